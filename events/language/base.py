@@ -1,0 +1,57 @@
+"""What every model, command and event of the language shares: immutability, bounds, names on the wire.
+
+Knows nothing of Kafka, Postgres or gRPC. A command or an event names its context and version; its type on the wire is
+``forgelog.<context>.v<version>.<ClassName>`` (CloudEvents 1.0 ``type``). `subject_from` names the field that holds the
+aggregate the message is about, `key_from` the field whose value is the partition key (the unit of single-writer
+decisions): a job id for jobs, a queue for scheduling, a pool for resources.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Model(BaseModel):
+    """A frozen value object. Unknown fields, NaN and infinities are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class Message(Model):
+    """What commands and events share; not used directly."""
+
+    context: ClassVar[str]
+    version: ClassVar[int] = 1
+    subject_from: ClassVar[str]
+    key_from: ClassVar[str]
+
+    @classmethod
+    def type_name(cls) -> str:
+        """The CloudEvents type, such as ``forgelog.jobs.v1.SubmitJob``."""
+        return f"forgelog.{cls.context}.v{cls.version}.{cls.__name__}"
+
+    def subject(self) -> str:
+        """The id of the aggregate this is about; empty when the sender left it to be assigned."""
+        value: Any = getattr(self, self.subject_from)
+        return value or ""
+
+    def key(self) -> str:
+        """The partition key; empty when the sender left it to be assigned."""
+        value: Any = getattr(self, self.key_from)
+        return value or ""
+
+
+class Command(Message):
+    """A wish. It is decided once and becomes events, or a `CommandRejected`."""
+
+    quiet: ClassVar[bool] = False
+    """A quiet command that changes nothing leaves no trace in the log (heartbeats)."""
+
+    assigns_id: ClassVar[bool] = False
+    """Whether an empty subject is filled with an id derived from the command's `ce_id` (creating commands)."""
+
+
+class Event(Message):
+    """A fact. Never edited; a changed shape is a new version plus an upcaster."""

@@ -1,0 +1,208 @@
+"""Value types that all contexts share: identifiers, ranges of tasks, quantities, refusals.
+
+Knows no context. Identifiers are what users type, so they are bounded and printable.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timezone
+from enum import Enum
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
+
+from events.language.base import Event, Model
+
+UTC = timezone.utc
+
+MAX_ARRAY_TASKS = 10_000
+"""Most tasks one array job may have."""
+
+MAX_COMMAND_BYTES = 1_000_000
+"""Largest command or event value on the wire, in bytes."""
+
+ID_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?$"
+
+Identifier = Annotated[str, StringConstraints(pattern=ID_PATTERN, max_length=128)]
+"""1-128 characters: lower-case letters, digits, ``. _ -``; starts and ends with a letter or digit."""
+
+OptionalIdentifier = Annotated[str, StringConstraints(pattern=rf"^$|{ID_PATTERN}", max_length=128)]
+"""An `Identifier`, or empty: assigned when the command is decided."""
+
+ProjectName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}/[a-z0-9][a-z0-9._-]{0,62}$", max_length=127)
+]
+"""``organization/project``, such as ``local/default``."""
+
+
+def _printable(value: str) -> str:
+    if not value.strip():
+        raise ValueError("is empty; give a name of at least one visible character")
+    if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF for c in value):
+        raise ValueError("has a control character; use printable text")
+    return value
+
+
+DisplayName = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
+"""1-200 printable characters, any script."""
+
+Timestamp = AwareDatetime
+"""A point in time with its zone; RFC 3339 on the wire."""
+
+DEFAULT_PROJECT = "local/default"
+DEFAULT_ACTOR = "owner"
+DEFAULT_QUEUE = "default"
+
+
+class ErrorCode(str, Enum):
+    """Why a command was refused: the names of the canonical gRPC status codes, lower-case."""
+
+    INVALID_ARGUMENT = "invalid_argument"
+    NOT_FOUND = "not_found"
+    ALREADY_EXISTS = "already_exists"
+    FAILED_PRECONDITION = "failed_precondition"
+    UNIMPLEMENTED = "unimplemented"
+    PERMISSION_DENIED = "permission_denied"
+    RESOURCE_EXHAUSTED = "resource_exhausted"
+    ABORTED = "aborted"
+
+
+class FieldError(Model):
+    """One thing wrong with one field."""
+
+    field: str
+    """Path into the command, such as ``spec.resources.cpus``."""
+    problem: str
+    """What is wrong with the value."""
+    hint: str = ""
+    """What to do about it."""
+
+
+class Refused(Exception):
+    """Raised by a pure decision to refuse a command. It becomes a `CommandRejected` in the log."""
+
+    def __init__(self, code: ErrorCode, message: str, errors: Iterable[FieldError] = ()) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.errors = tuple(errors)
+
+
+class LogEvent(Event):
+    """Events that the log itself writes, in every context. Their `context` on the wire is ``log``."""
+
+    context: ClassVar[str] = "log"
+    subject_from: ClassVar[str] = "subject_id"
+    key_from: ClassVar[str] = "subject_id"
+
+    subject_id: str
+    """The aggregate the command was about, or the writer's name for `WriterStarted`."""
+
+
+class WriterStarted(LogEvent):
+    """A writer took over this partition. The record's own offset is its epoch; older epochs are void from here."""
+
+    writer: str
+    """Instance name of the writer, such as ``jobs-0``."""
+
+
+class CommandRejected(LogEvent):
+    """A command was refused. Refusals are history too."""
+
+    command_id: str
+    command_type: str
+    code: ErrorCode
+    message: str
+    errors: tuple[FieldError, ...] = ()
+
+
+class CommandNoted(LogEvent):
+    """A command changed nothing: a repeat of an earlier one, or the state was already as wished."""
+
+    command_id: str
+    command_type: str
+    repeat: bool
+    """True for a second command with the same id; `first_offset` then is where the first outcome stands."""
+    first_offset: int = Field(default=-1, ge=-1)
+
+
+_RANGE = re.compile(r"^(\d{1,9})(?:-(\d{1,9}))?$")
+
+
+def parse_ranges(text: str) -> tuple[tuple[int, int], ...]:
+    """``"0-3,7"`` as inclusive pairs ``((0, 3), (7, 7))``; sorted and merged. Raises ValueError with the bad part."""
+    pairs: list[tuple[int, int]] = []
+    for part in text.split(","):
+        match = _RANGE.match(part.strip())
+        if match is None:
+            raise ValueError(f"{part!r} is not a task number or range; write for example '0-3,7'")
+        low = int(match[1])
+        high = int(match[2]) if match[2] else low
+        if high < low:
+            raise ValueError(f"range {part!r} runs backwards")
+        pairs.append((low, high))
+    pairs.sort()
+    merged: list[tuple[int, int]] = []
+    for low, high in pairs:
+        if merged and low <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], high))
+        else:
+            merged.append((low, high))
+    return tuple(merged)
+
+
+def format_ranges(tasks: Iterable[int]) -> str:
+    """Task numbers as ranges: ``[0, 1, 2, 7]`` becomes ``"0-2,7"``. Duplicates collapse."""
+    parts: list[str] = []
+    start = last = -2
+    for number in sorted(set(tasks)):
+        if number == last + 1:
+            last = number
+            continue
+        if start >= 0:
+            parts.append(str(start) if start == last else f"{start}-{last}")
+        start = last = number
+    if start >= 0:
+        parts.append(str(start) if start == last else f"{start}-{last}")
+    return ",".join(parts)
+
+
+def tasks_in(ranges: str) -> Iterator[int]:
+    """Every task number of a `TaskRanges`, ascending."""
+    for low, high in parse_ranges(ranges):
+        yield from range(low, high + 1)
+
+
+def count_tasks(ranges: str) -> int:
+    """How many tasks a `TaskRanges` names."""
+    return sum(high - low + 1 for low, high in parse_ranges(ranges))
+
+
+def _ranges(value: str) -> str:
+    parse_ranges(value)
+    return value
+
+
+TaskRanges = Annotated[str, StringConstraints(min_length=1, max_length=200_000), AfterValidator(_ranges)]
+"""Task numbers of a job in compact form: ``"0-4999"``, ``"3,7-9"``. A job that is no array has the one task ``"0"``."""
+
+
+class ResourceVector(Model):
+    """Amounts of every resource kind, of a task's request or a node's capacity."""
+
+    cpus: float = Field(default=0.0, ge=0, le=100_000)
+    """Logical CPUs; fractions allowed (0.5)."""
+    memory_bytes: int = Field(default=0, ge=0, le=1 << 60)
+    gpus: int = Field(default=0, ge=0, le=10_000)
+    """Whole GPU devices."""
+    storage_bytes: int = Field(default=0, ge=0, le=1 << 60)
+    """Scratch space on the node's local disk."""
+    network_mbps: int = Field(default=0, ge=0, le=10_000_000)
+    """Network bandwidth, megabit per second."""
+
+
+def utc(seconds: float) -> datetime:
+    """A POSIX time in seconds as an aware datetime in UTC."""
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,259 @@
+"""Commands and events of jobs: a job is one or more tasks (an array), each run by attempts on nodes.
+
+The models of a job's description are in `events.language.jobspec`. A task is named by its number in the array (0 for a
+job that is no array); an attempt is numbered from 1. Every report names the attempt it is about, so a late report of an
+earlier attempt can never be taken for news of the present one.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from events.language.base import Command, Event, Model
+from events.language.common import (
+    DisplayName,
+    Identifier,
+    OptionalIdentifier,
+    ProjectName,
+    TaskRanges,
+    Timestamp,
+)
+from events.language.jobspec import JobLaunch, JobSpec, QueueRequest
+
+
+class JobCommand(Command):
+    context: ClassVar[str] = "jobs"
+    subject_from: ClassVar[str] = "job_id"
+    key_from: ClassVar[str] = "job_id"
+
+
+class JobEvent(Event):
+    context: ClassVar[str] = "jobs"
+    subject_from: ClassVar[str] = "job_id"
+    key_from: ClassVar[str] = "job_id"
+
+    job_id: Identifier
+
+
+class ExitReason(str, Enum):
+    """Why a task's process is no more."""
+
+    EXITED = "exited"
+    """It ended by itself; see `exit_code` or `signal`."""
+    TIMEOUT = "timeout"
+    """Stopped at its runtime limit."""
+    STOPPED = "stopped"
+    """Stopped on request (cancel, drain, preemption)."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """Killed at its memory limit."""
+    SPAWN_FAILED = "spawn_failed"
+    """It could not be started; `message` says why."""
+    LOST = "lost"
+    """Its node was lost, or its exit status could not be had."""
+
+
+class TaskStart(Model):
+    """A task's process is running."""
+
+    task: int = Field(ge=0)
+    attempt: int = Field(ge=1)
+    allocation_id: Identifier
+    pid: int = Field(ge=0)
+    started_at: Timestamp
+    gpus: tuple[int, ...] = ()
+    """Indices of the GPU devices it was given."""
+
+
+class TaskUsage(Model):
+    """What a task's process tree used, from wait4(2)."""
+
+    cpu_seconds: float = Field(default=0.0, ge=0)
+    max_rss_bytes: int = Field(default=0, ge=0)
+
+
+class TaskExit(Model):
+    """A task's process (and all its descendants) is gone."""
+
+    task: int = Field(ge=0)
+    attempt: int = Field(ge=1)
+    allocation_id: OptionalIdentifier = ""
+    reason: ExitReason = ExitReason.EXITED
+    exit_code: int | None = Field(default=None, ge=0, le=255)
+    signal: int | None = Field(default=None, ge=1, le=64)
+    message: Annotated[str, Field(max_length=2000)] = ""
+    ended_at: Timestamp
+    usage: TaskUsage = TaskUsage()
+
+
+# Commands
+
+
+class SubmitJob(JobCommand):
+    """Accept a job. An empty `job_id` is assigned from the command's id."""
+
+    assigns_id: ClassVar[bool] = True
+
+    job_id: OptionalIdentifier = ""
+    spec: JobSpec
+
+
+class CancelJob(JobCommand):
+    """Stop a job, or some of its tasks; queued tasks never start, running ones get TERM, grace, KILL."""
+
+    job_id: Identifier
+    tasks: TaskRanges | None = None
+    """Which tasks; all when left out."""
+    reason: Annotated[str, Field(max_length=500)] = ""
+
+
+class RequeueJob(JobCommand):
+    """Run the failed or cancelled tasks of an ended job again, as new attempts."""
+
+    job_id: Identifier
+    tasks: TaskRanges | None = None
+    """Which tasks; every failed or cancelled one when left out."""
+
+
+class ReportJobStarted(JobCommand):
+    """From the node agent: processes of this job are running."""
+
+    job_id: Identifier
+    node_id: Identifier
+    tasks: tuple[TaskStart, ...] = Field(min_length=1, max_length=10_000)
+
+
+class ReportJobExited(JobCommand):
+    """From the node agent: processes of this job are gone."""
+
+    job_id: Identifier
+    node_id: Identifier
+    tasks: tuple[TaskExit, ...] = Field(min_length=1, max_length=10_000)
+
+
+# Events
+
+
+class JobSubmitted(JobEvent):
+    """A job was accepted."""
+
+    project: ProjectName
+    owner: DisplayName
+    spec: JobSpec
+
+
+class JobQueued(JobEvent):
+    """Tasks are ready to be scheduled: dependencies hold, or a retry or requeue is due."""
+
+    project: ProjectName
+    owner: DisplayName
+    tasks: TaskRanges
+    attempt: int = Field(ge=1)
+    not_before: Timestamp | None = None
+    """Back-off: earliest time to start."""
+    request: QueueRequest
+    launch: JobLaunch
+    reason: Annotated[str, Field(max_length=500)] = ""
+    """Why again: empty for a first attempt, else what the restart policy or the user said."""
+
+
+class JobAssigned(JobEvent):
+    """Tasks have an allocation on a node (state `scheduled`)."""
+
+    node_id: Identifier
+    allocation_id: Identifier
+    tasks: TaskRanges
+    attempt: int = Field(ge=1)
+
+
+class JobStarted(JobEvent):
+    """Processes of these tasks are running."""
+
+    node_id: Identifier
+    tasks: tuple[TaskStart, ...]
+
+
+class JobExited(JobEvent):
+    """Processes of these tasks are gone. What follows (success, retry, failure) is in the next events."""
+
+    node_id: OptionalIdentifier = ""
+    tasks: tuple[TaskExit, ...]
+
+
+class JobCancelRequested(JobEvent):
+    """A user wants these tasks stopped; scheduling and resources carry it out."""
+
+    project: ProjectName
+    queue: Identifier
+    tasks: TaskRanges
+    grace_seconds: float = Field(ge=0)
+    reason: str = ""
+    requested_by: str = ""
+
+
+class JobTasksCancelled(JobEvent):
+    """Tasks that had no process were cancelled (they were pending or queued)."""
+
+    tasks: TaskRanges
+    reason: str = ""
+
+
+class TaskCounts(Model):
+    """How many tasks ended how."""
+
+    total: int = Field(ge=1)
+    completed: int = Field(default=0, ge=0)
+    failed: int = Field(default=0, ge=0)
+    cancelled: int = Field(default=0, ge=0)
+
+
+class JobEnded(JobEvent):
+    """What the three terminal events share; every task has ended for good."""
+
+    project: ProjectName
+    counts: TaskCounts
+    exit_code: int = Field(ge=0, le=255)
+    """What `forgelog run` exits with: the first failing task's code, 128 + signal, or 0."""
+    reason: str = ""
+
+
+class JobCompleted(JobEnded):
+    """Every task exited with 0."""
+
+
+class JobFailed(JobEnded):
+    """At least one task failed and its restart policy allows no further attempt."""
+
+
+class JobCancelled(JobEnded):
+    """Cancelled before every task had completed, and none failed."""
+
+
+class DependentRegistered(JobEvent):
+    """This job will tell `dependent` when it ends."""
+
+    dependent: Identifier
+
+
+class DependencyOutcome(str, Enum):
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+    """There is no such job."""
+
+
+class DependencyResolved(JobEvent):
+    """This job has ended (or never was); `dependent` may go on or never will."""
+
+    dependent: Identifier
+    outcome: DependencyOutcome
+
+
+class DependencyMet(JobEvent):
+    """One of this job's dependencies holds."""
+
+    dependency: Identifier
+    outcome: DependencyOutcome

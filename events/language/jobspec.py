@@ -1,0 +1,268 @@
+"""What a user says of a job: the models of module 1 (job management) and their bounds.
+
+`JobSpec` is the body of a manifest and of `SubmitJob`. `QueueRequest` and `JobLaunch` are the two cuts of it that
+travel on: what the scheduler must know, and what the node agent must know to start a process.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from events.language.base import Model
+from events.language.common import (
+    DEFAULT_QUEUE,
+    MAX_ARRAY_TASKS,
+    DisplayName,
+    Identifier,
+    ResourceVector,
+    Timestamp,
+)
+
+
+class JobStatus(str, Enum):
+    """Where a job or one of its tasks is in its life. The allowed moves are in `JOB_MOVES`."""
+
+    PENDING = "pending"
+    """Accepted; waits for its dependencies."""
+    QUEUED = "queued"
+    """Ready; waits for capacity (or for its back-off to pass)."""
+    SCHEDULED = "scheduled"
+    """Has an allocation on a node."""
+    STARTING = "starting"
+    """The node prepares it (image, inputs)."""
+    RUNNING = "running"
+    CHECKPOINTING = "checkpointing"
+    PAUSED = "paused"
+    PREEMPTED = "preempted"
+    """Stopped to make room; goes back to the queue."""
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    MIGRATING = "migrating"
+    """Moves to another node from a checkpoint."""
+
+
+class JobPriority(str, Enum):
+    """Seven levels; `PRIORITY_WEIGHT` gives their numbers, 0 to 1000."""
+
+    SCAVENGER = "scavenger"
+    BEST_EFFORT = "best_effort"
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+    URGENT = "urgent"
+    CRITICAL = "critical"
+
+
+PRIORITY_WEIGHT: dict[JobPriority, int] = {
+    JobPriority.SCAVENGER: 0,
+    JobPriority.BEST_EFFORT: 100,
+    JobPriority.LOW: 250,
+    JobPriority.NORMAL: 500,
+    JobPriority.HIGH: 750,
+    JobPriority.URGENT: 900,
+    JobPriority.CRITICAL: 1000,
+}
+
+Text = Annotated[str, StringConstraints(max_length=131_072)]
+"""An argument or value handed to a process; at most 128 KiB (Linux MAX_ARG_STRLEN)."""
+
+EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")]
+
+LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,251}[A-Za-z0-9])?$")]
+LabelValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,63}$")]
+
+
+class JobMetadata(Model):
+    """Who the job is, for people."""
+
+    name: DisplayName
+    description: Annotated[str, StringConstraints(max_length=4000)] = ""
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=64)
+
+
+class JobResources(Model):
+    """What each task needs, on one node."""
+
+    cpus: float = Field(default=1.0, gt=0, le=4096)
+    """Logical CPUs; fractions allowed."""
+    memory_bytes: int = Field(default=256 << 20, ge=1 << 20, le=1 << 50)
+    gpus: int = Field(default=0, ge=0, le=1024)
+    gpu_type: Annotated[str, StringConstraints(max_length=100)] = ""
+    """Model a GPU must be, such as ``H200``; any when empty. Compared without case, as a part of the device's name."""
+    gpu_memory_bytes: int = Field(default=0, ge=0, le=1 << 45)
+    """Least memory of each GPU."""
+    storage_bytes: int = Field(default=0, ge=0, le=1 << 55)
+    """Scratch space on the node's local disk."""
+    network_mbps: int = Field(default=0, ge=0, le=10_000_000)
+    exclusive: bool = False
+    """The node must run nothing else."""
+
+
+class SecretRef(Model):
+    """A secret by name: its value is read on the node from the agent's secrets folder and never logged."""
+
+    name: Identifier
+    """File in the agent's secrets folder."""
+    env: EnvName | None = None
+    """Environment variable that gets the value; when left out, the variable ``FORGELOG_SECRETS`` names a private folder
+    with a file of this name."""
+
+
+class JobEnvironment(Model):
+    """What the process finds around it."""
+
+    variables: dict[EnvName, Text] = Field(default_factory=dict, max_length=1000)
+    secrets: tuple[SecretRef, ...] = Field(default=(), max_length=100)
+    working_directory: Annotated[str, StringConstraints(max_length=4096)] = ""
+    """Absolute path on the node; the task's own fresh folder when empty."""
+
+
+class RestartMode(str, Enum):
+    NEVER = "never"
+    ON_FAILURE = "on_failure"
+    ALWAYS = "always"
+    """Also after success: a service. Ends only by cancel or `max_restarts`."""
+
+
+class RestartPolicy(Model):
+    """When a task is run again, and how long to wait: ``backoff_seconds * 2**(n-1)``, at most `max_backoff_seconds`."""
+
+    mode: RestartMode = RestartMode.NEVER
+    max_restarts: int = Field(default=3, ge=0, le=1000)
+    backoff_seconds: float = Field(default=1.0, ge=0, le=3600)
+    max_backoff_seconds: float = Field(default=300.0, ge=0, le=86_400)
+    restart_lost: bool = True
+    """A task whose node was lost is run again even with mode `never` (does not count against `max_restarts`)."""
+
+
+class MatchOperator(str, Enum):
+    IN = "in"
+    NOT_IN = "not_in"
+    EXISTS = "exists"
+    DOES_NOT_EXIST = "does_not_exist"
+
+
+class LabelMatch(Model):
+    key: LabelKey
+    operator: MatchOperator = MatchOperator.IN
+    values: tuple[LabelValue, ...] = Field(default=(), max_length=100)
+
+
+class TaintEffect(str, Enum):
+    NO_SCHEDULE = "no_schedule"
+    PREFER_NO_SCHEDULE = "prefer_no_schedule"
+    NO_EXECUTE = "no_execute"
+
+
+class Toleration(Model):
+    """Lets a job onto nodes with a matching taint; an empty key tolerates every taint."""
+
+    key: LabelKey | None = None
+    value: LabelValue | None = None
+    effect: TaintEffect | None = None
+
+
+class JobAffinity(Model):
+    """Placement near or away from jobs with given labels; `topology_key` names the node label that is the unit
+    (``hostname`` is every node by itself)."""
+
+    labels: dict[LabelKey, LabelValue] = Field(min_length=1, max_length=16)
+    topology_key: LabelKey = "hostname"
+    required: bool = True
+    """False makes it a preference."""
+    anti: bool = False
+    """True keeps away."""
+
+
+class JobScheduling(Model):
+    """Where and when a job may run."""
+
+    node_selector: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=32)
+    node_affinity: tuple[LabelMatch, ...] = Field(default=(), max_length=32)
+    """All must hold."""
+    preferred_nodes: tuple[LabelMatch, ...] = Field(default=(), max_length=32)
+    """Each that holds adds to a node's score."""
+    job_affinity: tuple[JobAffinity, ...] = Field(default=(), max_length=16)
+    tolerations: tuple[Toleration, ...] = Field(default=(), max_length=32)
+    max_runtime_seconds: float | None = Field(default=None, gt=0, le=31_536_000)
+    """The process is stopped after this long."""
+    grace_seconds: float = Field(default=10.0, ge=0, le=3600)
+    """Between TERM and KILL."""
+    restart: RestartPolicy = RestartPolicy()
+
+
+class DependencyKind(str, Enum):
+    AFTER_OK = "after_ok"
+    AFTER_ANY = "after_any"
+    AFTER_NOT_OK = "after_not_ok"
+
+
+class JobDependency(Model):
+    """This job waits for another, which must have been submitted before."""
+
+    job_id: Identifier
+    kind: DependencyKind = DependencyKind.AFTER_OK
+
+
+class JobArray(Model):
+    """Runs the command once for each task number 0..size-1 (``FORGELOG_TASK``)."""
+
+    size: int = Field(ge=1, le=MAX_ARRAY_TASKS)
+    max_parallel: int | None = Field(default=None, ge=1)
+    """Most tasks at once; no limit when left out."""
+
+
+class JobSpec(Model):
+    """A job as a user describes it."""
+
+    metadata: JobMetadata
+    command: Annotated[Text, Field(min_length=1)]
+    """Program to run; looked up on the node's PATH. No shell is involved."""
+    args: tuple[Text, ...] = Field(default=(), max_length=10_000)
+    queue: Identifier = DEFAULT_QUEUE
+    priority: JobPriority = JobPriority.NORMAL
+    array: JobArray | None = None
+    depends_on: tuple[JobDependency, ...] = Field(default=(), max_length=100)
+    resources: JobResources = JobResources()
+    environment: JobEnvironment = JobEnvironment()
+    scheduling: JobScheduling = JobScheduling()
+
+
+class QueueRequest(Model):
+    """The scheduler's cut of a job."""
+
+    queue: Identifier
+    priority: JobPriority
+    submitted_at: Timestamp
+    name: DisplayName
+    labels: dict[str, str] = Field(default_factory=dict)
+    resources: JobResources
+    scheduling: JobScheduling
+    max_parallel: int | None = None
+
+
+class JobLaunch(Model):
+    """The node agent's cut of a job: all it needs to start and end a process."""
+
+    name: DisplayName
+    command: str
+    args: tuple[str, ...] = ()
+    environment: JobEnvironment
+    array_size: int = Field(ge=1)
+    grace_seconds: float = Field(ge=0)
+    max_runtime_seconds: float | None = None
+
+
+def task_request(resources: JobResources) -> ResourceVector:
+    """One task's request as a vector."""
+    return ResourceVector(
+        cpus=resources.cpus,
+        memory_bytes=resources.memory_bytes,
+        gpus=resources.gpus,
+        storage_bytes=resources.storage_bytes,
+        network_mbps=resources.network_mbps,
+    )

@@ -1,0 +1,249 @@
+"""Commands and events of resources: nodes and their inventory, allocations, the pool as the single writer of capacity.
+
+The hardware models of modules 2 and 3 are in `events.language.hardware`. The aggregate is the pool.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import ClassVar
+
+from pydantic import Field
+
+from events.language.base import Command, Event, Model
+from events.language.common import Identifier, OptionalIdentifier, ProjectName, ResourceVector, TaskRanges
+from events.language.hardware import NodeRole, NodeSpec, NodeStatus
+from events.language.jobspec import JobLaunch, JobResources, LabelKey, LabelValue, TaintEffect
+
+__all__ = ["NodeRole", "NodeStatus"]
+
+
+class PoolCommand(Command):
+    context: ClassVar[str] = "resources"
+    subject_from: ClassVar[str] = "node_id"
+    key_from: ClassVar[str] = "pool"
+
+    pool: Identifier
+    node_id: Identifier
+
+
+class PoolEvent(Event):
+    context: ClassVar[str] = "resources"
+    subject_from: ClassVar[str] = "node_id"
+    key_from: ClassVar[str] = "pool"
+
+    pool: Identifier
+    node_id: Identifier
+
+
+class Taint(Model):
+    key: LabelKey
+    value: LabelValue = ""
+    effect: TaintEffect = TaintEffect.NO_SCHEDULE
+
+
+class AllocationStatus(str, Enum):
+    """The allowed moves are in `ALLOCATION_MOVES`."""
+
+    PENDING = "pending"
+    BOUND = "bound"
+    ACTIVE = "active"
+    """Its process runs."""
+    STOPPING = "stopping"
+    RELEASED = "released"
+    REJECTED = "rejected"
+    LOST = "lost"
+
+
+class ReleaseReason(str, Enum):
+    ENDED = "ended"
+    """The processes are gone."""
+    NODE_LOST = "node_lost"
+
+
+class DeviceShare(Model):
+    """Devices of one task."""
+
+    task: int = Field(ge=0)
+    gpus: tuple[int, ...] = ()
+    """Indices of whole GPUs on the node."""
+
+
+# Commands
+
+
+class RegisterNode(PoolCommand):
+    """An agent announces its node: inventory, labels, taints. Repeated at every agent start."""
+
+    spec: NodeSpec
+    boot_id: str = Field(min_length=1, max_length=64)
+    """Changes when the machine boots: the processes of another boot are gone."""
+    agent_id: str = Field(min_length=1, max_length=64)
+    """Changes at every agent start."""
+
+
+class HeartbeatNode(PoolCommand):
+    """The agent is alive. Leaves no event unless the node had been lost."""
+
+    quiet: ClassVar[bool] = True
+
+    agent_id: str = Field(min_length=1, max_length=64)
+    cpu_percent: float = Field(default=0.0, ge=0, le=100)
+    memory_used_bytes: int = Field(default=0, ge=0)
+    running_tasks: int = Field(default=0, ge=0)
+
+
+class CordonNode(PoolCommand):
+    """Let nothing new onto the node."""
+
+    reason: str = Field(default="", max_length=500)
+
+
+class UncordonNode(PoolCommand):
+    """Let work onto a cordoned or draining node again."""
+
+
+class DrainNode(PoolCommand):
+    """Cordon, and stop what runs there (its restart policy decides what becomes of it elsewhere)."""
+
+    reason: str = Field(default="", max_length=500)
+    grace_seconds: float | None = Field(default=None, ge=0, le=86_400)
+    """Overrides each job's own grace."""
+
+
+class LabelNode(PoolCommand):
+    """Set labels; a None value removes one."""
+
+    labels: dict[LabelKey, LabelValue | None] = Field(min_length=1, max_length=64)
+
+
+class TaintNode(PoolCommand):
+    """Replace the node's operator-set taints."""
+
+    taints: tuple[Taint, ...] = Field(default=(), max_length=32)
+
+
+class RemoveNode(PoolCommand):
+    """Forget a node that runs nothing."""
+
+
+class EndedTasks(Model):
+    allocation_id: Identifier
+    tasks: TaskRanges
+
+
+class ReportAllocationsEnded(PoolCommand):
+    """From the node agent: the processes of these tasks are gone, so their resources are free."""
+
+    ended: tuple[EndedTasks, ...] = Field(min_length=1, max_length=10_000)
+
+
+# Events
+
+
+class NodeRegistered(PoolEvent):
+    spec: NodeSpec
+    boot_id: str
+    agent_id: str
+
+
+class NodeCordoned(PoolEvent):
+    reason: str = ""
+
+
+class NodeUncordoned(PoolEvent):
+    pass
+
+
+class NodeDraining(PoolEvent):
+    reason: str = ""
+
+
+class NodeDrained(PoolEvent):
+    """Nothing runs there any more."""
+
+
+class NodeLost(PoolEvent):
+    """No heartbeat for `silent_seconds`; its allocations are released with reason `node_lost`."""
+
+    silent_seconds: float = Field(ge=0)
+
+
+class NodeRecovered(PoolEvent):
+    """A lost node's agent is back."""
+
+    agent_id: str
+
+
+class NodeLabelled(PoolEvent):
+    labels: dict[LabelKey, LabelValue | None]
+
+
+class NodeTainted(PoolEvent):
+    taints: tuple[Taint, ...]
+
+
+class NodeRemoved(PoolEvent):
+    pass
+
+
+class AllocationEvent(Event):
+    context: ClassVar[str] = "resources"
+    subject_from: ClassVar[str] = "allocation_id"
+    key_from: ClassVar[str] = "pool"
+
+    pool: Identifier
+    allocation_id: Identifier
+    job_id: Identifier
+    project: ProjectName
+
+
+class AllocationBound(AllocationEvent):
+    """Resources of a node are taken for these tasks; the node's agent starts them when it reads this."""
+
+    node_id: Identifier
+    tasks: TaskRanges
+    attempt: int = Field(ge=1)
+    resources: JobResources
+    """Per task."""
+    devices: tuple[DeviceShare, ...] = ()
+    launch: JobLaunch
+
+
+class AllocationRejected(AllocationEvent):
+    """The placement no longer fits; scheduling decides again."""
+
+    node_id: OptionalIdentifier = ""
+    tasks: TaskRanges
+    attempt: int = Field(ge=1)
+    reason: str
+
+
+class AllocationStopRequested(AllocationEvent):
+    """The node's agent must stop these tasks: TERM, grace, KILL."""
+
+    node_id: Identifier
+    tasks: TaskRanges
+    grace_seconds: float = Field(ge=0)
+    reason: str = ""
+
+
+class AllocationReleased(AllocationEvent):
+    """Tasks gave their resources back; `rest` names those that still hold theirs."""
+
+    node_id: Identifier
+    tasks: TaskRanges
+    attempt: int = Field(ge=1)
+    rest: TaskRanges | None = None
+    reason: ReleaseReason = ReleaseReason.ENDED
+
+
+def total(resources: JobResources, tasks: int) -> ResourceVector:
+    """The sum of `tasks` tasks' requests."""
+    return ResourceVector(
+        cpus=resources.cpus * tasks,
+        memory_bytes=resources.memory_bytes * tasks,
+        gpus=resources.gpus * tasks,
+        storage_bytes=resources.storage_bytes * tasks,
+        network_mbps=resources.network_mbps * tasks,
+    )

@@ -1,0 +1,164 @@
+"""Commands and events of scheduling: queue entries, placements, and why a job waits.
+
+The aggregate is the queue; in the spine a queue schedules onto the resource pool of the same name. Scheduling only
+proposes: resources, the single writer of a pool's capacity, binds or rejects a placement.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import ClassVar
+
+from pydantic import Field
+
+from events.language.base import Command, Event, Model
+from events.language.common import DisplayName, Identifier, ProjectName, TaskRanges, Timestamp
+from events.language.jobspec import JobLaunch, QueueRequest
+
+
+class SchedulingCommand(Command):
+    context: ClassVar[str] = "scheduling"
+    subject_from: ClassVar[str] = "queue"
+    key_from: ClassVar[str] = "queue"
+
+    queue: Identifier
+
+
+class SchedulingEvent_(Event):
+    context: ClassVar[str] = "scheduling"
+    subject_from: ClassVar[str] = "job_id"
+    key_from: ClassVar[str] = "queue"
+
+    queue: Identifier
+
+
+class SchedulingPolicy(str, Enum):
+    FIFO = "fifo"
+    PRIORITY = "priority"
+    FAIR_SHARE = "fair_share"
+    BACKFILL = "backfill"
+    GANG = "gang"
+    DEADLINE = "deadline"
+    PREEMPTIVE = "preemptive"
+
+
+class QueueStatus(str, Enum):
+    ACTIVE = "active"
+    """Takes jobs and starts them."""
+    PAUSED = "paused"
+    """Takes jobs, starts none."""
+    DRAINING = "draining"
+    """Takes no new jobs, starts those it has."""
+    CLOSED = "closed"
+    """Takes none, starts none."""
+
+
+class SchedulingDecision(str, Enum):
+    SCHEDULED = "scheduled"
+    QUEUED = "queued"
+    REJECTED = "rejected"
+    PREEMPTED = "preempted"
+    DEFERRED = "deferred"
+
+
+class PendingReason(Model):
+    """Why some nodes can't take a task: one line of "why is it pending"."""
+
+    reason: str
+    """Such as ``insufficient cpus`` or ``taint gpu=reserved not tolerated``."""
+    detail: str = ""
+    """Such as ``needs 16, at most 3.5 free``."""
+    nodes: int = Field(ge=0)
+    """How many nodes this is true of."""
+    node_group: str = ""
+    """What these nodes share (their labels or shape), for people."""
+
+
+class Placement(Model):
+    """Tasks of one attempt on one node."""
+
+    node_id: Identifier
+    allocation_id: Identifier
+    tasks: TaskRanges
+    attempt: int = Field(ge=1)
+    score: float = 0.0
+    """Higher is better; best fit over all resource kinds."""
+
+
+class QueueEntry(Model):
+    """Tasks that wait in a queue."""
+
+    job_id: Identifier
+    project: ProjectName
+    owner: DisplayName
+    tasks: TaskRanges
+    attempt: int = Field(ge=1)
+    not_before: Timestamp | None = None
+    request: QueueRequest
+    launch: JobLaunch
+
+
+class ConfigureQueue(SchedulingCommand):
+    """Set a queue's policy (fifo or priority) and status."""
+
+    policy: SchedulingPolicy | None = None
+    status: QueueStatus | None = None
+
+
+class QueueConfigured(SchedulingEvent_):
+    subject_from: ClassVar[str] = "queue"
+
+    policy: SchedulingPolicy
+    status: QueueStatus
+
+
+class JobEnqueued(SchedulingEvent_):
+    """Tasks entered the queue."""
+
+    job_id: Identifier
+    entry: QueueEntry
+
+
+class JobScheduled(SchedulingEvent_):
+    """Tasks were given nodes; resources will bind or reject each placement."""
+
+    job_id: Identifier
+    project: ProjectName
+    owner: DisplayName
+    decision: SchedulingDecision = SchedulingDecision.SCHEDULED
+    placements: tuple[Placement, ...] = Field(min_length=1)
+    request: QueueRequest
+    launch: JobLaunch
+    waited_seconds: float = Field(default=0.0, ge=0)
+
+
+class JobDeferred(SchedulingEvent_):
+    """The job can't be placed now; said once and again whenever the reasons change."""
+
+    job_id: Identifier
+    decision: SchedulingDecision = SchedulingDecision.DEFERRED
+    tasks: TaskRanges
+    reasons: tuple[PendingReason, ...]
+    message: str
+    """One line for people: ``0 of 5 nodes can take a task: 3 insufficient gpus, 2 cordoned``."""
+
+
+class JobDequeued(SchedulingEvent_):
+    """Tasks left the queue without having run (cancelled, or the queue refuses them)."""
+
+    job_id: Identifier
+    tasks: TaskRanges
+    attempt: int = Field(default=0, ge=0)
+    """The attempt that was waiting; 0 when there was none."""
+    reason: str = ""
+
+
+class JobUnscheduled(SchedulingEvent_):
+    """Tasks that may hold or soon get an allocation must be stopped (cancel; later preemption)."""
+
+    job_id: Identifier
+    project: ProjectName
+    allocations: tuple[Identifier, ...]
+    tasks: TaskRanges
+    grace_seconds: float = Field(ge=0)
+    reason: str = ""

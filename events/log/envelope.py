@@ -1,0 +1,69 @@
+"""What surrounds a command or an event: CloudEvents 1.0 attributes, and the record's place in the log.
+
+Values only; encoding to Kafka headers is in `events.log.wire`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from events.language.base import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A record's place: topic, partition, offset. Printed and parsed as ``events.jobs/3@1042``."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}@{self.offset}"
+
+    @classmethod
+    def parse(cls, text: str) -> Position:
+        """The position that `text` names. Raises ValueError when it is malformed."""
+        try:
+            place, offset = text.rsplit("@", 1)
+            topic, partition = place.rsplit("/", 1)
+            return cls(topic, int(partition), int(offset))
+        except ValueError:
+            raise ValueError(f"{text!r} is not a position; write topic/partition@offset") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """CloudEvents attributes of one message."""
+
+    id: str
+    """ce_id: the idempotency key of a command; unique per event."""
+    type: str
+    subject: str
+    """ce_subject: the aggregate."""
+    time: datetime
+    """ce_time, UTC. Never goes backwards within an event partition."""
+    project: str
+    actor: str
+    source: str = "forgelog"
+    correlation: str = ""
+    """ce_correlationid: the id of the command that began the whole flow."""
+    causation: str = ""
+    """ce_causationid: the id of the message that led to this one directly."""
+    traceparent: str = ""
+    """W3C Trace Context."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A message as read from the log."""
+
+    data: Message
+    meta: Meta
+    key: str
+    position: Position
+    epoch: int = -1
+    """The writer's epoch: offset of its `WriterStarted` marker. -1 for commands, which have none."""
+    cause: str = ""
+    """``topic/partition@offset`` of the input that led to this event; empty for the writer's own initiative."""

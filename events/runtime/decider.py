@@ -1,0 +1,105 @@
+"""The contract between a context's pure decisions and the runtime that feeds them.
+
+A decider folds the events of one key (a job; a queue; a pool) into a state and decides commands against it. Everything
+here is synchronous and pure: time and ids come in the `Context`. The runtime owns Kafka, ordering, fencing and resume;
+see `events.runtime.writer`.
+
+The runtime guarantees:
+- `evolve` sees every event of its own context's key, in log order, exactly once; `decide` and `react` never change the
+  state: what they return is folded by `evolve`.
+- Foreign events (`routes`) are handled once each in effect: after a crash the runtime resumes behind the last input
+  that led to an event; an input that led to none may be handled again, so `react` on the same state must then again
+  return nothing.
+- `observe` folds foreign events into a part of the state that is a *view* (a node's free capacity, say). After a crash
+  the state is first folded from its own events, then the foreign topics are observed up to the point of resume, so a
+  view may not depend on how foreign events interleaved with the context's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar, Generic, TypeVar
+
+from events.language.base import Command, Event
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a decision may know besides its state: who, when, and a unique id."""
+
+    now: datetime
+    """The writer's clock, never earlier than the partition's last event."""
+    id: str
+    """Id of the command or of the input event: unique; use it to derive new ids."""
+    actor: str
+    project: str
+    subject: str
+
+
+Route = Callable[[Any], Iterable[str]]
+"""The keys (of this context) that a foreign event concerns."""
+
+
+class Decider(Generic[S]):
+    """Base class of a context's decisions. Subclasses set the class variables and override what they need."""
+
+    context: ClassVar[str]
+    commands: ClassVar[tuple[type[Command], ...]]
+    """Commands this context takes."""
+    events: ClassVar[tuple[type[Event], ...]]
+    """Events this context writes."""
+    routes: ClassVar[Mapping[type[Event], Route]] = {}
+    """Events (of any context, the own one included) this context reacts to or observes, and the keys each concerns.
+    An own-context event listed here reaches `react` of *other* keys; `evolve` of its own key happens regardless."""
+
+    def initial(self, key: str) -> S:
+        """The state before any event."""
+        raise NotImplementedError
+
+    def evolve(self, state: S, event: Event, time: datetime) -> S:
+        """The state after an own event (may change `state` in place and return it). `time` is the event's time."""
+        raise NotImplementedError
+
+    def decide(self, state: S, command: Command, context: Context) -> Sequence[Event]:
+        """The events a command leads to; none if nothing changes. Raises `Refused`. Must not change `state`."""
+        raise NotImplementedError
+
+    def react(self, state: S, event: Event, context: Context) -> Sequence[Event]:
+        """The own events that a foreign event leads to. Called after `observe` of the same event."""
+        return ()
+
+    def observe(self, state: S, event: Event, time: datetime) -> S:
+        """The state with a foreign event folded into its view."""
+        return state
+
+    def settle(self, state: S, context: Context) -> Sequence[Event]:
+        """Further events once a batch of inputs has been handled: called once per touched key (scheduling plans here).
+        Called again until it returns none."""
+        return ()
+
+    def due(self, state: S) -> datetime | None:
+        """When `wake` should next be called for this key; None if never."""
+        return None
+
+    def wake(self, state: S, context: Context) -> Sequence[Event]:
+        """Events that the passing of time leads to (`context.now` has reached `due`)."""
+        return ()
+
+    def touch(self, state: S, command: Command, time: datetime) -> None:
+        """Notes a quiet command's arrival in the state's volatile part (a heartbeat's time). Not part of the log: after a
+        restart everything volatile counts as seen just now."""
+
+    def dump(self, state: S) -> dict[str, Any]:
+        """The state as JSON-ready data, for snapshots."""
+        raise NotImplementedError
+
+    def load(self, key: str, data: dict[str, Any]) -> S:
+        """The state that `dump` gave. A snapshot of another code version is thrown away, not migrated: see `dump_version`."""
+        raise NotImplementedError
+
+    dump_version: ClassVar[int] = 1
+    """Raise it when `dump` changes shape or folding changes; older snapshots are then ignored."""

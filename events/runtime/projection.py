@@ -1,0 +1,62 @@
+"""The contract of a projection: pure folds from events to rows. Storage, batching and rebuilds are the runner's.
+
+A projection names its tables and, for each event, the rows it touches and what becomes of them. It is given all rows it
+named, so it stays synchronous and pure; the runner loads, caches and upserts them in one transaction with the positions.
+The same fold serves the live tables, a rebuild, and `as_of` queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+from events.log.envelope import Recorded
+
+Key = tuple[Any, ...]
+Row = dict[str, Any]
+"""Column name → value. jsonb columns hold plain Python data, timestamptz columns aware datetimes."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of rows that a projection keeps."""
+
+    name: str
+    key: tuple[str, ...]
+    """Primary key columns; the first is the aggregate's id wherever rows belong to one aggregate."""
+    columns: dict[str, str]
+    """Column → Postgres type (text, bigint, int, float8, bool, timestamptz, jsonb, bytea, text[]), keys included."""
+    indexes: tuple[str, ...] = field(default=())
+    """Column lists to index, such as ``"status, submitted_at desc"``."""
+
+
+class Rows(Protocol):
+    """The rows an event touches, during `Projection.project`."""
+
+    def get(self, table: Table, key: Key) -> Row | None:
+        """A row named by `touches`, or None if there is none. Treat it as read-only; copy, change, `put`."""
+
+    def put(self, table: Table, row: Row) -> None:
+        """Insert or replace the row with this row's key. All columns must be present."""
+
+    def delete(self, table: Table, key: Key) -> None: ...
+
+
+class Projection:
+    """Base class of a service's projection."""
+
+    context: ClassVar[str]
+    inputs: ClassVar[tuple[str, ...]] = ()
+    """Contexts whose event topics it reads; the own one when empty."""
+    tables: ClassVar[Sequence[Table]]
+    version: ClassVar[int] = 1
+    """Raise it when the fold or the tables change: the tables are then rebuilt blue/green at the next start."""
+
+    def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
+        """The rows this event reads or writes."""
+        raise NotImplementedError
+
+    def project(self, recorded: Recorded, rows: Rows) -> None:
+        """Fold one event into its rows."""
+        raise NotImplementedError
