@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timezone
-from enum import Enum
+from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
 from events.language.base import Event, Model
 
-UTC = timezone.utc
 
 MAX_ARRAY_TASKS = 10_000
 """Most tasks one array job may have."""
@@ -56,7 +55,7 @@ DEFAULT_ACTOR = "owner"
 DEFAULT_QUEUE = "default"
 
 
-class ErrorCode(str, Enum):
+class ErrorCode(StrEnum):
     """Why a command was refused: the names of the canonical gRPC status codes, lower-case."""
 
     INVALID_ARGUMENT = "invalid_argument"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field, StringConstraints
@@ -12,7 +12,7 @@ from events.language.common import Identifier, ResourceVector
 from events.language.jobspec import LabelKey, LabelValue
 
 
-class NodeRole(str, Enum):
+class NodeRole(StrEnum):
     MASTER = "master"
     WORKER = "worker"
     EDGE = "edge"
@@ -21,7 +21,7 @@ class NodeRole(str, Enum):
     INFERENCE = "inference"
 
 
-class NodeStatus(str, Enum):
+class NodeStatus(StrEnum):
     """The allowed moves are in `NODE_MOVES`."""
 
     READY = "ready"

@@ -7,7 +7,7 @@ earlier attempt can never be taken for news of the present one.
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -38,7 +38,7 @@ class JobEvent(Event):
     job_id: Identifier
 
 
-class ExitReason(str, Enum):
+class ExitReason(StrEnum):
     """Why a task's process is no more."""
 
     EXITED = "exited"
@@ -237,7 +237,7 @@ class DependentRegistered(JobEvent):
     dependent: Identifier
 
 
-class DependencyOutcome(str, Enum):
+class DependencyOutcome(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"

@@ -6,7 +6,7 @@ travel on: what the scheduler must know, and what the node agent must know to st
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field, StringConstraints
@@ -22,7 +22,7 @@ from events.language.common import (
 )
 
 
-class JobStatus(str, Enum):
+class JobStatus(StrEnum):
     """Where a job or one of its tasks is in its life. The allowed moves are in `JOB_MOVES`."""
 
     PENDING = "pending"
@@ -45,7 +45,7 @@ class JobStatus(str, Enum):
     """Moves to another node from a checkpoint."""
 
 
-class JobPriority(str, Enum):
+class JobPriority(StrEnum):
     """Seven levels; `PRIORITY_WEIGHT` gives their numbers, 0 to 1000."""
 
     SCAVENGER = "scavenger"
@@ -121,7 +121,7 @@ class JobEnvironment(Model):
     """Absolute path on the node; the task's own fresh folder when empty."""
 
 
-class RestartMode(str, Enum):
+class RestartMode(StrEnum):
     NEVER = "never"
     ON_FAILURE = "on_failure"
     ALWAYS = "always"
@@ -139,7 +139,7 @@ class RestartPolicy(Model):
     """A task whose node was lost is run again even with mode `never` (does not count against `max_restarts`)."""
 
 
-class MatchOperator(str, Enum):
+class MatchOperator(StrEnum):
     IN = "in"
     NOT_IN = "not_in"
     EXISTS = "exists"
@@ -152,7 +152,7 @@ class LabelMatch(Model):
     values: tuple[LabelValue, ...] = Field(default=(), max_length=100)
 
 
-class TaintEffect(str, Enum):
+class TaintEffect(StrEnum):
     NO_SCHEDULE = "no_schedule"
     PREFER_NO_SCHEDULE = "prefer_no_schedule"
     NO_EXECUTE = "no_execute"
@@ -195,7 +195,7 @@ class JobScheduling(Model):
     restart: RestartPolicy = RestartPolicy()
 
 
-class DependencyKind(str, Enum):
+class DependencyKind(StrEnum):
     AFTER_OK = "after_ok"
     AFTER_ANY = "after_any"
     AFTER_NOT_OK = "after_not_ok"

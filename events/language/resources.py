@@ -5,7 +5,7 @@ The hardware models of modules 2 and 3 are in `events.language.hardware`. The ag
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import ClassVar
 
 from pydantic import Field
@@ -42,7 +42,7 @@ class Taint(Model):
     effect: TaintEffect = TaintEffect.NO_SCHEDULE
 
 
-class AllocationStatus(str, Enum):
+class AllocationStatus(StrEnum):
     """The allowed moves are in `ALLOCATION_MOVES`."""
 
     PENDING = "pending"
@@ -55,7 +55,7 @@ class AllocationStatus(str, Enum):
     LOST = "lost"
 
 
-class ReleaseReason(str, Enum):
+class ReleaseReason(StrEnum):
     ENDED = "ended"
     """The processes are gone."""
     NODE_LOST = "node_lost"

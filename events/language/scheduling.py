@@ -6,7 +6,7 @@ proposes: resources, the single writer of a pool's capacity, binds or rejects a 
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import ClassVar
 
 from pydantic import Field
@@ -32,7 +32,7 @@ class SchedulingEvent_(Event):
     queue: Identifier
 
 
-class SchedulingPolicy(str, Enum):
+class SchedulingPolicy(StrEnum):
     FIFO = "fifo"
     PRIORITY = "priority"
     FAIR_SHARE = "fair_share"
@@ -42,7 +42,7 @@ class SchedulingPolicy(str, Enum):
     PREEMPTIVE = "preemptive"
 
 
-class QueueStatus(str, Enum):
+class QueueStatus(StrEnum):
     ACTIVE = "active"
     """Takes jobs and starts them."""
     PAUSED = "paused"
@@ -53,7 +53,7 @@ class QueueStatus(str, Enum):
     """Takes none, starts none."""
 
 
-class SchedulingDecision(str, Enum):
+class SchedulingDecision(StrEnum):
     SCHEDULED = "scheduled"
     QUEUED = "queued"
     REJECTED = "rejected"
