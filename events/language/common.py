@@ -66,6 +66,8 @@ class ErrorCode(StrEnum):
     PERMISSION_DENIED = "permission_denied"
     RESOURCE_EXHAUSTED = "resource_exhausted"
     ABORTED = "aborted"
+    INTERNAL = "internal"
+    """A defect of the service, not of the command."""
 
 
 class FieldError(Model):

@@ -90,15 +90,18 @@ class Decider(Generic[S]):
         return ()
 
     def touch(self, state: S, command: Command, time: datetime) -> None:
-        """Notes a quiet command's arrival in the state's volatile part (a heartbeat's time). Not part of the log: after a
-        restart everything volatile counts as seen just now."""
+        """Notes a quiet command's arrival in the state's volatile part (a heartbeat's time), which is not part of the
+        log: see `resumed`."""
+
+    def resumed(self, state: S, now: datetime) -> None:
+        """A writer has taken over and folded this state: what is volatile (see `touch`) counts as seen at `now`."""
 
     def dump(self, state: S) -> dict[str, Any]:
         """The state as JSON-ready data, for snapshots."""
         raise NotImplementedError
 
     def load(self, key: str, data: dict[str, Any]) -> S:
-        """The state that `dump` gave. A snapshot of another code version is thrown away, not migrated: see `dump_version`."""
+        """The state that `dump` gave. A snapshot of another `dump_version` is thrown away, not migrated."""
         raise NotImplementedError
 
     dump_version: ClassVar[int] = 1

@@ -1,7 +1,8 @@
 """The contract of a projection: pure folds from events to rows. Storage, batching and rebuilds are the runner's.
 
-A projection names its tables and, for each event, the rows it touches and what becomes of them. It is given all rows it
-named, so it stays synchronous and pure; the runner loads, caches and upserts them in one transaction with the positions.
+A projection names its tables and, for each event, the rows it touches and what becomes of them. It is given all rows
+it named, so it stays synchronous and pure; the runner loads, caches and upserts them in one transaction with the
+positions.
 The same fold serves the live tables, a rebuild, and `as_of` queries.
 """
 

@@ -1,0 +1,192 @@
+"""Reading event topics as everyone must: in order, valid records only, from a position that includes the epoch.
+
+The epoch rule (`DESIGN` section 4): a `WriterStarted` marker's own offset is its epoch; behind a marker, records of an
+older epoch are void. A reader that keeps the newest marker's offset beside its position can start anywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from events.log.envelope import Recorded
+from events.log.topics import events
+from events.log.wire import Raw
+from events.runtime.settings import Settings
+
+Place = tuple[str, int]
+"""A context and a partition of its event topic."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderPosition:
+    """Where a reader stands in a partition: the next offset to read, and the newest marker before it."""
+
+    offset: int = 0
+    epoch: int = -1
+
+
+LOOK_BACK = 200
+"""Records read before the end to learn the epoch there."""
+
+
+class EpochRule:
+    """The epoch rule for one partition: tells valid records from void ones. Pure; fed in log order."""
+
+    __slots__ = ("epoch",)
+
+    def __init__(self, epoch: int = -1) -> None:
+        self.epoch = epoch
+
+    def admits(self, record: Raw) -> bool:
+        """Whether the record is valid; moves on to its epoch if it is a marker."""
+        if record.is_marker:
+            self.epoch = record.offset
+            return True
+        if record.epoch > self.epoch:
+            self.epoch = record.epoch  # proves a marker at that offset, which this reader started behind
+        return record.epoch == self.epoch
+
+
+def new_consumer(settings: Settings, **options: object) -> AIOKafkaConsumer:
+    """A consumer without a group: its positions are its owner's business."""
+    return AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka_required,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_bytes=16 << 20,
+        max_partition_fetch_bytes=4 << 20,
+        fetch_max_wait_ms=500,
+        client_id=settings.instance or "forgelog",
+        **options,
+    )
+
+
+class Tail:
+    """Follows event topics. An async context manager; see `poll`.
+
+    `start` gives each place's position; places it leaves out start at the beginning. ``"end"`` starts behind what is
+    there now; the epoch there is learnt from the last records before it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        contexts: Sequence[str],
+        *,
+        start: Mapping[Place, ReaderPosition] | Literal["beginning", "end"] = "beginning",
+        partitions: Collection[int] | None = None,
+        max_records: int = 2000,
+    ) -> None:
+        self._settings = settings
+        self._contexts = tuple(contexts)
+        self._start = start
+        self._only = partitions
+        self._max_records = max_records
+        self._consumer: AIOKafkaConsumer | None = None
+        self._rules: dict[Place, EpochRule] = {}
+        self.positions: dict[Place, ReaderPosition] = {}
+
+    async def __aenter__(self) -> Tail:
+        self._consumer = consumer = new_consumer(self._settings)
+        await consumer.start()
+        try:
+            places = [(context, p) for context in self._contexts for p in await self._partitions(context)]
+            consumer.assign([self._topic(place) for place in places])
+            if self._start == "end":
+                ends = await consumer.end_offsets([self._topic(place) for place in places])
+            for place in places:
+                if self._start == "end":
+                    end = ends[self._topic(place)]
+                    self.seek(place, ReaderPosition(max(0, end - LOOK_BACK), -1))
+                    self.positions[place] = ReaderPosition(end, -1)
+                elif isinstance(self._start, Mapping):
+                    self.seek(place, self._start.get(place, ReaderPosition()))
+                else:
+                    self.seek(place, ReaderPosition())
+        except BaseException:
+            await consumer.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._consumer is not None:
+            await self._consumer.stop()
+            self._consumer = None
+
+    async def _partitions(self, context: str) -> list[int]:
+        topic = self._settings.prefix + events(context)
+        deadline = time.monotonic() + 10
+        consumer = self._running
+        while not (found := consumer.partitions_for_topic(topic)):
+            if time.monotonic() > deadline:
+                raise LookupError(f"there is no topic {topic}; start the platform's services first (`forgelog up`)")
+            await consumer._client.add_topic(topic)
+            await consumer._client.force_metadata_update()
+            await asyncio.sleep(0.02)
+        return sorted(found if self._only is None else set(found) & set(self._only))
+
+    @property
+    def _running(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            raise RuntimeError("Tail is used outside its `async with` block")
+        return self._consumer
+
+    def _topic(self, place: Place) -> TopicPartition:
+        return TopicPartition(self._settings.prefix + events(place[0]), place[1])
+
+    def seek(self, place: Place, position: ReaderPosition) -> None:
+        """Go on from another position of a place."""
+        self._running.seek(self._topic(place), position.offset)
+        self._rules[place] = EpochRule(position.epoch)
+        self.positions[place] = position
+
+    async def ends(self) -> dict[Place, int]:
+        """The log's end now: one past the last offset of every place."""
+        places = list(self.positions)
+        ends = await self._running.end_offsets([self._topic(place) for place in places])
+        return {place: ends[self._topic(place)] for place in places}
+
+    async def poll_raw(self, timeout: float, *, only: Iterable[Place] | None = None) -> list[Raw]:
+        """Valid records, undecoded, markers included; waits at most `timeout` seconds for the first."""
+        partitions = [self._topic(place) for place in only] if only is not None else []
+        try:
+            fetched = await self._running.getmany(
+                *partitions, timeout_ms=max(0, int(timeout * 1000)), max_records=self._max_records
+            )
+        except KafkaError as error:
+            if not error.retriable:
+                raise
+            await asyncio.sleep(0.1)
+            return []
+        valid: list[Raw] = []
+        prefix = self._settings.prefix
+        skip = len("events.")
+        for records in fetched.values():
+            if not records:
+                continue
+            raws = [Raw.of(record, prefix) for record in records]
+            place = (raws[0].topic[skip:], raws[0].partition)
+            rule = self._rules[place]
+            expected = self.positions[place].offset
+            for raw in raws:
+                if rule.admits(raw) and raw.offset >= expected:
+                    valid.append(raw)
+            self.positions[place] = ReaderPosition(max(expected, raws[-1].offset + 1), rule.epoch)
+        return valid
+
+    async def poll(self, timeout: float) -> list[Recorded]:
+        """Valid records of the contexts, decoded; waits at most `timeout` seconds for the first.
+
+        Raises UnknownType at an event of a type this version does not know: the place must not be read on.
+        """
+        return [raw.decode() for raw in await self.poll_raw(timeout) if not raw.is_marker]

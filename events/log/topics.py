@@ -1,0 +1,113 @@
+"""The log's topics: their names, and setting them up idempotently.
+
+``commands.X`` and ``events.X`` of a context have the same partition count for ever; partition p of the one is decided
+into partition p of the other. Retention is without limit, except for the output of tasks (``logs.jobs``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from events.runtime.settings import Settings
+
+CONTEXTS = ("jobs", "scheduling", "resources")
+"""Every context there is, in the order of the main flow."""
+
+LOGS = "logs.jobs"
+HEADS = "audit.heads"
+
+_FOREVER = {"retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": "4194304"}
+_OUTPUT = {"retention.ms": str(7 * 24 * 3600 * 1000), "max.message.bytes": "1048576"}
+
+
+def commands(context: str) -> str:
+    return f"commands.{context}"
+
+
+def events(context: str) -> str:
+    return f"events.{context}"
+
+
+def deadletter(context: str) -> str:
+    return f"deadletter.{context}"
+
+
+class TopicsUnusable(Exception):
+    """The topics can't be made or don't fit together; the text says which and why."""
+
+
+def wanted(partitions: int) -> dict[str, tuple[int, dict[str, str]]]:
+    """Topic name (without prefix) → partitions and configuration."""
+    topics: dict[str, tuple[int, dict[str, str]]] = {}
+    for context in CONTEXTS:
+        topics[commands(context)] = (partitions, _FOREVER)
+        topics[events(context)] = (partitions, _FOREVER)
+        topics[deadletter(context)] = (partitions, _FOREVER)
+    topics[LOGS] = (partitions, _OUTPUT)
+    topics[HEADS] = (1, _FOREVER)
+    return topics
+
+
+async def ensure_topics(settings: Settings, *, deadline: float = 30.0) -> dict[str, int]:
+    """Make the topics that are missing and return every topic's partition count (names without prefix).
+
+    Safe to call from all services at once. Raises TopicsUnusable after `deadline` seconds, or when a context's command
+    and event topics differ in their partition counts.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_required)
+    await admin.start()
+    try:
+        names = wanted(settings.partitions)
+        until = time.monotonic() + deadline
+        while True:
+            existing = set(await admin.list_topics())
+            missing = [name for name in names if settings.prefix + name not in existing]
+            if missing:
+                await _create(admin, settings.prefix, {name: names[name] for name in missing})
+            counts = await _counts(admin, settings.prefix, list(names))
+            if len(counts) == len(names):
+                break
+            if time.monotonic() > until:
+                absent = ", ".join(sorted(set(names) - set(counts)))
+                raise TopicsUnusable(f"topics {absent} were not ready {deadline:.0f} s after they were asked for")
+            await asyncio.sleep(0.05)
+    finally:
+        await admin.close()
+    for context in CONTEXTS:
+        ours, theirs = counts[commands(context)], counts[events(context)]
+        if ours != theirs:
+            raise TopicsUnusable(
+                f"{commands(context)} has {ours} partitions and {events(context)} {theirs}; they must be equal: "
+                f"copy the log with `forgelog log repartition`"
+            )
+    return counts
+
+
+async def _create(admin: AIOKafkaAdminClient, prefix: str, topics: dict[str, tuple[int, dict[str, str]]]) -> None:
+    new = [
+        NewTopic(name=prefix + name, num_partitions=count, replication_factor=-1, topic_configs=config)
+        for name, (count, config) in topics.items()
+    ]
+    response = await admin.create_topics(new)
+    for error in response.topic_errors:
+        code = error[1]
+        if code and for_code(code) is not TopicAlreadyExistsError:
+            raise TopicsUnusable(f"topic {error[0]} could not be made: {for_code(code).__name__} {error[2:] or ''}")
+
+
+async def _counts(admin: AIOKafkaAdminClient, prefix: str, names: list[str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for description in await admin.describe_topics([prefix + name for name in names]):
+        if description["error_code"]:
+            error: type[KafkaError] = for_code(description["error_code"])
+            if not error.retriable and error.__name__ != "UnknownTopicOrPartitionError":
+                raise TopicsUnusable(f"topic {description['topic']}: {error.__name__}")
+            continue
+        partitions = description["partitions"]
+        if partitions and all(partition["error_code"] == 0 and partition["leader"] >= 0 for partition in partitions):
+            counts[description["topic"][len(prefix) :]] = len(partitions)
+    return counts

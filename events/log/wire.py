@@ -1,0 +1,212 @@
+"""Messages as Kafka records: the CloudEvents 1.0 Kafka binding in binary mode, plus the log's own three headers.
+
+``ce_*`` headers carry the attributes, the value is the model's JSON. The writer adds:
+
+- ``fl_epoch``: offset of the writer's `WriterStarted` marker (decimal);
+- ``fl_cause``: ``<position>|<mark>|<index>/<count>``: the input this record follows from, what is needed to resume
+  there (the payload digest of a command, the epoch of an event), and which of the input's `count` records it is;
+- ``fl_hash``: the partition's hash chain up to and including this record, hex (see `events.log.chain`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from events.language.base import Message
+from events.language.common import DEFAULT_ACTOR, DEFAULT_PROJECT, UTC
+from events.language.registry import lookup, upcast
+from events.log.envelope import Meta, Position, Recorded
+
+Headers = Sequence[tuple[str, bytes]]
+
+EPOCH, CAUSE, HASH = "fl_epoch", "fl_cause", "fl_hash"
+MARKER = "forgelog.log.v1.WriterStarted"
+
+_CE = (
+    ("ce_id", "id"),
+    ("ce_type", "type"),
+    ("ce_source", "source"),
+    ("ce_subject", "subject"),
+    ("ce_project", "project"),
+    ("ce_actor", "actor"),
+    ("ce_correlationid", "correlation"),
+    ("ce_causationid", "causation"),
+    ("traceparent", "traceparent"),
+)
+
+
+class Undecodable(Exception):
+    """A record that is no message of the language; the text says why and what the producer should send."""
+
+
+class UnknownType(Undecodable):
+    """A type this version does not know: an event from the future, or a misspelt command."""
+
+    def __init__(self, type_name: str, position: Position) -> None:
+        super().__init__(
+            f"{position}: unknown type {type_name!r}. If a newer version wrote it, upgrade this service; "
+            f"nothing behind it in this partition is read until then."
+        )
+        self.type_name = type_name
+        self.position = position
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """The parsed ``fl_cause``."""
+
+    position: Position
+    mark: str
+    index: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.position}|{self.mark}|{self.index}/{self.count}"
+
+    @classmethod
+    def parse(cls, text: str) -> Cause:
+        place, mark, part = text.split("|")
+        index, count = part.split("/")
+        return cls(Position.parse(place), mark, int(index), int(count))
+
+
+def encode_time(time: datetime) -> str:
+    """RFC 3339 in UTC with microseconds."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def headers_of(meta: Meta) -> list[tuple[str, bytes]]:
+    """The CloudEvents headers of a message."""
+    headers = [("ce_specversion", b"1.0"), ("content-type", b"application/json")]
+    for header, attribute in _CE:
+        value: str = getattr(meta, attribute)
+        if value:
+            headers.append((header, value.encode()))
+    headers.append(("ce_time", encode_time(meta.time).encode()))
+    return headers
+
+
+def value_of(message: Message) -> bytes:
+    """The value: the model's JSON, whole: a default that changes later must not change history."""
+    return message.__pydantic_serializer__.to_json(message)
+
+
+@dataclass(slots=True)
+class Raw:
+    """A record as read, decoded no further than its headers. Decoding the body is left to who needs it."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    attributes: dict[str, bytes]
+
+    @classmethod
+    def of(cls, record: Any, prefix: str = "") -> Raw:
+        """From an aiokafka `ConsumerRecord`; `prefix` is taken off the topic's name."""
+        topic: str = record.topic
+        return cls(
+            topic[len(prefix) :],
+            record.partition,
+            record.offset,
+            record.timestamp,
+            record.key,
+            record.value,
+            record.headers,
+            dict(record.headers),
+        )
+
+    @property
+    def position(self) -> Position:
+        return Position(self.topic, self.partition, self.offset)
+
+    @property
+    def type(self) -> str:
+        return self.text("ce_type")
+
+    @property
+    def is_marker(self) -> bool:
+        return self.attributes.get("ce_type") == b"forgelog.log.v1.WriterStarted"
+
+    @property
+    def epoch(self) -> int:
+        value = self.attributes.get(EPOCH)
+        return int(value) if value is not None else -1
+
+    @property
+    def cause(self) -> Cause | None:
+        value = self.attributes.get(CAUSE)
+        return Cause.parse(value.decode()) if value else None
+
+    def text(self, header: str) -> str:
+        """A header's text; empty if absent. Raises Undecodable when it is no UTF-8."""
+        value = self.attributes.get(header)
+        if value is None:
+            return ""
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise Undecodable(f"header {header} is not UTF-8") from None
+
+    def meta(self) -> Meta:
+        """The CloudEvents attributes. Raises Undecodable when one that is needed is missing or malformed."""
+        return Meta(
+            id=self.text("ce_id"),
+            type=self.type,
+            source=self.text("ce_source"),
+            subject=self.text("ce_subject"),
+            time=self.time(),
+            project=self.text("ce_project") or DEFAULT_PROJECT,
+            actor=self.text("ce_actor") or DEFAULT_ACTOR,
+            correlation=self.text("ce_correlationid"),
+            causation=self.text("ce_causationid"),
+            traceparent=self.text("traceparent"),
+        )
+
+    def time(self) -> datetime:
+        """``ce_time``, or the record's timestamp when the producer left it out."""
+        text = self.text("ce_time")
+        if not text:
+            return datetime.fromtimestamp(self.timestamp / 1000, UTC)
+        try:
+            time = datetime.fromisoformat(text)
+        except ValueError:
+            raise Undecodable(f"header ce_time {text!r} is not an RFC 3339 time") from None
+        if time.tzinfo is None:
+            raise Undecodable(f"header ce_time {text!r} has no time zone; end it with Z")
+        return time
+
+    def decode(self) -> Recorded:
+        """The event with its envelope. Raises UnknownType for a type this version does not know."""
+        cause = self.attributes.get(CAUSE)
+        return Recorded(
+            data=decode_event(self.type, self.value or b"", self.position),
+            meta=self.meta(),
+            key=(self.key or b"").decode(),
+            position=self.position,
+            epoch=self.epoch,
+            cause=cause.decode().split("|", 1)[0] if cause else "",
+        )
+
+
+def decode_event(type_name: str, value: bytes, position: Position) -> Message:
+    """An event's body as its model, brought to the newest version. Raises UnknownType or Undecodable."""
+    type_name, value = upcast(type_name, value)
+    model = lookup(type_name)
+    if model is None:
+        raise UnknownType(type_name, position)
+    try:
+        return model.__pydantic_validator__.validate_json(value)  # type: ignore[no-any-return]
+    except ValueError as error:
+        raise Undecodable(f"{position}: {type_name} does not decode: {error}") from error
+
+
+def without_hash(headers: Headers) -> Iterable[tuple[str, bytes]]:
+    """The headers that the hash covers."""
+    return ((name, value) for name, value in headers if name != HASH)

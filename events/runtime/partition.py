@@ -1,0 +1,453 @@
+"""One event partition as its writer holds it: states, dedup window, resume positions, hash chain. No I/O.
+
+Inputs go in as undecoded records, `Unit`s come out: the records of one input, to be appended in one batch. The state
+moves on at once (speculatively); if the append fails the whole partition is thrown away and folded anew from the log.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from events.language.base import Command, Event
+from events.language.common import (
+    DEFAULT_PROJECT,
+    MAX_COMMAND_BYTES,
+    CommandNoted,
+    CommandRejected,
+    ErrorCode,
+    LogEvent,
+    Refused,
+)
+from events.language.problems import decode_command
+from events.language.registry import lookup
+from events.log import chain, topics
+from events.log.envelope import Meta
+from events.log.ids import payload_digest, with_assigned_id
+from events.log.partition import partition_of
+from events.log.tail import ReaderPosition
+from events.log.wire import CAUSE, EPOCH, HASH, Cause, Raw, Undecodable, UnknownType, headers_of, value_of, without_hash
+from events.runtime.decider import Context, Decider
+
+S = TypeVar("S")
+
+DEDUP_WINDOW = 100_000
+"""Commands per partition whose ids are remembered; a repeat within it yields the first outcome."""
+
+PLATFORM_ACTOR = "forgelog"
+"""Who acts when time or capacity, not a person, leads to an event."""
+
+_TRACES = 20_000
+
+log = logging.getLogger("forgelog.writer")
+
+Encoded = tuple[bytes, bytes, list[tuple[str, bytes]], int]
+"""Key, value, headers, timestamp in milliseconds."""
+
+
+@dataclass(slots=True)
+class Unit:
+    """All records of one input (or of one initiative of the writer's own): appended in one batch, all or none."""
+
+    records: list[Encoded]
+    command_id: str = ""
+
+
+@dataclass(slots=True)
+class Forward:
+    """A command that belongs to another partition."""
+
+    raw: Raw
+    key: str
+    partition: int
+
+
+@dataclass(slots=True)
+class DeadLetter:
+    """Input that is no command of this context, with the reason for people; and its refusal, if it can be answered."""
+
+    raw: Raw
+    reason: str
+    unit: Unit | None
+
+
+@dataclass(slots=True)
+class Origin:
+    """What events descend from: envelope parts that are handed down."""
+
+    id: str
+    correlation: str
+    actor: str
+    project: str
+    traceparent: str
+    cause: Callable[[int, int], Cause] | None = None
+
+
+@dataclass(slots=True)
+class Partition(Generic[S]):
+    decider: Decider[S]
+    number: int
+    count: int
+    """Partitions of the topic."""
+    epoch: int = -1
+    states: dict[str, S] = field(default_factory=dict)
+    seen: OrderedDict[str, tuple[str, int]] = field(default_factory=OrderedDict)
+    """Command id → (payload digest, offset of its first event; -1 until appended)."""
+    inputs: dict[tuple[str, int], ReaderPosition] = field(default_factory=dict)
+    """Topic and partition → where to handle inputs from."""
+    observed: dict[tuple[str, int], ReaderPosition] = field(default_factory=dict)
+    """Topic and partition → up to where the view has been folded."""
+    digest: bytes = chain.GENESIS
+    last_time: datetime | None = None
+    next_offset: int = 0
+    folded: int = 0
+    """Events folded since the last snapshot."""
+    touched: set[str] = field(default_factory=set)
+    _serial: int = 0
+    _due: list[tuple[datetime, str]] = field(default_factory=list)
+    _due_of: dict[str, datetime] = field(default_factory=dict)
+    _traces: OrderedDict[str, tuple[str, str]] = field(default_factory=OrderedDict)
+
+    @property
+    def context(self) -> str:
+        return self.decider.context
+
+    @property
+    def has_view(self) -> bool:
+        """Whether the decider folds foreign events too."""
+        return type(self.decider).observe is not Decider.observe
+
+    def read_from(self, topic: str, partition: int) -> ReaderPosition:
+        """Where this partition needs a foreign topic to be read from."""
+        if self.has_view:
+            return self.observed.get((topic, partition), ReaderPosition())
+        return self.resume_of(topic, partition)
+
+    # Folding the partition's own history
+
+    def fold(self, raw: Raw) -> None:
+        """Fold one valid record of the own event partition, in log order (recovery)."""
+        self.next_offset = raw.offset + 1
+        if raw.is_marker:
+            self.digest = chain.link(self.digest, raw.key or b"", raw.value or b"", without_hash(raw.headers))
+            return
+        stored = raw.attributes.get(HASH)
+        self.digest = bytes.fromhex(stored.decode()) if stored else self.digest
+        recorded = raw.decode()
+        cause = raw.cause
+        if cause is not None:
+            source = (cause.position.topic, cause.position.partition)
+            if cause.position.topic == topics.commands(self.context):
+                self._remember(recorded.meta.causation, cause.mark, raw.offset)
+                self.inputs[source] = ReaderPosition(cause.position.offset + 1)
+            else:
+                self.inputs[source] = ReaderPosition(cause.position.offset + 1, int(cause.mark))
+        self._evolve(recorded.key, recorded.data, recorded.meta.time)
+
+    def _evolve(self, key: str, event: Any, time: datetime) -> None:
+        self.last_time = time if self.last_time is None or time > self.last_time else self.last_time
+        self.folded += 1
+        if isinstance(event, LogEvent):
+            return
+        state = self.states.get(key)
+        if state is None:
+            state = self.decider.initial(key)
+        self.states[key] = self.decider.evolve(state, event, time)
+        self.touched.add(key)
+
+    def _remember(self, command_id: str, digest: str, offset: int) -> None:
+        if command_id in self.seen:
+            return
+        self.seen[command_id] = (digest, offset)
+        if len(self.seen) > DEDUP_WINDOW:
+            self.seen.popitem(last=False)
+
+    def resume_of(self, topic: str, partition: int) -> ReaderPosition:
+        """Where to handle inputs of a topic's partition from."""
+        return self.inputs.get((topic, partition), ReaderPosition())
+
+    # Deciding
+
+    def command(self, raw: Raw, now: datetime) -> Unit | Forward | DeadLetter | None:
+        """Decide one record of the own command partition."""
+        source = (raw.topic, raw.partition)
+        if raw.offset < self.resume_of(*source).offset:
+            return None
+        self.inputs[source] = ReaderPosition(raw.offset + 1)
+        try:
+            meta = raw.meta()
+        except Undecodable as error:
+            return DeadLetter(raw, str(error), None)
+        if not meta.id:
+            return DeadLetter(raw, "header ce_id is missing; give each command a unique ce_id", None)
+        if not meta.type:
+            return self._undecodable(raw, meta, "header ce_type is missing; name the command's type", now)
+        value = raw.value or b""
+        if len(value) > MAX_COMMAND_BYTES:
+            reason = f"the value has {len(value)} bytes; a command may have at most {MAX_COMMAND_BYTES}"
+            return self._undecodable(raw, meta, reason, now)
+        digest = payload_digest(meta.type, value)
+        try:
+            command = with_assigned_id(decode_command(meta.type, value), meta.id)
+        except Refused as refused:
+            if refused.errors:
+                return self._refuse(raw, meta, digest, refused, now, meta.subject)
+            return self._undecodable(raw, meta, refused.message, now)
+        if type(command) not in self.decider.commands:
+            reason = f"{meta.type} is no command of {self.context}; publish it to commands.{type(command).context}"
+            return self._undecodable(raw, meta, reason, now)
+        key = command.key()
+        home = partition_of(key, self.count)
+        if home != self.number:
+            return Forward(raw, key, home)
+        return self._decide(raw, meta, command, key, digest, now)
+
+    def _decide(self, raw: Raw, meta: Meta, command: Command, key: str, digest: str, now: datetime) -> Unit | None:
+        kind = type(command)
+        first = self.seen.get(meta.id)
+        if first is not None:
+            if first[0] != digest:
+                message = f"ce_id {meta.id!r} was used before for another command; give each command its own id"
+                refused = Refused(ErrorCode.ABORTED, message)
+                return self._refuse(raw, meta, digest, refused, now, command.subject())
+            return self._note(raw, meta, digest, command, now, repeat=True, first_offset=first[1])
+        state = self.states.get(key)
+        if state is None:
+            state = self.decider.initial(key)
+        now = self._clock(now)
+        context = Context(now, meta.id, meta.actor, meta.project, command.subject())
+        try:
+            decided = self.decider.decide(state, command, context)
+        except Refused as refused:
+            return self._refuse(raw, meta, digest, refused, now, command.subject())
+        except Exception:  # noqa: BLE001 - a bug in a decision must neither stop the partition nor pass unseen
+            log.exception("%s: deciding %s %s failed", raw.position, meta.type, meta.id)
+            message = "the decision failed because of a defect in the service; see its log"
+            return self._refuse(raw, meta, digest, Refused(ErrorCode.INTERNAL, message), now, command.subject())
+        if kind.quiet:
+            self.decider.touch(state, command, now)
+            self.touched.add(key)
+            if not decided:
+                return None
+        if not decided:
+            return self._note(raw, meta, digest, command, now, repeat=False, first_offset=-1)
+        return self._unit(decided, self._origin(raw, meta, digest), now, meta.id, digest)
+
+    def _origin(self, raw: Raw, meta: Meta, mark: str) -> Origin:
+        position = raw.position
+
+        def cause(index: int, count: int) -> Cause:
+            return Cause(position, mark, index, count)
+
+        correlation = meta.correlation or meta.id
+        return Origin(meta.id, correlation, meta.actor, meta.project, meta.traceparent, cause)
+
+    def _refuse(self, raw: Raw, meta: Meta, digest: str, refused: Refused, now: datetime, subject: str) -> Unit:
+        event = CommandRejected(
+            subject_id=subject or meta.subject or meta.id,
+            command_id=meta.id,
+            command_type=meta.type,
+            code=refused.code,
+            message=refused.message,
+            errors=refused.errors,
+        )
+        return self._unit([event], self._origin(raw, meta, digest), self._clock(now), meta.id, digest)
+
+    def _note(
+        self, raw: Raw, meta: Meta, digest: str, command: Command, now: datetime, *, repeat: bool, first_offset: int
+    ) -> Unit:
+        event = CommandNoted(
+            subject_id=command.subject() or meta.id,
+            command_id=meta.id,
+            command_type=meta.type,
+            repeat=repeat,
+            first_offset=first_offset,
+        )
+        return self._unit([event], self._origin(raw, meta, digest), self._clock(now), meta.id, digest)
+
+    def _undecodable(self, raw: Raw, meta: Meta, reason: str, now: datetime) -> DeadLetter:
+        refused = Refused(ErrorCode.INVALID_ARGUMENT, reason)
+        digest = payload_digest(meta.type, raw.value or b"")
+        return DeadLetter(raw, reason, self._refuse(raw, meta, digest, refused, now, meta.subject))
+
+    # Reacting
+
+    def event(self, raw: Raw, now: datetime) -> Unit | None:
+        """Observe and react to a valid event of a routed topic. Raises UnknownType for one from the future."""
+        source = (raw.topic, raw.partition)
+        handle = raw.offset >= self.resume_of(*source).offset
+        observe = self.has_view and raw.offset >= self.observed.get(source, ReaderPosition()).offset
+        if not handle and not observe:
+            return None
+        unit = None
+        if not raw.is_marker:
+            route = self.decider.routes.get(_model_of(raw))
+            if route is not None:
+                unit = self._routed(raw, route, now, observe=observe, handle=handle)
+        position = ReaderPosition(raw.offset + 1, raw.offset if raw.is_marker else raw.epoch)
+        if handle:
+            self.inputs[source] = position
+        if observe:
+            self.observed[source] = position
+        return unit
+
+    def _routed(self, raw: Raw, route: Callable[[Any], Any], now: datetime, *, observe: bool, handle: bool) -> Unit | None:
+        recorded = raw.decode()
+        event, meta = recorded.data, recorded.meta
+        keys = [key for key in route(event) if partition_of(key, self.count) == self.number]
+        if not keys:
+            return None
+        now = self._clock(now)
+        decided: list[Event] = []
+        for key in keys:
+            state = self.states.get(key)
+            if state is None:
+                state = self.decider.initial(key)
+            if observe:
+                self.states[key] = state = self.decider.observe(state, event, meta.time)  # type: ignore[arg-type]
+                self.touched.add(key)
+            if handle:
+                context = Context(now, f"{meta.id}:{key}", meta.actor, meta.project, key)
+                decided += self.decider.react(state, event, context)  # type: ignore[arg-type]
+        if not decided:
+            return None
+        return self._unit(decided, self._origin(raw, meta, str(raw.epoch)), now)
+
+    # The writer's own initiative
+
+    def settle(self, now: datetime) -> list[Unit]:
+        """Let every touched key settle, and note when each is next due."""
+        units: list[Unit] = []
+        touched, self.touched = self.touched, set()
+        for key in touched:
+            while True:
+                state = self.states.get(key)
+                if state is None:
+                    break
+                moment = self._clock(now)
+                decided = self.decider.settle(state, self._own_context(moment, key))
+                if not decided:
+                    break
+                units.append(self._unit(decided, self._own_origin(), moment))
+            self._note_due(key)
+        self.touched.difference_update(touched)
+        return units
+
+    def wake(self, now: datetime) -> list[Unit]:
+        """Let every key whose time has come act on it."""
+        units: list[Unit] = []
+        while self._due and self._due[0][0] <= now:
+            _, key = heapq.heappop(self._due)
+            self._due_of.pop(key, None)
+            state = self.states.get(key)
+            if state is None:
+                continue
+            due = self.decider.due(state)
+            if due is not None and due <= now:
+                moment = self._clock(now)
+                decided = self.decider.wake(state, self._own_context(moment, key))
+                if decided:
+                    units.append(self._unit(decided, self._own_origin(), moment))
+                self.touched.add(key)
+            else:
+                self._note_due(key)
+        return units
+
+    def _note_due(self, key: str) -> None:
+        state = self.states.get(key)
+        due = self.decider.due(state) if state is not None else None
+        if due is None:
+            return
+        known = self._due_of.get(key)
+        if known is None or due < known:
+            self._due_of[key] = due
+            heapq.heappush(self._due, (due, key))
+
+    def next_due(self) -> datetime | None:
+        """When `wake` has something to look at next."""
+        return self._due[0][0] if self._due else None
+
+    def resumed(self, now: datetime) -> None:
+        """Called once the history is folded: what is volatile counts as seen just now."""
+        for key, state in self.states.items():
+            self.decider.resumed(state, now)
+            self.touched.add(key)
+
+    def _own_context(self, now: datetime, key: str) -> Context:
+        return Context(now, self._own_id(), PLATFORM_ACTOR, DEFAULT_PROJECT, key)
+
+    def _own_origin(self) -> Origin:
+        return Origin(self._own_id(), "", PLATFORM_ACTOR, DEFAULT_PROJECT, "")
+
+    def _own_id(self) -> str:
+        return f"{self.context}-{self.number}-{self.epoch}-{self._serial}"
+
+    def _clock(self, now: datetime) -> datetime:
+        return now if self.last_time is None or now > self.last_time else self.last_time
+
+    # Encoding
+
+    def _unit(
+        self, decided: Sequence[Event], origin: Origin, now: datetime, command_id: str = "", digest: str = ""
+    ) -> Unit:
+        self._serial += 1
+        records: list[Encoded] = []
+        count = len(decided)
+        epoch = str(self.epoch).encode()
+        timestamp = int(now.timestamp() * 1000)
+        for index, event in enumerate(decided):
+            subject = event.subject()
+            correlation, traceparent = origin.correlation, origin.traceparent
+            if correlation:
+                self._trace(subject, correlation, traceparent)
+            else:
+                correlation, traceparent = self._traces.get(subject, ("", ""))
+            meta = Meta(
+                id=f"{origin.id}.{index}",
+                type=type(event).type_name(),
+                source=f"forgelog/{self.context}",
+                subject=subject,
+                time=now,
+                project=getattr(event, "project", "") or origin.project,
+                actor=origin.actor,
+                correlation=correlation,
+                causation=origin.id if origin.cause is not None else "",
+                traceparent=traceparent,
+            )
+            key = event.key() if not isinstance(event, LogEvent) else subject
+            headers = headers_of(meta)
+            headers.append((EPOCH, epoch))
+            if origin.cause is not None:
+                headers.append((CAUSE, str(origin.cause(index, count)).encode()))
+            encoded_key, value = key.encode(), value_of(event)
+            self.digest = chain.link(self.digest, encoded_key, value, headers)
+            headers.append((HASH, self.digest.hex().encode()))
+            records.append((encoded_key, value, headers, timestamp))
+            self._evolve(key, event, now)
+        if command_id:
+            self._remember(command_id, digest, -1)
+        return Unit(records, command_id)
+
+    def _trace(self, subject: str, correlation: str, traceparent: str) -> None:
+        self._traces[subject] = (correlation, traceparent)
+        if len(self._traces) > _TRACES:
+            self._traces.popitem(last=False)
+
+    def appended(self, unit: Unit, offset: int) -> None:
+        """A unit's records are in the log from `offset` on."""
+        self.next_offset = offset + len(unit.records)
+        entry = self.seen.get(unit.command_id) if unit.command_id else None
+        if entry is not None and entry[1] < 0:
+            self.seen[unit.command_id] = (entry[0], offset)
+
+
+def _model_of(raw: Raw) -> type[Event]:
+    model = lookup(raw.type)
+    if model is None or not issubclass(model, Event):
+        raise UnknownType(raw.type, raw.position)
+    return model
