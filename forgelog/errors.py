@@ -1,0 +1,83 @@
+"""What goes wrong, in the words of whoever has to act on it. Knows nothing of gRPC, pydantic or terminals.
+
+Every error the client, the manifests and the command line raise on purpose is a `ForgelogError`; all else is a bug.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with one field or place."""
+
+    field: str
+    """Path such as ``spec.resources.cpus``; empty when the problem is with the whole."""
+    problem: str
+    hint: str = ""
+    line: int = 0
+    """1-based; 0 when there is no source text."""
+    column: int = 0
+
+    def __str__(self) -> str:
+        place = f"line {self.line}, column {self.column}: " if self.line else ""
+        field = f"{self.field}: " if self.field else ""
+        hint = f"; {self.hint}" if self.hint else ""
+        return f"{place}{field}{self.problem}{hint}"
+
+
+class ForgelogError(Exception):
+    """Base of all errors that are meant for people."""
+
+    code = "error"
+    exit_code = 1
+
+    def __init__(self, message: str, errors: Iterable[Problem] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.errors = tuple(errors)
+
+    def __str__(self) -> str:
+        return "\n".join([self.message, *(f"  {error}" for error in self.errors)])
+
+
+class InvalidInput(ForgelogError):
+    """What was given to the client can't be sent: a wrong option, time, unit or field."""
+
+    code = "invalid_argument"
+    exit_code = 2
+
+
+class ManifestError(InvalidInput):
+    """A manifest has errors; `errors` holds all of them, in the order of the file."""
+
+
+class Refused(ForgelogError):
+    """The platform decided not to do it. `code` says why, `errors` which fields."""
+
+    def __init__(self, code: str, message: str, errors: Iterable[Problem] = (), command_id: str = "") -> None:
+        super().__init__(message, errors)
+        self.code = code
+        self.command_id = command_id
+
+
+class NotFound(ForgelogError):
+    """There is no such thing (at that time)."""
+
+    code = "not_found"
+
+
+class Unavailable(ForgelogError):
+    """The platform can't be reached, also after trying again."""
+
+    code = "unavailable"
+    exit_code = 69  # EX_UNAVAILABLE of sysexits.h
+
+
+class Timeout(ForgelogError, TimeoutError):
+    """It took longer than asked for. A command may still take effect: send it again with the same id."""
+
+    code = "deadline_exceeded"
+    exit_code = 124  # as timeout(1)

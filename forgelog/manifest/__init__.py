@@ -1,0 +1,10 @@
+"""Manifests: YAML or JSON files that describe jobs in human units, with errors at line and column.
+
+Knows the language of jobs, and nothing of how a job is sent anywhere.
+"""
+
+from __future__ import annotations
+
+from forgelog.manifest.jobs import ManifestJob, job_from, load, parse
+
+__all__ = ["ManifestJob", "job_from", "load", "parse"]

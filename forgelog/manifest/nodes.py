@@ -1,0 +1,171 @@
+"""A document as a tree of nodes that know their line and column. Knows YAML and JSON; knows nothing of jobs.
+
+The YAML text is only composed, never constructed into objects: tags can't create anything, and every scalar keeps its
+source text, so that ``0.10`` given as an argument stays ``0.10``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+
+from forgelog.errors import ManifestError, Problem
+
+MAX_BYTES = 1_000_000
+"""Largest manifest file."""
+MAX_DOCUMENTS = 500
+MAX_DEPTH = 32
+MAX_NODES = 200_000
+"""Most values in a file after YAML aliases are followed (a "billion laughs" ends here)."""
+
+Kind = Literal["map", "list", "scalar"]
+
+
+@dataclass(slots=True)
+class Node:
+    """One value. `items` are a map's pairs or a list's values (with an empty key node)."""
+
+    kind: Kind
+    value: Any = None
+    """A scalar's value: None, bool, int, float or str."""
+    text: str = ""
+    """A scalar as it was written."""
+    pairs: list[tuple[Node, Node]] = field(default_factory=list)
+    items: list[Node] = field(default_factory=list)
+    line: int = 0
+    column: int = 0
+
+
+def problem(node: Node, text: str, hint: str = "", field: str = "") -> Problem:
+    """A problem at a node's place."""
+    return Problem(field, text, hint, node.line, node.column)
+
+
+def from_python(value: object, depth: int = 0) -> Node:
+    """Plain Python data as nodes without places (dicts given to `Client.submit`)."""
+    if depth > MAX_DEPTH:
+        raise ManifestError("the job is not valid", [Problem("", f"nested deeper than {MAX_DEPTH} levels")])
+    if isinstance(value, dict):
+        pairs = [(from_python(str(key)), from_python(item, depth + 1)) for key, item in value.items()]
+        return Node("map", pairs=pairs)
+    if isinstance(value, list | tuple | set | frozenset):
+        return Node("list", items=[from_python(item, depth + 1) for item in value])
+    if value is None or isinstance(value, bool | int | float | str):
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        return Node("scalar", value=value, text=text)
+    return Node("scalar", value=str(value), text=str(value))
+
+
+def parse_documents(text: str, name: str, *, json: bool = False) -> list[Node]:
+    """The documents of a YAML stream (empty ones left out). Raises `ManifestError`."""
+
+    def fail(found: Problem) -> ManifestError:
+        return ManifestError(f"{name} is not valid", [found])
+
+    if len(text.encode(errors="surrogatepass")) > MAX_BYTES:
+        raise fail(Problem("", f"the file is larger than {MAX_BYTES} bytes", "split it, or use an array job"))
+    # JSON is YAML but for tabs between tokens; inside JSON strings a raw tab can't occur.
+    source = text.replace("\t", " ") if json else text
+    yaml = YAML(typ="safe", pure=True)
+    try:
+        converter = _Converter(yaml.constructor, json)
+        documents: list[Node] = []
+        for composed in yaml.compose_all(source):
+            if composed is None:
+                continue
+            node = converter.convert(composed, 0)
+            if node.kind == "scalar" and node.value is None:
+                continue
+            documents.append(node)
+            if len(documents) > MAX_DOCUMENTS:
+                raise fail(problem(node, f"more than {MAX_DOCUMENTS} documents", "split the file"))
+    except _TooMuch as error:
+        raise fail(error.problem) from None
+    except RecursionError:
+        raise fail(Problem("", f"nested deeper than {MAX_DEPTH} levels")) from None
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        words = " ".join(part for part in (error.context, error.problem) if part)
+        line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+        raise fail(Problem("", f"this is not {'JSON' if json else 'YAML'}: {words}", "", line, column)) from None
+    except YAMLError as error:
+        raise fail(Problem("", f"this is not YAML: {error}")) from None
+    return documents
+
+
+class _TooMuch(Exception):
+    def __init__(self, found: Problem) -> None:
+        super().__init__(found.problem)
+        self.problem = found
+
+
+class _Converter:
+    """From ruamel's composed nodes to `Node`, within the limits."""
+
+    def __init__(self, constructor: Any, json: bool) -> None:
+        self._constructor = constructor
+        self._json = json
+        self._count = 0
+
+    def convert(self, composed: Any, depth: int) -> Node:
+        mark = composed.start_mark
+        line, column = mark.line + 1, mark.column + 1
+        self._count += 1
+        if self._count > MAX_NODES:
+            raise _TooMuch(Problem("", f"more than {MAX_NODES} values", "", line, column))
+        if depth > MAX_DEPTH:
+            raise _TooMuch(Problem("", f"nested deeper than {MAX_DEPTH} levels", "", line, column))
+        if isinstance(composed, MappingNode):
+            return Node("map", pairs=list(self._pairs(composed, depth)), line=line, column=column)
+        if isinstance(composed, SequenceNode):
+            items = [self.convert(item, depth + 1) for item in composed.value]
+            return Node("list", items=items, line=line, column=column)
+        return self._scalar(composed, line, column)
+
+    def _pairs(self, composed: Any, depth: int) -> Iterable[tuple[Node, Node]]:
+        merged: dict[str, tuple[Node, Node]] = {}
+        own: dict[str, tuple[Node, Node]] = {}
+        for key, value in composed.value:
+            if str(key.tag) == "tag:yaml.org,2002:merge":
+                for source in value.value if isinstance(value, SequenceNode) else [value]:
+                    if not isinstance(source, MappingNode):
+                        raise _TooMuch(problem(self.convert(source, depth), "'<<' merges maps only"))
+                    for pair in self._pairs(source, depth + 1):
+                        merged.setdefault(pair[0].text, pair)
+                continue
+            name = self.convert(key, depth + 1)
+            if name.kind != "scalar":
+                raise _TooMuch(problem(name, "a key must be a word, not a list or a map"))
+            if name.text in own:
+                first = own[name.text][0].line
+                raise _TooMuch(problem(name, f"key {name.text!r} is given twice, first in line {first}"))
+            own[name.text] = (name, self.convert(value, depth + 1))
+        return (merged | own).values()
+
+    def _scalar(self, composed: ScalarNode, line: int, column: int) -> Node:
+        tag, text = str(composed.tag), composed.value
+        place = Node("scalar", text=text, line=line, column=column)
+        if self._json:  # JSON writes characters beyond the BMP as surrogate pairs
+            text = place.text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        kind = tag.removeprefix("tag:yaml.org,2002:")
+        try:
+            if kind == "null":
+                place.value = None
+            elif kind == "bool":
+                place.value = self._constructor.construct_yaml_bool(composed)
+            elif kind == "int":
+                place.value = self._constructor.construct_yaml_int(composed)
+            elif kind == "float":
+                place.value = self._constructor.construct_yaml_float(composed)
+            elif kind in ("str", "timestamp"):
+                place.value = text
+            else:
+                raise _TooMuch(problem(place, f"tag {tag!r} is not supported", "write the plain value"))
+        except (ValueError, OverflowError) as error:
+            raise _TooMuch(problem(place, f"is not a number: {error}")) from None
+        return place
