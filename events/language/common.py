@@ -15,7 +15,6 @@ from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
 from events.language.base import Event, Model
 
-
 MAX_ARRAY_TASKS = 10_000
 """Most tasks one array job may have."""
 
@@ -47,12 +46,23 @@ def _printable(value: str) -> str:
 DisplayName = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
 """1-200 printable characters, any script."""
 
+TaskNumber = Annotated[int, Field(ge=0, lt=MAX_ARRAY_TASKS)]
+"""A task's place in its job's array; 0 in a job that is no array."""
+
+Attempt = Annotated[int, Field(ge=1, le=1_000_000)]
+"""Which run of a task; the first is 1."""
+
+DeviceIndex = Annotated[int, Field(ge=0, le=65_535)]
+"""A device's number on its node, as its driver counts."""
+
 Timestamp = AwareDatetime
 """A point in time with its zone; RFC 3339 on the wire."""
 
 DEFAULT_PROJECT = "local/default"
 DEFAULT_ACTOR = "owner"
 DEFAULT_QUEUE = "default"
+PLATFORM_ACTOR = "forgelog"
+"""Who acts when time or capacity, not a person, leads to an event."""
 
 
 class ErrorCode(StrEnum):

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from events.language.base import Model
-from events.language.common import Identifier, ResourceVector
+from events.language.common import DeviceIndex, Identifier, ResourceVector
 from events.language.jobspec import LabelKey, LabelValue
 
 
@@ -37,7 +37,7 @@ class NodeStatus(StrEnum):
 class GPUResource(Model):
     """One GPU as its driver describes it (NVML)."""
 
-    index: int = Field(ge=0)
+    index: DeviceIndex
     uuid: Annotated[str, StringConstraints(max_length=100)]
     name: Annotated[str, StringConstraints(max_length=200)]
     memory_bytes: int = Field(ge=0)

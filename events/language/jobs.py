@@ -14,10 +14,14 @@ from pydantic import Field
 
 from events.language.base import Command, Event, Model
 from events.language.common import (
+    MAX_ARRAY_TASKS,
+    Attempt,
+    DeviceIndex,
     DisplayName,
     Identifier,
     OptionalIdentifier,
     ProjectName,
+    TaskNumber,
     TaskRanges,
     Timestamp,
 )
@@ -58,12 +62,12 @@ class ExitReason(StrEnum):
 class TaskStart(Model):
     """A task's process is running."""
 
-    task: int = Field(ge=0)
-    attempt: int = Field(ge=1)
+    task: TaskNumber
+    attempt: Attempt
     allocation_id: Identifier
-    pid: int = Field(ge=0)
+    pid: int = Field(ge=0, le=2_147_483_647)
     started_at: Timestamp
-    gpus: tuple[int, ...] = ()
+    gpus: tuple[DeviceIndex, ...] = ()
     """Indices of the GPU devices it was given."""
 
 
@@ -77,8 +81,8 @@ class TaskUsage(Model):
 class TaskExit(Model):
     """A task's process (and all its descendants) is gone."""
 
-    task: int = Field(ge=0)
-    attempt: int = Field(ge=1)
+    task: TaskNumber
+    attempt: Attempt
     allocation_id: OptionalIdentifier = ""
     reason: ExitReason = ExitReason.EXITED
     exit_code: int | None = Field(default=None, ge=0, le=255)
@@ -150,7 +154,7 @@ class JobQueued(JobEvent):
     project: ProjectName
     owner: DisplayName
     tasks: TaskRanges
-    attempt: int = Field(ge=1)
+    attempt: Attempt
     not_before: Timestamp | None = None
     """Back-off: earliest time to start."""
     request: QueueRequest
@@ -165,7 +169,7 @@ class JobAssigned(JobEvent):
     node_id: Identifier
     allocation_id: Identifier
     tasks: TaskRanges
-    attempt: int = Field(ge=1)
+    attempt: Attempt
 
 
 class JobStarted(JobEvent):
@@ -203,10 +207,10 @@ class JobTasksCancelled(JobEvent):
 class TaskCounts(Model):
     """How many tasks ended how."""
 
-    total: int = Field(ge=1)
-    completed: int = Field(default=0, ge=0)
-    failed: int = Field(default=0, ge=0)
-    cancelled: int = Field(default=0, ge=0)
+    total: int = Field(ge=1, le=MAX_ARRAY_TASKS)
+    completed: int = Field(default=0, ge=0, le=MAX_ARRAY_TASKS)
+    failed: int = Field(default=0, ge=0, le=MAX_ARRAY_TASKS)
+    cancelled: int = Field(default=0, ge=0, le=MAX_ARRAY_TASKS)
 
 
 class JobEnded(JobEvent):

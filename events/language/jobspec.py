@@ -212,7 +212,7 @@ class JobArray(Model):
     """Runs the command once for each task number 0..size-1 (``FORGELOG_TASK``)."""
 
     size: int = Field(ge=1, le=MAX_ARRAY_TASKS)
-    max_parallel: int | None = Field(default=None, ge=1)
+    max_parallel: int | None = Field(default=None, ge=1, le=1_000_000)
     """Most tasks at once; no limit when left out."""
 
 
@@ -242,7 +242,7 @@ class QueueRequest(Model):
     labels: dict[str, str] = Field(default_factory=dict)
     resources: JobResources
     scheduling: JobScheduling
-    max_parallel: int | None = None
+    max_parallel: int | None = Field(default=None, ge=1, le=1_000_000)
 
 
 class JobLaunch(Model):
@@ -252,7 +252,7 @@ class JobLaunch(Model):
     command: str
     args: tuple[str, ...] = ()
     environment: JobEnvironment
-    array_size: int = Field(ge=1)
+    array_size: int = Field(ge=1, le=MAX_ARRAY_TASKS)
     grace_seconds: float = Field(ge=0)
     max_runtime_seconds: float | None = None
 

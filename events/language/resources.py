@@ -11,7 +11,16 @@ from typing import ClassVar
 from pydantic import Field
 
 from events.language.base import Command, Event, Model
-from events.language.common import Identifier, OptionalIdentifier, ProjectName, ResourceVector, TaskRanges
+from events.language.common import (
+    Attempt,
+    DeviceIndex,
+    Identifier,
+    OptionalIdentifier,
+    ProjectName,
+    ResourceVector,
+    TaskNumber,
+    TaskRanges,
+)
 from events.language.hardware import NodeRole, NodeSpec, NodeStatus
 from events.language.jobspec import JobLaunch, JobResources, LabelKey, LabelValue, TaintEffect
 
@@ -64,8 +73,8 @@ class ReleaseReason(StrEnum):
 class DeviceShare(Model):
     """Devices of one task."""
 
-    task: int = Field(ge=0)
-    gpus: tuple[int, ...] = ()
+    task: TaskNumber
+    gpus: tuple[DeviceIndex, ...] = ()
     """Indices of whole GPUs on the node."""
 
 
@@ -90,7 +99,7 @@ class HeartbeatNode(PoolCommand):
     agent_id: str = Field(min_length=1, max_length=64)
     cpu_percent: float = Field(default=0.0, ge=0, le=100)
     memory_used_bytes: int = Field(default=0, ge=0)
-    running_tasks: int = Field(default=0, ge=0)
+    running_tasks: int = Field(default=0, ge=0, le=10_000_000)
 
 
 class CordonNode(PoolCommand):
@@ -203,7 +212,7 @@ class AllocationBound(AllocationEvent):
 
     node_id: Identifier
     tasks: TaskRanges
-    attempt: int = Field(ge=1)
+    attempt: Attempt
     resources: JobResources
     """Per task."""
     devices: tuple[DeviceShare, ...] = ()
@@ -215,7 +224,7 @@ class AllocationRejected(AllocationEvent):
 
     node_id: OptionalIdentifier = ""
     tasks: TaskRanges
-    attempt: int = Field(ge=1)
+    attempt: Attempt
     reason: str
 
 
@@ -233,7 +242,7 @@ class AllocationReleased(AllocationEvent):
 
     node_id: Identifier
     tasks: TaskRanges
-    attempt: int = Field(ge=1)
+    attempt: Attempt
     rest: TaskRanges | None = None
     reason: ReleaseReason = ReleaseReason.ENDED
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from events.language.base import Command, Event, Model
-from events.language.common import DisplayName, Identifier, ProjectName, TaskRanges, Timestamp
+from events.language.common import Attempt, DisplayName, Identifier, ProjectName, TaskRanges, Timestamp
 from events.language.jobspec import JobLaunch, QueueRequest
 
 
@@ -68,7 +68,7 @@ class PendingReason(Model):
     """Such as ``insufficient cpus`` or ``taint gpu=reserved not tolerated``."""
     detail: str = ""
     """Such as ``needs 16, at most 3.5 free``."""
-    nodes: int = Field(ge=0)
+    nodes: int = Field(ge=0, le=10_000_000)
     """How many nodes this is true of."""
     node_group: str = ""
     """What these nodes share (their labels or shape), for people."""
@@ -80,7 +80,7 @@ class Placement(Model):
     node_id: Identifier
     allocation_id: Identifier
     tasks: TaskRanges
-    attempt: int = Field(ge=1)
+    attempt: Attempt
     score: float = 0.0
     """Higher is better; best fit over all resource kinds."""
 
@@ -92,7 +92,7 @@ class QueueEntry(Model):
     project: ProjectName
     owner: DisplayName
     tasks: TaskRanges
-    attempt: int = Field(ge=1)
+    attempt: Attempt
     not_before: Timestamp | None = None
     request: QueueRequest
     launch: JobLaunch
@@ -148,7 +148,7 @@ class JobDequeued(SchedulingEvent_):
 
     job_id: Identifier
     tasks: TaskRanges
-    attempt: int = Field(default=0, ge=0)
+    attempt: int = Field(default=0, ge=0, le=1_000_000)
     """The attempt that was waiting; 0 when there was none."""
     reason: str = ""
 

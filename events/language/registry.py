@@ -1,0 +1,121 @@
+"""Every command and event of the language by its type on the wire, and the upcasters from older versions.
+
+Knows the language's modules and nothing of the log. A context joins by being named in `MODULES`. A class with
+subclasses (`JobEnded`, `PoolEvent`) only shares fields and is no type by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any
+
+import orjson
+
+from events.language.base import Command, Event, Message
+
+MODULES: tuple[str, ...] = (
+    "events.language.common",
+    "events.language.jobs",
+    "events.language.scheduling",
+    "events.language.resources",
+)
+"""Where commands and events are defined."""
+
+
+def _messages() -> Iterator[type[Message]]:
+    """The concrete message classes, in the order they are written down."""
+    found: list[type[Message]] = []
+    for name in MODULES:
+        for value in vars(import_module(name)).values():
+            if isinstance(value, type) and issubclass(value, Command | Event) and value.__module__ == name:
+                found.append(value)
+    bases = {base for message in found for base in message.__mro__[1:]}
+    return (message for message in found if message not in bases)
+
+
+_COMMANDS: dict[str, type[Command]] = {}
+_EVENTS: dict[str, type[Event]] = {}
+for _message in _messages():
+    if issubclass(_message, Command):
+        _COMMANDS[_message.type_name()] = _message
+    elif issubclass(_message, Event):
+        _EVENTS[_message.type_name()] = _message
+_ALL: dict[str, type[Message]] = {**_COMMANDS, **_EVENTS}
+
+contexts: tuple[str, ...] = tuple(sorted({message.context for message in _ALL.values()}))
+"""The contexts that have commands or events, ``log`` (the log's own events) included."""
+
+
+def command_types() -> Mapping[str, type[Command]]:
+    """Type name → command, such as ``forgelog.jobs.v1.SubmitJob``."""
+    return MappingProxyType(_COMMANDS)
+
+
+def event_types() -> Mapping[str, type[Event]]:
+    """Type name → event."""
+    return MappingProxyType(_EVENTS)
+
+
+def lookup(type_name: str) -> type[Message] | None:
+    """The command or event of that type in its newest version; None for a type this version does not know."""
+    return _ALL.get(type_name)
+
+
+def is_event_type(type_name: str) -> bool:
+    """Whether `type_name` is an event's, be it of a version that is upcast."""
+    return type_name in _EVENTS or (type_name in UPCASTERS and UPCASTERS[type_name].event)
+
+
+Upcast = Callable[[dict[str, Any]], dict[str, Any]]
+"""An older version's JSON object as the next version's. May change its argument and return it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upcaster:
+    """How a type that is written no more becomes its successor."""
+
+    to: str
+    """Type name of the next version (which may have an upcaster itself)."""
+    change: Upcast
+    event: bool = True
+    """False for a command's."""
+
+
+UPCASTERS: dict[str, Upcaster] = {}
+"""Old type name → upcaster. Commands and events of those types stay readable for ever."""
+
+
+def upcaster(old: str, new: type[Message] | str) -> Callable[[Upcast], Upcast]:
+    """Registers the decorated function as the way from type `old` to `new`. Raises ValueError on a second one, and for
+    a type that is current (its version must be raised first)."""
+    if old in UPCASTERS or old in _ALL:
+        raise ValueError(f"{old} {'has an upcaster' if old in UPCASTERS else 'is a current type: raise its version'}")
+
+    def register(change: Upcast) -> Upcast:
+        to = new if isinstance(new, str) else new.type_name()
+        event = UPCASTERS[to].event if to in UPCASTERS else to in _EVENTS
+        UPCASTERS[old] = Upcaster(to, change, event)
+        return change
+
+    return register
+
+
+def upcast(type_name: str, value: bytes) -> tuple[str, bytes]:
+    """A recorded message's type and JSON in its newest version; both unchanged (and unparsed) when they are new.
+
+    Raises ValueError when an old record's value is not a JSON object.
+    """
+    step = UPCASTERS.get(type_name)
+    if step is None:
+        return type_name, value
+    data = orjson.loads(value)
+    if not isinstance(data, dict):
+        raise ValueError(f"{type_name}: expected a JSON object, found {type(data).__name__}")
+    while step is not None:
+        data = step.change(data)
+        type_name = step.to
+        step = UPCASTERS.get(type_name)
+    return type_name, orjson.dumps(data)
