@@ -1,0 +1,56 @@
+"""Forgelog: what users import. `Client` and `AsyncClient` speak with a running platform, `errors` is what they raise.
+
+Importing this costs nothing: gRPC and pydantic are loaded when a client is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from forgelog.client.aio import AsyncClient, AsyncJob
+    from forgelog.client.sync import Client, Job
+    from forgelog.errors import ForgelogError, InvalidInput, ManifestError, NotFound, Refused, Timeout, Unavailable
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AsyncClient": "forgelog.client.aio",
+    "AsyncJob": "forgelog.client.aio",
+    "Client": "forgelog.client.sync",
+    "Job": "forgelog.client.sync",
+    "ForgelogError": "forgelog.errors",
+    "InvalidInput": "forgelog.errors",
+    "ManifestError": "forgelog.errors",
+    "NotFound": "forgelog.errors",
+    "Refused": "forgelog.errors",
+    "Timeout": "forgelog.errors",
+    "Unavailable": "forgelog.errors",
+}
+
+__all__ = [
+    "AsyncClient",
+    "AsyncJob",
+    "Client",
+    "ForgelogError",
+    "InvalidInput",
+    "Job",
+    "ManifestError",
+    "NotFound",
+    "Refused",
+    "Timeout",
+    "Unavailable",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'forgelog' has no attribute {name!r}")
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

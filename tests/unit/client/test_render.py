@@ -1,0 +1,66 @@
+"""Output: stable JSON, plain tables into pipes, nothing from a user's text that moves a terminal's cursor."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from forgelog.cli.render import Column, Format, age_column, column, show_data, show_fields, show_rows, text_of
+
+NOW = datetime(2026, 5, 9, 12, 0, tzinfo=UTC)
+ROWS = [
+    {"name": "train", "status": "running", "cpus": 2.0, "since": NOW - timedelta(minutes=3), "labels": {"a": "b"}},
+    {"name": "a\x1b[31mb\n", "status": "failed", "cpus": 0.5, "since": None, "labels": {}},
+]
+COLUMNS: list[Column] = [
+    column("Name"),
+    column("Status", style=True),
+    column("CPUs", "cpus", right=True),
+    age_column("Since", "since", NOW),
+]
+
+
+def test_a_piped_table_is_aligned_and_plain(capsys: pytest.CaptureFixture[str]) -> None:
+    show_rows(ROWS, COLUMNS, Format.TABLE)
+    assert capsys.readouterr().out.splitlines() == [
+        "NAME          STATUS   CPUS   SINCE",
+        "train         running     2  3m ago",
+        "a\\x1b[31mb\\n  failed    0.5",
+    ]
+
+
+def test_json_has_the_whole_rows_and_utc_times(capsys: pytest.CaptureFixture[str]) -> None:
+    show_rows(ROWS, COLUMNS, Format.JSON)
+    rows = json.loads(capsys.readouterr().out)
+    assert rows[0] == {
+        "name": "train",
+        "status": "running",
+        "cpus": 2.0,
+        "since": "2026-05-09T11:57:00Z",
+        "labels": {"a": "b"},
+    }
+
+
+def test_yaml(capsys: pytest.CaptureFixture[str]) -> None:
+    show_data({"a": [1, "x"], "at": NOW}, Format.YAML)
+    assert capsys.readouterr().out == "a:\n- 1\n- x\nat: '2026-05-09T12:00:00Z'\n"
+
+
+def test_an_empty_list_is_data_on_stdout_and_words_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    show_rows([], COLUMNS, Format.TABLE, empty="no jobs")
+    assert capsys.readouterr() == ("", "no jobs\n")
+    show_rows([], COLUMNS, Format.JSON)
+    assert capsys.readouterr() == ("[]\n", "")
+
+
+def test_fields_without_a_value_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    show_fields({"job": "j1", "reason": "", "exit code": 0, "signal": None})
+    assert capsys.readouterr().out == "job:        j1\nexit code:  0\n"
+
+
+def test_cells() -> None:
+    assert text_of({"team": "vision", "gpu": ""}) == "team=vision,gpu"
+    assert text_of([1, None, True]) == "1,,yes"
+    assert text_of("日本 😀") == "日本 😀"
