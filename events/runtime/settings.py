@@ -1,0 +1,186 @@
+"""What a Forgelog process is told from outside: the FORGELOG_* environment variables, checked once at its start.
+
+Must not know which service reads it, nor how the servers behind the addresses were started.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "FORGELOG_"
+_SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,39}")
+_TOPIC_PREFIX = re.compile(r"[A-Za-z0-9._-]{0,100}")
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+class SettingsError(ValueError):
+    """An environment variable is missing or can't be used; the text names it and says what it should be."""
+
+
+def data_folder(environment: Mapping[str, str] | None = None, start: Path | None = None) -> Path:
+    """The folder that holds a platform's state.
+
+    `FORGELOG_DATA`; else the nearest `.forgelog` folder here or in a folder above (as git finds `.git`: a project can
+    have a platform of its own); else `~/.forgelog`, so that a user's commands agree wherever they are typed.
+    """
+    environment = os.environ if environment is None else environment
+    if given := environment.get(PREFIX + "DATA"):
+        return Path(given).expanduser().absolute()
+    here = (start or Path.cwd()).absolute()
+    for folder in (here, *here.parents):
+        if (folder / ".forgelog").is_dir():
+            return folder / ".forgelog"
+    return Path.home() / ".forgelog"
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """``host:port`` → its parts; an IPv6 host is written in brackets. Raises ValueError."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65535 or (":" in host and not host.startswith("[")):
+        raise ValueError(f"{address!r} is not host:port, for example 127.0.0.1:7070")
+    return host.strip("[]"), int(port)
+
+    """Read with `Settings.load()`, which turns pydantic's words into one clear line."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True
+    )
+
+    kafka: str | None = None
+    """Bootstrap servers, ``host:port[,host:port...]``."""
+    postgres: str | None = None
+    """``postgresql://user:password@host:port/database``."""
+    data: Path = Field(default_factory=data_folder)
+    """Folder of this platform's state; see `data_folder`."""
+    prefix: str = ""
+    """Put before every topic's name, so that several platforms can share a broker: ``<prefix>commands.jobs``."""
+    partitions: int = Field(default=4, ge=1, le=4096)
+    """Partitions of topics that are still to be made; existing topics keep theirs."""
+    schema_: str = Field(default="forgelog", validation_alias=PREFIX + "SCHEMA")
+    """`FORGELOG_SCHEMA`: Postgres schemas of this platform start with it: ``forgelog_jobs``. (Pydantic keeps the plain
+    name `schema` for itself.)"""
+    listen: str = "127.0.0.1:0"
+    """Where this process serves gRPC; port 0 takes any free one."""
+    services: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)
+    """Service name → ``host:port`` of its gRPC server; written ``jobs=127.0.0.1:5001,scheduling=...``."""
+    gateway: str = "127.0.0.1:7070"
+    """The one front door."""
+    pool: str = "default"
+    """Resource pool that jobs and nodes belong to unless they say otherwise."""
+    instance: str = ""
+    """This replica's name, for example ``jobs-0``: its static Kafka group membership, so that a restart is not a
+    change of members. Empty: no static membership."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    otlp_endpoint: str | None = None
+    """Where traces go (OTLP over gRPC), ``http://host:4317``; none: they are not exported."""
+
+    @field_validator("services", mode="before")
+    @classmethod
+    def _parse_services(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        services: dict[str, str] = {}
+        for item in filter(None, (part.strip() for part in value.split(","))):
+            name, equals, address = item.partition("=")
+            if not equals or not name:
+                raise ValueError(f"{item!r} is not name=host:port")
+            if name in services:
+                raise ValueError(f"service {name!r} is given twice")
+            services[name] = address
+        return services
+
+    @field_validator("services")
+    @classmethod
+    def _check_services(cls, value: dict[str, str]) -> dict[str, str]:
+        for address in value.values():
+            split_address(address)
+        return value
+
+    @field_validator("listen", "gateway")
+    @classmethod
+    def _check_address(cls, value: str) -> str:
+        split_address(value)
+        return value
+
+    @field_validator("kafka")
+    @classmethod
+    def _check_kafka(cls, value: str | None) -> str | None:
+        for address in value.split(",") if value else ():
+            split_address(address.strip())
+        return value
+
+    @field_validator("postgres")
+    @classmethod
+    def _check_postgres(cls, value: str | None) -> str | None:
+        # The value is not repeated in the error: it may hold a password.
+        if value and not value.startswith(("postgresql://", "postgres://")):
+            raise ValueError("should look like postgresql://user:password@host:5432/database")
+        return value
+
+    @field_validator("prefix")
+    @classmethod
+    def _check_prefix(cls, value: str) -> str:
+        if not _TOPIC_PREFIX.fullmatch(value):
+            raise ValueError("only letters, digits, '.', '_' and '-' can be in a topic's name, at most 100 of them")
+        return value
+
+    @field_validator("schema_")
+    @classmethod
+    def _check_schema(cls, value: str) -> str:
+        if not _SCHEMA.fullmatch(value):
+            raise ValueError("lower-case letters, digits and '_' only, no digit first, at most 40 characters")
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _check_level(cls, value: Any) -> Any:
+        if isinstance(value, str) and value.upper() in _LEVELS:
+            return value.upper()
+        raise ValueError(f"should be one of {', '.join(_LEVELS)}")
+
+    @classmethod
+    def load(cls, **given: Any) -> Self:
+        """The environment's settings, those in `given` going first. Raises SettingsError."""
+        try:
+            return cls(**given)
+        except ValidationError as invalid:
+            lines = [_explain(dict(error)) for error in invalid.errors()]
+            raise SettingsError("; ".join(lines)) from invalid
+
+    @property
+    def kafka_required(self) -> str:
+        if self.kafka:
+            return self.kafka
+        raise SettingsError(
+            "FORGELOG_KAFKA is not set: give a broker's host:port, or start the platform with `forgelog up`"
+        )
+
+    @property
+    def postgres_required(self) -> str:
+        if self.postgres:
+            return self.postgres
+        raise SettingsError(
+            "FORGELOG_POSTGRES is not set: give postgresql://user:password@host:port/database, or start the "
+            "platform with `forgelog up`"
+        )
+
+    def address_of(self, service: str) -> str:
+        """Where a service's gRPC server is. Raises SettingsError."""
+        if service in self.services:
+            return self.services[service]
+        known = ", ".join(sorted(self.services)) or "none"
+        raise SettingsError(f"FORGELOG_SERVICES names no address for {service!r} (it has: {known})")
+
+
+def _explain(error: dict[str, Any]) -> str:
+    place = [str(part) for part in error["loc"]]
+    variable = PREFIX + place[0].upper().removeprefix(PREFIX).rstrip("_") if place else "the FORGELOG_ variables"
+    shown = "" if place[:1] == ["postgres"] else f"={error['input']!r}"
+    return f"{variable}{shown}: {error['msg'].removeprefix('Value error, ')}"
