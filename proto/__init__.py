@@ -1,0 +1,1 @@
+"""The protobuf side of the language: generators, and the `.proto` files below `forgelog/`."""

@@ -1,0 +1,92 @@
+"""Python code from all `.proto` files: the git-ignored package `forgelog_pb`.
+
+protoc writes `forgelog/jobs/v1/types_pb2.py`; a package named `forgelog` exists already, so the tree is moved to
+`forgelog_pb` and the imports are rewritten. The names inside the descriptors (what gRPC reflection shows) stay as they
+are in the files. A stub of each service's `_pb2_grpc` module is written too, for the type checker.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = "forgelog_pb"
+_IMPORT = re.compile(r"^(from|import) forgelog\.", re.MULTILINE)
+_SERVICE = re.compile(r"^service (\w+) \{(.*?)^\}", re.MULTILINE | re.DOTALL)
+_RPC = re.compile(r"^\s*rpc (\w+)\(", re.MULTILINE)
+
+
+class ProtocFailed(Exception):
+    """protoc refused a file; its own words stand above."""
+
+
+def sources(root: Path) -> list[Path]:
+    """All `.proto` files."""
+    return sorted((root / "proto").rglob("*.proto"))
+
+
+def compile_all(root: Path) -> None:
+    """Generates `forgelog_pb` afresh. Files appear whole (rename), so a running reader never sees half of one."""
+    from grpc_tools import protoc
+
+    proto = root / "proto"
+    include = Path(protoc.__file__).parent / "_proto"
+    (root / PACKAGE).mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root / PACKAGE, prefix=".build-") as folder:
+        built = Path(folder)
+        names = [str(path.relative_to(proto)) for path in sources(root)]
+        arguments = [f"--{kind}_out={built}" for kind in ("python", "pyi", "grpc_python")]
+        if protoc.main(["protoc", f"--proto_path={proto}", f"--proto_path={include}", *arguments, *names]) != 0:
+            raise ProtocFailed(f"protoc failed on the files of {proto}")
+        _rewrite(built)
+        for path in sources(root):
+            _stub(path, built / path.relative_to(proto).with_suffix(""))
+        _install(built / "forgelog", root / PACKAGE)
+
+
+def _rewrite(built: Path) -> None:
+    for path in [*built.rglob("*.py"), *built.rglob("*.pyi")]:
+        path.write_text(_IMPORT.sub(rf"\1 {PACKAGE}.", path.read_text()))
+
+
+def _stub(source: Path, target: Path) -> None:
+    """The `_pb2_grpc.pyi` of a file's services: names are checked, the calls' types are left open."""
+    lines = ["from typing import Any", ""]
+    services = list(_services(source.read_text()))
+    for service, methods in services:
+        lines += [f"class {service}Stub:", "    def __init__(self, channel: Any) -> None: ..."]
+        lines += [f"    {method}: Any" for method in methods]
+        lines += [f"class {service}Servicer:"]
+        lines += [f"    def {method}(self, request: Any, context: Any) -> Any: ..." for method in methods]
+        lines += [f"def add_{service}Servicer_to_server(servicer: Any, server: Any) -> None: ...", ""]
+    if services:
+        target.with_name(target.name + "_pb2_grpc.pyi").write_text("\n".join(lines))
+
+
+def _services(text: str) -> Iterator[tuple[str, list[str]]]:
+    for match in _SERVICE.finditer(text):
+        yield match[1], _RPC.findall(match[2])
+
+
+def _install(built: Path, package: Path) -> None:
+    """Moves new files into place, removes what no source has any more."""
+    wanted: set[Path] = {package / "__init__.py"}
+    for path in sorted(built.rglob("*.py*")):
+        target = package / path.relative_to(built)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for folder in target.relative_to(package).parents:
+            init = package / folder / "__init__.py"
+            init.touch()
+            wanted.add(init)
+        os.replace(path, target)
+        wanted.add(target)
+    (package / "py.typed").touch()
+    for path in [*package.rglob("*.py"), *package.rglob("*.pyi")]:
+        if path not in wanted and not any(part.startswith(".build-") for part in path.parts):
+            path.unlink()
+    for cache in package.rglob("__pycache__"):
+        shutil.rmtree(cache, ignore_errors=True)

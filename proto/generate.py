@@ -1,0 +1,120 @@
+"""`make proto`: from the language's models to `types.proto`, and from all `.proto` files to the package `forgelog_pb`.
+
+python -m proto.generate                 write what is stale (nothing is imported when nothing is)
+python -m proto.generate --check         change nothing; exit 1 with a diff when a committed file is stale
+python -m proto.generate --schemas DIR   JSON Schemas and the AsyncAPI document as well, into DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from difflib import unified_diff
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PB = ROOT / "forgelog_pb"
+STAMP = PB / ".inputs.sha256"
+LOCK = PB / ".lock"
+
+
+def types_protos() -> Mapping[Path, str]:
+    """Every generated `types.proto` with the text it should have."""
+    from proto import shapes, text
+
+    texts = {}
+    for file in shapes.files():
+        path = ROOT / "proto" / file.path
+        texts[path] = text.render(file, path.read_text() if path.exists() else "")
+    return texts
+
+
+def documents() -> Mapping[Path, str]:
+    """Every committed document that is generated, with the text it should have."""
+    found: dict[Path, str] = {}
+    for module in ("proto.statemachines", "proto.reference"):
+        if importlib.util.find_spec(module) is not None:
+            render: Callable[[], Mapping[str, str]] = importlib.import_module(module).documents
+            found.update({ROOT / name: text for name, text in render().items()})
+    return found
+
+
+def stale() -> Iterator[tuple[Path, str, str]]:
+    """Committed files that are not what the models say: path, text it has, text it should have."""
+    for path, wanted in {**types_protos(), **documents()}.items():
+        present = path.read_text() if path.exists() else ""
+        if present != wanted:
+            yield path, present, wanted
+
+
+def _inputs() -> str:
+    """A digest of everything the outputs depend on."""
+    digest = hashlib.sha256(version("grpcio-tools").encode() + version("protobuf").encode())
+    paths = [
+        *(ROOT / "events/language").glob("*.py"),
+        *(ROOT / "proto").glob("*.py"),
+        *(ROOT / "proto").rglob("*.proto"),
+    ]
+    for path in sorted(paths):
+        digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _up_to_date() -> bool:
+    return STAMP.exists() and STAMP.read_text() == _inputs() and any(PB.rglob("*_pb2.py"))
+
+
+def generate() -> list[Path]:
+    """Brings everything up to date; the committed files it changed. Safe to run several times at once."""
+    PB.mkdir(exist_ok=True)
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _up_to_date():
+            return []
+        changed = []
+        for path, _, wanted in stale():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(wanted)
+            changed.append(path)
+        from proto import compile
+
+        compile.compile_all(ROOT)
+        STAMP.write_text(_inputs())
+        return changed
+
+
+def check() -> int:
+    """Prints a diff for every stale file; the exit status."""
+    status = 0
+    for path, present, wanted in stale():
+        name = str(path.relative_to(ROOT))
+        sys.stdout.writelines(unified_diff(present.splitlines(True), wanted.splitlines(True), name, f"{name} (models)"))
+        status = 1
+    if status:
+        print("Run `make proto` and commit the result.", file=sys.stderr)
+    return status
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m proto.generate", description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="exit 1 with a diff when something is stale")
+    parser.add_argument("--schemas", type=Path, metavar="DIR", help="write JSON Schemas and asyncapi.json into DIR")
+    options = parser.parse_args()
+    if options.check:
+        return check()
+    for path in generate():
+        print(f"wrote {path.relative_to(ROOT)}")
+    if options.schemas:
+        schemas = importlib.import_module("proto.schemas")
+        print(f"wrote {schemas.write(options.schemas)} files below {options.schemas}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
