@@ -47,6 +47,8 @@ def split_address(address: str) -> tuple[str, int]:
         raise ValueError(f"{address!r} is not host:port, for example 127.0.0.1:7070")
     return host.strip("[]"), int(port)
 
+
+class Settings(BaseSettings):
     """Read with `Settings.load()`, which turns pydantic's words into one clear line."""
 
     model_config = SettingsConfigDict(
