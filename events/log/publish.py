@@ -101,7 +101,7 @@ class Publisher:
         return (await self.publish_many([item]))[0]
 
     async def publish_many(self, items: Sequence[Outgoing]) -> list[Published]:
-        """Publish several commands together; returns when Kafka has them all. Commands of one aggregate keep their order."""
+        """Publish several commands together; returns when Kafka has them all. One aggregate's commands keep their order."""
         pending = [await self._send(item) for item in items]
         records = await asyncio.gather(*(future for _, _, future in pending))
         return [

@@ -95,6 +95,11 @@ class Tail:
         self.positions: dict[Place, ReaderPosition] = {}
 
     async def __aenter__(self) -> Tail:
+        await self.start()
+        return self
+
+    async def start(self) -> None:
+        """Connect and stand at the start positions."""
         self._consumer = consumer = new_consumer(self._settings)
         await consumer.start()
         try:
@@ -114,11 +119,14 @@ class Tail:
         except BaseException:
             await consumer.stop()
             raise
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Disconnect."""
         if self._consumer is not None:
             await self._consumer.stop()
             self._consumer = None
@@ -149,6 +157,10 @@ class Tail:
         self._running.seek(self._topic(place), position.offset)
         self._rules[place] = EpochRule(position.epoch)
         self.positions[place] = position
+
+    def pause(self, place: Place) -> None:
+        """Read no further in this place."""
+        self._running.pause(self._topic(place))
 
     async def ends(self) -> dict[Place, int]:
         """The log's end now: one past the last offset of every place."""

@@ -18,6 +18,7 @@ from events.language.base import Command, Event
 from events.language.common import (
     DEFAULT_PROJECT,
     MAX_COMMAND_BYTES,
+    PLATFORM_ACTOR,
     CommandNoted,
     CommandRejected,
     ErrorCode,
@@ -25,7 +26,7 @@ from events.language.common import (
     Refused,
 )
 from events.language.problems import decode_command
-from events.language.registry import lookup
+from events.language.registry import UPCASTERS, lookup
 from events.log import chain, topics
 from events.log.envelope import Meta
 from events.log.ids import payload_digest, with_assigned_id
@@ -38,9 +39,6 @@ S = TypeVar("S")
 
 DEDUP_WINDOW = 100_000
 """Commands per partition whose ids are remembered; a repeat within it yields the first outcome."""
-
-PLATFORM_ACTOR = "forgelog"
-"""Who acts when time or capacity, not a person, leads to an event."""
 
 _TRACES = 20_000
 
@@ -225,7 +223,7 @@ class Partition(Generic[S]):
             decided = self.decider.decide(state, command, context)
         except Refused as refused:
             return self._refuse(raw, meta, digest, refused, now, command.subject())
-        except Exception:  # noqa: BLE001 - a bug in a decision must neither stop the partition nor pass unseen
+        except Exception:
             log.exception("%s: deciding %s %s failed", raw.position, meta.type, meta.id)
             message = "the decision failed because of a defect in the service; see its log"
             return self._refuse(raw, meta, digest, Refused(ErrorCode.INTERNAL, message), now, command.subject())
@@ -296,7 +294,9 @@ class Partition(Generic[S]):
             self.observed[source] = position
         return unit
 
-    def _routed(self, raw: Raw, route: Callable[[Any], Any], now: datetime, *, observe: bool, handle: bool) -> Unit | None:
+    def _routed(
+        self, raw: Raw, route: Callable[[Any], Any], now: datetime, *, observe: bool, handle: bool
+    ) -> Unit | None:
         recorded = raw.decode()
         event, meta = recorded.data, recorded.meta
         keys = [key for key in route(event) if partition_of(key, self.count) == self.number]
@@ -447,7 +447,10 @@ class Partition(Generic[S]):
 
 
 def _model_of(raw: Raw) -> type[Event]:
-    model = lookup(raw.type)
+    name = raw.type
+    while name in UPCASTERS:
+        name = UPCASTERS[name].to
+    model = lookup(name)
     if model is None or not issubclass(model, Event):
         raise UnknownType(raw.type, raw.position)
     return model

@@ -1,0 +1,160 @@
+"""What became of a command, as a reader of the log sees it (a producer's ack says nothing of that).
+
+`Outcomes` follows all event topics from now on and resolves a future per expected command id. Expect before publishing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import cast
+
+from aiokafka import TopicPartition
+
+from events.language.common import CommandNoted, CommandRejected
+from events.log.envelope import Position, Recorded
+from events.log.tail import Tail, new_consumer
+from events.log.topics import CONTEXTS
+from events.log.wire import Raw, Undecodable
+from events.runtime.settings import Settings
+
+log = logging.getLogger("forgelog.outcomes")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command ended: its events, or its refusal, or that it changed nothing."""
+
+    command_id: str
+    subject: str
+    """The aggregate it was about."""
+    events: tuple[Recorded, ...] = ()
+    """The events it led to directly (a repeat's: the first time's)."""
+    rejected: CommandRejected | None = None
+    noted: CommandNoted | None = None
+    """Set when it was a repeat, or changed nothing."""
+
+    @property
+    def position(self) -> Position:
+        """The last of its records; usable as `at_least`."""
+        return self.events[-1].position
+
+
+@dataclass(slots=True)
+class _Waiting:
+    future: asyncio.Future[Outcome]
+    parts: dict[int, Recorded] = field(default_factory=dict)
+
+
+class Outcomes:
+    """An async context manager; follows the log while it is open."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._waiting: dict[str, _Waiting] = {}
+        self._tail = Tail(settings, CONTEXTS, start="end")
+        self._task: asyncio.Task[None] | None = None
+        self._resolving: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Outcomes:
+        await self._tail.start()
+        self._task = asyncio.create_task(self._follow())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, *self._resolving, return_exceptions=True)
+        await self._tail.stop()
+        for waiting in self._waiting.values():
+            waiting.future.cancel()
+
+    def expect(self, command_id: str, context: str = "") -> asyncio.Future[Outcome]:
+        """A future of the command's outcome. Call it before publishing; cancel it to stop waiting."""
+        known = self._waiting.get(command_id)
+        if known is not None:
+            return known.future
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._waiting[command_id] = _Waiting(future)
+        future.add_done_callback(lambda _: self._waiting.pop(command_id, None))
+        return future
+
+    @property
+    def expected(self) -> int:
+        """How many outcomes are being waited for."""
+        return len(self._waiting)
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                for raw in await self._tail.poll_raw(1.0):
+                    self._take(raw)
+            except OSError as error:
+                log.warning("outcomes: %s; trying again", error)
+                await asyncio.sleep(0.2)
+
+    def _take(self, raw: Raw) -> None:
+        causation = raw.attributes.get("ce_causationid")
+        if causation is None or raw.is_marker:
+            return
+        waiting = self._waiting.get(causation.decode(errors="replace"))
+        if waiting is None or waiting.future.done():
+            return
+        try:
+            recorded, cause = raw.decode(), raw.cause
+        except Undecodable as error:
+            waiting.future.set_exception(error)
+            return
+        if cause is None or not cause.position.topic.startswith("commands."):
+            return
+        waiting.parts[cause.index] = recorded
+        if len(waiting.parts) == cause.count:
+            self._resolve(waiting, recorded.meta.causation)
+
+    def _resolve(self, waiting: _Waiting, command_id: str) -> None:
+        parts = tuple(waiting.parts[index] for index in sorted(waiting.parts))
+        first = parts[0].data
+        noted = first if isinstance(first, CommandNoted) else None
+        if noted is not None and noted.repeat and noted.first_offset >= 0:
+            task = asyncio.create_task(self._resolve_repeat(waiting, noted, parts[0]))
+            self._resolving.add(task)
+            task.add_done_callback(self._resolving.discard)
+            return
+        rejected = first if isinstance(first, CommandRejected) else None
+        waiting.future.set_result(Outcome(command_id, parts[0].meta.subject, parts, rejected, noted))
+
+    async def _resolve_repeat(self, waiting: _Waiting, noted: CommandNoted, at: Recorded) -> None:
+        """A repeat's outcome is the first one's."""
+        try:
+            parts = await read_unit(self._settings, at.position.topic, at.position.partition, noted.first_offset)
+        except (OSError, Undecodable) as error:
+            if not waiting.future.done():
+                waiting.future.set_exception(error)
+            return
+        first = parts[0].data
+        rejected = first if isinstance(first, CommandRejected) else None
+        if not waiting.future.done():
+            outcome = Outcome(noted.command_id, parts[0].meta.subject, tuple(parts), rejected, noted)
+            waiting.future.set_result(outcome)
+
+
+async def read_unit(settings: Settings, topic: str, partition: int, offset: int) -> list[Recorded]:
+    """The records of one input, read from the log at the first one's offset."""
+    place = TopicPartition(settings.prefix + topic, partition)
+    async with new_consumer(settings) as consumer:
+        consumer.assign([place])
+        consumer.seek(place, offset)
+        found: list[Recorded] = []
+        while True:
+            for record in cast(list[object], (await consumer.getmany(timeout_ms=5000)).get(place, [])):
+                raw = Raw.of(record, settings.prefix)
+                cause = raw.cause
+                if cause is None:
+                    return found
+                found.append(raw.decode())
+                if len(found) == cause.count:
+                    return found

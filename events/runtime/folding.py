@@ -1,0 +1,121 @@
+"""Folding a batch of events into a projection's rows, with a cache. Used live, in rebuilds and for `as_of` alike."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import asyncpg
+
+from events.language.common import LogEvent
+from events.log.envelope import Recorded
+from events.runtime import tables
+from events.runtime.projection import Key, Projection, Row, Table
+
+CACHE_ROWS = 50_000
+"""Rows kept in memory between batches."""
+
+
+class UndeclaredRow(Exception):
+    """A projection used a row that its `touches` did not name: a defect of the projection."""
+
+
+class Fold:
+    """The rows of a batch: loaded first, changed by the projection, then written."""
+
+    def __init__(self, projection: Projection, *, complete: bool = False) -> None:
+        self._projection = projection
+        self._cache: OrderedDict[tuple[str, Key], Row | None] = OrderedDict()
+        self._changed: dict[tuple[str, Key], tuple[Table, Row | None]] = {}
+        self._allowed: set[tuple[str, Key]] = set()
+        self._complete = complete
+        """True when the tables are known to hold nothing that is not in memory (no loading, no eviction)."""
+
+    # What a projection sees
+
+    def get(self, table: Table, key: Key) -> Row | None:
+        place = (table.name, key)
+        if place not in self._allowed:
+            raise UndeclaredRow(f"{table.name}{key} is read but not named by `touches`")
+        return self._cache.get(place)
+
+    def put(self, table: Table, row: Row) -> None:
+        key = tuple(row[name] for name in table.key)
+        place = (table.name, key)
+        if place not in self._allowed:
+            raise UndeclaredRow(f"{table.name}{key} is written but not named by `touches`")
+        self._cache[place] = row
+        self._changed[place] = (table, row)
+
+    def delete(self, table: Table, key: Key) -> None:
+        place = (table.name, key)
+        if place not in self._allowed:
+            raise UndeclaredRow(f"{table.name}{key} is deleted but not named by `touches`")
+        self._cache[place] = None
+        self._changed[place] = (table, None)
+
+    # What the runner does
+
+    async def apply(self, db: asyncpg.Connection, batch: Sequence[Recorded]) -> None:
+        """Fold the batch and write the changed rows (within the caller's transaction). The log's own events (refusals,
+        markers) are history only: projections don't see them."""
+        batch = [recorded for recorded in batch if not isinstance(recorded.data, LogEvent)]
+        touched: list[list[tuple[Table, Key]]] = [list(self._projection.touches(recorded)) for recorded in batch]
+        if not self._complete:
+            await self._load(db, (place for places in touched for place in places))
+        for recorded, places in zip(batch, touched, strict=True):
+            self._allowed = {(table.name, key) for table, key in places}
+            self._projection.project(recorded, self)
+        await self._write(db)
+
+    async def _load(self, db: asyncpg.Connection, places: Iterable[tuple[Table, Key]]) -> None:
+        missing: dict[str, tuple[Table, dict[Key, None]]] = {}
+        for table, key in places:
+            place = (table.name, key)
+            if place in self._cache:
+                self._cache.move_to_end(place)
+            else:
+                missing.setdefault(table.name, (table, {}))[1][key] = None
+        for table, keys in missing.values():
+            found = await tables.load_rows(db, table, list(keys))
+            for key in keys:
+                self._cache[(table.name, key)] = found.get(key)
+
+    async def _write(self, db: asyncpg.Connection) -> None:
+        puts: dict[str, tuple[Table, list[Row]]] = {}
+        deletes: dict[str, tuple[Table, list[Key]]] = {}
+        for (name, key), (table, row) in self._changed.items():
+            if row is None:
+                deletes.setdefault(name, (table, []))[1].append(key)
+            else:
+                puts.setdefault(name, (table, []))[1].append(row)
+        self._changed.clear()
+        for table, keys in deletes.values():
+            await tables.delete_rows(db, table, keys)
+        for table, rows in puts.values():
+            await tables.upsert_rows(db, table, rows)
+        while not self._complete and len(self._cache) > CACHE_ROWS:
+            self._cache.popitem(last=False)
+
+
+def history_row(recorded: Recorded, value: bytes) -> tuple[Any, ...]:
+    """An event as a row of the history table, in column order."""
+    meta = recorded.meta
+    return (
+        recorded.position.partition,
+        recorded.position.offset,
+        recorded.position.topic.split(".", 1)[1],
+        meta.subject,
+        recorded.key,
+        meta.id,
+        meta.type,
+        meta.time,
+        meta.project,
+        meta.actor,
+        meta.correlation,
+        meta.causation,
+        recorded.cause,
+        recorded.epoch,
+        value.decode(),
+    )

@@ -1,0 +1,168 @@
+"""`forgelog.log.v1.LogQueries`: what every service tells of its own part of the log. The same code for all contexts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import asyncpg
+import grpc
+from prometheus_client import generate_latest
+
+from events.log.deadletters import list_dead_letters
+from events.log.envelope import Position
+from events.runtime.queries import QueryError, ReadModel, next_cursor, page, read_options
+from events.runtime.settings import Settings
+from forgelog_pb.log.v1 import queries_pb2 as pb
+from forgelog_pb.log.v1 import queries_pb2_grpc as rpc
+
+_COLUMNS = "context, partition, off, subject, id, type, time, project, actor, correlation, causation, cause, data"
+
+_WATCH_BATCH = 1000
+
+
+def to_event(row: asyncpg.Record) -> Any:
+    """A history row as its message."""
+    return pb.LoggedEvent(
+        context=row["context"],
+        position=f"events.{row['context']}/{row['partition']}@{row['off']}",
+        id=row["id"],
+        type=row["type"],
+        subject=row["subject"],
+        time=row["time"],
+        project=row["project"],
+        actor=row["actor"],
+        correlation_id=row["correlation"],
+        causation_id=row["causation"],
+        cause=row["cause"],
+        data=row["data"],
+    )
+
+
+class LogServicer(rpc.LogQueriesServicer):  # type: ignore[misc]
+    """Answers from the projection's history table."""
+
+    def __init__(self, context: str, read: ReadModel, settings: Settings, status: Callable[[], dict[str, Any]]) -> None:
+        self._context = context
+        self._read = read
+        self._settings = settings
+        self._status = status
+
+    async def GetHistory(self, request: Any, _: grpc.aio.ServicerContext) -> Any:
+        self._check(request.context)
+        if bool(request.subject) == bool(request.correlation_id):
+            raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, "give either subject or correlation_id")
+        limit, cursor = page(request.page)
+        options = read_options(request.options)
+        as_of = options.pop("as_of")
+        column, value = ("subject", request.subject) if request.subject else ("correlation", request.correlation_id)
+        await self._read.wait_for(options["at_least"])
+        async with self._read.view() as db:
+            rows = await db.fetch(
+                f"select {_COLUMNS} from history where {column} = $1 and ($2::timestamptz is null or time <= $2) "
+                f"and (time, partition, off) > ($3::timestamptz, $4, $5) order by time, partition, off limit $6",
+                value,
+                as_of,
+                _time(cursor),
+                cursor["p"] if cursor else -1,
+                cursor["o"] if cursor else -1,
+                limit + 1,
+            )
+        more = len(rows) > limit
+        rows = rows[:limit]
+        following = ""
+        if more:
+            last = rows[-1]
+            following = next_cursor({"t": last["time"].isoformat(), "p": last["partition"], "o": last["off"]})
+        return pb.GetHistoryResponse(events=[to_event(row) for row in rows], next_cursor=following)
+
+    async def WatchEvents(self, request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+        self._check(request.context)
+        runner = self._read.runner
+        reached = {f"{name}/{number}": at.offset for (name, number), at in runner.positions.items()}
+        for text in request.after:
+            position = _position(text)
+            reached[f"{position.topic.removeprefix('events.')}/{position.partition}"] = position.offset + 1
+        while not context.done():
+            sent = False
+            for (name, number), at in list(runner.positions.items()):
+                place = f"{name}/{number}"
+                while (since := reached.get(place, 0)) < at.offset:
+                    until = min(at.offset, since + _WATCH_BATCH)
+                    async with self._read.view() as db:
+                        rows = await db.fetch(
+                            f"select {_COLUMNS} from history where context = $1 and partition = $2 and off >= $3 "
+                            f"and off < $4 and ($5::text[] = '{{}}' or subject = any($5)) "
+                            f"and ($6::text[] = '{{}}' or type = any($6)) order by off",
+                            name,
+                            number,
+                            since,
+                            until,
+                            list(request.subjects),
+                            list(request.types),
+                        )
+                    for row in rows:
+                        yield pb.WatchEventsResponse(event=to_event(row))
+                    reached[place] = until
+                    sent = True
+            if not sent:
+                async with runner.changes:
+                    await runner.changes.wait_for(
+                        lambda: any(at.offset > reached.get(f"{n}/{p}", 0) for (n, p), at in runner.positions.items())
+                    )
+
+    async def GetStatus(self, request: Any, _: grpc.aio.ServicerContext) -> Any:
+        self._check(request.context)
+        status = self._status()
+        return pb.GetStatusResponse(
+            context=self._context,
+            partitions=[
+                pb.PartitionStatus(
+                    partition=int(number), state=at["state"], epoch=at["epoch"], next_offset=at["next_offset"]
+                )
+                for number, at in status["partitions"].items()
+            ],
+            projected=status["projected"],
+            problems=status["problems"],
+        )
+
+    async def ListDeadLetters(self, request: Any, _: grpc.aio.ServicerContext) -> Any:
+        self._check(request.context)
+        letters = await list_dead_letters(self._settings, self._context, request.limit or 1000)
+        return pb.ListDeadLettersResponse(
+            letters=[
+                pb.DeadLetter(
+                    position=str(letter.position),
+                    origin=letter.origin,
+                    reason=letter.reason,
+                    at=letter.at,
+                    key=letter.key,
+                    headers={name: value.decode(errors="replace") for name, value in letter.headers},
+                    value=letter.value,
+                    replayed=letter.replayed,
+                )
+                for letter in letters
+            ]
+        )
+
+    async def GetMetrics(self, request: Any, _: grpc.aio.ServicerContext) -> Any:
+        return pb.GetMetricsResponse(text=generate_latest().decode())
+
+    def _check(self, context: str) -> None:
+        if context and context != self._context:
+            raise QueryError(
+                grpc.StatusCode.INVALID_ARGUMENT, f"this is the service of {self._context!r}, not of {context!r}"
+            )
+
+
+def _time(cursor: dict[str, Any] | None) -> Any:
+    from datetime import UTC, datetime
+
+    return datetime.fromisoformat(cursor["t"]) if cursor else datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _position(text: str) -> Position:
+    try:
+        return Position.parse(text)
+    except ValueError as error:
+        raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, f"after: {error}") from None

@@ -1,0 +1,25 @@
+"""Prometheus metrics of the runtime. Names only; they are served by the service's process."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+commands = Counter("forgelog_commands_total", "Commands read by the writer", ["context"])
+events = Counter("forgelog_events_appended_total", "Events appended", ["context"])
+forwarded = Counter("forgelog_commands_forwarded_total", "Commands that arrived in another's partition", ["context"])
+dead_letters = Counter("forgelog_dead_letters_total", "Inputs that are no command", ["context"])
+append_failures = Counter("forgelog_append_failures_total", "Appends that failed; the writer started over", ["context"])
+append_seconds = Histogram(
+    "forgelog_append_seconds",
+    "From decided to stored by Kafka",
+    ["context"],
+    buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5),
+)
+projected = Counter("forgelog_events_projected_total", "Events folded into the tables", ["context"])
+projection_lag = Gauge("forgelog_projection_lag_events", "Events not yet in the tables", ["context"])
+queries = Histogram(
+    "forgelog_query_seconds",
+    "Time to answer a query",
+    ["context", "method"],
+    buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5),
+)

@@ -1,0 +1,179 @@
+"""The reading side of a projection: `ReadModel.view` gives a connection on the live tables, or on the tables as they
+were at a time. Also what servicers share: refusals, page cursors, the options every query takes.
+
+`as_of` is general: the projection's own fold is run over the events up to that time into temporary tables of the same
+names, in a transaction that is rolled back; the query's SQL is the same.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import grpc
+import orjson
+
+from events.log.envelope import Meta, Position, Recorded
+from events.log.wire import decode_event
+from events.runtime import tables
+from events.runtime.folding import Fold
+from events.runtime.runner import Runner
+
+MAX_PAGE = 10_000
+DEFAULT_PAGE = 100
+AT_LEAST_SECONDS = 10.0
+"""Longest wait for `at_least` positions; a query's deadline may be shorter."""
+
+_AS_OF_BATCH = 5_000
+
+
+class QueryError(Exception):
+    """A query that can't be answered: becomes its gRPC status."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def not_found(kind: str, id: str, at: datetime | None = None) -> QueryError:
+    """There is no such aggregate (at that time)."""
+    when = f" as of {at.isoformat()}" if at else ""
+    return QueryError(grpc.StatusCode.NOT_FOUND, f"there is no {kind} {id!r}{when}")
+
+
+def read_options(options: Any) -> dict[str, Any]:
+    """A query's `ReadOptions` message as keyword arguments of `ReadModel.view`."""
+    as_of = None
+    if options.HasField("as_of"):
+        as_of = options.as_of.ToDatetime(tzinfo=UTC)
+    return {"as_of": as_of, "at_least": tuple(options.at_least)}
+
+
+def page(request: Any) -> tuple[int, dict[str, Any] | None]:
+    """A `PageRequest` as its limit and the cursor's content. Raises QueryError on a bad one."""
+    limit = request.limit or DEFAULT_PAGE
+    if not 0 < limit <= MAX_PAGE:
+        raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, f"page.limit is {limit}; ask for 1 to {MAX_PAGE} rows")
+    if not request.cursor:
+        return limit, None
+    try:
+        return limit, orjson.loads(base64.urlsafe_b64decode(request.cursor))
+    except ValueError:
+        raise QueryError(
+            grpc.StatusCode.INVALID_ARGUMENT, "page.cursor is not one that a list returned; start without a cursor"
+        ) from None
+
+
+def next_cursor(content: dict[str, Any]) -> str:
+    """An opaque cursor; `content` is the last row's sort key."""
+    return base64.urlsafe_b64encode(orjson.dumps(content)).decode()
+
+
+class ReadModel:
+    """Reads a projection's tables."""
+
+    def __init__(self, runner: Runner, pool: asyncpg.Pool) -> None:
+        self._runner = runner
+        self._pool = pool
+
+    @property
+    def runner(self) -> Runner:
+        """The projection's runner: its `changes` condition serves streams that watch."""
+        return self._runner
+
+    @asynccontextmanager
+    async def view(
+        self,
+        *,
+        as_of: datetime | None = None,
+        at_least: Sequence[str] = (),
+        subjects: Sequence[str] | None = None,
+    ) -> AsyncIterator[asyncpg.Connection]:
+        """A connection on which unqualified table names are the projection's tables.
+
+        With `as_of` they are as they were then, folded from the events of `subjects` (or of all aggregates). Raises
+        QueryError when `at_least` names no position, or one that the tables don't reach in time.
+        """
+        await self.wait_for(at_least)
+        schema = tables.quoted(self._runner.schema)
+        async with self._pool.acquire() as db:
+            if as_of is None:
+                # Set for the session: every use of a pooled connection sets it anew.
+                await db.execute(f"set search_path to {schema}")
+                yield db
+                return
+            if as_of.tzinfo is None:
+                raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, "as_of has no time zone; end it with Z")
+            transaction = db.transaction()
+            await transaction.start()
+            try:
+                await db.execute(f"set local search_path to pg_temp, {schema}")
+                await self._fold_as_of(db, as_of, subjects)
+                yield db
+            finally:
+                await transaction.rollback()
+
+    async def _fold_as_of(self, db: asyncpg.Connection, as_of: datetime, subjects: Sequence[str] | None) -> None:
+        projection = self._runner.projection
+        for table in projection.tables:
+            for statement in tables.create_statements(table, temporary=True):
+                await db.execute(statement)
+        fold = Fold(projection, complete=True)
+        narrowed = "" if subjects is None else "and subject = any($2::text[])"
+        arguments: list[Any] = [as_of] if subjects is None else [as_of, list(subjects)]
+        cursor = db.cursor(
+            f"select * from history where time <= $1 {narrowed} order by context, partition, off",
+            *arguments,
+            prefetch=_AS_OF_BATCH,
+        )
+        batch: list[Recorded] = []
+        async for row in cursor:
+            batch.append(recorded_of(row))
+            if len(batch) == _AS_OF_BATCH:
+                await fold.apply(db, batch)
+                batch.clear()
+        await fold.apply(db, batch)
+
+    async def wait_for(self, at_least: Sequence[str]) -> None:
+        """Wait until the tables contain these positions."""
+        if not at_least:
+            return
+        try:
+            wanted = [Position.parse(text) for text in at_least]
+        except ValueError as error:
+            raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, f"at_least: {error}") from None
+        missing = await self._runner.wait_for(wanted, AT_LEAST_SECONDS)
+        if missing:
+            names = ", ".join(str(position) for position in missing)
+            raise QueryError(
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+                f"the tables do not contain {names} after {AT_LEAST_SECONDS:.0f} s; they are behind, or no such "
+                f"position exists yet: ask again, or leave at_least out",
+            )
+
+
+def recorded_of(row: asyncpg.Record) -> Recorded:
+    """A row of the history table as the event it was."""
+    position = Position(f"events.{row['context']}", row["partition"], row["off"])
+    return Recorded(
+        data=decode_event(row["type"], row["data"].encode(), position),
+        meta=Meta(
+            id=row["id"],
+            type=row["type"],
+            subject=row["subject"],
+            time=row["time"],
+            project=row["project"],
+            actor=row["actor"],
+            correlation=row["correlation"],
+            causation=row["causation"],
+        ),
+        key=row["key"],
+        position=position,
+        epoch=row["epoch"],
+        cause=row["cause"],
+    )

@@ -1,0 +1,219 @@
+"""The projection runner: tails event topics into Postgres tables, rows and positions in one transaction.
+
+It has its own consumer and its own connection, so a slow database stalls nobody: it just falls behind, with a bounded
+batch in memory. Positions are compared before they are moved: when another runner, or a rebuild's swap, has moved
+them, everything held is dropped and read again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+
+from events.log import topics
+from events.log.envelope import Position
+from events.log.tail import Place, ReaderPosition, Tail
+from events.log.wire import HASH, Raw, Undecodable
+from events.runtime import metrics, tables
+from events.runtime.folding import Fold, history_row
+from events.runtime.projection import Projection
+from events.runtime.settings import Settings
+
+log = logging.getLogger("forgelog.projection")
+
+
+class PositionsMoved(Exception):
+    """Someone else moved the positions; what this runner holds is stale."""
+
+
+def live_schema(settings: Settings, context: str) -> str:
+    """The schema that queries read."""
+    return f"{settings.schema}_{context}"
+
+
+def inputs_of(projection: Projection) -> tuple[str, ...]:
+    """The contexts a projection reads."""
+    return projection.inputs or (projection.context,)
+
+
+async def read_positions(db: asyncpg.Connection, schema: str) -> dict[Place, ReaderPosition]:
+    """The stored positions of a schema."""
+    rows = await db.fetch(f"select context, partition, off, epoch from {tables.quoted(schema)}.positions")
+    return {(row["context"], row["partition"]): ReaderPosition(row["off"], row["epoch"]) for row in rows}
+
+
+async def write_positions(
+    db: asyncpg.Connection, old: dict[Place, ReaderPosition], new: dict[Place, ReaderPosition]
+) -> None:
+    """Move the positions, or raise PositionsMoved if they are not where this runner left them."""
+    moved = [place for place, position in new.items() if old.get(place) != position]
+    if not moved:
+        return
+    known = [place for place in moved if place in old]
+    fresh = [place for place in moved if place not in old]
+    changed = 0
+    if known:
+        changed += await db.fetchval(
+            "with n as (select * from unnest($1::text[], $2::int[], $3::bigint[], $4::bigint[], $5::bigint[]) "
+            "as n(context, partition, off, epoch, was)), u as (update positions p set off = n.off, epoch = n.epoch "
+            "from n where p.context = n.context and p.partition = n.partition and p.off = n.was returning 1) "
+            "select count(*) from u",
+            [place[0] for place in known],
+            [place[1] for place in known],
+            [new[place].offset for place in known],
+            [new[place].epoch for place in known],
+            [old[place].offset for place in known],
+        )
+    if fresh:
+        changed += await db.fetchval(
+            "with u as (insert into positions (context, partition, off, epoch) "
+            "select * from unnest($1::text[], $2::int[], $3::bigint[], $4::bigint[]) on conflict do nothing returning 1) "
+            "select count(*) from u",
+            [place[0] for place in fresh],
+            [place[1] for place in fresh],
+            [new[place].offset for place in fresh],
+            [new[place].epoch for place in fresh],
+        )
+    if changed != len(moved):
+        raise PositionsMoved
+
+
+class Runner:
+    """Runs a projection. `run` returns when cancelled; `wait_for` waits until positions are in the tables."""
+
+    def __init__(self, projection: Projection, settings: Settings, pool: asyncpg.Pool) -> None:
+        self.projection = projection
+        self.settings = settings
+        self.schema = live_schema(settings, projection.context)
+        self.positions: dict[Place, ReaderPosition] = {}
+        self.problems: dict[str, str] = {}
+        self.heads: dict[Place, tuple[int, str]] = {}
+        """Newest valid record of each place with its chain digest, hex: what `audit` signs."""
+        self.changes = asyncio.Condition()
+        """Notified after every batch: streams that watch the tables wait on it."""
+        self._pool = pool
+        self._stored: dict[Place, ReaderPosition] = {}
+        self._fold = Fold(projection)
+
+    async def run(self) -> None:
+        """Project until cancelled; survives restarts of Kafka and Postgres."""
+        while True:
+            try:
+                await self._run()
+            except PositionsMoved:
+                log.info("%s: positions were moved (a rebuild or another runner); reading them again", self.schema)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+                log.warning("%s: %s: %s; trying again", self.schema, type(error).__name__, error)
+                await asyncio.sleep(0.5)
+
+    async def _run(self) -> None:
+        async with self._pool.acquire() as db:
+            await tables.create_schema(db, self.schema, self.projection)
+            made = await db.fetchval(f"select version from {tables.quoted(self.schema)}.made")
+            self._stored = await read_positions(db, self.schema)
+        if made != self.projection.version:
+            from events.runtime.rebuild import rebuild
+
+            log.info("%s: made by version %s, now %s: rebuilding", self.schema, made, self.projection.version)
+            await rebuild(self.settings, self.projection)
+            return
+        self._fold = Fold(self.projection)
+        async with Tail(self.settings, inputs_of(self.projection), start=self._stored) as tail:
+            for place, text in self.problems.items():
+                log.error("%s stopped: %s", place, text)
+            self.positions = dict(tail.positions)
+            lag_at = 0.0
+            while True:
+                raws = await tail.poll_raw(1.0)
+                if raws or tail.positions != self.positions:
+                    await self._store(raws, tail)
+                if time.monotonic() - lag_at > 5:
+                    lag_at = time.monotonic()
+                    ends = await tail.ends()
+                    lag = sum(max(0, end - tail.positions[place].offset) for place, end in ends.items())
+                    metrics.projection_lag.labels(self.projection.context).set(lag)
+
+    async def _store(self, raws: Sequence[Raw], tail: Tail) -> None:
+        positions = dict(tail.positions)
+        batch, history = decode_batch(raws, self.problems, positions, tail)
+        async with self._pool.acquire() as db, db.transaction():
+            await db.execute(f"set local search_path to {tables.quoted(self.schema)}")
+            await write_positions(db, self._stored, positions)
+            if batch:
+                await self._fold.apply(db, batch)
+                await tables.copy_history(db, self.schema, history)
+        self._stored = positions
+        self.positions = positions
+        for raw in raws:
+            if digest := raw.attributes.get(HASH):
+                self.heads[(raw.topic.removeprefix("events."), raw.partition)] = (raw.offset, digest.decode())
+        metrics.projected.labels(self.projection.context).inc(len(batch))
+        async with self.changes:
+            self.changes.notify_all()
+
+    async def wait_for(self, wanted: Sequence[Position], timeout: float) -> list[Position]:
+        """Wait until these positions are in the tables; returns those that are not after `timeout` seconds.
+
+        Positions of topics that this projection does not read hold at once.
+        """
+        contexts = inputs_of(self.projection)
+
+        def missing() -> list[Position]:
+            return [
+                position
+                for position in wanted
+                if (context := position.topic.removeprefix("events.")) in contexts
+                and position.topic.startswith("events.")
+                and self.positions.get((context, position.partition), ReaderPosition()).offset <= position.offset
+            ]
+
+        if not missing():
+            return []
+        try:
+            async with asyncio.timeout(timeout), self.changes:
+                await self.changes.wait_for(lambda: not missing())
+        except TimeoutError:
+            return missing()
+        return []
+
+    def status(self) -> dict[str, Any]:
+        """Positions and problems."""
+        return {
+            "context": self.projection.context,
+            "positions": {
+                f"{topics.events(context)}/{partition}": position.offset
+                for (context, partition), position in sorted(self.positions.items())
+            },
+            "problems": dict(self.problems),
+        }
+
+
+def decode_batch(
+    raws: Sequence[Raw], problems: dict[str, str], positions: dict[Place, ReaderPosition], tail: Tail
+) -> tuple[list[Any], list[tuple[Any, ...]]]:
+    """Decoded events and their history rows. A place that holds an event from the future stops right before it."""
+    batch: list[Any] = []
+    history: list[tuple[Any, ...]] = []
+    for raw in raws:
+        place = (raw.topic.removeprefix("events."), raw.partition)
+        name = f"{raw.topic}/{raw.partition}"
+        if name in problems:
+            continue
+        if raw.is_marker:
+            continue
+        try:
+            recorded = raw.decode()
+        except Undecodable as error:
+            problems[name] = str(error)
+            tail.pause(place)
+            log.error("%s stopped: %s", name, error)
+            positions[place] = ReaderPosition(raw.offset, raw.epoch)
+            continue
+        batch.append(recorded)
+        history.append(history_row(recorded, raw.value or b""))
+    return batch, history

@@ -1,0 +1,209 @@
+"""A service's whole process: writer, projection runner, gRPC server. `serve` is all that a `__main__.py` calls."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import asyncpg
+import grpc
+import uvloop
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from events.runtime import metrics, tables, tracing
+from events.runtime.audit import publish_heads
+from events.runtime.decider import Decider
+from events.runtime.log_queries import LogServicer, rpc
+from events.runtime.projection import Projection
+from events.runtime.queries import QueryError, ReadModel
+from events.runtime.runner import Runner
+from events.runtime.settings import Settings
+from events.runtime.snapshots import Snapshots
+from events.runtime.writer import Writer
+
+log = logging.getLogger("forgelog.service")
+
+Servicer = tuple[Any, Callable[[Any, Any], None], str]
+"""A servicer, its ``add_XServicer_to_server``, and the service's full name (for reflection)."""
+
+Servicers = Callable[[ReadModel, Settings], Sequence[Servicer]]
+
+Background = Callable[[Settings, asyncpg.Pool], Awaitable[None]]
+"""A further coroutine of the process, run until the process stops; its failure ends the process."""
+
+GRPC_OPTIONS = [("grpc.max_receive_message_length", 8 << 20), ("grpc.max_send_message_length", 64 << 20)]
+
+
+def configure_logging(settings: Settings) -> None:
+    """One line per message, on stderr."""
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("aiokafka").setLevel(logging.WARNING)
+
+
+class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Turns `QueryError` into its status, and what nobody foresaw into INTERNAL with a logged traceback."""
+
+    def __init__(self, context: str) -> None:
+        self._context = context
+
+    async def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
+        handler = await continuation(details)
+        if handler is None or details.method.startswith(("/grpc.", "/forgelog.log.v1.LogQueries/Watch")):
+            return self._stream(handler) if handler is not None and handler.response_streaming else handler
+        method = details.method.rsplit("/", 1)[1]
+        if handler.response_streaming:
+            return self._stream(handler)
+        inner = handler.unary_unary
+        timer = metrics.queries.labels(self._context, method)
+
+        async def unary(request: Any, context: grpc.aio.ServicerContext) -> Any:
+            started = time.perf_counter()
+            try:
+                return await inner(request, context)
+            except Exception as error:  # noqa: BLE001 - every failure must reach the caller as a status
+                await self._abort(context, error, method)
+            finally:
+                timer.observe(time.perf_counter() - started)
+
+        return grpc.unary_unary_rpc_method_handler(unary, handler.request_deserializer, handler.response_serializer)
+
+    def _stream(self, handler: Any) -> Any:
+        if not handler.unary_stream:
+            return handler
+        inner = handler.unary_stream
+
+        async def stream(request: Any, context: grpc.aio.ServicerContext) -> Any:
+            try:
+                async for response in inner(request, context):
+                    yield response
+            except Exception as error:  # noqa: BLE001 - every failure must reach the caller as a status
+                await self._abort(context, error, "stream")
+
+        return grpc.unary_stream_rpc_method_handler(stream, handler.request_deserializer, handler.response_serializer)
+
+    async def _abort(self, context: grpc.aio.ServicerContext, error: Exception, method: str) -> None:
+        if isinstance(error, grpc.aio.AbortError | grpc.aio.BaseError):
+            raise error
+        if isinstance(error, QueryError):
+            await context.abort(error.code, error.message)
+        if isinstance(error, asyncpg.UndefinedTableError | asyncpg.InvalidSchemaNameError):
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the tables are being made or swapped; ask again")
+        if isinstance(error, OSError | asyncpg.PostgresConnectionError | asyncpg.InterfaceError):
+            log.warning("%s: %s: %s", method, type(error).__name__, error)
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the database can't be reached; ask again")
+        log.exception("%s failed", method, exc_info=error)
+        await context.abort(
+            grpc.StatusCode.INTERNAL, f"{method} failed because of a defect in the service; see its log"
+        )
+
+
+async def open_pool(settings: Settings) -> asyncpg.Pool:
+    """A connection pool that connects when it is first used."""
+    return await asyncpg.create_pool(
+        settings.postgres_required, min_size=0, max_size=16, init=tables.set_codecs, command_timeout=60
+    )
+
+
+async def run(
+    decider: Decider[Any],
+    projection: Projection,
+    servicers: Servicers,
+    settings: Settings,
+    *,
+    extra: Sequence[Background] = (),
+    started: Callable[[int], None] | None = None,
+) -> None:
+    """Run a service until cancelled. `started` is told the gRPC port."""
+    tracing.configure(settings, f"forgelog-{decider.context}")
+    pool = await open_pool(settings)
+    snapshots = Snapshots(settings, pool)
+    writer = Writer(decider, settings, snapshots)
+    runner = Runner(projection, settings, pool)
+    read = ReadModel(runner, pool)
+
+    def status() -> dict[str, Any]:
+        ours, theirs = writer.status(), runner.status()
+        return {
+            "partitions": ours["partitions"],
+            "projected": theirs["positions"],
+            "problems": {**ours["problems"], **{f"projection of {k}": v for k, v in theirs["problems"].items()}},
+        }
+
+    server = grpc.aio.server(interceptors=[Guard(decider.context)], options=GRPC_OPTIONS)
+    own: list[Servicer] = [
+        (
+            LogServicer(decider.context, read, settings, status),
+            rpc.add_LogQueriesServicer_to_server,
+            "forgelog.log.v1.LogQueries",
+        ),
+        *servicers(read, settings),
+    ]
+    for servicer, add, _ in own:
+        add(servicer, server)
+    checks = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    names = [name for _, _, name in own]
+    reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    port = server.add_insecure_port(settings.listen)
+    await server.start()
+    log.info("%s: queries on port %d", decider.context, port)
+    if started is not None:
+        started(port)
+
+    async def report_health() -> None:
+        shown = None
+        while True:
+            ready = writer.ready and bool(runner.positions)
+            if ready != shown:
+                state = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+                for name in ("", *names):
+                    await checks.set(name, state)
+                shown = ready
+            await asyncio.sleep(0.05)
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(snapshots.prepare())
+            tasks.create_task(writer.run())
+            tasks.create_task(runner.run())
+            tasks.create_task(report_health())
+            tasks.create_task(publish_heads(settings, runner))
+            for background in extra:
+                tasks.create_task(_forever(background, settings, pool))
+    finally:
+        await server.stop(grace=2)
+        await pool.close()
+
+
+async def _forever(background: Background, settings: Settings, pool: asyncpg.Pool) -> None:
+    await background(settings, pool)
+
+
+def serve(
+    decider: Decider[Any], projection: Projection, servicers: Servicers, *, extra: Sequence[Background] = ()
+) -> None:
+    """Run a service until SIGTERM or SIGINT; settings come from the environment."""
+    settings = Settings.load()
+    configure_logging(settings)
+    run_until_stopped(lambda: run(decider, projection, servicers, settings, extra=extra))
+
+
+def run_until_stopped(main: Callable[[], Awaitable[None]]) -> None:
+    """Run a coroutine under uvloop until it ends or SIGTERM or SIGINT cancels it cleanly."""
+
+    async def supervised() -> None:
+        loop = asyncio.get_running_loop()
+        task = asyncio.ensure_future(main())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
+        try:
+            await task
+        except asyncio.CancelledError:
+            log.info("stopped")
+
+    uvloop.run(supervised())

@@ -1,0 +1,157 @@
+"""Snapshots bound a writer's start-up: a partition's state at a position, in Postgres, checked by hash.
+
+They are never needed: without any, the history is folded from its beginning. A snapshot is taken of a state whose
+events this process appended, and stored only once its own reader has seen the log up to there without a newer marker:
+otherwise a zombie could store a state that contains void events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import zlib
+from collections import OrderedDict
+from typing import Any, TypeVar
+
+import asyncpg
+import orjson
+from blake3 import blake3
+
+from events.log.tail import ReaderPosition
+from events.runtime.decider import Decider
+from events.runtime.partition import Partition
+from events.runtime.settings import Settings
+
+S = TypeVar("S")
+
+SNAPSHOT_EVERY = 20_000
+"""Events folded between two snapshots of a partition."""
+
+FORMAT = 1
+"""Raise it when the layout below or the runtime's own folding changes."""
+
+log = logging.getLogger("forgelog.snapshots")
+
+
+def dump(partition: Partition[Any]) -> bytes:
+    """A partition's whole state, compressed JSON."""
+    decider = partition.decider
+    data = {
+        "states": {key: decider.dump(state) for key, state in partition.states.items()},
+        "seen": [[id, digest, offset] for id, (digest, offset) in partition.seen.items()],
+        "inputs": [[topic, p, at.offset, at.epoch] for (topic, p), at in partition.inputs.items()],
+        "observed": [[topic, p, at.offset, at.epoch] for (topic, p), at in partition.observed.items()],
+        "digest": partition.digest.hex(),
+        "time": partition.last_time.isoformat() if partition.last_time else None,
+        "next_offset": partition.next_offset,
+        "epoch": partition.epoch,
+    }
+    return zlib.compress(orjson.dumps(data), 1)
+
+
+def load(decider: Decider[S], number: int, count: int, blob: bytes) -> Partition[S]:
+    """The partition that `dump` gave."""
+    from datetime import datetime
+
+    data = orjson.loads(zlib.decompress(blob))
+    partition = Partition(decider, number, count)
+    partition.states = {key: decider.load(key, state) for key, state in data["states"].items()}
+    partition.seen = OrderedDict((id, (digest, offset)) for id, digest, offset in data["seen"])
+    partition.inputs = {(topic, p): ReaderPosition(offset, epoch) for topic, p, offset, epoch in data["inputs"]}
+    partition.observed = {(topic, p): ReaderPosition(offset, epoch) for topic, p, offset, epoch in data["observed"]}
+    partition.digest = bytes.fromhex(data["digest"])
+    partition.last_time = datetime.fromisoformat(data["time"]) if data["time"] else None
+    partition.next_offset = data["next_offset"]
+    partition.epoch = data["epoch"]
+    return partition
+
+
+class Snapshots:
+    """Keeps the two newest snapshots of each partition. Storing happens in the background, off the writer's path."""
+
+    def __init__(self, settings: Settings, pool: asyncpg.Pool, every: int = SNAPSHOT_EVERY) -> None:
+        self._pool = pool
+        self._every = every
+        self._table = f'"{settings.schema}_log".snapshots'
+        self._schema = f'"{settings.schema}_log"'
+        self._held: dict[int, tuple[int, int, bytes]] = {}
+        """Partition → position, epoch and data of a state that its reader has not confirmed yet."""
+        self._storing: set[asyncio.Task[None]] = set()
+
+    async def prepare(self) -> None:
+        """Make the table, once."""
+        async with self._pool.acquire() as db:
+            await db.execute(f"create schema if not exists {self._schema}")
+            await db.execute(
+                f"create table if not exists {self._table} (context text, partition int, next_offset bigint, "
+                f"epoch bigint, version text, hash bytea, data bytea, taken_at timestamptz default now(), "
+                f"primary key (context, partition, next_offset))"
+            )
+
+    @staticmethod
+    def _version(decider: Decider[Any]) -> str:
+        return f"{FORMAT}.{decider.dump_version}"
+
+    async def load(self, decider: Decider[S], number: int, count: int) -> Partition[S] | None:
+        """The newest usable snapshot, or None. A damaged one is reported and passed over."""
+        try:
+            async with self._pool.acquire() as db:
+                rows = await db.fetch(
+                    f"select next_offset, hash, data from {self._table} "
+                    f"where context = $1 and partition = $2 and version = $3 order by next_offset desc",
+                    decider.context,
+                    number,
+                    self._version(decider),
+                )
+        except (OSError, asyncpg.PostgresError) as error:
+            log.warning("snapshots can't be read (%s); folding %s/%d from the start", error, decider.context, number)
+            return None
+        for row in rows:
+            if blake3(row["data"]).digest() != row["hash"]:
+                log.error(
+                    "snapshot of %s/%d at %d is damaged; passed over", decider.context, number, row["next_offset"]
+                )
+                continue
+            return load(decider, number, count, row["data"])
+        return None
+
+    def offer(self, partition: Partition[Any], confirmed: ReaderPosition) -> None:
+        """Take a snapshot when one is due, and store a held one that the partition's reader has confirmed."""
+        number = partition.number
+        held = self._held.get(number)
+        if held is not None:
+            position, epoch, data = held
+            if confirmed.epoch != epoch or partition.epoch != epoch:
+                del self._held[number]
+            elif confirmed.offset >= position:
+                del self._held[number]
+                task = asyncio.create_task(self._store(partition.decider, number, position, epoch, data))
+                self._storing.add(task)
+                task.add_done_callback(self._storing.discard)
+        elif partition.folded >= self._every:
+            partition.folded = 0
+            self._held[number] = (partition.next_offset, partition.epoch, dump(partition))
+
+    async def _store(self, decider: Decider[Any], number: int, position: int, epoch: int, data: bytes) -> None:
+        try:
+            async with self._pool.acquire() as db, db.transaction():
+                await db.execute(
+                    f"insert into {self._table} (context, partition, next_offset, epoch, version, hash, data) "
+                    f"values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing",
+                    decider.context,
+                    number,
+                    position,
+                    epoch,
+                    self._version(decider),
+                    blake3(data).digest(),
+                    data,
+                )
+                await db.execute(
+                    f"delete from {self._table} where context = $1 and partition = $2 and next_offset not in (select "
+                    f"next_offset from {self._table} where context = $1 and partition = $2 "
+                    f"order by next_offset desc limit 2)",
+                    decider.context,
+                    number,
+                )
+        except (OSError, asyncpg.PostgresError) as error:
+            log.warning("snapshot of %s/%d not stored: %s", decider.context, number, error)

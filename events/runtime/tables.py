@@ -1,0 +1,161 @@
+"""SQL for projection tables: definitions, loading, upserting. Knows tables and rows, not what they mean.
+
+A context's tables live in the schema ``<schema>_<context>``, beside two of the runner's own: `positions` (how far each
+input partition is folded in, changed in the rows' transaction) and `history` (every event, for `history` and `as_of`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import asyncpg
+import orjson
+
+from events.runtime.projection import Key, Projection, Row, Table
+
+HISTORY = Table(
+    name="history",
+    key=("partition", "off"),
+    columns={
+        "partition": "int",
+        "off": "bigint",
+        "context": "text",
+        "subject": "text",
+        "key": "text",
+        "id": "text",
+        "type": "text",
+        "time": "timestamptz",
+        "project": "text",
+        "actor": "text",
+        "correlation": "text",
+        "causation": "text",
+        "cause": "text",
+        "epoch": "bigint",
+        "data": "text",
+    },
+    indexes=("subject, partition, off", "time"),
+)
+
+_HISTORY_COLUMNS = list(HISTORY.columns)
+
+
+def quoted(name: str) -> str:
+    """An SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+async def set_codecs(db: asyncpg.Connection) -> None:
+    """jsonb as plain Python data, on a new connection."""
+    await db.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        encoder=lambda value: b"\x01" + orjson.dumps(value, default=str),
+        decoder=lambda value: orjson.loads(value[1:]),
+        format="binary",
+    )
+
+
+def create_statements(table: Table, temporary: bool = False) -> list[str]:
+    """DDL of a table and its indexes."""
+    columns = ", ".join(
+        f"{quoted(name)} {kind}{' not null' if name in table.key else ''}" for name, kind in table.columns.items()
+    )
+    key = ", ".join(quoted(name) for name in table.key)
+    if temporary:
+        return [f"create temporary table {quoted(table.name)} ({columns}, primary key ({key})) on commit drop"]
+    statements = [f"create table if not exists {quoted(table.name)} ({columns}, primary key ({key}))"]
+    for number, index in enumerate(table.indexes):
+        statements.append(
+            f"create index if not exists {quoted(f'{table.name}_index_{number}')} on {quoted(table.name)} ({index})"
+        )
+    return statements
+
+
+async def create_schema(db: asyncpg.Connection, schema: str, projection: Projection) -> None:
+    """Make a schema with the projection's tables and the runner's own, if it isn't there."""
+    async with db.transaction():
+        await db.execute("select pg_advisory_xact_lock(hashtext($1))", schema)
+        await db.execute(f"create schema if not exists {quoted(schema)}")
+        await db.execute(f"set local search_path to {quoted(schema)}")
+        await db.execute(
+            "create table if not exists positions (context text, partition int, off bigint not null, "
+            "epoch bigint not null, primary key (context, partition))"
+        )
+        await db.execute("create table if not exists made (version int not null, at timestamptz default now())")
+        if not await db.fetchval("select count(*) from made"):
+            await db.execute("insert into made (version) values ($1)", projection.version)
+        for table in (*projection.tables, HISTORY):
+            for statement in create_statements(table):
+                await db.execute(statement)
+
+
+def _type(kind: str) -> str:
+    return kind.split(" ")[0]
+
+
+async def load_rows(db: asyncpg.Connection, table: Table, keys: Sequence[Key]) -> dict[Key, Row]:
+    """The rows with these keys, in one query."""
+    if not keys:
+        return {}
+    names = [quoted(name) for name in table.key]
+    arrays = [[key[i] for key in keys] for i in range(len(table.key))]
+    types = [_type(table.columns[name]) for name in table.key]
+    unnest = ", ".join(f"${i + 1}::{kind}[]" for i, kind in enumerate(types))
+    columns = ", ".join(f"t.{quoted(name)}" for name in table.columns)
+    match = " and ".join(f"t.{name} = k.{name}" for name in names)
+    rows = await db.fetch(
+        f"select {columns} from {quoted(table.name)} t join unnest({unnest}) as k({', '.join(names)}) on {match}",
+        *arrays,
+    )
+    return {tuple(row[name] for name in table.key): dict(row) for row in rows}
+
+
+def _upsert_sql(table: Table) -> str:
+    names = [quoted(name) for name in table.columns]
+    rest = [quoted(name) for name in table.columns if name not in table.key]
+    unnest = []
+    select = []
+    for i, (name, kind) in enumerate(table.columns.items()):
+        kind = _type(kind)
+        if kind.endswith("[]"):  # unnest would flatten an array of arrays: such columns travel as jsonb
+            unnest.append(f"${i + 1}::jsonb[]")
+            select.append(
+                f"(select coalesce(array_agg(e), '{{}}') from jsonb_array_elements_text({quoted(name)}) e)::{kind}"
+            )
+        else:
+            unnest.append(f"${i + 1}::{kind}[]")
+            select.append(quoted(name))
+    update = ", ".join(f"{name} = excluded.{name}" for name in rest)
+    action = f"do update set {update}" if rest else "do nothing"
+    key = ", ".join(quoted(name) for name in table.key)
+    return (
+        f"insert into {quoted(table.name)} ({', '.join(names)}) select {', '.join(select)} "
+        f"from unnest({', '.join(unnest)}) as u({', '.join(names)}) on conflict ({key}) {action}"
+    )
+
+
+async def upsert_rows(db: asyncpg.Connection, table: Table, rows: Sequence[Row]) -> None:
+    """Insert or replace rows, in one statement."""
+    if rows:
+        columns = [[row[name] for row in rows] for name in table.columns]
+        await db.execute(_upsert_sql(table), *columns)
+
+
+async def delete_rows(db: asyncpg.Connection, table: Table, keys: Sequence[Key]) -> None:
+    """Delete rows by key, in one statement."""
+    if not keys:
+        return
+    names = [quoted(name) for name in table.key]
+    types = [_type(table.columns[name]) for name in table.key]
+    unnest = ", ".join(f"${i + 1}::{kind}[]" for i, kind in enumerate(types))
+    match = " and ".join(f"t.{name} = k.{name}" for name in names)
+    arrays = [[key[i] for key in keys] for i in range(len(table.key))]
+    await db.execute(
+        f"delete from {quoted(table.name)} t using unnest({unnest}) as k({', '.join(names)}) where {match}", *arrays
+    )
+
+
+async def copy_history(db: asyncpg.Connection, schema: str, records: Iterable[tuple[Any, ...]]) -> None:
+    """Append to the history table by COPY; the tuples are in the order of its columns."""
+    await db.copy_records_to_table("history", schema_name=schema, records=records, columns=_HISTORY_COLUMNS)

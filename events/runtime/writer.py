@@ -1,0 +1,424 @@
+"""The single writer of a context's event partitions: feeds `Partition`s from Kafka and appends what they decide.
+
+One loop per service process: take what has arrived, decide it all, append each partition's events in RecordBatches
+(a unit never split), wait until Kafka has them, go on. Assignment comes from a consumer group on the command topic; a
+partition that is assigned is fenced with a marker and folded up to it before its first command is decided. Any failed
+append, and any newer marker, throws the partition's state away and starts it over from the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaError
+
+from events.language.common import UTC
+from events.log import topics
+from events.log.publish import MAX_RECORD_BYTES, new_producer
+from events.log.tail import Place, ReaderPosition, Tail
+from events.log.wire import Raw, Undecodable
+from events.runtime import metrics, recovery
+from events.runtime.decider import Decider
+from events.runtime.partition import DeadLetter, Encoded, Forward, Partition, Unit
+from events.runtime.settings import Settings
+from events.runtime.snapshots import Snapshots
+
+S = TypeVar("S")
+
+log = logging.getLogger("forgelog.writer")
+
+BATCH_BYTES = MAX_RECORD_BYTES - 65_536
+"""Most bytes of one RecordBatch, below what the broker takes."""
+
+_RECORD_OVERHEAD = 96
+_MOST_RECORDS = 2_000
+
+
+class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
+    """Runs a decider. `run` returns when cancelled; `status` tells how each partition fares."""
+
+    def __init__(self, decider: Decider[S], settings: Settings, snapshots: Snapshots | None = None) -> None:
+        self.decider = decider
+        self.settings = settings
+        self.snapshots = snapshots
+        self.context = decider.context
+        self.partitions: dict[int, Partition[S]] = {}
+        self.problems: dict[str, str] = {}
+        """What is stopped (a partition, an input) and why, for people."""
+        self._assigned: set[int] = set()
+        self._changed = asyncio.Event()
+        self._restart: dict[int, float] = {}
+        self._targets: dict[int, dict[Place, int]] = {}
+        """Partitions that are not ready yet, and how far they must have read."""
+        self._count = 0
+        self._producer: AIOKafkaProducer | None = None
+        foreign = {model.context for model in decider.routes}
+        self._contexts = tuple(sorted(foreign | {self.context}))
+        self._foreign = tuple(topics.events(context) for context in sorted(foreign))
+
+    # Assignment (called by the consumer's coordinator)
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        self._assigned -= {place.partition for place in revoked}
+        self._changed.set()
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        self._assigned |= {place.partition for place in assigned}
+        self._changed.set()
+
+    def status(self) -> dict[str, Any]:
+        """State, epoch and next offset of every assigned partition, and the problems."""
+        shown: dict[str, Any] = {}
+        for number in sorted(self._assigned | set(self.partitions)):
+            partition = self.partitions.get(number)
+            state = "starting" if partition is None else "catching up" if number in self._targets else "ready"
+            shown[str(number)] = {
+                "state": state,
+                "epoch": partition.epoch if partition else -1,
+                "next_offset": partition.next_offset if partition else 0,
+            }
+        return {"context": self.context, "partitions": shown, "problems": dict(self.problems)}
+
+    @property
+    def ready(self) -> bool:
+        """Whether every assigned partition takes commands."""
+        return bool(self.partitions) and set(self.partitions) == self._assigned and not self._targets
+
+    # The loop
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        counts = await topics.ensure_topics(self.settings)
+        self._count = counts[topics.commands(self.context)]
+        self._producer = new_producer(self.settings)
+        await self._producer.start()
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.settings.kafka_required,
+            group_id=f"{self.settings.prefix}{self.context}.writer",
+            group_instance_id=self.settings.instance or None,
+            client_id=self.settings.instance or "forgelog",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_bytes=16 << 20,
+            max_partition_fetch_bytes=4 << 20,
+            session_timeout_ms=10_000,
+            heartbeat_interval_ms=1_000,
+        )
+        try:
+            await consumer.start()
+            consumer.subscribe([self.settings.prefix + topics.commands(self.context)], listener=self)
+            async with Tail(self.settings, self._contexts, start="end") as tail:
+                await self._loop(consumer, tail)
+        finally:
+            await consumer.stop()
+            await self._producer.stop()
+
+    async def _loop(self, consumer: AIOKafkaConsumer, tail: Tail) -> None:
+        commands: asyncio.Task[Any] | None = None
+        events: asyncio.Task[list[Raw]] | None = None
+        changed = asyncio.create_task(self._changed.wait())
+        try:
+            while True:
+                commands = commands or asyncio.create_task(
+                    consumer.getmany(timeout_ms=60_000, max_records=_MOST_RECORDS)
+                )
+                events = events or asyncio.create_task(tail.poll_raw(60.0))
+                await asyncio.wait(
+                    {commands, events, changed}, timeout=self._until_due(), return_when=asyncio.FIRST_COMPLETED
+                )
+                work: dict[int, list[Unit]] = {}
+                side: list[Forward | DeadLetter] = []
+                now = datetime.now(UTC)
+                if events.done():
+                    self._take_events(events.result(), tail, work, now)
+                    events = None
+                if commands.done():
+                    self._take_commands(commands.result(), work, side, now)
+                    commands = None
+                self._take_time(work, now)
+                if work or side:
+                    await self._append(work, side)
+                self._keep_snapshots(tail)
+                if self._targets:
+                    self._check_ready(consumer, tail)
+                if changed.done() or self._restart_due():
+                    await self._quiesce(commands, events, tail)
+                    commands = events = None
+                    self._changed.clear()
+                    changed.cancel()
+                    changed = asyncio.create_task(self._changed.wait())
+                    await self._reassign(consumer, tail)
+        finally:
+            for task in (commands, events, changed):
+                if task is not None:
+                    task.cancel()
+            await asyncio.gather(*(task for task in (commands, events, changed) if task), return_exceptions=True)
+
+    def _until_due(self) -> float:
+        """Seconds until something is due by the clock; at most one."""
+        wait = 1.0
+        now = datetime.now(UTC)
+        for number, partition in self.partitions.items():
+            due = partition.next_due()
+            if due is not None and number not in self._targets:
+                wait = min(wait, max(0.0, (due - now).total_seconds()))
+        for moment in self._restart.values():
+            wait = min(wait, max(0.0, moment - time.monotonic()))
+        return wait
+
+    def _take_events(self, raws: Iterable[Raw], tail: Tail, work: dict[int, list[Unit]], now: datetime) -> None:
+        own = topics.events(self.context)
+        for raw in raws:
+            if raw.topic == own and raw.is_marker:
+                partition = self.partitions.get(raw.partition)
+                if partition is not None and raw.offset > partition.epoch:
+                    log.warning("%s/%d: superseded by the writer of epoch %d", own, raw.partition, raw.offset)
+                    self._start_over(raw.partition)
+            if raw.topic not in self._foreign:
+                continue
+            place = f"{raw.topic}/{raw.partition}"
+            if place in self.problems:
+                continue
+            try:
+                for partition in self.partitions.values():
+                    unit = partition.event(raw, now)
+                    if unit is not None:
+                        work.setdefault(partition.number, []).append(unit)
+            except Undecodable as error:
+                self.problems[place] = str(error)
+                tail.pause((raw.topic[len("events.") :], raw.partition))
+                log.error("%s stopped: %s", place, error)
+
+    def _take_commands(
+        self, fetched: Any, work: dict[int, list[Unit]], side: list[Forward | DeadLetter], now: datetime
+    ) -> None:
+        for place, records in fetched.items():
+            partition = self.partitions.get(place.partition)
+            if partition is None or place.partition in self._targets:
+                continue  # the seek at its start brings them again
+            metrics.commands.labels(self.context).inc(len(records))
+            for record in records:
+                result = partition.command(Raw.of(record, self.settings.prefix), now)
+                if isinstance(result, Unit):
+                    work.setdefault(partition.number, []).append(result)
+                elif result is not None:
+                    side.append(result)
+                    if isinstance(result, DeadLetter) and result.unit is not None:
+                        work.setdefault(partition.number, []).append(result.unit)
+
+    def _take_time(self, work: dict[int, list[Unit]], now: datetime) -> None:
+        for number, partition in self.partitions.items():
+            if number in self._targets:
+                continue
+            units = partition.wake(now) + partition.settle(now)
+            if units:
+                work.setdefault(number, []).extend(units)
+
+    # Appending
+
+    async def _append(self, work: dict[int, list[Unit]], side: list[Forward | DeadLetter]) -> None:
+        """Append every partition's units; a partition whose append fails starts over."""
+        started = time.perf_counter()
+        try:
+            # Before any event: a later event's cause would move the point of resume past these.
+            await asyncio.gather(*[await self._pass_on(item) for item in side])
+            await asyncio.gather(*(self._append_to(number, units) for number, units in work.items()))
+        except KafkaError as error:
+            log.error("append failed, starting over from the log: %s: %s", type(error).__name__, error)
+            metrics.append_failures.labels(self.context).inc()
+            for number in list(self.partitions):
+                self._start_over(number)
+            await self._new_producer()
+        metrics.append_seconds.labels(self.context).observe(time.perf_counter() - started)
+
+    async def _append_to(self, number: int, units: list[Unit]) -> None:
+        partition = self.partitions[number]
+        topic = self.settings.prefix + topics.events(self.context)
+        pending: list[tuple[asyncio.Future[Any], list[Unit]]] = []
+        builder, held, size = self._running.create_batch(), [], 0
+        for unit in units:
+            needed = sum(_size(record) for record in unit.records)
+            if needed > BATCH_BYTES:
+                raise RuntimeError(
+                    f"{self.context}/{number}: one input led to {needed} bytes of events; at most {BATCH_BYTES} "
+                    f"fit into one atomic append. Its decider must split them."
+                )
+            if held and size + needed > BATCH_BYTES:
+                pending.append((await self._send(builder, topic, number), held))
+                builder, held, size = self._running.create_batch(), [], 0
+            for key, value, headers, timestamp in unit.records:
+                if builder.append(key=key, value=value, timestamp=timestamp, headers=headers) is None:
+                    raise RuntimeError(
+                        f"{self.context}/{number}: a batch of {size + needed} bytes was refused as too large"
+                    )
+            held.append(unit)
+            size += needed
+        pending.append((await self._send(builder, topic, number), held))
+        for future, appended in pending:
+            metadata = await future
+            offset = metadata.offset
+            for unit in appended:
+                partition.appended(unit, offset)
+                offset += len(unit.records)
+        metrics.events.labels(self.context).inc(sum(len(unit.records) for unit in units))
+
+    async def _send(self, builder: Any, topic: str, number: int) -> asyncio.Future[Any]:
+        builder.close()
+        future: asyncio.Future[Any] = await self._running.send_batch(builder, topic, partition=number)
+        return future
+
+    async def _pass_on(self, item: Forward | DeadLetter) -> asyncio.Future[Any]:
+        """Send a command to where it belongs, or unusable input to the dead letters."""
+        raw, prefix = item.raw, self.settings.prefix
+        headers = [header for header in raw.headers if header[0] not in ("fl_reason", "fl_position")]
+        if isinstance(item, Forward):
+            headers.append(("fl_forwarded", str(raw.position).encode()))
+            topic, key, number = prefix + topics.commands(self.context), item.key.encode(), item.partition
+            metrics.forwarded.labels(self.context).inc()
+        else:
+            headers += [("fl_reason", item.reason.encode()), ("fl_position", str(raw.position).encode())]
+            topic, key, number = prefix + topics.deadletter(self.context), raw.key, raw.partition
+            metrics.dead_letters.labels(self.context).inc()
+            log.warning("%s: dead letter: %s", raw.position, item.reason)
+        future: asyncio.Future[Any] = await self._running.send(
+            topic, value=raw.value, key=key, partition=number, headers=headers, timestamp_ms=raw.timestamp
+        )
+        return future
+
+    @property
+    def _running(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            raise RuntimeError("the writer is not running")
+        return self._producer
+
+    async def _new_producer(self) -> None:
+        """After a failed append the old producer's sequence is unknown; a new one starts clean."""
+        await self._running.stop()
+        self._producer = new_producer(self.settings)
+        await self._producer.start()
+
+    # Taking over and giving up partitions
+
+    def _start_over(self, number: int) -> None:
+        self.partitions.pop(number, None)
+        self._targets.pop(number, None)
+        # Two writers that believe in their assignment would otherwise fence each other in a tight loop.
+        self._restart[number] = time.monotonic() + random.uniform(0.05, 0.5)
+
+    def _restart_due(self) -> bool:
+        return any(moment <= time.monotonic() for moment in self._restart.values())
+
+    async def _quiesce(
+        self, commands: asyncio.Task[Any] | None, events: asyncio.Task[list[Raw]] | None, tail: Tail
+    ) -> None:
+        """Stop reading and handle what was read, so that no record fetched before a seek is handled after it."""
+        for task in (commands, events):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        work: dict[int, list[Unit]] = {}
+        side: list[Forward | DeadLetter] = []
+        now = datetime.now(UTC)
+        if events is not None and not events.cancelled():
+            self._take_events(events.result(), tail, work, now)
+        if commands is not None and not commands.cancelled():
+            self._take_commands(commands.result(), work, side, now)
+        if work or side:
+            await self._append(work, side)
+
+    async def _reassign(self, consumer: AIOKafkaConsumer, tail: Tail) -> None:
+        for number in set(self.partitions) - self._assigned:
+            log.info("%s/%d: given up", self.context, number)
+            self.partitions.pop(number)
+            self._targets.pop(number, None)
+        now = time.monotonic()
+        fresh = [
+            number
+            for number in sorted(self._assigned - set(self.partitions))
+            if self._restart.get(number, 0.0) <= now and f"{self.context}/{number}" not in self.problems
+        ]
+        if not fresh:
+            return
+        for number in fresh:
+            self._restart.pop(number, None)
+        own = self.settings.prefix + topics.commands(self.context)
+        places = [TopicPartition(own, number) for number in fresh]
+        still = [place for place in places if place in consumer.assignment()]
+        consumer.pause(*still)
+        try:
+            started = await recovery.take_over(
+                self.decider, fresh, self._count, self.settings, self._running, self.snapshots
+            )
+        except KafkaError as error:
+            log.error("taking over failed, trying again: %s: %s", type(error).__name__, error)
+            for number in fresh:
+                self._start_over(number)
+            return
+        for number, outcome in started.items():
+            if isinstance(outcome, str):
+                self.problems[f"{self.context}/{number}"] = outcome
+                log.error("%s/%d stopped: %s", self.context, number, outcome)
+                continue
+            self.partitions[number] = outcome
+        await self._rewind(tail, [number for number in fresh if number in self.partitions])
+        self._check_ready(consumer, tail)
+
+    async def _rewind(self, tail: Tail, fresh: list[int]) -> None:
+        """Put the tail where the fresh partitions need it; the others ignore what they have handled."""
+        if not fresh:
+            return
+        ends = await tail.ends()
+        own = topics.events(self.context)
+        for place, standing in tail.positions.items():
+            topic = topics.events(place[0])
+            wanted: list[ReaderPosition] = []
+            if topic in self._foreign:
+                wanted += [self.partitions[number].read_from(topic, place[1]) for number in fresh]
+            if topic == own and place[1] in fresh:
+                epoch = self.partitions[place[1]].epoch
+                wanted.append(ReaderPosition(epoch + 1, epoch))
+            earliest = min(wanted, key=lambda position: position.offset, default=standing)
+            if earliest.offset < standing.offset:
+                tail.seek(place, earliest)
+        inputs = {place: end for place, end in ends.items() if topics.events(place[0]) in self._foreign}
+        for number in fresh:
+            self._targets[number] = inputs
+
+    def _check_ready(self, consumer: AIOKafkaConsumer, tail: Tail) -> None:
+        own = self.settings.prefix + topics.commands(self.context)
+        for number, targets in list(self._targets.items()):
+            if any(tail.positions[place].offset < target for place, target in targets.items()):
+                continue
+            del self._targets[number]
+            partition = self.partitions[number]
+            place = TopicPartition(own, number)
+            if place not in consumer.assignment():
+                continue
+            resume = partition.resume_of(topics.commands(self.context), number)
+            consumer.seek(place, resume.offset)
+            consumer.resume(place)
+            partition.resumed(datetime.now(UTC))
+            log.info("%s/%d: ready, epoch %d, commands from %d", self.context, number, partition.epoch, resume.offset)
+
+    # Snapshots
+
+    def _keep_snapshots(self, tail: Tail) -> None:
+        if self.snapshots is None:
+            return
+        for number, partition in self.partitions.items():
+            if number in self._targets:
+                continue
+            confirmed = tail.positions.get((self.context, number), ReaderPosition())
+            self.snapshots.offer(partition, confirmed)
+
+
+def _size(record: Encoded) -> int:
+    key, value, headers, _ = record
+    return len(key) + len(value) + sum(len(name) + len(content) + 4 for name, content in headers) + _RECORD_OVERHEAD
