@@ -1,4 +1,4 @@
-"""`python -m proto.lint`: generated files are fresh, `buf lint` passes, nothing breaks what main's last commit promises.
+"""`python -m proto.lint`: generated files are fresh, `buf lint` passes, no promise of main's last commit is broken.
 
 On a branch the comparison is with main; on main itself with its last commit, so that uncommitted changes are checked.
 """
@@ -23,7 +23,7 @@ def buf() -> str:
 
 
 def baseline() -> str | None:
-    """The commit to compare with: of main if there is such a branch, else HEAD. None when it holds no `proto` folder."""
+    """The commit to compare with: of main if there is such a branch, else HEAD. None if it has no buf.yaml yet."""
     for ref in ("main", "origin/main", "HEAD"):
         done = subprocess.run(
             ["git", "rev-parse", "--verify", "--quiet", ref], cwd=ROOT, capture_output=True, text=True

@@ -52,16 +52,23 @@ class Taint(Model):
 
 
 class AllocationStatus(StrEnum):
-    """The allowed moves are in `ALLOCATION_MOVES`."""
+    """Where an allocation is in its life. The allowed moves are in `ALLOCATION_MOVES`. The summary names no values;
+    these are the steps of the main flow."""
 
     PENDING = "pending"
+    """Placed by scheduling; the pool's writer has not answered yet."""
     BOUND = "bound"
+    """Its resources are taken."""
     ACTIVE = "active"
     """Its process runs."""
     STOPPING = "stopping"
+    """Its processes were told to end."""
     RELEASED = "released"
+    """Its processes are gone, its resources free."""
     REJECTED = "rejected"
+    """It did not fit any more."""
     LOST = "lost"
+    """Its node was lost."""
 
 
 class ReleaseReason(StrEnum):
