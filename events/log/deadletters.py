@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from aiokafka import TopicPartition
 
-from events.language.common import UTC
 from events.log.envelope import Position
 from events.log.publish import new_producer
 from events.log.tail import new_consumer

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
 from events.language.base import Command
-from events.language.common import DEFAULT_ACTOR, DEFAULT_PROJECT, UTC
+from events.language.common import DEFAULT_ACTOR, DEFAULT_PROJECT
 from events.log.envelope import Meta, Position
 from events.log.ids import new_command_id, with_assigned_id
 from events.log.partition import partition_of
@@ -101,7 +101,7 @@ class Publisher:
         return (await self.publish_many([item]))[0]
 
     async def publish_many(self, items: Sequence[Outgoing]) -> list[Published]:
-        """Publish several commands together; returns when Kafka has them all. One aggregate's commands keep their order."""
+        """Publish several commands together; returns when Kafka has them all."""
         pending = [await self._send(item) for item in items]
         records = await asyncio.gather(*(future for _, _, future in pending))
         return [

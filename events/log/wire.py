@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from events.language.base import Message
-from events.language.common import DEFAULT_ACTOR, DEFAULT_PROJECT, UTC
+from events.language.common import DEFAULT_ACTOR, DEFAULT_PROJECT
 from events.language.registry import lookup, upcast
 from events.log.envelope import Meta, Position, Recorded
 

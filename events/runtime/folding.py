@@ -6,12 +6,11 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import asyncpg
-
 from events.language.common import LogEvent
 from events.log.envelope import Recorded
 from events.runtime import tables
 from events.runtime.projection import Key, Projection, Row, Table
+from events.runtime.tables import Db
 
 CACHE_ROWS = 50_000
 """Rows kept in memory between batches."""
@@ -57,7 +56,7 @@ class Fold:
 
     # What the runner does
 
-    async def apply(self, db: asyncpg.Connection, batch: Sequence[Recorded]) -> None:
+    async def apply(self, db: Db, batch: Sequence[Recorded]) -> None:
         """Fold the batch and write the changed rows (within the caller's transaction). The log's own events (refusals,
         markers) are history only: projections don't see them."""
         batch = [recorded for recorded in batch if not isinstance(recorded.data, LogEvent)]
@@ -69,7 +68,7 @@ class Fold:
             self._projection.project(recorded, self)
         await self._write(db)
 
-    async def _load(self, db: asyncpg.Connection, places: Iterable[tuple[Table, Key]]) -> None:
+    async def _load(self, db: Db, places: Iterable[tuple[Table, Key]]) -> None:
         missing: dict[str, tuple[Table, dict[Key, None]]] = {}
         for table, key in places:
             place = (table.name, key)
@@ -82,7 +81,7 @@ class Fold:
             for key in keys:
                 self._cache[(table.name, key)] = found.get(key)
 
-    async def _write(self, db: asyncpg.Connection) -> None:
+    async def _write(self, db: Db) -> None:
         puts: dict[str, tuple[Table, list[Row]]] = {}
         deletes: dict[str, tuple[Table, list[Key]]] = {}
         for (name, key), (table, row) in self._changed.items():

@@ -39,7 +39,7 @@ def to_event(row: asyncpg.Record) -> Any:
     )
 
 
-class LogServicer(rpc.LogQueriesServicer):  # type: ignore[misc]
+class LogServicer(rpc.LogQueriesServicer):
     """Answers from the projection's history table."""
 
     def __init__(self, context: str, read: ReadModel, settings: Settings, status: Callable[[], dict[str, Any]]) -> None:
@@ -48,7 +48,7 @@ class LogServicer(rpc.LogQueriesServicer):  # type: ignore[misc]
         self._settings = settings
         self._status = status
 
-    async def GetHistory(self, request: Any, _: grpc.aio.ServicerContext) -> Any:
+    async def GetHistory(self, request: Any, _: Any) -> Any:
         self._check(request.context)
         if bool(request.subject) == bool(request.correlation_id):
             raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, "give either subject or correlation_id")
@@ -76,7 +76,7 @@ class LogServicer(rpc.LogQueriesServicer):  # type: ignore[misc]
             following = next_cursor({"t": last["time"].isoformat(), "p": last["partition"], "o": last["off"]})
         return pb.GetHistoryResponse(events=[to_event(row) for row in rows], next_cursor=following)
 
-    async def WatchEvents(self, request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+    async def WatchEvents(self, request: Any, context: Any) -> AsyncIterator[Any]:
         self._check(request.context)
         runner = self._read.runner
         reached = {f"{name}/{number}": at.offset for (name, number), at in runner.positions.items()}
@@ -111,7 +111,7 @@ class LogServicer(rpc.LogQueriesServicer):  # type: ignore[misc]
                         lambda: any(at.offset > reached.get(f"{n}/{p}", 0) for (n, p), at in runner.positions.items())
                     )
 
-    async def GetStatus(self, request: Any, _: grpc.aio.ServicerContext) -> Any:
+    async def GetStatus(self, request: Any, _: Any) -> Any:
         self._check(request.context)
         status = self._status()
         return pb.GetStatusResponse(
@@ -126,7 +126,7 @@ class LogServicer(rpc.LogQueriesServicer):  # type: ignore[misc]
             problems=status["problems"],
         )
 
-    async def ListDeadLetters(self, request: Any, _: grpc.aio.ServicerContext) -> Any:
+    async def ListDeadLetters(self, request: Any, _: Any) -> Any:
         self._check(request.context)
         letters = await list_dead_letters(self._settings, self._context, request.limit or 1000)
         return pb.ListDeadLettersResponse(
@@ -145,7 +145,7 @@ class LogServicer(rpc.LogQueriesServicer):  # type: ignore[misc]
             ]
         )
 
-    async def GetMetrics(self, request: Any, _: grpc.aio.ServicerContext) -> Any:
+    async def GetMetrics(self, request: Any, _: Any) -> Any:
         return pb.GetMetricsResponse(text=generate_latest().decode())
 
     def _check(self, context: str) -> None:

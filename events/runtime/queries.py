@@ -22,6 +22,7 @@ from events.log.wire import decode_event
 from events.runtime import tables
 from events.runtime.folding import Fold
 from events.runtime.runner import Runner
+from events.runtime.tables import Db
 
 MAX_PAGE = 10_000
 DEFAULT_PAGE = 100
@@ -93,7 +94,7 @@ class ReadModel:
         as_of: datetime | None = None,
         at_least: Sequence[str] = (),
         subjects: Sequence[str] | None = None,
-    ) -> AsyncIterator[asyncpg.Connection]:
+    ) -> AsyncIterator[Db]:
         """A connection on which unqualified table names are the projection's tables.
 
         With `as_of` they are as they were then, folded from the events of `subjects` (or of all aggregates). Raises
@@ -118,7 +119,7 @@ class ReadModel:
             finally:
                 await transaction.rollback()
 
-    async def _fold_as_of(self, db: asyncpg.Connection, as_of: datetime, subjects: Sequence[str] | None) -> None:
+    async def _fold_as_of(self, db: Db, as_of: datetime, subjects: Sequence[str] | None) -> None:
         projection = self._runner.projection
         for table in projection.tables:
             for statement in tables.create_statements(table, temporary=True):

@@ -22,6 +22,7 @@ from events.runtime.folding import Fold
 from events.runtime.projection import Projection, Table
 from events.runtime.runner import decode_batch, inputs_of, live_schema, read_positions, write_positions
 from events.runtime.settings import Settings
+from events.runtime.tables import Db
 
 Progress = Callable[[int, int], None]
 """Called with events read and events to read."""
@@ -132,7 +133,7 @@ async def _connect(settings: Settings) -> asyncpg.Connection:
 async def _fill(
     settings: Settings,
     projection: Projection,
-    db: asyncpg.Connection,
+    db: Db,
     schema: str,
     target: Mapping[Place, int] | None,
     progress: Progress | None,
@@ -153,7 +154,7 @@ async def _fill(
 
 async def _advance(
     projection: Projection,
-    db: asyncpg.Connection,
+    db: Db,
     schema: str,
     tail: Tail,
     target: Mapping[Place, int],
@@ -203,7 +204,7 @@ async def _closing(tail: Tail) -> AsyncIterator[None]:
         await tail.stop()
 
 
-async def _compare(db: asyncpg.Connection, table: Table, live: str, fresh: str, found: Difference) -> None:
+async def _compare(db: Db, table: Table, live: str, fresh: str, found: Difference) -> None:
     columns = ", ".join(tables.quoted(name) for name in table.columns)
     ours = f"select {columns} from {tables.quoted(live)}.{tables.quoted(table.name)}"
     theirs = f"select {columns} from {tables.quoted(fresh)}.{tables.quoted(table.name)}"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 
-from events.language.common import PLATFORM_ACTOR, UTC, WriterStarted
+from events.language.common import PLATFORM_ACTOR, WriterStarted
 from events.log import topics
 from events.log.envelope import Meta
 from events.log.ids import new_command_id

@@ -23,6 +23,7 @@ from events.runtime import metrics, tables
 from events.runtime.folding import Fold, history_row
 from events.runtime.projection import Projection
 from events.runtime.settings import Settings
+from events.runtime.tables import Db
 
 log = logging.getLogger("forgelog.projection")
 
@@ -41,15 +42,13 @@ def inputs_of(projection: Projection) -> tuple[str, ...]:
     return projection.inputs or (projection.context,)
 
 
-async def read_positions(db: asyncpg.Connection, schema: str) -> dict[Place, ReaderPosition]:
+async def read_positions(db: Db, schema: str) -> dict[Place, ReaderPosition]:
     """The stored positions of a schema."""
     rows = await db.fetch(f"select context, partition, off, epoch from {tables.quoted(schema)}.positions")
     return {(row["context"], row["partition"]): ReaderPosition(row["off"], row["epoch"]) for row in rows}
 
 
-async def write_positions(
-    db: asyncpg.Connection, old: dict[Place, ReaderPosition], new: dict[Place, ReaderPosition]
-) -> None:
+async def write_positions(db: Db, old: dict[Place, ReaderPosition], new: dict[Place, ReaderPosition]) -> None:
     """Move the positions, or raise PositionsMoved if they are not where this runner left them."""
     moved = [place for place, position in new.items() if old.get(place) != position]
     if not moved:
@@ -72,8 +71,8 @@ async def write_positions(
     if fresh:
         changed += await db.fetchval(
             "with u as (insert into positions (context, partition, off, epoch) "
-            "select * from unnest($1::text[], $2::int[], $3::bigint[], $4::bigint[]) on conflict do nothing returning 1) "
-            "select count(*) from u",
+            "select * from unnest($1::text[], $2::int[], $3::bigint[], $4::bigint[]) on conflict do nothing "
+            "returning 1) select count(*) from u",
             [place[0] for place in fresh],
             [place[1] for place in fresh],
             [new[place].offset for place in fresh],

@@ -18,13 +18,14 @@ from grpc_reflection.v1alpha import reflection
 from events.runtime import metrics, tables, tracing
 from events.runtime.audit import publish_heads
 from events.runtime.decider import Decider
-from events.runtime.log_queries import LogServicer, rpc
+from events.runtime.log_queries import LogServicer
 from events.runtime.projection import Projection
 from events.runtime.queries import QueryError, ReadModel
 from events.runtime.runner import Runner
 from events.runtime.settings import Settings
 from events.runtime.snapshots import Snapshots
 from events.runtime.writer import Writer
+from forgelog_pb.log.v1.queries_pb2_grpc import add_LogQueriesServicer_to_server
 
 log = logging.getLogger("forgelog.service")
 
@@ -45,7 +46,7 @@ def configure_logging(settings: Settings) -> None:
     logging.getLogger("aiokafka").setLevel(logging.WARNING)
 
 
-class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """Turns `QueryError` into its status, and what nobody foresaw into INTERNAL with a logged traceback."""
 
     def __init__(self, context: str) -> None:
@@ -61,7 +62,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         inner = handler.unary_unary
         timer = metrics.queries.labels(self._context, method)
 
-        async def unary(request: Any, context: grpc.aio.ServicerContext) -> Any:
+        async def unary(request: Any, context: Any) -> Any:
             started = time.perf_counter()
             try:
                 return await inner(request, context)
@@ -77,7 +78,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             return handler
         inner = handler.unary_stream
 
-        async def stream(request: Any, context: grpc.aio.ServicerContext) -> Any:
+        async def stream(request: Any, context: Any) -> Any:
             try:
                 async for response in inner(request, context):
                     yield response
@@ -86,7 +87,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
         return grpc.unary_stream_rpc_method_handler(stream, handler.request_deserializer, handler.response_serializer)
 
-    async def _abort(self, context: grpc.aio.ServicerContext, error: Exception, method: str) -> None:
+    async def _abort(self, context: Any, error: Exception, method: str) -> None:
         if isinstance(error, grpc.aio.AbortError | grpc.aio.BaseError):
             raise error
         if isinstance(error, QueryError):
@@ -138,7 +139,7 @@ async def run(
     own: list[Servicer] = [
         (
             LogServicer(decider.context, read, settings, status),
-            rpc.add_LogQueriesServicer_to_server,
+            add_LogQueriesServicer_to_server,
             "forgelog.log.v1.LogQueries",
         ),
         *servicers(read, settings),

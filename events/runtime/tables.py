@@ -7,12 +7,18 @@ input partition is folded in, changed in the rows' transaction) and `history` (e
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 import orjson
+from asyncpg.pool import PoolConnectionProxy
 
 from events.runtime.projection import Key, Projection, Row, Table
+
+if TYPE_CHECKING:
+    Db: TypeAlias = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+else:
+    Db = asyncpg.Connection
 
 HISTORY = Table(
     name="history",
@@ -45,7 +51,7 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-async def set_codecs(db: asyncpg.Connection) -> None:
+async def set_codecs(db: Db) -> None:
     """jsonb as plain Python data, on a new connection."""
     await db.set_type_codec(
         "jsonb",
@@ -72,7 +78,7 @@ def create_statements(table: Table, temporary: bool = False) -> list[str]:
     return statements
 
 
-async def create_schema(db: asyncpg.Connection, schema: str, projection: Projection) -> None:
+async def create_schema(db: Db, schema: str, projection: Projection) -> None:
     """Make a schema with the projection's tables and the runner's own, if it isn't there."""
     async with db.transaction():
         await db.execute("select pg_advisory_xact_lock(hashtext($1))", schema)
@@ -94,7 +100,7 @@ def _type(kind: str) -> str:
     return kind.split(" ")[0]
 
 
-async def load_rows(db: asyncpg.Connection, table: Table, keys: Sequence[Key]) -> dict[Key, Row]:
+async def load_rows(db: Db, table: Table, keys: Sequence[Key]) -> dict[Key, Row]:
     """The rows with these keys, in one query."""
     if not keys:
         return {}
@@ -135,14 +141,14 @@ def _upsert_sql(table: Table) -> str:
     )
 
 
-async def upsert_rows(db: asyncpg.Connection, table: Table, rows: Sequence[Row]) -> None:
+async def upsert_rows(db: Db, table: Table, rows: Sequence[Row]) -> None:
     """Insert or replace rows, in one statement."""
     if rows:
         columns = [[row[name] for row in rows] for name in table.columns]
         await db.execute(_upsert_sql(table), *columns)
 
 
-async def delete_rows(db: asyncpg.Connection, table: Table, keys: Sequence[Key]) -> None:
+async def delete_rows(db: Db, table: Table, keys: Sequence[Key]) -> None:
     """Delete rows by key, in one statement."""
     if not keys:
         return
@@ -156,6 +162,6 @@ async def delete_rows(db: asyncpg.Connection, table: Table, keys: Sequence[Key])
     )
 
 
-async def copy_history(db: asyncpg.Connection, schema: str, records: Iterable[tuple[Any, ...]]) -> None:
+async def copy_history(db: Db, schema: str, records: Iterable[tuple[Any, ...]]) -> None:
     """Append to the history table by COPY; the tuples are in the order of its columns."""
     await db.copy_records_to_table("history", schema_name=schema, records=records, columns=_HISTORY_COLUMNS)

@@ -13,13 +13,12 @@ import logging
 import random
 import time
 from collections.abc import Collection, Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
-from events.language.common import UTC
 from events.log import topics
 from events.log.publish import MAX_RECORD_BYTES, new_producer
 from events.log.tail import Place, ReaderPosition, Tail
@@ -242,7 +241,8 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         partition = self.partitions[number]
         topic = self.settings.prefix + topics.events(self.context)
         pending: list[tuple[asyncio.Future[Any], list[Unit]]] = []
-        builder, held, size = self._running.create_batch(), [], 0
+        builder, size = self._running.create_batch(), 0
+        held: list[Unit] = []
         for unit in units:
             needed = sum(_size(record) for record in unit.records)
             if needed > BATCH_BYTES:
@@ -280,7 +280,8 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         headers = [header for header in raw.headers if header[0] not in ("fl_reason", "fl_position")]
         if isinstance(item, Forward):
             headers.append(("fl_forwarded", str(raw.position).encode()))
-            topic, key, number = prefix + topics.commands(self.context), item.key.encode(), item.partition
+            topic, number = prefix + topics.commands(self.context), item.partition
+            key: bytes | None = item.key.encode()
             metrics.forwarded.labels(self.context).inc()
         else:
             headers += [("fl_reason", item.reason.encode()), ("fl_position", str(raw.position).encode())]
