@@ -173,6 +173,8 @@ class NodeUncordoned(PoolEvent):
 
 class NodeDraining(PoolEvent):
     reason: str = ""
+    grace_seconds: float | None = Field(default=None, ge=0, le=86_400)
+    """Used in place of each job's own grace; the jobs' own when left out."""
 
 
 class NodeDrained(PoolEvent):
