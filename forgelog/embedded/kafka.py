@@ -1,0 +1,232 @@
+"""The real Apache Kafka broker (KRaft, one node being broker and controller) as a child process on local ports.
+
+Must not know which topics there are or who uses them, nor who watches over the process.
+
+Durability: a write is acknowledged once it is in the operating system's page cache, so kill -9 of the broker loses
+nothing; a power cut may lose what was written since the last flush, at most `FORGELOG_FLUSH_MS` (1,000 ms) before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import subprocess
+import uuid
+from pathlib import Path
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
+
+from events.runtime.settings import split_address
+from forgelog.embedded import jars, java
+from forgelog.embedded.process import EmbeddedError, Spec, answers, free_port
+
+_MAIN = "kafka.Kafka"
+_FORMAT = "kafka.tools.StorageTool"
+
+_FIXED = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "inter.broker.listener.name": "PLAINTEXT",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    # There is one broker: every internal topic has one copy, and few partitions keep start-up and memory small.
+    "default.replication.factor": "1",
+    "min.insync.replicas": "1",
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "4",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "4",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "share.coordinator.state.topic.num.partitions": "1",
+    # A topic's partition count is for ever, so a typing error must not make one.
+    "auto.create.topics.enable": "false",
+    # The log is the truth: nothing ages out. Topics that may lose old records say so themselves.
+    "log.retention.ms": "-1",
+    "log.retention.bytes": "-1",
+    "offsets.retention.minutes": "5256000",
+    "message.max.bytes": str(4 * 1024 * 1024),
+    "replica.fetch.max.bytes": str(4 * 1024 * 1024),
+    # A service that starts gets its partitions at once, and a dead one's are given away soon.
+    "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": "1000",
+    # After kill -9 the controller waits this long before it lets the same broker register again (default 9 s).
+    "broker.session.timeout.ms": "1500",
+    "broker.heartbeat.interval.ms": "300",
+    "num.network.threads": "2",
+    "num.io.threads": "4",
+    "background.threads": "2",
+    "num.replica.fetchers": "1",
+    "num.recovery.threads.per.data.dir": "2",
+    "log.cleaner.threads": "1",
+    "log.cleaner.dedupe.buffer.size": str(8 * 1024 * 1024),  # 128 MiB of heap by default; only offsets are compacted
+    "controlled.shutdown.enable": "false",  # there is no other broker to hand leaderships to
+}
+
+_LOGGING = """\
+status = error
+appenders = stdout
+appender.stdout.type = Console
+appender.stdout.name = stdout
+appender.stdout.layout.type = PatternLayout
+appender.stdout.layout.pattern = %d{yyyy-MM-dd'T'HH:mm:ss.SSSXXX}{UTC} %-5p %c{1} - %m%n
+rootLogger.level = WARN
+rootLogger.appenderRefs = stdout
+rootLogger.appenderRef.stdout.ref = stdout
+logger.server.name = kafka.server.KafkaRaftServer
+logger.server.level = INFO
+logger.log.name = org.apache.kafka.storage.internals.log.LogManager
+logger.log.level = INFO
+"""
+
+
+class Kafka:
+    """One broker whose data, configuration and ports live in `folder`."""
+
+    name = "kafka"
+    ready_seconds = 60.0
+
+    def __init__(self, folder: Path, log: Path, *, cache: Path | None = None, flush_ms: int = 1000) -> None:
+        self.folder = folder
+        self.log = log
+        self._cache = cache
+        self._flush_ms = flush_ms
+        self._ports = folder / "ports.json"
+
+    @property
+    def address(self) -> str:
+        """Bootstrap servers. Raises EmbeddedError before the first `prepare`."""
+        return f"127.0.0.1:{self._read_ports()['broker']}"
+
+    def prepare(self, progress: jars.Progress | None = None) -> Spec:
+        """Everything up to starting the process: jars, ports, configuration, formatted storage. Blocks.
+
+        Not to be called while the broker runs: it may move to other ports when its own are taken.
+        """
+        runtime = java.find()
+        libraries = jars.fetch(progress, self._cache)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._choose_ports()
+        properties = self._write_configuration()
+        command = self._java(runtime, libraries)
+        if not (self.folder / "data" / "meta.properties").exists():
+            self._format(command, properties)
+        return Spec(
+            name=self.name,
+            argv=[*command, _MAIN, str(properties)],
+            log=self.log,
+            env={"LC_ALL": "C"},
+            cwd=self.folder,
+            grace=20.0,
+        )
+
+    async def ready(self) -> bool:
+        """Whether it answers a metadata request: only then are topics served."""
+        address = self.address
+        if not await asyncio.to_thread(answers, split_address(address)):
+            return False
+        return await broker_answers(address)
+
+    def _choose_ports(self) -> None:
+        known = self._read_ports() if self._ports.exists() else {"broker": 0, "controller": 0}
+        broker = free_port(known["broker"])
+        controller = free_port(known["controller"], avoid=(broker,))
+        if known != (chosen := {"broker": broker, "controller": controller}):
+            write_atomically(self._ports, json.dumps(chosen) + "\n")
+
+    def _read_ports(self) -> dict[str, int]:
+        try:
+            ports: dict[str, int] = json.loads(self._ports.read_text())
+        except FileNotFoundError as error:
+            raise EmbeddedError(f"{self.folder} holds no embedded broker yet; `forgelog up` makes one") from error
+        return ports
+
+    def _write_configuration(self) -> Path:
+        ports = self._read_ports()
+        settings = {
+            **_FIXED,
+            "listeners": f"PLAINTEXT://127.0.0.1:{ports['broker']},CONTROLLER://127.0.0.1:{ports['controller']}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{ports['broker']}",
+            "controller.quorum.voters": f"1@127.0.0.1:{ports['controller']}",
+            "log.dirs": str(self.folder / "data"),
+            "log.flush.interval.ms": str(self._flush_ms),
+            "log.flush.scheduler.interval.ms": str(self._flush_ms),
+        }
+        properties = self.folder / "server.properties"
+        text = "".join(f"{key}={value}\n".replace("\\", "\\\\") for key, value in settings.items())
+        write_atomically(properties, "# Written at every start by Forgelog; changes are lost.\n" + text)
+        write_atomically(self.folder / "log4j2.properties", _LOGGING)
+        return properties
+
+    def _java(self, runtime: java.Java, libraries: Path) -> list[str]:
+        archive = libraries / f"classes-{runtime.major}.jsa"
+        return [
+            str(runtime.path),
+            "-Xms96m",
+            "-Xmx384m",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+            "-XX:ReservedCodeCacheSize=64m",
+            "-XX:MaxDirectMemorySize=128m",
+            "-Xss512k",
+            "-Xshare:auto",
+            *([f"-XX:SharedArchiveFile={archive}"] if archive.exists() else []),
+            *(
+                ["--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow"]
+                if runtime.major >= 24
+                else []
+            ),
+            "-XX:+ExitOnOutOfMemoryError",
+            "-Djava.awt.headless=true",
+            f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}",
+            "-cp",
+            str(libraries / "*"),
+        ]
+
+    def _format(self, command: list[str], properties: Path) -> None:
+        data = self.folder / "data"
+        if data.exists() and any(data.iterdir()):
+            raise EmbeddedError(
+                f"{data} holds files but no meta.properties: it is not a broker's folder, or was damaged. Move it "
+                f"away, or choose another folder with --data."
+            )
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")  # what Kafka's `random-uuid` prints
+        ran = subprocess.run(
+            [*command, _FORMAT, "format", "--cluster-id", cluster, "--config", str(properties)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        if ran.returncode != 0:
+            raise EmbeddedError(
+                f"the broker's storage in {data} can't be formatted: {(ran.stderr or ran.stdout).strip()}"
+            )
+
+
+async def broker_answers(bootstrap: str, seconds: float = 3.0) -> bool:
+    """Whether a broker at these addresses answers a metadata request."""
+    client = AIOKafkaClient(
+        bootstrap_servers=bootstrap, request_timeout_ms=int(seconds * 1000), client_id="forgelog-probe"
+    )
+    try:
+        await client.bootstrap()
+        return bool(client.cluster.brokers())
+    except (KafkaError, OSError):
+        return False
+    finally:
+        await client.close()
+
+
+def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
+    """Readers see the old content or the new, also after a crash."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(scratch, path)

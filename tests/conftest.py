@@ -1,0 +1,114 @@
+"""Real servers for every test that asks for them; must not import a service or the platform's supervisor.
+
+- `servers`: one broker and one Postgres for the whole session. Set FORGELOG_TEST_KAFKA and FORGELOG_TEST_POSTGRES to
+  use a pair that is running already (`forgelog up --servers-only`), which saves its start.
+- `settings`: a platform of the test's own on them: unique topic prefix and Postgres schemas, both removed afterwards.
+
+Only processes started here are ended, by pid.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import asyncpg
+import pytest_asyncio
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from events.runtime.settings import Settings
+from forgelog.embedded.kafka import Kafka
+from forgelog.embedded.postgres import Postgres
+from forgelog.embedded.process import Child, wait_ready
+
+
+@dataclass(frozen=True)
+class Servers:
+    kafka: str
+    """``host:port``"""
+    postgres: str
+    """DSN"""
+
+
+def pytest_configure() -> None:
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt  # so that `timeout` and CI systems, too, get the fixtures' clean-up
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def servers() -> AsyncIterator[Servers]:
+    kafka, postgres = os.environ.get("FORGELOG_TEST_KAFKA"), os.environ.get("FORGELOG_TEST_POSTGRES")
+    if kafka and postgres:
+        yield Servers(kafka, postgres)
+        return
+    # Not pytest's own temporary folder: it takes away others' right to pass through, which Postgres needs under root.
+    folder = Path(tempfile.mkdtemp(prefix="forgelog-test-"))
+    broker = Kafka(folder / "kafka", folder / "logs" / "kafka.log")
+    database = Postgres(folder / "postgres", folder / "logs" / "postgres.log")
+    children: list[Child] = []
+    try:
+        specs = await asyncio.gather(asyncio.to_thread(broker.prepare), asyncio.to_thread(database.prepare))
+        children.extend(Child.start(spec) for spec in specs)
+        await wait_ready(children[0], broker.ready, broker.ready_seconds)
+        await wait_ready(children[1], database.ready, database.ready_seconds)
+        yield Servers(broker.address, database.address)
+    finally:
+        await asyncio.gather(*(child.stop() for child in children))
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest_asyncio.fixture
+async def settings(servers: Servers, tmp_path: Path) -> AsyncIterator[Settings]:
+    name = f"t{uuid.uuid4().hex[:10]}"
+    made = Settings(
+        kafka=servers.kafka,
+        postgres=servers.postgres,
+        prefix=f"{name}.",
+        schema_=name,
+        data=tmp_path / "data",
+        gateway="127.0.0.1:0",
+    )
+    yield made
+    await remove_topics(made)
+    await remove_schemas(made)
+
+
+async def remove_topics(settings: Settings) -> None:
+    """Best effort: a test may have ended the broker, and a left-over topic has a name nobody uses."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_required, request_timeout_ms=5000)
+    try:
+        await admin.start()
+        names = [name for name in await admin.list_topics() if name.startswith(settings.prefix)]
+        if names:
+            await admin.delete_topics(names)
+    except (KafkaError, OSError):
+        return
+    finally:
+        await admin.close()
+
+
+async def remove_schemas(settings: Settings) -> None:
+    """Best effort, as above."""
+    try:
+        connection = await asyncpg.connect(settings.postgres_required, timeout=5)
+    except (OSError, asyncpg.PostgresError):
+        return
+    try:
+        rows = await connection.fetch(
+            "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, $1)", settings.schema_
+        )
+        for row in rows:
+            await connection.execute(f'DROP SCHEMA "{row["nspname"]}" CASCADE')
+    finally:
+        await connection.close()

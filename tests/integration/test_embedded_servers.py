@@ -1,0 +1,166 @@
+"""The embedded broker and database: they start, and what they said yes to survives kill -9."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from events.runtime.settings import Settings
+from forgelog.embedded.kafka import Kafka
+from forgelog.embedded.postgres import Postgres
+from forgelog.embedded.process import Child, EmbeddedError, wait_ready
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="forgelog-test-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+async def started(server: Kafka | Postgres) -> Child:
+    child = Child.start(await asyncio.to_thread(server.prepare))
+    try:
+        await wait_ready(child, server.ready, 60)
+    except BaseException:
+        await child.stop()
+        raise
+    return child
+
+
+async def append(bootstrap: str, topic: str, values: list[bytes]) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True)
+    await producer.start()
+    try:
+        await asyncio.gather(*[await producer.send(topic, value) for value in values])
+    finally:
+        await producer.stop()
+
+
+async def read(bootstrap: str, topic: str, count: int) -> list[bytes]:
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
+    await consumer.start()
+    try:
+        partition = TopicPartition(topic, 0)
+        consumer.assign([partition])
+        await consumer.seek_to_beginning(partition)
+        found: list[bytes] = []
+        while len(found) < count:
+            records = await asyncio.wait_for(consumer.getone(), 20)
+            found.append(records.value)
+        return found
+    finally:
+        await consumer.stop()
+
+
+async def create(bootstrap: str, topic: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(topic, 1, 1)])
+    finally:
+        await admin.close()
+
+
+async def test_broker_loses_nothing_when_it_is_killed(folder: Path) -> None:
+    kafka = Kafka(folder / "kafka", folder / "logs" / "kafka.log")
+    child = await started(kafka)
+    first = kafka.address
+    try:
+        await create(first, "events")
+        written = [b"%d" % number for number in range(2000)]
+        await append(first, "events", written)
+        child.send(signal.SIGKILL)
+        assert await child.wait(10)
+        assert child.exit == "SIGKILL"
+
+        child = await started(kafka)
+        assert kafka.address == first
+        assert await read(kafka.address, "events", 2000) == written
+        await append(kafka.address, "events", [b"after"])
+        assert (await read(kafka.address, "events", 2001))[-1] == b"after"
+    finally:
+        await child.stop()
+
+
+async def test_broker_moves_when_its_port_is_taken(folder: Path) -> None:
+    kafka = Kafka(folder / "kafka", folder / "logs" / "kafka.log")
+    child = await started(kafka)
+    try:
+        first = kafka.address
+        await create(first, "events")
+        await append(first, "events", [b"before"])
+    finally:
+        await child.stop()
+    with socket.create_server(("127.0.0.1", int(first.split(":")[1]))):
+        child = await started(kafka)
+        try:
+            assert kafka.address != first
+            assert await read(kafka.address, "events", 1) == [b"before"]
+        finally:
+            await child.stop()
+
+
+async def test_postgres_comes_back_after_a_kill(folder: Path) -> None:
+    postgres = Postgres(folder / "postgres", folder / "logs" / "postgres.log")
+    child = await started(postgres)
+    try:
+        connection = await asyncpg.connect(postgres.address)
+        await connection.execute("CREATE TABLE facts (id int)")
+        await connection.execute("INSERT INTO facts SELECT generate_series(1, 500)")
+        # Projections may lose their last commits (the log has them); this one is to stay.
+        await connection.execute("SET synchronous_commit = on")
+        await connection.execute("INSERT INTO facts VALUES (501)")
+        connection.terminate()
+        child.send(signal.SIGKILL)
+        assert await child.wait(10)
+        assert (folder / "postgres" / "data" / "postmaster.pid").exists()
+
+        child = await started(postgres)
+        connection = await asyncpg.connect(postgres.address)
+        assert await connection.fetchval("SELECT count(*) FROM facts") == 501
+        assert await connection.fetchval("SHOW server_encoding") == "UTF8"
+        connection.terminate()
+    finally:
+        await child.stop()
+
+
+async def test_postgres_starts_when_its_old_pid_is_another_program_now(folder: Path) -> None:
+    postgres = Postgres(folder / "postgres", folder / "logs" / "postgres.log")
+    child = await started(postgres)
+    child.send(signal.SIGKILL)
+    assert await child.wait(10)
+    lock = folder / "postgres" / "data" / "postmaster.pid"
+    lines = lock.read_text().splitlines()
+    lock.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
+    child = await started(postgres)
+    await child.stop()
+
+
+async def test_postgres_is_not_started_twice_on_one_folder(folder: Path) -> None:
+    postgres = Postgres(folder / "postgres", folder / "logs" / "postgres.log")
+    child = await started(postgres)
+    try:
+        with pytest.raises(EmbeddedError, match=rf"another Postgres \(pid {child.pid}\)"):
+            await asyncio.to_thread(Postgres(folder / "postgres", folder / "logs" / "again.log").prepare)
+    finally:
+        await child.stop()
+
+
+async def test_the_session_fixtures_give_a_usable_platform(settings: Settings) -> None:
+    await create(settings.kafka_required, f"{settings.prefix}x")
+    await append(settings.kafka_required, f"{settings.prefix}x", [b"1"])
+    connection = await asyncpg.connect(settings.postgres_required)
+    await connection.execute(f"CREATE SCHEMA {settings.schema_}")
+    await connection.close()
