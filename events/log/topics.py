@@ -17,6 +17,9 @@ from events.runtime.settings import Settings
 CONTEXTS = ("jobs", "scheduling", "resources")
 """Every context there is, in the order of the main flow."""
 
+REPLICAS = 3
+"""Copies of every partition, as far as there are brokers."""
+
 LOGS = "logs.jobs"
 HEADS = "audit.heads"
 
@@ -88,8 +91,10 @@ async def ensure_topics(settings: Settings, *, deadline: float = 30.0) -> dict[s
 
 
 async def _create(admin: AIOKafkaAdminClient, prefix: str, topics: dict[str, tuple[int, dict[str, str]]]) -> None:
+    cluster = await admin.describe_cluster()
+    copies = min(REPLICAS, len(cluster["brokers"]))
     new = [
-        NewTopic(name=prefix + name, num_partitions=count, replication_factor=-1, topic_configs=config)
+        NewTopic(name=prefix + name, num_partitions=count, replication_factor=copies, topic_configs=config)
         for name, (count, config) in topics.items()
     ]
     response = await admin.create_topics(new)

@@ -34,7 +34,7 @@ class PositionsMoved(Exception):
 
 def live_schema(settings: Settings, context: str) -> str:
     """The schema that queries read."""
-    return f"{settings.schema}_{context}"
+    return f"{settings.schema_}_{context}"
 
 
 def inputs_of(projection: Projection) -> tuple[str, ...]:

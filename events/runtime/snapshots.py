@@ -72,8 +72,8 @@ class Snapshots:
     def __init__(self, settings: Settings, pool: asyncpg.Pool, every: int = SNAPSHOT_EVERY) -> None:
         self._pool = pool
         self._every = every
-        self._table = f'"{settings.schema}_log".snapshots'
-        self._schema = f'"{settings.schema}_log"'
+        self._table = f'"{settings.schema_}_log".snapshots'
+        self._schema = f'"{settings.schema_}_log"'
         self._held: dict[int, tuple[int, int, bytes]] = {}
         """Partition → position, epoch and data of a state that its reader has not confirmed yet."""
         self._storing: set[asyncio.Task[None]] = set()

@@ -124,11 +124,13 @@ def _upsert_sql(table: Table) -> str:
     select = []
     for i, (name, kind) in enumerate(table.columns.items()):
         kind = _type(kind)
-        if kind.endswith("[]"):  # unnest would flatten an array of arrays: such columns travel as jsonb
-            unnest.append(f"${i + 1}::jsonb[]")
-            select.append(
-                f"(select coalesce(array_agg(e), '{{}}') from jsonb_array_elements_text({quoted(name)}) e)::{kind}"
-            )
+        if kind.endswith("[]") or kind == "jsonb":  # as text: unnest would flatten arrays, and lists look like arrays
+            unnest.append(f"${i + 1}::text[]")
+            if kind == "jsonb":
+                select.append(f"{quoted(name)}::jsonb")
+            else:
+                elements = f"select e from jsonb_array_elements_text({quoted(name)}::jsonb) e"
+                select.append(f"case when {quoted(name)} is null then null else array({elements})::{kind} end")
         else:
             unnest.append(f"${i + 1}::{kind}[]")
             select.append(quoted(name))
@@ -141,10 +143,19 @@ def _upsert_sql(table: Table) -> str:
     )
 
 
+def _as_json(value: Any) -> str | None:
+    return None if value is None else orjson.dumps(value, default=str).decode()
+
+
 async def upsert_rows(db: Db, table: Table, rows: Sequence[Row]) -> None:
     """Insert or replace rows, in one statement."""
     if rows:
-        columns = [[row[name] for row in rows] for name in table.columns]
+        columns = [
+            [_as_json(row[name]) for row in rows]
+            if kind == "jsonb" or kind.endswith("[]")
+            else [row[name] for row in rows]
+            for name, kind in table.columns.items()
+        ]
         await db.execute(_upsert_sql(table), *columns)
 
 

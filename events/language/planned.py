@@ -1,0 +1,133 @@
+"""Fields that the language has and the platform does not act on yet: they are refused with their path, never ignored.
+
+A field is marked in its model: ``deadline: Annotated[Timestamp | None, Planned("deadline scheduling")] = None``. When
+the platform learns to act on it, the mark goes. Deciders refuse what `planned_fields` reports with
+`ErrorCode.UNIMPLEMENTED` (see `refuse_planned`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from events.language.base import Model
+from events.language.common import ErrorCode, FieldError, Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """Marks a field that nothing acts on yet."""
+
+    by: str
+    """What will act on it, such as ``the container executor``."""
+    values: frozenset[Any] = field(default=frozenset())
+    """When given, only these values are planned; the others are acted on."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What there is to look at in one model class."""
+
+    marked: tuple[tuple[str, Any, Planned], ...]
+    """Field, default, mark."""
+    inner: tuple[str, ...]
+    """Fields whose values may hold marked fields further down."""
+
+
+def planned_fields(model: Model, path: str = "") -> list[FieldError]:
+    """The planned fields that `model` sets to something else than their defaults.
+
+    `path` goes before the fields' own; give a whole command, or its part with the part's name (``spec``).
+    """
+    return list(_walk(model, f"{path}." if path else ""))
+
+
+def refuse_planned(model: Model, path: str = "") -> None:
+    """Raises `Refused` (unimplemented) with every planned field that `model` sets."""
+    errors = planned_fields(model, path)
+    if errors:
+        names = ", ".join(error.field for error in errors)
+        raise Refused(ErrorCode.UNIMPLEMENTED, f"not acted on yet: {names}; leave these fields out", errors)
+
+
+def _walk(model: BaseModel, prefix: str) -> Iterator[FieldError]:
+    plan = _plan(type(model))
+    for name, default, mark in plan.marked:
+        value = getattr(model, name)
+        if (value in mark.values) if mark.values else (value != default):
+            for path in _paths(value, prefix + name):
+                yield FieldError(
+                    field=path,
+                    problem=f"{_said(value)} not acted on yet" if mark.values else "is not acted on yet",
+                    hint=f"leave it out; {mark.by} will act on it",
+                )
+    for name in plan.inner:
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            yield from _walk(value, f"{prefix}{name}.")
+        elif isinstance(value, tuple | list):
+            for index, item in enumerate(value):
+                if isinstance(item, BaseModel):
+                    yield from _walk(item, f"{prefix}{name}.{index}.")
+        elif isinstance(value, Mapping):
+            for key, item in value.items():
+                if isinstance(item, BaseModel):
+                    yield from _walk(item, f"{prefix}{name}.{key}.")
+
+
+def _said(value: Any) -> str:
+    return f"{str(value)!r} is"
+
+
+def _paths(value: Any, path: str) -> Iterator[str]:
+    """The field itself, or of a group the fields that were written in it."""
+    if isinstance(value, BaseModel) and value.model_fields_set:
+        for name in type(value).model_fields:
+            if name in value.model_fields_set:
+                yield f"{path}.{name}"
+    else:
+        yield path
+
+
+@cache
+def _plan(model: type[BaseModel]) -> _Plan:
+    marked = tuple(_marked(model))
+    names = {name for name, _, _ in marked}
+    inner = tuple(
+        name
+        for name, info in model.model_fields.items()
+        if name not in names and any(_holds_planned(kind) for kind in _models_in(info.annotation))
+    )
+    return _Plan(marked, inner)
+
+
+def _marked(model: type[BaseModel]) -> Iterator[tuple[str, Any, Planned]]:
+    for name, info in model.model_fields.items():
+        for item in info.metadata:
+            if isinstance(item, Planned):
+                yield name, info.get_default(call_default_factory=True, validated_data={}), item
+
+
+def _holds_planned(model: type[BaseModel]) -> bool:
+    plan = _plan(model)
+    return bool(plan.marked or plan.inner)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)
+
+
+def planned_of(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, Planned]]:
+    """Every marked field of a model class and of the models in it, by path: for the reference."""
+    for name, _, mark in _marked(model):
+        yield f"{path}{name}", mark
+    for name in _plan(model).inner:
+        for kind in _models_in(model.model_fields[name].annotation):
+            yield from planned_of(kind, f"{path}{name}.")

@@ -1,0 +1,289 @@
+"""The log and the runtime on a real broker and a real database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import orjson
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from events.language.common import CommandRejected, ErrorCode
+from events.language.jobs import CancelJob, JobSubmitted, SubmitJob
+from events.language.jobspec import JobDependency, JobMetadata, JobSpec
+from events.log import topics
+from events.log.deadletters import list_dead_letters, replay_dead_letter
+from events.log.outcomes import Outcomes
+from events.log.publish import Outgoing, Publisher
+from events.log.tail import Tail
+from events.runtime import rebuild as rebuilding
+from events.runtime.audit import verify
+from events.runtime.queries import ReadModel
+from events.runtime.runner import Runner
+from events.runtime.service import open_pool
+from events.runtime.settings import Settings
+from events.runtime.snapshots import Snapshots
+from events.runtime.writer import Writer
+from tests.unit.runtime.sample import SampleDecider, SampleProjection
+
+
+def submit(name: str, job_id: str = "", after: tuple[str, ...] = ()) -> SubmitJob:
+    depends = tuple(JobDependency(job_id=id) for id in after)
+    metadata = JobMetadata(name=name, labels={"kind": "test"})
+    return SubmitJob(job_id=job_id, spec=JobSpec(metadata=metadata, command="true", depends_on=depends))
+
+
+@asynccontextmanager
+async def running(*coroutines: Any) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    try:
+        yield
+        for task in tasks:
+            if task.done():
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.gather(*tasks)
+
+
+async def until(condition: Any, seconds: float = 15.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def history(settings: Settings) -> list[Any]:
+    """Every valid event of jobs, markers excluded."""
+    found = []
+    async with Tail(settings, ["jobs"]) as tail:
+        ends = await tail.ends()
+        while any(tail.positions[place].offset < end for place, end in ends.items()):
+            found += await tail.poll(5)
+    return found
+
+
+@pytest.fixture
+async def prepared(settings: Settings) -> Settings:
+    await topics.ensure_topics(settings)
+    return settings
+
+
+async def test_a_command_becomes_events_and_its_outcome_is_told(prepared: Settings) -> None:
+    writer = Writer(SampleDecider(), prepared)
+    async with running(writer.run()), Publisher(prepared) as publisher, Outcomes(prepared) as outcomes:
+        future = outcomes.expect("c1")
+        published = await publisher.publish(submit("first"), id="c1", actor="ada", project="lab/vision")
+        outcome = await asyncio.wait_for(future, 15)
+        assert outcome.subject == published.subject
+        assert [type(event.data) for event in outcome.events] == [JobSubmitted]
+        event = outcome.events[0]
+        assert (event.meta.actor, event.meta.project, event.meta.causation) == ("ada", "lab/vision", "c1")
+        assert event.cause == str(published.position)
+
+        # a repeat yields the first outcome; another body under the same id is refused
+        again = outcomes.expect("c1")
+        await publisher.publish(submit("first"), id="c1", actor="ada", project="lab/vision")
+        repeated = await asyncio.wait_for(again, 15)
+        assert repeated.noted is not None
+        assert repeated.noted.repeat
+        assert repeated.position == outcome.position
+        other = outcomes.expect("c1")
+        await publisher.publish(submit("other"), id="c1")
+        refused = await asyncio.wait_for(other, 15)
+        assert isinstance(refused.rejected, CommandRejected)
+        assert refused.rejected.code is ErrorCode.ABORTED
+
+        # a refusal, and a command that changes nothing
+        absent = outcomes.expect("c2")
+        await publisher.publish(CancelJob(job_id="nobody"), id="c2")
+        assert (await asyncio.wait_for(absent, 15)).rejected.code is ErrorCode.NOT_FOUND  # type: ignore[union-attr]
+        same = outcomes.expect("c3")
+        await publisher.publish(CancelJob(job_id=outcome.subject, reason="nothing"), id="c3")
+        unchanged = await asyncio.wait_for(same, 15)
+        assert unchanged.noted is not None
+        assert not unchanged.noted.repeat
+
+
+async def test_a_restarted_writer_goes_on_right_behind_its_last_command(prepared: Settings) -> None:
+    async with Publisher(prepared) as publisher:
+        items = [Outgoing(submit(f"job {n}", f"job-{n}"), f"a{n}") for n in range(200)]
+        first = Writer(SampleDecider(), prepared)
+        async with running(first.run()):
+            await publisher.publish_many(items[:100])
+            await until(lambda: first.ready)
+        await publisher.publish_many(items[100:])
+        await publisher.publish_many(items[:50])  # repeats
+        second = Writer(SampleDecider(), prepared)
+        async with running(second.run()):
+            await until(lambda: sum(len(p.states) for p in second.partitions.values()) == 200)
+    events = [event for event in await history(prepared) if isinstance(event.data, JobSubmitted)]
+    assert sorted(event.data.job_id for event in events) == sorted(f"job-{n}" for n in range(200))
+
+
+async def test_two_writers_at_once_leave_one_history(prepared: Settings) -> None:
+    """Both believe to own every partition: the fenced one's records are void, and no command is decided twice."""
+    one = Writer(SampleDecider(), prepared)
+    async with Publisher(prepared) as publisher, running(one.run()):
+        await until(lambda: one.ready)
+        zombie_epochs = {number: partition.epoch for number, partition in one.partitions.items()}
+        await publisher.publish_many([Outgoing(submit("x", f"job-{n}"), f"a{n}") for n in range(50)])
+        two = Writer(SampleDecider(), prepared)
+        two._assigned = {0, 1, 2, 3}
+        two._changed.set()
+        async with running(two.run()):
+            await until(lambda: two.ready)
+            await publisher.publish_many([Outgoing(submit("y", f"more-{n}"), f"b{n}") for n in range(200)])
+            await until(
+                lambda: any(
+                    partition.epoch != zombie_epochs.get(number) for number, partition in one.partitions.items()
+                )
+            )
+            await asyncio.sleep(1)
+    last = Writer(SampleDecider(), prepared)
+    async with running(last.run()):
+        await until(lambda: last.ready and sum(len(p.states) for p in last.partitions.values()) == 250)
+    submitted = [event.data.job_id for event in await history(prepared) if isinstance(event.data, JobSubmitted)]
+    assert len(submitted) == len(set(submitted)) == 250
+    for found in await verify(prepared, ["jobs"]):
+        assert found.intact, found
+
+
+async def test_reactions_reach_other_partitions_once(prepared: Settings) -> None:
+    writer = Writer(SampleDecider(), prepared)
+    async with Publisher(prepared) as publisher:
+        async with running(writer.run()):
+            await publisher.publish(submit("base", "base"))
+            await publisher.publish_many([Outgoing(submit("d", f"d-{n}", ("base",))) for n in range(40)])
+            await until(
+                lambda: any(p.states["base"].told == 40 for p in writer.partitions.values() if "base" in p.states)
+            )
+        again = Writer(SampleDecider(), prepared)
+        async with running(again.run()):
+            await publisher.publish(submit("d", "late", ("base",)))
+            await until(
+                lambda: any(p.states["base"].told == 41 for p in again.partitions.values() if "base" in p.states)
+            )
+
+
+async def test_unusable_input_becomes_a_dead_letter_and_can_be_replayed(prepared: Settings) -> None:
+    writer = Writer(SampleDecider(), prepared)
+    producer = AIOKafkaProducer(bootstrap_servers=prepared.kafka_required, max_request_size=4 << 20)
+    await producer.start()
+    topic = prepared.prefix + topics.commands("jobs")
+
+    def headers(type: str, id: str = "x1") -> list[tuple[str, bytes]]:
+        return [("ce_id", id.encode()), ("ce_type", type.encode()), ("ce_source", b"test"), ("ce_specversion", b"1.0")]
+
+    good = orjson.dumps({"spec": {"metadata": {"name": "late"}, "command": "true"}})
+    try:
+        async with running(writer.run()), Outcomes(prepared) as outcomes:
+            await producer.send_and_wait(topic, b"{", headers=headers("forgelog.jobs.v1.SubmitJob", "broken"))
+            await producer.send_and_wait(topic, b"{}", headers=headers("forgelog.jobs.v1.SubmitJbo", "typo"))
+            await producer.send_and_wait(topic, b"{}")
+            await producer.send_and_wait(topic, b" " * 2_000_000, headers=headers("forgelog.jobs.v1.SubmitJob", "big"))
+            future = outcomes.expect("fine")
+            await producer.send_and_wait(topic, good, headers=headers("forgelog.jobs.v1.SubmitJob", "fine"))
+            assert (await asyncio.wait_for(future, 15)).rejected is None
+
+            async def letters() -> list[Any]:
+                async with asyncio.timeout(15):
+                    while len(found := await list_dead_letters(prepared, "jobs")) < 4:
+                        await asyncio.sleep(0.1)
+                return found
+
+            found = await letters()
+            reasons = " | ".join(letter.reason for letter in found)
+            for word in ("SubmitJbo", "ce_id", "2000000 bytes", "JSON"):
+                assert word in reasons
+            broken = next(letter for letter in found if dict(letter.headers).get("ce_id") == b"broken")
+            future = outcomes.expect("broken+replay")
+            await replay_dead_letter(prepared, broken.position, good)
+            assert (await asyncio.wait_for(future, 15)).rejected is None
+            assert any(letter.replayed for letter in await list_dead_letters(prepared, "jobs"))
+    finally:
+        await producer.stop()
+
+
+async def test_tables_follow_rebuild_equals_and_time_travels(prepared: Settings) -> None:
+    pool = await open_pool(prepared)
+    writer, runner = Writer(SampleDecider(), prepared), Runner(SampleProjection(), prepared, pool)
+    read = ReadModel(runner, pool)
+    async with running(writer.run(), runner.run()), Publisher(prepared) as publisher, Outcomes(prepared) as outcomes:
+        future = outcomes.expect("s1")
+        await publisher.publish(submit("one", "one"), id="s1")
+        submitted = await asyncio.wait_for(future, 15)
+        async with read.view(at_least=[str(submitted.position)]) as db:
+            row = await db.fetchrow("select * from jobs where job_id = 'one'")
+        assert (row["name"], row["cancelled"], row["labels"], row["tags"]) == ("one", 0, {"kind": "test"}, ["kind"])
+        future = outcomes.expect("s2")
+        await publisher.publish(CancelJob(job_id="one"), id="s2")
+        cancelled = await asyncio.wait_for(future, 15)
+        async with read.view(at_least=[str(cancelled.position)]) as db:
+            assert await db.fetchval("select cancelled from jobs where job_id = 'one'") == 2
+        async with read.view(as_of=submitted.events[0].meta.time, subjects=["one"]) as db:
+            assert await db.fetchval("select cancelled from jobs where job_id = 'one'") == 0
+
+        await publisher.publish_many([Outgoing(submit(f"n{n}", f"n-{n}")) for n in range(300)])
+        found = await rebuilding.diff(prepared, SampleProjection())
+        assert found.equal, found
+        rebuilt = await rebuilding.rebuild(prepared, SampleProjection())
+        assert rebuilt.events >= 3
+        future = outcomes.expect("s3")
+        await publisher.publish(submit("after", "after"), id="s3")
+        after = await asyncio.wait_for(future, 15)
+        async with read.view(at_least=[str(after.position)]) as db:
+            assert await db.fetchval("select count(*) from jobs") == 302
+        found = await rebuilding.diff(prepared, SampleProjection())
+        assert found.equal, found
+        assert found.rows == {"jobs": 302}
+    await pool.close()
+
+
+async def test_a_snapshot_spares_the_fold_and_changes_nothing(prepared: Settings) -> None:
+    pool = await open_pool(prepared)
+    snapshots = Snapshots(prepared, pool, every=20)
+    await snapshots.prepare()
+    writer = Writer(SampleDecider(), prepared, snapshots)
+    async with Publisher(prepared) as publisher:
+        async with running(writer.run()):
+            await until(lambda: writer.ready)
+            for start in range(0, 200, 20):
+                await publisher.publish_many(
+                    [Outgoing(submit("s", f"job-{n}"), f"a{n}") for n in range(start, start + 20)]
+                )
+            count = f'select count(distinct partition) from "{prepared.schema_}_log".snapshots'
+            async with asyncio.timeout(20):
+                while await pool.fetchval(count) < 4:
+                    await publisher.publish(submit("more"))
+        states = {
+            key: (state.submitted, state.told) for p in writer.partitions.values() for key, state in p.states.items()
+        }
+        second = Writer(SampleDecider(), prepared, snapshots)
+        async with running(second.run()):
+            await until(lambda: second.ready)
+            again = {
+                key: (state.submitted, state.told)
+                for p in second.partitions.values()
+                for key, state in p.states.items()
+            }
+            assert states.items() <= again.items()
+            assert all(p.folded < 60 for p in second.partitions.values())
+    await pool.close()
+
+
+async def test_the_whole_history_verifies(prepared: Settings) -> None:
+    writer = Writer(SampleDecider(), prepared)
+    async with Publisher(prepared) as publisher:
+        for turn in range(3):
+            async with running(writer.run()):
+                await publisher.publish_many([Outgoing(submit("v", f"v-{turn}-{n}")) for n in range(30)])
+                await until(lambda: writer.ready)
+    checked = await verify(prepared, ["jobs"])
+    assert sum(found.records for found in checked) > 30
+    for found in checked:
+        assert found.intact, found
