@@ -22,7 +22,7 @@ from events.language.common import (
     TaskRanges,
 )
 from events.language.hardware import NodeRole, NodeSpec, NodeStatus
-from events.language.jobspec import JobLaunch, JobResources, LabelKey, LabelValue, TaintEffect
+from events.language.jobspec import JobLaunch, JobResources, LabelKey, LabelValue, TaintEffect, Toleration
 
 __all__ = ["NodeRole", "NodeStatus"]
 
@@ -226,6 +226,8 @@ class AllocationBound(AllocationEvent):
     """Per task."""
     devices: tuple[DeviceShare, ...] = ()
     launch: JobLaunch
+    tolerations: tuple[Toleration, ...] = ()
+    """The job's: a later taint with effect `no_execute` that they don't cover stops these tasks."""
 
 
 class AllocationRejected(AllocationEvent):
