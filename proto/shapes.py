@@ -28,12 +28,20 @@ from pydantic_core import PydanticUndefined
 
 from events.language import registry
 from events.language.base import Message, Model
+from events.language.planned import Planned
 from events.language.proto_names import message_name, package_name, proto_enum
 
 PACKAGES: Mapping[str, tuple[str, ...]] = {
     "common": ("events.language.common",),
     "log": ("events.language.common",),
-    "jobs": ("events.language.jobspec", "events.language.jobs"),
+    "jobs": (
+        "events.language.jobspec",
+        "events.language.jobspec_placement",
+        "events.language.jobspec_isolation",
+        "events.language.jobspec_training",
+        "events.language.jobspec_monitoring",
+        "events.language.jobs",
+    ),
     "scheduling": ("events.language.scheduling",),
     "resources": ("events.language.hardware", "events.language.resources"),
 }
@@ -156,10 +164,13 @@ def _message(kind: type[Model], file: FileShape) -> MessageShape:
 def _field(name: str, info: FieldInfo, file: FileShape) -> FieldShape:
     inner, bounds, optional = unwrap(info.annotation, tuple(info.metadata))
     default = None if info.is_required() else info.get_default(call_default_factory=True, validated_data={})
-    doc = " ".join(filter(None, (_sentence(info.description or ""), _bounds(name, inner, bounds, info, default))))
+    said = (_sentence(info.description or ""), _bounds(name, inner, bounds, info, default), _planned(bounds))
+    doc = " ".join(filter(None, said))
     origin = get_origin(inner)
     if origin in (tuple, list, dict) and optional:
         raise Unmappable("a list or map can't be None in protobuf; let it be empty instead")
+    if origin in (tuple, list, dict) and default:
+        raise Unmappable("a list or map that is left out is empty in protobuf; let its default be empty")
     if origin in (tuple, list):
         element, element_bounds, nullable = unwrap(get_args(inner)[0], ())
         if nullable or get_origin(element) is not None:
@@ -285,6 +296,11 @@ def _bounds(name: str, kind: Any, metadata: tuple[Any, ...], info: FieldInfo, de
     if not info.is_required() and default is not PydanticUndefined and _worth_saying(default):
         parts.append(f"Default {say(default)}.")
     return " ".join(part[0].upper() + part[1:] for part in parts)
+
+
+def _planned(metadata: tuple[Any, ...]) -> str:
+    marks = [item for item in metadata if isinstance(item, Planned)]
+    return f"Refused until there is {marks[0].by}." if marks and not marks[0].values else ""
 
 
 def _amount(name: str, value: Any) -> str:

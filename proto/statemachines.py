@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from typing import Any
 
 from events.language.moves import ALLOCATION_MOVES, JOB_MOVES, NODE_MOVES, QUEUE_MOVES, final
@@ -41,7 +42,7 @@ def documents() -> dict[str, str]:
 
 def _section(title: str, about: str, table: Mapping[Any, frozenset[Any]]) -> Iterator[str]:
     order = list(table)
-    initial = order[0]
+    initial: StrEnum = order[0]
     yield from (f"## {title}", "", about, "", "```mermaid", "stateDiagram-v2", f"    [*] --> {initial.value}")
     for old, following in table.items():
         for new in sorted(following, key=order.index):

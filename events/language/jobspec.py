@@ -1,5 +1,7 @@
 """What a user says of a job: the models of module 1 (job management) and their bounds.
 
+Fields marked `Planned` are refused until something acts on them (see `events.language.planned`); larger groups of them
+have modules of their own (`jobspec_placement`, `jobspec_isolation`, `jobspec_training`, `jobspec_monitoring`).
 `JobSpec` is the body of a manifest and of `SubmitJob`. `QueueRequest` and `JobLaunch` are the two cuts of it that
 travel on: what the scheduler must know, and what the node agent must know to start a process.
 """
@@ -9,7 +11,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from events.language.base import Model
 from events.language.common import (
@@ -20,6 +22,11 @@ from events.language.common import (
     ResourceVector,
     Timestamp,
 )
+from events.language.jobspec_isolation import ContainerImage, JobSecurity, UserName, VolumeMount
+from events.language.jobspec_monitoring import JobMonitoring
+from events.language.jobspec_placement import GPURequirements, JobPreemption, JobTiming, TopologyRequirements
+from events.language.jobspec_training import JobCheckpointing, JobDistributed
+from events.language.planned import Planned
 
 
 class JobStatus(StrEnum):
@@ -82,6 +89,11 @@ class JobMetadata(Model):
     name: DisplayName
     description: Annotated[str, StringConstraints(max_length=4000)] = ""
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=64)
+    """For selecting: affinity rules and queries compare them."""
+    annotations: dict[LabelKey, Annotated[str, StringConstraints(max_length=4096)]] = Field(
+        default_factory=dict, max_length=64
+    )
+    """Notes that come back as they are; nothing selects by them."""
 
 
 class JobResources(Model):
@@ -100,6 +112,14 @@ class JobResources(Model):
     network_mbps: int = Field(default=0, ge=0, le=10_000_000)
     exclusive: bool = False
     """The node must run nothing else."""
+    gpu_requirements: Annotated[GPURequirements | None, Planned("scheduling by GPU capability and topology")] = None
+    topology: Annotated[TopologyRequirements | None, Planned("scheduling by hardware topology")] = None
+
+    @model_validator(mode="after")
+    def _gpus_for_gpu_fields(self) -> JobResources:
+        if not self.gpus and (self.gpu_type or self.gpu_memory_bytes or self.gpu_requirements):
+            raise ValueError("gpus is 0 but a GPU's type, memory or requirements are given; ask for at least one GPU")
+        return self
 
 
 class SecretRef(Model):
@@ -119,6 +139,11 @@ class JobEnvironment(Model):
     secrets: tuple[SecretRef, ...] = Field(default=(), max_length=100)
     working_directory: Annotated[str, StringConstraints(max_length=4096)] = ""
     """Absolute path on the node; the task's own fresh folder when empty."""
+    container: Annotated[ContainerImage | None, Planned("the container executor")] = None
+    volumes: Annotated[tuple[VolumeMount, ...], Planned("the container executor")] = Field(default=(), max_length=64)
+    user: Annotated[UserName, Planned("node agents that may switch users")] = ""
+    """Name of the user the processes run as; the agent's own when empty."""
+    group: Annotated[UserName, Planned("node agents that may switch users")] = ""
 
 
 class RestartMode(StrEnum):
@@ -193,6 +218,8 @@ class JobScheduling(Model):
     grace_seconds: float = Field(default=10.0, ge=0, le=3600)
     """Between TERM and KILL."""
     restart: RestartPolicy = RestartPolicy()
+    timing: Annotated[JobTiming | None, Planned("scheduling with deadlines and time windows")] = None
+    preemption: Annotated[JobPreemption | None, Planned("scheduling with preemption")] = None
 
 
 class DependencyKind(StrEnum):
@@ -230,6 +257,31 @@ class JobSpec(Model):
     resources: JobResources = JobResources()
     environment: JobEnvironment = JobEnvironment()
     scheduling: JobScheduling = JobScheduling()
+    monitoring: Annotated[JobMonitoring | None, Planned("telemetry")] = None
+    checkpointing: Annotated[JobCheckpointing | None, Planned("the checkpoint store")] = None
+    distributed: Annotated[JobDistributed | None, Planned("gang scheduling")] = None
+    security: Annotated[JobSecurity | None, Planned("node agents that isolate processes")] = None
+    experimental_features: Annotated[tuple[Identifier, ...], Planned("features that are on trial")] = Field(
+        default=(), max_length=64
+    )
+    """Names of features on trial this job takes part in."""
+    feature_flags: Annotated[dict[Identifier, bool], Planned("features that are on trial")] = Field(
+        default_factory=dict, max_length=64
+    )
+    """Features on trial, switched on or off for this job."""
+    debug_mode: Annotated[bool, Planned("debugging of running jobs")] = False
+    """Keep more: the task's folder after success, traces of every step."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> JobSpec:
+        security = self.security
+        if security is not None and security.run_as_user is not None and self.environment.user:
+            raise ValueError("environment.user and security.run_as_user name the same thing; give one of them")
+        if security is not None and security.run_as_group is not None and self.environment.group:
+            raise ValueError("environment.group and security.run_as_group name the same thing; give one of them")
+        if self.distributed is not None and self.array is not None and self.distributed.rank is not None:
+            raise ValueError("distributed.rank can't be the same for every task of an array; leave it out")
+        return self
 
 
 class QueueRequest(Model):

@@ -1,4 +1,7 @@
-"""What a job's processes run in and as: container, volumes, users, privileges. Parts of `JobEnvironment` and `JobSpec`."""
+"""What a job's processes run in and as: container, volumes, users, privileges.
+
+Parts of `JobEnvironment` and `JobSpec`.
+"""
 
 from __future__ import annotations
 

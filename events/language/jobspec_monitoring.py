@@ -104,7 +104,8 @@ class NotificationChannel(Model):
     """Address, Slack channel or URL."""
     secret: Annotated[str, StringConstraints(max_length=128)] = ""
     """Secret that holds the channel's token."""
-    on: tuple[JobMoment, ...] = Field(default=(JobMoment.FAILED, JobMoment.ALERT), max_length=6)
+    when: tuple[JobMoment, ...] = Field(default=(), max_length=6)
+    """Told of a failure and of alerts when empty."""
 
 
 class Profiler(StrEnum):
