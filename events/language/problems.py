@@ -1,96 +1,259 @@
 """What is wrong with a message, for people: pydantic's errors as `FieldError`s that name field, problem and remedy.
 
-The same words on every door: Kafka, gRPC, HTTP, CLI, manifest.
+The same words on every door: Kafka, gRPC, HTTP, CLI, manifest. Knows no door, and no transport.
 """
 
 from __future__ import annotations
 
 import difflib
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, get_args, get_origin
 
-import orjson
 from pydantic import BaseModel, ValidationError
 
 from events.language.base import Command, Model
-from events.language.common import ErrorCode, FieldError, Refused
-from events.language.registry import command_types, upcast
+from events.language.common import ID_PATTERN, ErrorCode, FieldError, Refused
+from events.language.registry import command_types, event_types, upcast
+
+MAX_ERRORS = 50
+"""Most field errors reported at once: an array of 10,000 bad items must not become a refusal of a megabyte."""
+
+WHOLE = "(body)"
+"""The field of an error about the message as a whole."""
+
+_ID_HINT = "use 1 to 128 lower-case letters, digits, '.', '_' and '-'; start and end with a letter or digit"
+
+_PATTERNS = {
+    ID_PATTERN: _ID_HINT,
+    rf"^$|{ID_PATTERN}": _ID_HINT,
+    r"^[a-z0-9][a-z0-9._-]{0,62}/[a-z0-9][a-z0-9._-]{0,62}$": "write organization/project, such as local/default",
+    r"^[A-Za-z_][A-Za-z0-9_]{0,254}$": "use letters, digits and '_', no digit first, as shells do",
+    r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,251}[A-Za-z0-9])?$": (
+        "a label's key has letters, digits, '.', '_', '/' and '-', and starts and ends with a letter or digit"
+    ),
+    r"^[A-Za-z0-9._-]{0,63}$": "a label's value has at most 63 letters, digits, '.', '_' and '-'",
+}
+
+_KINDS = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "int_parsing_size": "a whole number of fewer digits",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "string_type": "text",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "timezone_aware": "a time with its zone",
+}
+
+_BOUNDS = {
+    "greater_than": ("more than", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("less than", "lt"),
+    "less_than_equal": ("at most", "le"),
+}
+
+_TIMES = ("datetime_type", "datetime_parsing", "datetime_from_date_parsing", "datetime_object_invalid")
 
 
-def _model_at(model: type[BaseModel], path: tuple[Any, ...]) -> type[BaseModel] | None:
-    """The model that a path leads to, for suggesting keys; None where it leads out of models."""
-    current: Any = model
-    for part in path:
-        if not isinstance(part, str):
-            continue
-        field = current.model_fields.get(part) if isinstance(current, type) and issubclass(current, BaseModel) else None
-        if field is None:
-            return None
-        current = _inner_model(field.annotation)
-    return current if isinstance(current, type) and issubclass(current, BaseModel) else None
+def field_errors(error: ValidationError, model: type[Model]) -> tuple[FieldError, ...]:
+    """One `FieldError` per problem, at most `MAX_ERRORS`."""
+    items = error.errors(include_url=False)[:MAX_ERRORS]
+    return tuple(_field_error(item, model) for item in items)
 
 
-def _inner_model(annotation: Any) -> Any:
-    if isinstance(annotation, type):
-        return annotation
-    for inner in getattr(annotation, "__args__", ()):
-        found = _inner_model(inner)
-        if isinstance(found, type) and issubclass(found, BaseModel):
-            return found
-    return None
+def refused(error: ValidationError, model: type[Model]) -> Refused:
+    """The refusal that a body's errors lead to; its message names the first."""
+    errors = field_errors(error, model)
+    first, count = errors[0], error.error_count()
+    where = "" if first.field == WHOLE else f"{first.field}: "
+    more = f" (and {count - 1} more)" if count > 1 else ""
+    return Refused(ErrorCode.INVALID_ARGUMENT, f"{where}{first.problem}{more}", errors)
+
+
+def command_class(type_name: str) -> type[Command]:
+    """The command of a type, given in full or, when only one context has such a command, by its class name.
+
+    Raises Refused(not_found) that names the closest.
+    """
+    known = command_types()
+    if type_name in known:
+        return known[type_name]
+    if "." not in type_name:
+        named = [full for full in known if full.rsplit(".", 1)[1] == type_name]
+        if len(named) == 1:
+            return known[named[0]]
+        if named:
+            raise Refused(ErrorCode.INVALID_ARGUMENT, f"{type_name!r} is ambiguous; write {' or '.join(named)}")
+    raise _unknown(type_name)
+
+
+def decode_command(type_name: str, value: bytes) -> Command:
+    """A command from its type (in full) and JSON body.
+
+    Raises Refused: invalid_argument for a body that is wrong (with field errors when it is JSON at all) and for a type
+    that is no command's.
+    """
+    try:
+        type_name, value = upcast(type_name, value)
+    except ValueError as error:
+        raise Refused(ErrorCode.INVALID_ARGUMENT, f"the body is not a JSON object: {error}") from None
+    model = command_types().get(type_name)
+    if model is None:
+        raise _unknown(type_name)
+    return validate_json(model, value)
+
+
+def validate_json(model: type[Command], value: bytes) -> Command:
+    """A command from its JSON body. Raises Refused(invalid_argument)."""
+    try:
+        return model.model_validate_json(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        if first["type"] == "json_invalid":
+            what = "the body is empty" if not value.strip() else f"the body is not JSON: {first['ctx']['error']}"
+            raise Refused(ErrorCode.INVALID_ARGUMENT, what) from None
+        raise refused(error, model) from None
+
+
+def close_to(word: str, known: Iterable[str]) -> str:
+    """The known word nearest to a misspelt one; empty when none is near."""
+    words = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), list(words), 1, 0.6)
+    return words[close[0]] if close else ""
+
+
+def _unknown(type_name: str) -> Refused:
+    if type_name in event_types():
+        text = f"{type_name} is an event; events are written by the platform alone, publish a command"
+        return Refused(ErrorCode.INVALID_ARGUMENT, text)
+    short = {name.rsplit(".", 1)[1]: name for name in command_types()}
+    close = close_to(type_name, command_types()) or short.get(close_to(type_name.rsplit(".", 1)[-1], short), "")
+    hint = f"did you mean {close}?" if close else f"the commands are {', '.join(command_types())}"
+    return Refused(ErrorCode.NOT_FOUND, f"there is no command type {type_name[:200]!r}; {hint}")
+
+
+def _field_error(item: Mapping[str, Any], model: type[Model]) -> FieldError:
+    place, kind, value = item["loc"], item["type"], item.get("input")
+    context: Mapping[str, Any] = item.get("ctx", {})
+    is_key = bool(place) and place[-1] == "[key]"
+    problem, hint = str(item["msg"]), ""
+    if kind == "extra_forbidden":
+        problem, hint = "there is no such field", _field_hint(model, place)
+    elif kind == "missing":
+        problem, hint = "is missing", "give a value"
+    elif kind == "enum":
+        words = [word.strip().strip("'") for word in str(context["expected"]).replace(" or ", ", ").split(",")]
+        close = close_to(value, words) if isinstance(value, str) else ""
+        problem = f"{_shown(value)} is none of {', '.join(words)}"
+        hint = f"did you mean {close!r}?" if close else "choose one of these words"
+    elif kind in _BOUNDS:
+        words_, limit = _BOUNDS[kind]
+        problem, hint = f"is {_shown(value)}", f"give {words_} {_number(context[limit])}"
+    elif kind == "finite_number":
+        problem, hint = f"is {_shown(value)}", "give a finite number"
+    elif kind == "string_pattern_mismatch":
+        pattern = str(context["pattern"])
+        problem, hint = f"{_shown(value)} is not allowed here", _PATTERNS.get(pattern, f"it must match {pattern}")
+    elif kind in ("string_too_long", "too_long"):
+        unit = "characters" if kind == "string_too_long" else "entries"
+        length = len(value) if isinstance(value, str | list | tuple | dict) else context.get("actual_length")
+        problem, hint = f"has {length} {unit}", f"at most {context['max_length']} are allowed"
+    elif kind in ("string_too_short", "too_short"):
+        unit = "characters" if kind == "string_too_short" else "entries"
+        problem = "is empty" if not value else f"has {len(value)} {unit}"
+        least = context["min_length"]
+        hint = f"give at least {least} {unit if least != 1 else {'characters': 'character', 'entries': 'entry'}[unit]}"
+    elif kind in _TIMES:
+        problem, hint = f"{_shown(value)} is no time", "write it as RFC 3339, such as 2026-05-09T03:12:00Z"
+    elif kind in _KINDS:
+        problem, hint = f"{_shown(value)} is not {_KINDS[kind]}", f"give {_KINDS[kind]}"
+    elif kind == "value_error":
+        # The language's own validators write "what is wrong; what to do".
+        problem, _, hint = problem.removeprefix("Value error, ").partition("; ")
+    if is_key:
+        problem = f"key {problem}"
+    return FieldError(field=_path(place[:-1] if is_key else place), problem=problem, hint=hint)
+
+
+def _path(place: tuple[Any, ...]) -> str:
+    """``spec.depends_on[0].job_id``"""
+    text = ""
+    for part in place:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text[:500] or WHOLE
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, dict | list | tuple):
+        return "an object" if isinstance(value, dict) else "a list"
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def field_errors(error: ValidationError, model: type[Model]) -> tuple[FieldError, ...]:
-    """One `FieldError` per problem."""
-    found: list[FieldError] = []
-    for item in error.errors(include_url=False):
-        path = item["loc"]
-        field = ".".join(str(part) for part in path) or "(the whole body)"
-        problem, hint = item["msg"].removeprefix("Value error, "), ""
-        if item["type"] == "extra_forbidden":
-            owner = _model_at(model, path[:-1])
-            names = list(owner.model_fields) if owner else []
-            close = difflib.get_close_matches(str(path[-1]), names, 1)
-            problem = "there is no such field"
-            hint = f"did you mean {close[0]!r}?" if close else (f"fields are {', '.join(names)}" if names else "")
-        elif item["type"] == "missing":
-            problem, hint = "is missing", "give a value"
-        elif item["type"] == "enum":
-            problem = f"{_shown(item['input'])} is not one of {item['ctx']['expected']}"
-        elif item["type"] not in ("value_error", "json_invalid"):
-            problem = f"{_shown(item['input'])}: {problem[0].lower()}{problem[1:]}"
-        found.append(FieldError(field=field, problem=problem, hint=hint))
-    return tuple(found)
+def _number(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def decode_command(type_name: str, value: bytes) -> Command:
-    """A command from its type and JSON body. Raises Refused(invalid_argument); with field errors when it is JSON."""
-    type_name, value = _upcast(type_name, value)
-    model = command_types().get(type_name)
-    if model is None:
-        close = difflib.get_close_matches(type_name, list(command_types()), 1, 0.5)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        raise Refused(ErrorCode.INVALID_ARGUMENT, f"unknown command type {type_name!r}{hint}")
-    try:
-        return model.model_validate_json(value)
-    except ValidationError as error:
-        errors = error.errors(include_url=False)
-        if errors and errors[0]["type"] == "json_invalid":
-            text = errors[0]["msg"].removeprefix("Invalid JSON: ")
-            raise Refused(ErrorCode.INVALID_ARGUMENT, f"the body is not JSON: {text}") from None
-        problems = field_errors(error, model)
-        first = problems[0]
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        message = f"{first.field}: {first.problem}{more}"
-        raise Refused(ErrorCode.INVALID_ARGUMENT, message, problems) from None
+def _field_hint(model: type[BaseModel], place: tuple[Any, ...]) -> str:
+    """Which field was meant, or where a field of that name is, or which there are."""
+    owner = _model_at(model, place[:-1])
+    if owner is None:
+        return ""
+    wrong = str(place[-1])
+    close = close_to(wrong, owner.model_fields)
+    if close:
+        return f"did you mean {close!r}?"
+    deeper = _find(owner, wrong)
+    if deeper:
+        return f"it belongs into {_path((*place[:-1], *deeper))}"
+    return f"the fields are {', '.join(owner.model_fields)}"
 
 
-def _upcast(type_name: str, value: bytes) -> tuple[str, bytes]:
-    try:
-        return upcast(type_name, value)
-    except (ValueError, orjson.JSONDecodeError) as error:
-        raise Refused(ErrorCode.INVALID_ARGUMENT, f"the body is not a JSON object: {error}") from None
+def _find(owner: type[BaseModel], name: str, depth: int = 3) -> tuple[str, ...]:
+    """The path to a field of that name below a model; empty when there is none."""
+    inner = {field: _model_of(info.annotation) for field, info in owner.model_fields.items()}
+    for field, below in inner.items():
+        if below is not None and name in below.model_fields:
+            return (field, name)
+    for field, below in inner.items():
+        if below is not None and depth > 1 and (path := _find(below, name, depth - 1)):
+            return (field, *path)
+    return ()
+
+
+def _model_at(model: type[BaseModel], place: tuple[Any, ...]) -> type[BaseModel] | None:
+    """The model that a path leads to; None where it leads out of models."""
+    current: type[BaseModel] | None = model
+    for part in place:
+        if isinstance(part, int):
+            continue
+        field = current.model_fields.get(part) if current is not None else None
+        if field is None:
+            return None
+        current = _model_of(field.annotation, through_lists=True)
+    return current
+
+
+def _model_of(annotation: Any, *, through_lists: bool = False) -> type[BaseModel] | None:
+    """The one model in a field's type; lists of it count when asked for."""
+    if isinstance(annotation, type) and get_origin(annotation) is None:
+        return annotation if issubclass(annotation, BaseModel) else None
+    if not through_lists and get_origin(annotation) in (tuple, list, dict, set, frozenset):
+        return None
+    if get_origin(annotation) in (dict, Mapping):
+        return None  # the path's next part is a key, which has no fields to suggest
+    for inner in get_args(annotation):
+        found = _model_of(inner, through_lists=through_lists)
+        if found is not None:
+            return found
+    return None
