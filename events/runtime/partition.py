@@ -54,6 +54,9 @@ class Unit:
 
     records: list[Encoded]
     command_id: str = ""
+    name: str = ""
+    """What was handled, such as ``SubmitJob``: the span's name."""
+    traceparent: str = ""
 
 
 @dataclass(slots=True)
@@ -84,6 +87,7 @@ class Origin:
     project: str
     traceparent: str
     cause: Callable[[int, int], Cause] | None = None
+    name: str = ""
 
 
 @dataclass(slots=True)
@@ -243,7 +247,8 @@ class Partition(Generic[S]):
             return Cause(position, mark, index, count)
 
         correlation = meta.correlation or meta.id
-        return Origin(meta.id, correlation, meta.actor, meta.project, meta.traceparent, cause)
+        name = meta.type.rsplit(".", 1)[-1]
+        return Origin(meta.id, correlation, meta.actor, meta.project, meta.traceparent, cause, name)
 
     def _refuse(self, raw: Raw, meta: Meta, digest: str, refused: Refused, now: datetime, subject: str) -> Unit:
         event = CommandRejected(
@@ -431,7 +436,7 @@ class Partition(Generic[S]):
             self._evolve(key, event, now)
         if command_id:
             self._remember(command_id, digest, -1)
-        return Unit(records, command_id)
+        return Unit(records, command_id, origin.name, origin.traceparent)
 
     def _trace(self, subject: str, correlation: str, traceparent: str) -> None:
         self._traces[subject] = (correlation, traceparent)

@@ -146,7 +146,7 @@ async def run(
     ]
     for servicer, add, _ in own:
         add(servicer, server)
-    checks = health.aio.HealthServicer()
+    checks = health.aio.HealthServicer()  # type: ignore[attr-defined]
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = [name for _, _, name in own]
     reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)

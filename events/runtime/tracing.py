@@ -28,6 +28,11 @@ def configure(settings: Settings, service: str) -> None:
     _tracer = provider.get_tracer("forgelog")
 
 
+def enabled() -> bool:
+    """Whether spans are exported."""
+    return _tracer is not None
+
+
 def record(name: str, traceparent: str, started: float, **attributes: str | int) -> None:
     """Record a finished span under `traceparent` that began at `started` (POSIX seconds)."""
     if _tracer is None or not traceparent:

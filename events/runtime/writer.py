@@ -23,7 +23,7 @@ from events.log import topics
 from events.log.publish import MAX_RECORD_BYTES, new_producer
 from events.log.tail import Place, ReaderPosition, Tail
 from events.log.wire import Raw, Undecodable
-from events.runtime import metrics, recovery
+from events.runtime import metrics, recovery, tracing
 from events.runtime.decider import Decider
 from events.runtime.partition import DeadLetter, Encoded, Forward, Partition, Unit
 from events.runtime.settings import Settings
@@ -224,7 +224,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
 
     async def _append(self, work: dict[int, list[Unit]], side: list[Forward | DeadLetter]) -> None:
         """Append every partition's units; a partition whose append fails starts over."""
-        started = time.perf_counter()
+        began, started = time.time(), time.perf_counter()
         try:
             # Before any event: a later event's cause would move the point of resume past these.
             await asyncio.gather(*[await self._pass_on(item) for item in side])
@@ -236,6 +236,10 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                 self._start_over(number)
             await self._new_producer()
         metrics.append_seconds.labels(self.context).observe(time.perf_counter() - started)
+        if tracing.enabled():
+            for units in work.values():
+                for unit in units:
+                    tracing.record(f"{self.context} {unit.name}", unit.traceparent, began, events=len(unit.records))
 
     async def _append_to(self, number: int, units: list[Unit]) -> None:
         partition = self.partitions[number]

@@ -1,11 +1,11 @@
-"""A small decider and projection over the jobs language, to test the runtime with: jobs that are submitted and cancelled."""
+"""A small decider and projection over the jobs language, to test the runtime with."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from events.language.base import Command, Event
 from events.language.common import ErrorCode, Refused
@@ -35,7 +35,7 @@ class SampleDecider(Decider[Sample]):
     context = "jobs"
     commands = (SubmitJob, CancelJob)
     events = (JobSubmitted, JobTasksCancelled, DependencyMet)
-    routes = {JobSubmitted: lambda event: tuple(item.job_id for item in event.spec.depends_on)}
+    routes: ClassVar = {JobSubmitted: lambda event: tuple(item.job_id for item in event.spec.depends_on)}
 
     def initial(self, key: str) -> Sample:
         return Sample()
