@@ -43,7 +43,7 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
         "events.language.jobs",
     ),
     "scheduling": ("events.language.scheduling",),
-    "resources": ("events.language.hardware", "events.language.resources"),
+    "resources": ("events.language.hardware_gpu", "events.language.hardware", "events.language.resources"),
 }
 """Context → the modules its types are defined in. A context joins by a line here and one in the registry."""
 
@@ -300,7 +300,7 @@ def _bounds(name: str, kind: Any, metadata: tuple[Any, ...], info: FieldInfo, de
 
 def _planned(metadata: tuple[Any, ...]) -> str:
     marks = [item for item in metadata if isinstance(item, Planned)]
-    return f"Refused until there is {marks[0].by}." if marks and not marks[0].values else ""
+    return f"Refused for now: awaits {marks[0].by}." if marks and not marks[0].values else ""
 
 
 def _amount(name: str, value: Any) -> str:
