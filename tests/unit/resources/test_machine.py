@@ -1,4 +1,4 @@
-"""Whatever happens to a pool, in whatever order: capacity is never given twice, and everything given comes back once."""
+"""Whatever happens to a pool, in whatever order: capacity is never given twice, and what is given comes back once."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule(
         job=jobs,
-        targets=st.lists(
+        spots=st.lists(
             st.tuples(st.sampled_from(["n1", "n2", "n3"]), st.sampled_from(["0", "1-2", "4,6-7"])),
             min_size=1,
             max_size=4,
@@ -98,19 +98,20 @@ class PoolMachine(RuleBasedStateMachine):
                 "cpus": st.sampled_from([0.1, 1 / 3, 1.0, 2.5]),
                 "memory_bytes": st.sampled_from([1 << 20, GIB, 3 * GIB]),
                 "gpus": st.integers(0, 2),
-                "gpu_type": st.sampled_from(["", "a10"]),
+                "typed": st.booleans(),
                 "storage_bytes": st.sampled_from([0, 40 * GIB]),
                 "network_mbps": st.sampled_from([0, 400]),
                 "exclusive": st.booleans(),
             }
         ),
     )
-    def schedule(self, job: str, targets: list[tuple[str, str]], wanted: dict[str, Any]) -> None:
+    def schedule(self, job: str, spots: list[tuple[str, str]], wanted: dict[str, Any]) -> None:
         places = []
-        for node, tasks in targets:
+        for node, tasks in spots:
             self.allocation_number += 1
             places.append(placement(f"a{self.allocation_number}", node, tasks))
-        event = scheduled(*places, job=job, **wanted)
+        typed = {"gpu_type": "a10"} if wanted.pop("typed") and wanted["gpus"] else {}
+        event = scheduled(*places, job=job, **wanted, **typed)
         self.note(self.pool.event(event))
         assert self.pool.event(event) == []
 
