@@ -36,6 +36,8 @@ ProjectName = Annotated[
 
 
 def _printable(value: str) -> str:
+    if value.isprintable() and not value.isspace() and value:
+        return value  # the common case, without looking at each character
     if not value.strip():
         raise ValueError("is empty; give a name of at least one visible character")
     if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF for c in value):

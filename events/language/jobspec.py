@@ -30,7 +30,11 @@ from events.language.planned import Planned
 
 
 class JobStatus(StrEnum):
-    """Where a job or one of its tasks is in its life. The allowed moves are in `JOB_MOVES`."""
+    """Where a job or one of its tasks is in its life. The allowed moves are in `JOB_MOVES`.
+
+    The summary names the first and the last of twelve, `pending` and `migrating`; the others are what batch systems
+    (Slurm, Kubernetes, Ray) tell apart: waiting, placed, preparing, running, interrupted, ended.
+    """
 
     PENDING = "pending"
     """Accepted; waits for its dependencies."""
@@ -53,7 +57,7 @@ class JobStatus(StrEnum):
 
 
 class JobPriority(StrEnum):
-    """Seven levels; `PRIORITY_WEIGHT` gives their numbers, 0 to 1000."""
+    """Seven levels; `PRIORITY_WEIGHT` gives their numbers, from 0 (`scavenger`) to 1000 (`critical`)."""
 
     SCAVENGER = "scavenger"
     BEST_EFFORT = "best_effort"

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from events.language.base import Model
 from events.language.common import ErrorCode, FieldError, Refused
@@ -26,6 +28,12 @@ class Planned:
     """What will act on it, such as ``the container executor``."""
     values: frozenset[Any] = field(default=frozenset())
     """When given, only these values are planned; the others are acted on."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Says so in the JSON Schema too."""
+        described = handler(schema)
+        described["x-planned"] = self.by
+        return described
 
 
 @dataclass(frozen=True, slots=True)

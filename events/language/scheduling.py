@@ -7,13 +7,14 @@ proposes: resources, the single writer of a pool's capacity, binds or rejects a 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from events.language.base import Command, Event, Model
 from events.language.common import Attempt, DisplayName, Identifier, ProjectName, TaskRanges, Timestamp
 from events.language.jobspec import JobLaunch, QueueRequest
+from events.language.planned import Planned
 
 
 class SchedulingCommand(Command):
@@ -33,16 +34,32 @@ class SchedulingEvent_(Event):
 
 
 class SchedulingPolicy(StrEnum):
+    """In which order a queue's jobs are placed. The summary names `fifo` and `preemptive`; between them stand the
+    field's usual five (Slurm, YuniKorn, Volcano)."""
+
     FIFO = "fifo"
+    """First come, first served."""
     PRIORITY = "priority"
+    """By priority, then age."""
     FAIR_SHARE = "fair_share"
+    """Whoever had least of their share comes first."""
     BACKFILL = "backfill"
+    """Small jobs may pass a waiting large one if they do not delay it."""
     GANG = "gang"
+    """All tasks of a job at once, or none."""
     DEADLINE = "deadline"
+    """Earliest deadline first."""
     PREEMPTIVE = "preemptive"
+    """More important jobs stop less important ones."""
+
+
+PLANNED_POLICIES = frozenset(SchedulingPolicy) - {SchedulingPolicy.FIFO, SchedulingPolicy.PRIORITY}
+"""Policies that no engine has yet."""
 
 
 class QueueStatus(StrEnum):
+    """What a queue does with jobs. The allowed moves are in `QUEUE_MOVES`; the summary names `active` and `closed`."""
+
     ACTIVE = "active"
     """Takes jobs and starts them."""
     PAUSED = "paused"
@@ -54,11 +71,18 @@ class QueueStatus(StrEnum):
 
 
 class SchedulingDecision(StrEnum):
+    """What scheduling says of a job. The summary names `scheduled` and `deferred`."""
+
     SCHEDULED = "scheduled"
+    """It has nodes."""
     QUEUED = "queued"
+    """It waits its turn."""
     REJECTED = "rejected"
+    """The queue does not take it."""
     PREEMPTED = "preempted"
+    """It was stopped to make room."""
     DEFERRED = "deferred"
+    """It can't be placed now; the reasons say why."""
 
 
 class PendingReason(Model):
@@ -101,7 +125,9 @@ class QueueEntry(Model):
 class ConfigureQueue(SchedulingCommand):
     """Set a queue's policy (fifo or priority) and status."""
 
-    policy: SchedulingPolicy | None = None
+    policy: Annotated[
+        SchedulingPolicy | None, Planned("the engine of that policy", values=frozenset(PLANNED_POLICIES))
+    ] = None
     status: QueueStatus | None = None
 
 

@@ -156,18 +156,22 @@ class Raw:
 
     def meta(self) -> Meta:
         """The CloudEvents attributes. Raises Undecodable when one that is needed is missing or malformed."""
-        return Meta(
-            id=self.text("ce_id"),
-            type=self.type,
-            source=self.text("ce_source"),
-            subject=self.text("ce_subject"),
-            time=self.time(),
-            project=self.text("ce_project") or DEFAULT_PROJECT,
-            actor=self.text("ce_actor") or DEFAULT_ACTOR,
-            correlation=self.text("ce_correlationid"),
-            causation=self.text("ce_causationid"),
-            traceparent=self.text("traceparent"),
-        )
+        get = self.attributes.get
+        try:
+            return Meta(
+                id=get("ce_id", b"").decode(),
+                type=get("ce_type", b"").decode(),
+                subject=get("ce_subject", b"").decode(),
+                time=self.time(),
+                project=get("ce_project", b"").decode() or DEFAULT_PROJECT,
+                actor=get("ce_actor", b"").decode() or DEFAULT_ACTOR,
+                source=get("ce_source", b"").decode(),
+                correlation=get("ce_correlationid", b"").decode(),
+                causation=get("ce_causationid", b"").decode(),
+                traceparent=get("traceparent", b"").decode(),
+            )
+        except UnicodeDecodeError as error:
+            raise Undecodable(f"a ce_ header is not UTF-8: {error.object!r}") from None
 
     def time(self) -> datetime:
         """``ce_time``, or the record's timestamp when the producer left it out."""

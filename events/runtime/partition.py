@@ -28,7 +28,7 @@ from events.language.common import (
 from events.language.problems import decode_command
 from events.language.registry import UPCASTERS, lookup
 from events.log import chain, topics
-from events.log.envelope import Meta
+from events.log.envelope import Meta, Position, Recorded
 from events.log.ids import payload_digest, with_assigned_id
 from events.log.partition import partition_of
 from events.log.tail import ReaderPosition
@@ -238,17 +238,7 @@ class Partition(Generic[S]):
                 return None
         if not decided:
             return self._note(raw, meta, digest, command, now, repeat=False, first_offset=-1)
-        return self._unit(decided, self._origin(raw, meta, digest), now, meta.id, digest)
-
-    def _origin(self, raw: Raw, meta: Meta, mark: str) -> Origin:
-        position = raw.position
-
-        def cause(index: int, count: int) -> Cause:
-            return Cause(position, mark, index, count)
-
-        correlation = meta.correlation or meta.id
-        name = meta.type.rsplit(".", 1)[-1]
-        return Origin(meta.id, correlation, meta.actor, meta.project, meta.traceparent, cause, name)
+        return self._unit(decided, _origin(raw.position, meta, digest), now, meta.id, digest)
 
     def _refuse(self, raw: Raw, meta: Meta, digest: str, refused: Refused, now: datetime, subject: str) -> Unit:
         event = CommandRejected(
@@ -259,7 +249,7 @@ class Partition(Generic[S]):
             message=refused.message,
             errors=refused.errors,
         )
-        return self._unit([event], self._origin(raw, meta, digest), self._clock(now), meta.id, digest)
+        return self._unit([event], _origin(raw.position, meta, digest), self._clock(now), meta.id, digest)
 
     def _note(
         self, raw: Raw, meta: Meta, digest: str, command: Command, now: datetime, *, repeat: bool, first_offset: int
@@ -271,7 +261,7 @@ class Partition(Generic[S]):
             repeat=repeat,
             first_offset=first_offset,
         )
-        return self._unit([event], self._origin(raw, meta, digest), self._clock(now), meta.id, digest)
+        return self._unit([event], _origin(raw.position, meta, digest), self._clock(now), meta.id, digest)
 
     def _undecodable(self, raw: Raw, meta: Meta, reason: str, now: datetime) -> DeadLetter:
         refused = Refused(ErrorCode.INVALID_ARGUMENT, reason)
@@ -280,33 +270,24 @@ class Partition(Generic[S]):
 
     # Reacting
 
-    def event(self, raw: Raw, now: datetime) -> Unit | None:
-        """Observe and react to a valid event of a routed topic. Raises UnknownType for one from the future."""
-        source = (raw.topic, raw.partition)
-        handle = raw.offset >= self.resume_of(*source).offset
-        observe = self.has_view and raw.offset >= self.observed.get(source, ReaderPosition()).offset
-        if not handle and not observe:
-            return None
-        unit = None
-        if not raw.is_marker:
-            route = self.decider.routes.get(_model_of(raw))
-            if route is not None:
-                unit = self._routed(raw, route, now, observe=observe, handle=handle)
-        position = ReaderPosition(raw.offset + 1, raw.offset if raw.is_marker else raw.epoch)
-        if handle:
-            self.inputs[source] = position
-        if observe:
-            self.observed[source] = position
-        return unit
+    def wants(self, topic: str, number: int, offset: int) -> tuple[bool, bool]:
+        """Whether a foreign event at this offset is still to be handled, and still to be observed."""
+        handle = offset >= self.resume_of(topic, number).offset
+        observe = self.has_view and offset >= self.observed.get((topic, number), ReaderPosition()).offset
+        return handle, observe
 
-    def _routed(
-        self, raw: Raw, route: Callable[[Any], Any], now: datetime, *, observe: bool, handle: bool
+    def passed(self, topic: str, number: int, position: ReaderPosition) -> None:
+        """Every foreign event of that topic's partition before `position` has been handled and observed."""
+        if position.offset > self.resume_of(topic, number).offset:
+            self.inputs[(topic, number)] = position
+        if self.has_view and position.offset > self.observed.get((topic, number), ReaderPosition()).offset:
+            self.observed[(topic, number)] = position
+
+    def event(
+        self, recorded: Recorded, keys: Sequence[str], now: datetime, *, handle: bool = True, observe: bool = True
     ) -> Unit | None:
-        recorded = raw.decode()
+        """Observe and react to a foreign event that concerns these keys of this partition."""
         event, meta = recorded.data, recorded.meta
-        keys = [key for key in route(event) if partition_of(key, self.count) == self.number]
-        if not keys:
-            return None
         now = self._clock(now)
         decided: list[Event] = []
         for key in keys:
@@ -321,7 +302,7 @@ class Partition(Generic[S]):
                 decided += self.decider.react(state, event, context)  # type: ignore[arg-type]
         if not decided:
             return None
-        return self._unit(decided, self._origin(raw, meta, str(raw.epoch)), now)
+        return self._unit(decided, _origin(recorded.position, meta, str(recorded.epoch)), now)
 
     # The writer's own initiative
 
@@ -451,7 +432,16 @@ class Partition(Generic[S]):
             self.seen[unit.command_id] = (entry[0], offset)
 
 
-def _model_of(raw: Raw) -> type[Event]:
+def _origin(position: Position, meta: Meta, mark: str) -> Origin:
+    def cause(index: int, count: int) -> Cause:
+        return Cause(position, mark, index, count)
+
+    name = meta.type.rsplit(".", 1)[-1]
+    return Origin(meta.id, meta.correlation or meta.id, meta.actor, meta.project, meta.traceparent, cause, name)
+
+
+def event_model(raw: Raw) -> type[Event]:
+    """The event class of a record, in its newest version. Raises UnknownType for an event from the future."""
     name = raw.type
     while name in UPCASTERS:
         name = UPCASTERS[name].to

@@ -20,12 +20,13 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka.errors import KafkaError
 
 from events.log import topics
+from events.log.partition import partition_of
 from events.log.publish import MAX_RECORD_BYTES, new_producer
 from events.log.tail import Place, ReaderPosition, Tail
 from events.log.wire import Raw, Undecodable
 from events.runtime import metrics, recovery, tracing
 from events.runtime.decider import Decider
-from events.runtime.partition import DeadLetter, Encoded, Forward, Partition, Unit
+from events.runtime.partition import DeadLetter, Encoded, Forward, Partition, Unit, event_model
 from events.runtime.settings import Settings
 from events.runtime.snapshots import Snapshots
 
@@ -174,6 +175,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
 
     def _take_events(self, raws: Iterable[Raw], tail: Tail, work: dict[int, list[Unit]], now: datetime) -> None:
         own = topics.events(self.context)
+        last: dict[tuple[str, int], ReaderPosition] = {}
         for raw in raws:
             if raw.topic == own and raw.is_marker:
                 partition = self.partitions.get(raw.partition)
@@ -185,15 +187,43 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             place = f"{raw.topic}/{raw.partition}"
             if place in self.problems:
                 continue
-            try:
-                for partition in self.partitions.values():
-                    unit = partition.event(raw, now)
-                    if unit is not None:
-                        work.setdefault(partition.number, []).append(unit)
-            except Undecodable as error:
-                self.problems[place] = str(error)
-                tail.pause((raw.topic[len("events.") :], raw.partition))
-                log.error("%s stopped: %s", place, error)
+            if not raw.is_marker:
+                try:
+                    self._take_event(raw, work, now)
+                except Undecodable as error:
+                    self.problems[place] = str(error)
+                    tail.pause((raw.topic[len("events.") :], raw.partition))
+                    log.error("%s stopped: %s", place, error)
+                    continue
+            epoch = raw.offset if raw.is_marker else raw.epoch
+            last[(raw.topic, raw.partition)] = ReaderPosition(raw.offset + 1, epoch)
+        for (topic, number), position in last.items():
+            for partition in self.partitions.values():
+                partition.passed(topic, number, position)
+
+    def _take_event(self, raw: Raw, work: dict[int, list[Unit]], now: datetime) -> None:
+        """Hand an event to the partitions it concerns; it is decoded at most once, and only if its type is routed."""
+        route = self.decider.routes.get(event_model(raw))
+        if route is None:
+            return
+        wanted = {
+            number: wants
+            for number, partition in self.partitions.items()
+            if any(wants := partition.wants(raw.topic, raw.partition, raw.offset))
+        }
+        if not wanted:
+            return
+        recorded = raw.decode()
+        keys: dict[int, list[str]] = {}
+        for key in route(recorded.data):
+            keys.setdefault(partition_of(key, self._count), []).append(key)
+        for number, concerned in keys.items():
+            if number not in wanted:
+                continue
+            handle, observe = wanted[number]
+            unit = self.partitions[number].event(recorded, concerned, now, handle=handle, observe=observe)
+            if unit is not None:
+                work.setdefault(number, []).append(unit)
 
     def _take_commands(
         self, fetched: Any, work: dict[int, list[Unit]], side: list[Forward | DeadLetter], now: datetime
