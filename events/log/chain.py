@@ -1,8 +1,9 @@
 """The hash chain of a partition: D(n) = BLAKE3(D(n-1) || record n), over every valid record in log order.
 
-A record's bytes are its key, its headers but ``fl_hash``, and its value, each length-prefixed, so that no two records
-share an encoding. A `WriterStarted` marker carries no hash (its writer has not read the partition yet); it is folded in
-by whoever comes next. Void records (an older epoch behind a newer marker) are not part of the chain.
+A record's bytes are the lengths of its parts and then the parts: key, value, and name and content of each header but
+``fl_hash``; the count and the lengths in front make the encoding unique. A `WriterStarted` marker carries no hash (its
+writer has not read the partition yet); it is folded in by whoever comes next. Void records (an older epoch behind a
+newer marker) are not part of the chain.
 """
 
 from __future__ import annotations
@@ -14,13 +15,12 @@ from blake3 import blake3
 
 GENESIS = b"\0" * 32
 
-_LENGTH = struct.Struct(">I")
-
 
 def link(previous: bytes, key: bytes, value: bytes, headers: Iterable[tuple[str, bytes]]) -> bytes:
     """The chain's next digest, 32 bytes."""
-    parts = [previous, _LENGTH.pack(len(key)), key, _LENGTH.pack(len(value)), value]
+    parts = [key, value]
     for name, content in headers:
-        encoded = name.encode()
-        parts += (_LENGTH.pack(len(encoded)), encoded, _LENGTH.pack(len(content)), content)
-    return blake3(b"".join(parts)).digest()
+        parts.append(name.encode())
+        parts.append(content)
+    lengths = struct.pack(f">{len(parts) + 1}I", len(parts), *map(len, parts))
+    return blake3(b"".join((previous, lengths, *parts))).digest()

@@ -42,9 +42,10 @@ class Outcome:
         return self.events[-1].position
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Waiting:
     future: asyncio.Future[Outcome]
+    digest: str
     parts: dict[int, Recorded] = field(default_factory=dict)
 
 
@@ -53,7 +54,7 @@ class Outcomes:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._waiting: dict[str, _Waiting] = {}
+        self._waiting: dict[str, list[_Waiting]] = {}
         self._tail = Tail(settings, CONTEXTS, start="end")
         self._task: asyncio.Task[None] | None = None
         self._resolving: set[asyncio.Task[None]] = set()
@@ -70,23 +71,34 @@ class Outcomes:
             self._task.cancel()
             await asyncio.gather(self._task, *self._resolving, return_exceptions=True)
         await self._tail.stop()
-        for waiting in self._waiting.values():
+        for waiting in [waiting for same in self._waiting.values() for waiting in same]:
             waiting.future.cancel()
 
-    def expect(self, command_id: str, context: str = "") -> asyncio.Future[Outcome]:
-        """A future of the command's outcome. Call it before publishing; cancel it to stop waiting."""
-        known = self._waiting.get(command_id)
-        if known is not None:
-            return known.future
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._waiting[command_id] = _Waiting(future)
-        future.add_done_callback(lambda _: self._waiting.pop(command_id, None))
-        return future
+    def expect(self, command_id: str, context: str = "", digest: str = "") -> asyncio.Future[Outcome]:
+        """A future of the command's outcome. Call it before publishing; cancel it to stop waiting.
+
+        With the body's `payload_digest` only the outcome of that body counts, should another command have the same id;
+        every such call has a future of its own. Without it, calls for one id share a future.
+        """
+        same = self._waiting.setdefault(command_id, [])
+        for known in same if not digest else ():
+            if not known.digest:
+                return known.future
+        waiting = _Waiting(asyncio.get_running_loop().create_future(), digest)
+        same.append(waiting)
+        waiting.future.add_done_callback(lambda _: self._forget(command_id, waiting))
+        return waiting.future
+
+    def _forget(self, command_id: str, waiting: _Waiting) -> None:
+        same = self._waiting[command_id]
+        same.remove(waiting)
+        if not same:
+            del self._waiting[command_id]
 
     @property
     def expected(self) -> int:
         """How many outcomes are being waited for."""
-        return len(self._waiting)
+        return sum(len(same) for same in self._waiting.values())
 
     async def _follow(self) -> None:
         while True:
@@ -101,19 +113,25 @@ class Outcomes:
         causation = raw.attributes.get("ce_causationid")
         if causation is None or raw.is_marker:
             return
-        waiting = self._waiting.get(causation.decode(errors="replace"))
-        if waiting is None or waiting.future.done():
+        same = self._waiting.get(causation.decode(errors="replace"))
+        if same is None:
             return
-        try:
-            recorded, cause = raw.decode(), raw.cause
-        except Undecodable as error:
-            waiting.future.set_exception(error)
-            return
+        cause = raw.cause
         if cause is None or not cause.position.topic.startswith("commands."):
             return
-        waiting.parts[cause.index] = recorded
-        if len(waiting.parts) == cause.count:
-            self._resolve(waiting, recorded.meta.causation)
+        wanted = [each for each in same if not each.future.done() and each.digest in ("", cause.mark)]
+        if not wanted:
+            return
+        try:
+            recorded = raw.decode()
+        except Undecodable as error:
+            for waiting in wanted:
+                waiting.future.set_exception(error)
+            return
+        for waiting in wanted:
+            waiting.parts[cause.index] = recorded
+            if len(waiting.parts) == cause.count:
+                self._resolve(waiting, recorded.meta.causation)
 
     def _resolve(self, waiting: _Waiting, command_id: str) -> None:
         parts = tuple(waiting.parts[index] for index in sorted(waiting.parts))

@@ -91,7 +91,13 @@ async def publish_heads(settings: Settings, runner: Runner) -> None:
     key = signing_key(settings)
     public = _public_bytes(key.public_key()).hex()
     producer = new_producer(settings)
-    await producer.start()
+    while True:
+        try:
+            await producer.start()
+            break
+        except KafkaError as error:
+            log.warning("heads wait for Kafka: %s", error)
+            await asyncio.sleep(1)
     published: dict[tuple[str, int], int] = {}
     try:
         while True:

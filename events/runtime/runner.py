@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
+from aiokafka.errors import KafkaError
 
 from events.log import topics
 from events.log.envelope import Position
@@ -106,7 +107,7 @@ class Runner:
                 await self._run()
             except PositionsMoved:
                 log.info("%s: positions were moved (a rebuild or another runner); reading them again", self.schema)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            except (OSError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 log.warning("%s: %s: %s; trying again", self.schema, type(error).__name__, error)
                 await asyncio.sleep(0.5)
 

@@ -79,6 +79,8 @@ class Settings(BaseSettings):
     instance: str = ""
     """This replica's name, for example ``jobs-0``: its static Kafka group membership, so that a restart is not a
     change of members. Empty: no static membership."""
+    broker_flush_ms: int = Field(default=1000, ge=1, le=3_600_000)
+    """The embedded broker writes to the disk this often, in milliseconds: what a power cut may cost at most."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     otlp_endpoint: str | None = None
     """Where traces go (OTLP over gRPC), ``http://host:4317``; none: they are not exported."""

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import zlib
 from collections import OrderedDict
+from datetime import datetime
 from typing import Any, TypeVar
 
 import asyncpg
@@ -51,8 +52,6 @@ def dump(partition: Partition[Any]) -> bytes:
 
 def load(decider: Decider[S], number: int, count: int, blob: bytes) -> Partition[S]:
     """The partition that `dump` gave."""
-    from datetime import datetime
-
     data = orjson.loads(zlib.decompress(blob))
     partition = Partition(decider, number, count)
     partition.states = {key: decider.load(key, state) for key, state in data["states"].items()}
@@ -79,8 +78,17 @@ class Snapshots:
         self._storing: set[asyncio.Task[None]] = set()
 
     async def prepare(self) -> None:
-        """Make the table, once."""
-        async with self._pool.acquire() as db:
+        """Make the table, once; waits for the database as long as it takes."""
+        while True:
+            try:
+                return await self._make()
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                log.warning("snapshots wait for the database: %s", error)
+                await asyncio.sleep(1)
+
+    async def _make(self) -> None:
+        async with self._pool.acquire() as db, db.transaction():
+            await db.execute("select pg_advisory_xact_lock(hashtext($1))", self._schema)
             await db.execute(f"create schema if not exists {self._schema}")
             await db.execute(
                 f"create table if not exists {self._table} (context text, partition int, next_offset bigint, "
