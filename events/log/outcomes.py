@@ -82,7 +82,7 @@ class Outcomes:
         """
         same = self._waiting.setdefault(command_id, [])
         for known in same if not digest else ():
-            if not known.digest:
+            if not known.digest and not known.future.done():
                 return known.future
         waiting = _Waiting(asyncio.get_running_loop().create_future(), digest)
         same.append(waiting)
