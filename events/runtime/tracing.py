@@ -33,6 +33,11 @@ def enabled() -> bool:
     return _tracer is not None
 
 
+def tracer() -> Any:
+    """The tracer spans are made with; None when they are not exported."""
+    return _tracer
+
+
 def record(name: str, traceparent: str, started: float, **attributes: str | int) -> None:
     """Record a finished span under `traceparent` that began at `started` (POSIX seconds)."""
     if _tracer is None or not traceparent:
