@@ -1,0 +1,172 @@
+"""One plausible value of every model: examples for documents, and the golden samples that history is tested with.
+
+Deterministic: the same model gives the same sample. `full` fills every field, planned ones included; an example leaves
+out what would be refused and what has a default.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import AwareDatetime, StringConstraints
+from pydantic.fields import FieldInfo
+
+from events.language import jobspec, jobspec_isolation, jobspec_monitoring, jobspec_placement, jobspec_training
+from events.language.base import Model
+from events.language.planned import Planned
+from proto.shapes import unwrap
+
+TIME = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
+
+_BY_NAME: Mapping[str, Any] = {
+    "job_id": "train-digits",
+    "dependent": "evaluate-digits",
+    "dependency": "prepare-digits",
+    "node_id": "node-1",
+    "hostname": "node-1.example.org",
+    "pool": "default",
+    "queue": "default",
+    "project": "local/default",
+    "owner": "Ada Lovelace",
+    "name": "train-digits",
+    "command": "python",
+    "args": ["train.py", "--seed=$FORGELOG_TASK"],
+    "tasks": "0-3",
+    "rest": "4-7",
+    "allocation_id": "train-digits.1.0",
+    "boot_id": "0f0e9b7c-6c1e-4a53-8f5c-5f1a1e5b7d10",
+    "agent_id": "5c8e6f0e-7d1b-4bb1-9d4e-2f6f3f1f9a77",
+    "subject_id": "train-digits",
+    "command_id": "018f2b6e-0000-7000-8000-000000000001",
+    "command_type": "forgelog.jobs.v1.SubmitJob",
+    "writer": "jobs-0",
+    "reason": "asked by its owner",
+    "message": "0 of 5 nodes can take a task: 3 insufficient gpus, 2 cordoned",
+    "exit_code": 1,
+    "attempt": 1,
+    "task": 0,
+    "pid": 4711,
+    "world_size": 8,
+    "array_size": 8,
+}
+_TEXTS = (
+    "sample",
+    "local/default",
+    "0-3",
+    "/data",
+    "9.0",
+    "08:00",
+    "UTC",
+    "CAP_NET_RAW",
+    "1g.10gb",
+    "SAMPLE",
+)
+_BY_MODEL: Mapping[type[Model], Mapping[str, Any]] = {
+    jobspec.JobSpec: {"debug_mode": True},
+    jobspec.JobResources: {"gpus": 2},
+    jobspec_placement.GPURequirements: {"allocation": "mig", "mig_profile": "1g.10gb"},
+    jobspec_placement.TimeWindow: {"start": "22:00", "end": "06:00"},
+    jobspec_placement.JobTiming: {"deadline": datetime(2026, 2, 1, tzinfo=UTC)},
+    jobspec_isolation.VolumeMount: {"kind": "host", "source": "/data"},
+    jobspec_isolation.JobSecurity: {
+        "run_as_user": None,
+        "run_as_group": None,
+        "capabilities_add": ["CAP_NET_RAW"],
+        "capabilities_drop": ["ALL"],
+        "network": "cluster",
+    },
+    jobspec_training.JobCheckpointing: {"resume_strategy": "specific"},
+    jobspec_training.JobDistributed: {
+        "rank": None,
+        "elastic": True,
+        "min_world_size": 4,
+        "max_world_size": 16,
+    },
+    jobspec_monitoring.AlertRule: {"comparison": "below", "channels": []},
+}
+"""Values that rules across fields ask for; a plain guess would break them."""
+
+
+def full(model: type[Model]) -> Model:
+    """An instance with every field filled."""
+    return model.model_validate(_data(model, every=True))
+
+
+def example(model: type[Model]) -> Model:
+    """An instance that would be accepted: required fields, and those that make it worth reading."""
+    return model.model_validate(_data(model, every=False))
+
+
+def _data(model: type[Model], *, every: bool) -> dict[str, Any]:
+    forced = _BY_MODEL.get(model, {}) if every else {}
+    data = {}
+    for name, info in model.model_fields.items():
+        if name in forced:
+            data[name] = forced[name]
+        elif every or info.is_required() or (name in ("args", "tasks") and not _is_planned(info)):
+            data[name] = _value(name, info.annotation, tuple(info.metadata), every=every)
+    return data
+
+
+def _is_planned(info: FieldInfo) -> bool:
+    return any(isinstance(item, Planned) for item in info.metadata)
+
+
+def _value(name: str, annotation: Any, metadata: tuple[Any, ...], *, every: bool) -> Any:
+    kind, bounds, _ = unwrap(annotation, metadata)
+    origin = get_origin(kind)
+    if origin is tuple:
+        known = _BY_NAME.get(name)
+        return known if isinstance(known, list) else [_value(name, get_args(kind)[0], (), every=every)]
+    if origin is dict:
+        key, value = get_args(kind)
+        return {_value("key", key, (), every=every): _value("value", value, (), every=every)}
+    if kind is AwareDatetime:
+        return TIME
+    if issubclass(kind, Model):
+        return _data(kind, every=every)
+    if issubclass(kind, StrEnum):
+        return list(kind)[0 if name == "code" else -1].value
+    if kind is bool:
+        return True
+    if kind in (int, float):
+        return _number(name, bounds)
+    return _text(name, bounds)
+
+
+def _number(name: str, bounds: tuple[Any, ...]) -> Any:
+    wanted: Any = _BY_NAME.get(name, 1)
+    for bound in bounds:
+        if isinstance(bound, Ge):
+            wanted = max(wanted, bound.ge)
+        elif isinstance(bound, Gt):
+            top: Any = bound.gt
+            wanted = wanted if wanted > top else top + 1
+        elif isinstance(bound, Le):
+            wanted = min(wanted, bound.le)
+        elif isinstance(bound, Lt):
+            above: Any = bound.lt
+            wanted = min(wanted, above - 1)
+    return wanted
+
+
+def _text(name: str, bounds: tuple[Any, ...]) -> str:
+    known = _BY_NAME.get(name)
+    rules = [item for item in bounds if isinstance(item, StringConstraints)]
+    for text in (*([known] if isinstance(known, str) else []), *_TEXTS):
+        if all(_fits(text, rule) for rule in rules):
+            return text
+    raise ValueError(f"no sample text fits field {name!r}; add one to proto/samples.py")
+
+
+def _fits(text: str, rule: StringConstraints) -> bool:
+    return (
+        (rule.pattern is None or re.search(rule.pattern, text) is not None)
+        and (rule.max_length is None or len(text) <= rule.max_length)
+        and (rule.min_length is None or len(text) >= rule.min_length)
+    )
