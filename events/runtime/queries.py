@@ -76,7 +76,7 @@ def next_cursor(content: dict[str, Any]) -> str:
 
 
 class ReadModel:
-    """Reads a projection's tables."""
+    """Reads a projection's tables, through a pool that was opened for their schema."""
 
     def __init__(self, runner: Runner, pool: asyncpg.Pool) -> None:
         self._runner = runner
@@ -104,8 +104,6 @@ class ReadModel:
         schema = tables.quoted(self._runner.schema)
         async with self._pool.acquire() as db:
             if as_of is None:
-                # Set for the session: every use of a pooled connection sets it anew.
-                await db.execute(f"set search_path to {schema}")
                 yield db
                 return
             if as_of.tzinfo is None:

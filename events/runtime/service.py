@@ -103,11 +103,25 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         )
 
 
-async def open_pool(settings: Settings) -> asyncpg.Pool:
-    """A connection pool that connects when it is first used."""
+async def open_pool(settings: Settings, schema: str | None = None) -> asyncpg.Pool:
+    """A connection pool that connects when it is first used; with `schema`, for a `ReadModel` of those tables.
+
+    Connections are not reset between uses (a round trip each): whoever sets something does so for one transaction.
+    """
+    path = {"search_path": tables.quoted(schema)} if schema else {}
     return await asyncpg.create_pool(
-        settings.postgres_required, min_size=0, max_size=16, init=tables.set_codecs, command_timeout=60
+        settings.postgres_required,
+        min_size=0,
+        max_size=16,
+        init=tables.set_codecs,
+        reset=_keep,
+        command_timeout=60,
+        server_settings={"application_name": settings.instance or "forgelog", **path},
     )
+
+
+async def _keep(_: Any) -> None:
+    """Leave a released connection as it is."""
 
 
 async def run(
@@ -125,7 +139,8 @@ async def run(
     snapshots = Snapshots(settings, pool)
     writer = Writer(decider, settings, snapshots)
     runner = Runner(projection, settings, pool)
-    read = ReadModel(runner, pool)
+    reading = await open_pool(settings, runner.schema)
+    read = ReadModel(runner, reading)
 
     def status() -> dict[str, Any]:
         ours, theirs = writer.status(), runner.status()
@@ -178,6 +193,7 @@ async def run(
                 tasks.create_task(_forever(background, settings, pool))
     finally:
         await server.stop(grace=2)
+        await reading.close()
         await pool.close()
 
 

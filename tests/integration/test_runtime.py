@@ -67,6 +67,15 @@ async def history(settings: Settings) -> list[Any]:
     return found
 
 
+async def submitted(settings: Settings, count: int) -> list[str]:
+    """The submitted jobs' ids, once there are `count` of them in the log."""
+    async with asyncio.timeout(20):
+        while True:
+            events = [event for event in await history(settings) if isinstance(event.data, JobSubmitted)]
+            if len(events) >= count:
+                return [event.data.job_id for event in events]
+
+
 @pytest.fixture
 async def prepared(settings: Settings) -> Settings:
     await topics.ensure_topics(settings)
@@ -115,14 +124,13 @@ async def test_a_restarted_writer_goes_on_right_behind_its_last_command(prepared
         first = Writer(SampleDecider(), prepared)
         async with running(first.run()):
             await publisher.publish_many(items[:100])
-            await until(lambda: first.ready)
+            await submitted(prepared, 100)
         await publisher.publish_many(items[100:])
         await publisher.publish_many(items[:50])  # repeats
         second = Writer(SampleDecider(), prepared)
         async with running(second.run()):
-            await until(lambda: sum(len(p.states) for p in second.partitions.values()) == 200)
-    events = [event for event in await history(prepared) if isinstance(event.data, JobSubmitted)]
-    assert sorted(event.data.job_id for event in events) == sorted(f"job-{n}" for n in range(200))
+            found = await submitted(prepared, 200)
+    assert sorted(found) == sorted(f"job-{n}" for n in range(200))
 
 
 async def test_two_writers_at_once_leave_one_history(prepared: Settings) -> None:
@@ -146,11 +154,10 @@ async def test_two_writers_at_once_leave_one_history(prepared: Settings) -> None
             await asyncio.sleep(1)
     last = Writer(SampleDecider(), prepared)
     async with running(last.run()):
-        await until(lambda: last.ready and sum(len(p.states) for p in last.partitions.values()) == 250)
-    submitted = [event.data.job_id for event in await history(prepared) if isinstance(event.data, JobSubmitted)]
-    assert len(submitted) == len(set(submitted)) == 250
-    for found in await verify(prepared, ["jobs"]):
-        assert found.intact, found
+        found = await submitted(prepared, 250)
+    assert len(found) == len(set(found)) == 250
+    for checked in await verify(prepared, ["jobs"]):
+        assert checked.intact, checked
 
 
 async def test_reactions_reach_other_partitions_once(prepared: Settings) -> None:
@@ -212,7 +219,8 @@ async def test_unusable_input_becomes_a_dead_letter_and_can_be_replayed(prepared
 async def test_tables_follow_rebuild_equals_and_time_travels(prepared: Settings) -> None:
     pool = await open_pool(prepared)
     writer, runner = Writer(SampleDecider(), prepared), Runner(SampleProjection(), prepared, pool)
-    read = ReadModel(runner, pool)
+    reading = await open_pool(prepared, runner.schema)
+    read = ReadModel(runner, reading)
     async with running(writer.run(), runner.run()), Publisher(prepared) as publisher, Outcomes(prepared) as outcomes:
         future = outcomes.expect("s1")
         await publisher.publish(submit("one", "one"), id="s1")
@@ -241,6 +249,7 @@ async def test_tables_follow_rebuild_equals_and_time_travels(prepared: Settings)
         found = await rebuilding.diff(prepared, SampleProjection())
         assert found.equal, found
         assert found.rows == {"jobs": 302}
+    await reading.close()
     await pool.close()
 
 
@@ -282,7 +291,7 @@ async def test_the_whole_history_verifies(prepared: Settings) -> None:
         for turn in range(3):
             async with running(writer.run()):
                 await publisher.publish_many([Outgoing(submit("v", f"v-{turn}-{n}")) for n in range(30)])
-                await until(lambda: writer.ready)
+                await submitted(prepared, 30 * (turn + 1))
     checked = await verify(prepared, ["jobs"])
     assert sum(found.records for found in checked) > 30
     for found in checked:
