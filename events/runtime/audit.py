@@ -132,7 +132,7 @@ async def verify(
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[Verified]:
     """Check the whole history of these contexts; `progress` is told the place, records read and records to read."""
-    heads = await _read_heads(settings)
+    heads = await read_heads(settings)
     trusted = _public_bytes(signing_key(settings).public_key()).hex()
     results: list[Verified] = []
     for context in contexts:
@@ -231,7 +231,7 @@ def _check_head(head: dict[str, Any], digest: str, end: int, trusted: str, found
         found.heads += 1
 
 
-async def _read_heads(settings: Settings) -> dict[str, list[dict[str, Any]]]:
+async def read_heads(settings: Settings) -> dict[str, list[dict[str, Any]]]:
     """Every signed head by place."""
     source = TopicPartition(settings.prefix + topics.HEADS, 0)
     heads: dict[str, list[dict[str, Any]]] = {}

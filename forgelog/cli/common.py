@@ -1,0 +1,109 @@
+"""What the commands share: options, times, a client for the length of a command, and errors in words.
+
+Imports nothing heavy: gRPC and pydantic come with the first command that needs them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from forgelog.cli.render import Format
+from forgelog.errors import ForgelogError, InvalidInput
+from forgelog.times import parse_time
+
+if TYPE_CHECKING:
+    from events.runtime.settings import Settings
+    from forgelog.client.aio import AsyncClient
+
+T = TypeVar("T")
+
+OutputOption = Annotated[
+    Format, typer.Option("--output", "-o", help="Form of the output; json is stable.", show_default=True)
+]
+AtOption = Annotated[
+    str | None,
+    typer.Option("--at", metavar="TIME", help="As of then: '10m ago', '03:12', '2026-05-09T03:12:00Z'."),
+]
+
+
+def moment(text: str | None) -> datetime | None:
+    """An ``--at`` option's time. Raises `InvalidInput`."""
+    if text is None:
+        return None
+    try:
+        return parse_time(text, datetime.now().astimezone())
+    except ValueError as error:
+        raise InvalidInput(f"--at: {error}") from None
+
+
+def with_client(work: Callable[[AsyncClient], Coroutine[Any, Any, T]]) -> T:
+    """Run `work` with a client of its own; errors for people are printed and become the exit code."""
+
+    async def session() -> T:
+        from forgelog.client.aio import AsyncClient
+
+        async with AsyncClient() as client:
+            return await work(client)
+
+    return run(session)
+
+
+def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run a command's coroutine; see `with_client`."""
+
+    def start() -> T:
+        return asyncio.run(work())
+
+    return guarded(start)
+
+
+def platform_settings() -> Settings:
+    """Where Kafka and Postgres are: as the environment says, else the running platform. Raises `Unavailable`."""
+    import json
+
+    from events.runtime.settings import Settings, SettingsError, data_folder
+    from forgelog.errors import Unavailable
+
+    try:
+        settings = Settings.load()
+        if settings.kafka and settings.postgres:
+            return settings
+        try:
+            state = json.loads((data_folder() / "platform.json").read_text())
+        except FileNotFoundError:
+            state = {}
+        kafka, postgres = settings.kafka or state.get("kafka"), settings.postgres or state.get("postgres")
+        if not kafka or not postgres:
+            raise Unavailable(
+                f"no platform runs in {data_folder()}; start one with 'forgelog up', "
+                "or set FORGELOG_KAFKA and FORGELOG_POSTGRES to its servers"
+            )
+        return Settings.load(kafka=kafka, postgres=postgres)
+    except SettingsError as error:
+        raise InvalidInput(str(error)) from None
+
+
+def guarded(work: Callable[[], T]) -> T:
+    """Call `work`; an error for people is printed to standard error and ends the command with its exit code."""
+    try:
+        return work()
+    except ForgelogError as error:
+        report(error)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def report(error: ForgelogError) -> None:
+    """An error on standard error, in red on a terminal."""
+    if sys.stderr.isatty():
+        typer.secho("error: ", fg=typer.colors.RED, bold=True, nl=False, err=True)
+        typer.echo(str(error), err=True)
+    else:
+        typer.echo(f"error: {error}", err=True)

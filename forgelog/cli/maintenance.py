@@ -1,0 +1,269 @@
+"""`rebuild`, `audit` and `deadletters`: work on the log and the tables themselves, straight on Kafka and Postgres.
+
+These need the addresses of the servers, not of the gateway: from the environment, else from the running platform's
+state.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from forgelog.cli.common import OutputOption, platform_settings, run
+from forgelog.cli.log import CONTEXTS, ContextOption, contexts_of
+from forgelog.cli.progress import Progress
+from forgelog.cli.render import Format, age_column, column, note, show_data, show_fields, show_rows, write
+from forgelog.errors import InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from events.runtime.audit import Verified
+    from events.runtime.rebuild import Difference
+
+audit_app = typer.Typer(no_args_is_help=True, help="Prove that the history is the one that was written.")
+letters_app = typer.Typer(no_args_is_help=True, help="Input that was no command: list it, look at it, put it back.")
+
+
+def register(app: typer.Typer) -> None:
+    app.command("rebuild")(rebuild)
+    app.add_typer(audit_app, name="audit")
+    app.add_typer(letters_app, name="deadletters")
+
+
+def rebuild(
+    services: Annotated[list[str] | None, typer.Argument(help=f"{', '.join(CONTEXTS)}; all when left out.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing: rebuild beside the live tables and compare every row.")
+    ] = False,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Build a service's tables anew from the whole log while the old ones serve, or check that nothing differs."""
+    names = [context for name in services or CONTEXTS for context in contexts_of(name)]
+    if not services and not check:
+        raise typer.BadParameter("say which service to rebuild; all at once only with --check")
+
+    async def work() -> list[dict[str, Any]]:
+        from events.runtime import rebuild as runtime
+        from forgelog.errors import ForgelogError
+
+        settings = platform_settings()
+        results = []
+        for name in names:
+            with Progress(f"{'checking' if check else 'rebuilding'} {name}", output) as progress:
+                try:
+                    if check:
+                        results.append(difference_data(await runtime.diff(settings, name, progress.update)))
+                    else:
+                        done = await runtime.rebuild(settings, name, progress.update)
+                        results.append({"context": name, "events": done.events, "seconds": round(done.seconds, 3)})
+                except runtime.RebuildFailed as error:
+                    raise ForgelogError(f"{name} can't be rebuilt: {error}; its live tables are untouched") from None
+        return results
+
+    results = run(work)
+    if output is not Format.TABLE:
+        show_data(results, output)
+    elif check:
+        _show_differences(results)
+    else:
+        columns = [column("Service", "context"), column("Events", right=True), column("Seconds", right=True)]
+        show_rows(results, columns, output)
+    if any(not item.get("equal", True) for item in results):
+        raise typer.Exit(1)
+
+
+def difference_data(found: Difference) -> dict[str, Any]:
+    """A comparison as plain data."""
+    return {
+        "context": found.context,
+        "equal": found.equal,
+        "events": found.events,
+        "rows": dict(found.rows),
+        "missing": {table: list(rows) for table, rows in found.missing.items()},
+        "surplus": {table: list(rows) for table, rows in found.surplus.items()},
+    }
+
+
+def _show_differences(results: list[dict[str, Any]]) -> None:
+    rows = [
+        {
+            "service": item["context"],
+            "table": table,
+            "rows": count,
+            "result": "differs" if table in item["missing"] or table in item["surplus"] else "ok",
+        }
+        for item in results
+        for table, count in item["rows"].items()
+    ]
+    columns = [column("Service"), column("Table"), column("Rows", right=True), column("Result", style=True)]
+    show_rows(rows, columns, Format.TABLE)
+    for item in results:
+        for word, side in (("a rebuild has, the live table has not", "missing"),
+                           ("the live table has, a rebuild has not", "surplus")):  # fmt: skip
+            for table, found in item[side].items():
+                for row in found:
+                    write(f"{item['context']}.{table}: {word}: {row}\n")
+
+
+@audit_app.command("verify")
+def verify(context: ContextOption = None, output: OutputOption = Format.TABLE) -> None:
+    """Recompute the hash chain of the whole history and compare it with every signed head.
+
+    Exits with 1 when a record was changed, removed or inserted, and names its offset.
+    """
+
+    async def work() -> list[Verified]:
+        from events.runtime.audit import verify as check
+
+        with Progress("verifying", output) as progress:
+            return await check(platform_settings(), contexts_of(context), progress.at)
+
+    results = run(work)
+    rows = [verified_data(item) for item in results]
+    columns = [
+        column("Partition"),
+        column("Records", right=True),
+        column("Signed heads", "heads", right=True),
+        column("Void", right=True),
+        column("Result", style=True),
+    ]
+    shown = [{**row, "result": "ok" if row["intact"] else "differs"} for row in rows]
+    show_rows(shown if output is Format.TABLE else rows, columns, output)
+    if output is Format.TABLE:
+        for item in results:
+            for problem in item.problems:
+                write(f"{item.place}: {problem}\n")
+    if not all(item.intact for item in results):
+        raise typer.Exit(1)
+
+
+def verified_data(item: Verified) -> dict[str, Any]:
+    """What was found of one partition, as plain data."""
+    return {
+        "partition": item.place,
+        "intact": item.intact,
+        "records": item.records,
+        "void": item.void,
+        "heads": item.heads,
+        "digest": item.digest,
+        "problems": list(item.problems),
+    }
+
+
+@audit_app.command("heads")
+def heads(context: ContextOption = None, output: OutputOption = Format.TABLE) -> None:
+    """Show the newest signed head of every partition: write them down elsewhere, and nobody can rewrite the past."""
+
+    async def work() -> list[dict[str, Any]]:
+        from events.runtime.audit import read_heads
+
+        newest = []
+        wanted = contexts_of(context)
+        for place, found in sorted((await read_heads(platform_settings())).items()):
+            if place.removeprefix("events.").split("/")[0] in wanted:
+                newest.append(max(found, key=lambda head: int(head["offset"])))
+        return newest
+
+    columns = [
+        column("Partition", "place"),
+        column("Offset", right=True),
+        column("Time"),
+        column("Digest"),
+    ]
+    show_rows(run(work), columns, output, empty="no head has been signed yet; they are published every few seconds")
+
+
+@letters_app.command("list")
+def list_letters(context: ContextOption = None, output: OutputOption = Format.TABLE) -> None:
+    """List input that could not be read as a command."""
+    from datetime import UTC, datetime
+
+    async def work() -> list[dict[str, Any]]:
+        from events.log.deadletters import list_dead_letters
+
+        settings = platform_settings()
+        return [_letter(letter) for name in contexts_of(context) for letter in await list_dead_letters(settings, name)]
+
+    columns = [
+        column("Position"),
+        age_column("Arrived", "at", datetime.now(UTC)),
+        column("Replayed"),
+        column("Reason"),
+    ]
+    show_rows(run(work), columns, output, empty="there are no dead letters")
+
+
+@letters_app.command("show")
+def show_letter(
+    position: Annotated[str, typer.Argument(help="As 'deadletters list' shows it.")],
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Show a dead letter whole: its headers, its body, and why it was no command."""
+
+    async def work() -> dict[str, Any]:
+        from events.log.deadletters import list_dead_letters
+
+        place = _position(position)
+        for letter in await list_dead_letters(platform_settings(), place.topic.removeprefix("deadletter.")):
+            if letter.position == place:
+                return _letter(letter)
+        raise NotFound(f"there is no dead letter at {position}; see 'forgelog deadletters list'")
+
+    letter = run(work)
+    if output is not Format.TABLE:
+        show_data(letter, output)
+        return
+    show_fields({key: value for key, value in letter.items() if key not in ("value", "headers")})
+    show_fields(letter["headers"], title="headers:")
+    write("body:\n" + letter["value"] + "\n")
+
+
+@letters_app.command("replay")
+def replay_letter(
+    position: Annotated[str, typer.Argument(help="As 'deadletters list' shows it.")],
+    file: Annotated[
+        typer.FileBinaryRead | None, typer.Option("--file", "-f", help="The mended body; as it was when left out.")
+    ] = None,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Put a dead letter back among the commands, mended if you give a file."""
+    body = file.read() if file is not None else None
+
+    async def work() -> str:
+        from events.log.deadletters import replay_dead_letter
+
+        try:
+            return str(await replay_dead_letter(platform_settings(), _position(position), body))
+        except LookupError as error:
+            raise NotFound(str(error)) from None
+
+    place = run(work)
+    if output is Format.TABLE:
+        note(f"replayed as {place}")
+    else:
+        show_data({"position": place}, output)
+
+
+def _position(text: str) -> Any:
+    from events.log.envelope import Position
+
+    try:
+        place = Position.parse(text)
+    except ValueError as error:
+        raise InvalidInput(str(error)) from None
+    if place.topic.removeprefix("deadletter.") not in CONTEXTS:
+        raise InvalidInput(f"{text!r} is not the place of a dead letter; it looks like deadletter.jobs/0@12")
+    return place
+
+
+def _letter(letter: Any) -> dict[str, Any]:
+    return {
+        "position": str(letter.position),
+        "origin": letter.origin,
+        "at": letter.at,
+        "key": letter.key,
+        "reason": letter.reason,
+        "replayed": letter.replayed,
+        "headers": {name: value.decode(errors="replace") for name, value in letter.headers},
+        "value": letter.value.decode(errors="replace"),
+    }

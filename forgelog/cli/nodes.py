@@ -1,0 +1,243 @@
+"""`nodes`: what the cluster has, and what an operator does with a node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from forgelog.cli.common import AtOption, OutputOption, moment, run, with_client
+from forgelog.cli.render import Column, Format, age_column, column, note, show_data, show_fields, show_rows, write
+from forgelog.errors import InvalidInput
+from forgelog.units import format_bytes, parse_duration
+
+if TYPE_CHECKING:
+    from forgelog.client.aio import AsyncClient
+
+EFFECTS = ("no_schedule", "prefer_no_schedule", "no_execute")
+
+nodes_app = typer.Typer(invoke_without_command=True, help="Show nodes; cordon, drain, label or taint one.")
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(nodes_app, name="nodes")
+
+
+def complete_node(incomplete: str) -> list[str]:
+    """Ids of nodes, for the shell's completion; none when no platform answers."""
+    from forgelog.cli.complete import ids
+
+    return ids("nodes", "node_id", incomplete)
+
+
+NodeArgument = Annotated[str, typer.Argument(help="The node's id.", autocompletion=complete_node)]
+PoolOption = Annotated[str, typer.Option("--pool", help="The node's pool; needed only if two pools have such a node.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for those who look at the node later.")]
+
+
+@nodes_app.callback()
+def nodes(
+    context: typer.Context,
+    pool: Annotated[str, typer.Option("--pool", help="Only this pool's.")] = "",
+    status: Annotated[list[str] | None, typer.Option("--status", "-s", help="Only these (repeatable).")] = None,
+    label: Annotated[list[str] | None, typer.Option("--label", "-l", help="key=value (repeatable).")] = None,
+    at: AtOption = None,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    if context.invoked_subcommand is not None:
+        return
+
+    async def work(client: AsyncClient) -> list[Any]:
+        return await client.nodes(pool=pool, status=status or (), labels=pairs(label), at=moment(at))
+
+    rows = with_client(work)
+    empty = "there are no nodes" + (f" as of {at}" if at else "")
+    show_rows(rows, node_columns(datetime.now(UTC)), output, empty=empty)
+
+
+def node_columns(now: datetime) -> list[Column]:
+    return [
+        column("Node", "node_id"),
+        column("Status", style=True),
+        Column("CPUs free", lambda row: _of(row, "cpus"), right=True),
+        Column("Memory free", lambda row: _of(row, "memory_bytes", format_bytes), right=True),
+        Column("GPUs free", lambda row: _of(row, "gpus"), right=True),
+        column("Tasks", "running_tasks", right=True),
+        column("Labels"),
+        Column("Taints", lambda row: [taint_text(item) for item in row["taints"]]),
+        age_column("Agent since", "registered_at", now),
+    ]
+
+
+def _of(row: Mapping[str, Any], kind: str, form: Callable[[Any], str] | None = None) -> str:
+    """``3.5/4``: free of all."""
+    show = form or (lambda value: f"{value:g}")
+    return f"{show((row['free'] or {}).get(kind, 0))}/{show((row['capacity'] or {}).get(kind, 0))}"
+
+
+def taint_text(taint: Mapping[str, Any]) -> str:
+    """``gpu=reserved:no_schedule``."""
+    value = f"={taint['value']}" if taint["value"] else ""
+    return f"{taint['key']}{value}:{taint['effect']}"
+
+
+@nodes_app.command("show")
+def show(node: NodeArgument, pool: PoolOption = "", at: AtOption = None, output: OutputOption = Format.TABLE) -> None:
+    """Show a node: its inventory, its devices, and who holds what."""
+
+    async def work(client: AsyncClient) -> Any:
+        return await client.node(node, pool=pool, at=moment(at))
+
+    found = with_client(work)
+    if output is not Format.TABLE:
+        show_data(found, output)
+        return
+    short = found["node"]
+    show_fields(
+        {
+            "node": short["node_id"],
+            "pool": short["pool"],
+            "status": short["status"],
+            "reason": short["hold_reason"],
+            "host": short["hostname"],
+            "role": short["role"],
+            "cpus": _of(short, "cpus") + " free",
+            "memory": _of(short, "memory_bytes", format_bytes) + " free",
+            "gpus": _of(short, "gpus") + " free",
+            "labels": short["labels"],
+            "taints": [taint_text(item) for item in short["taints"]],
+            "exclusive": short["exclusive_job"],
+            "agent since": short["registered_at"],
+            "lost at": short["lost_at"],
+        }
+    )
+    if found["allocations"]:
+        write("\n")
+        columns = [
+            column("Allocation", "allocation_id"),
+            column("Job", "job_id"),
+            column("Tasks", "rest"),
+            column("Attempt", right=True),
+            column("Status", style=True),
+            age_column("Since", "created_at", datetime.now(UTC)),
+        ]
+        show_rows(found["allocations"], columns, Format.TABLE)
+
+
+@nodes_app.command("cordon")
+def cordon(
+    node: NodeArgument, reason: ReasonOption = "", pool: PoolOption = "", output: OutputOption = Format.TABLE
+) -> None:
+    """Let nothing new onto a node; what runs there goes on."""
+    _act(lambda client: client.cordon(node, reason=reason, pool=pool), f"{node} is cordoned", output)
+
+
+@nodes_app.command("uncordon")
+def uncordon(node: NodeArgument, pool: PoolOption = "", output: OutputOption = Format.TABLE) -> None:
+    """Let work onto a cordoned or drained node again."""
+    _act(lambda client: client.uncordon(node, pool=pool), f"{node} takes work again", output)
+
+
+@nodes_app.command("drain")
+def drain(
+    node: NodeArgument,
+    reason: ReasonOption = "",
+    grace: Annotated[
+        str | None, typer.Option("--grace", metavar="DURATION", help="Between TERM and KILL; each job's own otherwise.")
+    ] = None,
+    pool: PoolOption = "",
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Cordon a node and stop what runs there; stopped tasks run again elsewhere."""
+
+    def act(client: AsyncClient) -> Coroutine[Any, Any, Any]:
+        return client.drain(node, reason=reason, grace=duration(grace, "--grace"), pool=pool)
+
+    _act(act, f"{node} is draining", output)
+
+
+@nodes_app.command("label")
+def label_node(
+    node: NodeArgument,
+    labels: Annotated[list[str], typer.Argument(metavar="KEY=VALUE|KEY-...", help="Set, or remove with a minus.")],
+    pool: PoolOption = "",
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Set labels of a node (zone=a), or remove them (zone-)."""
+
+    def act(client: AsyncClient) -> Coroutine[Any, Any, Any]:
+        wanted: dict[str, str | None] = {}
+        for text in labels:
+            if text.endswith("-") and "=" not in text:
+                wanted[text[:-1]] = None
+            else:
+                wanted.update(pairs([text]))
+        return client.label(node, wanted, pool=pool)
+
+    _act(act, f"{node} is labelled", output)
+
+
+@nodes_app.command("taint")
+def taint_node(
+    node: NodeArgument,
+    taints: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY[=VALUE][:EFFECT]...]", help="All taints it shall have.")
+    ] = None,
+    pool: PoolOption = "",
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Replace the taints of a node (gpu=reserved:no_schedule); none given removes them all."""
+
+    def act(client: AsyncClient) -> Coroutine[Any, Any, Any]:
+        return client.taint(node, [parse_taint(text) for text in taints or ()], pool=pool)
+
+    _act(act, f"{node} has {len(taints or ())} taints" if taints else f"{node} has no taints", output)
+
+
+def parse_taint(text: str) -> dict[str, str]:
+    """``key=value:effect`` with value and effect left out at will. Raises `InvalidInput`."""
+    rest, _, effect = text.partition(":")
+    key, _, value = rest.partition("=")
+    effect = (effect or EFFECTS[0]).lower().replace("-", "_")
+    if not key or effect not in EFFECTS:
+        raise InvalidInput(f"{text!r} is not a taint; write key=value:effect with one of {', '.join(EFFECTS)}")
+    return {"key": key, "value": value, "effect": effect}
+
+
+def pairs(texts: list[str] | None) -> dict[str, str]:
+    """``key=value`` options as a dict. Raises `InvalidInput`."""
+    found = {}
+    for text in texts or ():
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise InvalidInput(f"{text!r} is not key=value")
+        found[key] = value
+    return found
+
+
+def duration(text: str | None, option: str) -> float | None:
+    """An option's duration in seconds. Raises `InvalidInput`."""
+    if text is None:
+        return None
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise InvalidInput(f"{option}: {error}") from None
+
+
+def _act(act: Callable[[AsyncClient], Coroutine[Any, Any, Any]], done: str, output: Format) -> None:
+    async def work() -> Any:
+        from forgelog.client.aio import AsyncClient
+
+        async with AsyncClient() as client:
+            return await act(client)
+
+    outcome = run(work)
+    if output is not Format.TABLE:
+        show_data(outcome, output)
+    elif outcome["result"] == "unchanged":
+        note("nothing to change: it was so already")
+    else:
+        note(done)

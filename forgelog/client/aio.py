@@ -1,0 +1,32 @@
+"""`AsyncClient`: everything a user does with the platform, as coroutines over the gateway's one gRPC port.
+
+A client reads its own writes: it remembers the newest position of each partition that its commands led to, and its
+queries wait for them. Knows nothing of terminals; the synchronous client is a thin coat around this one.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from forgelog.client.jobs import AsyncJob, JobCalls
+
+from forgelog.client.log import LogCalls
+from forgelog.client.resources import ResourceCalls
+
+__all__ = ["AsyncClient", "AsyncJob"]
+
+
+class AsyncClient(JobCalls, ResourceCalls, LogCalls):
+    """A client of one platform; use it as an async context manager, or `close` it.
+
+    `address` is the gateway's ``host:port`` (``FORGELOG_GATEWAY``, the running platform's, or 127.0.0.1:7070 when left
+    out); `project` is ``organization/project``; `timeout` is in seconds and holds for each call, retries included.
+    """
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,176 @@
+"""The connection to the gateway: where it is, trying again, what a failed call means. Knows no particular service."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+
+from forgelog.errors import ForgelogError, InvalidInput, NotFound, Problem, Refused, Timeout, Unavailable
+
+DEFAULT_ADDRESS = "127.0.0.1:7070"
+MAX_MESSAGE_BYTES = 16 << 20
+DEFAULT_TIMEOUT = 30.0
+"""Seconds a call may take, all its tries together."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+
+Answer = TypeVar("Answer")
+
+_REFUSALS = {
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.ALREADY_EXISTS,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.UNIMPLEMENTED,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.ABORTED,
+    grpc.StatusCode.OUT_OF_RANGE,
+}
+
+
+def find_address(given: str | None = None) -> str:
+    """The gateway's ``host:port``: as given, else ``FORGELOG_GATEWAY``, the running platform's, or the default."""
+    address = given or os.environ.get("FORGELOG_GATEWAY") or _running_platform() or DEFAULT_ADDRESS
+    host, _, port = address.removeprefix("http://").rstrip("/").rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise InvalidInput(f"{address!r} is not the address of a gateway; write host:port, such as {DEFAULT_ADDRESS}")
+    return f"{host}:{port}"
+
+
+def _running_platform() -> str:
+    from events.runtime.settings import data_folder
+
+    try:
+        state = json.loads((data_folder() / "platform.json").read_text())
+    except (OSError, ValueError):
+        return ""  # none was ever started here: the default address is as good a guess as any
+    address = state.get("gateway", "") if isinstance(state, dict) else ""
+    return address if isinstance(address, str) else ""
+
+
+class Connection:
+    """One channel to one gateway. Opened at the first call, in the event loop that makes it."""
+
+    def __init__(self, address: str | None = None, *, timeout: float = DEFAULT_TIMEOUT) -> None:
+        self.address = find_address(address)
+        self.timeout = timeout
+        self._channel: grpc.aio.Channel | None = None
+
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        if self._channel is None:
+            self._channel = grpc.aio.insecure_channel(
+                self.address,
+                options=[
+                    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+                    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+                    ("grpc.initial_reconnect_backoff_ms", 100),
+                    ("grpc.min_reconnect_backoff_ms", 100),
+                    ("grpc.max_reconnect_backoff_ms", 1000),
+                    ("grpc.keepalive_time_ms", 30_000),
+                    ("grpc.enable_http_proxy", 0),
+                ],
+            )
+        return self._channel
+
+    async def close(self) -> None:
+        if self._channel is not None:
+            channel, self._channel = self._channel, None
+            await channel.close(None)
+
+    async def call(
+        self, method: Callable[..., Any], request: Any, *, timeout: float | None = None, what: str = ""
+    ) -> Any:
+        """A unary call; tried again while the platform is unavailable, until `timeout` seconds have passed.
+
+        Safe for commands too: the request carries the command's id, so a repeat yields the first outcome.
+        """
+        limit = self.timeout if timeout is None else timeout
+        deadline = time.monotonic() + limit
+        pause = _FIRST_PAUSE
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                return await method(request, timeout=max(left, 0.001))
+            except grpc.aio.AioRpcError as error:
+                left = deadline - time.monotonic()
+                if error.code() is not grpc.StatusCode.UNAVAILABLE or left <= pause:
+                    raise self.translated(error, what, limit) from None
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def stream(
+        self, method: Callable[..., Any], request: Any, *, timeout: float | None = None, what: str = ""
+    ) -> AsyncIterator[Any]:
+        """A server stream, as far as it goes; the caller starts it again where it wants to go on."""
+        call = method(request, timeout=timeout)
+        try:
+            async for message in call:
+                yield message
+        except grpc.aio.AioRpcError as error:
+            raise self.translated(error, what, timeout or 0) from None
+        finally:
+            call.cancel()
+
+    async def resumed(
+        self, method: Callable[..., Any], request: Callable[[], Any], *, what: str = "", endless: bool = True
+    ) -> AsyncIterator[Any]:
+        """A server stream that is started again, with what `request` then gives, when the connection breaks.
+
+        Raises `Unavailable` when the platform has been away for longer than a call may take. A stream that the server
+        ends in good order ends here too, unless it is `endless`.
+        """
+        lost = time.monotonic()
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                async for message in self.stream(method, request(), what=what):
+                    lost, pause = 0.0, _FIRST_PAUSE
+                    yield message
+                if not endless:
+                    return
+            except Unavailable:
+                lost = lost or time.monotonic()
+                if time.monotonic() - lost > self.timeout:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def translated(self, error: grpc.aio.AioRpcError, what: str, limit: float) -> ForgelogError:
+        """A failed call as an error for people."""
+        code, details = error.code(), error.details() or ""
+        prefix = f"{what}: " if what else ""
+        if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):  # a server that stops cancels its calls
+            return Unavailable(
+                f"{prefix}no platform answers at {self.address} ({_first_line(details)}); "
+                "start one with 'forgelog up', or set FORGELOG_GATEWAY to another's address"
+            )
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return Timeout(f"{prefix}no answer from {self.address} within {limit:g} s")
+        if code is grpc.StatusCode.NOT_FOUND:
+            return NotFound(details)
+        problems = _field_problems(error)
+        if code in _REFUSALS:
+            return Refused(code.name.lower(), details, problems)
+        return ForgelogError(f"{prefix}the platform failed: {code.name.lower()}: {details}", problems)
+
+
+def _first_line(text: str) -> str:
+    return text.splitlines()[0][:200] if text else "no details"
+
+
+def _field_problems(error: grpc.aio.AioRpcError) -> list[Problem]:
+    """Field errors that a service attaches to its refusal: JSON in the trailing metadata ``forgelog-errors-bin``."""
+    metadata: Any = error.trailing_metadata() or ()
+    for key, value in metadata:
+        if key == "forgelog-errors-bin":
+            return [Problem(item["field"], item["problem"], item.get("hint", "")) for item in json.loads(value)]
+    return []

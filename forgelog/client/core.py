@@ -1,0 +1,153 @@
+"""What every call of the client stands on: publishing with retries, the client's own writes, pages.
+
+Knows the gateway's commands, and no query of any service.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from forgelog.client.channel import DEFAULT_TIMEOUT, Connection
+from forgelog.client.plain import Record, plain, timestamp
+from forgelog.errors import InvalidInput, Problem, Refused, Timeout
+from forgelog_pb.gateway.v1 import commands_pb2, commands_pb2_grpc
+from forgelog_pb.query.v1 import options_pb2
+
+PAGE = 1000
+"""Rows asked for at once."""
+
+
+class Core:
+    """The connection of one client, and what it has written so far."""
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        project: str | None = None,
+        actor: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> None:
+        self._connection = Connection(address, timeout=timeout)
+        self._project = project or os.environ.get("FORGELOG_PROJECT", "")
+        self._actor = actor or os.environ.get("FORGELOG_ACTOR", "")
+        self._written: dict[str, dict[str, int]] = {}
+        """Context → topic/partition → newest offset of this client's own writes."""
+
+    @property
+    def channel(self) -> Any:
+        """The open channel; for stubs of services that the client has no methods for."""
+        return self._connection.channel
+
+    @property
+    def address(self) -> str:
+        """The gateway's ``host:port``."""
+        return self._connection.address
+
+    # Commands
+
+    async def publish(self, command: Any, *, id: str = "", wait: bool = True, timeout: float | None = None) -> Record:
+        """Publish a command and, unless told not to `wait`, return what became of it.
+
+        `command` is one of the language's commands, or a pair of its type (``CancelJob``) and its fields. `id` is the
+        idempotency key: a repeat yields the first outcome. The record has ``id``, ``subject``, ``result``,
+        ``positions`` and ``events``. Raises `Refused`, `Timeout`, `Unavailable`.
+        """
+        message = self._message(command, id)
+        stub = commands_pb2_grpc.CommandsStub(self.channel)
+        if not wait:
+            just = commands_pb2.PublishRequest(command=message)
+            return plain(await self._connection.call(stub.Publish, just, timeout=timeout, what="publish"))
+        limit = self._connection.timeout if timeout is None else timeout
+        request = commands_pb2.PublishAndWaitRequest(command=message)
+        request.timeout.FromMilliseconds(int(limit * 1000))
+        answer = await self._connection.call(stub.PublishAndWait, request, timeout=limit, what="publish")
+        return self._outcome(answer.outcome)
+
+    async def publish_many(self, commands: Iterable[Any], *, timeout: float | None = None) -> list[Record]:
+        """Publish several commands in one go and return what became of each, in their order.
+
+        A refused one is not raised: its record has ``result == "rejected"`` and a ``rejection``.
+        """
+        messages = [self._message(command, "") for command in commands]
+        stub = commands_pb2_grpc.CommandsStub(self.channel)
+        limit = self._connection.timeout if timeout is None else timeout
+        outcomes: list[Record] = []
+        for start in range(0, len(messages), PAGE):
+            request = commands_pb2.PublishManyRequest(commands=messages[start : start + PAGE], wait=True)
+            request.timeout.FromMilliseconds(int(limit * 1000))
+            answer = await self._connection.call(stub.PublishMany, request, timeout=limit, what="publish")
+            for outcome in answer.outcomes:
+                self._remember(outcome.positions)
+                outcomes.append(plain(outcome))
+        return outcomes
+
+    def _message(self, command: Any, id: str) -> commands_pb2.Command:
+        """A command in its envelope. Its id is made here, so that trying again can't do it twice."""
+        if isinstance(command, tuple):
+            import orjson
+
+            type_name, body = command[0], orjson.dumps(command[1])
+        else:
+            type_name = type(command).type_name()
+            body = command.model_dump_json(exclude_defaults=True).encode()
+        return commands_pb2.Command(
+            id=id or new_id(), type=type_name, project=self._project, actor=self._actor, json=body
+        )
+
+    def _outcome(self, outcome: Any) -> Record:
+        self._remember(outcome.positions)
+        record = plain(outcome)
+        if record.result == "rejected":
+            raise refusal(record)
+        if record.result == "published":
+            raise Timeout(f"command {record.id} is in the log, but its outcome is not known yet; ask with the same id")
+        return record
+
+    def _remember(self, positions: Iterable[str]) -> None:
+        for text in positions:
+            place, _, offset = text.rpartition("@")
+            context = place.removeprefix("events.").split("/")[0]
+            newest = self._written.setdefault(context, {})
+            newest[place] = max(newest.get(place, -1), int(offset))
+
+    # Queries
+
+    def _options(self, context: str, at: datetime | None) -> options_pb2.ReadOptions:
+        """What every query carries: the moment, and this client's own writes (which a moment of the past precedes)."""
+        if at is not None:
+            if at.tzinfo is None:
+                raise InvalidInput(f"at: {at.isoformat()} has no time zone; give an aware datetime")
+            return options_pb2.ReadOptions(as_of=timestamp(at))
+        written = self._written.get(context, {})
+        return options_pb2.ReadOptions(at_least=[f"{place}@{offset}" for place, offset in written.items()])
+
+    async def _ask(self, method: Any, request: Any, what: str) -> Any:
+        return await self._connection.call(method, request, what=what)
+
+    async def _pages(self, method: Any, request: Any, field: str, what: str, limit: int | None) -> list[Record]:
+        """Every row of a list (or the first `limit`), page by page."""
+        rows: list[Record] = []
+        while True:
+            request.page.limit = PAGE if limit is None else min(PAGE, limit - len(rows))
+            answer = await self._ask(method, request, what)
+            rows += [plain(item) for item in getattr(answer, field)]
+            if not answer.next_cursor or (limit is not None and len(rows) >= limit):
+                return rows
+            request.page.cursor = answer.next_cursor
+
+
+def new_id() -> str:
+    """A fresh command id that sorts by time."""
+    return f"{time.time_ns() // 1_000_000:011x}{os.urandom(8).hex()}"
+
+
+def refusal(outcome: Mapping[str, Any]) -> Refused:
+    """A rejected outcome as an error."""
+    rejection = outcome["rejection"]
+    problems = [Problem(item["field"], item["problem"], item["hint"]) for item in rejection["errors"]]
+    return Refused(rejection["code"], rejection["message"], problems, outcome["id"])

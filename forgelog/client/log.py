@@ -1,0 +1,79 @@
+"""The log through the client: histories and live events of any context. Knows no event's shape."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+
+from forgelog.client.core import Core
+from forgelog.client.plain import Record, plain
+from forgelog.errors import InvalidInput
+from forgelog_pb.log.v1 import queries_pb2 as log_pb
+from forgelog_pb.log.v1 import queries_pb2_grpc as log_rpc
+
+
+class LogCalls(Core):
+    """`forgelog.log.v1.LogQueries` of every service; the gateway routes by context."""
+
+    async def history(
+        self, context: str, id: str, *, at: datetime | None = None, flow: bool = False, limit: int | None = None
+    ) -> list[Record]:
+        """An aggregate's events, oldest first: ``position``, ``time``, ``type``, ``actor``, ``data`` (a dict) and more.
+
+        With `flow`, `id` is a command's, and the events are all it led to in that context.
+        """
+        stub = log_rpc.LogQueriesStub(self.channel)
+        request = log_pb.GetHistoryRequest(context=context, options=self._options(context, at))
+        if flow:
+            request.correlation_id = id
+        else:
+            request.subject = id
+        return [_event(row) for row in await self._pages(stub.GetHistory, request, "events", f"history of {id}", limit)]
+
+    async def watch(
+        self,
+        context: str,
+        *,
+        subjects: Sequence[str] = (),
+        types: Sequence[str] = (),
+        after: Sequence[str] = (),
+    ) -> AsyncIterator[Record]:
+        """Events as they happen, for ever; goes on where it was when the connection breaks.
+
+        `types` may be short (``JobStarted``); `after` are positions to start behind.
+        """
+        stub = log_rpc.LogQueriesStub(self.channel)
+        reached = dict(_place_offset(position) for position in after)
+        full = [name if "." in name else f"forgelog.{context}.v1.{name}" for name in types]
+        async for response in self._connection.resumed(
+            stub.WatchEvents,
+            lambda: log_pb.WatchEventsRequest(
+                context=context,
+                subjects=subjects,
+                types=full,
+                after=[f"{place}@{offset}" for place, offset in reached.items()],
+            ),
+            what=f"watch {context}",
+        ):
+            place, offset = _place_offset(response.event.position)
+            reached[place] = offset
+            yield _event(plain(response.event))
+
+    async def status(self, context: str) -> Record:
+        """How a context's writer and projection fare."""
+        stub = log_rpc.LogQueriesStub(self.channel)
+        return plain(await self._ask(stub.GetStatus, log_pb.GetStatusRequest(context=context), f"status of {context}"))
+
+
+def _event(record: Record) -> Record:
+    import orjson
+
+    record["data"] = Record(orjson.loads(record["data"])) if record["data"] else Record()
+    return record
+
+
+def _place_offset(position: str) -> tuple[str, int]:
+    place, _, offset = position.rpartition("@")
+    if not place or not offset.isdigit():
+        raise InvalidInput(f"{position!r} is not a position; write topic/partition@offset")
+    return place, int(offset)

@@ -1,0 +1,104 @@
+"""Nodes, pools and allocations through the client. Knows no job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from forgelog.client.core import Core
+from forgelog.client.plain import Record, plain
+from forgelog.client.words import enum_words
+from forgelog.errors import InvalidInput
+from forgelog_pb.resources.v1 import queries_pb2 as pb
+from forgelog_pb.resources.v1 import queries_pb2_grpc as rpc
+from forgelog_pb.resources.v1 import types_pb2 as types
+
+CONTEXT = "resources"
+
+
+class ResourceCalls(Core):
+    """`forgelog.resources.v1.ResourceQueries`, and what an operator does with nodes."""
+
+    async def nodes(
+        self,
+        *,
+        pool: str = "",
+        status: Iterable[str] = (),
+        labels: Mapping[str, str] | None = None,
+        at: datetime | None = None,
+        limit: int | None = None,
+    ) -> list[Record]:
+        """Nodes by pool and id: capacity, what is held and free, status, labels, taints."""
+        request = pb.ListNodesRequest(
+            pool=pool,
+            statuses=enum_words(types.NodeStatus.DESCRIPTOR, status, "status"),
+            labels=labels or {},
+            options=self._options(CONTEXT, at),
+        )
+        return await self._pages(rpc.ResourceQueriesStub(self.channel).ListNodes, request, "nodes", "nodes", limit)
+
+    async def node(self, id: str, *, pool: str = "", at: datetime | None = None) -> Record:
+        """One node: ``node`` in short, ``spec`` (its inventory), ``gpus`` and ``allocations``. Raises `NotFound`."""
+        request = pb.GetNodeRequest(node_id=id, pool=pool, options=self._options(CONTEXT, at))
+        return plain(await self._ask(rpc.ResourceQueriesStub(self.channel).GetNode, request, f"node {id}"))
+
+    async def pools(self, *, at: datetime | None = None) -> list[Record]:
+        """What each pool has, has given out and has left."""
+        request = pb.ListPoolsRequest(options=self._options(CONTEXT, at))
+        answer = await self._ask(rpc.ResourceQueriesStub(self.channel).ListPools, request, "pools")
+        return [plain(item) for item in answer.pools]
+
+    async def allocations(
+        self,
+        *,
+        job: str = "",
+        node: str = "",
+        pool: str = "",
+        status: Iterable[str] = (),
+        at: datetime | None = None,
+        limit: int | None = None,
+    ) -> list[Record]:
+        """Who holds what on which node, newest first."""
+        request = pb.ListAllocationsRequest(
+            job_id=job,
+            node_id=node,
+            pool=pool,
+            statuses=enum_words(types.AllocationStatus.DESCRIPTOR, status, "status"),
+            options=self._options(CONTEXT, at),
+        )
+        stub = rpc.ResourceQueriesStub(self.channel)
+        return await self._pages(stub.ListAllocations, request, "allocations", "allocations", limit)
+
+    async def cordon(self, node: str, *, reason: str = "", pool: str = "") -> Record:
+        """Let nothing new onto a node."""
+        return await self._node_command("CordonNode", node, pool, {"reason": reason})
+
+    async def uncordon(self, node: str, *, pool: str = "") -> Record:
+        """Let work onto a cordoned or draining node again."""
+        return await self._node_command("UncordonNode", node, pool, {})
+
+    async def drain(self, node: str, *, reason: str = "", grace: float | None = None, pool: str = "") -> Record:
+        """Cordon a node and stop what runs there; `grace` (seconds) overrides each job's own."""
+        more: dict[str, object] = {"reason": reason}
+        if grace is not None:
+            more["grace_seconds"] = grace
+        return await self._node_command("DrainNode", node, pool, more)
+
+    async def label(self, node: str, labels: Mapping[str, str | None], *, pool: str = "") -> Record:
+        """Set labels of a node; a None value removes one."""
+        if not labels:
+            raise InvalidInput("give at least one label, such as zone=a")
+        return await self._node_command("LabelNode", node, pool, {"labels": dict(labels)})
+
+    async def taint(self, node: str, taints: Iterable[Mapping[str, str]], *, pool: str = "") -> Record:
+        """Replace the taints that operators set on a node; each is ``{"key": ..., "value": ..., "effect": ...}``."""
+        return await self._node_command("TaintNode", node, pool, {"taints": [dict(item) for item in taints]})
+
+    async def remove_node(self, node: str, *, pool: str = "") -> Record:
+        """Forget a node that runs nothing."""
+        return await self._node_command("RemoveNode", node, pool, {})
+
+    async def _node_command(self, name: str, node: str, pool: str, more: Mapping[str, object]) -> Record:
+        if not pool:
+            pool = (await self.node(node)).node.pool
+        return await self.publish((f"forgelog.{CONTEXT}.v1.{name}", {"pool": pool, "node_id": node, **more}))
