@@ -163,7 +163,7 @@ def _message(kind: type[Model], file: FileShape) -> MessageShape:
 
 def _field(name: str, info: FieldInfo, file: FileShape) -> FieldShape:
     inner, bounds, optional = unwrap(info.annotation, tuple(info.metadata))
-    default = None if info.is_required() else info.get_default(call_default_factory=True, validated_data={})
+    default = _default(info)
     said = (_sentence(info.description or ""), _bounds(name, inner, bounds, info, default), _planned(bounds))
     doc = " ".join(filter(None, said))
     origin = get_origin(inner)
@@ -296,6 +296,16 @@ def _bounds(name: str, kind: Any, metadata: tuple[Any, ...], info: FieldInfo, de
     if not info.is_required() and default is not PydanticUndefined and _worth_saying(default):
         parts.append(f"Default {say(default)}.")
     return " ".join(part[0].upper() + part[1:] for part in parts)
+
+
+def bounds_of(name: str, info: FieldInfo) -> str:
+    """What a model demands of a field, and its default, in words."""
+    inner, metadata, _ = unwrap(info.annotation, tuple(info.metadata))
+    return _bounds(name, inner, metadata, info, _default(info))
+
+
+def _default(info: FieldInfo) -> Any:
+    return None if info.is_required() else info.get_default(call_default_factory=True, validated_data={})
 
 
 def _planned(metadata: tuple[Any, ...]) -> str:

@@ -45,13 +45,19 @@ class JobStatus(StrEnum):
     STARTING = "starting"
     """The node prepares it (image, inputs)."""
     RUNNING = "running"
+    """Its process runs."""
     CHECKPOINTING = "checkpointing"
+    """Runs and saves its state."""
     PAUSED = "paused"
+    """Its process is stopped and keeps its place."""
     PREEMPTED = "preempted"
     """Stopped to make room; goes back to the queue."""
     COMPLETED = "completed"
+    """Ended with exit code 0."""
     FAILED = "failed"
+    """Ended otherwise, and no further attempt is allowed."""
     CANCELLED = "cancelled"
+    """Ended by request, or because a dependency can't hold any more."""
     MIGRATING = "migrating"
     """Moves to another node from a checkpoint."""
 
@@ -151,8 +157,12 @@ class JobEnvironment(Model):
 
 
 class RestartMode(StrEnum):
+    """After which end of a task it is run again."""
+
     NEVER = "never"
+    """Never (but see `RestartPolicy.restart_lost`)."""
     ON_FAILURE = "on_failure"
+    """After a non-zero exit, a signal or a timeout."""
     ALWAYS = "always"
     """Also after success: a service. Ends only by cancel or `max_restarts`."""
 
@@ -169,22 +179,33 @@ class RestartPolicy(Model):
 
 
 class MatchOperator(StrEnum):
+    """How a label is compared."""
+
     IN = "in"
+    """Its value is one of `values`."""
     NOT_IN = "not_in"
+    """Its value is none of `values`, or there is none."""
     EXISTS = "exists"
     DOES_NOT_EXIST = "does_not_exist"
 
 
 class LabelMatch(Model):
+    """A condition on one label of a node."""
+
     key: LabelKey
     operator: MatchOperator = MatchOperator.IN
     values: tuple[LabelValue, ...] = Field(default=(), max_length=100)
 
 
 class TaintEffect(StrEnum):
+    """What a taint does to jobs that do not tolerate it."""
+
     NO_SCHEDULE = "no_schedule"
+    """They are not placed there."""
     PREFER_NO_SCHEDULE = "prefer_no_schedule"
+    """They are placed there last."""
     NO_EXECUTE = "no_execute"
+    """They are not placed there, and those that run there are stopped."""
 
 
 class Toleration(Model):
@@ -227,9 +248,14 @@ class JobScheduling(Model):
 
 
 class DependencyKind(StrEnum):
+    """How the other job must end."""
+
     AFTER_OK = "after_ok"
+    """Completed."""
     AFTER_ANY = "after_any"
+    """In any way."""
     AFTER_NOT_OK = "after_not_ok"
+    """Failed or cancelled."""
 
 
 class JobDependency(Model):

@@ -46,6 +46,8 @@ class PoolEvent(Event):
 
 
 class Taint(Model):
+    """Keeps jobs off a node unless they tolerate it."""
+
     key: LabelKey
     value: LabelValue = ""
     effect: TaintEffect = TaintEffect.NO_SCHEDULE
@@ -72,6 +74,8 @@ class AllocationStatus(StrEnum):
 
 
 class ReleaseReason(StrEnum):
+    """Why an allocation gave its resources back."""
+
     ENDED = "ended"
     """The processes are gone."""
     NODE_LOST = "node_lost"
@@ -144,6 +148,8 @@ class RemoveNode(PoolCommand):
 
 
 class EndedTasks(Model):
+    """Tasks of an allocation whose processes are gone."""
+
     allocation_id: Identifier
     tasks: TaskRanges
 
@@ -158,20 +164,26 @@ class ReportAllocationsEnded(PoolCommand):
 
 
 class NodeRegistered(PoolEvent):
+    """A node joined the pool, or its agent started anew."""
+
     spec: NodeSpec
     boot_id: str
     agent_id: str
 
 
 class NodeCordoned(PoolEvent):
+    """Nothing new goes onto the node."""
+
     reason: str = ""
 
 
 class NodeUncordoned(PoolEvent):
-    pass
+    """The node takes work again."""
 
 
 class NodeDraining(PoolEvent):
+    """The node is being emptied."""
+
     reason: str = ""
     grace_seconds: float | None = Field(default=None, ge=0, le=86_400)
     """Used in place of each job's own grace; the jobs' own when left out."""
@@ -194,15 +206,19 @@ class NodeRecovered(PoolEvent):
 
 
 class NodeLabelled(PoolEvent):
+    """Labels were set; a None value removed one."""
+
     labels: dict[LabelKey, LabelValue | None]
 
 
 class NodeTainted(PoolEvent):
+    """The node's operator-set taints were replaced."""
+
     taints: tuple[Taint, ...]
 
 
 class NodeRemoved(PoolEvent):
-    pass
+    """The node was forgotten."""
 
 
 class AllocationEvent(Event):

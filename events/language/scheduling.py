@@ -132,6 +132,8 @@ class ConfigureQueue(SchedulingCommand):
 
 
 class QueueConfigured(SchedulingEvent_):
+    """A queue has this policy and status from here on."""
+
     subject_from: ClassVar[str] = "queue"
 
     policy: SchedulingPolicy
