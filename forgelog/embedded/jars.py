@@ -20,7 +20,7 @@ from pathlib import Path
 from forgelog.embedded.process import EmbeddedError
 
 Progress = Callable[[str, int, int], None]
-"""(what, done, total), both in bytes; called from several threads."""
+"""(what, done, total), both in bytes."""
 
 _ATTEMPTS = 3
 _CONNECTIONS = 8
@@ -64,6 +64,12 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "forgelog"
 
 
+def folder(cache: Path | None = None) -> Path:
+    """Where the jars of the lock file are, or will be."""
+    lock = read_lock()
+    return (cache or cache_folder()) / f"kafka-{lock.kafka}-{lock.digest}"
+
+
 def complete(folder: Path, lock: Lock) -> bool:
     """Whether every jar is there. Contents were checked before a jar got its name; sizes show damage done since."""
     try:
@@ -74,18 +80,17 @@ def complete(folder: Path, lock: Lock) -> bool:
 
 def fetch(progress: Progress | None = None, cache: Path | None = None) -> Path:
     """The folder with all jars, downloading the missing ones. Raises EmbeddedError; what was fetched is kept."""
-    lock = read_lock()
-    folder = (cache or cache_folder()) / f"kafka-{lock.kafka}-{lock.digest}"
-    if complete(folder, lock):
-        return folder
-    folder.mkdir(parents=True, exist_ok=True)
-    missing = [jar for jar in lock.jars if not _present(folder, jar)]
+    lock, target = read_lock(), folder(cache)
+    if complete(target, lock):
+        return target
+    target.mkdir(parents=True, exist_ok=True)
+    # The largest first, so that no long download starts when all others are finished.
+    missing = sorted((jar for jar in lock.jars if not _present(target, jar)), key=lambda jar: -jar.size)
     done = lock.size - sum(jar.size for jar in missing)
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
-        # The largest first, so that no long download starts when all others are finished.
-        waiting = [pool.submit(_download, jar, folder) for jar in sorted(missing, key=lambda jar: -jar.size)]
+        waiting = [pool.submit(_download, jar, target) for jar in missing]
         try:
-            for jar, future in zip(sorted(missing, key=lambda jar: -jar.size), waiting, strict=True):
+            for jar, future in zip(missing, waiting, strict=True):
                 future.result()
                 done += jar.size
                 if progress:
@@ -93,7 +98,7 @@ def fetch(progress: Progress | None = None, cache: Path | None = None) -> Path:
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return folder
+    return target
 
 
 def _present(folder: Path, jar: Jar) -> bool:

@@ -3,7 +3,7 @@
 Must not know which topics there are or who uses them, nor who watches over the process.
 
 Durability: a write is acknowledged once it is in the operating system's page cache, so kill -9 of the broker loses
-nothing; a power cut may lose what was written since the last flush, at most `FORGELOG_FLUSH_MS` (1,000 ms) before it.
+nothing; a power cut may lose what was written since the last flush (every `FORGELOG_BROKER_FLUSH_MS`, 1,000 ms).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
 import subprocess
 import uuid
 from pathlib import Path
@@ -21,7 +20,7 @@ from aiokafka.errors import KafkaError
 
 from events.runtime.settings import split_address
 from forgelog.embedded import jars, java
-from forgelog.embedded.process import EmbeddedError, Spec, answers, free_port
+from forgelog.embedded.process import EmbeddedError, Spec, answers, free_port, write_atomically
 
 _MAIN = "kafka.Kafka"
 _FORMAT = "kafka.tools.StorageTool"
@@ -54,9 +53,10 @@ _FIXED = {
     # A service that starts gets its partitions at once, and a dead one's are given away soon.
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "1000",
-    # After kill -9 the controller waits this long before it lets the same broker register again (default 9 s).
-    "broker.session.timeout.ms": "1500",
-    "broker.heartbeat.interval.ms": "300",
+    # After kill -9 the controller waits this long before it lets the same broker register again (default 9 s). Shorter
+    # still, and a machine that is busy for a moment would lose its only broker for that moment.
+    "broker.session.timeout.ms": "2000",
+    "broker.heartbeat.interval.ms": "400",
     "num.network.threads": "2",
     "num.io.threads": "4",
     "background.threads": "2",
@@ -64,7 +64,7 @@ _FIXED = {
     "num.recovery.threads.per.data.dir": "2",
     "log.cleaner.threads": "1",
     "log.cleaner.dedupe.buffer.size": str(8 * 1024 * 1024),  # 128 MiB of heap by default; only offsets are compacted
-    "controlled.shutdown.enable": "false",  # there is no other broker to hand leaderships to
+    "controlled.shutdown.enable": "true",  # it signs off, so that the next start need not wait for that timeout
 }
 
 _LOGGING = """\
@@ -102,6 +102,11 @@ class Kafka:
         """Bootstrap servers. Raises EmbeddedError before the first `prepare`."""
         return f"127.0.0.1:{self._read_ports()['broker']}"
 
+    def spec(self) -> Spec:
+        """How the process is, or was, started; nothing is changed. Raises EmbeddedError before the first `prepare`."""
+        self._read_ports()
+        return self._spec(self._java(java.find(), jars.folder(self._cache)))
+
     def prepare(self, progress: jars.Progress | None = None) -> Spec:
         """Everything up to starting the process: jars, ports, configuration, formatted storage. Blocks.
 
@@ -115,9 +120,12 @@ class Kafka:
         command = self._java(runtime, libraries)
         if not (self.folder / "data" / "meta.properties").exists():
             self._format(command, properties)
+        return self._spec(command)
+
+    def _spec(self, command: list[str]) -> Spec:
         return Spec(
             name=self.name,
-            argv=[*command, _MAIN, str(properties)],
+            argv=[*command, _MAIN, str(self.folder / "server.properties")],
             log=self.log,
             env={"LC_ALL": "C"},
             cwd=self.folder,
@@ -220,13 +228,3 @@ async def broker_answers(bootstrap: str, seconds: float = 3.0) -> bool:
         return False
     finally:
         await client.close()
-
-
-def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
-    """Readers see the old content or the new, also after a crash."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(scratch, path)

@@ -13,6 +13,7 @@ import importlib.util
 import json
 import os
 import pwd
+import re
 import secrets
 import shutil
 import signal
@@ -24,8 +25,7 @@ import asyncpg
 import psutil
 
 from events.runtime.settings import split_address
-from forgelog.embedded.kafka import write_atomically
-from forgelog.embedded.process import EmbeddedError, Spec, answers, free_port
+from forgelog.embedded.process import EmbeddedError, Spec, answers, free_port, write_atomically
 
 _MAJOR = 18
 _SYSTEM_USERS = ("postgres", "forgelog", "pgserver")
@@ -73,6 +73,10 @@ class Postgres:
         state = self._read_state()
         return f"postgresql://forgelog:{state['password']}@127.0.0.1:{state['port']}/postgres"
 
+    def spec(self) -> Spec:
+        """How the process is, or was, started; nothing is changed. Raises EmbeddedError before the first `prepare`."""
+        return self._spec(self._read_state(), binaries_folder())
+
     def prepare(self) -> Spec:
         """Everything up to starting the process: port, password, initialised cluster. Blocks.
 
@@ -84,11 +88,16 @@ class Postgres:
         state = self._read_state() if self._state.exists() else new
         state["port"] = free_port(int(state["port"]))
         write_atomically(self._state, json.dumps(state) + "\n", mode=0o600)
-        user = _server_user(self._cluster, binaries)
+        user = _server_user()
+        if user is not None:
+            _let_through(self._cluster, binaries)
         if not (self._cluster / "PG_VERSION").exists():
             self._initialise(binaries, user, str(state["password"]))
         self._check_version()
         self._clear_stale_pid()
+        return self._spec(state, binaries)
+
+    def _spec(self, state: dict[str, str | int], binaries: Path) -> Spec:
         settings = {**_SETTINGS, "port": str(state["port"])}
         return Spec(
             name=self.name,
@@ -101,7 +110,7 @@ class Postgres:
             log=self.log,
             env={"LC_ALL": "C", "TZ": "UTC"},
             cwd=self.folder,
-            user=user,
+            user=_server_user(),
             stop=signal.SIGINT,  # "fast": sessions are ended, the data is written; SIGTERM would wait for the clients
             grace=20.0,
         )
@@ -195,13 +204,15 @@ class Postgres:
 
 
 async def database_answers(dsn: str, seconds: float = 3.0) -> bool:
-    """Whether a query is answered. A wrong password or database raises: waiting would not help."""
+    """Whether a query is answered. Raises EmbeddedError when it lets us not in: waiting would not help."""
     try:
         connection = await asyncpg.connect(dsn, timeout=seconds)
     except (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError):
         return False
     except (asyncpg.ConnectionDoesNotExistError, asyncpg.InterfaceError):
         return False  # it went away in the middle: still starting, or going down
+    except asyncpg.PostgresError as error:
+        raise EmbeddedError(f"Postgres refuses the connection: {error}. Check user, password and database.") from error
     try:
         return bool(await connection.fetchval("SELECT 1", timeout=seconds) == 1)
     except (OSError, TimeoutError, asyncpg.ConnectionDoesNotExistError):
@@ -226,35 +237,39 @@ def binaries_folder() -> Path:
     return folder
 
 
-def _server_user(cluster: Path, binaries: Path) -> int | None:
-    """None unless we are root, whom Postgres refuses: then a system user that can reach both folders."""
+def _server_user() -> int | None:
+    """None unless we are root, whom Postgres refuses: then a system user's number, made if there is none."""
     if os.geteuid() != 0:
         return None
-    user = _system_user()
-    for folder in (cluster, binaries):
-        for parent in folder.parents:
-            mode = parent.stat().st_mode
-            # Passing through is enough (not listing), and only where it is missing.
-            if not mode & stat.S_IXOTH:
-                parent.chmod(mode | stat.S_IXOTH)
-    return user
-
-
-def _system_user() -> int:
     for name in _SYSTEM_USERS:
         try:
             return pwd.getpwnam(name).pw_uid
         except KeyError:
             continue
     ran = subprocess.run(
-        ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", "forgelog"],
+        ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", _SYSTEM_USERS[1]],
         capture_output=True,
         text=True,
         check=False,
     )
     if ran.returncode != 0:
         raise EmbeddedError(
-            f"Postgres does not run as root and the system user `forgelog` can't be made ({ran.stderr.strip()}): "
-            f"make one of the users {', '.join(_SYSTEM_USERS)}, or run as another user, or set FORGELOG_POSTGRES"
+            f"Postgres does not run as root and the system user `{_SYSTEM_USERS[1]}` can't be made "
+            f"({ran.stderr.strip()}): make one of the users {', '.join(_SYSTEM_USERS)}, or run as another user, or set "
+            f"FORGELOG_POSTGRES"
         )
-    return pwd.getpwnam("forgelog").pw_uid
+    return pwd.getpwnam(_SYSTEM_USERS[1]).pw_uid
+
+
+def _let_through(*folders: Path) -> None:
+    """Let other users pass through the folders above: passing is enough (not listing), and only where it is missing."""
+    for folder in folders:
+        for parent in folder.parents:
+            mode = parent.stat().st_mode
+            if not mode & stat.S_IXOTH:
+                parent.chmod(mode | stat.S_IXOTH)
+
+
+def without_password(dsn: str) -> str:
+    """For people's eyes and logs."""
+    return re.sub(r"//([^:/@]+):[^@]*@", r"//\1@", dsn)

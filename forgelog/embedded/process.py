@@ -76,6 +76,24 @@ class Identity:
         return self.process() is not None
 
 
+def find_running(spec: Spec) -> Identity | None:
+    """A living process that was started from exactly this spec: same command line, same additions to its environment.
+
+    Needs no notes of the one who started it, so nothing is missed that was started in its last moment.
+    """
+    argv, env = list(spec.argv), dict(spec.env)
+    for process in psutil.process_iter():
+        try:
+            if process.cmdline() != argv or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            environment = process.environ()
+            if all(environment.get(key) == value for key, value in env.items()):
+                return Identity(process.pid, process.create_time())
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue  # ended meanwhile, or another user's: not ours
+    return None
+
+
 class Child:
     """A running (or ended) process made from a spec, started by us or by a predecessor of ours."""
 
@@ -107,9 +125,10 @@ class Child:
         return cls(spec, Identity.of(popen.pid), popen)
 
     @classmethod
-    def adopt(cls, spec: Spec, identity: Identity) -> Child | None:
-        """Take over a process that a predecessor started; None when it has ended."""
-        return cls(spec, identity, None) if identity.alive else None
+    def adopt(cls, spec: Spec) -> Child | None:
+        """Take over a process that a predecessor of ours started from the same spec; None when there is none."""
+        identity = find_running(spec)
+        return cls(spec, identity, None) if identity else None
 
     @property
     def pid(self) -> int:
@@ -151,11 +170,19 @@ class Child:
     async def stop(self) -> None:
         """The stop signal, the grace, then SIGKILL. Raises EmbeddedError when even that doesn't end it."""
         self.send(self.spec.stop)
-        if await self.wait(self.spec.grace):
-            return
+        if not await self.wait(self.spec.grace):
+            await self.kill()
+
+    async def kill(self) -> None:
+        """SIGKILL at once. Raises EmbeddedError when even that doesn't end it."""
         self.send(signal.SIGKILL)
         if not await self.wait(10.0):
             raise EmbeddedError(f"{self.spec.name} (pid {self.pid}) does not end even after SIGKILL; look at its state")
+
+
+async def end(name: str, identity: Identity, *, number: signal.Signals = signal.SIGINT, grace: float = 40.0) -> None:
+    """End a process that is known by its identity only: a signal (SIGINT is Postgres' fast stop), then SIGKILL."""
+    await Child(Spec(name, [], Path(os.devnull), stop=number, grace=grace), identity, None).stop()
 
 
 async def until(condition: Callable[[], bool], seconds: float, every: float = POLL) -> bool:
@@ -219,3 +246,13 @@ def answers(address: tuple[str, int], seconds: float = 0.5) -> bool:
             return True
     except OSError:
         return False
+
+
+def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
+    """Readers see the old content or the new, also after a crash."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(scratch, path)

@@ -1,0 +1,66 @@
+"""The `forgelog` command: which module has which command, and how errors reach people.
+
+Only the module of the command that was typed is imported, so that no command waits for another's imports. Must not
+know what any command does.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+
+import typer
+
+MODULES: dict[str, tuple[str, ...]] = {
+    "platform": ("up", "down", "status", "doctor"),
+    "demo": ("demo",),
+    "jobs": ("submit", "run", "ps", "show", "logs", "cancel", "requeue", "why"),
+    "nodes": ("nodes",),
+    "log": ("history", "replay", "watch"),
+    "maintenance": ("rebuild", "audit", "deadletters"),
+}
+"""Module of this package → its commands. Each module has ``register(app: typer.Typer) -> None``, which adds them. A
+command that is missing here still works, only slower: then all modules are imported."""
+
+
+def make_app(command: str | None = None) -> typer.Typer:
+    """The application with all commands, or with those of the module that has `command`."""
+    app = typer.Typer(
+        name="forgelog",
+        help="Run jobs on nodes with GPUs; every fact is an event in one log.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback()
+    def options() -> None:
+        """Run jobs on nodes with GPUs; every fact is an event in one log."""
+
+    having = [module for module, commands in MODULES.items() if command in commands]
+    for module in having or MODULES:
+        name = f"{__name__}.{module}"
+        if importlib.util.find_spec(name) is not None:
+            importlib.import_module(name).register(app)
+    return app
+
+
+def main() -> None:
+    """Entry point. One clear line for an error; FORGELOG_DEBUG=1 shows where it came from."""
+    from forgelog.errors import ForgelogError
+
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+    try:
+        # Shell completion asks with an empty command line about all commands.
+        make_app(None if "_FORGELOG_COMPLETE" in os.environ else command)()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:  # the last resort: no traceback reaches a user
+        if os.environ.get("FORGELOG_DEBUG") == "1":
+            raise
+        known = isinstance(error, ForgelogError)
+        text = str(error) if known else f"{type(error).__name__}: {error} (FORGELOG_DEBUG=1 shows where)"
+        print(f"error: {text}", file=sys.stderr)
+        sys.exit(error.exit_code if isinstance(error, ForgelogError) else 70)  # EX_SOFTWARE of sysexits.h

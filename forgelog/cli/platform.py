@@ -1,0 +1,227 @@
+"""`forgelog up`, `down`, `status` and `doctor`. Must not know how the platform is started: see forgelog.embedded."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from forgelog.cli import render
+from forgelog.cli.common import OutputOption, run
+from forgelog.cli.render import Format
+
+if TYPE_CHECKING:
+    from forgelog.embedded.layout import PlatformState
+    from forgelog.embedded.platform import Platform
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Folder of the platform's data [default: $FORGELOG_DATA, else the nearest .forgelog, else ~/.forgelog].",
+        show_default=False,
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(up)
+    app.command()(down)
+    app.command()(status)
+    app.command()(doctor)
+
+
+def up(
+    agents: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=64, help="Node agents on this machine [default: as last time, else 1].", show_default=False
+        ),
+    ] = None,
+    servers_only: Annotated[bool, typer.Option("--servers-only", help="Only Kafka and Postgres.")] = False,
+    servers: Annotated[
+        str, typer.Option(help="auto, docker or embedded; given ones (FORGELOG_KAFKA, FORGELOG_POSTGRES) go first.")
+    ] = "auto",
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when everything is ready.")] = True,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait.")] = 120.0,
+    data: DataOption = None,
+) -> None:
+    """Start the platform, or bring a running one to what is asked for."""
+
+    async def work() -> None:
+        import time
+
+        from forgelog.embedded.platform import Choice, Options, Platform
+        from forgelog.errors import InvalidInput
+
+        if servers not in list(Choice):
+            raise InvalidInput(f"--servers: {servers!r} is not one of {', '.join(Choice)}")
+        platform = Platform(data)
+        began = time.monotonic()
+        with Progress() as progress:
+            await platform.up(Options(Choice(servers), False if servers_only else None, agents), progress.download)
+            if not wait:
+                return
+            state = await platform.wait(timeout, progress.children)
+        _greet(platform, state, time.monotonic() - began)
+
+    run(work)
+
+
+def down(
+    keep_jobs: Annotated[
+        bool, typer.Option("--keep-jobs", help="Leave jobs' processes running; the next `up` finds them again.")
+    ] = False,
+    data: DataOption = None,
+) -> None:
+    """Stop the platform; its data stays."""
+
+    async def work() -> None:
+        from forgelog.embedded.platform import Platform
+
+        platform = Platform(data)
+        stopped = await platform.down(keep_jobs=keep_jobs)
+        render.note(f"{'stopped' if stopped else 'nothing was running'}; the data is in {platform.folder.path}")
+
+    run(work)
+
+
+def status(output: OutputOption = Format.TABLE, data: DataOption = None) -> None:
+    """Show the platform's processes. Exits with 3 when it is not up."""
+
+    async def work() -> None:
+        from forgelog.embedded.platform import Platform
+
+        report = Platform(data).report()
+        if output is Format.TABLE:
+            _show(report)
+        else:
+            render.show_data(report, output)
+        if report["state"] != "up":
+            raise typer.Exit(3)  # as systemctl's `status` does
+
+    run(work)
+
+
+def doctor(output: OutputOption = Format.TABLE, data: DataOption = None) -> None:
+    """Check what the platform needs on this machine, and say how to get it."""
+
+    async def work() -> None:
+        from forgelog.embedded.doctor import examine
+
+        checks = await examine(data)
+        rows = [{"check": each.name, "result": each.result, "found": each.found, "fix": each.fix} for each in checks]
+        columns = [
+            render.column("Check"),
+            render.column("Result", style=True),
+            render.column("Found"),
+            render.column("Fix"),
+        ]
+        render.show_rows(rows, columns, output)
+        if any(each.result == "failed" for each in checks):
+            raise typer.Exit(1)
+
+    run(work)
+
+
+def _greet(platform: Platform, state: PlatformState, seconds: float) -> None:
+    from forgelog.embedded.postgres import without_password
+
+    what = f"the platform is up ({seconds:.1f} s)" if state.gateway else f"the servers are up ({seconds:.1f} s)"
+    render.note(what)
+    if state.gateway:
+        render.note(f"  gateway   {state.gateway}")
+    render.note(f"  kafka     {state.kafka}")
+    render.note(f"  postgres  {without_password(state.postgres)}")
+    render.note(f"  data      {platform.folder.path}")
+
+
+def _show(report: dict[str, Any]) -> None:
+    from datetime import UTC, datetime
+
+    fields = {
+        "state": report["state"],
+        "gateway": report.get("gateway"),
+        "kafka": f"{report['kafka']} ({report['kafka_source']})" if report.get("kafka") else None,
+        "data": report["data"],
+        "memory": _mib(report.get("rss_bytes")),
+    }
+    render.show_fields(fields)
+    columns = [
+        render.column("Name"),
+        render.column("State", style=True),
+        render.column("Pid", right=True),
+        render.age_column("Started", "since", datetime.now(UTC)),
+        render.column("Restarts", right=True),
+        render.column("Last exit"),
+        render.Column("Memory", lambda row: _mib(row["rss_bytes"]), right=True),
+        render.column("Address"),
+    ]
+    if report["children"]:
+        render.write("\n")
+        render.print_table(report["children"], columns)
+    for child in report["children"]:
+        if child["problem"] and child["state"] not in ("ready", "running"):
+            render.note(f"{child['name']}: {child['problem']}")
+
+
+def _mib(count: int | None) -> str:
+    return f"{count / 1024**2:.0f} MiB" if count else ""
+
+
+class Progress(AbstractContextManager["Progress"]):
+    """What happens during `up`: bars on a terminal, a line per step elsewhere."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, SpinnerColumn, TextColumn
+        from rich.progress import Progress as Bars
+
+        self._console = Console(stderr=True)
+        self._bars = Bars(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._steps = Bars(
+            SpinnerColumn(finished_text="[green]✓"),
+            TextColumn("{task.description}"),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._downloading: Any = None
+        self._tasks: dict[str, Any] = {}
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+        self._steps.stop()
+
+    def download(self, name: str, done: int, total: int) -> None:
+        if self._downloading is None:
+            if not self._console.is_terminal:
+                render.note(f"downloading the broker ({total / 1e6:.0f} MB, once)")
+            self._bars.start()
+            self._downloading = self._bars.add_task("downloading the broker (once)", total=total)
+        self._bars.update(self._downloading, completed=done)
+
+    def children(self, state: PlatformState) -> None:
+        self._bars.stop()
+        if not self._tasks and state.children:
+            self._steps.start()
+        for child in state.children:
+            if child.name not in self._tasks:
+                self._tasks[child.name] = self._steps.add_task(child.name, total=1)
+            finished = child.state in ("ready", "running")
+            self._steps.update(
+                self._tasks[child.name],
+                description=f"{child.name:<12} {child.state}" + (f" ({child.last_exit})" if child.last_exit else ""),
+                completed=1 if finished else 0,
+            )

@@ -1,0 +1,81 @@
+"""The broker and the database from a Docker engine, for those who have one. Must not know the embedded ones.
+
+Only used through the `docker` command, as its users do; containers restart by themselves, so nobody watches them here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from forgelog.embedded.process import EmbeddedError, free_port
+
+
+def available() -> bool:
+    """Whether a Docker engine answers and has the compose plugin."""
+    if shutil.which("docker") is None:
+        return False
+    try:
+        # `info --format` exits with 0 even without an engine: the server's version is what proves one.
+        info = _run(["docker", "info", "--format", "{{.ServerVersion}}"], timeout=10)
+        compose = _run(["docker", "compose", "version"], timeout=10)
+    except subprocess.TimeoutExpired:
+        return False
+    return info.returncode == 0 and bool(info.stdout.strip()) and compose.returncode == 0
+
+
+class Docker:
+    """One compose project per data folder; its volumes hold the data."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.project = f"forgelog-{hashlib.sha256(str(folder).encode()).hexdigest()[:10]}"
+        self._env_file = folder / "docker.env"
+
+    def up(self, services: Sequence[str]) -> tuple[str, str]:
+        """Start the wanted ones of `kafka` and `postgres`; their addresses. Raises EmbeddedError."""
+        values = self._values()
+        self._compose(["up", "--detach", "--wait", *services], "start")
+        dsn = f"postgresql://forgelog:{values['POSTGRES_PASSWORD']}@127.0.0.1:{values['POSTGRES_PORT']}/postgres"
+        return f"127.0.0.1:{values['KAFKA_PORT']}", dsn
+
+    def stop(self) -> None:
+        """Stop the containers; volumes and ports stay."""
+        if self._env_file.exists():
+            self._compose(["stop"], "stop")
+
+    def _values(self) -> dict[str, str]:
+        if self._env_file.exists():
+            lines = self._env_file.read_text().splitlines()
+            return dict(line.split("=", 1) for line in lines if "=" in line)
+        kafka = free_port()
+        values = {
+            "KAFKA_PORT": str(kafka),
+            "POSTGRES_PORT": str(free_port(avoid=(kafka,))),
+            "POSTGRES_PASSWORD": secrets.token_urlsafe(18),
+        }
+        with os.fdopen(os.open(self._env_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.writelines(f"{key}={value}\n" for key, value in values.items())
+        return values
+
+    def _compose(self, arguments: list[str], what: str) -> None:
+        compose_file = str(files("forgelog.embedded").joinpath("servers.compose.yml"))
+        command = ["docker", "compose", "--project-name", self.project, "--file", compose_file]
+        ran = _run([*command, "--env-file", str(self._env_file), *arguments], timeout=600)
+        if ran.returncode != 0:
+            raise EmbeddedError(
+                f"Docker could not {what} the servers: {ran.stderr.strip() or ran.stdout.strip()}. Repair that, or use "
+                f"the embedded ones with `forgelog up --servers embedded`, or set FORGELOG_KAFKA and FORGELOG_POSTGRES."
+            )
+
+
+def _run(command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=timeout, stdin=subprocess.DEVNULL
+    )

@@ -1,0 +1,141 @@
+"""What the platform needs on a machine, checked one by one, each with how to get it. Changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import shutil
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from events.runtime.settings import Settings, SettingsError, split_address
+from forgelog.embedded import docker, jars, java, postgres
+from forgelog.embedded.kafka import broker_answers
+from forgelog.embedded.layout import Folder
+from forgelog.embedded.process import EmbeddedError
+
+_DISK = 2 * 1024**3
+_MEMORY = 1536 * 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    name: str
+    result: str
+    """ok, failed (the platform can't run), or note (it can, with less)."""
+    found: str
+    fix: str = ""
+
+
+async def examine(data: Path | None = None) -> list[Check]:
+    checks = [_python()]
+    try:
+        settings = settings_of(data)
+    except SettingsError as error:
+        return [*checks, Check("settings", "failed", str(error), "correct the variable")]
+    folder = Folder(settings.data)
+    checks += [_folder(settings.data), _disk(settings.data), _memory()]
+    engine = await asyncio.to_thread(docker.available)
+    checks.append(
+        Check("docker", "ok", "an engine answers")
+        if engine
+        else Check("docker", "note", "no engine answers", "not needed: the embedded servers are used")
+    )
+    if settings.kafka:
+        checks.append(await _given_kafka(settings.kafka))
+    else:
+        checks += [await asyncio.to_thread(_java), _jars()]
+    if settings.postgres:
+        checks.append(await _given_postgres(settings.postgres))
+    else:
+        checks.append(await asyncio.to_thread(_postgres))
+    checks.append(_gateway_port(settings, folder))
+    return checks
+
+
+def settings_of(data: Path | None) -> Settings:
+    return Settings.load(data=data.expanduser().absolute()) if data else Settings.load()
+
+
+def _python() -> Check:
+    return Check("python", "ok", f"{platform.python_version()}, {sys.executable}")  # pip refuses an older one
+
+
+def _java() -> Check:
+    try:
+        found = java.find()
+    except EmbeddedError as error:
+        return Check("java", "failed", "none", str(error))
+    return Check("java", "ok", f"{found.major}, {found.path} (from {found.source})")
+
+
+def _jars() -> Check:
+    lock = jars.read_lock()
+    if jars.complete(jars.folder(), lock):
+        return Check("broker", "ok", f"Kafka {lock.kafka} in {jars.folder()}")
+    return Check("broker", "note", "not downloaded yet", f"`forgelog up` downloads it once ({lock.size / 1e6:.0f} MB)")
+
+
+def _postgres() -> Check:
+    try:
+        return Check("postgres", "ok", str(postgres.binaries_folder()))
+    except EmbeddedError as error:
+        return Check("postgres", "failed", "none", str(error))
+
+
+async def _given_kafka(address: str) -> Check:
+    if await broker_answers(address):
+        return Check("kafka", "ok", f"answers at {address}")
+    return Check("kafka", "failed", f"no answer at {address}", "correct or unset FORGELOG_KAFKA")
+
+
+async def _given_postgres(dsn: str) -> Check:
+    try:
+        if await postgres.database_answers(dsn):
+            return Check("postgres", "ok", "answers")
+        return Check("postgres", "failed", "no answer", "correct or unset FORGELOG_POSTGRES")
+    except EmbeddedError as error:
+        return Check("postgres", "failed", str(error), "correct or unset FORGELOG_POSTGRES")
+
+
+def _folder(path: Path) -> Check:
+    nearest = next(each for each in (path, *path.parents) if each.exists())
+    if os.access(nearest, os.W_OK | os.X_OK):
+        return Check("data folder", "ok", str(path))
+    return Check("data folder", "failed", f"{nearest} is not writable", "choose another with --data or FORGELOG_DATA")
+
+
+def _disk(path: Path) -> Check:
+    nearest = next(each for each in (path, *path.parents) if each.exists())
+    free = shutil.disk_usage(nearest).free
+    found = f"{free / 1024**3:.1f} GiB free"
+    if free >= _DISK:
+        return Check("disk", "ok", found)
+    return Check("disk", "failed", found, f"make {_DISK // 1024**3} GiB free, or choose another disk with --data")
+
+
+def _memory() -> Check:
+    free = psutil.virtual_memory().available
+    found = f"{free / 1024**3:.1f} GiB available"
+    if free >= _MEMORY:
+        return Check("memory", "ok", found)
+    return Check("memory", "note", found, "the whole platform takes about 1.5 GiB: end other programs")
+
+
+def _gateway_port(settings: Settings, folder: Folder) -> Check:
+    state = folder.read_state()
+    if state is not None and state.supervisor.alive and state.gateway:
+        return Check("gateway port", "ok", f"{state.gateway} (running)")
+    host, port = split_address(settings.gateway)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return Check("gateway port", "note", f"{port} is taken", "another free port is used; `status` shows it")
+    return Check("gateway port", "ok", f"{port} is free")

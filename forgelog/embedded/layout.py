@@ -1,0 +1,159 @@
+"""A platform's folder: which files are in it, and what they say. Must not start or stop anything.
+
+platform.json     what runs now: written by the supervisor, read by `status`, `down`, clients
+wanted.json       what should run: written by `up` and `down`, read by the supervisor
+ports.json        ports of the services, kept so that addresses stay the same
+supervisor.lock   held (flock) by the one supervisor
+kafka/ postgres/ agents/<node>/ logs/<child>.log
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from forgelog.embedded.process import EmbeddedError, Identity, write_atomically
+
+Source = Literal["given", "docker", "embedded"]
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where the broker or the database comes from. Remembered: another source would look like lost data."""
+
+    source: Source
+    address: str = ""
+    """Of a given one, or of the one in Docker; an embedded one finds its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    kafka: Server
+    postgres: Server
+    services: bool = True
+    agents: int = 1
+    keep_jobs: bool = False
+    """On the way down: leave the processes of jobs running."""
+
+
+@dataclass(slots=True)
+class ChildState:
+    name: str
+    kind: str
+    state: str
+    """starting, ready, running (alive; it has no health check), not_ready, restarting, stopping, stopped."""
+    pid: int = 0
+    started: float = 0.0
+    """Start time of the process, seconds since the epoch; 0 when there is none."""
+    restarts: int = 0
+    last_exit: str = ""
+    problem: str = ""
+    address: str = ""
+    log: str = ""
+
+    @property
+    def identity(self) -> Identity | None:
+        return Identity(self.pid, self.started) if self.pid else None
+
+
+@dataclass(slots=True)
+class PlatformState:
+    supervisor: Identity
+    kafka: str = ""
+    postgres: str = ""
+    gateway: str = ""
+    """The front door's ``host:port``; empty with servers only."""
+    children: list[ChildState] = field(default_factory=list)
+
+
+class Folder:
+    """The files of one platform."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    def log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+    def make(self) -> None:
+        try:
+            # Others may pass through (Postgres, under root, is another user) but not list.
+            self.path.mkdir(mode=0o711, parents=True, exist_ok=True)
+            self.logs.mkdir(exist_ok=True)
+        except OSError as error:
+            raise EmbeddedError(
+                f"the data folder {self.path} can't be made: {error.strerror}; choose another with "
+                f"--data or FORGELOG_DATA"
+            ) from error
+
+    def read_wanted(self) -> Wanted | None:
+        content = self._read("wanted.json")
+        if content is None:
+            return None
+        content["kafka"], content["postgres"] = Server(**content["kafka"]), Server(**content["postgres"])
+        return Wanted(**content)
+
+    def write_wanted(self, wanted: Wanted) -> None:
+        write_atomically(self.path / "wanted.json", json.dumps(asdict(wanted), indent=1) + "\n", mode=0o600)
+
+    def read_state(self) -> PlatformState | None:
+        content = self._read("platform.json")
+        if content is None:
+            return None
+        content["supervisor"] = Identity(**content["supervisor"])
+        content["children"] = [ChildState(**child) for child in content["children"]]
+        return PlatformState(**content)
+
+    def write_state(self, state: PlatformState) -> None:
+        """Private: the database's address has its password."""
+        write_atomically(self.path / "platform.json", json.dumps(asdict(state), indent=1) + "\n", mode=0o600)
+
+    def read_ports(self) -> dict[str, int]:
+        return self._read("ports.json") or {}
+
+    def write_ports(self, ports: dict[str, int]) -> None:
+        write_atomically(self.path / "ports.json", json.dumps(ports) + "\n")
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        path = self.path / name
+        try:
+            content: dict[str, Any] = json.loads(path.read_text())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise EmbeddedError(
+                f"{path} is not what Forgelog wrote ({error}); remove it and run `forgelog up`"
+            ) from error
+        return content
+
+
+class Lock:
+    """The right to be the folder's one supervisor; the system takes it back when the holder ends, however it ends."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._path = folder.path / "supervisor.lock"
+        self._file: int | None = None
+
+    def acquire(self) -> bool:
+        """False when another process holds it."""
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            return False
+        self._file = file
+        return True
+
+    def release(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None

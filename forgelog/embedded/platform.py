@@ -1,0 +1,292 @@
+"""Starting, stopping and looking at a platform, for the command line, the demo and tests.
+
+Servers come, in this order, from what is given (FORGELOG_KAFKA, FORGELOG_POSTGRES), a Docker engine, or the embedded
+pair; the choice is remembered in the data folder. Must not know how results are shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from events.runtime.settings import Settings, SettingsError
+from forgelog.embedded import docker, jars
+from forgelog.embedded.kafka import broker_answers
+from forgelog.embedded.layout import ChildState, Folder, Lock, PlatformState, Server, Source, Wanted
+from forgelog.embedded.postgres import database_answers
+from forgelog.embedded.process import EmbeddedError, end, log_tail, until
+
+THREE_WAYS = (
+    "Three ways to have it: set {variable} to one you run; start a Docker engine (with the compose plugin) and use "
+    "`forgelog up --servers docker`; or let Forgelog run its own: `forgelog up --servers embedded`."
+)
+
+_STOP_ORDER = ("agent", "service", "server")
+
+
+class Choice(StrEnum):
+    """Where servers that aren't given come from."""
+
+    AUTO = "auto"
+    DOCKER = "docker"
+    EMBEDDED = "embedded"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    servers: Choice = Choice.AUTO
+    services: bool | None = None
+    """None: as the last time, at first yes."""
+    agents: int | None = None
+    """None: as the last time, at first one."""
+
+
+class Platform:
+    """The platform in one data folder."""
+
+    def __init__(self, data: Path | None = None) -> None:
+        try:
+            self.settings = Settings.load(data=data.expanduser().absolute()) if data else Settings.load()
+        except SettingsError as error:
+            raise EmbeddedError(str(error)) from error
+        self.folder = Folder(self.settings.data)
+
+    def state(self) -> PlatformState | None:
+        return self.folder.read_state()
+
+    @property
+    def supervised(self) -> bool:
+        """Whether its supervisor lives."""
+        state = self.state()
+        return state is not None and state.supervisor.alive
+
+    async def up(self, options: Options | None = None, progress: jars.Progress | None = None) -> None:
+        """See that a supervisor runs and knows what is wanted; returns at once, see `wait`. Raises EmbeddedError."""
+        self.folder.make()
+        wanted = await self._choose(options or Options())
+        if "embedded" in (wanted.kafka.source, wanted.postgres.source):
+            # Here rather than in the supervisor: the person who waits sees the progress, and the error.
+            await asyncio.to_thread(jars.fetch, progress)
+        self.folder.write_wanted(wanted)
+        state = self.state()
+        if state is not None and state.supervisor.alive:
+            os.kill(state.supervisor.pid, signal.SIGHUP)
+            return
+        self._spawn()
+        # The new supervisor's own word, not what the last one left behind.
+        if not await until(lambda: self.supervised, 20):
+            raise EmbeddedError(f"the supervisor does not start. {log_tail(self.folder.log('supervisor'))}")
+
+    async def wait(self, seconds: float = 120.0, seen: Callable[[PlatformState], None] | None = None) -> PlatformState:
+        """Until every wanted child is up. Raises EmbeddedError naming those that are not."""
+        deadline = time.monotonic() + seconds
+        while True:
+            state, wanted = self.state(), self.folder.read_wanted()
+            if state is None or wanted is None or not state.supervisor.alive:
+                raise EmbeddedError(f"the supervisor has ended. {log_tail(self.folder.log('supervisor'))}")
+            if seen is not None:
+                seen(state)
+            if is_up(state, wanted):
+                return state
+            if time.monotonic() > deadline:
+                raise EmbeddedError(_not_up(state, seconds))
+            await asyncio.sleep(0.05)
+
+    async def down(self, *, keep_jobs: bool = False) -> bool:
+        """End everything, agents first. False when nothing ran. The data stays."""
+        state, wanted = self.state(), self.folder.read_wanted()
+        if wanted is not None:
+            self.folder.write_wanted(replace(wanted, keep_jobs=keep_jobs))
+        was_running = False
+        if state is not None and state.supervisor.alive:
+            was_running = True
+            os.kill(state.supervisor.pid, signal.SIGTERM)
+            # The supervisor gives each kind its grace; the longest are the agents', whose tasks have one too.
+            supervisor = state.supervisor
+            if not await until(lambda: not supervisor.alive, 120):
+                raise EmbeddedError(
+                    f"the supervisor (pid {supervisor.pid}) does not end. {log_tail(self.folder.log('supervisor'))}"
+                )
+            state = self.state()
+        if state is not None:
+            was_running = await self._end_left_over(state) or was_running
+        if wanted is not None and "docker" in (wanted.kafka.source, wanted.postgres.source):
+            await asyncio.to_thread(docker.Docker(self.folder.path).stop)
+        return was_running
+
+    def report(self) -> dict[str, Any]:
+        """Plain data for `status`: checked against the processes that really live."""
+        state, wanted = self.state(), self.folder.read_wanted()
+        if state is None or wanted is None:
+            return {"state": "down", "data": str(self.folder.path), "children": []}
+        supervised = state.supervisor.alive
+        children = [_report(child, supervised) for child in state.children]
+        supervisor = ChildState(
+            "supervisor", "supervisor", "running" if supervised else "stopped", log=str(self.folder.log("supervisor"))
+        )
+        if supervised:
+            supervisor.pid, supervisor.started = state.supervisor.pid, state.supervisor.started
+        running = [child for child in children if child["pid"]]
+        word = "up" if supervised and is_up(state, wanted) else "starting" if supervised else "down"
+        if not supervised and running:
+            word = "unsupervised"
+        every = [_report(supervisor, True), *children]
+        return {
+            "state": word,
+            "data": str(self.folder.path),
+            "gateway": state.gateway,
+            "kafka": state.kafka,
+            "kafka_source": wanted.kafka.source,
+            "postgres": state.postgres,
+            "postgres_source": wanted.postgres.source,
+            "rss_bytes": sum(child["rss_bytes"] or 0 for child in every),
+            "children": every,
+        }
+
+    async def _end_left_over(self, state: PlatformState) -> bool:
+        """Without a supervisor: end the children it left, in the same order."""
+        found = False
+        for kind in _STOP_ORDER:
+            alive = [
+                (child.name, child.identity)
+                for child in state.children
+                if child.kind == kind and child.identity is not None and child.identity.alive
+            ]
+            found = found or bool(alive)
+            signals = signal.SIGTERM if kind != "server" else signal.SIGINT
+            await asyncio.gather(*(end(name, identity, number=signals) for name, identity in alive))
+        for child in state.children:
+            child.state, child.pid, child.started = "stopped", 0, 0.0
+        state.gateway = ""
+        lock = Lock(self.folder)
+        if lock.acquire():  # else a new supervisor has begun: the file is its own now
+            self.folder.write_state(state)
+            lock.release()
+        return found
+
+    def _spawn(self) -> None:
+        log = self.folder.log("supervisor")
+        with log.open("ab") as output:
+            subprocess.Popen(
+                [sys.executable, "-P", "-m", "forgelog.embedded.supervisor", str(self.folder.path)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=self.folder.path,
+                start_new_session=True,
+            )
+
+    async def _choose(self, options: Options) -> Wanted:
+        before = self.folder.read_wanted()
+        kafka = await self._server("kafka", self.settings.kafka, before.kafka if before else None, options.servers)
+        postgres = await self._server(
+            "postgres", self.settings.postgres, before.postgres if before else None, options.servers
+        )
+        if "docker" in (kafka.source, postgres.source):
+            names = [name for name, server in (("kafka", kafka), ("postgres", postgres)) if server.source == "docker"]
+            addresses = await asyncio.to_thread(docker.Docker(self.folder.path).up, names)
+            if kafka.source == "docker":
+                kafka = replace(kafka, address=addresses[0])
+            if postgres.source == "docker":
+                postgres = replace(postgres, address=addresses[1])
+        services = options.services if options.services is not None else (before.services if before else True)
+        agents = options.agents if options.agents is not None else (before.agents if before else 1)
+        return Wanted(kafka, postgres, services, agents)
+
+    async def _server(self, name: str, given: str | None, before: Server | None, choice: Choice) -> Server:
+        variable = f"FORGELOG_{name.upper()}"
+        if given:
+            await self._check(name, variable, given)
+            return Server("given", given)
+        if before is not None and choice is Choice.AUTO:
+            if before.source == "given":
+                await self._check(name, f"{variable}, remembered from the last `up`,", before.address)
+            return before
+        source: Source = "embedded"
+        if choice is Choice.DOCKER or (choice is Choice.AUTO and await asyncio.to_thread(docker.available)):
+            source = "docker"
+        if before is not None and before.source != source:
+            raise EmbeddedError(
+                f"the data of {self.folder.path} is in the {before.source} {name}; with another one it would seem "
+                f"lost. Use another folder (--data) for {choice.value} servers."
+            )
+        return Server(source)
+
+    async def _check(self, name: str, variable: str, address: str) -> None:
+        answers = broker_answers if name == "kafka" else database_answers
+        if not await answers(address):
+            shown = address if name == "kafka" else "the given address"
+            raise EmbeddedError(f"{variable}: no {name} answers at {shown}. {THREE_WAYS.format(variable=variable)}")
+
+
+def is_up(state: PlatformState, wanted: Wanted) -> bool:
+    """Whether all that is wanted is there and answers."""
+    kinds = {"server": 0, "service": 0, "agent": 0}
+    for child in state.children:
+        if child.state not in ("ready", "running"):
+            return False
+        kinds[child.kind] += 1
+    servers = [wanted.kafka.source, wanted.postgres.source].count("embedded")
+    if kinds["server"] != servers:
+        return False
+    if not wanted.services:
+        return kinds["service"] == 0 and kinds["agent"] == 0
+    return bool(state.gateway) and kinds["service"] > 0 and kinds["agent"] == wanted.agents
+
+
+def _not_up(state: PlatformState, seconds: float) -> str:
+    lines = [f"not everything was ready after {seconds:.0f} s:"]
+    for child in state.children:
+        if child.state in ("ready", "running"):
+            continue
+        times = f", {child.restarts} restarts" if child.restarts else ""
+        last = f", last {child.last_exit}" if child.last_exit else ""
+        lines.append(f"  {child.name}: {child.state}{times}{last}. {child.problem or f'See {child.log}'}")
+    return "\n".join(lines)
+
+
+def _report(child: ChildState, supervised: bool) -> dict[str, Any]:
+    process = child.identity.process() if child.identity else None
+    rss: int | None = None
+    if process is not None:
+        try:
+            rss = process.memory_info().rss + sum(_own(each) for each in process.children(recursive=False))
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            rss = None
+    word = child.state
+    if process is None and child.state in ("ready", "running", "not_ready", "starting", "stopping"):
+        word = "stopped" if not supervised else child.state
+    return {
+        "name": child.name,
+        "kind": child.kind,
+        "state": word,
+        "pid": process.pid if process else None,
+        "since": datetime.fromtimestamp(child.started, UTC) if process else None,
+        "restarts": child.restarts,
+        "last_exit": child.last_exit or None,
+        "rss_bytes": rss,
+        "address": child.address or None,
+        "problem": child.problem or None,
+        "log": child.log,
+    }
+
+
+def _own(process: psutil.Process) -> int:
+    """A helper process's memory without what it shares: Postgres' backends map the same buffers."""
+    try:
+        info = process.memory_info()
+        return int(info.rss - getattr(info, "shared", 0)) if process.name() == "postgres" else 0
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return 0

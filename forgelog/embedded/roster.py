@@ -1,0 +1,178 @@
+"""Who belongs to the platform: the plan of every child, with its environment, address and health check.
+
+Must not start anything, nor know what a service does behind its health check.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+import httpx
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from events.runtime.settings import Settings
+from forgelog.embedded.kafka import Kafka
+from forgelog.embedded.keeper import Plan, Probe
+from forgelog.embedded.layout import Folder, PlatformState, Wanted
+from forgelog.embedded.postgres import Postgres, without_password
+from forgelog.embedded.process import EmbeddedError, Spec, free_port
+
+SERVICES = ("jobs", "scheduling", "resources")
+"""Each is `python -m services.<name>` and answers the gRPC health check on its FORGELOG_LISTEN."""
+
+GATEWAY = "gateway"
+GATEWAY_PORT = 7070
+AGENT_GRACE = 40.0
+"""Seconds an agent has to end its tasks, which have a grace of their own."""
+
+
+def node_name(number: int) -> str:
+    """``hostname-0``: letters, digits, '.' and '-' only."""
+    host = re.sub(r"[^a-z0-9.-]+", "-", socket.gethostname().lower()).strip("-.") or "node"
+    return f"{host}-{number}"
+
+
+class Roster:
+    """The plans for one folder. Addresses are asked for late, since a server may move when it starts again."""
+
+    def __init__(self, folder: Folder, settings: Settings) -> None:
+        self._folder = folder
+        self._wanted_gateway = settings.gateway
+        self.kafka = Kafka(folder.path / "kafka", folder.log("kafka"), flush_ms=settings.broker_flush_ms)
+        self.postgres = Postgres(folder.path / "postgres", folder.log("postgres"))
+        self._lock = threading.Lock()  # plans are made in threads
+        self._channels: dict[str, grpc.aio.Channel] = {}
+
+    def servers(self, wanted: Wanted) -> list[Plan]:
+        plans = []
+        for server, where in ((self.kafka, wanted.kafka), (self.postgres, wanted.postgres)):
+            if where.source == "embedded":
+                plans.append(
+                    Plan(
+                        server.name,
+                        "server",
+                        server.prepare,
+                        _if_any(server.spec),
+                        server.ready,
+                        lambda server=server: without_password(server.address),  # type: ignore[misc]
+                    )
+                )
+        return plans
+
+    def addresses(self, wanted: Wanted) -> tuple[str, str]:
+        """Of the broker and the database, as they are now."""
+        kafka = self.kafka.address if wanted.kafka.source == "embedded" else wanted.kafka.address
+        postgres = self.postgres.address if wanted.postgres.source == "embedded" else wanted.postgres.address
+        return kafka, postgres
+
+    def services(self, wanted: Wanted) -> list[Plan]:
+        plans = [self._service(name, wanted) for name in SERVICES]
+        return [*plans, self._service(GATEWAY, wanted)]
+
+    def agents(self, wanted: Wanted) -> list[Plan]:
+        return [self._agent(number, wanted) for number in range(wanted.agents)]
+
+    @property
+    def gateway(self) -> str:
+        return self._address(GATEWAY)
+
+    def choose_ports(self, before: PlatformState | None) -> None:
+        """Give every service its port: the one it had, unless a stranger has it now. Once, before any plan is made."""
+        known, chosen = self._folder.read_ports(), dict[str, int]()
+        running = (
+            {child.name for child in before.children if child.identity and child.identity.alive} if before else set()
+        )
+        for name in (*SERVICES, GATEWAY):
+            port = known.get(name, 0)
+            if name == GATEWAY and not port:
+                port = int(self._wanted_gateway.rpartition(":")[2]) or GATEWAY_PORT
+            chosen[name] = port if name in running else free_port(port, avoid=list(chosen.values()))
+        self._folder.write_ports(chosen)
+
+    async def close(self) -> None:
+        for channel in self._channels.values():
+            await channel.close(None)
+
+    def _address(self, service: str) -> str:
+        return f"127.0.0.1:{self._folder.read_ports()[service]}"
+
+    def _service(self, name: str, wanted: Wanted) -> Plan:
+        def make() -> Spec:
+            environment = self._environment(wanted, f"{name}-0", self._address(name))
+            return self._python(name, f"services.{name}", environment, grace=15.0)
+
+        probe: Probe = self._gateway_ready if name == GATEWAY else (lambda: self._healthy(name))
+        return Plan(name, "service", make, _if_any(make), probe, lambda: self._address(name))
+
+    def _agent(self, number: int, wanted: Wanted) -> Plan:
+        node = node_name(number)
+        folder = self._folder.path / "agents" / node
+
+        def make() -> Spec:
+            folder.mkdir(parents=True, exist_ok=True)
+            environment = self._environment(wanted, f"agent-{node}", "127.0.0.1:0")
+            environment |= {"FORGELOG_NODE": node, "FORGELOG_AGENT_DIR": str(folder)}
+            return self._python(f"agent-{number}", "services.resources.agent", environment, grace=AGENT_GRACE)
+
+        return Plan(f"agent-{number}", "agent", make, _if_any(make), None, lambda: node)
+
+    def _environment(self, wanted: Wanted, instance: str, listen: str) -> dict[str, str]:
+        with self._lock:
+            kafka, postgres = self.addresses(wanted)
+        return {
+            "FORGELOG_KAFKA": kafka,
+            "FORGELOG_POSTGRES": postgres,
+            "FORGELOG_DATA": str(self._folder.path),
+            "FORGELOG_LISTEN": listen,
+            "FORGELOG_SERVICES": ",".join(f"{name}={self._address(name)}" for name in SERVICES),
+            "FORGELOG_GATEWAY": self.gateway,
+            "FORGELOG_INSTANCE": instance,
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def _python(self, name: str, module: str, environment: dict[str, str], grace: float) -> Spec:
+        # -P: the current folder is no place to import from
+        argv = [sys.executable, "-P", "-m", module]
+        return Spec(name, argv, self._folder.log(name), environment, cwd=self._folder.path, grace=grace)
+
+    async def _healthy(self, service: str) -> bool:
+        """The standard gRPC health check (grpc.health.v1)."""
+        address = self._address(service)
+        channel = self._channels.get(address)
+        if channel is None:
+            options: list[tuple[str, Any]] = [
+                ("grpc.initial_reconnect_backoff_ms", 50),
+                ("grpc.min_reconnect_backoff_ms", 50),
+                ("grpc.max_reconnect_backoff_ms", 200),
+                ("grpc.enable_http_proxy", 0),
+            ]
+            channel = self._channels[address] = grpc.aio.insecure_channel(address, options)
+        try:
+            answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=2.0)
+        except grpc.aio.AioRpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    async def _gateway_ready(self) -> bool:
+        try:
+            async with httpx.AsyncClient(trust_env=False, timeout=2.0) as client:
+                return (await client.get(f"http://{self.gateway}/readyz")).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+
+def _if_any(make: Callable[[], Spec]) -> Callable[[], Spec | None]:
+    def existing() -> Spec | None:
+        try:
+            return make()
+        except EmbeddedError:
+            return None  # never prepared, so there is nothing a predecessor could have started
+
+    return existing

@@ -1,0 +1,207 @@
+"""The one process that keeps a platform's children running: ``python -m forgelog.embedded.supervisor FOLDER``.
+
+It does what `wanted.json` says, tells what is in `platform.json`, and obeys two signals: SIGTERM (end everything, in
+reverse order) and SIGHUP (read `wanted.json` again). When it is killed itself its children stay; the next one adopts
+them. Must not know what the services do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import uvloop
+
+from events.runtime.settings import Settings
+from forgelog.embedded.keeper import Keeper, Plan
+from forgelog.embedded.layout import Folder, Lock, PlatformState, Wanted
+from forgelog.embedded.process import EmbeddedError, Identity, end, until
+from forgelog.embedded.roster import GATEWAY, Roster
+
+log = logging.getLogger("forgelog.supervisor")
+
+LOG_LIMIT = 16 * 1024 * 1024
+"""Bytes a child's log may have before it is moved to ``<name>.log.1``."""
+_ROTATE_EVERY = 10.0
+
+
+class Supervisor:
+    def __init__(self, folder: Folder, settings: Settings) -> None:
+        self._folder = folder
+        self._roster = Roster(folder, settings)
+        self._wanted = self._read_wanted()
+        self._state = PlatformState(Identity.of(os.getpid()))
+        self._keepers: dict[str, Keeper] = {}
+        self._before: PlatformState | None = None
+        self._ended = asyncio.Event()
+        self._reread = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until SIGTERM or SIGINT."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._ended.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reread.set)
+        self._before = self._folder.read_state()
+        self._roster.choose_ports(self._before)
+        self._changed()
+        work = [asyncio.create_task(task) for task in (self._follow(), self._rotate(), self._until_told())]
+        try:
+            done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # an error of ours, for the log
+        finally:
+            for task in work:
+                task.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
+            await self._stop_all()
+            await self._roster.close()
+
+    async def _until_told(self) -> None:
+        await self._ended.wait()
+
+    async def _follow(self) -> None:
+        """Make the children what is wanted, now and whenever that changes."""
+        await self._end_superfluous()
+        while True:
+            self._start(self._roster.servers(self._wanted))
+            await self._servers_up()
+            if self._wanted.services:
+                self._state.kafka, self._state.postgres = self._roster.addresses(self._wanted)
+                self._state.gateway = self._roster.gateway
+                self._start(self._roster.services(self._wanted) + self._roster.agents(self._wanted))
+            await self._stop_unwanted()
+            self._changed()
+            await self._wait_for_change()
+
+    async def _wait_for_change(self) -> None:
+        """Until `wanted.json` changed, or a server came back elsewhere: then its users get the new address."""
+        while not self._reread.is_set():
+            now = self._roster.addresses(self._wanted)
+            if now != (self._state.kafka, self._state.postgres):
+                log.warning("a server has moved; its users are started again")
+                await self._servers_up()
+                users = [keeper for keeper in self._keepers.values() if keeper.plan.kind != "server"]
+                await asyncio.gather(*(keeper.restart() for keeper in users))
+            try:
+                await asyncio.wait_for(self._reread.wait(), 1.0)
+            except TimeoutError:
+                continue
+        self._reread.clear()
+        self._wanted = self._read_wanted()
+        log.info("wanted: %s agents, services: %s", self._wanted.agents, self._wanted.services)
+
+    def _start(self, plans: list[Plan]) -> None:
+        before = {child.name: child.identity for child in self._before.children} if self._before else {}
+        for plan in plans:
+            if plan.name not in self._keepers:
+                keeper = self._keepers[plan.name] = Keeper(plan, self._changed)
+                keeper.start(before.get(plan.name))
+
+    async def _servers_up(self) -> None:
+        servers = [keeper for keeper in self._keepers.values() if keeper.plan.kind == "server"]
+        await until(lambda: all(keeper.up for keeper in servers), float("inf"), 0.02)
+        self._state.kafka, self._state.postgres = self._roster.addresses(self._wanted)
+        self._changed()
+
+    async def _stop_unwanted(self) -> None:
+        plans = self._roster.servers(self._wanted)
+        if self._wanted.services:
+            plans += self._roster.services(self._wanted) + self._roster.agents(self._wanted)
+        else:
+            self._state.gateway = ""
+        names = {plan.name for plan in plans}
+        extra = [keeper for name, keeper in self._keepers.items() if name not in names]
+        await asyncio.gather(*(self._stop(keeper) for keeper in extra))
+        for keeper in extra:
+            del self._keepers[keeper.plan.name]
+
+    async def _end_superfluous(self) -> None:
+        """Children that a predecessor left and nobody wants now."""
+        if self._before is None:
+            return
+        plans = self._roster.servers(self._wanted)
+        if self._wanted.services:
+            plans += self._roster.services(self._wanted) + self._roster.agents(self._wanted)
+        names = {plan.name for plan in plans}
+        for child in self._before.children:
+            if child.name not in names and child.identity is not None and child.identity.alive:
+                await end(child.name, child.identity)
+
+    async def _stop(self, keeper: Keeper) -> None:
+        # An agent ends its tasks on SIGTERM; killed, it leaves them running and finds them again when it is back.
+        await keeper.stop(kill=keeper.plan.kind == "agent" and self._wanted.keep_jobs)
+
+    async def _stop_all(self) -> None:
+        self._wanted = self._read_wanted()
+
+        def by_kind(kind: str) -> list[Keeper]:
+            return [keeper for keeper in self._keepers.values() if keeper.plan.kind == kind]
+
+        await asyncio.gather(*(self._stop(keeper) for keeper in by_kind("agent")))
+        services = by_kind("service")
+        await asyncio.gather(*(self._stop(keeper) for keeper in services if keeper.plan.name == GATEWAY))
+        await asyncio.gather(*(self._stop(keeper) for keeper in services if keeper.plan.name != GATEWAY))
+        await asyncio.gather(*(self._stop(keeper) for keeper in by_kind("server")))
+        self._state.gateway = ""
+        self._changed()
+
+    async def _rotate(self) -> None:
+        while True:
+            for path in self._folder.logs.glob("*.log"):
+                if path.stat().st_size > LOG_LIMIT:
+                    await asyncio.to_thread(rotate, path)
+            await asyncio.sleep(_ROTATE_EVERY)
+
+    def _changed(self) -> None:
+        self._state.children = [
+            replace(keeper.state, log=str(self._folder.log(keeper.plan.name))) for keeper in self._keepers.values()
+        ]
+        self._folder.write_state(self._state)
+
+    def _read_wanted(self) -> Wanted:
+        wanted = self._folder.read_wanted()
+        if wanted is None:
+            raise EmbeddedError(f"{self._folder.path} has no wanted.json; start the platform with `forgelog up`")
+        return wanted
+
+
+def rotate(path: Path) -> None:
+    """Move a log's content aside. Its writer appends, so it goes on at the start of the emptied file.
+
+    What is written between the copy and the cut is lost: a few lines at most, of a log that is only for reading.
+    """
+    shutil.copyfile(path, path.with_name(path.name + ".1"))
+    os.truncate(path, 0)
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s.%(msecs)03dZ %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
+    logging.Formatter.converter = time.gmtime
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its failed probes are no news: `status` shows them
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    folder = Folder(Path(sys.argv[1]))
+    lock = Lock(folder)
+    if not lock.acquire():
+        sys.exit(f"{folder.path} has a supervisor already")
+    try:
+        uvloop.run(_run(folder))
+    except EmbeddedError as error:
+        sys.exit(str(error))
+    finally:
+        lock.release()
+
+
+async def _run(folder: Folder) -> None:
+    await Supervisor(folder, Settings.load(data=folder.path)).run()
+
+
+if __name__ == "__main__":
+    main()
