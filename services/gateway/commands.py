@@ -1,0 +1,285 @@
+"""Every command that comes in by gRPC or HTTP: decode, check, publish, wait. The one place for all doors.
+
+Knows no transport: a door hands over envelope and body, and gets `Published`, an `Outcome` or a `DoorError`.
+What is checked here is what the writer checks again for commands that come by Kafka: same functions, same words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import grpc
+from aiokafka.errors import KafkaError
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import DecodeError
+from pydantic import AfterValidator, StringConstraints, ValidationError
+
+from events.language.base import Command, Model
+from events.language.common import (
+    DEFAULT_ACTOR,
+    DEFAULT_PROJECT,
+    MAX_COMMAND_BYTES,
+    DisplayName,
+    ErrorCode,
+    FieldError,
+    ProjectName,
+    Refused,
+)
+from events.language.convert import from_message
+from events.language.problems import WHOLE, command_class, refused, validate_json
+from events.log.ids import new_command_id, payload_digest, with_assigned_id
+from events.log.outcomes import Outcome, Outcomes
+from events.log.publish import Outgoing, Published, Publisher
+from events.log.wire import Undecodable, value_of
+from services.gateway import metrics
+from services.gateway.catalog import Catalog
+from services.gateway.errors import DoorError
+from services.gateway.limits import Bounds, Limit
+
+log = logging.getLogger("forgelog.gateway")
+
+DEFAULT_WAIT_SECONDS = 30.0
+MAX_WAIT_SECONDS = 300.0
+PUBLISH_SECONDS = 15.0
+"""Longest wait for Kafka to store a command."""
+
+MAX_BATCH = 10_000
+"""Most commands in one request."""
+
+SOURCE = "forgelog/gateway"
+
+
+def _one_line(value: str) -> str:
+    if any(ord(c) < 33 or ord(c) == 127 for c in value):
+        raise ValueError("has a space or control character; use letters, digits and punctuation")
+    return value
+
+
+CommandId = Annotated[str, StringConstraints(max_length=256), AfterValidator(_one_line)]
+
+
+class Envelope(Model):
+    """What surrounds a command's body. Its fields are named in refusals."""
+
+    id: CommandId = ""
+    type: Annotated[str, StringConstraints(max_length=256)] = ""
+    project: ProjectName = DEFAULT_PROJECT
+    actor: DisplayName = DEFAULT_ACTOR
+    correlation_id: CommandId = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A body that is plain data already (what stood under ``data`` in a JSON request)."""
+
+    data: Any
+    size: int
+
+
+Body = bytes | Parsed | AnyMessage
+"""A command's body: JSON text, plain data, or a packed message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A command that may be published."""
+
+    outgoing: Outgoing
+    digest: str
+
+
+class Door:
+    """Takes commands. One per process."""
+
+    def __init__(self, publisher: Publisher, outcomes: Outcomes, catalog: Catalog, bounds: Bounds) -> None:
+        self._publisher = publisher
+        self._outcomes = outcomes
+        self._catalog = catalog
+        self._publishing = Limit("commands", bounds.commands)
+        self._waiting = Limit("waiting", bounds.waiting)
+
+    # Checking
+
+    def check(self, envelope: dict[str, str], body: Body, traceparent: str = "") -> Checked:
+        """Decode and validate. Empty envelope values take their defaults. Raises DoorError."""
+        try:
+            return self._check(envelope, body, traceparent)
+        except Refused as error:
+            metrics.refused.labels(error.code.value).inc()
+            raise DoorError.of(error) from None
+
+    def _check(self, given: dict[str, str], body: Body, traceparent: str) -> Checked:
+        try:
+            envelope = Envelope(**{name: value for name, value in given.items() if value})
+        except ValidationError as error:
+            raise refused(error, Envelope) from None
+        command = self._decode(envelope, body)
+        id = envelope.id or new_command_id()
+        command = with_assigned_id(command, id)
+        value = value_of(command)
+        if len(value) > MAX_COMMAND_BYTES:
+            raise self._too_large(len(value))
+        outgoing = Outgoing(
+            command,
+            id=id,
+            project=envelope.project,
+            actor=envelope.actor,
+            correlation=envelope.correlation_id,
+            traceparent=traceparent,
+            source=SOURCE,
+        )
+        return Checked(outgoing, payload_digest(type(command).type_name(), value))
+
+    def _decode(self, envelope: Envelope, body: Body) -> Command:
+        if isinstance(body, AnyMessage):
+            return self._decode_message(envelope, body)
+        if not envelope.type:
+            hint = "name the command's type, such as forgelog.jobs.v1.SubmitJob"
+            raise Refused(
+                ErrorCode.INVALID_ARGUMENT,
+                "type: is missing",
+                [FieldError(field="type", problem="is missing", hint=hint)],
+            )
+        model = command_class(envelope.type)
+        size = body.size if isinstance(body, Parsed) else len(body)
+        if size > MAX_COMMAND_BYTES:
+            raise self._too_large(size)
+        if isinstance(body, bytes):
+            return validate_json(model, body)
+        try:
+            return model.model_validate(body.data)
+        except ValidationError as error:
+            raise refused(error, model) from None
+
+    def _decode_message(self, envelope: Envelope, body: AnyMessage) -> Command:
+        name = body.type_url.rsplit("/", 1)[-1]
+        model = command_class(name)
+        if envelope.type and command_class(envelope.type) is not model:
+            problem = f"is {envelope.type}, but the message is a {name}"
+            error = FieldError(field="type", problem=problem, hint="leave type out, or make the two agree")
+            raise Refused(ErrorCode.INVALID_ARGUMENT, f"type: {problem}", [error])
+        if len(body.value) > MAX_COMMAND_BYTES:
+            raise self._too_large(len(body.value))
+        message = self._catalog.message_class(model.type_name())()
+        try:
+            message.ParseFromString(body.value)
+        except DecodeError as error:
+            raise Refused(ErrorCode.INVALID_ARGUMENT, f"the message is no {model.type_name()}: {error}") from None
+        size = message.ByteSize()
+        message.DiscardUnknownFields()
+        if message.ByteSize() != size:
+            text = f"the message has fields that this version's {model.type_name()} has not; upgrade the platform"
+            raise Refused(ErrorCode.INVALID_ARGUMENT, text)
+        try:
+            return from_message(message, model)
+        except ValidationError as error:
+            raise refused(error, model) from None
+
+    @staticmethod
+    def _too_large(size: int) -> Refused:
+        metrics.refused.labels("too_large").inc()
+        problem = f"the command has {size} bytes; at most {MAX_COMMAND_BYTES} are allowed"
+        hint = "keep large inputs in files or objects and name their place; split a long list over several commands"
+        return Refused(ErrorCode.INVALID_ARGUMENT, problem, [FieldError(field=WHOLE, problem=problem, hint=hint)])
+
+    # Publishing
+
+    async def publish(self, command: Checked, seconds: float = PUBLISH_SECONDS) -> Published:
+        """Returns when Kafka has the command. Raises DoorError."""
+        with self._publishing.take():
+            return (await self._publish([command], seconds))[0]
+
+    async def publish_and_wait(self, command: Checked, seconds: float) -> tuple[Published, Outcome]:
+        """The command's place and its outcome. Raises DoorError(DEADLINE_EXCEEDED) when `seconds` pass first."""
+        if type(command.outgoing.command).quiet:
+            name = type(command.outgoing.command).type_name()
+            raise DoorError(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"{name} leaves no trace in the log when it changes nothing, so it can't be waited for: publish it",
+            )
+        started = time.perf_counter()
+        with self._waiting.take():
+            future = self._expect(command)
+            try:
+                published = await self.publish(command, min(seconds, PUBLISH_SECONDS))
+                left = seconds - (time.perf_counter() - started)
+                await asyncio.wait([future], timeout=max(left, 0.0))
+                if not future.done():
+                    raise self._no_outcome(published, seconds)
+                metrics.outcome_seconds.observe(time.perf_counter() - started)
+                return published, self._result(future, published)
+            finally:
+                future.cancel()
+
+    async def publish_many(
+        self, commands: Sequence[Checked], wait_seconds: float = 0.0
+    ) -> list[tuple[Published, Outcome | None]]:
+        """All of them in one go; with `wait_seconds` their outcomes too, as far as they come in time."""
+        if not commands:
+            return []
+        with self._publishing.take(), self._waiting.take(len(commands) if wait_seconds else 0):
+            waited = [c for c in commands if wait_seconds and not type(c.outgoing.command).quiet]
+            futures = {id(command): self._expect(command) for command in waited}
+            try:
+                published = await self._publish(commands, PUBLISH_SECONDS)
+                if futures:
+                    await asyncio.wait(futures.values(), timeout=wait_seconds)
+                results: list[tuple[Published, Outcome | None]] = []
+                for command, place in zip(commands, published, strict=True):
+                    future = futures.get(id(command))
+                    done = future is not None and future.done()
+                    results.append((place, self._result(future, place) if future is not None and done else None))
+                return results
+            finally:
+                for future in futures.values():
+                    future.cancel()
+
+    def _expect(self, command: Checked) -> asyncio.Future[Outcome]:
+        context = type(command.outgoing.command).context
+        return self._outcomes.expect(command.outgoing.id, context, command.digest)
+
+    async def _publish(self, commands: Sequence[Checked], seconds: float) -> list[Published]:
+        started = time.perf_counter()
+        ids = ", ".join(command.outgoing.id for command in commands[:3]) + (", ..." if len(commands) > 3 else "")
+        try:
+            async with asyncio.timeout(max(seconds, 0.001)):
+                published = await self._publisher.publish_many([command.outgoing for command in commands])
+        except (KafkaError, OSError, TimeoutError) as error:
+            log.warning("publishing %s failed: %s: %s", ids, type(error).__name__, error)
+            raise DoorError(
+                grpc.StatusCode.UNAVAILABLE,
+                f"the log can't be reached ({type(error).__name__}); whether it has the command is not known: send it "
+                f"again with the id {ids}, a repeat does no harm",
+                retry_after=1.0,
+                command_id=commands[0].outgoing.id,
+            ) from error
+        metrics.publish_seconds.observe(time.perf_counter() - started)
+        return published
+
+    @staticmethod
+    def _no_outcome(published: Published, seconds: float) -> DoorError:
+        return DoorError(
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+            f"no outcome within {seconds:.3g} s. The command is in the log at {published.position} under the id "
+            f"{published.id} and will be decided: send it again with this id to get its outcome, or read the history "
+            f"of {published.subject or 'its aggregate'}",
+            command_id=published.id,
+        )
+
+    @staticmethod
+    def _result(future: asyncio.Future[Outcome], published: Published) -> Outcome:
+        try:
+            return future.result()
+        except (Undecodable, OSError, asyncio.CancelledError) as error:
+            log.warning("the outcome of %s can't be read: %s", published.id, error)
+            raise DoorError(
+                grpc.StatusCode.UNAVAILABLE,
+                f"the command is in the log at {published.position} under the id {published.id}, but its outcome can't "
+                f"be read just now; send it again with this id",
+                command_id=published.id,
+            ) from error

@@ -1,0 +1,237 @@
+"""Queries, passed on to the service that answers them: bytes in, bytes out, deadline and trace along.
+
+No method is known here by name; `services.gateway.catalog` tells whose a query is and whether it streams.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from events.runtime.settings import Settings
+from services.gateway import metrics
+from services.gateway.catalog import Catalog, Method, Unknown
+from services.gateway.errors import DoorError, abort, code_name
+from services.gateway.limits import Bounds, Limit
+from services.gateway.trace import Trace
+
+PASSED_ON = frozenset({"tracestate", "baggage", "authorization"})
+"""Request metadata that goes along, besides ``traceparent``."""
+
+DEFAULT_SECONDS = 30.0
+"""Deadline of a unary query whose caller set none."""
+
+MAX_MESSAGE_BYTES = 64 << 20
+
+_CHANNEL_OPTIONS = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # A restarted service is to be found again at once.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.enable_retries", 0),
+]
+
+_GONE = ("failed to connect", "connections to all backends failing", "Socket closed", "Connection reset", "recvmsg:")
+
+Metadata = tuple[tuple[str, str | bytes], ...]
+
+
+class Refusal(Exception):
+    """A service's own answer that is no success; it goes to the caller as it is."""
+
+    def __init__(self, code: grpc.StatusCode, details: str, trailing: Metadata = ()) -> None:
+        super().__init__(details)
+        self.code = code
+        self.details = details
+        self.trailing = trailing
+
+
+class Forwarder:
+    """The connections to the services, one each, opened at the first query."""
+
+    def __init__(self, settings: Settings, catalog: Catalog, bounds: Bounds) -> None:
+        self.catalog = catalog
+        self.addresses = dict(settings.services)
+        self._channels: dict[str, Any] = {}  # grpc.aio.Channel, whose stubs don't know optional arguments
+        self.queries = Limit("queries", bounds.queries)
+        self.streams = Limit("streams", bounds.streams)
+
+    async def close(self) -> None:
+        """End all connections; queries on their way fail."""
+        for channel in self._channels.values():
+            await channel.close()
+        self._channels.clear()
+
+    def channel(self, context: str) -> Any:
+        """The connection to a context's service. Raises DoorError when none is configured."""
+        if context not in self._channels:
+            address = self.addresses.get(context)
+            if address is None:
+                known = ", ".join(sorted(self.addresses)) or "none"
+                raise DoorError(
+                    grpc.StatusCode.UNIMPLEMENTED,
+                    f"no service {context!r} is configured here (there are: {known}); name it in FORGELOG_SERVICES",
+                )
+            self._channels[context] = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        return self._channels[context]
+
+    def context_of(self, method: Method, request: bytes) -> str:
+        """Who answers this request. Raises DoorError."""
+        if method.context:
+            return method.context
+        try:
+            context: str = method.request.FromString(request).context  # type: ignore[attr-defined]
+        except Exception as error:  # noqa: BLE001 - the decoders have several kinds of errors, all say the same
+            text = f"the request is no {method.request.DESCRIPTOR.full_name}: {error}"
+            raise DoorError(grpc.StatusCode.INVALID_ARGUMENT, text) from None
+        if not context:
+            known = ", ".join(sorted(self.addresses))
+            raise DoorError(grpc.StatusCode.INVALID_ARGUMENT, f"context: is missing; name one of {known}")
+        return context
+
+    async def unary(self, method: Method, request: bytes, metadata: Metadata, timeout: float | None) -> bytes:
+        """A query's answer. Raises Refusal or DoorError."""
+        context = self.context_of(method, request)
+        with self.queries.take():
+            call = self.channel(context).unary_unary(method.path)
+            try:
+                answer: bytes = await call(request, timeout=timeout or DEFAULT_SECONDS, metadata=metadata)
+            except grpc.aio.AioRpcError as error:
+                raise self._failed(context, error) from None
+            return answer
+
+    async def stream(
+        self, method: Method, request: bytes, metadata: Metadata, timeout: float | None
+    ) -> AsyncIterator[bytes]:
+        """A query's answers as they come. Raises Refusal or DoorError."""
+        context = self.context_of(method, request)
+        with self.streams.take():
+            call = self.channel(context).unary_stream(method.path)(request, timeout=timeout, metadata=metadata)
+            try:
+                async for answer in call:
+                    yield answer
+            except grpc.aio.AioRpcError as error:
+                raise self._failed(context, error) from None
+            finally:
+                call.cancel()
+
+    async def serving(self, context: str, timeout: float) -> str:
+        """Empty when the service says it is SERVING, else what is wrong."""
+        try:
+            stub = health_pb2_grpc.HealthStub(self.channel(context))
+            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                return f"does not answer at {self.addresses[context]} within {timeout:g} s"
+            return self._failed(context, error).args[0]  # type: ignore[no-any-return]
+        except DoorError as error:
+            return error.message
+        name: str = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+        return "" if name == "SERVING" else f"is {name.lower()} (it reads the log up to its end first)"
+
+    def _failed(self, context: str, error: grpc.aio.AioRpcError) -> Refusal | DoorError:
+        code, details = error.code(), error.details() or ""
+        if code is grpc.StatusCode.UNAVAILABLE and any(sign in details for sign in _GONE):
+            text = f"the {context} service can't be reached at {self.addresses[context]}; it may be starting: ask again"
+            return DoorError(code, text, retry_after=1.0)
+        received: Any = error.trailing_metadata() or ()
+        trailing = tuple(
+            (key, value) for key, value in received if not key.startswith("grpc-") or key == "grpc-status-details-bin"
+        )
+        return Refusal(code, details, trailing)
+
+
+def metadata_of(pairs: Iterable[tuple[str, Any]], trace: Trace) -> Metadata:
+    """What goes along with a query."""
+    return (("traceparent", trace.traceparent), *((k, v) for k, v in pairs if k in PASSED_ON))
+
+
+class ForwardHandler(grpc.GenericRpcHandler):  # type: ignore[type-arg]
+    """Takes every query that no servicer of the gateway's own takes."""
+
+    def __init__(self, forwarder: Forwarder) -> None:
+        self._forwarder = forwarder
+        self._handlers: dict[str, grpc.RpcMethodHandler] = {}  # type: ignore[type-arg]
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:  # type: ignore[type-arg]
+        path = details.method
+        if path in self._handlers:
+            return self._handlers[path]
+        try:
+            method = self._forwarder.catalog.by_path(path)
+        except Unknown as unknown:
+            return grpc.unary_unary_rpc_method_handler(_refuser(str(unknown)))
+        if method.streams:
+            handler = grpc.unary_stream_rpc_method_handler(self._stream(method))
+        else:
+            handler = grpc.unary_unary_rpc_method_handler(self._unary(method))
+        self._handlers[path] = handler
+        return handler
+
+    def _unary(self, method: Method) -> Callable[[bytes, Any], Awaitable[bytes]]:
+        label = f"{method.service}/{method.name}"
+        timer = metrics.seconds.labels("grpc", label)
+        answered = metrics.requests.labels("grpc", label, "ok")
+
+        async def unary(request: bytes, context: Any) -> bytes:
+            started = time.perf_counter()
+            given = context.invocation_metadata() or ()
+            try:
+                with Trace(method.path, _traceparent(given)) as trace:
+                    timeout = context.time_remaining()
+                    answer = await self._forwarder.unary(method, request, metadata_of(given, trace), timeout)
+            except Refusal as refusal:
+                metrics.requests.labels("grpc", label, code_name(refusal.code)).inc()
+                await context.abort(refusal.code, refusal.details, refusal.trailing)
+            except DoorError as error:
+                metrics.requests.labels("grpc", label, code_name(error.code)).inc()
+                await abort(context, error)
+            finally:
+                timer.observe(time.perf_counter() - started)
+            answered.inc()
+            return answer
+
+        return unary
+
+    def _stream(self, method: Method) -> Callable[[bytes, Any], AsyncIterator[bytes]]:
+        label = f"{method.service}/{method.name}"
+
+        async def stream(request: bytes, context: Any) -> AsyncIterator[bytes]:
+            given = context.invocation_metadata() or ()
+            code = "ok"
+            try:
+                with Trace(method.path, _traceparent(given)) as trace:
+                    metadata, timeout = metadata_of(given, trace), context.time_remaining()
+                    async for answer in self._forwarder.stream(method, request, metadata, timeout):
+                        yield answer
+            except Refusal as refusal:
+                code = code_name(refusal.code)
+                await context.abort(refusal.code, refusal.details, refusal.trailing)
+            except DoorError as error:
+                code = code_name(error.code)
+                await abort(context, error)
+            finally:
+                metrics.requests.labels("grpc", label, code).inc()
+
+        return stream
+
+
+def _traceparent(metadata: Iterable[tuple[str, Any]]) -> str:
+    for key, value in metadata:
+        if key == "traceparent":
+            return str(value)
+    return ""
+
+
+def _refuser(text: str) -> Callable[[bytes, Any], Awaitable[bytes]]:
+    async def refuse(_: bytes, context: Any) -> bytes:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, text)
+        raise AssertionError("abort returned")
+
+    return refuse

@@ -1,0 +1,163 @@
+"""One port for two protocols: the first bytes of a connection tell HTTP/2 (gRPC) from HTTP/1.1.
+
+grpc.aio can't share a listening socket, nor take over an accepted one, so a gRPC connection is spliced, byte for byte,
+to the gRPC server's private unix socket (50 µs a call, measured). An HTTP/1.1 connection costs nothing extra: its
+transport is handed to a uvicorn protocol, as uvicorn itself does for WebSockets. Knows nothing of requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import cast
+
+log = logging.getLogger("forgelog.gateway")
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+"""What every HTTP/2 client sends first (RFC 9113, section 3.4)."""
+
+FIRST_BYTES_SECONDS = 60.0
+"""How long a connection may stay silent before it is closed; browsers open some in advance."""
+
+HIGH_WATER = 1 << 20
+"""Bytes buffered per direction before the sender is paused."""
+
+
+def is_grpc(first: bytes) -> bool | None:
+    """Whether a connection that begins so speaks HTTP/2; None when more bytes are needed to tell."""
+    if len(first) < 4:
+        return None if PREFACE.startswith(first) else False
+    return first.startswith(PREFACE[: len(first)][: len(PREFACE)])
+
+
+class Splice(asyncio.Protocol):
+    """One direction of a pair: what arrives here leaves by the peer's transport; a slow one slows its peer."""
+
+    def __init__(self, peer: asyncio.Transport) -> None:
+        self._peer = peer
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(HIGH_WATER)
+
+    def data_received(self, data: bytes) -> None:
+        self._peer.write(data)
+
+    def eof_received(self) -> bool:
+        if self._peer.can_write_eof() and not self._peer.is_closing():
+            self._peer.write_eof()
+        return True  # the other direction goes on
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._peer.close()
+
+    def pause_writing(self) -> None:
+        if not self._peer.is_closing():
+            self._peer.pause_reading()
+
+    def resume_writing(self) -> None:
+        if not self._peer.is_closing():
+            self._peer.resume_reading()
+
+
+class Sniffer(asyncio.Protocol):
+    """The protocol of a new connection, until its first bytes have told what it speaks."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+        self._first = b""
+        self._transport: asyncio.Transport | None = None
+        self._silence: asyncio.TimerHandle | None = None
+        self._connecting: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._front.connections.add(self._transport)
+        self._silence = asyncio.get_running_loop().call_later(FIRST_BYTES_SECONDS, self._transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        assert self._transport is not None
+        self._first += data
+        grpc = is_grpc(self._first)
+        if grpc is None:
+            return
+        self._stop_waiting()
+        if grpc:
+            self._transport.pause_reading()
+            self._connecting = asyncio.get_running_loop().create_task(self._splice(self._transport))
+            return
+        self._front.connections.discard(self._transport)
+        protocol = self._front.http()
+        protocol.connection_made(self._transport)
+        self._transport.set_protocol(protocol)
+        protocol.data_received(self._first)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        assert self._transport is not None
+        self._front.connections.discard(self._transport)
+        if self._connecting is not None:
+            self._connecting.cancel()
+
+    def _stop_waiting(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+
+    async def _splice(self, outside: asyncio.Transport) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            inside, _ = await loop.create_unix_connection(lambda: Splice(outside), self._front.grpc_socket)
+        except OSError as error:
+            log.warning("the gRPC server's socket can't be reached: %s", error)
+            outside.close()
+            return
+        spliced = Outside(inside, self._front)
+        spliced.connection_made(outside)
+        outside.set_protocol(spliced)
+        inside.write(self._first)
+        outside.resume_reading()
+
+
+class Outside(Splice):
+    """The client's side of a splice; tells the front when it is gone."""
+
+    def __init__(self, peer: asyncio.Transport, front: Front) -> None:
+        super().__init__(peer)
+        self._front = front
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._transport is not None:
+            self._front.connections.discard(self._transport)
+
+
+class Front:
+    """The public listener. `grpc_socket` is the path of the gRPC server's unix socket, `http` makes a protocol for an
+    HTTP/1.1 connection."""
+
+    def __init__(self, grpc_socket: str, http: Callable[[], asyncio.Protocol]) -> None:
+        self.grpc_socket = grpc_socket
+        self.http = http
+        self.connections: set[asyncio.Transport] = set()
+        """Connections that are not yet told, or spliced."""
+        self._server: asyncio.Server | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; returns the port (any free one for 0). Raises OSError when the address is taken."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: Sniffer(self), host, port, backlog=1024)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def stop_listening(self) -> None:
+        """Take no new connection; those there go on."""
+        if self._server is not None:
+            self._server.close()
+
+    def close(self) -> None:
+        """End what is left."""
+        self.stop_listening()
+        for transport in list(self.connections):
+            transport.abort()
