@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from events.language.hardware import GPUResource
+from events.language.hardware import GPUHealth, GPUResource
 from events.language.jobspec import JobResources
 
 
 def usable(gpu: GPUResource, resources: JobResources) -> bool:
-    """Whether a GPU is of the type and memory a task asks for."""
+    """Whether a GPU is of the type and memory a task asks for, and not known to be broken."""
+    if gpu.health is GPUHealth.UNHEALTHY:
+        return False
     return resources.gpu_type.casefold() in gpu.name.casefold() and gpu.memory_bytes >= resources.gpu_memory_bytes
 
 

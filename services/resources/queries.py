@@ -1,0 +1,224 @@
+"""Answers about nodes, allocations and pools, from the projection's tables. Knows no Kafka and no decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+import grpc
+
+from events.language.convert import to_message
+from events.language.hardware import NodeStatus
+from events.language.proto_names import word_of
+from events.language.resources import AllocationStatus
+from events.runtime.queries import MAX_PAGE, QueryError, ReadModel, next_cursor, not_found, page, read_options
+from forgelog_pb.resources.v1 import queries_pb2, queries_pb2_grpc, types_pb2
+from services.resources.projections import KINDS
+
+
+class ResourceQueriesServicer(queries_pb2_grpc.ResourceQueriesServicer):
+    """`as_of` is narrowed to one aggregate only for a single allocation: a node's row depends on the events of every
+    allocation that was ever on it."""
+
+    def __init__(self, read: ReadModel) -> None:
+        self._read = read
+
+    async def GetNode(self, request: Any, context: Any) -> Any:
+        options = read_options(request.options)
+        async with self._read.view(**options) as db:
+            nodes = await db.fetch(
+                "select n.*, s.spec from nodes n join node_specs s using (node_id, pool) "
+                "where n.node_id = $1 and ($2 = '' or n.pool = $2) order by n.pool",
+                request.node_id,
+                request.pool,
+            )
+            if not nodes:
+                raise not_found("node", request.node_id, options["as_of"])
+            if len(nodes) > 1:
+                pools = ", ".join(node["pool"] for node in nodes)
+                raise QueryError(
+                    grpc.StatusCode.FAILED_PRECONDITION,
+                    f"pools {pools} have a node {request.node_id!r} each; say which with pool",
+                )
+            (node,) = nodes
+            held = await db.fetch(
+                "select * from allocations where node_id = $1 and pool = $2 and rest <> '' "
+                "order by created_at, allocation_id limit $3",
+                node["node_id"],
+                node["pool"],
+                MAX_PAGE,
+            )
+        return queries_pb2.GetNodeResponse(
+            node=_node(node),
+            spec=to_message(node["spec"], types_pb2.NodeSpec),
+            gpus=[_device(node, gpu) for gpu in node["spec"]["gpus"]],
+            allocations=[_allocation(row) for row in held],
+        )
+
+    async def ListNodes(self, request: Any, context: Any) -> Any:
+        limit, cursor = page(request.page)
+        after = {"pool": "", "node_id": ""} if cursor is None else cursor
+        async with self._read.view(**read_options(request.options)) as db:
+            rows = await db.fetch(
+                "select * from nodes where ($1 = '' or pool = $1) and ($2::text[] = '{}' or status = any($2)) "
+                "and labels @> $3::jsonb and (pool, node_id) > ($4, $5) order by pool, node_id limit $6",
+                request.pool,
+                _words(NodeStatus, types_pb2.NodeStatus, request.statuses),
+                dict(request.labels),
+                _cursor_text(after, "pool"),
+                _cursor_text(after, "node_id"),
+                limit + 1,
+            )
+        more = next_cursor({key: rows[limit - 1][key] for key in ("pool", "node_id")}) if len(rows) > limit else ""
+        return queries_pb2.ListNodesResponse(nodes=[_node(row) for row in rows[:limit]], next_cursor=more)
+
+    async def GetAllocation(self, request: Any, context: Any) -> Any:
+        options = read_options(request.options)
+        async with self._read.view(**options, subjects=(request.allocation_id,)) as db:
+            row = await db.fetchrow("select * from allocations where allocation_id = $1", request.allocation_id)
+        if row is None:
+            raise not_found("allocation", request.allocation_id, options["as_of"])
+        return queries_pb2.GetAllocationResponse(allocation=_allocation(row))
+
+    async def ListAllocations(self, request: Any, context: Any) -> Any:
+        limit, cursor = page(request.page)
+        before, last_id = _place(cursor)
+        async with self._read.view(**read_options(request.options)) as db:
+            rows = await db.fetch(
+                "select * from allocations where ($1 = '' or job_id = $1) and ($2 = '' or node_id = $2) "
+                "and ($3 = '' or pool = $3) and ($4::text[] = '{}' or status = any($4)) "
+                "and ($5::timestamptz is null or (created_at, allocation_id) < ($5, $6)) "
+                "order by created_at desc, allocation_id desc limit $7",
+                request.job_id,
+                request.node_id,
+                request.pool,
+                _words(AllocationStatus, types_pb2.AllocationStatus, request.statuses),
+                before,
+                last_id,
+                limit + 1,
+            )
+        more = ""
+        if len(rows) > limit:
+            last = rows[limit - 1]
+            more = next_cursor({"created_at": last["created_at"].isoformat(), "allocation_id": last["allocation_id"]})
+        return queries_pb2.ListAllocationsResponse(
+            allocations=[_allocation(row) for row in rows[:limit]], next_cursor=more
+        )
+
+    async def GetPoolSummary(self, request: Any, context: Any) -> Any:
+        options = read_options(request.options)
+        pools = await self._summaries(options, request.pool)
+        if not pools:
+            raise not_found("pool", request.pool, options["as_of"])
+        return queries_pb2.GetPoolSummaryResponse(summary=pools[0])
+
+    async def ListPools(self, request: Any, context: Any) -> Any:
+        return queries_pb2.ListPoolsResponse(pools=await self._summaries(read_options(request.options), ""))
+
+    async def _summaries(self, options: Mapping[str, Any], pool: str) -> list[Any]:
+        """The summaries of one pool, or of all."""
+        sums = ", ".join(
+            f"coalesce(sum({value}) filter (where {which}), 0)::{column} as {name}_{kind}"
+            for kind, column in KINDS.items()
+            for name, value, which in (
+                ("total", f"capacity_{kind}", "status <> 'lost'"),
+                ("allocated", f"allocated_{kind}", "true"),
+                ("free", f"greatest(capacity_{kind} - allocated_{kind}, 0)", "status = 'ready'"),
+            )
+        )
+        async with self._read.view(**options) as db:
+            rows = await db.fetch(
+                "select pool, count(*) as nodes, sum(allocations)::int as running_allocations, "
+                f"sum(tasks)::int as running_tasks, {sums} from nodes "
+                "where $1 = '' or pool = $1 group by pool order by pool",
+                pool,
+            )
+            statuses = await db.fetch(
+                "select pool, status, count(*) as nodes from nodes where $1 = '' or pool = $1 "
+                "group by pool, status order by pool, status",
+                pool,
+            )
+            models = await db.fetch(
+                "select pool, m.key as model, sum(m.value::int)::int as gpus from nodes, jsonb_each_text(gpu_models) m "
+                "where status <> 'lost' and ($1 = '' or pool = $1) group by pool, m.key",
+                pool,
+            )
+        return [
+            to_message(
+                {
+                    **dict(row),
+                    "by_status": [dict(status) for status in statuses if status["pool"] == row["pool"]],
+                    **{
+                        name: {kind: row[f"{name}_{kind}"] for kind in KINDS} for name in ("total", "allocated", "free")
+                    },
+                    "gpu_models": {each["model"]: each["gpus"] for each in models if each["pool"] == row["pool"]},
+                },
+                queries_pb2.PoolSummary,
+            )
+            for row in rows
+        ]
+
+
+def _node(row: Mapping[str, Any]) -> Any:
+    capacity = {kind: row[f"capacity_{kind}"] for kind in KINDS}
+    allocated = {kind: row[f"allocated_{kind}"] for kind in KINDS}
+    return to_message(
+        {
+            **dict(row),
+            "capacity": capacity,
+            "allocated": allocated,
+            "free": {kind: max(0, round(capacity[kind] - allocated[kind], 9)) for kind in KINDS},
+            "held": bool(row["hold"]),
+            "running_allocations": row["allocations"],
+            "running_tasks": row["tasks"],
+        },
+        queries_pb2.Node,
+    )
+
+
+def _device(node: Mapping[str, Any], gpu: Mapping[str, Any]) -> Any:
+    holder = node["gpu_holders"].get(str(gpu["index"]), {})
+    return to_message(
+        {"node_id": node["node_id"], "gpu": gpu, "allocation_type": "exclusive", **holder}, types_pb2.GPUDevice
+    )
+
+
+def _allocation(row: Mapping[str, Any]) -> Any:
+    return to_message(dict(row), queries_pb2.Allocation)
+
+
+def _words(enum: Any, proto_enum: Any, numbers: Iterable[int]) -> list[str]:
+    """The words of a request's enum values."""
+    words = []
+    for number in numbers:
+        try:
+            word = word_of(enum, proto_enum.Name(number))
+        except ValueError:
+            raise QueryError(
+                grpc.StatusCode.INVALID_ARGUMENT, f"{number} is no {enum.__name__}; take one of {', '.join(enum)}"
+            ) from None
+        if word is not None:
+            words.append(word)
+    return words
+
+
+def _cursor_text(cursor: Any, key: str) -> str:
+    value = cursor.get(key) if isinstance(cursor, Mapping) else None
+    if not isinstance(value, str):
+        raise QueryError(
+            grpc.StatusCode.INVALID_ARGUMENT, "page.cursor is not one that this list returned; start without a cursor"
+        )
+    return value
+
+
+def _place(cursor: Any) -> tuple[datetime | None, str]:
+    """Where in the list of allocations a page begins: behind this time and id."""
+    if cursor is None:
+        return None, ""
+    try:
+        return datetime.fromisoformat(_cursor_text(cursor, "created_at")), _cursor_text(cursor, "allocation_id")
+    except ValueError:
+        raise QueryError(
+            grpc.StatusCode.INVALID_ARGUMENT, "page.cursor is not one that this list returned; start without a cursor"
+        ) from None
