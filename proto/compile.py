@@ -14,13 +14,15 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from proto import GenerationError
+
 PACKAGE = "forgelog_pb"
 _IMPORT = re.compile(r"^(from|import) forgelog\.", re.MULTILINE)
 _SERVICE = re.compile(r"^service (\w+) \{(.*?)^\}", re.MULTILINE | re.DOTALL)
 _RPC = re.compile(r"^\s*rpc (\w+)\(", re.MULTILINE)
 
 
-class ProtocFailed(Exception):
+class ProtocFailed(GenerationError):
     """protoc refused a file; its own words stand above."""
 
 

@@ -18,6 +18,8 @@ from difflib import unified_diff
 from importlib.metadata import version
 from pathlib import Path
 
+from proto import GenerationError
+
 ROOT = Path(__file__).resolve().parent.parent
 PB = ROOT / "forgelog_pb"
 STAMP = PB / ".inputs.sha256"
@@ -108,8 +110,12 @@ def main() -> int:
     options = parser.parse_args()
     if options.check:
         return check()
-    for path in generate():
-        print(f"wrote {path.relative_to(ROOT)}")
+    try:
+        for path in generate():
+            print(f"wrote {path.relative_to(ROOT)}")
+    except GenerationError as error:
+        print(f"make proto: {error}", file=sys.stderr)
+        return 1
     if options.schemas:
         schemas = importlib.import_module("proto.schemas")
         print(f"wrote {schemas.write(options.schemas)} files below {options.schemas}")

@@ -41,14 +41,14 @@ def _language() -> Iterator[str]:
 {_NOTE}
 
 Forgelog takes **commands** (wishes) and writes **events** (facts). Both are Kafka records: CloudEvents 1.0 in the Kafka
-binding's binary mode, so attributes are headers and the value is JSON. Any client that can write headers can take part.
+binding's binary mode, so attributes are headers and the value is JSON. Any client that writes headers can take part.
 
 - Commands go to `commands.<context>`, events come from `events.<context>`; contexts are {_contexts()}.
-- The record's key decides the partition, and with it the order: use the value of the field named under "key" below, and
-  Kafka's default partitioner (murmur2). A command under another key is forwarded to where it belongs.
-- A command that can't be carried out becomes a `CommandRejected` event with a code and the fields at fault: refusals are
-  history too. What is no command at all (broken JSON, an unknown type, no `ce_id`) also goes to `deadletter.<context>`
-  with the reason.
+- The record's key decides the partition, and with it the order: use the value of the field named under "key" below,
+  and Kafka's default partitioner (murmur2). A command under another key is forwarded to where it belongs.
+- A command that can't be carried out becomes a `CommandRejected` event with a code and the fields at fault: refusals
+  are history too. What is no command at all (broken JSON, an unknown type, no `ce_id`) also goes to
+  `deadletter.<context>` with the reason.
 - A repeat of a `ce_id` changes nothing: `CommandNoted` points at the first outcome. Another body under the same `ce_id`
   is refused.
 

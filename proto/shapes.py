@@ -30,6 +30,7 @@ from events.language import registry
 from events.language.base import Message, Model
 from events.language.planned import Planned
 from events.language.proto_names import message_name, package_name, proto_enum
+from proto import GenerationError
 
 PACKAGES: Mapping[str, tuple[str, ...]] = {
     "common": ("events.language.common",),
@@ -95,7 +96,7 @@ class FileShape:
         return proto_path(self.context)
 
 
-class Unmappable(Exception):
+class Unmappable(GenerationError):
     """A model's field has no protobuf shape; the text names the field and what to write instead."""
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from events.language.proto_names import enum_prefix
+from proto import GenerationError
 from proto.shapes import EnumShape, FileShape, MessageShape
 
 HEADER = """\
@@ -25,7 +26,7 @@ _RESERVED = re.compile(r"^  reserved (.+);")
 _WIDTH = 118
 
 
-class NumberReused(Exception):
+class NumberReused(GenerationError):
     """A field came back under the name of a removed one; the text says which and what to do."""
 
 
