@@ -30,8 +30,8 @@ Convert = Callable[[Any], Any]
 
 
 def to_message(value: Model | Mapping[str, Any], message_class: type[P]) -> P:
-    """A model or a mapping of the same shape as `message_class`. A mapping may leave out or add keys that the message
-    has or has not. Raises ValueError for an enum's word that the message does not know."""
+    """A model or a mapping of the same shape as `message_class`. A mapping may leave out keys or have more than the
+    message, and times in it may be RFC 3339 text. Raises ValueError for an enum's word that the message does not know."""
     return message_class(**_writer(message_class.DESCRIPTOR)(value))
 
 
@@ -90,7 +90,7 @@ def _value_writer(field: FieldDescriptor) -> Convert | None:
         return None
     name = message_type.full_name
     if name == "google.protobuf.Timestamp":
-        return None if not _is_map_value(field) else _timestamp
+        return _timestamp if _is_map_value(field) else _time
     if name == "google.protobuf.Struct":
         return None if not _is_map_value(field) else _struct
     if name == "google.protobuf.Value":
@@ -122,11 +122,16 @@ def _enum_numbers(enum: EnumDescriptor) -> _Words:
     return _Words(enum)
 
 
-def _timestamp(value: datetime) -> Any:
+def _time(value: datetime | str) -> datetime:
+    """A time as protobuf takes it; within JSON columns times are RFC 3339 text."""
+    return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+def _timestamp(value: datetime | str) -> Any:
     from google.protobuf.timestamp_pb2 import Timestamp
 
     stamp = Timestamp()
-    stamp.FromDatetime(value)
+    stamp.FromDatetime(_time(value))
     return stamp
 
 

@@ -114,6 +114,12 @@ def test_times_keep_their_microseconds_and_come_back_in_utc() -> None:
     assert back.tasks[0].started_at.tzinfo is UTC
 
 
+def test_times_in_json_columns_are_text() -> None:
+    row = {"job_id": "j", "tasks": [{"task": 0, "started_at": "2026-03-29T01:02:03.456789Z"}]}
+    started = to_dict(to_message(row, jobs_pb.JobStarted))["tasks"][0]["started_at"]
+    assert started == datetime(2026, 3, 29, 1, 2, 3, 456789, UTC)
+
+
 def test_a_removed_label_stays_different_from_an_empty_one() -> None:
     command = LabelNode(pool="p", node_id="n", labels={"gone": None, "empty": "", "set": "x"})
     message = to_message(command, resources_pb.LabelNode)
