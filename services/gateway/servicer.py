@@ -177,9 +177,8 @@ _NOTED = "forgelog.log.v1.CommandNoted"
 
 
 def _fill(rejection: pb.Rejection, code: str, errors: Iterable[Any]) -> None:
-    rejection.code = (
-        pb.Rejection.DESCRIPTOR.fields_by_name["code"].enum_type.values_by_name[_PREFIX_CODE + code.upper()].number
-    )
+    number: Any = ErrorCode.Value(_PREFIX_CODE + code.upper())
+    rejection.code = number
     for error in errors:
         rejection.errors.add(field=error.field, problem=error.problem, hint=error.hint)
 
