@@ -233,6 +233,8 @@ class Platform:
 
 def is_up(state: PlatformState, wanted: Wanted) -> bool:
     """Whether all that is wanted is there and answers."""
+    if not (state.kafka and state.postgres):
+        return False
     kinds = {"server": 0, "service": 0, "agent": 0}
     for child in state.children:
         if child.state not in ("ready", "running"):

