@@ -30,8 +30,11 @@ Convert = Callable[[Any], Any]
 
 
 def to_message(value: Model | Mapping[str, Any], message_class: type[P]) -> P:
-    """A model or a mapping of the same shape as `message_class`. A mapping may leave out keys or have more than the
-    message, and times in it may be RFC 3339 text. Raises ValueError for an enum's word that the message does not know."""
+    """A model, or a mapping of the same shape, as a message.
+
+    A mapping may leave out keys or have more than the message, and times in it may be RFC 3339 text. Raises ValueError
+    for an enum's word that the message does not know.
+    """
     return message_class(**_writer(message_class.DESCRIPTOR)(value))
 
 
@@ -59,7 +62,7 @@ def _writer(descriptor: Descriptor) -> Convert:
         if isinstance(value, ProtoMessage):
             return value
         if not plan:
-            plan.extend((field.name, _field_writer(field)) for field in descriptor.fields)
+            plan[:] = [(field.name, _field_writer(field)) for field in descriptor.fields]  # at once: threads
         values = value.__dict__ if isinstance(value, Model) else value
         given = {}
         for name, convert in plan:
@@ -160,7 +163,7 @@ def _reader(descriptor: Descriptor) -> Convert:
 
     def read(message: Any) -> dict[str, Any]:
         if not plan:
-            plan.extend((field.name, field.has_presence, _field_reader(field)) for field in descriptor.fields)
+            plan[:] = [(field.name, field.has_presence, _field_reader(field)) for field in descriptor.fields]
         data = {}
         for name, has_presence, convert in plan:
             if has_presence and not message.HasField(name):
