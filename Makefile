@@ -1,0 +1,57 @@
+# Everything here needs Python >= 3.11 and make, nothing else: the first target that needs them fetches uv, the locked
+# packages and, once per user, the broker's jars.
+
+PYTHON ?= python3
+UV := build/uv/bin/uv
+BIN := .venv/bin
+SYNCED := .venv/.synced
+# A platform of this checkout's own; `forgelog` finds it from here and below.
+DATA ?= $(CURDIR)/.forgelog
+
+.PHONY: setup proto up down demo test lint format bench clean
+
+setup: $(SYNCED) proto
+
+$(UV):
+	@mkdir -p build
+	@# some systems' Python comes without ensurepip: then pip puts it there
+	$(PYTHON) -m venv build/uv >/dev/null 2>&1 && build/uv/bin/python -m pip install --quiet --disable-pip-version-check uv \
+		|| $(PYTHON) -m pip install --quiet --disable-pip-version-check --target build/uv uv
+	@test -x $@ || { echo "uv could not be installed with $(PYTHON): it needs the venv module or pip, and a network" >&2; exit 1; }
+
+$(SYNCED): pyproject.toml uv.lock | $(UV)
+	$(UV) sync --frozen --quiet
+	@touch $@
+
+# Quick when nothing is stale.
+proto: $(SYNCED)
+	@$(BIN)/python -m proto.generate
+
+up: setup
+	@mkdir -p $(DATA)
+	$(BIN)/forgelog up --data $(DATA)
+
+down: $(SYNCED)
+	$(BIN)/forgelog down --data $(DATA)
+
+demo: setup
+	$(BIN)/forgelog demo
+
+test: setup
+	$(BIN)/pytest $(PYTEST)
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m proto.lint
+
+format: $(SYNCED)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: setup
+	$(BIN)/python -m bench $(BENCH)
+
+clean:
+	rm -rf build .mypy_cache .pytest_cache .ruff_cache forgelog_pb
