@@ -1,0 +1,222 @@
+"""A whole platform of a test's own: real services and agents as processes, commands by a plain Kafka producer.
+
+Knows the platform as a stranger does: topics, headers, JSON, environment variables.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import grpc
+import orjson
+import psutil
+from aiokafka import AIOKafkaProducer
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from events.language.jobs import JobStarted
+from events.log import topics
+from events.log.envelope import Recorded
+from events.log.ids import derived_id
+from events.log.tail import Tail
+from events.runtime.settings import Settings
+from forgelog.embedded.process import free_port
+
+SERVICES = ("jobs", "scheduling", "resources")
+LOST_SECONDS = 3.0
+PATIENCE = 40.0
+"""Seconds a test waits for what must come."""
+
+
+class Cluster:
+    """Starts, watches and ends processes; keeps every event it has seen."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.seen: list[Recorded] = []
+        self._changed = asyncio.Condition()
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._ports = {name: free_port() for name in SERVICES}
+        self._producer: AIOKafkaProducer | None = None
+
+    # Processes
+
+    def start(self, name: str) -> None:
+        """Start a service."""
+        self._run(name, f"services.{name}", {"FORGELOG_LISTEN": f"127.0.0.1:{self._ports[name]}"})
+
+    def start_agent(self, node: str, **environment: str) -> None:
+        own = self.folder / node
+        own.mkdir(parents=True, exist_ok=True)
+        self._run(
+            node, "services.resources.agent", {"FORGELOG_NODE": node, "FORGELOG_AGENT_DIR": str(own), **environment}
+        )
+
+    def _run(self, name: str, module: str, extra: dict[str, str]) -> None:
+        environment = {
+            **os.environ,
+            "FORGELOG_KAFKA": self.settings.kafka_required,
+            "FORGELOG_POSTGRES": self.settings.postgres_required,
+            "FORGELOG_PREFIX": self.settings.prefix,
+            "FORGELOG_SCHEMA": self.settings.schema_,
+            "FORGELOG_DATA": str(self.folder),
+            "FORGELOG_SERVICES": ",".join(f"{service}=127.0.0.1:{port}" for service, port in self._ports.items()),
+            "FORGELOG_NODE_LOST_SECONDS": str(LOST_SECONDS),
+            "FORGELOG_INSTANCE": f"{name}-0",
+            "PYTHONUNBUFFERED": "1",
+            **extra,
+        }
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                [sys.executable, "-m", module], env=environment, stdout=log, stderr=log, cwd=Path(__file__).parents[2]
+            )
+
+    def kill(self, name: str) -> None:
+        """End a process with -9."""
+        process = self._processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def kill_node(self, node: str) -> None:
+        """End an agent and every task it started with -9, as if the machine's power was cut."""
+        self.kill(node)
+        for record in self.seen:
+            if isinstance(record.data, JobStarted) and record.data.node_id == node:
+                for task in record.data.tasks:
+                    end_tree(task.pid)
+
+    async def healthy(self, name: str) -> None:
+        """Wait until a service serves."""
+        async with (
+            asyncio.timeout(PATIENCE),
+            grpc.aio.insecure_channel(f"127.0.0.1:{self._ports[name]}") as channel,
+        ):
+            stub = health_pb2_grpc.HealthStub(channel)
+            while True:
+                with suppress(grpc.aio.AioRpcError):
+                    answer = await stub.Check(health_pb2.HealthCheckRequest())
+                    if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                        return
+                process = self._processes[name]
+                if process.poll() is not None:
+                    raise AssertionError(f"{name} ended with {process.returncode}:\n{self.log(name)}")
+                await asyncio.sleep(0.05)
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text()[-4000:]
+
+    def stop(self) -> None:
+        """End everything, tasks included."""
+        for process in self._processes.values():
+            process.send_signal(signal.SIGTERM)
+        for process in self._processes.values():
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        for record in self.seen:
+            if isinstance(record.data, JobStarted):
+                for task in record.data.tasks:
+                    end_tree(task.pid)
+
+    # Commands and events
+
+    async def publish(self, context: str, type_name: str, body: dict[str, Any], id: str = "", key: str = "") -> str:
+        """Publish a command as any producer in any language would: headers and JSON. Returns its id."""
+        if self._producer is None:
+            self._producer = AIOKafkaProducer(bootstrap_servers=self.settings.kafka_required)
+            await self._producer.start()
+        id = id or uuid.uuid4().hex
+        await self._producer.send_and_wait(
+            f"{self.settings.prefix}commands.{context}",
+            key=key.encode() or None,
+            value=orjson.dumps(body),
+            headers=[("ce_id", id.encode()), ("ce_type", f"forgelog.{context}.v1.{type_name}".encode())],
+        )
+        return id
+
+    async def submit(self, command: str, *args: str, name: str = "test", **spec: Any) -> str:
+        """Submit a job; its id."""
+        body = {"spec": {"metadata": {"name": name}, "command": command, "args": args, **spec}}
+        return derived_id("j", await self.publish("jobs", "SubmitJob", body))
+
+    async def watch(self) -> None:
+        """Keep every event from now on, until cancelled."""
+        async with Tail(self.settings, SERVICES, start="beginning") as tail:
+            while True:
+                found = await tail.poll(1.0)
+                if found:
+                    async with self._changed:
+                        self.seen += found
+                        self._changed.notify_all()
+
+    async def event(self, kind: type[Any], which: Callable[[Any], bool] = lambda _: True) -> Any:
+        """The first event of a kind that satisfies `which`, once there is one."""
+        try:
+            async with asyncio.timeout(PATIENCE), self._changed:
+                while True:
+                    for record in self.seen:
+                        if isinstance(record.data, kind) and which(record.data):
+                            return record.data
+                    await self._changed.wait()
+        except TimeoutError:
+            told = "\n".join(f"{r.position} {r.data!r}"[:300] for r in self.seen)
+            logs = "\n".join(f"--- {name}\n{self.log(name)}" for name in self._processes)
+            raise AssertionError(
+                f"no such {kind.__name__} in {PATIENCE:.0f} s; the log says:\n{told}\n{logs}"
+            ) from None
+
+    def all(self, kind: type[Any], which: Callable[[Any], bool] = lambda _: True) -> list[Any]:
+        return [record.data for record in self.seen if isinstance(record.data, kind) and which(record.data)]
+
+    def of_job(self, job_id: str) -> list[str]:
+        """Names of a job's own events, in order."""
+        return [
+            type(r.data).__name__ for r in self.seen if r.meta.subject == job_id and r.position.topic == "events.jobs"
+        ]
+
+    async def close(self) -> None:
+        if self._producer is not None:
+            await self._producer.stop()
+
+
+def end_tree(pid: int) -> None:
+    """End a test's own left-over process and its descendants."""
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for one in [*process.children(recursive=True), process]:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+
+
+@asynccontextmanager
+async def cluster(settings: Settings, folder: Path, nodes: int = 1) -> AsyncIterator[Cluster]:
+    """A running platform with so many nodes: n0, n1, ..."""
+    await topics.ensure_topics(settings)
+    made = Cluster(settings, folder)
+    watching = asyncio.create_task(made.watch())
+    try:
+        for name in SERVICES:
+            made.start(name)
+        for number in range(nodes):
+            made.start_agent(f"n{number}")
+        for name in SERVICES:
+            await made.healthy(name)
+        yield made
+        if watching.done():
+            watching.result()
+    finally:
+        made.stop()
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await made.close()
