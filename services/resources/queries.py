@@ -160,7 +160,7 @@ class ResourceQueriesServicer(queries_pb2_grpc.ResourceQueriesServicer):
         ]
 
 
-def _node(row: Mapping[str, Any]) -> Any:
+def _node(row: Any) -> Any:
     capacity = {kind: row[f"capacity_{kind}"] for kind in KINDS}
     allocated = {kind: row[f"allocated_{kind}"] for kind in KINDS}
     return to_message(
@@ -177,14 +177,14 @@ def _node(row: Mapping[str, Any]) -> Any:
     )
 
 
-def _device(node: Mapping[str, Any], gpu: Mapping[str, Any]) -> Any:
+def _device(node: Any, gpu: Mapping[str, Any]) -> Any:
     holder = node["gpu_holders"].get(str(gpu["index"]), {})
     return to_message(
         {"node_id": node["node_id"], "gpu": gpu, "allocation_type": "exclusive", **holder}, types_pb2.GPUDevice
     )
 
 
-def _allocation(row: Mapping[str, Any]) -> Any:
+def _allocation(row: Any) -> Any:
     return to_message(dict(row), queries_pb2.Allocation)
 
 

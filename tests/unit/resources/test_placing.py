@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from events.language.base import Command
+from events.language.hardware import GPUHealth
 from events.language.resources import (
     AllocationBound,
     AllocationRejected,
@@ -146,6 +147,17 @@ class TestGPUs:
         (bound,) = pool.event(scheduled(placement("a1", tasks="0-1"), gpus=2))
         assert isinstance(bound, AllocationBound)
         assert [share.gpus for share in bound.devices] == [(0, 3), (1, 2)]
+
+    def test_a_broken_device_is_given_to_nobody(self) -> None:
+        pool = Pools()
+        broken = gpu(0).model_copy(update={"health": GPUHealth.UNHEALTHY})
+        pool.command(register(gpus=[broken, gpu(1)]))
+        (bound,) = pool.event(scheduled(placement("a1"), gpus=1))
+        assert isinstance(bound, AllocationBound)
+        assert bound.devices[0].gpus == (1,)
+        assert reason(pool.event(scheduled(placement("a2"), gpus=1))) == (
+            "node n1 has too few free devices: needs 1 gpus"
+        )
 
     def test_devices_that_vanish_are_not_given_out_and_come_back(self) -> None:
         pool = Pools()
