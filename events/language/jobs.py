@@ -25,7 +25,7 @@ from events.language.common import (
     TaskRanges,
     Timestamp,
 )
-from events.language.jobspec import JobLaunch, JobSpec, QueueRequest
+from events.language.jobspec import DependencyKind, JobLaunch, JobSpec, QueueRequest
 
 
 class JobCommand(Command):
@@ -161,6 +161,8 @@ class JobQueued(JobEvent):
     launch: JobLaunch
     reason: Annotated[str, Field(max_length=500)] = ""
     """Why again: empty for a first attempt, else what the restart policy or the user said."""
+    counted: bool = False
+    """Whether it counts against the restart policy's `max_restarts`."""
 
 
 class JobAssigned(JobEvent):
@@ -184,6 +186,12 @@ class JobExited(JobEvent):
 
     node_id: OptionalIdentifier = ""
     tasks: tuple[TaskExit, ...]
+    completed: TaskRanges | None = None
+    """Of these, the ones that ended for good, successfully."""
+    failed: TaskRanges | None = None
+    """The ones that failed for good."""
+    cancelled: TaskRanges | None = None
+    """The ones that a cancel stopped. The rest is run again (`JobQueued` follows)."""
 
 
 class JobCancelRequested(JobEvent):
@@ -233,6 +241,13 @@ class JobFailed(JobEnded):
 
 class JobCancelled(JobEnded):
     """Cancelled before every task had completed, and none failed."""
+
+
+class DependencyRequested(JobEvent):
+    """This job waits for `dependency`, which answers with `DependencyResolved` when it has ended."""
+
+    dependency: Identifier
+    kind: DependencyKind
 
 
 class DependentRegistered(JobEvent):

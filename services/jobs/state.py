@@ -1,0 +1,223 @@
+"""The Job aggregate: what is folded from a job's events, compact enough for arrays of 10,000 tasks.
+
+Pure data and folding; what may happen next is decided in `services.jobs.decide`.
+"""
+
+from __future__ import annotations
+
+import base64
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from events.language.base import Event
+from events.language.common import format_ranges, tasks_in
+from events.language.jobs import (
+    DependencyMet,
+    DependencyOutcome,
+    DependencyRequested,
+    DependentRegistered,
+    JobAssigned,
+    JobCancelled,
+    JobCancelRequested,
+    JobCompleted,
+    JobEnded,
+    JobExited,
+    JobFailed,
+    JobQueued,
+    JobStarted,
+    JobSubmitted,
+    JobTasksCancelled,
+    TaskCounts,
+    TaskExit,
+)
+from events.language.jobspec import DependencyKind, JobSpec, JobStatus
+from events.language.moves import JOB_MOVES, check_move
+
+STATUSES = tuple(JobStatus)
+CODE = {status: code for code, status in enumerate(STATUSES)}
+ENDED = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
+ENDED_CODES = frozenset(CODE[status] for status in ENDED)
+
+CANCELLED_EXIT_CODE = 143
+"""What a cancelled job exits with: 128 + SIGTERM, as a shell says it."""
+
+
+@dataclass(slots=True)
+class Job:
+    """One job and its tasks. `spec` is None until the job has been submitted."""
+
+    job_id: str
+    project: str = ""
+    owner: str = ""
+    spec: JobSpec | None = None
+    submitted_at: datetime | None = None
+    statuses: bytearray = field(default_factory=bytearray)
+    """Per task: index into `STATUSES`."""
+    attempts: array[int] = field(default_factory=lambda: array("L"))
+    """Per task: the current attempt, from 1; 0 before the first."""
+    restarts: array[int] = field(default_factory=lambda: array("L"))
+    """Per task: restarts that count against the policy, since the last (re)queueing by a user."""
+    cancelling: set[int] = field(default_factory=set)
+    """Tasks that a user wants stopped and that have not ended yet."""
+    waiting: dict[str, DependencyKind] = field(default_factory=dict)
+    """Dependencies that do not hold yet."""
+    dependents: set[str] = field(default_factory=set)
+    """Jobs to be told when this one ends."""
+    exit_code: int = 0
+    """The first failed task's code, 128 + signal, or 1."""
+    ended: JobStatus | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of tasks."""
+        return len(self.statuses)
+
+    def status(self, task: int) -> JobStatus:
+        return STATUSES[self.statuses[task]]
+
+    def tasks(self, ranges: str | None) -> Iterator[int]:
+        """The tasks a command names; all when it names none. Numbers beyond the array are left out."""
+        if ranges is None:
+            return iter(range(self.size))
+        return (task for task in tasks_in(ranges) if task < self.size)
+
+    def counts(self) -> TaskCounts:
+        """How many tasks have ended how."""
+        return TaskCounts(
+            total=self.size,
+            completed=self.statuses.count(CODE[JobStatus.COMPLETED]),
+            failed=self.statuses.count(CODE[JobStatus.FAILED]),
+            cancelled=self.statuses.count(CODE[JobStatus.CANCELLED]),
+        )
+
+    def outcome(self) -> DependencyOutcome:
+        """What dependents are told."""
+        if self.spec is None or self.ended is None:
+            return DependencyOutcome.UNKNOWN
+        return DependencyOutcome(self.ended.value)
+
+    def move(self, tasks: Iterable[int], to: JobStatus) -> None:
+        """Set the status of tasks; an illegal move means a decision was wrong, and is refused loudly."""
+        code = CODE[to]
+        for task in tasks:
+            old = STATUSES[self.statuses[task]]
+            if old is not to or to is JobStatus.QUEUED:
+                check_move(JOB_MOVES, old, to, f"job {self.job_id} task {task}")
+            self.statuses[task] = code
+
+
+def exit_code_of(exit: TaskExit) -> int:
+    """A failed task's contribution to the job's exit code, as a shell says it."""
+    if exit.signal is not None:
+        return min(255, 128 + exit.signal)
+    return exit.exit_code or 1
+
+
+def evolve(job: Job, event: Event, time: datetime) -> Job:
+    """The job after one of its events. Changes `job` in place."""
+    match event:
+        case JobSubmitted():
+            size = event.spec.array.size if event.spec.array else 1
+            job.project, job.owner, job.spec, job.submitted_at = event.project, event.owner, event.spec, time
+            job.statuses = bytearray(size)
+            job.attempts = array("L", bytes(size * array("L").itemsize))
+            job.restarts = array("L", bytes(size * array("L").itemsize))
+        case JobQueued():
+            _queued(job, event)
+        case JobAssigned():
+            job.move(tasks_in(event.tasks), JobStatus.SCHEDULED)
+        case JobStarted():
+            job.move((start.task for start in event.tasks), JobStatus.RUNNING)
+        case JobExited():
+            _exited(job, event)
+        case JobCancelRequested():
+            job.cancelling.update(tasks_in(event.tasks))
+        case JobTasksCancelled():
+            job.move(tasks_in(event.tasks), JobStatus.CANCELLED)
+            job.cancelling.difference_update(tasks_in(event.tasks))
+        case JobEnded():
+            job.ended = _ENDINGS[type(event)]
+            job.exit_code = event.exit_code
+            job.cancelling.clear()
+            job.dependents.clear()
+        case DependencyRequested():
+            job.waiting[event.dependency] = event.kind
+        case DependencyMet():
+            job.waiting.pop(event.dependency, None)
+        case DependentRegistered():
+            job.dependents.add(event.dependent)
+    return job
+
+
+_ENDINGS = {JobCompleted: JobStatus.COMPLETED, JobFailed: JobStatus.FAILED, JobCancelled: JobStatus.CANCELLED}
+
+
+def _queued(job: Job, event: JobQueued) -> None:
+    afresh = job.ended is not None
+    for task in tasks_in(event.tasks):
+        if afresh:
+            job.restarts[task] = 0
+        elif event.counted:
+            job.restarts[task] += 1
+        job.move((task,), JobStatus.QUEUED)
+        job.attempts[task] = event.attempt
+    if afresh:
+        job.ended = None
+        job.exit_code = 0
+
+
+def _exited(job: Job, event: JobExited) -> None:
+    for ranges, status in (
+        (event.completed, JobStatus.COMPLETED),
+        (event.failed, JobStatus.FAILED),
+        (event.cancelled, JobStatus.CANCELLED),
+    ):
+        if ranges is not None:
+            job.move(tasks_in(ranges), status)
+            job.cancelling.difference_update(tasks_in(ranges))
+    if event.failed is not None and job.exit_code == 0:
+        failed = set(tasks_in(event.failed))
+        job.exit_code = next(exit_code_of(exit) for exit in event.tasks if exit.task in failed)
+
+
+def dump(job: Job) -> dict[str, Any]:
+    """The job as JSON-ready data."""
+    return {
+        "project": job.project,
+        "owner": job.owner,
+        "spec": job.spec.model_dump(mode="json") if job.spec is not None else None,
+        "submitted_at": job.submitted_at.isoformat() if job.submitted_at else None,
+        "statuses": base64.b64encode(job.statuses).decode(),
+        "attempts": job.attempts.tolist() if len(set(job.attempts)) > 1 else job.attempts[:1].tolist(),
+        "restarts": job.restarts.tolist() if any(job.restarts) else [],
+        "cancelling": format_ranges(job.cancelling),
+        "waiting": {dependency: kind.value for dependency, kind in job.waiting.items()},
+        "dependents": sorted(job.dependents),
+        "exit_code": job.exit_code,
+        "ended": job.ended.value if job.ended else None,
+    }
+
+
+def load(job_id: str, data: dict[str, Any]) -> Job:
+    """The job that `dump` gave."""
+    statuses = bytearray(base64.b64decode(data["statuses"]))
+    size = len(statuses)
+    attempts, restarts = data["attempts"], data["restarts"]
+    return Job(
+        job_id=job_id,
+        project=data["project"],
+        owner=data["owner"],
+        spec=JobSpec.model_validate(data["spec"], strict=False) if data["spec"] is not None else None,
+        submitted_at=datetime.fromisoformat(data["submitted_at"]) if data["submitted_at"] else None,
+        statuses=statuses,
+        attempts=array("L", attempts if len(attempts) == size else attempts * size),
+        restarts=array("L", restarts or [0] * size),
+        cancelling=set(tasks_in(data["cancelling"])) if data["cancelling"] else set(),
+        waiting={dependency: DependencyKind(kind) for dependency, kind in data["waiting"].items()},
+        dependents=set(data["dependents"]),
+        exit_code=data["exit_code"],
+        ended=JobStatus(data["ended"]) if data["ended"] else None,
+    )
