@@ -1,0 +1,3 @@
+from services.stub import serve_http
+
+serve_http("gateway")

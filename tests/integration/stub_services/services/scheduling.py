@@ -1,0 +1,3 @@
+from services.stub import serve
+
+serve("scheduling")

@@ -1,0 +1,54 @@
+"""A gRPC server with the standard health check, which notes what it was told by its environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+
+def note(name: str) -> Path:
+    """Write the FORGELOG_ variables where the test looks for them."""
+    path = Path(os.environ["FORGELOG_DATA"]) / f"told-{name}.json"
+    path.write_text(json.dumps({key: value for key, value in os.environ.items() if key.startswith("FORGELOG_")}))
+    return path
+
+
+def until_told(name: str) -> None:
+    """Wait for SIGTERM, and note in which order we ended."""
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda _number, _frame: ended.set())
+    note(name)
+    ended.wait()
+    with (Path(os.environ["FORGELOG_DATA"]) / "ended").open("a") as file:
+        file.write(name + "\n")
+
+
+def serve(name: str) -> None:
+    import grpc
+    from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+    server = grpc.server(ThreadPoolExecutor(2))
+    servicer = health.HealthServicer()
+    servicer.set("", health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    server.add_insecure_port(os.environ["FORGELOG_LISTEN"])
+    server.start()
+    until_told(name)
+    server.stop(0).wait()
+
+
+def serve_http(name: str) -> None:
+    class Ready(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/readyz" else 404)
+            self.end_headers()
+
+    host, port = os.environ["FORGELOG_LISTEN"].split(":")
+    server = HTTPServer((host, int(port)), Ready)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    until_told(name)

@@ -1,0 +1,157 @@
+"""The supervisor with services and agents (stand-ins that have only a health check), on the session's servers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import pytest_asyncio
+
+from forgelog.embedded.platform import Options, Platform, is_up
+from forgelog.embedded.process import until
+from forgelog.embedded.roster import node_name
+from tests.conftest import Servers
+
+STUBS = Path(__file__).parent / "stub_services"
+SERVICES = {"jobs", "scheduling", "resources", "gateway"}
+
+
+@pytest_asyncio.fixture
+async def platform(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Platform]:
+    folder = Path(tempfile.mkdtemp(prefix="forgelog-test-"))
+    monkeypatch.setenv("FORGELOG_KAFKA", servers.kafka)
+    monkeypatch.setenv("FORGELOG_POSTGRES", servers.postgres)
+    monkeypatch.setenv("FORGELOG_GATEWAY", "127.0.0.1:0")
+    monkeypatch.setenv("PYTHONPATH", str(STUBS))
+    made = Platform(folder)
+    yield made
+    await made.down()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def children(platform: Platform) -> dict[str, dict[str, Any]]:
+    return {child["name"]: child for child in platform.report()["children"]}
+
+
+def told(platform: Platform, name: str) -> dict[str, str]:
+    content: dict[str, str] = json.loads((platform.folder.path / f"told-{name}.json").read_text())
+    return content
+
+
+async def test_life_of_services_and_agents(platform: Platform, servers: Servers) -> None:
+    await platform.up(Options(agents=2))
+    state = await platform.wait(60)
+    found = children(platform)
+    assert set(found) == {*SERVICES, "agent-0", "agent-1", "supervisor"}
+    assert {found[name]["state"] for name in SERVICES} == {"ready"}
+
+    jobs = told(platform, "jobs")
+    assert jobs["FORGELOG_KAFKA"] == servers.kafka
+    assert jobs["FORGELOG_POSTGRES"] == servers.postgres
+    assert jobs["FORGELOG_INSTANCE"] == "jobs-0"
+    assert jobs["FORGELOG_GATEWAY"] == state.gateway == told(platform, "gateway")["FORGELOG_LISTEN"]
+    assert f"jobs={jobs['FORGELOG_LISTEN']}" in jobs["FORGELOG_SERVICES"]
+    agent = told(platform, node_name(1))
+    assert agent["FORGELOG_AGENT_DIR"] == str(platform.folder.path / "agents" / node_name(1))
+
+    # killed: back with the same address, and shown
+    os.kill(found["jobs"]["pid"], signal.SIGKILL)
+    assert await until(lambda: children(platform)["jobs"]["restarts"] == 1, 20)
+    await platform.wait(30)
+    again = children(platform)["jobs"]
+    assert again["last_exit"] == "SIGKILL"
+    assert again["address"] == found["jobs"]["address"]
+    assert again["pid"] != found["jobs"]["pid"]
+
+    # fewer agents: the others are not touched
+    before = children(platform)
+    await platform.up(Options(agents=1))
+    assert await until(lambda: "agent-1" not in children(platform), 20)
+    await platform.wait(30)
+    assert {name: children(platform)[name]["pid"] for name in SERVICES} == {
+        name: before[name]["pid"] for name in SERVICES
+    }
+
+    # the supervisor is killed: the next one adopts all of them
+    before = children(platform)
+    os.kill(before["supervisor"]["pid"], signal.SIGKILL)
+    assert await until(lambda: not platform.supervised, 10)
+    await platform.up()
+    await platform.wait(30)
+    after = children(platform)
+    for name in (*SERVICES, "agent-0"):
+        assert after[name]["pid"] == before[name]["pid"], name
+
+    # down: agents first, then the gateway, then the rest
+    assert await platform.down()
+    ended = (platform.folder.path / "ended").read_text().split()
+    assert ended[-5:-3] == [node_name(0), "gateway"]
+    assert set(ended[-3:]) == {"jobs", "scheduling", "resources"}
+    assert not any(psutil.pid_exists(child["pid"]) and _alive(child["pid"]) for child in after.values())
+
+
+async def test_changed_addresses_replace_the_children_of_a_dead_supervisor(
+    platform: Platform, servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await platform.up(Options(agents=0))
+    await platform.wait(60)
+    before = children(platform)
+    os.kill(before["supervisor"]["pid"], signal.SIGKILL)
+    assert await until(lambda: not platform.supervised, 10)
+    # the same broker under another name
+    monkeypatch.setenv("FORGELOG_KAFKA", servers.kafka.replace("127.0.0.1", "localhost"))
+    moved = Platform(platform.folder.path)
+    await moved.up()
+    await moved.wait(60)
+    after = children(moved)
+    for name in SERVICES:
+        assert after[name]["pid"] != before[name]["pid"]
+        assert not _alive(before[name]["pid"])
+    assert told(moved, "jobs")["FORGELOG_KAFKA"].startswith("localhost:")
+
+
+async def test_keep_jobs_kills_agents_so_that_their_tasks_stay(platform: Platform) -> None:
+    await platform.up(Options(agents=1))
+    await platform.wait(60)
+    await platform.down(keep_jobs=True)
+    ended = (platform.folder.path / "ended").read_text().split()
+    assert node_name(0) not in ended
+    assert "gateway" in ended
+
+
+async def test_two_ups_at_once_make_one_platform(platform: Platform) -> None:
+    await asyncio.gather(platform.up(Options(agents=0)), Platform(platform.folder.path).up(Options(agents=0)))
+    await platform.wait(60)
+    state, wanted = platform.state(), platform.folder.read_wanted()
+    assert state is not None
+    assert wanted is not None
+    assert is_up(state, wanted)
+    supervisors = [
+        process.pid
+        for process in psutil.process_iter()
+        if _alive(process.pid) and _command(process)[-2:] == ["forgelog.embedded.supervisor", str(platform.folder.path)]
+    ]
+    assert supervisors == [state.supervisor.pid]
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return []
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
