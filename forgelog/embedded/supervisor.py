@@ -186,7 +186,6 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s.%(msecs)03dZ %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
     logging.Formatter.converter = time.gmtime
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its failed probes are no news: `status` shows them
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     folder = Folder(Path(sys.argv[1]))
     lock = Lock(folder)
     if not lock.acquire():

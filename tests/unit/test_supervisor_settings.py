@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,43 @@ def test_the_lock_file_pairs_broker_and_client() -> None:
     assert versions["org.apache.kafka:kafka_2.13"] == versions["org.apache.kafka:kafka-clients"] == lock.kafka
     assert len({jar.filename for jar in lock.jars}) == len(lock.jars)
     assert all(len(jar.sha256) == 64 for jar in lock.jars)
+
+
+class _Repository:
+    """Stands in for jgo's MavenContext: every jar has this content."""
+
+    content = b""
+    asked = 0
+
+    def __init__(self, repo_cache: Path, timeout: int) -> None:
+        self._file = repo_cache / "fetched.jar"
+        self.artifact = self
+
+    def create_dependency(self, coordinate: str) -> _Repository:
+        type(self).asked += 1
+        return self
+
+    def resolve(self) -> Path:
+        self._file.write_bytes(self.content)
+        return self._file
+
+
+@pytest.mark.parametrize(("content", "accepted"), [(b"as locked", True), (b"as lockeD", False)])
+def test_a_jar_is_taken_only_with_its_checksum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, accepted: bool
+) -> None:
+    wanted = jars.Jar("org.example:thing:1.0", hashlib.sha256(b"as locked").hexdigest(), 9)
+    monkeypatch.setattr(jars, "read_lock", lambda: jars.Lock("4", (wanted,), "digest"))
+    monkeypatch.setattr("jgo.maven.MavenContext", type("Repository", (_Repository,), {"content": content}))
+    if accepted:
+        assert (jars.fetch(cache=tmp_path) / "thing-1.0.jar").read_bytes() == content
+        # the second time nothing is asked of anyone
+        monkeypatch.setattr("jgo.maven.MavenContext", None)
+        jars.fetch(cache=tmp_path)
+    else:
+        with pytest.raises(EmbeddedError, match="does not match its SHA-256"):
+            jars.fetch(cache=tmp_path)
+        assert not list(tmp_path.rglob("*.jar"))
 
 
 def test_a_java_asked_for_by_name_is_not_silently_replaced(tmp_path: Path) -> None:
