@@ -16,7 +16,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AwareDatetime, StringConstraints
 from pydantic.fields import FieldInfo
 
-from events.language import jobspec, jobspec_isolation, jobspec_monitoring, jobspec_placement, jobspec_training
+from events.language import jobs, jobspec, jobspec_isolation, jobspec_monitoring, jobspec_placement, jobspec_training
 from events.language.base import Model
 from events.language.planned import Planned
 from proto.shapes import unwrap
@@ -67,6 +67,7 @@ _TEXTS = (
     "SAMPLE",
 )
 _BY_MODEL: Mapping[type[Model], Mapping[str, Any]] = {
+    jobs.JobExited: {"completed": "0", "failed": "1", "cancelled": "2"},
     jobspec.JobSpec: {"debug_mode": True},
     jobspec.JobResources: {"gpus": 2},
     jobspec_placement.GPURequirements: {"allocation": "mig", "mig_profile": "1g.10gb"},

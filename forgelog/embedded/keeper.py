@@ -104,7 +104,7 @@ class Keeper:
                 self.state.last_exit = child.exit
                 self.state.problem = "" if self._stopping or self._asked else log_tail(child.spec.log, 3)
             child = self._child = None
-            self.state.pid, self.state.started = 0, 0.0
+            self.state.pid, self.state.started = 0, ""
             if self._stopping:
                 return
             if self._asked:

@@ -47,8 +47,8 @@ class ChildState:
     state: str
     """starting, ready, running (alive; it has no health check), not_ready, restarting, stopping, stopped."""
     pid: int = 0
-    started: float = 0.0
-    """Start time of the process, seconds since the epoch; 0 when there is none."""
+    started: str = ""
+    """See `Identity`; empty when there is no process."""
     restarts: int = 0
     last_exit: str = ""
     problem: str = ""

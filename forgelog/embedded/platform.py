@@ -168,7 +168,7 @@ class Platform:
             signals = signal.SIGTERM if kind != "server" else signal.SIGINT
             await asyncio.gather(*(end(name, identity, number=signals) for name, identity in alive))
         for child in state.children:
-            child.state, child.pid, child.started = "stopped", 0, 0.0
+            child.state, child.pid, child.started = "stopped", 0, ""
         state.gateway = ""
         lock = Lock(self.folder)
         if lock.acquire():  # else a new supervisor has begun: the file is its own now
@@ -275,7 +275,7 @@ def _report(child: ChildState, supervised: bool) -> dict[str, Any]:
         "kind": child.kind,
         "state": word,
         "pid": process.pid if process else None,
-        "since": datetime.fromtimestamp(child.started, UTC) if process else None,
+        "since": datetime.fromtimestamp(process.create_time(), UTC) if process else None,
         "restarts": child.restarts,
         "last_exit": child.last_exit or None,
         "rss_bytes": rss,

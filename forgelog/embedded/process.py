@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import os
 import signal
 import socket
@@ -52,20 +53,19 @@ class Identity:
     """A process, for ever: a pid alone is reused by the system."""
 
     pid: int
-    started: float
-    """Seconds since the epoch, as the kernel tells it."""
+    started: str
+    """When, in the kernel's own terms; see `_start_mark`."""
 
     @classmethod
     def of(cls, pid: int) -> Identity:
         """Raises psutil.NoSuchProcess."""
-        return cls(pid, psutil.Process(pid).create_time())
+        return cls(pid, _start_mark(pid))
 
     def process(self) -> psutil.Process | None:
         """The living process, or None when it has ended (a zombie has) or its pid is another's now."""
         try:
             process = psutil.Process(self.pid)
-            # Boot time, from which the start is computed, may be corrected by a clock step: allow a second.
-            if abs(process.create_time() - self.started) > 1.0 or process.status() == psutil.STATUS_ZOMBIE:
+            if _start_mark(self.pid) != self.started or process.status() == psutil.STATUS_ZOMBIE:
                 return None
             return process
         except psutil.NoSuchProcess:
@@ -74,6 +74,23 @@ class Identity:
     @property
     def alive(self) -> bool:
         return self.process() is not None
+
+
+def _start_mark(pid: int) -> str:
+    """When a process was started. Raises psutil.NoSuchProcess.
+
+    On Linux the boot and the clock ticks since then: a time of day would change whenever the clock is corrected.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return f"{_boot()}+{fields[19]}"  # proc(5): starttime is field 22, and two come before the ")"
+    except FileNotFoundError:
+        return f"{psutil.Process(pid).create_time():.2f}"  # no such process, or no Linux
+
+
+@functools.cache
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
 
 
 def find_running(spec: Spec) -> Identity | None:
@@ -88,7 +105,7 @@ def find_running(spec: Spec) -> Identity | None:
                 continue
             environment = process.environ()
             if all(environment.get(key) == value for key, value in env.items()):
-                return Identity(process.pid, process.create_time())
+                return Identity.of(process.pid)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue  # ended meanwhile, or another user's: not ours
     return None

@@ -94,14 +94,25 @@ class Checked:
 
 
 class Door:
-    """Takes commands. One per process."""
+    """Takes commands. One per process; until it is open, it only checks them."""
 
-    def __init__(self, publisher: Publisher, outcomes: Outcomes, catalog: Catalog, bounds: Bounds) -> None:
-        self._publisher = publisher
-        self._outcomes = outcomes
+    def __init__(self, catalog: Catalog, bounds: Bounds) -> None:
+        self._publisher: Publisher | None = None
+        self._outcomes: Outcomes | None = None
         self._catalog = catalog
         self._publishing = Limit("commands", bounds.commands)
         self._waiting = Limit("waiting", bounds.waiting)
+
+    def open(self, publisher: Publisher, outcomes: Outcomes) -> None:
+        """From now on commands are published by these."""
+        self._publisher, self._outcomes = publisher, outcomes
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more; return when those under way are done, or `seconds` have passed."""
+        self._publisher, publisher = None, self._publisher
+        until = time.monotonic() + seconds
+        while publisher is not None and self._publishing.count + self._waiting.count and time.monotonic() < until:
+            await asyncio.sleep(0.02)
 
     # Checking
 
@@ -191,8 +202,9 @@ class Door:
 
     async def publish(self, command: Checked, seconds: float = PUBLISH_SECONDS) -> Published:
         """Returns when Kafka has the command. Raises DoorError."""
+        publisher, _ = self._opened()
         with self._publishing.take():
-            return (await self._publish([command], seconds))[0]
+            return (await self._publish(publisher, [command], seconds))[0]
 
     async def publish_and_wait(self, command: Checked, seconds: float) -> tuple[Published, Outcome]:
         """The command's place and its outcome. Raises DoorError(DEADLINE_EXCEEDED) when `seconds` pass first."""
@@ -203,8 +215,9 @@ class Door:
                 f"{name} leaves no trace in the log when it changes nothing, so it can't be waited for: publish it",
             )
         started = time.perf_counter()
+        _, outcomes = self._opened()
         with self._waiting.take():
-            future = self._expect(command)
+            future = self._expect(outcomes, command)
             try:
                 published = await self.publish(command, min(seconds, PUBLISH_SECONDS))
                 left = seconds - (time.perf_counter() - started)
@@ -222,11 +235,12 @@ class Door:
         """All of them in one go; with `wait_seconds` their outcomes too, as far as they come in time."""
         if not commands:
             return []
+        publisher, outcomes = self._opened()
         with self._publishing.take(), self._waiting.take(len(commands) if wait_seconds else 0):
             waited = [c for c in commands if wait_seconds and not type(c.outgoing.command).quiet]
-            futures = {id(command): self._expect(command) for command in waited}
+            futures = {id(command): self._expect(outcomes, command) for command in waited}
             try:
-                published = await self._publish(commands, PUBLISH_SECONDS)
+                published = await self._publish(publisher, commands, PUBLISH_SECONDS)
                 if futures:
                     await asyncio.wait(futures.values(), timeout=wait_seconds)
                 results: list[tuple[Published, Outcome | None]] = []
@@ -239,16 +253,24 @@ class Door:
                 for future in futures.values():
                     future.cancel()
 
-    def _expect(self, command: Checked) -> asyncio.Future[Outcome]:
-        context = type(command.outgoing.command).context
-        return self._outcomes.expect(command.outgoing.id, context, command.digest)
+    def _opened(self) -> tuple[Publisher, Outcomes]:
+        if self._publisher is None or self._outcomes is None:
+            text = "the gateway takes no commands now: it is starting or stopping, see /readyz; try again"
+            raise DoorError(grpc.StatusCode.UNAVAILABLE, text, retry_after=1.0)
+        return self._publisher, self._outcomes
 
-    async def _publish(self, commands: Sequence[Checked], seconds: float) -> list[Published]:
+    @staticmethod
+    def _expect(outcomes: Outcomes, command: Checked) -> asyncio.Future[Outcome]:
+        context = type(command.outgoing.command).context
+        return outcomes.expect(command.outgoing.id, context, command.digest)
+
+    @staticmethod
+    async def _publish(publisher: Publisher, commands: Sequence[Checked], seconds: float) -> list[Published]:
         started = time.perf_counter()
         ids = ", ".join(command.outgoing.id for command in commands[:3]) + (", ..." if len(commands) > 3 else "")
         try:
             async with asyncio.timeout(max(seconds, 0.001)):
-                published = await self._publisher.publish_many([command.outgoing for command in commands])
+                published = await publisher.publish_many([command.outgoing for command in commands])
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning("publishing %s failed: %s: %s", ids, type(error).__name__, error)
             raise DoorError(

@@ -5,8 +5,9 @@ No method is known here by name; `services.gateway.catalog` tells whose a query 
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
 import grpc
@@ -59,8 +60,16 @@ class Forwarder:
         self.catalog = catalog
         self.addresses = dict(settings.services)
         self._channels: dict[str, Any] = {}  # grpc.aio.Channel, whose stubs don't know optional arguments
+        self._open: set[Any] = set()
+        self._ending = False
         self.queries = Limit("queries", bounds.queries)
         self.streams = Limit("streams", bounds.streams)
+
+    def end_streams(self) -> None:
+        """The gateway stops: streams, which may never end by themselves, are told to go elsewhere."""
+        self._ending = True
+        for call in self._open:
+            call.cancel()
 
     async def close(self) -> None:
         """End all connections; queries on their way fail."""
@@ -108,17 +117,24 @@ class Forwarder:
 
     async def stream(
         self, method: Method, request: bytes, metadata: Metadata, timeout: float | None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes]:
         """A query's answers as they come. Raises Refusal or DoorError."""
         context = self.context_of(method, request)
         with self.streams.take():
             call = self.channel(context).unary_stream(method.path)(request, timeout=timeout, metadata=metadata)
+            self._open.add(call)
             try:
                 async for answer in call:
                     yield answer
             except grpc.aio.AioRpcError as error:
                 raise self._failed(context, error) from None
+            except asyncio.CancelledError:
+                if not self._ending:
+                    raise
+                text = "the gateway is stopping; go on behind the last position through another, or in a moment"
+                raise DoorError(grpc.StatusCode.UNAVAILABLE, text, retry_after=1.0) from None
             finally:
+                self._open.discard(call)
                 call.cancel()
 
     async def serving(self, context: str, timeout: float) -> str:

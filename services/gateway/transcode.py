@@ -142,7 +142,9 @@ class _Reading:
                 hint = f"did you mean {close!r}?" if close else f"there are {', '.join(names) or 'none'}"
                 self._wrong(place, "there is no such field", hint)
             elif value is not None:
-                shaped[field.name] = self._field(value, field, place)
+                before = shaped.get(field.name)  # what shortcuts put there
+                found = self._field(value, field, place)
+                shaped[field.name] = {**before, **found} if before else found
         return shaped
 
     def _field(self, value: Any, field: Any, path: str) -> Any:

@@ -113,7 +113,7 @@ class Jobs(Decider[Job]):
             case DependencyRequested():
                 return asked(state, event)
             case DependencyResolved():
-                return answered(state, event, context)
+                return answered(state, event)
             case _ if state.spec is None:
                 return ()
             case JobDequeued():
@@ -240,7 +240,7 @@ _HOLDS = {
 }
 
 
-def answered(job: Job, event: DependencyResolved, context: Context) -> Sequence[Event]:
+def answered(job: Job, event: DependencyResolved) -> Sequence[Event]:
     """A job that this one waits for has ended, or never was."""
     kind = job.waiting.get(event.job_id)
     spec = job.spec

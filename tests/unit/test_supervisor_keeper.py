@@ -131,7 +131,7 @@ async def test_a_predecessors_child_with_another_spec_is_replaced(tmp_path: Path
 async def test_a_reused_pid_is_not_taken_for_the_child(tmp_path: Path) -> None:
     stranger = Child.start(python(tmp_path, SLEEPS, MARK="stranger"))
     try:
-        noted = Identity(stranger.pid, stranger.identity.started - 100)
+        noted = Identity(stranger.pid, stranger.identity.started + "0")
         assert not noted.alive
         keeper = keeper_of(lambda: python(tmp_path, SLEEPS, MARK="ours"))
         keeper.start(noted)

@@ -70,7 +70,7 @@ def test_wanted_and_state_come_back_as_written(tmp_path: Path) -> None:
     wanted = Wanted(Server("embedded"), Server("given", "postgresql://x"), agents=3)
     folder.write_wanted(wanted)
     assert folder.read_wanted() == wanted
-    state = PlatformState(Identity(1, 2.0), "k", "p", "g", [ChildState("jobs", "service", "ready", 5, 6.0)])
+    state = PlatformState(Identity(1, "boot+2"), "k", "p", "g", [ChildState("jobs", "service", "ready", 5, "boot+6")])
     folder.write_state(state)
     assert folder.read_state() == state
     assert (folder.path / "platform.json").stat().st_mode & 0o077 == 0
@@ -96,7 +96,7 @@ def test_the_platform_is_up_when_all_that_is_wanted_is() -> None:
         ChildState("jobs", "service", "ready"),
         ChildState("agent-0", "agent", "running"),
     ]
-    state = PlatformState(Identity(1, 1.0), "kafka:1", "postgresql://x", "127.0.0.1:7070", children)
+    state = PlatformState(Identity(1, "boot+1"), "kafka:1", "postgresql://x", "127.0.0.1:7070", children)
     assert is_up(state, wanted)
     children[1].state = "restarting"
     assert not is_up(state, wanted)

@@ -126,9 +126,7 @@ class Writers(RuleBasedStateMachine):
 
     @invariant()
     def every_job_is_submitted_at_most_once(self) -> None:
-        submitted = [
-            record.meta().subject for record in self.log.valid() if record.type == JobSubmitted.type_name()
-        ]
+        submitted = [record.meta().subject for record in self.log.valid() if record.type == JobSubmitted.type_name()]
         assert len(submitted) == len(set(submitted))
 
     @invariant()

@@ -1,0 +1,187 @@
+"""The HTTP/JSON side: paths to commands, queries, streams, health and metrics. Wiring only; nothing is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import grpc
+import orjson
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from forgelog_pb.log.v1 import queries_pb2 as log_queries
+from services.gateway.catalog import LOG_QUERIES, Catalog, Method, Unknown
+from services.gateway.commands import Door
+from services.gateway.errors import DoorError
+from services.gateway.forward import Forwarder, metadata_of
+from services.gateway.http_answers import (
+    TEXT,
+    answering,
+    form_of,
+    http_error,
+    json_response,
+    raw_response,
+    stream_response,
+)
+from services.gateway.http_commands import post_commands, read_body
+from services.gateway.openapi import document
+from services.gateway.readiness import Readiness
+from services.gateway.rest import ROUTES, Rest
+from services.gateway.trace import Trace
+from services.gateway.transcode import request_from_json, request_from_parameters, to_json
+
+MAX_QUERY_BYTES = 1 << 20
+
+_MEANT_FOR_US = frozenset({"timeout"})
+"""Parameters of a query's URL that are the gateway's own, not the request's."""
+
+
+class Http:
+    """Makes the application."""
+
+    def __init__(self, door: Door, forwarder: Forwarder, catalog: Catalog, readiness: Readiness) -> None:
+        self._door = door
+        self._forwarder = forwarder
+        self._catalog = catalog
+        self._readiness = readiness
+        self._openapi = orjson.dumps(document(catalog, ROUTES))
+
+    def application(self) -> Starlette:
+        routes = [
+            self._route("/v1/commands", self._commands, "POST"),
+            self._route("/v1/query/{service}/{method}", self._query, "GET", "POST"),
+            *(self._rest(rest) for rest in ROUTES),
+            self._route("/openapi.json", self._document, "GET"),
+            self._route("/healthz", self._alive, "GET"),
+            self._route("/readyz", self._ready, "GET"),
+            self._route("/metrics", self._metrics, "GET"),
+            self._route("/metrics/{context}", self._metrics_of, "GET"),
+            self._route("/", self._index, "GET"),
+        ]
+        return Starlette(routes=routes, exception_handlers={HTTPException: http_error})
+
+    @staticmethod
+    def _route(path: str, handler: Any, *methods: str) -> Route:
+        return Route(path, answering(path, handler), methods=list(methods))
+
+    # Commands
+
+    async def _commands(self, request: Request) -> Response:
+        return await post_commands(request, self._door)
+
+    # Queries
+
+    async def _query(self, request: Request) -> Response:
+        method = self._find(request.path_params["service"], request.path_params["method"])
+        if request.method == "POST":
+            body = await read_body(request, MAX_QUERY_BYTES)
+            message = request_from_json(_parse(body), method.request)
+        else:
+            message = request_from_parameters(_parameters(request), method.request)
+        return await self._answer(request, method, message)
+
+    def _rest(self, rest: Rest) -> Route:
+        async def handler(request: Request) -> Response:
+            method = self._find(rest.service, rest.method)
+            pairs = [*request.path_params.items(), *rest.fixed.items(), *_parameters(request)]
+            message = request_from_parameters(pairs, method.request)
+            return await self._answer(request, method, message, rest)
+
+        return Route(rest.path, answering(rest.path, handler), methods=["GET"])
+
+    def _find(self, service: str, method: str) -> Method:
+        try:
+            return self._catalog.find(service, method)
+        except Unknown as unknown:
+            raise DoorError(grpc.StatusCode.NOT_FOUND, str(unknown)) from None
+
+    async def _answer(self, request: Request, method: Method, message: Any, rest: Rest | None = None) -> Response:
+        with Trace(f"{request.method} {method.path}", request.headers.get("traceparent", "")) as trace:
+            metadata = metadata_of(request.headers.items(), trace)
+            headers = {"x-trace-id": trace.trace_id}
+            timeout = _timeout(request)
+            if not method.streams:
+                answer = await self._forwarder.unary(method, message.SerializeToString(), metadata, timeout)
+                return raw_response(to_json(method.response.FromString(answer)), 200, headers)
+            items = self._forwarder.stream(method, message.SerializeToString(), metadata, timeout)
+            if rest is not None and rest.form == "text":
+                return await stream_response(_texts(items, method), TEXT, headers)
+            return await stream_response(_jsons(items, method), form_of(request), headers)
+
+    # The gateway itself
+
+    async def _index(self, _: Request) -> Response:
+        paths = ["/v1/commands", "/v1/query/<service>/<method>", *(rest.path for rest in ROUTES)]
+        more = ["/openapi.json", "/healthz", "/readyz", "/metrics"]
+        return json_response({"forgelog": "gateway", "paths": paths + more, "grpc": "the same port, with reflection"})
+
+    async def _document(self, _: Request) -> Response:
+        return raw_response(self._openapi)
+
+    async def _alive(self, _: Request) -> Response:
+        return json_response({"status": "alive"})
+
+    async def _ready(self, _: Request) -> Response:
+        missing = await self._readiness.missing()
+        return json_response({"ready": not missing, "missing": missing}, 503 if missing else 200)
+
+    async def _metrics(self, _: Request) -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    async def _metrics_of(self, request: Request) -> Response:
+        """A service's own metrics, so that one address is enough for Prometheus."""
+        asked = log_queries.GetMetricsRequest(context=request.path_params["context"])
+        method = self._catalog.by_path(f"/{LOG_QUERIES}/GetMetrics")
+        answer = await self._forwarder.unary(method, asked.SerializeToString(), (), 5.0)
+        text = log_queries.GetMetricsResponse.FromString(answer).text
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+
+async def _jsons(items: AsyncGenerator[bytes], method: Method) -> AsyncGenerator[bytes]:
+    try:
+        async for item in items:
+            yield to_json(method.response.FromString(item))
+    finally:
+        await items.aclose()
+
+
+async def _texts(items: AsyncGenerator[bytes], method: Method) -> AsyncGenerator[bytes]:
+    """The pieces of output in a stream's answers."""
+    try:
+        async for item in items:
+            answer: Any = method.response.FromString(item)
+            for chunk in answer.chunks:
+                yield chunk.data
+    finally:
+        await items.aclose()
+
+
+def _parse(body: bytes) -> Any:
+    if not body.strip():
+        return {}
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise DoorError(grpc.StatusCode.INVALID_ARGUMENT, f"the body is not JSON: {error}") from None
+
+
+def _parameters(request: Request) -> list[tuple[str, str]]:
+    return [(name, value) for name, value in request.query_params.multi_items() if name not in _MEANT_FOR_US]
+
+
+def _timeout(request: Request) -> float | None:
+    text = request.query_params.get("timeout")
+    if text is None:
+        return None
+    try:
+        seconds = float(text.removesuffix("s"))
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= 86_400:
+        raise DoorError(grpc.StatusCode.INVALID_ARGUMENT, f"timeout: {text!r} is no number of seconds above 0")
+    return seconds

@@ -1,0 +1,164 @@
+"""HTTP answers: JSON, errors as JSON, streams as NDJSON or server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import grpc
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from events.language.common import FieldError
+from services.gateway import metrics
+from services.gateway.errors import HTTP_STATUS, DoorError, as_json, code_name
+from services.gateway.forward import Refusal
+from services.gateway.transcode import dumps
+
+log = logging.getLogger("forgelog.gateway")
+
+KEEPALIVE_SECONDS = 15.0
+"""Longest silence of an event stream: proxies close silent connections."""
+
+FIRST_SECONDS = 0.25
+"""How long a stream's first answer is waited for before its status goes out: a refusal is to be a status."""
+
+_STATUS_CODES = {404: "not_found", 405: "method_not_allowed", 400: "invalid_argument"}
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def json_response(data: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Plain data as an answer."""
+    return raw_response(dumps(data), status, headers)
+
+
+def raw_response(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """JSON text as an answer."""
+    return Response(body + b"\n", status, headers, media_type="application/json")
+
+
+def error_response(error: DoorError | Refusal) -> Response:
+    """A refusal as an answer."""
+    if isinstance(error, Refusal):
+        body = {"error": as_json(code_name(error.code), error.details, ())}
+        return json_response(body, HTTP_STATUS[error.code])
+    body = {"error": as_json(code_name(error.code), error.message, error.errors)}
+    if error.command_id:
+        body["id"] = error.command_id  # type: ignore[assignment]
+    headers = {"retry-after": str(max(1, round(error.retry_after)))} if error.retry_after else {}
+    return json_response(body, error.http_status, headers)
+
+
+def answering(name: str, handler: Handler) -> Handler:
+    """The handler, counted and timed under `name`, its failures turned into answers."""
+    timer = metrics.seconds.labels("http", name)
+
+    async def answer(request: Request) -> Response:
+        started = perf_counter()
+        try:
+            response = await handler(request)
+        except (DoorError, Refusal) as error:
+            response = error_response(error)
+        except HTTPException as error:
+            response = http_error(request, error)
+        except Exception:
+            log.exception("%s %s failed", request.method, request.url.path)
+            text = "the gateway failed because of a defect; see its log"
+            response = error_response(DoorError(grpc.StatusCode.INTERNAL, text))
+        timer.observe(perf_counter() - started)
+        metrics.requests.labels("http", name, str(response.status_code)).inc()
+        return response
+
+    return answer
+
+
+def http_error(request: Request, error: Exception) -> Response:
+    """What the router itself refuses: no such path, or not with this method."""
+    assert isinstance(error, HTTPException)
+    path, takes = request.url.path, (error.headers or {}).get("Allow", "others")
+    text = {
+        404: f"there is no {path}; see /openapi.json for what there is",
+        405: f"{path} does not take {request.method}; it takes {takes}",
+    }.get(error.status_code, error.detail)
+    code = _STATUS_CODES.get(error.status_code, "error")
+    return json_response({"error": as_json(code, text, ())}, error.status_code, error.headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How the items of a stream are written."""
+
+    media_type: str
+    item: Callable[[bytes], bytes]
+    error: Callable[[DoorError | Refusal], bytes]
+    keepalive: bytes = b""
+
+
+def _error_json(error: DoorError | Refusal) -> bytes:
+    return dumps({"error": as_json(code_name(error.code), _text(error), ())})
+
+
+def _text(error: DoorError | Refusal) -> str:
+    return error.message if isinstance(error, DoorError) else error.details
+
+
+LINES = Form("application/x-ndjson", lambda item: item + b"\n", lambda error: _error_json(error) + b"\n")
+EVENTS = Form(
+    "text/event-stream",
+    lambda item: b"data: " + item + b"\n\n",
+    lambda error: b"event: error\ndata: " + _error_json(error) + b"\n\n",
+    b": still here\n\n",
+)
+TEXT = Form(
+    "text/plain; charset=utf-8",
+    lambda item: item,
+    lambda error: f"\n[{code_name(error.code)}: {_text(error)}]\n".encode(),
+)
+
+
+def form_of(request: Request) -> Form:
+    """JSON answers one a line, or as events when the client accepts ``text/event-stream``."""
+    return EVENTS if "text/event-stream" in request.headers.get("accept", "") else LINES
+
+
+async def stream_response(items: AsyncGenerator[bytes], form: Form, headers: Mapping[str, str]) -> Response:
+    """A stream. What fails at once is raised, so that it becomes the status; what fails later is the last item."""
+    first: asyncio.Future[bytes] = asyncio.ensure_future(anext(items))
+    await asyncio.wait([first], timeout=FIRST_SECONDS)
+    if first.done() and isinstance(first.exception(), DoorError | Refusal):
+        first.result()
+    shown = {**headers, "cache-control": "no-store"}
+    return StreamingResponse(_written(items, first, form), 200, shown, media_type=form.media_type)
+
+
+async def _written(items: AsyncGenerator[bytes], following: asyncio.Future[bytes], form: Form) -> AsyncIterator[bytes]:
+    try:
+        while True:
+            while not (await asyncio.wait([following], timeout=KEEPALIVE_SECONDS))[0]:
+                if form.keepalive:
+                    yield form.keepalive
+            try:
+                item = following.result()
+            except StopAsyncIteration:
+                return
+            except (DoorError, Refusal) as error:
+                yield form.error(error)
+                return
+            yield form.item(item)
+            following = asyncio.ensure_future(anext(items))
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await items.aclose()
+
+
+def missing(name: str) -> DoorError:
+    """A parameter that was left out."""
+    errors = [FieldError(field=name, problem="is missing", hint="give a value")]
+    return DoorError(grpc.StatusCode.INVALID_ARGUMENT, f"{name}: is missing", errors)

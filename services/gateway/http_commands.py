@@ -1,0 +1,241 @@
+"""``POST /v1/commands``: a command as plain JSON or as a CloudEvent (HTTP binding: structured, binary, batch).
+
+From an HTTP request to the door for commands and back; knows no gRPC call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+import grpc
+from pydantic_core import from_json
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from events.language.common import MAX_COMMAND_BYTES, ErrorCode, FieldError, Refused
+from events.language.convert import to_dict
+from events.language.problems import close_to
+from services.gateway.commands import Body, Checked, Door, Parsed
+from services.gateway.errors import HTTP_STATUS, DoorError
+from services.gateway.http_answers import json_response
+from services.gateway.servicer import check_batch, outcome_message, refusal_message, wait_seconds
+from services.gateway.trace import Trace
+
+STRUCTURED = "application/cloudevents+json"
+BATCH = "application/cloudevents-batch+json"
+
+MAX_ENVELOPE_BYTES = 16_384
+"""What may surround a command's body of MAX_COMMAND_BYTES."""
+
+MAX_BATCH_BYTES = 16 << 20
+
+DEFAULT_WAIT = True
+
+_KEYS = ("id", "type", "project", "actor", "correlation_id", "data")
+_CLOUDEVENT_KEYS = {
+    "id": "id",
+    "type": "type",
+    "project": "project",
+    "actor": "actor",
+    "correlationid": "correlation_id",
+    "traceparent": "traceparent",
+}
+_CLOUDEVENT_IGNORED = frozenset(
+    {"specversion", "source", "subject", "time", "datacontenttype", "dataschema", "tracestate", "causationid"}
+)
+"""Attributes of a CloudEvent that a command takes none of its meaning from: the platform fills in its own."""
+
+
+@dataclass(slots=True)
+class Given:
+    """A command as it came: its envelope, its body."""
+
+    body: Body
+    envelope: dict[str, str] = field(default_factory=dict)
+    traceparent: str = ""
+
+
+async def post_commands(request: Request, door: Door) -> Response:
+    """Publish a command, or a batch of them; wait for the outcome unless ``wait=false``."""
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    wait = _flag(request, "wait", DEFAULT_WAIT)
+    seconds = wait_seconds(_seconds(request))
+    if content_type == BATCH:
+        return await _batch(request, door, seconds if wait else 0.0)
+    given = _binary(request, await read_body(request, MAX_COMMAND_BYTES)) if "ce-type" in request.headers else None
+    if given is None:
+        body = await read_body(request, MAX_COMMAND_BYTES + MAX_ENVELOPE_BYTES)
+        given = _structured(_parse(body)) if content_type == STRUCTURED else _plain(_parse(body), len(body))
+    incoming = given.traceparent or request.headers.get("traceparent", "")
+    with Trace("POST /v1/commands", incoming) as trace:
+        checked = _checked(door, given, trace)
+        trace.note(command=checked.outgoing.id)
+        if wait and not type(checked.outgoing.command).quiet:
+            published, outcome = await door.publish_and_wait(checked, seconds)
+        else:
+            published, outcome = await door.publish(checked), None
+    answer = to_dict(outcome_message(published, outcome, trace.trace_id))
+    status = 200 if outcome is not None else 202
+    if outcome is not None and outcome.rejected is not None:
+        answer["error"] = answer.pop("rejection")
+        status = HTTP_STATUS[grpc.StatusCode[outcome.rejected.code.name]]
+    return json_response(answer, status, {"x-trace-id": trace.trace_id})
+
+
+async def _batch(request: Request, door: Door, seconds: float) -> Response:
+    items = _parse(await read_body(request, MAX_BATCH_BYTES))
+    if not isinstance(items, list):
+        raise DoorError(grpc.StatusCode.INVALID_ARGUMENT, f"a {BATCH} body is a JSON array of CloudEvents")
+    check_batch(len(items))
+    with Trace("POST /v1/commands", request.headers.get("traceparent", "")) as trace:
+        checked: list[Checked] = []
+        refusals: list[DoorError | None] = []
+        for item in items:
+            try:
+                checked.append(_checked(door, _structured(item), trace))
+                refusals.append(None)
+            except DoorError as error:
+                refusals.append(error)
+        results = iter(await door.publish_many(checked, seconds))
+        outcomes = []
+        for item, refusal in zip(items, refusals, strict=True):
+            if refusal is None:
+                message = outcome_message(*next(results), trace.trace_id)
+            else:
+                id = item.get("id", "") if isinstance(item, dict) else ""
+                message = refusal_message(id if isinstance(id, str) else "", refusal, trace.trace_id)
+            outcomes.append(to_dict(message))
+    return json_response({"outcomes": outcomes}, 200, {"x-trace-id": trace.trace_id})
+
+
+def _checked(door: Door, given: Given, trace: Trace) -> Checked:
+    try:
+        return door.check(given.envelope, given.body, trace.traceparent)
+    except DoorError as error:
+        error.command_id = given.envelope.get("id", "")
+        raise
+
+
+# Reading a request
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body, at most `limit` bytes of it. Raises DoorError (413), before all of it has come."""
+    too_large = DoorError(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        f"the request's body has more than {limit} bytes; a command may have at most {MAX_COMMAND_BYTES}: keep large "
+        f"inputs in files or objects and name their place",
+        http_status=413,
+    )
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > limit:
+        raise too_large
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise too_large
+    except ClientDisconnect:
+        raise DoorError(grpc.StatusCode.CANCELLED, "the client went away while it sent the body") from None
+    return bytes(body)
+
+
+def _parse(body: bytes) -> Any:
+    if not body.strip():
+        raise DoorError(grpc.StatusCode.INVALID_ARGUMENT, "the body is empty; send a command as JSON")
+    try:
+        return from_json(body, cache_strings="keys")
+    except ValueError as error:
+        raise DoorError(grpc.StatusCode.INVALID_ARGUMENT, f"the body is not JSON: {error}") from None
+
+
+def _plain(data: Any, size: int) -> Given:
+    """``{type, id, project, actor, correlation_id, data}``"""
+    data = _object(data)
+    _known(data, _KEYS)
+    envelope = {key: _text(key, data[key]) for key in _KEYS[:-1] if data.get(key) is not None}
+    return Given(Parsed(data.get("data", {}), size), envelope)
+
+
+def _structured(data: Any) -> Given:
+    data = _object(data)
+    if data.get("specversion") != "1.0":
+        _wrong("specversion", f"is {data.get('specversion')!r}", "give '1.0'")
+    given = Given(Parsed(data.get("data", {}), 0))
+    if "data_base64" in data:
+        _wrong("data_base64", "is not taken", "give the command as JSON under data")
+    _known(data, (*_CLOUDEVENT_KEYS, *_CLOUDEVENT_IGNORED, "data"))
+    for key, name in _CLOUDEVENT_KEYS.items():
+        if data.get(key) is not None:
+            given.envelope[name] = _text(key, data[key])
+    given.traceparent = given.envelope.pop("traceparent", "")
+    return given
+
+
+def _binary(request: Request, body: bytes) -> Given:
+    """CloudEvents attributes in ``ce-`` headers, the command as the body."""
+    given = Given(body)
+    for header, value in request.headers.items():
+        if not header.startswith("ce-"):
+            continue
+        key = header[3:]
+        if key in _CLOUDEVENT_KEYS:
+            given.envelope[_CLOUDEVENT_KEYS[key]] = unquote(value)
+        elif key not in _CLOUDEVENT_IGNORED:
+            close = close_to(key, _CLOUDEVENT_KEYS)
+            hint = f"did you mean 'ce-{close}'?" if close else f"there are ce-{', ce-'.join(_CLOUDEVENT_KEYS)}"
+            _wrong(header, "there is no such attribute", hint)
+    given.traceparent = given.envelope.pop("traceparent", "")
+    return given
+
+
+def _object(data: Any) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise DoorError(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            'the body is not a JSON object; write {"type": "SubmitJob", "data": {...}}',
+        )
+    return data
+
+
+def _known(data: dict[str, Any], known: tuple[str, ...]) -> None:
+    for key in data:
+        if key not in known:
+            close = close_to(key, known)
+            hint = (
+                f"did you mean {close!r}?"
+                if close
+                else f"the command's own fields belong under 'data'; here are {known}"
+            )
+            _wrong(key[:200], "there is no such field", hint)
+
+
+def _text(key: str, value: Any) -> str:
+    if not isinstance(value, str):
+        _wrong(key, "is not text", "give text")
+    return str(value)
+
+
+def _wrong(name: str, problem: str, hint: str) -> None:
+    errors = [FieldError(field=name, problem=problem, hint=hint)]
+    raise DoorError.of(Refused(ErrorCode.INVALID_ARGUMENT, f"{name}: {problem}", errors))
+
+
+def _flag(request: Request, name: str, default: bool) -> bool:
+    value = request.query_params.get(name, "").lower()
+    if value in ("", "true", "1", "yes", "false", "0", "no"):
+        return value in ("true", "1", "yes") if value else default
+    _wrong(name, f"{value!r} is not true or false", "give true or false")
+    return default
+
+
+def _seconds(request: Request) -> float:
+    text = request.query_params.get("timeout", "0").removesuffix("s")
+    try:
+        return float(text)
+    except ValueError:
+        _wrong("timeout", f"{text!r} is no number of seconds", "give seconds, such as 10 or 0.5")
+        return 0.0

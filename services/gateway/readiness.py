@@ -1,0 +1,60 @@
+"""Whether the platform can do its work through this gateway, and if not, what is missing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
+
+from events.log.topics import CONTEXTS
+from events.runtime.settings import Settings
+from services.gateway.forward import Forwarder
+
+CHECK_SECONDS = 2.0
+"""Longest wait for any one answer."""
+
+
+class Readiness:
+    """Asks Kafka and every service anew each time, all at once; askers at the same time share one round."""
+
+    def __init__(self, settings: Settings, forwarder: Forwarder) -> None:
+        self._settings = settings
+        self._forwarder = forwarder
+        self._client: Any = None
+        self._round: asyncio.Task[dict[str, str]] | None = None
+        self.starting: str = "the gateway connects to Kafka"
+        """What the gateway itself still has to do; empty once it takes commands."""
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    async def missing(self) -> dict[str, str]:
+        """What is not ready, and how that shows; empty when all is well."""
+        if self._round is None or self._round.done():
+            self._round = asyncio.create_task(self._ask())
+        return await asyncio.shield(self._round)
+
+    async def _ask(self) -> dict[str, str]:
+        contexts = [*CONTEXTS, *(name for name in self._forwarder.addresses if name not in CONTEXTS)]
+        kafka, *services = await asyncio.gather(
+            self._kafka(), *(self._forwarder.serving(context, CHECK_SECONDS) for context in contexts)
+        )
+        answers = {"gateway": self.starting, "kafka": kafka, **dict(zip(contexts, services, strict=True))}
+        return {name: problem for name, problem in answers.items() if problem}
+
+    async def _kafka(self) -> str:
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                if self._client is None:
+                    client = AIOKafkaClient(bootstrap_servers=self._settings.kafka_required)
+                    await client.bootstrap()
+                    self._client = client
+                await self._client.fetch_all_metadata()
+        except TimeoutError:
+            return f"no broker answers at {self._settings.kafka} within {CHECK_SECONDS:g} s"
+        except (KafkaError, OSError) as error:
+            return f"no broker answers at {self._settings.kafka} ({type(error).__name__})"
+        return ""

@@ -1,0 +1,157 @@
+"""The gateway's process: one port, the gRPC server and the HTTP application behind it, and the log in front of both."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any, cast
+
+import grpc
+import uvicorn
+from aiokafka.errors import KafkaError
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from uvicorn.server import ServerState
+
+from events.log.outcomes import Outcomes
+from events.log.publish import Publisher
+from events.log.topics import TopicsUnusable, ensure_topics
+from events.runtime import tracing
+from events.runtime.settings import Settings, split_address
+from forgelog_pb.gateway.v1.commands_pb2_grpc import add_CommandsServicer_to_server
+from services.gateway.catalog import Catalog
+from services.gateway.commands import Door
+from services.gateway.forward import MAX_MESSAGE_BYTES, Forwarder, ForwardHandler
+from services.gateway.front import Front
+from services.gateway.http import Http
+from services.gateway.limits import Bounds
+from services.gateway.readiness import Readiness
+from services.gateway.servicer import SERVICE, CommandsServicer
+
+log = logging.getLogger("forgelog.gateway")
+
+DRAIN_SECONDS = 10.0
+"""How long requests under way may go on after the gateway was told to stop."""
+
+MAX_REQUEST_BYTES = 16 << 20
+"""Largest gRPC request; a batch of commands is the largest there is."""
+
+
+class HttpSide:
+    """uvicorn's HTTP/1.1 protocol on connections that the front hands over, without a listener of its own."""
+
+    def __init__(self, application: Any) -> None:
+        self._config = uvicorn.Config(
+            application, http="auto", ws="none", lifespan="off", log_config=None, access_log=False, server_header=False
+        )
+        self._config.load()
+        self._state = ServerState()
+
+    def protocol(self) -> asyncio.Protocol:
+        """For one connection."""
+        make = cast(Callable[..., asyncio.Protocol], self._config.http_protocol_class)
+        return make(config=self._config, server_state=self._state, app_state={})
+
+    async def keep_date(self) -> None:
+        """The ``date`` header of all answers, renewed every second (uvicorn's own server does the same)."""
+        while True:
+            self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+            await asyncio.sleep(1)
+
+    async def drain(self, seconds: float) -> None:
+        """Let requests end, and end the connections that have none."""
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        if self._state.tasks:
+            _, late = await asyncio.wait(self._state.tasks, timeout=seconds)
+            for task in late:
+                task.cancel()
+
+
+async def run(
+    settings: Settings, *, bounds: Bounds | None = None, started: Callable[[int], None] | None = None
+) -> None:
+    """Run the gateway until cancelled. `started` is told the port, before Kafka is connected."""
+    tracing.configure(settings, "forgelog-gateway")
+    bounds = bounds or Bounds()
+    catalog = Catalog()
+    forwarder = Forwarder(settings, catalog, bounds)
+    readiness = Readiness(settings, forwarder)
+    door = Door(catalog, bounds)
+    http = HttpSide(Http(door, forwarder, catalog, readiness).application())
+    checks = health.aio.HealthServicer()
+    host, port = split_address(settings.gateway)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(readiness.close)
+        stack.push_async_callback(forwarder.close)
+        server, socket = await stack.enter_async_context(_grpc_server(catalog, door, forwarder, checks))
+        front = Front(socket, http.protocol)
+        port = await front.start(host, port)
+        log.info("gRPC and HTTP on %s:%d", host, port)
+        if started is not None:
+            started(port)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(http.keep_date())
+                tasks.create_task(_open_log(settings, door, readiness, checks))
+        finally:
+            readiness.starting = "the gateway is stopping"
+            front.stop_listening()
+            forwarder.end_streams()
+            await asyncio.gather(http.drain(DRAIN_SECONDS), server.stop(DRAIN_SECONDS))
+            front.close()
+
+
+@asynccontextmanager
+async def _grpc_server(
+    catalog: Catalog, door: Door, forwarder: Forwarder, checks: Any
+) -> AsyncIterator[tuple[Any, str]]:
+    options = [
+        ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ]
+    folder = Path(tempfile.mkdtemp(prefix="forgelog-gateway-"))  # only this user may enter it
+    server = grpc.aio.server(options=options)
+    add_CommandsServicer_to_server(CommandsServicer(door), server)
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    names = [SERVICE, *catalog.services, health.SERVICE_NAME, reflection.SERVICE_NAME]
+    reflection.enable_server_reflection(names, server)
+    server.add_generic_rpc_handlers((ForwardHandler(forwarder),))  # last: it takes what is left
+    try:
+        socket = str(folder / "grpc")
+        server.add_insecure_port(f"unix:{socket}")
+        await server.start()
+        yield server, socket
+        await server.stop(0)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _open_log(settings: Settings, door: Door, readiness: Readiness, checks: Any) -> None:
+    """Connect to Kafka, however long that takes; from then on commands are taken."""
+    pause = 0.2
+    while True:
+        try:
+            await ensure_topics(settings)
+            async with Publisher(settings) as publisher, Outcomes(settings) as outcomes:
+                door.open(publisher, outcomes)
+                readiness.starting = ""
+                for name in ("", SERVICE):
+                    await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+                log.info("commands are taken")
+                try:
+                    await asyncio.get_running_loop().create_future()
+                finally:
+                    await checks.enter_graceful_shutdown()
+                    await door.drain(DRAIN_SECONDS)
+        except (KafkaError, OSError, TopicsUnusable) as error:
+            readiness.starting = f"the gateway can't use Kafka at {settings.kafka}: {type(error).__name__}: {error}"
+            log.warning("%s; trying again in %.1f s", readiness.starting, pause)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 5.0)

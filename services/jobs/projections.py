@@ -1,0 +1,344 @@
+"""The tables of jobs: a row a job, a row a task that something has happened to, a row an attempt. Pure folds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from events.language.common import count_tasks, tasks_in
+from events.language.jobs import (
+    JobAssigned,
+    JobCancelRequested,
+    JobEnded,
+    JobEvent,
+    JobExited,
+    JobQueued,
+    JobStarted,
+    JobSubmitted,
+    JobTasksCancelled,
+    TaskExit,
+)
+from events.language.jobspec import PRIORITY_WEIGHT, JobStatus
+from events.log.envelope import Recorded
+from events.runtime.projection import Key, Projection, Row, Rows, Table
+
+COUNTED = ("pending", "queued", "scheduled", "running", "completed", "failed", "cancelled")
+"""Task statuses that the spine's flow reaches; each has a counter column on the job's row."""
+
+JOBS = Table(
+    name="jobs",
+    key=("job_id",),
+    columns={
+        "job_id": "text",
+        "project": "text",
+        "owner": "text",
+        "name": "text",
+        "queue": "text",
+        "priority": "text",
+        "priority_weight": "int",
+        "status": "text",
+        "labels": "jsonb",
+        "spec": "jsonb",
+        "tasks": "int",
+        **{f"tasks_{status}": "int" for status in COUNTED},
+        "default_status": "text",
+        "default_attempt": "int",
+        "attempts": "int",
+        "restarts": "int",
+        "cancel_requested": "bool",
+        "node_id": "text",
+        "exit_code": "int",
+        "reason": "text",
+        "submitted_at": "timestamptz",
+        "queued_at": "timestamptz",
+        "not_before": "timestamptz",
+        "started_at": "timestamptz",
+        "ended_at": "timestamptz",
+        "updated_at": "timestamptz",
+    },
+    indexes=("submitted_at desc, job_id desc", "status, submitted_at desc", "queue, status", "owner"),
+)
+
+TASKS = Table(
+    name="tasks",
+    key=("job_id", "task"),
+    columns={
+        "job_id": "text",
+        "task": "int",
+        "status": "text",
+        "attempt": "int",
+        "node_id": "text",
+        "allocation_id": "text",
+        "pid": "int",
+        "gpus": "jsonb",
+        "exit_code": "int",
+        "signal": "int",
+        "exit_reason": "text",
+        "message": "text",
+        "cpu_seconds": "float8",
+        "max_rss_bytes": "bigint",
+        "queued_at": "timestamptz",
+        "not_before": "timestamptz",
+        "started_at": "timestamptz",
+        "ended_at": "timestamptz",
+    },
+)
+"""Tasks without a row are as the job's `default_status` and `default_attempt` say."""
+
+ATTEMPTS = Table(
+    name="attempts",
+    key=("job_id", "task", "attempt"),
+    columns={
+        "job_id": "text",
+        "task": "int",
+        "attempt": "int",
+        "node_id": "text",
+        "allocation_id": "text",
+        "pid": "int",
+        "started_at": "timestamptz",
+        "ended_at": "timestamptz",
+        "exit_code": "int",
+        "signal": "int",
+        "exit_reason": "text",
+        "message": "text",
+    },
+)
+"""Every attempt that had a process or an end: exit codes and signals of earlier attempts are kept."""
+
+
+class JobsProjection(Projection):
+    """Folds events.jobs."""
+
+    context = "jobs"
+    tables = (JOBS, TASKS, ATTEMPTS)
+    version = 1
+
+    def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
+        event = recorded.data
+        if not isinstance(event, JobEvent):
+            return
+        yield JOBS, (event.job_id,)
+        for task in _tasks_of(event):
+            yield TASKS, (event.job_id, task)
+        if isinstance(event, JobStarted | JobExited):
+            for item in event.tasks:
+                yield ATTEMPTS, (event.job_id, item.task, item.attempt)
+
+    def project(self, recorded: Recorded, rows: Rows) -> None:
+        event, time = recorded.data, recorded.meta.time
+        if isinstance(event, JobSubmitted):
+            rows.put(JOBS, _submitted(event, time))
+            return
+        if not isinstance(event, JobEvent):
+            return
+        found = rows.get(JOBS, (event.job_id,))
+        if found is None:
+            return  # an answer about a job that never was
+        job: Row = {**found, "updated_at": time}
+        match event:
+            case JobQueued():
+                _queued(event, job, rows, time)
+            case JobAssigned():
+                job["node_id"] = event.node_id
+                for task in tasks_in(event.tasks):
+                    change = {"node_id": event.node_id, "allocation_id": event.allocation_id}
+                    _move(rows, job, task, JobStatus.SCHEDULED, change)
+            case JobStarted():
+                _started(event, job, rows)
+            case JobExited():
+                _exited(event, job, rows)
+            case JobCancelRequested():
+                job["cancel_requested"] = True
+                job["reason"] = event.reason
+            case JobTasksCancelled():
+                _cancelled(event, job, rows, time)
+            case JobEnded():
+                job["exit_code"], job["ended_at"], job["not_before"] = event.exit_code, time, None
+                job["reason"] = event.reason or job["reason"]
+        job["status"] = _overall(job)
+        rows.put(JOBS, job)
+
+
+PROJECTION = JobsProjection()
+
+
+def _tasks_of(event: JobEvent) -> Iterable[int]:
+    """The tasks whose rows an event changes; a whole array's first queueing and its cancelling change none."""
+    if isinstance(event, JobStarted | JobExited):
+        return (item.task for item in event.tasks)
+    if isinstance(event, JobAssigned | JobTasksCancelled):
+        return tasks_in(event.tasks)
+    if isinstance(event, JobQueued):
+        return () if event.attempt == 1 else tasks_in(event.tasks)
+    return ()
+
+
+def _submitted(event: JobSubmitted, time: datetime) -> Row:
+    spec = event.spec
+    size = spec.array.size if spec.array else 1
+    return {
+        "job_id": event.job_id,
+        "project": event.project,
+        "owner": event.owner,
+        "name": spec.metadata.name,
+        "queue": spec.queue,
+        "priority": spec.priority.value,
+        "priority_weight": PRIORITY_WEIGHT[spec.priority],
+        "status": JobStatus.PENDING.value,
+        "labels": dict(spec.metadata.labels),
+        "spec": spec.model_dump(mode="json", exclude_unset=True),
+        "tasks": size,
+        **{f"tasks_{status}": 0 for status in COUNTED},
+        "tasks_pending": size,
+        "default_status": JobStatus.PENDING.value,
+        "default_attempt": 0,
+        "attempts": 0,
+        "restarts": 0,
+        "cancel_requested": False,
+        "node_id": "",
+        "exit_code": None,
+        "reason": "",
+        "submitted_at": time,
+        "queued_at": None,
+        "not_before": None,
+        "started_at": None,
+        "ended_at": None,
+        "updated_at": time,
+    }
+
+
+def _task(rows: Rows, job: Row, task: int) -> Row:
+    """A task's row as it is, or as the job's defaults say."""
+    found = rows.get(TASKS, (job["job_id"], task))
+    if found is not None:
+        return dict(found)
+    return {
+        **dict.fromkeys(TASKS.columns),
+        "job_id": job["job_id"],
+        "task": task,
+        "status": job["default_status"],
+        "attempt": job["default_attempt"],
+        "node_id": "",
+        "allocation_id": "",
+        "gpus": [],
+        "message": "",
+        "queued_at": job["queued_at"],
+    }
+
+
+def _count(job: Row, status: str, change: int) -> None:
+    column = f"tasks_{status}"
+    if column in job:
+        job[column] += change
+
+
+def _move(rows: Rows, job: Row, task: int, to: JobStatus, change: dict[str, Any]) -> None:
+    row = _task(rows, job, task)
+    _count(job, row["status"], -1)
+    _count(job, to.value, 1)
+    row.update(change, status=to.value)
+    rows.put(TASKS, row)
+
+
+def _queued(event: JobQueued, job: Row, rows: Rows, time: datetime) -> None:
+    job["queued_at"], job["not_before"] = time, event.not_before
+    if job["ended_at"] is not None:  # requeued: the job lives again
+        job["ended_at"], job["exit_code"], job["cancel_requested"] = None, None, False
+    job["reason"] = event.reason
+    job["attempts"] = max(job["attempts"], event.attempt)
+    if event.attempt == 1:
+        count = count_tasks(event.tasks)
+        job["tasks_pending"] -= count
+        job["tasks_queued"] += count
+        job["default_status"], job["default_attempt"] = JobStatus.QUEUED.value, 1
+        return
+    job["restarts"] += count_tasks(event.tasks)
+    fresh = {
+        "attempt": event.attempt,
+        "node_id": "",
+        "allocation_id": "",
+        "pid": None,
+        "gpus": [],
+        "queued_at": time,
+        "not_before": event.not_before,
+        "started_at": None,
+        "ended_at": None,
+    }
+    for task in tasks_in(event.tasks):
+        _move(rows, job, task, JobStatus.QUEUED, fresh)
+
+
+def _started(event: JobStarted, job: Row, rows: Rows) -> None:
+    job["node_id"], job["not_before"] = event.node_id, None
+    for start in event.tasks:
+        job["started_at"] = min(job["started_at"] or start.started_at, start.started_at)
+        process = {
+            "attempt": start.attempt,
+            "node_id": event.node_id,
+            "allocation_id": start.allocation_id,
+            "pid": start.pid,
+            "started_at": start.started_at,
+        }
+        change = {**process, "gpus": list(start.gpus), "not_before": None}
+        _move(rows, job, start.task, JobStatus.RUNNING, change)
+        attempt = {**dict.fromkeys(ATTEMPTS.columns), "job_id": job["job_id"], "task": start.task, "message": ""}
+        rows.put(ATTEMPTS, {**attempt, **process})
+
+
+def _exited(event: JobExited, job: Row, rows: Rows) -> None:
+    fates: dict[int, JobStatus] = {}
+    for ranges, status in (
+        (event.completed, JobStatus.COMPLETED),
+        (event.failed, JobStatus.FAILED),
+        (event.cancelled, JobStatus.CANCELLED),
+    ):
+        fates.update((task, status) for task in tasks_in(ranges)) if ranges else None
+    for exit in event.tasks:
+        end = _end(exit)
+        fate = fates.get(exit.task)
+        usage = {"cpu_seconds": exit.usage.cpu_seconds, "max_rss_bytes": exit.usage.max_rss_bytes}
+        if fate is None:  # runs again: `JobQueued` follows in the same append
+            rows.put(TASKS, {**_task(rows, job, exit.task), **end, **usage})
+        else:
+            _move(rows, job, exit.task, fate, {**end, **usage})
+        found = rows.get(ATTEMPTS, (job["job_id"], exit.task, exit.attempt))
+        attempt = found or {
+            **dict.fromkeys(ATTEMPTS.columns),
+            "job_id": job["job_id"],
+            "task": exit.task,
+            "attempt": exit.attempt,
+            "node_id": event.node_id,
+            "allocation_id": exit.allocation_id,
+        }
+        rows.put(ATTEMPTS, {**attempt, **end})
+
+
+def _end(exit: TaskExit) -> Row:
+    return {
+        "ended_at": exit.ended_at,
+        "exit_code": exit.exit_code,
+        "signal": exit.signal,
+        "exit_reason": exit.reason.value,
+        "message": exit.message,
+    }
+
+
+def _cancelled(event: JobTasksCancelled, job: Row, rows: Rows, time: datetime) -> None:
+    job["reason"] = event.reason
+    for task in tasks_in(event.tasks):
+        _move(rows, job, task, JobStatus.CANCELLED, {"ended_at": time, "message": event.reason})
+
+
+_PROGRESS = ("running", "scheduled", "queued", "pending")
+
+
+def _overall(job: Row) -> str:
+    """A job's status from its tasks': the furthest that any live task is, else how they ended."""
+    for status in _PROGRESS:
+        if job[f"tasks_{status}"] > 0:
+            return status
+    for status in ("failed", "cancelled"):
+        if job[f"tasks_{status}"] > 0:
+            return status
+    return JobStatus.COMPLETED.value
