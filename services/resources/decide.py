@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
+from events.language import task_sets as sets
 from events.language.base import Command, Event
 from events.language.common import ErrorCode, FieldError, Refused
 from events.language.hardware import NodeStatus
@@ -46,7 +47,6 @@ from events.language.resources import (
 from events.language.scheduling import JobScheduled, JobUnscheduled
 from events.runtime.decider import Context, Decider, Route
 from services.resources import dumps, ending, placing
-from services.resources import tasks as sets
 from services.resources.fold import fold
 from services.resources.state import Node, Pool
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from events.language import task_sets as sets
 from events.language.hardware import NodeSpec, NodeStatus
 from events.language.jobspec import JobResources, Toleration
 from events.language.resources import Taint
-from services.resources import tasks as sets
 from services.resources.state import Allocation, Node, Pool
 
 

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from events.language import task_sets as sets
 from events.language.base import Event
 from events.language.hardware import NodeStatus
-from events.language.jobspec import TaintEffect, Toleration
-from events.language.resources import AllocationReleased, AllocationStopRequested, ReleaseReason, Taint
-from services.resources import tasks as sets
+from events.language.jobspec import TaintEffect
+from events.language.resources import AllocationReleased, AllocationStopRequested, ReleaseReason
+from events.language.taints import show, tolerates
+from events.language.task_sets import Tasks
 from services.resources.state import Allocation, Node, Pool
-from services.resources.tasks import Tasks
 
 AT_ONCE = 1_000
 """Most events of one decision where what is left can follow on its own: one append is bounded in bytes (4 MiB)."""
-
-
-def tolerates(tolerations: Iterable[Toleration], taint: Taint) -> bool:
-    """Whether one of the tolerations covers the taint; what a toleration leaves out matches anything."""
-    return any(
-        toleration.key in (None, taint.key)
-        and toleration.value in (None, taint.value)
-        and toleration.effect in (None, taint.effect)
-        for toleration in tolerations
-    )
 
 
 def why_stop(node: Node, allocation: Allocation) -> str:
@@ -32,8 +23,7 @@ def why_stop(node: Node, allocation: Allocation) -> str:
         return node.hold_reason or f"node {node.id} is being drained"
     for taint in node.taints:
         if taint.effect is TaintEffect.NO_EXECUTE and not tolerates(allocation.tolerations, taint):
-            shown = f"{taint.key}={taint.value}" if taint.value else taint.key
-            return f"taint {shown} of node {node.id} is not tolerated"
+            return f"taint {show(taint)} of node {node.id} is not tolerated"
     return ""
 
 

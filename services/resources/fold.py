@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from events.language import task_sets as sets
 from events.language.base import Event
 from events.language.hardware import NodeStatus
 from events.language.moves import ALLOCATION_MOVES, NODE_MOVES, check_move
@@ -27,7 +28,6 @@ from events.language.resources import (
     ReleaseReason,
 )
 from services.resources import ending
-from services.resources import tasks as sets
 from services.resources.placing import bound
 from services.resources.state import Node, Pool
 

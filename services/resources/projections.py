@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
+from events.language import task_sets as sets
 from events.language.hardware import NodeSpec, NodeStatus
 from events.language.resources import (
     AllocationBound,
@@ -34,7 +35,6 @@ from events.language.resources import (
 )
 from events.log.envelope import Recorded
 from events.runtime.projection import Key, Projection, Row, Rows, Table
-from services.resources import tasks as sets
 
 KINDS: Mapping[str, str] = {
     "cpus": "float8",

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from events.language import task_sets as sets
+from events.language.amounts import Amounts, of_request, of_vector
 from events.language.hardware import NodeSpec, NodeStatus
 from events.language.jobspec import JobResources, Toleration
 from events.language.resources import AllocationStatus, Taint
-from services.resources import tasks as sets
-from services.resources.amounts import Amounts, of_request, of_vector
-from services.resources.tasks import Tasks
+from events.language.task_sets import Tasks
 
 REMEMBERED = 10_000
 """Ended allocations a pool remembers by id, so that a repeated report of an end is known for one."""

@@ -9,6 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from events.language.amounts import CPU_TOLERANCE
 from events.language.base import Command, Event
 from events.language.common import Refused, tasks_in
 from events.language.hardware import NodeStatus
@@ -23,7 +24,6 @@ from events.language.resources import (
     TaintNode,
     UncordonNode,
 )
-from services.resources.amounts import CPU_TOLERANCE
 from tests.unit.resources.pools import (
     GIB,
     POOL,

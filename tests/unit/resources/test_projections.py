@@ -8,12 +8,12 @@ from typing import Any
 from hypothesis import settings
 from hypothesis.stateful import invariant
 
+from events.language.amounts import NANO
 from events.language.base import Event
 from events.language.common import tasks_in
 from events.language.resources import CordonNode, LabelNode, RemoveNode, Taint, TaintNode
 from events.log.envelope import Meta, Position, Recorded
 from events.runtime.projection import Key, Row, Table
-from services.resources.amounts import NANO
 from services.resources.projections import ALLOCATIONS, KINDS, NODES, SPECS, ResourcesProjection
 from tests.unit.resources.pools import (
     POOL,
