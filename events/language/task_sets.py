@@ -65,3 +65,17 @@ def union(tasks: Tasks, others: Tasks) -> Tasks:
         else:
             merged.append((low, high))
     return tuple(merged)
+
+
+def split(tasks: Tasks, number: int) -> tuple[Tasks, Tasks]:
+    """The first `number` tasks, and the rest."""
+    first: list[tuple[int, int]] = []
+    for index, (low, high) in enumerate(tasks):
+        if number <= 0:
+            return tuple(first), tasks[index:]
+        if high - low + 1 > number:
+            first.append((low, low + number - 1))
+            return tuple(first), ((low + number, high), *tasks[index + 1 :])
+        first.append((low, high))
+        number -= high - low + 1
+    return tuple(first), NONE

@@ -14,7 +14,7 @@ from events.runtime.service import Servicer, serve
 from events.runtime.settings import Settings, SettingsError
 from forgelog_pb.resources.v1.queries_pb2_grpc import add_ResourceQueriesServicer_to_server
 from services.resources.decide import LOST_AFTER_SECONDS, Resources
-from services.resources.projections import ResourcesProjection
+from services.resources.projections import PROJECTION
 from services.resources.queries import ResourceQueriesServicer
 
 LOST_VARIABLE = "FORGELOG_NODE_LOST_SECONDS"
@@ -45,7 +45,7 @@ def servicers(read: ReadModel, _settings: Settings) -> Sequence[Servicer]:
 def main() -> None:
     try:
         decider = Resources(lost_after(os.environ))
-        serve(decider, ResourcesProjection(), servicers)
+        serve(decider, PROJECTION, servicers)
     except SettingsError as error:
         sys.exit(f"resources: {error}")
 

@@ -355,3 +355,6 @@ def _changes(node: Row, event: PoolEvent, time: datetime) -> Row:
 def _with_status(node: Row) -> Row:
     status = NodeStatus.LOST.value if node["lost_at"] else node["hold"] or NodeStatus.READY.value
     return {**node, "status": status}
+
+
+PROJECTION = ResourcesProjection()

@@ -1,0 +1,373 @@
+"""What a queue does: takes tasks in, gives them nodes, takes them out again, and says why one waits. Pure.
+
+    JobQueued ─► JobEnqueued ─► (a node fits) JobScheduled ─► [resources] AllocationBound
+                     ▲              └─ JobDeferred (why not)       └─ AllocationRejected ─┐
+                     └───────────────────────────────────────────────────────────────────┘
+    JobCancelRequested ─► JobDequeued (what waits), JobUnscheduled (what was placed)
+
+Scheduling proposes: resources, the one writer of a pool's capacity, binds or rejects.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+from events.language import task_sets as sets
+from events.language.base import Command, Event
+from events.language.jobs import JobCancelRequested, JobQueued
+from events.language.moves import QUEUE_MOVES, check_move
+from events.language.planned import refuse_planned
+from events.language.resources import (
+    AllocationBound,
+    AllocationRejected,
+    AllocationReleased,
+    NodeCordoned,
+    NodeDrained,
+    NodeDraining,
+    NodeLabelled,
+    NodeLost,
+    NodeRecovered,
+    NodeRegistered,
+    NodeRemoved,
+    NodeTainted,
+    NodeUncordoned,
+)
+from events.language.scheduling import (
+    ConfigureQueue,
+    JobDeferred,
+    JobDequeued,
+    JobEnqueued,
+    JobScheduled,
+    JobUnscheduled,
+    PendingReason,
+    Placement,
+    QueueConfigured,
+    QueueEntry,
+    QueueStatus,
+)
+from events.runtime.decider import Context, Decider, Route
+from services.scheduling import dumps, fold
+from services.scheduling.engine.backlog import Entry
+from services.scheduling.engine.explain import summary, waiting_for
+from services.scheduling.engine.plan import Planned, plan, undo
+from services.scheduling.engine.shape import Shape
+from services.scheduling.state import Queue
+
+AT_ONCE = 2_000
+"""Most placements of one settling; it is called again until nothing is left to place."""
+
+BYTES_AT_ONCE = 1_500_000
+"""Most bytes, about, of one settling's events: they are appended in one batch."""
+
+IDS_AT_ONCE = 500
+"""Most allocations that one `JobUnscheduled` names."""
+
+LOOK_AGAIN = timedelta(seconds=10)
+"""How often it is seen whether the reasons why tasks wait have changed."""
+
+LOOKS_AT_ONCE = 100
+PACE = timedelta(seconds=1)
+"""At most so many looks in so long: a long queue must not fill the log with its reasons."""
+
+
+class Scheduling(Decider[Queue]):
+    """The decider of the scheduling context; its key is the queue, which schedules onto the pool of the same name."""
+
+    context: ClassVar[str] = "scheduling"
+    commands: ClassVar[tuple[type[Command], ...]] = (ConfigureQueue,)
+    events: ClassVar[tuple[type[Event], ...]] = (
+        JobEnqueued,
+        JobScheduled,
+        JobDeferred,
+        JobDequeued,
+        JobUnscheduled,
+        QueueConfigured,
+    )
+    routes: ClassVar[Mapping[type[Event], Route]] = {
+        JobQueued: lambda event: (event.request.queue,),
+        JobCancelRequested: lambda event: (event.queue,),
+        **dict.fromkeys(
+            (
+                NodeRegistered,
+                NodeCordoned,
+                NodeUncordoned,
+                NodeDraining,
+                NodeDrained,
+                NodeLost,
+                NodeRecovered,
+                NodeLabelled,
+                NodeTainted,
+                NodeRemoved,
+                AllocationBound,
+                AllocationRejected,
+                AllocationReleased,
+            ),
+            lambda event: (event.pool,),
+        ),
+    }
+
+    def initial(self, key: str) -> Queue:
+        return Queue(key)
+
+    def evolve(self, state: Queue, event: Event, time: datetime) -> Queue:
+        return fold.evolve(state, event, time)
+
+    def observe(self, state: Queue, event: Event, time: datetime) -> Queue:
+        return fold.observe(state, event, time)
+
+    # Operators
+
+    def decide(self, state: Queue, command: Command, context: Context) -> Sequence[Event]:
+        if not isinstance(command, ConfigureQueue):
+            raise TypeError(f"{type(command).__name__} is no command of scheduling")
+        refuse_planned(command)
+        policy = command.policy or state.backlog.policy
+        status = command.status or state.status
+        if policy is state.backlog.policy and status is state.status:
+            return ()
+        if status is not state.status:
+            check_move(QUEUE_MOVES, state.status, status, f"queue {state.name}")
+        return [QueueConfigured(queue=state.name, policy=policy, status=status)]
+
+    # What jobs and resources say
+
+    def react(self, state: Queue, event: Event, context: Context) -> Sequence[Event]:
+        match event:
+            case JobQueued():
+                return queued(state, event)
+            case JobCancelRequested():
+                return cancelled(state, event)
+            case AllocationRejected():
+                return rejected(state, event)
+        return ()
+
+    # Placing
+
+    def settle(self, state: Queue, context: Context) -> Sequence[Event]:
+        for id in state.guesses:
+            if id not in state.placements:
+                state.cluster.release(id)
+        state.guesses = []
+        state.backlog.wake(context.now)
+        versions = (state.cluster.version, state.backlog.version)
+        if state.planned == versions or state.status in (QueueStatus.PAUSED, QueueStatus.CLOSED):
+            return ()
+        planned = plan(state.cluster, state.backlog, state.number, AT_ONCE)
+        events: list[Event] = []
+        size = 0
+        for index, item in enumerate(planned):
+            if size > BYTES_AT_ONCE:
+                undo(state.cluster, planned[index:])
+                break
+            event = scheduled(state, item, context.now)
+            size += item.entry.job.size + sum(len(placed.tasks) + 120 for placed in event.placements)
+            events.append(event)
+            state.guesses += [placed.allocation_id for placed in event.placements]
+        if not planned:
+            state.planned = versions
+            if len(state.backlog.ready) < state.cluster.shapes // 2:
+                state.cluster.keep_only(state.backlog.ready)
+        return events
+
+    # Time
+
+    def due(self, state: Queue) -> datetime | None:
+        times = [time for time in (state.backlog.next_time(), self._next_look(state)) if time is not None]
+        if state.recoveries:
+            times.append(state.recoveries[0][0])
+        return min(times) if times else None
+
+    @staticmethod
+    def _next_look(state: Queue) -> datetime | None:
+        looks = state.looks
+        while looks and (not looks[0][2].tasks or looks[0][2].look_at != looks[0][0]):
+            heapq.heappop(looks)
+        if not looks:
+            return None
+        return max(looks[0][0], state.look_from) if state.look_from else looks[0][0]
+
+    def wake(self, state: Queue, context: Context) -> Sequence[Event]:
+        now = context.now
+        state.backlog.wake(now)
+        while state.recoveries and state.recoveries[0][0] <= now:
+            _, node_id = heapq.heappop(state.recoveries)
+            node = state.cluster.nodes.get(node_id)
+            if node is not None and node.passed_over:
+                state.cluster.try_again(node)
+        return self._look(state, now)
+
+    def _look(self, state: Queue, now: datetime) -> list[Event]:
+        """Say why tasks wait, where that is news."""
+        events: list[Event] = []
+        known: dict[Shape, tuple[PendingReason, ...]] = {}
+        looked = 0
+        while (due := self._next_look(state)) is not None and due <= now:
+            if looked == LOOKS_AT_ONCE:
+                state.look_from = now + PACE
+                break
+            looked += 1
+            entry = heapq.heappop(state.looks)[2]
+            fold.look(state, entry, now + LOOK_AGAIN)
+            if (event := deferred(state, entry, now, known)) is not None:
+                events.append(event)
+        return events
+
+    # State
+
+    dump_version: ClassVar[int] = 1
+
+    def dump(self, state: Queue) -> dict[str, Any]:
+        return dumps.dump(state)
+
+    def load(self, key: str, data: dict[str, Any]) -> Queue:
+        return dumps.load(key, data)
+
+
+def queued(queue: Queue, event: JobQueued) -> list[Event]:
+    """Tasks are ready: take them in, if the queue does."""
+    closed = queue.status is QueueStatus.CLOSED
+    if closed or (queue.status is QueueStatus.DRAINING and event.attempt == 1):
+        reason = f"queue {queue.name} is {queue.status.value} and takes no new jobs"
+        return [
+            JobDequeued(queue=queue.name, job_id=event.job_id, tasks=event.tasks, attempt=event.attempt, reason=reason)
+        ]
+    entry = QueueEntry(
+        job_id=event.job_id,
+        project=event.project,
+        owner=event.owner,
+        tasks=event.tasks,
+        attempt=event.attempt,
+        not_before=event.not_before,
+        request=event.request,
+        launch=event.launch,
+    )
+    return [JobEnqueued(queue=queue.name, job_id=event.job_id, entry=entry)]
+
+
+def cancelled(queue: Queue, event: JobCancelRequested) -> list[Event]:
+    """A user wants tasks stopped: those that wait leave the queue, those that were placed are told to stop."""
+    job = queue.backlog.jobs.get(event.job_id)
+    if job is None:
+        return []
+    tasks = sets.parse(event.tasks)
+    events: list[Event] = []
+    for entry in job.entries.values():
+        if hit := sets.both(entry.tasks, tasks):
+            events.append(
+                JobDequeued(
+                    queue=queue.name,
+                    job_id=job.id,
+                    tasks=sets.text(hit),
+                    attempt=entry.attempt,
+                    reason=event.reason,
+                )
+            )
+    stops: list[str] = []
+    for id in job.placements:
+        placement = queue.placements[id]
+        if sets.minus(sets.both(placement.tasks, tasks), placement.stopping):
+            stops.append(id)
+    for start in range(0, len(stops), IDS_AT_ONCE):
+        ids = stops[start : start + IDS_AT_ONCE]
+        held: sets.Tasks = sets.NONE
+        for id in ids:
+            held = sets.union(held, sets.both(queue.placements[id].tasks, tasks))
+        events.append(
+            JobUnscheduled(
+                queue=queue.name,
+                job_id=job.id,
+                project=job.project,
+                allocations=tuple(ids),
+                tasks=sets.text(held),
+                grace_seconds=event.grace_seconds,
+                reason=event.reason,
+            )
+        )
+    return events
+
+
+def rejected(queue: Queue, event: AllocationRejected) -> list[Event]:
+    """A placement did not fit any more: its tasks wait again, but for those that were to stop."""
+    placement = queue.rejected
+    if placement is None or placement.id != event.allocation_id:
+        return []
+    job = placement.job
+    events: list[Event] = []
+    if again := sets.minus(placement.tasks, placement.stopping):
+        entry = QueueEntry(
+            job_id=job.id,
+            project=job.project,
+            owner=job.owner,
+            tasks=sets.text(again),
+            attempt=placement.attempt,
+            request=job.request,
+            launch=job.launch,
+        )
+        events.append(JobEnqueued(queue=queue.name, job_id=job.id, entry=entry))
+    if placement.stopping:
+        events.append(
+            JobDequeued(
+                queue=queue.name,
+                job_id=job.id,
+                tasks=sets.text(placement.stopping),
+                attempt=placement.attempt,
+                reason="cancelled before it was bound to a node",
+            )
+        )
+    return events
+
+
+def scheduled(queue: Queue, item: Planned, now: datetime) -> JobScheduled:
+    """The event of a plan for one entry."""
+    entry, job = item.entry, item.entry.job
+    ready = max(entry.since, entry.not_before) if entry.not_before else entry.since
+    return JobScheduled(
+        queue=queue.name,
+        job_id=job.id,
+        project=job.project,
+        owner=job.owner,
+        placements=tuple(
+            Placement(
+                node_id=placed.node_id,
+                allocation_id=placed.id,
+                tasks=sets.text(placed.tasks),
+                attempt=entry.attempt,
+                score=placed.score,
+            )
+            for placed in item.placements
+        ),
+        request=job.request,
+        launch=job.launch,
+        waited_seconds=max(0.0, (now - ready).total_seconds()),
+    )
+
+
+def deferred(
+    queue: Queue, entry: Entry, now: datetime, known: dict[Shape, tuple[PendingReason, ...]]
+) -> JobDeferred | None:
+    """Why an entry waits, if that is news. `known` keeps what was found out of shapes."""
+    job = entry.job
+    own = queue.status in (QueueStatus.PAUSED, QueueStatus.CLOSED) or not job.allowance
+    own = own or (entry.not_before is not None and entry.not_before > now)
+    reasons = None if own else known.get(job.wish.shape)
+    if reasons is None:
+        reasons = waiting_for(entry, queue.cluster, queue.status, now)
+        if not own:
+            known[job.wish.shape] = reasons
+    if not reasons or _gist(reasons) == _gist(entry.told):
+        return None
+    return JobDeferred(
+        queue=queue.name,
+        job_id=job.id,
+        tasks=sets.text(entry.tasks),
+        reasons=reasons,
+        message=summary(reasons, len(queue.cluster.nodes)),
+    )
+
+
+def _gist(reasons: Sequence[PendingReason]) -> set[tuple[str, str, int]]:
+    """What must change for it to be said again: not how much is free at the moment."""
+    return {(reason.reason, reason.node_group, reason.nodes) for reason in reasons}

@@ -1,0 +1,193 @@
+"""What waits: tasks by shape and in order, those whose time has not come, and those of jobs at `max_parallel`."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sortedcontainers import SortedKeyList
+
+from events.language.jobspec import PRIORITY_WEIGHT, JobLaunch, QueueRequest
+from events.language.scheduling import PendingReason, SchedulingPolicy
+from events.language.task_sets import NONE, Tasks, count, union
+from services.scheduling.engine.shape import Shape, Wish, wish_of
+
+Order = tuple[int, float, str, int]
+"""What comes first: less is earlier. Priority (0 under fifo), time of submission, job, attempt."""
+
+
+@dataclass(slots=True)
+class Job:
+    """A job of which something waits or is placed."""
+
+    id: str
+    project: str
+    owner: str
+    request: QueueRequest
+    launch: JobLaunch
+    wish: Wish
+    entries: dict[int, Entry] = field(default_factory=dict)
+    """Attempt → tasks of it that wait."""
+    placements: dict[str, Tasks] = field(default_factory=dict)
+    """Allocation → tasks that have or are about to get their share."""
+    placed: int = 0
+    """How many tasks that is."""
+    size: int = 0
+    """Bytes of request and launch as JSON, about."""
+
+    @property
+    def allowance(self) -> int:
+        """How many more tasks may be placed under `max_parallel`."""
+        most = self.request.max_parallel
+        return 1 << 30 if most is None else max(0, most - self.placed)
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """Tasks of one attempt of a job that wait."""
+
+    job: Job
+    attempt: int
+    tasks: Tasks
+    since: datetime
+    """When it was enqueued."""
+    not_before: datetime | None = None
+    told: tuple[PendingReason, ...] = ()
+    """The reasons that were last given for its waiting."""
+    look_at: datetime | None = None
+    """When to see again why it waits."""
+
+
+class Backlog:
+    """Entries that may be placed now, by shape, in the policy's order; the others beside them."""
+
+    def __init__(self, policy: SchedulingPolicy = SchedulingPolicy.PRIORITY) -> None:
+        self.policy = policy
+        self.jobs: dict[str, Job] = {}
+        self.ready: dict[Shape, SortedKeyList[Entry, Order]] = {}
+        self.parked: dict[str, list[Entry]] = {}
+        """Job at its `max_parallel` → its entries."""
+        self.timed: list[tuple[datetime, int, Entry]] = []
+        """Heap of entries that wait for a time; one that was taken out stays until it comes up."""
+        self.version = 0
+        """Raised by every change."""
+        self._serial = 0
+
+    # Jobs
+
+    def job(self, id: str, project: str, owner: str, request: QueueRequest, launch: JobLaunch) -> Job:
+        """The job, made if it is new; its request is the newest one's."""
+        found = self.jobs.get(id)
+        if found is None:
+            wish = wish_of(id, request.resources, request.scheduling, request.labels)
+            size = len(request.model_dump_json()) + len(launch.model_dump_json())
+            found = self.jobs[id] = Job(id, project, owner, request, launch, wish, size=size)
+        return found
+
+    def forget(self, job: Job) -> None:
+        """Drop a job of which nothing waits and nothing is placed."""
+        if not job.entries and not job.placements:
+            self.jobs.pop(job.id, None)
+            self.parked.pop(job.id, None)
+
+    def place(self, job: Job, allocation_id: str, tasks: Tasks) -> None:
+        self.version += 1
+        job.placements[allocation_id] = tasks
+        job.placed += count(tasks)
+
+    def unplace(self, job: Job, allocation_id: str, rest: Tasks) -> None:
+        """Tasks of an allocation are gone; `rest` still has its share."""
+        self.version += 1
+        before = job.placements.pop(allocation_id, NONE)
+        job.placed -= count(before) - count(rest)
+        if rest:
+            job.placements[allocation_id] = rest
+        for entry in self.parked.pop(job.id, []):
+            self._file(entry)
+
+    # Entries
+
+    def order(self, entry: Entry) -> Order:
+        request = entry.job.request
+        weight = PRIORITY_WEIGHT[request.priority] if self.policy is not SchedulingPolicy.FIFO else 0
+        return -weight, request.submitted_at.timestamp(), entry.job.id, entry.attempt
+
+    def add(self, job: Job, attempt: int, tasks: Tasks, since: datetime, not_before: datetime | None) -> Entry:
+        """Let tasks wait; with others of the same attempt they are one entry."""
+        self.version += 1
+        entry = job.entries.get(attempt)
+        if entry is not None:
+            entry.tasks = union(entry.tasks, tasks)
+            return entry
+        entry = job.entries[attempt] = Entry(job, attempt, tasks, since, not_before)
+        if not_before is not None and not_before > since:
+            self._serial += 1
+            heapq.heappush(self.timed, (not_before, self._serial, entry))
+        else:
+            self._file(entry)
+        return entry
+
+    def take(self, entry: Entry, rest: Tasks) -> None:
+        """Only `rest` of an entry still waits."""
+        self.version += 1
+        entry.tasks = rest
+        if rest:
+            if not entry.job.allowance:
+                self._unfile(entry)
+                self._file(entry)
+            return
+        del entry.job.entries[entry.attempt]
+        self._unfile(entry)
+
+    def wake(self, now: datetime) -> None:
+        """Let entries in whose time has come."""
+        while self.timed and self.timed[0][0] <= now:
+            entry = heapq.heappop(self.timed)[2]
+            if entry.tasks and entry.job.entries.get(entry.attempt) is entry:
+                self.version += 1
+                self._file(entry)
+
+    def next_time(self) -> datetime | None:
+        """When the next entry's time comes."""
+        while self.timed and not self.timed[0][2].tasks:
+            heapq.heappop(self.timed)
+        return self.timed[0][0] if self.timed else None
+
+    def reorder(self, policy: SchedulingPolicy) -> None:
+        """Follow another policy from now on."""
+        self.policy = policy
+        self.version += 1
+        self.ready = {shape: SortedKeyList(list(entries), key=self.order) for shape, entries in self.ready.items()}
+
+    def _file(self, entry: Entry) -> None:
+        if not entry.tasks:
+            return
+        if not entry.job.allowance:
+            self.parked.setdefault(entry.job.id, []).append(entry)
+            return
+        shape = entry.job.wish.shape
+        if shape not in self.ready:
+            self.ready[shape] = SortedKeyList(key=self.order)
+        self.ready[shape].add(entry)
+
+    def _unfile(self, entry: Entry) -> None:
+        shape = entry.job.wish.shape
+        listed = self.ready.get(shape)
+        if listed is not None:
+            listed.discard(entry)
+            if not listed:
+                del self.ready[shape]
+        if entry in (parked := self.parked.get(entry.job.id, [])):
+            parked.remove(entry)
+            if not parked:
+                del self.parked[entry.job.id]
+
+    def __iter__(self) -> Iterator[Entry]:
+        for job in self.jobs.values():
+            yield from job.entries.values()
+
+    def waiting(self) -> int:
+        """How many tasks wait."""
+        return sum(count(entry.tasks) for entry in self)

@@ -1,0 +1,88 @@
+"""For one shape: a heap of the nodes that can take a task, best first, mended from the cluster's change log.
+
+Entries are never searched for: one whose node has changed since is recognised by its version and thrown away when it
+comes to the top.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING
+
+from services.scheduling.engine import shape as shapes
+from services.scheduling.engine.node import Node
+from services.scheduling.engine.shape import Wish
+
+if TYPE_CHECKING:
+    from services.scheduling.engine.cluster import Cluster
+
+
+class Candidates:
+    """A heap of ``(-score, order, version, node)``."""
+
+    def __init__(self, cluster: Cluster, wish: Wish) -> None:
+        self.wish = wish
+        self._cluster = cluster
+        self._heap: list[tuple[float, int, int, Node]] = []
+        self._read = -1
+        """Number of the next change to look at; -1 before the first look."""
+        self._seen: dict[str, int] = {}
+        """Node → version it was last looked at."""
+        self._kind: dict[str, tuple[int, float | None]] = {}
+        """Node → standing it was judged at, and how much it is liked; None if it is none for these tasks."""
+        self._grown = self._shrunk = -1
+        """The counts of `Presence` at the last full look."""
+        self._drawn = any(not (rule.required and rule.anti) for rule in wish.affinity)
+        """Whether another job's arrival can make a node better, not just worse."""
+
+    def best(self) -> tuple[Node, float] | None:
+        """The best node that can take a task now, and its score."""
+        self._mend()
+        heap, presence, wish = self._heap, self._cluster.presence, self.wish
+        about_jobs = bool(wish.affinity) or presence.concerns(wish.labels)
+        while heap:
+            negative, _, version, node = heap[0]
+            if node.version == version and not (about_jobs and presence.objection(wish.affinity, wish.labels, node)):
+                return node, -negative
+            heapq.heappop(heap)
+        return None
+
+    def _mend(self) -> None:
+        cluster, presence = self._cluster, self._cluster.presence
+        if (
+            self._read < cluster.dropped
+            or len(self._heap) > 4 * len(cluster.nodes) + 64
+            or self._shrunk != presence.shrunk
+            or (self._drawn and self._grown != presence.grown)
+        ):
+            self._start()
+            return
+        changes, start = cluster.changes, self._read - cluster.dropped
+        for node in changes[start:] if len(changes) - start < 2 else dict.fromkeys(changes[start:]):
+            if self._seen.get(node.id) != node.version and (entry := self._entry(node)) is not None:
+                heapq.heappush(self._heap, entry)
+        self._read = cluster.dropped + len(changes)
+
+    def _start(self) -> None:
+        """Look at every node."""
+        cluster = self._cluster
+        self._seen = {}
+        entries = (self._entry(node) for node in cluster.nodes.values())
+        self._heap = [entry for entry in entries if entry is not None]
+        heapq.heapify(self._heap)
+        self._read = cluster.dropped + len(cluster.changes)
+        self._grown, self._shrunk = cluster.presence.grown, cluster.presence.shrunk
+
+    def _entry(self, node: Node) -> tuple[float, int, int, Node] | None:
+        wish = self.wish
+        self._seen[node.id] = node.version
+        judged = self._kind.get(node.id)
+        if judged is None or judged[0] != node.standing:
+            liked = None if shapes.barrier(wish, node) else shapes.liking(wish, node)
+            judged = self._kind[node.id] = (node.standing, liked)
+        liked = judged[1]
+        if liked is None or not shapes.room(wish, node):
+            return None
+        if wish.affinity:
+            liked += self._cluster.presence.liking(wish.affinity, node)
+        return node.left_over(wish.shape.request) - 1.0 - liked, node.order, node.version, node

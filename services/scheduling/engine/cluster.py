@@ -1,0 +1,181 @@
+"""What is there: nodes, what is held on each, and a log of which nodes changed, by which shapes mend their heaps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from events.language.amounts import Amounts
+from events.language.hardware import GPUResource, NodeStatus
+from events.language.resources import Taint
+from events.language.task_sets import Tasks, both, minus
+from services.scheduling.engine.affinity import Presence
+from services.scheduling.engine.candidates import Candidates
+from services.scheduling.engine.node import Hold, Node
+from services.scheduling.engine.shape import Shape, Wish
+
+_LEAST_LOG = 4096
+
+
+class Cluster:
+    """Mutable. The order in which nodes appear and holds come does not matter to what is free in the end."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, Node] = {}
+        self.holds: dict[str, Hold] = {}
+        self.homeless: dict[str, dict[str, Hold]] = {}
+        """Node that is not there (not yet, or no more) → holds on it."""
+        self.presence = Presence()
+        self.changes: list[Node] = []
+        """Nodes in the order they changed; the first has number `dropped`."""
+        self.dropped = 0
+        self.version = 0
+        """Raised by every change."""
+        self._recount = False
+        """Nodes' labels have changed since `presence` was counted."""
+        self._order = 0
+        self._shapes: dict[Shape, Candidates] = {}
+
+    # Nodes
+
+    def node(self, id: str) -> Node:
+        """The node, made if there is none."""
+        found = self.nodes.get(id)
+        if found is None:
+            self._order += 1
+            found = self.nodes[id] = Node(id, self._order)
+            found.holds = self.homeless.pop(id, {})
+        return found
+
+    def equip(self, node: Node, capacity: Amounts, gpus: Iterable[GPUResource]) -> None:
+        node.equip(capacity, tuple(gpus))
+        self._stands_anew(node)
+
+    def stand(
+        self,
+        node: Node,
+        *,
+        status: NodeStatus | None = None,
+        labels: dict[str, str] | None = None,
+        taints: tuple[Taint, ...] | None = None,
+    ) -> None:
+        """Set what decides whether a node is the right kind."""
+        if status is not None:
+            node.status = status
+        if taints is not None:
+            node.taints = taints
+        if labels is not None:
+            node.labels = labels
+        self._stands_anew(node)
+
+    def _stands_anew(self, node: Node) -> None:
+        node.passed_over = False
+        self._recount = True
+        self.touch(node)
+        node.standing = node.version
+
+    def remove(self, id: str) -> None:
+        """Forget a node; what is held on it stays known until it is released."""
+        node = self.nodes.pop(id, None)
+        if node is not None:
+            if node.holds:
+                self.homeless[id] = node.holds
+            node.status = NodeStatus.TERMINATING
+            self._stands_anew(node)
+
+    def pass_over(self, node: Node) -> None:
+        """Leave a node alone until something about it changes."""
+        self.touch(node)
+        node.passed_over = True
+
+    def try_again(self, node: Node) -> None:
+        """End of `pass_over`."""
+        node.passed_over = False
+        self.touch(node)
+
+    def touch(self, node: Node) -> None:
+        """Note that a node has changed."""
+        self.version += 1
+        node.version = self.version
+        self.changes.append(node)
+        if len(self.changes) > max(_LEAST_LOG, 4 * len(self.nodes)):
+            half = len(self.changes) // 2
+            del self.changes[:half]
+            self.dropped += half
+
+    # Holds
+
+    def hold(self, hold: Hold) -> None:
+        """Take a share of a node. One that is held already (a plan's own guess) stays as it is."""
+        if hold.id in self.holds:
+            return
+        self.holds[hold.id] = hold
+        node = self.nodes.get(hold.node_id)
+        if node is None:
+            self.homeless.setdefault(hold.node_id, {})[hold.id] = hold
+            return
+        node.add(hold)
+        self.presence.add(hold, node)
+        self.touch(node)
+
+    def confirm(self, id: str, gpus: dict[int, tuple[int, ...]]) -> None:
+        """A hold is bound, with these devices."""
+        hold = self.holds[id]
+        hold.bound = True
+        if hold.gpus == gpus:
+            return
+        hold.gpus = gpus
+        node = self.nodes.get(hold.node_id)
+        if node is not None:
+            node.recount()
+            self.touch(node)
+
+    def release(self, id: str, tasks: Tasks | None = None) -> None:
+        """Give back what these tasks of a hold have; all of it when none are named."""
+        hold = self.holds.get(id)
+        if hold is None:
+            return
+        gone = hold.tasks if tasks is None else both(hold.tasks, tasks)
+        rest = minus(hold.tasks, gone)
+        if not rest:
+            del self.holds[id]
+        node = self.nodes.get(hold.node_id)
+        if node is None:
+            hold.tasks = rest
+            if not rest:
+                others = self.homeless[hold.node_id]
+                del others[id]
+                if not others:
+                    del self.homeless[hold.node_id]
+            return
+        if not rest:
+            self.presence.remove(hold, node)
+        node.remove(hold, gone, rest)
+        node.passed_over = False
+        self.touch(node)
+
+    # Shapes
+
+    def refresh(self) -> None:
+        """Bring `presence` up to date; before nodes are looked for."""
+        if self._recount:
+            self._recount = False
+            self.presence.rebuild(self.nodes.values())
+
+    def candidates(self, wish: Wish) -> Candidates:
+        """The nodes that can take such tasks, best first."""
+        found = self._shapes.get(wish.shape)
+        if found is None:
+            self.presence.ask(wish.affinity, self.nodes.values())
+            found = self._shapes[wish.shape] = Candidates(self, wish)
+        return found
+
+    @property
+    def shapes(self) -> int:
+        """Shapes that have a heap."""
+        return len(self._shapes)
+
+    def keep_only(self, shapes: Iterable[Shape]) -> None:
+        """Drop the heaps of shapes that nothing waits for."""
+        wanted = set(shapes)
+        for shape in [shape for shape in self._shapes if shape not in wanted]:
+            del self._shapes[shape]

@@ -1,0 +1,145 @@
+"""Why tasks wait: what each node lacks, told by reason, group of nodes and count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from events.language.amounts import NANO
+from events.language.scheduling import PendingReason, QueueStatus
+from services.scheduling.engine import shape as shapes
+from services.scheduling.engine.backlog import Entry
+from services.scheduling.engine.cluster import Cluster
+from services.scheduling.engine.node import Node
+from services.scheduling.engine.shape import Wish
+
+MOST_REASONS = 20
+"""Lines of an explanation; what is left is summed up in the last."""
+
+_KINDS = ("cpus", "memory", "gpus", "storage", "network")
+
+
+@dataclass(slots=True)
+class _Line:
+    nodes: int = 0
+    most: int | None = None
+    """Most that any of these nodes has free, of the kind that is short."""
+    detail: str = ""
+
+
+def explain(cluster: Cluster, wish: Wish) -> tuple[PendingReason, ...]:
+    """What keeps each node from taking a task now: most nodes first. Empty if one could."""
+    cluster.refresh()
+    cluster.presence.ask(wish.affinity, cluster.nodes.values())
+    lines: dict[tuple[str, str], _Line] = {}
+    for node in cluster.nodes.values():
+        reason, most, detail = _obstacle(cluster, wish, node)
+        if not reason:
+            return ()
+        line = lines.setdefault((reason, group_of(node)), _Line())
+        line.nodes += 1
+        line.detail = line.detail or detail
+        if most is not None and (line.most is None or most > line.most):
+            line.most = most
+            line.detail = detail
+    ranked = sorted(lines.items(), key=lambda item: (-item[1].nodes, item[0]))
+    reasons = [
+        PendingReason(reason=reason, detail=line.detail, nodes=line.nodes, node_group=group)
+        for (reason, group), line in ranked[:MOST_REASONS]
+    ]
+    if rest := ranked[MOST_REASONS:]:
+        nodes = sum(line.nodes for _, line in rest)
+        reasons.append(PendingReason(reason="other", detail=f"{len(rest)} further reasons", nodes=nodes))
+    return tuple(reasons)
+
+
+def _obstacle(cluster: Cluster, wish: Wish, node: Node) -> tuple[str, int | None, str]:
+    """What keeps a node from taking a task: reason, how much it has of what is short, detail. Empty if nothing does."""
+    if reason := shapes.barrier(wish, node):
+        return reason, None, ""
+    if short := _shortage(wish, node):
+        return short
+    if node.held and node.held != wish.shape.exclusive_job:
+        return "held by another job for itself", None, f"job {node.held}"
+    if wish.shape.exclusive_job and any(job != wish.shape.exclusive_job for job in node.jobs):
+        return "runs other jobs, and this one wants a node for itself", None, ""
+    if reason := cluster.presence.objection(wish.affinity, wish.labels, node):
+        return reason, None, ""
+    if node.passed_over:
+        return "rejected the last placement", None, "waits for news of the node"
+    return "", None, ""
+
+
+def _shortage(wish: Wish, node: Node) -> tuple[str, int, str] | None:
+    for number, kind in enumerate(_KINDS):
+        wanted = wish.shape.request[number]
+        only = [0, 0, 0, 0, 0]
+        only[number] = wanted
+        if wanted and not node.room((only[0], only[1], only[2], only[3], only[4])):
+            free, capacity = max(0, node.free[number]), node.capacity[number]
+            never = wanted > capacity
+            have = f"the node has {_amount(kind, capacity)}" if never else f"at most {_amount(kind, free)} free"
+            return _short(kind, never), free, f"needs {_amount(kind, wanted)}, {have}"
+    gpus = wish.shape.request[2]
+    free = sum(amount for device, amount in node.kinds.items() if shapes.suits(wish, device))
+    if free >= gpus:
+        return None
+    there = shapes.healthy_devices(wish, node)
+    kind = " ".join(filter(None, (wish.resources.gpu_type, "gpus")))
+    if wish.shape.gpu_memory_bytes:
+        kind += f" of {wish.shape.gpu_memory_bytes / (1 << 30):g} GiB"
+    have = f"the node has {there}" if there < gpus else f"at most {free} free"
+    return _short(kind, there < gpus), free, f"needs {gpus}, {have}"
+
+
+def _short(kind: str, never: bool) -> str:
+    return f"too small: {kind}" if never else f"insufficient {kind}"
+
+
+def group_of(node: Node) -> str:
+    """What a node has in common with others, for people: ``8 H200, 96 cpus, 1024 GiB``."""
+    models: dict[str, int] = {}
+    for gpu in node.gpus:
+        models[gpu.name] = models.get(gpu.name, 0) + 1
+    parts = [f"{number} {name}" for name, number in sorted(models.items())]
+    parts.append(f"{_amount('cpus', node.capacity[0])} cpus")
+    parts.append(_amount("memory", node.capacity[1]))
+    return ", ".join(parts)
+
+
+def _amount(kind: str, amount: int) -> str:
+    if kind == "cpus":
+        return f"{amount / NANO:.3f}".rstrip("0").rstrip(".")
+    if kind in ("memory", "storage"):
+        return f"{amount / (1 << 30):.1f}".removesuffix(".0") + " GiB"
+    return f"{amount} Mbit/s" if kind == "network" else str(amount)
+
+
+def waiting_for(entry: Entry, cluster: Cluster, status: QueueStatus, now: datetime) -> tuple[PendingReason, ...]:
+    """Why an entry waits, the matters of its own (back-off, `max_parallel`, the queue) before those of nodes."""
+    if status in (QueueStatus.PAUSED, QueueStatus.CLOSED):
+        return (PendingReason(reason=f"queue {status.value}", nodes=0, detail="an operator must open it"),)
+    if entry.not_before is not None and entry.not_before > now:
+        return (PendingReason(reason="backing off", nodes=0, detail=f"until {entry.not_before:%H:%M:%S} UTC"),)
+    job = entry.job
+    if not job.allowance:
+        detail = f"{job.placed} of at most {job.request.max_parallel} tasks run"
+        return (PendingReason(reason="max_parallel reached", nodes=0, detail=detail),)
+    if not cluster.nodes:
+        detail = "start a node agent, or name a queue whose pool has nodes"
+        return (PendingReason(reason="the pool has no nodes", nodes=0, detail=detail),)
+    return explain(cluster, job.wish)
+
+
+def summary(reasons: Iterable[PendingReason], nodes: int) -> str:
+    """One line: ``0 of 5 nodes can take a task: 3 insufficient gpus, 2 node cordoned``."""
+    told = list(reasons)
+    if not told:
+        return "waits its turn: a node can take it"
+    if all(reason.nodes == 0 for reason in told):
+        return "; ".join(f"{reason.reason} ({reason.detail})" if reason.detail else reason.reason for reason in told)
+    by_reason: dict[str, int] = {}
+    for reason in told:
+        by_reason[reason.reason] = by_reason.get(reason.reason, 0) + reason.nodes
+    return f"0 of {nodes} nodes can take a task: " + ", ".join(f"{n} {reason}" for reason, n in by_reason.items())

@@ -1,0 +1,203 @@
+"""A node as the engine counts it: what is free, which devices are, and whose tasks it has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from events.language.amounts import CPU_TOLERANCE, Amounts, of_request
+from events.language.devices import pick
+from events.language.hardware import GPUHealth, GPUResource, NodeStatus
+from events.language.jobspec import JobAffinity, JobResources
+from events.language.resources import Taint
+from events.language.task_sets import Tasks, count, each
+
+Device = tuple[str, int]
+"""What tells GPUs apart for a request: name without case, bytes of memory."""
+
+Vector = tuple[int, int, int, int, int]
+"""CPUs in billionths, memory, GPUs, storage, network: an `Amounts` for quick sums."""
+
+
+def vector(amounts: Amounts) -> Vector:
+    return amounts.cpus, amounts.memory, amounts.gpus, amounts.storage, amounts.network
+
+
+@dataclass(slots=True)
+class Hold:
+    """Tasks of one attempt that have, or are about to get, a share of a node."""
+
+    id: str
+    job_id: str
+    node_id: str
+    tasks: Tasks
+    resources: JobResources
+    request: Vector
+    """Of one task."""
+    labels: dict[str, str] = field(default_factory=dict)
+    """The job's."""
+    affinity: tuple[JobAffinity, ...] = ()
+    """The job's rules; its required anti-affinity keeps others away too."""
+    gpus: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    """Task → indices of its GPUs: a guess until `bound`."""
+    bound: bool = False
+    """Resources has confirmed it."""
+
+
+def hold_of(id: str, job_id: str, node_id: str, tasks: Tasks, resources: JobResources) -> Hold:
+    return Hold(id, job_id, node_id, tasks, resources, vector(of_request(resources)))
+
+
+class Node:
+    """Mutable; changed through `Cluster` alone, which notes each change."""
+
+    __slots__ = (
+        "capacity",
+        "free",
+        "gpus",
+        "held",
+        "holds",
+        "id",
+        "jobs",
+        "kinds",
+        "labels",
+        "order",
+        "passed_over",
+        "scale",
+        "standing",
+        "status",
+        "taints",
+        "taken",
+        "version",
+    )
+
+    def __init__(self, id: str, order: int) -> None:
+        self.id = id
+        self.order = order
+        self.status = NodeStatus.READY
+        self.labels: dict[str, str] = {}
+        self.taints: tuple[Taint, ...] = ()
+        self.capacity: Vector = (0, 0, 0, 0, 0)
+        self.scale: tuple[float, ...] = ()
+        """Per kind: its weight in the score over the capacity; 0 where there is none."""
+        self.free: list[int] = [0, 0, 0, 0, 0]
+        self.gpus: Sequence[GPUResource] = ()
+        self.kinds: dict[Device, int] = {}
+        """Free healthy devices by kind."""
+        self.taken: dict[int, str] = {}
+        """Index of a GPU → hold that has it."""
+        self.holds: dict[str, Hold] = {}
+        self.jobs: dict[str, int] = {}
+        """Job → its holds here."""
+        self.held: str = ""
+        """The job that has the node for itself."""
+        self.passed_over = False
+        """It rejected a placement; left alone until news of it says why."""
+        self.version = 0
+        """The cluster's at the last change."""
+        self.standing = 0
+        """The cluster's at the last change of status, labels, taints or capacity."""
+
+    def equip(self, capacity: Amounts, gpus: Sequence[GPUResource]) -> None:
+        """Set what the node has; what is held stays held."""
+        self.capacity = vector(capacity)
+        self.scale = tuple(
+            weight / amount if amount else 0.0 for weight, amount in zip(WEIGHTS, self.capacity, strict=True)
+        )
+        self.gpus = gpus
+        self.recount()
+
+    def recount(self) -> None:
+        """Work out from the holds what is free."""
+        self.free = list(self.capacity)
+        self.taken, self.jobs, self.held = {}, {}, ""
+        holds, self.holds = list(self.holds.values()), {}
+        for hold in sorted(holds, key=lambda hold: not hold.bound):  # guesses last
+            self.add(hold)
+        self._count_kinds()
+
+    def _count_kinds(self) -> None:
+        self.kinds = {}
+        for gpu in self.gpus:
+            if gpu.index not in self.taken and gpu.health is not GPUHealth.UNHEALTHY:
+                kind = (gpu.name.casefold(), gpu.memory_bytes)
+                self.kinds[kind] = self.kinds.get(kind, 0) + 1
+
+    def add(self, hold: Hold) -> None:
+        self.holds[hold.id] = hold
+        self.jobs[hold.job_id] = self.jobs.get(hold.job_id, 0) + 1
+        if hold.resources.exclusive:
+            self.held = hold.job_id
+        self._take(hold.request, -count(hold.tasks))
+        if hold.request[2]:
+            if not hold.bound:
+                self._guess(hold)
+            for indices in hold.gpus.values():
+                self.taken.update(dict.fromkeys(indices, hold.id))
+            self._count_kinds()
+
+    def _guess(self, hold: Hold) -> None:
+        """The devices that resources will pick if it decides on the same view."""
+        tasks = list(each(hold.tasks))
+        picked = pick(self.gpus, self.taken, hold.resources, len(tasks))
+        hold.gpus = dict(zip(tasks, picked, strict=True)) if picked is not None else {}
+
+    def remove(self, hold: Hold, tasks: Tasks, rest: Tasks) -> None:
+        """Tasks of a hold are gone; with the last one so is the hold."""
+        self._take(hold.request, count(tasks))
+        if hold.request[2]:
+            for task in each(tasks):
+                for index in hold.gpus.pop(task, ()):
+                    if self.taken.get(index) == hold.id:
+                        del self.taken[index]
+            self._count_kinds()
+        hold.tasks = rest
+        if not rest:
+            del self.holds[hold.id]
+            self.jobs[hold.job_id] -= 1
+            if not self.jobs[hold.job_id]:
+                del self.jobs[hold.job_id]
+                if self.held == hold.job_id:
+                    self.held = ""
+
+    def _take(self, request: Vector, times: int) -> None:
+        free = self.free
+        for kind in range(5):
+            free[kind] += request[kind] * times
+
+    def room(self, request: Vector) -> int:
+        """How many tasks of so large a request fit, devices' types aside."""
+        free = self.free
+        most = 1 << 30
+        for kind in range(5):
+            wanted = request[kind]
+            if wanted:
+                # A shrunk node may have less than nothing free.
+                have = free[kind] if free[kind] > 0 else 0
+                fitting = (have + CPU_TOLERANCE) // wanted if kind == 0 else have // wanted
+                if fitting < most:
+                    if not fitting:
+                        return 0
+                    most = fitting
+        return most
+
+    def left_over(self, request: Vector) -> float:
+        """How much is left once one more task is there, 0 (nothing) to 1 (all of everything)."""
+        free, scale = self.free, self.scale
+        return (
+            (free[0] - request[0]) * scale[0]
+            + (free[1] - request[1]) * scale[1]
+            + (free[2] - request[2]) * scale[2]
+            + (free[3] - request[3]) * scale[3]
+            + (free[4] - request[4]) * scale[4]
+        )
+
+    def devices(self, kinds: Iterable[Device]) -> int:
+        """Free devices of these kinds."""
+        return sum(self.kinds.get(kind, 0) for kind in kinds)
+
+
+_PARTS = (1.0, 1.0, 4.0, 0.25, 0.25)
+"""GPUs weigh most: a job without GPUs goes where none are idle, if it can."""
+
+WEIGHTS = tuple(part / sum(_PARTS) for part in _PARTS)

@@ -1,0 +1,128 @@
+"""Who goes where: the backlog in its order, each task onto the best node that fits. Snapshot in, plan out.
+
+Best-effort order (as Kueue's BestEffortFIFO): tasks that fit nowhere now are passed over, not waited for, so one that
+asks for the impossible delays nobody. Tasks of one shape that fit nowhere settle the matter for all of that shape.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+
+from events.language.task_sets import Tasks, count, split
+from services.scheduling.engine.backlog import Backlog, Entry, Order
+from services.scheduling.engine.candidates import Candidates
+from services.scheduling.engine.cluster import Cluster
+from services.scheduling.engine.node import Hold
+from services.scheduling.engine.shape import Shape, room
+
+MOST_PLACEMENTS = 500
+"""Of one entry in one plan: what one event carries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Tasks and the node they are to go to."""
+
+    id: str
+    node_id: str
+    tasks: Tasks
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What was decided for one entry."""
+
+    entry: Entry
+    placements: tuple[Placed, ...]
+
+
+def allocation_id(job_id: str, attempt: int, number: int) -> str:
+    """The id of a queue's placement of this number; at most 128 characters."""
+    return f"{job_id if len(job_id) <= 96 else job_id[:96]}.{attempt}.{number}"
+
+
+def plan(cluster: Cluster, backlog: Backlog, number: int, most: int) -> list[Planned]:
+    """What to place now, at most about `most` placements; the first gets allocation number `number`.
+
+    The placements are held on the cluster when this returns: call `undo`, or let the same ids be held for good.
+    """
+    cluster.refresh()
+    planned: list[Planned] = []
+    heads: list[tuple[Order, int, Shape]] = []
+    at: dict[Shape, int] = {}
+    for serial, (shape, entries) in enumerate(backlog.ready.items()):
+        heads.append((backlog.order(entries[0]), serial, shape))
+        at[shape] = 0
+    heapq.heapify(heads)
+    allowed: dict[str, int] = {}
+    while heads and most > 0:
+        _, serial, shape = heapq.heappop(heads)
+        entries = backlog.ready[shape]
+        entry = entries[at[shape]]
+        placements, full = _place(cluster, entry, allowed, number, min(most, MOST_PLACEMENTS))
+        if placements:
+            planned.append(Planned(entry, tuple(placements)))
+            number += len(placements)
+            most -= len(placements)
+        if full and not cluster.presence.concerns(entry.job.wish.labels):
+            continue
+        at[shape] += 1
+        if at[shape] < len(entries):
+            heapq.heappush(heads, (backlog.order(entries[at[shape]]), serial, shape))
+    return planned
+
+
+def _place(
+    cluster: Cluster, entry: Entry, allowed: dict[str, int], number: int, most: int
+) -> tuple[list[Placed], bool]:
+    """Placements of one entry, and whether no node can take more of its shape."""
+    job = entry.job
+    allowance = allowed.get(job.id)
+    if allowance is None:
+        allowance = job.allowance
+    left = entry.tasks
+    placements: list[Placed] = []
+    candidates = _candidates(cluster, entry)
+    full = False
+    while left and allowance > 0 and len(placements) < most:
+        best = candidates.best()
+        if best is None:
+            full = True
+            break
+        node, score = best
+        fitting = 1 if job.wish.apart else room(job.wish, node)
+        tasks, left = split(left, min(fitting, allowance))
+        allowance -= count(tasks)
+        id = allocation_id(job.id, entry.attempt, number + len(placements))
+        cluster.hold(
+            Hold(
+                id,
+                job.id,
+                node.id,
+                tasks,
+                job.request.resources,
+                job.wish.shape.request,
+                job.request.labels,
+                job.wish.affinity,
+            )
+        )
+        placements.append(Placed(id, node.id, tasks, round(score, 6)))
+    allowed[job.id] = allowance
+    return placements, full
+
+
+def _candidates(cluster: Cluster, entry: Entry) -> Candidates:
+    """Nodes for an entry; its own heap if another job's rules single it out."""
+    wish = entry.job.wish
+    if wish.shape.job_id or not cluster.presence.concerns(wish.labels):
+        return cluster.candidates(wish)
+    return Candidates(cluster, wish)
+
+
+def undo(cluster: Cluster, planned: list[Planned]) -> None:
+    """Take back what a plan held."""
+    for item in planned:
+        for placement in item.placements:
+            cluster.release(placement.id)

@@ -1,0 +1,220 @@
+"""How events change a queue: scheduling's own (`evolve`), and those of resources (`observe`)."""
+
+from __future__ import annotations
+
+import heapq
+from datetime import datetime, timedelta
+
+from events.language import task_sets as sets
+from events.language.amounts import of_vector
+from events.language.base import Event
+from events.language.hardware import NodeStatus
+from events.language.jobspec import TaintEffect
+from events.language.resources import (
+    AllocationBound,
+    AllocationEvent,
+    AllocationRejected,
+    AllocationReleased,
+    NodeCordoned,
+    NodeDrained,
+    NodeDraining,
+    NodeLabelled,
+    NodeLost,
+    NodeRecovered,
+    NodeRegistered,
+    NodeRemoved,
+    NodeTainted,
+    NodeUncordoned,
+    PoolEvent,
+    Taint,
+)
+from events.language.scheduling import (
+    JobDeferred,
+    JobDequeued,
+    JobEnqueued,
+    JobScheduled,
+    JobUnscheduled,
+    QueueConfigured,
+)
+from services.scheduling.engine.backlog import Entry, Job
+from services.scheduling.engine.node import Hold, hold_of
+from services.scheduling.state import Placement, Queue
+
+FIRST_LOOK = timedelta(seconds=0.25)
+"""How long tasks wait before it is said why: most are placed sooner."""
+
+RECOVERY = timedelta(seconds=1)
+"""How long a node that rejected a placement is left alone, unless news of it comes before."""
+
+
+# The queue's own history
+
+
+def evolve(queue: Queue, event: Event, time: datetime) -> Queue:
+    """The queue after one of its events (the same object)."""
+    match event:
+        case JobEnqueued():
+            _enqueued(queue, event, time)
+        case JobScheduled():
+            _scheduled(queue, event)
+        case JobDeferred():
+            job = queue.backlog.jobs.get(event.job_id)
+            tasks = sets.parse(event.tasks)
+            for entry in job.entries.values() if job else ():
+                if sets.both(entry.tasks, tasks):
+                    entry.told = event.reasons
+        case JobDequeued():
+            _dequeued(queue, event)
+        case JobUnscheduled():
+            tasks = sets.parse(event.tasks)
+            for id in event.allocations:
+                if (placement := queue.placements.get(id)) is not None:
+                    more = sets.both(placement.tasks, tasks)
+                    placement.stopping = sets.union(placement.stopping, more)
+        case QueueConfigured():
+            queue.status = event.status
+            queue.backlog.reorder(event.policy)
+    return queue
+
+
+def _enqueued(queue: Queue, event: JobEnqueued, time: datetime) -> None:
+    entry = event.entry
+    job = queue.backlog.job(entry.job_id, entry.project, entry.owner, entry.request, entry.launch)
+    added = queue.backlog.add(job, entry.attempt, sets.parse(entry.tasks), time, entry.not_before)
+    look(queue, added, time + FIRST_LOOK)
+
+
+def look(queue: Queue, entry: Entry, when: datetime) -> None:
+    """See at that time why an entry waits, if it still does."""
+    entry.look_at = when
+    queue.serial += 1
+    heapq.heappush(queue.looks, (when, queue.serial, entry))
+
+
+def _scheduled(queue: Queue, event: JobScheduled) -> None:
+    backlog = queue.backlog
+    job = backlog.job(event.job_id, event.project, event.owner, event.request, event.launch)
+    queue.number += len(event.placements)
+    for placed in event.placements:
+        tasks = sets.parse(placed.tasks)
+        queue.placements[placed.allocation_id] = Placement(
+            placed.allocation_id, job, placed.node_id, placed.attempt, tasks
+        )
+        backlog.place(job, placed.allocation_id, tasks)
+        entry = job.entries.get(placed.attempt)
+        if entry is not None:
+            backlog.take(entry, sets.minus(entry.tasks, tasks))
+        queue.cluster.hold(claim(job, placed.allocation_id, placed.node_id, tasks))
+
+
+def claim(job: Job, allocation_id: str, node_id: str, tasks: sets.Tasks) -> Hold:
+    """What tasks of a job hold on a node."""
+    return Hold(
+        allocation_id,
+        job.id,
+        node_id,
+        tasks,
+        job.request.resources,
+        job.wish.shape.request,
+        job.request.labels,
+        job.wish.affinity,
+    )
+
+
+def _dequeued(queue: Queue, event: JobDequeued) -> None:
+    job = queue.backlog.jobs.get(event.job_id)
+    if job is None:
+        return
+    tasks = sets.parse(event.tasks)
+    for entry in list(job.entries.values()):
+        if event.attempt in (0, entry.attempt):
+            queue.backlog.take(entry, sets.minus(entry.tasks, tasks))
+    queue.backlog.forget(job)
+
+
+# The view of the pool
+
+
+def observe(queue: Queue, event: Event, time: datetime) -> Queue:
+    """The queue with news of its pool (the same object)."""
+    match event:
+        case AllocationEvent():
+            _allocation(queue, event, time)
+        case NodeRemoved():
+            queue.cluster.remove(event.node_id)
+            queue.agent_taints.pop(event.node_id, None)
+        case PoolEvent():
+            _node(queue, event)
+    return queue
+
+
+def _allocation(queue: Queue, event: AllocationEvent, time: datetime) -> None:
+    cluster = queue.cluster
+    queue.rejected = None
+    match event:
+        case AllocationBound():
+            if event.allocation_id not in cluster.holds:
+                tasks = sets.parse(event.tasks)
+                cluster.hold(hold_of(event.allocation_id, event.job_id, event.node_id, tasks, event.resources))
+            cluster.confirm(event.allocation_id, {share.task: share.gpus for share in event.devices})
+        case AllocationRejected():
+            cluster.release(event.allocation_id)
+            queue.rejected = _forget(queue, event.allocation_id, None)
+            node = cluster.nodes.get(event.node_id)
+            if node is not None:
+                cluster.pass_over(node)
+                heapq.heappush(queue.recoveries, (time + RECOVERY, node.id))
+        case AllocationReleased():
+            cluster.release(event.allocation_id, sets.parse(event.tasks))
+            _forget(queue, event.allocation_id, sets.parse(event.tasks))
+
+
+def _forget(queue: Queue, allocation_id: str, tasks: sets.Tasks | None) -> Placement | None:
+    """Strike tasks (all if None) off a placement, and the placement with the last one."""
+    placement = queue.placements.get(allocation_id)
+    if placement is None:
+        return None
+    rest = sets.minus(placement.tasks, tasks) if tasks is not None else sets.NONE
+    queue.backlog.unplace(placement.job, allocation_id, rest)
+    if rest:
+        placement.tasks = rest
+        placement.stopping = sets.both(placement.stopping, rest)
+    else:
+        del queue.placements[allocation_id]
+        queue.backlog.forget(placement.job)
+    return placement
+
+
+def _node(queue: Queue, event: PoolEvent) -> None:
+    cluster = queue.cluster
+    if isinstance(event, NodeRegistered):
+        # What operators said of it before is said again in the events that follow.
+        spec = event.spec
+        agents = tuple(Taint(key=key, effect=TaintEffect.NO_SCHEDULE) for key in spec.taints)
+        queue.agent_taints[event.node_id] = agents
+        node = cluster.node(event.node_id)
+        cluster.equip(node, of_vector(spec.capacity), spec.gpus)
+        cluster.stand(node, status=NodeStatus.READY, labels=dict(spec.labels), taints=agents)
+        return
+    known = cluster.nodes.get(event.node_id)
+    if known is None:
+        return
+    match event:
+        case NodeLabelled():
+            labels = {**known.labels, **event.labels}
+            cluster.stand(known, labels={key: value for key, value in labels.items() if value is not None})
+        case NodeTainted():
+            cluster.stand(known, taints=(*queue.agent_taints.get(known.id, ()), *event.taints))
+        case _:
+            if (status := _STATUS.get(type(event))) is not None:
+                cluster.stand(known, status=status)
+
+
+_STATUS: dict[type[PoolEvent], NodeStatus] = {
+    NodeCordoned: NodeStatus.CORDONED,
+    NodeUncordoned: NodeStatus.READY,
+    NodeDraining: NodeStatus.DRAINING,
+    NodeDrained: NodeStatus.DRAINED,
+    NodeLost: NodeStatus.LOST,
+    NodeRecovered: NodeStatus.READY,
+}

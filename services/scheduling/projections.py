@@ -1,0 +1,265 @@
+"""The tables of scheduling: queues, what waits in them and why, and every placement. Pure folds.
+
+Reads its own events and those of resources, which say what became of a placement. The two come in any order, so no row
+depends on it: each side has its own table, and what both count is a sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from events.language import task_sets as sets
+from events.language.jobspec import PRIORITY_WEIGHT
+from events.language.resources import (
+    AllocationBound,
+    AllocationRejected,
+    AllocationReleased,
+    AllocationStatus,
+    AllocationStopRequested,
+    ReleaseReason,
+)
+from events.language.scheduling import (
+    JobDeferred,
+    JobDequeued,
+    JobEnqueued,
+    JobScheduled,
+    QueueConfigured,
+    QueueStatus,
+    SchedulingEvent_,
+    SchedulingPolicy,
+)
+from events.log.envelope import Recorded
+from events.runtime.projection import Key, Projection, Row, Rows, Table
+
+QUEUES = Table(
+    name="queues",
+    key=("queue",),
+    columns={
+        "queue": "text",
+        "policy": "text",
+        "status": "text",
+        "placed_tasks": "bigint",
+        "updated_at": "timestamptz",
+    },
+)
+
+ENTRIES = Table(
+    name="entries",
+    key=("job_id", "queue"),
+    columns={
+        "job_id": "text",
+        "queue": "text",
+        "project": "text",
+        "owner": "text",
+        "name": "text",
+        "priority": "text",
+        "weight": "int",
+        "resources": "jsonb",
+        "waiting": "jsonb",
+        "waiting_tasks": "bigint",
+        "message": "text",
+        "reasons": "jsonb",
+        "submitted_at": "timestamptz",
+    },
+    indexes=("queue, weight desc, submitted_at, job_id", "queue, submitted_at, job_id"),
+)
+"""A row a job of which tasks wait; `waiting` has an item an attempt: its tasks and times."""
+
+PLACEMENTS = Table(
+    name="placements",
+    key=("allocation_id",),
+    columns={
+        "allocation_id": "text",
+        "queue": "text",
+        "job_id": "text",
+        "node_id": "text",
+        "tasks": "text",
+        "attempt": "int",
+        "score": "float8",
+        "waited_seconds": "float8",
+        "decided_at": "timestamptz",
+    },
+    indexes=("job_id, decided_at desc", "queue, decided_at desc, allocation_id desc", "node_id"),
+)
+
+OUTCOMES = Table(
+    name="outcomes",
+    key=("allocation_id",),
+    columns={"allocation_id": "text", "status": "text", "reason": "text"},
+)
+"""What resources said of a placement; nothing yet if there is no row."""
+
+
+class SchedulingProjection(Projection):
+    """Folds events.scheduling and events.resources."""
+
+    context = "scheduling"
+    inputs = ("scheduling", "resources")
+    tables = (QUEUES, ENTRIES, PLACEMENTS, OUTCOMES)
+    version = 1
+
+    def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
+        event = recorded.data
+        if isinstance(event, SchedulingEvent_):
+            yield QUEUES, (event.queue,)
+            if isinstance(event, JobEnqueued | JobScheduled | JobDeferred | JobDequeued):
+                yield ENTRIES, (event.job_id, event.queue)
+            if isinstance(event, JobScheduled):
+                for placed in event.placements:
+                    yield PLACEMENTS, (placed.allocation_id,)
+        elif isinstance(event, _NEWS):
+            yield OUTCOMES, (event.allocation_id,)
+            if isinstance(event, AllocationRejected | AllocationReleased):
+                yield QUEUES, (event.pool,)
+
+    def project(self, recorded: Recorded, rows: Rows) -> None:
+        event, time = recorded.data, recorded.meta.time
+        match event:
+            case SchedulingEvent_():
+                queue = _queue(rows, event.queue)
+                match event:
+                    case QueueConfigured():
+                        queue.update(policy=event.policy.value, status=event.status.value)
+                    case JobEnqueued():
+                        _enqueued(rows, event, time)
+                    case JobScheduled():
+                        _scheduled(rows, event, queue, time)
+                    case JobDeferred():
+                        _deferred(rows, event)
+                    case JobDequeued():
+                        _leave(rows, event.queue, event.job_id, event.tasks, event.attempt)
+                rows.put(QUEUES, {**queue, "updated_at": time})
+            case AllocationBound():
+                _news(rows, event.allocation_id, AllocationStatus.BOUND, "")
+            case AllocationStopRequested():
+                _news(rows, event.allocation_id, AllocationStatus.STOPPING, event.reason)
+            case AllocationRejected():
+                _news(rows, event.allocation_id, AllocationStatus.REJECTED, event.reason)
+                _fewer(rows, event.pool, event.tasks)
+            case AllocationReleased():
+                if event.rest is None:
+                    lost = event.reason is ReleaseReason.NODE_LOST
+                    status = AllocationStatus.LOST if lost else AllocationStatus.RELEASED
+                    _news(rows, event.allocation_id, status, "")
+                _fewer(rows, event.pool, event.tasks)
+
+
+_NEWS = (AllocationBound, AllocationRejected, AllocationStopRequested, AllocationReleased)
+
+
+def _queue(rows: Rows, name: str) -> Row:
+    found = rows.get(QUEUES, (name,))
+    if found is not None:
+        return dict(found)
+    return {
+        "queue": name,
+        "policy": SchedulingPolicy.PRIORITY.value,
+        "status": QueueStatus.ACTIVE.value,
+        "placed_tasks": 0,
+        "updated_at": None,
+    }
+
+
+def _enqueued(rows: Rows, event: JobEnqueued, time: datetime) -> None:
+    entry, request = event.entry, event.entry.request
+    found = rows.get(ENTRIES, (event.job_id, event.queue))
+    row: Row = (
+        dict(found)
+        if found is not None
+        else {
+            "job_id": event.job_id,
+            "queue": event.queue,
+            "project": entry.project,
+            "owner": entry.owner,
+            "name": request.name,
+            "priority": request.priority.value,
+            "weight": PRIORITY_WEIGHT[request.priority],
+            "resources": request.resources.model_dump(mode="json"),
+            "waiting": {},
+            "waiting_tasks": 0,
+            "message": "",
+            "reasons": [],
+            "submitted_at": request.submitted_at,
+        }
+    )
+    waiting = dict(row["waiting"])
+    before = waiting.get(str(entry.attempt))
+    tasks = sets.parse(entry.tasks)
+    if before is not None:
+        tasks = sets.union(tasks, sets.parse(before["tasks"]))
+    waiting[str(entry.attempt)] = {
+        "tasks": sets.text(tasks),
+        "queued_at": before["queued_at"] if before else time.isoformat(),
+        "not_before": entry.not_before.isoformat() if entry.not_before else None,
+    }
+    _put(rows, row, waiting)
+
+
+def _put(rows: Rows, row: Row, waiting: dict[str, Row]) -> None:
+    if not waiting:
+        rows.delete(ENTRIES, (row["job_id"], row["queue"]))
+        return
+    number = sum(sets.count(sets.parse(item["tasks"])) for item in waiting.values())
+    rows.put(ENTRIES, {**row, "waiting": waiting, "waiting_tasks": number})
+
+
+def _leave(rows: Rows, queue: str, job_id: str, tasks: str, attempt: int) -> None:
+    """Tasks of an attempt (of any, when 0) wait no more."""
+    row = rows.get(ENTRIES, (job_id, queue))
+    if row is None:
+        return
+    gone = sets.parse(tasks)
+    waiting: dict[str, Row] = {}
+    for number, item in row["waiting"].items():
+        rest = sets.parse(item["tasks"])
+        if attempt in (0, int(number)):
+            rest = sets.minus(rest, gone)
+        if rest:
+            waiting[number] = {**item, "tasks": sets.text(rest)}
+    _put(rows, row, waiting)
+
+
+def _scheduled(rows: Rows, event: JobScheduled, queue: Row, time: datetime) -> None:
+    by_attempt: dict[int, sets.Tasks] = {}
+    for placed in event.placements:
+        tasks = sets.parse(placed.tasks)
+        by_attempt[placed.attempt] = sets.union(by_attempt.get(placed.attempt, sets.NONE), tasks)
+        rows.put(
+            PLACEMENTS,
+            {
+                "allocation_id": placed.allocation_id,
+                "queue": event.queue,
+                "job_id": event.job_id,
+                "node_id": placed.node_id,
+                "tasks": placed.tasks,
+                "attempt": placed.attempt,
+                "score": placed.score,
+                "waited_seconds": event.waited_seconds,
+                "decided_at": time,
+            },
+        )
+    for attempt, tasks in by_attempt.items():
+        queue["placed_tasks"] += sets.count(tasks)
+        _leave(rows, event.queue, event.job_id, sets.text(tasks), attempt)
+
+
+def _deferred(rows: Rows, event: JobDeferred) -> None:
+    row = rows.get(ENTRIES, (event.job_id, event.queue))
+    if row is not None:
+        reasons = [reason.model_dump(mode="json") for reason in event.reasons]
+        rows.put(ENTRIES, {**row, "message": event.message, "reasons": reasons})
+
+
+def _news(rows: Rows, allocation_id: str, status: AllocationStatus, reason: str) -> None:
+    before = rows.get(OUTCOMES, (allocation_id,))
+    kept = reason or (before["reason"] if before else "")
+    rows.put(OUTCOMES, {"allocation_id": allocation_id, "status": status.value, "reason": kept})
+
+
+def _fewer(rows: Rows, queue: str, tasks: str) -> None:
+    row = _queue(rows, queue)
+    rows.put(QUEUES, {**row, "placed_tasks": row["placed_tasks"] - sets.count(sets.parse(tasks))})
+
+
+PROJECTION = SchedulingProjection()

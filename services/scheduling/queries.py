@@ -1,0 +1,163 @@
+"""Answers about queues, what waits in them, why, and what was placed. Knows no Kafka and no decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import grpc
+
+from events.language import task_sets as sets
+from events.language.convert import to_message
+from events.language.resources import AllocationStatus
+from events.language.scheduling import SchedulingPolicy
+from events.runtime.queries import QueryError, ReadModel, next_cursor, not_found, page, read_options
+from events.runtime.tables import Db
+from forgelog_pb.scheduling.v1 import queries_pb2, queries_pb2_grpc
+
+_SHOWN_PLACEMENTS = 100
+
+_RANKED = (
+    "select e.*, row_number() over (partition by e.queue order by "
+    f"case when coalesce(q.policy, '') = '{SchedulingPolicy.FIFO.value}' then 0 else e.weight end desc, "
+    "e.submitted_at, e.job_id) as place from entries e left join queues q using (queue)"
+)
+"""Entries with their place in the queue's order."""
+
+_PLACED = (
+    "select p.*, coalesce(o.status, '" + AllocationStatus.PENDING.value + "') as status, "
+    "coalesce(o.reason, '') as reason from placements p left join outcomes o using (allocation_id)"
+)
+
+
+class SchedulingQueriesServicer(queries_pb2_grpc.SchedulingQueriesServicer):
+    """A query with `as_of` folds the whole context: a place in a queue depends on every entry."""
+
+    def __init__(self, read: ReadModel) -> None:
+        self._read = read
+
+    async def GetQueue(self, request: Any, context: Any) -> Any:
+        options = read_options(request.options)
+        async with self._read.view(**options) as db:
+            queues = await _queues(db, request.queue)
+        if not queues:
+            raise not_found("queue", request.queue, options["as_of"])
+        return queries_pb2.GetQueueResponse(queue=queues[0])
+
+    async def ListQueues(self, request: Any, context: Any) -> Any:
+        async with self._read.view(**read_options(request.options)) as db:
+            return queries_pb2.ListQueuesResponse(queues=await _queues(db, ""))
+
+    async def ListEntries(self, request: Any, context: Any) -> Any:
+        limit, cursor = page(request.page)
+        after_queue, after_place = _after(cursor, "queue", "place", str, int) or ("", 0)
+        async with self._read.view(**read_options(request.options)) as db:
+            rows = await db.fetch(
+                f"select * from ({_RANKED} where $1 = '' or e.queue = $1) ranked "
+                "where ($2 = '' or job_id = $2) and (queue, place) > ($3, $4) order by queue, place limit $5",
+                request.queue,
+                request.job_id,
+                after_queue,
+                after_place,
+                limit + 1,
+            )
+        more = ""
+        if len(rows) > limit:
+            more = next_cursor({"queue": rows[limit - 1]["queue"], "place": rows[limit - 1]["place"]})
+        entries = [entry for row in rows[:limit] for entry in _entries(row)]
+        return queries_pb2.ListEntriesResponse(entries=entries, next_cursor=more)
+
+    async def ExplainJob(self, request: Any, context: Any) -> Any:
+        async with self._read.view(**read_options(request.options)) as db:
+            rows = await db.fetch(f"select * from ({_RANKED}) ranked where job_id = $1 order by queue", request.job_id)
+            placed = await db.fetch(
+                f"{_PLACED} where p.job_id = $1 order by p.decided_at desc, p.allocation_id desc limit $2",
+                request.job_id,
+                _SHOWN_PLACEMENTS,
+            )
+        return queries_pb2.ExplainJobResponse(
+            entries=[entry for row in rows for entry in _entries(row)],
+            placements=[_placed(row) for row in placed],
+            message=_message(rows, placed),
+        )
+
+    async def ListPlacements(self, request: Any, context: Any) -> Any:
+        limit, cursor = page(request.page)
+        before, last_id = _after(cursor, "decided_at", "allocation_id", datetime.fromisoformat, str) or (None, "")
+        async with self._read.view(**read_options(request.options)) as db:
+            rows = await db.fetch(
+                f"{_PLACED} where ($1 = '' or p.queue = $1) and ($2 = '' or p.job_id = $2) "
+                "and ($3 = '' or p.node_id = $3) "
+                "and ($4::timestamptz is null or (p.decided_at, p.allocation_id) < ($4, $5)) "
+                "order by p.decided_at desc, p.allocation_id desc limit $6",
+                request.queue,
+                request.job_id,
+                request.node_id,
+                before,
+                last_id,
+                limit + 1,
+            )
+        more = ""
+        if len(rows) > limit:
+            last = rows[limit - 1]
+            more = next_cursor({"decided_at": last["decided_at"].isoformat(), "allocation_id": last["allocation_id"]})
+        return queries_pb2.ListPlacementsResponse(placements=[_placed(row) for row in rows[:limit]], next_cursor=more)
+
+
+async def _queues(db: Db, name: str) -> list[Any]:
+    """The queue of this name, or all."""
+    rows = await db.fetch(
+        "select q.*, count(e.job_id) as waiting_jobs, coalesce(sum(e.waiting_tasks), 0)::bigint as waiting_tasks "
+        "from queues q left join entries e using (queue) where $1 = '' or q.queue = $1 "
+        "group by q.queue, q.policy, q.status, q.placed_tasks, q.updated_at order by q.queue",
+        name,
+    )
+    return [to_message(dict(row), queries_pb2.Queue) for row in rows]
+
+
+def _entries(row: Any) -> list[Any]:
+    """An entry for each waiting attempt of a job."""
+    return [
+        to_message(
+            {
+                **dict(row),
+                "tasks": item["tasks"],
+                "task_count": sets.count(sets.parse(item["tasks"])),
+                "attempt": int(attempt),
+                "position": row["place"],
+                "queued_at": datetime.fromisoformat(item["queued_at"]),
+                "not_before": datetime.fromisoformat(item["not_before"]) if item["not_before"] else None,
+            },
+            queries_pb2.Entry,
+        )
+        for attempt, item in sorted(row["waiting"].items(), key=lambda pair: int(pair[0]))
+    ]
+
+
+def _placed(row: Any) -> Any:
+    return to_message(dict(row), queries_pb2.PlacedTasks)
+
+
+def _message(rows: Any, placed: Any) -> str:
+    """Why a job waits, or that it does not."""
+    if rows:
+        row = rows[0]
+        told = row["message"] or "no node has been found for it yet"
+        return f"{row['waiting_tasks']} tasks wait, number {row['place']} in queue {row['queue']}: {told}"
+    if not placed:
+        return "nothing of it has come to a queue: it waits for its dependencies, has ended, or never was"
+    last = placed[0]
+    return f"nothing of it waits; its last placement, on node {last['node_id']}, is {last['status']}"
+
+
+def _after(cursor: Mapping[str, Any] | None, first: str, second: str, one: Any, two: Any) -> tuple[Any, Any] | None:
+    """Where a page begins: behind the row with these two values."""
+    if cursor is None:
+        return None
+    try:
+        return one(cursor[first]), two(cursor[second])
+    except (KeyError, TypeError, ValueError):
+        raise QueryError(
+            grpc.StatusCode.INVALID_ARGUMENT, "page.cursor is not one that this list returned; start without a cursor"
+        ) from None
