@@ -119,7 +119,8 @@ class Roster:
         def make() -> Spec:
             folder.mkdir(parents=True, exist_ok=True)
             environment = self._environment(wanted, f"agent-{node}", "127.0.0.1:0")
-            environment |= {"FORGELOG_NODE": node, "FORGELOG_AGENT_DIR": str(folder)}
+            # A platform that goes down takes its jobs along; see `Supervisor._stop` for the other way.
+            environment |= {"FORGELOG_NODE": node, "FORGELOG_AGENT_DIR": str(folder), "FORGELOG_AGENT_STOP": "drain"}
             return self._python(f"agent-{number}", "services.resources.agent", environment, grace=AGENT_GRACE)
 
         return Plan(f"agent-{number}", "agent", make, _if_any(make), None, lambda: node)
