@@ -49,24 +49,38 @@ class Figure:
         return {**asdict(self), "value": self.value, "limit": self.limit, "ratio": self.ratio, "met": self.met}
 
 
+HEADINGS = ("what", "value", "unit", "target", "met", "raw limit", "ratio", "min..max", "runs")
+
+
+def cells(figure: Figure) -> list[str]:
+    """A row, by `HEADINGS`."""
+    return [
+        figure.name,
+        number(figure.value),
+        figure.unit,
+        ("≥ " if figure.higher_is_better else "≤ ") + number(figure.target) if figure.target is not None else "-",
+        {True: "yes", False: "no", None: "-"}[figure.met],
+        f"{number(figure.limit)} {figure.limit_name}" if figure.limit is not None else "-",
+        f"{figure.ratio:.2f}" if figure.ratio is not None else "-",
+        f"{number(min(figure.runs))}..{number(max(figure.runs))}",
+        str(len(figure.runs)),
+    ]
+
+
 def table(figures: Sequence[Figure]) -> Table:
     """For people."""
     shown = Table(title="Forgelog benchmarks (medians)")
-    for heading in ("what", "value", "unit", "target", "met", "raw limit", "ratio", "min..max", "runs"):
+    for heading in HEADINGS:
         shown.add_column(heading, justify="left" if heading in ("what", "unit") else "right")
     for figure in figures:
-        shown.add_row(
-            figure.name,
-            number(figure.value),
-            figure.unit,
-            number(figure.target) if figure.target is not None else "-",
-            {True: "yes", False: "no", None: "-"}[figure.met],
-            f"{number(figure.limit)} {figure.limit_name}" if figure.limit is not None else "-",
-            f"{figure.ratio:.2f}" if figure.ratio is not None else "-",
-            f"{number(min(figure.runs))}..{number(max(figure.runs))}",
-            str(len(figure.runs)),
-        )
+        shown.add_row(*cells(figure))
     return shown
+
+
+def markdown(figures: Sequence[Figure]) -> str:
+    """For docs/benchmarks.md."""
+    rows = [HEADINGS, tuple("---" for _ in HEADINGS), *(cells(figure) for figure in figures)]
+    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
 
 
 def number(value: float | None) -> str:
