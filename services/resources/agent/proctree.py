@@ -1,0 +1,96 @@
+"""Processes as /proc shows them: who descends from whom, and how much memory they hold.
+
+Part of the launcher and its wardens, so it imports nothing but the smallest of the standard library. Must not know
+what a task is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Process:
+    """A line of the process table. `ticks` is the start time since boot: with the pid it names a process for ever."""
+
+    __slots__ = ("parent", "pid", "rss", "session", "state", "ticks")
+
+    def __init__(self, pid: int, state: str, parent: int, session: int, ticks: int, rss: int) -> None:
+        self.pid = pid
+        self.state = state
+        self.parent = parent
+        self.session = session
+        self.ticks = ticks
+        self.rss = rss
+        """Resident bytes, shared pages included."""
+
+
+def look(pid: int) -> Process | None:
+    """A process, or None when there is none (any more). A zombie still is one."""
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        line = os.read(fd, 1024)
+    except OSError:
+        return None  # it ended between the two calls
+    finally:
+        os.close(fd)
+    # pid (name) state ppid pgrp session ...: the name may hold blanks and brackets (proc_pid_stat(5))
+    fields = line[line.rfind(b")") + 2 :].split()
+    if len(fields) < 22:
+        return None
+    rss = int(fields[21]) * PAGE
+    return Process(pid, fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[19]), rss)
+
+
+def alive(pid: int, ticks: int) -> bool:
+    """Whether that very process still runs; a zombie does not."""
+    process = look(pid)
+    return process is not None and process.ticks == ticks and process.state not in "ZX"
+
+
+def table() -> dict[int, Process]:
+    """All processes by pid."""
+    found = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            process = look(int(name))
+            if process is not None:
+                found[process.pid] = process
+    return found
+
+
+def descendants(roots: Iterable[int], processes: Mapping[int, Process]) -> list[Process]:
+    """Everything below the roots, parents before children; the roots themselves are left out."""
+    children: dict[int, list[Process]] = {}
+    for process in processes.values():
+        children.setdefault(process.parent, []).append(process)
+    found: list[Process] = []
+    level = list(roots)
+    while level:
+        below = [child for pid in level for child in children.get(pid, ())]
+        found += below
+        level = [process.pid for process in below]
+    return found
+
+
+def in_session(session: int, processes: Mapping[int, Process]) -> list[Process]:
+    """The processes of a session that run."""
+    return [process for process in processes.values() if process.session == session and process.state not in "ZX"]
+
+
+def proportional_memory(pids: Iterable[int]) -> int:
+    """Bytes held by these processes, each shared page divided among its sharers (PSS), so that the workers a process
+    forked do not count its memory once each. Dearer than `Process.rss`."""
+    total = 0
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/smaps_rollup", "rb") as lines:
+                total += sum(int(line.split()[1]) << 10 for line in lines if line.startswith(b"Pss:"))
+        except OSError:
+            continue  # ended meanwhile, or not ours to look into
+    return total

@@ -1,0 +1,276 @@
+"""A warden: one small process per attempt of a task. It starts the command, sees to its limits, ends its whole tree,
+and writes down what became of it. It outlives the agent, and needs neither it nor Kafka.
+
+What it writes into the task's folder (JSON, by rename, so a reader sees all or nothing):
+
+- ``task.json``: the agent's note of the task, and the warden's own pid: the claim that this attempt was started;
+- ``started.json``: pid and start of the command's process, leader of its own session;
+- ``exit.json``: how it ended, once nothing of its tree is left.
+
+The agent asks for an end with ``stop.json`` (`grace`, `reason`) and SIGTERM. None of this is synced to the disk: it
+has to outlive processes, not the machine, whose next boot finds no process anyway.
+
+Runs in a fork of the launcher; imports only the smallest of the standard library. Must not know the language.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import json
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+from services.resources.agent import proctree
+
+TASK, STARTED, EXIT, STOP = "task.json", "started.json", "exit.json", "stop.json"
+STDOUT, STDERR, WORK, SECRETS = "stdout", "stderr", "work", "secrets"
+
+OPEN_FILES = 65_536
+"""Soft limit of a task's open files, as far as the hard limit allows."""
+KILL_FIRST, KILL_MOST = 0.01, 1.0
+"""Seconds between two rounds of SIGKILL, doubling: a tree may grow while it is felled."""
+_FOREVER = 3600.0
+
+_prctl = ctypes.CDLL(None).prctl
+_PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36
+_SIGNALS = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+# What Python ignores, a command expects at its default.
+_DEFAULTS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class SpawnFailed(Exception):
+    """The command can't be started; the text names it and says why."""
+
+
+def write_json(path: str, data: Any) -> None:
+    """Write a file that is there whole or not at all."""
+    fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        os.write(fd, json.dumps(data).encode())
+    finally:
+        os.close(fd)
+    os.rename(path + ".new", path)
+
+
+def prepare(spare: str) -> None:
+    """What a warden can do before it has a task: the folder `spare`, above all, since new files are what costs most
+    in a start. Also touches what it will need then: the memory of a fork is shared until it is written to."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # idle, it goes with the launcher
+    _prctl(_PR_SET_NAME, b"forgelog-warden", 0, 0, 0)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    os.setsid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    json.loads(json.dumps({"ticks": _my_ticks(), "text": ["", None, 0.5]}))
+    find("true", os.defpath)
+    with contextlib.suppress(OSError):  # said when there is a task to say it of
+        _furnish(spare)
+
+
+def _furnish(spare: str) -> None:
+    for folder in (spare, f"{spare}/{WORK}"):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder, 0o700)
+    for name in (STDOUT, STDERR, *(f"{name}.new" for name in (TASK, STARTED, EXIT))):
+        os.close(os.open(f"{spare}/{name}", os.O_WRONLY | os.O_CREAT, 0o600))
+
+
+def watch_over(spec: dict[str, Any], spare: str, say: Callable[[dict[str, Any]], None]) -> None:
+    """The whole life of one attempt. `say` tells the agent, once, that it began (or can't: ``error``)."""
+    _prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)  # from here on, nothing but the task's end ends it
+    folder: str = spec["folder"]
+    try:
+        if not os.path.exists(f"{spare}/{EXIT}.new"):
+            _furnish(spare)
+        os.rename(spare, folder)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            say({"key": spec["key"], "claimed": True})  # somebody started this attempt already; once is enough
+        else:
+            say({"key": spec["key"], "error": f"the task's folder {folder} can't be made: {error.strerror}"})
+        return
+    warden = {"warden": os.getpid(), "warden_ticks": _my_ticks()}
+    write_json(f"{folder}/{TASK}", {**spec["record"], **warden})
+    try:
+        pid = _start(folder, spec)
+    except SpawnFailed as failure:
+        _write_exit(folder, reason="spawn_failed", message=str(failure))
+        say({"key": spec["key"], **warden})
+        return
+    started_at = time.time()
+    process = proctree.look(pid)
+    started = {"pid": pid, "ticks": process.ticks if process else 0, "started_at": started_at}
+    say({"key": spec["key"], **warden, **started})
+    write_json(f"{folder}/{STARTED}", started)
+    os.chdir("/")
+    Warden(folder, pid, spec["grace"], spec["max_runtime"]).watch()
+
+
+def _my_ticks() -> int:
+    me = proctree.look(os.getpid())
+    return me.ticks if me is not None else 0
+
+
+def _start(folder: str, spec: dict[str, Any]) -> int:
+    """The command's pid. The warden takes on what the command is to inherit: folder and limits."""
+    command: str = spec["command"]
+    try:
+        if spec["secrets"]:
+            os.mkdir(f"{folder}/{SECRETS}", 0o700)
+            for name, value in spec["secrets"].items():
+                fd = os.open(f"{folder}/{SECRETS}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
+                os.write(fd, value.encode("utf-8", "surrogateescape"))
+                os.close(fd)
+    except OSError as error:
+        raise SpawnFailed(f"{command!r}: the task's folder {folder} can't take its secrets: {error.strerror}") from None
+    if spec.get("refused"):
+        raise SpawnFailed(spec["refused"])
+    wanted = spec["cwd"] or f"{folder}/{WORK}"
+    try:
+        os.chdir(wanted)
+    except OSError as error:
+        raise SpawnFailed(f"{command!r}: working_directory {wanted!r} can't be entered: {error.strerror}") from None
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_NOFILE, OPEN_FILES)
+    env: dict[str, str] = spec["env"]
+    writing = os.O_WRONLY | os.O_APPEND
+    try:
+        return os.posix_spawn(
+            find(command, env.get("PATH", os.defpath)),
+            [command, *spec["args"]],
+            env,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, f"{folder}/{STDOUT}", writing, 0o600),
+                (os.POSIX_SPAWN_OPEN, 2, f"{folder}/{STDERR}", writing, 0o600),
+            ],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=_DEFAULTS,
+        )
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise SpawnFailed(f"{command!r} can't be started: {why}") from None
+
+
+def find(command: str, path: str) -> str:
+    """The program that a command names, looked up in the task's own PATH. Raises SpawnFailed."""
+    if "/" in command:
+        return command
+    for folder in path.split(os.pathsep):
+        candidate = os.path.join(folder or ".", command)
+        if os.access(candidate, os.X_OK) and os.path.isfile(candidate):
+            return candidate
+    raise SpawnFailed(f"{command!r} is not found; PATH on this node is {path!r}")
+
+
+def _limit(kind: int, soft: int) -> None:
+    hard = resource.getrlimit(kind)[1]
+    most = soft if hard == resource.RLIM_INFINITY else min(soft, hard)
+    resource.setrlimit(kind, (most, 0 if kind == resource.RLIMIT_CORE else hard))
+
+
+class Warden:
+    """Waits for one command, and ends its tree when told to, at its runtime limit, or when it leaves something over."""
+
+    def __init__(self, folder: str, pid: int, grace: float, max_runtime: float | None) -> None:
+        self._folder = folder
+        self._pid = pid
+        self._grace = grace
+        self._limit_at = time.monotonic() + max_runtime if max_runtime else None
+        self._max_runtime = max_runtime
+        self._status: int | None = None
+        """Wait status of the command's process, once it has ended."""
+        self._reason = "exited"
+        self._message = ""
+        self._kill_at: float | None = None
+        """When SIGKILL is due; set once an end was begun."""
+        self._pause = KILL_FIRST
+
+    def watch(self) -> None:
+        while self._reap():
+            now = time.monotonic()
+            if self._limit_at is not None and now >= self._limit_at:
+                self._limit_at = None
+                self._message = f"still ran after {self._max_runtime:g} s, its max_runtime_seconds"
+                self._end("timeout", self._grace)
+            if self._status is not None and self._kill_at is None:
+                self._end(self._reason, self._grace)  # it left processes behind
+            wait = _FOREVER if self._limit_at is None else self._limit_at - now
+            if self._kill_at is not None:
+                if now >= self._kill_at:
+                    self._signal(signal.SIGKILL)
+                    wait = self._pause
+                    self._pause = min(self._pause * 2, KILL_MOST)
+                else:
+                    wait = min(wait, self._kill_at - now)
+            got = signal.sigtimedwait(_SIGNALS, max(0.0, wait))
+            if got is not None and got.si_signo in (signal.SIGTERM, signal.SIGINT):
+                self._told_to_stop()
+        self._note_exit()
+
+    def _reap(self) -> bool:
+        """Collect what has ended. False when nothing is left: whatever the tree orphans becomes a child of ours."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if pid == self._pid:
+                self._status = status
+
+    def _told_to_stop(self) -> None:
+        try:
+            with open(f"{self._folder}/{STOP}", "rb") as file:
+                request = json.load(file)
+        except FileNotFoundError:
+            request = {"reason": "stopped", "grace": self._grace}  # not by the agent: the machine goes down, say
+        self._message = request.get("message", "")
+        self._end(request["reason"], request["grace"])
+
+    def _end(self, reason: str, grace: float) -> None:
+        """TERM now and KILL after the grace. A second, more urgent wish shortens the grace."""
+        if self._status is None and self._reason == "exited":
+            self._reason = reason
+        kill_at = time.monotonic() + grace
+        if self._kill_at is None:
+            self._kill_at = kill_at
+            if grace > 0:
+                self._signal(signal.SIGTERM)
+        else:
+            self._kill_at = min(self._kill_at, kill_at)
+
+    def _signal(self, number: int) -> None:
+        for process in proctree.descendants([os.getpid()], proctree.table()):
+            try:
+                os.kill(process.pid, number)
+            except (ProcessLookupError, PermissionError):
+                continue  # gone meanwhile, or a set-uid program: the next round finds it if it is still there
+
+    def _note_exit(self) -> None:
+        status = self._status
+        code = os.waitstatus_to_exitcode(status) if status is not None else None
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        _write_exit(
+            self._folder,
+            reason=self._reason if code is not None else "lost",
+            message=self._message if self._reason != "exited" else "",
+            exit_code=code if code is not None and code >= 0 else None,
+            signal=-code if code is not None and code < 0 else None,
+            cpu_seconds=used.ru_utime + used.ru_stime,
+            max_rss_bytes=used.ru_maxrss << 10,
+        )
+
+
+def _write_exit(folder: str, **exit: Any) -> None:
+    for name in os.listdir(f"{folder}/{SECRETS}") if os.path.isdir(f"{folder}/{SECRETS}") else ():
+        os.unlink(f"{folder}/{SECRETS}/{name}")
+    write_json(f"{folder}/{EXIT}", {"ended_at": time.time(), **exit})
