@@ -201,7 +201,10 @@ class Raw:
 
 def decode_event(type_name: str, value: bytes, position: Position) -> Message:
     """An event's body as its model, brought to the newest version. Raises UnknownType or Undecodable."""
-    type_name, value = upcast(type_name, value)
+    try:
+        type_name, value = upcast(type_name, value)
+    except (ValueError, KeyError) as error:
+        raise Undecodable(f"{position}: {type_name} can't be brought to its newest version: {error!r}") from error
     model = lookup(type_name)
     if model is None:
         raise UnknownType(type_name, position)
