@@ -1,0 +1,183 @@
+"""A log that was changed on disk, cut, or written by a version from the future: each is noticed and named."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import orjson
+import pytest
+from aiokafka import TopicPartition
+
+from events.language.jobs import JobSubmitted
+from events.log import topics
+from events.log.publish import Outgoing, Publisher, new_producer
+from events.log.tail import new_consumer
+from events.runtime.audit import publish_heads, read_heads, verify
+from events.runtime.runner import Runner
+from events.runtime.service import open_pool
+from events.runtime.settings import Settings
+from events.runtime.writer import Writer
+from forgelog.embedded.kafka import Kafka
+from forgelog.embedded.process import Child, wait_ready
+from tests.conftest import Servers
+from tests.integration.test_runtime import running, submit, submitted, until
+from tests.unit.runtime.sample import SampleDecider, SampleProjection
+
+
+@pytest.fixture
+async def broker() -> AsyncIterator[tuple[Kafka, list[Child]]]:
+    """A broker of the test's own, whose files it may change while it is down."""
+    folder = Path(tempfile.mkdtemp(prefix="forgelog-test-"))
+    kafka = Kafka(folder / "kafka", folder / "kafka.log")
+    children: list[Child] = []
+    try:
+        await start(kafka, children)
+        yield kafka, children
+    finally:
+        await asyncio.gather(*(child.stop() for child in children))
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def start(kafka: Kafka, children: list[Child]) -> None:
+    child = Child.start(await asyncio.to_thread(kafka.prepare))
+    children.append(child)
+    await wait_ready(child, kafka.ready, kafka.ready_seconds)
+
+
+async def test_a_byte_that_was_flipped_on_disk_is_found(
+    broker: tuple[Kafka, list[Child]], servers: Servers, tmp_path: Path
+) -> None:
+    kafka, children = broker
+    name = f"t{tmp_path.name.replace('_', '')[-20:]}"
+    settings = Settings(
+        kafka=kafka.address, postgres=servers.postgres, prefix="tamper.", schema_=name, data=tmp_path / "data"
+    )
+    await topics.ensure_topics(settings)
+    async with Publisher(settings) as publisher, running(Writer(SampleDecider(), settings).run()):
+        await publisher.publish_many([Outgoing(submit("honest", f"h-{number}")) for number in range(20)])
+        await submitted(settings, 20)
+    assert all(found.intact for found in await verify(settings, ["jobs"]))
+
+    await children.pop().stop()
+    wanted = b"h-7"
+    (segment,) = [
+        path
+        for path in kafka.folder.rglob("tamper.events.jobs-*/*.log")
+        if b'"job_id":"' + wanted + b'"' in path.read_bytes()
+    ]
+    content = bytearray(segment.read_bytes())
+    at = content.index(b'"name":"honest"', content.index(b'"job_id":"' + wanted + b'"')) + len(b'"name":"hon')
+    content[at] ^= 1  # honest becomes hondst
+    segment.write_bytes(content)
+    await start(kafka, children)
+    settings = settings.model_copy(update={"kafka": kafka.address})
+
+    changed = [found for found in await verify(settings, ["jobs"]) if not found.intact]
+    assert len(changed) == 1
+    (problem,) = changed[0].problems
+    partition = int(changed[0].place.rsplit("/", 1)[1])
+    offset = int(problem.split()[1].rstrip(":"))
+    async with new_consumer(settings, check_crcs=False) as consumer:
+        place = TopicPartition("tamper.events.jobs", partition)
+        consumer.assign([place])
+        consumer.seek(place, offset)
+        record = await consumer.getone()
+    assert (record.offset, orjson.loads(record.value)["job_id"]) == (offset, wanted.decode())
+    assert "was changed" in problem
+
+
+async def test_a_history_that_was_cut_off_is_found(settings: Settings) -> None:
+    await topics.ensure_topics(settings)
+    pool = await open_pool(settings)
+    runner = Runner(SampleProjection(), settings, pool)
+    async with Publisher(settings) as publisher, running(Writer(SampleDecider(), settings).run(), runner.run()):
+        await publisher.publish_many([Outgoing(submit("x", f"x-{number}")) for number in range(8)])
+        await submitted(settings, 8)
+        await until(lambda: sum(offset for offset, _ in runner.heads.values()) >= 8)
+        async with running(publish_heads(settings, runner)):
+            async with asyncio.timeout(15):
+                while len(await read_heads(settings)) < len(runner.heads):
+                    await asyncio.sleep(0.05)
+    await pool.close()
+    assert all(found.intact and found.heads for found in await verify(settings, ["jobs"]))
+
+    # The same heads over another, shorter log: what a restored backup or a cut log looks like.
+    heads = await read_heads(settings)
+    shorter = settings.model_copy(update={"prefix": f"{settings.prefix}cut."})
+    await topics.ensure_topics(shorter)
+    producer = new_producer(shorter)
+    await producer.start()
+    for bodies in heads.values():
+        for body in bodies:
+            await producer.send_and_wait(shorter.prefix + topics.HEADS, orjson.dumps(body), key=body["place"].encode())
+    await producer.stop()
+    for found in await verify(shorter, ["jobs"]):
+        assert [problem for problem in found.problems if "the log was cut" in problem], found
+
+
+async def test_an_event_from_the_future_stops_its_partition_and_nothing_is_skipped(settings: Settings) -> None:
+    await topics.ensure_topics(settings)
+    writer = Writer(SampleDecider(), settings)
+    pool = await open_pool(settings)
+    runner = Runner(SampleProjection(), settings, pool)
+    async with Publisher(settings) as publisher:
+        async with running(writer.run()):
+            await publisher.publish_many([Outgoing(submit("old", f"old-{number}")) for number in range(8)])
+            await submitted(settings, 8)
+            stopped, epoch = 0, writer.partitions[0].epoch
+        producer = new_producer(settings)
+        await producer.start()
+        await producer.send_and_wait(
+            settings.prefix + topics.events("jobs"),
+            b'{"job_id":"old-0","shiny":true}',
+            key=b"old-0",
+            partition=stopped,
+            headers=[
+                ("ce_id", b"from-the-future"),
+                ("ce_type", b"forgelog.jobs.v9.JobTeleported"),
+                ("ce_subject", b"old-0"),
+                ("fl_epoch", str(epoch).encode()),
+            ],
+        )
+        await producer.stop()
+        async with running(runner.run()):
+            await until(lambda: runner.status()["problems"])
+            (problem,) = runner.status()["problems"].values()
+            assert "forgelog.jobs.v9.JobTeleported" in problem
+            assert "upgrade" in problem
+
+        # A writer can't fold that partition, so it takes no commands for it; the others go on.
+        again = Writer(SampleDecider(), settings)
+        async with running(again.run()):
+            await until(lambda: again.problems and len(again.partitions) == settings.partitions - 1)
+            (problem,) = again.problems.values()
+            assert "forgelog.jobs.v9.JobTeleported" in problem
+            assert stopped not in again.partitions
+            await publisher.publish_many([Outgoing(submit("new", f"new-{number}")) for number in range(16)])
+            async with asyncio.timeout(20):
+                while True:
+                    done = await valid_ids(settings, skip=stopped)
+                    if any(id.startswith("new-") for id in done):
+                        break
+    await pool.close()
+
+
+async def valid_ids(settings: Settings, skip: int) -> list[str]:
+    """Jobs submitted in the partitions that can be read."""
+    topic = settings.prefix + topics.events("jobs")
+    places = [TopicPartition(topic, number) for number in range(settings.partitions) if number != skip]
+    found: list[str] = []
+    async with new_consumer(settings) as consumer:
+        consumer.assign(places)
+        ends = await consumer.end_offsets(places)
+        for place in places:
+            consumer.seek(place, 0)
+            while await consumer.position(place) < ends[place]:
+                for record in (await consumer.getmany(place, timeout_ms=2000)).get(place, []):
+                    if dict(record.headers).get("ce_type") == JobSubmitted.type_name().encode():
+                        found.append(orjson.loads(record.value)["job_id"])
+    return found
