@@ -1,0 +1,155 @@
+"""What an agent is told beside the platform's settings: FORGELOG_* variables, checked once at its start.
+
+Must not know what the machine has: that is `inventory`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from events.language.common import Identifier
+from events.language.jobspec import LabelKey, LabelValue
+from events.runtime.settings import Settings, SettingsError
+from services.resources.decide import LOST_AFTER_SECONDS
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTP]i?)?B?", re.IGNORECASE)
+_UNITS = {"": 1, **{unit: 1024**power for power, unit in enumerate("KMGTP", start=1)}}
+_IDENTIFIER = TypeAdapter[str](Identifier)
+_LABELS = TypeAdapter[dict[str, str]](dict[LabelKey, LabelValue])
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    node: str
+    """The node's id in the pool."""
+    folder: Path
+    """Where the agent keeps what must outlive it, and the tasks their files."""
+    secrets: Path
+    """A file per secret."""
+    lost_seconds: float = LOST_AFTER_SECONDS
+    """Silence after which the pool counts the node as lost; its service must be told the same."""
+    drain: bool = False
+    """Whether SIGTERM ends the tasks; else they run on and are found again at the next start."""
+    cpus: float | None = None
+    """Offer so many logical CPUs; what the machine has when None. The same for the others."""
+    memory_bytes: int | None = None
+    gpus: frozenset[int] | None = None
+    """Offer only the GPUs with these indices."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    taints: tuple[str, ...] = ()
+
+    @property
+    def heartbeat_seconds(self) -> float:
+        return self.lost_seconds / 5
+
+    @property
+    def fence_seconds(self) -> float:
+        """Silence after which the agent ends its own tasks: before the pool gives them to another node."""
+        return self.lost_seconds * 0.8
+
+
+def load(settings: Settings, environment: Mapping[str, str]) -> Config:
+    """The configuration that the variables give. Raises SettingsError with the variable's name."""
+    read = _Reader(environment)
+    node = read.text("FORGELOG_NODE") or _node_name()
+    try:
+        _IDENTIFIER.validate_python(node)
+    except ValidationError:
+        raise SettingsError(
+            f"FORGELOG_NODE={node!r}: should be 1-128 lower-case letters, digits, '.', '_' or '-', such as gpu-node-7"
+        ) from None
+    folder = Path(read.text("FORGELOG_AGENT_DIR") or settings.data / "agents" / node).absolute()
+    stop = read.text("FORGELOG_AGENT_STOP") or "leave"
+    if stop not in ("leave", "drain"):
+        raise SettingsError(f"FORGELOG_AGENT_STOP={stop!r}: should be 'leave' (tasks run on) or 'drain' (they end)")
+    return Config(
+        node=node,
+        folder=folder,
+        secrets=Path(read.text("FORGELOG_AGENT_SECRETS") or folder / "secrets").absolute(),
+        lost_seconds=read.number("FORGELOG_NODE_LOST_SECONDS", 0.1, 86_400) or LOST_AFTER_SECONDS,
+        drain=stop == "drain",
+        cpus=read.number("FORGELOG_NODE_CPUS", 0.01, 100_000),
+        memory_bytes=read.size("FORGELOG_NODE_MEMORY"),
+        gpus=read.indices("FORGELOG_NODE_GPUS"),
+        labels=read.labels("FORGELOG_NODE_LABELS"),
+        taints=read.names("FORGELOG_NODE_TAINTS"),
+    )
+
+
+def _node_name() -> str:
+    return re.sub(r"[^a-z0-9.-]+", "-", socket.gethostname().lower()).strip("-.") or "node"
+
+
+class _Reader:
+    """Variables as values. An empty one counts as not given."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+
+    def text(self, name: str) -> str:
+        return self._environment.get(name, "").strip()
+
+    def number(self, name: str, least: float, most: float) -> float | None:
+        text = self.text(name)
+        if not text:
+            return None
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not least <= value <= most:
+            raise SettingsError(f"{name}={text!r}: should be a number from {least:g} to {most:g}")
+        return value
+
+    def size(self, name: str) -> int | None:
+        text = self.text(name)
+        if not text:
+            return None
+        match = _SIZE.fullmatch(text)
+        if match is None:
+            raise SettingsError(f"{name}={text!r}: should be bytes, such as 17179869184 or 16GiB")
+        return int(float(match[1]) * _UNITS[(match[2] or "")[:1].upper()])
+
+    def indices(self, name: str) -> frozenset[int] | None:
+        text = self.text(name)
+        if not text:
+            return None
+        if text == "none":
+            return frozenset()
+        try:
+            return frozenset(int(part) for part in text.split(","))
+        except ValueError:
+            raise SettingsError(f"{name}={text!r}: should be GPU indices, such as 0,1, or none") from None
+
+    def names(self, name: str) -> tuple[str, ...]:
+        names = tuple(part.strip() for part in self.text(name).split(",") if part.strip())
+        for one in names:
+            try:
+                _IDENTIFIER.validate_python(one)
+            except ValidationError:
+                raise SettingsError(f"{name}: {one!r} is no taint; write names, such as gpu,maintenance") from None
+        return names
+
+    def labels(self, name: str) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for part in filter(None, (part.strip() for part in self.text(name).split(","))):
+            key, equals, value = part.partition("=")
+            if not equals:
+                raise SettingsError(f"{name}: {part!r} is no label; write key=value,key2=value2")
+            found[key.strip()] = value.strip()
+        try:
+            return _LABELS.validate_python(found)
+        except ValidationError as error:
+            where = ".".join(str(part) for part in error.errors()[0]["loc"] if part != "[key]")
+            raise SettingsError(f"{name}: label {where!r}: {error.errors()[0]['msg']}") from None
+
+
+def from_environment(settings: Settings) -> Config:
+    return load(settings, os.environ)

@@ -1,0 +1,100 @@
+"""What a task's process finds around it: variables, secrets, folder. Builds what its warden is told.
+
+A task gets the variables below and its job's own, not the agent's: those hold addresses and passwords of the platform.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from events.language.jobspec import JobEnvironment
+from services.resources.agent.attempts import Attempt
+
+INHERITED = (
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
+)  # fmt: skip
+"""Variables of the agent that a task sees too, beside ``LC_*``."""
+
+MAX_SECRET = 128 << 10
+"""Bytes of a secret; the kernel's limit for a variable (MAX_ARG_STRLEN)."""
+
+
+class Around:
+    """What is the same for all tasks of a node."""
+
+    def __init__(self, node: str, folder: Path, secrets: Path, gateway: str, environment: Mapping[str, str]) -> None:
+        """`folder`: the agent's. `environment`: the agent's own."""
+        self._node = node
+        self._tasks = folder / "tasks"
+        self._secrets = secrets
+        self._variables = {
+            name: value for name, value in environment.items() if name in INHERITED or name.startswith("LC_")
+        }
+        self._variables.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
+        if gateway:
+            self._variables["FORGELOG_GATEWAY"] = gateway
+
+    def spec(self, attempt: Attempt) -> dict[str, Any]:
+        """What `warden.watch_over` takes. A secret that can't be read is told there as the reason not to start."""
+        bound, task = attempt.bound, attempt.task
+        assert bound is not None
+        launch = bound.launch
+        folder = self._tasks / task.key
+        variables = {
+            **self._variables,
+            "OMP_NUM_THREADS": str(max(1, math.ceil(bound.resources.cpus))),
+            **launch.environment.variables,
+            "FORGELOG_JOB": task.job_id,
+            "FORGELOG_TASK": str(task.task),
+            "FORGELOG_ATTEMPT": str(task.attempt),
+            "FORGELOG_ARRAY_SIZE": str(launch.array_size),
+            "FORGELOG_NODE": self._node,
+            "FORGELOG_ALLOCATION": task.allocation_id,
+            # The driver's numbering is by bus; CUDA's own default is by speed.
+            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+            "CUDA_VISIBLE_DEVICES": ",".join(map(str, task.gpus)),
+        }
+        if task.traceparent:
+            variables["TRACEPARENT"] = task.traceparent
+        files, refused = self._read_secrets(launch.environment, variables)
+        if files:
+            variables["FORGELOG_SECRETS"] = str(folder / "secrets")
+        return {
+            "key": task.key,
+            "folder": str(folder),
+            "record": asdict(task),
+            "command": launch.command,
+            "args": list(launch.args),
+            "env": variables,
+            "secrets": files,
+            "refused": refused,
+            "cwd": launch.environment.working_directory,
+            "grace": launch.grace_seconds,
+            "max_runtime": launch.max_runtime_seconds,
+        }
+
+    def _read_secrets(self, wanted: JobEnvironment, variables: dict[str, str]) -> tuple[dict[str, str], str]:
+        """Puts secrets into the variables they are for; returns those that become files, and what went wrong."""
+        files: dict[str, str] = {}
+        for secret in wanted.secrets:
+            path = self._secrets / secret.name
+            try:
+                value = path.read_bytes()
+            except OSError as error:
+                return {}, (
+                    f"secret {secret.name!r} can't be read on node {self._node}: {error.strerror}; "
+                    f"put its value into the file {path}"
+                )
+            if len(value) > MAX_SECRET:
+                return {}, f"secret {secret.name!r} is longer than {MAX_SECRET} bytes"
+            text = value.decode("utf-8", "surrogateescape")
+            if secret.env is None:
+                files[secret.name] = text
+            else:
+                variables[secret.env] = text.rstrip("\r\n")
+        return files, ""

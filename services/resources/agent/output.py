@@ -1,0 +1,247 @@
+"""Ships what tasks print to the topic ``logs.jobs``, live and at least once; readers tell repeats by their offsets.
+
+A record is a piece of one stream of one attempt: key the job, value raw bytes, headers `job`, `task`, `attempt`,
+`stream` (``stdout``, ``stderr``), `offset` (of its first byte in the stream, decimal). An empty record with ``eof``
+= ``1`` ends each stream. Beyond a limit per attempt nothing more is shipped, and a line with ``truncated`` = ``1`` says
+so. Must not know how a task is run: it reads two files that grow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiokafka.errors import KafkaError
+
+from events.log import topics
+from events.log.partition import partition_of
+from events.log.publish import new_producer
+from events.runtime.settings import Settings
+from services.resources.agent.attempts import Attempt
+from services.resources.agent.warden import STDERR, STDOUT
+
+log = logging.getLogger("forgelog.agent.output")
+
+STREAMS = (STDOUT, STDERR)
+CHUNK = 64 << 10
+"""Bytes of a record at most."""
+LIMIT = 64 << 20
+"""Bytes of an attempt's output that are shipped."""
+AT_ONCE = 8 << 20
+"""Bytes under way to Kafka at most."""
+HOT, COLD = 0.02, 0.1
+"""Seconds between two looks at a stream: one that was written to lately, and one that is quiet."""
+COOLING = 2.0
+"""Seconds without a write after which a stream counts as quiet."""
+NOTED = "shipped"
+"""File in an attempt's folder: how many bytes of each stream Kafka has, two decimal numbers."""
+NOTE_EVERY = 1.0
+
+Shipped = Callable[[Attempt], None]
+
+
+@dataclass(slots=True)
+class Stream:
+    name: str
+    path: str
+    offset: int = 0
+    ended: bool = False
+    """Kafka has its last record."""
+
+
+@dataclass(slots=True)
+class Following:
+    attempt: Attempt
+    folder: Path
+    streams: tuple[Stream, ...]
+    last_growth: float = 0.0
+    next_look: float = 0.0
+    finished: bool = False
+    """Nothing more will be written."""
+    noted: float = 0.0
+    cut: bool = False
+    """The limit was reached and said."""
+
+    @property
+    def shipped(self) -> int:
+        return sum(stream.offset for stream in self.streams)
+
+
+@dataclass(slots=True)
+class Piece:
+    following: Following
+    stream: Stream
+    offset: int
+    value: bytes
+    marks: list[tuple[str, bytes]] = field(default_factory=list)
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        task = self.following.attempt.task
+        return [
+            ("job", task.job_id.encode()),
+            ("task", str(task.task).encode()),
+            ("attempt", str(task.attempt).encode()),
+            ("stream", self.stream.name.encode()),
+            ("offset", str(self.offset).encode()),
+            *self.marks,
+        ]
+
+
+class Output:
+    """`shipped` is called once for each finished attempt, when Kafka has all of its output."""
+
+    def __init__(self, settings: Settings, tasks: Path, shipped: Shipped, limit: int = LIMIT) -> None:
+        """`tasks`: the folder with the attempts' folders."""
+        self._settings = settings
+        self._topic = settings.prefix + topics.LOGS
+        self._tasks = tasks
+        self._shipped = shipped
+        self._limit = limit
+        self._followed: dict[str, Following] = {}
+        self._changed = asyncio.Event()
+
+    def follow(self, attempt: Attempt) -> None:
+        """Ship the attempt's output from now on, or from where an earlier agent got to."""
+        folder = self._tasks / attempt.key
+        offsets = _read_note(folder / NOTED)
+        streams = tuple(Stream(name, str(folder / name), offset) for name, offset in zip(STREAMS, offsets, strict=True))
+        following = Following(attempt, folder, streams, last_growth=time.monotonic())
+        following.cut = following.shipped >= self._limit
+        self._followed[attempt.key] = following
+        self._changed.set()
+
+    def finish(self, attempt: Attempt) -> None:
+        """The attempt has ended: ship what is left, at once."""
+        if (following := self._followed.get(attempt.key)) is not None:
+            following.finished = True
+            following.next_look = 0.0
+            self._changed.set()
+
+    async def run(self) -> None:
+        """Ship, until cancelled."""
+        async with new_producer(self._settings) as producer:
+            partitions = len(await producer.partitions_for(self._topic))
+            while True:
+                self._changed.clear()
+                pieces = self._gather(time.monotonic())
+                if pieces:
+                    await self._send(producer, partitions, pieces)
+                    continue
+                looks = [following.next_look for following in self._followed.values()]
+                wait = max(0.0, min(looks) - time.monotonic()) if looks else None
+                try:
+                    await asyncio.wait_for(self._changed.wait(), wait)
+                except TimeoutError:
+                    continue
+
+    def _gather(self, now: float) -> list[Piece]:
+        """What there is to ship, fairly: a bounded part of every stream that is due."""
+        due = [following for following in self._followed.values() if following.next_look <= now]
+        due.sort(key=lambda following: following.next_look)  # who had to wait the last time comes first
+        pieces: list[Piece] = []
+        share = max(CHUNK, AT_ONCE // max(1, 2 * len(due)))
+        room = AT_ONCE
+        for following in due:
+            if room <= 0:
+                break
+            before = len(pieces)
+            for stream in following.streams:
+                if not stream.ended and room > 0:
+                    found = self._read(following, stream, min(share, room))
+                    room -= sum(len(piece.value) for piece in found)
+                    pieces += found
+            if len(pieces) > before:
+                following.last_growth = now
+            cold = now - following.last_growth > COOLING
+            following.next_look = now + (COLD if cold else HOT)
+        return pieces
+
+    def _read(self, following: Following, stream: Stream, most: int) -> list[Piece]:
+        size = _size(stream.path)
+        left = self._limit - following.shipped
+        wanted = min(size - stream.offset, most)
+        pieces: list[Piece] = []
+        offset = stream.offset
+        if wanted > 0 and not following.cut:
+            data = _read_file(stream.path, offset, min(wanted, left))
+            for at in range(0, len(data), CHUNK):
+                pieces.append(Piece(following, stream, offset, data[at : at + CHUNK]))
+                offset += len(pieces[-1].value)
+            if wanted > left:
+                said = f"\n[forgelog: output beyond {self._limit} bytes is not kept; all of it is in {stream.path}]\n"
+                pieces.append(Piece(following, stream, offset, said.encode(), [("truncated", b"1")]))
+                offset += len(said.encode())
+                following.cut = True
+        if following.finished and (following.cut or offset >= size):
+            pieces.append(Piece(following, stream, offset, b"", [("eof", b"1")]))
+        return pieces
+
+    async def _send(self, producer: Any, partitions: int, pieces: list[Piece]) -> None:
+        """Send and wait until Kafka has them. What fails is read and sent again: nothing is marked as shipped."""
+        try:
+            futures = []
+            for piece in pieces:
+                key = piece.following.attempt.task.job_id
+                place = partition_of(key, partitions)
+                futures.append(
+                    await producer.send(
+                        self._topic, value=piece.value, key=key.encode(), partition=place, headers=piece.headers()
+                    )
+                )
+            await asyncio.gather(*futures)
+        except (KafkaError, OSError) as error:
+            log.warning("output could not be shipped (%s); trying again", error or type(error).__name__)
+            for piece in pieces:
+                if piece.marks and piece.marks[0][0] == "truncated":
+                    piece.following.cut = False
+            await asyncio.sleep(0.5)
+            return
+        now = time.monotonic()
+        for piece in pieces:
+            piece.stream.offset = piece.offset + len(piece.value)
+            if piece.marks and piece.marks[0][0] == "eof":
+                piece.stream.ended = True
+        for following in {id(piece.following): piece.following for piece in pieces}.values():
+            if all(stream.ended for stream in following.streams):
+                del self._followed[following.attempt.key]
+                self._shipped(following.attempt)
+            elif now - following.noted >= NOTE_EVERY:
+                following.noted = now
+                _write_note(following.folder / NOTED, [stream.offset for stream in following.streams])
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0  # it never came to printing
+
+
+def _read_file(path: str, offset: int, count: int) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.pread(fd, count, offset)
+    finally:
+        os.close(fd)
+
+
+def _read_note(path: Path) -> list[int]:
+    try:
+        return [int(part) for part in path.read_text().split()]
+    except FileNotFoundError:
+        return [0] * len(STREAMS)
+
+
+def _write_note(path: Path, offsets: list[int]) -> None:
+    """In place and always of the same length: a reader never sees a part, and no file is made anew."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.pwrite(fd, " ".join(f"{offset:020d}" for offset in offsets).encode(), 0)
+    finally:
+        os.close(fd)
