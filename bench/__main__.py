@@ -27,6 +27,7 @@ import uvloop
 from rich.console import Console
 
 from bench.report import Figure, markdown, table
+from events.runtime.service import spare_collections
 from events.runtime.settings import Settings
 from forgelog.embedded.kafka import Kafka
 from forgelog.embedded.postgres import Postgres
@@ -34,8 +35,6 @@ from forgelog.embedded.process import Child, wait_ready
 
 SUITES = {"log": "bench.logs", "scheduling": "bench.scheduling", "queries": "bench.gateway", "flow": "bench.flow"}
 """Name → module with ``async figures(settings, runs) -> list[Figure]``."""
-
-_START_SECONDS = 120.0
 
 
 @asynccontextmanager
@@ -46,14 +45,14 @@ async def servers() -> AsyncIterator[tuple[str, str]]:
         yield kafka, postgres
         return
     folder = Path(tempfile.mkdtemp(prefix="forgelog-bench-"))
-    folder.chmod(0o711)
-    (folder / "logs").mkdir()
     broker = Kafka(folder / "kafka", folder / "logs" / "kafka.log")
     database = Postgres(folder / "postgres", folder / "logs" / "postgres.log")
-    children = [Child.start(broker.prepare()), Child.start(database.prepare())]
+    children: list[Child] = []
     try:
-        await wait_ready(children[0], broker.ready, _START_SECONDS)
-        await wait_ready(children[1], database.ready, _START_SECONDS)
+        specs = await asyncio.gather(asyncio.to_thread(broker.prepare), asyncio.to_thread(database.prepare))
+        children.extend(Child.start(spec) for spec in specs)
+        await wait_ready(children[0], broker.ready, broker.ready_seconds)
+        await wait_ready(children[1], database.ready, database.ready_seconds)
         yield broker.address, database.address
     finally:
         await asyncio.gather(*(child.stop() for child in children))
@@ -95,6 +94,7 @@ def main() -> None:
         parser.error(f"no suite {', '.join(unknown)}; there are {', '.join(SUITES)}")
     if asked.runs < 1:
         parser.error("--runs: at least 1")
+    spare_collections()
     found = uvloop.run(measure(asked.suites or list(SUITES), asked.runs))
     if asked.output == "json":
         document = {"machine": machine(), "figures": [figure.data() for figure in found]}

@@ -21,7 +21,7 @@ from events.log.tail import EpochRule, new_consumer
 from events.log.wire import Raw
 from events.runtime.partition import Partition
 from events.runtime.rebuild import rebuild
-from events.runtime.service import open_pool
+from events.runtime.service import open_pool, spare_collections
 from events.runtime.settings import Settings
 from events.runtime.writer import Writer
 
@@ -113,6 +113,8 @@ async def bare_produce(settings: Settings, value: bytes, headers: list[tuple[str
 def _replay(kafka: str, prefix: str, numbers: list[int], count: int, decode: bool) -> tuple[int, float]:
     """In a process of its own: read partitions from the start, epoch rule, decode, fold."""
     import uvloop
+
+    spare_collections()
 
     async def main() -> tuple[int, float]:
         settings = Settings(kafka=kafka, prefix=prefix)

@@ -8,7 +8,7 @@ decisions): a job id for jobs, a queue for scheduling, a pool for resources.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -17,6 +17,10 @@ class Model(BaseModel):
     """A frozen value object. Unknown fields, NaN and infinities are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Itself: a value needs no copy. (Pydantic would copy every default that is a model, at 20 µs each.)"""
+        return self
 
 
 class Message(Model):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import time
@@ -210,8 +211,19 @@ def serve(
     run_until_stopped(lambda: run(decider, projection, servicers, settings, extra=extra))
 
 
+def spare_collections() -> None:
+    """Make Python's cycle collector look seldom: a writer makes many objects that live long, and next to no cycles.
+
+    Measured: at the default of 700 new objects a collection, it takes half the time of deciding and folding.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+
+
 def run_until_stopped(main: Callable[[], Awaitable[None]]) -> None:
     """Run a coroutine under uvloop until it ends or SIGTERM or SIGINT cancels it cleanly."""
+    spare_collections()
 
     async def supervised() -> None:
         loop = asyncio.get_running_loop()
