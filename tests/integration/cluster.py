@@ -80,6 +80,10 @@ class Cluster:
                 [sys.executable, "-m", module], env=environment, stdout=log, stderr=log, cwd=Path(__file__).parents[2]
             )
 
+    def processes(self) -> list[psutil.Process]:
+        """Services and agents."""
+        return [psutil.Process(process.pid) for process in self._processes.values()]
+
     def kill(self, name: str) -> None:
         """End a process with -9."""
         process = self._processes.pop(name)
