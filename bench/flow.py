@@ -160,24 +160,27 @@ async def figures(settings: Settings, runs: int) -> list[Figure]:
     singles: list[float] = []
     arrays: list[float] = []
     spawns: list[float] = []
-    async with _platform(settings) as platform, Publisher(settings) as publisher:
-        async with Tail(settings, ["jobs"], start="end") as tail:
-            watch = Watch(tail)
-            watching = asyncio.create_task(watch.run())
-            try:
-                await latency(publisher, watch)  # warms everything up
-                for _ in range(runs):
-                    taken = await latency(publisher, watch)
-                    p50.append(statistics.median(taken))
-                    p99.append(statistics.quantiles(taken, n=100)[98])
-                    starts.append(statistics.median(await bare_start()))
-                    singles.append(await rate(publisher, watch, array=False))
-                    arrays.append(await rate(publisher, watch, array=True))
-                    spawns.append(await bare_spawn())
-                memory = [resident(platform)]
-            finally:
-                watching.cancel()
-                await asyncio.gather(watching, return_exceptions=True)
+    async with (
+        _platform(settings) as platform,
+        Publisher(settings) as publisher,
+        Tail(settings, ["jobs"], start="end") as tail,
+    ):
+        watch = Watch(tail)
+        watching = asyncio.create_task(watch.run())
+        try:
+            await latency(publisher, watch)  # warms everything up
+            for _ in range(runs):
+                taken = await latency(publisher, watch)
+                p50.append(statistics.median(taken))
+                p99.append(statistics.quantiles(taken, n=100)[98])
+                starts.append(statistics.median(await bare_start()))
+                singles.append(await rate(publisher, watch, array=False))
+                arrays.append(await rate(publisher, watch, array=True))
+                spawns.append(await bare_spawn())
+            memory = [resident(platform)]
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
     return [
         Figure("submit → process started, p50", "ms", p50, starts, "bare spawn", 10, higher_is_better=False),
         Figure("submit → process started, p99", "ms", p99, starts, "bare spawn", 40, higher_is_better=False),
