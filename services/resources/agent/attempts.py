@@ -56,6 +56,10 @@ class Exit:
     cpu_seconds: float = 0.0
     max_rss_bytes: int = 0
 
+    @property
+    def ok(self) -> bool:
+        return self.reason is ExitReason.EXITED and self.exit_code == 0
+
     @classmethod
     def of(cls, data: dict[str, Any]) -> Exit:
         return cls(**{**data, "reason": ExitReason(data["reason"])})

@@ -23,10 +23,10 @@ class Excess:
 
 def over_limit(limits: Mapping[str, tuple[int, int]]) -> list[Excess]:
     """Those that hold more than they may. `limits`: key → warden's pid, bytes. Blocks: run it in a thread."""
-    processes = proctree.table()
+    children = proctree.by_parent(proctree.table())
     found = []
     for key, (warden, limit) in limits.items():
-        tree = proctree.descendants([warden], processes)
+        tree = proctree.descendants(warden, children)
         if sum(process.rss for process in tree) > limit:
             # Only now the dearer question: shared pages must not count once for each that shares them.
             used = proctree.proportional_memory(process.pid for process in tree)

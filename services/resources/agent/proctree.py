@@ -64,23 +64,26 @@ def table() -> dict[int, Process]:
     return found
 
 
-def descendants(roots: Iterable[int], processes: Mapping[int, Process]) -> list[Process]:
-    """Everything below the roots, parents before children; the roots themselves are left out."""
-    children: dict[int, list[Process]] = {}
+Children = dict[int, list[Process]]
+"""Pid → the processes it is the parent of."""
+
+
+def by_parent(processes: Mapping[int, Process]) -> Children:
+    children: Children = {}
     for process in processes.values():
         children.setdefault(process.parent, []).append(process)
+    return children
+
+
+def descendants(root: int, children: Children) -> list[Process]:
+    """Everything below a process, parents before children; itself left out."""
     found: list[Process] = []
-    level = list(roots)
+    level = [root]
     while level:
         below = [child for pid in level for child in children.get(pid, ())]
         found += below
         level = [process.pid for process in below]
     return found
-
-
-def in_session(session: int, processes: Mapping[int, Process]) -> list[Process]:
-    """The processes of a session that run."""
-    return [process for process in processes.values() if process.session == session and process.state not in "ZX"]
 
 
 def proportional_memory(pids: Iterable[int]) -> int:

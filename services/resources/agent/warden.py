@@ -249,7 +249,7 @@ class Warden:
             self._kill_at = min(self._kill_at, kill_at)
 
     def _signal(self, number: int) -> None:
-        for process in proctree.descendants([os.getpid()], proctree.table()):
+        for process in proctree.descendants(os.getpid(), proctree.by_parent(proctree.table())):
             try:
                 os.kill(process.pid, number)
             except (ProcessLookupError, PermissionError):

@@ -1,0 +1,90 @@
+"""The node agent: ``python -m services.resources.agent``. Settings come from FORGELOG_* variables; see `config`.
+
+SIGTERM ends it. Its tasks run on, and the next agent finds them again; with ``FORGELOG_AGENT_STOP=drain`` they end
+first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import resource
+import signal
+import sys
+
+import uvloop
+from aiokafka.errors import KafkaError
+
+from events.log.partition import partition_of
+from events.log.topics import TopicsUnusable, ensure_topics, events
+from events.runtime import tracing
+from events.runtime.service import configure_logging
+from events.runtime.settings import Settings, SettingsError
+from services.resources.agent import config, inventory
+from services.resources.agent.agent import Agent
+from services.resources.agent.config import Config
+from services.resources.agent.environment import Around
+from services.resources.agent.membership import AgentError
+from services.resources.agent.store import Store
+
+log = logging.getLogger("forgelog.agent")
+
+LONGEST_PAUSE = 10.0
+
+
+async def partition(settings: Settings) -> int:
+    """Where the pool's events are; waits until Kafka can be reached."""
+    pause = 0.2
+    while True:
+        try:
+            counts = await ensure_topics(settings)
+        except (KafkaError, OSError, TopicsUnusable) as error:
+            log.warning("%s; trying again in %.1f s", error or type(error).__name__, pause)
+            await asyncio.sleep(pause)
+            pause = min(LONGEST_PAUSE, pause * 2)
+        else:
+            return partition_of(settings.pool, counts[events("resources")])
+
+
+async def run(settings: Settings, config: Config, store: Store) -> None:
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    place = ("resources", await partition(settings))
+    gateway = os.environ.get("FORGELOG_GATEWAY", "")
+    around = Around(config.node, config.folder, config.secrets, gateway, os.environ)
+    agent = Agent(settings, config, store, inventory.describe(config), place, around)
+    if config.drain:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, agent.stop)
+    await agent.run()
+
+
+def main() -> None:
+    try:
+        settings = Settings.load()
+        configure_logging(settings)
+        wanted = config.from_environment(settings)
+        store = Store(wanted.folder)
+        store.open()
+    except SettingsError as error:
+        sys.exit(f"agent: {error}")
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # one descriptor per running task
+    tracing.configure(settings, f"forgelog-agent-{wanted.node}")
+    try:
+        with contextlib.suppress(asyncio.CancelledError):
+            uvloop.run(run(settings, wanted, store))
+        log.info("stopped")
+    except* AgentError as group:
+        sys.exit("; ".join(f"agent: {error}" for error in group.exceptions))
+    finally:
+        store.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""The node's membership in its pool: registers it, keeps it alive by heartbeats, and knows when contact is lost.
+
+Must not know what runs on the node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+import time
+from collections.abc import Callable
+
+import psutil
+from aiokafka.errors import KafkaError
+
+from events.language.common import ErrorCode
+from events.language.hardware import NodeSpec
+from events.language.resources import HeartbeatNode, RegisterNode
+from events.log.outcomes import Outcome, Outcomes
+from events.log.publish import Publisher
+from events.runtime.settings import Settings
+from services.resources.agent.config import Config
+
+log = logging.getLogger("forgelog.agent.membership")
+
+PATIENCE = 5.0
+"""Seconds to wait for the pool's answer before the registration is published again."""
+LONGEST_PAUSE = 10.0
+
+
+class AgentError(Exception):
+    """The agent can't go on; the text says why and what to do."""
+
+
+def boot_id() -> str:
+    """Changes with every boot of the machine (random(4))."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+class Membership:
+    def __init__(self, settings: Settings, config: Config, publisher: Publisher, outcomes: Outcomes) -> None:
+        self._pool = settings.pool
+        self._config = config
+        self._publisher = publisher
+        self._outcomes = outcomes
+        self.agent_id = os.urandom(8).hex()
+        self._boot_id = boot_id()
+        self._registrations = 0
+        self._beats = 0
+        self._heard = -math.inf
+        """When the last message was sent that reached the log (monotonic seconds)."""
+        self._registered = asyncio.Event()
+
+    async def register(self, spec: NodeSpec) -> int:
+        """Announce the node; the offset of the pool's answer. Raises AgentError if it is refused for good."""
+        self._registered.clear()
+        self._registrations += 1
+        command = RegisterNode(
+            pool=self._pool,
+            node_id=self._config.node,
+            spec=spec,
+            boot_id=self._boot_id,
+            agent_id=self.agent_id,
+        )
+        pause = 0.1
+        while True:
+            id = f"reg-{self.agent_id}-{self._registrations}"
+            sent = time.monotonic()
+            try:
+                outcome = await self._ask(command, id)
+            except (KafkaError, OSError, TimeoutError) as error:
+                log.warning("registering: %s; trying again in %.1f s", error or "no answer", pause)
+            else:
+                rejected = outcome.rejected
+                if rejected is None:
+                    self._heard = sent
+                    self._registered.set()
+                    return outcome.position.offset
+                if rejected.code not in (ErrorCode.INTERNAL, ErrorCode.ABORTED):
+                    problems = "; ".join(f"{error.field} {error.problem}" for error in rejected.errors)
+                    raise AgentError(f"pool {self._pool} does not take node {self._config.node}: {problems}")
+                log.warning("registering: %s; trying again in %.1f s", rejected.message, pause)
+                self._registrations += 1
+            await asyncio.sleep(pause)
+            pause = min(LONGEST_PAUSE, pause * 2)
+
+    async def _ask(self, command: RegisterNode, id: str) -> Outcome:
+        answer = self._outcomes.expect(id)
+        await asyncio.wait_for(self._publisher.publish(command, id=id, actor=self._actor), PATIENCE)
+        return await asyncio.wait_for(asyncio.shield(answer), PATIENCE)
+
+    @property
+    def _actor(self) -> str:
+        return f"node:{self._config.node}"
+
+    def sent(self, command_id: str) -> bool:
+        """Whether a heartbeat is this agent's own."""
+        return command_id.startswith(f"beat-{self.agent_id}-")
+
+    @property
+    def silent_seconds(self) -> float:
+        """For how long nothing of this agent has reached the log, at most."""
+        return time.monotonic() - self._heard
+
+    async def keep_alive(self, running: Callable[[], int]) -> None:
+        """Heartbeats while the node is registered, until cancelled. `running` counts the tasks."""
+        every = self._config.heartbeat_seconds
+        psutil.cpu_percent(None)  # the first call only starts the measurement
+        while True:
+            await self._registered.wait()
+            sent = time.monotonic()
+            self._beats += 1
+            beat = HeartbeatNode(
+                pool=self._pool,
+                node_id=self._config.node,
+                agent_id=self.agent_id,
+                cpu_percent=min(100.0, psutil.cpu_percent(None)),
+                memory_used_bytes=psutil.virtual_memory().used,
+                running_tasks=running(),
+            )
+            id = f"beat-{self.agent_id}-{self._beats}"
+            try:
+                await asyncio.wait_for(self._publisher.publish(beat, id=id, actor=self._actor), every * 2)
+                self._heard = max(self._heard, sent)
+            except (KafkaError, OSError, TimeoutError) as error:
+                log.warning("heartbeat: %s", error or "no answer from Kafka")
+            await asyncio.sleep(max(0.0, sent + every - time.monotonic()))
