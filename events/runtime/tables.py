@@ -22,7 +22,7 @@ else:
 
 HISTORY = Table(
     name="history",
-    key=("partition", "off"),
+    key=("context", "partition", "off"),
     columns={
         "partition": "int",
         "off": "bigint",
@@ -40,7 +40,7 @@ HISTORY = Table(
         "epoch": "bigint",
         "data": "text",
     },
-    indexes=("subject, partition, off", "time"),
+    indexes=("subject, context, partition, off", "correlation", "time"),
 )
 
 _HISTORY_COLUMNS = list(HISTORY.columns)

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
-from events.runtime.service import serve
-from events.runtime.settings import SettingsError
+from events.runtime.queries import ReadModel
+from events.runtime.service import Servicer, serve
+from events.runtime.settings import Settings, SettingsError
+from forgelog_pb.jobs.v1.queries_pb2_grpc import add_JobQueriesServicer_to_server
 from services.jobs.decide import Jobs
+from services.jobs.follow import Follower
+from services.jobs.logs import Output
 from services.jobs.projections import PROJECTION
+from services.jobs.queries import JobQueriesServicer
 
 
 def main() -> None:
+    output = Output()
+
+    def servicers(read: ReadModel, _settings: Settings) -> Sequence[Servicer]:
+        servicer = JobQueriesServicer(read, Follower(read, output))
+        return [(servicer, add_JobQueriesServicer_to_server, "forgelog.jobs.v1.JobQueries")]
+
     try:
-        serve(Jobs(), PROJECTION, lambda _read, _settings: [])
+        serve(Jobs(), PROJECTION, servicers, extra=[output.ingest])
     except SettingsError as error:
         sys.exit(f"jobs: {error}")
 

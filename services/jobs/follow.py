@@ -1,0 +1,197 @@
+"""Reading tasks' output back, from any place on, and following it while tasks run."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from events.language.common import parse_ranges
+from events.runtime.queries import QueryError, ReadModel, not_found, read_options
+from events.runtime.tables import Db
+from forgelog_pb.jobs.v1 import queries_pb2
+from services.jobs.logs import STREAMS, Output
+
+_PIECES = 64
+"""Read at once: at most 4 MiB, as agents ship pieces of at most 64 KiB."""
+
+_LATE_SECONDS = 5.0
+"""How long an ended job's output is waited for: a lost node's never comes."""
+
+_ENDED = ("completed", "failed", "cancelled")
+
+
+class Follower:
+    """Answers `FollowLogs`."""
+
+    def __init__(self, read: ReadModel, output: Output) -> None:
+        self._read = read
+        self._output = output
+
+    async def follow(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        """Pieces in the order in which they arrived. Raises QueryError."""
+        options = read_options(request.options)
+        if options["as_of"] is not None:
+            raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, "options.as_of: output is no history; leave it out")
+        reached = _cursor(request.cursor)
+        tasks = _tasks(request.tasks)
+        stream = request.stream - 1 if request.stream else None
+        async with self._read.view(at_least=options["at_least"]) as db:
+            if await db.fetchval("select 1 from jobs where job_id = $1", request.job_id) is None:
+                raise not_found("job", request.job_id)
+        starts = await self._starts(request) if request.HasField("tail_bytes") and reached < 0 else {}
+        ended_at: float | None = None
+        while not context.done():
+            arrived, positions = self._output.arrived, dict(self._read.runner.positions)
+            done = request.follow and await self._ended(request, tasks, stream)
+            rows = await self._pieces(request, reached, tasks, stream)
+            for row in rows:
+                reached = row["arrival"]
+                if (answer := _answer(row, starts)) is not None:
+                    yield answer
+            if rows:
+                continue
+            if not request.follow or done:
+                return
+            if await self._job_ended(request.job_id):
+                ended_at = ended_at or time.monotonic()
+                if time.monotonic() - ended_at > _LATE_SECONDS:
+                    return
+            await self._news(arrived, positions)
+
+    async def _pieces(self, request: Any, reached: int, tasks: Any, stream: int | None) -> list[Any]:
+        lows, highs = tasks
+        async with self._database() as db:
+            rows: list[Any] = await db.fetch(
+                f"select * from {self._output.schema}.chunks c where job_id = $1 and arrival > $2 "
+                "and ($3::int = 0 or attempt = $3) and ($4::smallint is null or stream = $4) "
+                "and ($5::int[] = '{}' or exists (select 1 from unnest($5::int[], $6::int[]) as r(low, high) "
+                "where c.task between low and high)) order by arrival limit $7",
+                request.job_id,
+                reached,
+                request.attempt,
+                stream,
+                lows,
+                highs,
+                _PIECES,
+            )
+        return rows
+
+    def _database(self) -> Any:
+        if self._output.pool is None:
+            raise QueryError(grpc.StatusCode.UNAVAILABLE, "the service has just started; ask again")
+        return self._output.pool.acquire()
+
+    async def _starts(self, request: Any) -> dict[tuple[int, int, int], int]:
+        """Where the last `tail_bytes` of each stream begin."""
+        async with self._database() as db:
+            rows = await db.fetch(
+                f"select task, attempt, stream, size from {self._output.schema}.streams where job_id = $1",
+                request.job_id,
+            )
+        return {(row["task"], row["attempt"], row["stream"]): max(0, row["size"] - request.tail_bytes) for row in rows}
+
+    async def _job_ended(self, job_id: str) -> bool:
+        async with self._read.view() as db:
+            return await db.fetchval("select status from jobs where job_id = $1", job_id) in _ENDED
+
+    async def _ended(self, request: Any, tasks: Any, stream: int | None) -> bool:
+        """Whether nothing more can come: the job has ended and each of its attempts' streams has."""
+        async with self._read.view() as db:
+            if await db.fetchval("select status from jobs where job_id = $1", request.job_id) not in _ENDED:
+                return False
+            started = await _started(db, request, tasks)
+        async with self._database() as db:
+            open_ = await db.fetchval(
+                "select count(*) from unnest($2::int[], $3::int[]) as a(task, attempt) "
+                "cross join unnest($4::smallint[]) as n(stream) "
+                f"left join {self._output.schema}.streams s on s.job_id = $1 and s.task = a.task "
+                "and s.attempt = a.attempt and s.stream = n.stream where s.eof is not true",
+                request.job_id,
+                [row["task"] for row in started],
+                [row["attempt"] for row in started],
+                list(range(len(STREAMS))) if stream is None else [stream],
+            )
+        return bool(open_ == 0)
+
+    async def _news(self, arrived: int, positions: Any) -> None:
+        """Wait until output has arrived or events were folded; a second at most."""
+        output, runner = self._output, self._read.runner
+
+        async def output_came() -> None:
+            async with output.news:
+                await output.news.wait_for(lambda: output.arrived != arrived)
+
+        async def events_came() -> None:
+            async with runner.changes:
+                await runner.changes.wait_for(lambda: runner.positions != positions)
+
+        waits = [asyncio.create_task(output_came()), asyncio.create_task(events_came())]
+        try:
+            await asyncio.wait(waits, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+
+async def _started(db: Db, request: Any, tasks: Any) -> list[Any]:
+    """Attempts that had a process."""
+    lows, highs = tasks
+    rows: list[Any] = await db.fetch(
+        "select task, attempt from attempts a where job_id = $1 and started_at is not null "
+        "and ($2::int = 0 or attempt = $2) "
+        "and ($3::int[] = '{}' or exists (select 1 from unnest($3::int[], $4::int[]) as r(low, high) "
+        "where a.task between low and high))",
+        request.job_id,
+        request.attempt,
+        lows,
+        highs,
+    )
+    return rows
+
+
+def _answer(row: Any, starts: dict[tuple[int, int, int], int]) -> Any:
+    """A stored piece as an answer; None if it lies before the wanted tail."""
+    offset, data = row["off"], row["data"]
+    start = starts.get((row["task"], row["attempt"], row["stream"]), 0)
+    if offset < start:
+        data = data[start - offset :]
+        offset = min(start, offset + len(row["data"]))
+        if not data and not row["eof"] and not row["truncated"]:
+            return None
+    return queries_pb2.FollowLogsResponse(
+        task=row["task"],
+        attempt=row["attempt"],
+        stream=row["stream"] + 1,
+        offset=offset,
+        data=data,
+        time=row["at"],
+        eof=row["eof"],
+        truncated=row["truncated"],
+        cursor=str(row["arrival"]),
+    )
+
+
+def _cursor(text: str) -> int:
+    if not text:
+        return -1
+    if not text.isdigit() or len(text) > 18:
+        raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, "cursor is not one that FollowLogs gave; leave it out")
+    return int(text)
+
+
+def _tasks(text: str) -> tuple[list[int], list[int]]:
+    """The wanted tasks as the lows and highs of ranges; empty for all."""
+    if not text:
+        return [], []
+    try:
+        ranges = parse_ranges(text)
+    except ValueError as error:
+        raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, f"tasks: {error}") from None
+    if any(high >= 1 << 31 for _, high in ranges):
+        raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, "tasks: a number is too large to be a task's")
+    return [low for low, _ in ranges], [high for _, high in ranges]

@@ -1,0 +1,245 @@
+"""Answers about jobs, their tasks and attempts, from the projection's tables. Knows no Kafka and no decisions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import grpc
+
+from events.language.convert import to_message
+from events.language.jobspec import JobSpec, JobStatus
+from events.language.proto_names import word_of
+from events.runtime.queries import QueryError, ReadModel, next_cursor, not_found, page, read_options
+from events.runtime.tables import Db
+from forgelog_pb.jobs.v1 import queries_pb2, queries_pb2_grpc, types_pb2
+from services.jobs.follow import Follower
+from services.jobs.projections import COUNTED, JOBS
+
+ENDED = tuple(status.value for status in (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED))
+
+_SHORT = ", ".join(column for column in JOBS.columns if column != "spec")
+
+_FILTERS = (
+    "($1 = '' or project = $1) and ($2 = '' or queue = $2) and ($3 = '' or owner = $3) "
+    "and ($4::text[] = '{}' or status = any($4)) and labels @> $5::jsonb "
+    "and ($6 = '' or strpos(lower(name), lower($6)) > 0) "
+    "and ($7::timestamptz is null or submitted_at >= $7) and ($8::timestamptz is null or submitted_at < $8)"
+)
+
+_WATCHED_AT_ONCE = 1_000
+
+_OVERLAP = timedelta(seconds=5)
+"""Partitions' clocks are not one: changes up to this much older than the newest seen are looked at again."""
+
+
+class JobQueriesServicer(queries_pb2_grpc.JobQueriesServicer):
+    """`as_of` is narrowed to the one job wherever one is named."""
+
+    def __init__(self, read: ReadModel, follower: Follower) -> None:
+        self._read = read
+        self._follower = follower
+
+    async def GetJob(self, request: Any, context: Any) -> Any:
+        options = read_options(request.options)
+        async with self._read.view(**options, subjects=(request.job_id,)) as db:
+            row = await _row(db, request.job_id, options["as_of"])
+        spec = JobSpec.model_validate(row["spec"])
+        return queries_pb2.GetJobResponse(job=_job(row), spec=to_message(spec.model_dump(), types_pb2.JobSpec))
+
+    async def ListJobs(self, request: Any, context: Any) -> Any:
+        limit, cursor = page(request.page)
+        before, last_id = _place(cursor)
+        async with self._read.view(**read_options(request.options)) as db:
+            rows = await db.fetch(
+                f"select {_SHORT} from jobs where {_FILTERS} "
+                "and ($9::timestamptz is null or (submitted_at, job_id) < ($9, $10)) "
+                "order by submitted_at desc, job_id desc limit $11",
+                request.project,
+                request.queue,
+                request.owner,
+                _words(request.statuses),
+                dict(request.labels),
+                request.name,
+                _time(request, "submitted_after"),
+                _time(request, "submitted_before"),
+                before,
+                last_id,
+                limit + 1,
+            )
+        more = ""
+        if len(rows) > limit:
+            last = rows[limit - 1]
+            more = next_cursor({"submitted_at": last["submitted_at"].isoformat(), "job_id": last["job_id"]})
+        return queries_pb2.ListJobsResponse(jobs=[_job(row) for row in rows[:limit]], next_cursor=more)
+
+    async def ListTasks(self, request: Any, context: Any) -> Any:
+        limit, cursor = page(request.page)
+        options = read_options(request.options)
+        async with self._read.view(**options, subjects=(request.job_id,)) as db:
+            job = await _row(db, request.job_id, options["as_of"])
+            # Tasks that nothing has happened to have no row: they are as the job says.
+            rows = await db.fetch(
+                "select n.task as number, coalesce(t.status, $2) as shown, t.* "
+                "from generate_series($4::int, $5::int) as n(task) "
+                "left join tasks t on t.job_id = $1 and t.task = n.task "
+                "where $3::text[] = '{}' or coalesce(t.status, $2) = any($3) order by n.task limit $6",
+                request.job_id,
+                job["default_status"],
+                _words(request.statuses),
+                _number(cursor, "task") + 1,
+                job["tasks"] - 1,
+                limit + 1,
+            )
+        more = next_cursor({"task": rows[limit - 1]["number"]}) if len(rows) > limit else ""
+        return queries_pb2.ListTasksResponse(tasks=[_task(job, row) for row in rows[:limit]], next_cursor=more)
+
+    async def ListAttempts(self, request: Any, context: Any) -> Any:
+        limit, cursor = page(request.page)
+        options = read_options(request.options)
+        task = request.task if request.HasField("task") else None
+        async with self._read.view(**options, subjects=(request.job_id,)) as db:
+            await _row(db, request.job_id, options["as_of"])
+            rows = await db.fetch(
+                "select * from attempts where job_id = $1 and ($2::int is null or task = $2) "
+                "and (task, attempt) > ($3, $4) order by task, attempt limit $5",
+                request.job_id,
+                task,
+                _number(cursor, "task"),
+                _number(cursor, "attempt"),
+                limit + 1,
+            )
+        more = ""
+        if len(rows) > limit:
+            more = next_cursor({"task": rows[limit - 1]["task"], "attempt": rows[limit - 1]["attempt"]})
+        attempts = [to_message(dict(row), queries_pb2.TaskAttempt) for row in rows[:limit]]
+        return queries_pb2.ListAttemptsResponse(attempts=attempts, next_cursor=more)
+
+    async def FollowLogs(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        async for answer in self._follower.follow(request, context):
+            yield answer
+
+    async def WatchJobs(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        """Each job as it is now, then whenever a batch of events has changed it: states in between may be skipped."""
+        options = read_options(request.options)
+        if options["as_of"] is not None:
+            raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, "options.as_of: what is past does not change; leave it")
+        if request.until_ended and not request.job_ids:
+            raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, "until_ended: name the jobs in job_ids")
+        await self._read.wait_for(options["at_least"])
+        runner = self._read.runner
+        ids = list(dict.fromkeys(request.job_ids))
+        since: datetime | None = None
+        shown: dict[str, datetime] = {}
+        while not context.done():
+            seen = dict(runner.positions)
+            async with self._read.view() as db:
+                if ids:
+                    rows = await db.fetch(f"select {_SHORT} from jobs where job_id = any($1)", ids)
+                else:
+                    rows = await self._changed(db, request, since)
+            if missing := set(ids) - {row["job_id"] for row in rows}:
+                raise not_found("job", min(missing))
+            for row in rows:
+                since = row["updated_at"] if since is None else max(since, row["updated_at"])
+                if shown.get(row["job_id"]) != row["updated_at"]:
+                    shown[row["job_id"]] = row["updated_at"]
+                    yield queries_pb2.WatchJobsResponse(job=_job(row))
+            if request.until_ended and all(row["status"] in ENDED for row in rows):
+                return
+            async with runner.changes:
+                while runner.positions == seen:
+                    await runner.changes.wait()
+
+    async def _changed(self, db: Db, request: Any, since: datetime | None) -> list[Any]:
+        """Jobs of the filters that changed at or after a time; the newest ones at first."""
+        if since is None:
+            newest: list[Any] = await db.fetch(
+                f"select {_SHORT} from jobs where {_WATCH_FILTERS} order by updated_at desc limit $4",
+                request.project,
+                request.queue,
+                request.owner,
+                _WATCHED_AT_ONCE,
+            )
+            return newest[::-1]
+        changed: list[Any] = await db.fetch(
+            f"select {_SHORT} from jobs where {_WATCH_FILTERS} and updated_at >= $4 order by updated_at",
+            request.project,
+            request.queue,
+            request.owner,
+            since - _OVERLAP,
+        )
+        return changed
+
+
+_WATCH_FILTERS = "($1 = '' or project = $1) and ($2 = '' or queue = $2) and ($3 = '' or owner = $3)"
+
+
+async def _row(db: Db, job_id: str, at: datetime | None) -> Any:
+    row = await db.fetchrow("select * from jobs where job_id = $1", job_id)
+    if row is None:
+        raise not_found("job", job_id, at)
+    return row
+
+
+def _job(row: Any) -> Any:
+    values = dict(row)
+    values["tasks"] = {"total": row["tasks"], **{status: row[f"tasks_{status}"] for status in COUNTED}}
+    return to_message(values, queries_pb2.Job)
+
+
+def _task(job: Any, row: Any) -> Any:
+    if row["status"] is None:
+        values = {
+            "task": row["number"],
+            "status": job["default_status"],
+            "attempt": job["default_attempt"],
+            "queued_at": job["queued_at"],
+        }
+    else:
+        values = {**dict(row), "task": row["number"]}
+    return to_message(values, queries_pb2.Task)
+
+
+def _words(numbers: Iterable[int]) -> list[str]:
+    """The words of a request's statuses."""
+    words = []
+    for number in numbers:
+        try:
+            word = word_of(JobStatus, types_pb2.JobStatus.Name(number))
+        except ValueError:
+            text = f"statuses: {number} is no job status; take of {', '.join(JobStatus)}"
+            raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, text) from None
+        if word is not None:
+            words.append(word)
+    return words
+
+
+def _time(request: Any, field: str) -> datetime | None:
+    return getattr(request, field).ToDatetime(tzinfo=UTC) if request.HasField(field) else None
+
+
+def _bad_cursor() -> QueryError:
+    text = "page.cursor is not one that this list returned; start without a cursor"
+    return QueryError(grpc.StatusCode.INVALID_ARGUMENT, text)
+
+
+def _place(cursor: Mapping[str, Any] | None) -> tuple[datetime | None, str]:
+    """Behind which job a page of the list begins."""
+    if cursor is None:
+        return None, ""
+    try:
+        return datetime.fromisoformat(cursor["submitted_at"]), str(cursor["job_id"])
+    except (KeyError, TypeError, ValueError):
+        raise _bad_cursor() from None
+
+
+def _number(cursor: Mapping[str, Any] | None, key: str) -> int:
+    """A number of the last row; -1 before the first."""
+    if cursor is None:
+        return -1
+    value = cursor.get(key) if isinstance(cursor, Mapping) else None
+    if not isinstance(value, int):
+        raise _bad_cursor()
+    return value
