@@ -72,6 +72,8 @@ class Agent:
         self._gate: float = math.inf
         """Offset up to which the log must be read before anything is started."""
         self._saved_at = 0.0
+        self._read_at = 0.0
+        """When the batch at hand was read (POSIX seconds)."""
         self._fenced = False
         self._felling: dict[str, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
@@ -137,6 +139,7 @@ class Agent:
 
     def _take(self, raws: Sequence[Raw]) -> None:
         """Read a batch to its end before acting on it: what it binds it may release again."""
+        self._read_at = time.time()
         touched: dict[str, Attempt] = {}
         for raw in raws:
             if self._concerns_us(raw):
@@ -293,7 +296,7 @@ class Agent:
 
     def _launch(self, attempt: Attempt) -> None:
         attempt.launching = True
-        begun = time.time()
+        begun = self._read_at
         future = self._launching.launch(self._around.spec(attempt))
         future.add_done_callback(
             lambda done: None if done.cancelled() else self._launched(attempt, done.result(), begun)
@@ -314,6 +317,9 @@ class Agent:
         attempt.place = None
         attempt.warden, attempt.pid, attempt.started_at = answer.warden, answer.pid, answer.started_at
         tracing.record("start process", attempt.task.traceparent, begun, job=attempt.task.job_id, pid=answer.pid)
+        log.debug(
+            "%s: process started %.2f ms after its order was read", attempt.key, (answer.started_at - begun) * 1e3
+        )
         self._begun(attempt, True)
 
     def _begun(self, attempt: Attempt, alive: bool) -> None:
