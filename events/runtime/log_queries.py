@@ -59,8 +59,9 @@ class LogServicer(rpc.LogQueriesServicer):
         await self._read.wait_for(options["at_least"])
         async with self._read.view() as db:
             rows = await db.fetch(
-                f"select {_COLUMNS} from history where {column} = $1 and context = $7 and ($2::timestamptz is null or time <= $2) "
-                f"and (time, partition, off) > ($3::timestamptz, $4, $5) order by time, partition, off limit $6",
+                f"select {_COLUMNS} from history where {column} = $1 and context = $7 "
+                "and ($2::timestamptz is null or time <= $2) "
+                "and (time, partition, off) > ($3::timestamptz, $4, $5) order by time, partition, off limit $6",
                 value,
                 as_of,
                 _time(cursor),
