@@ -10,6 +10,7 @@ Imports only the smallest of the standard library. Must not know the language.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -106,15 +107,14 @@ class Launcher:
         warden.watch_over(json.loads(message), spare, self._say)
 
     def _say(self, answer: dict[str, Any]) -> None:
-        try:
+        with contextlib.suppress(OSError):  # the agent is gone; the next one finds what it needs in the folder
             self._agent.send(json.dumps(answer).encode()[:MAX_ANSWER])
-        except OSError:
-            pass  # the agent is gone; the next one finds what it needs in the folder
         self._agent.close()
         self._idle_no_more()  # only now: the next fork is not to compete with this start
 
     def _idle_no_more(self) -> None:
         if self._take >= 0:
-            os.write(self._take, b".")
-            os.close(self._take)
-            self._take = -1
+            take, self._take = self._take, -1
+            with contextlib.suppress(BrokenPipeError):  # the launcher has been killed
+                os.write(take, b".")
+            os.close(take)

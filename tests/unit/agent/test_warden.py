@@ -1,0 +1,228 @@
+"""What a warden promises: one start, the whole tree ended, and the truth written down. Real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from events.language.jobs import ExitReason
+from tests.unit.agent.wards import Wards, running, until, wards
+
+DAEMON = """
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        print(os.getpid(), flush=True)
+        time.sleep(1000)
+    os._exit(0)
+os.wait()
+"""
+"""Python that leaves a daemon: forked twice, in a session of its own, its parents gone."""
+
+
+def of_process(pid: int, name: str) -> bytes:
+    return Path(f"/proc/{pid}/{name}").read_bytes()
+
+
+@pytest.fixture
+async def ward(tmp_path: Path) -> AsyncIterator[Wards]:
+    async with wards(tmp_path) as made:
+        yield made
+
+
+async def test_a_command_s_exit_code_and_output_are_kept(ward: Wards) -> None:
+    before = time.time()
+    answer = await ward.start("a", "sh", "-c", "echo out; echo err >&2; exit 3")
+    exit = await ward.exit("a")
+    assert (exit.reason, exit.exit_code, exit.signal) == (ExitReason.EXITED, 3, None)
+    assert (ward.file("a", "stdout"), ward.file("a", "stderr")) == ("out\n", "err\n")
+    assert before <= answer.started_at <= exit.ended_at <= time.time()
+    assert json.loads(ward.file("a", "task.json")) == {
+        "note": "kept",
+        "warden": answer.warden,
+        "warden_ticks": answer.warden_ticks,
+    }
+    started = {"pid": answer.pid, "ticks": answer.ticks, "started_at": answer.started_at}
+    assert json.loads(ward.file("a", "started.json")) == started
+
+
+async def test_a_signal_is_told_from_an_exit_code(ward: Wards) -> None:
+    await ward.start("a", "sh", "-c", "kill -SEGV $$")
+    exit = await ward.exit("a")
+    assert (exit.reason, exit.exit_code, exit.signal) == (ExitReason.EXITED, None, signal.SIGSEGV)
+
+
+async def test_usage_counts_the_whole_tree(ward: Wards) -> None:
+    work = "x = bytearray(60_000_000)\nfor i in range(3_000_000): pass"
+    await ward.start("a", "sh", "-c", f"'{sys.executable}' -S -c '{work}' & wait")
+    exit = await ward.exit("a")
+    assert exit.exit_code == 0
+    assert exit.max_rss_bytes > 60_000_000
+    assert exit.cpu_seconds > 0.01
+
+
+async def test_a_process_stands_alone(ward: Wards) -> None:
+    answer = await ward.start("a", "sh", "-c", "pwd; ulimit -c; echo ready; sleep 1000")
+    await ward.printed("a", "ready")
+    folder, cores, _ = ward.file("a", "stdout").splitlines()
+    assert folder == str(ward.tasks / "a" / "work")
+    assert cores == "0"
+    assert os.getsid(answer.pid) == answer.pid != os.getsid(answer.warden) == answer.warden
+    opened = {os.readlink(f"/proc/{answer.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{answer.pid}/fd")}
+    assert opened == {os.devnull, str(ward.tasks / "a" / "stdout"), str(ward.tasks / "a" / "stderr")}
+    blocked = next(line for line in of_process(answer.pid, "status").splitlines() if b"SigBlk" in line)
+    assert int(blocked.split()[1], 16) == 0
+
+
+async def test_variables_and_secrets_are_in_no_argv(ward: Wards) -> None:
+    answer = await ward.start("a", "sh", "-c", "echo ready; sleep 1000", env={"TOKEN": "s3cret-value"})
+    await ward.printed("a", "ready")
+    assert b"TOKEN=s3cret-value" in of_process(answer.pid, "environ").split(b"\0")
+    seen = [b" ".join(part.encode() for part in process.cmdline()) for process in psutil.process_iter()]
+    assert not [line for line in seen if b"s3cret-value" in line]
+
+
+async def test_secret_files_are_private_and_go_with_the_task(ward: Wards) -> None:
+    script = 'stat -c %a "$FORGELOG_SECRETS" "$FORGELOG_SECRETS/key"; cat "$FORGELOG_SECRETS/key"'
+    where = str(ward.tasks / "a" / "secrets")
+    await ward.start("a", "sh", "-c", script, env={"FORGELOG_SECRETS": where}, secrets={"key": "value\n"})
+    assert (await ward.exit("a")).exit_code == 0
+    assert ward.file("a", "stdout").splitlines() == ["700", "400", "value"]
+    assert not os.listdir(where)
+
+
+async def test_an_environment_larger_than_a_message_arrives(ward: Wards) -> None:
+    big = "x" * 100_000
+    await ward.start("a", "sh", "-c", 'printf %s "$BIG" | wc -c', env={"BIG": big})
+    assert (await ward.exit("a")).exit_code == 0
+    assert ward.file("a", "stdout").strip() == "100000"
+
+
+async def test_a_stop_ends_the_whole_tree(ward: Wards) -> None:
+    await ward.start("a", "sh", "-c", "sleep 1000 & sleep 1000 & echo $$ $!; wait")
+    await ward.printed("a", "\n")
+    tree = psutil.Process(ward.started["a"].pid).children(recursive=True)
+    assert len(tree) == 2
+    began = time.monotonic()
+    ward.stop("a", grace=30)
+    exit = await ward.exit("a")
+    assert (exit.reason, exit.signal) == (ExitReason.STOPPED, signal.SIGTERM)
+    assert time.monotonic() - began < 10
+    assert not [process for process in tree if running(process.pid)]
+
+
+async def test_a_task_may_end_gracefully(ward: Wards) -> None:
+    await ward.start("a", "sh", "-c", "trap 'echo saved; exit 0' TERM; echo ready; while :; do sleep 0.05; done")
+    await ward.printed("a", "ready")
+    ward.stop("a", grace=20)
+    exit = await ward.exit("a")
+    assert (exit.reason, exit.exit_code) == (ExitReason.STOPPED, 0)
+    assert "saved" in ward.file("a", "stdout")
+
+
+async def test_who_ignores_term_is_killed_after_the_grace(ward: Wards) -> None:
+    await ward.start("a", "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done")
+    await ward.printed("a", "ready")
+    began = time.monotonic()
+    ward.stop("a", grace=0.5)
+    exit = await ward.exit("a")
+    assert (exit.reason, exit.signal) == (ExitReason.STOPPED, signal.SIGKILL)
+    assert time.monotonic() - began >= 0.5
+
+
+async def test_a_more_urgent_stop_shortens_the_grace(ward: Wards) -> None:
+    await ward.start("a", "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done")
+    await ward.printed("a", "ready")
+    ward.stop("a", grace=1000)
+    await asyncio.sleep(0.05)
+    ward.stop("a", reason="lost", grace=0)
+    exit = await ward.exit("a")
+    assert (exit.reason, exit.signal) == (ExitReason.STOPPED, signal.SIGKILL)
+
+
+async def test_a_daemon_does_not_get_away(ward: Wards) -> None:
+    await ward.start("a", sys.executable, "-S", "-c", DAEMON, grace=5)
+    exit = await ward.exit("a")
+    daemon = int(ward.file("a", "stdout"))
+    assert (exit.reason, exit.exit_code) == (ExitReason.EXITED, 0)
+    assert not running(daemon)
+
+
+async def test_a_runtime_limit_is_kept(ward: Wards) -> None:
+    await ward.start("a", "sleep", "1000", max_runtime=0.3)
+    exit = await ward.exit("a")
+    assert (exit.reason, exit.signal) == (ExitReason.TIMEOUT, signal.SIGTERM)
+    assert exit.message == "still ran after 0.3 s, its max_runtime_seconds"
+
+
+@pytest.mark.parametrize(
+    ("command", "cwd", "problem"),
+    [
+        ("no-such-command", "", "'no-such-command' is not found; PATH on this node is "),
+        ("/etc/passwd", "", "'/etc/passwd' can't be started: Permission denied"),
+        ("/no/such/file", "", "'/no/such/file' can't be started: No such file or directory"),
+        ("true", "/no/such/folder", "'true': working_directory '/no/such/folder' can't be entered: No such file"),
+        ("a\0b", "", "'a\\x00b' can't be started: embedded null"),
+    ],
+)
+async def test_what_can_t_be_started_says_why(ward: Wards, command: str, cwd: str, problem: str) -> None:
+    answer = await ward.start("a", command, cwd=cwd)
+    exit = await ward.exit("a")
+    assert (answer.pid, exit.reason) == (0, ExitReason.SPAWN_FAILED)
+    assert exit.message.startswith(problem)
+
+
+async def test_an_attempt_is_started_once(ward: Wards) -> None:
+    first = await ward.start("a", "sleep", "1000")
+    second = await ward.launching.launch(
+        {"key": "a", "folder": str(ward.tasks / "a"), "record": {}, "command": "true", "args": [], "env": {}}
+    )
+    assert (second.claimed, second.pid) == (True, 0)
+    assert running(first.pid)
+
+
+async def test_a_folder_that_can_t_be_made_is_said(ward: Wards) -> None:
+    answer = await ward.launching.launch({"key": "x", "folder": "/no/such/folder/x", "record": {}})
+    assert "can't be made: No such file or directory" in answer.error
+
+
+async def test_tasks_outlive_launcher_and_agent(tmp_path: Path) -> None:
+    async with wards(tmp_path) as ward:
+        answer = await ward.start("a", "sh", "-c", "echo ready; sleep 0.5; exit 7")
+        launcher = ward.launching.pid
+        ward.started.clear()  # the agent forgets; the warden is on its own
+    await until(lambda: not running(launcher), "the launcher has not ended with its agent")
+    assert running(answer.warden)
+    assert (await ward.exit("a")).exit_code == 7
+
+
+async def test_a_killed_launcher_is_replaced_and_no_task_lost(ward: Wards) -> None:
+    first = await ward.start("a", "sh", "-c", "sleep 1; exit 4")
+    launcher = ward.launching.pid
+    os.kill(launcher, signal.SIGKILL)
+    for number in range(20):
+        await ward.start(f"b{number}", "true")
+    assert ward.launching.pid != launcher
+    assert running(first.warden)
+    for number in range(20):
+        assert (await ward.exit(f"b{number}")).exit_code == 0
+    assert (await ward.exit("a")).exit_code == 4
+
+
+async def test_many_tasks_at_once(ward: Wards) -> None:
+    keys = [f"t{number}" for number in range(200)]
+    answers = await asyncio.gather(*(ward.start(key, "sh", "-c", "echo $$") for key in keys))
+    assert len({answer.pid for answer in answers}) == len(keys)
+    for key, answer in zip(keys, answers, strict=True):
+        assert (await ward.exit(key)).exit_code == 0
+        assert int(ward.file(key, "stdout")) == answer.pid
