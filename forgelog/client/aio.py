@@ -9,7 +9,6 @@ from __future__ import annotations
 from types import TracebackType
 
 from forgelog.client.jobs import AsyncJob, JobCalls
-
 from forgelog.client.log import LogCalls
 from forgelog.client.resources import ResourceCalls
 

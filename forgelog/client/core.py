@@ -48,6 +48,10 @@ class Core:
         """The gateway's ``host:port``."""
         return self._connection.address
 
+    async def close(self) -> None:
+        """End the connection; the next call opens another."""
+        await self._connection.close()
+
     # Commands
 
     async def publish(self, command: Any, *, id: str = "", wait: bool = True, timeout: float | None = None) -> Record:

@@ -1,0 +1,349 @@
+"""Jobs through the client: submit, look, wait, follow, cancel, ask why. Knows no node and no log.
+
+`JobCalls` has the calls by id; `AsyncJob` is one job with the same calls as methods.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from forgelog.client.core import Core
+from forgelog.client.plain import Record, plain, timestamp
+from forgelog.client.specs import jobs_of, one_of
+from forgelog.client.words import enum_words
+from forgelog.errors import InvalidInput, Timeout
+from forgelog_pb.jobs.v1 import queries_pb2 as pb
+from forgelog_pb.jobs.v1 import queries_pb2_grpc as rpc
+from forgelog_pb.jobs.v1 import types_pb2 as types
+from forgelog_pb.scheduling.v1 import queries_pb2 as queue_pb
+from forgelog_pb.scheduling.v1 import queries_pb2_grpc as queue_rpc
+
+if TYPE_CHECKING:
+    from events.language.jobspec import JobSpec
+    from forgelog.client.aio import AsyncClient
+
+CONTEXT = "jobs"
+ENDED = ("completed", "failed", "cancelled")
+
+
+class JobCalls(Core):
+    """`forgelog.jobs.v1.JobQueries`, the commands on jobs, and scheduling's answers about them."""
+
+    # Submit
+
+    async def submit(
+        self,
+        described: JobSpec | Mapping[str, Any] | str | Path | None = None,
+        *,
+        id: str = "",
+        timeout: float | None = None,
+        **fields: Any,
+    ) -> AsyncJob:
+        """Submit one job: a manifest's path, a dict with a manifest's keys, keyword arguments, or a `JobSpec`.
+
+        `id` is the command's id: a repeat under it is the same job. Raises `InvalidInput` (with every error of a
+        manifest), `Refused`, `Timeout`, `Unavailable`.
+        """
+        jobs = jobs_of(described, fields)
+        job = one_of(jobs, described)
+        outcome = await self._submit(job.job_id, job.spec({}), id, timeout)
+        return self._handle(outcome.subject, job.name)
+
+    async def submit_many(
+        self, described: str | Path | Iterable[JobSpec | Mapping[str, Any]], *, timeout: float | None = None
+    ) -> list[AsyncJob]:
+        """Submit every job of a manifest (dependencies first), or of several descriptions, in their order.
+
+        Stops at the first refusal, which is raised; jobs before it are submitted.
+        """
+        if isinstance(described, str | Path):
+            jobs = jobs_of(described, {})
+        else:
+            jobs = [replace(one_of(jobs_of(item, {}), item), index=index) for index, item in enumerate(described)]
+        ids: dict[int, str] = {}
+        for job in jobs:
+            ids[job.index] = (await self._submit(job.job_id, job.spec(ids), "", timeout)).subject
+        names = {job.index: job.name for job in jobs}
+        return [self._handle(ids[index], names[index]) for index in sorted(ids)]
+
+    async def _submit(self, job_id: str, spec: JobSpec, id: str, timeout: float | None) -> Record:
+        from events.language.jobs import SubmitJob
+
+        return await self.publish(SubmitJob(job_id=job_id, spec=spec), id=id, timeout=timeout)
+
+    async def run(self, described: JobSpec | Mapping[str, Any] | str | Path | None = None, **fields: Any) -> int:
+        """Submit one job, wait for its end, and return its exit code."""
+        job = await self.submit(described, **fields)
+        return int((await job.wait()).exit_code or 0)
+
+    # Look
+
+    def job(self, id: str) -> AsyncJob:
+        """A handle on a job; nothing is asked yet."""
+        return self._handle(id)
+
+    def _handle(self, id: str, name: str = "") -> AsyncJob:
+        return AsyncJob(cast("AsyncClient", self), id, name)
+
+    async def get(self, id: str, *, at: datetime | None = None) -> Record:
+        """A job: ``job`` in short and ``spec``. Raises `NotFound`."""
+        request = pb.GetJobRequest(job_id=id, options=self._options(CONTEXT, at))
+        return plain(await self._ask(rpc.JobQueriesStub(self.channel).GetJob, request, f"job {id}"))
+
+    async def jobs(
+        self,
+        *,
+        project: str = "",
+        queue: str = "",
+        owner: str = "",
+        status: Iterable[str] = (),
+        labels: Mapping[str, str] | None = None,
+        name: str = "",
+        since: datetime | None = None,
+        before: datetime | None = None,
+        at: datetime | None = None,
+        limit: int | None = 100,
+    ) -> list[Record]:
+        """Jobs, newest first; `limit` None gives all. `name` is a part of the name; `since` and `before` bound the
+        time of submission."""
+        request = pb.ListJobsRequest(
+            project=project,
+            queue=queue,
+            owner=owner,
+            statuses=enum_words(types.JobStatus.DESCRIPTOR, status, "status"),
+            labels=labels or {},
+            name=name,
+            submitted_after=timestamp(since) if since else None,
+            submitted_before=timestamp(before) if before else None,
+            options=self._options(CONTEXT, at),
+        )
+        return await self._pages(rpc.JobQueriesStub(self.channel).ListJobs, request, "jobs", "jobs", limit)
+
+    async def tasks(
+        self, id: str, *, status: Iterable[str] = (), at: datetime | None = None, limit: int | None = None
+    ) -> list[Record]:
+        """A job's tasks by number."""
+        request = pb.ListTasksRequest(
+            job_id=id,
+            statuses=enum_words(types.JobStatus.DESCRIPTOR, status, "status"),
+            options=self._options(CONTEXT, at),
+        )
+        return await self._pages(rpc.JobQueriesStub(self.channel).ListTasks, request, "tasks", f"job {id}", limit)
+
+    async def attempts(
+        self, id: str, *, task: int | None = None, at: datetime | None = None, limit: int | None = None
+    ) -> list[Record]:
+        """Every attempt that had a process or an end, by task and attempt."""
+        request = pb.ListAttemptsRequest(job_id=id, task=task, options=self._options(CONTEXT, at))
+        return await self._pages(rpc.JobQueriesStub(self.channel).ListAttempts, request, "attempts", f"job {id}", limit)
+
+    async def watch_jobs(
+        self, ids: Iterable[str] = (), *, project: str = "", queue: str = "", owner: str = "", until_ended: bool = False
+    ) -> AsyncIterator[Record]:
+        """Jobs as they are now, and again whenever they change; goes on when the connection breaks.
+
+        With `until_ended` it ends when each of `ids` has.
+        """
+        wanted = list(ids)
+
+        def request() -> Any:
+            return pb.WatchJobsRequest(
+                job_ids=wanted,
+                project=project,
+                queue=queue,
+                owner=owner,
+                until_ended=until_ended,
+                options=self._options(CONTEXT, None),
+            )
+
+        stub = rpc.JobQueriesStub(self.channel)
+        async for answer in self._connection.resumed(stub.WatchJobs, request, what="watch", endless=not until_ended):
+            yield plain(answer.job)
+
+    async def wait(self, ids: Iterable[str], *, timeout: float | None = None) -> list[Record]:
+        """Wait until all these jobs have ended and return them, in the order asked for. Raises `Timeout`."""
+        wanted = list(ids)
+        ended: dict[str, Record] = {}
+
+        async def watch() -> None:
+            async for job in self.watch_jobs(wanted, until_ended=True):
+                if job.status in ENDED:
+                    ended[job.job_id] = job
+                else:
+                    ended.pop(job.job_id, None)
+
+        try:
+            await asyncio.wait_for(watch(), timeout)
+        except TimeoutError:
+            left = [id for id in wanted if id not in ended]
+            raise Timeout(f"{', '.join(left[:5])} had not ended after {timeout:g} s; it goes on") from None
+        return [ended[id] for id in wanted]
+
+    # Output
+
+    async def logs(
+        self,
+        id: str,
+        *,
+        tasks: str = "",
+        attempt: int = 0,
+        stream: str = "",
+        follow: bool = False,
+        tail_bytes: int | None = None,
+    ) -> AsyncIterator[Record]:
+        """What tasks printed, in pieces: ``task``, ``attempt``, ``stream``, ``offset``, ``data`` (bytes), ``text``.
+
+        With `follow` it goes on until the job has ended and all it printed has come. `stream` is ``stdout``, ``stderr``
+        or both; `tasks` are such as ``0-3,7``. Text that ends amid a character waits for its rest.
+        """
+        if stream not in ("", "stdout", "stderr"):
+            raise InvalidInput(f"stream: {stream!r} is neither stdout nor stderr")
+        cursor = ""
+
+        def request() -> Any:
+            return pb.FollowLogsRequest(
+                job_id=id,
+                tasks=tasks,
+                attempt=attempt,
+                stream=f"LOG_STREAM_{stream.upper() or 'UNSPECIFIED'}",
+                follow=follow,
+                tail_bytes=tail_bytes if not cursor else None,
+                cursor=cursor,
+                options=self._options(CONTEXT, None),
+            )
+
+        decoders: dict[tuple[int, int, int], Any] = {}
+        stub = rpc.JobQueriesStub(self.channel)
+        async for answer in self._connection.resumed(stub.FollowLogs, request, what=f"logs of {id}", endless=False):
+            cursor = answer.cursor
+            place = (answer.task, answer.attempt, answer.stream)
+            if place not in decoders:
+                decoders[place] = codecs.getincrementaldecoder("utf-8")(errors="replace")
+            record = plain(answer)
+            record["text"] = decoders[place].decode(answer.data, final=answer.eof)
+            yield record
+
+    # Act
+
+    async def cancel(self, id: str, *, tasks: str | None = None, reason: str = "") -> Record:
+        """Stop a job, or some of its tasks (``0-3,7``). Waiting ones never start; running ones get TERM, then KILL."""
+        body: dict[str, Any] = {"job_id": id, "reason": reason}
+        if tasks is not None:
+            body["tasks"] = tasks
+        return await self.publish(("forgelog.jobs.v1.CancelJob", body))
+
+    async def requeue(self, id: str, *, tasks: str | None = None) -> Record:
+        """Run failed and cancelled tasks of an ended job again."""
+        body: dict[str, Any] = {"job_id": id}
+        if tasks is not None:
+            body["tasks"] = tasks
+        return await self.publish(("forgelog.jobs.v1.RequeueJob", body))
+
+    # Scheduling
+
+    async def why(self, id: str, *, at: datetime | None = None) -> Record:
+        """Why a job waits: ``message``, ``entries`` (place in the queue, reasons by group of nodes), ``placements``."""
+        request = queue_pb.ExplainJobRequest(job_id=id, options=self._options("scheduling", at))
+        return plain(await self._ask(queue_rpc.SchedulingQueriesStub(self.channel).ExplainJob, request, f"job {id}"))
+
+    async def queues(self, *, at: datetime | None = None) -> list[Record]:
+        """Every queue: policy, status, how much waits."""
+        request = queue_pb.ListQueuesRequest(options=self._options("scheduling", at))
+        answer = await self._ask(queue_rpc.SchedulingQueriesStub(self.channel).ListQueues, request, "queues")
+        return [plain(item) for item in answer.queues]
+
+    async def entries(self, queue: str = "", *, at: datetime | None = None, limit: int | None = 100) -> list[Record]:
+        """What waits in a queue (in all), first to be placed first."""
+        request = queue_pb.ListEntriesRequest(queue=queue, options=self._options("scheduling", at))
+        stub = queue_rpc.SchedulingQueriesStub(self.channel)
+        return await self._pages(stub.ListEntries, request, "entries", "queue", limit)
+
+    async def configure_queue(self, queue: str, *, policy: str = "", status: str = "") -> Record:
+        """Set a queue's policy (fifo, priority) or status (active, paused, draining, closed)."""
+        body = {"queue": queue, **{name: word for name, word in (("policy", policy), ("status", status)) if word}}
+        return await self.publish(("forgelog.scheduling.v1.ConfigureQueue", body))
+
+
+class AsyncJob:
+    """One job. `status` and the other attributes of the short view are as of the last answer."""
+
+    def __init__(self, client: AsyncClient, id: str, name: str = "") -> None:
+        self._client = client
+        self.id = id
+        self.name = name
+        self.last: Record | None = None
+        """The job as it was last seen."""
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} {self.name!r} {self.status or 'not asked yet'}>"
+
+    @property
+    def status(self) -> str:
+        """Where it was when last asked; empty before."""
+        return str(self.last.status) if self.last is not None else ""
+
+    @property
+    def exit_code(self) -> int | None:
+        return self.last.exit_code if self.last is not None else None
+
+    def _saw(self, job: Record) -> Record:
+        self.last, self.name = job, job.name
+        return job
+
+    async def refresh(self, *, at: datetime | None = None) -> Record:
+        """The job in short, now or as of a moment."""
+        job: Record = (await self._client.get(self.id, at=at)).job
+        return job if at is not None else self._saw(job)
+
+    async def spec(self) -> Record:
+        """As it was submitted, defaults filled in."""
+        spec: Record = (await self._client.get(self.id)).spec
+        return spec
+
+    async def wait(self, *, timeout: float | None = None) -> Record:
+        """Wait for its end. Raises `Timeout` after so many seconds; the job goes on."""
+        return self._saw((await self._client.wait([self.id], timeout=timeout))[0])
+
+    async def watch(self) -> AsyncIterator[Record]:
+        """As it is now, and whenever it changes, until its end."""
+        async for job in self._client.watch_jobs([self.id], until_ended=True):
+            yield self._saw(job)
+
+    def logs(
+        self,
+        *,
+        tasks: str = "",
+        attempt: int = 0,
+        stream: str = "",
+        follow: bool = False,
+        tail_bytes: int | None = None,
+    ) -> AsyncIterator[Record]:
+        """What it printed; see `AsyncClient.logs`."""
+        return self._client.logs(
+            self.id, tasks=tasks, attempt=attempt, stream=stream, follow=follow, tail_bytes=tail_bytes
+        )
+
+    async def tasks(self, *, status: Iterable[str] = (), at: datetime | None = None) -> list[Record]:
+        return await self._client.tasks(self.id, status=status, at=at)
+
+    async def attempts(self, *, task: int | None = None, at: datetime | None = None) -> list[Record]:
+        return await self._client.attempts(self.id, task=task, at=at)
+
+    async def cancel(self, *, tasks: str | None = None, reason: str = "") -> Record:
+        return await self._client.cancel(self.id, tasks=tasks, reason=reason)
+
+    async def requeue(self, *, tasks: str | None = None) -> Record:
+        return await self._client.requeue(self.id, tasks=tasks)
+
+    async def why(self, *, at: datetime | None = None) -> Record:
+        return await self._client.why(self.id, at=at)
+
+    async def history(self, *, at: datetime | None = None) -> list[Record]:
+        """Its events, oldest first."""
+        return await self._client.history(CONTEXT, self.id, at=at)
