@@ -16,7 +16,9 @@ import typer
 MODULES: dict[str, tuple[str, ...]] = {
     "platform": ("up", "down", "status", "doctor"),
     "demo": ("demo",),
-    "jobs": ("submit", "run", "ps", "show", "logs", "cancel", "requeue", "why"),
+    "submitting": ("submit", "run"),
+    "jobs": ("ps", "show", "why", "queue", "wait", "cancel", "requeue"),
+    "output": ("logs",),
     "nodes": ("nodes",),
     "log": ("history", "replay", "watch"),
     "maintenance": ("rebuild", "audit", "deadletters"),

@@ -1,0 +1,115 @@
+"""`logs`: what tasks print, kept and live; and how `run` shows it. Knows nothing of how a job was made."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from forgelog.cli.common import OutputOption, with_client
+from forgelog.cli.jobs import complete_job
+from forgelog.cli.render import Format, show_line
+from forgelog.errors import InvalidInput
+from forgelog.units import parse_bytes
+
+if TYPE_CHECKING:
+    from forgelog.client.aio import AsyncClient
+
+PALETTE = ("cyan", "magenta", "yellow", "green", "blue", "red")
+
+
+def register(app: typer.Typer) -> None:
+    app.command("logs")(logs)
+
+
+def logs(
+    job: Annotated[
+        str,
+        typer.Argument(
+            metavar="JOB[/TASKS]", help="The job's id; /3 or /0-3,7 for tasks.", autocompletion=complete_job
+        ),
+    ],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Stay until the job has ended.")] = False,
+    stream: Annotated[str, typer.Option("--stream", help="stdout or stderr; both when left out.")] = "",
+    attempt: Annotated[int, typer.Option("--attempt", min=0, help="Only this attempt; 0 is every one.")] = 0,
+    tail: Annotated[str | None, typer.Option("--tail", metavar="SIZE", help="Only each stream's end: 4K, 1M.")] = None,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Show what a job printed: its output to standard output, its errors to standard error.
+
+    Lines of an array carry their task's number. With --output json, one JSON object a piece.
+    """
+    id, _, tasks = job.partition("/")
+    try:
+        tail_bytes = parse_bytes(tail) if tail is not None else None
+    except ValueError as error:
+        raise InvalidInput(f"--tail: {error}") from None
+
+    async def work(client: AsyncClient) -> None:
+        several = tasks == "" and (await client.get(id)).job.tasks.total > 1
+        pieces = client.logs(id, tasks=tasks, attempt=attempt, stream=stream, follow=follow, tail_bytes=tail_bytes)
+        await show_pieces(pieces, output, prefixed=several)
+
+    with_client(work)
+
+
+async def show_pieces(pieces: AsyncIterator[Any], output: Format, *, prefixed: bool) -> None:
+    """Pieces to standard output and error; `prefixed` puts the task's number before each line."""
+    lines = Lines()
+    async for piece in pieces:
+        if output is not Format.TABLE:
+            show_line({**piece, "data": piece.data.decode(errors="replace")})
+        elif prefixed:
+            lines.add(piece)
+        else:
+            _raw(piece.stream, piece.data)
+        if piece.truncated and output is Format.TABLE:
+            sys.stderr.write(f"(task {piece.task}: more {piece.stream} was dropped: it is beyond the limit)\n")
+    lines.flush()
+
+
+def _raw(stream: str, data: bytes) -> None:
+    """Bytes as they are: a job may print what is no text."""
+    target = sys.stderr if stream == "stderr" else sys.stdout
+    target.flush()
+    try:
+        target.buffer.write(data)
+        target.buffer.flush()
+    except BrokenPipeError:
+        import os
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), target.fileno())
+        raise SystemExit(0) from None
+
+
+class Lines:
+    """Puts together lines of several tasks, so that none is torn by another's."""
+
+    def __init__(self) -> None:
+        self._rest: dict[tuple[int, int, str], str] = {}
+
+    def add(self, piece: Any) -> None:
+        place = (piece.task, piece.attempt, piece.stream)
+        *whole, rest = (self._rest.get(place, "") + piece.text).split("\n")
+        for line in whole:
+            self._write(piece.task, piece.stream, line)
+        if piece.eof and rest:
+            self._write(piece.task, piece.stream, rest)
+            rest = ""
+        self._rest[place] = rest
+
+    def flush(self) -> None:
+        for (task, _, stream), rest in self._rest.items():
+            if rest:
+                self._write(task, stream, rest)
+        self._rest.clear()
+
+    @staticmethod
+    def _write(task: int, stream: str, line: str) -> None:
+        target = sys.stderr if stream == "stderr" else sys.stdout
+        mark = f"{task}| "
+        if target.isatty():
+            mark = typer.style(mark, fg=PALETTE[task % len(PALETTE)])
+        _raw(stream, f"{mark}{line}\n".encode())

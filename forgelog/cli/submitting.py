@@ -1,0 +1,271 @@
+"""`submit` and `run`: a manifest or a command line becomes jobs; `run` stays with it to the end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from forgelog.cli.common import OutputOption, guarded
+from forgelog.cli.common import run as run_work
+from forgelog.cli.nodes import pairs
+from forgelog.cli.output import show_pieces
+from forgelog.cli.render import Format, column, note, show_data, show_rows
+from forgelog.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from forgelog.client.aio import AsyncClient
+    from forgelog.client.jobs import AsyncJob
+
+ENDINGS = (".yaml", ".yml", ".json")
+
+NameOption = Annotated[str, typer.Option("--name", help="For people; the program's name when left out.")]
+IdOption = Annotated[
+    str, typer.Option("--id", help="Id of the command: repeating it submits nothing twice.", show_default=False)
+]
+JobIdOption = Annotated[str, typer.Option("--job-id", help="The job's own id; chosen when left out.")]
+CpusOption = Annotated[str | None, typer.Option("--cpus", "-c", help="Of each task: 2, 0.5, 500m.")]
+MemoryOption = Annotated[str | None, typer.Option("--memory", "-m", help="Of each task: 512Mi, 4G.")]
+GpusOption = Annotated[int | None, typer.Option("--gpus", "-g", help="Of each task.")]
+GpuTypeOption = Annotated[str | None, typer.Option("--gpu-type", help="Part of the GPU's name, such as H200.")]
+ArrayOption = Annotated[int | None, typer.Option("--array", help="Run so many tasks, numbered by FORGELOG_TASK.")]
+ParallelOption = Annotated[int | None, typer.Option("--max-parallel", help="Of an array: most tasks at once.")]
+EnvOption = Annotated[list[str] | None, typer.Option("--env", "-e", help="NAME=value (repeatable).")]
+LabelOption = Annotated[list[str] | None, typer.Option("--label", "-l", help="key=value (repeatable).")]
+QueueOption = Annotated[str | None, typer.Option("--queue", "-q", help="The queue, and with it the pool of nodes.")]
+PriorityOption = Annotated[str | None, typer.Option("--priority", help="scavenger to critical.")]
+AfterOption = Annotated[list[str] | None, typer.Option("--after", help="Wait for this job's success (repeatable).")]
+RetriesOption = Annotated[int | None, typer.Option("--retries", help="Run a failed task again, so often at most.")]
+TimeLimitOption = Annotated[str | None, typer.Option("--max-runtime", help="Stop it after so long: 90s, 12h.")]
+DirectoryOption = Annotated[str | None, typer.Option("--chdir", help="Folder on the node to run in.")]
+SelectorOption = Annotated[list[str] | None, typer.Option("--node-label", help="Only on nodes with key=value.")]
+WordsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="FILE | -- COMMAND [ARG...]", help="A manifest (- is standard input), or what to run."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("submit")(submit)
+    app.command("run")(run)
+
+
+def submit(
+    words: WordsArgument = None,
+    name: NameOption = "",
+    id: IdOption = "",
+    job_id: JobIdOption = "",
+    cpus: CpusOption = None,
+    memory: MemoryOption = None,
+    gpus: GpusOption = None,
+    gpu_type: GpuTypeOption = None,
+    array: ArrayOption = None,
+    max_parallel: ParallelOption = None,
+    env: EnvOption = None,
+    label: LabelOption = None,
+    queue: QueueOption = None,
+    priority: PriorityOption = None,
+    after: AfterOption = None,
+    retries: RetriesOption = None,
+    max_runtime: TimeLimitOption = None,
+    chdir: DirectoryOption = None,
+    node_label: SelectorOption = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when they have ended, with the exit code.")] = False,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Submit the jobs of a manifest, or one command, and print their ids."""
+    described = guarded(
+        lambda: described_by(
+            words, name=name, job_id=job_id, cpus=cpus, memory=memory, gpus=gpus, gpu_type=gpu_type, array=array,
+            max_parallel=max_parallel, env=env, label=label, queue=queue, priority=priority, after=after,
+            retries=retries, max_runtime=max_runtime, chdir=chdir, node_label=node_label,
+        )
+    )  # fmt: skip
+
+    async def work() -> int:
+        from forgelog.client.aio import AsyncClient
+
+        async with AsyncClient() as client:
+            jobs = await _submit(client, described, id)
+            rows = [{"name": job.name, "job_id": job.id} for job in jobs]
+            if output is Format.TABLE and len(jobs) == 1:
+                sys.stdout.write(f"{jobs[0].id}\n")
+            elif output is Format.TABLE:
+                show_rows(rows, [column("Name"), column("Job", "job_id")], output)
+            else:
+                show_data(rows if len(rows) != 1 else rows[0], output)
+            sys.stdout.flush()
+            if not wait:
+                return 0
+            ended = await client.wait([job.id for job in jobs])
+            return next((int(job.exit_code) for job in ended if job.exit_code), 0)
+
+    if code := run_work(work):
+        raise typer.Exit(code)
+
+
+def run(
+    words: WordsArgument = None,
+    name: NameOption = "",
+    id: IdOption = "",
+    job_id: JobIdOption = "",
+    cpus: CpusOption = None,
+    memory: MemoryOption = None,
+    gpus: GpusOption = None,
+    gpu_type: GpuTypeOption = None,
+    array: ArrayOption = None,
+    max_parallel: ParallelOption = None,
+    env: EnvOption = None,
+    label: LabelOption = None,
+    queue: QueueOption = None,
+    priority: PriorityOption = None,
+    after: AfterOption = None,
+    retries: RetriesOption = None,
+    max_runtime: TimeLimitOption = None,
+    chdir: DirectoryOption = None,
+    node_label: SelectorOption = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Ctrl-C only stops watching; the job goes on.")] = False,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Submit one job, show what it prints, and exit with its code. Ctrl-C cancels it, twice leaves at once."""
+    described = guarded(
+        lambda: described_by(
+            words, name=name, job_id=job_id, cpus=cpus, memory=memory, gpus=gpus, gpu_type=gpu_type, array=array,
+            max_parallel=max_parallel, env=env, label=label, queue=queue, priority=priority, after=after,
+            retries=retries, max_runtime=max_runtime, chdir=chdir, node_label=node_label,
+        )
+    )  # fmt: skip
+
+    async def work() -> int:
+        from forgelog.client.aio import AsyncClient
+
+        async with AsyncClient() as client:
+            jobs = await _submit(client, described, id)
+            if len(jobs) != 1:
+                raise InvalidInput(f"{words[0] if words else ''} has {len(jobs)} jobs; 'run' takes one, 'submit' all")
+            return await _stay(client, jobs[0], output, keep=keep)
+
+    if code := run_work(work):
+        raise typer.Exit(code)
+
+
+async def _submit(client: AsyncClient, described: Any, id: str) -> list[AsyncJob]:
+    if isinstance(described, dict):
+        return [await client.submit(described, id=id)]
+    from forgelog.manifest import load
+
+    if id and len(load(described)) > 1:
+        raise InvalidInput("--id names one command, and the manifest has several jobs; give each its own job_id")
+    return [await client.submit(described, id=id)] if id else await client.submit_many(described)
+
+
+async def _stay(client: AsyncClient, job: AsyncJob, output: Format, *, keep: bool) -> int:
+    """Show a job's output until its end; its exit code. The first interrupt cancels the job, the second leaves."""
+    note(f"job {job.id}")
+    loop = asyncio.get_running_loop()
+    interrupts = 0
+    cancels: set[asyncio.Task[Any]] = set()
+    staying = asyncio.ensure_future(_until_end(client, job, output))
+
+    def interrupted() -> None:
+        nonlocal interrupts
+        interrupts += 1
+        if keep or interrupts > 1:
+            note(f"job {job.id} goes on; 'forgelog logs -f {job.id}' follows it again")
+            staying.cancel()
+        else:
+            note("cancelling; once more leaves at once")
+            cancels.add(asyncio.ensure_future(job.cancel(reason="interrupted at the terminal")))
+
+    loop.add_signal_handler(signal.SIGINT, interrupted)
+    try:
+        return await staying
+    except asyncio.CancelledError:
+        return 130
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+        await asyncio.gather(*cancels)
+
+
+async def _until_end(client: AsyncClient, job: AsyncJob, output: Format) -> int:
+    several = (await client.get(job.id)).job.tasks.total > 1
+    waiting = asyncio.ensure_future(_say_why(job))
+    try:
+        await show_pieces(job.logs(follow=True), output, prefixed=several)
+    finally:
+        waiting.cancel()
+    ended = await job.wait()
+    if ended.status != "completed":
+        note(f"job {job.id} {ended.status}" + (f": {ended.reason}" if ended.reason else ""))
+    return int(ended.exit_code or 0)
+
+
+async def _say_why(job: AsyncJob) -> None:
+    """After two seconds without a start, say what the job waits for."""
+    await asyncio.sleep(2)
+    if (await job.refresh()).status in ("queued", "pending"):
+        note((await job.why()).message)
+
+
+def described_by(
+    words: list[str] | None,
+    *,
+    name: str,
+    job_id: str,
+    cpus: str | None,
+    memory: str | None,
+    gpus: int | None,
+    gpu_type: str | None,
+    array: int | None,
+    max_parallel: int | None,
+    env: list[str] | None,
+    label: list[str] | None,
+    queue: str | None,
+    priority: str | None,
+    after: list[str] | None,
+    retries: int | None,
+    max_runtime: str | None,
+    chdir: str | None,
+    node_label: list[str] | None,
+) -> str | dict[str, Any]:
+    """A manifest's path, or the job that options and words describe, in a manifest's keys. Raises `InvalidInput`."""
+    options: dict[str, Any] = {
+        "job_id": job_id or None,
+        "env": pairs(env) or None,
+        "labels": pairs(label) or None,
+        "queue": queue,
+        "priority": priority,
+        "depends_on": after or None,
+        "restart": {"mode": "on_failure", "max_restarts": retries} if retries else None,
+        "max_runtime": max_runtime,
+        "working_directory": chdir,
+        "node_selector": pairs(node_label) or None,
+        "array": _array(array, max_parallel),
+        "resources": {
+            key: value
+            for key, value in (("cpus", cpus), ("memory", memory), ("gpus", gpus), ("gpu_type", gpu_type))
+            if value is not None
+        }
+        or None,
+    }
+    given = {key: value for key, value in options.items() if value is not None}
+    if not words:
+        raise InvalidInput("nothing to run: give a manifest (job.yaml), or a command behind --")
+    if len(words) == 1 and (words[0] == "-" or words[0].endswith(ENDINGS)):
+        if given or name:
+            wrong = ", ".join(sorted(given) + (["name"] if name else []))
+            raise InvalidInput(f"{wrong}: options describe a command, not a manifest; write them into {words[0]}")
+        return words[0]
+    return {"name": name or Path(words[0]).name, "command": list(words), **given}
+
+
+def _array(size: int | None, max_parallel: int | None) -> dict[str, int] | None:
+    if size is None:
+        if max_parallel is not None:
+            raise InvalidInput("--max-parallel: goes with --array")
+        return None
+    return {"size": size} | ({"max_parallel": max_parallel} if max_parallel is not None else {})
