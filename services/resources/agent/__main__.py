@@ -22,7 +22,7 @@ from events.log.topics import TopicsUnusable, ensure_topics, events
 from events.runtime import tracing
 from events.runtime.service import configure_logging
 from events.runtime.settings import Settings, SettingsError
-from services.resources.agent import config, inventory
+from services.resources.agent import config, gpus, inventory
 from services.resources.agent.agent import Agent
 from services.resources.agent.config import Config
 from services.resources.agent.environment import Around
@@ -57,7 +57,8 @@ async def run(settings: Settings, config: Config, store: Store) -> None:
     place = ("resources", await partition(settings))
     gateway = os.environ.get("FORGELOG_GATEWAY", "")
     around = Around(config.node, config.folder, config.secrets, gateway, os.environ)
-    agent = Agent(settings, config, store, inventory.describe(config), place, around)
+    spec = await asyncio.to_thread(lambda: inventory.describe(config, gpus.find()))
+    agent = Agent(settings, config, store, spec, place, around)
     if config.drain:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, agent.stop)

@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from events.language.common import Identifier
+from events.language.hardware import NodeRole
 from events.language.jobspec import LabelKey, LabelValue
 from events.runtime.settings import Settings, SettingsError
 from services.resources.decide import LOST_AFTER_SECONDS
@@ -37,9 +38,12 @@ class Config:
     """Silence after which the pool counts the node as lost; its service must be told the same."""
     drain: bool = False
     """Whether SIGTERM ends the tasks; else they run on and are found again at the next start."""
+    role: NodeRole = NodeRole.COMPUTE
     cpus: float | None = None
     """Offer so many logical CPUs; what the machine has when None. The same for the others."""
     memory_bytes: int | None = None
+    network_mbps: int | None = None
+    """Needed where the interfaces' driver does not say their speed (virtual machines)."""
     gpus: frozenset[int] | None = None
     """Offer only the GPUs with these indices."""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -75,8 +79,12 @@ def load(settings: Settings, environment: Mapping[str, str]) -> Config:
         secrets=Path(read.text("FORGELOG_AGENT_SECRETS") or folder / "secrets").absolute(),
         lost_seconds=read.number("FORGELOG_NODE_LOST_SECONDS", 0.1, 86_400) or LOST_AFTER_SECONDS,
         drain=stop == "drain",
+        role=read.role("FORGELOG_NODE_ROLE"),
         cpus=read.number("FORGELOG_NODE_CPUS", 0.01, 100_000),
         memory_bytes=read.size("FORGELOG_NODE_MEMORY"),
+        network_mbps=None
+        if (speed := read.number("FORGELOG_NODE_NETWORK_MBPS", 0, 10_000_000)) is None
+        else int(speed),
         gpus=read.indices("FORGELOG_NODE_GPUS"),
         labels=read.labels("FORGELOG_NODE_LABELS"),
         taints=read.names("FORGELOG_NODE_TAINTS"),
@@ -116,6 +124,13 @@ class _Reader:
         if match is None:
             raise SettingsError(f"{name}={text!r}: should be bytes, such as 17179869184 or 16GiB")
         return int(float(match[1]) * _UNITS[(match[2] or "")[:1].upper()])
+
+    def role(self, name: str) -> NodeRole:
+        text = self.text(name) or NodeRole.COMPUTE.value
+        try:
+            return NodeRole(text)
+        except ValueError:
+            raise SettingsError(f"{name}={text!r}: should be one of {', '.join(NodeRole)}") from None
 
     def indices(self, name: str) -> frozenset[int] | None:
         text = self.text(name)
