@@ -35,7 +35,7 @@ down: $(SYNCED)
 	$(BIN)/forgelog down --data $(DATA)
 
 demo: setup
-	$(BIN)/forgelog demo
+	$(BIN)/forgelog demo --data $(DATA)/demo
 
 test: setup
 	$(BIN)/pytest $(PYTEST)

@@ -201,6 +201,10 @@ class Progress(AbstractContextManager["Progress"]):
         self._tasks: dict[str, Any] = {}
 
     def __exit__(self, *_: object) -> None:
+        self.done()
+
+    def done(self) -> None:
+        """Leave the terminal to others."""
         self._bars.stop()
         self._steps.stop()
 

@@ -1,0 +1,42 @@
+"""`forgelog demo`: the platform at work on real input, with its promises checked. The story is in forgelog.demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from forgelog.cli.common import run
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(demo)
+
+
+def demo(
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            metavar="DIR",
+            help="Folder of the demo's own platform [default: demo in the platform's data folder].",
+            show_default=False,
+        ),
+    ] = None,
+    kill: Annotated[
+        str, typer.Option("--kill", metavar="PROCESS", help="What to kill with -9 midway: as `status` names it.")
+    ] = "jobs",
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the platform running at the end.")] = False,
+) -> None:
+    """Train models on a two-node cluster, kill a service on the way, and prove that nothing was lost."""
+
+    async def work() -> None:
+        from events.runtime.settings import data_folder
+        from forgelog.cli.platform import Progress
+        from forgelog.demo.story import perform
+
+        with Progress() as progress:
+            await perform(data or data_folder() / "demo", kill, keep=keep, progress=progress)
+
+    run(work)
