@@ -31,7 +31,6 @@ from events.runtime.settings import Settings
 from forgelog.embedded.process import free_port
 
 SERVICES = ("jobs", "scheduling", "resources")
-LOST_SECONDS = 3.0
 PATIENCE = 40.0
 """Seconds a test waits for what must come."""
 
@@ -39,8 +38,9 @@ PATIENCE = 40.0
 class Cluster:
     """Starts, watches and ends processes; keeps every event it has seen."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
+    def __init__(self, settings: Settings, folder: Path, lost_seconds: float) -> None:
         self.settings = settings
+        self.lost_seconds = lost_seconds
         self.folder = folder
         self.seen: list[Recorded] = []
         self._changed = asyncio.Condition()
@@ -70,7 +70,7 @@ class Cluster:
             "FORGELOG_SCHEMA": self.settings.schema_,
             "FORGELOG_DATA": str(self.folder),
             "FORGELOG_SERVICES": ",".join(f"{service}=127.0.0.1:{port}" for service, port in self._ports.items()),
-            "FORGELOG_NODE_LOST_SECONDS": str(LOST_SECONDS),
+            "FORGELOG_NODE_LOST_SECONDS": str(self.lost_seconds),
             "FORGELOG_INSTANCE": f"{name}-0",
             "PYTHONUNBUFFERED": "1",
             **extra,
@@ -204,10 +204,13 @@ def end_tree(pid: int) -> None:
 
 
 @asynccontextmanager
-async def cluster(settings: Settings, folder: Path, nodes: int = 1) -> AsyncIterator[Cluster]:
-    """A running platform with so many nodes: n0, n1, ..."""
+async def cluster(
+    settings: Settings, folder: Path, nodes: int = 1, lost_seconds: float = 20.0
+) -> AsyncIterator[Cluster]:
+    """A running platform with so many nodes: n0, n1, ... A node whose agent is silent for `lost_seconds` is lost; by
+    default that is longer than any agent takes to start again on a busy machine."""
     await topics.ensure_topics(settings)
-    made = Cluster(settings, folder)
+    made = Cluster(settings, folder, lost_seconds)
     watching = asyncio.create_task(made.watch())
     try:
         for name in SERVICES:

@@ -142,7 +142,7 @@ async def test_a_dependent_waits_for_what_it_depends_on(platform: Cluster, tmp_p
 
 
 async def test_a_lost_node_s_tasks_run_again_elsewhere(settings: Settings, tmp_path: Path) -> None:
-    async with cluster(settings, tmp_path, nodes=2) as platform:
+    async with cluster(settings, tmp_path, nodes=2, lost_seconds=3) as platform:
         for node in ("n0", "n1"):
             await platform.event(NodeRegistered, lambda e, node=node: e.node_id == node)
         arguments = once(tmp_path / "marker", "sleep 1000", "exit 0")

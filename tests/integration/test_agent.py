@@ -1,0 +1,312 @@
+"""The node agent on a whole platform: what happens to tasks when it is killed, stopped, replaced or cut off, and how
+what they print gets into the log."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from aiokafka import TopicPartition
+
+from events.language.jobs import ExitReason, JobCompleted, JobExited, JobFailed, JobStarted, TaskExit, TaskStart
+from events.language.resources import AllocationBound, AllocationReleased, NodeLost, NodeRegistered, ReleaseReason
+from events.log import topics
+from events.log.tail import new_consumer
+from events.runtime.settings import Settings
+from tests.integration.cluster import PATIENCE, Cluster, cluster
+
+pytestmark = pytest.mark.slow
+
+SMALL = {"cpus": 0.1, "memory_bytes": 64 << 20}
+
+
+@pytest.fixture
+async def platform(settings: Settings, tmp_path: Path) -> AsyncIterator[Cluster]:
+    async with cluster(settings, tmp_path) as platform:
+        await platform.event(NodeRegistered)
+        yield platform
+
+
+async def started(platform: Cluster, job: str) -> TaskStart:
+    event = await platform.event(JobStarted, lambda e: e.job_id == job)
+    return event.tasks[0]  # type: ignore[no-any-return]
+
+
+async def exited(platform: Cluster, job: str, attempt: int = 1) -> TaskExit:
+    event = await platform.event(JobExited, lambda e: e.job_id == job and e.tasks[0].attempt == attempt)
+    return event.tasks[0]  # type: ignore[no-any-return]
+
+
+async def until(condition: Any, problem: str) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0.02)
+    assert condition(), problem
+
+
+def agent(platform: Cluster, node: str = "n0") -> psutil.Process:
+    return psutil.Process(platform._processes[node].pid)
+
+
+class Printed:
+    """What the topic of task output has for a job, put together as a reader does: by offset, repeats ignored."""
+
+    def __init__(self, settings: Settings, job: str) -> None:
+        self._settings = settings
+        self._job = job
+        self.streams: dict[tuple[int, int, str], bytes] = {}
+        self.ended: set[tuple[int, int, str]] = set()
+        self.truncated: set[tuple[int, int, str]] = set()
+
+    async def follow(self, until_ended: int = 2) -> Printed:
+        """Read until so many streams have ended."""
+        topic = self._settings.prefix + topics.LOGS
+        async with asyncio.timeout(PATIENCE), new_consumer(self._settings) as consumer:
+            places = [TopicPartition(topic, number) for number in range(self._settings.partitions)]
+            consumer.assign(places)
+            await consumer.seek_to_beginning(*places)
+            while len(self.ended) < until_ended:
+                for records in (await consumer.getmany(timeout_ms=200)).values():
+                    for record in records:
+                        if record.key == self._job.encode():
+                            self._take(dict(record.headers), record.value)
+        return self
+
+    def _take(self, headers: dict[str, bytes], value: bytes) -> None:
+        text = {name: content.decode() for name, content in headers.items()}
+        assert text["job"] == self._job
+        stream = (int(text["task"]), int(text["attempt"]), text["stream"])
+        have = self.streams.setdefault(stream, b"")
+        offset = int(text["offset"])
+        assert offset <= len(have), f"bytes {len(have)} to {offset} of {stream} are missing"
+        assert len(value) <= 64 << 10
+        self.streams[stream] = have[:offset] + value + have[offset + len(value) :]
+        if "truncated" in text:
+            self.truncated.add(stream)
+        if "eof" in text:
+            assert not value
+            assert offset == len(self.streams[stream])
+            self.ended.add(stream)
+
+
+async def test_a_killed_agent_s_tasks_run_on_and_are_found_again(platform: Cluster, tmp_path: Path) -> None:
+    script = f"echo $$ >> {tmp_path}/starts; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done; exit 5"
+    job = await platform.submit("sh", "-c", script, resources=SMALL)
+    task = await started(platform, job)
+    platform.kill("n0")
+    assert psutil.pid_exists(task.pid)
+    platform.start_agent("n0")
+    await platform.event(NodeRegistered, lambda _: len(platform.all(NodeRegistered)) == 2)
+    assert psutil.pid_exists(task.pid)
+    (tmp_path / "go").touch()
+    exit = await exited(platform, job)
+    assert (exit.attempt, exit.exit_code, exit.reason) == (1, 5, ExitReason.EXITED)
+    assert (tmp_path / "starts").read_text() == f"{task.pid}\n"
+
+
+async def test_an_end_while_the_agent_was_away_is_told_later(platform: Cluster, tmp_path: Path) -> None:
+    script = f"while [ ! -e {tmp_path}/go ]; do sleep 0.05; done; echo late; exit 6"
+    job = await platform.submit("sh", "-c", script, resources=SMALL)
+    task = await started(platform, job)
+    platform.kill("n0")
+    (tmp_path / "go").touch()
+    await until(lambda: not psutil.pid_exists(task.pid), "the task does not end")
+    platform.start_agent("n0")
+    exit = await exited(platform, job)
+    assert (exit.exit_code, exit.reason) == (6, ExitReason.EXITED)
+    await platform.event(AllocationReleased, lambda e: e.job_id == job)
+    printed = await Printed(platform.settings, job).follow()
+    assert printed.streams == {(0, 1, "stdout"): b"late\n", (0, 1, "stderr"): b""}
+
+
+async def test_output_is_live_and_has_no_gaps_over_a_crash(platform: Cluster, tmp_path: Path) -> None:
+    script = (
+        f"i=0; while [ $i -lt 4000 ]; do echo line $i; i=$((i+1)); "
+        f"[ $i -eq 1000 ] && while [ ! -e {tmp_path}/go ]; do sleep 0.01; done; done; echo end >&2"
+    )
+    job = await platform.submit("sh", "-c", script, resources=SMALL)
+    await started(platform, job)
+    live = Printed(platform.settings, job)
+    following = asyncio.create_task(live.follow())
+    await until(lambda: b"line 999\n" in live.streams.get((0, 1, "stdout"), b""), "its output is not shipped live")
+    platform.kill("n0")
+    (tmp_path / "go").touch()
+    platform.start_agent("n0")
+    await platform.event(JobCompleted, lambda e: e.job_id == job)
+    await following
+    assert live.streams[0, 1, "stdout"] == b"".join(b"line %d\n" % number for number in range(4000))
+    assert live.streams[0, 1, "stderr"] == b"end\n"
+
+
+async def test_what_could_not_be_started_says_so(platform: Cluster) -> None:
+    job = await platform.submit("no-such-program", resources=SMALL)
+    exit = await exited(platform, job)
+    assert exit.reason is ExitReason.SPAWN_FAILED
+    assert "'no-such-program' is not found" in exit.message
+    await platform.event(JobFailed, lambda e: e.job_id == job)
+    await platform.event(AllocationReleased, lambda e: e.job_id == job)
+    printed = await Printed(platform.settings, job).follow()
+    assert set(printed.streams.values()) == {b""}
+
+
+async def test_what_a_task_finds_around_it(platform: Cluster) -> None:
+    secrets = platform.folder / "n0" / "secrets"
+    (secrets / "token").write_text("from-a-file\n")
+    (secrets / "key").write_text("in-a-file\n")
+    names = ["JOB", "TASK", "ATTEMPT", "ARRAY_SIZE", "NODE", "ALLOCATION"]
+    show = " ".join(f'"$FORGELOG_{name}"' for name in names)
+    job = await platform.submit(
+        "sh",
+        "-c",
+        f'echo {show} "[$CUDA_VISIBLE_DEVICES]" "$OWN" "$TOKEN" "$(cat "$FORGELOG_SECRETS/key")"; pwd; env',
+        resources=SMALL,
+        array={"size": 2},
+        environment={
+            "variables": {"OWN": "set"},
+            "secrets": [{"name": "token", "env": "TOKEN"}, {"name": "key"}],
+            "working_directory": str(platform.folder),
+        },
+    )
+    await platform.event(JobCompleted, lambda e: e.job_id == job)
+    bound = platform.all(AllocationBound, lambda e: e.job_id == job)[0]
+    printed = await Printed(platform.settings, job).follow(4)
+    first, folder, *environment = printed.streams[1, 1, "stdout"].decode().splitlines()
+    assert first == f"{job} 1 1 2 n0 {bound.allocation_id} [] set from-a-file in-a-file"
+    assert folder == str(platform.folder)
+    assert not [line for line in environment if line.startswith(("FORGELOG_POSTGRES", "FORGELOG_KAFKA"))]
+    everything = b"".join(record.data.model_dump_json().encode() for record in platform.seen)
+    assert b"from-a-file" not in everything
+
+
+async def test_a_missing_secret_is_named(platform: Cluster) -> None:
+    job = await platform.submit("true", resources=SMALL, environment={"secrets": [{"name": "nowhere"}]})
+    exit = await exited(platform, job)
+    assert exit.reason is ExitReason.SPAWN_FAILED
+    assert "secret 'nowhere' can't be read on node n0" in exit.message
+
+
+async def test_a_task_beyond_its_memory_is_killed(platform: Cluster) -> None:
+    # `tail` keeps the last line, and a stream of zeros is one line without an end.
+    job = await platform.submit("tail", "/dev/zero", resources=SMALL)
+    exit = await exited(platform, job)
+    assert (exit.reason, exit.signal) == (ExitReason.OUT_OF_MEMORY, signal.SIGKILL)
+    assert f"its limit is {64 << 20}" in exit.message
+    assert exit.usage.max_rss_bytes > 64 << 20
+
+
+async def test_a_killed_warden_s_task_is_ended_and_lost(platform: Cluster) -> None:
+    restart = {"mode": "never", "restart_lost": False}
+    job = await platform.submit(
+        "sh", "-c", "setsid sleep 1000 & sleep 1000", resources=SMALL, scheduling={"restart": restart}
+    )
+    task = await started(platform, job)
+    process = psutil.Process(task.pid)
+    await until(lambda: len(process.children()) == 2, "the tree is not complete")
+    tree = [process, *process.children(recursive=True)]
+    process.parent().kill()  # type: ignore[union-attr]
+    exit = await exited(platform, job)
+    assert exit.reason is ExitReason.LOST
+    assert not [one for one in tree if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+
+async def test_sigterm_leaves_tasks_running(platform: Cluster, tmp_path: Path) -> None:
+    job = await platform.submit("sh", "-c", f"while [ ! -e {tmp_path}/go ]; do sleep 0.05; done", resources=SMALL)
+    task = await started(platform, job)
+    process = agent(platform)
+    process.terminate()
+    process.wait(10)
+    assert psutil.pid_exists(task.pid)
+    platform.start_agent("n0")
+    (tmp_path / "go").touch()
+    assert (await exited(platform, job)).exit_code == 0
+
+
+async def test_a_draining_agent_ends_its_tasks_first(settings: Settings, tmp_path: Path) -> None:
+    async with cluster(settings, tmp_path, nodes=0) as platform:
+        platform.start_agent("n0", FORGELOG_AGENT_STOP="drain")
+        job = await platform.submit("sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait", resources=SMALL)
+        task = await started(platform, job)
+        process = agent(platform)
+        process.terminate()
+        process.wait(10)
+        assert not psutil.pid_exists(task.pid)
+        exit = await exited(platform, job)
+        assert (exit.reason, exit.exit_code) == (ExitReason.STOPPED, 0)
+        await platform.event(AllocationReleased, lambda e: e.job_id == job and e.reason is ReleaseReason.ENDED)
+
+
+async def test_a_lost_node_s_agent_ends_what_it_lost_and_joins_again(settings: Settings, tmp_path: Path) -> None:
+    async with cluster(settings, tmp_path, lost_seconds=3) as platform:
+        await platform.event(NodeRegistered)
+        await lose_and_join(platform)
+
+
+async def lose_and_join(platform: Cluster) -> None:
+    restart = {"mode": "never", "restart_lost": False}
+    job = await platform.submit("sleep", "1000", resources=SMALL, scheduling={"restart": restart})
+    task = await started(platform, job)
+    os.kill(agent(platform).pid, signal.SIGSTOP)
+    await platform.event(NodeLost)
+    assert psutil.pid_exists(task.pid)
+    os.kill(agent(platform).pid, signal.SIGCONT)
+    await until(lambda: not psutil.pid_exists(task.pid), "a lost task runs on")
+    assert (await exited(platform, job)).reason is ExitReason.LOST
+    await platform.event(NodeRegistered, lambda _: len(platform.all(NodeRegistered)) > 1)
+    again = await platform.submit("true", resources=SMALL)
+    await platform.event(JobCompleted, lambda e: e.job_id == again)
+
+
+async def test_without_contact_an_agent_fences_itself(settings: Settings, tmp_path: Path) -> None:
+    async with cluster(settings, tmp_path, nodes=0) as platform:
+        # The pool would wait 20 s; this agent believes that it has only one, so it must act on its own.
+        platform.start_agent("n0", FORGELOG_NODE_LOST_SECONDS="1")
+        job = await platform.submit("sleep", "1000", resources=SMALL, scheduling={"restart": {"restart_lost": False}})
+        task = await started(platform, job)
+        os.kill(agent(platform).pid, signal.SIGSTOP)
+        await asyncio.sleep(1.2)
+        os.kill(agent(platform).pid, signal.SIGCONT)
+        exit = await exited(platform, job)
+        assert exit.reason is ExitReason.LOST
+        assert "had no contact with the log" in exit.message
+        assert not psutil.pid_exists(task.pid)
+        assert not platform.all(NodeLost)
+        again = await platform.submit("true", resources=SMALL)
+        await platform.event(JobCompleted, lambda e: e.job_id == again)
+
+
+async def test_of_two_agents_of_a_node_the_older_gives_way(platform: Cluster) -> None:
+    first = platform._processes["n0"]
+    platform._run(
+        "twin", "services.resources.agent", {"FORGELOG_NODE": "n0", "FORGELOG_AGENT_DIR": f"{platform.folder}/x"}
+    )
+    await until(lambda: first.poll() is not None, "the older agent runs on")
+    assert first.returncode == 1
+    assert "a heartbeat was refused: node n0 is kept by agent" in platform.log("n0")
+    assert platform._processes["twin"].poll() is None
+
+
+async def test_two_agents_can_t_share_a_folder(platform: Cluster) -> None:
+    platform._run(
+        "twin", "services.resources.agent", {"FORGELOG_NODE": "n1", "FORGELOG_AGENT_DIR": f"{platform.folder}/n0"}
+    )
+    twin = platform._processes["twin"]
+    await until(lambda: twin.poll() is not None, "the second agent runs")
+    assert twin.returncode == 1
+    assert "is in use by another agent" in platform.log("twin")
+
+
+async def test_folders_of_ended_tasks_are_put_away(platform: Cluster) -> None:
+    good = await platform.submit("true", resources=SMALL)
+    bad = await platform.submit("sh", "-c", "touch evidence; exit 1", resources=SMALL)
+    for job in (good, bad):
+        await platform.event(AllocationReleased, lambda e, job=job: e.job_id == job)
+    folder = platform.folder / "n0"
+    await until(lambda: not list((folder / "tasks").iterdir()), "the folders stay")
+    kept = list((folder / "ended").iterdir())
+    assert [(path / "work" / "evidence").exists() for path in kept] == [True]
