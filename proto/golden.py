@@ -2,18 +2,27 @@
 
 tests/golden/ keeps one recorded value of every version ever shipped. They are history: an existing file is never
 changed. When a version is raised, its old sample stays and must still be readable through an upcaster.
+
+``defaults.json`` there keeps the default of every field that can be in a message: what is not written means its
+default, so a default never changes either. Fields that come later are added.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from events.language.registry import command_types, event_types
 from proto.generate import ROOT
 from proto.samples import full
 
 FOLDER = ROOT / "tests/golden"
+DEFAULTS = "defaults.json"
 
 
 def missing(folder: Path = FOLDER) -> list[str]:
@@ -32,6 +41,45 @@ def write_missing(folder: Path = FOLDER) -> list[str]:
     return names
 
 
+def defaults() -> dict[str, dict[str, Any]]:
+    """Model → field → default, of every message and every model that can be in one."""
+    found: dict[str, dict[str, Any]] = {}
+    todo: list[type[BaseModel]] = [*command_types().values(), *event_types().values()]
+    while todo:
+        model = todo.pop()
+        if model.__name__ in found:
+            continue
+        found[model.__name__] = {
+            name: to_jsonable_python(info.get_default(call_default_factory=True, validated_data={}))
+            for name, info in model.model_fields.items()
+            if not info.is_required()
+        }
+        todo += (inner for info in model.model_fields.values() for inner in _models_in(info.annotation))
+    return dict(sorted(found.items()))
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)
+
+
+def recorded_defaults(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
+    """The defaults as they were when each field was first shipped."""
+    path = folder / DEFAULTS
+    found: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
+def write_defaults(folder: Path = FOLDER) -> None:
+    """Add the defaults of new fields to those that are recorded."""
+    recorded = recorded_defaults(folder)
+    merged = {model: {**fields, **recorded.get(model, {})} for model, fields in {**recorded, **defaults()}.items()}
+    (folder / DEFAULTS).write_text(json.dumps(dict(sorted(merged.items())), indent=2, ensure_ascii=False) + "\n")
+
+
 if __name__ == "__main__":
     for written in write_missing():
         print(f"recorded {written}")
+    write_defaults()

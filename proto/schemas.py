@@ -121,7 +121,6 @@ def example_headers(kind: type[Message], sample: Message) -> dict[str, str]:
         "ce_time": TIME.isoformat().replace("+00:00", "Z"),
         "ce_project": "local/default",
         "ce_actor": "owner",
-        "content-type": "application/json",
     }
 
 
@@ -149,7 +148,6 @@ def headers() -> dict[str, Any]:
             "ce_correlationid": text("Id of the command that began the whole flow."),
             "ce_causationid": text("Id of the message that led to this one directly."),
             "traceparent": text("W3C Trace Context."),
-            "content-type": text("Of the value.", const="application/json"),
         },
     }
 

@@ -22,6 +22,9 @@ class Model(BaseModel):
         """Itself: a value needs no copy. (Pydantic would copy every default that is a model, at 20 µs each.)"""
         return self
 
+    def __eq__(self, other: object) -> bool:
+        return self is other or super().__eq__(other)
+
 
 class Message(Model):
     """What commands and events share; not used directly."""
@@ -58,4 +61,4 @@ class Command(Message):
 
 
 class Event(Message):
-    """A fact. Never edited; a changed shape is a new version plus an upcaster."""
+    """A fact. Never edited; a changed shape, or a changed default, is a new version plus an upcaster."""

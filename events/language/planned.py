@@ -64,7 +64,10 @@ def refuse_planned(model: Model, path: str = "") -> None:
 
 def _walk(model: BaseModel, prefix: str) -> Iterator[FieldError]:
     plan = _plan(type(model))
+    written = model.model_fields_set  # the others have their defaults, in which nothing is planned
     for name, default, mark in plan.marked:
+        if name not in written:
+            continue
         value = getattr(model, name)
         if (value in mark.values) if mark.values else (value != default):
             for path in _paths(value, prefix + name):
@@ -74,6 +77,8 @@ def _walk(model: BaseModel, prefix: str) -> Iterator[FieldError]:
                     hint=f"leave it out; {mark.by} will act on it",
                 )
     for name in plan.inner:
+        if name not in written:
+            continue
         value = getattr(model, name)
         if isinstance(value, BaseModel):
             yield from _walk(value, f"{prefix}{name}.")

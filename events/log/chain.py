@@ -10,17 +10,29 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from functools import cache
 
 from blake3 import blake3
 
 GENESIS = b"\0" * 32
 
+_encoded = cache(str.encode)
+"""Names of headers, of which there are few."""
+
 
 def link(previous: bytes, key: bytes, value: bytes, headers: Iterable[tuple[str, bytes]]) -> bytes:
     """The chain's next digest, 32 bytes."""
+    return next_digest(previous, content(key, value, headers))
+
+
+def content(key: bytes, value: bytes, headers: Iterable[tuple[str, bytes]]) -> bytes:
+    """A record's bytes: what is hashed of it."""
     parts = [key, value]
-    for name, content in headers:
-        parts.append(name.encode())
-        parts.append(content)
-    lengths = struct.pack(f">{len(parts) + 1}I", len(parts), *map(len, parts))
-    return blake3(b"".join((previous, lengths, *parts))).digest()
+    for name, text in headers:
+        parts += (_encoded(name) if len(name) < 32 else name.encode(), text)
+    return struct.pack(f">{len(parts) + 1}I", len(parts), *map(len, parts)) + b"".join(parts)
+
+
+def next_digest(previous: bytes, content: bytes) -> bytes:
+    """The chain's next digest, 32 bytes, from a record's bytes."""
+    return blake3(previous + content).digest()

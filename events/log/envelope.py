@@ -1,18 +1,18 @@
 """What surrounds a command or an event: CloudEvents 1.0 attributes, and the record's place in the log.
 
-Values only; encoding to Kafka headers is in `events.log.wire`.
+Values only; encoding to Kafka headers is in `events.log.wire`. They are named tuples since they are made for every
+record: a frozen dataclass takes four times as long to make.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from events.language.base import Message
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(NamedTuple):
     """A record's place: topic, partition, offset. Printed and parsed as ``events.jobs/3@1042``."""
 
     topic: str
@@ -33,8 +33,7 @@ class Position:
             raise ValueError(f"{text!r} is not a position; write topic/partition@offset") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Meta:
+class Meta(NamedTuple):
     """CloudEvents attributes of one message."""
 
     id: str
@@ -55,8 +54,7 @@ class Meta:
     """W3C Trace Context."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """A message as read from the log."""
 
     data: Message

@@ -129,8 +129,8 @@ class Outcomes:
                 waiting.future.set_exception(error)
             return
         for waiting in wanted:
-            waiting.parts[cause.index] = recorded
-            if len(waiting.parts) == cause.count:
+            waiting.parts[cause.part] = recorded
+            if len(waiting.parts) == cause.parts:
                 self._resolve(waiting, recorded.meta.causation)
 
     def _resolve(self, waiting: _Waiting, command_id: str) -> None:
@@ -174,5 +174,5 @@ async def read_unit(settings: Settings, topic: str, partition: int, offset: int)
                 if cause is None:
                     return found
                 found.append(raw.decode())
-                if len(found) == cause.count:
+                if len(found) == cause.parts:
                     return found

@@ -3,9 +3,12 @@ with default settings agrees. A command that arrives elsewhere (kcat's default i
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from aiokafka.partitioner import murmur2
 
 
+@lru_cache(maxsize=50_000)
 def partition_of(key: str, partitions: int) -> int:
     """The partition, 0..partitions-1, of a key."""
     return int((murmur2(key.encode()) & 0x7FFFFFFF) % partitions)

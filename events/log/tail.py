@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -25,8 +24,7 @@ Place = tuple[str, int]
 """A context and a partition of its event topic."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReaderPosition:
+class ReaderPosition(NamedTuple):
     """Where a reader stands in a partition: the next offset to read, and the newest marker before it."""
 
     offset: int = 0
@@ -50,9 +48,10 @@ class EpochRule:
         if record.is_marker:
             self.epoch = record.offset
             return True
-        if record.epoch > self.epoch:
-            self.epoch = record.epoch  # proves a marker at that offset, which this reader started behind
-        return record.epoch == self.epoch
+        epoch = record.epoch
+        if epoch > self.epoch:
+            self.epoch = epoch  # proves a marker at that offset, which this reader started behind
+        return epoch == self.epoch
 
 
 def new_consumer(settings: Settings, **options: object) -> AIOKafkaConsumer:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -28,12 +28,13 @@ from events.language.common import (
 from events.language.problems import decode_command
 from events.language.registry import UPCASTERS, lookup
 from events.log import chain, topics
-from events.log.envelope import Meta, Position, Recorded
+from events.log.envelope import Meta, Recorded
 from events.log.ids import payload_digest, with_assigned_id
 from events.log.partition import partition_of
 from events.log.tail import ReaderPosition
-from events.log.wire import CAUSE, EPOCH, HASH, Cause, Raw, Undecodable, UnknownType, headers_of, value_of, without_hash
+from events.log.wire import CAUSE, HASH, Cause, Raw, Undecodable, UnknownType, decode_event, without_hash
 from events.runtime.decider import Context, Decider
+from events.runtime.encoding import Encoder, Origin, Unit, origin_of
 
 S = TypeVar("S")
 
@@ -43,20 +44,6 @@ DEDUP_WINDOW = 100_000
 _TRACES = 20_000
 
 log = logging.getLogger("forgelog.writer")
-
-Encoded = tuple[bytes, bytes, list[tuple[str, bytes]], int]
-"""Key, value, headers, timestamp in milliseconds."""
-
-
-@dataclass(slots=True)
-class Unit:
-    """All records of one input (or of one initiative of the writer's own): appended in one batch, all or none."""
-
-    records: list[Encoded]
-    command_id: str = ""
-    name: str = ""
-    """What was handled, such as ``SubmitJob``: the span's name."""
-    traceparent: str = ""
 
 
 @dataclass(slots=True)
@@ -78,25 +65,11 @@ class DeadLetter:
 
 
 @dataclass(slots=True)
-class Origin:
-    """What events descend from: envelope parts that are handed down."""
-
-    id: str
-    correlation: str
-    actor: str
-    project: str
-    traceparent: str
-    cause: Callable[[int, int], Cause] | None = None
-    name: str = ""
-
-
-@dataclass(slots=True)
 class Partition(Generic[S]):
     decider: Decider[S]
     number: int
     count: int
     """Partitions of the topic."""
-    epoch: int = -1
     states: dict[str, S] = field(default_factory=dict)
     seen: OrderedDict[str, tuple[str, int]] = field(default_factory=OrderedDict)
     """Command id → (payload digest, offset of its first event; -1 until appended)."""
@@ -104,16 +77,42 @@ class Partition(Generic[S]):
     """Topic and partition → where to handle inputs from."""
     observed: dict[tuple[str, int], ReaderPosition] = field(default_factory=dict)
     """Topic and partition → up to where the view has been folded."""
-    digest: bytes = chain.GENESIS
     last_time: datetime | None = None
     next_offset: int = 0
     folded: int = 0
     """Events folded since the last snapshot."""
     touched: set[str] = field(default_factory=set)
+    _epoch: int = -1
     _serial: int = 0
     _due: list[tuple[datetime, str]] = field(default_factory=list)
     _due_of: dict[str, datetime] = field(default_factory=dict)
     _traces: OrderedDict[str, tuple[str, str]] = field(default_factory=OrderedDict)
+    _encoder: Encoder = field(init=False)
+    _commands: str = field(init=False)
+    """The topic of this context's commands."""
+
+    def __post_init__(self) -> None:
+        self._encoder = Encoder(self.decider.context)
+        self._commands = topics.commands(self.decider.context)
+
+    @property
+    def epoch(self) -> int:
+        """Offset of this writer's marker; -1 before there is one."""
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+        self._encoder.begin(epoch)
+
+    @property
+    def digest(self) -> bytes:
+        """The hash chain up to the last record."""
+        return self._encoder.digest
+
+    @digest.setter
+    def digest(self, digest: bytes) -> None:
+        self._encoder.digest = digest
 
     @property
     def context(self) -> str:
@@ -138,18 +137,18 @@ class Partition(Generic[S]):
         if raw.is_marker:
             self.digest = chain.link(self.digest, raw.key or b"", raw.value or b"", without_hash(raw.headers))
             return
-        stored = raw.attributes.get(HASH)
-        self.digest = bytes.fromhex(stored.decode()) if stored else self.digest
-        recorded = raw.decode()
-        cause = raw.cause
-        if cause is not None:
-            source = (cause.position.topic, cause.position.partition)
-            if cause.position.topic == topics.commands(self.context):
-                self._remember(recorded.meta.causation, cause.mark, raw.offset)
-                self.inputs[source] = ReaderPosition(cause.position.offset + 1)
+        attributes = raw.attributes
+        if stored := attributes.get(HASH):
+            self._encoder.digest = bytes.fromhex(stored.decode())
+        event = decode_event(raw.type, raw.value or b"", raw)
+        if text := attributes.get(CAUSE):
+            (topic, partition, offset), mark, _, _ = Cause.parse(text.decode())
+            if topic == self._commands:
+                self._remember(attributes["ce_causationid"].decode(), mark, raw.offset)
+                self.inputs[topic, partition] = ReaderPosition(offset + 1)
             else:
-                self.inputs[source] = ReaderPosition(cause.position.offset + 1, int(cause.mark))
-        self._evolve(recorded.key, recorded.data, recorded.meta.time)
+                self.inputs[topic, partition] = ReaderPosition(offset + 1, int(mark))
+        self._evolve((raw.key or b"").decode(), event, raw.time())
 
     def _evolve(self, key: str, event: Any, time: datetime) -> None:
         self.last_time = time if self.last_time is None or time > self.last_time else self.last_time
@@ -238,7 +237,7 @@ class Partition(Generic[S]):
                 return None
         if not decided:
             return self._note(raw, meta, digest, command, now, repeat=False, first_offset=-1)
-        return self._unit(decided, _origin(raw.position, meta, digest), now, meta.id, digest)
+        return self._unit(decided, origin_of(raw.position, meta, digest), now, meta.id, digest)
 
     def _refuse(self, raw: Raw, meta: Meta, digest: str, refused: Refused, now: datetime, subject: str) -> Unit:
         event = CommandRejected(
@@ -249,7 +248,7 @@ class Partition(Generic[S]):
             message=refused.message,
             errors=refused.errors,
         )
-        return self._unit([event], _origin(raw.position, meta, digest), self._clock(now), meta.id, digest)
+        return self._unit([event], origin_of(raw.position, meta, digest), self._clock(now), meta.id, digest)
 
     def _note(
         self, raw: Raw, meta: Meta, digest: str, command: Command, now: datetime, *, repeat: bool, first_offset: int
@@ -261,7 +260,7 @@ class Partition(Generic[S]):
             repeat=repeat,
             first_offset=first_offset,
         )
-        return self._unit([event], _origin(raw.position, meta, digest), self._clock(now), meta.id, digest)
+        return self._unit([event], origin_of(raw.position, meta, digest), self._clock(now), meta.id, digest)
 
     def _undecodable(self, raw: Raw, meta: Meta, reason: str, now: datetime) -> DeadLetter:
         refused = Refused(ErrorCode.INVALID_ARGUMENT, reason)
@@ -302,7 +301,7 @@ class Partition(Generic[S]):
                 decided += self.decider.react(state, event, context)  # type: ignore[arg-type]
         if not decided:
             return None
-        return self._unit(decided, _origin(recorded.position, meta, str(recorded.epoch)), now)
+        return self._unit(decided, origin_of(recorded.position, meta, str(recorded.epoch)), now)
 
     # The writer's own initiative
 
@@ -382,42 +381,23 @@ class Partition(Generic[S]):
         self, decided: Sequence[Event], origin: Origin, now: datetime, command_id: str = "", digest: str = ""
     ) -> Unit:
         self._serial += 1
-        records: list[Encoded] = []
-        count = len(decided)
-        epoch = str(self.epoch).encode()
-        timestamp = int(now.timestamp() * 1000)
-        for index, event in enumerate(decided):
+        placed: list[tuple[Event, str, str]] = []
+        traces: list[tuple[str, str]] = []
+        for event in decided:
             subject = event.subject()
-            correlation, traceparent = origin.correlation, origin.traceparent
-            if correlation:
-                self._trace(subject, correlation, traceparent)
+            placed.append((event, subject if isinstance(event, LogEvent) else event.key(), subject))
+            if origin.correlation:
+                traces.append((origin.correlation, origin.traceparent))
+                self._trace(subject, origin.correlation, origin.traceparent)
             else:
-                correlation, traceparent = self._traces.get(subject, ("", ""))
-            meta = Meta(
-                id=f"{origin.id}.{index}",
-                type=type(event).type_name(),
-                source=f"forgelog/{self.context}",
-                subject=subject,
-                time=now,
-                project=getattr(event, "project", "") or origin.project,
-                actor=origin.actor,
-                correlation=correlation,
-                causation=origin.id if origin.cause is not None else "",
-                traceparent=traceparent,
-            )
-            key = event.key() if not isinstance(event, LogEvent) else subject
-            headers = headers_of(meta)
-            headers.append((EPOCH, epoch))
-            if origin.cause is not None:
-                headers.append((CAUSE, str(origin.cause(index, count)).encode()))
-            encoded_key, value = key.encode(), value_of(event)
-            self.digest = chain.link(self.digest, encoded_key, value, headers)
-            headers.append((HASH, self.digest.hex().encode()))
-            records.append((encoded_key, value, headers, timestamp))
+                traces.append(self._traces.get(subject, ("", "")))
+        records = self._encoder.records(placed, origin, now, traces)
+        for event, key, _ in placed:
             self._evolve(key, event, now)
         if command_id:
             self._remember(command_id, digest, -1)
-        return Unit(records, command_id, origin.name, origin.traceparent)
+        size = sum(record.size for record in records)
+        return Unit(records, size, command_id, origin.name, origin.traceparent)
 
     def _trace(self, subject: str, correlation: str, traceparent: str) -> None:
         self._traces[subject] = (correlation, traceparent)
@@ -430,14 +410,6 @@ class Partition(Generic[S]):
         entry = self.seen.get(unit.command_id) if unit.command_id else None
         if entry is not None and entry[1] < 0:
             self.seen[unit.command_id] = (entry[0], offset)
-
-
-def _origin(position: Position, meta: Meta, mark: str) -> Origin:
-    def cause(index: int, count: int) -> Cause:
-        return Cause(position, mark, index, count)
-
-    name = meta.type.rsplit(".", 1)[-1]
-    return Origin(meta.id, meta.correlation or meta.id, meta.actor, meta.project, meta.traceparent, cause, name)
 
 
 def event_model(raw: Raw) -> type[Event]:

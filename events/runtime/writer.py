@@ -26,7 +26,8 @@ from events.log.tail import Place, ReaderPosition, Tail
 from events.log.wire import Raw, Undecodable
 from events.runtime import metrics, recovery, tracing
 from events.runtime.decider import Decider
-from events.runtime.partition import DeadLetter, Encoded, Forward, Partition, Unit, event_model
+from events.runtime.encoding import Unit
+from events.runtime.partition import DeadLetter, Forward, Partition, event_model
 from events.runtime.settings import Settings
 from events.runtime.snapshots import Snapshots
 
@@ -37,7 +38,6 @@ log = logging.getLogger("forgelog.writer")
 BATCH_BYTES = MAX_RECORD_BYTES - 65_536
 """Most bytes of one RecordBatch, below what the broker takes."""
 
-_RECORD_OVERHEAD = 96
 _MOST_RECORDS = 2_000
 
 
@@ -278,7 +278,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         builder, size = self._running.create_batch(), 0
         held: list[Unit] = []
         for unit in units:
-            needed = sum(_size(record) for record in unit.records)
+            needed = unit.size
             if needed > BATCH_BYTES:
                 raise RuntimeError(
                     f"{self.context}/{number}: one input led to {needed} bytes of events; at most {BATCH_BYTES} "
@@ -287,7 +287,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             if held and size + needed > BATCH_BYTES:
                 pending.append((await self._send(builder, topic, number), held))
                 builder, held, size = self._running.create_batch(), [], 0
-            for key, value, headers, timestamp in unit.records:
+            for key, value, headers, timestamp, _ in unit.records:
                 if builder.append(key=key, value=value, timestamp=timestamp, headers=headers) is None:
                     raise RuntimeError(
                         f"{self.context}/{number}: a batch of {size + needed} bytes was refused as too large"
@@ -452,8 +452,3 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                 continue
             confirmed = tail.positions.get((self.context, number), ReaderPosition())
             self.snapshots.offer(partition, confirmed)
-
-
-def _size(record: Encoded) -> int:
-    key, value, headers, _ = record
-    return len(key) + len(value) + sum(len(name) + len(content) + 4 for name, content in headers) + _RECORD_OVERHEAD

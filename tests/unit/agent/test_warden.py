@@ -72,7 +72,7 @@ async def test_usage_counts_the_whole_tree(ward: Wards) -> None:
 
 
 async def test_a_process_stands_alone(ward: Wards) -> None:
-    answer = await ward.start("a", "sh", "-c", "pwd; ulimit -c; echo ready; sleep 1000")
+    answer = await ward.start("a", "sh", "-c", "pwd; ulimit -c; echo ready; exec sleep 1000")
     await ward.printed("a", "ready")
     folder, cores, _ = ward.file("a", "stdout").splitlines()
     assert folder == str(ward.tasks / "a" / "work")

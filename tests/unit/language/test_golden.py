@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from events.language.registry import lookup, upcast
-from proto.golden import FOLDER, missing, write_missing
+from events.language.registry import command_types, event_types, lookup, upcast
+from events.log.wire import value_of
+from proto.golden import FOLDER, defaults, missing, recorded_defaults, write_missing
+from proto.samples import full
 
-SAMPLES = sorted(FOLDER.glob("*.json"))
+SAMPLES = sorted(FOLDER.glob("forgelog.*.json"))
 
 
 def test_every_type_has_a_golden_sample() -> None:
@@ -54,3 +56,25 @@ def test_recording_never_changes_a_sample_that_exists(tmp_path: Path) -> None:
     assert name not in write_missing(tmp_path)
     assert (tmp_path / f"{name}.json").read_text() == "recorded long ago"
     assert missing(tmp_path) == []
+
+
+def test_a_default_never_changes_for_history_leaves_defaults_out() -> None:
+    now = defaults()
+    for model, fields in recorded_defaults().items():
+        for name, default in fields.items():
+            if name in now.get(model, {}):
+                assert now[model][name] == default, f"{model}.{name}: raise the version of the messages that hold it"
+
+
+def test_every_default_is_recorded() -> None:
+    recorded = recorded_defaults()
+    fresh = [(model, name) for model, fields in defaults().items() for name in fields.keys() - recorded.get(model, {})]
+        f"{model}.{name}" for model, fields in defaults().items() for name in fields.keys() - recorded.get(model, {})
+    ]
+    assert fresh == [], "run `python -m proto.golden` and commit tests/golden/defaults.json"
+
+
+@pytest.mark.parametrize("kind", [*command_types().values(), *event_types().values()], ids=lambda kind: kind.__name__)
+def test_what_is_written_without_defaults_reads_back_the_same(kind: Any) -> None:
+    message = full(kind)
+    assert kind.model_validate_json(value_of(message)) == message

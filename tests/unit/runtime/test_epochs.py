@@ -17,7 +17,8 @@ from events.log.envelope import Meta
 from events.log.tail import EpochRule
 from events.log.wire import HASH, Raw, headers_of, value_of, without_hash
 from events.runtime import snapshots
-from events.runtime.partition import Forward, Partition, Unit
+from events.runtime.encoding import Unit
+from events.runtime.partition import Forward, Partition
 from tests.unit.runtime.sample import SampleDecider
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -38,7 +39,7 @@ class Log:
 
     def append(self, records: list[Any]) -> int:
         base = len(self.records)
-        for key, value, headers, timestamp in records:
+        for key, value, headers, timestamp, *_ in records:
             offset = len(self.records)
             self.records.append(
                 Raw(topics.events("jobs"), 0, offset, timestamp, key, value, list(headers), dict(headers))

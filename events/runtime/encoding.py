@@ -1,0 +1,138 @@
+"""Decided events as the records of one partition: envelope, epoch, cause, hash chain. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import NamedTuple
+
+from events.language.base import Event
+from events.log import chain
+from events.log.envelope import Meta, Position
+from events.log.wire import CAUSE, EPOCH, HASH, SPEC_VERSION, encode_time, value_of
+
+Header = tuple[str, bytes]
+
+_RECORD_OVERHEAD = 128
+"""Bytes of a record on the wire beyond what `chain.content` counts: varints, the hash header."""
+
+
+class Encoded(NamedTuple):
+    """A record to append."""
+
+    key: bytes
+    value: bytes
+    headers: list[Header]
+    timestamp: int
+    """Milliseconds since 1970."""
+    size: int
+    """Bytes on the wire, rounded up."""
+
+
+@dataclass(slots=True)
+class Unit:
+    """All records of one input (or of one initiative of the writer's own): appended in one batch, all or none."""
+
+    records: list[Encoded]
+    size: int
+    """Bytes on the wire, rounded up."""
+    command_id: str = ""
+    name: str = ""
+    """What was handled, such as ``SubmitJob``: the span's name."""
+    traceparent: str = ""
+
+
+class Origin(NamedTuple):
+    """What events descend from: envelope parts that are handed down."""
+
+    id: str
+    correlation: str
+    actor: str
+    project: str
+    traceparent: str
+    cause: str = ""
+    """``<position>|<mark>``: see `events.log.wire`; empty for the writer's own initiative."""
+    name: str = ""
+
+
+def origin_of(position: Position, meta: Meta, mark: str) -> Origin:
+    """What the events that a message leads to descend from."""
+    return Origin(
+        meta.id,
+        meta.correlation or meta.id,
+        meta.actor,
+        meta.project,
+        meta.traceparent,
+        f"{position}|{mark}",
+        meta.type.rsplit(".", 1)[-1],
+    )
+
+
+@cache
+def _type_header(kind: type[Event]) -> Header:
+    return "ce_type", kind.type_name().encode()
+
+
+class Encoder:
+    """Makes the records of one partition's events, each chained to the one before."""
+
+    __slots__ = ("_epoch", "_moment", "_source", "_time", "_timestamp", "digest")
+
+    def __init__(self, context: str) -> None:
+        self.digest = chain.GENESIS
+        """The hash chain's head."""
+        self._source: Header = ("ce_source", f"forgelog/{context}".encode())
+        self._epoch: Header = (EPOCH, b"-1")
+        self._moment: datetime | None = None
+        self._time: Header = ("ce_time", b"")
+        self._timestamp = 0
+
+    def begin(self, epoch: int) -> None:
+        """From now on, records are this epoch's."""
+        self._epoch = (EPOCH, str(epoch).encode())
+
+    def records(
+        self,
+        decided: Sequence[tuple[Event, str, str]],
+        origin: Origin,
+        now: datetime,
+        traces: Sequence[tuple[str, str]],
+    ) -> list[Encoded]:
+        """The records of events, each given with its key and subject, and with its correlation and traceparent."""
+        if now is not self._moment:
+            self._moment = now
+            self._time = ("ce_time", encode_time(now).encode())
+            self._timestamp = int(now.timestamp() * 1000)
+        actor: Header = ("ce_actor", origin.actor.encode())
+        causation: Header | None = ("ce_causationid", origin.id.encode()) if origin.cause else None
+        count = len(decided)
+        made: list[Encoded] = []
+        for index, (event, key, subject) in enumerate(decided):
+            correlation, traceparent = traces[index]
+            headers: list[Header] = [
+                SPEC_VERSION,
+                ("ce_id", f"{origin.id}.{index}".encode()),
+                _type_header(type(event)),
+                self._source,
+                ("ce_subject", subject.encode()),
+                self._time,
+                actor,
+                self._epoch,
+            ]
+            if project := getattr(event, "project", "") or origin.project:
+                headers.append(("ce_project", project.encode()))
+            if correlation:
+                headers.append(("ce_correlationid", correlation.encode()))
+            if causation is not None:
+                headers.append(causation)
+                headers.append((CAUSE, f"{origin.cause}|{index}/{count}".encode()))
+            if traceparent:
+                headers.append(("traceparent", traceparent.encode()))
+            encoded_key, value = key.encode(), value_of(event)
+            content = chain.content(encoded_key, value, headers)
+            self.digest = chain.next_digest(self.digest, content)
+            headers.append((HASH, self.digest.hex().encode()))
+            made.append(Encoded(encoded_key, value, headers, self._timestamp, len(content) + _RECORD_OVERHEAD))
+        return made
