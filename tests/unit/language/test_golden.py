@@ -69,8 +69,6 @@ def test_a_default_never_changes_for_history_leaves_defaults_out() -> None:
 def test_every_default_is_recorded() -> None:
     recorded = recorded_defaults()
     fresh = [(model, name) for model, fields in defaults().items() for name in fields.keys() - recorded.get(model, {})]
-        f"{model}.{name}" for model, fields in defaults().items() for name in fields.keys() - recorded.get(model, {})
-    ]
     assert fresh == [], "run `python -m proto.golden` and commit tests/golden/defaults.json"
 
 
