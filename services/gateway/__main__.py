@@ -1,16 +1,21 @@
-"""``python -m services.gateway``: the front door, on FORGELOG_GATEWAY."""
+"""The gateway: ``python -m services.gateway``. Settings come from FORGELOG_* variables."""
 
 from __future__ import annotations
 
+import sys
+
 from events.runtime.service import configure_logging, run_until_stopped
-from events.runtime.settings import Settings
-from services.gateway.server import run
+from events.runtime.settings import Settings, SettingsError
+from services.gateway.server import CannotListen, run
 
 
 def main() -> None:
-    settings = Settings.load()
-    configure_logging(settings)
-    run_until_stopped(lambda: run(settings))
+    try:
+        settings = Settings.load()
+        configure_logging(settings)
+        run_until_stopped(lambda: run(settings))
+    except (SettingsError, CannotListen) as error:
+        sys.exit(f"gateway: {error}")
 
 
 if __name__ == "__main__":

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from email.utils import formatdate
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import grpc
-import uvicorn
 from aiokafka.errors import KafkaError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from uvicorn.server import ServerState
 
 from events.log.outcomes import Outcomes
 from events.log.publish import Publisher
@@ -30,6 +28,7 @@ from services.gateway.commands import Door
 from services.gateway.forward import MAX_MESSAGE_BYTES, Forwarder, ForwardHandler
 from services.gateway.front import Front
 from services.gateway.http import Http
+from services.gateway.http_side import HttpSide
 from services.gateway.limits import Bounds
 from services.gateway.readiness import Readiness
 from services.gateway.servicer import SERVICE, CommandsServicer
@@ -43,41 +42,16 @@ MAX_REQUEST_BYTES = 16 << 20
 """Largest gRPC request; a batch of commands is the largest there is."""
 
 
-class HttpSide:
-    """uvicorn's HTTP/1.1 protocol on connections that the front hands over, without a listener of its own."""
-
-    def __init__(self, application: Any) -> None:
-        self._config = uvicorn.Config(
-            application, http="auto", ws="none", lifespan="off", log_config=None, access_log=False, server_header=False
-        )
-        self._config.load()
-        self._state = ServerState()
-
-    def protocol(self) -> asyncio.Protocol:
-        """For one connection."""
-        make = cast(Callable[..., asyncio.Protocol], self._config.http_protocol_class)
-        return make(config=self._config, server_state=self._state, app_state={})
-
-    async def keep_date(self) -> None:
-        """The ``date`` header of all answers, renewed every second (uvicorn's own server does the same)."""
-        while True:
-            self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
-            await asyncio.sleep(1)
-
-    async def drain(self, seconds: float) -> None:
-        """Let requests end, and end the connections that have none."""
-        for connection in list(self._state.connections):
-            connection.shutdown()
-        if self._state.tasks:
-            _, late = await asyncio.wait(self._state.tasks, timeout=seconds)
-            for task in late:
-                task.cancel()
+class CannotListen(Exception):
+    """The gateway's address is taken, or is none of this machine's; the text says which and what to do."""
 
 
 async def run(
     settings: Settings, *, bounds: Bounds | None = None, started: Callable[[int], None] | None = None
 ) -> None:
-    """Run the gateway until cancelled. `started` is told the port, before Kafka is connected."""
+    """Run the gateway until cancelled. `started` is told the port, before Kafka is connected. Raises CannotListen, and
+    SettingsError without a broker's address."""
+    _ = settings.kafka_required
     tracing.configure(settings, "forgelog-gateway")
     bounds = bounds or Bounds()
     catalog = Catalog()
@@ -85,14 +59,18 @@ async def run(
     readiness = Readiness(settings, forwarder)
     door = Door(catalog, bounds)
     http = HttpSide(Http(door, forwarder, catalog, readiness).application())
-    checks = health.aio.HealthServicer()
+    checks = health.aio.HealthServicer()  # type: ignore[attr-defined]
     host, port = split_address(settings.gateway)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(readiness.close)
         stack.push_async_callback(forwarder.close)
         server, socket = await stack.enter_async_context(_grpc_server(catalog, door, forwarder, checks))
         front = Front(socket, http.protocol)
-        port = await front.start(host, port)
+        try:
+            port = await front.start(host, port)
+        except OSError as error:
+            text = f"can't listen on {settings.gateway} ({os.strerror(error.errno or 0)}); set FORGELOG_GATEWAY to a free host:port"
+            raise CannotListen(text) from error
         log.info("gRPC and HTTP on %s:%d", host, port)
         if started is not None:
             started(port)
@@ -151,7 +129,7 @@ async def _open_log(settings: Settings, door: Door, readiness: Readiness, checks
                     await checks.enter_graceful_shutdown()
                     await door.drain(DRAIN_SECONDS)
         except (KafkaError, OSError, TopicsUnusable) as error:
-            readiness.starting = f"the gateway can't use Kafka at {settings.kafka}: {type(error).__name__}: {error}"
+            readiness.starting = f"the gateway can't use Kafka at {settings.kafka}: {error}"
             log.warning("%s; trying again in %.1f s", readiness.starting, pause)
             await asyncio.sleep(pause)
             pause = min(pause * 2, 5.0)

@@ -1,0 +1,100 @@
+"""HTTP/1.1 on connections that the front hands over: uvicorn's protocol without a listener of its own.
+
+What is no HTTP request is answered as every other refusal is. Knows no path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from events.language.common import FieldError
+from services.gateway.errors import as_json
+from services.gateway.transcode import dumps
+
+MAX_HEAD_BYTES = 64 << 10
+"""Most bytes of a request's line and headers together. (The other implementation in uvicorn bounds neither.)"""
+
+LINGER_SECONDS = 1.0
+"""How long a refused client may go on sending before the connection is cut: cut at once, it would not see the answer."""
+
+
+class Protocol(H11Protocol):
+    """One connection."""
+
+    _refused = False
+
+    def data_received(self, data: bytes) -> None:
+        if not self._refused:
+            super().data_received(data)
+
+    def send_400_response(self, msg: str) -> None:
+        """Called while h11's error is handled; h11 tells a head that is too large by its status."""
+        error = sys.exception()
+        status = error.error_status_hint if isinstance(error, h11.RemoteProtocolError) else 400
+        if status == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
+            code, problem = "request_header_fields_too_large", f"have more than {MAX_HEAD_BYTES} bytes"
+            hint = "send large values in the body"
+        else:
+            code, problem, hint = "invalid_argument", f"are not HTTP/1.1: {error}", "send HTTP/1.1, or gRPC over HTTP/2"
+        errors = [FieldError(field="(headers)", problem=problem, hint=hint)]
+        body = dumps({"error": as_json(code, f"the request's line and headers {problem}; {hint}", errors)}) + b"\n"
+        headers = [
+            *self.server_state.default_headers,
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]
+        self._refused = True
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):  # else an answer is on its way already
+            response = h11.Response(status_code=status, headers=headers, reason=HTTPStatus(status).phrase.encode())
+            for event in (response, h11.Data(data=body), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+
+class HttpSide:
+    """Makes a protocol for each connection, and ends them all."""
+
+    def __init__(self, application: Any) -> None:
+        self._config = uvicorn.Config(
+            application,
+            http=Protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        )
+        self._config.load()
+        self._state = ServerState()
+
+    def protocol(self) -> asyncio.Protocol:
+        """For one connection."""
+        return Protocol(config=self._config, server_state=self._state, app_state={})
+
+    async def keep_date(self) -> None:
+        """The ``date`` header of all answers, renewed every second (uvicorn's own server does the same)."""
+        while True:
+            self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+            await asyncio.sleep(1)
+
+    async def drain(self, seconds: float) -> None:
+        """Let requests end, and end the connections that have none."""
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        if self._state.tasks:
+            _, late = await asyncio.wait(self._state.tasks, timeout=seconds)
+            for task in late:
+                task.cancel()
