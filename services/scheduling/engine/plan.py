@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
+from hashlib import sha256
 
 from events.language.task_sets import Tasks, count, split
 from services.scheduling.engine.backlog import Backlog, Entry, Order
@@ -38,9 +39,18 @@ class Planned:
     placements: tuple[Placed, ...]
 
 
+_LONGEST_JOB_ID = 96
+"""In an allocation's id; longer ones are shortened to one character more, so that no job's own id is like that."""
+
+_DIGEST = 24
+
+
 def allocation_id(job_id: str, attempt: int, number: int) -> str:
-    """The id of a queue's placement of this number; at most 128 characters."""
-    return f"{job_id if len(job_id) <= 96 else job_id[:96]}.{attempt}.{number}"
+    """The id of a queue's placement of this number; at most 128 characters, and no other placement's."""
+    if len(job_id) > _LONGEST_JOB_ID:
+        digest = sha256(job_id.encode()).hexdigest()[:_DIGEST]
+        job_id = f"{job_id[: _LONGEST_JOB_ID - _DIGEST]}-{digest}"
+    return f"{job_id}.{attempt}.{number}"
 
 
 def plan(cluster: Cluster, backlog: Backlog, number: int, most: int) -> list[Planned]:
