@@ -16,6 +16,7 @@ import signal
 import tempfile
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -70,13 +71,20 @@ async def servers() -> AsyncIterator[Servers]:
 
 @pytest_asyncio.fixture
 async def settings(servers: Servers, tmp_path: Path) -> AsyncIterator[Settings]:
+    async with own_settings(servers, tmp_path) as made:
+        yield made
+
+
+@asynccontextmanager
+async def own_settings(servers: Servers, folder: Path) -> AsyncIterator[Settings]:
+    """Settings of a platform of one's own, whose data is in `folder`."""
     name = f"t{uuid.uuid4().hex[:10]}"
     made = Settings(
         kafka=servers.kafka,
         postgres=servers.postgres,
         prefix=f"{name}.",
         schema_=name,
-        data=tmp_path / "data",
+        data=folder / "data",
         gateway="127.0.0.1:0",
     )
     yield made

@@ -198,7 +198,7 @@ class Partition(Generic[S]):
         except Refused as refused:
             if refused.errors:
                 return self._refuse(raw, meta, digest, refused, now, meta.subject)
-            return self._undecodable(raw, meta, refused.message, now)
+            return self._undecodable(raw, meta, refused.message, now, refused.code)
         if type(command) not in self.decider.commands:
             reason = f"{meta.type} is no command of {self.context}; publish it to commands.{type(command).context}"
             return self._undecodable(raw, meta, reason, now)
@@ -262,8 +262,10 @@ class Partition(Generic[S]):
         )
         return self._unit([event], origin_of(raw.position, meta, digest), self._clock(now), meta.id, digest)
 
-    def _undecodable(self, raw: Raw, meta: Meta, reason: str, now: datetime) -> DeadLetter:
-        refused = Refused(ErrorCode.INVALID_ARGUMENT, reason)
+    def _undecodable(
+        self, raw: Raw, meta: Meta, reason: str, now: datetime, code: ErrorCode = ErrorCode.INVALID_ARGUMENT
+    ) -> DeadLetter:
+        refused = Refused(code, reason)
         digest = payload_digest(meta.type, raw.value or b"")
         return DeadLetter(raw, reason, self._refuse(raw, meta, digest, refused, now, meta.subject))
 

@@ -155,8 +155,8 @@ async def _texts(items: AsyncGenerator[bytes], method: Method) -> AsyncGenerator
     try:
         async for item in items:
             answer: Any = method.response.FromString(item)
-            for chunk in answer.chunks:
-                yield chunk.data
+            if answer.data:
+                yield answer.data
     finally:
         await items.aclose()
 

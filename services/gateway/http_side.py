@@ -24,7 +24,7 @@ MAX_HEAD_BYTES = 64 << 10
 """Most bytes of a request's line and headers together. (The other implementation in uvicorn bounds neither.)"""
 
 LINGER_SECONDS = 1.0
-"""How long a refused client may go on sending before the connection is cut: cut at once, it would not see the answer."""
+"""How long a refused client may go on sending before the connection is cut; cut at once, it would miss the answer."""
 
 
 class Protocol(H11Protocol):

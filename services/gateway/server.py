@@ -69,8 +69,10 @@ async def run(
         try:
             port = await front.start(host, port)
         except OSError as error:
-            text = f"can't listen on {settings.gateway} ({os.strerror(error.errno or 0)}); set FORGELOG_GATEWAY to a free host:port"
-            raise CannotListen(text) from error
+            problem = os.strerror(error.errno or 0)
+            raise CannotListen(
+                f"can't listen on {settings.gateway} ({problem}); set FORGELOG_GATEWAY to a free host:port"
+            ) from error
         log.info("gRPC and HTTP on %s:%d", host, port)
         if started is not None:
             started(port)

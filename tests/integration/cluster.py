@@ -31,6 +31,7 @@ from events.runtime.settings import Settings
 from forgelog.embedded.process import free_port
 
 SERVICES = ("jobs", "scheduling", "resources")
+GATEWAY = "gateway"
 PATIENCE = 40.0
 """Seconds a test waits for what must come."""
 
@@ -38,15 +39,24 @@ PATIENCE = 40.0
 class Cluster:
     """Starts, watches and ends processes; keeps every event it has seen."""
 
-    def __init__(self, settings: Settings, folder: Path, lost_seconds: float) -> None:
+    def __init__(self, settings: Settings, folder: Path, lost_seconds: float = 20.0) -> None:
         self.settings = settings
         self.lost_seconds = lost_seconds
         self.folder = folder
         self.seen: list[Recorded] = []
         self._changed = asyncio.Condition()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._ports = {name: free_port() for name in SERVICES}
+        self._ports = {name: free_port() for name in (*SERVICES, GATEWAY)}
         self._producer: AIOKafkaProducer | None = None
+
+    @property
+    def gateway(self) -> str:
+        """The gateway's ``host:port``."""
+        return f"127.0.0.1:{self._ports[GATEWAY]}"
+
+    def address(self, service: str) -> str:
+        """A service's own ``host:port``."""
+        return f"127.0.0.1:{self._ports[service]}"
 
     # Processes
 
@@ -69,7 +79,8 @@ class Cluster:
             "FORGELOG_PREFIX": self.settings.prefix,
             "FORGELOG_SCHEMA": self.settings.schema_,
             "FORGELOG_DATA": str(self.folder),
-            "FORGELOG_SERVICES": ",".join(f"{service}=127.0.0.1:{port}" for service, port in self._ports.items()),
+            "FORGELOG_SERVICES": ",".join(f"{service}=127.0.0.1:{self._ports[service]}" for service in SERVICES),
+            "FORGELOG_GATEWAY": self.gateway,
             "FORGELOG_NODE_LOST_SECONDS": str(self.lost_seconds),
             "FORGELOG_INSTANCE": f"{name}-0",
             "PYTHONUNBUFFERED": "1",
@@ -164,6 +175,15 @@ class Cluster:
                         self.seen += found
                         self._changed.notify_all()
 
+    async def recorded(self, which: Callable[[Recorded], bool], after: int = 0) -> Recorded:
+        """The first record, of those seen from number `after` on, that satisfies `which`, once there is one."""
+        async with asyncio.timeout(PATIENCE), self._changed:
+            while True:
+                for record in self.seen[after:]:
+                    if which(record):
+                        return record
+                await self._changed.wait()
+
     async def event(self, kind: type[Any], which: Callable[[Any], bool] = lambda _: True) -> Any:
         """The first event of a kind that satisfies `which`, once there is one."""
         try:
@@ -205,7 +225,7 @@ def end_tree(pid: int) -> None:
 
 @asynccontextmanager
 async def cluster(
-    settings: Settings, folder: Path, nodes: int = 1, lost_seconds: float = 20.0
+    settings: Settings, folder: Path, nodes: int = 1, lost_seconds: float = 20.0, gateway: bool = False
 ) -> AsyncIterator[Cluster]:
     """A running platform with so many nodes: n0, n1, ... A node whose agent is silent for `lost_seconds` is lost; by
     default that is longer than any agent takes to start again on a busy machine."""
@@ -213,11 +233,12 @@ async def cluster(
     made = Cluster(settings, folder, lost_seconds)
     watching = asyncio.create_task(made.watch())
     try:
-        for name in SERVICES:
+        names = (*SERVICES, GATEWAY) if gateway else SERVICES
+        for name in names:
             made.start(name)
         for number in range(nodes):
             made.start_agent(f"n{number}")
-        for name in SERVICES:
+        for name in names:
             await made.healthy(name)
         yield made
         if watching.done():
