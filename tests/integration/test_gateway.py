@@ -1,0 +1,223 @@
+"""The gateway by itself and beside services that come and go: health, limits, deadlines, batches, odd requests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import orjson
+import pytest
+import pytest_asyncio
+
+from events.language.resources import NodeRegistered
+from forgelog_pb.gateway.v1 import commands_pb2, commands_pb2_grpc
+from services.gateway.limits import Bounds
+from services.gateway.server import run
+from tests.conftest import Servers, own_settings
+from tests.integration.cluster import PATIENCE, Cluster, cluster
+
+pytestmark = pytest.mark.slow
+
+SUBMIT = "forgelog.jobs.v1.SubmitJob"
+GOOD = {"spec": {"metadata": {"name": "good"}, "command": "true"}}
+
+
+@pytest_asyncio.fixture(scope="module")
+async def platform(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
+    folder: Path = tmp_path_factory.mktemp("platform")
+    async with own_settings(servers, folder) as settings, cluster(settings, folder, gateway=True) as platform:
+        await platform.event(NodeRegistered)
+        yield platform
+
+
+@pytest_asyncio.fixture(scope="module")
+async def http(platform: Cluster) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=f"http://{platform.gateway}", timeout=30) as client:
+        yield client
+
+
+@pytest_asyncio.fixture(scope="module")
+async def commands(platform: Cluster) -> AsyncIterator[Any]:
+    async with grpc.aio.insecure_channel(platform.gateway) as channel:
+        yield commands_pb2_grpc.CommandsStub(channel)
+
+
+async def test_it_tells_what_it_is_and_how_it_fares(http: httpx.AsyncClient) -> None:
+    assert (await http.get("/healthz")).json() == {"status": "alive"}
+    assert (await http.get("/readyz")).json() == {"ready": True, "missing": {}}
+    assert "/v1/jobs/{job_id}" in (await http.get("/")).json()["paths"]
+    metrics = (await http.get("/metrics")).text
+    assert 'path="/healthz"' in metrics or "/healthz" in metrics
+    assert "forgelog_" in (await http.get("/metrics/jobs")).text
+
+
+async def test_the_document_describes_every_path(http: httpx.AsyncClient) -> None:
+    document = (await http.get("/openapi.json")).json()
+    assert document["openapi"].startswith("3.")
+    shown = {path for path in (await http.get("/")).json()["paths"] if "<" not in path}
+    assert shown - {"/openapi.json", "/healthz", "/readyz", "/metrics"} <= set(document["paths"])
+    references = [part.split('"')[0] for part in json.dumps(document).split('"$ref": "#/components/schemas/')[1:]]
+    assert references
+    assert set(references) <= set(document["components"]["schemas"])
+
+
+async def test_a_batch_tells_the_outcome_of_each(commands: Any, http: httpx.AsyncClient) -> None:
+    bodies = [GOOD, {"spec": {"command": "true"}}, GOOD]
+    batch = [commands_pb2.Command(type="SubmitJob", json=orjson.dumps(body)) for body in bodies]
+    reply = await commands.PublishMany(commands_pb2.PublishManyRequest(commands=batch, wait=True), timeout=PATIENCE)
+    accepted, rejected = commands_pb2.RESULT_ACCEPTED, commands_pb2.RESULT_REJECTED
+    assert [outcome.result for outcome in reply.outcomes] == [accepted, rejected, accepted]
+    assert reply.outcomes[1].rejection.errors[0].field == "spec.metadata"
+    events = [{"specversion": "1.0", "id": "", "source": "t", "type": SUBMIT, "data": body} for body in bodies]
+    headers = {"content-type": "application/cloudevents-batch+json"}
+    outcomes = (await http.post("/v1/commands", json=events, headers=headers)).json()["outcomes"]
+    assert [outcome["result"] for outcome in outcomes] == ["accepted", "rejected", "accepted"]
+
+
+async def test_a_command_as_a_message_is_the_same_as_json(commands: Any) -> None:
+    from google.protobuf.any_pb2 import Any as AnyMessage
+
+    from forgelog_pb.jobs.v1 import types_pb2
+
+    message = AnyMessage()
+    spec = types_pb2.JobSpec(metadata=types_pb2.JobMetadata(name="packed"), command="true")
+    message.Pack(types_pb2.SubmitJob(job_id="packed", spec=spec))
+    request = commands_pb2.PublishAndWaitRequest(command=commands_pb2.Command(message=message))
+    reply = await commands.PublishAndWait(request, timeout=PATIENCE)
+    assert (reply.outcome.result, reply.outcome.subject) == (commands_pb2.RESULT_ACCEPTED, "packed")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "status", "words"),
+    [
+        ("GET", "/v1/jbos", None, 404, "there is no /v1/jbos"),
+        ("DELETE", "/v1/jobs", None, 405, "does not take DELETE"),
+        ("POST", "/v1/commands", b"", 400, "the body is empty"),
+        ("POST", "/v1/commands", b"[]", 400, "not a JSON object"),
+        ("POST", "/v1/commands", b'{"tpye": "SubmitJob"}', 400, "did you mean 'type'"),
+        ("POST", "/v1/commands?wait=perhaps", b"{}", 400, "true or false"),
+        ("POST", "/v1/commands?timeout=soon", b"{}", 400, "no number of seconds"),
+        ("POST", "/v1/commands", b"x" * (1 << 20), 413, "at most 1000000"),
+        ("GET", "/v1/jobs?limit=many", None, 400, "whole number"),
+        ("GET", "/v1/jobs?as_of=yesterday", None, 400, "RFC 3339"),
+        ("GET", "/v1/jobs?at_least=here", None, 400, "topic/partition@offset"),
+        ("GET", "/v1/query/JobQueries/ListJbos", None, 404, "ListJobs"),
+        ("POST", "/v1/query/JobQueries/ListJobs", b'{"statuses": ["runing"]}', 400, "did you mean 'running'"),
+    ],
+)
+async def test_odd_requests_are_answered_as_errors(
+    http: httpx.AsyncClient, method: str, path: str, content: bytes | None, status: int, words: str
+) -> None:
+    answer = await http.request(method, path, content=content)
+    error = answer.json()["error"]
+    assert answer.status_code == status, error
+    assert words in f"{error}", error
+
+
+async def test_what_is_no_http_is_told_so(platform: Cluster) -> None:
+    host, port = platform.gateway.split(":")
+    for sent, status in (
+        (b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"y" * 1_000_000 + b"\r\n\r\n", b"431"),
+        (b"\x16\x03\x01\r\n\r\n", b"400"),
+    ):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(sent)
+        answer = await asyncio.wait_for(reader.read(), 20)
+        assert answer.split()[1] == status, answer
+        assert b'"code"' in answer
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def test_a_deadline_leaves_the_command_in_the_log(platform: Cluster, commands: Any) -> None:
+    os.kill(platform._processes["jobs"].pid, 19)  # SIGSTOP: nobody decides
+    try:
+        command = commands_pb2.Command(id="patience", type="SubmitJob", json=orjson.dumps(GOOD))
+        request = commands_pb2.PublishAndWaitRequest(command=command)
+        request.timeout.FromMilliseconds(300)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await commands.PublishAndWait(request, timeout=PATIENCE)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert "under the id patience and will be decided" in (caught.value.details() or "")
+    finally:
+        os.kill(platform._processes["jobs"].pid, 18)  # SIGCONT
+    request.timeout.FromSeconds(30)
+    reply = await commands.PublishAndWait(request, timeout=PATIENCE)
+    assert reply.outcome.result == commands_pb2.RESULT_ACCEPTED
+
+
+async def test_readiness_names_what_is_missing(platform: Cluster, http: httpx.AsyncClient) -> None:
+    platform.kill("scheduling")
+    try:
+        answer = await http.get("/readyz")
+        assert answer.status_code == 503
+        assert list(answer.json()["missing"]) == ["scheduling"]
+        refused = await http.get("/v1/queues")
+        assert refused.status_code == 503
+        assert "scheduling" in refused.json()["error"]["message"]
+        assert (await http.get("/v1/jobs")).status_code == 200
+    finally:
+        platform.start("scheduling")
+        await platform.healthy("scheduling")
+    async with asyncio.timeout(PATIENCE):
+        while (await http.get("/readyz")).status_code != 200:
+            await asyncio.sleep(0.05)
+
+
+async def test_work_beyond_the_bounds_is_sent_away_with_a_hint(platform: Cluster) -> None:
+    """A gateway of its own with room for one: the second waiter is told when to come back."""
+    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    settings = platform.settings.model_copy(update={"gateway": "127.0.0.1:0"})
+    bounds = Bounds(waiting=1)
+    task = asyncio.create_task(run(settings, bounds=bounds, started=lambda number: port.set_result(number)))
+    try:
+        base = f"http://127.0.0.1:{await asyncio.wait_for(port, 20)}"
+        async with httpx.AsyncClient(base_url=base, timeout=30) as http:
+            async with asyncio.timeout(PATIENCE):
+                while (await http.post("/v1/commands", json={"type": "SubmitJob", "data": GOOD})).status_code != 200:
+                    await asyncio.sleep(0.05)
+            os.kill(platform._processes["jobs"].pid, 19)
+            try:
+                first = asyncio.create_task(http.post("/v1/commands", json={"type": "SubmitJob", "data": GOOD}))
+                async with asyncio.timeout(PATIENCE):
+                    while 'kind="waiting"} 1.0' not in (await http.get("/metrics")).text:
+                        await asyncio.sleep(0.02)
+                second = await http.post("/v1/commands", json={"type": "SubmitJob", "data": GOOD})
+            finally:
+                os.kill(platform._processes["jobs"].pid, 18)
+            assert second.status_code == 429
+            assert second.headers["retry-after"] == "1"
+            assert second.json()["error"]["code"] == "resource_exhausted"
+            assert (await first).status_code == 200
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_an_address_that_is_taken_is_named(platform: Cluster) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        environment = {**os.environ, "FORGELOG_GATEWAY": address, "FORGELOG_KAFKA": platform.settings.kafka_required}
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "services.gateway"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+    assert done.returncode == 1
+    assert f"gateway: can't listen on {address} (Address already in use); set FORGELOG_GATEWAY" in done.stderr
