@@ -217,7 +217,7 @@ class Scheduling(Decider[Queue]):
 
     # State
 
-    dump_version: ClassVar[int] = 1
+    dump_version: ClassVar[int] = 2
 
     def dump(self, state: Queue) -> dict[str, Any]:
         return dumps.dump(state)

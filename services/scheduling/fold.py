@@ -101,10 +101,21 @@ def _scheduled(queue: Queue, event: JobScheduled) -> None:
             placed.allocation_id, job, placed.node_id, placed.attempt, tasks
         )
         backlog.place(job, placed.allocation_id, tasks)
-        entry = job.entries.get(placed.attempt)
-        if entry is not None:
+        for entry in _of(job, placed.attempt, tasks):
             backlog.take(entry, sets.minus(entry.tasks, tasks))
         queue.cluster.hold(claim(job, placed.allocation_id, placed.node_id, tasks))
+
+
+def _of(job: Job, attempt: int, tasks: sets.Tasks) -> list[Entry]:
+    """The entries that these tasks of an attempt wait in."""
+    found: list[Entry] = []
+    for entry in job.entries.values():
+        if not tasks:
+            break
+        if entry.attempt == attempt and (rest := sets.minus(tasks, entry.tasks)) != tasks:
+            found.append(entry)
+            tasks = rest
+    return found
 
 
 def claim(job: Job, allocation_id: str, node_id: str, tasks: sets.Tasks) -> Hold:

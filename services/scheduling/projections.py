@@ -64,7 +64,7 @@ ENTRIES = Table(
     },
     indexes=("queue, weight desc, submitted_at, job_id", "queue, submitted_at, job_id"),
 )
-"""A row a job of which tasks wait; `waiting` has an item an attempt: its tasks and times."""
+"""A row a job of which tasks wait; `waiting` has an item an attempt and back-off: tasks and times."""
 
 PLACEMENTS = Table(
     name="placements",
@@ -97,7 +97,7 @@ class SchedulingProjection(Projection):
     context = "scheduling"
     inputs = ("scheduling", "resources")
     tables = (QUEUES, ENTRIES, PLACEMENTS, OUTCOMES)
-    version = 1
+    version = 2
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
         event = recorded.data
@@ -184,12 +184,16 @@ def _enqueued(rows: Rows, event: JobEnqueued, time: datetime) -> None:
         }
     )
     waiting = dict(row["waiting"])
-    before = waiting.get(str(entry.attempt))
+    key = f"{entry.attempt}"
+    if entry.not_before is not None and entry.not_before > time:
+        key += f" {entry.not_before.isoformat()}"
+    before = waiting.get(key)
     tasks = sets.parse(entry.tasks)
     if before is not None:
         tasks = sets.union(tasks, sets.parse(before["tasks"]))
-    waiting[str(entry.attempt)] = {
+    waiting[key] = {
         "tasks": sets.text(tasks),
+        "attempt": entry.attempt,
         "queued_at": before["queued_at"] if before else time.isoformat(),
         "not_before": entry.not_before.isoformat() if entry.not_before else None,
     }
@@ -211,12 +215,12 @@ def _leave(rows: Rows, queue: str, job_id: str, tasks: str, attempt: int) -> Non
         return
     gone = sets.parse(tasks)
     waiting: dict[str, Row] = {}
-    for number, item in row["waiting"].items():
+    for key, item in row["waiting"].items():
         rest = sets.parse(item["tasks"])
-        if attempt in (0, int(number)):
+        if attempt in (0, item["attempt"]):
             rest = sets.minus(rest, gone)
         if rest:
-            waiting[number] = {**item, "tasks": sets.text(rest)}
+            waiting[key] = {**item, "tasks": sets.text(rest)}
     _put(rows, row, waiting)
 
 

@@ -117,21 +117,21 @@ async def _queues(db: Db, name: str) -> list[Any]:
 
 
 def _entries(row: Any) -> list[Any]:
-    """An entry for each waiting attempt of a job."""
+    """An entry for each waiting attempt of a job, and each time that some of it waits for."""
     return [
         to_message(
             {
                 **dict(row),
                 "tasks": item["tasks"],
                 "task_count": sets.count(sets.parse(item["tasks"])),
-                "attempt": int(attempt),
+                "attempt": item["attempt"],
                 "position": row["place"],
                 "queued_at": datetime.fromisoformat(item["queued_at"]),
                 "not_before": datetime.fromisoformat(item["not_before"]) if item["not_before"] else None,
             },
             queries_pb2.Entry,
         )
-        for attempt, item in sorted(row["waiting"].items(), key=lambda pair: int(pair[0]))
+        for item in sorted(row["waiting"].values(), key=lambda item: (item["attempt"], item["not_before"] or ""))
     ]
 
 

@@ -55,6 +55,12 @@ class Presence:
                 for pair in missing:
                     self._count(self.asked, pair, hold, node, 1)
 
+    def keep_only(self, rules: Iterable[JobAffinity]) -> None:
+        """Stop counting what no other rules than these need."""
+        wanted = {pair_of(rule) for rule in rules}
+        for pair in [pair for pair in self.asked if pair not in wanted]:
+            del self.asked[pair]
+
     def rebuild(self, nodes: Iterable[Node]) -> None:
         """Count anew, after nodes' labels have changed."""
         self.shrunk += 1

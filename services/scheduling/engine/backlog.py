@@ -18,6 +18,10 @@ Order = tuple[int, float, str, int]
 """What comes first: less is earlier. Priority (0 under fifo), time of submission, job, attempt."""
 
 
+EntryKey = tuple[int, datetime | None]
+"""Attempt, and the time before which its tasks may not start: each retry of an array's tasks has its own."""
+
+
 @dataclass(slots=True)
 class Job:
     """A job of which something waits or is placed."""
@@ -28,8 +32,8 @@ class Job:
     request: QueueRequest
     launch: JobLaunch
     wish: Wish
-    entries: dict[int, Entry] = field(default_factory=dict)
-    """Attempt → tasks of it that wait."""
+    entries: dict[EntryKey, Entry] = field(default_factory=dict)
+    """What waits of it."""
     placements: dict[str, Tasks] = field(default_factory=dict)
     """Allocation → tasks that have or are about to get their share."""
     placed: int = 0
@@ -46,7 +50,7 @@ class Job:
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """Tasks of one attempt of a job that wait."""
+    """Tasks of one attempt of a job that wait, for the same time if for any."""
 
     job: Job
     attempt: int
@@ -54,6 +58,8 @@ class Entry:
     since: datetime
     """When it was enqueued."""
     not_before: datetime | None = None
+    asleep: bool = False
+    """Its time has not come."""
     told: tuple[PendingReason, ...] = ()
     """The reasons that were last given for its waiting."""
     look_at: datetime | None = None
@@ -115,14 +121,17 @@ class Backlog:
         return -weight, request.submitted_at.timestamp(), entry.job.id, entry.attempt
 
     def add(self, job: Job, attempt: int, tasks: Tasks, since: datetime, not_before: datetime | None) -> Entry:
-        """Let tasks wait; with others of the same attempt they are one entry."""
+        """Let tasks wait; with others of the same attempt, ready as they are or bound to the same time, as one entry."""
         self.version += 1
-        entry = job.entries.get(attempt)
+        if not_before is not None and not_before <= since:
+            not_before = None
+        key = attempt, not_before
+        entry = job.entries.get(key)
         if entry is not None:
             entry.tasks = union(entry.tasks, tasks)
             return entry
-        entry = job.entries[attempt] = Entry(job, attempt, tasks, since, not_before)
-        if not_before is not None and not_before > since:
+        entry = job.entries[key] = Entry(job, attempt, tasks, since, not_before, not_before is not None)
+        if not_before is not None:
             self._serial += 1
             heapq.heappush(self.timed, (not_before, self._serial, entry))
         else:
@@ -138,15 +147,16 @@ class Backlog:
                 self._unfile(entry)
                 self._file(entry)
             return
-        del entry.job.entries[entry.attempt]
+        del entry.job.entries[entry.attempt, entry.not_before]
         self._unfile(entry)
 
     def wake(self, now: datetime) -> None:
         """Let entries in whose time has come."""
         while self.timed and self.timed[0][0] <= now:
             entry = heapq.heappop(self.timed)[2]
-            if entry.tasks and entry.job.entries.get(entry.attempt) is entry:
+            if entry.tasks:
                 self.version += 1
+                entry.asleep = False
                 self._file(entry)
 
     def next_time(self) -> datetime | None:
@@ -162,7 +172,7 @@ class Backlog:
         self.ready = {shape: SortedKeyList(list(entries), key=self.order) for shape, entries in self.ready.items()}
 
     def _file(self, entry: Entry) -> None:
-        if not entry.tasks:
+        if not entry.tasks or entry.asleep:
             return
         if not entry.job.allowance:
             self.parked.setdefault(entry.job.id, []).append(entry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from events.language.amounts import Amounts
 from events.language.hardware import GPUResource, NodeStatus
@@ -162,10 +163,12 @@ class Cluster:
             self.presence.rebuild(self.nodes.values())
 
     def candidates(self, wish: Wish) -> Candidates:
-        """The nodes that can take such tasks, best first."""
+        """The nodes that can take such tasks, best first; unless another job's rules keep these labels away."""
         found = self._shapes.get(wish.shape)
         if found is None:
             self.presence.ask(wish.affinity, self.nodes.values())
+            if not wish.shape.job_id:
+                wish = replace(wish, labels={})  # whose labels they are must not matter to the others
             found = self._shapes[wish.shape] = Candidates(self, wish)
         return found
 
@@ -179,3 +182,4 @@ class Cluster:
         wanted = set(shapes)
         for shape in [shape for shape in self._shapes if shape not in wanted]:
             del self._shapes[shape]
+        self.presence.keep_only(rule for found in self._shapes.values() for rule in found.wish.affinity)

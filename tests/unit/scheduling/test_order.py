@@ -29,6 +29,7 @@ from tests.unit.scheduling.queues import (
     node,
     places,
     plans,
+    rejection,
     released,
     said,
 )
@@ -152,6 +153,27 @@ class TestLimits:
         assert places(queue.after(29.9)) == []
         (plan,) = plans(queue.after(0.1))
         assert (places([plan]), plan.waited_seconds) == ([("job-1", "0", "n1")], 0.0)
+
+    def test_tasks_of_one_attempt_each_wait_for_their_own_time(self, queue: Queues) -> None:
+        queue.event(node())
+        for task, seconds in (("0", 10), ("1", 20), ("2", 20)):
+            queue.event(job("array", task, attempt=2, not_before=START + timedelta(seconds=seconds)))
+        assert queue.waiting == {"array": "0-2"}
+        assert places(queue.after(19.9)) == [("array", "0", "n1")]
+        assert places(queue.after(0.1)) == [("array", "1-2", "n1")]
+
+    def test_a_retry_is_not_hurried_by_a_ready_one_of_its_attempt(self, queue: Queues) -> None:
+        queue.event(job("array", "0", attempt=2))
+        queue.event(job("array", "1", attempt=2, not_before=START + timedelta(seconds=10)))
+        assert places(queue.event(node())) == [("array", "0", "n1")]
+        assert places(queue.after(10)) == [("array", "1", "n1")]
+
+    def test_a_rejected_task_does_not_wait_for_anothers_time(self, queue: Queues) -> None:
+        queue.event(node())
+        (plan,) = plans(queue.event(job("array", "0", attempt=2)))
+        queue.event(job("array", "1", attempt=2, not_before=START + timedelta(seconds=10)))
+        queue.event(rejection(plan))
+        assert places(queue.event(node("n2"))) == [("array", "0", "n2")]
 
     def test_a_time_that_has_passed_delays_nothing(self, queue: Queues) -> None:
         queue.event(node())

@@ -254,3 +254,18 @@ class TestJobRules:
         other = {"n1": "n2", "n2": "n1"}[there]
         away = near(DB, anti=True, required=False)
         assert [where(queue, job_affinity=away) for _ in range(4)] == [other, other, there, ""]
+
+    def test_who_is_kept_away_keeps_nobody_else_of_its_size_waiting(self, queue: Queues) -> None:
+        queue.event(node("n1", cpus=1.0), job("db", labels=DB, cpus=3.0), job("huge", cpus=64.0))
+        queue.event(job("loner", job_affinity=near(DB, anti=True)))
+        queue.event(node("n1", cpus=4.0))
+        assert queue.waiting == {"db": "0", "huge": "0"}
+        assert where(queue, cpus=3.0) == "n1"
+
+    def test_rules_that_nobody_has_any_more_are_not_counted_any_more(self, queue: Queues) -> None:
+        queue.event(node())
+        for number in range(20):
+            rule = near({"app": f"app-{number}"}, anti=True)
+            (plan,) = plans(queue.event(job(f"ring-{number}", job_affinity=rule)))
+            queue.event(released(plan))
+        assert len(queue.state.cluster.presence.asked) <= 2
