@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -97,7 +98,7 @@ def submit(
             elif output is Format.TABLE:
                 show_rows(rows, [column("Name"), column("Job", "job_id")], output)
             else:
-                show_data(rows if len(rows) != 1 else rows[0], output)
+                show_data(rows, output)
             sys.stdout.flush()
             if not wait:
                 return 0
@@ -144,10 +145,13 @@ def run(
         from forgelog.client.aio import AsyncClient
 
         async with AsyncClient() as client:
-            jobs = await _submit(client, described, id)
-            if len(jobs) != 1:
-                raise InvalidInput(f"{words[0] if words else ''} has {len(jobs)} jobs; 'run' takes one, 'submit' all")
-            return await _stay(client, jobs[0], output, keep=keep)
+            with _Interrupts(keep=keep) as interrupts:
+                jobs = await interrupts.during(_submit(client, described, id))
+                if len(jobs) != 1:
+                    problem = f"{words[0] if words else ''} has {len(jobs)} jobs; 'run' takes one, 'submit' all"
+                    raise InvalidInput(problem)
+                note(f"job {jobs[0].id}")
+                return await interrupts.watching(jobs[0], _until_end(client, jobs[0], output))
 
     if code := run_work(work):
         raise typer.Exit(code)
@@ -163,32 +167,61 @@ async def _submit(client: AsyncClient, described: Any, id: str) -> list[AsyncJob
     return [await client.submit(described, id=id)] if id else await client.submit_many(described)
 
 
-async def _stay(client: AsyncClient, job: AsyncJob, output: Format, *, keep: bool) -> int:
-    """Show a job's output until its end; its exit code. The first interrupt cancels the job, the second leaves."""
-    note(f"job {job.id}")
-    loop = asyncio.get_running_loop()
-    interrupts = 0
-    cancels: set[asyncio.Task[Any]] = set()
-    staying = asyncio.ensure_future(_until_end(client, job, output))
+class _Interrupts:
+    """Ctrl-C while a job is submitted and watched: the first cancels the job (`keep`: leaves it), the second leaves."""
 
-    def interrupted() -> None:
-        nonlocal interrupts
-        interrupts += 1
-        if keep or interrupts > 1:
+    def __init__(self, *, keep: bool) -> None:
+        self._keep = keep
+        self._count = 0
+        self._job: AsyncJob | None = None
+        self._work: asyncio.Future[Any] | None = None
+        self._cancels: list[asyncio.Task[Any]] = []
+
+    def __enter__(self) -> _Interrupts:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._interrupted)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+
+    async def during(self, submitting: Coroutine[Any, Any, list[AsyncJob]]) -> list[AsyncJob]:
+        """Submit; an interrupt waits until it is known which job to cancel."""
+        self._work = asyncio.ensure_future(submitting)
+        try:
+            found: list[AsyncJob] = await self._work
+        except asyncio.CancelledError:
+            raise typer.Exit(130) from None
+        return found
+
+    async def watching(self, job: AsyncJob, until_end: Coroutine[Any, Any, int]) -> int:
+        """The job's exit code; 130 when its watcher left."""
+        self._job, self._work = job, asyncio.ensure_future(until_end)
+        if self._count:
+            self._act(job, self._work)
+        try:
+            code: int = await self._work
+        except asyncio.CancelledError:
+            code = 130
+        await asyncio.gather(*self._cancels)
+        return code
+
+    def _interrupted(self) -> None:
+        self._count += 1
+        if self._job is not None and self._work is not None:
+            self._act(self._job, self._work)
+        elif self._count > 1 and self._work is not None:
+            note("left while the job was being submitted; 'forgelog ps' shows whether it was")
+            self._work.cancel()
+        else:
+            note("interrupted once the job is submitted; once more leaves at once")
+
+    def _act(self, job: AsyncJob, work: asyncio.Future[Any]) -> None:
+        if self._keep or self._count > 1:
             note(f"job {job.id} goes on; 'forgelog logs -f {job.id}' follows it again")
-            staying.cancel()
+            work.cancel()
         else:
             note("cancelling; once more leaves at once")
-            cancels.add(asyncio.ensure_future(job.cancel(reason="interrupted at the terminal")))
-
-    loop.add_signal_handler(signal.SIGINT, interrupted)
-    try:
-        return await staying
-    except asyncio.CancelledError:
-        return 130
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
-        await asyncio.gather(*cancels)
+            self._cancels.append(asyncio.ensure_future(job.cancel(reason="interrupted at the terminal")))
 
 
 async def _until_end(client: AsyncClient, job: AsyncJob, output: Format) -> int:

@@ -18,6 +18,8 @@ DEFAULT_ADDRESS = "127.0.0.1:7070"
 MAX_MESSAGE_BYTES = 16 << 20
 DEFAULT_TIMEOUT = 30.0
 """Seconds a call may take, all its tries together."""
+FIRST_CONTACT = 3.0
+"""Seconds a platform that has never answered here is given to do so: there may be none."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
@@ -63,6 +65,8 @@ class Connection:
         self.address = find_address(address)
         self.timeout = timeout
         self._channel: grpc.aio.Channel | None = None
+        self._met = False
+        """Whether the platform has answered here before."""
 
     @property
     def channel(self) -> grpc.aio.Channel:
@@ -89,20 +93,25 @@ class Connection:
     async def call(
         self, method: Callable[..., Any], request: Any, *, timeout: float | None = None, what: str = ""
     ) -> Any:
-        """A unary call; tried again while the platform is unavailable, until `timeout` seconds have passed.
+        """A unary call; tried again while the platform is unavailable, until `timeout` seconds have passed (at most
+        `FIRST_CONTACT` when it never answered).
 
         Safe for commands too: the request carries the command's id, so a repeat yields the first outcome.
         """
         limit = self.timeout if timeout is None else timeout
-        deadline = time.monotonic() + limit
+        started = time.monotonic()
+        deadline = started + limit
         pause = _FIRST_PAUSE
         while True:
             left = deadline - time.monotonic()
             try:
-                return await method(request, timeout=max(left, 0.001))
+                answer = await method(request, timeout=max(left, 0.001))
+                self._met = True
+                return answer
             except grpc.aio.AioRpcError as error:
-                left = deadline - time.monotonic()
-                if error.code() is not grpc.StatusCode.UNAVAILABLE or left <= pause:
+                now = time.monotonic()
+                absent = not self._met and now - started > FIRST_CONTACT
+                if error.code() is not grpc.StatusCode.UNAVAILABLE or deadline - now <= pause or absent:
                     raise self.translated(error, what, limit) from None
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)

@@ -1,0 +1,258 @@
+"""The command line against a real platform: every command, its JSON, its exit codes, and what it says when it can't."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from ruamel.yaml import YAML
+
+from events.language.jobs import JobCompleted, JobStarted
+from events.language.resources import NodeRegistered
+from tests.conftest import Servers, own_settings
+from tests.integration.cluster import Cluster, cluster
+
+pytestmark = pytest.mark.slow
+
+FORGELOG = [sys.executable, "-c", "from forgelog.cli import main; main()"]
+SMALL = ["--cpus", "0.1", "--memory", "64Mi"]
+
+
+@dataclass
+class Result:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def data(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass
+class Cli:
+    platform: Cluster
+    environment: dict[str, str]
+
+    async def __call__(self, *arguments: str, input: str = "", **environment: str) -> Result:
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [*FORGELOG, *arguments],
+            env={**self.environment, **environment},
+            input=input,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    async def json(self, *arguments: str) -> Any:
+        command, *options = arguments
+        result = (
+            await self(command, "--output", "json", *options)
+            if "--" in options
+            else await self(*arguments, "-o", "json")
+        )
+        assert result.code == 0, result
+        return result.data
+
+
+@pytest_asyncio.fixture(scope="module")
+async def forgelog(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cli]:
+    folder: Path = tmp_path_factory.mktemp("platform")
+    async with own_settings(servers, folder) as settings, cluster(settings, folder, gateway=True) as platform:
+        await platform.event(NodeRegistered)
+        given = {
+            "FORGELOG_GATEWAY": platform.gateway,
+            "FORGELOG_KAFKA": settings.kafka_required,
+            "FORGELOG_POSTGRES": settings.postgres_required,
+            "FORGELOG_PREFIX": settings.prefix,
+            "FORGELOG_SCHEMA": settings.schema_,
+            "FORGELOG_DATA": str(folder),
+            "COLUMNS": "200",
+        }
+        yield Cli(platform, {**os.environ, **given})
+
+
+@pytest_asyncio.fixture(scope="module")
+async def sweep(forgelog: Cli) -> str:
+    """An ended array of which one task failed."""
+    script = "echo out $FORGELOG_TASK; echo err >&2; test $FORGELOG_TASK != 1"
+    made = await forgelog.json(
+        "submit", *SMALL, "--array", "3", "--name", "sweep", "-l", "team=vision", "--", "sh", "-c", script
+    )
+    id: str = made[0]["job_id"]
+    assert (await forgelog("wait", id)).code == 1
+    return id
+
+
+async def test_run_shows_the_output_and_exits_with_the_job_s_code(forgelog: Cli) -> None:
+    result = await forgelog("run", *SMALL, "--", "sh", "-c", "echo hello; echo oops >&2; exit 7")
+    assert (result.code, result.out) == (7, "hello\n")
+    assert "oops" in result.err
+
+
+async def test_run_exits_with_128_and_the_signal(forgelog: Cli) -> None:
+    assert (await forgelog("run", *SMALL, "--", "sh", "-c", "kill -SEGV $$")).code == 128 + signal.SIGSEGV
+
+
+async def test_ctrl_c_cancels_what_run_started(forgelog: Cli) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *FORGELOG, "run", *SMALL, "--job-id", "interrupted", "--", "sleep", "1000", env=forgelog.environment
+    )
+    await forgelog.platform.event(JobStarted, lambda e: e.job_id == "interrupted")
+    process.send_signal(signal.SIGINT)
+    assert await asyncio.wait_for(process.wait(), 30) == 143
+    assert (await forgelog.json("show", "interrupted"))["job"]["status"] == "cancelled"
+
+
+async def test_ps_lists_and_filters(forgelog: Cli, sweep: str) -> None:
+    listed = await forgelog.json("ps", "-a", "--label", "team=vision", "--status", "failed")
+    assert [job["job_id"] for job in listed] == [sweep]
+    table = await forgelog("ps", "-a")
+    assert sweep in table.out
+    assert "failed" in table.out
+
+
+async def test_show_has_tasks_and_attempts(forgelog: Cli, sweep: str) -> None:
+    shown = await forgelog.json("show", sweep)
+    assert shown["job"]["exit_code"] == 1
+    text = (await forgelog("show", sweep)).out
+    assert "sweep" in text
+    assert "2 completed" in text or "completed" in text
+
+
+async def test_logs_keep_streams_apart(forgelog: Cli, sweep: str) -> None:
+    result = await forgelog("logs", sweep)
+    assert sorted(line.split()[-2:] for line in result.out.splitlines()) == [["out", "0"], ["out", "1"], ["out", "2"]]
+    assert result.err.count("err") == 3
+    one = await forgelog("logs", f"{sweep}/2", "--stream", "stdout")
+    assert (one.out.strip().endswith("out 2"), one.err) == (True, "")
+
+
+async def test_why_names_what_nodes_lack(forgelog: Cli) -> None:
+    id = (await forgelog.json("submit", "--cpus", "512", "--job-id", "greedy", "--", "true"))[0]["job_id"]
+    why = await forgelog.json("why", id)
+    assert "cpus" in json.dumps(why)
+    waiting = await forgelog.json("queue")
+    assert "greedy" in json.dumps(waiting)
+    cancelled = await forgelog("cancel", id, "--wait", "--reason", "too greedy")
+    assert cancelled.code == 0
+    assert (await forgelog.json("show", id))["job"]["reason"] == "too greedy"
+
+
+async def test_requeue_runs_failed_tasks_again(forgelog: Cli, tmp_path: Path) -> None:
+    script = f"test -e {tmp_path}/mark || {{ touch {tmp_path}/mark; exit 3; }}"
+    id = (await forgelog.json("submit", *SMALL, "--", "sh", "-c", script))[0]["job_id"]
+    assert (await forgelog("wait", id)).code == 3
+    assert (await forgelog("requeue", id)).code == 0
+    await forgelog.platform.event(JobCompleted, lambda e: e.job_id == id)
+    assert (await forgelog("wait", id)).code == 0
+
+
+async def test_nodes_are_shown_and_steered(forgelog: Cli) -> None:
+    assert [node["node_id"] for node in await forgelog.json("nodes")] == ["n0"]
+    assert (await forgelog("nodes", "cordon", "n0", "--reason", "new disk")).code == 0
+    assert (await forgelog.json("nodes"))[0]["status"] == "cordoned"
+    assert (await forgelog("nodes", "uncordon", "n0")).code == 0
+    assert (await forgelog("nodes", "label", "n0", "zone=a")).code == 0
+    shown = await forgelog.json("nodes", "show", "n0")
+    assert "zone" in json.dumps(shown)
+    assert (await forgelog.json("nodes"))[0]["status"] == "ready"
+
+
+async def test_history_replay_and_time_travel(forgelog: Cli, sweep: str) -> None:
+    history = await forgelog.json("history", sweep)
+    kinds = [event["type"].rsplit(".", 1)[1] for event in history]
+    assert kinds[:2] == ["JobSubmitted", "JobQueued"]
+    assert kinds[-1] == "JobFailed"
+    queued = next(event["time"] for event in history if event["type"].endswith("JobQueued"))
+    assert (await forgelog.json("show", sweep, "--at", queued))["job"]["status"] == "queued"
+    steps = await forgelog.json("replay", sweep)
+    assert len(steps) == len(history)
+    assert "failed" in json.dumps(steps)
+    assert [step["type"].rsplit(".", 1)[-1] for step in steps] == kinds
+
+
+async def test_rebuild_and_audit(forgelog: Cli, sweep: str) -> None:
+    checked = await forgelog.json("rebuild", "--check")
+    assert {each["context"] for each in checked} == {"jobs", "scheduling", "resources"}
+    rebuilt = await forgelog("rebuild", "jobs")
+    assert rebuilt.code == 0, rebuilt
+    assert (await forgelog.json("show", sweep))["job"]["status"] == "failed"
+    verified = await forgelog("audit", "verify")
+    assert verified.code == 0, verified
+
+
+async def test_dead_letters_are_listed_shown_and_put_back(forgelog: Cli) -> None:
+    broken = '{"job_id": "mended", "spec": {"metadata": {"name": "x"}, "command": "true"'
+    await forgelog.platform.publish("jobs", "SubmitJob", {}, id="whole-but-empty")
+    producer = forgelog.platform._producer
+    assert producer is not None
+    headers = [("ce_id", b"letter"), ("ce_type", b"forgelog.jobs.v1.SubmitJob")]
+    topic = f"{forgelog.platform.settings.prefix}commands.jobs"
+    await producer.send_and_wait(topic, broken.encode(), headers=headers)
+    await forgelog.platform.recorded(lambda record: record.meta.causation == "letter")
+    letters = await forgelog.json("deadletters", "list")
+    (letter,) = [letter for letter in letters if letter["headers"]["ce_id"] == "letter"]
+    assert "not JSON" in letter["reason"]
+    assert "mended" in (await forgelog("deadletters", "show", letter["position"])).out
+
+
+async def test_every_form_of_output_parses(forgelog: Cli, sweep: str) -> None:
+    for command in (["ps", "-a"], ["show", sweep], ["nodes"], ["queue"], ["history", sweep], ["audit", "heads"]):
+        result = await forgelog(*command, "--output", "yaml")
+        assert result.code == 0, result
+        assert YAML(typ="safe").load(result.out) == await forgelog.json(*command)
+
+
+async def test_a_manifest_s_mistake_is_shown_at_its_place(forgelog: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text("name: typo\ncommand: [true]\nresources:\n  cpu: 1\n  memmory: 1Gi\n")
+    result = await forgelog("submit", str(file))
+    assert result.code == 2
+    assert f"{file} has 2 errors" in result.err
+    assert "line 4, column 3: unknown key 'cpu' in resources; did you mean 'cpus'?" in result.err
+    assert "line 5, column 3: unknown key 'memmory' in resources; did you mean 'memory'?" in result.err
+    broken = await forgelog("submit", "-", input="name: [unclosed\n")
+    assert broken.code == 2
+    assert "line 2" in broken.err or ":2:" in broken.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["show", "never-was"], 1, "never-was"),
+        (["why", "never-was"], 1, "never-was"),
+        (["cancel", "never-was"], 1, "never-was"),
+        (["submit", "--cpus", "lots", "--", "true"], 2, "cpus"),
+        (["submit", "--cpus", "-1", "--", "true"], 2, "cpus"),
+        (["submit", "--array", "100000", "--", "true"], 2, "10000"),
+        (["submit", "no-such-file.yaml"], 2, "no-such-file.yaml"),
+        (["ps", "--status", "runing"], 2, "running"),
+        (["show", "x", "--at", "noonish"], 2, "noonish"),
+        (["nodes", "cordon", "n99"], 1, "n99"),
+        (["shwo"], 2, "show"),
+    ],
+)
+async def test_mistakes_get_one_clear_word(forgelog: Cli, arguments: list[str], code: int, words: str) -> None:
+    result = await forgelog(*arguments)
+    assert result.code == code, result
+    assert words in result.err
+    assert "Traceback" not in result.err
+
+
+async def test_without_a_platform_it_says_how_to_start_one(forgelog: Cli) -> None:
+    result = await forgelog("ps", FORGELOG_GATEWAY="127.0.0.1:9")
+    assert result.code == os.EX_UNAVAILABLE
+    assert "forgelog up" in result.err
