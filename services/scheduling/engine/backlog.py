@@ -121,7 +121,7 @@ class Backlog:
         return -weight, request.submitted_at.timestamp(), entry.job.id, entry.attempt
 
     def add(self, job: Job, attempt: int, tasks: Tasks, since: datetime, not_before: datetime | None) -> Entry:
-        """Let tasks wait; with others of the same attempt, ready as they are or bound to the same time, as one entry."""
+        """Let tasks wait; they are one entry with others of their attempt that are ready, or wait for the same time."""
         self.version += 1
         if not_before is not None and not_before <= since:
             not_before = None

@@ -53,8 +53,12 @@ CAPACITIES = st.tuples(
 APPS = st.sampled_from([{}, {"app": "db"}, {"app": "web"}])
 
 
+PLAIN = st.builds(JobResources, cpus=st.sampled_from([0.5, 1.0, 2.0]))
+"""Few shapes, so that jobs share them."""
+
+
 @st.composite
-def resources(draw: st.DrawFn) -> JobResources:
+def demanding(draw: st.DrawFn) -> JobResources:
     gpus = draw(st.sampled_from([0, 0, 0, 1, 2]))
     return JobResources(
         cpus=draw(st.sampled_from([1 / 3, 1.0, 2.0])),
@@ -67,6 +71,7 @@ def resources(draw: st.DrawFn) -> JobResources:
     )
 
 
+RESOURCES = PLAIN | demanding()
 AFFINITY = st.builds(
     JobAffinity,
     labels=st.sampled_from([{"app": "db"}, {"app": "web"}]),
@@ -84,8 +89,11 @@ MATCH = st.builds(
 
 @st.composite
 def rules(draw: st.DrawFn) -> JobScheduling:
-    if draw(st.booleans()):
+    kind = draw(st.sampled_from(["plain", "plain", "jobs", "all"]))
+    if kind == "plain":
         return JobScheduling()
+    if kind == "jobs":
+        return JobScheduling(job_affinity=draw(st.lists(AFFINITY, min_size=1, max_size=1).map(tuple)))
     return JobScheduling(
         node_selector=draw(st.sampled_from([{}, {}, {"zone": "a"}])),
         node_affinity=draw(st.lists(MATCH, max_size=1).map(tuple)),
@@ -203,11 +211,11 @@ def test_the_engine_decides_as_a_scan_of_all_nodes_would(data: st.DataObject) ->
     names = [f"n{number}" for number in range(data.draw(st.integers(1, 4)))]
     for id in names:
         trial.node(id, data.draw(CAPACITIES), data.draw(DEVICES), data.draw(ZONES), data.draw(TAINTS))
-    for _ in range(data.draw(st.integers(2, 12))):
+    for _ in range(data.draw(st.integers(2, 16))):
         action = data.draw(st.sampled_from(["queue", "queue", "queue", "release", "release", "stand", "node"]))
         if action == "queue":
             trial.queue(
-                data.draw(resources()),
+                data.draw(RESOURCES),
                 data.draw(rules()),
                 data.draw(APPS),
                 priority=data.draw(st.sampled_from(JobPriority)),
