@@ -1,0 +1,139 @@
+"""What several decisions about a job end in: its tasks queued, the job concluded, the command refused. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from events.language.base import Event
+from events.language.common import ErrorCode, FieldError, Refused, format_ranges, tasks_in
+from events.language.jobs import (
+    DependencyOutcome,
+    DependencyResolved,
+    JobCancelled,
+    JobCompleted,
+    JobFailed,
+    JobQueued,
+    TaskCounts,
+)
+from events.language.jobspec import JobLaunch, JobSpec, QueueRequest
+from services.jobs.state import CANCELLED_EXIT_CODE, Job
+
+
+def queued(
+    job: Job,
+    spec: JobSpec,
+    tasks: Iterable[int],
+    attempt: int,
+    *,
+    not_before: datetime | None = None,
+    reason: str = "",
+    counted: bool = False,
+) -> JobQueued:
+    """Tasks become ready, with the cuts of the spec that scheduling and the agents need."""
+    submitted_at = job.submitted_at
+    assert submitted_at is not None
+    return JobQueued(
+        job_id=job.job_id,
+        project=job.project,
+        owner=job.owner,
+        tasks=format_ranges(tasks),
+        attempt=attempt,
+        not_before=not_before,
+        reason=reason[:500],
+        counted=counted,
+        request=QueueRequest(
+            queue=spec.queue,
+            priority=spec.priority,
+            submitted_at=submitted_at,
+            name=spec.metadata.name,
+            labels=dict(spec.metadata.labels),
+            resources=spec.resources,
+            scheduling=spec.scheduling,
+            max_parallel=spec.array.max_parallel if spec.array else None,
+        ),
+        launch=JobLaunch(
+            name=spec.metadata.name,
+            command=spec.command,
+            args=spec.args,
+            environment=spec.environment,
+            array_size=spec.array.size if spec.array else 1,
+            grace_seconds=spec.scheduling.grace_seconds,
+            max_runtime_seconds=spec.scheduling.max_runtime_seconds,
+        ),
+    )
+
+
+def conclude(
+    job: Job,
+    *,
+    completed: Sequence[int] = (),
+    failed: Sequence[int] = (),
+    cancelled: Sequence[int] = (),
+    exit_code: int = 0,
+    reason: str = "",
+) -> list[Event]:
+    """The job's terminal event, if these were the last tasks, and the answers to those who wait for it."""
+    now = job.counts()
+    counts = TaskCounts(
+        total=now.total,
+        completed=now.completed + len(completed),
+        failed=now.failed + len(failed),
+        cancelled=now.cancelled + len(cancelled),
+    )
+    if counts.completed + counts.failed + counts.cancelled < counts.total:
+        return []
+    kind: type[JobCompleted] | type[JobFailed] | type[JobCancelled]
+    if counts.failed:
+        kind, code, outcome = JobFailed, exit_code or job.exit_code or 1, DependencyOutcome.FAILED
+    elif counts.cancelled:
+        kind, code, outcome = JobCancelled, CANCELLED_EXIT_CODE, DependencyOutcome.CANCELLED
+    else:
+        kind, code, outcome = JobCompleted, 0, DependencyOutcome.COMPLETED
+    end = kind(job_id=job.job_id, project=job.project, counts=counts, exit_code=code, reason=reason)
+    answers = [
+        DependencyResolved(job_id=job.job_id, dependent=dependent, outcome=outcome)
+        for dependent in sorted(job.dependents)
+    ]
+    return [end, *answers]
+
+
+# Refusals
+
+
+def known(job: Job) -> Job:
+    """The job, if there is one."""
+    if job.spec is None:
+        raise Refused(
+            ErrorCode.NOT_FOUND,
+            f"there is no job {job.job_id!r}",
+            [FieldError(field="job_id", problem=f"there is no job {job.job_id!r}", hint="`forgelog ps -a` lists jobs")],
+        )
+    return job
+
+
+def invalid(field: str, problem: str, hint: str) -> Refused:
+    return Refused(
+        ErrorCode.INVALID_ARGUMENT, f"{field}: {problem}", [FieldError(field=field, problem=problem, hint=hint)]
+    )
+
+
+def unknown_attempt(job: Job, task: int, attempt: int) -> Refused:
+    current = job.attempts[task] if task < job.size else 0
+    problem = f"job {job.job_id} has no attempt {attempt} of task {task}; the current one is {current}"
+    return Refused(ErrorCode.FAILED_PRECONDITION, problem, [FieldError(field="tasks", problem=problem)])
+
+
+def stale_report(job: Job, what: str, reports: list[tuple[int, int]]) -> Refused:
+    task, attempt = reports[0]
+    problem = (
+        f"attempt {attempt} of task {task} can't have {what}: task {task} of job {job.job_id} is "
+        f"{job.status(task).value} at attempt {job.attempts[task]}"
+    )
+    return Refused(ErrorCode.FAILED_PRECONDITION, problem, [FieldError(field="tasks", problem=problem)])
+
+
+def check_range(job: Job, ranges: str | None) -> None:
+    if ranges is not None and (most := max(tasks_in(ranges))) >= job.size:
+        problem = f"job {job.job_id} has no task {most}; its tasks are 0 to {job.size - 1}"
+        raise Refused(ErrorCode.INVALID_ARGUMENT, problem, [FieldError(field="tasks", problem=problem)])
