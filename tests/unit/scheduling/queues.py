@@ -268,7 +268,7 @@ def same_view(one: Queue, other: Queue) -> bool:
 def _view(queue: Queue) -> Any:
     return (
         {
-            id: (node.status, node.labels, node.taints, node.free, node.kinds, set(node.holds), node.jobs, node.held)
+            id: (node.status, node.labels, node.taints, node.free, set(node.holds), node.jobs, node.held)
             for id, node in queue.cluster.nodes.items()
         },
         {id: _hold(hold) for id, hold in queue.cluster.holds.items()},
