@@ -156,15 +156,14 @@ _ENDINGS = {JobCompleted: JobStatus.COMPLETED, JobFailed: JobStatus.FAILED, JobC
 
 
 def _queued(job: Job, event: JobQueued) -> None:
-    afresh = job.ended is not None
     for task in tasks_in(event.tasks):
-        if afresh:
-            job.restarts[task] = 0
+        if job.statuses[task] in ENDED_CODES:
+            job.restarts[task] = 0  # requeued by a user: a task that runs again by its policy has not ended
         elif event.counted:
             job.restarts[task] += 1
         job.move((task,), JobStatus.QUEUED)
         job.attempts[task] = event.attempt
-    if afresh:
+    if job.ended is not None:
         job.ended = None
         job.exit_code = 0
 
