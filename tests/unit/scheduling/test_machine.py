@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from events.language import task_sets as sets
 from events.language.amounts import CPU_TOLERANCE
@@ -113,6 +113,12 @@ class QueueMachine(RuleBasedStateMachine):
 
     # Agents and operators
 
+    @initialize(gpus=st.integers(0, 3))
+    def start(self, gpus: int) -> None:
+        for node in ("n1", "n2"):
+            self.register(node, "b1", gpus, 4.0)
+        self.all_is_heard()
+
     @rule(node=NODES, boot=st.sampled_from(["b1", "b2"]), gpus=st.integers(0, 3), cpus=st.sampled_from([2.0, 4.0]))
     def register(self, node: str, boot: str, gpus: int, cpus: float) -> None:
         devices = [gpu(i, "NVIDIA A10" if i % 2 else "NVIDIA H200") for i in range(gpus)]
@@ -120,11 +126,11 @@ class QueueMachine(RuleBasedStateMachine):
         self.shrank = self.shrank or known is not None
         self.command(register(node, boot=boot, gpus=devices, capacity={"cpus": cpus}))
 
-    @rule(node=NODES, kind=st.sampled_from([CordonNode, UncordonNode, DrainNode, RemoveNode]))
+    @rule(node=NODES, kind=st.sampled_from([CordonNode, DrainNode, RemoveNode, *[UncordonNode] * 4]))
     def hold(self, node: str, kind: Any) -> None:
         self.command(kind(pool=QUEUE, node_id=node))
 
-    @rule(node=NODES, taints=st.sampled_from([(), (Taint(key="team"),)]))
+    @rule(node=NODES, taints=st.sampled_from([(), (), (Taint(key="team"),)]))
     def taint(self, node: str, taints: tuple[Taint, ...]) -> None:
         self.command(TaintNode(pool=QUEUE, node_id=node, taints=taints))
 
@@ -174,7 +180,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(
         policy=st.sampled_from([None, SchedulingPolicy.FIFO, SchedulingPolicy.PRIORITY]),
-        status=st.sampled_from([None, *QueueStatus, QueueStatus.ACTIVE, QueueStatus.ACTIVE]),
+        status=st.sampled_from([*QueueStatus, *[QueueStatus.ACTIVE] * 5]),
     )
     def configure(self, policy: SchedulingPolicy | None, status: QueueStatus | None) -> None:
         try:
@@ -184,7 +190,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     # Time and delivery
 
-    @rule(seconds=st.sampled_from([0.5, 2.0, 20.0]), heard=st.booleans())
+    @rule(seconds=st.sampled_from([0.5, 2.0, 20.0]), heard=st.sampled_from([True, True, True, False]))
     def time_passes(self, seconds: float, heard: bool) -> None:
         self.queue_says(self.queue.after(seconds))
         if heard:
@@ -284,4 +290,4 @@ class QueueMachine(RuleBasedStateMachine):
 
 
 TestQueueMachine = QueueMachine.TestCase
-TestQueueMachine.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestQueueMachine.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
