@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
@@ -19,7 +19,7 @@ _PIECES = 64
 """Read at once: at most 4 MiB, as agents ship pieces of at most 64 KiB."""
 
 _LATE_SECONDS = 5.0
-"""How long an ended job's output is waited for: a lost node's never comes."""
+"""How long after a job's end its output is waited for: a lost node's never comes."""
 
 _ENDED = ("completed", "failed", "cancelled")
 
@@ -43,10 +43,11 @@ class Follower:
             if await db.fetchval("select 1 from jobs where job_id = $1", request.job_id) is None:
                 raise not_found("job", request.job_id)
         starts = await self._starts(request) if request.HasField("tail_bytes") and reached < 0 else {}
-        ended_at: float | None = None
+        # Output travels beside the events: an ended job's last pieces are waited for even when not asked to follow.
+        stays = request.follow or await self._job_ended(request.job_id) is not None
         while not context.done():
             arrived, positions = self._output.arrived, dict(self._read.runner.positions)
-            done = request.follow and await self._ended(request, tasks, stream)
+            done = not stays or await self._ended(request, tasks, stream)
             rows = await self._pieces(request, reached, tasks, stream)
             for row in rows:
                 reached = row["arrival"]
@@ -54,12 +55,11 @@ class Follower:
                     yield answer
             if rows:
                 continue
-            if not request.follow or done:
+            if done:
                 return
-            if await self._job_ended(request.job_id):
-                ended_at = ended_at or time.monotonic()
-                if time.monotonic() - ended_at > _LATE_SECONDS:
-                    return
+            ended_at = await self._job_ended(request.job_id)
+            if ended_at is not None and (datetime.now(UTC) - ended_at).total_seconds() > _LATE_SECONDS:
+                return
             await self._news(arrived, positions)
 
     async def _pieces(self, request: Any, reached: int, tasks: Any, stream: int | None) -> list[Any]:
@@ -94,9 +94,11 @@ class Follower:
             )
         return {(row["task"], row["attempt"], row["stream"]): max(0, row["size"] - request.tail_bytes) for row in rows}
 
-    async def _job_ended(self, job_id: str) -> bool:
+    async def _job_ended(self, job_id: str) -> datetime | None:
+        """When it ended; None while it has not."""
         async with self._read.view() as db:
-            return await db.fetchval("select status from jobs where job_id = $1", job_id) in _ENDED
+            row = await db.fetchrow("select status, ended_at from jobs where job_id = $1", job_id)
+        return row["ended_at"] if row is not None and row["status"] in _ENDED else None
 
     async def _ended(self, request: Any, tasks: Any, stream: int | None) -> bool:
         """Whether nothing more can come: the job has ended and each of its attempts' streams has."""

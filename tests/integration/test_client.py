@@ -1,0 +1,155 @@
+"""The Python client on a real platform, with coroutines and without; and the documents' own Python, run as written."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from events.language.jobs import JobStarted
+from events.language.resources import NodeRegistered
+from forgelog import AsyncClient, Client, ForgelogError, NotFound, Refused, Timeout, Unavailable
+from tests.conftest import Servers, own_settings
+from tests.integration.cluster import Cluster, cluster
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+SMALL = {"cpus": 0.1, "memory": "64Mi"}
+
+
+@pytest_asyncio.fixture(scope="module")
+async def platform(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
+    folder: Path = tmp_path_factory.mktemp("platform")
+    async with own_settings(servers, folder) as settings, cluster(settings, folder, gateway=True) as platform:
+        await platform.event(NodeRegistered)
+        yield platform
+
+
+@pytest_asyncio.fixture(scope="module")
+async def client(platform: Cluster) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(platform.gateway, project="vision/detect", actor="Ada Lovelace") as client:
+        yield client
+
+
+async def test_a_job_s_life(client: AsyncClient) -> None:
+    before = datetime.now(UTC)
+    command = ["sh", "-c", "echo out; echo err >&2; exit 3"]
+    job = await client.submit(name="life", command=command, resources=SMALL, labels={"k": "v"})
+    ended = await job.wait()
+    assert (ended.status, ended.exit_code, ended.project, ended.owner) == ("failed", 3, "vision/detect", "Ada Lovelace")
+    pieces = [piece async for piece in job.logs()]  # its end was told before its last output, perhaps
+    assert {(piece.stream, piece.text) for piece in pieces if piece.text} == {("stdout", "out\n"), ("stderr", "err\n")}
+    history = await job.history()
+    assert [event.type.rsplit(".", 1)[1] for event in history][-1] == "JobFailed"
+    (attempt,) = await job.attempts()
+    assert (attempt.attempt, attempt.exit_code) == (1, 3)
+    (listed,) = await client.jobs(labels={"k": "v"})
+    assert listed.job_id == job.id
+    with pytest.raises(NotFound, match=job.id):
+        await job.refresh(at=before)
+
+
+async def test_own_writes_are_read(client: AsyncClient) -> None:
+    """Fifty times: what was just submitted is there, without waiting or asking again."""
+    for number in range(50):
+        job = await client.submit(name=f"fresh-{number}", command=["true"], resources=SMALL)
+        assert (await client.get(job.id)).job.name == f"fresh-{number}"
+
+
+async def test_the_same_id_submits_once(client: AsyncClient) -> None:
+    first = await client.submit(name="once", command=["true"], resources=SMALL, id="only-once")
+    again = await client.submit(name="once", command=["true"], resources=SMALL, id="only-once")
+    assert first.id == again.id
+    with pytest.raises(Refused) as caught:
+        await client.submit(name="other", command=["true"], resources=SMALL, id="only-once")
+    assert caught.value.code == "aborted"
+
+
+async def test_many_at_once(client: AsyncClient) -> None:
+    jobs = await client.submit_many({"name": f"many-{n}", "command": ["true"], "resources": SMALL} for n in range(20))
+    ended = await client.wait([job.id for job in jobs], timeout=60)
+    assert [each.status for each in ended] == ["completed"] * 20
+
+
+async def test_waiting_has_an_end(client: AsyncClient, platform: Cluster) -> None:
+    job = await client.submit(name="long", command=["sleep", "1000"], resources=SMALL)
+    with pytest.raises(Timeout):
+        await job.wait(timeout=0.2)
+    await platform.event(JobStarted, lambda e: e.job_id == job.id)
+    await job.cancel(reason="enough")
+    ended = await job.wait()
+    assert (ended.status, ended.exit_code, ended.reason) == ("cancelled", 143, "enough")
+
+
+async def test_errors_have_kinds_fields_and_hints(client: AsyncClient) -> None:
+    with pytest.raises(NotFound, match="never-was"):
+        await client.get("never-was")
+    with pytest.raises(ForgelogError) as caught:
+        await client.submit(name="odd", command=["true"], resources={"cpus": -1})
+    assert "cpus" in str(caught.value)
+    async with AsyncClient("127.0.0.1:9", timeout=1) as nowhere:
+        with pytest.raises(Unavailable, match="forgelog up"):
+            await nowhere.jobs()
+
+
+async def test_watching_goes_on_over_a_restart_of_the_gateway(
+    client: AsyncClient, platform: Cluster, tmp_path: Path
+) -> None:
+    command = ["sh", "-c", f"while [ ! -e {tmp_path}/go ]; do sleep 0.05; done"]
+    job = await client.submit(name="watched", command=command, resources=SMALL)
+    await platform.event(JobStarted, lambda e: e.job_id == job.id)
+    waiting = asyncio.create_task(job.wait(timeout=60))
+    await asyncio.sleep(0)
+    platform.kill("gateway")
+    platform.start("gateway")
+    await platform.healthy("gateway")
+    (tmp_path / "go").touch()
+    assert (await waiting).status == "completed"
+
+
+async def test_without_coroutines(platform: Cluster) -> None:
+    def work() -> tuple[str, str, int]:
+        with Client(platform.gateway) as client:
+            job = client.submit(name="plain", command=["echo", "plain"], resources=SMALL)
+            job.wait()
+            text = "".join(chunk.text for chunk in job.logs())
+            return job.status, text, client.run(name="code", command=["sh", "-c", "exit 4"], resources=SMALL)
+
+    assert await asyncio.to_thread(work) == ("completed", "plain\n", 4)
+
+
+def documented() -> list[tuple[str, str]]:
+    """Every Python block of the README and the documents, by file and line."""
+    found = []
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        text = path.read_text()
+        for match in re.finditer(r"```python\n(.*?)```", text, re.DOTALL):
+            found.append((f"{path.relative_to(ROOT)}:{text[: match.start()].count(chr(10)) + 2}", match[1]))
+    return found
+
+
+@pytest.mark.parametrize(("place", "code"), documented(), ids=[place for place, _ in documented()])
+async def test_the_documents_python_runs_as_written(platform: Cluster, tmp_path: Path, place: str, code: str) -> None:
+    tutorial = (ROOT / "docs/tutorial.md").read_text()
+    for name, text in re.findall(r"```yaml\n# (\w+\.yaml)\n(.*?)```", tutorial, re.DOTALL):
+        (tmp_path / name).write_text(text)
+    environment = {**os.environ, "FORGELOG_GATEWAY": platform.gateway, "PYTHONPATH": str(ROOT)}
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert done.returncode == 0, f"{place}: {done.stderr}"
