@@ -1,0 +1,75 @@
+"""The compose files fit the code, as far as that can be told without an engine: images, modules, variables, ports."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from events.runtime.settings import Settings
+from services.resources.agent import config as agent
+
+ROOT = Path(__file__).parents[2]
+FILES = (ROOT / "docker-compose.yml", ROOT / "forgelog/embedded/servers.compose.yml")
+OTHERS = {"FORGELOG_NODE", "FORGELOG_AGENT_DIR"}
+"""Variables of the node agent alone."""
+
+
+def parsed(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = YAML(typ="safe", pure=True).load(path.read_text())
+    return found
+
+
+def services() -> dict[str, dict[str, Any]]:
+    found = parsed(FILES[0])["services"]
+    return {name: service for name, service in found.items() if service.get("image") == "forgelog"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_servers_are_those_the_tests_run_on(path: Path) -> None:
+    images = {name: service["image"] for name, service in parsed(path)["services"].items()}
+    lock = json.loads((ROOT / "forgelog/embedded/kafka.lock.json").read_text())
+    assert images["kafka"] == f"apache/kafka:{lock['kafka']}"
+    assert images["postgres"] == "postgres:18"
+
+
+@pytest.mark.parametrize("name", list(services()))
+def test_each_service_runs_a_module_with_variables_that_it_reads(name: str) -> None:
+    service = services()[name]
+    (module,) = service["command"]
+    assert importlib.util.find_spec(f"{module}.__main__") is not None
+    known = {f"FORGELOG_{field.rstrip('_').upper()}" for field in Settings.model_fields} | OTHERS
+    assert set(service["environment"]) <= known
+    assert all(variable in Path(agent.__file__).read_text() for variable in OTHERS)
+
+
+def test_addresses_name_services_and_their_ports() -> None:
+    found = parsed(FILES[0])["services"]
+    for service in services().values():
+        environment = service["environment"]
+        for text in (environment["FORGELOG_KAFKA"], *environment["FORGELOG_SERVICES"].split(",")):
+            host = text.split("=")[-1].split(":")[0]
+            assert host in found
+    for name, entry in (item.split("=") for item in services()["jobs"]["environment"]["FORGELOG_SERVICES"].split(",")):
+        assert entry.split(":")[0] == name
+        assert entry.split(":")[1] == services()[name]["environment"]["FORGELOG_LISTEN"].split(":")[1]
+    gateway = services()["gateway"]
+    assert gateway["environment"]["FORGELOG_GATEWAY"] == "0.0.0.0:7070"
+    assert gateway["ports"] == ["127.0.0.1:7070:7070"]
+
+
+def test_what_the_image_is_built_from_is_there() -> None:
+    dockerfile = (ROOT / "deploy/Dockerfile").read_text()
+    copied = [word for line in re.findall(r"^COPY (?!--)(.*) \S+$", dockerfile, re.MULTILINE) for word in line.split()]
+    assert {"events", "services", "forgelog"} <= set(copied)
+    assert all((ROOT / name).exists() for name in copied)
+    for volume in (
+        volume for service in parsed(FILES[0])["services"].values() for volume in service.get("volumes", [])
+    ):
+        source = volume.split(":")[0]
+        assert source in parsed(FILES[0])["volumes"] or (ROOT / source).exists()
