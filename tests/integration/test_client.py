@@ -142,7 +142,13 @@ async def test_the_documents_python_runs_as_written(platform: Cluster, tmp_path:
     tutorial = (ROOT / "docs/tutorial.md").read_text()
     for name, text in re.findall(r"```yaml\n# (\w+\.yaml)\n(.*?)```", tutorial, re.DOTALL):
         (tmp_path / name).write_text(text)
-    environment = {**os.environ, "FORGELOG_GATEWAY": platform.gateway, "PYTHONPATH": str(ROOT)}
+    environment = {
+        **os.environ,
+        "FORGELOG_GATEWAY": platform.gateway,
+        "FORGELOG_KAFKA": platform.settings.kafka_required,
+        "FORGELOG_PREFIX": platform.settings.prefix,
+        "PYTHONPATH": str(ROOT),
+    }
     done = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-c", code],
