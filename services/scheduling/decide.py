@@ -168,8 +168,8 @@ class Scheduling(Decider[Queue]):
             state.guesses += [placed.allocation_id for placed in event.placements]
         if not planned:
             state.planned = versions
-            if len(state.backlog.ready) < state.cluster.shapes // 2:
-                state.cluster.keep_only(state.backlog.ready)
+            if state.cluster.shapes > len(state.backlog.ready):
+                state.cluster.trim(state.backlog.ready)
         return events
 
     # Time

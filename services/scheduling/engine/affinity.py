@@ -45,7 +45,7 @@ class Presence:
 
     def ask(self, rules: Iterable[JobAffinity], nodes: Iterable[Node]) -> None:
         """Count what these rules need, from now on."""
-        missing = [pair for pair in map(pair_of, rules) if pair not in self.asked]
+        missing = {pair: None for pair in map(pair_of, rules) if pair not in self.asked}  # each once, in order
         if not missing:
             return
         for pair in missing:

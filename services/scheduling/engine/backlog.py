@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter
 
 from sortedcontainers import SortedKeyList
 
@@ -64,6 +65,11 @@ class Entry:
     """The reasons that were last given for its waiting."""
     look_at: datetime | None = None
     """When to see again why it waits."""
+    order: Order = (0, 0.0, "", 0)
+    """Its place among those that are ready."""
+
+
+_ORDER = attrgetter("order")
 
 
 class Backlog:
@@ -169,7 +175,10 @@ class Backlog:
         """Follow another policy from now on."""
         self.policy = policy
         self.version += 1
-        self.ready = {shape: SortedKeyList(list(entries), key=self.order) for shape, entries in self.ready.items()}
+        for shape, entries in self.ready.items():
+            for entry in entries:
+                entry.order = self.order(entry)
+            self.ready[shape] = SortedKeyList(list(entries), key=_ORDER)
 
     def _file(self, entry: Entry) -> None:
         if not entry.tasks or entry.asleep:
@@ -179,7 +188,8 @@ class Backlog:
             return
         shape = entry.job.wish.shape
         if shape not in self.ready:
-            self.ready[shape] = SortedKeyList(key=self.order)
+            self.ready[shape] = SortedKeyList(key=_ORDER)
+        entry.order = self.order(entry)
         self.ready[shape].add(entry)
 
     def _unfile(self, entry: Entry) -> None:

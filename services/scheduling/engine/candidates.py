@@ -22,12 +22,12 @@ class Candidates:
 
     def __init__(self, cluster: Cluster, wish: Wish) -> None:
         self.wish = wish
+        self.used = 0
+        """Number of its last use, among those of all shapes."""
         self._cluster = cluster
         self._heap: list[tuple[float, int, int, Node]] = []
         self._read = -1
         """Number of the next change to look at; -1 before the first look."""
-        self._seen: dict[str, int] = {}
-        """Node → version it was last looked at."""
         self._kind: dict[str, tuple[int, float | None]] = {}
         """Node → standing it was judged at, and how much it is liked; None if it is none for these tasks."""
         self._grown = self._shrunk = -1
@@ -59,14 +59,13 @@ class Candidates:
             return
         changes, start = cluster.changes, self._read - cluster.dropped
         for node in changes[start:] if len(changes) - start < 2 else dict.fromkeys(changes[start:]):
-            if self._seen.get(node.id) != node.version and (entry := self._entry(node)) is not None:
+            if (entry := self._entry(node)) is not None:
                 heapq.heappush(self._heap, entry)
         self._read = cluster.dropped + len(changes)
 
     def _start(self) -> None:
         """Look at every node."""
         cluster = self._cluster
-        self._seen = {}
         entries = (self._entry(node) for node in cluster.nodes.values())
         self._heap = [entry for entry in entries if entry is not None]
         heapq.heapify(self._heap)
@@ -75,7 +74,6 @@ class Candidates:
 
     def _entry(self, node: Node) -> tuple[float, int, int, Node] | None:
         wish = self.wish
-        self._seen[node.id] = node.version
         judged = self._kind.get(node.id)
         if judged is None or judged[0] != node.standing:
             liked = None if shapes.barrier(wish, node) else shapes.liking(wish, node)

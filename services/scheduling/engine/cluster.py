@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import replace
 
 from events.language.amounts import Amounts
@@ -11,10 +11,16 @@ from events.language.resources import Taint
 from events.language.task_sets import Tasks, both, minus
 from services.scheduling.engine.affinity import Presence
 from services.scheduling.engine.candidates import Candidates
-from services.scheduling.engine.node import Hold, Node
+from services.scheduling.engine.node import Hold, Node, Vector
 from services.scheduling.engine.shape import Shape, Wish
 
 _LEAST_LOG = 4096
+
+MOST_SPARE = 64
+"""Most shapes that nothing waits for whose heaps are kept: the next job is likely like the last ones."""
+
+_SPARE_ENTRIES = 200_000
+"""Most entries, about, of all those heaps."""
 
 
 class Cluster:
@@ -35,6 +41,7 @@ class Cluster:
         """Nodes' labels have changed since `presence` was counted."""
         self._order = 0
         self._shapes: dict[Shape, Candidates] = {}
+        self._uses = 0
 
     # Nodes
 
@@ -170,6 +177,8 @@ class Cluster:
             if not wish.shape.job_id:
                 wish = replace(wish, labels={})  # whose labels they are must not matter to the others
             found = self._shapes[wish.shape] = Candidates(self, wish)
+        self._uses += 1
+        found.used = self._uses
         return found
 
     @property
@@ -177,9 +186,18 @@ class Cluster:
         """Shapes that have a heap."""
         return len(self._shapes)
 
-    def keep_only(self, shapes: Iterable[Shape]) -> None:
-        """Drop the heaps of shapes that nothing waits for."""
-        wanted = set(shapes)
-        for shape in [shape for shape in self._shapes if shape not in wanted]:
+    def requests(self) -> list[Vector]:
+        """What tasks of these shapes ask for."""
+        return [shape.request for shape in self._shapes]
+
+    def trim(self, wanted: Container[Shape]) -> None:
+        """Drop the heaps of shapes that are not wanted, but for those of many jobs' shapes that were used last."""
+        idle = [(found.used, shape) for shape, found in self._shapes.items() if shape not in wanted]
+        gone = [shape for _, shape in idle if shape.job_id or shape.exclusive_job]
+        spare = sorted((used, shape) for used, shape in idle if not (shape.job_id or shape.exclusive_job))
+        keep = max(1, min(MOST_SPARE, _SPARE_ENTRIES // max(1, len(self.nodes))))
+        gone += [shape for _, shape in spare[: max(0, len(spare) - keep)]]
+        for shape in gone:
             del self._shapes[shape]
-        self.presence.keep_only(rule for found in self._shapes.values() for rule in found.wish.affinity)
+        if gone:
+            self.presence.keep_only(rule for found in self._shapes.values() for rule in found.wish.affinity)

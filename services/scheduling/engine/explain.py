@@ -82,7 +82,7 @@ def _shortage(wish: Wish, node: Node) -> tuple[str, int, str] | None:
             have = f"the node has {_amount(kind, capacity)}" if never else f"at most {_amount(kind, free)} free"
             return _short(kind, never), free, f"needs {_amount(kind, wanted)}, {have}"
     gpus = wish.shape.request[2]
-    free = sum(amount for device, amount in node.kinds.items() if shapes.suits(wish, device))
+    free = shapes.free_devices(wish, node)
     if free >= gpus:
         return None
     there = shapes.healthy_devices(wish, node)

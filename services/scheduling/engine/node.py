@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from events.language.amounts import CPU_TOLERANCE, Amounts, of_request
@@ -167,19 +167,21 @@ class Node:
 
     def room(self, request: Vector) -> int:
         """How many tasks of so large a request fit, devices' types aside."""
+        # A shrunk node may have less than nothing free. Written out: it is asked for every node and shape.
         free = self.free
+        cpus, memory, gpus, storage, network = request
         most = 1 << 30
-        for kind in range(5):
-            wanted = request[kind]
-            if wanted:
-                # A shrunk node may have less than nothing free.
-                have = free[kind] if free[kind] > 0 else 0
-                fitting = (have + CPU_TOLERANCE) // wanted if kind == 0 else have // wanted
-                if fitting < most:
-                    if not fitting:
-                        return 0
-                    most = fitting
-        return most
+        if cpus:
+            most = ((free[0] if free[0] > 0 else 0) + CPU_TOLERANCE) // cpus
+        if memory and (fitting := free[1] // memory) < most:
+            most = fitting
+        if gpus and (fitting := free[2] // gpus) < most:
+            most = fitting
+        if storage and (fitting := free[3] // storage) < most:
+            most = fitting
+        if network and (fitting := free[4] // network) < most:
+            most = fitting
+        return most if most > 0 else 0
 
     def left_over(self, request: Vector) -> float:
         """How much is left once one more task is there, 0 (nothing) to 1 (all of everything)."""
@@ -191,10 +193,6 @@ class Node:
             + (free[3] - request[3]) * scale[3]
             + (free[4] - request[4]) * scale[4]
         )
-
-    def devices(self, kinds: Iterable[Device]) -> int:
-        """Free devices of these kinds."""
-        return sum(self.kinds.get(kind, 0) for kind in kinds)
 
 
 _PARTS = (1.0, 1.0, 4.0, 0.25, 0.25)

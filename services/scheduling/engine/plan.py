@@ -63,7 +63,7 @@ def plan(cluster: Cluster, backlog: Backlog, number: int, most: int) -> list[Pla
     heads: list[tuple[Order, int, Shape]] = []
     at: dict[Shape, int] = {}
     for serial, (shape, entries) in enumerate(backlog.ready.items()):
-        heads.append((backlog.order(entries[0]), serial, shape))
+        heads.append((entries[0].order, serial, shape))
         at[shape] = 0
     heapq.heapify(heads)
     allowed: dict[str, int] = {}
@@ -80,7 +80,7 @@ def plan(cluster: Cluster, backlog: Backlog, number: int, most: int) -> list[Pla
             continue
         at[shape] += 1
         if at[shape] < len(entries):
-            heapq.heappush(heads, (backlog.order(entries[at[shape]]), serial, shape))
+            heapq.heappush(heads, (entries[at[shape]].order, serial, shape))
     return planned
 
 

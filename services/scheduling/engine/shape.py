@@ -133,13 +133,28 @@ def liking(wish: Wish, node: Node) -> float:
 
 def room(wish: Wish, node: Node) -> int:
     """How many of these tasks fit onto a node now; 0 for a node that is held by another job."""
-    if node.passed_over or (node.held and node.held != wish.shape.exclusive_job):
+    shape = wish.shape
+    if node.passed_over or (node.held and node.held != shape.exclusive_job):
         return 0
-    if wish.shape.exclusive_job and any(job != wish.shape.exclusive_job for job in node.jobs):
+    if shape.exclusive_job and any(job != shape.exclusive_job for job in node.jobs):
         return 0
-    most = node.room(wish.shape.request)
-    gpus = wish.shape.request[2]
+    most = node.room(shape.request)
+    gpus = shape.request[2]
     if gpus and most:
-        free = sum(amount for device, amount in node.kinds.items() if suits(wish, device))
-        most = min(most, free // gpus)
+        fitting = free_devices(wish, node) // gpus
+        if fitting < most:
+            return fitting
     return most
+
+
+def free_devices(wish: Wish, node: Node) -> int:
+    """How many free GPUs of a node would do."""
+    free = 0
+    if wish.shape.gpu_type or wish.shape.gpu_memory_bytes:
+        for device, amount in node.kinds.items():
+            if suits(wish, device):
+                free += amount
+    else:
+        for amount in node.kinds.values():
+            free += amount
+    return free

@@ -9,6 +9,7 @@ import pytest
 from events.language.hardware import GPUHealth
 from events.language.jobspec import JobAffinity, LabelMatch, MatchOperator, TaintEffect, Toleration
 from events.language.resources import NodeLabelled, NodeTainted, Taint
+from services.scheduling.engine.cluster import MOST_SPARE
 from tests.unit.scheduling.queues import GIB, QUEUE, Queues, gpu, job, node, places, plans, released, said
 
 
@@ -262,6 +263,14 @@ class TestJobRules:
         assert queue.waiting == {"db": "0", "huge": "0"}
         assert where(queue, cpus=3.0) == "n1"
 
+    def test_two_rules_about_the_same_jobs_count_them_once(self, queue: Queues) -> None:
+        queue.event(node("n1"), node("n2"))
+        (plan,) = plans(queue.event(job("db", labels=DB)))
+        rules = (*near(DB), *near(DB, required=False))
+        home = plan.placements[0].node_id
+        assert places(queue.event(job("web", "0-9", job_affinity=rules))) == [("web", "0-2", home)]
+        assert places(queue.event(released(plan))) == []
+
     def test_rules_that_nobody_has_any_more_are_not_counted_any_more(self, queue: Queues) -> None:
         queue.event(node())
         for number in range(20):
@@ -269,3 +278,21 @@ class TestJobRules:
             (plan,) = plans(queue.event(job(f"ring-{number}", job_affinity=rule)))
             queue.event(released(plan))
         assert len(queue.state.cluster.presence.asked) <= 2
+
+
+class TestHeaps:
+    """An engine that forgot its nodes whenever nothing waits would look at all of them for every job."""
+
+    def test_common_shapes_are_remembered_while_nothing_waits(self, queue: Queues) -> None:
+        queue.event(node(cpus=64.0))
+        for number in range(4):
+            queue.event(job(f"job-{number}", cpus=1.0 + number))
+        assert (queue.waiting, queue.state.cluster.shapes) == ({}, 4)
+
+    def test_those_asked_for_longest_ago_are_forgotten_first(self, queue: Queues) -> None:
+        queue.event(node(cpus=10_000.0, capacity={"memory_bytes": 1 << 50}))
+        for number in range(MOST_SPARE + 2):
+            queue.event(job(f"job-{number}", cpus=1.0 + number))
+            queue.event(job(f"again-{number}", cpus=1.0))
+        assert queue.state.cluster.shapes == MOST_SPARE
+        assert {2.0, 3.0}.isdisjoint(wanted[0] / 10**9 for wanted in queue.state.cluster.requests())
