@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING
 
+from events.language.hardware import NodeStatus
 from services.scheduling.engine import shape as shapes
 from services.scheduling.engine.node import Node
 from services.scheduling.engine.shape import Wish
@@ -22,6 +23,10 @@ class Candidates:
 
     def __init__(self, cluster: Cluster, wish: Wish) -> None:
         self.wish = wish
+        self._request = wish.shape.request
+        self._plain = not wish.shape.scheduling
+        """Any node that is ready and has no taints is the right kind."""
+        self._near = bool(wish.affinity)
         self.used = 0
         """Number of its last use, among those of all shapes."""
         self._cluster = cluster
@@ -39,7 +44,7 @@ class Candidates:
         """The best node that can take a task now, and its score."""
         self._mend()
         heap, presence, wish = self._heap, self._cluster.presence, self.wish
-        about_jobs = bool(wish.affinity) or presence.concerns(wish.labels)
+        about_jobs = self._near or presence.concerns(wish.labels)
         while heap:
             negative, _, version, node = heap[0]
             if node.version == version and not (about_jobs and presence.objection(wish.affinity, wish.labels, node)):
@@ -73,14 +78,18 @@ class Candidates:
         self._grown, self._shrunk = cluster.presence.grown, cluster.presence.shrunk
 
     def _entry(self, node: Node) -> tuple[float, int, int, Node] | None:
-        wish = self.wish
-        judged = self._kind.get(node.id)
-        if judged is None or judged[0] != node.standing:
-            liked = None if shapes.barrier(wish, node) else shapes.liking(wish, node)
-            judged = self._kind[node.id] = (node.standing, liked)
-        liked = judged[1]
-        if liked is None or not shapes.room(wish, node):
+        if self._plain and not node.taints:
+            if node.status is not NodeStatus.READY:
+                return None
+            liked: float | None = 0.0
+        else:
+            judged = self._kind.get(node.id)
+            if judged is None or judged[0] != node.standing:
+                liked = None if shapes.barrier(self.wish, node) else shapes.liking(self.wish, node)
+                judged = self._kind[node.id] = (node.standing, liked)
+            liked = judged[1]
+        if liked is None or not shapes.room(self.wish, node):
             return None
-        if wish.affinity:
-            liked += self._cluster.presence.liking(wish.affinity, node)
-        return node.left_over(wish.shape.request) - 1.0 - liked, node.order, node.version, node
+        if self._near:
+            liked += self._cluster.presence.liking(self.wish.affinity, node)
+        return node.left_over(self._request) - 1.0 - liked, node.order, node.version, node

@@ -6,7 +6,7 @@ Tasks of equal shape are interchangeable, so the engine looks for nodes once per
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from events.language.amounts import of_request
 from events.language.hardware import GPUHealth, NodeStatus
@@ -31,6 +31,14 @@ class Shape:
     """The job, if rules about jobs' labels make its tasks unlike any other's."""
     scheduling: str = ""
     """The placement rules as JSON: equal text is an equal rule."""
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        own = (self.request, self.gpu_type, self.gpu_memory_bytes, self.exclusive_job, self.job_id, self.scheduling)
+        object.__setattr__(self, "_hash", hash(own))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 @dataclass(slots=True)
