@@ -36,7 +36,7 @@ from services.scheduling.engine.plan import plan
 from services.scheduling.state import Queue
 
 NODES = 10_000
-JOBS = 20_000
+JOBS = 50_000
 DECISIONS = 500
 AT_ONCE = 2_000
 GIB = 1 << 30
