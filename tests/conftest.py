@@ -116,7 +116,12 @@ async def remove_schemas(settings: Settings) -> None:
         rows = await connection.fetch(
             "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, $1)", settings.schema_
         )
+        await connection.execute("SET lock_timeout = '10s'")
         for row in rows:
             await connection.execute(f'DROP SCHEMA "{row["nspname"]}" CASCADE')
+    except asyncpg.LockNotAvailableError as error:
+        # What a test started must have ended by now: say what has not.
+        held = "SELECT state, query, xact_start FROM pg_stat_activity WHERE state <> 'idle' AND pid <> pg_backend_pid()"
+        raise AssertionError(f"{error}; still at work: {[dict(row) for row in await connection.fetch(held)]}") from None
     finally:
         await connection.close()

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from aiokafka import TopicPartition
 
+from events.log.connect import connected
 from events.log.envelope import Position
 from events.log.publish import new_producer
 from events.log.tail import new_consumer
@@ -37,7 +38,7 @@ async def list_dead_letters(settings: Settings, context: str, limit: int = 1000)
     topic = settings.prefix + deadletter(context)
     found: dict[str, DeadLetterRecord] = {}
     replayed: set[str] = set()
-    async with new_consumer(settings) as consumer:
+    async with connected(new_consumer(settings)) as consumer:
         numbers = sorted(consumer.partitions_for_topic(topic) or (await consumer._client.fetch_all_metadata() and ()))
         places = [TopicPartition(topic, number) for number in numbers]
         if not places:

@@ -14,6 +14,7 @@ from typing import cast
 from aiokafka import TopicPartition
 
 from events.language.common import CommandNoted, CommandRejected
+from events.log.connect import connected
 from events.log.envelope import Position, Recorded
 from events.log.tail import Tail, new_consumer
 from events.log.topics import CONTEXTS
@@ -163,7 +164,7 @@ class Outcomes:
 async def read_unit(settings: Settings, topic: str, partition: int, offset: int) -> list[Recorded]:
     """The records of one input, read from the log at the first one's offset."""
     place = TopicPartition(settings.prefix + topic, partition)
-    async with new_consumer(settings) as consumer:
+    async with connected(new_consumer(settings)) as consumer:
         consumer.assign([place])
         consumer.seek(place, offset)
         found: list[Recorded] = []

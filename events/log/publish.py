@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaProducer
 
 from events.language.base import Command
 from events.language.common import DEFAULT_ACTOR, DEFAULT_PROJECT
+from events.log.connect import start
 from events.log.envelope import Meta, Position
 from events.log.ids import new_command_id, with_assigned_id
 from events.log.partition import partition_of
@@ -74,7 +75,7 @@ class Publisher:
 
     async def __aenter__(self) -> Publisher:
         self._producer = new_producer(self._settings)
-        await self._producer.start()
+        await start(self._producer)
         return self
 
     async def __aexit__(

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from events.log.connect import start
 from events.log.envelope import Recorded
 from events.log.topics import events
 from events.log.wire import Raw
@@ -100,7 +101,7 @@ class Tail:
     async def start(self) -> None:
         """Connect and stand at the start positions."""
         self._consumer = consumer = new_consumer(self._settings)
-        await consumer.start()
+        await start(consumer)
         try:
             places = [(context, p) for context in self._contexts for p in await self._partitions(context)]
             consumer.assign([self._topic(place) for place in places])

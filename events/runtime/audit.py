@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from events.log import chain, topics
+from events.log.connect import connected, start
 from events.log.publish import new_producer
 from events.log.tail import EpochRule, new_consumer
 from events.log.wire import HASH, Raw, encode_time, without_hash
@@ -90,10 +91,10 @@ async def publish_heads(settings: Settings, runner: Runner) -> None:
     """Publish a signed head of every partition that has moved, for ever."""
     key = signing_key(settings)
     public = _public_bytes(key.public_key()).hex()
-    producer = new_producer(settings)
     while True:
+        producer = new_producer(settings)
         try:
-            await producer.start()
+            await start(producer)
             break
         except KafkaError as error:
             log.warning("heads wait for Kafka: %s", error)
@@ -138,7 +139,7 @@ async def verify(
     for context in contexts:
         topic = settings.prefix + topics.events(context)
         # CRCs are the broker's own check; off, so that a changed byte is found and named by the chain.
-        async with new_consumer(settings, check_crcs=False) as consumer:
+        async with connected(new_consumer(settings, check_crcs=False)) as consumer:
             counts = await topics.ensure_topics(settings)
             for number in range(counts[topics.events(context)]):
                 place = f"{topics.events(context)}/{number}"
@@ -235,7 +236,7 @@ async def read_heads(settings: Settings) -> dict[str, list[dict[str, Any]]]:
     """Every signed head by place."""
     source = TopicPartition(settings.prefix + topics.HEADS, 0)
     heads: dict[str, list[dict[str, Any]]] = {}
-    async with new_consumer(settings) as consumer:
+    async with connected(new_consumer(settings)) as consumer:
         consumer.assign([source])
         end = (await consumer.end_offsets([source]))[source]
         consumer.seek(source, 0)

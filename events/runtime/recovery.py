@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 
 from events.language.common import PLATFORM_ACTOR, WriterStarted
 from events.log import topics
+from events.log.connect import start
 from events.log.envelope import Meta
 from events.log.ids import new_command_id
 from events.log.tail import EpochRule, new_consumer
@@ -86,7 +87,7 @@ async def _fold(
     open_ = {number for number, partition in partitions.items() if partition.next_offset <= epochs[number]}
     rules = {number: EpochRule(partition.epoch) for number, partition in partitions.items()}
     consumer = new_consumer(settings)
-    await consumer.start()
+    await start(consumer)
     try:
         consumer.assign([TopicPartition(topic, number) for number in open_])
         for number in open_:

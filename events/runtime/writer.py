@@ -98,7 +98,6 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         counts = await topics.ensure_topics(self.settings)
         self._count = counts[topics.commands(self.context)]
         self._producer = new_producer(self.settings)
-        await self._producer.start()
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.settings.kafka_required,
             group_id=f"{self.settings.prefix}{self.context}.writer",
@@ -112,6 +111,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             heartbeat_interval_ms=1_000,
         )
         try:
+            await self._producer.start()
             await consumer.start()
             consumer.subscribe([self.settings.prefix + topics.commands(self.context)], listener=self)
             async with Tail(self.settings, self._contexts, start="end") as tail:

@@ -22,6 +22,7 @@ from aiokafka.errors import KafkaError
 from prometheus_client import Counter
 
 from events.log import topics
+from events.log.connect import connected
 from events.log.tail import Place, ReaderPosition, new_consumer
 from events.runtime.runner import PositionsMoved, write_positions
 from events.runtime.settings import Settings
@@ -163,7 +164,7 @@ class Output:
         self.pool = pool
         stored: dict[Place, ReaderPosition] = {("logs", row["partition"]): ReaderPosition(row["off"]) for row in rows}
         topic = settings.prefix + topics.LOGS
-        async with new_consumer(settings) as consumer:
+        async with connected(new_consumer(settings)) as consumer:
             counts = await topics.ensure_topics(settings)
             places = [TopicPartition(topic, number) for number in range(counts[topics.LOGS])]
             consumer.assign(places)
