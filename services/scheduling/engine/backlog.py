@@ -90,7 +90,7 @@ class Backlog:
     # Jobs
 
     def job(self, id: str, project: str, owner: str, request: QueueRequest, launch: JobLaunch) -> Job:
-        """The job, made if it is new; its request is the newest one's."""
+        """The job, made if it is new. What it asks for stays the same for all its attempts."""
         found = self.jobs.get(id)
         if found is None:
             wish = wish_of(id, request.resources, request.scheduling, request.labels)

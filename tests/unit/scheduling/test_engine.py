@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from unittest.mock import patch
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,9 +28,11 @@ from events.language.jobspec import (
 )
 from events.language.resources import Taint
 from services.scheduling.engine.backlog import Backlog
+from services.scheduling.engine.candidates import Candidates
 from services.scheduling.engine.cluster import Cluster
 from services.scheduling.engine.explain import explain
-from services.scheduling.engine.plan import plan
+from services.scheduling.engine.node import Node
+from services.scheduling.engine.plan import plan, undo
 from tests.unit.scheduling import naive
 from tests.unit.scheduling.queues import GIB, START, gpu
 
@@ -187,9 +190,11 @@ class Trial:
             self.backlog.take(item.entry, rest)
         return bool(planned)
 
-    def settle(self) -> None:
+    def settle(self, trim: bool = True) -> None:
         while self.plan():
             pass
+        if trim:
+            self.cluster.trim(self.backlog.ready)
         sites = list(self.sites.values())
         for entry in self.backlog:
             if entry.job.allowance:
@@ -207,7 +212,11 @@ class Trial:
 @settings(max_examples=400, deadline=None)
 @given(st.data())
 def test_the_engine_decides_as_a_scan_of_all_nodes_would(data: st.DataObject) -> None:
-    trial = Trial()
+    with patch("services.scheduling.engine.cluster._LEAST_LOG", data.draw(st.sampled_from([4, 4096]))):
+        play(Trial(), data)
+
+
+def play(trial: Trial, data: st.DataObject) -> None:
     names = [f"n{number}" for number in range(data.draw(st.integers(1, 4)))]
     for id in names:
         trial.node(id, data.draw(CAPACITIES), data.draw(DEVICES), data.draw(ZONES), data.draw(TAINTS))
@@ -233,5 +242,88 @@ def test_the_engine_decides_as_a_scan_of_all_nodes_would(data: st.DataObject) ->
             spec = [data.draw(strategy) for strategy in (CAPACITIES, DEVICES, ZONES, TAINTS)]
             trial.node(data.draw(st.sampled_from([*names, "late"])), *spec)
         if data.draw(st.booleans()):
-            trial.settle()
+            trial.settle(data.draw(st.booleans()))
     trial.settle()
+
+
+class Fleet:
+    """Nodes and jobs without rules, for looking at how the engine keeps its books."""
+
+    def __init__(self, nodes: int) -> None:
+        self.trial = Trial()
+        for number in range(nodes):
+            self.trial.node(f"n{number}", (4, 8, 0, 0), (), {}, ())
+
+    def queue(self, tasks: int = 1, cpus: float = 1.0) -> None:
+        wanted = JobResources(cpus=cpus)
+        more = {"priority": JobPriority.NORMAL, "max_parallel": None, "tasks": tasks}
+        self.trial.queue(wanted, JobScheduling(), {}, **more)
+
+    @property
+    def candidates(self) -> Candidates:
+        (found,) = self.trial.cluster._shapes.values()
+        return found
+
+
+def test_a_heap_is_mended_not_made_anew_when_a_node_changes() -> None:
+    fleet = Fleet(nodes=50)
+    fleet.queue()
+    fleet.trial.settle()
+    looked: list[str] = []
+    look = Candidates._entry
+
+    def counted(self: Candidates, node: Node) -> Any:
+        looked.append(node.id)
+        return look(self, node)
+
+    with patch.object(Candidates, "_entry", counted):
+        for _ in range(3):
+            fleet.queue()
+            fleet.trial.settle()
+    assert len(looked) <= 4
+
+
+def test_a_heap_does_not_grow_with_what_is_placed_and_released() -> None:
+    fleet = Fleet(nodes=2)
+    fleet.queue()
+    fleet.trial.settle()
+    for _ in range(500):
+        (id,) = fleet.trial.cluster.holds
+        fleet.trial.release(id, ((0, 0),))
+        fleet.queue()
+        fleet.trial.settle()
+    assert len(fleet.candidates._heap) <= 4 * 2 + 64 + 2
+
+
+def test_the_log_of_changes_is_bounded_and_an_old_heap_finds_its_way() -> None:
+    with patch("services.scheduling.engine.cluster._LEAST_LOG", 8):
+        fleet = Fleet(nodes=3)
+        fleet.queue(cpus=4.0)
+        fleet.trial.settle()
+        for _ in range(50):
+            for id in ("n1", "n2"):
+                fleet.trial.stand(id, NodeStatus.CORDONED, {}, ())
+                fleet.trial.stand(id, NodeStatus.READY, {}, ())
+        assert len(fleet.trial.cluster.changes) <= 12 + 1
+        fleet.queue(tasks=3, cpus=4.0)
+        fleet.trial.settle()
+        assert sorted(hold.node_id for hold in fleet.trial.cluster.holds.values()) == ["n0", "n1", "n2"]
+
+
+def test_a_plan_that_is_undone_leaves_no_trace() -> None:
+    fleet = Fleet(nodes=2)
+    fleet.queue(tasks=6)
+    before = [list(node.free) for node in fleet.trial.cluster.nodes.values()]
+    planned = plan(fleet.trial.cluster, fleet.trial.backlog, 1, 1000)
+    assert [placed.tasks for placed in planned[0].placements] == [((0, 3),), ((4, 5),)]
+    undo(fleet.trial.cluster, planned)
+    assert [list(node.free) for node in fleet.trial.cluster.nodes.values()] == before
+    assert fleet.trial.cluster.holds == {}
+
+
+def test_a_plan_is_as_long_as_it_is_asked_to_be() -> None:
+    fleet = Fleet(nodes=5)
+    for _ in range(5):
+        fleet.queue(cpus=4.0)
+    planned = plan(fleet.trial.cluster, fleet.trial.backlog, 1, 2)
+    assert [item.entry.job.id for item in planned] == ["job-1", "job-2"]

@@ -25,6 +25,7 @@ from tests.unit.scheduling.queues import (
     START,
     Queues,
     bound,
+    cancel,
     job,
     node,
     places,
@@ -174,6 +175,14 @@ class TestLimits:
         queue.event(job("array", "1", attempt=2, not_before=START + timedelta(seconds=10)))
         queue.event(rejection(plan))
         assert places(queue.event(node("n2"))) == [("array", "0", "n2")]
+
+    def test_a_retry_of_a_job_at_its_limit_sleeps_on(self, queue: Queues) -> None:
+        queue.event(node())
+        (plan,) = plans(queue.event(job("array", "0", max_parallel=1)))
+        later = START + timedelta(seconds=10)
+        queue.event(job("array", "1-2", attempt=2, not_before=later, max_parallel=1), cancel("array", "2"))
+        assert places(queue.event(released(plan))) == []
+        assert places(queue.after(10)) == [("array", "1", "n1")]
 
     def test_a_time_that_has_passed_delays_nothing(self, queue: Queues) -> None:
         queue.event(node())
