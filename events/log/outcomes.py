@@ -20,6 +20,7 @@ from events.log.tail import Tail, new_consumer
 from events.log.topics import CONTEXTS
 from events.log.wire import Raw, Undecodable
 from events.runtime.settings import Settings
+from events.runtime.tasks import end_all
 
 log = logging.getLogger("forgelog.outcomes")
 
@@ -69,8 +70,7 @@ class Outcomes:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, *self._resolving, return_exceptions=True)
+            await end_all([self._task, *self._resolving])
         await self._tail.stop()
         for waiting in [waiting for same in self._waiting.values() for waiting in same]:
             waiting.future.cancel()

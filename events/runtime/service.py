@@ -25,6 +25,7 @@ from events.runtime.queries import QueryError, ReadModel
 from events.runtime.runner import Runner
 from events.runtime.settings import Settings
 from events.runtime.snapshots import Snapshots
+from events.runtime.tasks import run_together
 from events.runtime.writer import Writer
 from forgelog_pb.log.v1.queries_pb2_grpc import add_LogQueriesServicer_to_server
 
@@ -184,14 +185,14 @@ async def run(
             await asyncio.sleep(0.05)
 
     try:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(snapshots.prepare())
-            tasks.create_task(writer.run())
-            tasks.create_task(runner.run())
-            tasks.create_task(report_health())
-            tasks.create_task(publish_heads(settings, runner))
-            for background in extra:
-                tasks.create_task(_forever(background, settings, pool))
+        await run_together(
+            snapshots.prepare(),
+            writer.run(),
+            runner.run(),
+            report_health(),
+            publish_heads(settings, runner),
+            *(_forever(background, settings, pool) for background in extra),
+        )
     finally:
         await server.stop(grace=2)
         await reading.close()

@@ -30,6 +30,7 @@ from events.runtime.encoding import Unit
 from events.runtime.partition import DeadLetter, Forward, Partition, event_model
 from events.runtime.settings import Settings
 from events.runtime.snapshots import Snapshots
+from events.runtime.tasks import end_all
 
 S = TypeVar("S")
 
@@ -156,10 +157,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                     changed = asyncio.create_task(self._changed.wait())
                     await self._reassign(consumer, tail)
         finally:
-            for task in (commands, events, changed):
-                if task is not None:
-                    task.cancel()
-            await asyncio.gather(*(task for task in (commands, events, changed) if task), return_exceptions=True)
+            await end_all([task for task in (commands, events, changed) if task is not None])
 
     def _until_due(self) -> float:
         """Seconds until something is due by the clock; at most one."""
@@ -354,10 +352,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         self, commands: asyncio.Task[Any] | None, events: asyncio.Task[list[Raw]] | None, tail: Tail
     ) -> None:
         """Stop reading and handle what was read, so that no record fetched before a seek is handled after it."""
-        for task in (commands, events):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        await end_all([task for task in (commands, events) if task is not None])
         work: dict[int, list[Unit]] = {}
         side: list[Forward | DeadLetter] = []
         now = datetime.now(UTC)

@@ -22,6 +22,7 @@ from events.log.publish import Publisher
 from events.log.topics import TopicsUnusable, ensure_topics
 from events.runtime import tracing
 from events.runtime.settings import Settings, split_address
+from events.runtime.tasks import run_together
 from forgelog_pb.gateway.v1.commands_pb2_grpc import add_CommandsServicer_to_server
 from services.gateway.catalog import Catalog
 from services.gateway.commands import Door
@@ -77,9 +78,7 @@ async def run(
         if started is not None:
             started(port)
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(http.keep_date())
-                tasks.create_task(_open_log(settings, door, readiness, checks))
+            await run_together(http.keep_date(), _open_log(settings, door, readiness, checks))
         finally:
             readiness.starting = "the gateway is stopping"
             front.stop_listening()

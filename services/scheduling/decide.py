@@ -69,8 +69,13 @@ LOOK_AGAIN = timedelta(seconds=10)
 """How often it is seen whether the reasons why tasks wait have changed."""
 
 LOOKS_AT_ONCE = 100
+NODES_AT_ONCE = 50_000
 PACE = timedelta(seconds=1)
-"""At most so many looks in so long: a long queue must not fill the log with its reasons."""
+"""At most so many looks, and about so many nodes looked at, in so long: a long queue must not fill the log with its
+reasons, nor keep the writer from placing."""
+
+Known = dict[tuple[Shape, frozenset[tuple[str, str]]], tuple[PendingReason, ...]]
+"""What was found out of tasks of a shape; of those with some labels, where another job keeps such away."""
 
 
 class Scheduling(Decider[Queue]):
@@ -202,10 +207,10 @@ class Scheduling(Decider[Queue]):
     def _look(self, state: Queue, now: datetime) -> list[Event]:
         """Say why tasks wait, where that is news."""
         events: list[Event] = []
-        known: dict[Shape, tuple[PendingReason, ...]] = {}
+        known: Known = {}
         looked = 0
         while (due := self._next_look(state)) is not None and due <= now:
-            if looked == LOOKS_AT_ONCE:
+            if looked == LOOKS_AT_ONCE or len(known) * len(state.cluster.nodes) >= NODES_AT_ONCE:
                 state.look_from = now + PACE
                 break
             looked += 1
@@ -345,18 +350,18 @@ def scheduled(queue: Queue, item: Planned, now: datetime) -> JobScheduled:
     )
 
 
-def deferred(
-    queue: Queue, entry: Entry, now: datetime, known: dict[Shape, tuple[PendingReason, ...]]
-) -> JobDeferred | None:
+def deferred(queue: Queue, entry: Entry, now: datetime, known: Known) -> JobDeferred | None:
     """Why an entry waits, if that is news. `known` keeps what was found out of shapes."""
     job = entry.job
     own = queue.status in (QueueStatus.PAUSED, QueueStatus.CLOSED) or not job.allowance
     own = own or (entry.not_before is not None and entry.not_before > now)
-    reasons = None if own else known.get(job.wish.shape)
+    concerned = queue.cluster.presence.concerns(job.wish.labels)
+    key = job.wish.shape, frozenset(job.wish.labels.items() if concerned else ())
+    reasons = None if own else known.get(key)
     if reasons is None:
         reasons = waiting_for(entry, queue.cluster, queue.status, now)
         if not own:
-            known[job.wish.shape] = reasons
+            known[key] = reasons
     if not reasons or _gist(reasons) == _gist(entry.told):
         return None
     return JobDeferred(

@@ -20,6 +20,7 @@ from events.log.publish import Publisher
 from events.runtime.decider import Context, Decider
 from events.runtime.service import run
 from events.runtime.settings import Settings
+from events.runtime.tasks import end_all
 from events.runtime.writer import Writer
 from forgelog_pb.resources.v1 import queries_pb2 as pb
 from forgelog_pb.resources.v1 import types_pb2 as types
@@ -104,9 +105,7 @@ async def running(settings: Settings, lost_after: float) -> AsyncIterator[Platfo
             yield platform
             await platform.channel.close()
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_all(tasks)
 
 
 async def test_from_a_plan_to_an_allocation_and_back(platform: Platform) -> None:

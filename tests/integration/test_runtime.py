@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
@@ -26,6 +26,7 @@ from events.runtime.runner import Runner
 from events.runtime.service import open_pool
 from events.runtime.settings import Settings
 from events.runtime.snapshots import Snapshots
+from events.runtime.tasks import end_all
 from events.runtime.writer import Writer
 from tests.unit.runtime.sample import SampleDecider, SampleProjection
 
@@ -45,10 +46,10 @@ async def running(*coroutines: Any) -> AsyncIterator[None]:
             if task.done():
                 task.result()
     finally:
+        await end_all(tasks)
         for task in tasks:
-            task.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(*tasks)
+            if not task.cancelled():
+                task.result()  # what failed before it was ended
 
 
 async def until(condition: Any, seconds: float = 15.0) -> None:

@@ -21,6 +21,7 @@ from events.log.publish import Publisher
 from events.runtime.rebuild import diff
 from events.runtime.service import run
 from events.runtime.settings import Settings
+from events.runtime.tasks import end_all
 from events.runtime.writer import Writer
 from forgelog_pb.jobs.v1 import types_pb2 as job_types
 from forgelog_pb.scheduling.v1 import queries_pb2 as pb
@@ -124,9 +125,7 @@ async def running(settings: Settings) -> AsyncIterator[Platform]:
             yield platform
             await platform.channel.close()
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_all(tasks)
 
 
 async def test_from_the_queue_to_a_node_and_why_not(platform: Platform) -> None:

@@ -37,6 +37,7 @@ from events.log.tail import Place, ReaderPosition, Tail
 from events.log.wire import Raw
 from events.runtime import tracing
 from events.runtime.settings import Settings
+from events.runtime.tasks import end_all
 from services.resources.agent import leftovers, memory, reports
 from services.resources.agent.attempts import Attempt, Exit, Stop, attempts_of, ended_now
 from services.resources.agent.config import Config
@@ -116,8 +117,7 @@ class Agent:
                     ]
                     await self._follow()
                     await self._drain()
-                    for task in work:
-                        task.cancel()
+                    await end_all(work)
             finally:
                 for attempt in self._attempts.values():
                     self._unwatch(attempt)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from events.language.amounts import NANO
+from events.language.amounts import CPU_TOLERANCE, NANO
 from events.language.scheduling import PendingReason, QueueStatus
 from services.scheduling.engine import shape as shapes
 from services.scheduling.engine.backlog import Entry
@@ -72,18 +72,15 @@ def _obstacle(cluster: Cluster, wish: Wish, node: Node) -> tuple[str, int | None
 
 
 def _shortage(wish: Wish, node: Node) -> tuple[str, int, str] | None:
-    for number, kind in enumerate(_KINDS):
-        wanted = wish.shape.request[number]
-        only = [0, 0, 0, 0, 0]
-        only[number] = wanted
-        if wanted and not node.room((only[0], only[1], only[2], only[3], only[4])):
-            free, capacity = max(0, node.free[number]), node.capacity[number]
+    for number, wanted in enumerate(wish.shape.request):
+        free = node.free[number] if node.free[number] > 0 else 0
+        if wanted > (free + CPU_TOLERANCE if number == 0 else free):
+            kind, capacity = _KINDS[number], node.capacity[number]
             never = wanted > capacity
             have = f"the node has {_amount(kind, capacity)}" if never else f"at most {_amount(kind, free)} free"
             return _short(kind, never), free, f"needs {_amount(kind, wanted)}, {have}"
     gpus = wish.shape.request[2]
-    free = shapes.free_devices(wish, node)
-    if free >= gpus:
+    if not gpus or (free := shapes.free_devices(wish, node)) >= gpus:
         return None
     there = shapes.healthy_devices(wish, node)
     kind = " ".join(filter(None, (wish.resources.gpu_type, "gpus")))
@@ -99,13 +96,15 @@ def _short(kind: str, never: bool) -> str:
 
 def group_of(node: Node) -> str:
     """What a node has in common with others, for people: ``8 H200, 96 cpus, 1024 GiB``."""
-    models: dict[str, int] = {}
-    for gpu in node.gpus:
-        models[gpu.name] = models.get(gpu.name, 0) + 1
-    parts = [f"{number} {name}" for name, number in sorted(models.items())]
-    parts.append(f"{_amount('cpus', node.capacity[0])} cpus")
-    parts.append(_amount("memory", node.capacity[1]))
-    return ", ".join(parts)
+    if not node.group:
+        models: dict[str, int] = {}
+        for gpu in node.gpus:
+            models[gpu.name] = models.get(gpu.name, 0) + 1
+        parts = [f"{number} {name}" for name, number in sorted(models.items())]
+        parts.append(f"{_amount('cpus', node.capacity[0])} cpus")
+        parts.append(_amount("memory", node.capacity[1]))
+        node.group = ", ".join(parts)
+    return node.group
 
 
 def _amount(kind: str, amount: int) -> str:

@@ -55,6 +55,7 @@ class Node:
         "capacity",
         "free",
         "gpus",
+        "group",
         "held",
         "holds",
         "id",
@@ -82,6 +83,8 @@ class Node:
         """Per kind: its weight in the score over the capacity; 0 where there is none."""
         self.free: list[int] = [0, 0, 0, 0, 0]
         self.gpus: Sequence[GPUResource] = ()
+        self.group = ""
+        """Its make, for people; worked out when it is asked for."""
         self.kinds: dict[Device, int] = {}
         """Free healthy devices by kind."""
         self.taken: dict[int, str] = {}
@@ -105,6 +108,7 @@ class Node:
             weight / amount if amount else 0.0 for weight, amount in zip(WEIGHTS, self.capacity, strict=True)
         )
         self.gpus = gpus
+        self.group = ""
         self.recount()
 
     def recount(self) -> None:

@@ -12,6 +12,7 @@ from events.language.base import Event
 from events.language.jobspec import JobAffinity, LabelMatch, MatchOperator
 from events.language.resources import NodeCordoned, NodeLost, NodeTainted, Taint
 from events.language.scheduling import ConfigureQueue, JobDeferred, PendingReason, QueueStatus
+from services.scheduling import decide
 from services.scheduling.decide import LOOKS_AT_ONCE
 from services.scheduling.engine.explain import MOST_REASONS
 from tests.unit.scheduling.queues import GIB, QUEUE, START, Queues, cancel, gpu, job, node, plans, rejection, said
@@ -187,6 +188,25 @@ class TestTelling:
             queue.event(job(f"job-{number}", cpus=64.0))
         counts = [len(told(queue.after(seconds))) for seconds in (0.25, 1.0, 1.0, 1.0)]
         assert counts == [LOOKS_AT_ONCE, LOOKS_AT_ONCE, 1, 0]
+
+    def test_looks_at_many_nodes_are_spread_over_time(self, queue: Queues, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(decide, "NODES_AT_ONCE", 4)
+        queue.event(node("n1"), node("n2"))
+        for number in range(5):
+            queue.event(job(f"job-{number}", cpus=64.0 + number), job(f"same-{number}", cpus=64.0))
+        counts = [len(told(queue.after(seconds))) for seconds in (0.25, 1.0, 1.0, 1.0)]
+        assert sum(counts) == 10
+        assert counts[0] < 10
+        assert counts[-1] == 0
+
+    def test_jobs_of_one_size_are_told_their_own_reasons(self, queue: Queues) -> None:
+        queue.event(node())
+        for app in ("db", "web"):
+            away = JobAffinity(labels={"app": app}, anti=True)
+            queue.event(job(f"no-{app}", job_affinity=(away,)))
+            queue.event(job(app, labels={"app": app}))
+        reasons = {event.job_id: event.reasons[0].reason for event in told(queue.after(0.25))}
+        assert reasons == {app: f"a job on the same hostname keeps away from job app={app}" for app in ("db", "web")}
 
     def test_a_retry_is_told_again(self, queue: Queues) -> None:
         queue.event(node(), job("job-1", cpus=64.0))
