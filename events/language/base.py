@@ -25,6 +25,13 @@ class Model(BaseModel):
     def __eq__(self, other: object) -> bool:
         return self is other or super().__eq__(other)
 
+    def __hash__(self) -> int:
+        """Also of a value that holds a dict: pydantic copies a default that has no hash, each time it is used."""
+        try:
+            return hash((type(self), *self.__dict__.values()))
+        except TypeError:
+            return hash(type(self))
+
 
 class Message(Model):
     """What commands and events share; not used directly."""

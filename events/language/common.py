@@ -141,11 +141,14 @@ class CommandNoted(LogEvent):
     first_offset: int = Field(default=-1, ge=-1)
 
 
+_FIRST = ((0, 0),)
 _RANGE = re.compile(r"^(\d{1,9})(?:-(\d{1,9}))?$")
 
 
 def parse_ranges(text: str) -> tuple[tuple[int, int], ...]:
     """``"0-3,7"`` as inclusive pairs ``((0, 3), (7, 7))``; sorted and merged. Raises ValueError with the bad part."""
+    if text == "0":
+        return _FIRST  # every job that is no array
     pairs: list[tuple[int, int]] = []
     for part in text.split(","):
         match = _RANGE.match(part.strip())
@@ -184,8 +187,10 @@ def format_ranges(tasks: Iterable[int]) -> str:
 
 def tasks_in(ranges: str) -> Iterator[int]:
     """Every task number of a `TaskRanges`, ascending."""
-    for low, high in parse_ranges(ranges):
-        yield from range(low, high + 1)
+    pairs = parse_ranges(ranges)
+    if len(pairs) == 1:
+        return iter(range(pairs[0][0], pairs[0][1] + 1))
+    return (task for low, high in pairs for task in range(low, high + 1))
 
 
 def count_tasks(ranges: str) -> int:

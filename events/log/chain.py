@@ -9,28 +9,37 @@ newer marker) are not part of the chain.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import chain
 
 from blake3 import blake3
 
 GENESIS = b"\0" * 32
 
-_encoded = cache(str.encode)
-"""Names of headers, of which there are few."""
-
 
 def link(previous: bytes, key: bytes, value: bytes, headers: Iterable[tuple[str, bytes]]) -> bytes:
     """The chain's next digest, 32 bytes."""
-    return next_digest(previous, content(key, value, headers))
+    return next_digest(previous, content(key, value, tuple(headers)))
 
 
-def content(key: bytes, value: bytes, headers: Iterable[tuple[str, bytes]]) -> bytes:
+def content(key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]]) -> bytes:
     """A record's bytes: what is hashed of it."""
-    parts = [key, value]
-    for name, text in headers:
-        parts += (_encoded(name) if len(name) < 32 else name.encode(), text)
-    return struct.pack(f">{len(parts) + 1}I", len(parts), *map(len, parts)) + b"".join(parts)
+    names, texts = zip(*headers, strict=True) if headers else ((), ())
+    parts = (key, value, *chain.from_iterable(zip(_encoded(names), texts, strict=True)))
+    count = len(parts)
+    return _lengths(count).pack(count, *map(len, parts)) + b"".join(parts)
+
+
+@lru_cache(maxsize=1000)
+def _encoded(names: tuple[str, ...]) -> tuple[bytes, ...]:
+    """The names of a record's headers, of which there are few different sets."""
+    return tuple(name.encode() for name in names)
+
+
+@lru_cache(maxsize=1000)
+def _lengths(count: int) -> struct.Struct:
+    return struct.Struct(f">{count + 1}I")
 
 
 def next_digest(previous: bytes, content: bytes) -> bytes:

@@ -75,6 +75,11 @@ def _type_header(kind: type[Event]) -> Header:
     return "ce_type", kind.type_name().encode()
 
 
+@cache
+def _has_project(kind: type[Event]) -> bool:
+    return "project" in kind.model_fields
+
+
 class Encoder:
     """Makes the records of one partition's events, each chained to the one before."""
 
@@ -121,8 +126,9 @@ class Encoder:
                 actor,
                 self._epoch,
             ]
-            if project := getattr(event, "project", "") or origin.project:
-                headers.append(("ce_project", project.encode()))
+            project: str = getattr(event, "project") if _has_project(type(event)) else ""  # noqa: B009
+            if project or origin.project:
+                headers.append(("ce_project", (project or origin.project).encode()))
             if correlation:
                 headers.append(("ce_correlationid", correlation.encode()))
             if causation is not None:

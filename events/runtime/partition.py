@@ -32,7 +32,7 @@ from events.log.envelope import Meta, Recorded
 from events.log.ids import payload_digest, with_assigned_id
 from events.log.partition import partition_of
 from events.log.tail import ReaderPosition
-from events.log.wire import CAUSE, HASH, Cause, Raw, Undecodable, UnknownType, decode_event, without_hash
+from events.log.wire import CAUSE, HASH, Raw, Undecodable, UnknownType, decode_event, parse_cause, without_hash
 from events.runtime.decider import Context, Decider
 from events.runtime.encoding import Encoder, Origin, Unit, origin_of
 
@@ -142,7 +142,7 @@ class Partition(Generic[S]):
             self._encoder.digest = bytes.fromhex(stored.decode())
         event = decode_event(raw.type, raw.value or b"", raw)
         if text := attributes.get(CAUSE):
-            (topic, partition, offset), mark, _, _ = Cause.parse(text.decode())
+            topic, partition, offset, mark = parse_cause(text.decode())
             if topic == self._commands:
                 self._remember(attributes["ce_causationid"].decode(), mark, raw.offset)
                 self.inputs[topic, partition] = ReaderPosition(offset + 1)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import base64
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from events.language.base import Event
@@ -45,6 +46,19 @@ CANCELLED_EXIT_CODE = 143
 """What a cancelled job exits with: 128 + SIGTERM, as a shell says it."""
 
 
+_NO_TASKS: array[int] = array("L")
+_NO_JOBS: Mapping[str, DependencyKind] = MappingProxyType({})
+# What is empty in nearly every job is shared by all of them, and replaced, never changed.
+
+
+def _no_tasks() -> array[int]:
+    return _NO_TASKS
+
+
+def _no_jobs() -> Mapping[str, DependencyKind]:
+    return _NO_JOBS
+
+
 @dataclass(slots=True)
 class Job:
     """One job and its tasks. `spec` is None until the job has been submitted."""
@@ -56,15 +70,15 @@ class Job:
     submitted_at: datetime | None = None
     statuses: bytearray = field(default_factory=bytearray)
     """Per task: index into `STATUSES`."""
-    attempts: array[int] = field(default_factory=lambda: array("L"))
+    attempts: array[int] = field(default_factory=_no_tasks)
     """Per task: the current attempt, from 1; 0 before the first."""
-    restarts: array[int] = field(default_factory=lambda: array("L"))
+    restarts: array[int] = field(default_factory=_no_tasks)
     """Per task: restarts that count against the policy, since the last (re)queueing by a user."""
-    cancelling: set[int] = field(default_factory=set)
+    cancelling: Set[int] = frozenset()
     """Tasks that a user wants stopped and that have not ended yet."""
-    waiting: dict[str, DependencyKind] = field(default_factory=dict)
+    waiting: Mapping[str, DependencyKind] = field(default_factory=_no_jobs)
     """Dependencies that do not hold yet."""
-    dependents: set[str] = field(default_factory=set)
+    dependents: Set[str] = frozenset()
     """Jobs to be told when this one ends."""
     exit_code: int = 0
     """The first failed task's code, 128 + signal, or 1."""
@@ -134,21 +148,21 @@ def evolve(job: Job, event: Event, time: datetime) -> Job:
         case JobExited():
             _exited(job, event)
         case JobCancelRequested():
-            job.cancelling.update(tasks_in(event.tasks))
+            job.cancelling = job.cancelling | set(tasks_in(event.tasks))
         case JobTasksCancelled():
             job.move(tasks_in(event.tasks), JobStatus.CANCELLED)
-            job.cancelling.difference_update(tasks_in(event.tasks))
+            _stopped(job, event.tasks)
         case JobEnded():
             job.ended = _ENDINGS[type(event)]
             job.exit_code = event.exit_code
-            job.cancelling.clear()
-            job.dependents.clear()
+            job.cancelling = frozenset()
+            job.dependents = frozenset()
         case DependencyRequested():
-            job.waiting[event.dependency] = event.kind
+            job.waiting = {**job.waiting, event.dependency: event.kind}
         case DependencyMet():
-            job.waiting.pop(event.dependency, None)
+            job.waiting = {other: kind for other, kind in job.waiting.items() if other != event.dependency}
         case DependentRegistered():
-            job.dependents.add(event.dependent)
+            job.dependents = job.dependents | {event.dependent}
     return job
 
 
@@ -168,6 +182,11 @@ def _queued(job: Job, event: JobQueued) -> None:
         job.exit_code = 0
 
 
+def _stopped(job: Job, ranges: str) -> None:
+    if job.cancelling:
+        job.cancelling = job.cancelling - set(tasks_in(ranges))
+
+
 def _exited(job: Job, event: JobExited) -> None:
     for ranges, status in (
         (event.completed, JobStatus.COMPLETED),
@@ -176,7 +195,7 @@ def _exited(job: Job, event: JobExited) -> None:
     ):
         if ranges is not None:
             job.move(tasks_in(ranges), status)
-            job.cancelling.difference_update(tasks_in(ranges))
+            _stopped(job, ranges)
     if event.failed is not None and job.exit_code == 0:
         failed = set(tasks_in(event.failed))
         job.exit_code = next(exit_code_of(exit) for exit in event.tasks if exit.task in failed)
@@ -214,9 +233,9 @@ def load(job_id: str, data: dict[str, Any]) -> Job:
         statuses=statuses,
         attempts=array("L", attempts if len(attempts) == size else attempts * size),
         restarts=array("L", restarts or [0] * size),
-        cancelling=set(tasks_in(data["cancelling"])) if data["cancelling"] else set(),
+        cancelling=frozenset(tasks_in(data["cancelling"])) if data["cancelling"] else frozenset(),
         waiting={dependency: DependencyKind(kind) for dependency, kind in data["waiting"].items()},
-        dependents=set(data["dependents"]),
+        dependents=frozenset(data["dependents"]),
         exit_code=data["exit_code"],
         ended=JobStatus(data["ended"]) if data["ended"] else None,
     )
