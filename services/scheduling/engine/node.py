@@ -69,6 +69,8 @@ class Node:
         "status",
         "taints",
         "taken",
+        "uniform",
+        "usable",
         "version",
     )
 
@@ -87,6 +89,10 @@ class Node:
         """Its make, for people; worked out when it is asked for."""
         self.kinds: dict[Device, int] = {}
         """Free healthy devices by kind."""
+        self.usable: list[tuple[int, Device]] = []
+        """Healthy devices, free or not: index and kind, by index."""
+        self.uniform = True
+        """They are all of one kind."""
         self.taken: dict[int, str] = {}
         """Index of a GPU → hold that has it."""
         self.holds: dict[str, Hold] = {}
@@ -108,6 +114,12 @@ class Node:
             weight / amount if amount else 0.0 for weight, amount in zip(WEIGHTS, self.capacity, strict=True)
         )
         self.gpus = gpus
+        self.usable = sorted(
+            (gpu.index, (gpu.name.casefold(), gpu.memory_bytes))
+            for gpu in gpus
+            if gpu.health is not GPUHealth.UNHEALTHY
+        )
+        self.uniform = len({kind for _, kind in self.usable}) < 2
         self.group = ""
         self.recount()
 
@@ -121,11 +133,11 @@ class Node:
         self._count_kinds()
 
     def _count_kinds(self) -> None:
-        self.kinds = {}
-        for gpu in self.gpus:
-            if gpu.index not in self.taken and gpu.health is not GPUHealth.UNHEALTHY:
-                kind = (gpu.name.casefold(), gpu.memory_bytes)
-                self.kinds[kind] = self.kinds.get(kind, 0) + 1
+        kinds: dict[Device, int] = {}
+        for index, kind in self.usable:
+            if index not in self.taken:
+                kinds[kind] = kinds.get(kind, 0) + 1
+        self.kinds = kinds
 
     def add(self, hold: Hold) -> None:
         self.holds[hold.id] = hold
@@ -142,8 +154,13 @@ class Node:
 
     def _guess(self, hold: Hold) -> None:
         """The devices that resources will pick if it decides on the same view."""
-        tasks = list(each(hold.tasks))
-        picked = pick(self.gpus, self.taken, hold.resources, len(tasks))
+        tasks, need, wanted = list(each(hold.tasks)), hold.request[2], hold.resources
+        if self.uniform and not wanted.gpu_type and not wanted.gpu_memory_bytes:
+            free = [index for index, _ in self.usable if index not in self.taken]
+            if len(free) >= need * len(tasks):  # what `pick` gives, without its search for types
+                hold.gpus = {task: tuple(free[at * need : (at + 1) * need]) for at, task in enumerate(tasks)}
+                return
+        picked = pick(self.gpus, self.taken, wanted, len(tasks))
         hold.gpus = dict(zip(tasks, picked, strict=True)) if picked is not None else {}
 
     def remove(self, hold: Hold, tasks: Tasks, rest: Tasks) -> None:
