@@ -1,5 +1,4 @@
-"""Queries: a job by its id, at the service and through the gateway, beside a bare grpc.aio echo; a long list.
-
+"""Queries: a job by its id, at the service and through the gateway, beside a bare grpc.aio echo; a long list."""
 
 from __future__ import annotations
 
