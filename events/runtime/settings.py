@@ -5,14 +5,14 @@ Must not know which service reads it, nor how the servers behind the addresses w
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from events.runtime.folders import data_folder
 
 PREFIX = "FORGELOG_"
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,39}")
@@ -22,22 +22,6 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 class SettingsError(ValueError):
     """An environment variable is missing or can't be used; the text names it and says what it should be."""
-
-
-def data_folder(environment: Mapping[str, str] | None = None, start: Path | None = None) -> Path:
-    """The folder that holds a platform's state.
-
-    `FORGELOG_DATA`; else the nearest `.forgelog` folder here or in a folder above (as git finds `.git`: a project can
-    have a platform of its own); else `~/.forgelog`, so that a user's commands agree wherever they are typed.
-    """
-    environment = os.environ if environment is None else environment
-    if given := environment.get(PREFIX + "DATA"):
-        return Path(given).expanduser().absolute()
-    here = (start or Path.cwd()).absolute()
-    for folder in (here, *here.parents):
-        if (folder / ".forgelog").is_dir():
-            return folder / ".forgelog"
-    return Path.home() / ".forgelog"
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -33,8 +33,9 @@ def make_app(command: str | None = None) -> typer.Typer:
         name="forgelog",
         help="Run jobs on nodes with GPUs; every fact is an event in one log.",
         no_args_is_help=True,
+        rich_markup_mode=None,  # importing rich would double the time of every --help
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
     )
 
     @app.callback()

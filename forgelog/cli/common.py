@@ -67,7 +67,8 @@ def platform_settings() -> Settings:
     """Where Kafka and Postgres are: as the environment says, else the running platform. Raises `Unavailable`."""
     import json
 
-    from events.runtime.settings import Settings, SettingsError, data_folder
+    from events.runtime.folders import data_folder
+    from events.runtime.settings import Settings, SettingsError
     from forgelog.errors import Unavailable
 
     try:

@@ -32,7 +32,7 @@ def demo(
     """Train models on a two-node cluster, kill a service on the way, and prove that nothing was lost."""
 
     async def work() -> None:
-        from events.runtime.settings import data_folder
+        from events.runtime.folders import data_folder
         from forgelog.cli.platform import Progress
         from forgelog.demo.story import perform
 

@@ -48,7 +48,7 @@ def find_address(given: str | None = None) -> str:
 
 
 def _running_platform() -> str:
-    from events.runtime.settings import data_folder
+    from events.runtime.folders import data_folder
 
     try:
         state = json.loads((data_folder() / "platform.json").read_text())

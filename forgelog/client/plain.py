@@ -10,7 +10,6 @@ from typing import Any
 
 from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -99,5 +98,7 @@ def _one(field: Any, value: Any) -> Any:
     if isinstance(value, Duration):
         return value.ToTimedelta().total_seconds()
     if isinstance(value, Struct | Value):
+        from google.protobuf.json_format import MessageToDict  # slow to import, seldom needed
+
         return MessageToDict(value)
     return plain(value)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from events.runtime.settings import Settings, SettingsError, data_folder, split_address
+from events.runtime.folders import data_folder
+from events.runtime.settings import Settings, SettingsError, split_address
 from forgelog.embedded import jars, java
 from forgelog.embedded.layout import ChildState, Folder, Lock, PlatformState, Server, Wanted
 from forgelog.embedded.platform import is_up

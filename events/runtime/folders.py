@@ -1,0 +1,26 @@
+"""Where a platform's state lies on this machine. Imports nothing heavy: every command of the CLI asks this.
+
+Must not know what is in the folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def data_folder(environment: Mapping[str, str] | None = None, start: Path | None = None) -> Path:
+    """The folder that holds a platform's state.
+
+    `FORGELOG_DATA`; else the nearest `.forgelog` folder here or in a folder above (as git finds `.git`: a project can
+    have a platform of its own); else `~/.forgelog`, so that a user's commands agree wherever they are typed.
+    """
+    environment = os.environ if environment is None else environment
+    if given := environment.get("FORGELOG_DATA"):
+        return Path(given).expanduser().absolute()
+    here = (start or Path.cwd()).absolute()
+    for folder in (here, *here.parents):
+        if (folder / ".forgelog").is_dir():
+            return folder / ".forgelog"
+    return Path.home() / ".forgelog"

@@ -1,0 +1,60 @@
+"""What a command loads before it does anything: nobody shall wait for imports that the command does not need."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from forgelog.cli import MODULES
+
+HEAVY = ("grpc", "google.protobuf", "pydantic", "pydantic_settings", "rich", "ruamel", "orjson", "aiokafka", "asyncpg")
+
+
+def loaded(code: str) -> set[str]:
+    """Which heavy packages a fresh interpreter has after `code`."""
+    check = f"import sys\n{code}\nprint(*(name for name in {HEAVY!r} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True, timeout=60)
+    return set(done.stdout.splitlines()[-1].split()) if done.stdout.strip() else set()
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = "from forgelog.cli import make_app\nmake_app()(['--help'], standalone_mode=False)"
+    assert loaded(code) == set()
+
+
+@pytest.mark.parametrize("command", [name for names in MODULES.values() for name in names])
+def test_a_command_s_help_loads_nothing_heavy(command: str) -> None:
+    code = f"from forgelog.cli import make_app\nmake_app({command!r})([{command!r}, '--help'], standalone_mode=False)"
+    assert loaded(code) == set()
+
+
+def test_a_query_needs_grpc_and_no_models() -> None:
+    code = "from forgelog.client.aio import AsyncClient\nAsyncClient().address"
+    assert loaded(code) == {"grpc", "google.protobuf"}
+
+
+def test_importing_forgelog_costs_nothing() -> None:
+    assert loaded("import forgelog") == set()
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"), [("forgelog re", {"requeue", "replay", "rebuild"}), ("forgelog nodes co", {"cordon"})]
+)
+def test_the_shell_completes_commands_of_all_modules(typed: str, offered: set[str]) -> None:
+    words = typed.split()
+    asked = {
+        "_FORGELOG_COMPLETE": "complete_bash",
+        "COMP_WORDS": typed,
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.argv = ['forgelog']; from forgelog.cli import main; main()"],
+        env={**os.environ, **asked},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert set(done.stdout.split()) == offered, done.stderr
