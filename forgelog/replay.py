@@ -65,12 +65,14 @@ def _changes(before: Mapping[tuple[str, Key], Row], after: Mapping[tuple[str, Ke
         old, new = before.get(place, {}), after.get(place, {})
         if old is new:
             continue
+        row = "removed" if place not in after else "changed" if place in before else "added"
         for column in {**old, **new}:
             if old.get(column) != new.get(column):
                 key = "/".join(str(part) for part in place[1])
                 yield {
                     "table": place[0],
                     "key": key,
+                    "row": row,
                     "column": column,
                     "before": old.get(column),
                     "after": new.get(column),

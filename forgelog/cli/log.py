@@ -54,11 +54,13 @@ def history(
     """Show all events of one aggregate, oldest first."""
 
     async def work(client: AsyncClient) -> list[Any]:
+        from forgelog.client.log import in_order
+
         as_of = moment(at)
         events: list[Any] = []
         for name in contexts_of(context):
             events += await client.history(name, id, at=as_of, flow=flow)
-        return sorted(events, key=lambda event: (event["time"], event["position"]))
+        return in_order(events)
 
     events = with_client(work)
     what = "no command" if flow else "nothing"
@@ -80,6 +82,7 @@ def replay(
     """
 
     async def work(client: AsyncClient) -> list[dict[str, Any]]:
+        from forgelog.client.log import in_order
         from forgelog.replay import replay_steps
 
         as_of = moment(at)
@@ -88,7 +91,7 @@ def replay(
             events = await client.history(name, id, at=as_of)
             if events:
                 steps += replay_steps(name, events)
-        return sorted(steps, key=lambda step: (step["time"], step["position"]))
+        return in_order(steps)
 
     steps = with_client(work)
     if output is not Format.TABLE:
@@ -97,7 +100,7 @@ def replay(
         raise _unknown(id)
     else:
         for step in steps:
-            _show_step(step, steps[0]["time"])
+            show_step(step, steps[0]["time"])
 
 
 def _unknown(id: str) -> typer.Exit:
@@ -105,13 +108,21 @@ def _unknown(id: str) -> typer.Exit:
     return typer.Exit(1)
 
 
-def _show_step(step: Mapping[str, Any], began: datetime) -> None:
+def show_step(step: Mapping[str, Any], began: datetime) -> None:
+    """A step and its changes, without those that a reader could not see; all of them are in the JSON."""
     passed = (step["time"] - began).total_seconds()
     write(f"{passed:>9.3f}s  {step['position']:<22}  {step['type']}\n")
+    gone = set()
     for change in step["changes"]:
+        row = f"{change['table']}[{change['key']}]"
         before, after = text_of(change["before"]), text_of(change["after"])
-        shown = f"{_cut(before)} → {_cut(after)}" if before else _cut(after)
-        write(f"            {change['table']}[{change['key']}].{change['column']}: {shown}\n")
+        if change["row"] == "removed":
+            if row not in gone:
+                write(f"            {row}: removed\n")
+            gone.add(row)
+        elif before != after:
+            shown = f"{_cut(before)} → {_cut(after) or '(empty)'}" if before else _cut(after)
+            write(f"            {row}.{change['column']}: {shown}\n")
 
 
 def _cut(text: str, width: int = 100) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any, TypeVar
 
 from forgelog.client.core import Core
 from forgelog.client.plain import Record, plain
 from forgelog.errors import InvalidInput
 from forgelog_pb.log.v1 import queries_pb2 as log_pb
 from forgelog_pb.log.v1 import queries_pb2_grpc as log_rpc
+
+Item = TypeVar("Item", bound=Mapping[str, Any])
 
 
 class LogCalls(Core):
@@ -70,6 +73,11 @@ def _event(record: Record) -> Record:
 
     record["data"] = Record(orjson.loads(record["data"])) if record["data"] else Record()
     return record
+
+
+def in_order(events: Iterable[Item]) -> list[Item]:
+    """Events of several histories as one, by time; those of one time by their places, as a batch has one."""
+    return sorted(events, key=lambda event: (event["time"], *_place_offset(event["position"])))
 
 
 def _place_offset(position: str) -> tuple[str, int]:
