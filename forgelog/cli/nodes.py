@@ -193,7 +193,7 @@ def taint_node(
     def act(client: AsyncClient) -> Coroutine[Any, Any, Any]:
         return client.taint(node, [parse_taint(text) for text in taints or ()], pool=pool)
 
-    _act(act, f"{node} has {len(taints or ())} taints" if taints else f"{node} has no taints", output)
+    _act(act, f"{node} is tainted" if taints else f"{node} has no taints", output)
 
 
 def parse_taint(text: str) -> dict[str, str]:

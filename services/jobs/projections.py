@@ -10,6 +10,7 @@ from events.language.common import count_tasks, tasks_in
 from events.language.jobs import (
     JobAssigned,
     JobCancelRequested,
+    JobCompleted,
     JobEnded,
     JobEvent,
     JobExited,
@@ -155,7 +156,8 @@ class JobsProjection(Projection):
                 _cancelled(event, job, rows, time)
             case JobEnded():
                 job["exit_code"], job["ended_at"], job["not_before"] = event.exit_code, time, None
-                job["reason"] = event.reason or job["reason"]
+                # What an earlier attempt failed of is no reason any more once the job has completed.
+                job["reason"] = event.reason or ("" if isinstance(event, JobCompleted) else job["reason"])
         job["status"] = _overall(job)
         rows.put(JOBS, job)
 

@@ -144,7 +144,8 @@ def _message(rows: Any, placed: Any) -> str:
     if rows:
         row = rows[0]
         told = row["message"] or "no node has been found for it yet"
-        return f"{row['waiting_tasks']} tasks wait, number {row['place']} in queue {row['queue']}: {told}"
+        waits = "1 task waits" if row["waiting_tasks"] == 1 else f"{row['waiting_tasks']} tasks wait"
+        return f"{waits}, number {row['place']} in queue {row['queue']}: {told}"
     if not placed:
         return "nothing of it has come to a queue: it waits for its dependencies, has ended, or never was"
     last = placed[0]

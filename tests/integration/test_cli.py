@@ -160,6 +160,13 @@ async def test_requeue_runs_failed_tasks_again(forgelog: Cli, tmp_path: Path) ->
     assert (await forgelog("wait", id)).code == 0
 
 
+async def test_a_retry_that_succeeds_leaves_no_reason_behind(forgelog: Cli) -> None:
+    script = "test $FORGELOG_ATTEMPT -gt 1"
+    made = await forgelog.json("submit", *SMALL, "--retries", "1", "--wait", "--", "sh", "-c", script)
+    shown = (await forgelog.json("show", made[0]["job_id"]))["job"]
+    assert (shown["status"], shown["restarts"], shown["reason"]) == ("completed", 1, "")
+
+
 async def test_nodes_are_shown_and_steered(forgelog: Cli) -> None:
     assert [node["node_id"] for node in await forgelog.json("nodes")] == ["n0"]
     assert (await forgelog("nodes", "cordon", "n0", "--reason", "new disk")).code == 0
