@@ -18,7 +18,7 @@ import pytest_asyncio
 from ruamel.yaml import YAML
 
 from events.language.jobs import JobCompleted, JobStarted
-from events.language.resources import NodeRegistered
+from events.language.resources import NodeDrained, NodeRegistered
 from tests.conftest import Servers, own_settings
 from tests.integration.cluster import Cluster, cluster
 
@@ -140,6 +140,37 @@ async def test_logs_keep_streams_apart(forgelog: Cli, sweep: str) -> None:
     assert (one.out.strip().endswith("out 2"), one.err) == (True, "")
 
 
+async def test_logs_follow_a_running_job_to_its_end(forgelog: Cli, tmp_path: Path) -> None:
+    script = f"echo first; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done; echo last"
+    id = (await forgelog.json("submit", *SMALL, "--", "sh", "-c", script))[0]["job_id"]
+    process = await asyncio.create_subprocess_exec(
+        *FORGELOG, "logs", "-f", id, env=forgelog.environment, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert await asyncio.wait_for(process.stdout.readline(), 30) == b"first\n", "shown while the job runs"
+    (tmp_path / "go").touch()
+    assert await asyncio.wait_for(process.stdout.read(), 30) == b"last\n"
+    assert await process.wait() == 0
+
+
+async def test_watch_shows_events_as_they_happen(forgelog: Cli) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *FORGELOG, "watch", "watched", "-c", "jobs", "-o", "json", env=forgelog.environment,
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    first = asyncio.create_task(process.stdout.readline())
+    number = 0
+    while not first.done():  # it shows what comes after it has begun, which nothing tells
+        number += 1
+        await forgelog("submit", *SMALL, "--job-id", "watched", "--id", f"watched-{number}", "--", "true")
+        await forgelog("requeue", "watched")
+    event = json.loads(await first)
+    assert (event["subject"], event["context"]) == ("watched", "jobs")
+    process.send_signal(signal.SIGINT)
+    assert await asyncio.wait_for(process.wait(), 30) == 130
+
+
 async def test_why_names_what_nodes_lack(forgelog: Cli) -> None:
     id = (await forgelog.json("submit", "--cpus", "512", "--job-id", "greedy", "--", "true"))[0]["job_id"]
     why = await forgelog.json("why", id)
@@ -176,6 +207,29 @@ async def test_nodes_are_shown_and_steered(forgelog: Cli) -> None:
     shown = await forgelog.json("nodes", "show", "n0")
     assert "zone" in json.dumps(shown)
     assert (await forgelog.json("nodes"))[0]["status"] == "ready"
+    assert (await forgelog("nodes", "taint", "n0", "gpu=reserved:prefer_no_schedule")).code == 0
+    assert "gpu=reserved:prefer_no_schedule" in (await forgelog("nodes")).out
+    assert (await forgelog("nodes", "taint", "n0")).err == "n0 has no taints\n"
+
+
+async def test_a_drained_node_s_job_waits_and_runs_again(forgelog: Cli) -> None:
+    id = (await forgelog.json("submit", *SMALL, "--", "sh", "-c", "test $FORGELOG_ATTEMPT -gt 1 || sleep 1000"))[0][
+        "job_id"
+    ]
+    await forgelog.platform.event(JobStarted, lambda e: e.job_id == id)
+    assert (await forgelog("nodes", "drain", "n0", "--reason", "new driver", "--grace", "1s")).code == 0
+    await forgelog.platform.event(NodeDrained)
+    assert (await forgelog("nodes", "uncordon", "n0")).code == 0
+    assert (await forgelog("wait", id)).code == 0
+
+
+async def test_a_paused_queue_starts_nothing(forgelog: Cli) -> None:
+    assert (await forgelog("queue", "default", "--status", "paused")).code == 0
+    id = (await forgelog.json("submit", *SMALL, "--", "true"))[0]["job_id"]
+    assert "paused" in (await forgelog("why", id)).out
+    changed = await forgelog.json("queue", "default", "--status", "active")
+    assert changed["result"] == "accepted"
+    assert (await forgelog("wait", id)).code == 0
 
 
 async def test_history_replay_and_time_travel(forgelog: Cli, sweep: str) -> None:
@@ -201,7 +255,7 @@ async def test_rebuild_and_audit(forgelog: Cli, sweep: str) -> None:
     assert verified.code == 0, verified
 
 
-async def test_dead_letters_are_listed_shown_and_put_back(forgelog: Cli) -> None:
+async def test_dead_letters_are_listed_shown_and_put_back(forgelog: Cli, tmp_path: Path) -> None:
     broken = '{"job_id": "mended", "spec": {"metadata": {"name": "x"}, "command": "true"'
     await forgelog.platform.publish("jobs", "SubmitJob", {}, id="whole-but-empty")
     producer = forgelog.platform._producer
@@ -214,13 +268,25 @@ async def test_dead_letters_are_listed_shown_and_put_back(forgelog: Cli) -> None
     (letter,) = [letter for letter in letters if letter["headers"]["ce_id"] == "letter"]
     assert "not JSON" in letter["reason"]
     assert "mended" in (await forgelog("deadletters", "show", letter["position"])).out
+    mended = tmp_path / "mended.json"
+    mended.write_text(broken + "}}")
+    replayed = await forgelog("deadletters", "replay", letter["position"], "--file", str(mended))
+    assert replayed.code == 0, replayed
+    await forgelog.platform.event(JobCompleted, lambda e: e.job_id == "mended")
 
 
 async def test_every_form_of_output_parses(forgelog: Cli, sweep: str) -> None:
-    for command in (["ps", "-a"], ["show", sweep], ["nodes"], ["queue"], ["history", sweep], ["audit", "heads"]):
-        result = await forgelog(*command, "--output", "yaml")
-        assert result.code == 0, result
-        assert YAML(typ="safe").load(result.out) == await forgelog.json(*command)
+    commands = [
+        *(["ps", "-a"], ["show", sweep], ["why", sweep], ["queue"], ["nodes"], ["nodes", "show", "n0"]),
+        *(["history", sweep], ["replay", sweep], ["deadletters", "list"]),
+    ]
+    for command in commands:
+        yaml, data = await asyncio.gather(forgelog(*command, "--output", "yaml"), forgelog.json(*command))
+        assert yaml.code == 0, yaml
+        assert YAML(typ="safe").load(yaml.out) == data
+    for command in (["audit", "heads"], ["audit", "verify"]):  # the log grows meanwhile, so only the form is compared
+        yaml, data = await asyncio.gather(forgelog(*command, "--output", "yaml"), forgelog.json(*command))
+        assert set(YAML(typ="safe").load(yaml.out)[0]) == set(data[0])
 
 
 async def test_a_manifest_s_mistake_is_shown_at_its_place(forgelog: Cli, tmp_path: Path) -> None:
@@ -250,6 +316,14 @@ async def test_a_manifest_s_mistake_is_shown_at_its_place(forgelog: Cli, tmp_pat
         (["show", "x", "--at", "noonish"], 2, "noonish"),
         (["nodes", "cordon", "n99"], 1, "n99"),
         (["shwo"], 2, "show"),
+        (["logs", "never-was"], 1, "never-was"),
+        (["wait", "never-was"], 1, "never-was"),
+        (["requeue", "never-was"], 1, "never-was"),
+        (["history", "nobody"], 1, "nobody"),
+        (["replay", "nobody"], 1, "nobody"),
+        (["history", "x", "-c", "job"], 2, "jobs"),
+        (["deadletters", "show", "nowhere"], 2, "nowhere"),
+        (["rebuild", "job"], 2, "jobs"),
     ],
 )
 async def test_mistakes_get_one_clear_word(forgelog: Cli, arguments: list[str], code: int, words: str) -> None:
@@ -263,3 +337,10 @@ async def test_without_a_platform_it_says_how_to_start_one(forgelog: Cli) -> Non
     result = await forgelog("ps", FORGELOG_GATEWAY="127.0.0.1:9")
     assert result.code == os.EX_UNAVAILABLE
     assert "forgelog up" in result.err
+
+
+async def test_without_servers_it_says_how_to_start_or_name_them(forgelog: Cli) -> None:
+    result = await forgelog("rebuild", "--check", FORGELOG_KAFKA="", FORGELOG_DATA="/nonexistent")
+    assert result.code == os.EX_UNAVAILABLE
+    assert "forgelog up" in result.err
+    assert "FORGELOG_KAFKA" in result.err
