@@ -1,0 +1,70 @@
+"""What the README and the documents show exists: commands with their options, manifests, linked files."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from forgelog.cli import make_app
+from forgelog.manifest import load
+
+ROOT = Path(__file__).parents[3]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(*languages: str) -> list[tuple[str, str]]:
+    """Code blocks by file and line."""
+    found = []
+    for path in DOCUMENTS:
+        text = path.read_text()
+        for match in re.finditer(r"```(\w+)\n(.*?)```", text, re.DOTALL):
+            if match[1] in languages:
+                found.append((f"{path.relative_to(ROOT)}:{text[: match.start()].count(chr(10)) + 2}", match[2]))
+    return found
+
+
+def shown() -> list[Any]:
+    """Every `forgelog` line of the shell blocks, as words."""
+    return [
+        pytest.param(shlex.split(line, comments=True)[1:], id=f"{place} {line}")
+        for place, text in blocks("sh", "console")
+        for line in (line.removeprefix("$ ") for line in text.splitlines())
+        if line.startswith("forgelog ")
+    ]
+
+
+@pytest.fixture(scope="module")
+def command() -> Any:
+    return typer.main.get_command(make_app())
+
+
+@pytest.mark.parametrize("words", shown())
+def test_a_shown_command_is_one(
+    command: Any, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mended.json").touch()
+    context = command.make_context("forgelog", list(words))
+    while hasattr(context.command, "resolve_command") and context._protected_args:
+        left = [*context._protected_args, *context.args]
+        name, below, rest = context.command.resolve_command(context, left)
+        context = below.make_context(name, rest, parent=context)
+    assert context.command.name in words
+
+
+@pytest.mark.parametrize("text", [pytest.param(text, id=place) for place, text in blocks("yaml")])
+def test_a_shown_manifest_is_one(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(text)
+    assert load(file)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=[str(path.relative_to(ROOT)) for path in DOCUMENTS])
+def test_links_lead_to_files(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
+        assert (path.parent / target).exists(), target
