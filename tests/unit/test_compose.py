@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
 from events.runtime.settings import Settings
@@ -28,6 +29,13 @@ def parsed(path: Path) -> dict[str, Any]:
 def services() -> dict[str, dict[str, Any]]:
     found = parsed(FILES[0])["services"]
     return {name: service for name, service in found.items() if service.get("image") == "forgelog"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_the_file_is_a_compose_file(path: Path) -> None:
+    schema = json.loads((ROOT / "tests/unit/compose/compose-spec.json").read_text())
+    errors = Draft202012Validator(schema).iter_errors(parsed(path))
+    assert [f"{error.json_path}: {error.message}" for error in errors] == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
