@@ -182,4 +182,5 @@ async def test_the_documents_kcat_lines_run_a_job(platform: Cluster, document: s
         async with AIOKafkaProducer(bootstrap_servers=platform.settings.kafka_required) as producer:
             await producer.send_and_wait(topic, body.encode(), headers=headers)
     record = await platform.recorded(lambda r: r.meta.correlation == id and isinstance(r.data, JobCompleted))
+    assert isinstance(record.data, JobCompleted)
     assert record.data.counts.completed == 1
