@@ -23,13 +23,19 @@ class UndeclaredRow(Exception):
 class Fold:
     """The rows of a batch: loaded first, changed by the projection, then written."""
 
-    def __init__(self, projection: Projection, *, complete: bool = False) -> None:
+    def __init__(self, projection: Projection, *, complete: bool = False, empty: bool = False, hold: int = 0) -> None:
+        """`complete`: the tables are known to hold nothing that is not in memory (no loading, no eviction). `empty`:
+        they hold nothing yet. `hold`: so many changed rows may wait to be written, until `flush`, which spares writing
+        a row for each batch."""
         self._projection = projection
+        self._complete = complete
+        self._empty = empty
+        self._hold = hold
         self._cache: OrderedDict[tuple[str, Key], Row | None] = OrderedDict()
         self._changed: dict[tuple[str, Key], tuple[Table, Row | None]] = {}
         self._allowed: set[tuple[str, Key]] = set()
-        self._complete = complete
-        """True when the tables are known to hold nothing that is not in memory (no loading, no eviction)."""
+        self._stored: set[tuple[str, Key]] = set()
+        """Of what is in memory, the rows that the tables have."""
 
     # What a projection sees
 
@@ -66,7 +72,35 @@ class Fold:
         for recorded, places in zip(batch, touched, strict=True):
             self._allowed = {(table.name, key) for table, key in places}
             self._projection.project(recorded, self)
-        await self._write(db)
+        if len(self._changed) > self._hold:
+            await self.flush(db)
+
+    async def flush(self, db: Db) -> None:
+        """Write what has changed."""
+        self._empty = False
+        new: dict[str, tuple[Table, list[Row]]] = {}
+        puts: dict[str, tuple[Table, list[Row]]] = {}
+        deletes: dict[str, tuple[Table, list[Key]]] = {}
+        for place, (table, row) in self._changed.items():
+            name, key = place
+            if row is None:
+                if place in self._stored:
+                    deletes.setdefault(name, (table, []))[1].append(key)
+                    self._stored.discard(place)
+            elif place in self._stored:
+                puts.setdefault(name, (table, []))[1].append(row)
+            else:
+                new.setdefault(name, (table, []))[1].append(row)
+                self._stored.add(place)
+        self._changed.clear()
+        for table, keys in deletes.values():
+            await tables.delete_rows(db, table, keys)
+        for table, rows in puts.values():
+            await tables.upsert_rows(db, table, rows)
+        for table, rows in new.values():
+            await tables.insert_rows(db, table, rows)
+        while not self._complete and len(self._cache) > CACHE_ROWS:
+            self._stored.discard(self._cache.popitem(last=False)[0])
 
     async def _load(self, db: Db, places: Iterable[tuple[Table, Key]]) -> None:
         missing: dict[str, tuple[Table, dict[Key, None]]] = {}
@@ -77,25 +111,12 @@ class Fold:
             else:
                 missing.setdefault(table.name, (table, {}))[1][key] = None
         for table, keys in missing.values():
-            found = await tables.load_rows(db, table, list(keys))
+            found = {} if self._empty else await tables.load_rows(db, table, list(keys))
             for key in keys:
-                self._cache[(table.name, key)] = found.get(key)
-
-    async def _write(self, db: Db) -> None:
-        puts: dict[str, tuple[Table, list[Row]]] = {}
-        deletes: dict[str, tuple[Table, list[Key]]] = {}
-        for (name, key), (table, row) in self._changed.items():
-            if row is None:
-                deletes.setdefault(name, (table, []))[1].append(key)
-            else:
-                puts.setdefault(name, (table, []))[1].append(row)
-        self._changed.clear()
-        for table, keys in deletes.values():
-            await tables.delete_rows(db, table, keys)
-        for table, rows in puts.values():
-            await tables.upsert_rows(db, table, rows)
-        while not self._complete and len(self._cache) > CACHE_ROWS:
-            self._cache.popitem(last=False)
+                place = (table.name, key)
+                self._cache[place] = row = found.get(key)
+                if row is not None:
+                    self._stored.add(place)
 
 
 def history_row(recorded: Recorded, value: bytes) -> tuple[Any, ...]:

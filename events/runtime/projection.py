@@ -8,7 +8,7 @@ The same fold serves the live tables, a rebuild, and `as_of` queries.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -30,6 +30,9 @@ class Table:
     """Column → Postgres type (text, bigint, int, float8, bool, timestamptz, jsonb, bytea, text[]), keys included."""
     indexes: tuple[str, ...] = field(default=())
     """Column lists to index, such as ``"status, submitted_at desc"``."""
+    rendered: dict[str, Callable[[Row], bytes]] = field(default_factory=dict)
+    """Further columns (bytea) that are computed of a row when it is written: answers kept ready. Folds don't see them;
+    raise the projection's `version` when what is computed changes."""
 
 
 class Rows(Protocol):

@@ -24,6 +24,9 @@ from events.runtime.runner import decode_batch, inputs_of, live_schema, read_pos
 from events.runtime.settings import Settings
 from events.runtime.tables import Db
 
+HELD_ROWS = 20_000
+"""Changed rows that a rebuild holds: a job's events are near each other, so that most rows are written once."""
+
 Progress = Callable[[int, int], None]
 """Called with events read and events to read."""
 
@@ -140,13 +143,22 @@ async def _fill(
 ) -> tuple[int, Tail]:
     """Fold the log from its beginning into a new schema, up to `target` or what is the end now; the tail stays open."""
     await db.execute(f"drop schema if exists {tables.quoted(schema)} cascade")
-    await tables.create_schema(db, schema, projection)
     tail = Tail(settings, inputs_of(projection), start="beginning", max_records=10_000)
     await tail.start()
     try:
         target = target if target is not None else await tail.ends()
         async with db.transaction():
-            return await _advance(projection, db, schema, tail, target, progress), tail
+            await tables.create_bare(db, schema, projection)
+        side = await _connect(settings)
+        try:
+            async with side.transaction(), db.transaction():
+                count = await _advance(projection, db, schema, tail, target, progress, side)
+        finally:
+            await side.close()
+        async with db.transaction():
+            await db.execute(f"set local search_path to {tables.quoted(schema)}")
+            await tables.complete(db, projection)
+        return count, tail
     except BaseException:
         await tail.stop()
         raise
@@ -159,11 +171,15 @@ async def _advance(
     tail: Tail,
     target: Mapping[Place, int],
     progress: Progress | None,
+    side: Db | None = None,
 ) -> int:
-    """Fold on to exactly `target` (an offset per place, exclusive); within the caller's transaction."""
+    """Fold on to exactly `target` (an offset per place, exclusive); within the caller's transaction.
+
+    With `side`, a second connection, the tables are empty yet, and history goes there while its events are folded.
+    """
     total = sum(target.values())
     count = 0
-    fold = Fold(projection)
+    fold = Fold(projection, hold=HELD_ROWS, empty=side is not None)
     problems: dict[str, str] = {}
     await db.execute(f"set local search_path to {tables.quoted(schema)}")
     stored = await read_positions(db, schema)
@@ -177,13 +193,20 @@ async def _advance(
         batch, history = decode_batch(wanted, problems, positions, tail)
         if problems:
             raise RebuildFailed("; ".join(problems.values()))
-        await fold.apply(db, batch)
-        await tables.copy_history(db, schema, history)
+        copying = asyncio.create_task(tables.copy_history(side or db, schema, history))
+        if side is None:
+            await copying
+        try:
+            await fold.apply(db, batch)
+        finally:
+            await asyncio.wait([copying])
+        copying.result()
         await write_positions(db, stored, positions)
         stored = positions
         count += len(batch)
         if progress is not None:
             progress(min(total, sum(at.offset for at in positions.values())), total)
+    await fold.flush(db)
     return count
 
 

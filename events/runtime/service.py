@@ -73,7 +73,8 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             finally:
                 timer.observe(time.perf_counter() - started)
 
-        return grpc.unary_unary_rpc_method_handler(unary, handler.request_deserializer, handler.response_serializer)
+        write = _unless_written(handler.response_serializer)
+        return grpc.unary_unary_rpc_method_handler(unary, handler.request_deserializer, write)
 
     def _stream(self, handler: Any) -> Any:
         if not handler.unary_stream:
@@ -87,14 +88,17 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             except Exception as error:  # noqa: BLE001 - every failure must reach the caller as a status
                 await self._abort(context, error, "stream")
 
-        return grpc.unary_stream_rpc_method_handler(stream, handler.request_deserializer, handler.response_serializer)
+        write = _unless_written(handler.response_serializer)
+        return grpc.unary_stream_rpc_method_handler(stream, handler.request_deserializer, write)
 
     async def _abort(self, context: Any, error: Exception, method: str) -> None:
         if isinstance(error, grpc.aio.AbortError | grpc.aio.BaseError):
             raise error
         if isinstance(error, QueryError):
             await context.abort(error.code, error.message)
-        if isinstance(error, asyncpg.UndefinedTableError | asyncpg.InvalidSchemaNameError):
+        if isinstance(
+            error, asyncpg.UndefinedTableError | asyncpg.UndefinedColumnError | asyncpg.InvalidSchemaNameError
+        ):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the tables are being made or swapped; ask again")
         if isinstance(error, OSError | asyncpg.PostgresConnectionError | asyncpg.InterfaceError):
             log.warning("%s: %s: %s", method, type(error).__name__, error)
@@ -103,6 +107,11 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         await context.abort(
             grpc.StatusCode.INTERNAL, f"{method} failed because of a defect in the service; see its log"
         )
+
+
+def _unless_written(serializer: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """A servicer may return an answer that is written already: rows that were rendered when they were stored."""
+    return lambda answer: answer if type(answer) is bytes else serializer(answer)
 
 
 async def open_pool(settings: Settings, schema: str | None = None) -> asyncpg.Pool:

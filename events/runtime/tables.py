@@ -62,20 +62,49 @@ async def set_codecs(db: Db) -> None:
     )
 
 
+def _stored(table: Table) -> dict[str, str]:
+    """Every column, the rendered ones at the end."""
+    return {**table.columns, **dict.fromkeys(table.rendered, "bytea")}
+
+
 def create_statements(table: Table, temporary: bool = False) -> list[str]:
     """DDL of a table and its indexes."""
     columns = ", ".join(
-        f"{quoted(name)} {kind}{' not null' if name in table.key else ''}" for name, kind in table.columns.items()
+        f"{quoted(name)} {kind}{' not null' if name in table.key else ''}" for name, kind in _stored(table).items()
     )
     key = ", ".join(quoted(name) for name in table.key)
     if temporary:
         return [f"create temporary table {quoted(table.name)} ({columns}, primary key ({key})) on commit drop"]
-    statements = [f"create table if not exists {quoted(table.name)} ({columns}, primary key ({key}))"]
-    for number, index in enumerate(table.indexes):
-        statements.append(
-            f"create index if not exists {quoted(f'{table.name}_index_{number}')} on {quoted(table.name)} ({index})"
-        )
-    return statements
+    return [
+        f"create table if not exists {quoted(table.name)} ({columns}, primary key ({key}))",
+        *_index_statements(table),
+    ]
+
+
+def _index_statements(table: Table) -> list[str]:
+    return [
+        f"create index if not exists {quoted(f'{table.name}_index_{number}')} on {quoted(table.name)} ({index})"
+        for number, index in enumerate(table.indexes)
+    ]
+
+
+async def create_bare(db: Db, schema: str, projection: Projection) -> None:
+    """As `create_schema`, but to be filled from empty: what is only for reading comes with `complete`, much faster."""
+    await create_schema(db, schema, projection)
+    await db.execute(f"set local search_path to {quoted(schema)}")
+    await db.execute("alter table history drop constraint history_pkey")
+    for table in (*projection.tables, HISTORY):
+        for number, _ in enumerate(table.indexes):
+            await db.execute(f"drop index {quoted(f'{table.name}_index_{number}')}")
+
+
+async def complete(db: Db, projection: Projection) -> None:
+    """Give the tables of the search path, once filled, what `create_bare` left out."""
+    await db.execute(f"alter table history add primary key ({', '.join(HISTORY.key)})")
+    for table in (*projection.tables, HISTORY):
+        for statement in _index_statements(table):
+            await db.execute(statement)
+        await db.execute(f"analyze {quoted(table.name)}")
 
 
 async def create_schema(db: Db, schema: str, projection: Projection) -> None:
@@ -118,11 +147,11 @@ async def load_rows(db: Db, table: Table, keys: Sequence[Key]) -> dict[Key, Row]
 
 
 def _upsert_sql(table: Table) -> str:
-    names = [quoted(name) for name in table.columns]
-    rest = [quoted(name) for name in table.columns if name not in table.key]
+    names = [quoted(name) for name in _stored(table)]
+    rest = [quoted(name) for name in _stored(table) if name not in table.key]
     unnest = []
     select = []
-    for i, (name, kind) in enumerate(table.columns.items()):
+    for i, (name, kind) in enumerate(_stored(table).items()):
         kind = _type(kind)
         if kind.endswith("[]") or kind == "jsonb":  # as text: unnest would flatten arrays, and lists look like arrays
             unnest.append(f"${i + 1}::text[]")
@@ -156,7 +185,15 @@ async def upsert_rows(db: Db, table: Table, rows: Sequence[Row]) -> None:
             else [row[name] for row in rows]
             for name, kind in table.columns.items()
         ]
-        await db.execute(_upsert_sql(table), *columns)
+        rendered = [[render(row) for row in rows] for render in table.rendered.values()]
+        await db.execute(_upsert_sql(table), *columns, *rendered)
+
+
+async def insert_rows(db: Db, table: Table, rows: Sequence[Row]) -> None:
+    """Insert rows that are not there yet, by COPY."""
+    names, renders = tuple(table.columns), tuple(table.rendered.values())
+    records = [(*(row[name] for name in names), *(render(row) for render in renders)) for row in rows]
+    await db.copy_records_to_table(table.name, records=records, columns=list(_stored(table)))
 
 
 async def delete_rows(db: Db, table: Table, keys: Sequence[Key]) -> None:

@@ -23,9 +23,7 @@ from events.language.jobs import (
 from events.language.jobspec import PRIORITY_WEIGHT, JobStatus
 from events.log.envelope import Recorded
 from events.runtime.projection import Key, Projection, Row, Rows, Table
-
-COUNTED = ("pending", "queued", "scheduled", "running", "completed", "failed", "cancelled")
-"""Task statuses that the spine's flow reaches; each has a counter column on the job's row."""
+from services.jobs.views import COUNTED, render_job, render_spec
 
 JOBS = Table(
     name="jobs",
@@ -40,7 +38,6 @@ JOBS = Table(
         "priority_weight": "int",
         "status": "text",
         "labels": "jsonb",
-        "spec": "jsonb",
         "tasks": "int",
         **{f"tasks_{status}": "int" for status in COUNTED},
         "default_status": "text",
@@ -59,6 +56,14 @@ JOBS = Table(
         "updated_at": "timestamptz",
     },
     indexes=("submitted_at desc, job_id desc", "status, submitted_at desc", "queue, status", "owner"),
+    rendered={"view": render_job},
+)
+
+SPECS = Table(
+    name="specs",
+    key=("job_id",),
+    columns={"job_id": "text", "spec": "jsonb"},
+    rendered={"view": render_spec},
 )
 
 TASKS = Table(
@@ -112,14 +117,16 @@ class JobsProjection(Projection):
     """Folds events.jobs."""
 
     context = "jobs"
-    tables = (JOBS, TASKS, ATTEMPTS)
-    version = 1
+    tables = (JOBS, SPECS, TASKS, ATTEMPTS)
+    version = 2
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
         event = recorded.data
         if not isinstance(event, JobEvent):
             return
         yield JOBS, (event.job_id,)
+        if isinstance(event, JobSubmitted):
+            yield SPECS, (event.job_id,)
         for task in _tasks_of(event):
             yield TASKS, (event.job_id, task)
         if isinstance(event, JobStarted | JobExited):
@@ -130,6 +137,8 @@ class JobsProjection(Projection):
         event, time = recorded.data, recorded.meta.time
         if isinstance(event, JobSubmitted):
             rows.put(JOBS, _submitted(event, time))
+            spec = event.spec.model_dump(mode="json", exclude_defaults=True)
+            rows.put(SPECS, {"job_id": event.job_id, "spec": spec})
             return
         if not isinstance(event, JobEvent):
             return
@@ -189,7 +198,6 @@ def _submitted(event: JobSubmitted, time: datetime) -> Row:
         "priority_weight": PRIORITY_WEIGHT[spec.priority],
         "status": JobStatus.PENDING.value,
         "labels": dict(spec.metadata.labels),
-        "spec": spec.model_dump(mode="json", exclude_unset=True),
         "tasks": size,
         **{f"tasks_{status}": 0 for status in COUNTED},
         "tasks_pending": size,

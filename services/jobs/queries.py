@@ -9,17 +9,18 @@ from typing import Any
 import grpc
 
 from events.language.convert import to_message
-from events.language.jobspec import JobSpec, JobStatus
+from events.language.jobspec import JobStatus
 from events.language.proto_names import word_of
 from events.runtime.queries import QueryError, ReadModel, next_cursor, not_found, page, read_options
 from events.runtime.tables import Db
 from forgelog_pb.jobs.v1 import queries_pb2, queries_pb2_grpc, types_pb2
 from services.jobs.follow import Follower
-from services.jobs.projections import COUNTED, JOBS
+from services.jobs.projections import JOBS
+from services.jobs.views import job_message
 
 ENDED = tuple(status.value for status in (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED))
 
-_SHORT = ", ".join(column for column in JOBS.columns if column != "spec")
+_SHORT = ", ".join(JOBS.columns)
 
 _FILTERS = (
     "($1 = '' or project = $1) and ($2 = '' or queue = $2) and ($3 = '' or owner = $3) "
@@ -44,18 +45,25 @@ class JobQueriesServicer(queries_pb2_grpc.JobQueriesServicer):
     async def GetJob(self, request: Any, context: Any) -> Any:
         options = read_options(request.options)
         async with self._read.view(**options, subjects=(request.job_id,)) as db:
-            row = await _row(db, request.job_id, options["as_of"])
-        spec = JobSpec.model_validate(row["spec"])
-        return queries_pb2.GetJobResponse(job=_job(row), spec=to_message(spec.model_dump(), types_pb2.JobSpec))
+            found: bytes | None = await db.fetchval(
+                "select jobs.view || specs.view from jobs join specs using (job_id) where job_id = $1", request.job_id
+            )
+        if found is None:
+            raise not_found("job", request.job_id, options["as_of"])
+        return found
 
     async def ListJobs(self, request: Any, context: Any) -> Any:
         limit, cursor = page(request.page)
         before, last_id = _place(cursor)
         async with self._read.view(**read_options(request.options)) as db:
-            rows = await db.fetch(
-                f"select {_SHORT} from jobs where {_FILTERS} "
+            found = await db.fetchrow(
+                "with found as (select view, submitted_at, job_id, row_number() over () as number from ("
+                f"select view, submitted_at, job_id from jobs where {_FILTERS} "
                 "and ($9::timestamptz is null or (submitted_at, job_id) < ($9, $10)) "
-                "order by submitted_at desc, job_id desc limit $11",
+                "order by submitted_at desc, job_id desc limit $11 + 1) page) "
+                "select string_agg(view, ''::bytea order by number) filter (where number <= $11) as jobs, "
+                "count(*) as count, max(submitted_at) filter (where number = $11) as submitted_at, "
+                "max(job_id) filter (where number = $11) as job_id from found",
                 request.project,
                 request.queue,
                 request.owner,
@@ -66,13 +74,14 @@ class JobQueriesServicer(queries_pb2_grpc.JobQueriesServicer):
                 _time(request, "submitted_before"),
                 before,
                 last_id,
-                limit + 1,
+                limit,
             )
-        more = ""
-        if len(rows) > limit:
-            last = rows[limit - 1]
-            more = next_cursor({"submitted_at": last["submitted_at"].isoformat(), "job_id": last["job_id"]})
-        return queries_pb2.ListJobsResponse(jobs=[_job(row) for row in rows[:limit]], next_cursor=more)
+        assert found is not None  # an aggregate has a row
+        more = queries_pb2.ListJobsResponse()
+        if found["count"] > limit:
+            last = {"submitted_at": found["submitted_at"].isoformat(), "job_id": found["job_id"]}
+            more.next_cursor = next_cursor(last)
+        return (found["jobs"] or b"") + more.SerializeToString()
 
     async def ListTasks(self, request: Any, context: Any) -> Any:
         limit, cursor = page(request.page)
@@ -145,7 +154,7 @@ class JobQueriesServicer(queries_pb2_grpc.JobQueriesServicer):
                 since = row["updated_at"] if since is None else max(since, row["updated_at"])
                 if shown.get(row["job_id"]) != row["updated_at"]:
                     shown[row["job_id"]] = row["updated_at"]
-                    yield queries_pb2.WatchJobsResponse(job=_job(row))
+                    yield queries_pb2.WatchJobsResponse(job=job_message(row))
             if request.until_ended and all(row["status"] in ENDED for row in rows):
                 return
             async with runner.changes:
@@ -181,12 +190,6 @@ async def _row(db: Db, job_id: str, at: datetime | None) -> Any:
     if row is None:
         raise not_found("job", job_id, at)
     return row
-
-
-def _job(row: Any) -> Any:
-    values = dict(row)
-    values["tasks"] = {"total": row["tasks"], **{status: row[f"tasks_{status}"] for status in COUNTED}}
-    return to_message(values, queries_pb2.Job)
 
 
 def _task(job: Any, row: Any) -> Any:

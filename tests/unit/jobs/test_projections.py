@@ -11,7 +11,7 @@ from events.language.jobs import JobExited, JobStarted
 from events.language.jobspec import JobArray, JobStatus
 from events.log.envelope import Meta, Position, Recorded
 from events.runtime.projection import Key, Row, Table
-from services.jobs.projections import ATTEMPTS, COUNTED, JOBS, TASKS, JobsProjection
+from services.jobs.projections import ATTEMPTS, COUNTED, JOBS, SPECS, TASKS, JobsProjection
 from tests.unit.jobs.desk import Desk, exited, started, submit
 from tests.unit.jobs.test_machine import Life
 
@@ -104,7 +104,7 @@ def test_an_array_has_rows_only_for_tasks_that_differ() -> None:
     desk, memory = Desk(), Memory()
     desk.command(submit(array=JobArray(size=10_000)))
     memory.fold(desk)
-    assert [table for table, _ in memory.rows] == [JOBS.name]
+    assert [table for table, _ in memory.rows] == [JOBS.name, SPECS.name]
     desk.command(started(17))
     desk.command(exited(17, code=2))
     memory.fold(desk)
