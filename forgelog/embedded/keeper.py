@@ -121,7 +121,10 @@ class Keeper:
         spec = await asyncio.to_thread(self.plan.existing)
         child = await asyncio.to_thread(Child.adopt, spec) if spec else None
         if before is not None and before.alive and (child is None or child.identity.pid != before.pid):
-            await end(self.plan.name, before)
+            if spec is None:  # nothing says how it likes to be ended
+                await end(self.plan.name, before)
+            else:
+                await end(self.plan.name, before, number=spec.stop, grace=spec.grace)
         return child
 
     async def _watch(self, child: Child) -> float:

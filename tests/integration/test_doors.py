@@ -294,10 +294,14 @@ async def test_a_waiting_job_says_why(doors: dict[str, Any], platform: Cluster, 
     assert (await doors["http"].send("forgelog.jobs.v1.CancelJob", orjson.dumps({"job_id": id}))).accepted
 
 
-async def test_a_watched_job_is_told_until_it_ends(doors: dict[str, Any], http: httpx.AsyncClient) -> None:
+async def test_a_watched_job_is_told_until_it_ends(
+    doors: dict[str, Any], platform: Cluster, http: httpx.AsyncClient
+) -> None:
     id = (await doors["http"].send(SUBMIT, body())).subject
+    submitted = await platform.recorded(lambda r: r.meta.subject == id)
     seen = []
-    async with http.stream("GET", f"/v1/jobs/{id}/watch") as answer:
+    where = {"at_least": str(submitted.position)}
+    async with http.stream("GET", f"/v1/jobs/{id}/watch", params=where) as answer:
         async for line in answer.aiter_lines():
             seen.append(orjson.loads(line)["job"]["status"])
     assert seen[-1] == "failed"
