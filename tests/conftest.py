@@ -45,6 +45,9 @@ def pytest_configure() -> None:
         raise KeyboardInterrupt  # so that `timeout` and CI systems, too, get the fixtures' clean-up
 
     signal.signal(signal.SIGTERM, interrupt)
+    # A shell starts its background commands with SIGINT ignored, and exec keeps that: started so (by a CI system, say),
+    # the commands that tests run and interrupt would be deaf to it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest_asyncio.fixture(scope="session")
