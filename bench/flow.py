@@ -7,9 +7,9 @@ program in any language would.
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -104,29 +104,14 @@ async def rate(publisher: Publisher, watch: Watch, *, array: bool) -> float:
     return BURST / (time.perf_counter() - began)
 
 
-async def bare_spawn() -> float:
-    """Processes a second of `asyncio.create_subprocess_exec`, as many at once as there are CPUs, twice."""
-    at_once = asyncio.Semaphore(2 * (os.cpu_count() or 1))
-
-    async def one() -> None:
-        async with at_once:
-            process = await asyncio.create_subprocess_exec("true")
-            await process.wait()
-
-    began = time.perf_counter()
-    await asyncio.gather(*(one() for _ in range(BURST)))
-    return BURST / (time.perf_counter() - began)
-
-
-async def bare_start() -> list[float]:
-    """Milliseconds of one bare spawn, until the child runs."""
-    taken = []
-    for _ in range(30):
-        began = time.perf_counter()
-        process = await asyncio.create_subprocess_exec("true")
-        taken.append((time.perf_counter() - began) * 1000)
-        await process.wait()
-    return taken
+async def bare() -> tuple[float, float]:
+    """Processes a second, and milliseconds of one start, of bare asyncio; see `bench.spawn`."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.spawn", str(BURST), stdout=asyncio.subprocess.PIPE
+    )
+    told, _ = await process.communicate()
+    rate, start = told.split()
+    return float(rate), float(start)
 
 
 def resident(platform: Cluster) -> float:
@@ -173,10 +158,11 @@ async def figures(settings: Settings, runs: int) -> list[Figure]:
                 taken = await latency(publisher, watch)
                 p50.append(statistics.median(taken))
                 p99.append(statistics.quantiles(taken, n=100)[98])
-                starts.append(statistics.median(await bare_start()))
                 singles.append(await rate(publisher, watch, array=False))
                 arrays.append(await rate(publisher, watch, array=True))
-                spawns.append(await bare_spawn())
+                spawned, start = await bare()
+                spawns.append(spawned)
+                starts.append(start)
             memory = [resident(platform)]
         finally:
             watching.cancel()
