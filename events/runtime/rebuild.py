@@ -17,7 +17,7 @@ import asyncpg
 
 from events.log.tail import Place, ReaderPosition, Tail
 from events.log.wire import Raw
-from events.runtime import tables
+from events.runtime import faults, tables
 from events.runtime.folding import Fold
 from events.runtime.projection import Projection, Table
 from events.runtime.runner import decode_batch, inputs_of, live_schema, read_positions, write_positions
@@ -91,6 +91,7 @@ async def rebuild(settings: Settings, projection: Projection | str, progress: Pr
             await db.execute(f"alter schema {tables.quoted(live)} rename to {tables.quoted(old)}")
             await db.execute(f"alter schema {tables.quoted(fresh)} rename to {tables.quoted(live)}")
             await db.execute(f"drop schema {tables.quoted(old)} cascade")
+            faults.point(faults.BEFORE_SWAP)
     finally:
         await db.close()
     return Rebuilt(projection.context, count, loop.time() - started)
@@ -202,6 +203,7 @@ async def _advance(
             await asyncio.wait([copying])
         copying.result()
         await write_positions(db, stored, positions)
+        faults.point(faults.MID_REBUILD)
         stored = positions
         count += len(batch)
         if progress is not None:

@@ -17,6 +17,7 @@ from events.log.envelope import Meta
 from events.log.ids import new_command_id
 from events.log.tail import EpochRule, new_consumer
 from events.log.wire import Raw, Undecodable, headers_of, value_of
+from events.runtime import faults
 from events.runtime.decider import Decider
 from events.runtime.partition import Partition
 from events.runtime.settings import Settings
@@ -40,6 +41,7 @@ async def take_over(
     From the marker's offset on, whatever an earlier writer still appends is void.
     """
     epochs = await asyncio.gather(*(_fence(decider.context, number, settings, producer) for number in numbers))
+    faults.point(faults.AFTER_MARKER)
     partitions: dict[int, Partition[S]] = {}
     for number in numbers:
         partition = await snapshots.load(decider, number, count) if snapshots is not None else None

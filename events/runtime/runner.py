@@ -20,7 +20,7 @@ from events.log import topics
 from events.log.envelope import Position
 from events.log.tail import Place, ReaderPosition, Tail
 from events.log.wire import HASH, Raw, Undecodable
-from events.runtime import metrics, tables
+from events.runtime import faults, metrics, tables
 from events.runtime.folding import Fold, history_row
 from events.runtime.projection import Projection
 from events.runtime.settings import Settings
@@ -144,6 +144,7 @@ class Runner:
         async with self._pool.acquire() as db, db.transaction():
             await db.execute(f"set local search_path to {tables.quoted(self.schema)}")
             await write_positions(db, self._stored, positions)
+            faults.point(faults.MID_ROWS)
             if batch:
                 await self._fold.apply(db, batch)
                 await tables.copy_history(db, self.schema, history)

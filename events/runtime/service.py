@@ -147,7 +147,7 @@ async def run(
     """Run a service until cancelled. `started` is told the gRPC port."""
     tracing.configure(settings, f"forgelog-{decider.context}")
     pool = await open_pool(settings)
-    snapshots = Snapshots(settings, pool)
+    snapshots = Snapshots(settings, pool, settings.snapshot_events)
     writer = Writer(decider, settings, snapshots)
     runner = Runner(projection, settings, pool)
     reading = await open_pool(settings, runner.schema)

@@ -19,14 +19,12 @@ import orjson
 from blake3 import blake3
 
 from events.log.tail import ReaderPosition
+from events.runtime import faults
 from events.runtime.decider import Decider
 from events.runtime.partition import Partition
 from events.runtime.settings import Settings
 
 S = TypeVar("S")
-
-SNAPSHOT_EVERY = 20_000
-"""Events folded between two snapshots of a partition."""
 
 FORMAT = 1
 """Raise it when the layout below or the runtime's own folding changes."""
@@ -68,7 +66,8 @@ def load(decider: Decider[S], number: int, count: int, blob: bytes) -> Partition
 class Snapshots:
     """Keeps the two newest snapshots of each partition. Storing happens in the background, off the writer's path."""
 
-    def __init__(self, settings: Settings, pool: asyncpg.Pool, every: int = SNAPSHOT_EVERY) -> None:
+    def __init__(self, settings: Settings, pool: asyncpg.Pool, every: int) -> None:
+        """`every`: events folded between two snapshots of a partition."""
         self._pool = pool
         self._every = every
         self._table = f'"{settings.schema_}_log".snapshots'
@@ -154,6 +153,7 @@ class Snapshots:
                     blake3(data).digest(),
                     data,
                 )
+                faults.point(faults.MID_SNAPSHOT)
                 await db.execute(
                     f"delete from {self._table} where context = $1 and partition = $2 and next_offset not in (select "
                     f"next_offset from {self._table} where context = $1 and partition = $2 "

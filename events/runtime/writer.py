@@ -24,7 +24,7 @@ from events.log.partition import partition_of
 from events.log.publish import MAX_RECORD_BYTES, new_producer
 from events.log.tail import Place, ReaderPosition, Tail
 from events.log.wire import Raw, Undecodable
-from events.runtime import metrics, recovery, tracing
+from events.runtime import faults, metrics, recovery, tracing
 from events.runtime.decider import Decider
 from events.runtime.encoding import Unit
 from events.runtime.partition import DeadLetter, Forward, Partition, event_model
@@ -253,10 +253,12 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
     async def _append(self, work: dict[int, list[Unit]], side: list[Forward | DeadLetter]) -> None:
         """Append every partition's units; a partition whose append fails starts over."""
         began, started = time.time(), time.perf_counter()
+        faults.point(faults.AFTER_READ)
         try:
             # Before any event: a later event's cause would move the point of resume past these.
             await asyncio.gather(*[await self._pass_on(item) for item in side])
             await asyncio.gather(*(self._append_to(number, units) for number, units in work.items()))
+            faults.point(faults.AFTER_APPEND)
         except KafkaError as error:
             log.error("append failed, starting over from the log: %s: %s", type(error).__name__, error)
             metrics.append_failures.labels(self.context).inc()

@@ -36,6 +36,7 @@ from events.log.ids import new_command_id, payload_digest, with_assigned_id
 from events.log.outcomes import Outcome, Outcomes
 from events.log.publish import Outgoing, Published, Publisher
 from events.log.wire import Undecodable, value_of
+from events.runtime import faults
 from services.gateway import metrics
 from services.gateway.catalog import Catalog
 from services.gateway.errors import DoorError
@@ -220,6 +221,7 @@ class Door:
             future = self._expect(outcomes, command)
             try:
                 published = await self.publish(command, min(seconds, PUBLISH_SECONDS))
+                faults.point(faults.AFTER_PUBLISH)
                 left = seconds - (time.perf_counter() - started)
                 await asyncio.wait([future], timeout=max(left, 0.0))
                 if not future.done():

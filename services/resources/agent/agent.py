@@ -35,7 +35,7 @@ from events.log.outcomes import Outcomes
 from events.log.publish import Publisher
 from events.log.tail import Place, ReaderPosition, Tail
 from events.log.wire import Raw
-from events.runtime import tracing
+from events.runtime import faults, tracing
 from events.runtime.settings import Settings
 from events.runtime.tasks import end_all
 from services.resources.agent import leftovers, memory, reports
@@ -295,6 +295,7 @@ class Agent:
             self._launch(attempt)
 
     def _launch(self, attempt: Attempt) -> None:
+        faults.point(faults.BEFORE_LAUNCH)
         attempt.launching = True
         begun = self._read_at
         future = self._launching.launch(self._around.spec(attempt))
@@ -303,6 +304,7 @@ class Agent:
         )
 
     def _launched(self, attempt: Attempt, answer: Launched, begun: float) -> None:
+        faults.point(faults.AFTER_LAUNCH)
         attempt.launching = False
         if answer.error:
             self._ended(attempt, ended_now(ExitReason.SPAWN_FAILED, answer.error, datetime.now(UTC)))

@@ -1,0 +1,46 @@
+"""Named points at which a test of resilience may end this process as a power cut would, with SIGKILL.
+
+``FORGELOG_FAULTS`` names a folder; a file ``<instance>@<point>`` in it ends the process FORGELOG_INSTANCE when it next
+gets to that point, and is removed first, so that it happens once. Without the variable, which is how platforms run, a
+point costs one comparison. Used by ``make chaos``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+AFTER_READ = "after-read"
+"""Inputs were read and decided; nothing is appended."""
+AFTER_APPEND = "after-append"
+"""Kafka has the events; nobody has been told."""
+AFTER_MARKER = "after-marker"
+"""A writer has fenced its partitions and folded nothing yet."""
+MID_ROWS = "mid-rows"
+"""A projection's positions are moved, its rows not yet written, the transaction not committed."""
+MID_SNAPSHOT = "mid-snapshot"
+"""A snapshot is inserted, the older ones not removed, the transaction not committed."""
+MID_REBUILD = "mid-rebuild"
+"""A rebuild has filled part of the new tables."""
+BEFORE_SWAP = "before-swap"
+"""A rebuild has renamed the schemas; the transaction is not committed."""
+BEFORE_LAUNCH = "before-launch"
+"""An agent has read what to start and started nothing."""
+AFTER_LAUNCH = "after-launch"
+"""A process runs; its agent has reported nothing."""
+AFTER_PUBLISH = "after-publish"
+"""The gateway's command is in the log; its caller waits for the outcome."""
+
+_FOLDER = os.environ.get("FORGELOG_FAULTS")
+_INSTANCE = os.environ.get("FORGELOG_INSTANCE", "")
+
+
+def point(name: str) -> None:
+    """End here if that is wanted."""
+    if _FOLDER is None:
+        return
+    try:
+        os.unlink(f"{_FOLDER}/{_INSTANCE}@{name}")
+    except FileNotFoundError:
+        return
+    os.kill(os.getpid(), signal.SIGKILL)

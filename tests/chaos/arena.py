@@ -1,0 +1,268 @@
+"""The platform that is attacked: a whole embedded one in a folder of its own, with its own broker and database.
+
+Knows how to reach each process, to arm a named point, to fill the disk and to move the clock; not why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import grpc
+import psutil
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from events.runtime.settings import Settings
+from forgelog.embedded.layout import PlatformState
+from forgelog.embedded.platform import Choice, Options, Platform
+from forgelog.embedded.process import free_port
+
+CONTEXTS = ("jobs", "scheduling", "resources")
+SERVERS = ("kafka", "postgres")
+AGENTS = 2
+PATIENCE = 150.0
+"""Seconds for the platform to be whole again once it is left alone: a broker that was killed takes its time."""
+DISK_MB = 1536
+
+
+class Arena:
+    """A platform with two nodes. `disk`: on a file system of its own that can be filled (needs root on Linux)."""
+
+    def __init__(self, folder: Path, *, disk: bool = False, clock: bool = False) -> None:
+        self.folder = folder
+        self.disk = disk
+        self.data = folder / "platform"
+        self.faults = folder / "faults"
+        self.clock = clock_library() if clock else None
+        self._clock_file = folder / "clock"
+        self._ballast = self.data / "ballast"
+        self._frozen: set[int] = set()
+        self._replicas: dict[str, subprocess.Popen[bytes]] = {}
+        self._before: dict[str, str | None] = {}
+        self.platform: Platform
+
+    async def __aenter__(self) -> Arena:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o711)  # Postgres, under root, is another user and must get through
+        for each in (self.data, self.faults):
+            each.mkdir()
+        if self.disk:
+            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=711", "tmpfs", self.data], check=True)
+        environment = {"FORGELOG_FAULTS": str(self.faults), "FORGELOG_SNAPSHOT_EVENTS": "200"}
+        if self.clock is not None:
+            self._clock_file.write_text("+0")
+            environment |= {
+                "LD_PRELOAD": str(self.clock),
+                "FAKETIME_TIMESTAMP_FILE": str(self._clock_file),
+                "FAKETIME_CACHE_DURATION": "1",
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+                # The servers keep the true time: what is tried here is the platform's own use of a clock.
+                "FAKETIME_SKIP_CMDS": "java,postgres",
+            }
+        # The supervisor hands its environment down to every process of the platform.
+        for name, value in environment.items():
+            self._before[name] = os.environ.get(name)
+            os.environ[name] = value
+        self.platform = Platform(self.data)
+        await self.platform.up(Options(servers=Choice.EMBEDDED, agents=AGENTS))
+        await self.platform.wait(PATIENCE)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.release()
+        for name in list(self._replicas):
+            self.end_replica(name)
+        try:
+            await self.platform.down()
+        finally:
+            for name, value in self._before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+            if self.disk:
+                subprocess.run(["umount", "-l", self.data], check=False)
+
+    @property
+    def state(self) -> PlatformState:
+        state = self.platform.state()
+        assert state is not None
+        return state
+
+    @property
+    def settings(self) -> Settings:
+        """With the servers' addresses as they are now."""
+        state = self.state
+        return self.platform.settings.model_copy(update={"kafka": state.kafka, "postgres": state.postgres})
+
+    @property
+    def gateway(self) -> str:
+        """The gateway's ``host:port``, which does not change."""
+        return f"127.0.0.1:{self.platform.folder.read_ports()['gateway']}"
+
+    # Processes
+
+    def pids(self, name: str) -> list[int]:
+        """The living processes of a child of the platform (none while it is being started again), or a replica's."""
+        if name == "supervisor":
+            identity = self.state.supervisor
+            return [identity.pid] if identity.alive else []
+        if name in self._replicas:
+            return [self._replicas[name].pid] if self._replicas[name].poll() is None else []
+        return [
+            child.pid for child in self.state.children if child.name == name and child.identity and child.identity.alive
+        ]
+
+    def signal(self, name: str, number: signal.Signals) -> bool:
+        """Send a signal; False when there was nobody to get it. A stop reaches the database's helpers too."""
+        pids = self.pids(name)
+        if name == "postgres" and number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in list(pids):
+                with suppress(psutil.NoSuchProcess):
+                    pids += [child.pid for child in psutil.Process(pid).children(recursive=True)]
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+                if number is signal.SIGSTOP:
+                    self._frozen.add(pid)
+        return bool(pids)
+
+    def thaw(self, name: str | None = None) -> None:
+        """Let what was stopped go on: one child, or everything."""
+        pids = set(self._frozen)
+        if name is not None:
+            own = set(self.pids(name))
+            for pid in list(own):
+                with suppress(psutil.NoSuchProcess):
+                    own |= {child.pid for child in psutil.Process(pid).children(recursive=True)}
+            pids &= own
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        self._frozen -= pids
+
+    def arm(self, instance: str, point: str) -> None:
+        """The process of that instance is to end at that point; see `events.runtime.faults`."""
+        (self.faults / f"{instance}@{point}").touch()
+
+    def release(self) -> None:
+        """End every attack that lasts: processes go on, armed points are cleared, the disk and the clock are right."""
+        for path in self.faults.iterdir():
+            path.unlink(missing_ok=True)
+        self.thaw()
+        self.empty_disk()
+        self.set_clock(0)
+
+    async def recover(self) -> None:
+        """Leave the platform alone until it is whole. Raises EmbeddedError when it is not in time."""
+        self.release()
+        if not self.platform.supervised:
+            await self.platform.up()
+        await self.platform.wait(PATIENCE)
+
+    # Replicas
+
+    async def start_replica(self, context: str) -> str:
+        """A second process of a service; returns its name once it takes part."""
+        name = f"{context}-1"
+        settings = self.settings
+        address = f"127.0.0.1:{free_port()}"
+        environment = {
+            **os.environ,
+            "FORGELOG_KAFKA": settings.kafka_required,
+            "FORGELOG_POSTGRES": settings.postgres_required,
+            "FORGELOG_DATA": str(self.data),
+            "FORGELOG_LISTEN": address,
+            "FORGELOG_INSTANCE": name,
+        }
+        with (self.data / "logs" / f"{name}.log").open("ab") as log:
+            self._replicas[name] = subprocess.Popen(
+                [sys.executable, "-P", "-m", f"services.{context}"],
+                env=environment,
+                stdout=log,
+                stderr=log,
+                cwd=self.data,
+            )
+        async with grpc.aio.insecure_channel(address) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            while self._replicas[name].poll() is None:
+                with suppress(grpc.aio.AioRpcError):
+                    if (await stub.Check(health_pb2.HealthCheckRequest(), timeout=2)).status == 1:
+                        break
+                await asyncio.sleep(0.05)
+        return name
+
+    def end_replica(self, name: str) -> None:
+        replica = self._replicas.pop(name)
+        replica.kill()
+        replica.wait()
+
+    @property
+    def replicas(self) -> list[str]:
+        return list(self._replicas)
+
+    # Disk and clock
+
+    def fill_disk(self) -> None:
+        """Leave not a byte."""
+        with self._ballast.open("ab") as file, suppress(OSError):
+            while True:
+                file.write(b"\0" * (1 << 20))
+                file.flush()
+
+    def empty_disk(self) -> None:
+        if self.disk:
+            self._ballast.unlink(missing_ok=True)
+
+    def set_clock(self, seconds: float) -> None:
+        """The platform's clocks are so far ahead of the true time from now on."""
+        if self.clock is not None:
+            fresh = self._clock_file.with_suffix(".new")
+            fresh.write_text(f"{seconds:+.0f}")
+            fresh.rename(self._clock_file)
+
+
+def can_mount() -> bool:
+    """Whether a small file system can be had."""
+    return os.geteuid() == 0 and sys.platform == "linux" and _mounts()
+
+
+def _mounts() -> bool:
+    import tempfile
+
+    folder = tempfile.mkdtemp(prefix="forgelog-mount-")
+    try:
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True)
+        if done.returncode == 0:
+            subprocess.run(["umount", folder], check=True)
+        return done.returncode == 0
+    except OSError:
+        return False
+    finally:
+        os.rmdir(folder)
+
+
+def clock_library() -> Path | None:
+    """libfaketime, if it is installed (``make chaos`` sees to it); it comes as a package with its source."""
+    found = find_spec("libfaketime")
+    if found is None or found.origin is None:
+        return None
+    libraries = sorted(Path(found.origin).parent.rglob("libfaketime.so*")) + sorted(
+        Path(found.origin).parent.rglob("libfaketimeMT.so*")
+    )
+    return libraries[0] if libraries else None
+
+
+def describe(state: PlatformState) -> list[dict[str, Any]]:
+    """The platform's children in short, for a report of what went wrong."""
+    return [
+        {"name": child.name, "state": child.state, "restarts": child.restarts, "problem": child.problem}
+        for child in state.children
+    ]

@@ -1,0 +1,341 @@
+"""What must hold after every round, told from the log, the tables, and the witness; never from the platform's word.
+
+Each check yields sentences about what does not hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncpg
+from aiokafka import TopicPartition
+
+from events.language.common import CommandNoted, CommandRejected, tasks_in
+from events.language.jobs import (
+    ExitReason,
+    JobCancelled,
+    JobCompleted,
+    JobExited,
+    JobFailed,
+    JobQueued,
+    JobStarted,
+    JobSubmitted,
+)
+from events.language.resources import (
+    AllocationBound,
+    AllocationReleased,
+    NodeRegistered,
+    total,
+)
+from events.log.connect import connected
+from events.log.deadletters import list_dead_letters
+from events.log.envelope import Recorded
+from events.log.tail import ReaderPosition, Tail, new_consumer
+from events.log.wire import Cause, Raw
+from events.runtime import rebuild
+from events.runtime.audit import verify
+from tests.chaos.arena import CONTEXTS, Arena
+from tests.chaos.workload import Workload
+
+ENDS = (JobCompleted, JobFailed, JobCancelled)
+
+
+@dataclass
+class Log:
+    """The whole valid history, read on from round to round."""
+
+    records: list[Recorded] = field(default_factory=list)
+    causes: list[tuple[Recorded, Cause]] = field(default_factory=list)
+    positions: dict[tuple[str, int], ReaderPosition] = field(default_factory=dict)
+    commands: dict[str, Raw] = field(default_factory=dict)
+    """Every record of the command topics, by position."""
+    _command_at: dict[TopicPartition, int] = field(default_factory=dict)
+
+    async def read(self, arena: Arena) -> None:
+        """Up to what is the end now."""
+        settings = arena.settings
+        async with Tail(settings, CONTEXTS, start=self.positions) as tail:
+            ends = await tail.ends()
+            while any(tail.positions[place].offset < end for place, end in ends.items()):
+                for raw in await tail.poll_raw(5.0):
+                    if raw.is_marker:
+                        continue
+                    recorded = raw.decode()
+                    self.records.append(recorded)
+                    if (cause := raw.cause) is not None:
+                        self.causes.append((recorded, cause))
+            self.positions = dict(tail.positions)
+        async with connected(new_consumer(settings)) as consumer:
+            places = [TopicPartition(f"commands.{context}", p) for context in CONTEXTS for p in range(4)]
+            consumer.assign(places)
+            ends_of = await consumer.end_offsets(places)
+            for place in places:
+                consumer.seek(place, self._command_at.get(place, 0))
+            open_ = {place for place, end in ends_of.items() if self._command_at.get(place, 0) < end}
+            while open_:
+                for place, records in (await consumer.getmany(*open_, timeout_ms=5000)).items():
+                    for record in records:
+                        self.commands[f"{place.topic}/{place.partition}@{record.offset}"] = Raw.of(record)
+                    self._command_at[place] = records[-1].offset + 1
+                    if self._command_at[place] >= ends_of[place]:
+                        open_.discard(place)
+
+    def of(self, *kinds: type) -> Iterator[Recorded]:
+        return (record for record in self.records if isinstance(record.data, kinds))
+
+    def ended(self, jobs: Iterable[str]) -> set[str]:
+        """Of these jobs, those that have not ended."""
+        return set(jobs) - {record.data.job_id for record in self.of(*ENDS)}  # type: ignore[attr-defined]
+
+
+async def settled(arena: Arena, log: Log, load: Workload, seconds: float) -> list[str]:
+    """Wait until every job that was accepted has ended, and every resource is free again."""
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                await log.read(arena)
+                accepted = {record.data.job_id for record in log.of(JobSubmitted)}  # type: ignore[attr-defined]
+                open_ = log.ended(accepted | {wanted.job for wanted in load.wanted})
+                if not open_ and not live_allocations(log):
+                    return []
+                await asyncio.sleep(0.2)
+    except TimeoutError:
+        return [
+            *(f"job {job} has not ended {seconds:.0f} s after the attack: {story(log, job)}" for job in sorted(open_)),
+            *(f"allocation {id} is not released" for id in live_allocations(log)),
+        ]
+
+
+def story(log: Log, job: str) -> str:
+    """A job's events in order, in short."""
+    return ", ".join(
+        f"{type(r.data).__name__}@{r.position}" for r in log.records if getattr(r.data, "job_id", None) == job
+    )
+
+
+def outcomes(log: Log, load: Workload) -> Iterator[str]:
+    """Each command has exactly one outcome, whole; a repeat is noted or refused."""
+    parts: dict[str, list[int]] = defaultdict(list)
+    sizes: dict[str, int] = {}
+    decided: dict[str, set[str]] = defaultdict(set)
+    for recorded, cause in log.causes:
+        if not cause.position.topic.startswith("commands."):
+            # An event may concern several keys: one unit for each partition of the context that it concerned.
+            place = f"{cause.position} in {recorded.position.topic}/{recorded.position.partition}"
+        else:
+            place = str(cause.position)
+            if isinstance(recorded.data, CommandNoted):
+                repeat = recorded.data.repeat
+            elif isinstance(recorded.data, CommandRejected):
+                repeat = place not in log.commands or log.commands[place].attributes.get("ce_id") is None
+            else:
+                repeat = False
+            if not repeat and recorded.meta.causation:
+                decided[recorded.meta.causation].add(place)
+        parts[place].append(cause.part)
+        sizes[place] = cause.parts
+    for place, found in parts.items():
+        if sorted(found) != list(range(sizes[place])):
+            yield f"the records of {place} are parts {sorted(found)} of {sizes[place]}"
+    for id, places in decided.items():
+        if len(places) > 1:
+            yield f"command {id} was decided more than once: at {sorted(places)}"
+    handled = set(parts)
+    for place, raw in log.commands.items():
+        if place in handled or raw.attributes.get("ce_type") == b"forgelog.resources.v1.HeartbeatNode":
+            continue
+        if raw.attributes.get("ce_id") in (None, b"\xff\xff"):
+            continue  # a dead letter, with nobody to answer
+        if any(copy.attributes.get("fl_forwarded") == place.encode() for copy in log.commands.values()):
+            continue  # decided where it was sent on to
+        yield f"command {raw.attributes.get('ce_id')!r} at {place} has no outcome"
+    for id, times in load.commands.items():
+        found_times = sum(raw.attributes.get("ce_id") == id.encode() for raw in log.commands.values())
+        if found_times < times:
+            yield f"Kafka took command {id} {times} times and has it {found_times} times"
+
+
+def lives(log: Log, load: Workload, disk_was_full: bool) -> Iterator[str]:
+    """Each job came to the end it had to come to, with just the restarts its policy allows."""
+    last: dict[str, str] = {}
+    counted: Counter[tuple[str, int]] = Counter()
+    failures: Counter[tuple[str, int]] = Counter()
+    spawn_failed: set[str] = set()
+    exits: dict[tuple[str, int, int], ExitReason] = {}
+    for recorded in log.records:
+        event = recorded.data
+        if isinstance(event, ENDS):
+            if event.job_id in last:
+                yield f"job {event.job_id} ended twice: {last[event.job_id]}, {type(event).__name__}"
+            last[event.job_id] = type(event).__name__
+        elif isinstance(event, JobQueued) and event.counted:
+            counted.update((event.job_id, task) for task in tasks_in(event.tasks))
+        elif isinstance(event, JobExited):
+            for exit in event.tasks:
+                key = (event.job_id, exit.task, exit.attempt)
+                if key in exits:
+                    yield f"attempt {key} exited twice: {exits[key]}, {exit.reason}"
+                exits[key] = exit.reason
+                if exit.reason is ExitReason.SPAWN_FAILED:
+                    spawn_failed.add(event.job_id)
+                if exit.reason is ExitReason.EXITED and exit.exit_code:
+                    failures[(event.job_id, exit.task)] += 1
+    for wanted in load.wanted:
+        end = last.get(wanted.job)
+        excused = disk_was_full and wanted.job in spawn_failed and end == "JobFailed"
+        if end is not None and end not in wanted.ends and not excused:
+            yield f"job {wanted.job} ended as {end}, not as {' or '.join(wanted.ends)}: {story(log, wanted.job)}"
+        for task in range(wanted.tasks):
+            key2 = (wanted.job, task)
+            if counted[key2] > wanted.restarts:
+                yield f"task {task} of {wanted.job} was restarted {counted[key2]} times; {wanted.restarts} are allowed"
+            if end == "JobFailed" and not excused and failures[key2] != wanted.restarts + 1:
+                yield f"task {task} of {wanted.job} failed for good after {failures[key2]} failures"
+
+
+def processes(log: Log, witness: Path) -> Iterator[str]:
+    """No attempt ran twice, no two processes of a task ran at once, and whatever ran is in the log."""
+    said = witness / "said"
+    lines = [line.split() for line in said.read_text().splitlines()] if said.exists() else []
+    starts = Counter(tuple(words[1:]) for words in lines if words[0] == "start")
+    ends = {tuple(words[1:]) for words in lines if words[0] == "end"}
+    for words in lines:
+        if words[0] == "overlap":
+            yield f"attempt {words[3]} of task {words[2]} of {words[1]} ran beside an earlier one"
+    started = {
+        (record.data.job_id, str(task.task), str(task.attempt))  # type: ignore[attr-defined]
+        for record in log.of(JobStarted)
+        for task in record.data.tasks  # type: ignore[attr-defined]
+    }
+    exited = {
+        (record.data.job_id, str(task.task), str(task.attempt))  # type: ignore[attr-defined]
+        for record in log.of(JobExited)
+        for task in record.data.tasks  # type: ignore[attr-defined]
+        if task.reason is ExitReason.EXITED
+    }
+    for key, times in starts.items():
+        if times > 1:
+            yield f"attempt {key} was started {times} times"
+    for key in exited - {key for key in starts}:
+        yield f"the log says that {key} ran to its end; no process was seen"
+    for key in exited - ends:
+        if key in starts:
+            yield f"the log says that {key} ran to its end; its process did not say so"
+    for key in started - set(starts):
+        # It may have been stopped before the shell got to its first line.
+        if key in exited:
+            yield f"the log says that {key} was started; no process was seen"
+
+
+def live_allocations(log: Log) -> list[str]:
+    """Allocations that hold something."""
+    live: dict[str, None] = {}
+    for record in log.of(AllocationBound, AllocationReleased):
+        event = record.data
+        if isinstance(event, AllocationBound):
+            live[event.allocation_id] = None
+        elif isinstance(event, AllocationReleased) and event.rest is None:
+            live.pop(event.allocation_id, None)
+    return list(live)
+
+
+def allocations(log: Log) -> Iterator[str]:
+    """At no moment was more of a node taken than it has."""
+    capacity: dict[str, tuple[float, int]] = {}
+    held: dict[str, tuple[str, float, int]] = {}
+    size: dict[str, AllocationBound] = {}
+    for recorded in log.records:
+        event = recorded.data
+        if isinstance(event, NodeRegistered):
+            capacity[event.node_id] = (event.spec.capacity.cpus, event.spec.capacity.memory_bytes)
+        elif isinstance(event, AllocationBound):
+            if event.allocation_id in size:
+                yield f"allocation {event.allocation_id} was bound twice"
+            size[event.allocation_id] = event
+            whole = total(event.resources, sum(1 for _ in tasks_in(event.tasks)))
+            held[event.allocation_id] = (event.node_id, whole.cpus, whole.memory_bytes)
+            node = event.node_id
+            cpus = sum(cpus for where, cpus, _ in held.values() if where == node)
+            memory = sum(memory for where, _, memory in held.values() if where == node)
+            most = capacity.get(node, (float("inf"), 1 << 62))
+            if cpus > most[0] + 1e-6 or memory > most[1]:
+                yield f"{recorded.position}: node {node} has {most}, {cpus} CPUs and {memory} bytes are allocated"
+        elif isinstance(event, AllocationReleased):
+            if event.rest is None:
+                held.pop(event.allocation_id, None)
+            elif event.allocation_id in held:
+                node = held[event.allocation_id][0]
+                left = total(size[event.allocation_id].resources, sum(1 for _ in tasks_in(event.rest)))
+                held[event.allocation_id] = (node, left.cpus, left.memory_bytes)
+
+
+def answers(log: Log, load: Workload) -> Iterator[str]:
+    """A client that waited got its answer or a clear error, never a wrong one."""
+    submitted = {record.data.job_id for record in log.of(JobSubmitted)}  # type: ignore[attr-defined]
+    refused = {record.data.command_id for record in log.of(CommandRejected)}  # type: ignore[attr-defined]
+    for answer in load.answers:
+        if answer.told == "accepted" and answer.job not in submitted:
+            yield f"a client was told that {answer.command} was accepted; the log has no such job"
+        if answer.told == "refused" and answer.command not in refused and answer.job in submitted:
+            yield f"a client was told that {answer.command} was refused ({answer.text}); the log accepted it"
+        if answer.told == "unknown" and not answer.text:
+            yield f"a client got an error without words for {answer.command}"
+
+
+async def tables(arena: Arena) -> list[str]:
+    """The tables equal a fresh rebuild."""
+    found = []
+    for context in CONTEXTS:
+        difference = await rebuild.diff(arena.settings, context)
+        if not difference.equal:
+            found.append(f"{context} differs from a rebuild: {difference.missing or ''} {difference.surplus or ''}")
+    return found
+
+
+async def chain(arena: Arena) -> list[str]:
+    """The hash chain verifies, with every signed head."""
+    return [f"{item.place}: {problem}" for item in await verify(arena.settings) for problem in item.problems]
+
+
+async def dead_letters(arena: Arena, load: Workload) -> list[str]:
+    """What was no command is kept, with its reason."""
+    found = [letter for context in CONTEXTS for letter in await list_dead_letters(arena.settings, context)]
+    problems = [f"dead letter {letter.origin} has no reason" for letter in found if not letter.reason]
+    if len(found) < load.poison:
+        problems.append(f"{load.poison} records that are no commands were sent; {len(found)} dead letters are kept")
+    return problems
+
+
+class Positions:
+    """Watches the stored positions of every projection: they never go back."""
+
+    def __init__(self, arena: Arena) -> None:
+        self._arena = arena
+        self._seen: dict[tuple[str, str, int], int] = {}
+        self.problems: list[str] = []
+
+    async def watch(self) -> None:
+        """Until cancelled; the database is one of the victims, so a failed look is no news."""
+        while True:
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, AssertionError):
+                await asyncio.wait_for(self.look(), 5)
+            await asyncio.sleep(0.2)
+
+    async def look(self) -> None:
+        settings = self._arena.settings
+        db = await asyncpg.connect(settings.postgres_required, timeout=3)
+        try:
+            for context in CONTEXTS:
+                schema = f"{settings.schema_}_{context}"
+                for row in await db.fetch(f'select context, partition, off from "{schema}".positions'):
+                    key = (context, row["context"], row["partition"])
+                    if row["off"] < self._seen.get(key, -1):
+                        self.problems.append(f"position {key} went back from {self._seen[key]} to {row['off']}")
+                    self._seen[key] = row["off"]
+        finally:
+            await db.close(timeout=2)

@@ -1,0 +1,152 @@
+"""One round: users work, the platform is attacked, it is left alone until it is whole, and everything is checked."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from forgelog.embedded.process import EmbeddedError
+from tests.chaos import checks
+from tests.chaos.arena import PATIENCE, Arena, can_mount, clock_library, describe
+from tests.chaos.attacks import attacks
+from tests.chaos.workload import Workload
+
+USERS = 150.0
+"""Seconds for the users of a round to have said all they want: they try again until Kafka takes it."""
+
+
+@dataclass(slots=True)
+class Round:
+    """What happened in a round."""
+
+    seed: int
+    number: int
+    kind: str
+    what: str = ""
+    jobs: int = 0
+    """Jobs of this round that have ended as they had to."""
+    recovery: float = 0.0
+    """Seconds from the end of the attack until the platform is whole and every job has ended."""
+    seconds: float = 0.0
+    problems: list[str] = field(default_factory=list)
+
+    def data(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+async def play(
+    seed: int,
+    rounds: int,
+    *,
+    minutes: float = 0,
+    only: str = "",
+    say: Callable[[str], None] = print,
+    folder: Path | None = None,
+) -> list[Round]:
+    """Rounds on one platform, until one is not clean. Its folder is removed if all were."""
+    chance = random.Random(seed)
+    folder = folder or Path(tempfile.mkdtemp(prefix=f"forgelog-chaos-{seed}-"))
+    disk, clocks = can_mount(), clock_library() is not None
+    possible = [item for item in attacks(disk=disk, clocks=clocks) if only in item[0]]
+    if not possible:
+        raise ValueError(f"no attack has {only!r} in its name")
+    played: list[Round] = []
+    began = time.monotonic()
+    witness = folder / "witness"
+    async with Arena(folder, disk=disk, clock=clocks) as arena:
+        witness.mkdir()
+        log, everyone = checks.Log(), Workload(arena, witness, chance)
+        positions = checks.Positions(arena)
+        watching = asyncio.create_task(positions.watch())
+        disk_was_full = False
+        try:
+            for number in range(1, rounds + 1):
+                if minutes and time.monotonic() - began > minutes * 60:
+                    break
+                (kind, attack, _) = chance.choices(possible, [item[2] for item in possible])[0]
+                disk_was_full = disk_was_full or kind == "full disk"
+                this = Round(seed, number, kind)
+                load = Workload(arena, witness, random.Random(chance.getrandbits(64)))
+                started = time.monotonic()
+                users = asyncio.create_task(load.run())
+                await asyncio.sleep(chance.uniform(0.2, 2.5))
+                this.what = await attack(arena, random.Random(chance.getrandbits(64)))
+                attacked = time.monotonic()
+                await _aftermath(this, arena, log, load, everyone, users, positions, disk_was_full)
+                this.recovery = time.monotonic() - attacked
+                this.problems += await _whole(arena, log, everyone, witness, disk_was_full)
+                this.seconds = time.monotonic() - started
+                this.jobs = len(load.wanted)
+                played.append(this)
+                verdict = "clean" if not this.problems else f"{len(this.problems)} PROBLEMS"
+                say(
+                    f"seed {seed}, round {number}: {this.what}; {this.jobs} jobs, whole after {this.recovery:.1f} s, "
+                    f"{this.seconds:.1f} s in all: {verdict}"
+                )
+                if this.problems:
+                    for problem in this.problems[:20]:
+                        say(f"  {problem[:1000]}")
+                    break
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+            if played and played[-1].problems:
+                kept = folder / "logs"
+                shutil.copytree(arena.data / "logs", kept, dirs_exist_ok=True)
+                say(f"logs are kept in {kept}, the witness in {witness}")
+    if played and not played[-1].problems:
+        shutil.rmtree(folder)
+    return played
+
+
+async def _aftermath(
+    this: Round,
+    arena: Arena,
+    log: checks.Log,
+    load: Workload,
+    everyone: Workload,
+    users: asyncio.Task[None],
+    positions: checks.Positions,
+    disk_was_full: bool,
+) -> None:
+    """Until the platform is whole, the users have said all, and what they wanted has come to its end."""
+    try:
+        await arena.recover()
+    except EmbeddedError as error:
+        this.problems.append(f"the platform does not recover: {error}; {describe(arena.state)}")
+    done, _ = await asyncio.wait([users], timeout=USERS)
+    if not done:
+        users.cancel()
+        this.problems.append(f"the users of the round were not done after {USERS:.0f} s")
+    elif (error := users.exception()) is not None:
+        this.problems.append(f"a user met {type(error).__name__}: {error}")
+    everyone.wanted += load.wanted
+    everyone.answers += load.answers
+    everyone.commands |= load.commands
+    everyone.poison += load.poison
+    if not this.problems:
+        this.problems += await checks.settled(arena, log, everyone, PATIENCE)
+    this.problems += positions.problems
+
+
+async def _whole(arena: Arena, log: checks.Log, load: Workload, witness: Path, disk_was_full: bool) -> list[str]:
+    """All that must hold now."""
+    await log.read(arena)
+    found = [
+        *checks.outcomes(log, load),
+        *checks.lives(log, load, disk_was_full),
+        *checks.processes(log, witness),
+        *checks.allocations(log),
+        *checks.answers(log, load),
+    ]
+    found += await checks.dead_letters(arena, load)
+    found += await checks.chain(arena)
+    found += await checks.tables(arena)
+    return found
