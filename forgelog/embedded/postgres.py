@@ -2,8 +2,8 @@
 
 Must not know which tables there are, nor who watches over the process.
 
-Only projections live here, and they store the log's position in the same transaction as their rows. A commit that a
-power cut takes away is therefore redone from the log, so `synchronous_commit` is off: faster, and nothing is lost.
+Only projections live here, and they store the log's position in the same transaction as their rows: a lost commit would
+be redone from the log. Commits are synchronous nevertheless, so that nobody reads what a crash takes back for a moment.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ _SETTINGS = {
     "work_mem": "8MB",
     "maintenance_work_mem": "64MB",
     "effective_cache_size": "1GB",
-    "synchronous_commit": "off",
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "max_wal_size": "512MB",

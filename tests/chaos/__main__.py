@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import sys
 
 import orjson
@@ -35,6 +36,7 @@ def main() -> None:
         console.print("no full disks: mounting a small file system needs root on Linux")
     if clock_library() is None:
         console.print("no jumping clocks: libfaketime is not installed (`pip install libfaketime`, needs a C compiler)")
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # that the broker can't be reached is no news here
     rounds: list[Round] = []
     for seed in asked.seed or [1]:
         rounds += asyncio.run(play(seed, asked.rounds, minutes=asked.minutes, only=asked.only, say=console.print))

@@ -46,6 +46,7 @@ class Arena:
         self._frozen: set[int] = set()
         self._replicas: dict[str, subprocess.Popen[bytes]] = {}
         self._before: dict[str, str | None] = {}
+        self._addresses: dict[str, str] = {}
         self.platform: Platform
 
     async def __aenter__(self) -> Arena:
@@ -54,7 +55,7 @@ class Arena:
         for each in (self.data, self.faults):
             each.mkdir()
         if self.disk:
-            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=711", "tmpfs", self.data], check=True)
+            await asyncio.to_thread(_run, "mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=711", "tmpfs", self.data)
         environment = {"FORGELOG_FAULTS": str(self.faults), "FORGELOG_SNAPSHOT_EVENTS": "200"}
         if self.clock is not None:
             self._clock_file.write_text("+0")
@@ -88,7 +89,7 @@ class Arena:
                 else:
                     os.environ[name] = value
             if self.disk:
-                subprocess.run(["umount", "-l", self.data], check=False)
+                await asyncio.to_thread(_run, "umount", "-l", self.data)
 
     @property
     def state(self) -> PlatformState:
@@ -98,9 +99,11 @@ class Arena:
 
     @property
     def settings(self) -> Settings:
-        """With the servers' addresses as they are now."""
+        """With the servers' addresses as they are now; those of before while a new supervisor finds its way."""
         state = self.state
-        return self.platform.settings.model_copy(update={"kafka": state.kafka, "postgres": state.postgres})
+        if state.kafka and state.postgres:
+            self._addresses = {"kafka": state.kafka, "postgres": state.postgres}
+        return self.platform.settings.model_copy(update=self._addresses)
 
     @property
     def gateway(self) -> str:
@@ -183,7 +186,7 @@ class Arena:
             "FORGELOG_INSTANCE": name,
         }
         with (self.data / "logs" / f"{name}.log").open("ab") as log:
-            self._replicas[name] = subprocess.Popen(
+            self._replicas[name] = subprocess.Popen(  # noqa: ASYNC220 - a fork takes a millisecond
                 [sys.executable, "-P", "-m", f"services.{context}"],
                 env=environment,
                 stdout=log,
@@ -227,6 +230,10 @@ class Arena:
             fresh = self._clock_file.with_suffix(".new")
             fresh.write_text(f"{seconds:+.0f}")
             fresh.rename(self._clock_file)
+
+
+def _run(*command: str | Path) -> None:
+    subprocess.run(command, check=True)
 
 
 def can_mount() -> bool:

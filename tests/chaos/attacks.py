@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 import sys
@@ -138,8 +139,6 @@ async def rebuild_killed(arena: Arena, chance: random.Random) -> str:
 
 
 def _environment() -> dict[str, str]:
-    import os
-
     return dict(os.environ)
 
 
@@ -161,7 +160,7 @@ async def clock(arena: Arena, chance: random.Random) -> str:
     return f"the clock jumps by {seconds:+d} s and back"
 
 
-async def nothing(arena: Arena, chance: random.Random) -> str:
+async def nothing(_arena: Arena, _chance: random.Random) -> str:
     """A quiet round: what holds under attack must hold without."""
     return "nothing"
 

@@ -221,7 +221,7 @@ def processes(log: Log, witness: Path) -> Iterator[str]:
     for key, times in starts.items():
         if times > 1:
             yield f"attempt {key} was started {times} times"
-    for key in exited - {key for key in starts}:
+    for key in exited - set(starts):
         yield f"the log says that {key} ran to its end; no process was seen"
     for key in exited - ends:
         if key in starts:

@@ -18,6 +18,9 @@ from tests.chaos.arena import PATIENCE, Arena, can_mount, clock_library, describ
 from tests.chaos.attacks import attacks
 from tests.chaos.workload import Workload
 
+ANSWERS = 20.0
+"""Seconds within which every command that is in the log has its outcome there, with the platform whole."""
+
 USERS = 150.0
 """Seconds for the users of a round to have said all they want: they try again until Kafka takes it."""
 
@@ -79,7 +82,7 @@ async def play(
                 await asyncio.sleep(chance.uniform(0.2, 2.5))
                 this.what = await attack(arena, random.Random(chance.getrandbits(64)))
                 attacked = time.monotonic()
-                await _aftermath(this, arena, log, load, everyone, users, positions, disk_was_full)
+                await _aftermath(this, arena, log, load, everyone, users, positions)
                 this.recovery = time.monotonic() - attacked
                 this.problems += await _whole(arena, log, everyone, witness, disk_was_full)
                 this.seconds = time.monotonic() - started
@@ -114,7 +117,6 @@ async def _aftermath(
     everyone: Workload,
     users: asyncio.Task[None],
     positions: checks.Positions,
-    disk_was_full: bool,
 ) -> None:
     """Until the platform is whole, the users have said all, and what they wanted has come to its end."""
     try:
@@ -137,16 +139,20 @@ async def _aftermath(
 
 
 async def _whole(arena: Arena, log: checks.Log, load: Workload, witness: Path, disk_was_full: bool) -> list[str]:
-    """All that must hold now."""
-    await log.read(arena)
-    found = [
-        *checks.outcomes(log, load),
+    """All that must hold now. What was said last, an agent's report or garbage, is given a moment to be answered."""
+    until = time.monotonic() + ANSWERS
+    while True:
+        await log.read(arena)
+        found = [*checks.outcomes(log, load), *await checks.dead_letters(arena, load)]
+        if not found or time.monotonic() > until:
+            break
+        await asyncio.sleep(0.5)
+    found += [
         *checks.lives(log, load, disk_was_full),
         *checks.processes(log, witness),
         *checks.allocations(log),
         *checks.answers(log, load),
     ]
-    found += await checks.dead_letters(arena, load)
     found += await checks.chain(arena)
     found += await checks.tables(arena)
     return found

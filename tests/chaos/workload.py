@@ -200,13 +200,13 @@ class Workload:
 
     async def poisoner(self) -> None:
         """Records that are no commands, to every context."""
-        garbage = [
-            (b"{", [("ce_id", self.new_id().encode()), ("ce_type", b"forgelog.jobs.v1.SubmitJob")]),
-            (b"\xff\xfe", [("ce_id", self.new_id().encode()), ("ce_type", b"forgelog.nowhere.v9.Nothing")]),
-            (b"", []),
-            (b"{}", [("ce_id", b"\xff\xff"), ("ce_type", b"\xff")]),
-        ]
         for context in ("jobs", "scheduling", "resources"):
+            garbage: list[tuple[bytes, list[tuple[str, bytes]]]] = [
+                (b"{", [("ce_id", self.new_id().encode()), ("ce_type", b"forgelog.jobs.v1.SubmitJob")]),
+                (b"\xff\xfe", [("ce_id", self.new_id().encode()), ("ce_type", b"forgelog.nowhere.v9.Nothing")]),
+                (b"", []),
+                (b"{}", [("ce_id", b"\xff\xff"), ("ce_type", b"\xff")]),
+            ]
             value, headers = self.random.choice(garbage)
             await self._send(context, value, headers, key=self.new_id())
             self.poison += 1

@@ -119,8 +119,6 @@ async def test_postgres_comes_back_after_a_kill(folder: Path) -> None:
         connection = await asyncpg.connect(postgres.address)
         await connection.execute("CREATE TABLE facts (id int)")
         await connection.execute("INSERT INTO facts SELECT generate_series(1, 500)")
-        # Projections may lose their last commits (the log has them); this one is to stay.
-        await connection.execute("SET synchronous_commit = on")
         await connection.execute("INSERT INTO facts VALUES (501)")
         connection.terminate()
         child.send(signal.SIGKILL)
