@@ -92,7 +92,8 @@ class Decider(Generic[S]):
         log: see `resumed`."""
 
     def resumed(self, state: S, now: datetime) -> None:
-        """A writer has taken over and folded this state: what is volatile (see `touch`) counts as seen at `now`."""
+        """What is volatile (see `touch`) counts as seen at `now`: a writer has taken over and folded this state, or it
+        was stopped for a while and may not have heard what was said."""
 
     def dump(self, state: S) -> dict[str, Any]:
         """The state as JSON-ready data, for snapshots."""

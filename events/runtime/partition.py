@@ -360,7 +360,7 @@ class Partition(Generic[S]):
         return self._due[0][0] if self._due else None
 
     def resumed(self, now: datetime) -> None:
-        """Called once the history is folded: what is volatile counts as seen just now."""
+        """What is volatile counts as seen just now: the history has just been folded, or time went by unseen."""
         for key, state in self.states.items():
             self.decider.resumed(state, now)
             self.touched.add(key)

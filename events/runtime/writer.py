@@ -13,7 +13,7 @@ import logging
 import random
 import time
 from collections.abc import Collection, Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
@@ -25,6 +25,7 @@ from events.log.publish import MAX_RECORD_BYTES, new_producer
 from events.log.tail import Place, ReaderPosition, Tail
 from events.log.wire import Raw, Undecodable
 from events.runtime import faults, metrics, recovery, tracing
+from events.runtime.clock import Clock
 from events.runtime.decider import Decider
 from events.runtime.encoding import Unit
 from events.runtime.partition import DeadLetter, Forward, Partition, event_model
@@ -49,6 +50,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         self.decider = decider
         self.settings = settings
         self.snapshots = snapshots
+        self.clock = Clock()
         self.context = decider.context
         self.partitions: dict[int, Partition[S]] = {}
         self.problems: dict[str, str] = {}
@@ -136,7 +138,9 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                 )
                 work: dict[int, list[Unit]] = {}
                 side: list[Forward | DeadLetter] = []
-                now = datetime.now(UTC)
+                now = self.clock.now()
+                if self.clock.missed():
+                    self._resume(now)
                 if events.done():
                     self._take_events(events.result(), tail, work, now)
                     events = None
@@ -162,7 +166,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
     def _until_due(self) -> float:
         """Seconds until something is due by the clock; at most one."""
         wait = 1.0
-        now = datetime.now(UTC)
+        now = self.clock.now()
         for number, partition in self.partitions.items():
             due = partition.next_due()
             if due is not None and number not in self._targets:
@@ -170,6 +174,12 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         for moment in self._restart.values():
             wait = min(wait, max(0.0, moment - time.monotonic()))
         return wait
+
+    def _resume(self, now: datetime) -> None:
+        """Time went by that this process has not seen: what it has not heard meanwhile may wait in Kafka."""
+        for number, partition in self.partitions.items():
+            if number not in self._targets:
+                partition.resumed(now)
 
     def _take_events(self, raws: Iterable[Raw], tail: Tail, work: dict[int, list[Unit]], now: datetime) -> None:
         own = topics.events(self.context)
@@ -212,6 +222,8 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         if not wanted:
             return
         recorded = raw.decode()
+        if recorded.meta.time > now:
+            now = self.clock.at_least(recorded.meta.time)
         keys: dict[int, list[str]] = {}
         for key in route(recorded.data):
             keys.setdefault(partition_of(key, self._count), []).append(key)
@@ -357,7 +369,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         await end_all([task for task in (commands, events) if task is not None])
         work: dict[int, list[Unit]] = {}
         side: list[Forward | DeadLetter] = []
-        now = datetime.now(UTC)
+        now = self.clock.now()
         if events is not None and not events.cancelled():
             self._take_events(events.result(), tail, work, now)
         if commands is not None and not commands.cancelled():
@@ -436,7 +448,8 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             resume = partition.resume_of(topics.commands(self.context), number)
             consumer.seek(place, resume.offset)
             consumer.resume(place)
-            partition.resumed(datetime.now(UTC))
+            now = self.clock.now() if partition.last_time is None else self.clock.at_least(partition.last_time)
+            partition.resumed(now)
             log.info("%s/%d: ready, epoch %d, commands from %d", self.context, number, partition.epoch, resume.offset)
 
     # Snapshots
