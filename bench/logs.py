@@ -16,7 +16,8 @@ from bench.report import Figure
 from events.language.jobs import SubmitJob
 from events.language.jobspec import JobMetadata, JobSpec
 from events.log import topics
-from events.log.publish import Outgoing, Publisher, new_producer
+from events.log.producer import new_producer
+from events.log.publish import Outgoing, Publisher
 from events.log.tail import EpochRule, new_consumer
 from events.log.wire import Raw
 from events.runtime.partition import Partition

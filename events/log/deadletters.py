@@ -9,7 +9,7 @@ from aiokafka import TopicPartition
 
 from events.log.connect import connected
 from events.log.envelope import Position
-from events.log.publish import new_producer
+from events.log.producer import new_producer
 from events.log.tail import new_consumer
 from events.log.topics import commands, deadletter
 from events.log.wire import Headers, Raw

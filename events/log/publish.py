@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any
-
-from aiokafka import AIOKafkaProducer
 
 from events.language.base import Command
 from events.language.common import DEFAULT_ACTOR, DEFAULT_PROJECT
-from events.log.connect import start
 from events.log.envelope import Meta, Position
 from events.log.ids import new_command_id, with_assigned_id
 from events.log.partition import partition_of
+from events.log.producer import Producer, Record
 from events.log.topics import commands
 from events.log.wire import headers_of, value_of
 from events.runtime.settings import Settings
-
-MAX_RECORD_BYTES = 4 << 20
-"""What the broker takes in one record (``max.message.bytes`` of the topics)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +42,6 @@ class Published:
     subject: str
 
 
-def new_producer(settings: Settings, **options: Any) -> AIOKafkaProducer:
-    """An idempotent producer with the log's limits."""
-    return AIOKafkaProducer(
-        bootstrap_servers=settings.kafka_required,
-        enable_idempotence=True,
-        acks="all",
-        max_batch_size=MAX_RECORD_BYTES,
-        max_request_size=MAX_RECORD_BYTES,
-        client_id=settings.instance or "forgelog",
-        **options,
-    )
-
-
 class Publisher:
     """Publishes commands to the partition where their aggregate lives.
 
@@ -71,19 +51,16 @@ class Publisher:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._producer: AIOKafkaProducer | None = None
+        self._producer = Producer(settings)
 
     async def __aenter__(self) -> Publisher:
-        self._producer = new_producer(self._settings)
-        await start(self._producer)
+        await self._producer.open()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._producer is not None:
-            await self._producer.stop()
-            self._producer = None
+        await self._producer.close()
 
     async def publish(
         self,
@@ -103,18 +80,14 @@ class Publisher:
 
     async def publish_many(self, items: Sequence[Outgoing]) -> list[Published]:
         """Publish several commands together; returns when Kafka has them all."""
-        pending = [await self._send(item) for item in items]
-        records = await asyncio.gather(*(future for _, _, future in pending))
+        prepared = [await self._prepare(item) for item in items]
+        stored = await self._producer.send_all([record for _, _, record in prepared])
         return [
-            Published(
-                id, Position(record.topic[len(self._settings.prefix) :], record.partition, record.offset), subject
-            )
-            for (id, subject, _), record in zip(pending, records, strict=True)
+            Published(id, Position(at.topic[len(self._settings.prefix) :], at.partition, at.offset), subject)
+            for (id, subject, _), at in zip(prepared, stored, strict=True)
         ]
 
-    async def _send(self, item: Outgoing) -> tuple[str, str, asyncio.Future[Any]]:
-        if self._producer is None:
-            raise RuntimeError("Publisher is used outside its `async with` block")
+    async def _prepare(self, item: Outgoing) -> tuple[str, str, Record]:
         id = item.id or new_command_id()
         command = with_assigned_id(item.command, id)
         key, subject = command.key(), command.subject()
@@ -131,13 +104,15 @@ class Publisher:
             traceparent=item.traceparent,
         )
         topic = self._settings.prefix + commands(type(command).context)
-        partitions = await self._producer.partitions_for(topic)
-        future = await self._producer.send(
-            topic,
-            value=value_of(command),
-            key=key.encode(),
-            partition=partition_of(key, len(partitions)),
-            headers=headers_of(meta),
-            timestamp_ms=int(meta.time.timestamp() * 1000),
+        return (
+            id,
+            subject,
+            Record(
+                topic,
+                value_of(command),
+                key.encode(),
+                partition_of(key, await self._producer.partitions_for(topic)),
+                headers_of(meta),
+                int(meta.time.timestamp() * 1000),
+            ),
         )
-        return id, subject, future

@@ -23,8 +23,10 @@ REPLICAS = 3
 LOGS = "logs.jobs"
 HEADS = "audit.heads"
 
-_FOREVER = {"retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": "4194304"}
-_OUTPUT = {"retention.ms": str(7 * 24 * 3600 * 1000), "max.message.bytes": "1048576"}
+# By default a broker refuses records of more than an hour ahead: a producer whose clock is wrong would be cut off.
+_ANY_TIME = {"message.timestamp.after.max.ms": str((1 << 63) - 1)}
+_FOREVER = {"retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": "4194304", **_ANY_TIME}
+_OUTPUT = {"retention.ms": str(7 * 24 * 3600 * 1000), "max.message.bytes": "1048576", **_ANY_TIME}
 
 
 def commands(context: str) -> str:

@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from events.log import chain, topics
-from events.log.connect import connected, start
-from events.log.publish import new_producer
+from events.log.connect import connected
+from events.log.producer import Producer, Record
 from events.log.tail import EpochRule, new_consumer
 from events.log.wire import HASH, Raw, encode_time, without_hash
 from events.runtime.runner import Runner
@@ -91,40 +91,35 @@ async def publish_heads(settings: Settings, runner: Runner) -> None:
     """Publish a signed head of every partition that has moved, for ever."""
     key = signing_key(settings)
     public = _public_bytes(key.public_key()).hex()
-    while True:
-        producer = new_producer(settings)
-        try:
-            await start(producer)
-            break
-        except KafkaError as error:
-            log.warning("heads wait for Kafka: %s", error)
-            await asyncio.sleep(1)
     published: dict[tuple[str, int], int] = {}
+    producer = Producer(settings)
     try:
         while True:
             for place, (offset, digest) in list(runner.heads.items()):
                 if published.get(place) == offset or place[0] != runner.projection.context:
                     continue
-                body = {
-                    "place": f"{topics.events(place[0])}/{place[1]}",
-                    "offset": offset,
-                    "digest": digest,
-                    "time": encode_time(datetime.now(UTC)),
-                    "key": public,
-                }
-                signed = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
-                body["signature"] = key.sign(signed).hex()
+                head = _signed(key, public, place, offset, digest)
+                name = str(head["place"])
                 try:
-                    await producer.send_and_wait(
-                        settings.prefix + topics.HEADS, orjson.dumps(body), key=str(body["place"]).encode()
-                    )
-                except KafkaError as error:
-                    log.warning("head of %s not published: %s", body["place"], error)
+                    await producer.send_all([Record(settings.prefix + topics.HEADS, orjson.dumps(head), name.encode())])
+                except (KafkaError, OSError) as error:
+                    log.warning("head of %s not published: %s", name, error)
                     break
                 published[place] = offset
             await asyncio.sleep(HEADS_EVERY)
     finally:
-        await producer.stop()
+        await producer.close()
+
+
+def _signed(key: Ed25519PrivateKey, public: str, place: tuple[str, int], offset: int, digest: str) -> dict[str, Any]:
+    body = {
+        "place": f"{topics.events(place[0])}/{place[1]}",
+        "offset": offset,
+        "digest": digest,
+        "time": encode_time(datetime.now(UTC)),
+        "key": public,
+    }
+    return {**body, "signature": key.sign(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hex()}
 
 
 async def verify(

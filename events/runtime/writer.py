@@ -21,7 +21,7 @@ from aiokafka.errors import KafkaError
 
 from events.log import topics
 from events.log.partition import partition_of
-from events.log.publish import MAX_RECORD_BYTES, new_producer
+from events.log.producer import MAX_RECORD_BYTES, new_producer
 from events.log.tail import Place, ReaderPosition, Tail
 from events.log.wire import Raw, Undecodable
 from events.runtime import faults, metrics, recovery, tracing

@@ -14,7 +14,8 @@ from aiokafka import TopicPartition
 
 from events.language.jobs import JobSubmitted
 from events.log import topics
-from events.log.publish import Outgoing, Publisher, new_producer
+from events.log.producer import new_producer
+from events.log.publish import Outgoing, Publisher
 from events.log.tail import new_consumer
 from events.runtime.audit import publish_heads, read_heads, verify
 from events.runtime.runner import Runner

@@ -15,13 +15,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from aiokafka.errors import KafkaError
 
 from events.log import topics
 from events.log.partition import partition_of
-from events.log.publish import new_producer
+from events.log.producer import Producer, Record
 from events.runtime.settings import Settings
 from services.resources.agent.attempts import Attempt
 from services.resources.agent.warden import STDERR, STDOUT
@@ -125,8 +124,8 @@ class Output:
 
     async def run(self) -> None:
         """Ship, until cancelled."""
-        async with new_producer(self._settings) as producer:
-            partitions = len(await producer.partitions_for(self._topic))
+        async with Producer(self._settings) as producer:
+            partitions = await producer.partitions_for(self._topic)
             while True:
                 self._changed.clear()
                 pieces = self._gather(time.monotonic())
@@ -182,19 +181,14 @@ class Output:
             pieces.append(Piece(following, stream, offset, b"", [("eof", b"1")]))
         return pieces
 
-    async def _send(self, producer: Any, partitions: int, pieces: list[Piece]) -> None:
+    def _record(self, piece: Piece, partitions: int) -> Record:
+        key = piece.following.attempt.task.job_id
+        return Record(self._topic, piece.value, key.encode(), partition_of(key, partitions), piece.headers())
+
+    async def _send(self, producer: Producer, partitions: int, pieces: list[Piece]) -> None:
         """Send and wait until Kafka has them. What fails is read and sent again: nothing is marked as shipped."""
         try:
-            futures = []
-            for piece in pieces:
-                key = piece.following.attempt.task.job_id
-                place = partition_of(key, partitions)
-                futures.append(
-                    await producer.send(
-                        self._topic, value=piece.value, key=key.encode(), partition=place, headers=piece.headers()
-                    )
-                )
-            await asyncio.gather(*futures)
+            await producer.send_all([self._record(piece, partitions) for piece in pieces])
         except (KafkaError, OSError) as error:
             log.warning("output could not be shipped (%s); trying again", error or type(error).__name__)
             for piece in pieces:

@@ -1,0 +1,140 @@
+"""A producer that goes on after a failed send.
+
+An idempotent producer numbers its batches, and one that fails for good after it was given its number (it expired, or
+the broker refused it) leaves a gap: the broker then answers every later batch of that partition with
+OutOfOrderSequenceNumber, for ever. Kafka's own clients bump their epoch there (KIP-360); aiokafka does not, so whoever
+lives long replaces its producer when a send has failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from events.log.connect import start
+from events.runtime.settings import Settings
+
+MAX_RECORD_BYTES = 4 << 20
+"""What the broker takes in one record (``max.message.bytes`` of the topics)."""
+
+log = logging.getLogger("forgelog.producer")
+
+
+def new_producer(settings: Settings, **options: Any) -> AIOKafkaProducer:
+    """An idempotent producer with the log's limits."""
+    return AIOKafkaProducer(
+        bootstrap_servers=settings.kafka_required,
+        enable_idempotence=True,
+        acks="all",
+        max_batch_size=MAX_RECORD_BYTES,
+        max_request_size=MAX_RECORD_BYTES,
+        client_id=settings.instance or "forgelog",
+        **options,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What `Producer.send_all` takes. `topic` with its prefix."""
+
+    topic: str
+    value: bytes
+    key: bytes | None = None
+    partition: int | None = None
+    """The key's own when left out."""
+    headers: Sequence[tuple[str, bytes]] = field(default=())
+    timestamp_ms: int | None = None
+
+
+class Producer:
+    """An async context manager. Errors of its methods are Kafka's (`KafkaError`) or the network's (OSError)."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._now: AIOKafkaProducer | None = None
+        self._opening = asyncio.Lock()
+        self._ending: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Producer:
+        await self.open()
+        return self
+
+    async def open(self) -> None:
+        """Connect; the first use does so too."""
+        await self._open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Wait for what is under way, and disconnect."""
+        self._replace(self._now)
+        while self._ending:
+            await asyncio.wait(self._ending)
+
+    async def partitions_for(self, topic: str) -> int:
+        """How many partitions the topic (named with its prefix) has."""
+        return len(await (await self._open()).partitions_for(topic))
+
+    async def send_all(self, records: Sequence[Record]) -> list[Any]:
+        """Send and wait until Kafka has them all; their metadata, in order. After an error any of them may be there."""
+        producer = await self._open()
+        futures: list[asyncio.Future[Any]] = []
+        try:
+            for record in records:
+                futures.append(
+                    await producer.send(
+                        record.topic,
+                        value=record.value,
+                        key=record.key,
+                        partition=record.partition,
+                        headers=record.headers,
+                        timestamp_ms=record.timestamp_ms,
+                    )
+                )
+            return await asyncio.gather(*futures)
+        except (KafkaError, OSError) as error:
+            log.info("%s: %s; going on with a new producer", type(error).__name__, error)
+            for future in futures:
+                future.add_done_callback(_seen)
+            self._replace(producer)
+            raise
+
+    async def _open(self) -> AIOKafkaProducer:
+        async with self._opening:
+            if self._now is None:
+                producer = new_producer(self._settings)
+                await start(producer)
+                self._now = producer
+            return self._now
+
+    def _replace(self, old: AIOKafkaProducer | None) -> None:
+        """The next use opens another; what others have under way in the old one comes to its end there."""
+        if old is None or self._now is not old:
+            return
+        self._now = None
+        task = asyncio.create_task(_stop(old))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    try:
+        await producer.stop()
+    except (KafkaError, OSError) as error:
+        log.debug("a replaced producer ended with %s: %s", type(error).__name__, error)
+
+
+def _seen(future: asyncio.Future[Any]) -> None:
+    """Its error was told by another of the same call."""
+    if not future.cancelled():
+        future.exception()
