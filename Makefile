@@ -8,7 +8,7 @@ SYNCED := .venv/.synced
 # A platform of this checkout's own; `forgelog` finds it from here and below.
 DATA ?= $(CURDIR)/.forgelog
 
-.PHONY: setup proto up down demo test lint format bench clean
+.PHONY: setup proto up down demo test lint format bench chaos clean
 
 setup: $(SYNCED) proto
 
@@ -52,6 +52,11 @@ format: $(SYNCED)
 
 bench: setup
 	$(BIN)/python -m bench $(BENCH)
+
+# Needs nothing more; with libfaketime (built from its package, so a C compiler) the clock is attacked too.
+chaos: setup
+	@$(UV) pip install --quiet --python $(BIN)/python "libfaketime>=3,<4" || echo "no libfaketime: the clock is left alone" >&2
+	$(BIN)/python -m tests.chaos $(CHAOS)
 
 clean:
 	rm -rf build .mypy_cache .pytest_cache .ruff_cache forgelog_pb
