@@ -11,9 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -40,8 +39,7 @@ def new_producer(settings: Settings, **options: Any) -> AIOKafkaProducer:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """What `Producer.send_all` takes. `topic` with its prefix."""
 
     topic: str
@@ -49,7 +47,7 @@ class Record:
     key: bytes | None = None
     partition: int | None = None
     """The key's own when left out."""
-    headers: Sequence[tuple[str, bytes]] = field(default=())
+    headers: Sequence[tuple[str, bytes]] = ()
     timestamp_ms: int | None = None
 
 
@@ -110,6 +108,8 @@ class Producer:
             raise
 
     async def _open(self) -> AIOKafkaProducer:
+        if self._now is not None:
+            return self._now
         async with self._opening:
             if self._now is None:
                 producer = new_producer(self._settings)

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +25,6 @@ from forgelog.embedded.layout import PlatformState
 from forgelog.embedded.platform import Choice, Options, Platform
 from forgelog.embedded.process import free_port
 
-CONTEXTS = ("jobs", "scheduling", "resources")
 SERVERS = ("kafka", "postgres")
 AGENTS = 2
 PATIENCE = 150.0
@@ -105,6 +105,17 @@ class Arena:
             self._addresses = {"kafka": state.kafka, "postgres": state.postgres}
         return self.platform.settings.model_copy(update=self._addresses)
 
+    def environment(self, instance: str) -> dict[str, str]:
+        """Of a process that works on this platform under that name, beside the supervisor's children."""
+        settings = self.settings
+        return {
+            **os.environ,
+            "FORGELOG_KAFKA": settings.kafka_required,
+            "FORGELOG_POSTGRES": settings.postgres_required,
+            "FORGELOG_DATA": str(self.data),
+            "FORGELOG_INSTANCE": instance,
+        }
+
     @property
     def gateway(self) -> str:
         """The gateway's ``host:port``, which does not change."""
@@ -123,10 +134,10 @@ class Arena:
             child.pid for child in self.state.children if child.name == name and child.identity and child.identity.alive
         ]
 
-    def signal(self, name: str, number: signal.Signals) -> bool:
-        """Send a signal; False when there was nobody to get it. A stop reaches the database's helpers too."""
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal, to whoever is there. It reaches the database's helpers too."""
         pids = self.pids(name)
-        if name == "postgres" and number in (signal.SIGSTOP, signal.SIGKILL):
+        if name == "postgres":
             for pid in list(pids):
                 with suppress(psutil.NoSuchProcess):
                     pids += [child.pid for child in psutil.Process(pid).children(recursive=True)]
@@ -135,21 +146,13 @@ class Arena:
                 os.kill(pid, number)
                 if number is signal.SIGSTOP:
                     self._frozen.add(pid)
-        return bool(pids)
 
-    def thaw(self, name: str | None = None) -> None:
-        """Let what was stopped go on: one child, or everything."""
-        pids = set(self._frozen)
-        if name is not None:
-            own = set(self.pids(name))
-            for pid in list(own):
-                with suppress(psutil.NoSuchProcess):
-                    own |= {child.pid for child in psutil.Process(pid).children(recursive=True)}
-            pids &= own
-        for pid in pids:
+    def thaw(self) -> None:
+        """Let everything that was stopped go on."""
+        for pid in self._frozen:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
-        self._frozen -= pids
+        self._frozen.clear()
 
     def arm(self, instance: str, point: str) -> None:
         """The process of that instance is to end at that point; see `events.runtime.faults`."""
@@ -175,20 +178,11 @@ class Arena:
     async def start_replica(self, context: str) -> str:
         """A second process of a service; returns its name once it takes part."""
         name = f"{context}-1"
-        settings = self.settings
         address = f"127.0.0.1:{free_port()}"
-        environment = {
-            **os.environ,
-            "FORGELOG_KAFKA": settings.kafka_required,
-            "FORGELOG_POSTGRES": settings.postgres_required,
-            "FORGELOG_DATA": str(self.data),
-            "FORGELOG_LISTEN": address,
-            "FORGELOG_INSTANCE": name,
-        }
         with (self.data / "logs" / f"{name}.log").open("ab") as log:
             self._replicas[name] = subprocess.Popen(  # noqa: ASYNC220 - a fork takes a millisecond
                 [sys.executable, "-P", "-m", f"services.{context}"],
-                env=environment,
+                env={**self.environment(name), "FORGELOG_LISTEN": address},
                 stdout=log,
                 stderr=log,
                 cwd=self.data,
@@ -206,10 +200,6 @@ class Arena:
         replica = self._replicas.pop(name)
         replica.kill()
         replica.wait()
-
-    @property
-    def replicas(self) -> list[str]:
-        return list(self._replicas)
 
     # Disk and clock
 
@@ -242,8 +232,6 @@ def can_mount() -> bool:
 
 
 def _mounts() -> bool:
-    import tempfile
-
     folder = tempfile.mkdtemp(prefix="forgelog-mount-")
     try:
         done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True)

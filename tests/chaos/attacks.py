@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import signal
 import sys
 from collections.abc import Awaitable, Callable
 
+from events.log.topics import CONTEXTS
 from events.runtime import faults
-from tests.chaos.arena import AGENTS, CONTEXTS, SERVERS, Arena
+from tests.chaos.arena import AGENTS, SERVERS, Arena
 
 SERVICES = (*CONTEXTS, "gateway")
 AGENT_NAMES = tuple(f"agent-{number}" for number in range(AGENTS))
@@ -117,29 +117,14 @@ async def rebuild_killed(arena: Arena, chance: random.Random) -> str:
     arena.arm("rebuilder", point)
     codes = []
     for _ in range(2):
-        settings = arena.settings
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "forgelog",
-            "rebuild",
-            context,
-            env={
-                **_environment(),
-                "FORGELOG_KAFKA": settings.kafka_required,
-                "FORGELOG_POSTGRES": settings.postgres_required,
-                "FORGELOG_DATA": str(arena.data),
-                "FORGELOG_INSTANCE": "rebuilder",
-            },
+            *(sys.executable, "-m", "forgelog", "rebuild", context),
+            env=arena.environment("rebuilder"),
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
         )
         codes.append(await process.wait())
     return f"a rebuild of {context} is killed {point}, another follows ({codes})"
-
-
-def _environment() -> dict[str, str]:
-    return dict(os.environ)
 
 
 async def full_disk(arena: Arena, chance: random.Random) -> str:

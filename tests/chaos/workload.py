@@ -20,6 +20,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from events.log.ids import derived_id
+from events.log.topics import CONTEXTS
 from forgelog.client.aio import AsyncClient
 from forgelog.errors import ForgelogError, Refused
 from tests.chaos.arena import Arena
@@ -43,8 +44,6 @@ class Wanted:
     ends: tuple[str, ...]
     """Event names, one of which must be its last: a cancel may come too late."""
     tasks: int = 1
-    failures: int = 0
-    """Attempts of each task that fail by themselves."""
     restarts: int = 0
     """Counted restarts that its policy allows each task."""
 
@@ -115,11 +114,11 @@ class Workload:
             **more,
         }
 
-    async def submit(self, spec: dict[str, Any], expected: Wanted | None = None, times: int = 1, **wanted: Any) -> str:
+    async def submit(self, spec: dict[str, Any], **wanted: Any) -> str:
         id = self.new_id()
         job = derived_id("j", id)
-        self.wanted.append(expected or Wanted(job, **wanted))
-        await self.publish("SubmitJob", {"job_id": job, "spec": spec}, key=job, id=id, times=times)
+        self.wanted.append(Wanted(job, **wanted))
+        await self.publish("SubmitJob", {"job_id": job, "spec": spec}, key=job, id=id)
         return job
 
     def new_id(self) -> str:
@@ -163,12 +162,12 @@ class Workload:
         restart = {"mode": "on_failure", "max_restarts": 2, "backoff_seconds": 0.2}
         spec = self.spec("flaky", failures=1, scheduling={"restart": restart})
         # A lost attempt is not counted, and a failing attempt may be the lost one: so one of two ends in fewer tries.
-        await self.submit(spec, ends=("JobCompleted",), failures=1, restarts=2)
+        await self.submit(spec, ends=("JobCompleted",), restarts=2)
 
     async def hopeless(self) -> None:
         restart = {"mode": "on_failure", "max_restarts": 1, "backoff_seconds": 0.1}
         spec = self.spec("hopeless", failures=1000, scheduling={"restart": restart})
-        await self.submit(spec, ends=("JobFailed",), failures=1000, restarts=1)
+        await self.submit(spec, ends=("JobFailed",), restarts=1)
 
     async def chain(self) -> None:
         first = await self.submit(self.spec("first", seconds=0.5), ends=("JobCompleted",))
@@ -200,7 +199,7 @@ class Workload:
 
     async def poisoner(self) -> None:
         """Records that are no commands, to every context."""
-        for context in ("jobs", "scheduling", "resources"):
+        for context in CONTEXTS:
             garbage: list[tuple[bytes, list[tuple[str, bytes]]]] = [
                 (b"{", [("ce_id", self.new_id().encode()), ("ce_type", b"forgelog.jobs.v1.SubmitJob")]),
                 (b"\xff\xfe", [("ce_id", self.new_id().encode()), ("ce_type", b"forgelog.nowhere.v9.Nothing")]),
