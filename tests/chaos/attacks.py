@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-import sys
 from collections.abc import Awaitable, Callable
 
 from events.log.topics import CONTEXTS
 from events.runtime import faults
 from tests.chaos.arena import AGENTS, SERVERS, Arena
+from tests.integration.cluster import FORGELOG
 
 SERVICES = (*CONTEXTS, "gateway")
 AGENT_NAMES = tuple(f"agent-{number}" for number in range(AGENTS))
@@ -118,13 +118,18 @@ async def rebuild_killed(arena: Arena, chance: random.Random) -> str:
     codes = []
     for _ in range(2):
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "forgelog", "rebuild", context),
+            *FORGELOG,
+            "rebuild",
+            context,
             env=arena.environment("rebuilder"),
             stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
         )
-        codes.append(await process.wait())
-    return f"a rebuild of {context} is killed {point}, another follows ({codes})"
+        _, said = await process.communicate()
+        codes.append(process.returncode)
+    if codes != [-signal.SIGKILL, 0]:
+        raise AssertionError(f"the rebuilds of {context} ended with {codes}: {said.decode()}")
+    return f"a rebuild of {context} is killed {point}, another follows"
 
 
 async def full_disk(arena: Arena, chance: random.Random) -> str:

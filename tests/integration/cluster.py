@@ -32,6 +32,8 @@ from forgelog.embedded.process import free_port
 
 SERVICES = ("jobs", "scheduling", "resources")
 GATEWAY = "gateway"
+FORGELOG = (sys.executable, "-c", "from forgelog.cli import main; main()")
+"""The command line of this very checkout."""
 PATIENCE = 40.0
 """Seconds a test waits for what must come."""
 

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +19,10 @@ from ruamel.yaml import YAML
 from events.language.jobs import JobCompleted, JobStarted
 from events.language.resources import NodeDrained, NodeRegistered
 from tests.conftest import Servers, own_settings
-from tests.integration.cluster import Cluster, cluster
+from tests.integration.cluster import FORGELOG, Cluster, cluster
 
 pytestmark = pytest.mark.slow
 
-FORGELOG = [sys.executable, "-c", "from forgelog.cli import main; main()"]
 SMALL = ["--cpus", "0.1", "--memory", "64Mi"]
 
 
