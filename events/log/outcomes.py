@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import cast
 
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 
 from events.language.common import CommandNoted, CommandRejected
-from events.log.connect import connected
+from events.log.connect import start
 from events.log.envelope import Position, Recorded
 from events.log.tail import Tail, new_consumer
 from events.log.topics import CONTEXTS
 from events.log.wire import Raw, Undecodable
 from events.runtime.settings import Settings
 from events.runtime.tasks import end_all
+
+READ_SECONDS = 15.0
+"""Longest wait for Kafka to give what is in the log."""
 
 log = logging.getLogger("forgelog.outcomes")
 
@@ -54,8 +59,10 @@ class _Waiting:
 class Outcomes:
     """An async context manager; follows the log while it is open."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, saw: Callable[[Raw], None] | None = None) -> None:
+        """`saw` is told of every valid event."""
+        self._saw = saw
+        self._units = Units(settings)
         self._waiting: dict[str, list[_Waiting]] = {}
         self._tail = Tail(settings, CONTEXTS, start="end")
         self._task: asyncio.Task[None] | None = None
@@ -71,6 +78,7 @@ class Outcomes:
     ) -> None:
         if self._task is not None:
             await end_all([self._task, *self._resolving])
+        await self._units.close()
         await self._tail.stop()
         for waiting in [waiting for same in self._waiting.values() for waiting in same]:
             waiting.future.cancel()
@@ -105,8 +113,10 @@ class Outcomes:
         while True:
             try:
                 for raw in await self._tail.poll_raw(1.0):
+                    if self._saw is not None and not raw.is_marker:
+                        self._saw(raw)
                     self._take(raw)
-            except OSError as error:
+            except (OSError, KafkaError) as error:
                 log.warning("outcomes: %s; trying again", error)
                 await asyncio.sleep(0.2)
 
@@ -142,6 +152,7 @@ class Outcomes:
             task = asyncio.create_task(self._resolve_repeat(waiting, noted, parts[0]))
             self._resolving.add(task)
             task.add_done_callback(self._resolving.discard)
+            waiting.future.add_done_callback(lambda _: task.cancel())  # whoever waits no more leaves the queue
             return
         rejected = first if isinstance(first, CommandRejected) else None
         waiting.future.set_result(Outcome(command_id, parts[0].meta.subject, parts, rejected, noted))
@@ -149,8 +160,8 @@ class Outcomes:
     async def _resolve_repeat(self, waiting: _Waiting, noted: CommandNoted, at: Recorded) -> None:
         """A repeat's outcome is the first one's."""
         try:
-            parts = await read_unit(self._settings, at.position.topic, at.position.partition, noted.first_offset)
-        except (OSError, Undecodable) as error:
+            parts = await self._units.read(at.position.topic, at.position.partition, noted.first_offset)
+        except (OSError, KafkaError, Undecodable) as error:
             if not waiting.future.done():
                 waiting.future.set_exception(error)
             return
@@ -161,16 +172,48 @@ class Outcomes:
             waiting.future.set_result(outcome)
 
 
-async def read_unit(settings: Settings, topic: str, partition: int, offset: int) -> list[Recorded]:
-    """The records of one input, read from the log at the first one's offset."""
-    place = TopicPartition(settings.prefix + topic, partition)
-    async with connected(new_consumer(settings)) as consumer:
+class Units:
+    """Reads what an input led to, at its first record's offset.
+
+    By one consumer, one after the other: a flood of repeats takes time then, instead of a connection each.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._consumer: AIOKafkaConsumer | None = None
+        self._turn = asyncio.Lock()
+
+    async def close(self) -> None:
+        async with self._turn:
+            await self._end()
+
+    async def _end(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await consumer.stop()
+
+    async def read(self, topic: str, partition: int, offset: int) -> list[Recorded]:
+        """The records of one input. Raises OSError, KafkaError or Undecodable."""
+        async with self._turn:
+            try:
+                if self._consumer is None:
+                    consumer = new_consumer(self._settings, max_poll_records=100)
+                    await start(consumer)
+                    self._consumer = consumer
+                place = TopicPartition(self._settings.prefix + topic, partition)
+                async with asyncio.timeout(READ_SECONDS):
+                    return await self._read(self._consumer, place, offset)
+            except BaseException:
+                await self._end()
+                raise
+
+    async def _read(self, consumer: AIOKafkaConsumer, place: TopicPartition, offset: int) -> list[Recorded]:
         consumer.assign([place])
         consumer.seek(place, offset)
         found: list[Recorded] = []
         while True:
             for record in cast(list[object], (await consumer.getmany(timeout_ms=5000)).get(place, [])):
-                raw = Raw.of(record, settings.prefix)
+                raw = Raw.of(record, self._settings.prefix)
                 cause = raw.cause
                 if cause is None:
                     return found
