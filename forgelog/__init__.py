@@ -11,13 +11,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient, AsyncJob
     from forgelog.client.sync import Client, Job
-    from forgelog.errors import ForgelogError, InvalidInput, ManifestError, NotFound, Refused, Timeout, Unavailable
+    from forgelog.errors import (
+        Busy,
+        ForgelogError,
+        InvalidInput,
+        ManifestError,
+        NotFound,
+        Refused,
+        Timeout,
+        Unavailable,
+    )
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "AsyncClient": "forgelog.client.aio",
     "AsyncJob": "forgelog.client.aio",
+    "Busy": "forgelog.errors",
     "Client": "forgelog.client.sync",
     "Job": "forgelog.client.sync",
     "ForgelogError": "forgelog.errors",
@@ -32,6 +42,7 @@ _HOMES = {
 __all__ = [
     "AsyncClient",
     "AsyncJob",
+    "Busy",
     "Client",
     "ForgelogError",
     "InvalidInput",

@@ -63,6 +63,17 @@ class Refused(ForgelogError):
         self.command_id = command_id
 
 
+class Busy(Refused):
+    """The platform has too much to do just now, also after the pauses it asked for. Nothing was done; try again after
+    `retry_after` seconds."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__("resource_exhausted", message)
+        self.retry_after = retry_after
+
+
 class NotFound(ForgelogError):
     """There is no such thing (at that time)."""
 

@@ -161,7 +161,9 @@ async def run(
             "problems": {**ours["problems"], **{f"projection of {k}": v for k, v in theirs["problems"].items()}},
         }
 
-    server = grpc.aio.server(interceptors=[Guard(decider.context)], options=GRPC_OPTIONS)
+    server = grpc.aio.server(
+        interceptors=[Guard(decider.context)], options=GRPC_OPTIONS, maximum_concurrent_rpcs=settings.rpcs
+    )
     own: list[Servicer] = [
         (
             LogServicer(decider.context, read, settings, status),

@@ -67,6 +67,20 @@ class Settings(BaseSettings):
     """The embedded broker writes to the disk this often, in milliseconds: what a power cut may cost at most."""
     snapshot_events: int = Field(default=20_000, ge=100, le=100_000_000)
     """A writer keeps a snapshot of a partition after so many events: what its next start has to fold at most."""
+    rpcs: int = Field(default=4_000, ge=1)
+    """gRPC calls that a service (not the gateway) answers at a time, streams among them; more are refused."""
+    gateway_requests: int = Field(default=2_000, ge=1)
+    """Requests with commands that the gateway has in hand, those that wait for an outcome among them. Beyond this and
+    the other bounds it refuses with RESOURCE_EXHAUSTED (429) and says when to come again."""
+    gateway_commands: int = Field(default=20_000, ge=10_000)
+    """Commands in all those requests; one batch may have 10,000."""
+    gateway_bytes: int = Field(default=64 << 20, ge=16 << 20)
+    """Bytes of all those requests; one may have 16 MiB."""
+    gateway_backlog: int = Field(default=10_000, ge=1)
+    """Commands of one context that are in the log and not decided, whoever published them, before more are refused."""
+    gateway_queries: int = Field(default=1_000, ge=1)
+    gateway_streams: int = Field(default=2_000, ge=1)
+    gateway_connections: int = Field(default=4_000, ge=1)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     otlp_endpoint: str | None = None
     """Where traces go (OTLP over gRPC), ``http://host:4317``; none: they are not exported."""

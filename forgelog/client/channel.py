@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 
-from forgelog.errors import ForgelogError, InvalidInput, NotFound, Problem, Refused, Timeout, Unavailable
+from forgelog.errors import Busy, ForgelogError, InvalidInput, NotFound, Problem, Refused, Timeout, Unavailable
 
 DEFAULT_ADDRESS = "127.0.0.1:7070"
 MAX_MESSAGE_BYTES = 16 << 20
@@ -22,6 +23,7 @@ FIRST_CONTACT = 3.0
 """Seconds a platform that has never answered here is given to do so: there may be none."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+_UNHINTED_PAUSE = 1.0
 
 Answer = TypeVar("Answer")
 
@@ -94,7 +96,8 @@ class Connection:
         self, method: Callable[..., Any], request: Any, *, timeout: float | None = None, what: str = ""
     ) -> Any:
         """A unary call; tried again while the platform is unavailable, until `timeout` seconds have passed (at most
-        `FIRST_CONTACT` when it never answered).
+        `FIRST_CONTACT` when it never answered), or busy: then after the pause that it asks for, and a bit of chance, so
+        that not everyone comes back at the same moment.
 
         Safe for commands too: the request carries the command's id, so a repeat yields the first outcome.
         """
@@ -111,9 +114,12 @@ class Connection:
             except grpc.aio.AioRpcError as error:
                 now = time.monotonic()
                 absent = not self._met and now - started > FIRST_CONTACT
-                if error.code() is not grpc.StatusCode.UNAVAILABLE or deadline - now <= pause or absent:
+                hint = busy_for(error)
+                wait = pause if hint is None else max(hint, pause) * random.uniform(1.0, 1.5)
+                again = hint is not None or error.code() is grpc.StatusCode.UNAVAILABLE
+                if not again or deadline - now <= wait or absent:
                     raise self.translated(error, what, limit) from None
-            await asyncio.sleep(pause)
+            await asyncio.sleep(wait)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def stream(
@@ -134,8 +140,8 @@ class Connection:
     ) -> AsyncIterator[Any]:
         """A server stream that is started again, with what `request` then gives, when the connection breaks.
 
-        Raises `Unavailable` when the platform has been away for longer than a call may take. A stream that the server
-        ends in good order ends here too, unless it is `endless`.
+        Raises `Unavailable` (`Busy`) when the platform has been away (busy) for longer than a call may take. A stream
+        that the server ends in good order ends here too, unless it is `endless`.
         """
         lost = time.monotonic()
         pause = _FIRST_PAUSE
@@ -146,10 +152,12 @@ class Connection:
                     yield message
                 if not endless:
                     return
-            except Unavailable:
+            except (Unavailable, Busy) as error:
                 lost = lost or time.monotonic()
                 if time.monotonic() - lost > self.timeout:
                     raise
+                if isinstance(error, Busy):
+                    pause = max(pause, error.retry_after * random.uniform(1.0, 1.5))
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
@@ -167,6 +175,8 @@ class Connection:
         if code is grpc.StatusCode.NOT_FOUND:
             return NotFound(details)
         problems = _field_problems(error)
+        if (hint := busy_for(error)) is not None:
+            return Busy(f"{prefix}the platform at {self.address} has too much to do: {details}", hint)
         if code in _REFUSALS:
             return Refused(code.name.lower(), details, problems)
         return ForgelogError(f"{prefix}the platform failed: {code.name.lower()}: {details}", problems)
@@ -174,6 +184,27 @@ class Connection:
 
 def _first_line(text: str) -> str:
     return text.splitlines()[0][:200] if text else "no details"
+
+
+def busy_for(error: grpc.aio.AioRpcError) -> float | None:
+    """Seconds after which a platform that is too busy asks to be called again; None when that is not what it says.
+
+    From the `google.rpc.RetryInfo` of a RESOURCE_EXHAUSTED. The gRPC server itself refuses calls beyond its bound
+    without one; a message that is too large has the same code, and is never tried again.
+    """
+    if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return None
+    from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
+    from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+
+    metadata: Any = error.trailing_metadata() or ()
+    for key, value in metadata:
+        if key == "grpc-status-details-bin":
+            info = RetryInfo()
+            for detail in Status.FromString(value).details:
+                if detail.Unpack(info):
+                    return float(info.retry_delay.ToMilliseconds()) / 1000
+    return _UNHINTED_PAUSE if "Concurrent RPC limit" in (error.details() or "") else None
 
 
 def _field_problems(error: grpc.aio.AioRpcError) -> list[Problem]:

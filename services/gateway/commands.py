@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -32,6 +33,7 @@ from events.language.common import (
 )
 from events.language.convert import from_message
 from events.language.problems import WHOLE, command_class, refused, validate_json
+from events.log import topics
 from events.log.ids import new_command_id, payload_digest, with_assigned_id
 from events.log.outcomes import Outcome, Outcomes
 from events.log.publish import Outgoing, Published, Publisher
@@ -40,7 +42,7 @@ from events.runtime import faults
 from services.gateway import metrics
 from services.gateway.catalog import Catalog
 from services.gateway.errors import DoorError
-from services.gateway.limits import Bounds, Limit
+from services.gateway.limits import Backlog, Bounds, Limit
 
 log = logging.getLogger("forgelog.gateway")
 
@@ -101,8 +103,10 @@ class Door:
         self._publisher: Publisher | None = None
         self._outcomes: Outcomes | None = None
         self._catalog = catalog
-        self._publishing = Limit("commands", bounds.commands)
-        self._waiting = Limit("waiting", bounds.waiting)
+        self._requests = Limit("requests", bounds.requests)
+        self._bytes = Limit("bytes", bounds.bytes)
+        self._commands = Limit("commands", bounds.commands)
+        self.backlog = Backlog(bounds.backlog)
 
     def open(self, publisher: Publisher, outcomes: Outcomes) -> None:
         """From now on commands are published by these."""
@@ -112,8 +116,21 @@ class Door:
         """Take no more; return when those under way are done, or `seconds` have passed."""
         self._publisher, publisher = None, self._publisher
         until = time.monotonic() + seconds
-        while publisher is not None and self._publishing.count + self._waiting.count and time.monotonic() < until:
+        while publisher is not None and self._commands.count and time.monotonic() < until:
             await asyncio.sleep(0.02)
+
+    @contextmanager
+    def request(self, size: int) -> Iterator[None]:
+        """A request with commands, of so many bytes, is in hand. Raises DoorError when there is no room for it."""
+        with self._requests.take(), self._bytes.take(size):
+            yield
+
+    @contextmanager
+    def _admitted(self, commands: Sequence[Checked]) -> Iterator[None]:
+        """These commands are being published, and maybe waited for. Raises DoorError when there is no room for them."""
+        self.backlog.check({topics.commands(type(each.outgoing.command).context) for each in commands})
+        with self._commands.take(len(commands)):
+            yield
 
     # Checking
 
@@ -204,7 +221,7 @@ class Door:
     async def publish(self, command: Checked, seconds: float = PUBLISH_SECONDS) -> Published:
         """Returns when Kafka has the command. Raises DoorError."""
         publisher, _ = self._opened()
-        with self._publishing.take():
+        with self._admitted([command]):
             return (await self._publish(publisher, [command], seconds))[0]
 
     async def publish_and_wait(self, command: Checked, seconds: float) -> tuple[Published, Outcome]:
@@ -216,11 +233,11 @@ class Door:
                 f"{name} leaves no trace in the log when it changes nothing, so it can't be waited for: publish it",
             )
         started = time.perf_counter()
-        _, outcomes = self._opened()
-        with self._waiting.take():
+        publisher, outcomes = self._opened()
+        with self._admitted([command]):
             future = self._expect(outcomes, command)
             try:
-                published = await self.publish(command, min(seconds, PUBLISH_SECONDS))
+                published = (await self._publish(publisher, [command], min(seconds, PUBLISH_SECONDS)))[0]
                 faults.point(faults.AFTER_PUBLISH)
                 left = seconds - (time.perf_counter() - started)
                 await asyncio.wait([future], timeout=max(left, 0.0))
@@ -238,7 +255,7 @@ class Door:
         if not commands:
             return []
         publisher, outcomes = self._opened()
-        with self._publishing.take(), self._waiting.take(len(commands) if wait_seconds else 0):
+        with self._admitted(commands):
             waited = [c for c in commands if wait_seconds and not type(c.outgoing.command).quiet]
             futures = {id(command): self._expect(outcomes, command) for command in waited}
             try:
@@ -266,8 +283,7 @@ class Door:
         context = type(command.outgoing.command).context
         return outcomes.expect(command.outgoing.id, context, command.digest)
 
-    @staticmethod
-    async def _publish(publisher: Publisher, commands: Sequence[Checked], seconds: float) -> list[Published]:
+    async def _publish(self, publisher: Publisher, commands: Sequence[Checked], seconds: float) -> list[Published]:
         started = time.perf_counter()
         ids = ", ".join(command.outgoing.id for command in commands[:3]) + (", ..." if len(commands) > 3 else "")
         try:
@@ -283,6 +299,9 @@ class Door:
                 command_id=commands[0].outgoing.id,
             ) from error
         metrics.publish_seconds.observe(time.perf_counter() - started)
+        for command, place in zip(commands, published, strict=True):
+            if not type(command.outgoing.command).quiet:
+                self.backlog.published(place.position)
         return published
 
     @staticmethod
@@ -299,7 +318,7 @@ class Door:
     def _result(future: asyncio.Future[Outcome], published: Published) -> Outcome:
         try:
             return future.result()
-        except (Undecodable, OSError, asyncio.CancelledError) as error:
+        except (Undecodable, OSError, KafkaError, asyncio.CancelledError) as error:
             log.warning("the outcome of %s can't be read: %s", published.id, error)
             raise DoorError(
                 grpc.StatusCode.UNAVAILABLE,

@@ -36,6 +36,9 @@ HTTP_STATUS: dict[grpc.StatusCode, int] = {
     grpc.StatusCode.UNAUTHENTICATED: 401,
 }
 
+PUSHBACK_METADATA = "grpc-retry-pushback-ms"
+"""Trailing metadata that gRPC's own retries obey (gRFC A6), for clients that don't read google.rpc details."""
+
 ERRORS_METADATA = "forgelog-errors-bin"
 """Trailing metadata with the field errors as JSON, for clients that don't read google.rpc details."""
 
@@ -81,9 +84,9 @@ def as_json(code: str, message: str, errors: Iterable[FieldError]) -> dict[str, 
     return {"code": code, "message": message, "errors": [error.model_dump() for error in errors]}
 
 
-def trailing_metadata(error: DoorError) -> tuple[tuple[str, bytes], ...]:
-    """Details of a gRPC status: google.rpc.Status with BadRequest and RetryInfo, and our own JSON."""
-    found: list[tuple[str, bytes]] = []
+def trailing_metadata(error: DoorError) -> tuple[tuple[str, str | bytes], ...]:
+    """Details of a gRPC status: google.rpc.Status with BadRequest and RetryInfo, and the same in plain metadata."""
+    found: list[tuple[str, str | bytes]] = []
     status = Status(code=error.code.value[0], message=error.message[:500])
     shown = _fitting(error.errors)
     if shown:
@@ -97,6 +100,7 @@ def trailing_metadata(error: DoorError) -> tuple[tuple[str, bytes], ...]:
         info = RetryInfo()
         info.retry_delay.FromMilliseconds(int(error.retry_after * 1000))
         _pack(status, info)
+        found.append((PUSHBACK_METADATA, str(int(error.retry_after * 1000))))
     if status.details:
         found.append(("grpc-status-details-bin", status.SerializeToString()))
     return tuple(found)

@@ -74,6 +74,10 @@ class Sniffer(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        if self._front.full:
+            log.warning("a connection is closed: there are as many as there may be (FORGELOG_GATEWAY_CONNECTIONS)")
+            self._transport.abort()
+            return
         self._front.connections.add(self._transport)
         self._silence = asyncio.get_running_loop().call_later(FIRST_BYTES_SECONDS, self._transport.close)
 
@@ -136,14 +140,23 @@ class Outside(Splice):
 
 class Front:
     """The public listener. `grpc_socket` is the path of the gRPC server's unix socket, `http` makes a protocol for an
-    HTTP/1.1 connection."""
+    HTTP/1.1 connection, and `others` tells how many it has; `most` bounds all connections: a further one is closed."""
 
-    def __init__(self, grpc_socket: str, http: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(
+        self, grpc_socket: str, http: Callable[[], asyncio.Protocol], others: Callable[[], int], most: int
+    ) -> None:
         self.grpc_socket = grpc_socket
         self.http = http
+        self._others = others
+        self._most = most
         self.connections: set[asyncio.Transport] = set()
         """Connections that are not yet told, or spliced."""
         self._server: asyncio.Server | None = None
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for another connection."""
+        return len(self.connections) + self._others() >= self._most
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port (any free one for 0). Raises OSError when the address is taken."""

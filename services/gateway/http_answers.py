@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
@@ -51,7 +52,10 @@ def error_response(error: DoorError | Refusal) -> Response:
     body = {"error": as_json(code_name(error.code), error.message, error.errors)}
     if error.command_id:
         body["id"] = error.command_id  # type: ignore[assignment]
-    headers = {"retry-after": str(max(1, round(error.retry_after)))} if error.retry_after else {}
+    headers = {}
+    if error.retry_after:
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+        body["error"]["retry_after_ms"] = int(error.retry_after * 1000)
     return json_response(body, error.http_status, headers)
 
 

@@ -62,8 +62,14 @@ async def post_commands(request: Request, door: Door) -> Response:
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     wait = _flag(request, "wait", DEFAULT_WAIT)
     seconds = wait_seconds(_seconds(request))
-    if content_type == BATCH:
-        return await _batch(request, door, seconds if wait else 0.0)
+    most = MAX_BATCH_BYTES if content_type == BATCH else MAX_COMMAND_BYTES + MAX_ENVELOPE_BYTES
+    with door.request(_size(request, most)):
+        if content_type == BATCH:
+            return await _batch(request, door, seconds if wait else 0.0)
+        return await _one(request, door, content_type, seconds if wait else 0.0)
+
+
+async def _one(request: Request, door: Door, content_type: str, seconds: float) -> Response:
     given = _binary(request, await read_body(request, MAX_COMMAND_BYTES)) if "ce-type" in request.headers else None
     if given is None:
         body = await read_body(request, MAX_COMMAND_BYTES + MAX_ENVELOPE_BYTES)
@@ -72,7 +78,7 @@ async def post_commands(request: Request, door: Door) -> Response:
     with Trace("POST /v1/commands", incoming) as trace:
         checked = _checked(door, given, trace)
         trace.note(command=checked.outgoing.id)
-        if wait and not type(checked.outgoing.command).quiet:
+        if seconds and not type(checked.outgoing.command).quiet:
             published, outcome = await door.publish_and_wait(checked, seconds)
         else:
             published, outcome = await door.publish(checked), None
@@ -119,6 +125,12 @@ def _checked(door: Door, given: Given, trace: Trace) -> Checked:
 
 
 # Reading a request
+
+
+def _size(request: Request, limit: int) -> int:
+    """Bytes that the body will have, as the client says; of one that does not say, the most it may have."""
+    length = request.headers.get("content-length", "")
+    return min(int(length), limit) if length.isdigit() else limit
 
 
 async def read_body(request: Request, limit: int) -> bytes:

@@ -84,6 +84,10 @@ class HttpSide:
         """For one connection."""
         return Protocol(config=self._config, server_state=self._state, app_state={})
 
+    def connections(self) -> int:
+        """How many there are."""
+        return len(self._state.connections)
+
     async def keep_date(self) -> None:
         """The ``date`` header of all answers, renewed every second (uvicorn's own server does the same)."""
         while True:

@@ -54,7 +54,7 @@ async def run(
     SettingsError without a broker's address."""
     _ = settings.kafka_required
     tracing.configure(settings, "forgelog-gateway")
-    bounds = bounds or Bounds()
+    bounds = bounds or Bounds.of(settings)
     catalog = Catalog()
     forwarder = Forwarder(settings, catalog, bounds)
     readiness = Readiness(settings, forwarder)
@@ -65,8 +65,8 @@ async def run(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(readiness.close)
         stack.push_async_callback(forwarder.close)
-        server, socket = await stack.enter_async_context(_grpc_server(catalog, door, forwarder, checks))
-        front = Front(socket, http.protocol)
+        server, socket = await stack.enter_async_context(_grpc_server(catalog, door, forwarder, checks, bounds))
+        front = Front(socket, http.protocol, http.connections, bounds.connections)
         try:
             port = await front.start(host, port)
         except OSError as error:
@@ -89,14 +89,14 @@ async def run(
 
 @asynccontextmanager
 async def _grpc_server(
-    catalog: Catalog, door: Door, forwarder: Forwarder, checks: Any
+    catalog: Catalog, door: Door, forwarder: Forwarder, checks: Any, bounds: Bounds
 ) -> AsyncIterator[tuple[Any, str]]:
     options = [
         ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ]
     folder = Path(tempfile.mkdtemp(prefix="forgelog-gateway-"))  # only this user may enter it
-    server = grpc.aio.server(options=options)
+    server = grpc.aio.server(options=options, maximum_concurrent_rpcs=bounds.calls)
     add_CommandsServicer_to_server(CommandsServicer(door), server)
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = [SERVICE, *catalog.services, health.SERVICE_NAME, reflection.SERVICE_NAME]
@@ -118,7 +118,7 @@ async def _open_log(settings: Settings, door: Door, readiness: Readiness, checks
     while True:
         try:
             await ensure_topics(settings)
-            async with Publisher(settings) as publisher, Outcomes(settings) as outcomes:
+            async with Publisher(settings) as publisher, Outcomes(settings, door.backlog.saw) as outcomes:
                 door.open(publisher, outcomes)
                 readiness.starting = ""
                 for name in ("", SERVICE):

@@ -53,7 +53,7 @@ class CommandsServicer(rpc.CommandsServicer):
                 id=published.id, position=str(published.position), subject=published.subject, trace_id=trace.trace_id
             )
 
-        return await _answer("Publish", context, publish)
+        return await self._answer("Publish", request, context, publish)
 
     async def PublishAndWait(self, request: pb.PublishAndWaitRequest, context: Any) -> pb.PublishAndWaitResponse:
         async def publish(trace: Trace) -> pb.PublishAndWaitResponse:
@@ -62,13 +62,13 @@ class CommandsServicer(rpc.CommandsServicer):
             published, outcome = await self._door.publish_and_wait(checked, _remaining(context, seconds))
             return pb.PublishAndWaitResponse(outcome=outcome_message(published, outcome, trace.trace_id))
 
-        return await _answer("PublishAndWait", context, publish)
+        return await self._answer("PublishAndWait", request, context, publish)
 
     async def PublishMany(self, request: pb.PublishManyRequest, context: Any) -> pb.PublishManyResponse:
         async def publish(trace: Trace) -> pb.PublishManyResponse:
             return pb.PublishManyResponse(outcomes=await self._publish_many(request, context, trace))
 
-        return await _answer("PublishMany", context, publish)
+        return await self._answer("PublishMany", request, context, publish)
 
     async def _publish_many(self, request: pb.PublishManyRequest, context: Any, trace: Trace) -> list[pb.Outcome]:
         check_batch(len(request.commands))
@@ -83,6 +83,24 @@ class CommandsServicer(rpc.CommandsServicer):
         seconds = wait_seconds(request.timeout.ToTimedelta().total_seconds()) if request.wait else 0.0
         results = iter(await self._door.publish_many(checked, _remaining(context, seconds) if seconds else 0.0))
         return [each or outcome_message(*next(results), trace.trace_id) for each in outcomes]
+
+    async def _answer(self, method: str, request: Any, context: Any, work: Callable[[Trace], Awaitable[T]]) -> T:
+        """Does a call's work in its span; counts and times it; its failures become the call's status."""
+        label, started, code = f"{SERVICE}/{method}", time.perf_counter(), "ok"
+        try:
+            with self._door.request(request.ByteSize()), Trace(label, _traceparent(context)) as trace:
+                return await work(trace)
+        except DoorError as error:
+            code = code_name(error.code)
+            await abort(context, error)
+        except Exception:
+            code = "internal"
+            log.exception("%s failed", method)
+            text = "the gateway failed because of a defect; see its log"
+            await abort(context, DoorError(grpc.StatusCode.INTERNAL, text))
+        finally:
+            metrics.seconds.labels("grpc", label).observe(time.perf_counter() - started)
+            metrics.requests.labels("grpc", label, code).inc()
 
     def _check(self, command: pb.Command, trace: Trace) -> Checked:
         given = {
@@ -152,25 +170,6 @@ def latest_positions(outcome: Outcome) -> list[str]:
     """The last position in each partition that the outcome touched: what a query's `at_least` takes."""
     latest = {(each.position.topic, each.position.partition): each.position for each in outcome.events}
     return [str(position) for position in latest.values()]
-
-
-async def _answer(method: str, context: Any, work: Callable[[Trace], Awaitable[T]]) -> T:
-    """Does a call's work in its span; counts and times it; its failures become the call's status."""
-    label, started, code = f"{SERVICE}/{method}", time.perf_counter(), "ok"
-    try:
-        with Trace(label, _traceparent(context)) as trace:
-            return await work(trace)
-    except DoorError as error:
-        code = code_name(error.code)
-        await abort(context, error)
-    except Exception:
-        code = "internal"
-        log.exception("%s failed", method)
-        text = "the gateway failed because of a defect; see its log"
-        await abort(context, DoorError(grpc.StatusCode.INTERNAL, text))
-    finally:
-        metrics.seconds.labels("grpc", label).observe(time.perf_counter() - started)
-        metrics.requests.labels("grpc", label, code).inc()
 
 
 _NOTED = "forgelog.log.v1.CommandNoted"
