@@ -3,91 +3,65 @@
     python -m bench [SUITE ...] [--runs N] [--output table|json|markdown]
 
 Starts embedded servers of its own in a temporary folder, unless FORGELOG_TEST_KAFKA and FORGELOG_TEST_POSTGRES name
-some. Machines are noisy: compare ratios, not figures of different runs.
+some. The figures also go to `bench/results.json`, for programs. Machines are noisy: compare ratios, not figures of
+different runs.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import importlib
 import os
-import platform
-import shutil
 import sys
-import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from pathlib import Path
+import time
 
 import orjson
-import psutil
 import uvloop
 from rich.console import Console
 
+from bench import results
 from bench.report import Figure, markdown, table
+from bench.servers import machine, servers
 from events.runtime.service import spare_collections
 from events.runtime.settings import Settings
-from forgelog.embedded.kafka import Kafka
-from forgelog.embedded.postgres import Postgres
-from forgelog.embedded.process import Child, wait_ready
 
-SUITES = {"log": "bench.logs", "scheduling": "bench.scheduling", "queries": "bench.gateway", "flow": "bench.flow"}
+SUITES = {
+    "log": "bench.logs",
+    "scheduling": "bench.scheduling",
+    "queries": "bench.gateway",
+    "flow": "bench.flow",
+    "idle": "bench.idle",
+    "history": "bench.history",
+}
 """Name → module with ``async figures(settings, runs) -> list[Figure]``."""
 
-
-@asynccontextmanager
-async def servers() -> AsyncIterator[tuple[str, str]]:
-    """Addresses of a broker and a database, ended with the block if this started them."""
-    kafka, postgres = os.environ.get("FORGELOG_TEST_KAFKA"), os.environ.get("FORGELOG_TEST_POSTGRES")
-    if kafka and postgres:
-        yield kafka, postgres
-        return
-    folder = Path(tempfile.mkdtemp(prefix="forgelog-bench-"))
-    broker = Kafka(folder / "kafka", folder / "logs" / "kafka.log")
-    database = Postgres(folder / "postgres", folder / "logs" / "postgres.log")
-    children: list[Child] = []
-    try:
-        specs = await asyncio.gather(asyncio.to_thread(broker.prepare), asyncio.to_thread(database.prepare))
-        children.extend(Child.start(spec) for spec in specs)
-        await wait_ready(children[0], broker.ready, broker.ready_seconds)
-        await wait_ready(children[1], database.ready, database.ready_seconds)
-        yield broker.address, database.address
-    finally:
-        await asyncio.gather(*(child.stop() for child in children))
-        shutil.rmtree(folder, ignore_errors=True)
+LONG = frozenset({"history"})
+"""Suites that take many minutes: measured only when they are named."""
 
 
-def machine() -> str:
-    """What this was measured on."""
-    memory = psutil.virtual_memory().total / (1 << 30)
-    model = platform.processor() or platform.machine()
-    with Path("/proc/cpuinfo").open() as info:
-        model = next((line.partition(":")[2].strip() for line in info if line.startswith("model name")), model)
-    return (
-        f"{os.cpu_count()} CPUs ({model}), {memory:.0f} GiB, Python {platform.python_version()}, "
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    )
-
-
-async def measure(names: list[str], runs: int) -> list[Figure]:
-    """The figures of these suites."""
-    figures: list[Figure] = []
+async def measure(names: list[str], runs: int) -> dict[str, list[Figure]]:
+    """The figures of these suites, each stored as soon as it is there."""
+    figures: dict[str, list[Figure]] = {}
     console = Console(stderr=True)
+    began = time.monotonic()
     async with servers() as (kafka, postgres):
-        for name in names:
-            console.print(f"measuring {name}, {runs} runs ...")
+        for number, name in enumerate(names, 1):
+            console.print(f"{time.monotonic() - began:4.0f} s: measuring {name} ({number} of {len(names)}), {runs} runs")
             run = f"bench{os.getpid()}{name}"
             settings = Settings(kafka=kafka, postgres=postgres, prefix=f"{run}.", schema_=run)
-            figures += await importlib.import_module(SUITES[name]).figures(settings, runs)
+            figures[name] = await importlib.import_module(SUITES[name]).figures(settings, runs)
+            results.store("suites", {name: figures[name]})
+            if console.is_terminal or len(names) > 1:
+                for figure in figures[name]:
+                    console.print(f"        {figure.line()}", highlight=False)
     return figures
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the platform.")
-    parser.add_argument("suites", nargs="*", help=f"{', '.join(SUITES)}; all when left out")
-    parser.add_argument("--runs", type=int, default=3, help="runs of each figure; the median is shown")
+    shown = ", ".join(f"{name} (long)" if name in LONG else name for name in SUITES)
+    parser.add_argument("suites", nargs="*", help=f"{shown}; all but the long ones when left out")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each figure; the median is shown")
     parser.add_argument("--output", choices=("table", "json", "markdown"), default="table")
     asked = parser.parse_args()
     if unknown := [name for name in asked.suites if name not in SUITES]:
@@ -95,7 +69,8 @@ def main() -> None:
     if asked.runs < 1:
         parser.error("--runs: at least 1")
     spare_collections()
-    found = uvloop.run(measure(asked.suites or list(SUITES), asked.runs))
+    names = asked.suites or [name for name in SUITES if name not in LONG]
+    found = [figure for suite in uvloop.run(measure(names, asked.runs)).values() for figure in suite]
     if asked.output == "json":
         document = {"machine": machine(), "figures": [figure.data() for figure in found]}
         sys.stdout.write(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n")

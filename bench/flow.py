@@ -17,9 +17,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psutil
-
 from bench.report import Figure
+from bench.servers import resident, tree
 from events.language.base import Command
 from events.language.jobs import JobCompleted, JobStarted, SubmitJob
 from events.language.jobspec import JobArray, JobMetadata, JobResources, JobSpec
@@ -114,18 +113,6 @@ async def bare() -> tuple[float, float]:
     return float(rate), float(start)
 
 
-def resident(platform: Cluster) -> float:
-    """MiB of the services and the agent, with their descendants; shared pages counted once (PSS)."""
-    total = 0
-    for process in platform.processes():
-        for one in [process, *process.children(recursive=True)]:
-            try:
-                total += one.memory_full_info().pss
-            except psutil.NoSuchProcess:
-                continue
-    return total / (1 << 20)
-
-
 @asynccontextmanager
 async def _platform(settings: Settings) -> AsyncIterator[Cluster]:
     folder = Path(tempfile.mkdtemp(prefix="forgelog-bench-"))
@@ -163,7 +150,7 @@ async def figures(settings: Settings, runs: int) -> list[Figure]:
                 spawned, start = await bare()
                 spawns.append(spawned)
                 starts.append(start)
-            memory = [resident(platform)]
+            memory = [resident([one for each in platform.processes() for one in tree(each)])]
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
 
 from rich.table import Table
 
@@ -21,6 +21,13 @@ class Figure:
     limit_name: str = ""
     target: float | None = None
     higher_is_better: bool = True
+    parts: dict[str, float] = field(default_factory=dict)
+    """What the value is made of, in the same unit, where that is known."""
+
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> Self:
+        """What `data` gave."""
+        return cls(**{each.name: data[each.name] for each in fields(cls) if each.name in data})
 
     @property
     def value(self) -> float:
@@ -44,9 +51,16 @@ class Figure:
             return None
         return self.value >= self.target if self.higher_is_better else self.value <= self.target
 
+    def line(self) -> str:
+        """In one line, while a run goes on."""
+        beside = f", {self.ratio:.2f} of {number(self.limit)} {self.limit_name}" if self.ratio is not None else ""
+        return f"{self.name}: {number(self.value)} {self.unit}{beside}"
+
     def data(self) -> dict[str, Any]:
         """For programs."""
-        return {**asdict(self), "value": self.value, "limit": self.limit, "ratio": self.ratio, "met": self.met}
+        derived = {"value": self.value, "limit": self.limit, "ratio": self.ratio}
+        rounded = {name: _short(value) for name, value in {**asdict(self), **derived}.items()}
+        return {**rounded, "met": self.met}
 
 
 HEADINGS = ("what", "value", "unit", "target", "met", "raw limit", "ratio", "min..max", "runs")
@@ -81,6 +95,18 @@ def markdown(figures: Sequence[Figure]) -> str:
     """For docs/benchmarks.md."""
     rows = [HEADINGS, tuple("---" for _ in HEADINGS), *(cells(figure) for figure in figures)]
     return "".join("| " + " | ".join(row) + " |\n" for row in rows)
+
+
+def _short(value: Any) -> Any:
+    """Numbers to five significant digits: more is noise."""
+    match value:
+        case float():
+            return float(f"{value:.5g}")
+        case list():
+            return [_short(each) for each in value]
+        case dict():
+            return {name: _short(each) for name, each in value.items()}
+    return value
 
 
 def number(value: float | None) -> str:
