@@ -46,7 +46,8 @@ async def measure(names: list[str], runs: int) -> dict[str, list[Figure]]:
     began = time.monotonic()
     async with servers() as (kafka, postgres):
         for number, name in enumerate(names, 1):
-            console.print(f"{time.monotonic() - began:4.0f} s: measuring {name} ({number} of {len(names)}), {runs} runs")
+            elapsed = f"{time.monotonic() - began:4.0f} s"
+            console.print(f"{elapsed}: measuring {name} ({number} of {len(names)}), {runs} runs", highlight=False)
             run = f"bench{os.getpid()}{name}"
             settings = Settings(kafka=kafka, postgres=postgres, prefix=f"{run}.", schema_=run)
             figures[name] = await importlib.import_module(SUITES[name]).figures(settings, runs)

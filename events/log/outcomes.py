@@ -64,7 +64,7 @@ class Outcomes:
         self._saw = saw
         self._units = Units(settings)
         self._waiting: dict[str, list[_Waiting]] = {}
-        self._tail = Tail(settings, CONTEXTS, start="end")
+        self._tail = Tail(settings, CONTEXTS, start="end", patient=True)
         self._task: asyncio.Task[None] | None = None
         self._resolving: set[asyncio.Task[None]] = set()
 

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -55,17 +55,20 @@ class EpochRule:
         return epoch == self.epoch
 
 
-def new_consumer(settings: Settings, **options: object) -> AIOKafkaConsumer:
+PATIENT_MS = 3_000
+"""How long fetches of those who read for ever wait at the broker for something new: a platform at rest is at rest."""
+
+
+def new_consumer(settings: Settings, **options: Any) -> AIOKafkaConsumer:
     """A consumer without a group: its positions are its owner's business."""
+    given = {"fetch_max_wait_ms": 500, "client_id": settings.instance or "forgelog", **options}
     return AIOKafkaConsumer(
         bootstrap_servers=settings.kafka_required,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         fetch_max_bytes=16 << 20,
         max_partition_fetch_bytes=4 << 20,
-        fetch_max_wait_ms=500,
-        client_id=settings.instance or "forgelog",
-        **options,
+        **given,
     )
 
 
@@ -84,13 +87,20 @@ class Tail:
         start: Mapping[Place, ReaderPosition] | Literal["beginning", "end"] = "beginning",
         partitions: Collection[int] | None = None,
         max_records: int = 2000,
+        patient: bool = False,
     ) -> None:
+        """`patient`: for those who read for ever, and seldom `seek`: what is asked of the broker over the connection
+        of a fetch that waits there (a position sought, say) waits as long."""
         self._settings = settings
         self._contexts = tuple(contexts)
         self._start = start
         self._only = partitions
         self._max_records = max_records
+        self._options = {"fetch_max_wait_ms": PATIENT_MS} if patient else {}
         self._consumer: AIOKafkaConsumer | None = None
+        self._asking: AIOKafkaConsumer | None = None
+        """For what must not wait behind a fetch."""
+        self._paused: set[Place] = set()
         self._rules: dict[Place, EpochRule] = {}
         self.positions: dict[Place, ReaderPosition] = {}
 
@@ -100,13 +110,13 @@ class Tail:
 
     async def start(self) -> None:
         """Connect and stand at the start positions."""
-        self._consumer = consumer = new_consumer(self._settings)
+        self._consumer = consumer = new_consumer(self._settings, **self._options)
         await start(consumer)
         try:
             places = [(context, p) for context in self._contexts for p in await self._partitions(context)]
-            consumer.assign([self._topic(place) for place in places])
             if self._start == "end":
                 ends = await consumer.end_offsets([self._topic(place) for place in places])
+            consumer.assign([self._topic(place) for place in places])
             for place in places:
                 if self._start == "end":
                     end = ends[self._topic(place)]
@@ -127,9 +137,10 @@ class Tail:
 
     async def stop(self) -> None:
         """Disconnect."""
-        if self._consumer is not None:
-            await self._consumer.stop()
-            self._consumer = None
+        for consumer in (self._consumer, self._asking):
+            if consumer is not None:
+                await consumer.stop()
+        self._consumer = self._asking = None
 
     async def _partitions(self, context: str) -> list[int]:
         topic = self._settings.prefix + events(context)
@@ -158,14 +169,30 @@ class Tail:
         self._rules[place] = EpochRule(position.epoch)
         self.positions[place] = position
 
+    async def rewind(self, positions: Mapping[Place, ReaderPosition]) -> None:
+        """Go on from other positions at once: after a `seek`, what waits at the broker would have to end first."""
+        fresh = new_consumer(self._settings, **self._options)
+        await start(fresh)
+        old, self._consumer = self._running, fresh
+        fresh.assign([self._topic(place) for place in self.positions])
+        for place, position in {**self.positions, **positions}.items():
+            self.seek(place, position)
+        fresh.pause(*(self._topic(place) for place in self._paused))
+        await old.stop()
+
     def pause(self, place: Place) -> None:
         """Read no further in this place."""
+        self._paused.add(place)
         self._running.pause(self._topic(place))
 
     async def ends(self) -> dict[Place, int]:
         """The log's end now: one past the last offset of every place."""
         places = list(self.positions)
-        ends = await self._running.end_offsets([self._topic(place) for place in places])
+        if self._asking is None:
+            asking = new_consumer(self._settings)
+            await start(asking)
+            self._asking = asking
+        ends = await self._asking.end_offsets([self._topic(place) for place in places])
         return {place: ends[self._topic(place)] for place in places}
 
     async def poll_raw(self, timeout: float, *, only: Iterable[Place] | None = None) -> list[Raw]:

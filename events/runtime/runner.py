@@ -123,7 +123,7 @@ class Runner:
             await rebuild(self.settings, self.projection)
             return
         self._fold = Fold(self.projection)
-        async with Tail(self.settings, inputs_of(self.projection), start=self._stored) as tail:
+        async with Tail(self.settings, inputs_of(self.projection), start=self._stored, patient=True) as tail:
             for place, text in self.problems.items():
                 log.error("%s stopped: %s", place, text)
             self.positions = dict(tail.positions)

@@ -193,7 +193,7 @@ async def run(
                 for name in ("", *names):
                     await checks.set(name, state)
                 shown = ready
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.25 if ready else 0.05)
 
     try:
         await run_together(

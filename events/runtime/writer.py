@@ -22,7 +22,7 @@ from aiokafka.errors import KafkaError
 from events.log import topics
 from events.log.partition import partition_of
 from events.log.producer import MAX_RECORD_BYTES, new_producer
-from events.log.tail import Place, ReaderPosition, Tail
+from events.log.tail import PATIENT_MS, Place, ReaderPosition, Tail
 from events.log.wire import Raw, Undecodable
 from events.runtime import faults, metrics, recovery, tracing
 from events.runtime.clock import Clock
@@ -109,6 +109,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             fetch_max_bytes=16 << 20,
+            fetch_max_wait_ms=PATIENT_MS,
             max_partition_fetch_bytes=4 << 20,
             session_timeout_ms=10_000,
             heartbeat_interval_ms=1_000,
@@ -117,7 +118,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             await self._producer.start()
             await consumer.start()
             consumer.subscribe([self.settings.prefix + topics.commands(self.context)], listener=self)
-            async with Tail(self.settings, self._contexts, start="end") as tail:
+            async with Tail(self.settings, self._contexts, start="end", patient=True) as tail:
                 await self._loop(consumer, tail)
         finally:
             await consumer.stop()
@@ -420,6 +421,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             return
         ends = await tail.ends()
         own = topics.events(self.context)
+        earlier: dict[Place, ReaderPosition] = {}
         for place, standing in tail.positions.items():
             topic = topics.events(place[0])
             wanted: list[ReaderPosition] = []
@@ -430,7 +432,9 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                 wanted.append(ReaderPosition(epoch + 1, epoch))
             earliest = min(wanted, key=lambda position: position.offset, default=standing)
             if earliest.offset < standing.offset:
-                tail.seek(place, earliest)
+                earlier[place] = earliest
+        if earlier:
+            await tail.rewind(earlier)
         inputs = {place: end for place, end in ends.items() if topics.events(place[0]) in self._foreign}
         for number in fresh:
             self._targets[number] = inputs

@@ -64,6 +64,8 @@ _FIXED = {
     "num.recovery.threads.per.data.dir": "2",
     "log.cleaner.threads": "1",
     "log.cleaner.dedupe.buffer.size": str(8 * 1024 * 1024),  # 128 MiB of heap by default; only offsets are compacted
+    # A broker at rest stays at rest: by default the controller writes itself a record every 500 ms.
+    "metadata.max.idle.interval.ms": "10000",
     "controlled.shutdown.enable": "true",  # it signs off, so that the next start need not wait for that timeout
 }
 

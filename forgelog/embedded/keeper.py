@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from forgelog.embedded.layout import ChildState
-from forgelog.embedded.process import Child, EmbeddedError, Identity, Spec, end, log_tail, until
+from forgelog.embedded.process import Child, EmbeddedError, Identity, Spec, end, log_tail
 
 Probe = Callable[[], Awaitable[bool]]
 
@@ -137,7 +137,7 @@ class Keeper:
         up_since: list[float] = [] if self.plan.probe else [time.monotonic()]
         probing = asyncio.create_task(self._ask(up_since)) if self.plan.probe else None
         try:
-            await until(lambda: not child.running, float("inf"), self.WATCH)
+            await child.ended(self.WATCH)
         finally:
             if probing is not None:
                 probing.cancel()

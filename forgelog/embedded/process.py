@@ -180,6 +180,23 @@ class Child:
         except ProcessLookupError:
             return  # it ended between the two lines: what we wanted
 
+    async def ended(self, every: float) -> None:
+        """Until it has ended: told by the system where it can, else looked at `every` so many seconds."""
+        try:
+            descriptor = os.pidfd_open(self.pid)
+        except (AttributeError, OSError):  # not Linux, an old one, or it has ended already
+            await until(lambda: not self.running, float("inf"), every)
+            return
+        loop, over = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(descriptor, over.set)
+        try:
+            if self.running:  # else the descriptor may be of another process that was given the pid
+                await over.wait()
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+        await until(lambda: not self.running, float("inf"), every)
+
     async def wait(self, seconds: float) -> bool:
         """True once it has ended, False when it still runs after `seconds`."""
         return await until(lambda: not self.running, seconds)

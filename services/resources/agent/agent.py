@@ -92,6 +92,7 @@ class Agent:
                 ["resources"],
                 start={self._place: start} if start is not None else "end",
                 partitions=[self._place[1]],
+                patient=True,
             ) as self._tail,
         ):
             self._membership = Membership(self._settings, self._config, publisher, outcomes)
