@@ -38,7 +38,7 @@ from events.log.wire import Raw
 from events.runtime import faults, tracing
 from events.runtime.settings import Settings
 from events.runtime.tasks import end_all
-from services.resources.agent import leftovers, memory, reports
+from services.resources.agent import leftovers, memory, native, reports
 from services.resources.agent.attempts import Attempt, Exit, Stop, attempts_of, ended_now
 from services.resources.agent.config import Config
 from services.resources.agent.environment import Around
@@ -83,10 +83,11 @@ class Agent:
     async def run(self) -> None:
         """Until `stop`, if that is to end the tasks, or until cancelled."""
         start = self._store.load_position(self._log_name)
+        program = await asyncio.to_thread(native.launcher)
         async with (
             Publisher(self._settings) as publisher,
             Outcomes(self._settings) as outcomes,
-            Launching(self._store.spare) as self._launching,
+            Launching(self._store.spare, program) as self._launching,
             Tail(
                 self._settings,
                 ["resources"],

@@ -1,9 +1,11 @@
 """The launcher: a tiny process of which every warden is a fork, so that a start costs no new Python interpreter.
 
+This one runs where there is no C compiler; elsewhere ``native/launcher.c`` does the same, ten times as cheaply.
+
 Some wardens are forked ahead, so that a task waits for no fork either. The agent starts the launcher once (`command`)
-and sends one message per task over a socket that keeps messages apart: its description in JSON, environment and
-secrets included, which so are neither in an argv nor on a disk. An idle warden takes the message and answers on the
-same socket. When the agent is gone the launcher ends; its wardens stay.
+and sends one message per task over a socket that keeps messages apart: its description (see `task_message`),
+environment and secrets included, which so are neither in an argv nor on a disk. An idle warden takes the message and
+answers on the same socket. When the agent is gone the launcher ends; its wardens stay.
 
 Imports only the smallest of the standard library. Must not know the language.
 """
@@ -22,7 +24,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from services.resources.agent import warden
+from services.resources.agent import task_message, warden
 
 MAX_ANSWER = 4096
 """Bytes of a warden's answer at most; socket messages beyond it would be cut."""
@@ -104,7 +106,7 @@ class Launcher:
             with open(fds[0], "rb") as file:
                 file.seek(0)
                 message = file.read()
-        warden.watch_over(json.loads(message), spare, self._say)
+        warden.watch_over(task_message.decode(message), spare, self._say)
 
     def _say(self, answer: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):  # the agent is gone; the next one finds what it needs in the folder

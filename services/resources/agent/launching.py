@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from services.resources.agent import launcher
+from services.resources.agent import launcher, task_message
 
 PATIENCE = 10.0
 """Seconds after which an unanswered task means that the launcher and its idle wardens are no good any more."""
@@ -46,9 +46,11 @@ class Launched:
 class Launching:
     """An async context manager. Use from one event loop."""
 
-    def __init__(self, spare: Path) -> None:
-        """`spare`: a folder on the same file system as the tasks' folders."""
+    def __init__(self, spare: Path, program: Path | None = None) -> None:
+        """`spare`: a folder on the same file system as the tasks' folders. `program`: the compiled launcher (see
+        `native`); the one in Python when there is none."""
         self._spare = spare
+        self._program = program
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
@@ -81,7 +83,7 @@ class Launching:
         if self._loop is None:
             raise RuntimeError("Launching is used outside its `async with` block")
         future: asyncio.Future[Launched] = self._loop.create_future()
-        self._specs[key] = (json.dumps(spec).encode(), future)
+        self._specs[key] = (task_message.encode(spec), future)
         self._unsent.append(key)
         self._flush()
         if self._watch is None:
@@ -102,7 +104,9 @@ class Launching:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                launcher.command(theirs.fileno(), str(self._spare)),
+                [str(self._program), str(theirs.fileno())]
+                if self._program is not None
+                else launcher.command(theirs.fileno(), str(self._spare)),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,

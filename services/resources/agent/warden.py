@@ -10,6 +10,8 @@ What it writes into the task's folder (JSON, by rename, so a reader sees all or 
 The agent asks for an end with ``stop.json`` (`grace`, `reason`) and SIGTERM. None of this is synced to the disk: it
 has to outlive processes, not the machine, whose next boot finds no process anyway.
 
+What is promised here is promised in ``native/launcher.c`` too; the tests hold both to it.
+
 Runs in a fork of the launcher; imports only the smallest of the standard library. Must not know the language.
 """
 

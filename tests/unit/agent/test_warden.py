@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from events.language.jobs import ExitReason
+from services.resources.agent import native
 from tests.unit.agent.wards import Wards, running, until, wards
 
 DAEMON = """
@@ -34,9 +35,20 @@ def of_process(pid: int, name: str) -> bytes:
     return Path(f"/proc/{pid}/{name}").read_bytes()
 
 
+@pytest.fixture(params=["python", "native"])
+def program(request: pytest.FixtureRequest) -> Path | None:
+    """Both launchers make the same promises."""
+    if request.param == "python":
+        return None
+    built = native.launcher()
+    if built is None:
+        pytest.skip("there is no C compiler here")
+    return built
+
+
 @pytest.fixture
-async def ward(tmp_path: Path) -> AsyncIterator[Wards]:
-    async with wards(tmp_path) as made:
+async def ward(tmp_path: Path, program: Path | None) -> AsyncIterator[Wards]:
+    async with wards(tmp_path, program) as made:
         yield made
 
 
@@ -197,8 +209,8 @@ async def test_a_folder_that_can_t_be_made_is_said(ward: Wards) -> None:
     assert "can't be made: No such file or directory" in answer.error
 
 
-async def test_tasks_outlive_launcher_and_agent(tmp_path: Path) -> None:
-    async with wards(tmp_path) as ward:
+async def test_tasks_outlive_launcher_and_agent(tmp_path: Path, program: Path | None) -> None:
+    async with wards(tmp_path, program) as ward:
         answer = await ward.start("a", "sh", "-c", "echo ready; sleep 0.5; exit 7")
         launcher = ward.launching.pid
         ward.started.clear()  # the agent forgets; the warden is on its own
@@ -227,3 +239,15 @@ async def test_many_tasks_at_once(ward: Wards) -> None:
     for key, answer in zip(keys, answers, strict=True):
         assert (await ward.exit(key)).exit_code == 0
         assert int(ward.file(key, "stdout")) == answer.pid
+
+
+def test_a_launcher_that_can_t_be_built_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert native.launcher(tmp_path / "cache") is None
+
+
+def test_the_launcher_compiles_without_warnings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if native.launcher() is None:
+        pytest.skip("there is no C compiler here")
+    monkeypatch.setattr(native, "FLAGS", (*native.FLAGS, "-Werror"))
+    assert native.launcher(tmp_path) is not None

@@ -92,10 +92,10 @@ def running(pid: int) -> bool:
 
 
 @asynccontextmanager
-async def wards(folder: Path) -> AsyncIterator[Wards]:
+async def wards(folder: Path, program: Path | None = None) -> AsyncIterator[Wards]:
     (folder / "tasks").mkdir()
     (folder / "spare").mkdir()
-    async with Launching(folder / "spare") as launching:
+    async with Launching(folder / "spare", program) as launching:
         made = Wards(folder, launching)
         try:
             yield made

@@ -1,0 +1,653 @@
+/* The launcher and its wardens as one small program: `services.resources.agent.launcher` and `warden` say what they
+ * promise, and are what runs where there is no C compiler. Same message, same files, same words.
+ *
+ * A fork of a Python process costs 2 ms of processor time in page faults before it does anything; a fork of this one a
+ * twentieth of that, and a warden that waits holds some 100 KiB in place of megabytes.
+ *
+ *     launcher FD      serves the socket FD until the other end is closed
+ *     launcher --check ends with 0: it was built and may be run here
+ */
+#define _GNU_SOURCE
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MAX_MESSAGE = 64 << 10, MAX_TEXT = 16 << 10, OPEN_FILES = 65536, FOREVER = 3600 };
+static const double KILL_FIRST = 0.01, KILL_MOST = 1.0;
+
+/* What a task is to run with: see `task_message`. Texts end with a zero byte; those named *_json are JSON already. */
+struct task {
+    char *key_json, *folder, *record_json;
+    char *command, *command_shown, *refused;
+    char *cwd, *cwd_shown, *path, *path_shown;
+    double grace, max_runtime; /* seconds; no limit: 0 */
+    char **args, **env;
+    uint32_t secrets;
+    char **secret_names, **secret_values;
+    uint32_t *secret_lengths;
+};
+
+struct reader {
+    char *at, *end;
+};
+
+static void fail(const char *what)
+{
+    fprintf(stderr, "launcher: %s: %s\n", what, strerror(errno));
+    _exit(1);
+}
+
+static void *allocate(size_t size)
+{
+    void *made = calloc(1, size);
+    if (made == NULL)
+        fail("memory");
+    return made;
+}
+
+/* Formatted text in memory of its own, which lives as long as the warden. */
+__attribute__((format(printf, 1, 2))) static char *text(const char *format, ...)
+{
+    va_list values;
+    char *made;
+    va_start(values, format);
+    int length = vasprintf(&made, format, values);
+    va_end(values);
+    if (length < 0)
+        fail("memory");
+    return made;
+}
+
+static double seconds(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+/* The message */
+
+static uint32_t read_count(struct reader *reader)
+{
+    uint32_t count;
+    if (reader->end - reader->at < (long)sizeof count) {
+        errno = EBADMSG;
+        fail("a task's message is cut");
+    }
+    memcpy(&count, reader->at, sizeof count);
+    reader->at += sizeof count;
+    return count;
+}
+
+static char *read_text(struct reader *reader, uint32_t *length)
+{
+    uint32_t count = read_count(reader);
+    if ((uint64_t)(reader->end - reader->at) < (uint64_t)count + 1) {
+        errno = EBADMSG;
+        fail("a task's message is cut");
+    }
+    char *found = reader->at;
+    reader->at += (size_t)count + 1;
+    if (length != NULL)
+        *length = count;
+    return found;
+}
+
+/* A list of texts, with room before them for `ahead` more and a null pointer behind them. */
+static char **read_texts(struct reader *reader, uint32_t ahead)
+{
+    uint32_t count = read_count(reader);
+    char **found = allocate(((size_t)ahead + count + 1) * sizeof *found);
+    for (uint32_t index = 0; index < count; index++)
+        found[ahead + index] = read_text(reader, NULL);
+    return found;
+}
+
+static struct task read_task(char *message, size_t length)
+{
+    struct reader reader = {message, message + length};
+    struct task task = {0};
+    char **texts[] = {&task.key_json, &task.folder, &task.record_json, &task.command, &task.command_shown,
+                      &task.refused,  &task.cwd,    &task.cwd_shown,   &task.path,    &task.path_shown};
+    for (size_t index = 0; index < sizeof texts / sizeof *texts; index++)
+        *texts[index] = read_text(&reader, NULL);
+    task.grace = strtod(read_text(&reader, NULL), NULL);
+    task.max_runtime = strtod(read_text(&reader, NULL), NULL);
+    task.args = read_texts(&reader, 1);
+    task.args[0] = task.command;
+    task.env = read_texts(&reader, 0);
+    task.secrets = read_count(&reader);
+    task.secret_names = allocate((task.secrets + 1) * sizeof *task.secret_names);
+    task.secret_values = allocate((task.secrets + 1) * sizeof *task.secret_values);
+    task.secret_lengths = allocate((task.secrets + 1) * sizeof *task.secret_lengths);
+    for (uint32_t index = 0; index < task.secrets; index++) {
+        task.secret_names[index] = read_text(&reader, NULL);
+        task.secret_values[index] = read_text(&reader, &task.secret_lengths[index]);
+    }
+    return task;
+}
+
+/* Files */
+
+/* A text as the inside of a JSON string. */
+static char *json_text(const char *plain)
+{
+    char *made = allocate(strlen(plain) * 6 + 1), *to = made;
+    for (const unsigned char *from = (const unsigned char *)plain; *from; from++) {
+        if (*from == '"' || *from == '\\')
+            to += sprintf(to, "\\%c", *from);
+        else if (*from < 0x20)
+            to += sprintf(to, "\\u%04x", *from);
+        else
+            *to++ = (char)*from;
+    }
+    return made;
+}
+
+static int write_all(int fd, const char *data, size_t length)
+{
+    while (length > 0) {
+        ssize_t written = write(fd, data, length);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0)
+            return -1;
+        data += written;
+        length -= (size_t)written;
+    }
+    return 0;
+}
+
+/* Write a file of the folder that is there whole or not at all. */
+static void write_file(const char *folder, const char *name, const char *data)
+{
+    char *path = text("%s/%s", folder, name), *new = text("%s.new", path);
+    int fd = open(new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        fail(new);
+    if (write_all(fd, data, strlen(data)) < 0)
+        fail(new);
+    close(fd);
+    if (rename(new, path) < 0)
+        fail(path);
+}
+
+/* The fields of /proc/PID/stat behind the name (proc_pid_stat(5)), from the state on; NULL if there is no such. */
+static char *stat_fields(int pid, char line[static 1024])
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return NULL;
+    ssize_t length = read(fd, line, 1023);
+    close(fd);
+    if (length <= 0)
+        return NULL;
+    line[length] = 0;
+    char *name_end = strrchr(line, ')'); /* the name may hold blanks and brackets */
+    return name_end == NULL || name_end[1] == 0 ? NULL : name_end + 2;
+}
+
+/* When a process was started, in ticks since boot; 0 if there is none such. */
+static unsigned long long ticks_of(int pid)
+{
+    char line[1024], *at = stat_fields(pid, line);
+    for (int field = 3; at != NULL && field < 22; field++) {
+        at = strchr(at, ' ');
+        if (at != NULL)
+            at++;
+    }
+    return at == NULL ? 0 : strtoull(at, NULL, 10);
+}
+
+/* The tree */
+
+struct process {
+    int pid, parent;
+};
+
+/* Signal everything below this process. */
+static void signal_tree(int number)
+{
+    struct process *all = NULL;
+    size_t count = 0, room = 0;
+    DIR *proc = opendir("/proc");
+    if (proc == NULL)
+        return;
+    for (struct dirent *entry; (entry = readdir(proc)) != NULL;) {
+        if (!isdigit((unsigned char)entry->d_name[0]))
+            continue;
+        char line[1024], state;
+        struct process one = {.pid = atoi(entry->d_name)};
+        char *fields = stat_fields(one.pid, line);
+        if (fields == NULL || sscanf(fields, "%c %d", &state, &one.parent) != 2)
+            continue;
+        if (count == room && (all = realloc(all, (room = 2 * room + 256) * sizeof *all)) == NULL)
+            fail("memory");
+        all[count++] = one;
+    }
+    closedir(proc);
+    int *tree = allocate((count + 1) * sizeof *tree);
+    size_t found = 1;
+    tree[0] = getpid();
+    for (size_t next = 0; next < found; next++) /* parents before children */
+        for (size_t index = 0; index < count; index++)
+            if (all[index].parent == tree[next] && found <= count)
+                tree[found++] = all[index].pid;
+    for (size_t index = 1; index < found; index++)
+        kill(tree[index], number); /* gone meanwhile, or not ours to kill: the next round finds it if it is there */
+    free(tree);
+    free(all);
+}
+
+/* The start */
+
+/* Where the command is found in the task's own PATH; NULL if nowhere. */
+static char *find(const struct task *task)
+{
+    if (strchr(task->command, '/') != NULL)
+        return task->command;
+    for (const char *at = task->path;; at++) {
+        size_t length = strcspn(at, ":");
+        char *candidate = text("%.*s/%s", length ? (int)length : 1, length ? at : ".", task->command);
+        struct stat found;
+        if (access(candidate, X_OK) == 0 && stat(candidate, &found) == 0 && S_ISREG(found.st_mode))
+            return candidate;
+        free(candidate);
+        at += length;
+        if (*at == 0)
+            return NULL;
+    }
+}
+
+static void limit(int kind, rlim_t soft)
+{
+    struct rlimit now;
+    getrlimit(kind, &now);
+    now.rlim_cur = now.rlim_max == RLIM_INFINITY || soft < now.rlim_max ? soft : now.rlim_max;
+    if (kind == RLIMIT_CORE)
+        now.rlim_max = 0;
+    setrlimit(kind, &now);
+}
+
+static int write_secrets(const struct task *task)
+{
+    if (task->secrets == 0)
+        return 0;
+    if (mkdir(text("%s/secrets", task->folder), 0700) < 0)
+        return -1;
+    for (uint32_t index = 0; index < task->secrets; index++) {
+        char *path = text("%s/secrets/%s", task->folder, task->secret_names[index]);
+        int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
+        if (fd < 0 || write_all(fd, task->secret_values[index], task->secret_lengths[index]) < 0)
+            return -1;
+        close(fd);
+    }
+    return 0;
+}
+
+static int spawn(const struct task *task, const char *program)
+{
+    sigset_t none, defaults;
+    sigemptyset(&none);
+    sigemptyset(&defaults);
+    int expected[] = {SIGPIPE, SIGXFSZ, SIGCHLD, SIGINT, SIGTERM, SIGHUP};
+    for (size_t index = 0; index < sizeof expected / sizeof *expected; index++)
+        sigaddset(&defaults, expected[index]);
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_t attributes;
+    posix_spawn_file_actions_init(&files);
+    posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
+    int writing = O_WRONLY | O_APPEND | O_CREAT;
+    posix_spawn_file_actions_addopen(&files, 1, text("%s/stdout", task->folder), writing, 0600);
+    posix_spawn_file_actions_addopen(&files, 2, text("%s/stderr", task->folder), writing, 0600);
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setsigdefault(&attributes, &defaults);
+    pid_t pid;
+    errno = posix_spawn(&pid, program, &files, &attributes, task->args, task->env);
+    return errno ? -1 : pid;
+}
+
+/* The command's pid, or -1 with the reason in `why`. The warden takes on what the command is to inherit. */
+static int start(const struct task *task, char **why)
+{
+    if (write_secrets(task) < 0) {
+        *why = text("%s: the task's folder %s can't take its secrets: %s", task->command_shown, task->folder,
+                    strerror(errno));
+        return -1;
+    }
+    if (*task->refused) {
+        *why = task->refused;
+        return -1;
+    }
+    const char *wanted = *task->cwd ? task->cwd : text("%s/work", task->folder);
+    if (chdir(wanted) < 0) {
+        char *shown = *task->cwd ? task->cwd_shown : text("'%s'", wanted);
+        *why = text("%s: working_directory %s can't be entered: %s", task->command_shown, shown, strerror(errno));
+        return -1;
+    }
+    limit(RLIMIT_CORE, 0);
+    limit(RLIMIT_NOFILE, OPEN_FILES);
+    char *program = find(task);
+    if (program == NULL) {
+        *why = text("%s is not found; PATH on this node is %s", task->command_shown, task->path_shown);
+        return -1;
+    }
+    int pid = spawn(task, program);
+    if (pid < 0)
+        *why = text("%s can't be started: %s", task->command_shown, strerror(errno));
+    return pid;
+}
+
+/* The end */
+
+struct wish {
+    char *reason, *message; /* inside of JSON strings */
+    double grace;
+};
+
+/* The value of a field of a flat JSON object: the inside of a string, or a number's text; NULL if it is not there. */
+static char *json_field(const char *object, const char *name)
+{
+    char *wanted = text("\"%s\"", name);
+    const char *at = object;
+    while (*at) {
+        if (*at != '"') {
+            at++;
+            continue;
+        }
+        const char *begin = at++;
+        while (*at && *at != '"')
+            at += at[0] == '\\' && at[1] ? 2 : 1;
+        if (*at == 0)
+            return NULL;
+        at++;
+        const char *value = at + strspn(at, " \t\r\n");
+        if (*value != ':')
+            continue; /* it was a value */
+        value += 1 + strspn(value + 1, " \t\r\n");
+        if ((size_t)(at - begin) != strlen(wanted) || strncmp(begin, wanted, strlen(wanted)) != 0) {
+            at = value;
+            continue;
+        }
+        const char *end = value;
+        if (*value == '"')
+            for (end = ++value; *end && *end != '"';)
+                end += end[0] == '\\' && end[1] ? 2 : 1;
+        else
+            end += strcspn(value, ",} \t\r\n");
+        return text("%.*s", (int)(end - value), value);
+    }
+    return NULL;
+}
+
+/* What the agent has left in the folder; if nothing, somebody else wants the end: the machine goes down, say. */
+static struct wish wish_of(const struct task *task)
+{
+    struct wish wish = {"stopped", "", task->grace};
+    char request[MAX_TEXT];
+    int fd = open(text("%s/stop.json", task->folder), O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return wish;
+    ssize_t length = read(fd, request, sizeof request - 1);
+    close(fd);
+    request[length < 0 ? 0 : length] = 0;
+    char *reason = json_field(request, "reason"), *grace = json_field(request, "grace");
+    char *message = json_field(request, "message");
+    if (reason != NULL)
+        wish.reason = reason;
+    if (message != NULL)
+        wish.message = message;
+    if (grace != NULL)
+        wish.grace = strtod(grace, NULL);
+    return wish;
+}
+
+static void write_exit(const struct task *task, const char *reason, const char *message, const char *rest)
+{
+    char *secrets = text("%s/secrets", task->folder);
+    DIR *folder = task->secrets ? opendir(secrets) : NULL;
+    if (folder != NULL) {
+        for (struct dirent *entry; (entry = readdir(folder)) != NULL;)
+            if (entry->d_name[0] != '.' || (strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..")))
+                unlinkat(dirfd(folder), entry->d_name, 0);
+        closedir(folder);
+    }
+    write_file(task->folder, "exit.json",
+               text("{\"ended_at\": %.6f, \"reason\": \"%s\", \"message\": \"%s\"%s}", seconds(CLOCK_REALTIME), reason,
+                    message, rest));
+}
+
+struct end {
+    const char *reason;  /* inside of a JSON string */
+    const char *message;
+    int ended, status;   /* of the command's process */
+    double kill_at;      /* when SIGKILL is due; infinite until an end was begun */
+};
+
+/* TERM now and KILL after the grace. A second, more urgent wish shortens the grace. */
+static void begin_end(struct end *end, const char *reason, double grace)
+{
+    if (!end->ended && strcmp(end->reason, "exited") == 0)
+        end->reason = reason;
+    double kill_at = seconds(CLOCK_MONOTONIC) + grace;
+    if (isinf(end->kill_at)) {
+        end->kill_at = kill_at;
+        if (grace > 0)
+            signal_tree(SIGTERM);
+    } else {
+        end->kill_at = fmin(end->kill_at, kill_at);
+    }
+}
+
+/* Collect what has ended. 0 when nothing is left: whatever the tree orphans becomes a child of ours. */
+static int reap(struct end *end, int pid)
+{
+    for (;;) {
+        int status, found = waitpid(-1, &status, WNOHANG);
+        if (found < 0 && errno == ECHILD)
+            return 0;
+        if (found <= 0)
+            return 1;
+        if (found == pid) {
+            end->ended = 1;
+            end->status = status;
+        }
+    }
+}
+
+static void note_exit(const struct task *task, const struct end *end)
+{
+    struct rusage used;
+    getrusage(RUSAGE_CHILDREN, &used);
+    double cpu = (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
+                 (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) * 1e-6;
+    char code[16] = "null", number[16] = "null";
+    if (end->ended && WIFEXITED(end->status))
+        snprintf(code, sizeof code, "%d", WEXITSTATUS(end->status));
+    else if (end->ended)
+        snprintf(number, sizeof number, "%d", WTERMSIG(end->status));
+    write_exit(task, end->ended ? end->reason : "lost", strcmp(end->reason, "exited") ? end->message : "",
+               text(", \"exit_code\": %s, \"signal\": %s, \"cpu_seconds\": %.6f, \"max_rss_bytes\": %lld", code, number,
+                    cpu, (long long)used.ru_maxrss << 10));
+}
+
+/* Wait for the command, and end its tree when told to, at its runtime limit, or when it leaves something over. */
+static void watch(const struct task *task, int pid, const sigset_t *signals)
+{
+    struct end end = {"exited", "", 0, 0, INFINITY};
+    double limit_at = task->max_runtime > 0 ? seconds(CLOCK_MONOTONIC) + task->max_runtime : INFINITY;
+    double pause = KILL_FIRST;
+    while (reap(&end, pid)) {
+        double now = seconds(CLOCK_MONOTONIC);
+        if (now >= limit_at) {
+            limit_at = INFINITY;
+            end.message = text("still ran after %g s, its max_runtime_seconds", task->max_runtime);
+            begin_end(&end, "timeout", task->grace);
+        }
+        if (end.ended && isinf(end.kill_at))
+            begin_end(&end, end.reason, task->grace); /* it left processes behind */
+        double wait = fmin(FOREVER, limit_at - now);
+        if (now >= end.kill_at) {
+            signal_tree(SIGKILL);
+            wait = pause;
+            pause = fmin(pause * 2, KILL_MOST);
+        } else {
+            wait = fmin(wait, end.kill_at - now);
+        }
+        wait = fmax(wait, 0);
+        struct timespec most = {(time_t)wait, (long)((wait - floor(wait)) * 1e9)};
+        siginfo_t got;
+        int number = sigtimedwait(signals, &got, &most);
+        if (number == SIGTERM || number == SIGINT) {
+            struct wish wish = wish_of(task);
+            end.message = wish.message;
+            begin_end(&end, wish.reason, wish.grace);
+        }
+    }
+    note_exit(task, &end);
+}
+
+/* Tell the agent, once: the task's key and what is known of it. The agent may be gone; the next one looks into the
+ * folder. */
+static void say(int agent, const struct task *task, const char *rest)
+{
+    char *answer = text("{\"key\": %s, %s}", task->key_json, rest);
+    if (send(agent, answer, strlen(answer), MSG_NOSIGNAL) < 0 && errno != EPIPE && errno != ECONNRESET)
+        fprintf(stderr, "launcher: answering: %s\n", strerror(errno));
+    close(agent);
+}
+
+/* The whole life of one attempt. */
+static void watch_over(const struct task *task, int agent, const sigset_t *signals)
+{
+    /* The folder is the claim: whoever makes it starts the attempt. */
+    if (mkdir(task->folder, 0700) < 0 && errno == EEXIST) {
+        say(agent, task, "\"claimed\": true");
+        return;
+    }
+    if (mkdir(text("%s/work", task->folder), 0700) < 0) {
+        const char *why = json_text(strerror(errno));
+        say(agent, task, text("\"error\": \"the task's folder %s can't be made: %s\"", json_text(task->folder), why));
+        return;
+    }
+    char *warden = text("\"warden\": %d, \"warden_ticks\": %llu", getpid(), ticks_of(getpid()));
+    size_t inside = strlen(task->record_json) - 1; /* without the closing brace */
+    write_file(task->folder, "task.json",
+               text("%.*s%s%s}", (int)inside, task->record_json, inside > 1 ? ", " : "", warden));
+    char *why = NULL;
+    int pid = start(task, &why);
+    if (pid < 0) {
+        write_exit(task, "spawn_failed", json_text(why), "");
+        say(agent, task, warden);
+        return;
+    }
+    char *started = text("\"pid\": %d, \"ticks\": %llu, \"started_at\": %.6f", pid, ticks_of(pid),
+                         seconds(CLOCK_REALTIME));
+    say(agent, task, text("%s, %s", warden, started));
+    write_file(task->folder, "started.json", text("{%s}", started));
+    if (chdir("/") < 0)
+        fail("/");
+    watch(task, pid, signals);
+}
+
+/* The launcher */
+
+/* A longer message comes as a memory file. */
+static char *read_memory(int fd, size_t *length)
+{
+    struct stat file;
+    if (fstat(fd, &file) < 0)
+        fail("a task's message");
+    *length = (size_t)file.st_size;
+    char *found = mmap(NULL, *length, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    if (found == MAP_FAILED)
+        fail("a task's message");
+    return found;
+}
+
+static void serve(int agent, const sigset_t *signals)
+{
+    static char message[MAX_MESSAGE];
+    for (;;) {
+        union {
+            char bytes[CMSG_SPACE(sizeof(int))];
+            struct cmsghdr aligned;
+        } control;
+        struct iovec parts = {message, sizeof message};
+        struct msghdr header = {
+            .msg_iov = &parts, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+        ssize_t got = recvmsg(agent, &header, MSG_CMSG_CLOEXEC);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return; /* the agent is gone; the wardens stay */
+        struct cmsghdr *passed = CMSG_FIRSTHDR(&header);
+        int file = -1;
+        if (passed != NULL && passed->cmsg_type == SCM_RIGHTS)
+            memcpy(&file, CMSG_DATA(passed), sizeof file);
+        pid_t pid;
+        while ((pid = fork()) < 0) { /* the machine is out of processes: the task waits */
+            fprintf(stderr, "launcher: fork: %s; trying again\n", strerror(errno));
+            poll(NULL, 0, 200);
+        }
+        if (pid == 0) {
+            prctl(PR_SET_NAME, "forgelog-warden", 0, 0, 0);
+            prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+            setsid();
+            sigprocmask(SIG_BLOCK, signals, NULL);
+            signal(SIGCHLD, SIG_DFL);
+            signal(SIGINT, SIG_DFL);
+            size_t length = (size_t)got;
+            char *whole = file < 0 ? message : read_memory(file, &length);
+            struct task task = read_task(whole, length);
+            watch_over(&task, agent, signals);
+            _exit(0);
+        }
+        if (file >= 0)
+            close(file);
+    }
+}
+
+int main(int count, char **values)
+{
+    if (count == 2 && strcmp(values[1], "--check") == 0)
+        return 0;
+    if (count != 2) {
+        fprintf(stderr, "usage: launcher FD\n");
+        return 2;
+    }
+    int agent = atoi(values[1]);
+    fcntl(agent, F_SETFD, FD_CLOEXEC);
+    sigset_t signals;
+    sigemptyset(&signals);
+    int heard[] = {SIGCHLD, SIGTERM, SIGINT, SIGHUP};
+    for (size_t index = 0; index < sizeof heard / sizeof *heard; index++)
+        sigaddset(&signals, heard[index]);
+    signal(SIGCHLD, SIG_IGN); /* wardens are watched by the agent; none becomes a zombie */
+    signal(SIGINT, SIG_IGN);  /* a terminal's Ctrl-C is the agent's to answer */
+    signal(SIGPIPE, SIG_IGN);
+    serve(agent, &signals);
+    return 0;
+}
