@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypeVar
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message as ProtoMessage
 from google.protobuf.message_factory import GetMessageClass
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from events.language.base import Model
 from events.language.proto_names import enum_prefix
@@ -36,6 +37,29 @@ def to_message(value: Model | Mapping[str, Any], message_class: type[P]) -> P:
     for an enum's word that the message does not know.
     """
     return message_class(**_writer(message_class.DESCRIPTOR)(value))
+
+
+def to_bytes(model: Model, message_class: type[ProtoMessage]) -> bytes:
+    """A model's message, serialised. Several times as fast as by `to_message` when most fields have their defaults:
+    their bytes are kept, and only the fields that were given are converted.
+
+    (A message is the concatenation of its fields in any order, https://protobuf.dev/programming-guides/encoding/.)
+    """
+    given = model.__pydantic_fields_set__
+    values = model.__dict__
+    some = to_message({name: values[name] for name in given}, message_class).SerializeToString(deterministic=True)
+    return _rest(type(model), frozenset(given), message_class) + some
+
+
+@lru_cache(maxsize=1000)
+def _rest(kind: Any, given: frozenset[str], message_class: type[ProtoMessage]) -> bytes:
+    """The fields of a model that were not given, serialised: they have their defaults."""
+    defaults = {
+        name: field.get_default(call_default_factory=True)
+        for name, field in kind.model_fields.items()
+        if name not in given
+    }
+    return to_message(defaults, message_class).SerializeToString(deterministic=True)
 
 
 def from_message(message: ProtoMessage, model_class: type[M]) -> M:
@@ -56,18 +80,19 @@ def to_dict(message: ProtoMessage) -> dict[str, Any]:
 def _writer(descriptor: Descriptor) -> Convert:
     """Gathers a message's arguments: protobuf builds nested messages from dicts faster than Python can. The fields'
     converters are made at the first use, since types may refer to themselves."""
-    plan: list[tuple[str, Convert | None]] = []
+    plan: list[tuple[str, bool, Convert | None]] = []
 
     def write(value: Any) -> Any:
         if isinstance(value, ProtoMessage):
             return value
         if not plan:
-            plan[:] = [(field.name, _field_writer(field)) for field in descriptor.fields]  # at once: threads
-        values = value.__dict__ if isinstance(value, Model) else value
+            plan[:] = [(f.name, f.has_presence, _field_writer(f)) for f in descriptor.fields]  # at once: threads
+        get = value.__dict__.get if isinstance(value, Model) else value.get
         given = {}
-        for name, convert in plan:
-            item = values.get(name)
-            if item is not None:
+        for name, has_presence, convert in plan:
+            item = get(name)
+            # Of a field without presence, what is empty, zero or false is the same as nothing, and handing it on costs.
+            if item or (has_presence and item is not None):
                 given[name] = item if convert is None else convert(item)
         return given
 
@@ -93,7 +118,7 @@ def _value_writer(field: FieldDescriptor) -> Convert | None:
         return None
     name = message_type.full_name
     if name == "google.protobuf.Timestamp":
-        return _timestamp if _is_map_value(field) else _time
+        return _timestamp
     if name == "google.protobuf.Struct":
         return None if not _is_map_value(field) else _struct
     if name == "google.protobuf.Value":
@@ -125,16 +150,12 @@ def _enum_numbers(enum: EnumDescriptor) -> _Words:
     return _Words(enum)
 
 
-def _time(value: datetime | str) -> datetime:
-    """A time as protobuf takes it; within JSON columns times are RFC 3339 text."""
-    return datetime.fromisoformat(value) if isinstance(value, str) else value
-
-
+@lru_cache(maxsize=1000)
 def _timestamp(value: datetime | str) -> Any:
-    from google.protobuf.timestamp_pb2 import Timestamp
-
+    """A time; within JSON columns times are RFC 3339 text. (Kept, since the events of a batch have one time. Nobody
+    changes it: protobuf copies what a message is made of.)"""
     stamp = Timestamp()
-    stamp.FromDatetime(_time(value))
+    stamp.FromDatetime(datetime.fromisoformat(value) if isinstance(value, str) else value)
     return stamp
 
 

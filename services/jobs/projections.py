@@ -62,9 +62,9 @@ JOBS = Table(
 SPECS = Table(
     name="specs",
     key=("job_id",),
-    columns={"job_id": "text", "spec": "jsonb"},
-    rendered={"view": render_spec},
+    columns={"job_id": "text", "view": "bytea"},
 )
+"""Specs as answers hold them; a spec never changes."""
 
 TASKS = Table(
     name="tasks",
@@ -118,7 +118,7 @@ class JobsProjection(Projection):
 
     context = "jobs"
     tables = (JOBS, SPECS, TASKS, ATTEMPTS)
-    version = 2
+    version = 3
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
         event = recorded.data
@@ -137,8 +137,7 @@ class JobsProjection(Projection):
         event, time = recorded.data, recorded.meta.time
         if isinstance(event, JobSubmitted):
             rows.put(JOBS, _submitted(event, time))
-            spec = event.spec.model_dump(mode="json", exclude_defaults=True)
-            rows.put(SPECS, {"job_id": event.job_id, "spec": spec})
+            rows.put(SPECS, {"job_id": event.job_id, "view": render_spec(event.spec)})
             return
         if not isinstance(event, JobEvent):
             return

@@ -1,5 +1,5 @@
-"""Jobs as answers: rows as the messages of queries. The ones that are asked for most are rendered when a row is written
-(`events.runtime.projection.Table.rendered`), so that a list of 10,000 is put together without a look at any of them.
+"""Jobs as answers: rows as the messages of queries. The ones that are asked for most are rendered when a row is made or
+written (`events.runtime.projection.Table.rendered`), so that a list of 10,000 is put together without a look at them.
 
 A rendered message is framed: preceded by its field number in the answers that hold it, and its length. Answers then are
 joined of such pieces (https://protobuf.dev/programming-guides/encoding/).
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from events.language.convert import to_message
+from events.language.convert import to_bytes, to_message
 from events.language.jobspec import JobSpec
 from events.runtime.projection import Row
 from forgelog_pb.jobs.v1 import queries_pb2, types_pb2
@@ -33,10 +33,9 @@ def render_job(row: Row) -> bytes:
     return _framed(_JOB_FIELD, job_message(row).SerializeToString())
 
 
-def render_spec(row: Row) -> bytes:
+def render_spec(spec: JobSpec) -> bytes:
     """A job's spec, defaults filled in, as field 2 of an answer."""
-    spec = JobSpec.model_validate(row["spec"])
-    return _framed(_SPEC_FIELD, to_message(spec.model_dump(), types_pb2.JobSpec).SerializeToString())
+    return _framed(_SPEC_FIELD, to_bytes(spec, types_pb2.JobSpec))
 
 
 def _framed(field: bytes, content: bytes) -> bytes:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from events.language.base import Message
-from events.language.convert import from_message, to_dict, to_message
+from events.language.convert import from_message, to_bytes, to_dict, to_message
 from events.language.jobs import JobStarted, SubmitJob, TaskStart
 from events.language.jobspec import JobMetadata, JobPriority, JobSpec, JobStatus, RestartPolicy
 from events.language.proto_names import message_name, proto_enum, proto_enum_of, word_of
@@ -52,6 +52,15 @@ def test_any_command_or_event_survives_the_way_to_protobuf_and_back(data: st.Dat
     value = data.draw(models(kind))
     message = message_class(kind).FromString(to_message(value, message_class(kind)).SerializeToString())
     assert from_message(message, kind) == value
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_bytes_made_of_what_was_given_are_the_whole_message(data: st.DataObject) -> None:
+    kind = ALL[data.draw(st.sampled_from(sorted(ALL)))]
+    value = kind.model_validate_json(data.draw(models(kind)).model_dump_json(exclude_defaults=data.draw(st.booleans())))
+    made = message_class(kind).FromString(to_bytes(value, message_class(kind)))
+    assert made == to_message(value, message_class(kind))
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
