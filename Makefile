@@ -25,6 +25,7 @@ $(SYNCED): pyproject.toml uv.lock | $(UV)
 
 # Quick when nothing is stale.
 proto: $(SYNCED)
+	@$(BIN)/python -m events.log.native
 	@$(BIN)/python -m proto.generate
 
 up: setup

@@ -55,7 +55,7 @@ async def list_dead_letters(settings: Settings, context: str, limit: int = 1000)
                 for record in records:
                     raw = Raw.of(record, settings.prefix)
                     origin = raw.text("fl_position")
-                    if raw.attributes.get("fl_replayed"):
+                    if raw.get("fl_replayed"):
                         replayed.add(origin)
                     elif len(found) < limit:
                         found.setdefault(origin, _letter(raw, origin))
@@ -69,7 +69,7 @@ def _letter(raw: Raw, origin: str) -> DeadLetterRecord:
     return DeadLetterRecord(
         position=raw.position,
         origin=origin,
-        reason=raw.attributes.get("fl_reason", b"").decode(errors="replace"),
+        reason=raw.get("fl_reason", b"").decode(errors="replace"),
         at=datetime.fromtimestamp(raw.timestamp / 1000, UTC),
         key=(raw.key or b"").decode(errors="replace"),
         headers=[header for header in raw.headers if not header[0].startswith("fl_")],

@@ -121,7 +121,7 @@ class Outcomes:
                 await asyncio.sleep(0.2)
 
     def _take(self, raw: Raw) -> None:
-        causation = raw.attributes.get("ce_causationid")
+        causation = raw.get("ce_causationid")
         if causation is None or raw.is_marker:
             return
         same = self._waiting.get(causation.decode(errors="replace"))

@@ -17,8 +17,9 @@ from aiokafka.errors import KafkaError
 
 from events.log.connect import start
 from events.log.envelope import Recorded
+from events.log.fetching import Raws
 from events.log.topics import events
-from events.log.wire import Raw
+from events.log.wire import EPOCH, MARKER, Raw
 from events.runtime.settings import Settings
 
 Place = tuple[str, int]
@@ -46,10 +47,10 @@ class EpochRule:
 
     def admits(self, record: Raw) -> bool:
         """Whether the record is valid; moves on to its epoch if it is a marker."""
-        if record.is_marker:
+        if record.has("ce_type", MARKER):
             self.epoch = record.offset
             return True
-        epoch = record.epoch
+        epoch: int = record.number(EPOCH)
         if epoch > self.epoch:
             self.epoch = epoch  # proves a marker at that offset, which this reader started behind
         return epoch == self.epoch
@@ -60,8 +61,13 @@ PATIENT_MS = 3_000
 
 
 def new_consumer(settings: Settings, **options: Any) -> AIOKafkaConsumer:
-    """A consumer without a group: its positions are its owner's business."""
-    given = {"fetch_max_wait_ms": 500, "client_id": settings.instance or "forgelog", **options}
+    """A consumer of `Raw`s without a group: its positions are its owner's business."""
+    given = {
+        "fetch_max_wait_ms": 500,
+        "client_id": settings.instance or "forgelog",
+        "key_deserializer": Raws(settings.prefix),
+        **options,
+    }
     return AIOKafkaConsumer(
         bootstrap_servers=settings.kafka_required,
         enable_auto_commit=False,
@@ -208,12 +214,11 @@ class Tail:
             await asyncio.sleep(0.1)
             return []
         valid: list[Raw] = []
-        prefix = self._settings.prefix
         skip = len("events.")
         for records in fetched.values():
             if not records:
                 continue
-            raws = [Raw.of(record, prefix) for record in records]
+            raws: list[Raw] = records
             place = (raws[0].topic[skip:], raws[0].partition)
             rule = self._rules[place]
             expected = self.positions[place].offset

@@ -10,8 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
@@ -20,8 +19,7 @@ from events.language.base import Message
 from events.language.common import DEFAULT_ACTOR, DEFAULT_PROJECT
 from events.language.registry import event_types, lookup, upcast
 from events.log.envelope import Meta, Position, Recorded
-
-Headers = Sequence[tuple[str, bytes]]
+from events.log.records import Headers, Record
 
 EPOCH, CAUSE, HASH = "fl_epoch", "fl_cause", "fl_hash"
 MARKER = b"forgelog.log.v1.WriterStarted"
@@ -108,9 +106,10 @@ def value_of(message: Message) -> bytes:
     return message.__pydantic_serializer__.to_json(message, exclude_defaults=True)
 
 
-@dataclass(slots=True)
-class Raw:
-    """A record as read, decoded no further than its headers. Decoding the body is left to who needs it."""
+class Raw(Record):  # type: ignore[misc]
+    """A record as read, decoded no further than its place. Decoding its headers and body is left to who needs them."""
+
+    __slots__ = ()
 
     topic: str
     partition: int
@@ -119,11 +118,12 @@ class Raw:
     key: bytes | None
     value: bytes | None
     headers: Headers
-    attributes: dict[str, bytes]
 
     @classmethod
     def of(cls, record: Any, prefix: str = "") -> Raw:
-        """From an aiokafka `ConsumerRecord`; `prefix` is taken off the topic's name."""
+        """From an aiokafka `ConsumerRecord`; `prefix` is taken off the topic's name. Of a `Raw`: itself."""
+        if isinstance(record, Raw):
+            return record
         topic: str = record.topic
         return cls(
             topic[len(prefix) :],
@@ -133,8 +133,12 @@ class Raw:
             record.key,
             record.value,
             record.headers,
-            dict(record.headers),
         )
+
+    @property
+    def attributes(self) -> dict[str, bytes]:
+        """All headers by name. (`get` for one.)"""
+        return dict(self.headers)
 
     @property
     def position(self) -> Position:
@@ -146,21 +150,20 @@ class Raw:
 
     @property
     def is_marker(self) -> bool:
-        return self.attributes.get("ce_type") == MARKER
+        return self.has("ce_type", MARKER)  # type: ignore[no-any-return]
 
     @property
     def epoch(self) -> int:
-        value = self.attributes.get(EPOCH)
-        return int(value) if value is not None else -1
+        return self.number(EPOCH)  # type: ignore[no-any-return]
 
     @property
     def cause(self) -> Cause | None:
-        value = self.attributes.get(CAUSE)
+        value = self.get(CAUSE)
         return Cause.parse(value.decode()) if value else None
 
     def text(self, header: str) -> str:
         """A header's text; empty if absent. Raises Undecodable when it is no UTF-8."""
-        value = self.attributes.get(header)
+        value = self.get(header)
         if value is None:
             return ""
         try:
@@ -170,7 +173,8 @@ class Raw:
 
     def meta(self) -> Meta:
         """The CloudEvents attributes. Raises Undecodable when one that is needed is missing or malformed."""
-        get = self.attributes.get
+        attributes = dict(self.headers)
+        get = attributes.get
         try:
             return Meta(
                 id=get("ce_id", b"").decode(),
@@ -189,14 +193,14 @@ class Raw:
 
     def time(self) -> datetime:
         """``ce_time``, or the record's timestamp when the producer left it out."""
-        value = self.attributes.get("ce_time")
+        value = self.get("ce_time")
         if not value:
             return datetime.fromtimestamp(self.timestamp / 1000, UTC)
         return _time_of(value)
 
     def decode(self) -> Recorded:
         """The event with its envelope. Raises UnknownType for a type this version does not know."""
-        cause = self.attributes.get(CAUSE)
+        cause = self.get(CAUSE)
         return Recorded(
             data=decode_event(self.type, self.value or b"", self),
             meta=self.meta(),

@@ -183,7 +183,7 @@ async def _verify_partition(
                 continue
             found.records += 1
             computed = chain.link(digest, raw.key or b"", raw.value or b"", without_hash(raw.headers))
-            stored = raw.attributes.get(HASH)
+            stored = raw.get(HASH)
             if stored is None and not raw.is_marker:
                 found.problems.append(f"offset {raw.offset}: has no hash")
             elif stored is not None and stored != computed.hex().encode():

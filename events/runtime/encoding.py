@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from events.language.base import Event
@@ -75,6 +75,11 @@ def _type_header(kind: type[Event]) -> Header:
     return "ce_type", kind.type_name().encode()
 
 
+@lru_cache(maxsize=1000)
+def _project_header(project: str) -> Header:
+    return "ce_project", project.encode()
+
+
 @cache
 def _has_project(kind: type[Event]) -> bool:
     return "project" in kind.model_fields
@@ -110,35 +115,40 @@ class Encoder:
             self._moment = now
             self._time = ("ce_time", encode_time(now).encode())
             self._timestamp = int(now.timestamp() * 1000)
-        actor: Header = ("ce_actor", origin.actor.encode())
-        causation: Header | None = ("ce_causationid", origin.id.encode()) if origin.cause else None
-        count = len(decided)
+        id, cause, count = origin.id, origin.cause, len(decided)
+        shared: list[Header] = [
+            SPEC_VERSION,
+            self._source,
+            self._time,
+            ("ce_actor", origin.actor.encode()),
+            self._epoch,
+        ]
+        if cause:
+            shared.append(("ce_causationid", id.encode()))
+        of_origin = _project_header(origin.project) if origin.project else None
+        timestamp, digest = self._timestamp, self.digest
         made: list[Encoded] = []
         for index, (event, key, subject) in enumerate(decided):
+            kind = type(event)
             correlation, traceparent = traces[index]
-            headers: list[Header] = [
-                SPEC_VERSION,
-                ("ce_id", f"{origin.id}.{index}".encode()),
-                _type_header(type(event)),
-                self._source,
-                ("ce_subject", subject.encode()),
-                self._time,
-                actor,
-                self._epoch,
-            ]
-            project: str = getattr(event, "project") if _has_project(type(event)) else ""  # noqa: B009
-            if project or origin.project:
-                headers.append(("ce_project", (project or origin.project).encode()))
+            headers = [*shared, ("ce_id", f"{id}.{index}".encode()), _type_header(kind)]
+            named = subject.encode()
+            headers.append(("ce_subject", named))
+            project: str = getattr(event, "project") if _has_project(kind) else ""  # noqa: B009
+            if project:
+                headers.append(_project_header(project))
+            elif of_origin is not None:
+                headers.append(of_origin)
             if correlation:
                 headers.append(("ce_correlationid", correlation.encode()))
-            if causation is not None:
-                headers.append(causation)
-                headers.append((CAUSE, f"{origin.cause}|{index}/{count}".encode()))
+            if cause:
+                headers.append((CAUSE, f"{cause}|{index}/{count}".encode()))
             if traceparent:
                 headers.append(("traceparent", traceparent.encode()))
-            encoded_key, value = key.encode(), value_of(event)
+            encoded_key, value = named if key is subject else key.encode(), value_of(event)
             content = chain.content(encoded_key, value, headers)
-            self.digest = chain.next_digest(self.digest, content)
-            headers.append((HASH, self.digest.hex().encode()))
-            made.append(Encoded(encoded_key, value, headers, self._timestamp, len(content) + _RECORD_OVERHEAD))
+            digest = chain.next_digest(digest, content)
+            headers.append((HASH, digest.hex().encode()))
+            made.append(Encoded(encoded_key, value, headers, timestamp, len(content) + _RECORD_OVERHEAD))
+        self.digest = digest
         return made

@@ -137,14 +137,14 @@ class Partition(Generic[S]):
         if raw.is_marker:
             self.digest = chain.link(self.digest, raw.key or b"", raw.value or b"", without_hash(raw.headers))
             return
-        attributes = raw.attributes
-        if stored := attributes.get(HASH):
+        get = raw.get
+        if stored := get(HASH):
             self._encoder.digest = bytes.fromhex(stored.decode())
         event = decode_event(raw.type, raw.value or b"", raw)
-        if text := attributes.get(CAUSE):
+        if text := get(CAUSE):
             topic, partition, offset, mark = parse_cause(text.decode())
             if topic == self._commands:
-                self._remember(attributes["ce_causationid"].decode(), mark, raw.offset)
+                self._remember((get("ce_causationid") or b"").decode(), mark, raw.offset)
                 self.inputs[topic, partition] = ReaderPosition(offset + 1)
             else:
                 self.inputs[topic, partition] = ReaderPosition(offset + 1, int(mark))

@@ -151,7 +151,7 @@ class Runner:
         self._stored = positions
         self.positions = positions
         for raw in raws:
-            if digest := raw.attributes.get(HASH):
+            if digest := raw.get(HASH):
                 self.heads[(raw.topic.removeprefix("events."), raw.partition)] = (raw.offset, digest.decode())
         metrics.projected.labels(self.projection.context).inc(len(batch))
         async with self.changes:

@@ -20,8 +20,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka.errors import KafkaError
 
 from events.log import topics
+from events.log.fetching import Raws
 from events.log.partition import partition_of
-from events.log.producer import MAX_RECORD_BYTES, new_producer
+from events.log.producer import MAX_RECORD_BYTES, new_batch, new_producer
 from events.log.tail import PATIENT_MS, Place, ReaderPosition, Tail
 from events.log.wire import Raw, Undecodable
 from events.runtime import faults, metrics, recovery, tracing
@@ -108,6 +109,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             client_id=self.settings.instance or "forgelog",
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            key_deserializer=Raws(self.settings.prefix),
             fetch_max_bytes=16 << 20,
             fetch_max_wait_ms=PATIENT_MS,
             max_partition_fetch_bytes=4 << 20,
@@ -288,7 +290,8 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         partition = self.partitions[number]
         topic = self.settings.prefix + topics.events(self.context)
         pending: list[tuple[asyncio.Future[Any], list[Unit]]] = []
-        builder, size = self._running.create_batch(), 0
+        left = sum(unit.size for unit in units)
+        builder, size = new_batch(left), 0
         held: list[Unit] = []
         for unit in units:
             needed = unit.size
@@ -299,7 +302,8 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                 )
             if held and size + needed > BATCH_BYTES:
                 pending.append((await self._send(builder, topic, number), held))
-                builder, held, size = self._running.create_batch(), [], 0
+                left -= size
+                builder, held, size = new_batch(left), [], 0
             for key, value, headers, timestamp, _ in unit.records:
                 if builder.append(key=key, value=value, timestamp=timestamp, headers=headers) is None:
                     raise RuntimeError(

@@ -133,7 +133,7 @@ def outcomes(log: Log, load: Workload) -> Iterator[str]:
             if isinstance(recorded.data, CommandNoted):
                 repeat = recorded.data.repeat
             elif isinstance(recorded.data, CommandRejected):
-                repeat = place not in log.commands or log.commands[place].attributes.get("ce_id") is None
+                repeat = place not in log.commands or log.commands[place].get("ce_id") is None
             else:
                 repeat = False
             if not repeat and recorded.meta.causation:
@@ -146,16 +146,16 @@ def outcomes(log: Log, load: Workload) -> Iterator[str]:
     for id, places in decided.items():
         if len(places) > 1:
             yield f"command {id} was decided more than once: at {sorted(places)}"
-    forwarded = {raw.attributes.get("fl_forwarded") for raw in log.commands.values()}
+    forwarded = {raw.get("fl_forwarded") for raw in log.commands.values()}
     for place, raw in log.commands.items():
-        if place in parts or raw.attributes.get("ce_type") == b"forgelog.resources.v1.HeartbeatNode":
+        if place in parts or raw.get("ce_type") == b"forgelog.resources.v1.HeartbeatNode":
             continue
-        if raw.attributes.get("ce_id") in (None, b"\xff\xff"):
+        if raw.get("ce_id") in (None, b"\xff\xff"):
             continue  # a dead letter, with nobody to answer
         if place.encode() in forwarded:
             continue  # decided where it was sent on to
-        yield f"command {raw.attributes.get('ce_id')!r} at {place} has no outcome"
-    stored = Counter(raw.attributes.get("ce_id") for raw in log.commands.values())
+        yield f"command {raw.get('ce_id')!r} at {place} has no outcome"
+    stored = Counter(raw.get("ce_id") for raw in log.commands.values())
     for id, times in load.commands.items():
         if stored[id.encode()] < times:
             yield f"Kafka took command {id} {times} times and has it {stored[id.encode()]} times"

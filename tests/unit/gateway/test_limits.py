@@ -29,7 +29,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def event(cause: Position, partition: int = 0) -> Raw:
     headers = {CAUSE: str(Cause(cause, "", 0, 1)).encode()}
-    return Raw("events.jobs", partition, 7, 0, b"k", b"{}", list(headers.items()), headers)
+    return Raw("events.jobs", partition, 7, 0, b"k", b"{}", list(headers.items()))
 
 
 def refused(work: Any) -> DoorError:

@@ -28,7 +28,7 @@ def raw_command(offset: int, id: str, job_id: str) -> Raw:
     command = SubmitJob(job_id=job_id, spec=JobSpec(metadata=JobMetadata(name="n"), command="true"))
     meta = Meta(id, SubmitJob.type_name(), job_id, START, "local/default", "owner")
     headers = headers_of(meta)
-    return Raw(topics.commands("jobs"), 0, offset, 0, job_id.encode(), value_of(command), headers, dict(headers))
+    return Raw(topics.commands("jobs"), 0, offset, 0, job_id.encode(), value_of(command), headers)
 
 
 class Log:
@@ -42,7 +42,7 @@ class Log:
         for key, value, headers, timestamp, *_ in records:
             offset = len(self.records)
             self.records.append(
-                Raw(topics.events("jobs"), 0, offset, timestamp, key, value, list(headers), dict(headers))
+                Raw(topics.events("jobs"), 0, offset, timestamp, key, value, list(headers))
             )
         return base
 

@@ -1,0 +1,405 @@
+/* The log's hot loops in C: records out of a fetched batch, and a record's bytes for the hash chain.
+ *
+ * Must do exactly what `events.log.records` and `events.log.chain` do in Python, which run where this was not compiled;
+ * tests/unit/runtime/test_native.py holds one against the other. Knows the layout of a record (Kafka's message format 2,
+ * KIP-98) and nothing of what is in it.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdint.h>
+#include <string.h>
+#include <structmember.h>
+
+/* A record as read. Its headers stay bytes in `section` until someone asks for them. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *topic;     /* str */
+    PyObject *key;       /* bytes or None */
+    PyObject *value;     /* bytes or None */
+    PyObject *section;   /* bytes: what `from` and `to` point into; NULL once `headers` is there */
+    PyObject *headers;   /* tuple of (str, bytes); NULL until asked for */
+    long long offset;
+    long long timestamp;
+    Py_ssize_t from, to;
+    int count;           /* of headers */
+    int partition;
+} Record;
+
+static int varint(const unsigned char **at, const unsigned char *end, int64_t *value) {
+    uint64_t found = 0;
+    int shift = 0;
+    while (*at < end && shift < 64) {
+        unsigned char byte = *(*at)++;
+        found |= (uint64_t)(byte & 0x7f) << shift;
+        if (!(byte & 0x80)) {
+            *value = (int64_t)(found >> 1) ^ -(int64_t)(found & 1);
+            return 0;
+        }
+        shift += 7;
+    }
+    PyErr_SetString(PyExc_ValueError, "the batch ends within a number");
+    return -1;
+}
+
+/* The next field with its length in front; -1 is null, which only `nullable` fields may be. */
+static int field(const unsigned char **at, const unsigned char *end, int nullable, const unsigned char **start,
+                 int64_t *length) {
+    if (varint(at, end, length) < 0) return -1;
+    if (*length < (nullable ? -1 : 0) || (*length > 0 && *length > end - *at)) {
+        PyErr_SetString(PyExc_ValueError, "the batch ends within a field");
+        return -1;
+    }
+    *start = *at;
+    if (*length > 0) *at += *length;
+    return 0;
+}
+
+static PyObject *bytes_or_none(const unsigned char *start, int64_t length) {
+    if (length < 0) Py_RETURN_NONE;
+    return PyBytes_FromStringAndSize((const char *)start, (Py_ssize_t)length);
+}
+
+static int Record_clear(Record *self) {
+    Py_CLEAR(self->topic);
+    Py_CLEAR(self->key);
+    Py_CLEAR(self->value);
+    Py_CLEAR(self->section);
+    Py_CLEAR(self->headers);
+    return 0;
+}
+
+static void Record_dealloc(Record *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    Record_clear(self);
+    type->tp_free((PyObject *)self);
+    Py_DECREF(type);
+}
+
+static int Record_init(Record *self, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"topic", "partition", "offset", "timestamp", "key", "value", "headers", NULL};
+    PyObject *topic, *key, *value, *headers;
+    int partition;
+    long long offset, timestamp;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "UiLLOOO", names, &topic, &partition, &offset, &timestamp, &key,
+                                     &value, &headers))
+        return -1;
+    PyObject *given = PySequence_Tuple(headers);
+    if (given == NULL) return -1;
+    Record_clear(self);
+    self->topic = Py_NewRef(topic);
+    self->key = Py_NewRef(key);
+    self->value = Py_NewRef(value);
+    self->headers = given;
+    self->partition = partition;
+    self->offset = offset;
+    self->timestamp = timestamp;
+    return 0;
+}
+
+static PyObject *Record_headers(Record *self, void *closure) {
+    (void)closure;
+    if (self->headers == NULL) {
+        if (self->section == NULL) return PyTuple_New(0);
+        const unsigned char *at = (const unsigned char *)PyBytes_AS_STRING(self->section) + self->from;
+        const unsigned char *end = (const unsigned char *)PyBytes_AS_STRING(self->section) + self->to;
+        PyObject *made = PyTuple_New(self->count);
+        if (made == NULL) return NULL;
+        for (int i = 0; i < self->count; i++) {
+            const unsigned char *name, *text;
+            int64_t name_length, length;
+            if (field(&at, end, 0, &name, &name_length) < 0 || field(&at, end, 1, &text, &length) < 0) goto failed;
+            PyObject *header = PyUnicode_DecodeUTF8((const char *)name, (Py_ssize_t)name_length, "replace");
+            if (header == NULL) goto failed;
+            PyUnicode_InternInPlace(&header);
+            PyObject *content = bytes_or_none(text, length);
+            PyObject *pair = content == NULL ? NULL : PyTuple_Pack(2, header, content);
+            Py_DECREF(header);
+            Py_XDECREF(content);
+            if (pair == NULL) goto failed;
+            PyTuple_SET_ITEM(made, i, pair);
+        }
+        self->headers = made;
+        Py_CLEAR(self->section);
+        return Py_NewRef(made);
+    failed:
+        Py_DECREF(made);
+        return NULL;
+    }
+    return Py_NewRef(self->headers);
+}
+
+/* The content of the last header of that name (as dict(headers) has it), borrowed pointers; 0 when there is none. */
+static int find(Record *self, const char *wanted, Py_ssize_t wanted_length, const char **text, int64_t *length,
+                PyObject **holder) {
+    int found = 0;
+    *holder = NULL;
+    if (self->section != NULL) {
+        const unsigned char *at = (const unsigned char *)PyBytes_AS_STRING(self->section) + self->from;
+        const unsigned char *end = (const unsigned char *)PyBytes_AS_STRING(self->section) + self->to;
+        for (int i = 0; i < self->count; i++) {
+            const unsigned char *name, *content;
+            int64_t name_length, content_length;
+            if (field(&at, end, 0, &name, &name_length) < 0 || field(&at, end, 1, &content, &content_length) < 0)
+                return -1;
+            if (name_length == wanted_length && memcmp(name, wanted, (size_t)wanted_length) == 0) {
+                *text = (const char *)content;
+                *length = content_length;
+                found = 1;
+            }
+        }
+        return found;
+    }
+    for (Py_ssize_t i = 0; self->headers != NULL && i < PyTuple_GET_SIZE(self->headers); i++) {
+        PyObject *pair = PyTuple_GET_ITEM(self->headers, i);
+        if (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2) continue;
+        Py_ssize_t name_length;
+        const char *name = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(pair, 0), &name_length);
+        if (name == NULL) return -1;
+        if (name_length != wanted_length || memcmp(name, wanted, (size_t)wanted_length) != 0) continue;
+        PyObject *content = PyTuple_GET_ITEM(pair, 1);
+        found = 1;
+        *holder = content;
+        if (PyBytes_Check(content)) {
+            *text = PyBytes_AS_STRING(content);
+            *length = PyBytes_GET_SIZE(content);
+        } else {
+            *text = NULL;
+            *length = -1;
+        }
+    }
+    return found;
+}
+
+static PyObject *Record_get(Record *self, PyObject *name) {
+    Py_ssize_t wanted_length;
+    const char *wanted = PyUnicode_AsUTF8AndSize(name, &wanted_length);
+    if (wanted == NULL) return NULL;
+    const char *text = NULL;
+    int64_t length = -1;
+    PyObject *holder;
+    int found = find(self, wanted, wanted_length, &text, &length, &holder);
+    if (found < 0) return NULL;
+    if (!found) Py_RETURN_NONE;
+    if (holder != NULL) return Py_NewRef(holder);
+    return bytes_or_none((const unsigned char *)text, length);
+}
+
+/* A header's decimal number; -1 when it is absent. ValueError when it is no number. */
+static PyObject *Record_number(Record *self, PyObject *name) {
+    Py_ssize_t wanted_length;
+    const char *wanted = PyUnicode_AsUTF8AndSize(name, &wanted_length);
+    if (wanted == NULL) return NULL;
+    const char *text = NULL;
+    int64_t length = -1;
+    PyObject *holder;
+    int found = find(self, wanted, wanted_length, &text, &length, &holder);
+    if (found < 0) return NULL;
+    if (!found || length < 0) return PyLong_FromLong(-1);
+    int64_t at = 0, number = 0;
+    int negative = length > 1 && text[0] == '-';
+    if (negative) at = 1;
+    for (int64_t i = at; i < length; i++) {
+        if (text[i] < '0' || text[i] > '9' || length > 18) goto other;
+        number = number * 10 + (text[i] - '0');
+    }
+    if (length > at) return PyLong_FromLongLong(negative ? -number : number);
+other: {
+    PyObject *bytes = PyBytes_FromStringAndSize(text, (Py_ssize_t)length);
+    if (bytes == NULL) return NULL;
+    PyObject *made = PyNumber_Long(bytes); /* as int(bytes) has it, its error too */
+    Py_DECREF(bytes);
+    return made;
+}
+}
+
+/* Whether a header has just this content. */
+static PyObject *Record_has(Record *self, PyObject *args) {
+    const char *wanted, *content, *text = NULL;
+    Py_ssize_t wanted_length, content_length;
+    int64_t length = -1;
+    PyObject *holder;
+    if (!PyArg_ParseTuple(args, "s#y#", &wanted, &wanted_length, &content, &content_length)) return NULL;
+    int found = find(self, wanted, wanted_length, &text, &length, &holder);
+    if (found < 0) return NULL;
+    return PyBool_FromLong(found && length == content_length && memcmp(text, content, (size_t)content_length) == 0);
+}
+
+static PyMethodDef Record_methods[] = {
+    {"get", (PyCFunction)Record_get, METH_O, "A header's bytes; None if absent. The last of that name."},
+    {"number", (PyCFunction)Record_number, METH_O, "A header's decimal number; -1 if absent."},
+    {"has", (PyCFunction)Record_has, METH_VARARGS, "Whether a header has just this content."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef Record_members[] = {
+    {"topic", T_OBJECT, offsetof(Record, topic), READONLY, NULL},
+    {"partition", T_INT, offsetof(Record, partition), READONLY, NULL},
+    {"offset", T_LONGLONG, offsetof(Record, offset), READONLY, NULL},
+    {"timestamp", T_LONGLONG, offsetof(Record, timestamp), READONLY, NULL},
+    {"key", T_OBJECT, offsetof(Record, key), READONLY, NULL},
+    {"value", T_OBJECT, offsetof(Record, value), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef Record_getset[] = {
+    {"headers", (getter)Record_headers, NULL, "Name and content of each header.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot Record_slots[] = {
+    {Py_tp_dealloc, Record_dealloc},
+    {Py_tp_init, Record_init},
+    {Py_tp_methods, Record_methods},
+    {Py_tp_members, Record_members},
+    {Py_tp_getset, Record_getset},
+    {0, NULL},
+};
+
+static PyType_Spec Record_spec = {
+    "events.log._records.Record", sizeof(Record), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, Record_slots};
+
+static PyObject *record_type;
+
+/* read(kind, section, count, topic, partition, base_offset, first_timestamp, start) -> list of kind */
+static PyObject *read_records(PyObject *module, PyObject *args) {
+    (void)module;
+    PyObject *kind, *section, *topic;
+    int count, partition;
+    long long base, first, start;
+    if (!PyArg_ParseTuple(args, "OSiUiLLL", &kind, &section, &count, &topic, &partition, &base, &first, &start))
+        return NULL;
+    if (!PyType_Check(kind) || !PyType_IsSubtype((PyTypeObject *)kind, (PyTypeObject *)record_type)) {
+        PyErr_SetString(PyExc_TypeError, "the kind must be a subclass of Record");
+        return NULL;
+    }
+    const unsigned char *begin = (const unsigned char *)PyBytes_AS_STRING(section);
+    const unsigned char *at = begin, *end = begin + PyBytes_GET_SIZE(section);
+    PyObject *made = PyList_New(0);
+    if (made == NULL) return NULL;
+    for (int i = 0; i < count; i++) {
+        int64_t size, delta, number, key_length, value_length, headers;
+        const unsigned char *key, *value;
+        if (varint(&at, end, &size) < 0) goto failed;
+        if (size < 1 || size > end - at) {
+            PyErr_SetString(PyExc_ValueError, "the batch ends within a record");
+            goto failed;
+        }
+        const unsigned char *stop = at + size;
+        at++; /* attributes: none are defined */
+        if (varint(&at, stop, &delta) < 0 || varint(&at, stop, &number) < 0) goto failed;
+        if (field(&at, stop, 1, &key, &key_length) < 0 || field(&at, stop, 1, &value, &value_length) < 0) goto failed;
+        if (varint(&at, stop, &headers) < 0) goto failed;
+        if (headers < 0 || headers > stop - at) {
+            PyErr_SetString(PyExc_ValueError, "a record has an impossible number of headers");
+            goto failed;
+        }
+        const unsigned char *from = at;
+        for (int64_t h = 0; h < headers; h++) {
+            const unsigned char *skipped;
+            int64_t length;
+            if (field(&at, stop, 0, &skipped, &length) < 0 || field(&at, stop, 1, &skipped, &length) < 0) goto failed;
+        }
+        if (at != stop) {
+            PyErr_SetString(PyExc_ValueError, "a record is longer than its fields");
+            goto failed;
+        }
+        if (base + number < start) continue;
+        Record *record = (Record *)((PyTypeObject *)kind)->tp_alloc((PyTypeObject *)kind, 0);
+        if (record == NULL) goto failed;
+        record->topic = Py_NewRef(topic);
+        record->section = Py_NewRef(section);
+        record->partition = partition;
+        record->offset = base + number;
+        record->timestamp = first + delta;
+        record->from = from - begin;
+        record->to = stop - begin;
+        record->count = (int)headers;
+        record->key = bytes_or_none(key, key_length);
+        record->value = bytes_or_none(value, value_length);
+        int failed = record->key == NULL || record->value == NULL || PyList_Append(made, (PyObject *)record) < 0;
+        Py_DECREF(record);
+        if (failed) goto failed;
+    }
+    if (at != end) {
+        PyErr_SetString(PyExc_ValueError, "the batch is longer than its records");
+        goto failed;
+    }
+    return made;
+failed:
+    Py_DECREF(made);
+    return NULL;
+}
+
+static char *put_length(char *at, Py_ssize_t length) {
+    uint32_t n = (uint32_t)length;
+    at[0] = (char)(n >> 24), at[1] = (char)(n >> 16), at[2] = (char)(n >> 8), at[3] = (char)n;
+    return at + 4;
+}
+
+/* content(key, value, headers) -> bytes: see events.log.chain */
+static PyObject *content(PyObject *module, PyObject *args) {
+    (void)module;
+    PyObject *key, *value, *given;
+    if (!PyArg_ParseTuple(args, "SSO", &key, &value, &given)) return NULL;
+    PyObject *headers = PySequence_Fast(given, "headers must be a sequence");
+    if (headers == NULL) return NULL;
+    Py_ssize_t count = PySequence_Fast_GET_SIZE(headers), size = PyBytes_GET_SIZE(key) + PyBytes_GET_SIZE(value);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *pair = PySequence_Fast_GET_ITEM(headers, i);
+        Py_ssize_t length;
+        if (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2 || !PyBytes_Check(PyTuple_GET_ITEM(pair, 1)) ||
+            !PyUnicode_Check(PyTuple_GET_ITEM(pair, 0))) {
+            PyErr_SetString(PyExc_TypeError, "a header is a tuple of str and bytes");
+            goto failed;
+        }
+        if (PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(pair, 0), &length) == NULL) goto failed;
+        size += length + PyBytes_GET_SIZE(PyTuple_GET_ITEM(pair, 1));
+    }
+    Py_ssize_t parts = 2 + 2 * count;
+    PyObject *made = PyBytes_FromStringAndSize(NULL, 4 * (parts + 1) + size);
+    if (made == NULL) goto failed;
+    char *lengths = PyBytes_AS_STRING(made), *text = lengths + 4 * (parts + 1);
+    lengths = put_length(lengths, parts);
+    PyObject *first[2] = {key, value};
+    for (int i = 0; i < 2; i++) {
+        lengths = put_length(lengths, PyBytes_GET_SIZE(first[i]));
+        memcpy(text, PyBytes_AS_STRING(first[i]), (size_t)PyBytes_GET_SIZE(first[i]));
+        text += PyBytes_GET_SIZE(first[i]);
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *pair = PySequence_Fast_GET_ITEM(headers, i), *body = PyTuple_GET_ITEM(pair, 1);
+        Py_ssize_t length;
+        const char *name = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(pair, 0), &length);
+        lengths = put_length(lengths, length);
+        memcpy(text, name, (size_t)length);
+        text += length;
+        lengths = put_length(lengths, PyBytes_GET_SIZE(body));
+        memcpy(text, PyBytes_AS_STRING(body), (size_t)PyBytes_GET_SIZE(body));
+        text += PyBytes_GET_SIZE(body);
+    }
+    Py_DECREF(headers);
+    return made;
+failed:
+    Py_DECREF(headers);
+    return NULL;
+}
+
+static PyMethodDef functions[] = {
+    {"read", read_records, METH_VARARGS, "The records of a batch's (decompressed) section, from an offset on."},
+    {"content", content, METH_VARARGS, "A record's bytes for the hash chain."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_records", NULL, -1, functions, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__records(void) {
+    PyObject *module = PyModule_Create(&definition);
+    if (module == NULL) return NULL;
+    record_type = PyType_FromSpec(&Record_spec);
+    if (record_type == NULL || PyModule_AddObjectRef(module, "Record", record_type) < 0 ||
+        PyModule_AddStringConstant(module, "SOURCE", SOURCE) < 0) {
+        Py_DECREF(module);
+        return NULL;
+    }
+    return module;
+}

@@ -1,0 +1,93 @@
+"""Consumers whose records are the log's own `Raw`s, made by `events.log.records` rather than by aiokafka.
+
+Everything else about fetching stays aiokafka's: positions, leaders, retries, groups. There is no hook in it for reading
+batches, so two names of its fetcher are replaced here, by ones that do as before for every consumer that was not given
+`Raws` as its `key_deserializer` (the one thing a consumer hands to that place).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+from aiokafka import codec
+from aiokafka.consumer import fetcher
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatch
+from aiokafka.record.memory_records import MemoryRecords
+
+from events.log.records import read
+from events.log.wire import Raw
+
+_HEADER = struct.Struct(">qiibIhiqqqhii")
+"""A batch's header: base offset, length, leader epoch, magic, CRC, attributes, last offset delta, first and maximal
+timestamp, producer id and epoch, base sequence, number of records."""
+_BEHIND_LENGTH = 12
+_CODEC, _APPEND_TIME, _CONTROL = 0x07, 0x08, 0x20
+_DECODE = {1: codec.gzip_decode, 2: codec.snappy_decode, 3: codec.lz4_decode, 4: codec.zstd_decode}
+
+
+class Raws:
+    """Given as `key_deserializer`, it makes a consumer yield `Raw`s; `prefix` is taken off their topics' names."""
+
+    def __init__(self, prefix: str = "") -> None:
+        self.prefix = prefix
+
+    def __call__(self, key: Any) -> Any:
+        return key
+
+
+class _Fetched:
+    """What a broker answered for a partition: read by aiokafka, or by `_RawRecords`."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self._records = MemoryRecords(data)
+        self.has_next = self._records.has_next
+        self.next_batch = self._records.next_batch
+        self.size_in_bytes = self._records.size_in_bytes
+
+
+class _RawRecords(fetcher.PartitionRecords):  # type: ignore[misc]
+    """aiokafka's reading of batches, and its checks, for the log's topics: no transactions."""
+
+    def _unpack_records(self) -> Iterator[Raw]:
+        data = self._records.data
+        topic = self._tp.topic[len(self._key_deserializer.prefix) :]
+        partition = self._tp.partition
+        at = 0
+        while len(data) - at >= _HEADER.size:
+            base, length, _, magic, _, attributes, last, first, *_, count = _HEADER.unpack_from(data, at)
+            stop = at + _BEHIND_LENGTH + length
+            if stop > len(data):
+                break  # the broker sends whole batches, and a piece of the next: it comes again
+            if magic != 2:
+                raise CorruptRecordException(f"{self._tp}: a batch of message format {magic}; the log has format 2")
+            if self._check_crcs and not DefaultRecordBatch(memoryview(data)[at:stop]).validate_crc():
+                raise CorruptRecordException(f"Invalid CRC - {self._tp}")
+            if not attributes & _CONTROL:
+                section = data[at + _HEADER.size : stop]
+                if kind := attributes & _CODEC:
+                    section = bytes(_DECODE[kind](section))
+                try:
+                    records = read(Raw, section, count, topic, partition, base, first, self.next_fetch_offset)
+                except ValueError as error:
+                    raise CorruptRecordException(f"{self._tp}: batch at {base}: {error}") from error
+                for raw in records:
+                    self.next_fetch_offset = raw.offset + 1
+                    yield raw
+            self.next_fetch_offset = base + last + 1
+            at = stop
+
+
+_PartitionRecords = fetcher.PartitionRecords
+
+
+def _records_of(*args: Any) -> Any:
+    key_deserializer = args[4]
+    return (_RawRecords if isinstance(key_deserializer, Raws) else _PartitionRecords)(*args)
+
+
+fetcher.MemoryRecords = _Fetched
+fetcher.PartitionRecords = _records_of

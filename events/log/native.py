@@ -1,0 +1,86 @@
+"""The log's C helper: compiled beside its source where a C compiler and Python's headers are; Python does the same without.
+
+    python -m events.log.native
+
+compiles it (``make setup`` does so), by the compiler in ``CC``, else ``cc``, and says what it did if it did something.
+``FORGELOG_PURE=1`` goes without it though it is there. A helper that was compiled from another source than the one
+beside it is left alone (`make setup` compiles it anew).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+NAMES = ("_records",)
+
+
+def load(name: str) -> Any:
+    """The compiled module ``events.log.<name>``; None where Python must do."""
+    if os.environ.get("FORGELOG_PURE"):
+        return None
+    try:
+        module = importlib.import_module(f"events.log.{name}")
+    except ImportError:
+        return None
+    source = HERE / f"{name}.c"
+    if source.exists() and module.SOURCE != digest_of(source):
+        return None
+    return module
+
+
+def digest_of(source: Path) -> str:
+    """What a compiled module names its source by."""
+    return sha256(source.read_bytes()).hexdigest()[:16]
+
+
+def compile_module(name: str) -> str:
+    """Compile one; what to tell people, empty if there was nothing to do."""
+    source = HERE / f"{name}.c"
+    digest = digest_of(source)
+    target = HERE / f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}"
+    if target.exists() and _made_from(name) == digest:
+        return ""
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    headers = Path(sysconfig.get_paths()["include"])
+    if compiler is None or not (headers / "Python.h").exists():
+        missing = "no C compiler" if compiler is None else "Python's headers are not installed"
+        target.unlink(missing_ok=True)
+        return f"{missing}: the log's hot loops run in Python"
+    made = target.with_name(f"{target.name}.{os.getpid()}")
+    command = [compiler, "-O2", "-shared", "-fPIC", f"-I{headers}", f'-DSOURCE="{digest}"', str(source), "-o", str(made)]
+    if sys.platform == "darwin":
+        command[1:1] = ["-undefined", "dynamic_lookup"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        made.unlink(missing_ok=True)
+        target.unlink(missing_ok=True)
+        return f"{source.name} does not compile here, the log's hot loops run in Python:\n{done.stderr}"
+    made.replace(target)
+    return f"compiled {source.name}"
+
+
+def _made_from(name: str) -> str:
+    """The digest of the source that the module at hand was compiled from; empty if it can't be loaded."""
+    try:
+        return str(importlib.import_module(f"events.log.{name}").SOURCE)
+    except ImportError:
+        return ""
+
+
+def main() -> None:
+    for name in NAMES:
+        if said := compile_module(name):
+            print(said, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Records out of what a broker answers to a fetch, in one pass over a batch: Kafka's message format 2 (KIP-98).
+
+aiokafka makes four objects and a tuple of decoded headers for each record; the log's readers look at a header or two of
+most. `read` leaves the headers as bytes until someone asks. In C where that was compiled (see `events.log.native`),
+else in Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from events.log import native
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class PureRecord:
+    """A record as read. The C helper has the same."""
+
+    __slots__ = ("_attributes", "headers", "key", "offset", "partition", "timestamp", "topic", "value")
+
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        offset: int,
+        timestamp: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+    ) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.offset = offset
+        self.timestamp = timestamp
+        self.key = key
+        self.value = value
+        self.headers = tuple(headers)
+        self._attributes: dict[str, bytes] | None = None
+
+    def get(self, name: str) -> bytes | None:
+        """A header's bytes; None if absent. The last of that name."""
+        attributes = self._attributes
+        if attributes is None:
+            attributes = self._attributes = dict(self.headers)
+        return attributes.get(name)
+
+    def number(self, name: str) -> int:
+        """A header's decimal number; -1 if absent. Raises ValueError when it is none."""
+        value = self.get(name)
+        return -1 if value is None else int(value)
+
+    def has(self, name: str, content: bytes) -> bool:
+        """Whether a header has just this content."""
+        return self.get(name) == content
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    found = shift = 0
+    while shift < 64:
+        byte = data[at]
+        at += 1
+        found |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return (found >> 1) ^ -(found & 1), at
+        shift += 7
+    raise IndexError
+
+
+def _field(data: bytes, at: int, stop: int, *, nullable: bool = False) -> tuple[bytes | None, int]:
+    length, at = _varint(data, at)
+    if length == -1 and nullable:
+        return None, at
+    if length < 0 or length > stop - at:
+        raise ValueError("the batch ends within a field")
+    return data[at : at + length], at + length
+
+
+def pure_read(
+    kind: Any, section: bytes, count: int, topic: str, partition: int, base: int, first: int, start: int
+) -> list[Any]:
+    """The records of a batch from the offset `start` on, as `kind`s (a subclass of `Record`).
+
+    `section` is the batch behind its header, decompressed; `base` and `first` are its base offset and first timestamp.
+    Raises ValueError when it is malformed.
+    """
+    made: list[Any] = []
+    at = 0
+    try:
+        for _ in range(count):
+            size, at = _varint(section, at)
+            stop = at + size
+            if size < 1 or stop > len(section):
+                raise ValueError("the batch ends within a record")
+            delta, at = _varint(section, at + 1)
+            number, at = _varint(section, at)
+            key, at = _field(section, at, stop, nullable=True)
+            value, at = _field(section, at, stop, nullable=True)
+            headers, at = _varint(section, at)
+            if headers < 0 or headers > stop - at:
+                raise ValueError("a record has an impossible number of headers")
+            found: list[tuple[str, Any]] = []
+            for _ in range(headers):
+                name, at = _field(section, at, stop)
+                content, at = _field(section, at, stop, nullable=True)
+                found.append(((name or b"").decode(errors="replace"), content))
+            if at != stop:
+                raise ValueError("a record is longer than its fields")
+            if base + number >= start:
+                made.append(kind(topic, partition, base + number, first + delta, key, value, found))
+    except IndexError:
+        raise ValueError("the batch ends within a number") from None
+    if at != len(section):
+        raise ValueError("the batch is longer than its records")
+    return made
+
+
+_compiled = native.load("_records")
+Record: Any = _compiled.Record if _compiled is not None else PureRecord
+read: Any = _compiled.read if _compiled is not None else pure_read
