@@ -26,7 +26,7 @@ from events.runtime.service import open_pool, spare_collections
 from events.runtime.settings import Settings
 from events.runtime.writer import Writer
 
-COMMANDS = 10_000
+COMMANDS = 40_000
 
 
 def _decider() -> Any:

@@ -69,7 +69,7 @@ def _letter(raw: Raw, origin: str) -> DeadLetterRecord:
     return DeadLetterRecord(
         position=raw.position,
         origin=origin,
-        reason=raw.get("fl_reason", b"").decode(errors="replace"),
+        reason=(raw.get("fl_reason") or b"").decode(errors="replace"),
         at=datetime.fromtimestamp(raw.timestamp / 1000, UTC),
         key=(raw.key or b"").decode(errors="replace"),
         headers=[header for header in raw.headers if not header[0].startswith("fl_")],

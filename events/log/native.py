@@ -1,4 +1,4 @@
-"""The log's C helper: compiled beside its source where a C compiler and Python's headers are; Python does the same without.
+"""The log's C helper, compiled beside its source where a C compiler and Python's headers are. Python does as well without.
 
     python -m events.log.native
 
@@ -32,7 +32,7 @@ def load(name: str) -> Any:
     except ImportError:
         return None
     source = HERE / f"{name}.c"
-    if source.exists() and module.SOURCE != digest_of(source):
+    if source.exists() and digest_of(source) != module.SOURCE:
         return None
     return module
 
@@ -56,7 +56,8 @@ def compile_module(name: str) -> str:
         target.unlink(missing_ok=True)
         return f"{missing}: the log's hot loops run in Python"
     made = target.with_name(f"{target.name}.{os.getpid()}")
-    command = [compiler, "-O2", "-shared", "-fPIC", f"-I{headers}", f'-DSOURCE="{digest}"', str(source), "-o", str(made)]
+    command = [compiler, "-O2", "-shared", "-fPIC", f"-I{headers}", f'-DSOURCE="{digest}"']
+    command += [str(source), "-o", str(made)]
     if sys.platform == "darwin":
         command[1:1] = ["-undefined", "dynamic_lookup"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

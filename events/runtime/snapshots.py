@@ -122,6 +122,10 @@ class Snapshots:
             return load(decider, number, count, row["data"])
         return None
 
+    def due(self, partition: Partition[Any]) -> bool:
+        """Whether `offer` would take a snapshot now: then the state must be what is in the log."""
+        return partition.folded >= self._every and partition.number not in self._held
+
     def offer(self, partition: Partition[Any], confirmed: ReaderPosition) -> None:
         """Take a snapshot when one is due, and store a held one that the partition's reader has confirmed."""
         number = partition.number

@@ -1,9 +1,10 @@
 """The single writer of a context's event partitions: feeds `Partition`s from Kafka and appends what they decide.
 
 One loop per service process: take what has arrived, decide it all, append each partition's events in RecordBatches
-(a unit never split), wait until Kafka has them, go on. Assignment comes from a consumer group on the command topic; a
-partition that is assigned is fenced with a marker and folded up to it before its first command is decided. Any failed
-append, and any newer marker, throws the partition's state away and starts it over from the log.
+(a unit never split), and while Kafka stores them decide what has arrived meanwhile. Assignment comes from a consumer
+group on the command topic; a partition that is assigned is fenced with a marker and folded up to it before its first
+command is decided. Any failed append, and any newer marker, throws the partition's state away and starts it over from
+the log.
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         """Partitions that are not ready yet, and how far they must have read."""
         self._count = 0
         self._producer: AIOKafkaProducer | None = None
+        self._appending: asyncio.Task[None] | None = None
+        """The batches on their way to Kafka."""
         foreign = {model.context for model in decider.routes}
         self._contexts = tuple(sorted(foreign | {self.context}))
         self._foreign = tuple(topics.events(context) for context in sorted(foreign))
@@ -136,9 +139,12 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                     consumer.getmany(timeout_ms=60_000, max_records=_MOST_RECORDS)
                 )
                 events = events or asyncio.create_task(tail.poll_raw(60.0))
-                await asyncio.wait(
-                    {commands, events, changed}, timeout=self._until_due(), return_when=asyncio.FIRST_COMPLETED
-                )
+                waiting: set[asyncio.Task[Any]] = {commands, events, changed}
+                if self._appending is not None:
+                    waiting.add(self._appending)
+                await asyncio.wait(waiting, timeout=self._until_due(), return_when=asyncio.FIRST_COMPLETED)
+                if self._appending is not None and self._appending.done():
+                    await self._appended()
                 work: dict[int, list[Unit]] = {}
                 side: list[Forward | DeadLetter] = []
                 now = self.clock.now()
@@ -152,8 +158,9 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                     commands = None
                 self._take_time(work, now)
                 if work or side:
-                    await self._append(work, side)
-                self._keep_snapshots(tail)
+                    await self._appended()  # one batch on its way while the next is decided, not more
+                    self._appending = asyncio.create_task(self._append(work, side))
+                await self._keep_snapshots(tail)
                 if self._targets:
                     self._check_ready(consumer, tail)
                 if changed.done() or self._restart_due():
@@ -164,7 +171,13 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                     changed = asyncio.create_task(self._changed.wait())
                     await self._reassign(consumer, tail)
         finally:
-            await end_all([task for task in (commands, events, changed) if task is not None])
+            await end_all([task for task in (commands, events, changed, self._appending) if task is not None])
+
+    async def _appended(self) -> None:
+        """Wait until what is on its way has come to its end. Raises what ended it."""
+        task, self._appending = self._appending, None
+        if task is not None:
+            await task
 
     def _until_due(self) -> float:
         """Seconds until something is due by the clock; at most one."""
@@ -287,7 +300,9 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                     tracing.record(f"{self.context} {unit.name}", unit.traceparent, began, events=len(unit.records))
 
     async def _append_to(self, number: int, units: list[Unit]) -> None:
-        partition = self.partitions[number]
+        partition = self.partitions.get(number)
+        if partition is None:
+            return  # it starts over: what was decided on its old state is void, and will be decided again
         topic = self.settings.prefix + topics.events(self.context)
         pending: list[tuple[asyncio.Future[Any], list[Unit]]] = []
         left = sum(unit.size for unit in units)
@@ -379,6 +394,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             self._take_events(events.result(), tail, work, now)
         if commands is not None and not commands.cancelled():
             self._take_commands(commands.result(), work, side, now)
+        await self._appended()
         if work or side:
             await self._append(work, side)
 
@@ -462,9 +478,11 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
 
     # Snapshots
 
-    def _keep_snapshots(self, tail: Tail) -> None:
+    async def _keep_snapshots(self, tail: Tail) -> None:
         if self.snapshots is None:
             return
+        if any(self.snapshots.due(partition) for partition in self.partitions.values()):
+            await self._appended()  # a snapshot holds what is in the log, and no more
         for number, partition in self.partitions.items():
             if number in self._targets:
                 continue

@@ -41,9 +41,7 @@ class Log:
         base = len(self.records)
         for key, value, headers, timestamp, *_ in records:
             offset = len(self.records)
-            self.records.append(
-                Raw(topics.events("jobs"), 0, offset, timestamp, key, value, list(headers))
-            )
+            self.records.append(Raw(topics.events("jobs"), 0, offset, timestamp, key, value, list(headers)))
         return base
 
     def marker(self, name: str) -> int:

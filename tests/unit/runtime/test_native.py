@@ -1,0 +1,111 @@
+"""The C helper does exactly what the Python beside it does; where it was not compiled these are skipped."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import pytest
+from aiokafka.producer.message_accumulator import BatchBuilder
+from hypothesis import given
+from hypothesis import strategies as st
+
+from events.log import chain, native
+from events.log.records import PureRecord, pure_read
+
+compiled = native.load("_records")
+needs_compiler = pytest.mark.skipif(compiled is None, reason="no C compiler, or Python's headers are missing")
+
+NAMES = st.sampled_from(["ce_id", "ce_type", "fl_epoch", "ü", ""]) | st.text(max_size=5)
+HEADERS = st.lists(st.tuples(NAMES, st.none() | st.binary(max_size=20)), max_size=6)
+BODIES = st.none() | st.binary(max_size=300)
+RECORDS = st.lists(st.tuples(BODIES, BODIES, HEADERS, st.integers(0, 2**41)), min_size=1, max_size=8)
+
+HEADER = 61
+"""Bytes of a batch before its records."""
+
+
+def section_of(records: list[Any]) -> tuple[bytes, int]:
+    """The records' section of a batch as a producer makes it, and its first timestamp."""
+    builder = BatchBuilder(1 << 20, 0)
+    for key, value, headers, timestamp in records:
+        builder.append(key=key, value=value, headers=headers, timestamp=timestamp)
+    batch = bytes(builder._build())
+    return batch[HEADER:], struct.unpack_from(">q", batch, 27)[0]
+
+
+def seen(record: Any) -> tuple[Any, ...]:
+    return (
+        record.topic,
+        record.partition,
+        record.offset,
+        record.timestamp,
+        record.key,
+        record.value,
+        record.headers,
+        [record.get(name) for name, _ in record.headers],
+        record.get("no such header"),
+        [record.has(name, content or b"") for name, content in record.headers],
+    )
+
+
+@needs_compiler
+@given(RECORDS, st.integers(0, 2**40), st.integers(0, 9))
+def test_it_reads_what_a_producer_wrote(records: list[Any], base: int, skip: int) -> None:
+    section, first = section_of(records)
+    arguments = (section, len(records), "events.jobs", 3, base, first, base + skip)
+    asked_first = [seen(record) for record in compiled.read(compiled.Record, *arguments)]
+    assert asked_first == [seen(record) for record in pure_read(PureRecord, *arguments)]
+    assert asked_first == [
+        seen(PureRecord("events.jobs", 3, base + number, timestamp, key, value, headers))
+        for number, (key, value, headers, timestamp) in enumerate(records)
+        if number >= skip
+    ]
+
+
+@needs_compiler
+@given(RECORDS, st.data())
+def test_a_damaged_batch_is_refused_by_both_or_read_alike_by_both(records: list[Any], data: st.DataObject) -> None:
+    section, first = section_of(records)
+    at = data.draw(st.integers(0, len(section) - 1))
+    flipped = section[:at] + bytes([section[at] ^ data.draw(st.integers(1, 255))]) + section[at + 1 :]
+    for damaged in (section[:at], flipped, section + b"x"):
+        results: list[Any] = []
+        for kind, read in ((compiled.Record, compiled.read), (PureRecord, pure_read)):
+            try:
+                results.append([seen(record) for record in read(kind, damaged, len(records), "t", 0, 0, first, 0)])
+            except ValueError as error:
+                results.append(str(error))
+        assert isinstance(results[0], str) == isinstance(results[1], str)
+        if not isinstance(results[0], str):
+            assert results[0] == results[1]
+
+
+@needs_compiler
+@given(st.lists(st.sampled_from([b"0", b"-1", b"17", b"1_0", b"", b"x", b" 5", b"9" * 18, b"9" * 19, b"-", b"+3"])))
+def test_numbers_are_pythons(contents: list[bytes]) -> None:
+    headers = [("n", content) for content in contents]
+    arguments = ("t", 0, 0, 0, None, None, headers)
+    results: list[Any] = []
+    for kind in (compiled.Record, PureRecord):
+        try:
+            results.append(kind(*arguments).number("n"))
+        except ValueError as error:
+            results.append(type(error))
+    assert results[0] == results[1]
+
+
+@needs_compiler
+@given(st.binary(max_size=99), st.binary(max_size=99), st.lists(st.tuples(NAMES, st.binary(max_size=20)), max_size=20))
+def test_a_records_content_is_the_same(key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:
+    assert compiled.content(key, value, headers) == chain.pure_content(key, value, headers)
+
+
+def test_a_helper_made_from_another_source_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "digest_of", lambda _: "another")
+    assert native.load("_records") is None
+
+
+def test_python_does_it_when_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORGELOG_PURE", "1")
+    assert native.load("_records") is None
