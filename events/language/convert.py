@@ -48,7 +48,8 @@ def to_bytes(model: Model, message_class: type[ProtoMessage]) -> bytes:
     given = model.__pydantic_fields_set__
     values = model.__dict__
     some = to_message({name: values[name] for name in given}, message_class).SerializeToString(deterministic=True)
-    return _rest(type(model), frozenset(given), message_class) + some
+    kind: Any = type(model)
+    return _rest(kind, frozenset(given), message_class) + some
 
 
 @lru_cache(maxsize=1000)

@@ -12,7 +12,8 @@ from events.log.envelope import Position
 from events.log.producer import new_producer
 from events.log.tail import new_consumer
 from events.log.topics import commands, deadletter
-from events.log.wire import Headers, Raw
+from events.log.records import Headers
+from events.log.wire import Raw
 from events.runtime.settings import Settings
 
 

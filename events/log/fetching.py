@@ -52,6 +52,8 @@ class _Fetched:
 class _RawRecords(fetcher.PartitionRecords):  # type: ignore[misc]
     """aiokafka's reading of batches, and its checks, for the log's topics: no transactions."""
 
+    next_fetch_offset: int
+
     def _unpack_records(self) -> Iterator[Raw]:
         data = self._records.data
         topic = self._tp.topic[len(self._key_deserializer.prefix) :]

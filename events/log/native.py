@@ -1,4 +1,4 @@
-"""The log's C helper, compiled beside its source where a C compiler and Python's headers are. Python does as well without.
+"""The log's C helper, compiled beside its source where a C compiler and Python's headers are; Python does without.
 
     python -m events.log.native
 

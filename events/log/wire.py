@@ -163,7 +163,7 @@ class Raw(Record):  # type: ignore[misc]
 
     def text(self, header: str) -> str:
         """A header's text; empty if absent. Raises Undecodable when it is no UTF-8."""
-        value = self.get(header)
+        value: bytes | None = self.get(header)
         if value is None:
             return ""
         try:
