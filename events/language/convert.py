@@ -39,7 +39,7 @@ def to_message(value: Model | Mapping[str, Any], message_class: type[P]) -> P:
     return message_class(**_writer(message_class.DESCRIPTOR)(value))
 
 
-def to_bytes(model: Model, message_class: type[ProtoMessage]) -> bytes:
+def to_bytes(model: Model, message_class: Any) -> bytes:
     """A model's message, serialised. Several times as fast as by `to_message` when most fields have their defaults:
     their bytes are kept, and only the fields that were given are converted.
 
@@ -47,20 +47,24 @@ def to_bytes(model: Model, message_class: type[ProtoMessage]) -> bytes:
     """
     given = model.__pydantic_fields_set__
     values = model.__dict__
-    some = to_message({name: values[name] for name in given}, message_class).SerializeToString(deterministic=True)
-    kind: Any = type(model)
-    return _rest(kind, frozenset(given), message_class) + some
+    rest = _rest(type(model), frozenset(given), message_class)
+    return rest + _serialised({name: values[name] for name in given}, message_class)
 
 
 @lru_cache(maxsize=1000)
-def _rest(kind: Any, given: frozenset[str], message_class: type[ProtoMessage]) -> bytes:
+def _rest(kind: type[Model], given: frozenset[str], message_class: Any) -> bytes:
     """The fields of a model that were not given, serialised: they have their defaults."""
     defaults = {
         name: field.get_default(call_default_factory=True)
         for name, field in kind.model_fields.items()
         if name not in given
     }
-    return to_message(defaults, message_class).SerializeToString(deterministic=True)
+    return _serialised(defaults, message_class)
+
+
+def _serialised(values: Mapping[str, Any], message_class: Any) -> bytes:
+    made: bytes = to_message(values, message_class).SerializeToString(deterministic=True)
+    return made
 
 
 def from_message(message: ProtoMessage, model_class: type[M]) -> M:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,12 +11,40 @@ from events.runtime import tables
 from events.runtime.projection import Key, Projection, Row, Table
 from events.runtime.tables import Db
 
-CACHE_ROWS = 50_000
-"""Rows kept in memory between batches."""
+CACHE_ROWS = 25_000
+"""Rows of a table kept in memory between batches: those used since it last had so many, and as many before."""
+
+_SEEN = (1 << 24) - 1
+"""Of keys' hashes, so many bits tell which rows an emptied table may have by now: 16 MiB a table."""
+
+_LOG_EVENTS = frozenset(LogEvent.__subclasses__())
 
 
 class UndeclaredRow(Exception):
     """A projection used a row that its `touches` did not name: a defect of the projection."""
+
+
+class _Held:
+    """What is in memory of one table."""
+
+    __slots__ = ("changed", "old", "rows", "seen", "stored", "table")
+
+    def __init__(self, table: Table, empty: bool) -> None:
+        self.table = table
+        self.rows: dict[Key, Row | None] = {}
+        self.old: dict[Key, Row | None] = {}
+        """Rows that were not used since `rows` was begun anew; they go when it is next."""
+        self.changed: dict[Key, Row | None] = {}
+        self.stored: set[Key] = set()
+        """Of what is in memory, the rows that the table has."""
+        self.seen = bytearray(_SEEN + 1) if empty else None
+        """Marks the hashes of keys that the table may have; None: it may have any."""
+
+    def age(self) -> None:
+        """Forget the rows that were not used for longest. Only when none is changed."""
+        if len(self.rows) > CACHE_ROWS:
+            self.stored.difference_update(self.old.keys())
+            self.old, self.rows = self.rows, {}
 
 
 class Fold:
@@ -25,98 +52,91 @@ class Fold:
 
     def __init__(self, projection: Projection, *, complete: bool = False, empty: bool = False, hold: int = 0) -> None:
         """`complete`: the tables are known to hold nothing that is not in memory (no loading, no eviction). `empty`:
-        they hold nothing yet. `hold`: so many changed rows may wait to be written, until `flush`, which spares writing
-        a row for each batch."""
+        they hold nothing yet, and only this writes to them. `hold`: so many changed rows may wait to be written, until
+        `flush`, which spares writing a row for each batch."""
         self._projection = projection
         self._complete = complete
-        self._empty = empty
         self._hold = hold
-        self._cache: OrderedDict[tuple[str, Key], Row | None] = OrderedDict()
-        self._changed: dict[tuple[str, Key], tuple[Table, Row | None]] = {}
-        self._allowed: set[tuple[str, Key]] = set()
-        self._stored: set[tuple[str, Key]] = set()
-        """Of what is in memory, the rows that the tables have."""
+        self._held = {table.name: _Held(table, empty) for table in projection.tables}
 
     # What a projection sees
 
     def get(self, table: Table, key: Key) -> Row | None:
-        place = (table.name, key)
-        if place not in self._allowed:
-            raise UndeclaredRow(f"{table.name}{key} is read but not named by `touches`")
-        return self._cache.get(place)
+        try:
+            return self._held[table.name].rows[key]
+        except KeyError:
+            raise UndeclaredRow(f"{table.name}{key} is read but not named by `touches`") from None
 
     def put(self, table: Table, row: Row) -> None:
-        key = tuple(row[name] for name in table.key)
-        place = (table.name, key)
-        if place not in self._allowed:
-            raise UndeclaredRow(f"{table.name}{key} is written but not named by `touches`")
-        self._cache[place] = row
-        self._changed[place] = (table, row)
+        self._change(table, table.key_of(row), row)
 
     def delete(self, table: Table, key: Key) -> None:
-        place = (table.name, key)
-        if place not in self._allowed:
-            raise UndeclaredRow(f"{table.name}{key} is deleted but not named by `touches`")
-        self._cache[place] = None
-        self._changed[place] = (table, None)
+        self._change(table, key, None)
+
+    def _change(self, table: Table, key: Key, row: Row | None) -> None:
+        held = self._held[table.name]
+        if key not in held.rows:
+            raise UndeclaredRow(f"{table.name}{key} is written but not named by `touches`")
+        held.rows[key] = held.changed[key] = row
 
     # What the runner does
 
     async def apply(self, db: Db, batch: Sequence[Recorded]) -> None:
         """Fold the batch and write the changed rows (within the caller's transaction). The log's own events (refusals,
         markers) are history only: projections don't see them."""
-        batch = [recorded for recorded in batch if not isinstance(recorded.data, LogEvent)]
-        touched: list[list[tuple[Table, Key]]] = [list(self._projection.touches(recorded)) for recorded in batch]
-        if not self._complete:
-            await self._load(db, (place for places in touched for place in places))
-        for recorded, places in zip(batch, touched, strict=True):
-            self._allowed = {(table.name, key) for table, key in places}
-            self._projection.project(recorded, self)
-        if len(self._changed) > self._hold:
+        batch = [recorded for recorded in batch if type(recorded.data) not in _LOG_EVENTS]
+        touches = self._projection.touches
+        await self._load(db, (place for recorded in batch for place in touches(recorded)))
+        project = self._projection.project
+        for recorded in batch:
+            project(recorded, self)
+        if sum(len(held.changed) for held in self._held.values()) > self._hold:
             await self.flush(db)
 
     async def flush(self, db: Db) -> None:
         """Write what has changed."""
-        self._empty = False
-        new: dict[str, tuple[Table, list[Row]]] = {}
-        puts: dict[str, tuple[Table, list[Row]]] = {}
-        deletes: dict[str, tuple[Table, list[Key]]] = {}
-        for place, (table, row) in self._changed.items():
-            name, key = place
-            if row is None:
-                if place in self._stored:
-                    deletes.setdefault(name, (table, []))[1].append(key)
-                    self._stored.discard(place)
-            elif place in self._stored:
-                puts.setdefault(name, (table, []))[1].append(row)
-            else:
-                new.setdefault(name, (table, []))[1].append(row)
-                self._stored.add(place)
-        self._changed.clear()
-        for table, keys in deletes.values():
-            await tables.delete_rows(db, table, keys)
-        for table, rows in puts.values():
-            await tables.upsert_rows(db, table, rows)
-        for table, rows in new.values():
-            await tables.insert_rows(db, table, rows)
-        while not self._complete and len(self._cache) > CACHE_ROWS:
-            self._stored.discard(self._cache.popitem(last=False)[0])
+        for held in self._held.values():
+            if held.changed:
+                await self._write(db, held)
+            if not self._complete:
+                held.age()
+
+    async def _write(self, db: Db, held: _Held) -> None:
+        stored, table = held.stored, held.table
+        deletes = [key for key, row in held.changed.items() if row is None and key in stored]
+        puts = [row for key, row in held.changed.items() if row is not None and key in stored]
+        new = {key: row for key, row in held.changed.items() if row is not None and key not in stored}
+        held.changed = {}
+        stored.difference_update(deletes)
+        stored.update(new)
+        if held.seen is not None:
+            for key in new:
+                held.seen[hash(key) & _SEEN] = 1
+        await tables.delete_rows(db, table, deletes)
+        await tables.upsert_rows(db, table, puts)
+        await tables.insert_rows(db, table, list(new.values()))
 
     async def _load(self, db: Db, places: Iterable[tuple[Table, Key]]) -> None:
-        missing: dict[str, tuple[Table, dict[Key, None]]] = {}
+        """Have the rows of these places in memory, those that there are."""
+        missing: dict[str, dict[Key, None]] = {}
+        all_held = self._held
         for table, key in places:
-            place = (table.name, key)
-            if place in self._cache:
-                self._cache.move_to_end(place)
+            held = all_held[table.name]
+            rows = held.rows
+            if key in rows:
+                continue
+            if key in held.old:
+                rows[key] = held.old.pop(key)
+            elif self._complete or (held.seen is not None and not held.seen[hash(key) & _SEEN]):
+                rows[key] = None
             else:
-                missing.setdefault(table.name, (table, {}))[1][key] = None
-        for table, keys in missing.values():
-            found = {} if self._empty else await tables.load_rows(db, table, list(keys))
-            for key in keys:
-                place = (table.name, key)
-                self._cache[place] = row = found.get(key)
-                if row is not None:
-                    self._stored.add(place)
+                missing.setdefault(table.name, {})[key] = None
+        for name, keys in missing.items():
+            held = all_held[name]
+            found = await tables.load_rows(db, held.table, list(keys))
+            held.rows.update(dict.fromkeys(keys))
+            held.rows.update(found)
+            held.stored.update(found)
 
 
 def history_row(recorded: Recorded, value: bytes) -> tuple[Any, ...]:

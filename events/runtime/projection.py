@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, ClassVar, Protocol
 
 from events.log.envelope import Recorded
@@ -33,6 +34,13 @@ class Table:
     rendered: dict[str, Callable[[Row], bytes]] = field(default_factory=dict)
     """Further columns (bytea) that are computed of a row when it is written: answers kept ready. Folds don't see them;
     raise the projection's `version` when what is computed changes."""
+    key_of: Callable[[Row], Key] = field(init=False, repr=False, compare=False)
+    """A row's key."""
+
+    def __post_init__(self) -> None:
+        first, *more = self.key
+        key_of = itemgetter(*self.key) if more else lambda row: (row[first],)
+        object.__setattr__(self, "key_of", key_of)
 
 
 class Rows(Protocol):

@@ -201,15 +201,12 @@ def decode_batch(
     batch: list[Any] = []
     history: list[tuple[Any, ...]] = []
     for raw in raws:
-        place = (raw.topic.removeprefix("events."), raw.partition)
-        name = f"{raw.topic}/{raw.partition}"
-        if name in problems:
-            continue
-        if raw.is_marker:
+        if raw.is_marker or (problems and f"{raw.topic}/{raw.partition}" in problems):
             continue
         try:
             recorded = raw.decode()
         except Undecodable as error:
+            place, name = (raw.topic.removeprefix("events."), raw.partition), f"{raw.topic}/{raw.partition}"
             problems[name] = str(error)
             tail.pause(place)
             log.error("%s stopped: %s", name, error)

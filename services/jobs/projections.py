@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from events.language.base import Message
 from events.language.common import count_tasks, tasks_in
 from events.language.jobs import (
     JobAssigned,
     JobCancelRequested,
     JobCompleted,
     JobEnded,
-    JobEvent,
     JobExited,
     JobQueued,
     JobStarted,
@@ -121,67 +121,38 @@ class JobsProjection(Projection):
     version = 3
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
-        event = recorded.data
-        if not isinstance(event, JobEvent):
-            return
-        yield JOBS, (event.job_id,)
-        if isinstance(event, JobSubmitted):
-            yield SPECS, (event.job_id,)
-        for task in _tasks_of(event):
-            yield TASKS, (event.job_id, task)
-        if isinstance(event, JobStarted | JobExited):
-            for item in event.tasks:
-                yield ATTEMPTS, (event.job_id, item.task, item.attempt)
+        event: Any = recorded.data
+        kind, id = type(event), event.job_id
+        touched: list[tuple[Table, Key]] = [(JOBS, (id,))]
+        if kind is JobSubmitted:
+            touched.append((SPECS, (id,)))
+        elif kind is JobStarted or kind is JobExited:
+            touched.extend((TASKS, (id, item.task)) for item in event.tasks)
+            touched.extend((ATTEMPTS, (id, item.task, item.attempt)) for item in event.tasks)
+        elif kind is JobAssigned or kind is JobTasksCancelled or (kind is JobQueued and event.attempt > 1):
+            # A whole array's first queueing changes no task's row.
+            touched.extend((TASKS, (id, task)) for task in tasks_in(event.tasks))
+        return touched
 
     def project(self, recorded: Recorded, rows: Rows) -> None:
-        event, time = recorded.data, recorded.meta.time
-        if isinstance(event, JobSubmitted):
+        event: Any = recorded.data
+        kind, time = type(event), recorded.meta.time
+        if kind is JobSubmitted:
             rows.put(JOBS, _submitted(event, time))
             rows.put(SPECS, {"job_id": event.job_id, "view": render_spec(event.spec)})
-            return
-        if not isinstance(event, JobEvent):
             return
         found = rows.get(JOBS, (event.job_id,))
         if found is None:
             return  # an answer about a job that never was
         job: Row = {**found, "updated_at": time}
-        match event:
-            case JobQueued():
-                _queued(event, job, rows, time)
-            case JobAssigned():
-                job["node_id"] = event.node_id
-                for task in tasks_in(event.tasks):
-                    change = {"node_id": event.node_id, "allocation_id": event.allocation_id}
-                    _move(rows, job, task, JobStatus.SCHEDULED, change)
-            case JobStarted():
-                _started(event, job, rows)
-            case JobExited():
-                _exited(event, job, rows)
-            case JobCancelRequested():
-                job["cancel_requested"] = True
-                job["reason"] = event.reason
-            case JobTasksCancelled():
-                _cancelled(event, job, rows, time)
-            case JobEnded():
-                job["exit_code"], job["ended_at"], job["not_before"] = event.exit_code, time, None
-                # What an earlier attempt failed of is no reason any more once the job has completed.
-                job["reason"] = event.reason or ("" if isinstance(event, JobCompleted) else job["reason"])
+        change = _CHANGES.get(kind)
+        if change is not None:
+            change(event, job, rows, time)
         job["status"] = _overall(job)
         rows.put(JOBS, job)
 
 
 PROJECTION = JobsProjection()
-
-
-def _tasks_of(event: JobEvent) -> Iterable[int]:
-    """The tasks whose rows an event changes; a whole array's first queueing and its cancelling change none."""
-    if isinstance(event, JobStarted | JobExited):
-        return (item.task for item in event.tasks)
-    if isinstance(event, JobAssigned | JobTasksCancelled):
-        return tasks_in(event.tasks)
-    if isinstance(event, JobQueued):
-        return () if event.attempt == 1 else tasks_in(event.tasks)
-    return ()
 
 
 def _submitted(event: JobSubmitted, time: datetime) -> Row:
@@ -236,6 +207,9 @@ def _task(rows: Rows, job: Row, task: int) -> Row:
     }
 
 
+_COMPLETED = JobStatus.COMPLETED.value
+
+
 def _count(job: Row, status: str, change: int) -> None:
     column = f"tasks_{status}"
     if column in job:
@@ -278,7 +252,14 @@ def _queued(event: JobQueued, job: Row, rows: Rows, time: datetime) -> None:
         _move(rows, job, task, JobStatus.QUEUED, fresh)
 
 
-def _started(event: JobStarted, job: Row, rows: Rows) -> None:
+def _assigned(event: JobAssigned, job: Row, rows: Rows, _time: datetime) -> None:
+    job["node_id"] = event.node_id
+    change = {"node_id": event.node_id, "allocation_id": event.allocation_id}
+    for task in tasks_in(event.tasks):
+        _move(rows, job, task, JobStatus.SCHEDULED, change)
+
+
+def _started(event: JobStarted, job: Row, rows: Rows, _time: datetime) -> None:
     job["node_id"], job["not_before"] = event.node_id, None
     for start in event.tasks:
         job["started_at"] = min(job["started_at"] or start.started_at, start.started_at)
@@ -295,7 +276,7 @@ def _started(event: JobStarted, job: Row, rows: Rows) -> None:
         rows.put(ATTEMPTS, {**attempt, **process})
 
 
-def _exited(event: JobExited, job: Row, rows: Rows) -> None:
+def _exited(event: JobExited, job: Row, rows: Rows, _time: datetime) -> None:
     fates: dict[int, JobStatus] = {}
     for ranges, status in (
         (event.completed, JobStatus.COMPLETED),
@@ -339,15 +320,39 @@ def _cancelled(event: JobTasksCancelled, job: Row, rows: Rows, time: datetime) -
         _move(rows, job, task, JobStatus.CANCELLED, {"ended_at": time, "message": event.reason})
 
 
-_PROGRESS = ("running", "scheduled", "queued", "pending")
+def _cancel_requested(event: JobCancelRequested, job: Row, _rows: Rows, _time: datetime) -> None:
+    job["cancel_requested"] = True
+    job["reason"] = event.reason
+
+
+def _ended(event: JobEnded, job: Row, _rows: Rows, time: datetime) -> None:
+    job["exit_code"], job["ended_at"], job["not_before"] = event.exit_code, time, None
+    # What an earlier attempt failed of is no reason any more once the job has completed.
+    job["reason"] = event.reason or ("" if isinstance(event, JobCompleted) else job["reason"])
+
+
+_CHANGES: Mapping[type[Message], Callable[[Any, Row, Rows, datetime], None]] = {
+    JobQueued: _queued,
+    JobAssigned: _assigned,
+    JobStarted: _started,
+    JobExited: _exited,
+    JobCancelRequested: _cancel_requested,
+    JobTasksCancelled: _cancelled,
+    **dict.fromkeys(JobEnded.__subclasses__(), _ended),
+}
+"""What an event changes beside the time; the others change nothing else. (By type, since at each miss `isinstance` and
+`match` look through the registries of abstract base classes.)"""
+
+
+_PROGRESS = ("running", "scheduled", "queued", "pending", "failed", "cancelled")
+"""The furthest that any live task is, else how they ended."""
+
+_COUNTS = tuple((f"tasks_{status}", status) for status in _PROGRESS)
 
 
 def _overall(job: Row) -> str:
-    """A job's status from its tasks': the furthest that any live task is, else how they ended."""
-    for status in _PROGRESS:
-        if job[f"tasks_{status}"] > 0:
+    """A job's status from its tasks'."""
+    for column, status in _COUNTS:
+        if job[column] > 0:
             return status
-    for status in ("failed", "cancelled"):
-        if job[f"tasks_{status}"] > 0:
-            return status
-    return JobStatus.COMPLETED.value
+    return _COMPLETED
