@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import cast
@@ -49,22 +49,32 @@ class Outcome:
         return self.events[-1].position
 
 
+_ANSWERS = frozenset((CommandRejected.type_name(), CommandNoted.type_name()))
+
+
 @dataclass(slots=True, eq=False)
 class _Waiting:
     future: asyncio.Future[Outcome]
     digest: str
-    parts: dict[int, Recorded] = field(default_factory=dict)
+    bare: bool = False
+    parts: dict[int, Recorded | None] = field(default_factory=dict)
+    """None for those that a bare wait has no use for."""
 
 
 class Outcomes:
     """An async context manager; follows the log while it is open."""
 
-    def __init__(self, settings: Settings, saw: Callable[[Raw], None] | None = None) -> None:
-        """`saw` is told of every valid event."""
+    def __init__(
+        self,
+        settings: Settings,
+        saw: Callable[[Raw], None] | None = None,
+        contexts: Sequence[str] = CONTEXTS,
+    ) -> None:
+        """`saw` is told of every valid event. `contexts`: those whose commands are waited for."""
         self._saw = saw
         self._units = Units(settings)
         self._waiting: dict[str, list[_Waiting]] = {}
-        self._tail = Tail(settings, CONTEXTS, start="end", patient=True)
+        self._tail = Tail(settings, contexts, start="end", patient=True)
         self._task: asyncio.Task[None] | None = None
         self._resolving: set[asyncio.Task[None]] = set()
 
@@ -83,17 +93,21 @@ class Outcomes:
         for waiting in [waiting for same in self._waiting.values() for waiting in same]:
             waiting.future.cancel()
 
-    def expect(self, command_id: str, context: str = "", digest: str = "") -> asyncio.Future[Outcome]:
+    def expect(
+        self, command_id: str, context: str = "", digest: str = "", *, bare: bool = False
+    ) -> asyncio.Future[Outcome]:
         """A future of the command's outcome. Call it before publishing; cancel it to stop waiting.
 
         With the body's `payload_digest` only the outcome of that body counts, should another command have the same id;
         every such call has a future of its own. Without it, calls for one id share a future.
+
+        `bare`: only whether it was refused is of interest; the outcome has no events, which are not decoded then.
         """
         same = self._waiting.setdefault(command_id, [])
         for known in same if not digest else ():
-            if not known.digest and not known.future.done():
+            if not known.digest and known.bare is bare and not known.future.done():
                 return known.future
-        waiting = _Waiting(asyncio.get_running_loop().create_future(), digest)
+        waiting = _Waiting(asyncio.get_running_loop().create_future(), digest, bare)
         same.append(waiting)
         waiting.future.add_done_callback(lambda _: self._forget(command_id, waiting))
         return waiting.future
@@ -133,19 +147,24 @@ class Outcomes:
         wanted = [each for each in same if not each.future.done() and each.digest in ("", cause.mark)]
         if not wanted:
             return
-        try:
-            recorded = raw.decode()
-        except Undecodable as error:
-            for waiting in wanted:
-                waiting.future.set_exception(error)
-            return
+        recorded: Recorded | None = None
+        if raw.type in _ANSWERS or not all(waiting.bare for waiting in wanted):
+            try:
+                recorded = raw.decode()
+            except Undecodable as error:
+                for waiting in wanted:
+                    waiting.future.set_exception(error)
+                return
         for waiting in wanted:
             waiting.parts[cause.part] = recorded
             if len(waiting.parts) == cause.parts:
-                self._resolve(waiting, recorded.meta.causation)
+                self._resolve(waiting, raw.text("ce_causationid"), raw.text("ce_subject"))
 
-    def _resolve(self, waiting: _Waiting, command_id: str) -> None:
-        parts = tuple(waiting.parts[index] for index in sorted(waiting.parts))
+    def _resolve(self, waiting: _Waiting, command_id: str, subject: str) -> None:
+        parts = tuple(part for _, part in sorted(waiting.parts.items()) if part is not None)
+        if not parts:
+            waiting.future.set_result(Outcome(command_id, subject))
+            return
         first = parts[0].data
         noted = first if isinstance(first, CommandNoted) else None
         if noted is not None and noted.repeat and noted.first_offset >= 0:

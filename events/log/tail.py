@@ -101,7 +101,7 @@ class Tail:
         self._contexts = tuple(contexts)
         self._start = start
         self._only = partitions
-        self._max_records = max_records
+        self.max_records = max_records
         self._options = {"fetch_max_wait_ms": PATIENT_MS} if patient else {}
         self._consumer: AIOKafkaConsumer | None = None
         self._asking: AIOKafkaConsumer | None = None
@@ -206,7 +206,7 @@ class Tail:
         partitions = [self._topic(place) for place in only] if only is not None else []
         try:
             fetched = await self._running.getmany(
-                *partitions, timeout_ms=max(0, int(timeout * 1000)), max_records=self._max_records
+                *partitions, timeout_ms=max(0, int(timeout * 1000)), max_records=self.max_records
             )
         except KafkaError as error:
             if not error.retriable:

@@ -26,6 +26,10 @@ from events.runtime.projection import Projection
 from events.runtime.settings import Settings
 from events.runtime.tables import Db
 
+GATHER = 0.025
+"""Seconds in which what follows the first event of a batch joins it, unless somebody waits: a job leaves a dozen events
+on its way, and a transaction for each would take the processor from the very steps that lead to them."""
+
 log = logging.getLogger("forgelog.projection")
 
 
@@ -98,6 +102,10 @@ class Runner:
         """Notified after every batch: streams that watch the tables wait on it."""
         self._pool = pool
         self._stored: dict[Place, ReaderPosition] = {}
+        self._waiting = 0
+        """How many `wait_for` are under way."""
+        self._wanted = asyncio.Event()
+        """Set while there are any."""
         self._fold = Fold(projection)
 
     async def run(self) -> None:
@@ -130,6 +138,8 @@ class Runner:
             lag_at = 0.0
             while True:
                 raws = await tail.poll_raw(1.0)
+                if 0 < len(raws) < tail.max_records:
+                    raws += await self._gathered(tail)
                 if raws or tail.positions != self.positions:
                     await self._store(raws, tail)
                 if time.monotonic() - lag_at > 5:
@@ -137,6 +147,13 @@ class Runner:
                     ends = await tail.ends()
                     lag = sum(max(0, end - tail.positions[place].offset) for place, end in ends.items())
                     metrics.projection_lag.labels(self.projection.context).set(lag)
+
+    async def _gathered(self, tail: Tail) -> list[Raw]:
+        try:
+            await asyncio.wait_for(self._wanted.wait(), GATHER)
+        except TimeoutError:
+            pass
+        return await tail.poll_raw(0)
 
     async def _store(self, raws: Sequence[Raw], tail: Tail) -> None:
         positions = dict(tail.positions)
@@ -175,11 +192,17 @@ class Runner:
 
         if not missing():
             return []
+        self._waiting += 1
+        self._wanted.set()
         try:
             async with asyncio.timeout(timeout), self.changes:
                 await self.changes.wait_for(lambda: not missing())
         except TimeoutError:
             return missing()
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._wanted.clear()
         return []
 
     def status(self) -> dict[str, Any]:

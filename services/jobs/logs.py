@@ -24,7 +24,7 @@ from prometheus_client import Counter
 from events.log import topics
 from events.log.connect import connected
 from events.log.tail import PATIENT_MS, Place, ReaderPosition, new_consumer
-from events.runtime.runner import PositionsMoved, write_positions
+from events.runtime.runner import GATHER, PositionsMoved, write_positions
 from events.runtime.settings import Settings
 from events.runtime.tables import Db, quoted
 
@@ -173,6 +173,9 @@ class Output:
             while True:
                 fetched = await consumer.getmany(timeout_ms=1000, max_records=2000)
                 if fetched:
+                    await asyncio.sleep(GATHER)
+                    for place, records in (await consumer.getmany(timeout_ms=0, max_records=2000)).items():
+                        fetched.setdefault(place, []).extend(records)
                     stored = await self._store(pool, fetched, stored)
 
     async def _store(

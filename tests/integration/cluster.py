@@ -46,6 +46,7 @@ class Cluster:
         self.lost_seconds = lost_seconds
         self.folder = folder
         self.seen: list[Recorded] = []
+        self.watching: asyncio.Task[None] | None = None
         self._changed = asyncio.Condition()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._ports = {name: free_port() for name in (*SERVICES, GATEWAY)}
@@ -177,6 +178,11 @@ class Cluster:
                         self.seen += found
                         self._changed.notify_all()
 
+    def watch_no_more(self) -> None:
+        """Keep no further event: reading them all costs what a benchmark measures."""
+        if self.watching is not None:
+            self.watching.cancel()
+
     async def recorded(self, which: Callable[[Recorded], bool], after: int = 0) -> Recorded:
         """The first record, of those seen from number `after` on, that satisfies `which`, once there is one."""
         async with asyncio.timeout(PATIENCE), self._changed:
@@ -233,7 +239,7 @@ async def cluster(
     default that is longer than any agent takes to start again on a busy machine."""
     await topics.ensure_topics(settings)
     made = Cluster(settings, folder, lost_seconds)
-    watching = asyncio.create_task(made.watch())
+    made.watching = watching = asyncio.create_task(made.watch())
     try:
         names = (*SERVICES, GATEWAY) if gateway else SERVICES
         for name in names:
@@ -243,7 +249,7 @@ async def cluster(
         for name in names:
             await made.healthy(name)
         yield made
-        if watching.done():
+        if watching.done() and not watching.cancelled():
             watching.result()
     finally:
         made.stop()

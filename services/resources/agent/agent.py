@@ -86,7 +86,7 @@ class Agent:
         program = await asyncio.to_thread(native.launcher)
         async with (
             Publisher(self._settings) as publisher,
-            Outcomes(self._settings) as outcomes,
+            Outcomes(self._settings, contexts=reports.CONTEXTS) as outcomes,
             Launching(self._store.spare, program) as self._launching,
             Tail(
                 self._settings,

@@ -44,7 +44,7 @@ class Around:
         bound, task = attempt.bound, attempt.task
         assert bound is not None
         launch = bound.launch
-        folder = self._tasks / task.key
+        folder = f"{self._tasks}/{task.key}"
         variables = {
             **self._variables,
             "OMP_NUM_THREADS": str(max(1, math.ceil(bound.resources.cpus))),
@@ -63,10 +63,10 @@ class Around:
             variables["TRACEPARENT"] = task.traceparent
         files, refused = self._read_secrets(launch.environment, variables)
         if files:
-            variables["FORGELOG_SECRETS"] = str(folder / "secrets")
+            variables["FORGELOG_SECRETS"] = f"{folder}/secrets"
         return {
             "key": task.key,
-            "folder": str(folder),
+            "folder": folder,
             "record": asdict(task),
             "command": launch.command,
             "args": list(launch.args),

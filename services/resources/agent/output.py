@@ -57,7 +57,7 @@ class Stream:
 @dataclass(slots=True)
 class Following:
     attempt: Attempt
-    folder: Path
+    folder: str
     streams: tuple[Stream, ...]
     last_growth: float = 0.0
     next_look: float = 0.0
@@ -107,9 +107,9 @@ class Output:
 
     def follow(self, attempt: Attempt) -> None:
         """Ship the attempt's output from now on, or from where an earlier agent got to."""
-        folder = self._tasks / attempt.key
-        offsets = _read_note(folder / NOTED)
-        streams = tuple(Stream(name, str(folder / name), offset) for name, offset in zip(STREAMS, offsets, strict=True))
+        folder = f"{self._tasks}/{attempt.key}"
+        offsets = _read_note(f"{folder}/{NOTED}")
+        streams = tuple(Stream(name, f"{folder}/{name}", offset) for name, offset in zip(STREAMS, offsets, strict=True))
         following = Following(attempt, folder, streams, last_growth=time.monotonic())
         following.cut = following.shipped >= self._limit
         self._followed[attempt.key] = following
@@ -207,7 +207,7 @@ class Output:
                 self._shipped(following.attempt)
             elif now - following.noted >= NOTE_EVERY:
                 following.noted = now
-                _write_note(following.folder / NOTED, [stream.offset for stream in following.streams])
+                _write_note(f"{following.folder}/{NOTED}", [stream.offset for stream in following.streams])
 
 
 def _size(path: str) -> int:
@@ -225,14 +225,15 @@ def _read_file(path: str, offset: int, count: int) -> bytes:
         os.close(fd)
 
 
-def _read_note(path: Path) -> list[int]:
+def _read_note(path: str) -> list[int]:
     try:
-        return [int(part) for part in path.read_text().split()]
+        with open(path, encoding="ascii") as file:
+            return [int(part) for part in file.read().split()]
     except FileNotFoundError:
         return [0] * len(STREAMS)
 
 
-def _write_note(path: Path, offsets: list[int]) -> None:
+def _write_note(path: str, offsets: list[int]) -> None:
     """In place and always of the same length: a reader never sees a part, and no file is made anew."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from aiokafka.errors import KafkaError
 from blake3 import blake3
@@ -21,7 +25,7 @@ from events.language.jobs import ReportJobExited, ReportJobStarted
 from events.language.resources import EndedTasks, ReportAllocationsEnded
 from events.log.outcomes import Outcome, Outcomes
 from events.log.publish import Outgoing, Publisher
-from events.log.wire import Undecodable, value_of
+from events.log.wire import value_of
 from services.resources.agent.attempts import Attempt
 
 log = logging.getLogger("forgelog.agent.reports")
@@ -33,6 +37,8 @@ PATIENCE = 5.0
 TRIES = 5
 """How often a command is sent anew that failed by a defect on the other side (`internal`, `aborted`)."""
 
+CONTEXTS = ("jobs", "resources")
+"""Whose commands an agent sends."""
 STARTED, EXITED, FREED = "started", "exited", "freed"
 
 Settled = Callable[[Attempt, str], None]
@@ -63,8 +69,13 @@ class Reports:
         self._node = node
         self._settled = settled
         self._new: list[tuple[str, Attempt]] = []
+        self._again: list[Report] = []
+        """To be sent as they are."""
         self._some = asyncio.Event()
-        self._waiting: set[asyncio.Task[None]] = set()
+        self._open: dict[str, tuple[Report, asyncio.Future[Outcome], float]] = {}
+        """By id: those that are not answered yet, and when they are published again (monotonic seconds)."""
+        self._due = math.inf
+        """When the first of them may be; nothing is due before it."""
 
     def add(self, kind: str, attempt: Attempt) -> None:
         """Report soon. Reports of a job are sent in the order they were added."""
@@ -75,13 +86,18 @@ class Reports:
         """Send what is added, until cancelled."""
         try:
             while True:
-                await self._some.wait()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(max(0.0, self._due - time.monotonic()) if self._open else None):
+                        await self._some.wait()
                 self._some.clear()
                 new, self._new = self._new, []
-                await self._send(list(self._commands(new)))
+                again, self._again = self._again, []
+                await self._send([*self._commands(new), *again])
+                if self._due <= time.monotonic():
+                    await self._repeat()
         finally:
-            for task in self._waiting:
-                task.cancel()
+            for _, answer, _ in list(self._open.values()):
+                answer.cancel()
 
     def _commands(self, new: Sequence[tuple[str, Attempt]]) -> Iterable[Report]:
         for kind in (STARTED, EXITED):
@@ -118,11 +134,24 @@ class Reports:
     async def _send(self, reports: list[Report]) -> None:
         for report in reports:
             # Expected before it is published: the answer may be there before Kafka's own.
-            answer = self._outcomes.expect(report.id)
-            waiting = asyncio.create_task(self._see_through(report, answer))
-            self._waiting.add(waiting)
-            waiting.add_done_callback(self._waiting.discard)
-        await self._publish(reports)
+            answer = self._outcomes.expect(report.id, bare=True)
+            due = time.monotonic() + PATIENCE
+            self._open[report.id] = report, answer, due
+            self._due = min(self._due, due)
+            answer.add_done_callback(partial(self._answered, report))
+        if reports:
+            await self._publish(reports)
+
+    async def _repeat(self) -> None:
+        """Publish again what has waited too long."""
+        now = time.monotonic()
+        late = [report for report, _, due in self._open.values() if due <= now]
+        for report in late:
+            log.info("no answer yet to %s (%s); publishing it again", type(report.command).__name__, report.id)
+            self._open[report.id] = report, self._open[report.id][1], now + PATIENCE
+        self._due = min((due for _, _, due in self._open.values()), default=math.inf)
+        if late:
+            await self._publish(late)
 
     async def _publish(self, reports: Sequence[Report]) -> None:
         try:
@@ -143,36 +172,34 @@ class Reports:
             source=f"agent/{self._node}",
         )
 
-    async def _see_through(self, report: Report, answer: asyncio.Future[Outcome]) -> None:
-        while True:
-            try:
-                outcome = await asyncio.wait_for(asyncio.shield(answer), PATIENCE)
-            except TimeoutError:
-                log.info("no answer yet to %s (%s); publishing it again", type(report.command).__name__, report.id)
-                await self._publish([report])
-                continue
-            except (OSError, Undecodable) as error:
-                log.warning("the answer to %s can't be read: %s", report.id, error)
-                answer = self._outcomes.expect(report.id)
-                await self._publish([report])
-                continue
-            break
-        rejected = outcome.rejected
+    def _answered(self, report: Report, answer: asyncio.Future[Outcome]) -> None:
+        self._open.pop(report.id, None)
+        if answer.cancelled():
+            return
+        if (error := answer.exception()) is not None:
+            log.warning("the answer to %s can't be read: %s", report.id, error)
+            self._send_soon([report])
+            return
+        rejected = answer.result().rejected
         if rejected is None:
             self._settle(report)
         elif len(report.attempts) > 1:
             # One attempt that isn't known must not speak for the others.
-            again = [self._again([attempt], report) for attempt in report.attempts]
-            await self._send(again)
+            self._send_soon([self._anew([attempt], report) for attempt in report.attempts])
         elif rejected.code in (ErrorCode.INTERNAL, ErrorCode.ABORTED) and report.tries < TRIES:
-            await asyncio.sleep(min(30.0, 0.5 * 2**report.tries))
-            await self._send([self._again(report.attempts, report, report.tries + 1)])
+            wait = min(30.0, 0.5 * 2**report.tries)
+            anew = self._anew(report.attempts, report, report.tries + 1)
+            asyncio.get_running_loop().call_later(wait, self._send_soon, [anew])
         else:
             name = type(report.command).__name__
             log.warning("%s of %s: %s; dropped", name, report.attempts[0].key, rejected.message)
             self._settle(report)
 
-    def _again(self, attempts: Sequence[Attempt], report: Report, tries: int = 0) -> Report:
+    def _send_soon(self, reports: list[Report]) -> None:
+        self._again += reports
+        self._some.set()
+
+    def _anew(self, attempts: Sequence[Attempt], report: Report, tries: int = 0) -> Report:
         if report.kind == FREED:
             return self._of_pool(attempts, tries)
         return self._of_job(report.kind, attempts, tries)

@@ -125,7 +125,7 @@ class Store:
 
     def exit_of(self, key: str) -> Exit | None:
         """How the attempt ended; None when nobody wrote it down."""
-        data = _read(self.tasks / key / warden.EXIT)
+        data = _read(f"{self.tasks}/{key}/{warden.EXIT}")
         return Exit.of(data) if data is not None else None
 
     def ask_to_stop(self, key: str, stop: Stop) -> None:
@@ -149,9 +149,10 @@ class Store:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path | str) -> Any:
     """A JSON file; None when it is not there, or was cut short by a power failure."""
     try:
-        return json.loads(path.read_bytes())
+        with open(path, "rb") as file:
+            return json.loads(file.read())
     except (FileNotFoundError, ValueError):
         return None
