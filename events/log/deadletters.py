@@ -10,9 +10,9 @@ from aiokafka import TopicPartition
 from events.log.connect import connected
 from events.log.envelope import Position
 from events.log.producer import new_producer
+from events.log.records import Headers
 from events.log.tail import new_consumer
 from events.log.topics import commands, deadletter
-from events.log.records import Headers
 from events.log.wire import Raw
 from events.runtime.settings import Settings
 

@@ -95,6 +95,14 @@ class Producer:
         while self._ending:
             await asyncio.wait(self._ending)
 
+    async def running(self) -> AIOKafkaProducer:
+        """The present producer, for who builds batches; when a send in it fails, `failed` must be told."""
+        return await self._open()
+
+    def failed(self, producer: AIOKafkaProducer) -> None:
+        """A send in this one has failed: the next use opens another."""
+        self._replace(producer)
+
     async def partitions_for(self, topic: str) -> int:
         """How many partitions the topic (named with its prefix) has."""
         return len(await (await self._open()).partitions_for(topic))

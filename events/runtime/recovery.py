@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypeVar
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -35,12 +35,13 @@ async def take_over(
     settings: Settings,
     producer: AIOKafkaProducer,
     snapshots: Snapshots | None,
+    now: datetime,
 ) -> dict[int, Partition[S] | str]:
     """The folded partitions; in place of one that can't be folded, the reason for people.
 
-    From the marker's offset on, whatever an earlier writer still appends is void.
+    `now`: the writer's clock. From the marker's offset on, whatever an earlier writer still appends is void.
     """
-    epochs = await asyncio.gather(*(_fence(decider.context, number, settings, producer) for number in numbers))
+    epochs = await asyncio.gather(*(_fence(decider.context, number, settings, producer, now) for number in numbers))
     faults.point(faults.AFTER_MARKER)
     partitions: dict[int, Partition[S]] = {}
     for number in numbers:
@@ -55,11 +56,10 @@ async def take_over(
     return outcome
 
 
-async def _fence(context: str, number: int, settings: Settings, producer: AIOKafkaProducer) -> int:
+async def _fence(context: str, number: int, settings: Settings, producer: AIOKafkaProducer, now: datetime) -> int:
     """Append a `WriterStarted` marker; its offset is the new epoch."""
     name = settings.instance or context
     marker = WriterStarted(subject_id=f"{context}/{number}", writer=name)
-    now = datetime.now(UTC)
     meta = Meta(
         id=new_command_id(),
         type=WriterStarted.type_name(),

@@ -23,7 +23,7 @@ from aiokafka.errors import KafkaError
 from events.log import topics
 from events.log.fetching import Raws
 from events.log.partition import partition_of
-from events.log.producer import MAX_RECORD_BYTES, new_batch, new_producer
+from events.log.producer import MAX_RECORD_BYTES, Producer, new_batch
 from events.log.tail import PATIENT_MS, Place, ReaderPosition, Tail
 from events.log.wire import Raw, Undecodable
 from events.runtime import faults, metrics, recovery, tracing
@@ -63,7 +63,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         self._targets: dict[int, dict[Place, int]] = {}
         """Partitions that are not ready yet, and how far they must have read."""
         self._count = 0
-        self._producer: AIOKafkaProducer | None = None
+        self._producer = Producer(settings)
         self._appending: asyncio.Task[None] | None = None
         """The batches on their way to Kafka."""
         foreign = {model.context for model in decider.routes}
@@ -104,7 +104,6 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         """Write until cancelled."""
         counts = await topics.ensure_topics(self.settings)
         self._count = counts[topics.commands(self.context)]
-        self._producer = new_producer(self.settings)
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.settings.kafka_required,
             group_id=f"{self.settings.prefix}{self.context}.writer",
@@ -120,14 +119,14 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             heartbeat_interval_ms=1_000,
         )
         try:
-            await self._producer.start()
+            await self._producer.open()
             await consumer.start()
             consumer.subscribe([self.settings.prefix + topics.commands(self.context)], listener=self)
             async with Tail(self.settings, self._contexts, start="end", patient=True) as tail:
                 await self._loop(consumer, tail)
         finally:
             await consumer.stop()
-            await self._producer.stop()
+            await self._producer.close()
 
     async def _loop(self, consumer: AIOKafkaConsumer, tail: Tail) -> None:
         commands: asyncio.Task[Any] | None = None
@@ -282,24 +281,27 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         """Append every partition's units; a partition whose append fails starts over."""
         began, started = time.time(), time.perf_counter()
         faults.point(faults.AFTER_READ)
+        producer: AIOKafkaProducer | None = None
         try:
+            producer = await self._producer.running()
             # Before any event: a later event's cause would move the point of resume past these.
-            await asyncio.gather(*[await self._pass_on(item) for item in side])
-            await asyncio.gather(*(self._append_to(number, units) for number, units in work.items()))
+            await asyncio.gather(*[await self._pass_on(producer, item) for item in side])
+            await asyncio.gather(*(self._append_to(producer, number, units) for number, units in work.items()))
             faults.point(faults.AFTER_APPEND)
-        except KafkaError as error:
+        except (KafkaError, OSError) as error:
             log.error("append failed, starting over from the log: %s: %s", type(error).__name__, error)
             metrics.append_failures.labels(self.context).inc()
             for number in list(self.partitions):
                 self._start_over(number)
-            await self._new_producer()
+            if producer is not None:
+                self._producer.failed(producer)  # its sequence is unknown; a new one starts clean
         metrics.append_seconds.labels(self.context).observe(time.perf_counter() - started)
         if tracing.enabled():
             for units in work.values():
                 for unit in units:
                     tracing.record(f"{self.context} {unit.name}", unit.traceparent, began, events=len(unit.records))
 
-    async def _append_to(self, number: int, units: list[Unit]) -> None:
+    async def _append_to(self, producer: AIOKafkaProducer, number: int, units: list[Unit]) -> None:
         partition = self.partitions.get(number)
         if partition is None:
             return  # it starts over: what was decided on its old state is void, and will be decided again
@@ -316,7 +318,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                     f"fit into one atomic append. Its decider must split them."
                 )
             if held and size + needed > BATCH_BYTES:
-                pending.append((await self._send(builder, topic, number), held))
+                pending.append((await _send(producer, builder, topic, number), held))
                 left -= size
                 builder, held, size = new_batch(left), [], 0
             for key, value, headers, timestamp, _ in unit.records:
@@ -326,7 +328,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                     )
             held.append(unit)
             size += needed
-        pending.append((await self._send(builder, topic, number), held))
+        pending.append((await _send(producer, builder, topic, number), held))
         for future, appended in pending:
             metadata = await future
             offset = metadata.offset
@@ -335,12 +337,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                 offset += len(unit.records)
         metrics.events.labels(self.context).inc(sum(len(unit.records) for unit in units))
 
-    async def _send(self, builder: Any, topic: str, number: int) -> asyncio.Future[Any]:
-        builder.close()
-        future: asyncio.Future[Any] = await self._running.send_batch(builder, topic, partition=number)
-        return future
-
-    async def _pass_on(self, item: Forward | DeadLetter) -> asyncio.Future[Any]:
+    async def _pass_on(self, producer: AIOKafkaProducer, item: Forward | DeadLetter) -> asyncio.Future[Any]:
         """Send a command to where it belongs, or unusable input to the dead letters."""
         raw, prefix = item.raw, self.settings.prefix
         headers = [header for header in raw.headers if header[0] not in ("fl_reason", "fl_position")]
@@ -354,22 +351,10 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             topic, key, number = prefix + topics.deadletter(self.context), raw.key, raw.partition
             metrics.dead_letters.labels(self.context).inc()
             log.warning("%s: dead letter: %s", raw.position, item.reason)
-        future: asyncio.Future[Any] = await self._running.send(
+        future: asyncio.Future[Any] = await producer.send(
             topic, value=raw.value, key=key, partition=number, headers=headers, timestamp_ms=raw.timestamp
         )
         return future
-
-    @property
-    def _running(self) -> AIOKafkaProducer:
-        if self._producer is None:
-            raise RuntimeError("the writer is not running")
-        return self._producer
-
-    async def _new_producer(self) -> None:
-        """After a failed append the old producer's sequence is unknown; a new one starts clean."""
-        await self._running.stop()
-        self._producer = new_producer(self.settings)
-        await self._producer.start()
 
     # Taking over and giving up partitions
 
@@ -417,12 +402,16 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         places = [TopicPartition(own, number) for number in fresh]
         still = [place for place in places if place in consumer.assignment()]
         consumer.pause(*still)
+        producer: AIOKafkaProducer | None = None
         try:
+            producer = await self._producer.running()
             started = await recovery.take_over(
-                self.decider, fresh, self._count, self.settings, self._running, self.snapshots
+                self.decider, fresh, self._count, self.settings, producer, self.snapshots, self.clock.now()
             )
-        except KafkaError as error:
+        except (KafkaError, OSError) as error:
             log.error("taking over failed, trying again: %s: %s", type(error).__name__, error)
+            if producer is not None:
+                self._producer.failed(producer)
             for number in fresh:
                 self._start_over(number)
             return
@@ -488,3 +477,9 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                 continue
             confirmed = tail.positions.get((self.context, number), ReaderPosition())
             self.snapshots.offer(partition, confirmed)
+
+
+async def _send(producer: AIOKafkaProducer, builder: Any, topic: str, number: int) -> asyncio.Future[Any]:
+    builder.close()
+    future: asyncio.Future[Any] = await producer.send_batch(builder, topic, partition=number)
+    return future

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import RequestTimedOutError
 
 from events.language.common import CommandRejected, ErrorCode
 from events.language.jobs import CancelJob, JobSubmitted, SubmitJob
@@ -161,6 +163,54 @@ async def test_two_writers_at_once_leave_one_history(prepared: Settings) -> None
         assert checked.intact, checked
 
 
+async def test_a_bare_outcome_tells_only_of_refusals(prepared: Settings) -> None:
+    writer = Writer(SampleDecider(), prepared)
+    async with running(writer.run()), Publisher(prepared) as publisher, Outcomes(prepared) as outcomes:
+        taken, refused = outcomes.expect("c1", bare=True), outcomes.expect("c2", bare=True)
+        whole = outcomes.expect("c1")
+        published = await publisher.publish(submit("first"), id="c1")
+        await publisher.publish(CancelJob(job_id="nobody"), id="c2")
+        outcome = await asyncio.wait_for(taken, 15)
+        assert (outcome.subject, outcome.rejected) == (published.subject, None)
+        assert (await asyncio.wait_for(refused, 15)).rejected.code is ErrorCode.NOT_FOUND  # type: ignore[union-attr]
+        assert [type(event.data) for event in (await asyncio.wait_for(whole, 15)).events] == [JobSubmitted]
+
+
+async def test_after_a_failed_append_the_writer_starts_over_with_a_new_producer(
+    prepared: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send_batch = AIOKafkaProducer.send_batch
+    failed: list[AIOKafkaProducer] = []
+    used: list[AIOKafkaProducer] = []
+
+    async def fails_once(self: AIOKafkaProducer, *args: Any, **options: Any) -> Any:
+        if not failed:
+            failed.append(self)
+            raise RequestTimedOutError
+        used.append(self)
+        return await send_batch(self, *args, **options)
+
+    writer = Writer(SampleDecider(), prepared)
+    async with running(writer.run()), Publisher(prepared) as publisher:
+        await until(lambda: writer.ready)
+        monkeypatch.setattr(AIOKafkaProducer, "send_batch", fails_once)
+        await publisher.publish_many([Outgoing(submit("x", f"job-{n}"), f"a{n}") for n in range(20)])
+        found = await submitted(prepared, 20)
+    assert sorted(found) == sorted(f"job-{n}" for n in range(20))
+    assert used[-1] is not failed[0]
+
+
+async def test_a_marker_bears_the_writer_s_time(prepared: Settings) -> None:
+    writer = Writer(SampleDecider(), prepared)
+    ahead = timedelta(hours=1)
+    writer.clock.at_least(datetime.now(UTC) + ahead)
+    async with running(writer.run()), Tail(prepared, ["jobs"]) as tail:
+        await until(lambda: writer.ready)
+        markers = [raw for raw in await tail.poll_raw(10) if raw.is_marker]
+    assert markers
+    assert all(raw.time() > datetime.now(UTC) + ahead / 2 for raw in markers)
+
+
 async def test_reactions_reach_other_partitions_once(prepared: Settings) -> None:
     writer = Writer(SampleDecider(), prepared)
     async with Publisher(prepared) as publisher:
@@ -267,9 +317,12 @@ async def test_a_snapshot_spares_the_fold_and_changes_nothing(prepared: Settings
                     [Outgoing(submit("s", f"job-{n}"), f"a{n}") for n in range(start, start + 20)]
                 )
             count = f'select count(distinct partition) from "{prepared.schema_}_log".snapshots'
+            published = 200
             async with asyncio.timeout(20):
                 while await pool.fetchval(count) < 4:
                     await publisher.publish(submit("more"))
+                    published += 1
+            await submitted(prepared, published)  # while a batch is on its way the states are ahead of the log
         states = {
             key: (state.submitted, state.told) for p in writer.partitions.values() for key, state in p.states.items()
         }
