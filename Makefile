@@ -8,7 +8,7 @@ SYNCED := .venv/.synced
 # A platform of this checkout's own; `forgelog` finds it from here and below.
 DATA ?= $(CURDIR)/.forgelog
 
-.PHONY: setup proto up down demo test lint format bench chaos clean
+.PHONY: setup proto up down demo test lint format bench chaos overload clean
 
 setup: $(SYNCED) proto
 
@@ -58,6 +58,10 @@ bench: setup
 chaos: setup
 	@$(UV) pip install --quiet --python $(BIN)/python "libfaketime>=3,<4" || echo "no libfaketime: the clock is left alone" >&2
 	$(BIN)/python -m tests.chaos $(CHAOS)
+
+# Five times what it can do, for a minute, then 50,000 submits straight to Kafka.
+overload: setup
+	$(BIN)/python -m tests.overload $(OVERLOAD)
 
 clean:
 	rm -rf build .mypy_cache .pytest_cache .ruff_cache forgelog_pb

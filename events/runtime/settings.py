@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     """A writer keeps a snapshot of a partition after so many events: what its next start has to fold at most."""
     rpcs: int = Field(default=4_000, ge=1)
     """gRPC calls that a service (not the gateway) answers at a time, streams among them; more are refused."""
-    gateway_requests: int = Field(default=2_000, ge=1)
+    gateway_requests: int = Field(default=1_000, ge=1)
     """Requests with commands that the gateway has in hand, those that wait for an outcome among them. Beyond this and
     the other bounds it refuses with RESOURCE_EXHAUSTED (429) and says when to come again."""
     gateway_commands: int = Field(default=20_000, ge=10_000)

@@ -27,6 +27,9 @@ _UNHINTED_PAUSE = 1.0
 
 Answer = TypeVar("Answer")
 
+_GONE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+"""A server that stops cancels its calls; so does gRPC itself with some that a busy server has not looked at yet."""
+
 _REFUSALS = {
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.ALREADY_EXISTS,
@@ -113,10 +116,11 @@ class Connection:
                 return answer
             except grpc.aio.AioRpcError as error:
                 now = time.monotonic()
-                absent = not self._met and now - started > FIRST_CONTACT
                 hint = busy_for(error)
+                self._met |= hint is not None
+                absent = not self._met and now - started > FIRST_CONTACT
                 wait = pause if hint is None else max(hint, pause) * random.uniform(1.0, 1.5)
-                again = hint is not None or error.code() is grpc.StatusCode.UNAVAILABLE
+                again = hint is not None or error.code() in _GONE
                 if not again or deadline - now <= wait or absent:
                     raise self.translated(error, what, limit) from None
             await asyncio.sleep(wait)
@@ -165,7 +169,7 @@ class Connection:
         """A failed call as an error for people."""
         code, details = error.code(), error.details() or ""
         prefix = f"{what}: " if what else ""
-        if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):  # a server that stops cancels its calls
+        if code in _GONE:
             return Unavailable(
                 f"{prefix}no platform answers at {self.address} ({_first_line(details)}); "
                 "start one with 'forgelog up', or set FORGELOG_GATEWAY to another's address"

@@ -34,7 +34,7 @@ SAMPLE_SECONDS = 0.1
 class Bounds:
     """Most of each kind at a time; `Settings` has the same with ``gateway_`` before the name."""
 
-    requests: int = 2_000
+    requests: int = 1_000
     """Requests with commands, whether they wait for the outcome or not."""
     commands: int = 20_000
     """Commands in all those requests."""

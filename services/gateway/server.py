@@ -43,6 +43,10 @@ MAX_REQUEST_BYTES = 16 << 20
 """Largest gRPC request; a batch of commands is the largest there is."""
 
 
+MAX_PENDING_CALLS = 10_000
+"""Their headers are what they take: bodies are read when they are looked at."""
+
+
 class CannotListen(Exception):
     """The gateway's address is taken, or is none of this machine's; the text says which and what to do."""
 
@@ -94,6 +98,9 @@ async def _grpc_server(
     options = [
         ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        # Calls that wait to be looked at. Beyond this gRPC cancels some, which says neither why nor for how long.
+        ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * MAX_PENDING_CALLS),
     ]
     folder = Path(tempfile.mkdtemp(prefix="forgelog-gateway-"))  # only this user may enter it
     server = grpc.aio.server(options=options, maximum_concurrent_rpcs=bounds.calls)

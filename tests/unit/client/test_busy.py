@@ -10,6 +10,7 @@ import grpc
 import pytest
 from grpc.aio import AioRpcError, Metadata
 
+from forgelog.client import channel
 from forgelog.client.channel import Connection, busy_for
 from forgelog.errors import Busy, Refused
 from services.gateway.errors import trailing_metadata
@@ -52,6 +53,17 @@ async def test_it_gives_up_when_its_time_does_not_reach_that_far() -> None:
     assert caught.value.retry_after == 5.0
     assert caught.value.exit_code == 75
     assert "has too much to do" in str(caught.value)
+
+
+async def test_a_busy_platform_is_there_however_late_it_answers_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel, "FIRST_CONTACT", 0.0)
+    server = Server(failed(hint=0.1), failed(hint=0.1), "done")
+    assert await Connection("127.0.0.1:1").call(server, None, timeout=10) == "done"
+
+
+async def test_a_call_that_the_server_cancels_is_made_again() -> None:
+    cancelled = AioRpcError(grpc.StatusCode.CANCELLED, Metadata(), Metadata(), "")
+    assert await Connection("127.0.0.1:1").call(Server(cancelled, "done"), None, timeout=10) == "done"
 
 
 async def test_a_message_that_is_too_large_is_not_sent_again() -> None:
