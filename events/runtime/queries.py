@@ -7,6 +7,7 @@ names, in a transaction that is rolled back; the query's SQL is the same.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -28,6 +29,9 @@ MAX_PAGE = 10_000
 DEFAULT_PAGE = 100
 AT_LEAST_SECONDS = 10.0
 """Longest wait for `at_least` positions; a query's deadline may be shorter."""
+
+GATHER_SECONDS = 0.001
+"""How long point reads wait for each other while they come in crowds."""
 
 _AS_OF_BATCH = 5_000
 
@@ -154,6 +158,52 @@ class ReadModel:
                 f"the tables do not contain {names} after {AT_LEAST_SECONDS:.0f} s; they are behind, or no such "
                 f"position exists yet: ask again, or leave at_least out",
             )
+
+
+class PointReads:
+    """One row each for many callers: those that wait while a query is under way share the next one.
+
+    Every caller sees what was there when it asked, or newer: a query that has begun takes nobody in any more.
+    """
+
+    def __init__(self, read: ReadModel, sql: str) -> None:
+        """`sql` takes an array of keys and returns rows of a key and its value."""
+        self._read = read
+        self._sql = sql
+        self._waiting: dict[str, list[asyncio.Future[Any]]] = {}
+        self._running: asyncio.Task[None] | None = None
+        self._crowd = 0
+        """How many shared the last query."""
+
+    async def get(self, key: str) -> Any:
+        """The key's value; None when there is no such row. Errors are the database's."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(key, []).append(future)
+        if self._running is None:
+            self._running = asyncio.create_task(self._answer())
+        return await future
+
+    async def _answer(self) -> None:
+        try:
+            while self._waiting:
+                # Alone, a caller does not wait; among many, they come along with each other.
+                await asyncio.sleep(GATHER_SECONDS if self._crowd > 1 else 0)
+                asked, self._waiting = self._waiting, {}
+                self._crowd = sum(map(len, asked.values()))
+                try:
+                    async with self._read.view() as db:
+                        found = {key: value for key, value in await db.fetch(self._sql, list(asked))}  # noqa: C416
+                except Exception as error:  # noqa: BLE001 - told to every caller
+                    for future in (each for futures in asked.values() for each in futures):
+                        if not future.done():
+                            future.set_exception(error)
+                    continue
+                for key, futures in asked.items():
+                    for future in futures:
+                        if not future.done():  # its caller may have gone
+                            future.set_result(found.get(key))
+        finally:
+            self._running = None
 
 
 def recorded_of(row: asyncpg.Record) -> Recorded:

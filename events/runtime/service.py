@@ -6,7 +6,6 @@ import asyncio
 import gc
 import logging
 import signal
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -16,12 +15,13 @@ import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from events.runtime import metrics, tables, tracing
+from events.runtime import tables, tracing
 from events.runtime.audit import publish_heads
 from events.runtime.decider import Decider
+from events.runtime.guard import Guarded
 from events.runtime.log_queries import LogServicer
 from events.runtime.projection import Projection
-from events.runtime.queries import QueryError, ReadModel
+from events.runtime.queries import ReadModel
 from events.runtime.runner import Runner
 from events.runtime.settings import Settings
 from events.runtime.snapshots import Snapshots
@@ -46,72 +46,6 @@ def configure_logging(settings: Settings) -> None:
     """One line per message, on stderr."""
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("aiokafka").setLevel(logging.WARNING)
-
-
-class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
-    """Turns `QueryError` into its status, and what nobody foresaw into INTERNAL with a logged traceback."""
-
-    def __init__(self, context: str) -> None:
-        self._context = context
-
-    async def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
-        handler = await continuation(details)
-        if handler is None or details.method.startswith(("/grpc.", "/forgelog.log.v1.LogQueries/Watch")):
-            return self._stream(handler) if handler is not None and handler.response_streaming else handler
-        method = details.method.rsplit("/", 1)[1]
-        if handler.response_streaming:
-            return self._stream(handler)
-        inner = handler.unary_unary
-        timer = metrics.queries.labels(self._context, method)
-
-        async def unary(request: Any, context: Any) -> Any:
-            started = time.perf_counter()
-            try:
-                return await inner(request, context)
-            except Exception as error:  # noqa: BLE001 - every failure must reach the caller as a status
-                await self._abort(context, error, method)
-            finally:
-                timer.observe(time.perf_counter() - started)
-
-        write = _unless_written(handler.response_serializer)
-        return grpc.unary_unary_rpc_method_handler(unary, handler.request_deserializer, write)
-
-    def _stream(self, handler: Any) -> Any:
-        if not handler.unary_stream:
-            return handler
-        inner = handler.unary_stream
-
-        async def stream(request: Any, context: Any) -> Any:
-            try:
-                async for response in inner(request, context):
-                    yield response
-            except Exception as error:  # noqa: BLE001 - every failure must reach the caller as a status
-                await self._abort(context, error, "stream")
-
-        write = _unless_written(handler.response_serializer)
-        return grpc.unary_stream_rpc_method_handler(stream, handler.request_deserializer, write)
-
-    async def _abort(self, context: Any, error: Exception, method: str) -> None:
-        if isinstance(error, grpc.aio.AbortError | grpc.aio.BaseError):
-            raise error
-        if isinstance(error, QueryError):
-            await context.abort(error.code, error.message)
-        if isinstance(
-            error, asyncpg.UndefinedTableError | asyncpg.UndefinedColumnError | asyncpg.InvalidSchemaNameError
-        ):
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "the tables are being made or swapped; ask again")
-        if isinstance(error, OSError | asyncpg.PostgresConnectionError | asyncpg.InterfaceError):
-            log.warning("%s: %s: %s", method, type(error).__name__, error)
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "the database can't be reached; ask again")
-        log.exception("%s failed", method, exc_info=error)
-        await context.abort(
-            grpc.StatusCode.INTERNAL, f"{method} failed because of a defect in the service; see its log"
-        )
-
-
-def _unless_written(serializer: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
-    """A servicer may return an answer that is written already: rows that were rendered when they were stored."""
-    return lambda answer: answer if type(answer) is bytes else serializer(answer)
 
 
 async def open_pool(settings: Settings, schema: str | None = None) -> asyncpg.Pool:
@@ -161,9 +95,8 @@ async def run(
             "problems": {**ours["problems"], **{f"projection of {k}": v for k, v in theirs["problems"].items()}},
         }
 
-    server = grpc.aio.server(
-        interceptors=[Guard(decider.context)], options=GRPC_OPTIONS, maximum_concurrent_rpcs=settings.rpcs
-    )
+    server = grpc.aio.server(options=GRPC_OPTIONS, maximum_concurrent_rpcs=settings.rpcs)
+    guarded = Guarded(server, decider.context)
     own: list[Servicer] = [
         (
             LogServicer(decider.context, read, settings, status),
@@ -173,7 +106,7 @@ async def run(
         *servicers(read, settings),
     ]
     for servicer, add, _ in own:
-        add(servicer, server)
+        add(servicer, guarded)
     checks = health.aio.HealthServicer()  # type: ignore[attr-defined]
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = [name for _, _, name in own]

@@ -11,7 +11,7 @@ import grpc
 from events.language.convert import to_message
 from events.language.jobspec import JobStatus
 from events.language.proto_names import word_of
-from events.runtime.queries import QueryError, ReadModel, next_cursor, not_found, page, read_options
+from events.runtime.queries import PointReads, QueryError, ReadModel, next_cursor, not_found, page, read_options
 from events.runtime.tables import Db
 from forgelog_pb.jobs.v1 import queries_pb2, queries_pb2_grpc, types_pb2
 from services.jobs.follow import Follower
@@ -19,6 +19,8 @@ from services.jobs.projections import JOBS
 from services.jobs.views import job_message
 
 ENDED = tuple(status.value for status in (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED))
+
+_ANSWER = "jobs.view || specs.view as view from jobs join specs using (job_id)"
 
 _SHORT = ", ".join(JOBS.columns)
 
@@ -41,13 +43,17 @@ class JobQueriesServicer(queries_pb2_grpc.JobQueriesServicer):
     def __init__(self, read: ReadModel, follower: Follower) -> None:
         self._read = read
         self._follower = follower
+        self._answers = PointReads(read, f"select job_id, {_ANSWER} where job_id = any($1::text[])")
 
     async def GetJob(self, request: Any, context: Any) -> Any:
         options = read_options(request.options)
+        if options["as_of"] is None:
+            await self._read.wait_for(options["at_least"])
+            if (answer := await self._answers.get(request.job_id)) is None:
+                raise not_found("job", request.job_id)
+            return answer
         async with self._read.view(**options, subjects=(request.job_id,)) as db:
-            found: bytes | None = await db.fetchval(
-                "select jobs.view || specs.view from jobs join specs using (job_id) where job_id = $1", request.job_id
-            )
+            found: bytes | None = await db.fetchval(f"select {_ANSWER} where job_id = $1", request.job_id)
         if found is None:
             raise not_found("job", request.job_id, options["as_of"])
         return found
