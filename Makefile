@@ -8,7 +8,7 @@ SYNCED := .venv/.synced
 # A platform of this checkout's own; `forgelog` finds it from here and below.
 DATA ?= $(CURDIR)/.forgelog
 
-.PHONY: setup proto up down demo test lint format bench chaos overload clean
+.PHONY: setup proto up down demo test lint format bench bench-peers chaos overload clean
 
 setup: $(SYNCED) proto
 
@@ -53,6 +53,14 @@ format: $(SYNCED)
 
 bench: setup
 	$(BIN)/python -m bench $(BENCH)
+
+# The peers have an environment of their own; Slurm comes by apt-get where that can be done.
+PEERS_PYTHON := build/peers/venv/bin/python
+bench-peers: setup
+	@test -x $(PEERS_PYTHON) || $(UV) venv --quiet --python $(BIN)/python build/peers/venv
+	@$(UV) pip install --quiet --python $(PEERS_PYTHON) "ray>=2.40" "distributed>=2024.1" "eventsourcing[postgres]>=9.3,<10" \
+		|| echo "not all peers could be installed: those that are missing are named below" >&2
+	$(BIN)/python -m bench.peers $(PEERS)
 
 # Needs nothing more; with libfaketime (built from its package, so a C compiler) the clock is attacked too.
 chaos: setup
