@@ -43,7 +43,7 @@ MAX_REQUEST_BYTES = 16 << 20
 """Largest gRPC request; a batch of commands is the largest there is."""
 
 
-MAX_PENDING_CALLS = 10_000
+MAX_PENDING_CALLS = 4_000
 """Their headers are what they take: bodies are read when they are looked at."""
 
 

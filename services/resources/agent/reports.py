@@ -33,7 +33,9 @@ log = logging.getLogger("forgelog.agent.reports")
 TASKS = 400
 """Most tasks in one command: with the longest messages it stays below the log's limit."""
 PATIENCE = 5.0
-"""Seconds to wait for an answer before the command is published again."""
+"""Seconds to wait for an answer before the command is published again; twice as long after each time, at most
+`LONGEST_PATIENCE`: repeats must not add to what keeps the answer away."""
+LONGEST_PATIENCE = 60.0
 TRIES = 5
 """How often a command is sent anew that failed by a defect on the other side (`internal`, `aborted`)."""
 
@@ -52,6 +54,7 @@ class Report:
     command: Command
     attempts: Sequence[Attempt]
     tries: int = 0
+    patience: float = PATIENCE
     id: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -135,7 +138,7 @@ class Reports:
         for report in reports:
             # Expected before it is published: the answer may be there before Kafka's own.
             answer = self._outcomes.expect(report.id, bare=True)
-            due = time.monotonic() + PATIENCE
+            due = time.monotonic() + report.patience
             self._open[report.id] = report, answer, due
             self._due = min(self._due, due)
             answer.add_done_callback(partial(self._answered, report))
@@ -148,7 +151,8 @@ class Reports:
         late = [report for report, _, due in self._open.values() if due <= now]
         for report in late:
             log.info("no answer yet to %s (%s); publishing it again", type(report.command).__name__, report.id)
-            self._open[report.id] = report, self._open[report.id][1], now + PATIENCE
+            report.patience = min(2 * report.patience, LONGEST_PATIENCE)
+            self._open[report.id] = report, self._open[report.id][1], now + report.patience
         self._due = min((due for _, _, due in self._open.values()), default=math.inf)
         if late:
             await self._publish(late)
