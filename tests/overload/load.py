@@ -6,8 +6,10 @@ Knows the platform as a stranger does: its gateway's gRPC, its topics.
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +36,10 @@ BODY = orjson.dumps(
 DEADLINE = 30.0
 """Seconds that the open loop's callers wait for an outcome."""
 CHANNELS = 4
+PROCESSES = 2
+"""That the open loop runs in: one could not send and listen as fast."""
+MOST_OPEN = 1_500
+"""Calls of such a process that wait for an answer; what would be more is not sent, and counted."""
 
 
 @dataclass
@@ -41,6 +47,8 @@ class Second:
     """What was answered in one second."""
 
     sent: int = 0
+    unsent: int = 0
+    """What was due, when as many calls were open as a caller's machine bears."""
     accepted: int = 0
     refused: int = 0
     late: int = 0
@@ -64,6 +72,21 @@ class Tally:
     unhinted: int = 0
     """Refusals without a hint."""
 
+    def add(self, other: Tally) -> None:
+        """What another saw who began at the same time."""
+        for number, theirs in enumerate(other.seconds):
+            while len(self.seconds) <= number:
+                self.seconds.append(Second())
+            ours = self.seconds[number]
+            for name in ("sent", "unsent", "accepted", "refused", "late"):
+                setattr(ours, name, getattr(ours, name) + getattr(theirs, name))
+            ours.other += theirs.other
+            ours.latencies += theirs.latencies
+            ours.refusals += theirs.refusals
+        self.accepted += other.accepted
+        self.refused |= other.refused
+        self.unhinted += other.unhinted
+
     @property
     def now(self) -> Second:
         number = int(time.monotonic() - self.began)
@@ -80,30 +103,36 @@ class Strangers:
         options = [("grpc.use_local_subchannel_pool", 1)]
         self._channels = [grpc.aio.insecure_channel(address, options) for _ in range(CHANNELS)]
         self._stubs: list[Any] = [commands_pb2_grpc.CommandsStub(channel) for channel in self._channels]
-        self._tally = tally
+        self.tally = tally
         self._calls: set[asyncio.Task[None]] = set()
 
     async def rush(self, rate: float, seconds: float) -> None:
         """Call `rate` times a second for so long; returns when every call has its answer."""
-        began = time.monotonic()
-        sent = 0
-        while (passed := time.monotonic() - began) < seconds:
-            for _ in range(int(passed * rate) - sent):
-                sent += 1
-                self._start(sent)
+        due, last = 0.0, time.monotonic()
+        until, number = last + seconds, 0
+        while (now := time.monotonic()) < until:
+            due += (now - last) * rate
+            last = now
+            while due >= 1:
+                due -= 1
+                number += 1
+                if len(self._calls) < MOST_OPEN:
+                    self._start(number)
+                else:
+                    self.tally.now.unsent += 1
             await asyncio.sleep(0.005)
         await asyncio.gather(*self._calls)
 
     async def pace(self, at_once: int, seconds: float) -> float:
         """Call again whenever one of `at_once` calls is answered; accepted commands a second: the capacity."""
-        began, before = time.monotonic(), len(self._tally.accepted)
+        began, before = time.monotonic(), len(self.tally.accepted)
 
         async def caller(number: int) -> None:
             while time.monotonic() - began < seconds:
                 await self._call(number)
 
         await asyncio.gather(*(caller(number) for number in range(at_once)))
-        return (len(self._tally.accepted) - before) / (time.monotonic() - began)
+        return (len(self.tally.accepted) - before) / (time.monotonic() - began)
 
     async def close(self) -> None:
         for channel in self._channels:
@@ -115,7 +144,7 @@ class Strangers:
         task.add_done_callback(self._calls.discard)
 
     async def _call(self, number: int) -> None:
-        tally, id = self._tally, new_command_id()
+        tally, id = self.tally, new_command_id()
         command = commands_pb2.Command(id=id, type=TYPE, json=BODY)
         started = time.monotonic()
         tally.now.sent += 1
@@ -140,6 +169,34 @@ class Strangers:
         now.accepted += 1
         now.latencies.append(time.monotonic() - started)
         tally.accepted.append(id)
+
+
+async def rush(address: str, rate: float, seconds: float) -> Tally:
+    """`Strangers.rush`, by several processes."""
+    tally = Tally()
+    with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as pool:
+        loop = asyncio.get_running_loop()
+        await asyncio.gather(*(loop.run_in_executor(pool, _start) for _ in range(PROCESSES)))
+        tally.began = time.monotonic()
+        share = address, rate / PROCESSES, seconds, tally.began
+        for each in await asyncio.gather(*(loop.run_in_executor(pool, _rush, *share) for _ in range(PROCESSES))):
+            tally.add(each)
+    return tally
+
+
+def _start() -> None:
+    """Have each process import what it needs, before it counts."""
+    time.sleep(0.5)
+
+
+def _rush(address: str, rate: float, seconds: float, began: float) -> Tally:
+    async def run() -> Tally:
+        strangers = Strangers(address, Tally(began))
+        await strangers.rush(rate, seconds)
+        await strangers.close()
+        return strangers.tally
+
+    return asyncio.run(run())
 
 
 async def heed(address: str, jobs: int, timeout: float) -> list[float]:
