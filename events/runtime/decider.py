@@ -95,6 +95,14 @@ class Decider(Generic[S]):
         """What is volatile (see `touch`) counts as seen at `now`: a writer has taken over and folded this state, or it
         was stopped for a while and may not have heard what was said."""
 
+    def at_rest(self, state: S) -> bool:
+        """Whether nothing more happens to this aggregate unless someone asks for it.
+
+        It has nothing to `settle`, is never `due`, and nothing in it is volatile. The runtime packs such states away by
+        `dump` and brings them back by `load` when they are needed.
+        """
+        return False
+
     def dump(self, state: S) -> dict[str, Any]:
         """The state as JSON-ready data, for snapshots."""
         raise NotImplementedError

@@ -35,6 +35,7 @@ from events.log.tail import ReaderPosition
 from events.log.wire import CAUSE, HASH, Raw, Undecodable, UnknownType, decode_event, parse_cause, without_hash
 from events.runtime.decider import Context, Decider
 from events.runtime.encoding import Encoder, Origin, Unit, origin_of
+from events.runtime.states import States
 
 S = TypeVar("S")
 
@@ -70,7 +71,7 @@ class Partition(Generic[S]):
     number: int
     count: int
     """Partitions of the topic."""
-    states: dict[str, S] = field(default_factory=dict)
+    states: States[S] = field(init=False)
     seen: OrderedDict[str, tuple[str, int]] = field(default_factory=OrderedDict)
     """Command id → (payload digest, offset of its first event; -1 until appended)."""
     inputs: dict[tuple[str, int], ReaderPosition] = field(default_factory=dict)
@@ -87,11 +88,15 @@ class Partition(Generic[S]):
     _due: list[tuple[datetime, str]] = field(default_factory=list)
     _due_of: dict[str, datetime] = field(default_factory=dict)
     _traces: OrderedDict[str, tuple[str, str]] = field(default_factory=OrderedDict)
+    _rests: bool = field(init=False)
+    """Whether the decider's states come to rest at all."""
     _encoder: Encoder = field(init=False)
     _commands: str = field(init=False)
     """The topic of this context's commands."""
 
     def __post_init__(self) -> None:
+        self.states = States(self.decider)
+        self._rests = type(self.decider).at_rest is not Decider.at_rest
         self._encoder = Encoder(self.decider.context)
         self._commands = topics.commands(self.decider.context)
 
@@ -158,7 +163,13 @@ class Partition(Generic[S]):
         state = self.states.get(key)
         if state is None:
             state = self.decider.initial(key)
-        self.states[key] = self.decider.evolve(state, event, time)
+        self.states[key] = state = self.decider.evolve(state, event, time)
+        if self._rests:
+            resting = self.decider.at_rest(state)
+            self.states.rest(key, resting)
+            if resting:  # it has nothing to settle and is never due
+                self.touched.discard(key)
+                return
         self.touched.add(key)
 
     def _remember(self, command_id: str, digest: str, offset: int) -> None:

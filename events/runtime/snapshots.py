@@ -23,17 +23,18 @@ from events.runtime import faults
 from events.runtime.decider import Decider
 from events.runtime.partition import Partition
 from events.runtime.settings import Settings
+from events.runtime.states import joined, split
 
 S = TypeVar("S")
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when the layout below or the runtime's own folding changes."""
 
 log = logging.getLogger("forgelog.snapshots")
 
 
 def dump(partition: Partition[Any]) -> bytes:
-    """A partition's whole state, compressed JSON."""
+    """A partition's whole state: compressed JSON behind its length in four bytes, then the states that are packed."""
     decider = partition.decider
     data = {
         "states": {key: decider.dump(state) for key, state in partition.states.items()},
@@ -45,14 +46,20 @@ def dump(partition: Partition[Any]) -> bytes:
         "next_offset": partition.next_offset,
         "epoch": partition.epoch,
     }
-    return zlib.compress(orjson.dumps(data), 1)
+    content = zlib.compress(orjson.dumps(data), 1)
+    return b"".join((len(content).to_bytes(4, "big"), content, *joined(partition.states.packs)))
 
 
 def load(decider: Decider[S], number: int, count: int, blob: bytes) -> Partition[S]:
     """The partition that `dump` gave."""
-    data = orjson.loads(zlib.decompress(blob))
+    view = memoryview(blob)
+    end = 4 + int.from_bytes(view[:4], "big")
+    data = orjson.loads(zlib.decompress(view[4:end]))
     partition = Partition(decider, number, count)
-    partition.states = {key: decider.load(key, state) for key, state in data["states"].items()}
+    partition.states.add_packs(split(view[end:]))
+    for key, dumped in data["states"].items():
+        partition.states[key] = state = decider.load(key, dumped)
+        partition.states.rest(key, decider.at_rest(state))
     partition.seen = OrderedDict((id, (digest, offset)) for id, digest, offset in data["seen"])
     partition.inputs = {(topic, p): ReaderPosition(offset, epoch) for topic, p, offset, epoch in data["inputs"]}
     partition.observed = {(topic, p): ReaderPosition(offset, epoch) for topic, p, offset, epoch in data["observed"]}
@@ -139,7 +146,7 @@ class Snapshots:
                 task = asyncio.create_task(self._store(partition.decider, number, position, epoch, data))
                 self._storing.add(task)
                 task.add_done_callback(self._storing.discard)
-        elif partition.folded >= self._every:
+        elif partition.folded >= max(self._every, partition.states.packed // 8):  # its cost grows with what is packed
             partition.folded = 0
             self._held[number] = (partition.next_offset, partition.epoch, dump(partition))
 

@@ -57,6 +57,7 @@ class Jobs(Decider[Job]):
     """The decider of the jobs context; its key is the job id."""
 
     context = "jobs"
+    dump_version = 2
     commands = (SubmitJob, CancelJob, RequeueJob, ReportJobStarted, ReportJobExited)
     events = (
         JobSubmitted,
@@ -87,6 +88,9 @@ class Jobs(Decider[Job]):
 
     def evolve(self, state: Job, event: Event, time: datetime) -> Job:
         return jobs.evolve(state, event, time)
+
+    def at_rest(self, state: Job) -> bool:
+        return state.ended is not None
 
     def dump(self, state: Job) -> dict[str, Any]:
         return jobs.dump(state)

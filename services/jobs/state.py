@@ -206,7 +206,7 @@ def dump(job: Job) -> dict[str, Any]:
     return {
         "project": job.project,
         "owner": job.owner,
-        "spec": job.spec.model_dump(mode="json") if job.spec is not None else None,
+        "spec": job.spec.model_dump(mode="json", exclude_defaults=True) if job.spec is not None else None,
         "submitted_at": job.submitted_at.isoformat() if job.submitted_at else None,
         "statuses": base64.b64encode(job.statuses).decode(),
         "attempts": job.attempts.tolist() if len(set(job.attempts)) > 1 else job.attempts[:1].tolist(),

@@ -1,0 +1,83 @@
+"""Jobs that have ended are packed away by the writer, and answer every later command as if they had not been."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from events.language.base import Command
+from events.log import topics
+from events.log.envelope import Meta
+from events.log.wire import Raw, headers_of, value_of
+from events.runtime import states
+from events.runtime.encoding import Unit
+from events.runtime.partition import Partition
+from services.jobs.decide import Jobs
+from services.jobs.state import Job
+from tests.unit.jobs.desk import START, after, cancel, requeue, submit
+
+COUNT = 12
+
+
+class Restless(Jobs):
+    """The same decisions, and nothing is packed."""
+
+    def at_rest(self, state: Job) -> bool:
+        return False
+
+
+class Writer:
+    """A partition that is given commands, and foreign events by hand."""
+
+    def __init__(self, decider: Jobs) -> None:
+        self.partition: Partition[Job] = Partition(decider, 0, 1)
+        self.partition.epoch = 0
+        self.said: list[Any] = []
+
+    def command(self, command: Command) -> None:
+        number = len(self.said)
+        now = START + timedelta(seconds=number)
+        meta = Meta(f"c{number}", type(command).type_name(), "jobs", now, "local/default", "owner")
+        raw = Raw(topics.commands("jobs"), 0, number, 0, b"", value_of(command), headers_of(meta))
+        unit = self.partition.command(raw, now)
+        assert isinstance(unit, Unit)
+        self.said.append([(record.key, record.value) for record in unit.records])
+
+    def ends(self, id: str) -> None:
+        self.command(submit(id, depends_on=[after("never")]))
+        self.command(cancel(id))
+
+
+@pytest.fixture
+def pair(monkeypatch: pytest.MonkeyPatch) -> list[Writer]:
+    monkeypatch.setattr(states, "PACK", 2)
+    return [Writer(Jobs()), Writer(Restless())]
+
+
+def test_ended_jobs_are_packed_and_answer_as_before(pair: list[Writer]) -> None:
+    for writer in pair:
+        for number in range(COUNT):
+            writer.ends(f"job{number}")
+        for number in range(COUNT):
+            writer.command(submit(f"job{number}"))  # refused: it exists
+            writer.command(cancel(f"job{number}"))  # it has ended
+            writer.command(requeue(f"job{number}"))  # lives again
+            writer.command(cancel(f"job{number}"))
+            writer.command(requeue(f"none{number}"))
+    packing, plain = pair
+    assert packing.partition.states.packed > 0
+    assert plain.partition.states.packed == 0
+    assert packing.said == plain.said
+    assert packing.partition.digest == plain.partition.digest
+    for number in range(COUNT):
+        assert packing.partition.states.get(f"job{number}") == plain.partition.states.get(f"job{number}")
+
+
+def test_an_ended_job_is_neither_settled_nor_looked_at_again(pair: list[Writer]) -> None:
+    packing, _ = pair
+    for number in range(COUNT):
+        packing.ends(f"job{number}")
+    assert packing.partition.touched == set()
+    assert packing.partition.next_due() is None

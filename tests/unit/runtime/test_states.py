@@ -1,0 +1,94 @@
+"""States that are packed away are found again, whole, whatever is done between."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from events.runtime import states as states_module
+from events.runtime.partition import Partition
+from events.runtime.snapshots import dump, load
+from events.runtime.states import Index, States, joined, split
+from tests.unit.runtime.sample import Sample, SampleDecider
+
+
+class Ending(SampleDecider):
+    """A sample that is cancelled is at rest."""
+
+    def at_rest(self, state: Sample) -> bool:
+        return state.cancelled > 0
+
+
+@pytest.fixture(autouse=True)
+def _small_packs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(states_module, "PACK", 3)
+
+
+STEPS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 2)), max_size=200)
+
+
+@given(STEPS)
+def test_states_are_as_a_dict_has_them(steps: list[tuple[int, int]]) -> None:
+    decider = Ending()
+    states: States[Sample] = States(decider)
+    plain: dict[str, Sample] = {}
+    for number, cancelled in steps:
+        key = f"job{number}"
+        told = (states.get(key) or Sample()).told + 1
+        states[key] = Sample(True, cancelled, told)
+        states.rest(key, decider.at_rest(states[key]))
+        plain[key] = Sample(True, cancelled, told)
+    assert {key: states.get(key) for key in plain} == plain
+    assert states.get("never") is None
+    assert all(state == plain[key] for key, state in states.items())
+    assert {key for key, state in plain.items() if not state.cancelled} <= {key for key, _ in states.items()}
+
+
+@given(STEPS)
+def test_a_snapshot_keeps_what_is_packed(steps: list[tuple[int, int]]) -> None:
+    decider = Ending()
+    partition: Partition[Any] = Partition(decider, 0, 1)
+    for number, cancelled in steps:
+        partition.states[f"job{number}"] = Sample(True, cancelled, number)
+        partition.states.rest(f"job{number}", cancelled > 0)
+    again = load(decider, 0, 1, dump(partition))
+    keys = [f"job{number}" for number in range(31)]
+    assert [again.states.get(key) for key in keys] == [partition.states.get(key) for key in keys]
+    assert again.states.packed >= partition.states.packed
+
+
+def test_a_packed_state_changes_only_when_it_is_set() -> None:
+    states = States(Ending())
+    for number in range(9):
+        states[f"job{number}"] = Sample(True, 1, number)
+        states.rest(f"job{number}", True)
+    assert states.packs
+    taken = states["job0"]
+    taken.told = 99
+    assert states["job0"].told == 0
+    states["job0"] = taken
+    assert states["job0"].told == 99
+
+
+@given(st.lists(st.text(max_size=8), unique=True, max_size=3_000))
+def test_the_index_finds_every_key(keys: list[str]) -> None:
+    index = Index()
+    for number, key in enumerate(keys):
+        index.add([key], number)
+    assert all(number in index.find(key) for number, key in enumerate(keys))
+
+
+def test_the_index_names_the_newest_pack_first() -> None:
+    index = Index()
+    for pack in (4, 9, 7):
+        index.add(["a"], pack)
+    assert index.find("a") == [9, 7, 4]
+    assert index.find("b") == []
+
+
+@given(st.lists(st.tuples(st.binary(max_size=50), st.binary(max_size=50))))
+def test_packs_survive_being_joined(packs: list[tuple[bytes, bytes]]) -> None:
+    assert list(split(memoryview(b"".join(joined(packs))))) == packs
