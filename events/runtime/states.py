@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from array import array
 from collections import OrderedDict
-from collections.abc import ItemsView, Iterable, Iterator, Sequence
+from collections.abc import ItemsView, Iterable, Iterator, Sequence, ValuesView
 from typing import Any, Generic, TypeVar
 
 import orjson
@@ -110,6 +110,10 @@ class States(Generic[S]):
     def items(self) -> ItemsView[str, S]:
         """Those at work."""
         return self._live.items()
+
+    def values(self) -> ValuesView[S]:
+        """Those at work."""
+        return self._live.values()
 
     @property
     def packed(self) -> int:
