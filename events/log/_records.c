@@ -224,7 +224,38 @@ static PyObject *Record_has(Record *self, PyObject *args) {
     return PyBool_FromLong(found && length == content_length && memcmp(text, content, (size_t)content_length) == 0);
 }
 
+/* texts(names) -> the headers' texts, "" for those that are absent; None when one is not UTF-8. */
+static PyObject *Record_texts(Record *self, PyObject *names) {
+    if (!PyTuple_Check(names)) {
+        PyErr_SetString(PyExc_TypeError, "texts takes a tuple of names");
+        return NULL;
+    }
+    PyObject *made = PyTuple_New(PyTuple_GET_SIZE(names));
+    if (made == NULL) return NULL;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names); i++) {
+        Py_ssize_t wanted_length;
+        const char *wanted = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(names, i), &wanted_length);
+        const char *text = NULL;
+        int64_t length = 0;
+        PyObject *holder;
+        if (wanted == NULL || find(self, wanted, wanted_length, &text, &length, &holder) < 0) goto failed;
+        PyObject *decoded = PyUnicode_DecodeUTF8(text, length > 0 ? (Py_ssize_t)length : 0, NULL);
+        if (decoded == NULL) {
+            if (!PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) goto failed;
+            PyErr_Clear();
+            Py_DECREF(made);
+            Py_RETURN_NONE;
+        }
+        PyTuple_SET_ITEM(made, i, decoded);
+    }
+    return made;
+failed:
+    Py_DECREF(made);
+    return NULL;
+}
+
 static PyMethodDef Record_methods[] = {
+    {"texts", (PyCFunction)Record_texts, METH_O, "The texts of headers, empty if absent; None if one is no UTF-8."},
     {"get", (PyCFunction)Record_get, METH_O, "A header's bytes; None if absent. The last of that name."},
     {"number", (PyCFunction)Record_number, METH_O, "A header's decimal number; -1 if absent."},
     {"has", (PyCFunction)Record_has, METH_VARARGS, "Whether a header has just this content."},
@@ -384,9 +415,160 @@ failed:
     return NULL;
 }
 
+/* A header, or a piece of one, by its bytes. */
+typedef struct {
+    const char *name, *text;
+    Py_ssize_t name_length, length;
+} Header;
+
+enum { MOST_HEADERS = 32, NUMBER = 10 };
+
+static char *put_varint(char *at, int64_t value) {
+    uint64_t left = ((uint64_t)value << 1) ^ (uint64_t)(value >> 63);
+    while (left > 0x7f) {
+        *at++ = (char)(left | 0x80);
+        left >>= 7;
+    }
+    *at++ = (char)left;
+    return at;
+}
+
+static char *put(char *at, const char *text, Py_ssize_t length) {
+    memcpy(at, text, (size_t)length);
+    return at + length;
+}
+
+static int pair_of(PyObject *pair, Header *header) {
+    if (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2 || !PyUnicode_Check(PyTuple_GET_ITEM(pair, 0)) ||
+        !PyBytes_Check(PyTuple_GET_ITEM(pair, 1))) {
+        PyErr_SetString(PyExc_TypeError, "a header is a tuple of str and bytes");
+        return -1;
+    }
+    header->name = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(pair, 0), &header->name_length);
+    header->text = PyBytes_AS_STRING(PyTuple_GET_ITEM(pair, 1));
+    header->length = PyBytes_GET_SIZE(PyTuple_GET_ITEM(pair, 1));
+    return header->name == NULL ? -1 : 0;
+}
+
+/* encode(previous, key, value, headers) -> (previous + content, the record behind its offset, but for its last header).
+ *
+ * The number of headers that is written counts the hash's too, which the caller appends. */
+static PyObject *encode(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+    (void)module;
+    if (given != 4 || !PyBytes_Check(args[0]) || !PyBytes_Check(args[1]) || !PyBytes_Check(args[2]) ||
+        !PyList_Check(args[3]) || PyList_GET_SIZE(args[3]) > MOST_HEADERS) {
+        PyErr_SetString(PyExc_TypeError, "encode takes three bytes and a list of at most 32 headers");
+        return NULL;
+    }
+    Header headers[MOST_HEADERS];
+    Py_ssize_t count = PyList_GET_SIZE(args[3]);
+    Py_ssize_t key_length = PyBytes_GET_SIZE(args[1]), value_length = PyBytes_GET_SIZE(args[2]);
+    Py_ssize_t size = key_length + value_length, before = PyBytes_GET_SIZE(args[0]), parts = 2 + 2 * count;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (pair_of(PyList_GET_ITEM(args[3], i), &headers[i]) < 0) return NULL;
+        size += headers[i].name_length + headers[i].length;
+    }
+    PyObject *hashed = PyBytes_FromStringAndSize(NULL, before + 4 * (parts + 1) + size);
+    PyObject *tail = PyBytes_FromStringAndSize(NULL, size + NUMBER * (parts + 1));
+    if (hashed == NULL || tail == NULL) goto failed;
+    char *lengths = put(PyBytes_AS_STRING(hashed), PyBytes_AS_STRING(args[0]), before);
+    char *text = lengths + 4 * (parts + 1), *at = PyBytes_AS_STRING(tail);
+    lengths = put_length(lengths, parts);
+    for (int i = 1; i < 3; i++) {
+        Py_ssize_t length = PyBytes_GET_SIZE(args[i]);
+        lengths = put_length(lengths, length);
+        text = put(text, PyBytes_AS_STRING(args[i]), length);
+        at = put(put_varint(at, length), PyBytes_AS_STRING(args[i]), length);
+    }
+    at = put_varint(at, count + 1);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        Header *header = &headers[i];
+        lengths = put_length(put_length(lengths, header->name_length), header->length);
+        text = put(put(text, header->name, header->name_length), header->text, header->length);
+        at = put(put_varint(at, header->name_length), header->name, header->name_length);
+        at = put(put_varint(at, header->length), header->text, header->length);
+    }
+    if (_PyBytes_Resize(&tail, at - PyBytes_AS_STRING(tail)) < 0) goto failed;
+    PyObject *made = PyTuple_Pack(2, hashed, tail);
+    Py_DECREF(hashed);
+    Py_DECREF(tail);
+    return made;
+failed:
+    Py_XDECREF(hashed);
+    Py_XDECREF(tail);
+    return NULL;
+}
+
+/* section(tails, deltas) -> the records of a batch: each tail with its length, timestamp and offset in front. */
+static PyObject *section(PyObject *module, PyObject *args) {
+    (void)module;
+    PyObject *tails, *deltas;
+    if (!PyArg_ParseTuple(args, "O!O!", &PyList_Type, &tails, &PyList_Type, &deltas)) return NULL;
+    Py_ssize_t count = PyList_GET_SIZE(tails), size = 0;
+    if (PyList_GET_SIZE(deltas) != count) {
+        PyErr_SetString(PyExc_ValueError, "each record has a timestamp");
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (!PyBytes_Check(PyList_GET_ITEM(tails, i))) {
+            PyErr_SetString(PyExc_TypeError, "a tail is bytes");
+            return NULL;
+        }
+        size += PyBytes_GET_SIZE(PyList_GET_ITEM(tails, i)) + 3 * NUMBER + 1;
+    }
+    PyObject *made = PyBytes_FromStringAndSize(NULL, size);
+    if (made == NULL) return NULL;
+    char *at = PyBytes_AS_STRING(made);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *tail = PyList_GET_ITEM(tails, i);
+        int64_t delta = PyLong_AsLongLong(PyList_GET_ITEM(deltas, i));
+        if (delta == -1 && PyErr_Occurred()) {
+            Py_DECREF(made);
+            return NULL;
+        }
+        char front[1 + 2 * NUMBER], *end = front;
+        *end++ = 0; /* attributes */
+        end = put_varint(put_varint(end, delta), i);
+        at = put_varint(at, (end - front) + PyBytes_GET_SIZE(tail));
+        at = put(put(at, front, end - front), PyBytes_AS_STRING(tail), PyBytes_GET_SIZE(tail));
+    }
+    if (_PyBytes_Resize(&made, at - PyBytes_AS_STRING(made)) < 0) return NULL;
+    return made;
+}
+
+/* Kafka's hash of keys: org.apache.kafka.common.utils.Utils.murmur2 */
+static PyObject *murmur2(PyObject *module, PyObject *bytes) {
+    (void)module;
+    if (!PyBytes_Check(bytes)) {
+        PyErr_SetString(PyExc_TypeError, "murmur2 takes bytes");
+        return NULL;
+    }
+    const unsigned char *data = (const unsigned char *)PyBytes_AS_STRING(bytes);
+    Py_ssize_t length = PyBytes_GET_SIZE(bytes), whole = length / 4 * 4;
+    const uint32_t m = 0x5bd1e995;
+    uint32_t h = 0x9747b28c ^ (uint32_t)length;
+    for (Py_ssize_t i = 0; i < whole; i += 4) {
+        uint32_t k = data[i] | (uint32_t)data[i + 1] << 8 | (uint32_t)data[i + 2] << 16 | (uint32_t)data[i + 3] << 24;
+        k *= m;
+        k ^= k >> 24;
+        k *= m;
+        h = (h * m) ^ k;
+    }
+    if (length - whole >= 3) h ^= (uint32_t)data[whole + 2] << 16;
+    if (length - whole >= 2) h ^= (uint32_t)data[whole + 1] << 8;
+    if (length - whole >= 1) h = (h ^ data[whole]) * m;
+    h ^= h >> 13;
+    h *= m;
+    h ^= h >> 15;
+    return PyLong_FromUnsignedLong(h);
+}
+
 static PyMethodDef functions[] = {
     {"read", read_records, METH_VARARGS, "The records of a batch's (decompressed) section, from an offset on."},
     {"content", content, METH_VARARGS, "A record's bytes for the hash chain."},
+    {"encode", (PyCFunction)(void (*)(void))encode, METH_FASTCALL, "A record for the hash chain and for a batch."},
+    {"section", section, METH_VARARGS, "The records of a batch."},
+    {"murmur2", murmur2, METH_O, "Kafka's hash of keys."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -53,4 +53,9 @@ content: Callable[[bytes, bytes, Sequence[tuple[str, bytes]]], bytes] = (
 
 def next_digest(previous: bytes, content: bytes) -> bytes:
     """The chain's next digest, 32 bytes, from a record's bytes."""
-    return blake3(previous + content).digest()
+    return digest_of(previous + content)
+
+
+def digest_of(hashed: bytes) -> bytes:
+    """The digest, 32 bytes, of the one before and a record's bytes."""
+    return blake3(hashed).digest()

@@ -5,7 +5,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from aiokafka.partitioner import murmur2
+from aiokafka import partitioner
+
+from events.log import native
+
+_compiled = native.load("_records")
+murmur2 = _compiled.murmur2 if _compiled is not None else partitioner.murmur2
 
 
 @lru_cache(maxsize=50_000)

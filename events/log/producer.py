@@ -16,8 +16,6 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from aiokafka.producer.message_accumulator import BatchBuilder
-from aiokafka.record.default_records import DefaultRecordBatch
 
 from events.log.connect import start
 from events.runtime.settings import Settings
@@ -39,20 +37,6 @@ def new_producer(settings: Settings, **options: Any) -> AIOKafkaProducer:
         client_id=settings.instance or "forgelog",
         **options,
     )
-
-
-COMPRESS_FROM = 8_192
-"""Bytes from which on a batch is compressed."""
-
-
-def new_batch(size: int) -> BatchBuilder:
-    """A batch for `send_batch` that is to hold about `size` bytes.
-
-    Events of one batch differ in little: with zstd ten jobs' submissions take the place of one, on the wire, on the
-    disk and for every reader, at 0.8 µs a record. A small batch would be delayed more than it would be shortened.
-    """
-    codec = DefaultRecordBatch.CODEC_ZSTD if size >= COMPRESS_FROM else DefaultRecordBatch.CODEC_NONE
-    return BatchBuilder(MAX_RECORD_BYTES, codec)
 
 
 class Record(NamedTuple):

@@ -46,6 +46,13 @@ class PureRecord:
             attributes = self._attributes = dict(self.headers)
         return attributes.get(name)
 
+    def texts(self, names: tuple[str, ...]) -> tuple[str, ...] | None:
+        """The texts of headers, empty where absent; None when one is no UTF-8."""
+        try:
+            return tuple((self.get(name) or b"").decode() for name in names)
+        except UnicodeDecodeError:
+            return None
+
     def number(self, name: str) -> int:
         """A header's decimal number; -1 if absent. Raises ValueError when it is none."""
         value = self.get(name)

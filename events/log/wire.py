@@ -39,6 +39,9 @@ _CE = (
 )
 
 
+_ATTRIBUTES = tuple(header for header, _ in _CE)
+
+
 class Undecodable(Exception):
     """A record that is no message of the language; the text says why and what the producer should send."""
 
@@ -173,23 +176,13 @@ class Raw(Record):  # type: ignore[misc]
 
     def meta(self) -> Meta:
         """The CloudEvents attributes. Raises Undecodable when one that is needed is missing or malformed."""
-        attributes = dict(self.headers)
-        get = attributes.get
-        try:
-            return Meta(
-                id=get("ce_id", b"").decode(),
-                type=get("ce_type", b"").decode(),
-                subject=get("ce_subject", b"").decode(),
-                time=self.time(),
-                project=get("ce_project", b"").decode() or DEFAULT_PROJECT,
-                actor=get("ce_actor", b"").decode() or DEFAULT_ACTOR,
-                source=get("ce_source", b"").decode(),
-                correlation=get("ce_correlationid", b"").decode(),
-                causation=get("ce_causationid", b"").decode(),
-                traceparent=get("traceparent", b"").decode(),
-            )
-        except UnicodeDecodeError as error:
-            raise Undecodable(f"a ce_ header is not UTF-8: {error.object!r}") from None
+        texts = self.texts(_ATTRIBUTES)
+        if texts is None:
+            wrong = next(name for name in _ATTRIBUTES if self.texts((name,)) is None)
+            raise Undecodable(f"header {wrong} is not UTF-8")
+        id, type, source, subject, project, actor, correlation, causation, traceparent = texts
+        project, actor = project or DEFAULT_PROJECT, actor or DEFAULT_ACTOR
+        return Meta(id, type, subject, self.time(), project, actor, source, correlation, causation, traceparent)
 
     def time(self) -> datetime:
         """``ce_time``, or the record's timestamp when the producer left it out."""

@@ -9,26 +9,33 @@ from functools import cache, lru_cache
 from typing import NamedTuple
 
 from events.language.base import Event
-from events.log import chain
+from events.log import batch, chain
 from events.log.envelope import Meta, Position
-from events.log.wire import CAUSE, EPOCH, HASH, SPEC_VERSION, encode_time, value_of
+from events.log.records import read
+from events.log.wire import CAUSE, EPOCH, HASH, SPEC_VERSION, Raw, encode_time, value_of
 
 Header = tuple[str, bytes]
 
-_RECORD_OVERHEAD = 128
-"""Bytes of a record on the wire beyond what `chain.content` counts: varints, the hash header."""
+_RECORD_OVERHEAD = 32
+"""Bytes of a record on the wire before its tail, rounded up."""
+
+_HASH_HEADER = batch.last_header(HASH, 2 * len(chain.GENESIS))
 
 
 class Encoded(NamedTuple):
     """A record to append."""
 
-    key: bytes
-    value: bytes
-    headers: list[Header]
+    tail: bytes
+    """The record as it stands in a batch, but for its place there: see `events.log.batch`."""
     timestamp: int
     """Milliseconds since 1970."""
     size: int
     """Bytes on the wire, rounded up."""
+
+    def at(self, topic: str, partition: int, offset: int) -> Raw:
+        """The record as it will be read from there."""
+        section = batch.section([self.tail], [0])
+        return read(Raw, section, 1, topic, partition, offset, self.timestamp, 0)[0]  # type: ignore[no-any-return]
 
 
 @dataclass(slots=True)
@@ -146,9 +153,9 @@ class Encoder:
             if traceparent:
                 headers.append(("traceparent", traceparent.encode()))
             encoded_key, value = named if key is subject else key.encode(), value_of(event)
-            content = chain.content(encoded_key, value, headers)
-            digest = chain.next_digest(digest, content)
-            headers.append((HASH, digest.hex().encode()))
-            made.append(Encoded(encoded_key, value, headers, timestamp, len(content) + _RECORD_OVERHEAD))
+            hashed, tail = batch.encode(digest, encoded_key, value, headers)
+            digest = chain.digest_of(hashed)
+            tail += _HASH_HEADER + digest.hex().encode()
+            made.append(Encoded(tail, timestamp, len(tail) + _RECORD_OVERHEAD))
         self.digest = digest
         return made

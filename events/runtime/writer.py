@@ -21,9 +21,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka.errors import KafkaError
 
 from events.log import topics
+from events.log.batch import Batch
 from events.log.fetching import Raws
 from events.log.partition import partition_of
-from events.log.producer import MAX_RECORD_BYTES, Producer, new_batch
+from events.log.producer import MAX_RECORD_BYTES, Producer
 from events.log.tail import PATIENT_MS, Place, ReaderPosition, Tail
 from events.log.wire import Raw, Undecodable
 from events.runtime import faults, metrics, recovery, tracing
@@ -307,8 +308,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             return  # it starts over: what was decided on its old state is void, and will be decided again
         topic = self.settings.prefix + topics.events(self.context)
         pending: list[tuple[asyncio.Future[Any], list[Unit]]] = []
-        left = sum(unit.size for unit in units)
-        builder, size = new_batch(left), 0
+        batch, size = Batch(), 0
         held: list[Unit] = []
         for unit in units:
             needed = unit.size
@@ -318,17 +318,12 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                     f"fit into one atomic append. Its decider must split them."
                 )
             if held and size + needed > BATCH_BYTES:
-                pending.append((await _send(producer, builder, topic, number), held))
-                left -= size
-                builder, held, size = new_batch(left), [], 0
-            for key, value, headers, timestamp, _ in unit.records:
-                if builder.append(key=key, value=value, timestamp=timestamp, headers=headers) is None:
-                    raise RuntimeError(
-                        f"{self.context}/{number}: a batch of {size + needed} bytes was refused as too large"
-                    )
+                pending.append((await _send(producer, batch, topic, number), held))
+                batch, held, size = Batch(), [], 0
+            batch.extend(unit.records)
             held.append(unit)
             size += needed
-        pending.append((await _send(producer, builder, topic, number), held))
+        pending.append((await _send(producer, batch, topic, number), held))
         for future, appended in pending:
             metadata = await future
             offset = metadata.offset
@@ -479,7 +474,6 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             self.snapshots.offer(partition, confirmed)
 
 
-async def _send(producer: AIOKafkaProducer, builder: Any, topic: str, number: int) -> asyncio.Future[Any]:
-    builder.close()
-    future: asyncio.Future[Any] = await producer.send_batch(builder, topic, partition=number)
+async def _send(producer: AIOKafkaProducer, batch: Batch, topic: str, number: int) -> asyncio.Future[Any]:
+    future: asyncio.Future[Any] = await producer.send_batch(batch, topic, partition=number)
     return future

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from events.log import batch as wire_batch
 from events.log import topics
 from events.log.tail import EpochRule
 from events.log.wire import Raw
+from events.runtime.encoding import Encoded
 
 EVENTS = topics.events("jobs")
 
@@ -27,6 +29,13 @@ class Batch:
     units: Sequence[Any] = ()
 
 
+def record_of(key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]]) -> Encoded:
+    """A record that no `Encoder` made: a marker."""
+    *first, (name, text) = headers
+    _, tail = wire_batch.encode(b"", key, value, first)
+    return Encoded(tail + wire_batch.last_header(name, len(text)) + text, 0, len(tail))
+
+
 class Log:
     """A Kafka partition: an append-only list."""
 
@@ -38,8 +47,8 @@ class Log:
     def append(self, records: Sequence[Any]) -> int:
         """The offset of the first."""
         base = len(self.records)
-        for key, value, headers, timestamp, *_ in records:
-            self.records.append(Raw(EVENTS, 0, len(self.records), timestamp, key, value, list(headers)))
+        for record in records:
+            self.records.append(record.at(EVENTS, 0, len(self.records)))
         return base
 
     def arrived(self, batch: Batch) -> int | None:

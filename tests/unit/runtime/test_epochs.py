@@ -19,6 +19,7 @@ from events.log.wire import HASH, Raw, headers_of, value_of, without_hash
 from events.runtime import snapshots
 from events.runtime.encoding import Unit
 from events.runtime.partition import Forward, Partition
+from tests.unit.runtime.kafka_model import record_of
 from tests.unit.runtime.sample import SampleDecider
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -39,15 +40,14 @@ class Log:
 
     def append(self, records: list[Any]) -> int:
         base = len(self.records)
-        for key, value, headers, timestamp, *_ in records:
-            offset = len(self.records)
-            self.records.append(Raw(topics.events("jobs"), 0, offset, timestamp, key, value, list(headers)))
+        for record in records:
+            self.records.append(record.at(topics.events("jobs"), 0, len(self.records)))
         return base
 
     def marker(self, name: str) -> int:
         event = WriterStarted(subject_id="jobs/0", writer=name)
         headers = headers_of(Meta("m", WriterStarted.type_name(), "jobs/0", START, "", "forgelog"))
-        return self.append([(b"jobs/0", value_of(event), headers, 0)])
+        return self.append([record_of(b"jobs/0", value_of(event), headers)])
 
     def valid(self, start: int = 0, epoch: int = -1) -> list[Raw]:
         rule = EpochRule(epoch)

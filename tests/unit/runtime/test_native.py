@@ -6,11 +6,13 @@ import struct
 from typing import Any
 
 import pytest
+from aiokafka import partitioner
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.default_records import DefaultRecordBatch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.log import chain, native
+from events.log import batch, chain, native
 from events.log.records import PureRecord, pure_read
 
 compiled = native.load("_records")
@@ -46,6 +48,7 @@ def seen(record: Any) -> tuple[Any, ...]:
         [record.get(name) for name, _ in record.headers],
         record.get("no such header"),
         [record.has(name, content or b"") for name, content in record.headers],
+        record.texts(tuple(name for name, _ in record.headers)),
     )
 
 
@@ -99,6 +102,45 @@ def test_numbers_are_pythons(contents: list[bytes]) -> None:
 @given(st.binary(max_size=99), st.binary(max_size=99), st.lists(st.tuples(NAMES, st.binary(max_size=20)), max_size=20))
 def test_a_records_content_is_the_same(key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:
     assert compiled.content(key, value, headers) == chain.pure_content(key, value, headers)
+
+
+@needs_compiler
+@given(st.binary(max_size=99), st.binary(max_size=300), st.lists(st.tuples(NAMES, st.binary(max_size=20)), max_size=32))
+def test_a_record_is_encoded_alike(key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:
+    asked = (b"before", key, value, headers)
+    assert compiled.encode(*asked) == batch.pure_encode(*asked)
+
+
+@needs_compiler
+@given(st.lists(st.tuples(st.binary(max_size=200), st.integers(-(2**40), 2**40)), max_size=9))
+def test_a_batchs_records_are_the_same(records: list[tuple[bytes, int]]) -> None:
+    tails, deltas = [tail for tail, _ in records], [delta for _, delta in records]
+    assert compiled.section(tails, deltas) == batch.pure_section(tails, deltas)
+
+
+@needs_compiler
+@given(st.binary(max_size=40))
+def test_keys_go_where_kafka_puts_them(key: bytes) -> None:
+    assert compiled.murmur2(key) == partitioner.murmur2(key)
+
+
+@given(st.lists(st.tuples(st.binary(max_size=9), st.binary(max_size=5000), st.integers(0, 2**41)), min_size=1))
+def test_aiokafka_reads_a_batch_as_it_was_made(records: list[tuple[bytes, bytes, int]]) -> None:
+    made = batch.Batch()
+    headers = [("ce_id", b"1"), ("fl_hash", b"ab")]
+    for key, value, timestamp in records:
+        _, tail = batch.encode(b"", key, value, headers[:1])
+        made.extend([(tail + batch.last_header("fl_hash", 2) + b"ab", timestamp, len(tail) + 20)])
+    made._set_producer_state(7, 3, 11)
+    assert made.size() >= sum(len(key) + len(value) for key, value, _ in records)
+    built = made._build()
+    assert made.record_count() == len(records)
+    read = DefaultRecordBatch(built)
+    assert read.validate_crc()
+    assert (read.producer_id, read.producer_epoch, read.base_sequence) == (7, 3, 11)
+    assert read.next_offset == len(records)
+    assert (read.first_timestamp, read.max_timestamp) == (records[0][2], max(timestamp for *_, timestamp in records))
+    assert [(r.key, r.value, r.timestamp, r.headers) for r in read] == [(*record, headers) for record in records]
 
 
 def test_a_helper_made_from_another_source_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
