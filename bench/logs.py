@@ -119,10 +119,11 @@ def _replay(kafka: str, prefix: str, numbers: list[int], count: int, decode: boo
 
     async def main() -> tuple[int, float]:
         settings = Settings(kafka=kafka, prefix=prefix)
+        bare = {} if decode else {"key_deserializer": None}  # the raw limit is aiokafka's own reading
         topic = prefix + topics.events("jobs")
         partitions: dict[int, Partition[Any]] = {n: Partition(_decider(), n, count) for n in numbers}
         rules = {number: EpochRule() for number in numbers}
-        async with new_consumer(settings) as consumer:
+        async with new_consumer(settings, **bare) as consumer:
             places = [TopicPartition(topic, number) for number in numbers]
             consumer.assign(places)
             ends = await consumer.end_offsets(places)

@@ -19,6 +19,7 @@ from events.language.jobs import JobAssigned, JobCompleted, JobExited, JobQueued
 from events.language.resources import AllocationBound, AllocationReleased, NodeRegistered
 from events.language.scheduling import JobEnqueued, JobScheduled
 from events.log import chain, topics
+from events.log.batch import Batch
 from events.log.envelope import Meta, Recorded
 from events.log.ids import new_command_id
 from events.log.partition import partition_of
@@ -79,7 +80,7 @@ class _Log:
         )
         key, value, headers = marker.subject_id.encode(), value_of(marker), headers_of(meta)
         self._encoder.digest = chain.link(self._encoder.digest, key, value, headers)
-        self.records.append(Encoded(key, value, headers, int(now.timestamp() * 1000), 512))
+        self.records.append(Encoded.of(key, value, headers, int(now.timestamp() * 1000)))
         self.next_offset += 1
         self._encoder.begin(0)
 
@@ -174,18 +175,12 @@ async def _produce(settings: Settings, made: Iterator[list[_Log]]) -> int:
 
 async def _send(producer: Any, settings: Settings, log: _Log, pending: set[asyncio.Future[Any]]) -> None:
     records, log.records = log.records, []
-    while records:
-        builder = producer.create_batch()
-        taken = 0
-        for key, value, headers, timestamp, _ in records[:BATCH]:
-            if builder.append(key=key, value=value, timestamp=timestamp, headers=headers) is None:
-                break
-            taken += 1
-        builder.close()
-        future = await producer.send_batch(builder, settings.prefix + log.topic, partition=log.number)
+    for start in range(0, len(records), BATCH):
+        batch = Batch()
+        batch.extend(records[start : start + BATCH])
+        future = await producer.send_batch(batch, settings.prefix + log.topic, partition=log.number)
         pending.add(future)
         future.add_done_callback(pending.discard)
-        del records[:taken]
         while len(pending) > IN_FLIGHT:
             await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
 

@@ -32,6 +32,14 @@ class Encoded(NamedTuple):
     size: int
     """Bytes on the wire, rounded up."""
 
+    @classmethod
+    def of(cls, key: bytes, value: bytes, headers: Sequence[Header], timestamp: int) -> Encoded:
+        """A record with these headers and no other: a marker, which has no hash."""
+        *first, (name, text) = headers
+        _, tail = batch.encode(b"", key, value, first)
+        tail += batch.last_header(name, len(text)) + text
+        return cls(tail, timestamp, len(tail) + _RECORD_OVERHEAD)
+
     def at(self, topic: str, partition: int, offset: int) -> Raw:
         """The record as it will be read from there."""
         section = batch.section([self.tail], [0])

@@ -43,7 +43,8 @@ class Writer:
         raw = Raw(topics.commands("jobs"), 0, number, 0, b"", value_of(command), headers_of(meta))
         unit = self.partition.command(raw, now)
         assert isinstance(unit, Unit)
-        self.said.append([(record.key, record.value) for record in unit.records])
+        read = [record.at("events.jobs", 0, offset) for offset, record in enumerate(unit.records)]
+        self.said.append([(raw.key, raw.value) for raw in read])
 
     def ends(self, id: str) -> None:
         self.command(submit(id, depends_on=[after("never")]))

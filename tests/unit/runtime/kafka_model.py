@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from events.log import batch as wire_batch
 from events.log import topics
 from events.log.tail import EpochRule
 from events.log.wire import Raw
-from events.runtime.encoding import Encoded
 
 EVENTS = topics.events("jobs")
 
@@ -27,13 +25,6 @@ class Batch:
     sequence: int
     records: Sequence[Any]
     units: Sequence[Any] = ()
-
-
-def record_of(key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]]) -> Encoded:
-    """A record that no `Encoder` made: a marker."""
-    *first, (name, text) = headers
-    _, tail = wire_batch.encode(b"", key, value, first)
-    return Encoded(tail + wire_batch.last_header(name, len(text)) + text, 0, len(tail))
 
 
 class Log:

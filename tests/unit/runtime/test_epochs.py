@@ -17,9 +17,8 @@ from events.log.envelope import Meta
 from events.log.tail import EpochRule
 from events.log.wire import HASH, Raw, headers_of, value_of, without_hash
 from events.runtime import snapshots
-from events.runtime.encoding import Unit
+from events.runtime.encoding import Encoded, Unit
 from events.runtime.partition import Forward, Partition
-from tests.unit.runtime.kafka_model import record_of
 from tests.unit.runtime.sample import SampleDecider
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -47,7 +46,7 @@ class Log:
     def marker(self, name: str) -> int:
         event = WriterStarted(subject_id="jobs/0", writer=name)
         headers = headers_of(Meta("m", WriterStarted.type_name(), "jobs/0", START, "", "forgelog"))
-        return self.append([record_of(b"jobs/0", value_of(event), headers)])
+        return self.append([Encoded.of(b"jobs/0", value_of(event), headers, 0)])
 
     def valid(self, start: int = 0, epoch: int = -1) -> list[Raw]:
         rule = EpochRule(epoch)

@@ -21,9 +21,9 @@ from events.log.envelope import Meta, Position, Recorded
 from events.log.tail import EpochRule, ReaderPosition
 from events.log.wire import Raw, headers_of, value_of
 from events.runtime import snapshots
-from events.runtime.encoding import Unit
+from events.runtime.encoding import Encoded, Unit
 from events.runtime.partition import Forward, Partition
-from tests.unit.runtime.kafka_model import EVENTS, Batch, Log, Network, record_of
+from tests.unit.runtime.kafka_model import EVENTS, Batch, Log, Network
 from tests.unit.runtime.sample import Sample, SampleDecider
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -140,7 +140,7 @@ class Process:
     def _send_marker(self) -> None:
         event = WriterStarted(subject_id="jobs/0", writer="w")
         headers = headers_of(Meta("m", WriterStarted.type_name(), "jobs/0", START, "", "forgelog"))
-        self._send([record_of(b"jobs/0", value_of(event), headers)], [])
+        self._send([Encoded.of(b"jobs/0", value_of(event), headers, 0)], [])
 
     def _load(self) -> None:
         stored = self.world.snapshots
