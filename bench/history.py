@@ -64,6 +64,9 @@ class Found:
 
     runs: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in NAMES})
     memory: dict[str, float] = field(default_factory=dict)
+    """MiB of each service, started from its snapshots."""
+    first: dict[str, float] = field(default_factory=dict)
+    """And before, when it had folded the history from its beginning."""
 
 
 async def _healthy(platform: Cluster, name: str) -> None:
@@ -150,6 +153,14 @@ async def _measure(settings: Settings, runs: int, known: str) -> Found:
             found.runs["query"].append(await gateway._rate(jobs, gateway.GET_JOB, one))
             found.runs["list"].append(await gateway._milliseconds(jobs, gateway.LIST_JOBS, queued))
         await _snapshots(settings)
+        # From snapshots, as after any restart: the first start folded the history from its beginning.
+        for name in SERVICES:
+            found.first[name] = resident(tree(psutil.Process(platform._processes[name].pid)))
+            platform.kill(name)
+            platform.start(name)
+            await _healthy(platform, name)
+        say("services, MiB after folding it all: " + ", ".join(f"{n} {mib:.0f}" for n, mib in found.first.items()))
+        await asyncio.sleep(5.0)
         for name in SERVICES:
             found.memory[name] = resident(tree(psutil.Process(platform._processes[name].pid)))
         found.runs["memory"].append(sum(found.memory.values()))
