@@ -62,6 +62,9 @@ class Projection:
     inputs: ClassVar[tuple[str, ...]] = ()
     """Contexts whose event topics it reads; the own one when empty."""
     tables: ClassVar[Sequence[Table]]
+    divisible: ClassVar[bool] = False
+    """Whether no row depends on events of more than one partition, so that processes can rebuild partitions side by
+    side. (If two write a row nevertheless, its primary key fails the rebuild.)"""
     version: ClassVar[int] = 1
     """Raise it when the fold or the tables change: the tables are then rebuilt blue/green at the next start."""
 

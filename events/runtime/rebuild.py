@@ -2,37 +2,31 @@
 
 A rebuild fills ``<schema>_<context>_next`` from offset 0 while the live tables go on serving, then swaps the schemas by
 renaming them in one transaction; the live runner notices that its positions have moved and goes on from the new ones.
+A long log is folded by several processes (`events.runtime.shares`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-import asyncpg
-
-from events.log.tail import Place, ReaderPosition, Tail
-from events.log.wire import Raw
-from events.runtime import faults, tables
-from events.runtime.folding import Fold
+from events.log.tail import Place, Tail
+from events.runtime import faults, shares, tables
+from events.runtime.filling import BATCH, RebuildFailed, advance, connected
 from events.runtime.projection import Projection, Table
-from events.runtime.runner import decode_batch, inputs_of, live_schema, read_positions, write_positions
+from events.runtime.runner import inputs_of, live_schema, read_positions
 from events.runtime.settings import Settings
 from events.runtime.tables import Db
 
-HELD_ROWS = 20_000
-"""Changed rows that a rebuild holds: a job's events are near each other, so that most rows are written once."""
+__all__ = ["Difference", "RebuildFailed", "Rebuilt", "diff", "projection_of", "rebuild"]
 
 Progress = Callable[[int, int], None]
 """Called with events read and events to read."""
-
-
-class RebuildFailed(Exception):
-    """The log can't be folded to its end; the text says where it stopped and why. The live tables are untouched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +72,19 @@ async def rebuild(settings: Settings, projection: Projection | str, progress: Pr
     started = loop.time()
     live = live_schema(settings, projection.context)
     fresh, old = f"{live}_next", f"{live}_old"
-    db = await _connect(settings)
-    try:
+    async with connected(settings) as db:
         await db.fetchval("select pg_advisory_lock(hashtext($1))", f"rebuild {live}")
         await tables.create_schema(db, live, projection)
         count, tail = await _fill(settings, projection, db, fresh, None, progress)
         async with _closing(tail), db.transaction():
             await db.execute(f"lock table {tables.quoted(live)}.positions in access exclusive mode")
             target = {place: at.offset for place, at in (await read_positions(db, live)).items()}
-            count += await _advance(projection, db, fresh, tail, target, None)
+            count += await advance(projection, db, fresh, tail, target, _told_nothing)
             await db.execute(f"drop schema if exists {tables.quoted(old)} cascade")
             await db.execute(f"alter schema {tables.quoted(live)} rename to {tables.quoted(old)}")
             await db.execute(f"alter schema {tables.quoted(fresh)} rename to {tables.quoted(live)}")
             await db.execute(f"drop schema {tables.quoted(old)} cascade")
             faults.point(faults.BEFORE_SWAP)
-    finally:
-        await db.close()
     return Rebuilt(projection.context, count, loop.time() - started)
 
 
@@ -102,8 +93,7 @@ async def diff(settings: Settings, projection: Projection | str, progress: Progr
     projection = projection_of(projection) if isinstance(projection, str) else projection
     live = live_schema(settings, projection.context)
     fresh = f"{live}_check"
-    db = await _connect(settings)
-    try:
+    async with connected(settings) as db:
         await db.fetchval("select pg_advisory_lock(hashtext($1))", f"rebuild {live}")
         await tables.create_schema(db, live, projection)
         count, tail = await _fill(settings, projection, db, fresh, None, progress)
@@ -114,24 +104,16 @@ async def diff(settings: Settings, projection: Projection | str, progress: Progr
             # The live tables may be behind what was filled: compare where the slower of the two stands.
             behind = any(target.get(place, 0) < at.offset for place, at in tail.positions.items())
             if behind:
-                await db.execute(f"drop schema {tables.quoted(fresh)} cascade")
-                count, again = await _fill(settings, projection, db, fresh, target, None)
+                async with connected(settings) as other:  # several fill it: they must see what the others commit
+                    count, again = await _fill(settings, projection, other, fresh, target, None)
                 await again.stop()
             else:
-                count += await _advance(projection, db, fresh, tail, target, None)
+                count += await advance(projection, db, fresh, tail, target, _told_nothing)
             found = Difference(projection.context, count)
             for table in projection.tables:
                 await _compare(db, table, live, fresh, found)
         await db.execute(f"drop schema {tables.quoted(fresh)} cascade")
-    finally:
-        await db.close()
     return found
-
-
-async def _connect(settings: Settings) -> asyncpg.Connection:
-    db = await asyncpg.connect(settings.postgres_required)
-    await tables.set_codecs(db)
-    return db
 
 
 async def _fill(
@@ -144,81 +126,40 @@ async def _fill(
 ) -> tuple[int, Tail]:
     """Fold the log from its beginning into a new schema, up to `target` or what is the end now; the tail stays open."""
     await db.execute(f"drop schema if exists {tables.quoted(schema)} cascade")
-    tail = Tail(settings, inputs_of(projection), start="beginning", max_records=10_000)
+    tail = Tail(settings, inputs_of(projection), start="beginning", max_records=BATCH)
     await tail.start()
     try:
         target = target if target is not None else await tail.ends()
+        total = sum(target.values())
+
+        def tell(reached: int) -> None:
+            faults.point(faults.MID_REBUILD)
+            if progress is not None:
+                progress(min(total, reached), total)
+
         async with db.transaction():
             await tables.create_bare(db, schema, projection)
-        side = await _connect(settings)
-        try:
-            async with side.transaction(), db.transaction():
-                count = await _advance(projection, db, schema, tail, target, progress, side)
-        finally:
-            await side.close()
-        async with db.transaction():
-            await db.execute(f"set local search_path to {tables.quoted(schema)}")
-            await tables.complete(db, projection)
+        async with connected(settings) as side:
+            divided = shares.divide(projection, target, os.cpu_count() or 1)
+            if len(divided) > 1:
+                oid = await tables.schema_oid(db, schema)
+                count, stands = await shares.fill(settings, projection, schema, oid, divided, target, tell)
+                for place, position in stands.items():
+                    tail.seek(place, position)
+            else:
+                async with side.transaction(), db.transaction():
+                    count = await advance(projection, db, schema, tail, target, tell, side)
+            await asyncio.gather(
+                tables.complete(db, schema, projection.tables), tables.complete(side, schema, [tables.HISTORY])
+            )
         return count, tail
     except BaseException:
         await tail.stop()
         raise
 
 
-async def _advance(
-    projection: Projection,
-    db: Db,
-    schema: str,
-    tail: Tail,
-    target: Mapping[Place, int],
-    progress: Progress | None,
-    side: Db | None = None,
-) -> int:
-    """Fold on to exactly `target` (an offset per place, exclusive); within the caller's transaction.
-
-    With `side`, a second connection, the tables are empty yet, and history goes there while its events are folded.
-    """
-    total = sum(target.values())
-    count = 0
-    fold = Fold(projection, hold=HELD_ROWS, empty=side is not None)
-    problems: dict[str, str] = {}
-    await db.execute(f"set local search_path to {tables.quoted(schema)}")
-    stored = await read_positions(db, schema)
-    while open_ := [place for place, end in target.items() if tail.positions[place].offset < end]:
-        raws = await tail.poll_raw(5.0, only=open_)
-        wanted = [raw for raw in raws if raw.offset < target[(raw.topic.removeprefix("events."), raw.partition)]]
-        for place, end in target.items():
-            if tail.positions[place].offset > end:  # a fetch went past: stand exactly at the target again
-                tail.seek(place, _standing(wanted, place, end, stored))
-        positions = dict(tail.positions)
-        batch, history = decode_batch(wanted, problems, positions, tail)
-        if problems:
-            raise RebuildFailed("; ".join(problems.values()))
-        copying = asyncio.create_task(tables.copy_history(side or db, schema, history))
-        if side is None:
-            await copying
-        try:
-            await fold.apply(db, batch)
-        finally:
-            await asyncio.wait([copying])
-        copying.result()
-        await write_positions(db, stored, positions)
-        faults.point(faults.MID_REBUILD)
-        stored = positions
-        count += len(batch)
-        if progress is not None:
-            progress(min(total, sum(at.offset for at in positions.values())), total)
-    await fold.flush(db)
-    return count
-
-
-def _standing(read: list[Raw], place: Place, end: int, before: Mapping[Place, ReaderPosition]) -> ReaderPosition:
-    """The position right at `end`: its epoch is that of the last valid record before it."""
-    epoch = before[place].epoch if place in before else -1
-    for raw in read:
-        if (raw.topic.removeprefix("events."), raw.partition) == place:
-            epoch = raw.offset if raw.is_marker else raw.epoch
-    return ReaderPosition(end, epoch)
+def _told_nothing(_reached: int) -> None:
+    """What is folded while the live tables wait is little."""
 
 
 @asynccontextmanager

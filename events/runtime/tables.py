@@ -98,13 +98,24 @@ async def create_bare(db: Db, schema: str, projection: Projection) -> None:
             await db.execute(f"drop index {quoted(f'{table.name}_index_{number}')}")
 
 
-async def complete(db: Db, projection: Projection) -> None:
-    """Give the tables of the search path, once filled, what `create_bare` left out."""
-    await db.execute(f"alter table history add primary key ({', '.join(HISTORY.key)})")
-    for table in (*projection.tables, HISTORY):
-        for statement in _index_statements(table):
-            await db.execute(statement)
-        await db.execute(f"analyze {quoted(table.name)}")
+async def complete(db: Db, schema: str, filled: Sequence[Table]) -> None:
+    """Give tables of a schema, once filled, what `create_bare` left out."""
+    async with db.transaction():
+        await db.execute(f"set local search_path to {quoted(schema)}")
+        for table in filled:
+            if table is HISTORY:
+                await db.execute(f"alter table history add primary key ({', '.join(HISTORY.key)})")
+            for statement in _index_statements(table):
+                await db.execute(statement)
+            await db.execute(f"analyze {quoted(table.name)}")
+
+
+async def schema_oid(db: Db, schema: str) -> int:
+    """What tells a schema from another that had or will have its name; 0 if there is none."""
+    oid: int = await db.fetchval(
+        "select coalesce((select oid::bigint from pg_namespace where nspname = $1), 0)", schema
+    )
+    return oid
 
 
 async def create_schema(db: Db, schema: str, projection: Projection) -> None:

@@ -117,6 +117,7 @@ class JobsProjection(Projection):
     """Folds events.jobs."""
 
     context = "jobs"
+    divisible = True
     tables = (JOBS, SPECS, TASKS, ATTEMPTS)
     version = 3
 

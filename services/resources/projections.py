@@ -113,6 +113,7 @@ class ResourcesProjection(Projection):
     """Folds the pools' events."""
 
     context: ClassVar[str] = "resources"
+    divisible: ClassVar[bool] = True
     tables: ClassVar[tuple[Table, ...]] = (NODES, SPECS, ALLOCATIONS)
     version: ClassVar[int] = 1
 

@@ -1,0 +1,97 @@
+"""Filling a schema's tables from the log, exactly up to an offset in each partition. See `events.runtime.rebuild`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from events.log.tail import Place, ReaderPosition, Tail
+from events.log.wire import Raw
+from events.runtime import tables
+from events.runtime.folding import Fold
+from events.runtime.projection import Projection
+from events.runtime.runner import decode_batch, read_positions, write_positions
+from events.runtime.settings import Settings
+from events.runtime.tables import Db
+
+BATCH = 10_000
+"""Most records that are read and folded at once."""
+
+HELD_ROWS = 20_000
+"""Changed rows that a rebuild holds: a job's events are near each other, so that most rows are written once."""
+
+
+class RebuildFailed(Exception):
+    """The log can't be folded to its end; the text says where it stopped and why. The live tables are untouched."""
+
+
+class Interrupted(RebuildFailed, OSError):
+    """A process of the rebuild has ended, or has lost its servers: it can be tried again."""
+
+
+@asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
+    """A connection that knows the tables' types."""
+    db = await asyncpg.connect(settings.postgres_required)
+    try:
+        await tables.set_codecs(db)
+        yield db
+    finally:
+        await db.close()
+
+
+async def advance(
+    projection: Projection,
+    db: Db,
+    schema: str,
+    tail: Tail,
+    target: Mapping[Place, int],
+    progress: Callable[[int], None],
+    side: Db | None = None,
+) -> int:
+    """Fold on to exactly `target` (an offset per place, exclusive); within the caller's transaction.
+
+    `progress` is told the sum of the offsets reached, after each batch. With `side`, a second connection, the tables
+    are empty yet, and history goes there while its events are folded.
+    """
+    count = 0
+    fold = Fold(projection, hold=HELD_ROWS, empty=side is not None)
+    problems: dict[str, str] = {}
+    await db.execute(f"set local search_path to {tables.quoted(schema)}")
+    stored = await read_positions(db, schema)
+    while open_ := [place for place, end in target.items() if tail.positions[place].offset < end]:
+        raws = await tail.poll_raw(5.0, only=open_)
+        wanted = [raw for raw in raws if raw.offset < target[(raw.topic.removeprefix("events."), raw.partition)]]
+        for place, end in target.items():
+            if tail.positions[place].offset > end:  # a fetch went past: stand exactly at the target again
+                tail.seek(place, _standing(wanted, place, end, stored))
+        positions = dict(tail.positions)
+        batch, history = decode_batch(wanted, problems, positions, tail)
+        if problems:
+            raise RebuildFailed("; ".join(problems.values()))
+        copying = asyncio.create_task(tables.copy_history(side or db, schema, history))
+        if side is None:
+            await copying
+        try:
+            await fold.apply(db, batch)
+        finally:
+            await asyncio.wait([copying])
+        copying.result()
+        await write_positions(db, stored, positions)
+        stored = positions
+        count += len(batch)
+        progress(sum(at.offset for at in positions.values()))
+    await fold.flush(db)
+    return count
+
+
+def _standing(read: list[Raw], place: Place, end: int, before: Mapping[Place, ReaderPosition]) -> ReaderPosition:
+    """The position right at `end`: its epoch is that of the last valid record before it."""
+    epoch = before[place].epoch if place in before else -1
+    for raw in read:
+        if (raw.topic.removeprefix("events."), raw.partition) == place:
+            epoch = raw.offset if raw.is_marker else raw.epoch
+    return ReaderPosition(end, epoch)
