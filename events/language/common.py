@@ -21,6 +21,9 @@ MAX_ARRAY_TASKS = 10_000
 MAX_COMMAND_BYTES = 1_000_000
 """Largest command or event value on the wire, in bytes."""
 
+MAX_HEADER_BYTES = 65_536
+"""Most bytes that a command's headers may have together: its events carry some of them on."""
+
 ID_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?$"
 
 Identifier = Annotated[str, StringConstraints(pattern=ID_PATTERN, max_length=128)]

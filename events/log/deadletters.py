@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from aiokafka import TopicPartition
@@ -10,9 +10,10 @@ from aiokafka import TopicPartition
 from events.log.connect import connected
 from events.log.envelope import Position
 from events.log.producer import new_producer
+from events.log.reading import read_to_end
 from events.log.records import Headers
 from events.log.tail import new_consumer
-from events.log.topics import commands, deadletter
+from events.log.topics import commands, deadletter, ensure_topics
 from events.log.wire import Raw
 from events.runtime.settings import Settings
 
@@ -36,32 +37,19 @@ class DeadLetterRecord:
 
 async def list_dead_letters(settings: Settings, context: str, limit: int = 1000) -> list[DeadLetterRecord]:
     """The dead letters of a context, oldest first, one per origin (a crash may have written some twice)."""
-    topic = settings.prefix + deadletter(context)
+    count = (await ensure_topics(settings))[deadletter(context)]
+    places = [TopicPartition(settings.prefix + deadletter(context), number) for number in range(count)]
     found: dict[str, DeadLetterRecord] = {}
     replayed: set[str] = set()
     async with connected(new_consumer(settings)) as consumer:
-        numbers = sorted(consumer.partitions_for_topic(topic) or (await consumer._client.fetch_all_metadata() and ()))
-        places = [TopicPartition(topic, number) for number in numbers]
-        if not places:
-            consumer.subscribe([topic])
-            places = [TopicPartition(topic, number) for number in range(settings.partitions)]
-            consumer.unsubscribe()
-        consumer.assign(places)
-        ends = await consumer.end_offsets(places)
-        for place in places:
-            consumer.seek(place, 0)
-        open_ = {place for place, end in ends.items() if end > 0}
-        while open_:
-            for place, records in (await consumer.getmany(*open_, timeout_ms=5000)).items():
-                for record in records:
-                    raw = Raw.of(record, settings.prefix)
-                    origin = raw.text("fl_position")
-                    if raw.get("fl_replayed"):
-                        replayed.add(origin)
-                    elif len(found) < limit:
-                        found.setdefault(origin, _letter(raw, origin))
-                if records and records[-1].offset + 1 >= ends[place]:
-                    open_.discard(place)
+        async for _, records in read_to_end(consumer, dict.fromkeys(places, 0)):
+            for record in records:
+                raw = Raw.of(record, settings.prefix)
+                origin = raw.text("fl_position")
+                if raw.get("fl_replayed"):
+                    replayed.add(origin)
+                elif len(found) < limit:
+                    found.setdefault(origin, _letter(raw, origin))
     letters = [_marked(letter, letter.origin in replayed) for letter in found.values()]
     return sorted(letters, key=lambda letter: (letter.at, letter.position.partition, letter.position.offset))
 
@@ -79,8 +67,6 @@ def _letter(raw: Raw, origin: str) -> DeadLetterRecord:
 
 
 def _marked(letter: DeadLetterRecord, replayed: bool) -> DeadLetterRecord:
-    from dataclasses import replace
-
     return replace(letter, replayed=replayed) if replayed else letter
 
 

@@ -18,10 +18,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from events.log.connect import start
+from events.log.topics import MAX_LETTER_BYTES, MAX_RECORD_BYTES
 from events.runtime.settings import Settings
-
-MAX_RECORD_BYTES = 4 << 20
-"""What the broker takes in one record (``max.message.bytes`` of the topics)."""
 
 log = logging.getLogger("forgelog.producer")
 
@@ -33,7 +31,7 @@ def new_producer(settings: Settings, **options: Any) -> AIOKafkaProducer:
         enable_idempotence=True,
         acks="all",
         max_batch_size=MAX_RECORD_BYTES,
-        max_request_size=MAX_RECORD_BYTES,
+        max_request_size=MAX_LETTER_BYTES,
         client_id=settings.instance or "forgelog",
         **options,
     )

@@ -20,12 +20,20 @@ CONTEXTS = ("jobs", "scheduling", "resources")
 REPLICAS = 3
 """Copies of every partition, as far as there are brokers."""
 
+MAX_RECORD_BYTES = 4 << 20
+"""What the broker takes in one record, or batch, of commands or events."""
+
+MAX_LETTER_BYTES = 8 << 20
+"""What it takes in one of dead letters: its record, and why it is one."""
+
 LOGS = "logs.jobs"
 HEADS = "audit.heads"
 
 # By default a broker refuses records of more than an hour ahead: a producer whose clock is wrong would be cut off.
 _ANY_TIME = {"message.timestamp.after.max.ms": str((1 << 63) - 1)}
-_FOREVER = {"retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": "4194304", **_ANY_TIME}
+_FOREVER = {"retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": str(MAX_RECORD_BYTES), **_ANY_TIME}
+# A dead letter is its record, as large as may be, and the reason.
+_LETTERS = {**_FOREVER, "max.message.bytes": str(MAX_LETTER_BYTES)}
 _OUTPUT = {"retention.ms": str(7 * 24 * 3600 * 1000), "max.message.bytes": "1048576", **_ANY_TIME}
 
 
@@ -51,7 +59,7 @@ def wanted(partitions: int) -> dict[str, tuple[int, dict[str, str]]]:
     for context in CONTEXTS:
         topics[commands(context)] = (partitions, _FOREVER)
         topics[events(context)] = (partitions, _FOREVER)
-        topics[deadletter(context)] = (partitions, _FOREVER)
+        topics[deadletter(context)] = (partitions, _LETTERS)
     topics[LOGS] = (partitions, _OUTPUT)
     topics[HEADS] = (1, _FOREVER)
     return topics

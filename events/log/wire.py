@@ -160,6 +160,11 @@ class Raw(Record):  # type: ignore[misc]
         return self.number(EPOCH)  # type: ignore[no-any-return]
 
     @property
+    def header_bytes(self) -> int:
+        """Size of all headers, names included."""
+        return sum([len(name) + len(value or b"") for name, value in self.headers])
+
+    @property
     def cause(self) -> Cause | None:
         value = self.get(CAUSE)
         return Cause.parse(value.decode()) if value else None
@@ -188,7 +193,11 @@ class Raw(Record):  # type: ignore[misc]
         """``ce_time``, or the record's timestamp when the producer left it out."""
         value = self.get("ce_time")
         if not value:
-            return datetime.fromtimestamp(self.timestamp / 1000, UTC)
+            try:
+                return datetime.fromtimestamp(self.timestamp / 1000, UTC)
+            except (ValueError, OverflowError):
+                reason = f"the record's timestamp ({self.timestamp} ms) is no time; correct it, or give ce_time"
+                raise Undecodable(reason) from None
         return _time_of(value)
 
     def decode(self) -> Recorded:

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from events.log import chain, topics
 from events.log.connect import connected
 from events.log.producer import Producer, Record
+from events.log.reading import read_to_end
 from events.log.tail import EpochRule, new_consumer
 from events.log.wire import HASH, Raw, encode_time, without_hash
 from events.runtime.runner import Runner
@@ -162,38 +163,34 @@ async def _verify_partition(
     progress: Callable[[str, int, int], None] | None,
 ) -> Verified:
     found = Verified(place)
-    consumer.assign([source])
     end = (await consumer.end_offsets([source]))[source]
-    consumer.seek(source, 0)
     at_offset: dict[int, str] = {head["offset"]: "" for head in heads}
     digest, rule, position = chain.GENESIS, EpochRule(), 0
-    while position < end:
-        try:
-            records = (await consumer.getmany(source, timeout_ms=5000)).get(source, [])
-        except KafkaError as error:
-            found.problems.append(f"offset {position}: the broker can't read it: {type(error).__name__}")
-            break
-        for record in records:
-            raw = Raw.of(record, settings.prefix)
-            if raw.offset != position:
-                found.problems.append(f"offset {position}: records up to {raw.offset - 1} are missing")
-            position = raw.offset + 1
-            if not rule.admits(raw):
-                found.void += 1
-                continue
-            found.records += 1
-            computed = chain.link(digest, raw.key or b"", raw.value or b"", without_hash(raw.headers))
-            stored = raw.get(HASH)
-            if stored is None and not raw.is_marker:
-                found.problems.append(f"offset {raw.offset}: has no hash")
-            elif stored is not None and stored != computed.hex().encode():
-                found.problems.append(f"offset {raw.offset}: was changed (its content does not match its hash)")
-                computed = _digest_of(stored, computed)
-            digest = computed
-            if raw.offset in at_offset:
-                at_offset[raw.offset] = digest.hex()
-        if progress is not None:
-            progress(place, position, end)
+    try:
+        async for _, records in read_to_end(consumer, {source: 0}):
+            for record in records:
+                raw = Raw.of(record, settings.prefix)
+                if raw.offset != position:
+                    found.problems.append(f"offset {position}: records up to {raw.offset - 1} are missing")
+                position = raw.offset + 1
+                if not rule.admits(raw):
+                    found.void += 1
+                    continue
+                found.records += 1
+                computed = chain.link(digest, raw.key or b"", raw.value or b"", without_hash(raw.headers))
+                stored = raw.get(HASH)
+                if stored is None and not raw.is_marker:
+                    found.problems.append(f"offset {raw.offset}: has no hash")
+                elif stored is not None and stored != computed.hex().encode():
+                    found.problems.append(f"offset {raw.offset}: was changed (its content does not match its hash)")
+                    computed = _digest_of(stored, computed)
+                digest = computed
+                if raw.offset in at_offset:
+                    at_offset[raw.offset] = digest.hex()
+            if progress is not None:
+                progress(place, position, max(end, position))
+    except KafkaError as error:
+        found.problems.append(f"offset {position}: the broker can't read it: {type(error).__name__}")
     found.digest = digest.hex()
     for head in heads:
         _check_head(head, at_offset.get(head["offset"], ""), end, trusted, found)
@@ -232,13 +229,8 @@ async def read_heads(settings: Settings) -> dict[str, list[dict[str, Any]]]:
     source = TopicPartition(settings.prefix + topics.HEADS, 0)
     heads: dict[str, list[dict[str, Any]]] = {}
     async with connected(new_consumer(settings)) as consumer:
-        consumer.assign([source])
-        end = (await consumer.end_offsets([source]))[source]
-        consumer.seek(source, 0)
-        position = 0
-        while position < end:
-            for record in (await consumer.getmany(source, timeout_ms=5000)).get(source, []):
-                position = record.offset + 1
+        async for _, records in read_to_end(consumer, {source: 0}):
+            for record in records:
                 head = orjson.loads(record.value)
                 heads.setdefault(head["place"], []).append(head)
     return heads

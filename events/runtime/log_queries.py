@@ -139,7 +139,7 @@ class LogServicer(rpc.LogQueriesServicer):
                     reason=letter.reason,
                     at=letter.at,
                     key=letter.key,
-                    headers={name: value.decode(errors="replace") for name, value in letter.headers},
+                    headers={name: (value or b"").decode(errors="replace") for name, value in letter.headers},
                     value=letter.value,
                     replayed=letter.replayed,
                 )

@@ -18,6 +18,7 @@ from events.language.base import Command, Event
 from events.language.common import (
     DEFAULT_PROJECT,
     MAX_COMMAND_BYTES,
+    MAX_HEADER_BYTES,
     PLATFORM_ACTOR,
     CommandNoted,
     CommandRejected,
@@ -191,6 +192,9 @@ class Partition(Generic[S]):
         if raw.offset < self.resume_of(*source).offset:
             return None
         self.inputs[source] = ReaderPosition(raw.offset + 1)
+        if (size := raw.header_bytes) > MAX_HEADER_BYTES:
+            reason = f"the headers have {size} bytes; a command's may have at most {MAX_HEADER_BYTES}"
+            return DeadLetter(raw, reason, None)
         try:
             meta = raw.meta()
         except Undecodable as error:

@@ -24,7 +24,7 @@ from events.log import topics
 from events.log.batch import Batch
 from events.log.fetching import Raws
 from events.log.partition import partition_of
-from events.log.producer import MAX_RECORD_BYTES, Producer
+from events.log.producer import Producer
 from events.log.tail import PATIENT_MS, Place, ReaderPosition, Tail
 from events.log.wire import Raw, Undecodable
 from events.runtime import faults, metrics, recovery, tracing
@@ -40,7 +40,7 @@ S = TypeVar("S")
 
 log = logging.getLogger("forgelog.writer")
 
-BATCH_BYTES = MAX_RECORD_BYTES - 65_536
+BATCH_BYTES = topics.MAX_RECORD_BYTES - 65_536
 """Most bytes of one RecordBatch, below what the broker takes."""
 
 _MOST_RECORDS = 2_000
@@ -335,19 +335,20 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
     async def _pass_on(self, producer: AIOKafkaProducer, item: Forward | DeadLetter) -> asyncio.Future[Any]:
         """Send a command to where it belongs, or unusable input to the dead letters."""
         raw, prefix = item.raw, self.settings.prefix
-        headers = [header for header in raw.headers if header[0] not in ("fl_reason", "fl_position")]
+        headers = [header for header in raw.headers if not header[0].startswith("fl_")]  # those are ours to give
+        number, timestamp = raw.partition, None
         if isinstance(item, Forward):
             headers.append(("fl_forwarded", str(raw.position).encode()))
-            topic, number = prefix + topics.commands(self.context), item.partition
-            key: bytes | None = item.key.encode()
+            topic, key, number = prefix + topics.commands(self.context), item.key.encode(), item.partition
+            timestamp = raw.timestamp
             metrics.forwarded.labels(self.context).inc()
         else:
             headers += [("fl_reason", item.reason.encode()), ("fl_position", str(raw.position).encode())]
-            topic, key, number = prefix + topics.deadletter(self.context), raw.key, raw.partition
+            topic, key = prefix + topics.deadletter(self.context), raw.key or b""
             metrics.dead_letters.labels(self.context).inc()
             log.warning("%s: dead letter: %s", raw.position, item.reason)
         future: asyncio.Future[Any] = await producer.send(
-            topic, value=raw.value, key=key, partition=number, headers=headers, timestamp_ms=raw.timestamp
+            topic, value=raw.value, key=key, partition=number, headers=headers, timestamp_ms=timestamp
         )
         return future
 

@@ -98,7 +98,7 @@ class Unusable(Exception):
 
 def read_piece(record: Any) -> Piece:
     """A Kafka record as a piece of output. Raises Unusable."""
-    headers = {name: value.decode(errors="replace") for name, value in record.headers}
+    headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
     try:
         key = (headers["job"], int(headers["task"]), int(headers["attempt"]), STREAMS.index(headers["stream"]))
         offset = int(headers["offset"])
@@ -106,9 +106,18 @@ def read_piece(record: Any) -> Piece:
         raise Unusable(f"header {error} is missing") from None
     except ValueError as error:
         raise Unusable(f"a header is malformed: {error}") from None
-    if not key[0] or min(key[1], key[2], offset) < 0 or max(key[1], key[2]) >= 1 << 31:
+    if (
+        not key[0]
+        or not key[0].isprintable()
+        or min(key[1], key[2], offset) < 0
+        or max(key[1], key[2]) >= 1 << 31
+        or offset >= 1 << 62
+    ):
         raise Unusable("a header is out of range")
-    at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+    try:
+        at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+    except (ValueError, OverflowError):
+        raise Unusable(f"its timestamp, {record.timestamp} ms, is no time") from None
     return Piece(key, record.offset, offset, record.value or b"", at, headers.get("eof") == "1")
 
 

@@ -14,8 +14,10 @@ from aiokafka import TopicPartition
 
 from events.language.jobs import JobSubmitted
 from events.log import topics
+from events.log.connect import connected
 from events.log.producer import new_producer
 from events.log.publish import Outgoing, Publisher
+from events.log.reading import read_to_end
 from events.log.tail import new_consumer
 from events.runtime.audit import publish_heads, read_heads, verify
 from events.runtime.runner import Runner
@@ -173,13 +175,9 @@ async def valid_ids(settings: Settings, skip: int) -> list[str]:
     topic = settings.prefix + topics.events("jobs")
     places = [TopicPartition(topic, number) for number in range(settings.partitions) if number != skip]
     found: list[str] = []
-    async with new_consumer(settings) as consumer:
-        consumer.assign(places)
-        ends = await consumer.end_offsets(places)
-        for place in places:
-            consumer.seek(place, 0)
-            while await consumer.position(place) < ends[place]:
-                for record in (await consumer.getmany(place, timeout_ms=2000)).get(place, []):
-                    if dict(record.headers).get("ce_type") == JobSubmitted.type_name().encode():
-                        found.append(orjson.loads(record.value)["job_id"])
+    async with connected(new_consumer(settings)) as consumer:
+        async for _, records in read_to_end(consumer, dict.fromkeys(places, 0)):
+            for record in records:
+                if dict(record.headers).get("ce_type") == JobSubmitted.type_name().encode():
+                    found.append(orjson.loads(record.value)["job_id"])
     return found

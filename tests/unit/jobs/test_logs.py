@@ -52,11 +52,20 @@ def test_a_record_is_read_as_a_piece() -> None:
         ({"offset": "-1"}, "out of range"),
         ({"attempt": str(1 << 31)}, "out of range"),
         ({"job": ""}, "out of range"),
+        ({"job": "a\x00b"}, "out of range"),
+        ({"offset": str(1 << 63)}, "out of range"),
     ],
 )
 def test_a_record_that_names_no_stream_says_why(changes: dict[str, str | None], words: str) -> None:
     with pytest.raises(Unusable, match=words):
         read_piece(Record(headers(**changes)))
+
+
+def test_null_headers_and_impossible_times_are_no_output() -> None:
+    with pytest.raises(Unusable, match="out of range"):
+        read_piece(Record([*headers(), ("job", None)]))  # type: ignore[list-item]
+    with pytest.raises(Unusable, match="no time"):
+        read_piece(Record(headers(), timestamp=(1 << 63) - 1))
 
 
 def test_a_repeat_is_nothing_and_an_overlap_only_what_is_new() -> None:

@@ -1,0 +1,31 @@
+"""Reading topics from given offsets to what is their end now, records as they lie there: void ones are not left out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+
+async def read_to_end(
+    consumer: AIOKafkaConsumer, starts: Mapping[TopicPartition, int]
+) -> AsyncIterator[tuple[TopicPartition, list[Any]]]:
+    """Each partition's records from its start (an offset) to its end at the time of the call, in order, in batches.
+
+    The consumer must be connected; it is assigned these partitions. Kafka's errors are raised (`KafkaError`).
+    """
+    consumer.assign(list(starts))
+    ends = await consumer.end_offsets(list(starts))
+    for place, offset in starts.items():
+        consumer.seek(place, offset)
+    open_ = {place for place, offset in starts.items() if offset < ends[place]}
+    while open_:
+        for place, records in (await consumer.getmany(*open_, timeout_ms=1000)).items():
+            kept = [record for record in records if record.offset < ends[place]]
+            if kept:
+                yield place, kept
+        # By the position, not by the last record: the log may end in a transaction's marker, which is no record.
+        for place in list(open_):
+            if await consumer.position(place) >= ends[place]:
+                open_.discard(place)

@@ -1,0 +1,75 @@
+"""Records that no good producer sends: into a command topic, each must become a dead letter or a refusal, and no more.
+
+Knows the language's names and the topics' limits, nothing of the platform's code.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from events.log.topics import CONTEXTS, MAX_RECORD_BYTES
+
+FAR = (1 << 63) - 1
+"""The last timestamp that Kafka can say, in milliseconds: in the year 292,278,994."""
+
+COMMANDS = {"jobs": "SubmitJob", "scheduling": "ConfigureQueue", "resources": "RegisterNode"}
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """A record, and what must become of it."""
+
+    name: str
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+    answered: bool = True
+    """It has an id that a refusal can name, so it must get one."""
+    dead: bool = True
+    """It must be among the dead letters."""
+    timestamp_ms: int | None = None
+
+
+def poisons(context: str, new_id: Callable[[], str]) -> list[Poison]:
+    """All of them, for one context's command topic, each under an id of its own."""
+    submit = f"forgelog.{context}.v1.{COMMANDS[context]}".encode()
+    other = next(name for name in CONTEXTS if name != context)
+    foreign = f"forgelog.{other}.v1.{COMMANDS[other]}".encode()
+
+    def headers(kind: bytes | None = submit, *more: tuple[str, bytes | None]) -> list[tuple[str, bytes | None]]:
+        return [("ce_id", new_id().encode()), ("ce_type", kind), *more]
+
+    huge = b" " * (MAX_RECORD_BYTES - 1000)
+    log = [("fl_epoch", b"999999999"), ("fl_cause", b"commands.jobs/0@0|x|0/1"), ("fl_hash", b"00")]
+    return [
+        Poison("broken JSON", b"{", headers()),
+        Poison("no JSON", b"\xff\xfe\x00", headers()),
+        Poison("an empty value", b"", headers()),
+        Poison("a null value", None, headers()),
+        Poison("a list", b"[1]", headers(), dead=False),
+        Poison("wrong fields", b'{"no_such_field": 1}', headers(), dead=False),
+        Poison("deep nesting", b"[" * 100_000, headers()),
+        Poison("half a surrogate", b'{"x": "\\ud800"}', headers()),
+        Poison("a compressed value", gzip.compress(b"{}"), headers()),
+        Poison("nothing", None, [], answered=False),
+        Poison("no id", b"{}", [("ce_type", submit)], answered=False),
+        Poison("a null id", b"{}", [("ce_id", None), ("ce_type", submit)], answered=False),
+        Poison("an id that is not UTF-8", b"{}", [("ce_id", b"\xff\xff"), ("ce_type", submit)], answered=False),
+        Poison("no type", b"{}", [("ce_id", new_id().encode())]),
+        Poison("a null type", b"{}", headers(None)),
+        Poison("a type that is not UTF-8", b"{}", headers(b"\xff"), answered=False),
+        Poison("an unknown type", b"{}", headers(b"forgelog.nowhere.v1.Nothing")),
+        Poison("a version of the future", b"{}", headers(submit.replace(b".v1.", b".v9."))),
+        Poison("an event", b"{}", headers(b"forgelog.jobs.v1.JobStarted")),
+        Poison("a marker", b"{}", headers(b"forgelog.log.v1.WriterStarted")),
+        Poison("another context's command", b"{}", headers(foreign), dead=False),
+        Poison("a null subject", b"{", headers(submit, ("ce_subject", None))),
+        Poison("a time that is none", b"{}", headers(submit, ("ce_time", b"yesterday")), answered=False),
+        Poison("a time without zone", b"{}", headers(submit, ("ce_time", b"2026-05-09T03:12:00")), answered=False),
+        Poison("a timestamp of the far future", b"{}", headers(), answered=False, timestamp_ms=FAR),
+        Poison("headers of the log's own", b"{", headers(submit, *log, ("fl_replayed", b"1"))),
+        Poison("5,000 headers", b"{", headers(submit, *[(f"x-{n}", b"y" * 20) for n in range(5000)]), answered=False),
+        Poison("a header of a megabyte", b"{", headers(submit, ("ce_subject", b"s" * 1_000_000)), answered=False),
+        Poison("as large as the broker takes", huge, headers()),
+    ]

@@ -1,0 +1,75 @@
+"""Records that no good producer sends: a writer answers what can be answered, puts the rest aside, and goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+
+from events.language.common import CommandRejected
+from events.log import topics
+from events.log.connect import connected
+from events.log.deadletters import list_dead_letters
+from events.log.envelope import Position
+from events.log.outcomes import Outcomes
+from events.log.publish import Publisher
+from events.log.reading import read_to_end
+from events.log.tail import new_consumer
+from events.runtime.settings import Settings
+from events.runtime.writer import Writer
+from tests.chaos.poison import poisons
+from tests.integration.test_runtime import history, running, submit
+from tests.unit.runtime.sample import SampleDecider
+
+
+@pytest.fixture
+async def prepared(settings: Settings) -> Settings:
+    await topics.ensure_topics(settings)
+    return settings
+
+
+async def test_poison_is_answered_or_put_aside_and_nothing_stops(prepared: Settings) -> None:
+    topic = prepared.prefix + topics.commands("jobs")
+    wanted = {}
+    producer = AIOKafkaProducer(bootstrap_servers=prepared.kafka_required, max_request_size=8 << 20)
+    async with (
+        connected(producer),
+        running(Writer(SampleDecider(), prepared).run()),
+        Outcomes(prepared) as outcomes,
+        Publisher(prepared) as publisher,
+    ):
+        for poison in poisons("jobs", lambda: uuid.uuid4().hex):
+            stored = await producer.send_and_wait(
+                topic, poison.value, key=b"k", headers=poison.headers, timestamp_ms=poison.timestamp_ms
+            )
+            wanted[str(Position("commands.jobs", stored.partition, stored.offset))] = poison
+        # every partition goes on
+        good = [outcomes.expect(f"good-{n}") for n in range(16)]
+        for n in range(16):
+            await publisher.publish(submit("good", f"good-{n}"), id=f"good-{n}")
+        await asyncio.wait_for(asyncio.gather(*good), 20)
+    letters = {letter.origin: letter for letter in await list_dead_letters(prepared, "jobs")}
+    rejected = {e.data.command_id for e in await history(prepared) if isinstance(e.data, CommandRejected)}
+    for origin, poison in wanted.items():
+        assert (origin in letters) == poison.dead or not poison.answered, poison.name
+        if poison.dead:
+            assert letters[origin].reason, poison.name
+            assert letters[origin].value == (poison.value or b""), poison.name
+            assert not letters[origin].replayed, poison.name
+        if poison.answered:
+            assert dict(poison.headers)["ce_id"].decode() in rejected, poison.name  # type: ignore[union-attr]
+
+
+async def test_reading_ends_where_a_topic_ends_in_a_transaction(prepared: Settings) -> None:
+    """A transaction's marker takes an offset and is no record."""
+    place = TopicPartition(prepared.prefix + topics.commands("jobs"), 0)
+    producer = AIOKafkaProducer(bootstrap_servers=prepared.kafka_required, transactional_id=f"{prepared.prefix}reading")
+    async with connected(producer), producer.transaction():
+        for n in range(3):
+            await producer.send_and_wait(place.topic, str(n).encode(), partition=0)
+    async with connected(new_consumer(prepared)) as consumer, asyncio.timeout(10):
+        found = [record async for _, records in read_to_end(consumer, {place: 1}) for record in records]
+        assert [record.value for record in found] == [b"1", b"2"]
+        assert [each async for each in read_to_end(consumer, {place: 4})] == []

@@ -1,0 +1,86 @@
+"""No record ends a writer, whatever any producer may have put into it: it is a command, a refusal or a dead letter."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from events.language.base import Message
+from events.log import topics
+from events.log.wire import Raw
+from events.runtime.encoding import Unit
+from events.runtime.partition import DeadLetter, Forward, Partition
+from tests.unit.runtime.sample import SampleDecider
+
+NOW = datetime(2026, 5, 9, 3, 12, tzinfo=UTC)
+SUBMIT = b"forgelog.jobs.v1.SubmitJob"
+GOOD = orjson.dumps({"job_id": "a", "spec": {"metadata": {"name": "a"}, "command": "true"}})
+
+names = st.sampled_from(
+    [
+        *("ce_id", "ce_type", "ce_time", "ce_subject", "ce_project", "ce_actor", "ce_source"),
+        *("ce_correlationid", "ce_causationid", "traceparent", "fl_epoch", "fl_cause", "fl_hash"),
+        *("fl_forwarded", "fl_position", "fl_reason", "fl_replayed", "", "é", "x"),
+    ]
+)
+contents = st.one_of(
+    st.none(),
+    st.binary(max_size=20),
+    st.sampled_from(
+        [
+            *(
+                SUBMIT,
+                b"forgelog.jobs.v1.CancelJob",
+                b"forgelog.jobs.v9.SubmitJob",
+                b"forgelog.resources.v1.RegisterNode",
+            ),
+            *(b"forgelog.jobs.v1.JobSubmitted", b"forgelog.log.v1.WriterStarted", b"SubmitJob", b"a" * 2000, b"\xff"),
+            *(b"2026-05-09T03:12:00Z", b"9999-12-31T23:59:59-12:00", b"0001-01-01T00:00:00+12:00", b"\x00", b"1|2|3"),
+        ]
+    ),
+)
+values = st.one_of(
+    st.none(), st.binary(max_size=40), st.sampled_from([GOOD, b"{}", b"null", b"[]", b'{"job_id":"a"}', b"[" * 5000])
+)
+
+
+def record(
+    headers: list[tuple[str, Any]], value: bytes | None = GOOD, key: bytes | None = b"a", at: int = 0, offset: int = 0
+) -> Raw:
+    return Raw(topics.commands("jobs"), 0, offset, at, key, value, headers, dict(headers))
+
+
+def named(*more: tuple[str, Any]) -> list[tuple[str, Any]]:
+    return [("ce_id", b"1"), ("ce_type", SUBMIT), *more]
+
+
+@given(
+    headers=st.lists(st.tuples(names, contents), max_size=8),
+    value=values,
+    key=st.one_of(st.none(), st.binary(max_size=10)),
+    at=st.integers(-(1 << 63), (1 << 63) - 1),
+)
+@example(headers=named(), value=GOOD, key=b"a", at=(1 << 63) - 1)
+@example(headers=named(), value=GOOD, key=b"a", at=-1)
+@example(headers=named(("ce_subject", None)), value=GOOD, key=b"a", at=0)
+@example(headers=[("ce_id", None), ("ce_type", None)], value=GOOD, key=b"a", at=0)
+@example(headers=named(("ce_time", b"0001-01-01T00:00:00+12:00")), value=GOOD, key=b"a", at=0)
+@settings(max_examples=500, deadline=None)
+def test_any_record_is_a_command_a_refusal_or_a_dead_letter(
+    headers: list[tuple[str, Any]], value: bytes | None, key: bytes | None, at: int
+) -> None:
+    partition = Partition(SampleDecider(), 0, 1)
+    partition.epoch = 0
+    result = partition.command(record(headers, value, key, at), NOW)
+    assert isinstance(result, Unit | Forward | DeadLetter)
+    if isinstance(result, DeadLetter):
+        assert result.reason.encode()
+        result = result.unit
+    if isinstance(result, Unit):
+        for each in result.records:  # what is written of it can be read again
+            read = Raw("events.jobs", 0, 1, each.timestamp, each.key, each.value, each.headers, dict(each.headers))
+            assert isinstance(read.decode().data, Message)
