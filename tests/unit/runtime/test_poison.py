@@ -51,7 +51,7 @@ values = st.one_of(
 def record(
     headers: list[tuple[str, Any]], value: bytes | None = GOOD, key: bytes | None = b"a", at: int = 0, offset: int = 0
 ) -> Raw:
-    return Raw(topics.commands("jobs"), 0, offset, at, key, value, headers, dict(headers))
+    return Raw(topics.commands("jobs"), 0, offset, at, key, value, headers)
 
 
 def named(*more: tuple[str, Any]) -> list[tuple[str, Any]]:
@@ -82,5 +82,5 @@ def test_any_record_is_a_command_a_refusal_or_a_dead_letter(
         result = result.unit
     if isinstance(result, Unit):
         for each in result.records:  # what is written of it can be read again
-            read = Raw("events.jobs", 0, 1, each.timestamp, each.key, each.value, each.headers, dict(each.headers))
+            read = Raw("events.jobs", 0, 1, each.timestamp, each.key, each.value, each.headers)
             assert isinstance(read.decode().data, Message)
