@@ -82,5 +82,4 @@ def test_any_record_is_a_command_a_refusal_or_a_dead_letter(
         result = result.unit
     if isinstance(result, Unit):
         for each in result.records:  # what is written of it can be read again
-            read = Raw("events.jobs", 0, 1, each.timestamp, each.key, each.value, each.headers)
-            assert isinstance(read.decode().data, Message)
+            assert isinstance(each.at("events.jobs", 0, 1).decode().data, Message)
