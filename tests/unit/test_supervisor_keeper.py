@@ -14,7 +14,16 @@ import psutil
 import pytest
 
 from forgelog.embedded.keeper import Backoff, Keeper, Plan
-from forgelog.embedded.process import Child, EmbeddedError, Identity, Spec, find_running, free_port, until
+from forgelog.embedded.process import (
+    Child,
+    EmbeddedError,
+    Identity,
+    Spec,
+    find_running,
+    free_port,
+    lasting_ports,
+    until,
+)
 
 SLEEPS = "import time; time.sleep(600)"
 
@@ -162,6 +171,10 @@ def test_processes_are_found_by_command_and_environment(tmp_path: Path) -> None:
         assert find_running(python(tmp_path, SLEEPS, MARK="other")) is None
     finally:
         child.send(signal.SIGKILL)
+
+
+def test_a_free_port_is_none_that_a_connection_may_take_while_its_server_is_down() -> None:
+    assert all(free_port() in lasting_ports() for _ in range(20))
 
 
 def test_a_taken_port_is_avoided() -> None:
