@@ -1,8 +1,9 @@
-"""Named points at which a test of resilience may end this process as a power cut would, with SIGKILL.
+"""Named points at which a test of resilience may end this process as a power cut would, or stop it for a while.
 
-``FORGELOG_FAULTS`` names a folder; a file ``<instance>@<point>`` in it ends the process FORGELOG_INSTANCE when it next
-gets to that point, and is removed first, so that it happens once. Without the variable, which is how platforms run, a
-point costs one comparison. Used by ``make chaos``.
+``FORGELOG_FAULTS`` names a folder; a file ``<instance>@<point>`` in it, which holds a signal's name (SIGKILL, SIGSTOP),
+has the process FORGELOG_INSTANCE send itself that signal when it next gets to that point. The file is removed first, so
+that it happens once. Without the variable, which is how platforms run, a point costs one comparison. Used by
+``make chaos``.
 """
 
 from __future__ import annotations
@@ -36,11 +37,14 @@ _INSTANCE = os.environ.get("FORGELOG_INSTANCE", "")
 
 
 def point(name: str) -> None:
-    """End here if that is wanted."""
+    """End or stop here if that is wanted."""
     if _FOLDER is None:
         return
+    path = f"{_FOLDER}/{_INSTANCE}@{name}"
     try:
-        os.unlink(f"{_FOLDER}/{_INSTANCE}@{name}")
+        with open(path) as file:
+            number = signal.Signals[file.read()]
+        os.unlink(path)
     except FileNotFoundError:
         return
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), number)

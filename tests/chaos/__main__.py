@@ -1,6 +1,7 @@
 """``make chaos``: attack a whole platform, round after round, and check after each that nothing was lost or done twice.
 
-    python -m tests.chaos [--seed N ...] [--rounds N] [--minutes M] [--only WORD] [--output table|json|markdown]
+    python -m tests.chaos [--seed N ...] [--rounds N] [--minutes M] [--only WORD] [--parallel]
+                          [--output table|json|markdown]
 
 A seed decides every attack and every user's step (how processes interleave it can't). When something does not hold, the
 platform's folder stays, and the round is named.
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import subprocess
 import sys
 
 import orjson
@@ -27,6 +29,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20, help="rounds of each seed")
     parser.add_argument("--minutes", type=float, default=0, help="at most so long for each seed; 0: no limit")
     parser.add_argument("--only", default="", help="only attacks whose name has this in it")
+    parser.add_argument("--parallel", action="store_true", help="all seeds side by side, each on a platform of its own")
     parser.add_argument("--output", choices=("table", "json", "markdown"), default="table")
     asked = parser.parse_args()
     if asked.rounds < 1:
@@ -38,14 +41,26 @@ def main() -> None:
         console.print("no jumping clocks: libfaketime is not installed (`pip install libfaketime`, needs a C compiler)")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # that the broker can't be reached is no news here
     rounds: list[Round] = []
-    for seed in asked.seed or [1]:
-        rounds += asyncio.run(play(seed, asked.rounds, minutes=asked.minutes, only=asked.only, say=console.print))
+    seeds = asked.seed or [1]
+    if asked.parallel and len(seeds) > 1:
+        options = ["--rounds", str(asked.rounds), "--minutes", str(asked.minutes), "--only", asked.only]
+        rounds = side_by_side(seeds, options)
+    else:
+        for seed in seeds:
+            rounds += asyncio.run(play(seed, asked.rounds, minutes=asked.minutes, only=asked.only, say=console.print))
     if asked.output == "json":
         sys.stdout.write(orjson.dumps([each.data() for each in rounds], option=orjson.OPT_INDENT_2).decode() + "\n")
     else:
         report(rounds, markdown=asked.output == "markdown")
     if any(each.problems for each in rounds):
         sys.exit(1)
+
+
+def side_by_side(seeds: list[int], options: list[str]) -> list[Round]:
+    """Each seed in a process of its own, since a platform's environment is its process's."""
+    command = [sys.executable, "-m", "tests.chaos", "--output", "json", *options]
+    running = [subprocess.Popen([*command, "--seed", str(seed)], stdout=subprocess.PIPE) for seed in seeds]
+    return [Round(**data) for each in running for data in orjson.loads(each.communicate()[0] or b"[]")]
 
 
 def report(rounds: list[Round], *, markdown: bool) -> None:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,15 +22,19 @@ import psutil
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from events.runtime.settings import Settings
+from forgelog.embedded.kafka import broker_answers
 from forgelog.embedded.layout import PlatformState
 from forgelog.embedded.platform import Choice, Options, Platform
-from forgelog.embedded.process import free_port
+from forgelog.embedded.postgres import database_answers
+from forgelog.embedded.process import EmbeddedError, free_port
+from forgelog.embedded.roster import node_name
 
 SERVERS = ("kafka", "postgres")
 AGENTS = 2
 PATIENCE = 150.0
 """Seconds for the platform to be whole again once it is left alone: a broker that was killed takes its time."""
 DISK_MB = 1536
+KILL = signal.SIGKILL
 
 
 class Arena:
@@ -56,7 +61,7 @@ class Arena:
             each.mkdir()
         if self.disk:
             await asyncio.to_thread(_run, "mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=711", "tmpfs", self.data)
-        environment = {"FORGELOG_FAULTS": str(self.faults), "FORGELOG_SNAPSHOT_EVENTS": "200"}
+        environment = {"FORGELOG_FAULTS": str(self.faults), "FORGELOG_SNAPSHOT_EVENTS": "100"}
         if self.clock is not None:
             self._clock_file.write_text("+0")
             environment |= {
@@ -154,9 +159,21 @@ class Arena:
                 os.kill(pid, signal.SIGCONT)
         self._frozen.clear()
 
-    def arm(self, instance: str, point: str) -> None:
-        """The process of that instance is to end at that point; see `events.runtime.faults`."""
-        (self.faults / f"{instance}@{point}").touch()
+    def arm(self, instance: str, point: str, number: signal.Signals = KILL) -> None:
+        """The process of that instance is to end, or to stop, at that point; see `events.runtime.faults`."""
+        made = self.faults / "made"
+        made.write_text(number.name)
+        made.rename(self.faults / f"{instance}@{point}")
+
+    def reached(self, instance: str, point: str) -> bool:
+        """Whether an armed process has got to its point."""
+        return not (self.faults / f"{instance}@{point}").exists()
+
+    def hold(self, instance: str) -> None:
+        """Note that the process of an instance has stopped itself, so that `thaw` lets it go on."""
+        agents = {f"agent-{node_name(number)}": f"agent-{number}" for number in range(AGENTS)}
+        name = agents.get(instance) or (instance if instance in self._replicas else instance.removesuffix("-0"))
+        self._frozen |= set(self.pids(name))
 
     def release(self) -> None:
         """End every attack that lasts: processes go on, armed points are cleared, the disk and the clock are right."""
@@ -169,9 +186,20 @@ class Arena:
     async def recover(self) -> None:
         """Leave the platform alone until it is whole. Raises EmbeddedError when it is not in time."""
         self.release()
-        if not self.platform.supervised:
-            await self.platform.up()
-        await self.platform.wait(PATIENCE)
+        until = time.monotonic() + PATIENCE
+        while True:
+            if not self.platform.supervised:
+                await self.platform.up()
+            state = await self.platform.wait(PATIENCE)
+            # What the supervisor says may be of before it has seen the attack's last blow.
+            if all(child.identity is not None and child.identity.alive for child in state.children):
+                settings = self.settings
+                both = broker_answers(settings.kafka_required), database_answers(settings.postgres_required)
+                if all(await asyncio.gather(*both)):
+                    return
+            if time.monotonic() > until:
+                raise EmbeddedError(f"not everything lives and answers after {PATIENCE:.0f} s")
+            await asyncio.sleep(0.1)
 
     # Replicas
 

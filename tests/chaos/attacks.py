@@ -1,24 +1,30 @@
 """What is done to the platform while it works: each attack is a coroutine that returns what it did, in words."""
 
+# ruff: noqa: ARG001 - all attacks are called alike
 from __future__ import annotations
 
 import asyncio
 import random
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 from events.log.topics import CONTEXTS
 from events.runtime import faults
+from forgelog.embedded.roster import node_name
 from tests.chaos.arena import AGENTS, SERVERS, Arena
+from tests.chaos.workload import Workload
 from tests.integration.cluster import FORGELOG
 
 SERVICES = (*CONTEXTS, "gateway")
 AGENT_NAMES = tuple(f"agent-{number}" for number in range(AGENTS))
 
-Attack = Callable[[Arena, random.Random], Awaitable[str]]
+Attack = Callable[[Arena, Workload, random.Random], Awaitable[str]]
+
+TO_A_POINT = 20.0
+"""Seconds within which work brings a process to a named point."""
 
 
-async def kill(arena: Arena, chance: random.Random) -> str:
+async def kill(arena: Arena, load: Workload, chance: random.Random) -> str:
     """SIGKILL to any process."""
     name = chance.choice((*SERVICES, *AGENT_NAMES, *SERVERS, "supervisor"))
     arena.signal(name, signal.SIGKILL)
@@ -28,7 +34,7 @@ async def kill(arena: Arena, chance: random.Random) -> str:
     return f"kill {name}"
 
 
-async def kill_several(arena: Arena, chance: random.Random) -> str:
+async def kill_several(arena: Arena, load: Workload, chance: random.Random) -> str:
     """SIGKILL to two or three at once."""
     names = chance.sample((*SERVICES, *AGENT_NAMES, *SERVERS), chance.randint(2, 3))
     for name in names:
@@ -36,7 +42,7 @@ async def kill_several(arena: Arena, chance: random.Random) -> str:
     return f"kill {', '.join(names)} at once"
 
 
-async def kill_all(arena: Arena, chance: random.Random) -> str:
+async def kill_all(arena: Arena, load: Workload, chance: random.Random) -> str:
     """A power cut of the platform, its machine's page cache apart: the tasks live on."""
     names = ["supervisor", *SERVICES, *AGENT_NAMES, *SERVERS]
     for name in names:
@@ -46,7 +52,7 @@ async def kill_all(arena: Arena, chance: random.Random) -> str:
     return "kill everything"
 
 
-async def kill_again(arena: Arena, chance: random.Random) -> str:
+async def kill_again(arena: Arena, load: Workload, chance: random.Random) -> str:
     """The same process whenever it is back."""
     name = chance.choice((*CONTEXTS, *AGENT_NAMES))
     for _ in range(3):
@@ -55,7 +61,7 @@ async def kill_again(arena: Arena, chance: random.Random) -> str:
     return f"kill {name} 3 times"
 
 
-async def freeze(arena: Arena, chance: random.Random) -> str:
+async def freeze(arena: Arena, load: Workload, chance: random.Random) -> str:
     """SIGSTOP, and SIGCONT after a while: a pause of a virtual machine, a long collection of garbage."""
     name = chance.choice((*SERVICES, *AGENT_NAMES, *SERVERS, "supervisor"))
     seconds = chance.choice([0.3, 1.0, 3.0, 12.0])
@@ -65,7 +71,7 @@ async def freeze(arena: Arena, chance: random.Random) -> str:
     return f"freeze {name} for {seconds:g} s"
 
 
-async def zombie(arena: Arena, chance: random.Random) -> str:
+async def zombie(arena: Arena, load: Workload, chance: random.Random) -> str:
     """A writer is paused for so long that another takes its partitions over; then it goes on as if nothing was."""
     context = chance.choice(CONTEXTS)
     replica = await arena.start_replica(context)
@@ -79,7 +85,7 @@ async def zombie(arena: Arena, chance: random.Random) -> str:
     return f"{context} has a second writer; {frozen} is frozen for {seconds:.1f} s; {replica} is killed"
 
 
-async def second_writer(arena: Arena, chance: random.Random) -> str:
+async def second_writer(arena: Arena, load: Workload, chance: random.Random) -> str:
     """A second replica comes and is killed: partitions wander."""
     context = chance.choice(CONTEXTS)
     replica = await arena.start_replica(context)
@@ -88,29 +94,114 @@ async def second_writer(arena: Arena, chance: random.Random) -> str:
     return f"a second writer of {context} comes and is killed"
 
 
+async def _brought(arena: Arena, load: Workload, instance: str, point: str) -> bool:
+    """Whether a process got to its armed point, while work came that leads there."""
+    working: list[asyncio.Task[None]] = []
+    loop = asyncio.get_running_loop()
+    until, more = loop.time() + TO_A_POINT, 0.0
+    while not arena.reached(instance, point) and loop.time() < until:
+        if loop.time() >= more:
+            more = loop.time() + 0.5
+            working.append(asyncio.create_task(load.waiting() if instance == "gateway-0" else load.pump()))
+        await asyncio.sleep(0.02)
+    load.working += working  # they end when the platform is whole
+    return arena.reached(instance, point)
+
+
+def _instance(chance: random.Random, instances: tuple[str, ...]) -> str:
+    instance = chance.choice(instances)
+    return f"agent-{node_name(chance.randrange(AGENTS))}" if instance == "agent" else instance
+
+
 def at_point(point: str, instances: tuple[str, ...]) -> Attack:
     """SIGKILL at a named point of the code, up to twice."""
 
-    async def attack(arena: Arena, chance: random.Random) -> str:
-        instance = chance.choice(instances)
-        if instance == "agent":
-            nodes = sorted(path.name for path in (arena.data / "agents").iterdir())
-            instance = f"agent-{chance.choice(nodes)}"
-        times = chance.randint(1, 2)
+    async def attack(arena: Arena, load: Workload, chance: random.Random) -> str:
+        instance = _instance(chance, instances)
         hit = 0
-        for _ in range(times):
+        for _ in range(chance.randint(1, 2)):
             arena.arm(instance, point)
-            for _ in range(100):
-                await asyncio.sleep(0.05)
-                if not (arena.faults / f"{instance}@{point}").exists():
-                    hit += 1
-                    break
+            if point == faults.AFTER_MARKER:
+                arena.signal(instance.removesuffix("-0"), signal.SIGKILL)
+            hit += await _brought(arena, load, instance, point)
         return f"kill {instance} {point}, {hit} times"
 
     return attack
 
 
-async def rebuild_killed(arena: Arena, chance: random.Random) -> str:
+def stopped_at(point: str, instances: tuple[str, ...]) -> Attack:
+    """SIGSTOP at a named point, and SIGCONT; a writer may be replaced meanwhile, and go on there as a zombie."""
+
+    async def attack(arena: Arena, load: Workload, chance: random.Random) -> str:
+        instance = _instance(chance, instances)
+        context = instance.removesuffix("-0")
+        replaced = context in CONTEXTS and chance.random() < 0.5
+        arena.arm(instance, point, signal.SIGSTOP)
+        hit = await _brought(arena, load, instance, point)
+        arena.hold(instance)
+        replica = await arena.start_replica(context) if replaced and hit else None
+        seconds = chance.uniform(10.5, 13) if replica else chance.choice([0.5, 3.0])
+        await asyncio.sleep(seconds)
+        arena.thaw()
+        if replica:
+            await asyncio.sleep(chance.uniform(0, 2))
+            arena.end_replica(replica)
+        return f"freeze {instance} {point} for {seconds:.1f} s, {int(hit)} times{', replaced' if replica else ''}"
+
+    return attack
+
+
+def others_killed_at(points: tuple[tuple[str, tuple[str, ...]], ...]) -> Attack:
+    """While a process stands at a named point, a server, the supervisor or an agent is killed or frozen."""
+
+    async def attack(arena: Arena, load: Workload, chance: random.Random) -> str:
+        point, instances = chance.choice(points)
+        instance = _instance(chance, instances)
+        victim = chance.choice((*SERVERS, *SERVERS, "supervisor", *AGENT_NAMES))
+        number = chance.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGSTOP))
+        arena.arm(instance, point, signal.SIGSTOP)
+        hit = await _brought(arena, load, instance, point)
+        arena.hold(instance)
+        arena.signal(victim, number)
+        await asyncio.sleep(chance.choice([0.1, 1.0, 3.0]))
+        arena.thaw()
+        return f"{number.name} to {victim} while {instance} stands {point} ({int(hit)} times)"
+
+    return attack
+
+
+async def broker_restarted(arena: Arena, load: Workload, chance: random.Random) -> str:
+    """The broker ends, in order or by SIGKILL, while producers send all the time."""
+    number = chance.choice((signal.SIGTERM, signal.SIGKILL))
+    load.working.append(asyncio.create_task(load.pump(30, 0.1)))
+    await asyncio.sleep(chance.uniform(0.5, 2))
+    arena.signal("kafka", number)
+    await asyncio.sleep(chance.uniform(0.5, 2))
+    return f"{number.name} to the broker while producers send"
+
+
+async def unruly_producers(arena: Arena, load: Workload, chance: random.Random) -> str:
+    """Commands that come late, again, in another order, in the wrong partition."""
+    return f"{await load.unruly()} records are delayed, repeated and swapped"
+
+
+async def producer_stopped(arena: Arena, load: Workload, chance: random.Random) -> str:
+    """A producer is frozen amid its sends, or killed and begins anew."""
+    number = chance.choice((signal.SIGSTOP, signal.SIGKILL))
+    seconds = chance.choice([0.5, 3.0, 8.0])
+    await load.interrupted(number, seconds)
+    return f"{number.name} to a producer amid its sends" + (f", for {seconds:g} s" if number is signal.SIGSTOP else "")
+
+
+async def poison(arena: Arena, load: Workload, chance: random.Random) -> str:
+    """Records that no good producer sends, into every command topic; a writer may be killed on them."""
+    count = await load.poison(12)
+    if kill := chance.random() < 0.5:
+        arena.signal(context := chance.choice(CONTEXTS), signal.SIGKILL)
+    return f"{count} poisoned records" + (f", kill {context}" if kill else "")
+
+
+async def rebuild_killed(arena: Arena, load: Workload, chance: random.Random) -> str:
     """A rebuild that is killed midway or right before its swap, and one that is let through."""
     context = chance.choice(CONTEXTS)
     point = chance.choice((faults.MID_REBUILD, faults.BEFORE_SWAP))
@@ -132,7 +223,7 @@ async def rebuild_killed(arena: Arena, chance: random.Random) -> str:
     return f"a rebuild of {context} is killed {point}, another follows"
 
 
-async def full_disk(arena: Arena, chance: random.Random) -> str:
+async def full_disk(arena: Arena, load: Workload, chance: random.Random) -> str:
     """Not a byte is left, for a few seconds."""
     arena.fill_disk()
     seconds = chance.uniform(0.5, 5)
@@ -141,7 +232,7 @@ async def full_disk(arena: Arena, chance: random.Random) -> str:
     return f"the disk is full for {seconds:.1f} s"
 
 
-async def clock(arena: Arena, chance: random.Random) -> str:
+async def clock(arena: Arena, load: Workload, chance: random.Random) -> str:
     """The clock jumps, and back."""
     seconds = chance.choice([-86_400, -600, -5, 5, 600, 86_400])
     arena.set_clock(seconds)
@@ -150,26 +241,15 @@ async def clock(arena: Arena, chance: random.Random) -> str:
     return f"the clock jumps by {seconds:+d} s and back"
 
 
-async def nothing(_arena: Arena, _chance: random.Random) -> str:
+async def nothing(_arena: Arena, _load: Workload, _chance: random.Random) -> str:
     """A quiet round: what holds under attack must hold without."""
     return "nothing"
 
 
-def attacks(*, disk: bool, clocks: bool) -> list[tuple[str, Attack, float]]:
-    """Name, attack and weight of each that can be made here."""
+def attacks(*, disk: bool, clocks: bool) -> list[tuple[str, Attack, int]]:
+    """Name, attack and how often it is in a deck, of each that can be made here."""
     writers = tuple(f"{context}-0" for context in CONTEXTS)
-    found: list[tuple[str, Attack, float]] = [
-        ("kill", kill, 4),
-        ("kill several", kill_several, 2),
-        ("kill everything", kill_all, 1),
-        ("kill again and again", kill_again, 1),
-        ("freeze", freeze, 4),
-        ("zombie", zombie, 2),
-        ("second writer", second_writer, 1),
-        ("rebuild killed", rebuild_killed, 1),
-        ("nothing", nothing, 0.5),
-    ]
-    for point, instances in (
+    points = (
         (faults.AFTER_READ, writers),
         (faults.AFTER_APPEND, writers),
         (faults.AFTER_MARKER, writers),
@@ -178,10 +258,36 @@ def attacks(*, disk: bool, clocks: bool) -> list[tuple[str, Attack, float]]:
         (faults.BEFORE_LAUNCH, ("agent",)),
         (faults.AFTER_LAUNCH, ("agent",)),
         (faults.AFTER_PUBLISH, ("gateway-0",)),
-    ):
-        found.append((f"kill {point}", at_point(point, instances), 1))
+    )
+    while_working = tuple(each for each in points if each[0] != faults.AFTER_MARKER)  # there only when it takes over
+    found: list[tuple[str, Attack, int]] = [
+        ("kill", kill, 4),
+        ("kill several", kill_several, 2),
+        ("kill everything", kill_all, 1),
+        ("kill again and again", kill_again, 1),
+        ("freeze", freeze, 4),
+        ("zombie", zombie, 2),
+        ("second writer", second_writer, 1),
+        ("rebuild killed", rebuild_killed, 2),
+        ("others killed at a point", others_killed_at(while_working), 3),
+        ("broker restarted under producers", broker_restarted, 2),
+        ("producers: late, again, swapped", unruly_producers, 2),
+        ("producers: frozen, killed", producer_stopped, 2),
+        ("poison", poison, 2),
+        ("nothing", nothing, 1),
+    ]
+    found += [(f"kill {point}", at_point(point, instances), 1) for point, instances in points]
+    found += [(f"freeze {point}", stopped_at(point, instances), 1) for point, instances in while_working]
     if disk:
-        found.append(("full disk", full_disk, 1.5))
+        found.append(("full disk", full_disk, 2))
     if clocks:
-        found.append(("clock", clock, 1.5))
+        found.append(("clock", clock, 2))
     return found
+
+
+def deck(possible: list[tuple[str, Attack, int]], chance: random.Random) -> Iterator[tuple[str, Attack]]:
+    """Attacks without end: all of them in a random order, then all again, so that each is drawn."""
+    while True:
+        cards = [(name, attack) for name, attack, times in possible for _ in range(times)]
+        chance.shuffle(cards)
+        yield from cards

@@ -14,15 +14,18 @@ from pathlib import Path
 
 import asyncpg
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 
 from events.language.common import CommandNoted, CommandRejected, tasks_in
 from events.language.jobs import (
     ExitReason,
     JobCancelled,
+    JobCancelRequested,
     JobCompleted,
     JobExited,
     JobFailed,
     JobQueued,
+    JobStarted,
     JobSubmitted,
 )
 from events.language.resources import (
@@ -32,10 +35,10 @@ from events.language.resources import (
     total,
 )
 from events.log.connect import connected
-from events.log.deadletters import list_dead_letters
 from events.log.envelope import Recorded
+from events.log.reading import read_to_end
 from events.log.tail import ReaderPosition, Tail, new_consumer
-from events.log.topics import CONTEXTS
+from events.log.topics import CONTEXTS, commands, deadletter
 from events.log.wire import Cause, Raw
 from events.runtime import rebuild
 from events.runtime.audit import verify
@@ -55,10 +58,12 @@ class Log:
     positions: dict[tuple[str, int], ReaderPosition] = field(default_factory=dict)
     commands: dict[str, Raw] = field(default_factory=dict)
     """Every record of the command topics, by position."""
-    _command_at: dict[TopicPartition, int] = field(default_factory=dict)
+    letters: dict[str, Raw] = field(default_factory=dict)
+    """Every dead letter, by its origin."""
+    _at: dict[TopicPartition, int] = field(default_factory=dict)
 
     async def read(self, arena: Arena) -> None:
-        """Up to what is the end now."""
+        """Up to what is the end now. After an error the next call goes on where this one stood."""
         settings = arena.settings
         async with Tail(settings, CONTEXTS, start=self.positions) as tail:
             ends = await tail.ends()
@@ -70,21 +75,18 @@ class Log:
                     self.records.append(recorded)
                     if (cause := raw.cause) is not None:
                         self.causes.append((recorded, cause))
-            self.positions = dict(tail.positions)
+                self.positions = dict(tail.positions)
         async with connected(new_consumer(settings)) as consumer:
-            places = [TopicPartition(f"commands.{context}", p) for context in CONTEXTS for p in range(4)]
-            consumer.assign(places)
-            ends_of = await consumer.end_offsets(places)
-            for place in places:
-                consumer.seek(place, self._command_at.get(place, 0))
-            open_ = {place for place, end in ends_of.items() if self._command_at.get(place, 0) < end}
-            while open_:
-                for place, records in (await consumer.getmany(*open_, timeout_ms=5000)).items():
-                    for record in records:
-                        self.commands[f"{place.topic}/{place.partition}@{record.offset}"] = Raw.of(record)
-                    self._command_at[place] = records[-1].offset + 1
-                    if self._command_at[place] >= ends_of[place]:
-                        open_.discard(place)
+            names = [name(context) for context in CONTEXTS for name in (commands, deadletter)]
+            places = [TopicPartition(name, number) for name in names for number in range(settings.partitions)]
+            async for place, records in read_to_end(consumer, {place: self._at.get(place, 0) for place in places}):
+                for record in records:
+                    raw = Raw.of(record)
+                    if place.topic.startswith("commands."):
+                        self.commands[str(raw.position)] = raw
+                    else:
+                        self.letters[raw.text("fl_position")] = raw
+                self._at[place] = records[-1].offset + 1
 
     def of(self, *kinds: type) -> Iterator[Recorded]:
         return (record for record in self.records if isinstance(record.data, kinds))
@@ -99,7 +101,8 @@ async def settled(arena: Arena, log: Log, load: Workload, seconds: float) -> lis
     try:
         async with asyncio.timeout(seconds):
             while True:
-                await log.read(arena)
+                with suppress(KafkaError, OSError):
+                    await log.read(arena)
                 accepted = {record.data.job_id for record in log.of(JobSubmitted)}  # type: ignore[attr-defined]
                 open_ = log.ended(accepted | {wanted.job for wanted in load.wanted})
                 if not open_ and not live_allocations(log):
@@ -136,6 +139,8 @@ def outcomes(log: Log, load: Workload) -> Iterator[str]:
                 repeat = place not in log.commands or log.commands[place].get("ce_id") is None
             else:
                 repeat = False
+            if isinstance(recorded.data, CommandRejected) and place in load.poisoned:
+                repeat = True  # what can't be read is refused as often as it comes
             if not repeat and recorded.meta.causation:
                 decided[recorded.meta.causation].add(place)
         parts[place].append(cause.part)
@@ -150,8 +155,8 @@ def outcomes(log: Log, load: Workload) -> Iterator[str]:
     for place, raw in log.commands.items():
         if place in parts or raw.get("ce_type") == b"forgelog.resources.v1.HeartbeatNode":
             continue
-        if raw.get("ce_id") in (None, b"\xff\xff"):
-            continue  # a dead letter, with nobody to answer
+        if place in log.letters:
+            continue  # with nobody to answer
         if place.encode() in forwarded:
             continue  # decided where it was sent on to
         yield f"command {raw.get('ce_id')!r} at {place} has no outcome"
@@ -214,6 +219,22 @@ def processes(log: Log, witness: Path) -> Iterator[str]:
         for task in record.data.tasks  # type: ignore[attr-defined]
         if task.reason is ExitReason.EXITED
     }
+    bound = {
+        (record.data.job_id, str(task), str(record.data.attempt))  # type: ignore[attr-defined]
+        for record in log.of(AllocationBound)
+        for task in tasks_in(record.data.tasks)  # type: ignore[attr-defined]
+    }
+    told = {
+        (record.data.job_id, str(task.task), str(task.attempt))  # type: ignore[attr-defined]
+        for record in log.of(JobStarted, JobExited)
+        for task in record.data.tasks  # type: ignore[attr-defined]
+    }
+    cancelled = {record.data.job_id for record in log.of(JobCancelRequested, JobCancelled)}  # type: ignore[attr-defined]
+    for key in set(starts) - bound:
+        yield f"{key} was started; the log never ordered it"
+    for key in set(starts) - told:
+        if key[0] not in cancelled:
+            yield f"{key} was started; the log never heard of it"
     for key, times in starts.items():
         if times > 1:
             yield f"attempt {key} was started {times} times"
@@ -294,13 +315,17 @@ async def chain(arena: Arena) -> list[str]:
     return [f"{item.place}: {problem}" for item in await verify(arena.settings) for problem in item.problems]
 
 
-async def dead_letters(arena: Arena, load: Workload) -> list[str]:
+def dead_letters(log: Log, load: Workload) -> Iterator[str]:
     """What was no command is kept, with its reason."""
-    found = [letter for context in CONTEXTS for letter in await list_dead_letters(arena.settings, context)]
-    problems = [f"dead letter {letter.origin} has no reason" for letter in found if not letter.reason]
-    if len(found) < load.poison:
-        problems.append(f"{load.poison} records that are no commands were sent; {len(found)} dead letters are kept")
-    return problems
+    for origin, letter in log.letters.items():
+        if not letter.get("fl_reason"):
+            yield f"dead letter {origin} has no reason"
+    answered = {str(cause.position) for recorded, cause in log.causes if isinstance(recorded.data, CommandRejected)}
+    for origin, poison in load.poisoned.items():
+        if poison.dead and origin not in log.letters:
+            yield f"{poison.name} at {origin} is not among the dead letters"
+        if poison.answered and origin not in answered:
+            yield f"{poison.name} at {origin} was not refused"
 
 
 class Positions:

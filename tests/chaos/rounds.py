@@ -15,7 +15,7 @@ from typing import Any
 from forgelog.embedded.process import EmbeddedError
 from tests.chaos import checks
 from tests.chaos.arena import PATIENCE, Arena, can_mount, clock_library, describe
-from tests.chaos.attacks import attacks
+from tests.chaos.attacks import attacks, deck
 from tests.chaos.workload import Workload
 
 ANSWERS = 20.0
@@ -58,6 +58,7 @@ async def play(
     folder = folder or Path(tempfile.mkdtemp(prefix=f"forgelog-chaos-{seed}-"))
     disk, clocks = can_mount(), clock_library() is not None
     possible = [item for item in attacks(disk=disk, clocks=clocks) if only in item[0]]
+    cards = deck(possible, random.Random(chance.getrandbits(64)))
     if not possible:
         raise ValueError(f"no attack has {only!r} in its name")
     played: list[Round] = []
@@ -73,14 +74,14 @@ async def play(
             for number in range(1, rounds + 1):
                 if minutes and time.monotonic() - began > minutes * 60:
                     break
-                (kind, attack, _) = chance.choices(possible, [item[2] for item in possible])[0]
+                kind, attack = next(cards)
                 disk_was_full = disk_was_full or kind == "full disk"
                 this = Round(seed, number, kind)
                 load = Workload(arena, witness, random.Random(chance.getrandbits(64)))
                 started = time.monotonic()
                 users = asyncio.create_task(load.run())
                 await asyncio.sleep(chance.uniform(0.2, 2.5))
-                this.what = await attack(arena, random.Random(chance.getrandbits(64)))
+                this.what = await attack(arena, load, random.Random(chance.getrandbits(64)))
                 attacked = time.monotonic()
                 await _aftermath(this, arena, log, load, everyone, users, positions)
                 this.recovery = time.monotonic() - attacked
@@ -123,16 +124,17 @@ async def _aftermath(
         await arena.recover()
     except EmbeddedError as error:
         this.problems.append(f"the platform does not recover: {error}; {describe(arena.state)}")
-    done, _ = await asyncio.wait([users], timeout=USERS)
-    if not done:
-        users.cancel()
+    done, late = await asyncio.wait([users, *load.working], timeout=USERS)
+    for task in late:
+        task.cancel()
         this.problems.append(f"the users of the round were not done after {USERS:.0f} s")
-    elif (error := users.exception()) is not None:
-        this.problems.append(f"a user met {type(error).__name__}: {error}")
+    for task in done:
+        if (error := task.exception()) is not None:
+            this.problems.append(f"a user met {type(error).__name__}: {error}")
     everyone.wanted += load.wanted
     everyone.answers += load.answers
     everyone.commands |= load.commands
-    everyone.poison += load.poison
+    everyone.poisoned |= load.poisoned
     if not this.problems:
         this.problems += await checks.settled(arena, log, everyone, PATIENCE)
     this.problems += positions.problems
@@ -143,13 +145,12 @@ async def _whole(arena: Arena, log: checks.Log, load: Workload, witness: Path, d
     until = time.monotonic() + ANSWERS
     while True:
         await log.read(arena)
-        found = [*checks.outcomes(log, load), *await checks.dead_letters(arena, load)]
+        found = [*checks.outcomes(log, load), *checks.dead_letters(log, load), *checks.processes(log, witness)]
         if not found or time.monotonic() > until:
             break
         await asyncio.sleep(0.5)
     found += [
         *checks.lives(log, load, disk_was_full),
-        *checks.processes(log, witness),
         *checks.allocations(log),
         *checks.answers(log, load),
     ]

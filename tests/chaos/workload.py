@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
+import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +21,13 @@ import orjson
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from events.log.envelope import Position
 from events.log.ids import derived_id
 from events.log.topics import CONTEXTS
 from forgelog.client.aio import AsyncClient
 from forgelog.errors import ForgelogError, Refused
 from tests.chaos.arena import Arena
+from tests.chaos.poison import Poison, poisons
 
 SCRIPT = """
 exec 9>>"$WITNESS/$FORGELOG_JOB.$FORGELOG_TASK.lock"
@@ -70,8 +74,10 @@ class Workload:
     commands: dict[str, int] = field(default_factory=dict)
     """Id of each command published to Kafka directly → how often, once Kafka said so."""
     answers: list[Answer] = field(default_factory=list)
-    poison: int = 0
-    """Records that are no commands."""
+    poisoned: dict[str, Poison] = field(default_factory=dict)
+    """Position of each record that is no good command."""
+    working: list[asyncio.Task[None]] = field(default_factory=list)
+    """Users that an attack called in."""
 
     # Publishing, as a program in any language would
 
@@ -80,28 +86,50 @@ class Workload:
     ) -> None:
         """Publish until Kafka has said `times` that it has it. Tries that failed may be in the log as well."""
         headers = [("ce_id", id.encode()), ("ce_type", f"forgelog.{context}.v1.{name}".encode())]
-        await self._send(context, orjson.dumps(body), headers, key, times)
+        await self._send(context, orjson.dumps(body), headers, key, times=times)
         self.commands[id] = self.commands.get(id, 0) + times
 
     async def _send(
-        self, context: str, value: bytes, headers: list[tuple[str, bytes]], key: str, times: int = 1
-    ) -> None:
+        self,
+        context: str,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes | None]],
+        key: str,
+        *,
+        times: int = 1,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+    ) -> str:
+        """The position where the last of them lies."""
         left = times
+        at = ""
         while left:
             producer = AIOKafkaProducer(
-                bootstrap_servers=self.arena.settings.kafka_required, acks="all", request_timeout_ms=5000
+                bootstrap_servers=self.arena.settings.kafka_required,
+                acks="all",
+                request_timeout_ms=5000,
+                max_request_size=8 << 20,
             )
             try:
                 await asyncio.wait_for(producer.start(), 10)
                 while left:
-                    sent = producer.send_and_wait(f"commands.{context}", value, key=key.encode(), headers=headers)
-                    await asyncio.wait_for(sent, 10)
+                    sent = producer.send_and_wait(
+                        f"commands.{context}",
+                        value,
+                        key=key.encode(),
+                        headers=headers,
+                        partition=partition,
+                        timestamp_ms=timestamp_ms,
+                    )
+                    stored = await asyncio.wait_for(sent, 10)
+                    at = str(Position(stored.topic, stored.partition, stored.offset))
                     left -= 1
             except (KafkaError, OSError, TimeoutError):
                 await asyncio.sleep(0.2)  # the broker is one of the victims
             finally:
                 with suppress(KafkaError, OSError, TimeoutError):
                     await asyncio.wait_for(producer.stop(), 10)
+        return at
 
     def spec(self, name: str, *, failures: int = 0, seconds: float = 0.05, **more: Any) -> dict[str, Any]:
         environment = {"variables": {"WITNESS": str(self.witness)}}
@@ -199,16 +227,90 @@ class Workload:
 
     async def poisoner(self) -> None:
         """Records that are no commands, to every context."""
+        await self.poison(1)
+
+    # What attacks call for
+
+    async def poison(self, each: int) -> int:
+        """So many poisoned records for each context; how many in all."""
         for context in CONTEXTS:
-            garbage: list[tuple[bytes, list[tuple[str, bytes]]]] = [
-                (b"{", [("ce_id", self.new_id().encode()), ("ce_type", b"forgelog.jobs.v1.SubmitJob")]),
-                (b"\xff\xfe", [("ce_id", self.new_id().encode()), ("ce_type", b"forgelog.nowhere.v9.Nothing")]),
-                (b"", []),
-                (b"{}", [("ce_id", b"\xff\xff"), ("ce_type", b"\xff")]),
-            ]
-            value, headers = self.random.choice(garbage)
-            await self._send(context, value, headers, key=self.new_id())
-            self.poison += 1
+            for poison in self.random.sample(poisons(context, self.new_id), each):
+                at = await self._send(
+                    context, poison.value, poison.headers, self.new_id(), timestamp_ms=poison.timestamp_ms
+                )
+                self.poisoned[at] = poison
+        return each * len(CONTEXTS)
+
+    async def pump(self, jobs: int = 3, pause: float = 0.0) -> None:
+        """Quick jobs, one after the other, and an array that takes more than a node."""
+        for _ in range(jobs):
+            await self.submit(self.spec("pumped"), ends=("JobCompleted",))
+            await asyncio.sleep(pause)
+        if not pause:
+            spec = self.spec("pumped array", array={"size": 10})
+            await self.submit(spec, ends=("JobCompleted",), tasks=10)
+
+    async def unruly(self) -> int:
+        """Commands that come late, again, in another order and in any partition; how many records."""
+        records: list[tuple[str, dict[str, Any], str, str]] = []
+        for number in range(8):
+            id = self.new_id()
+            job = derived_id("j", id)
+            records.append(("SubmitJob", {"job_id": job, "spec": self.spec("unruly", seconds=0.2)}, job, id))
+            ends: tuple[str, ...] = ("JobCompleted",)
+            if number < 3:
+                records.append(("CancelJob", {"job_id": job, "reason": "unruly"}, job, self.new_id()))
+                ends = ("JobCompleted", "JobCancelled")  # as the cancel comes first, amid or last
+            self.wanted.append(Wanted(job, ends))
+        copies = [record for record in records for _ in range(self.random.randint(1, 3))]
+        self.random.shuffle(copies)
+        held = copies[: len(copies) // 3]
+
+        async def send(batch: list[tuple[str, dict[str, Any], str, str]], wait: float) -> None:
+            await asyncio.sleep(wait)
+            for name, body, key, id in batch:
+                headers = [("ce_id", id.encode()), ("ce_type", f"forgelog.jobs.v1.{name}".encode())]
+                partition = self.random.choice([None, 0, 1, 2, 3])
+                await self._send("jobs", orjson.dumps(body), headers, key, partition=partition)
+                self.commands[id] = self.commands.get(id, 0) + 1
+
+        rest = copies[len(held) :]
+        await asyncio.gather(send(rest[::2], 0), send(rest[1::2], 0.3), send(held, self.random.uniform(1, 4)))
+        return len(copies)
+
+    async def interrupted(self, number: signal.Signals, seconds: float) -> None:
+        """A producer, a process of its own, that is stopped amid its sends; one that was killed says all again."""
+        records = []
+        for _ in range(30):
+            id = self.new_id()
+            job = derived_id("j", id)
+            self.wanted.append(Wanted(job, ("JobCompleted",)))
+            body = orjson.dumps({"job_id": job, "spec": self.spec("interrupted")}).decode()
+            records.append({"id": id, "type": "forgelog.jobs.v1.SubmitJob", "key": job, "value": body})
+        stops = self.random.randint(1, 25)
+        done = 0
+        while done < len(records):
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "tests.chaos.sender", self.arena.settings.kafka_required, "commands.jobs"),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+            )
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(b"".join(orjson.dumps(record) + b"\n" for record in records))
+            process.stdin.write_eof()
+            done = 0
+            while await process.stdout.readline():
+                done += 1
+                if done == stops:
+                    stops = 0
+                    process.send_signal(number)
+                    if number is signal.SIGSTOP:
+                        await asyncio.sleep(seconds)
+                        process.send_signal(signal.SIGCONT)
+            await process.wait()
+        for record in records:
+            self.commands[record["id"]] = self.commands.get(record["id"], 0) + 1
 
     async def waiting(self) -> None:
         """Clients at the gateway that wait for their answer, and say what they were told."""
