@@ -43,7 +43,7 @@ def main(count: int) -> None:
     appended = 2 * count / (time.perf_counter() - began)
     began = time.perf_counter()
     decoded, start = 0, 1
-    while notifications := app.notification_log.select(start=start, limit=10_000):
+    while notifications := app.recorder.select_notifications(start, 10_000):
         for notification in notifications:
             app.mapper.to_domain_event(notification)
         decoded += len(notifications)
