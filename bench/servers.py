@@ -6,6 +6,7 @@ import asyncio
 import os
 import platform
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,6 +26,9 @@ async def servers() -> AsyncIterator[tuple[str, str]]:
     if kafka and postgres:
         yield kafka, postgres
         return
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # what was started is ended then too
     folder = Path(tempfile.mkdtemp(prefix="forgelog-bench-"))
     broker = Kafka(folder / "kafka", folder / "logs" / "kafka.log")
     database = Postgres(folder / "postgres", folder / "logs" / "postgres.log")
