@@ -55,7 +55,7 @@ JOBS = Table(
         "ended_at": "timestamptz",
         "updated_at": "timestamptz",
     },
-    indexes=("submitted_at desc, job_id desc", "status, submitted_at desc", "queue, status", "owner"),
+    indexes=("submitted_at desc, job_id desc", "status, submitted_at desc, job_id desc", "queue, status", "owner"),
     rendered={"view": render_job},
 )
 
@@ -119,7 +119,7 @@ class JobsProjection(Projection):
     context = "jobs"
     divisible = True
     tables = (JOBS, SPECS, TASKS, ATTEMPTS)
-    version = 3
+    version = 4
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
         event: Any = recorded.data
