@@ -3,7 +3,8 @@
     python -m bench.peers [PEER ...] [--count N]
 
 Each peer runs alone on the machine, with its defaults (Slurm: set up for short jobs), in an environment of its own
-(`build/peers`, made by `make`). What can't be measured here is named with the reason. The figures also go to `bench/results.json`, under ``peers``.
+(`build/peers`, made by `make`). What can't be measured here is named with the reason. The figures also go to
+`bench/results.json`, under ``peers``.
 """
 
 from __future__ import annotations
