@@ -13,6 +13,7 @@ import base64
 import json
 import subprocess
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from aiokafka.client import AIOKafkaClient
@@ -84,6 +85,13 @@ logger.server.level = INFO
 logger.log.name = org.apache.kafka.storage.internals.log.LogManager
 logger.log.level = INFO
 """
+
+
+def cluster_id(make: Callable[[], uuid.UUID] = uuid.uuid4) -> str:
+    """As Kafka's ``random-uuid`` prints it: base 64, never with a '-' in front, which would be taken for an option."""
+    while (id := base64.urlsafe_b64encode(make().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return id
 
 
 class Kafka:
@@ -206,9 +214,8 @@ class Kafka:
                 f"{data} holds files but no meta.properties: it is not a broker's folder, or was damaged. Move it "
                 f"away, or choose another folder with --data."
             )
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")  # what Kafka's `random-uuid` prints
         ran = subprocess.run(
-            [*command, _FORMAT, "format", "--cluster-id", cluster, "--config", str(properties)],
+            [*command, _FORMAT, "format", "--cluster-id", cluster_id(), "--config", str(properties)],
             capture_output=True,
             text=True,
             check=False,

@@ -62,3 +62,18 @@ def test_each_event_and_what_it_changed() -> None:
         ("status", "active", "paused"),
         ("changes", 1, 2),
     ]
+
+
+class Answers(Queues):
+    """One that keeps an answer ready, as bytes."""
+
+    def project(self, recorded: Recorded, rows: Rows) -> None:
+        rows.put(QUEUES, {"queue": recorded.data.queue, "answer": b"\x08\x01"})  # type: ignore[attr-defined]
+
+
+def test_answers_kept_ready_are_not_shown() -> None:
+    made = event(
+        1, "forgelog.scheduling.v1.QueueConfigured", {"queue": "default", "policy": "fifo", "status": "active"}
+    )
+    (step,) = replay_steps("scheduling", [made], Answers())
+    assert [change["column"] for change in step["changes"]] == ["queue"]
