@@ -22,10 +22,13 @@ the place of one, on the wire, on the disk and for every reader, at 0.8 µs a re
 than it would be shortened."""
 
 _ZSTD = 4
-_HEADER = struct.Struct(">qiibIhiqqqhii")
+HEADER = struct.Struct(">qiibIhiqqqhii")
+"""A batch's header: base offset, length, leader epoch, format, CRC, attributes, last offset delta, first and maximal
+timestamp, producer id and epoch, base sequence, number of records."""
+BEHIND_LENGTH = 12
+"""Where what its length counts begins."""
 _FROM_ATTRIBUTES = 21
-"""Where what the CRC covers begins in a batch's header."""
-_BEHIND_LENGTH = 12
+"""Where what its CRC covers begins."""
 
 
 def _varint(value: int) -> bytes:
@@ -72,7 +75,7 @@ class Batch:
         self._count = 0
         self._tails: list[bytes] = []
         self._timestamps: list[int] = []
-        self._size = _HEADER.size
+        self._size = HEADER.size
         self._state = (-1, -1, -1)
         self._built: bytes | None = None
 
@@ -114,11 +117,11 @@ class Batch:
                 records, attributes = zstd_encode(records), _ZSTD
             count = self._count
             last = max(self._timestamps)
-            length = _HEADER.size - _BEHIND_LENGTH + len(records)
+            length = HEADER.size - BEHIND_LENGTH + len(records)
             parts = (attributes, count - 1, first, last, *self._state, count)
-            header = _HEADER.pack(0, length, -1, 2, 0, *parts)
+            header = HEADER.pack(0, length, -1, 2, 0, *parts)
             covered = header[_FROM_ATTRIBUTES:] + records
-            header = _HEADER.pack(0, length, -1, 2, calc_crc32c(covered), *parts)
+            header = HEADER.pack(0, length, -1, 2, calc_crc32c(covered), *parts)
             self._built = header[:_FROM_ATTRIBUTES] + covered
             self._tails, self._timestamps = [], []
         return self._built

@@ -22,7 +22,7 @@ GENESIS = b"\0" * 32
 
 def link(previous: bytes, key: bytes, value: bytes, headers: Iterable[tuple[str, bytes]]) -> bytes:
     """The chain's next digest, 32 bytes."""
-    return next_digest(previous, content(key, value, tuple(headers)))
+    return digest_of(previous + content(key, value, tuple(headers)))
 
 
 def pure_content(key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]]) -> bytes:
@@ -49,11 +49,6 @@ content: Callable[[bytes, bytes, Sequence[tuple[str, bytes]]], bytes] = (
     _compiled.content if _compiled is not None else pure_content
 )
 """`pure_content`, in C where that was compiled."""
-
-
-def next_digest(previous: bytes, content: bytes) -> bytes:
-    """The chain's next digest, 32 bytes, from a record's bytes."""
-    return digest_of(previous + content)
 
 
 def digest_of(hashed: bytes) -> bytes:

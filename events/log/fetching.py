@@ -7,7 +7,6 @@ batches, so two names of its fetcher are replaced here, by ones that do as befor
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,14 +16,11 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
 
+from events.log.batch import BEHIND_LENGTH, HEADER
 from events.log.records import read
 from events.log.wire import Raw
 
-_HEADER = struct.Struct(">qiibIhiqqqhii")
-"""A batch's header: base offset, length, leader epoch, magic, CRC, attributes, last offset delta, first and maximal
-timestamp, producer id and epoch, base sequence, number of records."""
-_BEHIND_LENGTH = 12
-_CODEC, _APPEND_TIME, _CONTROL = 0x07, 0x08, 0x20
+_CODEC, _CONTROL = 0x07, 0x20
 _DECODE = {1: codec.gzip_decode, 2: codec.snappy_decode, 3: codec.lz4_decode, 4: codec.zstd_decode}
 
 
@@ -59,9 +55,9 @@ class _RawRecords(fetcher.PartitionRecords):  # type: ignore[misc]
         topic = self._tp.topic[len(self._key_deserializer.prefix) :]
         partition = self._tp.partition
         at = 0
-        while len(data) - at >= _HEADER.size:
-            base, length, _, magic, _, attributes, last, first, *_, count = _HEADER.unpack_from(data, at)
-            stop = at + _BEHIND_LENGTH + length
+        while len(data) - at >= HEADER.size:
+            base, length, _, magic, _, attributes, last, first, *_, count = HEADER.unpack_from(data, at)
+            stop = at + BEHIND_LENGTH + length
             if stop > len(data):
                 break  # the broker sends whole batches, and a piece of the next: it comes again
             if magic != 2:
@@ -69,7 +65,7 @@ class _RawRecords(fetcher.PartitionRecords):  # type: ignore[misc]
             if self._check_crcs and not DefaultRecordBatch(memoryview(data)[at:stop]).validate_crc():
                 raise CorruptRecordException(f"Invalid CRC - {self._tp}")
             if not attributes & _CONTROL:
-                section = data[at + _HEADER.size : stop]
+                section = data[at + HEADER.size : stop]
                 if kind := attributes & _CODEC:
                     section = bytes(_DECODE[kind](section))
                 try:
