@@ -65,6 +65,8 @@ class Settings(BaseSettings):
     change of members. Empty: no static membership."""
     broker_flush_ms: int = Field(default=1000, ge=1, le=3_600_000)
     """The embedded broker writes to the disk this often, in milliseconds: what a power cut may cost at most."""
+    disk_reserve_mb: int = Field(default=256, ge=0, le=1_000_000)
+    """With fewer MiB left on its disk the embedded broker is held (`forgelog.embedded.disk`); 0: never."""
     snapshot_events: int = Field(default=20_000, ge=100, le=100_000_000)
     """A writer keeps a snapshot of a partition after so many events: what its next start has to fold at most."""
     rpcs: int = Field(default=4_000, ge=1)

@@ -34,6 +34,7 @@ STYLES = {
     "ready": "green",
     "lost": "bold red",
     "not_ready": "red",
+    "held": "bold red",
     "cordoned": "yellow",
     "draining": "yellow",
     "drained": "yellow",

@@ -53,6 +53,8 @@ class Keeper:
         self._stopping = False
         self._asked = False
         """The present child is being replaced on request: no crash, no pause."""
+        self._held = ""
+        """Why there must be no child for now."""
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -84,12 +86,36 @@ class Keeper:
         if self._child is not None:
             await self._child.stop()
 
+    async def hold(self, reason: str) -> None:
+        """Kill the child, at once, and start none until `release`; `reason` is what people are told meanwhile."""
+        self._held = reason
+        if self._child is not None:
+            await self._child.kill()
+        elif self.state.state == "held" and self.state.problem != reason:
+            self.state.problem = reason
+            self._note("held")
+
+    def release(self) -> None:
+        """Let there be a child again."""
+        if self._held:
+            self._held = ""
+            self._wake.set()
+
     async def _live(self, before: Identity | None) -> None:
         pause = self._backoff.first
         child = await self._adopt(before)
         if self._stopping and child is not None:
             await child.stop()
         while not self._stopping:
+            if self._held and child is None:
+                self.state.problem = self._held
+                self._note("held")
+                self._wake.clear()
+                await self._wake.wait()
+                pause = self._backoff.first
+                if not self._stopping:
+                    self._wake.clear()
+                continue
             healthy = 0.0
             self._asked = False
             try:
@@ -97,7 +123,7 @@ class Keeper:
                     self._note("starting")
                     child = Child.start(await asyncio.to_thread(self.plan.make))
                 self.state.address = self.plan.address()
-            except EmbeddedError as error:
+            except (EmbeddedError, OSError) as error:
                 self.state.problem = str(error)
             else:
                 healthy = await self._watch(child)
@@ -107,7 +133,7 @@ class Keeper:
             self.state.pid, self.state.started = 0, ""
             if self._stopping:
                 return
-            if self._asked:
+            if self._asked or self._held:
                 continue
             self.state.restarts += 1
             if healthy >= self._backoff.healthy_after:

@@ -45,7 +45,8 @@ class ChildState:
     name: str
     kind: str
     state: str
-    """starting, ready, running (alive; it has no health check), not_ready, restarting, stopping, stopped."""
+    """starting, ready, running (alive; it has no health check), not_ready, held (on purpose; `problem` says why),
+    restarting, stopping, stopped."""
     pid: int = 0
     started: str = ""
     """See `Identity`; empty when there is no process."""

@@ -20,6 +20,7 @@ from pathlib import Path
 import uvloop
 
 from events.runtime.settings import Settings
+from forgelog.embedded.disk import Room
 from forgelog.embedded.keeper import Keeper, Plan
 from forgelog.embedded.layout import Folder, Lock, PlatformState, Wanted
 from forgelog.embedded.process import EmbeddedError, Identity, end, until
@@ -30,12 +31,17 @@ log = logging.getLogger("forgelog.supervisor")
 LOG_LIMIT = 16 * 1024 * 1024
 """Bytes a child's log may have before it is moved to ``<name>.log.1``."""
 _ROTATE_EVERY = 10.0
+_LOOK_EVERY = 0.25
+"""Seconds between two looks at the disk: what fills the reserve in less gets past them (1 GiB/s at the default)."""
 
 
 class Supervisor:
     def __init__(self, folder: Folder, settings: Settings) -> None:
         self._folder = folder
         self._roster = Roster(folder, settings)
+        self._room = Room(folder.path, settings.disk_reserve_mb << 20)
+        self._untold = False
+        """Whether `platform.json` could not be written."""
         self._wanted = self._read_wanted()
         self._state = PlatformState(Identity.of(os.getpid()))
         self._keepers: dict[str, Keeper] = {}
@@ -52,7 +58,8 @@ class Supervisor:
         self._before = self._folder.read_state()
         self._roster.choose_ports(self._before)
         self._changed()
-        work = [asyncio.create_task(task) for task in (self._follow(), self._rotate(), self._until_told())]
+        tasks = (self._follow(), self._rotate(), self._watch_disk(), self._until_told())
+        work = [asyncio.create_task(task) for task in tasks]
         try:
             done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -156,15 +163,42 @@ class Supervisor:
     async def _rotate(self) -> None:
         while True:
             for path in self._folder.logs.glob("*.log"):
-                if path.stat().st_size > LOG_LIMIT:
-                    await asyncio.to_thread(rotate, path)
+                try:
+                    if path.stat().st_size > LOG_LIMIT:
+                        await asyncio.to_thread(rotate, path)
+                except OSError as error:  # a full disk, as a rule; it is tried again
+                    log.error("the log %s can't be moved aside: %s", path, error)
             await asyncio.sleep(_ROTATE_EVERY)
+
+    async def _watch_disk(self) -> None:
+        """Hold the broker while the disk is nearly full; tell what could not be told when it was."""
+        while True:
+            broker = self._keepers.get(self._roster.kafka.name)
+            if broker is not None:
+                problem = self._room.look()
+                if not problem:
+                    broker.release()
+                else:
+                    if broker.state.state != "held":
+                        log.error("%s", problem)
+                    await broker.hold(problem)
+            if self._untold:
+                self._changed()
+            await asyncio.sleep(_LOOK_EVERY)
 
     def _changed(self) -> None:
         self._state.children = [
             replace(keeper.state, log=str(self._folder.log(keeper.plan.name))) for keeper in self._keepers.values()
         ]
-        self._folder.write_state(self._state)
+        try:
+            self._folder.write_state(self._state)
+        except OSError as error:
+            # The children matter more than that somebody is told of them; `_watch_disk` tries again.
+            if not self._untold:
+                log.error("the platform's state can't be written: %s", error)
+            self._untold = True
+        else:
+            self._untold = False
 
     def _read_wanted(self) -> Wanted:
         wanted = self._folder.read_wanted()

@@ -225,7 +225,7 @@ async def rebuild_killed(arena: Arena, load: Workload, chance: random.Random) ->
 
 async def full_disk(arena: Arena, load: Workload, chance: random.Random) -> str:
     """Not a byte is left, for a few seconds."""
-    arena.fill_disk()
+    await asyncio.to_thread(arena.fill_disk)
     seconds = chance.uniform(0.5, 5)
     await asyncio.sleep(seconds)
     arena.empty_disk()

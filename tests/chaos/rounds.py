@@ -85,7 +85,7 @@ async def play(
                 attacked = time.monotonic()
                 await _aftermath(this, arena, log, load, everyone, users, positions)
                 this.recovery = time.monotonic() - attacked
-                this.problems += await _whole(arena, log, everyone, witness, disk_was_full)
+                this.problems += await _checked(arena, log, everyone, witness, disk_was_full)
                 this.seconds = time.monotonic() - started
                 this.jobs = len(load.wanted)
                 played.append(this)
@@ -157,3 +157,11 @@ async def _whole(arena: Arena, log: checks.Log, load: Workload, witness: Path, d
     found += await checks.chain(arena)
     found += await checks.tables(arena)
     return found
+
+
+async def _checked(*what: Any) -> list[str]:
+    """`_whole`; that something could not even be looked at is a problem of the round too."""
+    try:
+        return await _whole(*what)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+        return [f"the checks ended with {type(error).__name__}: {error}"]

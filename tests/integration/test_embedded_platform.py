@@ -22,6 +22,7 @@ import pytest_asyncio
 from forgelog.embedded import docker
 from forgelog.embedded.platform import Platform
 from forgelog.embedded.process import until
+from tests.chaos.arena import can_mount
 
 
 @pytest_asyncio.fixture
@@ -169,3 +170,26 @@ async def test_the_log_works_on_a_broker_from_testcontainers() -> None:
 
     with KafkaContainer("apache/kafka:4.3.1").with_kraft() as broker:
         assert await broker_answers(broker.get_bootstrap_server())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not can_mount(), reason="a small file system can be mounted by root on Linux only")
+async def test_on_a_full_disk_the_broker_is_held_and_says_so(data: Path) -> None:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=700m,mode=711", "tmpfs", data]
+    await asyncio.to_thread(subprocess.run, mount, check=True)
+    try:
+        ran = await run(*UP, data=data)
+        assert ran.returncode == 0, ran.stderr
+        ballast = data / "ballast"
+        with ballast.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, 450 << 20)
+        assert await until(lambda: children(data)["kafka"]["state"] == "held", 20)
+        shown = await run("status", data=data)
+        assert "held" in shown.stdout
+        assert "MiB left" in children(data)["kafka"]["problem"]
+        assert children(data)["postgres"]["state"] == "ready"
+        ballast.unlink()
+        assert await until(lambda: children(data)["kafka"]["state"] == "ready", 60)
+    finally:
+        await Platform(data).down()
+        await asyncio.to_thread(subprocess.run, ["umount", "-l", data], check=True)

@@ -201,3 +201,40 @@ async def test_an_immortal_process_is_reported(tmp_path: Path, monkeypatch: pyte
                 await child.stop()
     finally:
         await child.kill()
+
+
+async def test_a_held_child_is_killed_and_comes_back_when_it_is_released(tmp_path: Path) -> None:
+    keeper = keeper_of(lambda: python(tmp_path, SLEEPS, MARK=str(tmp_path)))
+    keeper.start()
+    assert await until(lambda: keeper.up, 10)
+    pid = keeper.state.pid
+    await keeper.hold("no room")
+    assert await until(lambda: keeper.state.state == "held", 10)
+    assert keeper.state.problem == "no room"
+    assert not psutil.pid_exists(pid)
+    await keeper.hold("still no room")
+    assert keeper.state.problem == "still no room"
+    keeper.release()
+    assert await until(lambda: keeper.up, 10)
+    assert keeper.state.pid not in (0, pid)
+    assert keeper.state.restarts == 0
+    await keeper.hold("again")
+    await keeper.stop()
+    assert keeper.state.state == "stopped"
+    assert not psutil.pid_exists(keeper.state.pid) or keeper.state.pid == 0
+
+
+async def test_a_spec_that_can_not_be_written_is_tried_again(tmp_path: Path) -> None:
+    tries: list[int] = []
+
+    def make() -> Spec:
+        tries.append(1)
+        if len(tries) < 3:
+            raise OSError(28, "No space left on device")
+        return python(tmp_path, SLEEPS, MARK=str(tmp_path))
+
+    keeper = Keeper(Plan("child", "service", make, lambda: None), lambda: None, Backoff(0.05, 0.1))
+    keeper.start()
+    assert await until(lambda: keeper.up, 10)
+    assert len(tries) == 3
+    await keeper.stop()
