@@ -24,6 +24,7 @@ from events.runtime.partition import Partition
 from events.runtime.rebuild import rebuild
 from events.runtime.service import open_pool, spare_collections
 from events.runtime.settings import Settings
+from events.runtime.snapshots import Snapshots
 from events.runtime.writer import Writer
 
 COMMANDS = 40_000
@@ -65,15 +66,26 @@ async def _ends(settings: Settings, topic: str) -> dict[TopicPartition, int]:
         return ends
 
 
-async def append(settings: Settings, turn: int) -> float:
-    """Events/s of one writer over commands that wait in Kafka: read, decode, decide, encode, append, ack."""
-    before = sum((await _ends(settings, topics.events("jobs"))).values())
+async def append(settings: Settings, snapshots: Snapshots, turn: int) -> float:
+    """Events/s of one writer over commands that wait in Kafka: read, decode, decide, encode, append, ack.
+
+    From the moment when it has caught up: a writer that starts reads again what was written since its last snapshot.
+    """
     async with Publisher(settings) as publisher:
         await publisher.publish_many(_submits(COMMANDS, turn))
-    writer = Writer(_decider(), settings)
-    started = 0.0
+    own = topics.events("jobs")
+    ends = (await _ends(settings, own)).items()
+    writer = Writer(_decider(), settings, snapshots)
+
+    def caught_up() -> bool:
+        return writer.ready and all(
+            partition.resume_of(own, place.partition).offset >= end
+            for partition in writer.partitions.values()
+            for place, end in ends
+        )
+
     async with _running(writer):
-        while not writer.ready:
+        while not caught_up():
             await asyncio.sleep(0.001)
         started = time.perf_counter()
         first = sum(partition.next_offset for partition in writer.partitions.values())
@@ -83,8 +95,8 @@ async def append(settings: Settings, turn: int) -> float:
         await asyncio.sleep(0)
         seconds = time.perf_counter() - started
         appended = sum(partition.next_offset for partition in writer.partitions.values()) - first
-    if appended <= 0 or before < 0:
-        raise RuntimeError("the append benchmark appended nothing")
+    if appended < COMMANDS:
+        raise RuntimeError(f"the writer was through with {2 * COMMANDS - appended} events before it had caught up")
     return appended / seconds
 
 
@@ -185,13 +197,15 @@ async def figures(settings: Settings, runs: int) -> list[Figure]:
     """Append, replay and rebuild, `runs` times each."""
     await topics.ensure_topics(settings)
     sample = await _sample(settings)
+    pool = await open_pool(settings)
+    snapshots = Snapshots(settings, pool, settings.snapshot_events)
+    await snapshots.prepare()
     appended, produced = [], []
     for turn in range(runs):
-        appended.append(await append(settings, turn + 1))
+        appended.append(await append(settings, snapshots, turn + 1))
         produced.append(await bare_produce(settings, *sample))
     replayed = [await replay(settings, True) for _ in range(runs)]
     read = [await replay(settings, False) for _ in range(runs)]
-    pool = await open_pool(settings)
     rebuilt, copied = [], []
     for _ in range(runs):
         result = await rebuild(settings, _projection())

@@ -18,6 +18,10 @@ class Model(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
+    def to_json(self) -> bytes:
+        """JSON without the fields that have their defaults, as most have (a third of the size)."""
+        return self.__pydantic_serializer__.to_json(self, exclude_defaults=True)
+
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """Itself: a value needs no copy. (Pydantic would copy every default that is a model, at 20 µs each.)"""
         return self

@@ -254,6 +254,31 @@ failed:
     return NULL;
 }
 
+static PyObject *Record_header_bytes(Record *self, void *closure) {
+    (void)closure;
+    Py_ssize_t size = 0;
+    if (self->section != NULL) {
+        const unsigned char *at = (const unsigned char *)PyBytes_AS_STRING(self->section) + self->from;
+        const unsigned char *end = (const unsigned char *)PyBytes_AS_STRING(self->section) + self->to;
+        for (int i = 0; i < self->count; i++) {
+            const unsigned char *start;
+            int64_t name, content;
+            if (field(&at, end, 0, &start, &name) < 0 || field(&at, end, 1, &start, &content) < 0) return NULL;
+            size += (Py_ssize_t)(name + (content > 0 ? content : 0));
+        }
+        return PyLong_FromSsize_t(size);
+    }
+    for (Py_ssize_t i = 0; self->headers != NULL && i < PyTuple_GET_SIZE(self->headers); i++) {
+        PyObject *pair = PyTuple_GET_ITEM(self->headers, i);
+        if (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2) continue;
+        Py_ssize_t name;
+        if (PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(pair, 0), &name) == NULL) return NULL;
+        PyObject *content = PyTuple_GET_ITEM(pair, 1);
+        size += name + (PyBytes_Check(content) ? PyBytes_GET_SIZE(content) : 0);
+    }
+    return PyLong_FromSsize_t(size);
+}
+
 static PyMethodDef Record_methods[] = {
     {"texts", (PyCFunction)Record_texts, METH_O, "The texts of headers, empty if absent; None if one is no UTF-8."},
     {"get", (PyCFunction)Record_get, METH_O, "A header's bytes; None if absent. The last of that name."},
@@ -274,6 +299,7 @@ static PyMemberDef Record_members[] = {
 
 static PyGetSetDef Record_getset[] = {
     {"headers", (getter)Record_headers, NULL, "Name and content of each header.", NULL},
+    {"header_bytes", (getter)Record_header_bytes, NULL, "Bytes of all headers, names included.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

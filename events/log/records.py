@@ -39,6 +39,11 @@ class PureRecord:
         self.headers = tuple(headers)
         self._attributes: dict[str, bytes] | None = None
 
+    @property
+    def header_bytes(self) -> int:
+        """Bytes of all headers, names included."""
+        return sum(len(name.encode()) + len(value or b"") for name, value in self.headers)
+
     def get(self, name: str) -> bytes | None:
         """A header's bytes; None if absent. The last of that name."""
         attributes = self._attributes

@@ -101,12 +101,12 @@ def headers_of(meta: Meta) -> list[tuple[str, bytes]]:
 
 
 def value_of(message: Message) -> bytes:
-    """The value: the model's JSON without the fields that have their defaults, as most have (a third of the size).
+    """The value: the model's JSON without the fields that have their defaults.
 
     What is not written is known nevertheless: a type's defaults are part of its version and never change, which a test
     holds against `tests/golden/defaults.json`.
     """
-    return message.__pydantic_serializer__.to_json(message, exclude_defaults=True)
+    return message.to_json()
 
 
 class Raw(Record):  # type: ignore[misc]
@@ -121,6 +121,7 @@ class Raw(Record):  # type: ignore[misc]
     key: bytes | None
     value: bytes | None
     headers: Headers
+    header_bytes: int
 
     @classmethod
     def of(cls, record: Any, prefix: str = "") -> Raw:
@@ -158,11 +159,6 @@ class Raw(Record):  # type: ignore[misc]
     @property
     def epoch(self) -> int:
         return self.number(EPOCH)  # type: ignore[no-any-return]
-
-    @property
-    def header_bytes(self) -> int:
-        """Size of all headers, names included."""
-        return sum([len(name) + len(value or b"") for name, value in self.headers])
 
     @property
     def cause(self) -> Cause | None:

@@ -91,13 +91,17 @@ class Partition(Generic[S]):
     _traces: OrderedDict[str, tuple[str, str]] = field(default_factory=OrderedDict)
     _rests: bool = field(init=False)
     """Whether the decider's states come to rest at all."""
+    _acts: bool = field(init=False)
+    """Whether the decider ever acts of itself: if not, nobody need remember which keys were touched."""
     _encoder: Encoder = field(init=False)
     _commands: str = field(init=False)
     """The topic of this context's commands."""
 
     def __post_init__(self) -> None:
         self.states = States(self.decider)
-        self._rests = type(self.decider).at_rest is not Decider.at_rest
+        kind = type(self.decider)
+        self._rests = kind.at_rest is not Decider.at_rest
+        self._acts = kind.settle is not Decider.settle or kind.due is not Decider.due
         self._encoder = Encoder(self.decider.context)
         self._commands = topics.commands(self.decider.context)
 
@@ -171,7 +175,8 @@ class Partition(Generic[S]):
             if resting:  # it has nothing to settle and is never due
                 self.touched.discard(key)
                 return
-        self.touched.add(key)
+        if self._acts:
+            self.touched.add(key)
 
     def _remember(self, command_id: str, digest: str, offset: int) -> None:
         if command_id in self.seen:
@@ -247,7 +252,8 @@ class Partition(Generic[S]):
             return self._refuse(raw, meta, digest, Refused(ErrorCode.INTERNAL, message), now, command.subject())
         if kind.quiet:
             self.decider.touch(state, command, now)
-            self.touched.add(key)
+            if self._acts:
+                self.touched.add(key)
             if not decided:
                 return None
         if not decided:
@@ -312,7 +318,8 @@ class Partition(Generic[S]):
                 state = self.decider.initial(key)
             if observe:
                 self.states[key] = state = self.decider.observe(state, event, meta.time)  # type: ignore[arg-type]
-                self.touched.add(key)
+                if self._acts:
+                    self.touched.add(key)
             if handle:
                 context = Context(now, f"{meta.id}:{key}", meta.actor, meta.project, key)
                 decided += self.decider.react(state, event, context)  # type: ignore[arg-type]
@@ -376,9 +383,10 @@ class Partition(Generic[S]):
 
     def resumed(self, now: datetime) -> None:
         """What is volatile counts as seen just now: the history has just been folded, or time went by unseen."""
-        for key, state in self.states.items():
+        for state in self.states.values():
             self.decider.resumed(state, now)
-            self.touched.add(key)
+        if self._acts:
+            self.touched.update(self.states)
 
     def _own_context(self, now: datetime, key: str) -> Context:
         return Context(now, self._own_id(), PLATFORM_ACTOR, DEFAULT_PROJECT, key)

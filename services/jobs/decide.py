@@ -118,7 +118,7 @@ class Jobs(Decider[Job]):
                 return asked(state, event)
             case DependencyResolved():
                 return answered(state, event)
-            case _ if state.spec is None:
+            case _ if not state.submitted:
                 return ()
             case JobDequeued():
                 return dequeued(state, event)
@@ -134,7 +134,7 @@ class Jobs(Decider[Job]):
 
 def submit(job: Job, command: SubmitJob, context: Context) -> Sequence[Event]:
     spec = command.spec
-    if job.spec is not None:
+    if job.submitted:
         problem = f"there is a job {job.job_id!r} already"
         error = FieldError(field="job_id", problem=problem, hint="leave job_id out to have one assigned")
         raise Refused(ErrorCode.ALREADY_EXISTS, problem, [error])
@@ -157,7 +157,7 @@ def submit(job: Job, command: SubmitJob, context: Context) -> Sequence[Event]:
             ),
         ]
     size = spec.array.size if spec.array else 1
-    identity = Job(command.job_id, context.project, context.actor, spec, context.now)
+    identity = Job(command.job_id, context.project, context.actor, submitted_at=context.now)
     return [submitted, queued(identity, spec, range(size), 1)]
 
 

@@ -26,7 +26,7 @@ from services.jobs.state import Job
 def asked(job: Job, event: DependencyRequested) -> Sequence[Event]:
     """Another job (`event.job_id`) waits for this one."""
     dependent = event.job_id
-    if job.spec is not None and job.ended is None:
+    if job.submitted and job.ended is None:
         if dependent in job.dependents:
             return ()
         return [DependentRegistered(job_id=job.job_id, dependent=dependent)]

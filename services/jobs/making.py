@@ -103,7 +103,7 @@ def conclude(
 
 def known(job: Job) -> Job:
     """The job, if there is one."""
-    if job.spec is None:
+    if not job.submitted:
         raise Refused(
             ErrorCode.NOT_FOUND,
             f"there is no job {job.job_id!r}",

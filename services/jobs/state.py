@@ -10,8 +10,11 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
+
+import orjson
 
 from events.language.base import Event
 from events.language.common import format_ranges, tasks_in
@@ -61,12 +64,14 @@ def _no_jobs() -> Mapping[str, DependencyKind]:
 
 @dataclass(slots=True)
 class Job:
-    """One job and its tasks. `spec` is None until the job has been submitted."""
+    """One job and its tasks."""
 
     job_id: str
     project: str = ""
     owner: str = ""
-    spec: JobSpec | None = None
+    spec_json: bytes = b""
+    """The spec as it stands in the log, empty until there is the job: twenty times smaller than the model, which
+    hundreds of thousands of waiting jobs need only when something happens to them."""
     submitted_at: datetime | None = None
     statuses: bytearray = field(default_factory=bytearray)
     """Per task: index into `STATUSES`."""
@@ -83,6 +88,16 @@ class Job:
     exit_code: int = 0
     """The first failed task's code, 128 + signal, or 1."""
     ended: JobStatus | None = None
+
+    @property
+    def submitted(self) -> bool:
+        """Whether there is such a job."""
+        return bool(self.spec_json)
+
+    @property
+    def spec(self) -> JobSpec | None:
+        """What was submitted; None before."""
+        return _spec_of(self.spec_json) if self.spec_json else None
 
     @property
     def size(self) -> int:
@@ -109,7 +124,7 @@ class Job:
 
     def outcome(self) -> DependencyOutcome:
         """What dependents are told."""
-        if self.spec is None or self.ended is None:
+        if not self.submitted or self.ended is None:
             return DependencyOutcome.UNKNOWN
         return DependencyOutcome(self.ended.value)
 
@@ -121,6 +136,11 @@ class Job:
             if old is not to or to is JobStatus.QUEUED:
                 check_move(JOB_MOVES, old, to, f"job {self.job_id} task {task}")
             self.statuses[task] = code
+
+
+@lru_cache(maxsize=1024)
+def _spec_of(json: bytes) -> JobSpec:
+    return JobSpec.model_validate_json(json)
 
 
 def exit_code_of(exit: TaskExit) -> int:
@@ -135,7 +155,8 @@ def evolve(job: Job, event: Event, time: datetime) -> Job:
     match event:
         case JobSubmitted():
             size = event.spec.array.size if event.spec.array else 1
-            job.project, job.owner, job.spec, job.submitted_at = event.project, event.owner, event.spec, time
+            job.project, job.owner, job.submitted_at = event.project, event.owner, time
+            job.spec_json = event.spec.to_json()
             job.statuses = bytearray(size)
             job.attempts = array("L", bytes(size * array("L").itemsize))
             job.restarts = array("L", bytes(size * array("L").itemsize))
@@ -206,7 +227,7 @@ def dump(job: Job) -> dict[str, Any]:
     return {
         "project": job.project,
         "owner": job.owner,
-        "spec": job.spec.model_dump(mode="json", exclude_defaults=True) if job.spec is not None else None,
+        "spec": orjson.loads(job.spec_json) if job.submitted else None,
         "submitted_at": job.submitted_at.isoformat() if job.submitted_at else None,
         "statuses": base64.b64encode(job.statuses).decode(),
         "attempts": job.attempts.tolist() if len(set(job.attempts)) > 1 else job.attempts[:1].tolist(),
@@ -228,7 +249,7 @@ def load(job_id: str, data: dict[str, Any]) -> Job:
         job_id=job_id,
         project=data["project"],
         owner=data["owner"],
-        spec=JobSpec.model_validate(data["spec"], strict=False) if data["spec"] is not None else None,
+        spec_json=orjson.dumps(data["spec"]) if data["spec"] is not None else b"",
         submitted_at=datetime.fromisoformat(data["submitted_at"]) if data["submitted_at"] else None,
         statuses=statuses,
         attempts=array("L", attempts if len(attempts) == size else attempts * size),

@@ -105,6 +105,21 @@ def test_a_records_content_is_the_same(key: bytes, value: bytes, headers: list[t
 
 
 @needs_compiler
+@given(st.lists(st.tuples(NAMES, st.binary(max_size=20)), max_size=20))
+def test_the_size_of_headers_is_the_same(headers: list[tuple[str, bytes]]) -> None:
+    arguments = ("t", 0, 0, 0, None, None, headers)
+    wanted = sum(len(name.encode()) + len(content) for name, content in headers)
+    assert compiled.Record(*arguments).header_bytes == PureRecord(*arguments).header_bytes == wanted
+    tail = batch.pure_encode(b"", b"", b"", headers[:-1])[1] if headers else b""
+    if headers:
+        name, content = headers[-1]
+        section = batch.pure_section([tail + batch.last_header(name, len(content)) + content], [0])
+        (read,) = compiled.read(compiled.Record, section, 1, "t", 0, 0, 0, 0)
+        assert read.header_bytes == wanted
+        assert read.headers == tuple(headers)
+
+
+@needs_compiler
 @given(st.binary(max_size=99), st.binary(max_size=300), st.lists(st.tuples(NAMES, st.binary(max_size=20)), max_size=32))
 def test_a_record_is_encoded_alike(key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:
     asked = (b"before", key, value, headers)
