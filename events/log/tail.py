@@ -56,8 +56,10 @@ class EpochRule:
         return epoch == self.epoch
 
 
-PATIENT_MS = 3_000
-"""How long fetches of those who read for ever wait at the broker for something new: a platform at rest is at rest."""
+PATIENT: dict[str, int] = {"fetch_max_wait_ms": 3_000, "consumer_timeout_ms": 1_000}
+"""Options of consumers that read for ever, so that a platform at rest is at rest: how long a fetch waits at the broker
+for something new, and how often the consumer looks by itself whether there is anything else to ask (by default five times a
+second; what changes an assignment or lets a paused place go on wakes it at once)."""
 
 
 def new_consumer(settings: Settings, **options: Any) -> AIOKafkaConsumer:
@@ -102,7 +104,7 @@ class Tail:
         self._start = start
         self._only = partitions
         self.max_records = max_records
-        self._options = {"fetch_max_wait_ms": PATIENT_MS} if patient else {}
+        self._options = PATIENT if patient else {}
         self._consumer: AIOKafkaConsumer | None = None
         self._asking: AIOKafkaConsumer | None = None
         """For what must not wait behind a fetch."""

@@ -25,7 +25,7 @@ from events.log.batch import Batch
 from events.log.fetching import Raws
 from events.log.partition import partition_of
 from events.log.producer import Producer
-from events.log.tail import PATIENT_MS, Place, ReaderPosition, Tail
+from events.log.tail import PATIENT, Place, ReaderPosition, Tail
 from events.log.wire import Raw, Undecodable
 from events.runtime import faults, metrics, recovery, tracing
 from events.runtime.clock import Clock
@@ -114,7 +114,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             auto_offset_reset="earliest",
             key_deserializer=Raws(self.settings.prefix),
             fetch_max_bytes=16 << 20,
-            fetch_max_wait_ms=PATIENT_MS,
+            **PATIENT,
             max_partition_fetch_bytes=4 << 20,
             session_timeout_ms=10_000,
             heartbeat_interval_ms=1_000,

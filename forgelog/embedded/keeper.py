@@ -42,7 +42,8 @@ class Plan:
 class Keeper:
     WATCH = 0.1
     PROBE = 0.05
-    PROBE_READY = 2.0
+    PROBE_READY = 5.0
+    """Seconds between two questions to one that was ready: each opens a connection. Its end is told by the kernel."""
 
     def __init__(self, plan: Plan, changed: Callable[[], None], backoff: Backoff | None = None) -> None:
         self.plan = plan

@@ -23,7 +23,7 @@ from prometheus_client import Counter
 
 from events.log import topics
 from events.log.connect import connected
-from events.log.tail import PATIENT_MS, Place, ReaderPosition, new_consumer
+from events.log.tail import PATIENT, Place, ReaderPosition, new_consumer
 from events.runtime.runner import GATHER, PositionsMoved, write_positions
 from events.runtime.settings import Settings
 from events.runtime.tables import Db, quoted
@@ -173,7 +173,7 @@ class Output:
         self.pool = pool
         stored: dict[Place, ReaderPosition] = {("logs", row["partition"]): ReaderPosition(row["off"]) for row in rows}
         topic = settings.prefix + topics.LOGS
-        async with connected(new_consumer(settings, fetch_max_wait_ms=PATIENT_MS)) as consumer:
+        async with connected(new_consumer(settings, **PATIENT)) as consumer:
             counts = await topics.ensure_topics(settings)
             places = [TopicPartition(topic, number) for number in range(counts[topics.LOGS])]
             consumer.assign(places)
