@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from events.language.base import Command, Model
-from events.language.common import ID_PATTERN, ErrorCode, FieldError, Refused
+from events.language.common import ID_PATTERN, DisplayName, ErrorCode, FieldError, ProjectName, Refused
 from events.language.registry import command_types, event_types, upcast
 
 MAX_ERRORS = 50
@@ -119,6 +120,21 @@ def validate_json(model: type[Command], value: bytes) -> Command:
             what = "the body is empty" if not value.strip() else f"the body is not JSON: {first['ctx']['error']}"
             raise Refused(ErrorCode.INVALID_ARGUMENT, what) from None
         raise refused(error, model) from None
+
+
+class _Origin(Model):
+    ce_project: ProjectName
+    ce_actor: DisplayName
+
+
+@lru_cache(maxsize=1_000)
+def origin_errors(project: str, actor: str) -> tuple[FieldError, ...]:
+    """What is wrong with the headers that say for which project, and as whom, a command is sent; () when nothing is."""
+    try:
+        _Origin(ce_project=project, ce_actor=actor)
+    except ValidationError as error:
+        return refused(error, _Origin).errors
+    return ()
 
 
 def close_to(word: str, known: Iterable[str]) -> str:

@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from events.language.base import Command, Event
 from events.language.common import (
+    DEFAULT_ACTOR,
     DEFAULT_PROJECT,
     MAX_COMMAND_BYTES,
     MAX_HEADER_BYTES,
@@ -26,7 +27,7 @@ from events.language.common import (
     LogEvent,
     Refused,
 )
-from events.language.problems import decode_command
+from events.language.problems import decode_command, origin_errors
 from events.language.registry import UPCASTERS, lookup
 from events.log import chain, topics
 from events.log.envelope import Meta, Recorded
@@ -213,6 +214,10 @@ class Partition(Generic[S]):
             reason = f"the value has {len(value)} bytes; a command may have at most {MAX_COMMAND_BYTES}"
             return self._undecodable(raw, meta, reason, now)
         digest = payload_digest(meta.type, value)
+        if errors := origin_errors(meta.project, meta.actor):
+            refused = Refused(ErrorCode.INVALID_ARGUMENT, f"{errors[0].field}: {errors[0].problem}", errors)
+            meta = meta._replace(project=DEFAULT_PROJECT, actor=DEFAULT_ACTOR)
+            return self._refuse(raw, meta, digest, refused, now, meta.subject)
         try:
             command = with_assigned_id(decode_command(meta.type, value), meta.id)
         except Refused as refused:

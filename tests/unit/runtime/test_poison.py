@@ -6,10 +6,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from events.language.base import Message
+from events.language.common import DEFAULT_ACTOR, DEFAULT_PROJECT, CommandRejected, ErrorCode
 from events.log import topics
 from events.log.wire import Raw
 from events.runtime.encoding import Unit
@@ -83,3 +85,25 @@ def test_any_record_is_a_command_a_refusal_or_a_dead_letter(
     if isinstance(result, Unit):
         for each in result.records:  # what is written of it can be read again
             assert isinstance(each.at("events.jobs", 0, 1).decode().data, Message)
+
+
+@pytest.mark.parametrize(
+    ("header", "content", "hint"),
+    [
+        ("ce_project", b"no-organization", "organization/project"),
+        ("ce_project", b"a/B", "organization/project"),
+        ("ce_actor", b"x" * 201, ""),
+        ("ce_actor", b"a\x00b", ""),
+    ],
+)
+def test_a_command_of_nobody_or_nowhere_is_refused_by_the_headers_name(header: str, content: bytes, hint: str) -> None:
+    partition = Partition(SampleDecider(), 0, 1)
+    partition.epoch = 0
+    unit = partition.command(record(named((header, content))), NOW)
+    assert isinstance(unit, Unit)
+    (event,) = [each.at("events.jobs", 0, 1).decode() for each in unit.records]
+    assert isinstance(event.data, CommandRejected)
+    assert event.data.code is ErrorCode.INVALID_ARGUMENT
+    assert [error.field for error in event.data.errors] == [header]
+    assert hint in (event.data.errors[0].hint or "")
+    assert (event.meta.project, event.meta.actor) == (DEFAULT_PROJECT, DEFAULT_ACTOR)
