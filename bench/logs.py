@@ -196,10 +196,10 @@ async def bare_copy(settings: Settings, rows: int) -> float:
 async def figures(settings: Settings, runs: int) -> list[Figure]:
     """Append, replay and rebuild, `runs` times each."""
     await topics.ensure_topics(settings)
-    sample = await _sample(settings)
     pool = await open_pool(settings)
     snapshots = Snapshots(settings, pool, settings.snapshot_events)
     await snapshots.prepare()
+    sample = await _sample(settings, snapshots)
     appended, produced = [], []
     for turn in range(runs):
         appended.append(await append(settings, snapshots, turn + 1))
@@ -219,9 +219,9 @@ async def figures(settings: Settings, runs: int) -> list[Figure]:
     ]
 
 
-async def _sample(settings: Settings) -> tuple[bytes, list[tuple[str, bytes]]]:
+async def _sample(settings: Settings, snapshots: Snapshots) -> tuple[bytes, list[tuple[str, bytes]]]:
     """A real event's value and headers, for the bare producer."""
-    await append(settings, 0)
+    await append(settings, snapshots, 0)
     async with new_consumer(settings) as consumer:
         place = TopicPartition(settings.prefix + topics.events("jobs"), 0)
         consumer.assign([place])

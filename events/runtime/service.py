@@ -48,6 +48,11 @@ def configure_logging(settings: Settings) -> None:
     logging.getLogger("aiokafka").setLevel(logging.WARNING)
 
 
+STOPPED_SECONDS = 10.0
+"""A session that sits in a transaction for so long is ended by Postgres: its process was stopped (a paused machine) and
+holds the locks of the tables' positions, for which the one that replaces it would wait as long as it is stopped."""
+
+
 async def open_pool(settings: Settings, schema: str | None = None) -> asyncpg.Pool:
     """A connection pool that connects when it is first used; with `schema`, for a `ReadModel` of those tables.
 
@@ -61,7 +66,11 @@ async def open_pool(settings: Settings, schema: str | None = None) -> asyncpg.Po
         init=tables.set_codecs,
         reset=_keep,
         command_timeout=60,
-        server_settings={"application_name": settings.instance or "forgelog", **path},
+        server_settings={
+            "application_name": settings.instance or "forgelog",
+            "idle_in_transaction_session_timeout": str(int(STOPPED_SECONDS * 1000)),
+            **path,
+        },
     )
 
 

@@ -218,7 +218,10 @@ class Arena:
             )
         async with grpc.aio.insecure_channel(address) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
+            until = time.monotonic() + PATIENCE
             while self._replicas[name].poll() is None:
+                if time.monotonic() > until:
+                    raise EmbeddedError(f"{name} is not ready after {PATIENCE:.0f} s; see its log")
                 with suppress(grpc.aio.AioRpcError):
                     if (await stub.Check(health_pb2.HealthCheckRequest(), timeout=2)).status == 1:
                         break

@@ -81,7 +81,10 @@ async def play(
                 started = time.monotonic()
                 users = asyncio.create_task(load.run())
                 await asyncio.sleep(chance.uniform(0.2, 2.5))
-                this.what = await attack(arena, load, random.Random(chance.getrandbits(64)))
+                try:
+                    this.what = await attack(arena, load, random.Random(chance.getrandbits(64)))
+                except (EmbeddedError, AssertionError) as error:
+                    this.problems.append(f"the attack: {error}")
                 attacked = time.monotonic()
                 await _aftermath(this, arena, log, load, everyone, users, positions)
                 this.recovery = time.monotonic() - attacked

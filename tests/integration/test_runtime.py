@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -22,6 +23,7 @@ from events.log.outcomes import Outcomes
 from events.log.publish import Outgoing, Publisher
 from events.log.tail import Tail
 from events.runtime import rebuild as rebuilding
+from events.runtime import service
 from events.runtime.audit import verify
 from events.runtime.queries import ReadModel
 from events.runtime.runner import Runner
@@ -302,6 +304,34 @@ async def test_tables_follow_rebuild_equals_and_time_travels(prepared: Settings)
         assert found.rows == {"jobs": 302}
     await reading.close()
     await pool.close()
+
+
+async def test_a_projector_that_was_stopped_does_not_hold_up_the_next(
+    prepared: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "STOPPED_SECONDS", 0.5)
+    pool, stopped = await open_pool(prepared), await open_pool(prepared)
+    writer, runner = Writer(SampleDecider(), prepared), Runner(SampleProjection(), prepared, pool)
+    reading = await open_pool(prepared, runner.schema)
+    read = ReadModel(runner, reading)
+    async with running(writer.run(), runner.run()), Publisher(prepared) as publisher, Outcomes(prepared) as outcomes:
+        future = outcomes.expect("s1")
+        await publisher.publish(submit("one", "one"), id="s1")
+        async with read.view(at_least=[str((await asyncio.wait_for(future, 15)).position)]):
+            pass
+        db = await stopped.acquire()
+        await db.execute(f'begin; lock table "{runner.schema}".positions in exclusive mode')
+        # From here on it says nothing: a process on a paused machine.
+        future = outcomes.expect("s2")
+        await publisher.publish(CancelJob(job_id="one"), id="s2")
+        cancelled = await asyncio.wait_for(future, 15)
+        async with read.view(at_least=[str(cancelled.position)]) as rows:
+            assert await rows.fetchval("select cancelled from jobs where job_id = 'one'") == 2
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):  # when it goes on it learns of it
+            await db.execute("select 1")
+        await stopped.release(db)
+    for each in (reading, stopped, pool):
+        await each.close()
 
 
 async def test_a_snapshot_spares_the_fold_and_changes_nothing(prepared: Settings) -> None:
