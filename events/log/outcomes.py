@@ -70,7 +70,7 @@ class Outcomes:
         saw: Callable[[Raw], None] | None = None,
         contexts: Sequence[str] = CONTEXTS,
     ) -> None:
-        """`saw` is told of every valid event. `contexts`: those whose commands are waited for."""
+        """`saw` is told of every valid event. `contexts`: those to follow; records of others may be given to `take`."""
         self._saw = saw
         self._units = Units(settings)
         self._waiting: dict[str, list[_Waiting]] = {}
@@ -129,12 +129,13 @@ class Outcomes:
                 for raw in await self._tail.poll_raw(1.0):
                     if self._saw is not None and not raw.is_marker:
                         self._saw(raw)
-                    self._take(raw)
+                    self.take(raw)
             except (OSError, KafkaError) as error:
                 log.warning("outcomes: %s; trying again", error)
                 await asyncio.sleep(0.2)
 
-    def _take(self, raw: Raw) -> None:
+    def take(self, raw: Raw) -> None:
+        """Look at a valid record: of the contexts followed, or of one that somebody else follows anyway."""
         causation = raw.get("ce_causationid")
         if causation is None or raw.is_marker:
             return

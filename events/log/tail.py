@@ -193,6 +193,14 @@ class Tail:
         self._paused.add(place)
         self._running.pause(self._topic(place))
 
+    def rest(self) -> None:
+        """Ask the broker for nothing more until `go_on`: what comes meanwhile wakes nobody. Nothing is lost."""
+        self._running.pause(*(self._topic(place) for place in self.positions))
+
+    def go_on(self) -> None:
+        """Read on after a `rest`."""
+        self._running.resume(*(self._topic(place) for place in self.positions if place not in self._paused))
+
     async def ends(self) -> dict[Place, int]:
         """The log's end now: one past the last offset of every place."""
         places = list(self.positions)

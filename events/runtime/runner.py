@@ -28,7 +28,10 @@ from events.runtime.tables import Db
 
 GATHER = 0.025
 """Seconds in which what follows the first event of a batch joins it, unless somebody waits: a job leaves a dozen events
-on its way, and a transaction for each would take the processor from the very steps that lead to them."""
+on its way, and a transaction for each would take the processor from the very steps that lead to them. Nothing is
+fetched meanwhile, for the same reason."""
+_REST = 0.005
+"""Seconds for the broker to give what has come in that time."""
 
 log = logging.getLogger("forgelog.projection")
 
@@ -149,11 +152,14 @@ class Runner:
                     metrics.projection_lag.labels(self.projection.context).set(lag)
 
     async def _gathered(self, tail: Tail) -> list[Raw]:
+        tail.rest()
         try:
             await asyncio.wait_for(self._wanted.wait(), GATHER)
         except TimeoutError:
             pass
-        return await tail.poll_raw(0)
+        finally:
+            tail.go_on()
+        return await tail.poll_raw(0 if self._wanted.is_set() else _REST)
 
     async def _store(self, raws: Sequence[Raw], tail: Tail) -> None:
         positions = dict(tail.positions)

@@ -73,6 +73,8 @@ class Agent:
         self._gate: float = math.inf
         """Offset up to which the log must be read before anything is started."""
         self._saved_at = 0.0
+        self._read = ReaderPosition()
+        """How far the log has been read and acted on."""
         self._read_at = 0.0
         """When the batch at hand was read (POSIX seconds)."""
         self._fenced = False
@@ -86,7 +88,7 @@ class Agent:
         program = await asyncio.to_thread(native.launcher)
         async with (
             Publisher(self._settings) as publisher,
-            Outcomes(self._settings, contexts=reports.CONTEXTS) as outcomes,
+            Outcomes(self._settings, contexts=["jobs"]) as self._outcomes,  # those of the pool come with its events
             Launching(self._store.spare, program) as self._launching,
             Tail(
                 self._settings,
@@ -96,9 +98,9 @@ class Agent:
                 patient=True,
             ) as self._tail,
         ):
-            self._membership = Membership(self._settings, self._config, publisher, outcomes)
+            self._membership = Membership(self._settings, self._config, publisher, self._outcomes)
             self._reports = reports.Reports(
-                publisher, outcomes, self._settings.pool, self._config.node, self._on_settled
+                publisher, self._outcomes, self._settings.pool, self._config.node, self._on_settled
             )
             self._output = Output(self._settings, self._store.tasks, lambda each: self._on_settled(each, OUTPUT))
             self._register.set()
@@ -135,8 +137,10 @@ class Agent:
         if self._tail.positions[self._place].offset > ends[self._place]:
             log.warning("the log is shorter than when it was read last; reading on at its end")
             self._tail.seek(self._place, ReaderPosition(ends[self._place]))
+        self._read = self._tail.positions[self._place]
         while not self._stopping.is_set():
             self._take(await self._tail.poll_raw(SAVE_EVERY))
+            self._read = self._tail.positions[self._place]
             self._save()
 
     def _take(self, raws: Sequence[Raw]) -> None:
@@ -144,6 +148,7 @@ class Agent:
         self._read_at = time.time()
         touched: dict[str, Attempt] = {}
         for raw in raws:
+            self._outcomes.take(raw)
             if self._concerns_us(raw):
                 record = raw.decode()
                 touched |= {each.key: each for each in self._fold(record.data, record)}
@@ -219,7 +224,7 @@ class Agent:
             return
         self._saved_at = now
         places = [attempt.place for attempt in self._attempts.values() if attempt.place is not None]
-        position = min(places, key=lambda place: place.offset, default=self._tail.positions[self._place])
+        position = min(places, key=lambda place: place.offset, default=self._read)
         self._store.save_position(self._log_name, position)
         settled, self._settled = self._settled, []
         for attempt in settled:
@@ -425,6 +430,7 @@ class Agent:
                 attempt.stop = Stop(ExitReason.STOPPED, attempt.task.grace_seconds, f"node {self._config.node} stops")
                 self._act(attempt)
         while any(attempt.warden or attempt.launching for attempt in self._attempts.values()):
-            await asyncio.sleep(0.02)
+            for raw in await self._tail.poll_raw(0.02):
+                self._outcomes.take(raw)  # what else it says is for the next agent, who reads on from `_read`
         self._saved_at = 0.0
         self._save()

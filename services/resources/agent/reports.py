@@ -39,8 +39,6 @@ LONGEST_PATIENCE = 60.0
 TRIES = 5
 """How often a command is sent anew that failed by a defect on the other side (`internal`, `aborted`)."""
 
-CONTEXTS = ("jobs", "resources")
-"""Whose commands an agent sends."""
 STARTED, EXITED, FREED = "started", "exited", "freed"
 
 Settled = Callable[[Attempt, str], None]
