@@ -59,6 +59,8 @@ class _Waiting:
     bare: bool = False
     parts: dict[int, Recorded | None] = field(default_factory=dict)
     """None for those that a bare wait has no use for."""
+    cause: Position | None = None
+    """The command's record that these follow from: a repeat may be answered before the first was seen whole."""
 
 
 class Outcomes:
@@ -157,6 +159,9 @@ class Outcomes:
                     waiting.future.set_exception(error)
                 return
         for waiting in wanted:
+            if waiting.cause != cause.position:
+                waiting.cause = cause.position
+                waiting.parts.clear()
             waiting.parts[cause.part] = recorded
             if len(waiting.parts) == cause.parts:
                 self._resolve(waiting, raw.text("ce_causationid"), raw.text("ce_subject"))

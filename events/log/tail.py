@@ -58,8 +58,8 @@ class EpochRule:
 
 PATIENT: dict[str, int] = {"fetch_max_wait_ms": 3_000, "consumer_timeout_ms": 1_000}
 """Options of consumers that read for ever, so that a platform at rest is at rest: how long a fetch waits at the broker
-for something new, and how often the consumer looks by itself for more to ask (by default five times a second; what
-changes an assignment or lets a paused place go on wakes it at once)."""
+for something new, and how often the consumer looks by itself for more to ask (by default five times a second; a changed
+assignment, or places that go on when all had paused, wake it at once)."""
 
 
 def new_consumer(settings: Settings, **options: Any) -> AIOKafkaConsumer:

@@ -152,6 +152,8 @@ class Runner:
                     metrics.projection_lag.labels(self.projection.context).set(lag)
 
     async def _gathered(self, tail: Tail) -> list[Raw]:
+        if self._wanted.is_set():
+            return await tail.poll_raw(0)
         tail.rest()
         try:
             await asyncio.wait_for(self._wanted.wait(), GATHER)
@@ -159,7 +161,7 @@ class Runner:
             pass
         finally:
             tail.go_on()
-        return await tail.poll_raw(0 if self._wanted.is_set() else _REST)
+        return await tail.poll_raw(_REST)
 
     async def _store(self, raws: Sequence[Raw], tail: Tail) -> None:
         positions = dict(tail.positions)

@@ -172,5 +172,5 @@ class Snapshots:
                     decider.context,
                     number,
                 )
-        except (OSError, asyncpg.PostgresError) as error:
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             log.warning("snapshot of %s/%d not stored: %s", decider.context, number, error)

@@ -5,7 +5,7 @@ when there is none, the JVM gets SIGBUS in the middle of an append (``InternalEr
 memory access operation``), after the records were written and before the log's end moved on. The producer is told
 that it failed, and the next append goes to the same offset: the log then holds two batches of one offset. So the
 broker is killed while there still is room, and held until there is more: nothing that it acknowledged is lost, and
-nothing is read that it did not acknowledge.
+no offset is given twice.
 """
 
 from __future__ import annotations

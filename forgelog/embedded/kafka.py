@@ -27,7 +27,7 @@ from forgelog.embedded.process import EmbeddedError, Spec, answers, free_port, w
 _MAIN = "kafka.Kafka"
 _FORMAT = "kafka.tools.StorageTool"
 
-_SMALL = (os.cpu_count() or 1) <= 2
+_SMALL = len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)) <= 2
 
 _FIXED = {
     "process.roles": "broker,controller",

@@ -92,7 +92,9 @@ class Keeper:
         self._held = reason
         if self._child is not None:
             await self._child.kill()
-        elif self.state.state == "held" and self.state.problem != reason:
+        elif self.state.state != "held":
+            self._wake.set()  # it is being started, or waits to be started again
+        elif self.state.problem != reason:
             self.state.problem = reason
             self._note("held")
 
@@ -161,6 +163,8 @@ class Keeper:
         self._note("starting" if self.plan.probe else "running")
         if self._stopping:  # asked for while it was being made
             await child.stop()
+        elif self._held:
+            await child.kill()
         up_since: list[float] = [] if self.plan.probe else [time.monotonic()]
         probing = asyncio.create_task(self._ask(up_since)) if self.plan.probe else None
         try:
@@ -191,6 +195,10 @@ class Keeper:
             await asyncio.sleep(self.PROBE_READY if self.up else self.PROBE)
 
     async def _sleep(self, seconds: float) -> None:
+        if self._held:
+            return
+        if not self._stopping:
+            self._wake.clear()  # of an earlier `hold` or `release`
         try:
             await asyncio.wait_for(self._wake.wait(), seconds)
         except TimeoutError:

@@ -172,16 +172,20 @@ class Supervisor:
 
     async def _watch_disk(self) -> None:
         """Hold the broker while the disk is nearly full; tell what could not be told when it was."""
+        told = False
         while True:
             broker = self._keepers.get(self._roster.kafka.name)
-            if broker is not None:
-                problem = self._room.look()
-                if not problem:
-                    broker.release()
-                else:
-                    if broker.state.state != "held":
-                        log.error("%s", problem)
+            try:
+                problem = self._room.look() if broker is not None else ""
+                if problem and not told:
+                    log.error("%s", problem)
+                told = bool(problem)
+                if broker is not None and problem:
                     await broker.hold(problem)
+                elif broker is not None:
+                    broker.release()
+            except (EmbeddedError, OSError) as error:  # a sick disk must not end the platform
+                log.error("the disk can't be looked at, or the broker not be held: %s", error)
             if self._untold:
                 self._changed()
             await asyncio.sleep(_LOOK_EVERY)

@@ -6,6 +6,7 @@ import itertools
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -237,4 +238,43 @@ async def test_a_spec_that_can_not_be_written_is_tried_again(tmp_path: Path) -> 
     keeper.start()
     assert await until(lambda: keeper.up, 10)
     assert len(tries) == 3
+    await keeper.stop()
+
+
+async def test_a_child_that_was_held_between_two_starts_has_its_pauses_afterwards(tmp_path: Path) -> None:
+    starts: list[float] = []
+
+    def make() -> Spec:
+        starts.append(time.monotonic())
+        return python(tmp_path, "import sys; sys.exit(3)", MARK=str(tmp_path))
+
+    keeper = Keeper(Plan("child", "service", make, lambda: None), lambda: None, Backoff(0.4, 0.4))
+    keeper.start()
+    assert await until(lambda: keeper.state.state == "restarting", 10)
+    await keeper.hold("no room")
+    assert await until(lambda: keeper.state.state == "held", 10)
+    keeper.release()
+    before = len(starts)
+    assert await until(lambda: len(starts) >= before + 4, 20)
+    await keeper.stop()
+    for earlier, later in itertools.pairwise(starts[before:]):
+        assert later - earlier >= 0.4
+
+
+async def test_a_child_that_is_held_while_it_is_made_does_not_stay(tmp_path: Path) -> None:
+    making, go_on = threading.Event(), threading.Event()
+
+    def make() -> Spec:
+        making.set()
+        go_on.wait(10)
+        return python(tmp_path, SLEEPS, MARK=str(tmp_path))
+
+    keeper = Keeper(Plan("child", "service", make, lambda: None), lambda: None)
+    keeper.start()
+    assert await until(making.is_set, 10)
+    await keeper.hold("no room")
+    go_on.set()
+    assert await until(lambda: keeper.state.state == "held", 10)
+    keeper.release()
+    assert await until(lambda: keeper.up, 10)
     await keeper.stop()

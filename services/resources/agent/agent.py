@@ -139,8 +139,9 @@ class Agent:
             self._tail.seek(self._place, ReaderPosition(ends[self._place]))
         self._read = self._tail.positions[self._place]
         while not self._stopping.is_set():
-            self._take(await self._tail.poll_raw(SAVE_EVERY))
+            raws = await self._tail.poll_raw(SAVE_EVERY)
             self._read = self._tail.positions[self._place]
+            self._take(raws)
             self._save()
 
     def _take(self, raws: Sequence[Raw]) -> None:
@@ -153,7 +154,7 @@ class Agent:
                 record = raw.decode()
                 touched |= {each.key: each for each in self._fold(record.data, record)}
         was_open = self._open
-        if not was_open and self._tail.positions[self._place].offset > self._gate:
+        if not was_open and self._read.offset > self._gate:
             self._gate = -1
         if self._open and not was_open:
             touched = dict(self._attempts)
@@ -298,7 +299,7 @@ class Agent:
             del self._attempts[attempt.key]
         elif attempt.stop is not None:
             self._ended(attempt, ended_now(attempt.stop.reason, attempt.stop.message, datetime.now(UTC)))
-        elif self._open:
+        elif self._open and not self._stopping.is_set():
             self._launch(attempt)
 
     def _launch(self, attempt: Attempt) -> None:

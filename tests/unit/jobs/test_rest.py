@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from events.language.base import Command
+from events.language.base import Command, Event
 from events.log import topics
 from events.log.envelope import Meta
 from events.log.wire import Raw, headers_of, value_of
 from events.runtime import states
+from events.runtime.decider import Context
 from events.runtime.encoding import Unit
 from events.runtime.partition import Partition
 from services.jobs.decide import Jobs
@@ -26,6 +28,13 @@ class Restless(Jobs):
 
     def at_rest(self, state: Job) -> bool:
         return False
+
+
+class Settling(Jobs):
+    """Jobs that are looked at whenever something has happened to them."""
+
+    def settle(self, state: Job, context: Context) -> Sequence[Event]:
+        return ()
 
 
 class Writer:
@@ -76,9 +85,16 @@ def test_ended_jobs_are_packed_and_answer_as_before(pair: list[Writer]) -> None:
         assert packing.partition.states.get(f"job{number}") == plain.partition.states.get(f"job{number}")
 
 
-def test_an_ended_job_is_neither_settled_nor_looked_at_again(pair: list[Writer]) -> None:
-    packing, _ = pair
+def test_an_ended_job_is_neither_settled_nor_looked_at_again() -> None:
+    settling = Writer(Settling())
     for number in range(COUNT):
-        packing.ends(f"job{number}")
-    assert packing.partition.touched == set()
-    assert packing.partition.next_due() is None
+        settling.ends(f"job{number}")
+    settling.command(submit("alive"))
+    assert settling.partition.touched == {"alive"}
+    assert settling.partition.next_due() is None
+
+
+def test_nobody_remembers_what_happened_to_jobs_that_never_act_of_themselves() -> None:
+    writer = Writer(Jobs())
+    writer.command(submit("alive"))
+    assert writer.partition.touched == set()
