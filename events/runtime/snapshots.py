@@ -12,7 +12,7 @@ import logging
 import zlib
 from collections import OrderedDict
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import asyncpg
 import orjson
@@ -23,7 +23,7 @@ from events.runtime import faults
 from events.runtime.decider import Decider
 from events.runtime.partition import Partition
 from events.runtime.settings import Settings
-from events.runtime.states import joined, split
+from events.runtime.states import Pack, joined, split
 
 S = TypeVar("S")
 
@@ -33,10 +33,17 @@ FORMAT = 2
 log = logging.getLogger("forgelog.snapshots")
 
 
-def dump(partition: Partition[Any]) -> bytes:
-    """A partition's whole state: compressed JSON behind its length in four bytes, then the states that are packed."""
+class Taken(NamedTuple):
+    """A partition's whole state at one moment, as plain data that nothing changes any more."""
+
+    content: dict[str, Any]
+    packs: list[Pack]
+
+
+def take(partition: Partition[Any]) -> Taken:
+    """The partition as it is now: the part of a snapshot that the writer has to wait for."""
     decider = partition.decider
-    data = {
+    content = {
         "states": {key: decider.dump(state) for key, state in partition.states.items()},
         "seen": [[id, digest, offset] for id, (digest, offset) in partition.seen.items()],
         "inputs": [[topic, p, at.offset, at.epoch] for (topic, p), at in partition.inputs.items()],
@@ -46,8 +53,18 @@ def dump(partition: Partition[Any]) -> bytes:
         "next_offset": partition.next_offset,
         "epoch": partition.epoch,
     }
-    content = zlib.compress(orjson.dumps(data), 1)
-    return b"".join((len(content).to_bytes(4, "big"), content, *joined(partition.states.packs)))
+    return Taken(content, list(partition.states.packs))
+
+
+def encode(taken: Taken) -> bytes:
+    """Compressed JSON behind its length in four bytes, then the states that are packed."""
+    content = zlib.compress(orjson.dumps(taken.content), 1)
+    return b"".join((len(content).to_bytes(4, "big"), content, *joined(taken.packs)))
+
+
+def dump(partition: Partition[Any]) -> bytes:
+    """What `load` takes."""
+    return encode(take(partition))
 
 
 def load(decider: Decider[S], number: int, count: int, blob: bytes) -> Partition[S]:
@@ -79,8 +96,8 @@ class Snapshots:
         self._every = every
         self._table = f'"{settings.schema_}_log".snapshots'
         self._schema = f'"{settings.schema_}_log"'
-        self._held: dict[int, tuple[int, int, bytes]] = {}
-        """Partition → position, epoch and data of a state that its reader has not confirmed yet."""
+        self._held: dict[int, tuple[int, int, asyncio.Task[bytes]]] = {}
+        """Partition → position, epoch and data (encoded in a thread) of a state its reader has not confirmed yet."""
         self._storing: set[asyncio.Task[None]] = set()
 
     async def prepare(self) -> None:
@@ -130,8 +147,13 @@ class Snapshots:
         return None
 
     def due(self, partition: Partition[Any]) -> bool:
-        """Whether `offer` would take a snapshot now: then the state must be what is in the log."""
-        return partition.folded >= self._every and partition.number not in self._held
+        """Whether `offer` would take a snapshot now: then the state must be what is in the log.
+
+        What it costs grows with the states, most of all with those at work, and so does the time between two.
+        """
+        states = partition.states
+        enough = max(self._every, len(states.items()), states.packed // 8)
+        return partition.folded >= enough and partition.number not in self._held
 
     def offer(self, partition: Partition[Any], confirmed: ReaderPosition) -> None:
         """Take a snapshot when one is due, and store a held one that the partition's reader has confirmed."""
@@ -141,14 +163,15 @@ class Snapshots:
             position, epoch, data = held
             if confirmed.epoch != epoch or partition.epoch != epoch:
                 del self._held[number]
-            elif confirmed.offset >= position:
+            elif confirmed.offset >= position and data.done():
                 del self._held[number]
-                task = asyncio.create_task(self._store(partition.decider, number, position, epoch, data))
+                task = asyncio.create_task(self._store(partition.decider, number, position, epoch, data.result()))
                 self._storing.add(task)
                 task.add_done_callback(self._storing.discard)
-        elif partition.folded >= max(self._every, partition.states.packed // 8):  # its cost grows with what is packed
+        elif self.due(partition):
             partition.folded = 0
-            self._held[number] = (partition.next_offset, partition.epoch, dump(partition))
+            encoding = asyncio.create_task(asyncio.to_thread(encode, take(partition)))
+            self._held[number] = (partition.next_offset, partition.epoch, encoding)
 
     async def _store(self, decider: Decider[Any], number: int, position: int, epoch: int, data: bytes) -> None:
         try:

@@ -57,7 +57,7 @@ class Jobs(Decider[Job]):
     """The decider of the jobs context; its key is the job id."""
 
     context = "jobs"
-    dump_version = 2
+    dump_version = 3
     commands = (SubmitJob, CancelJob, RequeueJob, ReportJobStarted, ReportJobExited)
     events = (
         JobSubmitted,

@@ -5,7 +5,6 @@ Pure data and folding; what may happen next is decided in `services.jobs.decide`
 
 from __future__ import annotations
 
-import base64
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
@@ -13,8 +12,6 @@ from datetime import datetime
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
-
-import orjson
 
 from events.language.base import Event
 from events.language.common import format_ranges, tasks_in
@@ -50,6 +47,7 @@ CANCELLED_EXIT_CODE = 143
 
 
 _NO_TASKS: array[int] = array("L")
+_ITEM = _NO_TASKS.itemsize
 _NO_JOBS: Mapping[str, DependencyKind] = MappingProxyType({})
 # What is empty in nearly every job is shared by all of them, and replaced, never changed.
 
@@ -158,8 +156,8 @@ def evolve(job: Job, event: Event, time: datetime) -> Job:
             job.project, job.owner, job.submitted_at = event.project, event.owner, time
             job.spec_json = event.spec.to_json()
             job.statuses = bytearray(size)
-            job.attempts = array("L", bytes(size * array("L").itemsize))
-            job.restarts = array("L", bytes(size * array("L").itemsize))
+            job.attempts = array("L", bytes(size * _ITEM))
+            job.restarts = array("L", bytes(size * _ITEM))
         case JobQueued():
             _queued(job, event)
         case JobAssigned():
@@ -223,40 +221,60 @@ def _exited(job: Job, event: JobExited) -> None:
 
 
 def dump(job: Job) -> dict[str, Any]:
-    """The job as JSON-ready data."""
-    return {
+    """The job as JSON-ready data, without what is as in a new job: a writer waits while its jobs are dumped."""
+    data: dict[str, Any] = {
         "project": job.project,
         "owner": job.owner,
-        "spec": orjson.loads(job.spec_json) if job.submitted else None,
+        "spec": job.spec_json.decode(),
         "submitted_at": job.submitted_at.isoformat() if job.submitted_at else None,
-        "statuses": base64.b64encode(job.statuses).decode(),
-        "attempts": job.attempts.tolist() if len(set(job.attempts)) > 1 else job.attempts[:1].tolist(),
-        "restarts": job.restarts.tolist() if any(job.restarts) else [],
-        "cancelling": format_ranges(job.cancelling),
-        "waiting": {dependency: kind.value for dependency, kind in job.waiting.items()},
-        "dependents": sorted(job.dependents),
-        "exit_code": job.exit_code,
-        "ended": job.ended.value if job.ended else None,
+        "statuses": job.statuses.hex(),
+        "attempts": _short(job.attempts),
     }
+    if any(job.restarts):
+        data["restarts"] = job.restarts.tolist()
+    if job.cancelling:
+        data["cancelling"] = format_ranges(job.cancelling)
+    if job.waiting:
+        data["waiting"] = {dependency: kind.value for dependency, kind in job.waiting.items()}
+    if job.dependents:
+        data["dependents"] = sorted(job.dependents)
+    if job.ended is not None:
+        data["ended"] = job.ended.value
+        data["exit_code"] = job.exit_code
+    elif job.exit_code:
+        data["exit_code"] = job.exit_code
+    return data
+
+
+def _short(numbers: array[int]) -> list[int]:
+    """All of them, or the one that all are."""
+    if len(numbers) > 1 and len(set(numbers)) > 1:
+        return numbers.tolist()
+    return numbers[:1].tolist()
 
 
 def load(job_id: str, data: dict[str, Any]) -> Job:
     """The job that `dump` gave."""
-    statuses = bytearray(base64.b64decode(data["statuses"]))
-    size = len(statuses)
-    attempts, restarts = data["attempts"], data["restarts"]
-    return Job(
+    get = data.get
+    statuses = bytearray.fromhex(data["statuses"])
+    size, attempts, restarts = len(statuses), data["attempts"], get("restarts")
+    job = Job(
         job_id=job_id,
         project=data["project"],
         owner=data["owner"],
-        spec_json=orjson.dumps(data["spec"]) if data["spec"] is not None else b"",
+        spec_json=data["spec"].encode(),
         submitted_at=datetime.fromisoformat(data["submitted_at"]) if data["submitted_at"] else None,
         statuses=statuses,
         attempts=array("L", attempts if len(attempts) == size else attempts * size),
-        restarts=array("L", restarts or [0] * size),
-        cancelling=frozenset(tasks_in(data["cancelling"])) if data["cancelling"] else frozenset(),
-        waiting={dependency: DependencyKind(kind) for dependency, kind in data["waiting"].items()},
-        dependents=frozenset(data["dependents"]),
-        exit_code=data["exit_code"],
-        ended=JobStatus(data["ended"]) if data["ended"] else None,
+        restarts=array("L", restarts or bytes(size * _ITEM)),
+        exit_code=get("exit_code", 0),
     )
+    if cancelling := get("cancelling"):
+        job.cancelling = frozenset(tasks_in(cancelling))
+    if waiting := get("waiting"):
+        job.waiting = {dependency: DependencyKind(kind) for dependency, kind in waiting.items()}
+    if dependents := get("dependents"):
+        job.dependents = frozenset(dependents)
+    if ended := get("ended"):
+        job.ended = JobStatus(ended)
+    return job
