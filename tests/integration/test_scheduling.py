@@ -83,9 +83,15 @@ class Platform:
         try:
             async with asyncio.timeout(PATIENCE):
                 while True:
-                    answer = await getattr(self.ask, method)(request)
-                    if holds(answer):
-                        return answer
+                    try:
+                        answer = await getattr(self.ask, method)(request)
+                    except grpc.aio.AioRpcError as error:
+                        if error.code() is not grpc.StatusCode.NOT_FOUND:
+                            raise
+                        answer = error.details()  # what was decided is not in the tables yet
+                    else:
+                        if holds(answer):
+                            return answer
                     await asyncio.sleep(0.02)
         except TimeoutError:
             raise AssertionError(f"{method} still says {answer}") from None
