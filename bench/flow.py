@@ -87,14 +87,14 @@ def _outgoing(command: Command) -> tuple[str, Outgoing]:
     return derived_id("j", id), Outgoing(command, id)
 
 
-async def latency(publisher: Publisher, watch: Watch) -> list[float]:
+async def latency(publisher: Publisher, watch: Watch, seconds: float = 30) -> list[float]:
     """Milliseconds from before the publish to the moment the agent says the process started, each job alone."""
     taken = []
     for _ in range(SINGLES):
         job, outgoing = _outgoing(_submit("true"))
         began = time.time()
         await publisher.publish_many([outgoing])
-        await watch.until_completed({job}, 30)
+        await watch.until_completed({job}, seconds)
         started = watch.started[job][0]
         taken.append((started - datetime.fromtimestamp(began, UTC)).total_seconds() * 1000)
     return taken
