@@ -176,6 +176,9 @@ class Partition(Generic[S]):
             if resting:  # it has nothing to settle and is never due
                 self.touched.discard(key)
                 return
+        self._touch(key)
+
+    def _touch(self, key: str) -> None:
         if self._acts:
             self.touched.add(key)
 
@@ -257,8 +260,7 @@ class Partition(Generic[S]):
             return self._refuse(raw, meta, digest, Refused(ErrorCode.INTERNAL, message), now, command.subject())
         if kind.quiet:
             self.decider.touch(state, command, now)
-            if self._acts:
-                self.touched.add(key)
+            self._touch(key)
             if not decided:
                 return None
         if not decided:
@@ -323,8 +325,7 @@ class Partition(Generic[S]):
                 state = self.decider.initial(key)
             if observe:
                 self.states[key] = state = self.decider.observe(state, event, meta.time)  # type: ignore[arg-type]
-                if self._acts:
-                    self.touched.add(key)
+                self._touch(key)
             if handle:
                 context = Context(now, f"{meta.id}:{key}", meta.actor, meta.project, key)
                 decided += self.decider.react(state, event, context)  # type: ignore[arg-type]
@@ -388,10 +389,9 @@ class Partition(Generic[S]):
 
     def resumed(self, now: datetime) -> None:
         """What is volatile counts as seen just now: the history has just been folded, or time went by unseen."""
-        for state in self.states.values():
+        for key, state in self.states.items():
             self.decider.resumed(state, now)
-        if self._acts:
-            self.touched.update(self.states)
+            self._touch(key)
 
     def _own_context(self, now: datetime, key: str) -> Context:
         return Context(now, self._own_id(), PLATFORM_ACTOR, DEFAULT_PROJECT, key)

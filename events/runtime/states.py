@@ -107,10 +107,6 @@ class States(Generic[S]):
     def __contains__(self, key: str) -> bool:
         return self.get(key) is not None
 
-    def __iter__(self) -> Iterator[str]:
-        """Keys of those at work."""
-        return iter(self._live)
-
     def items(self) -> ItemsView[str, S]:
         """Those at work."""
         return self._live.items()

@@ -98,7 +98,7 @@ class Core:
             type_name, body = command[0], orjson.dumps(command[1])
         else:
             type_name = type(command).type_name()
-            body = command.model_dump_json(exclude_defaults=True).encode()
+            body = command.to_json()
         return commands_pb2.Command(
             id=id or new_id(), type=type_name, project=self._project, actor=self._actor, json=body
         )

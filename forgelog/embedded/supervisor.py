@@ -174,18 +174,18 @@ class Supervisor:
         """Hold the broker while the disk is nearly full; tell what could not be told when it was."""
         told = False
         while True:
-            broker = self._keepers.get(self._roster.kafka.name)
-            try:
-                problem = self._room.look() if broker is not None else ""
-                if problem and not told:
-                    log.error("%s", problem)
-                told = bool(problem)
-                if broker is not None and problem:
-                    await broker.hold(problem)
-                elif broker is not None:
-                    broker.release()
-            except (EmbeddedError, OSError) as error:  # a sick disk must not end the platform
-                log.error("the disk can't be looked at, or the broker not be held: %s", error)
+            if (broker := self._keepers.get(self._roster.kafka.name)) is not None:
+                try:
+                    problem = self._room.look()
+                    if problem and not told:
+                        log.error("%s", problem)
+                    told = bool(problem)
+                    if problem:
+                        await broker.hold(problem)
+                    else:
+                        broker.release()
+                except (EmbeddedError, OSError) as error:  # a sick disk must not end the platform
+                    log.error("the disk can't be looked at, or the broker not be held: %s", error)
             if self._untold:
                 self._changed()
             await asyncio.sleep(_LOOK_EVERY)

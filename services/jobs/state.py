@@ -238,11 +238,10 @@ def dump(job: Job) -> dict[str, Any]:
         data["waiting"] = {dependency: kind.value for dependency, kind in job.waiting.items()}
     if job.dependents:
         data["dependents"] = sorted(job.dependents)
+    if job.exit_code:
+        data["exit_code"] = job.exit_code
     if job.ended is not None:
         data["ended"] = job.ended.value
-        data["exit_code"] = job.exit_code
-    elif job.exit_code:
-        data["exit_code"] = job.exit_code
     return data
 
 

@@ -26,7 +26,7 @@ from events.runtime import rebuild as rebuilding
 from events.runtime import service
 from events.runtime.audit import verify
 from events.runtime.queries import ReadModel
-from events.runtime.runner import Runner
+from events.runtime.runner import Runner, live_schema
 from events.runtime.service import open_pool
 from events.runtime.settings import Settings
 from events.runtime.snapshots import Snapshots
@@ -269,12 +269,20 @@ async def test_unusable_input_becomes_a_dead_letter_and_can_be_replayed(prepared
         await producer.stop()
 
 
+@asynccontextmanager
+async def projected(settings: Settings) -> AsyncIterator[tuple[Publisher, Outcomes, ReadModel]]:
+    """A writer and its tables, with what is needed to send commands, to learn what became of them, and to ask."""
+    pool = await open_pool(settings)
+    writer, runner = Writer(SampleDecider(), settings), Runner(SampleProjection(), settings, pool)
+    reading = await open_pool(settings, runner.schema)
+    async with running(writer.run(), runner.run()), Publisher(settings) as publisher, Outcomes(settings) as outcomes:
+        yield publisher, outcomes, ReadModel(runner, reading)
+    await reading.close()
+    await pool.close()
+
+
 async def test_tables_follow_rebuild_equals_and_time_travels(prepared: Settings) -> None:
-    pool = await open_pool(prepared)
-    writer, runner = Writer(SampleDecider(), prepared), Runner(SampleProjection(), prepared, pool)
-    reading = await open_pool(prepared, runner.schema)
-    read = ReadModel(runner, reading)
-    async with running(writer.run(), runner.run()), Publisher(prepared) as publisher, Outcomes(prepared) as outcomes:
+    async with projected(prepared) as (publisher, outcomes, read):
         future = outcomes.expect("s1")
         await publisher.publish(submit("one", "one"), id="s1")
         submitted = await asyncio.wait_for(future, 15)
@@ -302,25 +310,22 @@ async def test_tables_follow_rebuild_equals_and_time_travels(prepared: Settings)
         found = await rebuilding.diff(prepared, SampleProjection())
         assert found.equal, found
         assert found.rows == {"jobs": 302}
-    await reading.close()
-    await pool.close()
 
 
 async def test_a_projector_that_was_stopped_does_not_hold_up_the_next(
     prepared: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "STOPPED_SECONDS", 0.5)
-    pool, stopped = await open_pool(prepared), await open_pool(prepared)
-    writer, runner = Writer(SampleDecider(), prepared), Runner(SampleProjection(), prepared, pool)
-    reading = await open_pool(prepared, runner.schema)
-    read = ReadModel(runner, reading)
-    async with running(writer.run(), runner.run()), Publisher(prepared) as publisher, Outcomes(prepared) as outcomes:
+    stopped = await open_pool(prepared)
+    async with projected(prepared) as (publisher, outcomes, read):
         future = outcomes.expect("s1")
         await publisher.publish(submit("one", "one"), id="s1")
         async with read.view(at_least=[str((await asyncio.wait_for(future, 15)).position)]):
             pass
         db = await stopped.acquire()
-        await db.execute(f'begin; lock table "{runner.schema}".positions in exclusive mode')
+        await db.execute(
+            f'begin; lock table "{live_schema(prepared, SampleProjection.context)}".positions in exclusive mode'
+        )
         # From here on it says nothing: a process on a paused machine.
         future = outcomes.expect("s2")
         await publisher.publish(CancelJob(job_id="one"), id="s2")
@@ -330,8 +335,7 @@ async def test_a_projector_that_was_stopped_does_not_hold_up_the_next(
         with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):  # when it goes on it learns of it
             await db.execute("select 1")
         await stopped.release(db)
-    for each in (reading, stopped, pool):
-        await each.close()
+    await stopped.close()
 
 
 async def test_a_snapshot_spares_the_fold_and_changes_nothing(prepared: Settings) -> None:
