@@ -20,7 +20,9 @@ from events.log.batch import BEHIND_LENGTH, HEADER
 from events.log.records import read
 from events.log.wire import Raw
 
-_CODEC, _CONTROL = 0x07, 0x20
+_CODEC, _TRANSACTION, _CONTROL = 0x07, 0x10, 0x20
+_ABORT = (0).to_bytes(2, "big")
+"""How the key of a control record ends whose transaction was aborted (behind its version, KIP-98)."""
 _DECODE = {1: codec.gzip_decode, 2: codec.snappy_decode, 3: codec.lz4_decode, 4: codec.zstd_decode}
 
 
@@ -46,7 +48,7 @@ class _Fetched:
 
 
 class _RawRecords(fetcher.PartitionRecords):  # type: ignore[misc]
-    """aiokafka's reading of batches, and its checks, for the log's topics: no transactions."""
+    """aiokafka's reading of batches, and its checks."""
 
     next_fetch_offset: int
 
@@ -56,7 +58,7 @@ class _RawRecords(fetcher.PartitionRecords):  # type: ignore[misc]
         partition = self._tp.partition
         at = 0
         while len(data) - at >= HEADER.size:
-            base, length, _, magic, _, attributes, last, first, *_, count = HEADER.unpack_from(data, at)
+            base, length, _, magic, _, attributes, last, first, _, producer, *_, count = HEADER.unpack_from(data, at)
             stop = at + BEHIND_LENGTH + length
             if stop > len(data):
                 break  # the broker sends whole batches, and a piece of the next: it comes again
@@ -64,7 +66,10 @@ class _RawRecords(fetcher.PartitionRecords):  # type: ignore[misc]
                 raise CorruptRecordException(f"{self._tp}: a batch of message format {magic}; the log has format 2")
             if self._check_crcs and not DefaultRecordBatch(memoryview(data)[at:stop]).validate_crc():
                 raise CorruptRecordException(f"Invalid CRC - {self._tp}")
-            if not attributes & _CONTROL:
+            aborted = self._aborted(attributes, base, producer)
+            if attributes & _CONTROL:
+                self._ended(data[at + HEADER.size : stop], producer)
+            elif not aborted:
                 section = data[at + HEADER.size : stop]
                 if kind := attributes & _CODEC:
                     section = bytes(_DECODE[kind](section))
@@ -77,6 +82,18 @@ class _RawRecords(fetcher.PartitionRecords):  # type: ignore[misc]
                     yield raw
             self.next_fetch_offset = base + last + 1
             at = stop
+
+    def _aborted(self, attributes: int, base: int, producer: int) -> bool:
+        """Whether a batch is of a transaction that was given up; never, unless only what is committed is wanted."""
+        if not attributes & _TRANSACTION or self._isolation_level != fetcher.READ_COMMITTED:
+            return False
+        self._consume_aborted_up_to(base)
+        return producer in self._aborted_producers
+
+    def _ended(self, section: bytes, producer: int) -> None:
+        """A transaction of the producer ends here; in a compacted log the record that says how may be gone."""
+        if section and read(Raw, section, 1, "", 0, 0, 0, 0)[0].key.endswith(_ABORT):
+            self._aborted_producers.discard(producer)
 
 
 _PartitionRecords = fetcher.PartitionRecords

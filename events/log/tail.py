@@ -56,10 +56,13 @@ class EpochRule:
         return epoch == self.epoch
 
 
-PATIENT: dict[str, int] = {"fetch_max_wait_ms": 3_000, "consumer_timeout_ms": 1_000}
+PATIENT: dict[str, int] = {"fetch_max_wait_ms": 3_000, "consumer_timeout_ms": 5_000}
 """Options of consumers that read for ever, so that a platform at rest is at rest: how long a fetch waits at the broker
 for something new, and how often the consumer looks by itself for more to ask (by default five times a second; a changed
-assignment, or places that go on when all had paused, wake it at once)."""
+assignment, what was consumed, and places that go on when all had paused, wake it at once)."""
+
+_FIXED = {**PATIENT, "fetch_max_wait_ms": 10_000}
+"""The same, for those who don't have to wait behind a fetch: their assignment never changes."""
 
 
 def new_consumer(settings: Settings, **options: Any) -> AIOKafkaConsumer:
@@ -104,7 +107,7 @@ class Tail:
         self._start = start
         self._only = partitions
         self.max_records = max_records
-        self._options = PATIENT if patient else {}
+        self._options = _FIXED if patient else {}
         self._consumer: AIOKafkaConsumer | None = None
         self._asking: AIOKafkaConsumer | None = None
         """For what must not wait behind a fetch."""

@@ -45,6 +45,11 @@ def events(context: str) -> str:
     return f"events.{context}"
 
 
+def context_of(topic: str) -> str:
+    """The context of a topic of events."""
+    return topic.removeprefix("events.")
+
+
 def deadletter(context: str) -> str:
     return f"deadletter.{context}"
 

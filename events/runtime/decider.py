@@ -10,9 +10,9 @@ The runtime guarantees:
 - Foreign events (`routes`) are handled once each in effect: after a crash the runtime resumes behind the last input
   that led to an event; an input that led to none may be handled again, so `react` on the same state must then again
   return nothing.
-- `observe` folds foreign events into a part of the state that is a *view* (a node's free capacity, say). After a crash
-  the state is first folded from its own events, then the foreign topics are observed up to the point of resume, so a
-  view may not depend on how foreign events interleaved with the context's own.
+- `observe` folds foreign events into a part of the state that is a *view* (a node's free capacity, say). It never sees
+  an event before the own events that this one follows from. Beyond that a view may not depend on how foreign events
+  interleaved with the context's own: after a crash they may come earlier, or later, than they did.
 """
 
 from __future__ import annotations
@@ -53,6 +53,13 @@ class Decider(Generic[S]):
     routes: ClassVar[Mapping[type[Event], Route]] = {}
     """Events (of any context, the own one included) this context reacts to or observes, and the keys each concerns.
     An own-context event listed here reaches `react` of *other* keys; `evolve` of its own key happens regardless."""
+
+    reacting: ClassVar[frozenset[type[Event]] | None] = None
+    """Of `routes`, the events that `react` is asked about, where the others are only observed; None: all."""
+
+    def reacts(self, kind: type[Event]) -> bool:
+        """Whether `react` is asked about such an event of `routes`."""
+        return self.reacting is None or kind in self.reacting
 
     def initial(self, key: str) -> S:
         """The state before any event."""

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
+from events.log import topics
 from events.log.tail import Place, ReaderPosition, Tail
 from events.log.wire import Raw
 from events.runtime import tables
@@ -64,7 +65,7 @@ async def advance(
     stored = await read_positions(db, schema)
     while open_ := [place for place, end in target.items() if tail.positions[place].offset < end]:
         raws = await tail.poll_raw(5.0, only=open_)
-        wanted = [raw for raw in raws if raw.offset < target[(raw.topic.removeprefix("events."), raw.partition)]]
+        wanted = [raw for raw in raws if raw.offset < target[(topics.context_of(raw.topic), raw.partition)]]
         for place, end in target.items():
             if tail.positions[place].offset > end:  # a fetch went past: stand exactly at the target again
                 tail.seek(place, _standing(wanted, place, end, stored))
@@ -92,6 +93,6 @@ def _standing(read: list[Raw], place: Place, end: int, before: Mapping[Place, Re
     """The position right at `end`: its epoch is that of the last valid record before it."""
     epoch = before[place].epoch if place in before else -1
     for raw in read:
-        if (raw.topic.removeprefix("events."), raw.partition) == place:
+        if (topics.context_of(raw.topic), raw.partition) == place:
             epoch = raw.offset if raw.is_marker else raw.epoch
     return ReaderPosition(end, epoch)

@@ -318,6 +318,7 @@ class Partition(Generic[S]):
         """Observe and react to a foreign event that concerns these keys of this partition."""
         event, meta = recorded.data, recorded.meta
         now = self._clock(now)
+        handle = handle and self.decider.reacts(type(event))  # type: ignore[arg-type]
         decided: list[Event] = []
         for key in keys:
             state = self.states.get(key)

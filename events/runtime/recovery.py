@@ -6,18 +6,17 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
 from events.language.common import PLATFORM_ACTOR, WriterStarted
 from events.log import topics
-from events.log.connect import start
 from events.log.envelope import Meta
 from events.log.ids import new_command_id
-from events.log.tail import EpochRule, new_consumer
-from events.log.wire import Raw, Undecodable, headers_of, value_of
-from events.runtime import faults
+from events.log.tail import ReaderPosition, Tail
+from events.log.wire import Undecodable, headers_of, value_of
+from events.runtime import faults, views
 from events.runtime.decider import Decider
 from events.runtime.partition import Partition
 from events.runtime.settings import Settings
@@ -26,6 +25,9 @@ from events.runtime.snapshots import Snapshots
 S = TypeVar("S")
 
 log = logging.getLogger("forgelog.writer")
+
+AT_ONCE = 2_000
+"""Most events folded before the view is brought to where they are."""
 
 
 async def take_over(
@@ -49,7 +51,7 @@ async def take_over(
         partition = partition or Partition(decider, number, count)
         partitions[number] = partition
     outcome: dict[int, Partition[S] | str] = dict(partitions)
-    problems = await _fold(partitions, dict(zip(numbers, epochs, strict=True)), decider.context, settings)
+    problems = await _fold(decider, partitions, dict(zip(numbers, epochs, strict=True)), settings)
     for number, epoch in zip(numbers, epochs, strict=True):
         partitions[number].epoch = epoch
     outcome.update(problems)
@@ -81,44 +83,50 @@ async def _fence(context: str, number: int, settings: Settings, producer: AIOKaf
 
 
 async def _fold(
-    partitions: dict[int, Partition[S]], epochs: dict[int, int], context: str, settings: Settings
+    decider: Decider[S], partitions: dict[int, Partition[S]], epochs: dict[int, int], settings: Settings
 ) -> dict[int, str]:
-    """Fold each partition's valid records up to and including its marker; the reasons of those that can't be."""
-    topic = settings.prefix + topics.events(context)
+    """Fold each partition's valid records up to and including its marker, and its view as far as it goes meanwhile; the
+    reasons of those that can't be folded."""
+    has_view = any(partition.has_view for partition in partitions.values())
+    foreign = sorted({model.context for model in decider.routes} - {decider.context}) if has_view else []
+    begin = views.starts(partitions.values())
+    for number, partition in partitions.items():
+        begin[decider.context, number] = ReaderPosition(partition.next_offset, partition.epoch)
     problems: dict[int, str] = {}
-    open_ = {number for number, partition in partitions.items() if partition.next_offset <= epochs[number]}
-    rules = {number: EpochRule(partition.epoch) for number, partition in partitions.items()}
-    consumer = new_consumer(settings)
-    await start(consumer)
-    try:
-        consumer.assign([TopicPartition(topic, number) for number in open_])
-        for number in open_:
-            consumer.seek(TopicPartition(topic, number), partitions[number].next_offset)
+    open_ = dict(partitions)
+    async with Tail(settings, [decider.context, *foreign], start=begin, max_records=AT_ONCE) as tail:
+        for place in tail.positions:
+            if place[0] == decider.context and place[1] not in open_:
+                tail.pause(place)
+        view = None
+        if foreign:
+            ends = {place: end for place, end in (await tail.ends()).items() if place[0] != decider.context}
+            view = views.Views(decider, partitions, tail, ends)
         while open_:
-            fetched = await consumer.getmany(timeout_ms=1000)
-            for place, records in fetched.items():
-                number = place.partition
-                if number not in open_:
+            numbers = list(open_) if view is None else [min(open_, key=lambda number: _reached(open_[number]))]
+            raws = await tail.poll_raw(1.0, only=[(decider.context, number) for number in numbers])
+            for index, raw in enumerate(raws):
+                number = raw.partition
+                if number not in open_ or raw.offset > epochs[number]:
                     continue
-                partition, rule, marker = partitions[number], rules[number], epochs[number]
                 try:
-                    for index, record in enumerate(records):
-                        if record.offset > marker:
-                            break
-                        raw = Raw.of(record, settings.prefix)
-                        if rule.admits(raw):
-                            partition.fold(raw)
-                        if index % 500 == 499:
-                            await asyncio.sleep(0)
+                    open_[number].fold(raw)
                 except Undecodable as error:
                     problems[number] = str(error)
-                    open_.discard(number)
-                    consumer.pause(place)
-                    continue
-                if records[-1].offset >= marker:
-                    partition.next_offset = marker + 1
-                    open_.discard(number)
-                    consumer.pause(place)
-    finally:
-        await consumer.stop()
+                    del open_[number]
+                if index % 500 == 499:
+                    await asyncio.sleep(0)
+            for number in numbers:
+                place = (decider.context, number)
+                if number in problems or tail.positions[place].offset > epochs[number]:
+                    tail.pause(place)
+                    if (partition := open_.pop(number, None)) is not None:
+                        partition.next_offset = epochs[number] + 1
+            if view is not None and open_:
+                await view.observe(min(_reached(partition) for partition in open_.values()))
     return problems
+
+
+def _reached(partition: Partition[Any]) -> int:
+    """When the last event was that has been folded, in milliseconds since 1970."""
+    return int(partition.last_time.timestamp() * 1000) if partition.last_time is not None else 0

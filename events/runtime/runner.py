@@ -177,7 +177,7 @@ class Runner:
         self.positions = positions
         for raw in raws:
             if digest := raw.get(HASH):
-                self.heads[(raw.topic.removeprefix("events."), raw.partition)] = (raw.offset, digest.decode())
+                self.heads[(topics.context_of(raw.topic), raw.partition)] = (raw.offset, digest.decode())
         metrics.projected.labels(self.projection.context).inc(len(batch))
         async with self.changes:
             self.changes.notify_all()
@@ -193,7 +193,7 @@ class Runner:
             return [
                 position
                 for position in wanted
-                if (context := position.topic.removeprefix("events.")) in contexts
+                if (context := topics.context_of(position.topic)) in contexts
                 and position.topic.startswith("events.")
                 and self.positions.get((context, position.partition), ReaderPosition()).offset <= position.offset
             ]
@@ -237,7 +237,7 @@ def decode_batch(
         try:
             recorded = raw.decode()
         except Undecodable as error:
-            place, name = (raw.topic.removeprefix("events."), raw.partition), f"{raw.topic}/{raw.partition}"
+            place, name = (topics.context_of(raw.topic), raw.partition), f"{raw.topic}/{raw.partition}"
             problems[name] = str(error)
             tail.pause(place)
             log.error("%s stopped: %s", name, error)

@@ -112,6 +112,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             client_id=self.settings.instance or "forgelog",
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            isolation_level="read_committed",  # who takes back a transaction takes back its commands
             key_deserializer=Raws(self.settings.prefix),
             fetch_max_bytes=16 << 20,
             **PATIENT,
@@ -216,7 +217,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                     self._take_event(raw, work, now)
                 except Undecodable as error:
                     self.problems[place] = str(error)
-                    tail.pause((raw.topic[len("events.") :], raw.partition))
+                    tail.pause((topics.context_of(raw.topic), raw.partition))
                     log.error("%s stopped: %s", place, error)
                     continue
             epoch = raw.offset if raw.is_marker else raw.epoch

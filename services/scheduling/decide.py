@@ -114,6 +114,8 @@ class Scheduling(Decider[Queue]):
         ),
     }
 
+    reacting: ClassVar[frozenset[type[Event]] | None] = frozenset((JobQueued, JobCancelRequested, AllocationRejected))
+
     def initial(self, key: str) -> Queue:
         return Queue(key)
 

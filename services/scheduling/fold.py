@@ -38,7 +38,7 @@ from events.language.scheduling import (
 )
 from services.scheduling.engine.backlog import Entry, Job
 from services.scheduling.engine.node import Hold, hold_of
-from services.scheduling.state import Placement, Queue
+from services.scheduling.state import LEAST_LOOKS, Placement, Queue
 
 FIRST_LOOK = timedelta(seconds=0.25)
 """How long tasks wait before it is said why: most are placed sooner."""
@@ -89,6 +89,11 @@ def look(queue: Queue, entry: Entry, when: datetime) -> None:
     entry.look_at = when
     queue.serial += 1
     heapq.heappush(queue.looks, (when, queue.serial, entry))
+    if len(queue.looks) > queue.most_looks:
+        # While a history is folded nobody looks: most of it is about entries that are long gone.
+        queue.looks = [look for look in queue.looks if look[2].tasks and look[2].look_at == look[0]]
+        heapq.heapify(queue.looks)
+        queue.most_looks = max(LEAST_LOOKS, 2 * len(queue.looks))
 
 
 def _scheduled(queue: Queue, event: JobScheduled) -> None:

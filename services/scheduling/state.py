@@ -16,6 +16,8 @@ from events.language.task_sets import NONE, Tasks
 from services.scheduling.engine.backlog import Backlog, Entry, Job
 from services.scheduling.engine.cluster import Cluster
 
+LEAST_LOOKS = 1_024
+
 
 @dataclass(slots=True)
 class Placement:
@@ -55,6 +57,8 @@ class Queue:
     """Allocations that the last plan holds on the cluster; void unless they became placements."""
     looks: list[tuple[datetime, int, Entry]] = field(default_factory=list)
     """Heap of when to see why an entry waits."""
+    most_looks: int = LEAST_LOOKS
+    """When there are more, those of entries that wait no more are dropped."""
     look_from: datetime | None = None
     """No looks before this time: they are paced."""
     recoveries: list[tuple[datetime, str]] = field(default_factory=list)

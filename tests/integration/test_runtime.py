@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -265,6 +265,42 @@ async def test_unusable_input_becomes_a_dead_letter_and_can_be_replayed(prepared
             await replay_dead_letter(prepared, broken.position, good)
             assert (await asyncio.wait_for(future, 15)).rejected is None
             assert any(letter.replayed for letter in await list_dead_letters(prepared, "jobs"))
+    finally:
+        await producer.stop()
+
+
+async def test_commands_of_a_transaction_are_decided_when_it_is_committed_and_never_if_not(prepared: Settings) -> None:
+    topic = prepared.prefix + topics.commands("jobs")
+    producer = AIOKafkaProducer(
+        bootstrap_servers=prepared.kafka_required, transactional_id=f"{prepared.prefix}client", max_batch_size=400
+    )
+    await producer.start()
+
+    async def send(*names: str, then: Exception | None = None) -> None:
+        with suppress(LookupError):
+            async with producer.transaction():
+                for name in names:
+                    type = SubmitJob.type_name().encode()
+                    headers = [("ce_id", name.encode()), ("ce_type", type), ("ce_source", b"test")]
+                    value = submit(name, name).to_json()
+                    # Each in a batch of its own, and all in one partition.
+                    await producer.send_and_wait(topic, value, key=name.encode(), partition=0, headers=headers)
+                if then is not None:
+                    raise then
+
+    try:
+        await send("taken-back-1", "taken-back-2", then=LookupError("a change of mind"))
+        await send("kept-1", "kept-2")
+        await send("taken-back-3", then=LookupError("again"))
+        async with running(Writer(SampleDecider(), prepared).run()):
+            assert sorted(await submitted(prepared, 2)) == ["kept-1", "kept-2"]
+            # A second writer starts amid them, and one who reads live sees them come.
+            await send("taken-back-4", then=LookupError("and again"))
+            await send("kept-3")
+            assert sorted(await submitted(prepared, 3)) == ["kept-1", "kept-2", "kept-3"]
+        async with running(Writer(SampleDecider(), prepared).run()), Publisher(prepared) as publisher:
+            await publisher.publish(submit("kept-4", "kept-4"), id="kept-4")
+            assert sorted(await submitted(prepared, 4)) == ["kept-1", "kept-2", "kept-3", "kept-4"]
     finally:
         await producer.stop()
 

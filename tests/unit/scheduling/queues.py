@@ -46,8 +46,9 @@ class Queues:
         self.state: Queue = self.decider.initial(QUEUE)
         self.now: datetime = START
         self.history: list[tuple[Event, datetime]] = []
-        self.foreign: list[tuple[Event, datetime]] = []
-        """What was observed, in order."""
+        self.foreign: list[tuple[Event, datetime, int]] = []
+        """What was observed, in order; and how long the history was when it was said."""
+        self._said: dict[int, int] = {}
         self._inputs = 0
 
     def command(self, command: Command) -> list[Event]:
@@ -59,9 +60,13 @@ class Queues:
         told: list[Event] = []
         for event in events:
             self.state = self.decider.observe(self.state, event, self.now)
-            self.foreign.append((event, self.now))
+            self.foreign.append((event, self.now, self._said.get(id(event), len(self.history))))
             told += self._fold(self.decider.react(self.state, event, self._context()))
         return [*told, *(self.settle() if settle else ())]
+
+    def said(self, event: Event) -> None:
+        """Another context has recorded an event that is not observed yet."""
+        self._said[id(event)] = len(self.history)
 
     def settle(self) -> list[Event]:
         told: list[Event] = []
@@ -90,8 +95,21 @@ class Queues:
         state = self.decider.initial(QUEUE)
         for event, time in self.history:
             state = self.decider.evolve(state, event, time)
-        for event, time in self.foreign:
+        for event, time, _ in self.foreign:
             state = self.decider.observe(state, event, time)
+        return state
+
+    def interleaved(self) -> Queue:
+        """The same, each foreign event observed as soon as it had been said, and so behind what it follows from."""
+        state = self.decider.initial(QUEUE)
+        done = 0
+        for event, time, at in sorted(self.foreign, key=lambda item: item[2]):
+            for own, when in self.history[done:at]:
+                state = self.decider.evolve(state, own, when)
+            done = max(done, at)
+            state = self.decider.observe(state, event, time)
+        for own, when in self.history[done:]:
+            state = self.decider.evolve(state, own, when)
         return state
 
     @property

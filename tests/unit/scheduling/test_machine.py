@@ -92,6 +92,7 @@ class QueueMachine(RuleBasedStateMachine):
     def pool_says(self, events: list[Event]) -> None:
         for event in events:
             self.to_queue.append(event)
+            self.queue.said(event)
             if isinstance(event, AllocationReleased) and event.reason is ReleaseReason.NODE_LOST:
                 self.again(event.job_id, event.tasks, event.attempt + 1, 0)
 
@@ -282,6 +283,7 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def the_log_tells_all(self) -> None:
         assert same_view(self.queue.replayed(), self.queue.state)
+        assert same_view(self.queue.interleaved(), self.queue.state)
 
     @invariant()
     def a_snapshot_tells_all(self) -> None:
