@@ -120,8 +120,8 @@ async def _fold(
                 place = (decider.context, number)
                 if number in problems or tail.positions[place].offset > epochs[number]:
                     tail.pause(place)
-                    if (partition := open_.pop(number, None)) is not None:
-                        partition.next_offset = epochs[number] + 1
+                    if number in open_:
+                        open_.pop(number).next_offset = epochs[number] + 1
             if view is not None and open_:
                 await view.observe(min(_reached(partition) for partition in open_.values()))
     return problems
