@@ -71,9 +71,13 @@ class Outcomes:
         settings: Settings,
         saw: Callable[[Raw], None] | None = None,
         contexts: Sequence[str] = CONTEXTS,
+        gather: float = 0.0,
     ) -> None:
-        """`saw` is told of every valid event. `contexts`: those to follow; records of others may be given to `take`."""
+        """`saw` is told of every valid event. `contexts`: those to follow; records of others may be given to `take`.
+        `gather`: seconds to ask for nothing more after some were read, for those who are in no hurry: whatever is
+        recorded anywhere would wake them."""
         self._saw = saw
+        self._gather = gather
         self._units = Units(settings)
         self._waiting: dict[str, list[_Waiting]] = {}
         self._tail = Tail(settings, contexts, start="end", patient=True)
@@ -128,10 +132,15 @@ class Outcomes:
     async def _follow(self) -> None:
         while True:
             try:
-                for raw in await self._tail.poll_raw(1.0):
+                raws = await self._tail.poll_raw(1.0)
+                for raw in raws:
                     if self._saw is not None and not raw.is_marker:
                         self._saw(raw)
                     self.take(raw)
+                if raws and self._gather:
+                    self._tail.rest()
+                    await asyncio.sleep(self._gather)
+                    self._tail.go_on()
             except (OSError, KafkaError) as error:
                 log.warning("outcomes: %s; trying again", error)
                 await asyncio.sleep(0.2)

@@ -193,8 +193,15 @@ class Tail:
 
     def pause(self, place: Place) -> None:
         """Read no further in this place."""
-        self._paused.add(place)
-        self._running.pause(self._topic(place))
+        if place not in self._paused:
+            self._paused.add(place)
+            self._running.pause(self._topic(place))
+
+    def resume(self, place: Place) -> None:
+        """Read on in a place that was paused, with the next fetch: one that is under way may have to end first."""
+        if place in self._paused:
+            self._paused.remove(place)
+            self._running.resume(self._topic(place))
 
     def rest(self) -> None:
         """Ask the broker for nothing more until `go_on`: what comes meanwhile wakes nobody. Nothing is lost."""

@@ -21,13 +21,12 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka.errors import KafkaError
 
 from events.log import topics
-from events.log.batch import Batch
 from events.log.fetching import Raws
 from events.log.partition import partition_of
-from events.log.producer import Producer
 from events.log.tail import PATIENT, Place, ReaderPosition, Tail
 from events.log.wire import Raw, Undecodable
-from events.runtime import faults, metrics, recovery, tracing
+from events.runtime import metrics, recovery
+from events.runtime.appending import Appender
 from events.runtime.clock import Clock
 from events.runtime.decider import Decider
 from events.runtime.encoding import Unit
@@ -40,10 +39,10 @@ S = TypeVar("S")
 
 log = logging.getLogger("forgelog.writer")
 
-BATCH_BYTES = topics.MAX_RECORD_BYTES - 65_536
-"""Most bytes of one RecordBatch, below what the broker takes."""
-
 _MOST_RECORDS = 2_000
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at what this writer has appended, where nobody here reacts to it."""
 
 
 class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
@@ -64,12 +63,15 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         self._targets: dict[int, dict[Place, int]] = {}
         """Partitions that are not ready yet, and how far they must have read."""
         self._count = 0
-        self._producer = Producer(settings)
+        self.appender = Appender(decider.context, settings, self.partitions)
         self._appending: asyncio.Task[None] | None = None
         """The batches on their way to Kafka."""
         foreign = {model.context for model in decider.routes}
         self._contexts = tuple(sorted(foreign | {self.context}))
         self._foreign = tuple(topics.events(context) for context in sorted(foreign))
+        self._looking: dict[Place, int] = {}
+        """Own places that are being read for a look, and the offset it began at."""
+        self._look_at = 0.0
 
     # Assignment (called by the consumer's coordinator)
 
@@ -121,14 +123,14 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             heartbeat_interval_ms=1_000,
         )
         try:
-            await self._producer.open()
+            await self.appender.producer.open()
             await consumer.start()
             consumer.subscribe([self.settings.prefix + topics.commands(self.context)], listener=self)
             async with Tail(self.settings, self._contexts, start="end", patient=True) as tail:
                 await self._loop(consumer, tail)
         finally:
             await consumer.stop()
-            await self._producer.close()
+            await self.appender.producer.close()
 
     async def _loop(self, consumer: AIOKafkaConsumer, tail: Tail) -> None:
         commands: asyncio.Task[Any] | None = None
@@ -162,6 +164,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                     await self._appended()  # one batch on its way while the next is decided, not more
                     self._appending = asyncio.create_task(self._append(work, side))
                 await self._keep_snapshots(tail)
+                self._look(tail)
                 if self._targets:
                     self._check_ready(consumer, tail)
                 if changed.done() or self._restart_due():
@@ -277,81 +280,11 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             if units:
                 work.setdefault(number, []).extend(units)
 
-    # Appending
-
     async def _append(self, work: dict[int, list[Unit]], side: list[Forward | DeadLetter]) -> None:
-        """Append every partition's units; a partition whose append fails starts over."""
-        began, started = time.time(), time.perf_counter()
-        faults.point(faults.AFTER_READ)
-        producer: AIOKafkaProducer | None = None
-        try:
-            producer = await self._producer.running()
-            # Before any event: a later event's cause would move the point of resume past these.
-            await asyncio.gather(*[await self._pass_on(producer, item) for item in side])
-            await asyncio.gather(*(self._append_to(producer, number, units) for number, units in work.items()))
-            faults.point(faults.AFTER_APPEND)
-        except (KafkaError, OSError) as error:
-            log.error("append failed, starting over from the log: %s: %s", type(error).__name__, error)
-            metrics.append_failures.labels(self.context).inc()
+        """Append every partition's units; if that fails all start over."""
+        if not await self.appender.append(work, side):
             for number in list(self.partitions):
                 self._start_over(number)
-            if producer is not None:
-                self._producer.failed(producer)  # its sequence is unknown; a new one starts clean
-        metrics.append_seconds.labels(self.context).observe(time.perf_counter() - started)
-        if tracing.enabled():
-            for units in work.values():
-                for unit in units:
-                    tracing.record(f"{self.context} {unit.name}", unit.traceparent, began, events=len(unit.records))
-
-    async def _append_to(self, producer: AIOKafkaProducer, number: int, units: list[Unit]) -> None:
-        partition = self.partitions.get(number)
-        if partition is None:
-            return  # it starts over: what was decided on its old state is void, and will be decided again
-        topic = self.settings.prefix + topics.events(self.context)
-        pending: list[tuple[asyncio.Future[Any], list[Unit]]] = []
-        batch, size = Batch(), 0
-        held: list[Unit] = []
-        for unit in units:
-            needed = unit.size
-            if needed > BATCH_BYTES:
-                raise RuntimeError(
-                    f"{self.context}/{number}: one input led to {needed} bytes of events; at most {BATCH_BYTES} "
-                    f"fit into one atomic append. Its decider must split them."
-                )
-            if held and size + needed > BATCH_BYTES:
-                pending.append((await _send(producer, batch, topic, number), held))
-                batch, held, size = Batch(), [], 0
-            batch.extend(unit.records)
-            held.append(unit)
-            size += needed
-        pending.append((await _send(producer, batch, topic, number), held))
-        for future, appended in pending:
-            metadata = await future
-            offset = metadata.offset
-            for unit in appended:
-                partition.appended(unit, offset)
-                offset += len(unit.records)
-        metrics.events.labels(self.context).inc(sum(len(unit.records) for unit in units))
-
-    async def _pass_on(self, producer: AIOKafkaProducer, item: Forward | DeadLetter) -> asyncio.Future[Any]:
-        """Send a command to where it belongs, or unusable input to the dead letters."""
-        raw, prefix = item.raw, self.settings.prefix
-        headers = [header for header in raw.headers if not header[0].startswith("fl_")]  # those are ours to give
-        number, timestamp = raw.partition, None
-        if isinstance(item, Forward):
-            headers.append(("fl_forwarded", str(raw.position).encode()))
-            topic, key, number = prefix + topics.commands(self.context), item.key.encode(), item.partition
-            timestamp = raw.timestamp
-            metrics.forwarded.labels(self.context).inc()
-        else:
-            headers += [("fl_reason", item.reason.encode()), ("fl_position", str(raw.position).encode())]
-            topic, key = prefix + topics.deadletter(self.context), raw.key or b""
-            metrics.dead_letters.labels(self.context).inc()
-            log.warning("%s: dead letter: %s", raw.position, item.reason)
-        future: asyncio.Future[Any] = await producer.send(
-            topic, value=raw.value, key=key, partition=number, headers=headers, timestamp_ms=timestamp
-        )
-        return future
 
     # Taking over and giving up partitions
 
@@ -363,6 +296,29 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
 
     def _restart_due(self) -> bool:
         return any(moment <= time.monotonic() for moment in self._restart.values())
+
+    def _look(self, tail: Tail) -> None:
+        """Read the own topic only now and then, unless the decider reacts to it: else each append would wake the very
+        process that made it. What a look is for can wait: a newer marker makes void whatever this one still appends,
+        and a snapshot is stored once it was seen."""
+        if topics.events(self.context) in self._foreign:
+            return
+        look = time.monotonic() >= self._look_at
+        for place, standing in tail.positions.items():
+            if place[0] != self.context:
+                continue
+            partition = self.partitions.get(place[1])
+            if place in self._looking:
+                if standing.offset == self._looking[place]:
+                    continue
+                del self._looking[place]
+            elif look and partition is not None and standing.offset < partition.next_offset:
+                self._looking[place] = standing.offset
+                tail.resume(place)
+                continue
+            tail.pause(place)
+        if look:
+            self._look_at = time.monotonic() + LOOK_EVERY
 
     async def _quiesce(
         self, commands: asyncio.Task[Any] | None, events: asyncio.Task[list[Raw]] | None, tail: Tail
@@ -401,14 +357,14 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         consumer.pause(*still)
         producer: AIOKafkaProducer | None = None
         try:
-            producer = await self._producer.running()
+            producer = await self.appender.producer.running()
             started = await recovery.take_over(
                 self.decider, fresh, self._count, self.settings, producer, self.snapshots, self.clock.now()
             )
         except (KafkaError, OSError) as error:
             log.error("taking over failed, trying again: %s: %s", type(error).__name__, error)
             if producer is not None:
-                self._producer.failed(producer)
+                self.appender.producer.failed(producer)
             for number in fresh:
                 self._start_over(number)
             return
@@ -436,6 +392,8 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             if topic == own and place[1] in fresh:
                 epoch = self.partitions[place[1]].epoch
                 wanted.append(ReaderPosition(epoch + 1, epoch))
+                if topic not in self._foreign and standing.offset <= epoch:
+                    tail.seek(place, wanted[0])  # it was somebody else's, and was not read meanwhile
             earliest = min(wanted, key=lambda position: position.offset, default=standing)
             if earliest.offset < standing.offset:
                 earlier[place] = earliest
@@ -474,8 +432,3 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                 continue
             confirmed = tail.positions.get((self.context, number), ReaderPosition())
             self.snapshots.offer(partition, confirmed)
-
-
-async def _send(producer: AIOKafkaProducer, batch: Batch, topic: str, number: int) -> asyncio.Future[Any]:
-    future: asyncio.Future[Any] = await producer.send_batch(batch, topic, partition=number)
-    return future

@@ -120,7 +120,7 @@ class Writers:
 
     def start(self) -> Writer[Any]:
         writer = Writer(SampleDecider(), self.settings)
-        writer._producer = FaultyProducers(self.settings, self.faults)
+        writer.appender.producer = FaultyProducers(self.settings, self.faults)
         self.tasks.append(asyncio.create_task(writer.run()))
         return writer
 

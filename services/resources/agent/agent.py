@@ -53,6 +53,8 @@ OUTPUT = "output"
 SAVE_EVERY = 0.5
 """Seconds between two notes of how far the log was read."""
 TIDY_EVERY = 5.0
+GATHER = 0.05
+"""Seconds to let answers to reports add up: nothing waits for them but the tidying up."""
 
 
 class Agent:
@@ -88,7 +90,8 @@ class Agent:
         program = await asyncio.to_thread(native.launcher)
         async with (
             Publisher(self._settings) as publisher,
-            Outcomes(self._settings, contexts=["jobs"]) as self._outcomes,  # those of the pool come with its events
+            # Those of the pool come with its events.
+            Outcomes(self._settings, contexts=["jobs"], gather=GATHER) as self._outcomes,
             Launching(self._store.spare, program) as self._launching,
             Tail(
                 self._settings,
