@@ -12,7 +12,7 @@ from events.log.envelope import Position
 from events.log.producer import new_producer
 from events.log.reading import read_to_end
 from events.log.records import Headers
-from events.log.tail import new_consumer
+from events.log.tail import HASTY, new_consumer
 from events.log.topics import commands, deadletter, ensure_topics
 from events.log.wire import Raw
 from events.runtime.settings import Settings
@@ -41,7 +41,7 @@ async def list_dead_letters(settings: Settings, context: str, limit: int = 1000)
     places = [TopicPartition(settings.prefix + deadletter(context), number) for number in range(count)]
     found: dict[str, DeadLetterRecord] = {}
     replayed: set[str] = set()
-    async with connected(new_consumer(settings)) as consumer:
+    async with connected(new_consumer(settings, **HASTY)) as consumer:
         async for _, records in read_to_end(consumer, dict.fromkeys(places, 0)):
             for record in records:
                 raw = Raw.of(record, settings.prefix)

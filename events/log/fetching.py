@@ -1,8 +1,9 @@
 """Consumers whose records are the log's own `Raw`s, made by `events.log.records` rather than by aiokafka.
 
 Everything else about fetching stays aiokafka's: positions, leaders, retries, groups. There is no hook in it for reading
-batches, so two names of its fetcher are replaced here, by ones that do as before for every consumer that was not given
-`Raws` as its `key_deserializer` (the one thing a consumer hands to that place).
+batches, nor for when it asks for more (see `Consumer`), so two names of its fetcher are replaced here, by ones that do
+as before for every consumer that was not given `Raws` as its `key_deserializer` (the one thing a consumer hands to that
+place).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from aiokafka import codec
+from aiokafka import AIOKafkaConsumer, codec
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
@@ -34,6 +35,26 @@ class Raws:
 
     def __call__(self, key: Any) -> Any:
         return key
+
+
+class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
+    """aiokafka's, which lets one choose what it does with places that were answered and not consumed yet.
+
+    It asks a broker for all places in one request, and for nothing more while that is under way. By default it waits
+    for those that were answered to be consumed, but at most 0.1 s, and then asks for the *others*: consumed a moment
+    later, they have to wait until that request is answered, which is when one of the others has news, or when
+    `fetch_max_wait_ms` are over.
+    """
+
+    def __init__(self, *args: Any, prefetch_backoff: float = 0.1, **options: Any) -> None:
+        """`prefetch_backoff`: how many seconds to wait for all to be consumed. Very long for those who consume all
+        places; 0 for those who consume some and leave others, and don't let requests wait at the broker."""
+        super().__init__(*args, **options)
+        self._prefetch_backoff = prefetch_backoff
+
+    async def start(self) -> None:
+        await super().start()
+        self._fetcher._prefetch_backoff = self._prefetch_backoff
 
 
 class _Fetched:

@@ -12,12 +12,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, NamedTuple
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from events.log.connect import start
 from events.log.envelope import Recorded
-from events.log.fetching import Raws
+from events.log.fetching import Consumer, Raws
 from events.log.topics import events
 from events.log.wire import EPOCH, MARKER, Raw
 from events.runtime.settings import Settings
@@ -56,16 +56,20 @@ class EpochRule:
         return epoch == self.epoch
 
 
-PATIENT: dict[str, int] = {"fetch_max_wait_ms": 3_000, "consumer_timeout_ms": 5_000}
-"""Options of consumers that read for ever, so that a platform at rest is at rest: how long a fetch waits at the broker
-for something new, and how often the consumer looks by itself for more to ask (by default five times a second; a changed
-assignment, what was consumed, and places that go on when all had paused, wake it at once)."""
+PATIENT: dict[str, Any] = {"fetch_max_wait_ms": 3_000, "consumer_timeout_ms": 5_000, "prefetch_backoff": 30.0}
+"""Options of consumers that read for ever, and all their places, so that a platform at rest is at rest: how long a
+fetch waits at the broker for something new; how often the consumer looks by itself for more to ask (by default five
+times a second; a changed assignment, what was consumed, and places that go on when all had paused, wake it at once);
+and that no fetch is sent while something is to be consumed: it would leave that place out, for as long as it waits."""
 
 _FIXED = {**PATIENT, "fetch_max_wait_ms": 10_000}
 """The same, for those who don't have to wait behind a fetch: their assignment never changes."""
 
+HASTY: dict[str, Any] = {"fetch_max_wait_ms": 10, "prefetch_backoff": 0.0}
+"""Options of consumers that read what is there already, some of their places at a time."""
 
-def new_consumer(settings: Settings, **options: Any) -> AIOKafkaConsumer:
+
+def new_consumer(settings: Settings, **options: Any) -> Consumer:
     """A consumer of `Raw`s without a group: its positions are its owner's business."""
     given = {
         "fetch_max_wait_ms": 500,
@@ -73,7 +77,7 @@ def new_consumer(settings: Settings, **options: Any) -> AIOKafkaConsumer:
         "key_deserializer": Raws(settings.prefix),
         **options,
     }
-    return AIOKafkaConsumer(
+    return Consumer(
         bootstrap_servers=settings.kafka_required,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
@@ -99,17 +103,19 @@ class Tail:
         partitions: Collection[int] | None = None,
         max_records: int = 2000,
         patient: bool = False,
+        hasty: bool = False,
     ) -> None:
         """`patient`: for those who read for ever, and seldom `seek`: what is asked of the broker over the connection
-        of a fetch that waits there (a position sought, say) waits as long."""
+        of a fetch that waits there (a position sought, say) waits as long. `hasty`: for those who read what is there
+        already, some places at a time (`poll_raw`'s `only`)."""
         self._settings = settings
         self._contexts = tuple(contexts)
         self._start = start
         self._only = partitions
         self.max_records = max_records
-        self._options = _FIXED if patient else {}
-        self._consumer: AIOKafkaConsumer | None = None
-        self._asking: AIOKafkaConsumer | None = None
+        self._options = _FIXED if patient else HASTY if hasty else {}
+        self._consumer: Consumer | None = None
+        self._asking: Consumer | None = None
         """For what must not wait behind a fetch."""
         self._paused: set[Place] = set()
         self._rules: dict[Place, EpochRule] = {}
@@ -166,7 +172,7 @@ class Tail:
         return sorted(found if self._only is None else set(found) & set(self._only))
 
     @property
-    def _running(self) -> AIOKafkaConsumer:
+    def _running(self) -> Consumer:
         if self._consumer is None:
             raise RuntimeError("Tail is used outside its `async with` block")
         return self._consumer

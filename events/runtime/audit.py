@@ -27,7 +27,7 @@ from events.log import chain, topics
 from events.log.connect import connected
 from events.log.producer import Producer, Record
 from events.log.reading import read_to_end
-from events.log.tail import EpochRule, new_consumer
+from events.log.tail import HASTY, EpochRule, new_consumer
 from events.log.wire import HASH, Raw, encode_time, without_hash
 from events.runtime.runner import Runner
 from events.runtime.settings import Settings
@@ -135,7 +135,7 @@ async def verify(
     for context in contexts:
         topic = settings.prefix + topics.events(context)
         # CRCs are the broker's own check; off, so that a changed byte is found and named by the chain.
-        async with connected(new_consumer(settings, check_crcs=False)) as consumer:
+        async with connected(new_consumer(settings, check_crcs=False, **HASTY)) as consumer:
             counts = await topics.ensure_topics(settings)
             for number in range(counts[topics.events(context)]):
                 place = f"{topics.events(context)}/{number}"
@@ -228,7 +228,7 @@ async def read_heads(settings: Settings) -> dict[str, list[dict[str, Any]]]:
     """Every signed head by place."""
     source = TopicPartition(settings.prefix + topics.HEADS, 0)
     heads: dict[str, list[dict[str, Any]]] = {}
-    async with connected(new_consumer(settings)) as consumer:
+    async with connected(new_consumer(settings, **HASTY)) as consumer:
         async for _, records in read_to_end(consumer, {source: 0}):
             for record in records:
                 head = orjson.loads(record.value)

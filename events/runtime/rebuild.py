@@ -126,7 +126,7 @@ async def _fill(
 ) -> tuple[int, Tail]:
     """Fold the log from its beginning into a new schema, up to `target` or what is the end now; the tail stays open."""
     await db.execute(f"drop schema if exists {tables.quoted(schema)} cascade")
-    tail = Tail(settings, inputs_of(projection), start="beginning", max_records=BATCH)
+    tail = Tail(settings, inputs_of(projection), start="beginning", max_records=BATCH, hasty=True)
     await tail.start()
     try:
         target = target if target is not None else await tail.ends()

@@ -94,7 +94,7 @@ async def _fold(
         begin[decider.context, number] = ReaderPosition(partition.next_offset, partition.epoch)
     problems: dict[int, str] = {}
     open_ = dict(partitions)
-    async with Tail(settings, [decider.context, *foreign], start=begin, max_records=AT_ONCE) as tail:
+    async with Tail(settings, [decider.context, *foreign], start=begin, max_records=AT_ONCE, hasty=True) as tail:
         for place in tail.positions:
             if place[0] == decider.context and place[1] not in open_:
                 tail.pause(place)

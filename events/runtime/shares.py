@@ -148,7 +148,9 @@ async def _work(order: dict[str, Any]) -> dict[str, Any]:
     def progress(offsets: int) -> None:
         _say({"offsets": offsets})
 
-    tail = Tail(settings, inputs_of(projection), start="beginning", partitions=numbers, max_records=filling.BATCH)
+    tail = Tail(
+        settings, inputs_of(projection), start="beginning", partitions=numbers, max_records=filling.BATCH, hasty=True
+    )
     async with tail, filling.connected(settings) as db, filling.connected(settings) as side:
         async with side.transaction(), db.transaction():
             for each in (db, side):

@@ -17,11 +17,11 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from events.log import topics
-from events.log.fetching import Raws
+from events.log.fetching import Consumer, Raws
 from events.log.partition import partition_of
 from events.log.tail import PATIENT, Place, ReaderPosition, Tail
 from events.log.wire import Raw, Undecodable
@@ -107,7 +107,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         """Write until cancelled."""
         counts = await topics.ensure_topics(self.settings)
         self._count = counts[topics.commands(self.context)]
-        consumer = AIOKafkaConsumer(
+        consumer = Consumer(
             bootstrap_servers=self.settings.kafka_required,
             group_id=f"{self.settings.prefix}{self.context}.writer",
             group_instance_id=self.settings.instance or None,
@@ -132,7 +132,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             await consumer.stop()
             await self.appender.producer.close()
 
-    async def _loop(self, consumer: AIOKafkaConsumer, tail: Tail) -> None:
+    async def _loop(self, consumer: Consumer, tail: Tail) -> None:
         commands: asyncio.Task[Any] | None = None
         events: asyncio.Task[list[Raw]] | None = None
         changed = asyncio.create_task(self._changed.wait())
@@ -336,7 +336,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         if work or side:
             await self._append(work, side)
 
-    async def _reassign(self, consumer: AIOKafkaConsumer, tail: Tail) -> None:
+    async def _reassign(self, consumer: Consumer, tail: Tail) -> None:
         for number in set(self.partitions) - self._assigned:
             log.info("%s/%d: given up", self.context, number)
             self.partitions.pop(number)
@@ -403,7 +403,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         for number in fresh:
             self._targets[number] = inputs
 
-    def _check_ready(self, consumer: AIOKafkaConsumer, tail: Tail) -> None:
+    def _check_ready(self, consumer: Consumer, tail: Tail) -> None:
         own = self.settings.prefix + topics.commands(self.context)
         for number, targets in list(self._targets.items()):
             if any(tail.positions[place].offset < target for place, target in targets.items()):

@@ -37,7 +37,7 @@ from events.language.resources import (
 from events.log.connect import connected
 from events.log.envelope import Recorded
 from events.log.reading import read_to_end
-from events.log.tail import ReaderPosition, Tail, new_consumer
+from events.log.tail import HASTY, ReaderPosition, Tail, new_consumer
 from events.log.topics import CONTEXTS, commands, deadletter
 from events.log.wire import Cause, Raw
 from events.runtime import rebuild
@@ -76,7 +76,7 @@ class Log:
                     if (cause := raw.cause) is not None:
                         self.causes.append((recorded, cause))
                 self.positions = dict(tail.positions)
-        async with connected(new_consumer(settings)) as consumer:
+        async with connected(new_consumer(settings, **HASTY)) as consumer:
             names = [name(context) for context in CONTEXTS for name in (commands, deadletter)]
             places = [TopicPartition(name, number) for name in names for number in range(settings.partitions)]
             async for place, records in read_to_end(consumer, {place: self._at.get(place, 0) for place in places}):

@@ -15,7 +15,7 @@ from aiokafka import TopicPartition
 
 from events.language.jobs import JobCancelled, JobCompleted, JobFailed, JobSubmitted
 from events.log.connect import connected
-from events.log.tail import Place, ReaderPosition, Tail, new_consumer
+from events.log.tail import HASTY, Place, ReaderPosition, Tail, new_consumer
 from events.runtime.settings import Settings
 
 Pids = Callable[[], Mapping[str, int]]
@@ -115,7 +115,7 @@ class Story:
             self._positions = dict(tail.positions)
 
     async def _read_commands(self) -> None:
-        async with connected(new_consumer(self.settings)) as consumer:
+        async with connected(new_consumer(self.settings, **HASTY)) as consumer:
             topic = f"{self.settings.prefix}commands.jobs"
             await consumer._client.add_topic(topic)
             places = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic))]
