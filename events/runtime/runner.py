@@ -26,7 +26,7 @@ from events.runtime.projection import Projection
 from events.runtime.settings import Settings
 from events.runtime.tables import Db
 
-GATHER = 0.025
+GATHER = 0.05
 """Seconds in which what follows the first event of a batch joins it, unless somebody waits: a job leaves a dozen events
 on its way, and a transaction for each would take the processor from the very steps that lead to them. Nothing is
 fetched meanwhile, for the same reason."""
