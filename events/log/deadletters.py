@@ -43,8 +43,7 @@ async def list_dead_letters(settings: Settings, context: str, limit: int = 1000)
     replayed: set[str] = set()
     async with connected(new_consumer(settings, **HASTY)) as consumer:
         async for _, records in read_to_end(consumer, dict.fromkeys(places, 0)):
-            for record in records:
-                raw = Raw.of(record, settings.prefix)
+            for raw in records:
                 origin = raw.text("fl_position")
                 if raw.get("fl_replayed"):
                     replayed.add(origin)

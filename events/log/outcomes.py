@@ -10,14 +10,14 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import cast
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from events.language.common import CommandNoted, CommandRejected
 from events.log.connect import start
 from events.log.envelope import Position, Recorded
+from events.log.fetching import Consumer
 from events.log.tail import Tail, new_consumer
 from events.log.topics import CONTEXTS
 from events.log.wire import Raw, Undecodable
@@ -214,7 +214,7 @@ class Units:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._consumer: AIOKafkaConsumer | None = None
+        self._consumer: Consumer | None = None
         self._turn = asyncio.Lock()
 
     async def close(self) -> None:
@@ -241,13 +241,13 @@ class Units:
                 await self._end()
                 raise
 
-    async def _read(self, consumer: AIOKafkaConsumer, place: TopicPartition, offset: int) -> list[Recorded]:
+    async def _read(self, consumer: Consumer, place: TopicPartition, offset: int) -> list[Recorded]:
         consumer.assign([place])
         consumer.seek(place, offset)
         found: list[Recorded] = []
         while True:
-            for record in cast(list[object], (await consumer.getmany(timeout_ms=5000)).get(place, [])):
-                raw = Raw.of(record, self._settings.prefix)
+            raws: list[Raw] = (await consumer.getmany(timeout_ms=5000)).get(place, [])
+            for raw in raws:
                 cause = raw.cause
                 if cause is None:
                     return found

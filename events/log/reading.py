@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
+
+from events.log.fetching import Consumer
+from events.log.wire import Raw
 
 
 async def read_to_end(
-    consumer: AIOKafkaConsumer, starts: Mapping[TopicPartition, int]
-) -> AsyncIterator[tuple[TopicPartition, list[Any]]]:
+    consumer: Consumer, starts: Mapping[TopicPartition, int]
+) -> AsyncIterator[tuple[TopicPartition, list[Raw]]]:
     """Each partition's records from its start (an offset) to its end at the time of the call, in order, in batches.
 
-    The consumer must be connected; it is assigned these partitions. Kafka's errors are raised (`KafkaError`).
+    The consumer (of `events.log.tail.new_consumer`) must be connected; it is assigned these partitions. Kafka's errors
+    are raised (`KafkaError`).
     """
     consumer.assign(list(starts))
     ends = await consumer.end_offsets(list(starts))

@@ -25,10 +25,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from events.log import chain, topics
 from events.log.connect import connected
+from events.log.fetching import Consumer
 from events.log.producer import Producer, Record
 from events.log.reading import read_to_end
 from events.log.tail import HASTY, EpochRule, new_consumer
-from events.log.wire import HASH, Raw, encode_time, without_hash
+from events.log.wire import HASH, encode_time, without_hash
 from events.runtime.runner import Runner
 from events.runtime.settings import Settings
 
@@ -141,7 +142,6 @@ async def verify(
                 place = f"{topics.events(context)}/{number}"
                 results.append(
                     await _verify_partition(
-                        settings,
                         consumer,
                         TopicPartition(topic, number),
                         place,
@@ -154,8 +154,7 @@ async def verify(
 
 
 async def _verify_partition(
-    settings: Settings,
-    consumer: Any,
+    consumer: Consumer,
     source: TopicPartition,
     place: str,
     heads: list[dict[str, Any]],
@@ -168,8 +167,7 @@ async def _verify_partition(
     digest, rule, position = chain.GENESIS, EpochRule(), 0
     try:
         async for _, records in read_to_end(consumer, {source: 0}):
-            for record in records:
-                raw = Raw.of(record, settings.prefix)
+            for raw in records:
                 if raw.offset != position:
                     found.problems.append(f"offset {position}: records up to {raw.offset - 1} are missing")
                 position = raw.offset + 1
@@ -231,6 +229,6 @@ async def read_heads(settings: Settings) -> dict[str, list[dict[str, Any]]]:
     async with connected(new_consumer(settings, **HASTY)) as consumer:
         async for _, records in read_to_end(consumer, {source: 0}):
             for record in records:
-                head = orjson.loads(record.value)
+                head = orjson.loads(record.value or b"")
                 heads.setdefault(head["place"], []).append(head)
     return heads

@@ -263,8 +263,8 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             if partition is None or place.partition in self._targets:
                 continue  # the seek at its start brings them again
             metrics.commands.labels(self.context).inc(len(records))
-            for record in records:
-                result = partition.command(Raw.of(record, self.settings.prefix), now)
+            for raw in records:
+                result = partition.command(raw, now)
                 if isinstance(result, Unit):
                     work.setdefault(partition.number, []).append(result)
                 elif result is not None:

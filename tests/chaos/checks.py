@@ -80,8 +80,7 @@ class Log:
             names = [name(context) for context in CONTEXTS for name in (commands, deadletter)]
             places = [TopicPartition(name, number) for name in names for number in range(settings.partitions)]
             async for place, records in read_to_end(consumer, {place: self._at.get(place, 0) for place in places}):
-                for record in records:
-                    raw = Raw.of(record)
+                for raw in records:
                     if place.topic.startswith("commands."):
                         self.commands[str(raw.position)] = raw
                     else:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import asyncpg
 import orjson
@@ -81,6 +81,15 @@ async def submitted(settings: Settings, count: int) -> list[str]:
                 return [event.data.job_id for event in events]
 
 
+class Deaf(SampleDecider):
+    """Reacts to nothing, so that its writer seldom looks at its own topic."""
+
+    routes: ClassVar = {}
+
+
+both_kinds = pytest.mark.parametrize("decider", [SampleDecider, Deaf], ids=["listens", "looks"])
+
+
 @pytest.fixture
 async def prepared(settings: Settings) -> Settings:
     await topics.ensure_topics(settings)
@@ -138,14 +147,15 @@ async def test_a_restarted_writer_goes_on_right_behind_its_last_command(prepared
     assert sorted(found) == sorted(f"job-{n}" for n in range(200))
 
 
-async def test_two_writers_at_once_leave_one_history(prepared: Settings) -> None:
+@both_kinds
+async def test_two_writers_at_once_leave_one_history(prepared: Settings, decider: type[SampleDecider]) -> None:
     """Both believe to own every partition: the fenced one's records are void, and no command is decided twice."""
-    one = Writer(SampleDecider(), prepared)
+    one = Writer(decider(), prepared)
     async with Publisher(prepared) as publisher, running(one.run()):
         await until(lambda: one.ready)
         zombie_epochs = {number: partition.epoch for number, partition in one.partitions.items()}
         await publisher.publish_many([Outgoing(submit("x", f"job-{n}"), f"a{n}") for n in range(50)])
-        two = Writer(SampleDecider(), prepared)
+        two = Writer(decider(), prepared)
         two._assigned = {0, 1, 2, 3}
         two._changed.set()
         async with running(two.run()):
@@ -157,7 +167,7 @@ async def test_two_writers_at_once_leave_one_history(prepared: Settings) -> None
                 )
             )
             await asyncio.sleep(1)
-    last = Writer(SampleDecider(), prepared)
+    last = Writer(decider(), prepared)
     async with running(last.run()):
         found = await submitted(prepared, 250)
     assert len(found) == len(set(found)) == 250
@@ -269,6 +279,24 @@ async def test_unusable_input_becomes_a_dead_letter_and_can_be_replayed(prepared
         await producer.stop()
 
 
+async def test_what_comes_while_a_reader_is_busy_is_not_left_out_of_its_next_fetch(prepared: Settings) -> None:
+    """A fetch that leaves a place out may wait long at the broker, and the place would have to wait as long."""
+    topic = prepared.prefix + topics.events("jobs")
+    producer = AIOKafkaProducer(bootstrap_servers=prepared.kafka_required)
+    await producer.start()
+    try:
+        async with Tail(prepared, ["jobs"], patient=True) as tail:
+            for number in range(4):
+                await producer.send_and_wait(topic, str(number).encode(), partition=0)
+                await asyncio.sleep(0.5)  # busy: what came is answered and waits to be consumed
+                async with asyncio.timeout(5):
+                    while not (found := await tail.poll_raw(5.0)):
+                        pass
+                assert [raw.value for raw in found] == [str(number).encode()]
+    finally:
+        await producer.stop()
+
+
 async def test_commands_of_a_transaction_are_decided_when_it_is_committed_and_never_if_not(prepared: Settings) -> None:
     topic = prepared.prefix + topics.commands("jobs")
     producer = AIOKafkaProducer(
@@ -374,11 +402,12 @@ async def test_a_projector_that_was_stopped_does_not_hold_up_the_next(
     await stopped.close()
 
 
-async def test_a_snapshot_spares_the_fold_and_changes_nothing(prepared: Settings) -> None:
+@both_kinds
+async def test_a_snapshot_spares_the_fold_and_changes_nothing(prepared: Settings, decider: type[SampleDecider]) -> None:
     pool = await open_pool(prepared)
     snapshots = Snapshots(prepared, pool, every=20)
     await snapshots.prepare()
-    writer = Writer(SampleDecider(), prepared, snapshots)
+    writer = Writer(decider(), prepared, snapshots)
     async with Publisher(prepared) as publisher:
         async with running(writer.run()):
             await until(lambda: writer.ready)
@@ -396,7 +425,7 @@ async def test_a_snapshot_spares_the_fold_and_changes_nothing(prepared: Settings
         states = {
             key: (state.submitted, state.told) for p in writer.partitions.values() for key, state in p.states.items()
         }
-        second = Writer(SampleDecider(), prepared, snapshots)
+        second = Writer(decider(), prepared, snapshots)
         async with running(second.run()):
             await until(lambda: second.ready)
             again = {
