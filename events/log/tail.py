@@ -37,6 +37,10 @@ LOOK_BACK = 200
 """Records read before the end to learn the epoch there."""
 
 
+class NoTopic(LookupError):
+    """Kafka does not know the topic, or has not said so in time."""
+
+
 class EpochRule:
     """The epoch rule for one partition: tells valid records from void ones. Pure; fed in log order."""
 
@@ -165,7 +169,7 @@ class Tail:
         consumer = self._running
         while not (found := consumer.partitions_for_topic(topic)):
             if time.monotonic() > deadline:
-                raise LookupError(f"there is no topic {topic}; start the platform's services first (`forgelog up`)")
+                raise NoTopic(f"there is no topic {topic}; start the platform's services first (`forgelog up`)")
             await consumer._client.add_topic(topic)
             await consumer._client.force_metadata_update()
             await asyncio.sleep(0.02)

@@ -23,7 +23,7 @@ from aiokafka.errors import KafkaError
 from events.log import topics
 from events.log.fetching import Consumer, Raws
 from events.log.partition import partition_of
-from events.log.tail import PATIENT, Place, ReaderPosition, Tail
+from events.log.tail import PATIENT, NoTopic, Place, ReaderPosition, Tail
 from events.log.wire import Raw, Undecodable
 from events.runtime import metrics, recovery
 from events.runtime.appending import Appender
@@ -42,7 +42,8 @@ log = logging.getLogger("forgelog.writer")
 _MOST_RECORDS = 2_000
 
 LOOK_EVERY = 1.0
-"""Seconds between two looks at what this writer has appended, where nobody here reacts to it."""
+"""Seconds between two looks at what this writer has appended, where nobody here reacts to it; one begins when the fetch
+that waits for other topics' news has ended, so on a platform at rest it may take ten more."""
 
 
 class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
@@ -341,6 +342,8 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             log.info("%s/%d: given up", self.context, number)
             self.partitions.pop(number)
             self._targets.pop(number, None)
+        for number in set(self._restart) - self._assigned:
+            del self._restart[number]  # else it would be due for ever
         now = time.monotonic()
         fresh = [
             number
@@ -361,7 +364,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             started = await recovery.take_over(
                 self.decider, fresh, self._count, self.settings, producer, self.snapshots, self.clock.now()
             )
-        except (KafkaError, OSError) as error:
+        except (KafkaError, OSError, NoTopic) as error:
             log.error("taking over failed, trying again: %s: %s", type(error).__name__, error)
             if producer is not None:
                 self.appender.producer.failed(producer)
@@ -374,6 +377,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                 log.error("%s/%d stopped: %s", self.context, number, outcome)
                 continue
             self.partitions[number] = outcome
+            self._targets[number] = {}  # what it must have read is found out next: it is not ready meanwhile
         await self._rewind(tail, [number for number in fresh if number in self.partitions])
         self._check_ready(consumer, tail)
 

@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 import asyncpg
 import orjson
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import RequestTimedOutError
 
 from events.language.common import CommandRejected, ErrorCode
 from events.language.jobs import CancelJob, JobSubmitted, SubmitJob
 from events.language.jobspec import JobDependency, JobMetadata, JobSpec
+from events.language.resources import AllocationBound
 from events.log import topics
 from events.log.deadletters import list_dead_letters, replay_dead_letter
 from events.log.outcomes import Outcomes
@@ -82,9 +83,9 @@ async def submitted(settings: Settings, count: int) -> list[str]:
 
 
 class Deaf(SampleDecider):
-    """Reacts to nothing, so that its writer seldom looks at its own topic."""
+    """Reacts to others only, so that its writer seldom looks at its own topic, and must wait for a fetch of theirs."""
 
-    routes: ClassVar = {}
+    routes: ClassVar = {AllocationBound: lambda _: ()}
 
 
 both_kinds = pytest.mark.parametrize("decider", [SampleDecider, Deaf], ids=["listens", "looks"])
@@ -164,7 +165,8 @@ async def test_two_writers_at_once_leave_one_history(prepared: Settings, decider
             await until(
                 lambda: any(
                     partition.epoch != zombie_epochs.get(number) for number, partition in one.partitions.items()
-                )
+                ),
+                30,
             )
             await asyncio.sleep(1)
     last = Writer(decider(), prepared)
@@ -173,6 +175,17 @@ async def test_two_writers_at_once_leave_one_history(prepared: Settings, decider
     assert len(found) == len(set(found)) == 250
     for checked in await verify(prepared, ["jobs"]):
         assert checked.intact, checked
+
+
+async def test_a_partition_that_is_revoked_amid_its_new_start_keeps_nobody_busy(prepared: Settings) -> None:
+    writer = Writer(SampleDecider(), prepared)
+    async with running(writer.run()):
+        await until(lambda: writer.ready)
+        writer._start_over(0)
+        await writer.on_partitions_revoked([TopicPartition(prepared.prefix + topics.commands("jobs"), 0)])
+        await until(lambda: 0 not in writer._restart, 5)
+        assert writer._until_due() > 0
+        assert set(writer.partitions) == {1, 2, 3}
 
 
 async def test_a_bare_outcome_tells_only_of_refusals(prepared: Settings) -> None:
@@ -417,7 +430,7 @@ async def test_a_snapshot_spares_the_fold_and_changes_nothing(prepared: Settings
                 )
             count = f'select count(distinct partition) from "{prepared.schema_}_log".snapshots'
             published = 200
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(40):
                 while await pool.fetchval(count) < 4:
                     await publisher.publish(submit("more"))
                     published += 1
