@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 from events.log.connect import start
 from events.log.envelope import Recorded
 from events.log.fetching import Consumer, Raws
-from events.log.topics import events
+from events.log.topics import context_of, events
 from events.log.wire import EPOCH, MARKER, Raw
 from events.runtime.settings import Settings
 
@@ -31,6 +31,16 @@ class ReaderPosition(NamedTuple):
 
     offset: int = 0
     epoch: int = -1
+
+    @classmethod
+    def behind(cls, record: Raw) -> ReaderPosition:
+        """Where a reader stands that has read a valid record."""
+        return cls(record.offset + 1, record.offset if record.is_marker else record.epoch)
+
+
+def place_of(record: Raw) -> Place:
+    """The place of an event's record."""
+    return context_of(record.topic), record.partition
 
 
 LOOK_BACK = 200
@@ -244,12 +254,11 @@ class Tail:
             await asyncio.sleep(0.1)
             return []
         valid: list[Raw] = []
-        skip = len("events.")
         for records in fetched.values():
             if not records:
                 continue
             raws: list[Raw] = records
-            place = (raws[0].topic[skip:], raws[0].partition)
+            place = place_of(raws[0])
             rule = self._rules[place]
             expected = self.positions[place].offset
             for raw in raws:

@@ -8,8 +8,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from events.log import topics
-from events.log.tail import Place, ReaderPosition, Tail
+from events.log.tail import Place, ReaderPosition, Tail, place_of
 from events.log.wire import Raw
 from events.runtime import tables
 from events.runtime.folding import Fold
@@ -65,7 +64,7 @@ async def advance(
     stored = await read_positions(db, schema)
     while open_ := [place for place, end in target.items() if tail.positions[place].offset < end]:
         raws = await tail.poll_raw(5.0, only=open_)
-        wanted = [raw for raw in raws if raw.offset < target[(topics.context_of(raw.topic), raw.partition)]]
+        wanted = [raw for raw in raws if raw.offset < target[place_of(raw)]]
         for place, end in target.items():
             if tail.positions[place].offset > end:  # a fetch went past: stand exactly at the target again
                 tail.seek(place, _standing(wanted, place, end, stored))
@@ -93,6 +92,6 @@ def _standing(read: list[Raw], place: Place, end: int, before: Mapping[Place, Re
     """The position right at `end`: its epoch is that of the last valid record before it."""
     epoch = before[place].epoch if place in before else -1
     for raw in read:
-        if (topics.context_of(raw.topic), raw.partition) == place:
-            epoch = raw.offset if raw.is_marker else raw.epoch
+        if place_of(raw) == place:
+            epoch = ReaderPosition.behind(raw).epoch
     return ReaderPosition(end, epoch)

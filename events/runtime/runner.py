@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 
 from events.log import topics
 from events.log.envelope import Position
-from events.log.tail import Place, ReaderPosition, Tail
+from events.log.tail import Place, ReaderPosition, Tail, place_of
 from events.log.wire import HASH, Raw, Undecodable
 from events.runtime import faults, metrics, tables
 from events.runtime.folding import Fold, history_row
@@ -177,7 +177,7 @@ class Runner:
         self.positions = positions
         for raw in raws:
             if digest := raw.get(HASH):
-                self.heads[(topics.context_of(raw.topic), raw.partition)] = (raw.offset, digest.decode())
+                self.heads[place_of(raw)] = (raw.offset, digest.decode())
         metrics.projected.labels(self.projection.context).inc(len(batch))
         async with self.changes:
             self.changes.notify_all()
@@ -237,7 +237,7 @@ def decode_batch(
         try:
             recorded = raw.decode()
         except Undecodable as error:
-            place, name = (topics.context_of(raw.topic), raw.partition), f"{raw.topic}/{raw.partition}"
+            place, name = place_of(raw), f"{raw.topic}/{raw.partition}"
             problems[name] = str(error)
             tail.pause(place)
             log.error("%s stopped: %s", name, error)

@@ -18,7 +18,7 @@ from typing import Any
 
 from events.log import topics
 from events.log.partition import partition_of
-from events.log.tail import Place, ReaderPosition, Tail
+from events.log.tail import Place, ReaderPosition, Tail, place_of
 from events.log.wire import Raw, Undecodable
 from events.runtime.decider import Decider
 from events.runtime.partition import Partition, event_model
@@ -56,7 +56,7 @@ class Views:
         """Observe what happened earlier than `before` (milliseconds since 1970)."""
         while hungry := [place for place in self._waiting if self._drain(place, before)]:
             for raw in await self._tail.poll_raw(1.0, only=hungry):
-                self._waiting[topics.context_of(raw.topic), raw.partition].append(raw)
+                self._waiting[place_of(raw)].append(raw)
             await asyncio.sleep(0)
 
     def _drain(self, place: Place, before: int) -> bool:
@@ -64,16 +64,15 @@ class Views:
         waiting = self._waiting[place]
         last: Raw | None = None
         while waiting and waiting[0].timestamp < before:
-            if not waiting[0].is_marker and not self._take(place, waiting[0]):
+            if not waiting[0].is_marker and not self._take(waiting[0]):
                 break
             last = waiting.popleft()
         if last is not None:
-            position = ReaderPosition(last.offset + 1, last.offset if last.is_marker else last.epoch)
             for partition in self._partitions.values():
-                partition.passed(last.topic, last.partition, position)
+                partition.passed(last.topic, last.partition, ReaderPosition.behind(last))
         return not waiting and self._tail.positions[place].offset < self._ends[place]
 
-    def _take(self, place: Place, raw: Raw) -> bool:
+    def _take(self, raw: Raw) -> bool:
         """Let the partitions concerned observe an event; False if it must wait."""
         try:
             model = event_model(raw)

@@ -23,7 +23,7 @@ from aiokafka.errors import KafkaError
 from events.log import topics
 from events.log.fetching import Consumer, Raws
 from events.log.partition import partition_of
-from events.log.tail import PATIENT, NoTopic, Place, ReaderPosition, Tail
+from events.log.tail import PATIENT, NoTopic, Place, ReaderPosition, Tail, place_of
 from events.log.wire import Raw, Undecodable
 from events.runtime import metrics, recovery
 from events.runtime.appending import Appender
@@ -221,11 +221,10 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                     self._take_event(raw, work, now)
                 except Undecodable as error:
                     self.problems[place] = str(error)
-                    tail.pause((topics.context_of(raw.topic), raw.partition))
+                    tail.pause(place_of(raw))
                     log.error("%s stopped: %s", place, error)
                     continue
-            epoch = raw.offset if raw.is_marker else raw.epoch
-            last[(raw.topic, raw.partition)] = ReaderPosition(raw.offset + 1, epoch)
+            last[(raw.topic, raw.partition)] = ReaderPosition.behind(raw)
         for (topic, number), position in last.items():
             for partition in self.partitions.values():
                 partition.passed(topic, number, position)

@@ -190,7 +190,7 @@ class Scheduling(Decider[Queue]):
     @staticmethod
     def _next_look(state: Queue) -> datetime | None:
         looks = state.looks
-        while looks and (not looks[0][2].tasks or looks[0][2].look_at != looks[0][0]):
+        while looks and not fold.stands(looks[0]):
             heapq.heappop(looks)
         if not looks:
             return None

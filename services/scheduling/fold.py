@@ -91,9 +91,15 @@ def look(queue: Queue, entry: Entry, when: datetime) -> None:
     heapq.heappush(queue.looks, (when, queue.serial, entry))
     if len(queue.looks) > queue.most_looks:
         # While a history is folded nobody looks: most of it is about entries that are long gone.
-        queue.looks = [look for look in queue.looks if look[2].tasks and look[2].look_at == look[0]]
+        queue.looks = [look for look in queue.looks if stands(look)]
         heapq.heapify(queue.looks)
         queue.most_looks = max(LEAST_LOOKS, 2 * len(queue.looks))
+
+
+def stands(look: tuple[datetime, int, Entry]) -> bool:
+    """Whether a look is still to be had: its entry waits, and no other look has taken its place."""
+    when, _, entry = look
+    return bool(entry.tasks) and entry.look_at == when
 
 
 def _scheduled(queue: Queue, event: JobScheduled) -> None:
