@@ -8,7 +8,7 @@ SYNCED := .venv/.synced
 # A platform of this checkout's own; `forgelog` finds it from here and below.
 DATA ?= $(CURDIR)/.forgelog
 
-.PHONY: setup proto up down demo test lint format bench bench-peers chaos overload clean
+.PHONY: setup proto up down demo test explore lint format bench bench-peers chaos overload clean
 
 setup: $(SYNCED) proto
 
@@ -40,6 +40,10 @@ demo: setup
 
 test: setup
 	$(BIN)/pytest $(PYTEST)
+
+# Property tests with new random examples; `make test` tries the same ones every time.
+explore: setup
+	$(BIN)/python -m tests.explore $(EXPLORE)
 
 lint: setup
 	$(BIN)/ruff check

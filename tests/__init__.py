@@ -1,0 +1,4 @@
+"""The tests. What every one of them may use; must not import the platform."""
+
+PATIENCE = 120.0
+"""Seconds to wait for what must come. Only a test that fails waits so long, so a slow or busy machine fails none."""

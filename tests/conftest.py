@@ -22,6 +22,7 @@ from pathlib import Path
 from types import FrameType
 
 import asyncpg
+import hypothesis
 import pytest_asyncio
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
@@ -38,6 +39,16 @@ class Servers:
     """``host:port``"""
     postgres: str
     """DSN"""
+
+
+# Any machine tries the same examples, so a run that fails once fails again; new ones are looked for by `make explore`.
+hypothesis.settings.register_profile(
+    "test", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.register_profile(
+    "explore", deadline=None, print_blob=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile(os.environ.get("FORGELOG_HYPOTHESIS", "test"))
 
 
 def pytest_configure() -> None:

@@ -29,13 +29,12 @@ from events.log.ids import derived_id
 from events.log.tail import Tail
 from events.runtime.settings import Settings
 from forgelog.embedded.process import free_port
+from tests import PATIENCE
 
 SERVICES = ("jobs", "scheduling", "resources")
 GATEWAY = "gateway"
 FORGELOG = (sys.executable, "-c", "from forgelog.cli import main; main()")
 """The command line of this very checkout."""
-PATIENCE = 40.0
-"""Seconds a test waits for what must come."""
 
 
 class Cluster:

@@ -18,7 +18,8 @@ from aiokafka import AIOKafkaProducer
 from events.language.common import CommandNoted, CommandRejected
 from events.log.envelope import Recorded
 from forgelog_pb.gateway.v1 import commands_pb2, commands_pb2_grpc
-from tests.integration.cluster import PATIENCE, Cluster
+from tests import PATIENCE
+from tests.integration.cluster import Cluster
 
 
 @dataclass

@@ -19,7 +19,8 @@ from events.language.resources import AllocationBound, AllocationReleased, NodeL
 from events.log import topics
 from events.log.tail import new_consumer
 from events.runtime.settings import Settings
-from tests.integration.cluster import PATIENCE, Cluster, cluster
+from tests import PATIENCE
+from tests.integration.cluster import Cluster, cluster
 
 pytestmark = pytest.mark.slow
 

@@ -22,6 +22,7 @@ import pytest_asyncio
 from forgelog.embedded import docker
 from forgelog.embedded.platform import Platform
 from forgelog.embedded.process import until
+from tests import PATIENCE
 from tests.chaos.arena import can_mount
 
 
@@ -79,7 +80,7 @@ async def test_life_of_a_platform(data: Path) -> None:
 
     # kill -9 of the supervisor: the servers live on, the next one adopts them
     os.kill(first["supervisor"]["pid"], signal.SIGKILL)
-    assert await until(lambda: not Platform(data).supervised, 10)
+    assert await until(lambda: not Platform(data).supervised, PATIENCE)
     assert Platform(data).report()["state"] == "unsupervised"
     shown = await run("status", data=data)
     assert shown.returncode == 3
@@ -92,7 +93,7 @@ async def test_life_of_a_platform(data: Path) -> None:
     # kill -9 of a server: it is started again, and that is shown
     os.kill(second["kafka"]["pid"], signal.SIGKILL)
     os.kill(second["postgres"]["pid"], signal.SIGKILL)
-    assert await until(lambda: all(children(data)[name]["restarts"] > 0 for name in ("kafka", "postgres")), 20)
+    assert await until(lambda: all(children(data)[name]["restarts"] > 0 for name in ("kafka", "postgres")), PATIENCE)
     await Platform(data).wait(60)
     status = await run("status", "--output", "json", data=data)
     assert status.returncode == 0, status.stdout
@@ -117,7 +118,7 @@ async def test_down_after_the_supervisor_was_killed_ends_its_children(data: Path
     assert (await run(*UP, data=data)).returncode == 0
     before = children(data)
     os.kill(before["supervisor"]["pid"], signal.SIGKILL)
-    assert await until(lambda: not Platform(data).supervised, 10)
+    assert await until(lambda: not Platform(data).supervised, PATIENCE)
     ran = await run("down", data=data)
     assert "stopped" in ran.stderr
     for name in ("kafka", "postgres"):
@@ -183,13 +184,13 @@ async def test_on_a_full_disk_the_broker_is_held_and_says_so(data: Path) -> None
         ballast = data / "ballast"
         with ballast.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, 450 << 20)
-        assert await until(lambda: children(data)["kafka"]["state"] == "held", 20)
+        assert await until(lambda: children(data)["kafka"]["state"] == "held", PATIENCE)
         shown = await run("status", data=data)
         assert "held" in shown.stdout
         assert "MiB left" in children(data)["kafka"]["problem"]
         assert children(data)["postgres"]["state"] == "ready"
         ballast.unlink()
-        assert await until(lambda: children(data)["kafka"]["state"] == "ready", 60)
+        assert await until(lambda: children(data)["kafka"]["state"] == "ready", PATIENCE)
     finally:
         await Platform(data).down()
         await asyncio.to_thread(subprocess.run, ["umount", "-l", data], check=True)

@@ -19,6 +19,7 @@ import pytest_asyncio
 from forgelog.embedded.platform import Options, Platform, is_up
 from forgelog.embedded.process import until
 from forgelog.embedded.roster import node_name
+from tests import PATIENCE
 from tests.conftest import Servers
 
 STUBS = Path(__file__).parent / "stub_services"
@@ -65,7 +66,7 @@ async def test_life_of_services_and_agents(platform: Platform, servers: Servers)
 
     # killed: back with the same address, and shown
     os.kill(found["jobs"]["pid"], signal.SIGKILL)
-    assert await until(lambda: children(platform)["jobs"]["restarts"] == 1, 20)
+    assert await until(lambda: children(platform)["jobs"]["restarts"] == 1, PATIENCE)
     await platform.wait(30)
     again = children(platform)["jobs"]
     assert again["last_exit"] == "SIGKILL"
@@ -75,7 +76,7 @@ async def test_life_of_services_and_agents(platform: Platform, servers: Servers)
     # fewer agents: the others are not touched
     before = children(platform)
     await platform.up(Options(agents=1))
-    assert await until(lambda: "agent-1" not in children(platform), 20)
+    assert await until(lambda: "agent-1" not in children(platform), PATIENCE)
     await platform.wait(30)
     assert {name: children(platform)[name]["pid"] for name in SERVICES} == {
         name: before[name]["pid"] for name in SERVICES
@@ -84,7 +85,7 @@ async def test_life_of_services_and_agents(platform: Platform, servers: Servers)
     # the supervisor is killed: the next one adopts all of them
     before = children(platform)
     os.kill(before["supervisor"]["pid"], signal.SIGKILL)
-    assert await until(lambda: not platform.supervised, 10)
+    assert await until(lambda: not platform.supervised, PATIENCE)
     await platform.up()
     await platform.wait(30)
     after = children(platform)
@@ -106,7 +107,7 @@ async def test_changed_addresses_replace_the_children_of_a_dead_supervisor(
     await platform.wait(60)
     before = children(platform)
     os.kill(before["supervisor"]["pid"], signal.SIGKILL)
-    assert await until(lambda: not platform.supervised, 10)
+    assert await until(lambda: not platform.supervised, PATIENCE)
     # the same broker under another name
     monkeypatch.setenv("FORGELOG_KAFKA", servers.kafka.replace("127.0.0.1", "localhost"))
     moved = Platform(platform.folder.path)

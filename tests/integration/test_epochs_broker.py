@@ -25,6 +25,7 @@ from events.runtime.audit import verify
 from events.runtime.settings import Settings
 from events.runtime.tasks import end_all
 from events.runtime.writer import Writer
+from tests import PATIENCE
 from tests.integration.test_runtime import submit, until
 from tests.unit.runtime.sample import SampleDecider
 
@@ -181,7 +182,6 @@ async def valid(settings: Settings) -> list[Raw]:
     return found
 
 
-@pytest.mark.timeout(100)
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_nothing_is_lost_or_done_twice_whatever_happens_to_sends(settings: Settings, seed: int) -> None:
     await topics.ensure_topics(settings)
@@ -199,8 +199,8 @@ async def test_nothing_is_lost_or_done_twice_whatever_happens_to_sends(settings:
             running = asyncio.create_task(last.run())
             try:
                 dependents = sum(hash_of(id) for id in sent)
-                await until(lambda: all(told[id].done() for id in sent), 30)
-                await until(lambda: sum(p.states["base"].told for p in holding(last)) == dependents, 30)
+                await until(lambda: all(told[id].done() for id in sent), PATIENCE)
+                await until(lambda: sum(p.states["base"].told for p in holding(last)) == dependents, PATIENCE)
                 await asyncio.sleep(1.6)  # what was to land late has
                 assert not faults.tasks
             finally:

@@ -23,8 +23,9 @@ from events.language.resources import NodeRegistered
 from forgelog_pb.gateway.v1 import commands_pb2, commands_pb2_grpc
 from services.gateway.limits import Bounds
 from services.gateway.server import run
+from tests import PATIENCE
 from tests.conftest import Servers, own_settings
-from tests.integration.cluster import PATIENCE, Cluster, cluster
+from tests.integration.cluster import Cluster, cluster
 
 pytestmark = pytest.mark.slow
 

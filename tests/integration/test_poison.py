@@ -19,6 +19,7 @@ from events.log.reading import read_to_end
 from events.log.tail import new_consumer
 from events.runtime.settings import Settings
 from events.runtime.writer import Writer
+from tests import PATIENCE
 from tests.chaos.poison import poisons
 from tests.integration.test_runtime import history, running, submit
 from tests.unit.runtime.sample import SampleDecider
@@ -69,7 +70,7 @@ async def test_reading_ends_where_a_topic_ends_in_a_transaction(prepared: Settin
     async with connected(producer), producer.transaction():
         for n in range(3):
             await producer.send_and_wait(place.topic, str(n).encode(), partition=0)
-    async with connected(new_consumer(prepared)) as consumer, asyncio.timeout(10):
+    async with connected(new_consumer(prepared)) as consumer, asyncio.timeout(PATIENCE):
         found = [record async for _, records in read_to_end(consumer, {place: 1}) for record in records]
         assert [record.value for record in found] == [b"1", b"2"]
         assert [each async for each in read_to_end(consumer, {place: 4})] == []

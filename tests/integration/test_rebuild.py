@@ -24,6 +24,7 @@ from events.runtime.service import open_pool
 from events.runtime.settings import Settings
 from events.runtime.tasks import end_all
 from events.runtime.writer import Writer
+from tests import PATIENCE
 from tests.unit.runtime.sample import SampleDecider, SampleProjection
 
 JOBS = 60
@@ -42,7 +43,7 @@ async def filled(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
     try:
         async with Publisher(settings) as publisher:
             await publisher.publish_many([Outgoing(SubmitJob(job_id=f"j-{n}", spec=spec)) for n in range(JOBS)])
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while not runner.positions or await rows(settings) < JOBS:
                 await asyncio.sleep(0.02)
     finally:

@@ -28,6 +28,7 @@ from forgelog_pb.resources.v1.queries_pb2_grpc import ResourceQueriesStub
 from services.resources.__main__ import servicers
 from services.resources.decide import Resources
 from services.resources.projections import ResourcesProjection
+from tests import PATIENCE
 from tests.unit.resources.pools import GIB, POOL, ended, gpu, heartbeat, placement, register, scheduled
 
 
@@ -67,7 +68,7 @@ class Platform:
         self._number += 1
         future = self.outcomes.expect(f"c{self._number}")
         await self.publisher.publish(command, id=f"c{self._number}")
-        outcome = await asyncio.wait_for(future, 20)
+        outcome = await asyncio.wait_for(future, PATIENCE)
         assert outcome.rejected is None, outcome.rejected
         return str(outcome.position)
 
@@ -77,7 +78,7 @@ class Platform:
 
     async def allocation(self, id: str, status: int) -> Any:
         """The allocation, once it has this status."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 with suppress(grpc.aio.AioRpcError):
                     found = await self.ask.GetAllocation(pb.GetAllocationRequest(allocation_id=id))

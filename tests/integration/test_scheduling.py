@@ -32,9 +32,8 @@ from services.resources.decide import Resources
 from services.scheduling.__main__ import servicers
 from services.scheduling.decide import Scheduling
 from services.scheduling.projections import PROJECTION
+from tests import PATIENCE
 from tests.unit.resources.pools import ended, register
-
-PATIENCE = 20.0
 
 
 class Platform:

@@ -26,6 +26,7 @@ from events.runtime.settings import Settings
 from events.runtime.writer import Writer
 from forgelog.embedded.kafka import Kafka
 from forgelog.embedded.process import Child, wait_ready
+from tests import PATIENCE
 from tests.conftest import Servers
 from tests.integration.test_runtime import running, submit, submitted, until
 from tests.unit.runtime.sample import SampleDecider, SampleProjection
@@ -102,7 +103,7 @@ async def test_a_history_that_was_cut_off_is_found(settings: Settings) -> None:
         await submitted(settings, 8)
         await until(lambda: sum(offset for offset, _ in runner.heads.values()) >= 8)
         async with running(publish_heads(settings, runner)):
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(PATIENCE):
                 while len(await read_heads(settings)) < len(runner.heads):
                     await asyncio.sleep(0.05)
     await pool.close()
@@ -162,7 +163,7 @@ async def test_an_event_from_the_future_stops_its_partition_and_nothing_is_skipp
             assert f"jobs/{stopped}" in again.problems
             assert stopped not in again.partitions
             await publisher.publish_many([Outgoing(submit("new", f"new-{number}")) for number in range(16)])
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 while True:
                     done = await valid_ids(settings, skip=stopped)
                     if any(id.startswith("new-") for id in done):

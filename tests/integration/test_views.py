@@ -30,7 +30,8 @@ from services.jobs.decide import Jobs
 from services.resources.decide import Resources
 from services.scheduling.decide import Scheduling
 from services.scheduling.state import Queue
-from tests.integration.test_scheduling import PATIENCE, Platform
+from tests import PATIENCE
+from tests.integration.test_scheduling import Platform
 from tests.integration.test_scheduling import running as whole_platform
 from tests.unit.resources.pools import ended, register
 

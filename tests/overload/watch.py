@@ -94,8 +94,11 @@ class Story:
         return {id for id, times in self.commands.items() if self.outcomes[id] < times}
 
     async def read(self) -> None:
-        """Up to what is the end now."""
-        await self._read_commands()
+        """Up to what is the end now.
+
+        Events first: agents send commands all the time, and a command is in its topic before its outcome is in the log.
+        The other way round, what was sent and decided between the two looks would count as decided, but not as sent.
+        """
         async with Tail(self.settings, ["jobs"], start=self._positions) as tail:
             ends = await tail.ends()
             while any(tail.positions[place].offset < end for place, end in ends.items()):
@@ -113,6 +116,7 @@ class Story:
                     elif kind in _ENDS:
                         self.ended.add(raw.meta().subject)
             self._positions = dict(tail.positions)
+        await self._read_commands()
 
     async def _read_commands(self) -> None:
         async with connected(new_consumer(self.settings, **HASTY)) as consumer:

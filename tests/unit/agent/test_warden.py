@@ -31,6 +31,11 @@ os.wait()
 """Python that leaves a daemon: forked twice, in a session of its own, its parents gone."""
 
 
+def until_told(folder: Path) -> str:
+    """A script that waits until there is a file `go` in the folder."""
+    return f"while [ ! -e '{folder}/go' ]; do sleep 0.02; done"
+
+
 def of_process(pid: int, name: str) -> bytes:
     return Path(f"/proc/{pid}/{name}").read_bytes()
 
@@ -84,8 +89,8 @@ async def test_usage_counts_the_whole_tree(ward: Wards) -> None:
 
 
 async def test_a_process_stands_alone(ward: Wards) -> None:
-    answer = await ward.start("a", "sh", "-c", "pwd; ulimit -c; echo ready; exec sleep 1000")
-    await ward.printed("a", "ready")
+    answer = await ward.start("a", "sh", "-c", "pwd; ulimit -c; echo ready; sleep 1000; :")
+    await ward.printed("a", "ready")  # the shell stays: a process amid an exec has files open that are not its own
     folder, cores, _ = ward.file("a", "stdout").splitlines()
     assert folder == str(ward.tasks / "a" / "work")
     assert cores == "0"
@@ -126,11 +131,9 @@ async def test_a_stop_ends_the_whole_tree(ward: Wards) -> None:
     await ward.printed("a", "\n")
     tree = psutil.Process(ward.started["a"].pid).children(recursive=True)
     assert len(tree) == 2
-    began = time.monotonic()
-    ward.stop("a", grace=30)
+    ward.stop("a", grace=1000)
     exit = await ward.exit("a")
     assert (exit.reason, exit.signal) == (ExitReason.STOPPED, signal.SIGTERM)
-    assert time.monotonic() - began < 10
     assert not [process for process in tree if running(process.pid)]
 
 
@@ -144,20 +147,19 @@ async def test_a_task_may_end_gracefully(ward: Wards) -> None:
 
 
 async def test_who_ignores_term_is_killed_after_the_grace(ward: Wards) -> None:
-    await ward.start("a", "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done")
+    await ward.start("a", "sh", "-c", "trap 'echo asked' TERM; echo ready; while :; do sleep 0.05; done")
     await ward.printed("a", "ready")
-    began = time.monotonic()
     ward.stop("a", grace=0.5)
     exit = await ward.exit("a")
     assert (exit.reason, exit.signal) == (ExitReason.STOPPED, signal.SIGKILL)
-    assert time.monotonic() - began >= 0.5
+    assert "asked" in ward.file("a", "stdout")
 
 
 async def test_a_more_urgent_stop_shortens_the_grace(ward: Wards) -> None:
-    await ward.start("a", "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done")
+    await ward.start("a", "sh", "-c", "trap 'echo asked' TERM; echo ready; while :; do sleep 0.05; done")
     await ward.printed("a", "ready")
     ward.stop("a", grace=1000)
-    await asyncio.sleep(0.05)
+    await ward.printed("a", "asked")
     ward.stop("a", reason="lost", grace=0)
     exit = await ward.exit("a")
     assert (exit.reason, exit.signal) == (ExitReason.STOPPED, signal.SIGKILL)
@@ -211,16 +213,17 @@ async def test_a_folder_that_can_t_be_made_is_said(ward: Wards) -> None:
 
 async def test_tasks_outlive_launcher_and_agent(tmp_path: Path, program: Path | None) -> None:
     async with wards(tmp_path, program) as ward:
-        answer = await ward.start("a", "sh", "-c", "echo ready; sleep 0.5; exit 7")
+        answer = await ward.start("a", "sh", "-c", f"{until_told(tmp_path)}; exit 7")
         launcher = ward.launching.pid
         ward.started.clear()  # the agent forgets; the warden is on its own
     await until(lambda: not running(launcher), "the launcher has not ended with its agent")
     assert running(answer.warden)
+    (tmp_path / "go").touch()
     assert (await ward.exit("a")).exit_code == 7
 
 
-async def test_a_killed_launcher_is_replaced_and_no_task_lost(ward: Wards) -> None:
-    first = await ward.start("a", "sh", "-c", "sleep 1; exit 4")
+async def test_a_killed_launcher_is_replaced_and_no_task_lost(ward: Wards, tmp_path: Path) -> None:
+    first = await ward.start("a", "sh", "-c", f"{until_told(tmp_path)}; exit 4")
     launcher = ward.launching.pid
     os.kill(launcher, signal.SIGKILL)
     for number in range(20):
@@ -229,6 +232,7 @@ async def test_a_killed_launcher_is_replaced_and_no_task_lost(ward: Wards) -> No
     assert running(first.warden)
     for number in range(20):
         assert (await ward.exit(f"b{number}")).exit_code == 0
+    (tmp_path / "go").touch()
     assert (await ward.exit("a")).exit_code == 4
 
 

@@ -16,8 +16,8 @@ import psutil
 
 from services.resources.agent.attempts import Exit
 from services.resources.agent.launching import Launched, Launching
+from tests import PATIENCE
 
-PATIENCE = 20.0
 PYTHON = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
 
 

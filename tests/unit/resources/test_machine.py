@@ -50,6 +50,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.released: Counter[tuple[str, int]] = Counter()
         self.jobs: dict[str, str] = {}
         self.capacity_shrank = False
+        self.exclusive: dict[str, bool] = {}
         self.allocation_number = 0
 
     def note(self, events: list[Event]) -> None:
@@ -110,6 +111,8 @@ class PoolMachine(RuleBasedStateMachine):
         for node, tasks in spots:
             self.allocation_number += 1
             places.append(placement(f"a{self.allocation_number}", node, tasks))
+        # What a job asks for does not change in its life; of the amounts none cares.
+        wanted["exclusive"] = self.exclusive.setdefault(job, wanted["exclusive"])
         typed = {"gpu_type": "a10"} if wanted.pop("typed") and wanted["gpus"] else {}
         event = scheduled(*places, job=job, **wanted, **typed)
         self.note(self.pool.event(event))

@@ -24,6 +24,7 @@ from events.language.resources import (
     AllocationReleased,
     CordonNode,
     DrainNode,
+    NodeRegistered,
     ReleaseReason,
     RemoveNode,
     Taint,
@@ -63,7 +64,9 @@ class QueueMachine(RuleBasedStateMachine):
         self.stage: dict[Task, str] = {}
         self.jobs: dict[str, JobQueued] = {}
         self.cancelled: set[tuple[str, int]] = set()
-        self.shrank = False
+        self.reregistered: set[str] = set()
+        """Nodes that may have less than the queue has placed there, until what it placed is gone: what the queue has
+        decided without knowing of the new registration, the pool refuses or releases."""
         self.scheduled: list[Event] = []
 
     # What each says
@@ -123,8 +126,6 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(node=NODES, boot=st.sampled_from(["b1", "b2"]), gpus=st.integers(0, 3), cpus=st.sampled_from([2.0, 4.0]))
     def register(self, node: str, boot: str, gpus: int, cpus: float) -> None:
         devices = [gpu(i, "NVIDIA A10" if i % 2 else "NVIDIA H200") for i in range(gpus)]
-        known = self.pool.state.nodes.get(node)
-        self.shrank = self.shrank or known is not None
         self.command(register(node, boot=boot, gpus=devices, capacity={"cpus": cpus}))
 
     @rule(node=NODES, kind=st.sampled_from([CordonNode, DrainNode, RemoveNode, *[UncordonNode] * 4]))
@@ -209,6 +210,8 @@ class QueueMachine(RuleBasedStateMachine):
         heard = [self.to_queue.popleft() for _ in range(min(count, len(self.to_queue)))]
         for event in heard:
             match event:
+                case NodeRegistered():
+                    self.reregistered.add(event.node_id)
                 case AllocationBound():
                     self.move(event.job_id, event.tasks, event.attempt, (IN_FLIGHT,), BOUND)
                 case AllocationReleased():
@@ -265,9 +268,11 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def no_node_is_overcommitted(self) -> None:
-        for node in self.queue.state.cluster.nodes.values():
+        for id, node in self.queue.state.cluster.nodes.items():
             held = [index for hold in node.holds.values() for indices in hold.gpus.values() for index in indices]
-            if not self.shrank:
+            if not node.holds:
+                self.reregistered.discard(id)
+            if id not in self.reregistered:
                 assert node.free[0] >= -CPU_TOLERANCE
                 assert min(node.free[1:]) >= 0
                 assert len(held) == len(set(held))
