@@ -68,7 +68,8 @@ async def servers() -> AsyncIterator[Servers]:
         yield Servers(kafka, postgres)
         return
     # Not pytest's own temporary folder: it takes away others' right to pass through, which Postgres needs under root.
-    folder = Path(tempfile.mkdtemp(prefix="forgelog-test-"))
+    # Its name is as hard as a user's may be.
+    folder = Path(tempfile.mkdtemp(prefix="forgelog tést, 数-"))
     broker = Kafka(folder / "kafka", folder / "logs" / "kafka.log")
     database = Postgres(folder / "postgres", folder / "logs" / "postgres.log")
     children: list[Child] = []

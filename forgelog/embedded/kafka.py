@@ -91,6 +91,10 @@ logger.log.level = INFO
 """
 
 
+_LOCALE = {"LC_ALL": "C.UTF-8"}
+"""Java reads the names of files by the locale; under plain C it can't open those that are not ASCII."""
+
+
 def cluster_id(make: Callable[[], uuid.UUID] = uuid.uuid4) -> str:
     """As Kafka's ``random-uuid`` prints it: base 64, never with a '-' in front, which would be taken for an option."""
     while (id := base64.urlsafe_b64encode(make().bytes).decode().rstrip("=")).startswith("-"):
@@ -141,7 +145,7 @@ class Kafka:
             name=self.name,
             argv=[*command, _MAIN, str(self.folder / "server.properties")],
             log=self.log,
-            env={"LC_ALL": "C"},
+            env=_LOCALE,
             cwd=self.folder,
             grace=20.0,
         )
@@ -174,7 +178,8 @@ class Kafka:
             "listeners": f"PLAINTEXT://127.0.0.1:{ports['broker']},CONTROLLER://127.0.0.1:{ports['controller']}",
             "advertised.listeners": f"PLAINTEXT://127.0.0.1:{ports['broker']}",
             "controller.quorum.voters": f"1@127.0.0.1:{ports['controller']}",
-            "log.dirs": str(self.folder / "data"),
+            # Relative to the process's folder: Kafka takes a comma in a path for the beginning of another one.
+            "log.dirs": "data",
             "log.flush.interval.ms": str(self._flush_ms),
             "log.flush.scheduler.interval.ms": str(self._flush_ms),
         }
@@ -206,7 +211,7 @@ class Kafka:
             ),
             "-XX:+ExitOnOutOfMemoryError",
             "-Djava.awt.headless=true",
-            f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}",
+            "-Dlog4j2.configurationFile=log4j2.properties",  # relative, as above: log4j, too, splits at commas
             "-cp",
             str(libraries / "*"),
         ]
@@ -224,6 +229,8 @@ class Kafka:
             text=True,
             check=False,
             timeout=120,
+            env={**os.environ, **_LOCALE},
+            cwd=self.folder,
         )
         if ran.returncode != 0:
             raise EmbeddedError(

@@ -28,7 +28,7 @@ from tests.chaos.arena import can_mount
 
 @pytest_asyncio.fixture
 async def data() -> AsyncIterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="forgelog-test-"))
+    folder = Path(tempfile.mkdtemp(prefix="forgelog tést, 数-"))
     yield folder
     await Platform(folder).down()
     shutil.rmtree(folder, ignore_errors=True)

@@ -24,7 +24,7 @@ from forgelog.embedded.process import Child, EmbeddedError, wait_ready
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="forgelog-test-"))
+    path = Path(tempfile.mkdtemp(prefix="forgelog tést, 数-"))
     yield path
     shutil.rmtree(path, ignore_errors=True)
 

@@ -28,7 +28,7 @@ SERVICES = {"jobs", "scheduling", "resources", "gateway"}
 
 @pytest_asyncio.fixture
 async def platform(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Platform]:
-    folder = Path(tempfile.mkdtemp(prefix="forgelog-test-"))
+    folder = Path(tempfile.mkdtemp(prefix="forgelog tést, 数-"))
     monkeypatch.setenv("FORGELOG_KAFKA", servers.kafka)
     monkeypatch.setenv("FORGELOG_POSTGRES", servers.postgres)
     monkeypatch.setenv("FORGELOG_GATEWAY", "127.0.0.1:0")

@@ -35,7 +35,7 @@ from tests.unit.runtime.sample import SampleDecider, SampleProjection
 @pytest.fixture
 async def broker() -> AsyncIterator[tuple[Kafka, list[Child]]]:
     """A broker of the test's own, whose files it may change while it is down."""
-    folder = Path(tempfile.mkdtemp(prefix="forgelog-test-"))
+    folder = Path(tempfile.mkdtemp(prefix="forgelog tést, 数-"))
     kafka = Kafka(folder / "kafka", folder / "kafka.log")
     children: list[Child] = []
     try:
