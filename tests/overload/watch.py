@@ -99,6 +99,10 @@ class Story:
         Events first: agents send commands all the time, and a command is in its topic before its outcome is in the log.
         The other way round, what was sent and decided between the two looks would count as decided, but not as sent.
         """
+        await self._read_events()
+        await self._read_commands()
+
+    async def _read_events(self) -> None:
         async with Tail(self.settings, ["jobs"], start=self._positions) as tail:
             ends = await tail.ends()
             while any(tail.positions[place].offset < end for place, end in ends.items()):
@@ -116,7 +120,6 @@ class Story:
                     elif kind in _ENDS:
                         self.ended.add(raw.meta().subject)
             self._positions = dict(tail.positions)
-        await self._read_commands()
 
     async def _read_commands(self) -> None:
         async with connected(new_consumer(self.settings, **HASTY)) as consumer:
