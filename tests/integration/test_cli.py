@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 
 from events.language.jobs import JobCompleted, JobStarted
 from events.language.resources import NodeDrained, NodeRegistered
+from tests import PATIENCE
 from tests.conftest import Servers, own_settings
 from tests.integration.cluster import FORGELOG, Cluster, cluster
 
@@ -50,7 +51,7 @@ class Cli:
             input=input,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
         )
         return Result(done.returncode, done.stdout, done.stderr)
 

@@ -20,6 +20,7 @@ from aiokafka import AIOKafkaProducer
 from events.language.jobs import JobCompleted, JobStarted
 from events.language.resources import NodeRegistered
 from forgelog import AsyncClient, Client, ForgelogError, NotFound, Refused, Timeout, Unavailable
+from tests import PATIENCE
 from tests.conftest import Servers, own_settings
 from tests.integration.cluster import Cluster, cluster
 
@@ -79,7 +80,7 @@ async def test_the_same_id_submits_once(client: AsyncClient) -> None:
 
 async def test_many_at_once(client: AsyncClient) -> None:
     jobs = await client.submit_many({"name": f"many-{n}", "command": ["true"], "resources": SMALL} for n in range(20))
-    ended = await client.wait([job.id for job in jobs], timeout=60)
+    ended = await client.wait([job.id for job in jobs], timeout=PATIENCE)
     assert [each.status for each in ended] == ["completed"] * 20
 
 
@@ -110,7 +111,7 @@ async def test_watching_goes_on_over_a_restart_of_the_gateway(
     command = ["sh", "-c", f"while [ ! -e {tmp_path}/go ]; do sleep 0.05; done"]
     job = await client.submit(name="watched", command=command, resources=SMALL)
     await platform.event(JobStarted, lambda e: e.job_id == job.id)
-    waiting = asyncio.create_task(job.wait(timeout=60))
+    waiting = asyncio.create_task(job.wait(timeout=PATIENCE))
     await asyncio.sleep(0)
     platform.kill("gateway")
     platform.start("gateway")
@@ -160,7 +161,7 @@ async def test_the_documents_python_runs_as_written(platform: Cluster, tmp_path:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, f"{place}: {done.stderr}"
 
@@ -176,7 +177,7 @@ async def test_the_documents_kcat_lines_run_a_job(platform: Cluster, document: s
     topic, rest = platform.settings.prefix + topic, rest.replace("my-first-job", id)
     if shutil.which("kcat"):
         line = f"echo '{body}' | kcat -P -b {platform.settings.kafka_required} -t {topic} {rest}"
-        await asyncio.to_thread(subprocess.run, ["sh", "-c", line], check=True, timeout=30)
+        await asyncio.to_thread(subprocess.run, ["sh", "-c", line], check=True, timeout=PATIENCE)
     else:
         headers = [(name, value.encode()) for name, value in re.findall(r"-H (\S+?)=(\S+)", rest)]
         async with AIOKafkaProducer(bootstrap_servers=platform.settings.kafka_required) as producer:

@@ -29,6 +29,7 @@ from events.language.jobs import JobCompleted, JobQueued, JobStarted
 from events.language.resources import NodeRegistered
 from events.log.envelope import Recorded
 from forgelog.manifest import jobs as manifest
+from tests import PATIENCE
 from tests.conftest import Servers, own_settings
 from tests.integration.cluster import Cluster, cluster
 from tests.integration.doors import DOORS, close_doors, open_doors
@@ -63,7 +64,7 @@ async def doors(platform: Cluster) -> AsyncIterator[dict[str, Any]]:
 
 @pytest_asyncio.fixture(scope="module")
 async def http(platform: Cluster) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=f"http://{platform.gateway}", timeout=30) as client:
+    async with httpx.AsyncClient(base_url=f"http://{platform.gateway}", timeout=PATIENCE) as client:
         yield client
 
 
@@ -203,7 +204,7 @@ class Reflected:
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=GetMessageClass(found.output_type).FromString,
         )
-        return await ask(request, timeout=20)
+        return await ask(request, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("where", ["gateway", "service"])

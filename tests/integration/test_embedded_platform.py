@@ -40,7 +40,7 @@ def forgelog(*arguments: str, data: Path, **environment: str) -> subprocess.Comp
         [sys.executable, "-c", "from forgelog.cli import main; main()", *arguments, "--data", str(data)],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=3 * PATIENCE,
         check=False,
         env={**clean, **environment},
     )
@@ -160,7 +160,7 @@ async def test_servers_from_docker(data: Path) -> None:
     assert await connection.fetchval("SELECT 1") == 1
     connection.terminate()
     remove = ["docker", "compose", "--project-name", docker.Docker(data).project, "down", "--volumes"]
-    await asyncio.to_thread(subprocess.run, remove, check=True, timeout=60)
+    await asyncio.to_thread(subprocess.run, remove, check=True, timeout=PATIENCE)
 
 
 @pytest.mark.skipif(not docker.available(), reason="no Docker engine answers")

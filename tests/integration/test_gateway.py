@@ -43,7 +43,7 @@ async def platform(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest_asyncio.fixture(scope="module")
 async def http(platform: Cluster) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=f"http://{platform.gateway}", timeout=30) as client:
+    async with httpx.AsyncClient(base_url=f"http://{platform.gateway}", timeout=PATIENCE) as client:
         yield client
 
 
@@ -184,7 +184,7 @@ async def test_work_beyond_the_bounds_is_sent_away_with_a_hint(platform: Cluster
     task = asyncio.create_task(run(settings, bounds=bounds, started=lambda number: port.set_result(number)))
     try:
         base = f"http://127.0.0.1:{await asyncio.wait_for(port, 20)}"
-        async with httpx.AsyncClient(base_url=base, timeout=30) as http:
+        async with httpx.AsyncClient(base_url=base, timeout=PATIENCE) as http:
             async with asyncio.timeout(PATIENCE):
                 while (await http.post("/v1/commands", json={"type": "SubmitJob", "data": GOOD})).status_code != 200:
                     await asyncio.sleep(0.05)

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from forgelog.cli import MODULES
+from tests import PATIENCE
 
 HEAVY = ("grpc", "google.protobuf", "pydantic", "pydantic_settings", "rich", "ruamel", "orjson", "aiokafka", "asyncpg")
 
@@ -16,7 +17,7 @@ HEAVY = ("grpc", "google.protobuf", "pydantic", "pydantic_settings", "rich", "ru
 def loaded(code: str) -> set[str]:
     """Which heavy packages a fresh interpreter has after `code`."""
     check = f"import sys\n{code}\nprint(*(name for name in {HEAVY!r} if name in sys.modules))"
-    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True, timeout=PATIENCE)
     return set(done.stdout.splitlines()[-1].split()) if done.stdout.strip() else set()
 
 
@@ -55,6 +56,6 @@ def test_the_shell_completes_commands_of_all_modules(typed: str, offered: set[st
         env={**os.environ, **asked},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert set(done.stdout.split()) == offered, done.stderr
