@@ -100,6 +100,9 @@ class RegisterNode(PoolCommand):
     """Changes when the machine boots: the processes of another boot are gone."""
     agent_id: str = Field(min_length=1, max_length=64)
     """Changes at every agent start."""
+    instance_id: str = Field(default="", max_length=64)
+    """Names the agent's folder: made at the first start there and kept in it. While the agent that holds the node is
+    heard of, only an agent with the same instance and boot may register the node. Empty from agents that have none."""
 
 
 class HeartbeatNode(PoolCommand):
@@ -144,7 +147,9 @@ class TaintNode(PoolCommand):
 
 
 class RemoveNode(PoolCommand):
-    """Forget a node that runs nothing."""
+    """Forget a node that runs nothing. An agent that still runs registers it again."""
+
+    reason: str = Field(default="", max_length=500)
 
 
 class EndedTasks(Model):
@@ -158,6 +163,8 @@ class ReportAllocationsEnded(PoolCommand):
     """From the node agent: the processes of these tasks are gone, so their resources are free."""
 
     ended: tuple[EndedTasks, ...] = Field(min_length=1, max_length=10_000)
+    instance_id: str = Field(default="", max_length=64)
+    """The reporting agent's; allocations bound to another instance are not its to report. Empty: not checked."""
 
 
 # Events
@@ -169,6 +176,8 @@ class NodeRegistered(PoolEvent):
     spec: NodeSpec
     boot_id: str
     agent_id: str
+    instance_id: str = ""
+    """The registration that allocations bind to from now on; empty from agents that have none."""
 
 
 class NodeCordoned(PoolEvent):
@@ -220,6 +229,8 @@ class NodeTainted(PoolEvent):
 class NodeRemoved(PoolEvent):
     """The node was forgotten."""
 
+    reason: str = ""
+
 
 class AllocationEvent(Event):
     context: ClassVar[str] = "resources"
@@ -244,6 +255,9 @@ class AllocationBound(AllocationEvent):
     launch: JobLaunch
     tolerations: tuple[Toleration, ...] = ()
     """The job's: a later taint with effect `no_execute` that they don't cover stops these tasks."""
+    instance_id: str = ""
+    """The node's registration at this moment: only the agent of that instance starts these tasks. Any agent of the
+    node when empty."""
 
 
 class AllocationRejected(AllocationEvent):

@@ -107,7 +107,7 @@ class Resources(Decider[Pool]):
     def decide(self, state: Pool, command: Command, context: Context) -> Sequence[Event]:
         match command:
             case RegisterNode():
-                return self._register(state, command)
+                return self._register(state, command, context)
             case HeartbeatNode():
                 return self._heartbeat(state, command)
             case CordonNode():
@@ -127,8 +127,11 @@ class Resources(Decider[Pool]):
             case _:
                 raise TypeError(f"{type(command).__name__} is no command of resources")
 
-    def _register(self, pool: Pool, command: RegisterNode) -> list[Event]:
+    def _register(self, pool: Pool, command: RegisterNode, context: Context) -> list[Event]:
         _check_inventory(command)
+        node = pool.nodes.get(command.node_id)
+        if node is not None:
+            self._check_holder(node, command, context)
         events: list[Event] = [
             NodeRegistered(
                 pool=pool.name,
@@ -136,23 +139,36 @@ class Resources(Decider[Pool]):
                 spec=command.spec,
                 boot_id=command.boot_id,
                 agent_id=command.agent_id,
+                instance_id=command.instance_id,
             )
         ]
-        node = pool.nodes.get(command.node_id)
         if node is None:
             return events
         events += _say_again(pool, node)
-        if node.boot_id != command.boot_id:
+        if node.boot_id != command.boot_id or not node.succeeded_by(command.boot_id, command.instance_id):
             events += ending.releases_of_lost(pool, pool.on(node))
         return events
+
+    def _check_holder(self, node: Node, command: RegisterNode, context: Context) -> None:
+        """Refuses a registration that would take a node from an agent that may still run tasks on it."""
+        if node.lost or node.succeeded_by(command.boot_id, command.instance_id):
+            return
+        silent = (context.now - (node.last_seen or context.now)).total_seconds()
+        raise Refused(
+            ErrorCode.FAILED_PRECONDITION,
+            f"node {node.id} is held by agent {node.agent_id} on host {node.spec.hostname}, heard of "
+            f"{max(0.0, silent):.0f} s ago: give this agent another name (FORGELOG_NODE), or stop that one; once it "
+            f"has been silent for {self._lost_after.total_seconds():g} s, or the node is removed, the node is free",
+            [FieldError(field="node_id", problem=f"is held by agent {node.agent_id}")],
+        )
 
     def _heartbeat(self, pool: Pool, command: HeartbeatNode) -> list[Event]:
         node = _node(pool, command)
         if command.agent_id != node.agent_id:
             raise Refused(
                 ErrorCode.FAILED_PRECONDITION,
-                f"node {node.id} is kept by agent {node.agent_id}, not {command.agent_id}; "
-                f"stop one of the two agents, or register the node again",
+                f"node {node.id} is held by agent {node.agent_id} on host {node.spec.hostname}, not by "
+                f"{command.agent_id}; stop one of the two agents, or give one another name",
             )
         if not node.lost:
             return []
@@ -207,7 +223,7 @@ class Resources(Decider[Pool]):
                 ErrorCode.FAILED_PRECONDITION,
                 f"node {node.id} still holds {len(node.allocations)} allocations of {shown}; drain it first",
             )
-        return [_of(node, pool, NodeRemoved)]
+        return [_of(node, pool, NodeRemoved, reason=command.reason)]
 
     def _ended(self, pool: Pool, command: ReportAllocationsEnded) -> list[Event]:
         """A report says what has happened, so its known parts count even beside parts that are not known."""
@@ -228,6 +244,12 @@ class Resources(Decider[Pool]):
                 )
             if allocation is None:
                 continue
+            if command.instance_id and allocation.instance_id not in ("", command.instance_id):
+                raise Refused(
+                    ErrorCode.FAILED_PRECONDITION,
+                    f"allocation {ended.allocation_id} is bound to another registration of node {node_id}",
+                    [FieldError(field=f"ended[{number}].allocation_id", problem="is another agent's")],
+                )
             tasks = sets.parse(ended.tasks)
             if strangers := sets.minus(tasks, allocation.tasks):
                 raise Refused(
@@ -312,7 +334,7 @@ class Resources(Decider[Pool]):
     def evolve(self, state: Pool, event: Event, time: datetime) -> Pool:
         return fold(state, event, time)
 
-    dump_version: ClassVar[int] = 1
+    dump_version: ClassVar[int] = 2
 
     def dump(self, state: Pool) -> dict[str, Any]:
         return dumps.dump(state)

@@ -42,6 +42,7 @@ def _node(node: Node) -> dict[str, Any]:
         "spec": node.spec.model_dump(mode="json"),
         "boot_id": node.boot_id,
         "agent_id": node.agent_id,
+        "instance_id": node.instance_id,
         "registered_at": node.registered_at.isoformat(),
         "hold": node.hold,
         "hold_reason": node.hold_reason,
@@ -58,6 +59,7 @@ def _load_node(data: dict[str, Any]) -> Node:
         spec=NodeSpec.model_validate(data["spec"]),
         boot_id=data["boot_id"],
         agent_id=data["agent_id"],
+        instance_id=data["instance_id"],
         registered_at=datetime.fromisoformat(data["registered_at"]),
         hold=NodeStatus(data["hold"]) if data["hold"] else None,
         hold_reason=data["hold_reason"],
@@ -84,6 +86,7 @@ def _allocation(allocation: Allocation) -> dict[str, Any]:
         "grace_seconds": allocation.grace_seconds,
         "tolerations": [toleration.model_dump(mode="json") for toleration in allocation.tolerations],
         "orphaned": allocation.orphaned,
+        "instance_id": allocation.instance_id,
     }
 
 
@@ -103,4 +106,5 @@ def _load_allocation(data: dict[str, Any]) -> Allocation:
         grace_seconds=data["grace_seconds"],
         tolerations=tuple(Toleration.model_validate(toleration) for toleration in data["tolerations"]),
         orphaned=data["orphaned"],
+        instance_id=data["instance_id"],
     )

@@ -45,7 +45,13 @@ def fold(pool: Pool, event: Event, time: datetime) -> Pool:
             _release(pool, event)
         case NodeRegistered() if event.node_id not in pool.nodes:
             pool.nodes[event.node_id] = Node(
-                event.node_id, event.spec, event.boot_id, event.agent_id, registered_at=time, last_seen=time
+                event.node_id,
+                event.spec,
+                event.boot_id,
+                event.agent_id,
+                instance_id=event.instance_id,
+                registered_at=time,
+                last_seen=time,
             )
             pool.look_at = None
         case NodeRemoved():
@@ -87,9 +93,10 @@ def _release(pool: Pool, event: AllocationReleased) -> None:
 def _change(pool: Pool, node: Node, event: PoolEvent, time: datetime) -> None:
     match event:
         case NodeRegistered():
-            if event.boot_id != node.boot_id:
+            if event.boot_id != node.boot_id or not node.succeeded_by(event.boot_id, event.instance_id):
                 _orphan(pool, node)
             node.spec, node.boot_id, node.agent_id = event.spec, event.boot_id, event.agent_id
+            node.instance_id = event.instance_id
             node.registered_at = node.last_seen = time
             node.lost = False
             pool.look_at = None
@@ -120,7 +127,7 @@ def _change(pool: Pool, node: Node, event: PoolEvent, time: datetime) -> None:
 
 
 def _orphan(pool: Pool, node: Node) -> None:
-    """The node's processes are gone: release of all its allocations is owed."""
+    """The node's processes are gone or not this registration's: release of all its allocations is owed."""
     for allocation in pool.on(node):
         allocation.orphaned = True
 

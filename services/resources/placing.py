@@ -63,6 +63,7 @@ def place(pool: Pool, scheduled: JobScheduled) -> Iterator[AllocationBound | All
             devices=tuple(DeviceShare(task=task, gpus=gpus) for task, gpus in allocation.gpus.items()),
             launch=scheduled.launch,
             tolerations=allocation.tolerations,
+            instance_id=allocation.instance_id,
         )
 
 
@@ -83,6 +84,7 @@ def allocation_of(scheduled: JobScheduled, placement: Placement, node: Node) -> 
         gpus={},
         grace_seconds=scheduled.launch.grace_seconds,
         tolerations=scheduled.request.scheduling.tolerations,
+        instance_id=node.instance_id,
     )
 
 
@@ -130,4 +132,5 @@ def bound(event: AllocationBound, boot_id: str) -> Allocation:
         gpus={share.task: share.gpus for share in event.devices},
         grace_seconds=event.launch.grace_seconds,
         tolerations=event.tolerations,
+        instance_id=event.instance_id,
     )

@@ -42,7 +42,9 @@ class Allocation:
     grace_seconds: float
     tolerations: tuple[Toleration, ...] = ()
     orphaned: bool = False
-    """Its node was lost or has booted anew: its release is owed."""
+    """Its node was lost, has booted anew or has another registration: its release is owed."""
+    instance_id: str = ""
+    """The registration of the node that it was bound to."""
 
     @property
     def status(self) -> AllocationStatus:
@@ -76,6 +78,8 @@ class Node:
     """Allocation → its job."""
     exclusive: str = ""
     """The job that has the node for itself."""
+    instance_id: str = ""
+    """The registration that holds the node; empty for an agent that names none."""
     last_seen: datetime | None = None
     """Volatile: when its agent was last heard of."""
 
@@ -87,6 +91,11 @@ class Node:
     def free(self) -> Amounts:
         """Negative where the node has shrunk below what is held."""
         return of_vector(self.spec.capacity).minus(self.used)
+
+    def succeeded_by(self, boot_id: str, instance_id: str) -> bool:
+        """Whether an agent can be the registered one, started again: same folder, same boot of the machine. The lock
+        on its folder then proves that the earlier agent has ended. Nodes without an instance prove nothing."""
+        return not self.instance_id or (self.instance_id, self.boot_id) == (instance_id, boot_id)
 
     def label(self, key: str) -> str | None:
         """A label's value as jobs see it: the operators' word goes before the agent's."""

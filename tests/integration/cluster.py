@@ -66,11 +66,13 @@ class Cluster:
         """Start a service."""
         self._run(name, f"services.{name}", {"FORGELOG_LISTEN": f"127.0.0.1:{self._ports[name]}"})
 
-    def start_agent(self, node: str, **environment: str) -> None:
-        own = self.folder / node
+    def start_agent(self, node: str, *, process: str = "", **environment: str) -> None:
+        """Start a node's agent; `process` names one that claims a node's name beside the node's own agent."""
+        process = process or node
+        own = self.folder / process
         own.mkdir(parents=True, exist_ok=True)
         self._run(
-            node, "services.resources.agent", {"FORGELOG_NODE": node, "FORGELOG_AGENT_DIR": str(own), **environment}
+            process, "services.resources.agent", {"FORGELOG_NODE": node, "FORGELOG_AGENT_DIR": str(own), **environment}
         )
 
     def _run(self, name: str, module: str, extra: dict[str, str]) -> None:

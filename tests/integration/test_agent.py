@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import psutil
 import pytest
 from aiokafka import TopicPartition
@@ -19,6 +21,7 @@ from events.language.resources import AllocationBound, AllocationReleased, NodeL
 from events.log import topics
 from events.log.tail import new_consumer
 from events.runtime.settings import Settings
+from services.resources.agent.store import MEMBERSHIP
 from tests import PATIENCE
 from tests.integration.cluster import Cluster, cluster
 
@@ -263,6 +266,38 @@ async def lose_and_join(platform: Cluster) -> None:
     await platform.event(JobCompleted, lambda e: e.job_id == again)
 
 
+async def test_a_second_agent_of_a_name_starts_nothing_until_the_first_is_lost(
+    settings: Settings, tmp_path: Path
+) -> None:
+    async with cluster(settings, tmp_path, nodes=0, lost_seconds=6) as platform:
+        platform.start_agent("n0")
+        first = await platform.event(NodeRegistered)
+        shutil.copytree(tmp_path / "n0", tmp_path / "copy")
+        for name in ("copy", "own"):
+            platform.start_agent("n0", process=name)
+        await until(lambda: all(refused(tmp_path / name) for name in ("copy", "own")), "the others are not refused")
+        jobs = [
+            await platform.submit("sh", "-c", f"echo $FORGELOG_JOB >> {tmp_path}/starts", resources=SMALL)
+            for _ in range(10)
+        ]
+        for job in jobs:
+            await platform.event(JobCompleted, lambda e, job=job: e.job_id == job)
+        assert sorted((tmp_path / "starts").read_text().split()) == sorted(jobs)
+        assert platform.all(NodeRegistered) == [first]
+        platform.kill("n0")
+        second = await platform.event(NodeRegistered, lambda e: e.instance_id != first.instance_id)
+        job = await platform.submit("true", resources=SMALL)
+        await platform.event(JobCompleted, lambda e: e.job_id == job)
+        (bound,) = platform.all(AllocationBound, lambda e: e.job_id == job)
+        assert bound.instance_id == second.instance_id
+
+
+def refused(folder: Path) -> bool:
+    """Whether the agent of a folder says that another one holds its node."""
+    path = folder / MEMBERSHIP
+    return path.exists() and "is held by agent" in orjson.loads(path.read_bytes())["problem"]
+
+
 async def test_without_contact_an_agent_fences_itself(settings: Settings, tmp_path: Path) -> None:
     async with cluster(settings, tmp_path, nodes=0) as platform:
         # The pool would wait 20 s; this agent believes that it has only one, so it must act on its own.
@@ -279,17 +314,6 @@ async def test_without_contact_an_agent_fences_itself(settings: Settings, tmp_pa
         assert not platform.all(NodeLost)
         again = await platform.submit("true", resources=SMALL)
         await platform.event(JobCompleted, lambda e: e.job_id == again)
-
-
-async def test_of_two_agents_of_a_node_the_older_gives_way(platform: Cluster) -> None:
-    first = platform._processes["n0"]
-    platform._run(
-        "twin", "services.resources.agent", {"FORGELOG_NODE": "n0", "FORGELOG_AGENT_DIR": f"{platform.folder}/x"}
-    )
-    await until(lambda: first.poll() is not None, "the older agent runs on")
-    assert first.returncode == 1
-    assert "a heartbeat was refused: node n0 is kept by agent" in platform.log("n0")
-    assert platform._processes["twin"].poll() is None
 
 
 async def test_two_agents_can_t_share_a_folder(platform: Cluster) -> None:

@@ -27,6 +27,7 @@ from events.language.resources import (
     AllocationReleased,
     AllocationStopRequested,
     NodeLost,
+    NodeRegistered,
     NodeRemoved,
     ReleaseReason,
 )
@@ -101,9 +102,14 @@ class Agent:
                 patient=True,
             ) as self._tail,
         ):
-            self._membership = Membership(self._settings, self._config, publisher, self._outcomes)
+            self._membership = Membership(self._settings, self._config, self._store, publisher, self._outcomes)
             self._reports = reports.Reports(
-                publisher, self._outcomes, self._settings.pool, self._config.node, self._on_settled
+                publisher,
+                self._outcomes,
+                self._settings.pool,
+                self._config.node,
+                self._store.instance_id,
+                self._on_settled,
             )
             self._output = Output(self._settings, self._store.tasks, lambda each: self._on_settled(each, OUTPUT))
             self._register.set()
@@ -179,6 +185,8 @@ class Agent:
     def _fold(self, event: Message, record: Recorded) -> Iterable[Attempt]:
         match event:
             case AllocationBound(pool=self._settings.pool, node_id=self._config.node):
+                if event.instance_id not in ("", self._store.instance_id):
+                    return ()  # for the agent that held the node's name then
                 new = [
                     attempt
                     for attempt in attempts_of(record, event, list(sets.each(sets.parse(event.tasks))), self._boot_id)
@@ -200,11 +208,19 @@ class Agent:
                 NodeLost(pool=self._settings.pool, node_id=self._config.node)
                 | NodeRemoved(pool=self._settings.pool, node_id=self._config.node)
             ):
+                self._membership.freed()
                 if self._open:  # else a registration is under way already, or this was before it
                     log.warning("the pool says %s of this node; registering again", type(event).__name__)
                     self._register_again()
+            case NodeRegistered(pool=self._settings.pool, node_id=self._config.node):
+                if self._open and event.agent_id != self._membership.agent_id:
+                    log.error("agent %s has registered this node; starting nothing more", event.agent_id)
+                    self._register_again()
             case CommandRejected() if self._membership.sent(event.command_id):
                 if event.code is ErrorCode.NOT_FOUND:
+                    self._register_again()
+                elif event.code is ErrorCode.FAILED_PRECONDITION:
+                    log.error("a heartbeat was refused: %s", event.message)
                     self._register_again()
                 else:
                     raise AgentError(f"a heartbeat was refused: {event.message}")

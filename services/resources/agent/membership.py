@@ -11,6 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import psutil
 from aiokafka.errors import KafkaError
@@ -22,12 +23,15 @@ from events.log.outcomes import Outcome, Outcomes
 from events.log.publish import Publisher
 from events.runtime.settings import Settings
 from services.resources.agent.config import Config
+from services.resources.agent.store import Store
 
 log = logging.getLogger("forgelog.agent.membership")
 
 PATIENCE = 5.0
 """Seconds to wait for the pool's answer before the registration is published again."""
 LONGEST_PAUSE = 10.0
+ASK_AGAIN = 30.0
+"""Seconds until a node that another agent holds is asked for again, unless the log says before that it is free."""
 
 
 class AgentError(Exception):
@@ -41,22 +45,31 @@ def boot_id() -> str:
 
 
 class Membership:
-    def __init__(self, settings: Settings, config: Config, publisher: Publisher, outcomes: Outcomes) -> None:
+    def __init__(
+        self, settings: Settings, config: Config, store: Store, publisher: Publisher, outcomes: Outcomes
+    ) -> None:
         self._pool = settings.pool
         self._config = config
+        self._store = store
         self._publisher = publisher
         self._outcomes = outcomes
         self.agent_id = os.urandom(8).hex()
+        self.instance_id = store.instance_id
         self._boot_id = boot_id()
         self._registrations = 0
         self._beats = 0
         self._heard = -math.inf
         """When the last message was sent that reached the log (monotonic seconds)."""
         self._registered = asyncio.Event()
+        self._freed = asyncio.Event()
 
     async def register(self, spec: NodeSpec) -> int:
-        """Announce the node; the offset of the pool's answer. Raises AgentError if it is refused for good."""
+        """Announce the node; the offset of the pool's answer. Waits while another agent holds the node.
+
+        Raises AgentError if it is refused for good.
+        """
         self._registered.clear()
+        self._note("")
         self._registrations += 1
         command = RegisterNode(
             pool=self._pool,
@@ -64,6 +77,7 @@ class Membership:
             spec=spec,
             boot_id=self._boot_id,
             agent_id=self.agent_id,
+            instance_id=self.instance_id,
         )
         pause = 0.1
         while True:
@@ -78,7 +92,11 @@ class Membership:
                 if rejected is None:
                     self._heard = sent
                     self._registered.set()
+                    self._note("", registered=True)
                     return outcome.position.offset
+                if rejected.code is ErrorCode.FAILED_PRECONDITION:
+                    await self._until_freed(rejected.message)
+                    continue
                 if rejected.code not in (ErrorCode.INTERNAL, ErrorCode.ABORTED):
                     problems = "; ".join(f"{error.field} {error.problem}" for error in rejected.errors)
                     raise AgentError(f"pool {self._pool} does not take node {self._config.node}: {problems}")
@@ -86,6 +104,23 @@ class Membership:
                 self._registrations += 1
             await asyncio.sleep(pause)
             pause = min(LONGEST_PAUSE, pause * 2)
+
+    async def _until_freed(self, why: str) -> None:
+        """Another agent holds the node: wait until the log says that it is free, or it is time to ask again."""
+        log.error("not registered, so nothing is started here: %s", why)
+        self._note(why)
+        self._freed.clear()
+        self._registrations += 1
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._freed.wait(), ASK_AGAIN)
+
+    def freed(self) -> None:
+        """The log says that no agent holds the node."""
+        self._freed.set()
+
+    def _note(self, problem: str, *, registered: bool = False) -> None:
+        """Tell those who look at the agent's folder how far it is."""
+        self._store.save_membership({"agent_id": self.agent_id, "registered": registered, "problem": problem})
 
     async def _ask(self, command: RegisterNode, id: str) -> Outcome:
         answer = self._outcomes.expect(id)

@@ -63,11 +63,14 @@ class Report:
 class Reports:
     """`settled` is called for each attempt and kind of report, once, when the log has answered."""
 
-    def __init__(self, publisher: Publisher, outcomes: Outcomes, pool: str, node: str, settled: Settled) -> None:
+    def __init__(
+        self, publisher: Publisher, outcomes: Outcomes, pool: str, node: str, instance: str, settled: Settled
+    ) -> None:
         self._publisher = publisher
         self._outcomes = outcomes
         self._pool = pool
         self._node = node
+        self._instance = instance
         self._settled = settled
         self._new: list[tuple[str, Attempt]] = []
         self._again: list[Report] = []
@@ -129,7 +132,7 @@ class Reports:
         for attempt in attempts:
             by_allocation.setdefault(attempt.task.allocation_id, []).append(attempt.task.task)
         ended = tuple(EndedTasks(allocation_id=id, tasks=format_ranges(tasks)) for id, tasks in by_allocation.items())
-        command = ReportAllocationsEnded(pool=self._pool, node_id=self._node, ended=ended)
+        command = ReportAllocationsEnded(pool=self._pool, node_id=self._node, ended=ended, instance_id=self._instance)
         return Report(FREED, command, attempts, tries)
 
     async def _send(self, reports: list[Report]) -> None:

@@ -5,6 +5,8 @@ finds its processes by these folders: same boot, pid and start time. None of it 
 
     tasks/<allocation>-<task>-<attempt>/   started, or ended and not yet known to the log (files: see `warden`)
     ended/...                              failed ones, kept for a while for whoever wants to look
+    instance.json                          names this folder, and knows a copy of it; see `Store.open`
+    membership.json                        whether the running agent holds its node; see `membership`
     spare/, trash/, secrets/, position.json, lock
 """
 
@@ -16,6 +18,7 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,7 @@ KEEP_SECONDS = 24 * 3600.0
 """How long the folders of failed attempts are kept."""
 KEEP_FOLDERS = 1000
 """How many of them at most."""
+MEMBERSHIP = "membership.json"
 _TASK_FIELDS = frozenset(field.name for field in fields(Task))
 
 
@@ -58,9 +62,16 @@ class Store:
         self._trash = folder / "trash"
         self._position = folder / "position.json"
         self._lock = -1
+        self.instance_id = ""
+        """Names this folder to the pool; known once it is open."""
 
     def open(self) -> None:
-        """Make the folders and take the lock. Raises SettingsError when another agent has it."""
+        """Make the folders, take the lock, and find or make the folder's instance.
+
+        The instance is this folder's alone: it is noted with the folder's device and inode, and a copy (also a restored
+        backup) gets an instance of its own, since its original may be in use. What a copy says of tasks is not true of
+        it, and is put away. Raises SettingsError when another agent has the folder, or it can't be used.
+        """
         try:
             for path in (self.tasks, self.spare, self._ended, self._trash, self.folder / "secrets"):
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -75,8 +86,37 @@ class Store:
             raise SettingsError(
                 f"FORGELOG_AGENT_DIR={str(self.folder)!r} is in use by another agent; give each a folder of its own"
             ) from None
+        self.membership.unlink(missing_ok=True)  # an earlier agent's
         for path in self.spare.iterdir():
             shutil.rmtree(path, ignore_errors=True)
+        self._identify()
+
+    def _identify(self) -> None:
+        place = os.stat(self.folder)
+        here = {"device": place.st_dev, "inode": place.st_ino}
+        path = self.folder / "instance.json"
+        known = _read(path)
+        if known is not None and {name: known.get(name) for name in here} == here:
+            self.instance_id = known["instance"]
+            return
+        if known is not None:
+            log.warning("%s is a copy of another agent's folder; starting afresh in it", self.folder)
+            self._position.unlink(missing_ok=True)
+            for task in self.tasks.iterdir():
+                self.retire(task.name, keep=True)
+        self.instance_id = os.urandom(8).hex()
+        warden.write_json(str(path), {"instance": self.instance_id, **here})
+
+    @property
+    def membership(self) -> Path:
+        """Says whether the running agent holds its node; absent while none has begun to ask for it."""
+        return self.folder / MEMBERSHIP
+
+    def save_membership(self, data: Mapping[str, Any]) -> None:
+        try:
+            warden.write_json(str(self.membership), {**data, "pid": os.getpid()})
+        except OSError as error:  # a full disk, as a rule: the node works all the same
+            log.warning("%s can't be written: %s", self.membership, error.strerror)
 
     def close(self) -> None:
         os.close(self._lock)

@@ -91,7 +91,9 @@ def gpu(index: int, name: str = "NVIDIA H200", memory: int = 141 * GIB) -> GPURe
     return GPUResource(index=index, uuid=f"GPU-{index}", name=name, memory_bytes=memory)
 
 
-def register(node_id: str = "n1", *, boot: str = "boot-1", agent: str = "agent-1", **spec: Any) -> RegisterNode:
+def register(
+    node_id: str = "n1", *, boot: str = "boot-1", agent: str = "agent-1", instance: str = "", **spec: Any
+) -> RegisterNode:
     """A node of 4 CPUs, 8 GiB, 100 GiB of scratch space and 1 Gbit/s, unless said otherwise."""
     gpus = tuple(spec.pop("gpus", ()))
     capacity = {
@@ -107,6 +109,7 @@ def register(node_id: str = "n1", *, boot: str = "boot-1", agent: str = "agent-1
         node_id=node_id,
         boot_id=boot,
         agent_id=agent,
+        instance_id=instance,
         spec=NodeSpec(hostname=node_id, capacity=ResourceVector(**capacity), gpus=gpus, **spec),
     )
 
@@ -153,11 +156,12 @@ def unscheduled(*allocations: str, job: str = "job-1", tasks: str = "0-9999", gr
     )
 
 
-def ended(*reports: tuple[str, str], node_id: str = "n1") -> ReportAllocationsEnded:
+def ended(*reports: tuple[str, str], node_id: str = "n1", instance: str = "") -> ReportAllocationsEnded:
     return ReportAllocationsEnded(
         pool=POOL,
         node_id=node_id,
         ended=tuple(EndedTasks(allocation_id=allocation, tasks=tasks) for allocation, tasks in reports),
+        instance_id=instance,
     )
 
 

@@ -67,11 +67,17 @@ class PoolMachine(RuleBasedStateMachine):
         except Refused:
             pass  # a refusal is an answer; the invariants say whether the pool is sound
 
-    @rule(node=nodes, boot=st.sampled_from(["b1", "b2"]), gpus=st.integers(0, 4), cpus=st.sampled_from([1.0, 4.0]))
-    def register(self, node: str, boot: str, gpus: int, cpus: float) -> None:
+    @rule(
+        node=nodes,
+        boot=st.sampled_from(["b1", "b2"]),
+        instance=st.sampled_from(["", "folder-1", "folder-2"]),
+        gpus=st.integers(0, 4),
+        cpus=st.sampled_from([1.0, 4.0]),
+    )
+    def register(self, node: str, boot: str, instance: str, gpus: int, cpus: float) -> None:
         devices = [gpu(i, "NVIDIA A10" if i % 2 else "NVIDIA H200") for i in range(gpus)]
         self.capacity_shrank = self.capacity_shrank or bool(self.pool.state.nodes.get(node))
-        self.command(register(node, boot=boot, gpus=devices, capacity={"cpus": cpus}))
+        self.command(register(node, boot=boot, instance=instance, gpus=devices, capacity={"cpus": cpus}))
 
     @rule(node=nodes)
     def heartbeat(self, node: str) -> None:
@@ -157,6 +163,12 @@ class PoolMachine(RuleBasedStateMachine):
     @invariant()
     def the_log_tells_all(self) -> None:
         assert self.pool.decider.dump(self.pool.replayed()) == self.pool.decider.dump(self.pool.state)
+
+    @invariant()
+    def what_runs_belongs_to_the_registration(self) -> None:
+        for node in self.pool.state.nodes.values():
+            for allocation in self.pool.state.on(node):
+                assert allocation.instance_id in ("", node.instance_id)
 
     @invariant()
     def nothing_is_given_twice(self) -> None:
