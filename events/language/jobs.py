@@ -148,6 +148,13 @@ class JobSubmitted(JobEvent):
     spec: JobSpec
 
 
+class JobRequeued(JobEvent):
+    """A user requeued ended tasks, and the job's dependencies do not hold yet: the tasks wait (state `pending`)."""
+
+    tasks: TaskRanges
+    reason: Annotated[str, Field(max_length=500)] = ""
+
+
 class JobQueued(JobEvent):
     """Tasks are ready to be scheduled: dependencies hold, or a retry or requeue is due."""
 

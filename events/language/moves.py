@@ -40,9 +40,9 @@ JOB_MOVES: Moves[JobStatus] = {
     J.PREEMPTED: frozenset({J.QUEUED, J.FAILED, J.CANCELLED}),
     J.MIGRATING: frozenset({J.SCHEDULED, J.STARTING, J.RUNNING, J.QUEUED, J.FAILED, J.CANCELLED}),
     J.COMPLETED: frozenset(),
-    # `RequeueJob` runs failed and cancelled tasks again.
-    J.FAILED: frozenset({J.QUEUED}),
-    J.CANCELLED: frozenset({J.QUEUED}),
+    # `RequeueJob` runs failed and cancelled tasks again, once the job's dependencies hold.
+    J.FAILED: frozenset({J.QUEUED, J.PENDING}),
+    J.CANCELLED: frozenset({J.QUEUED, J.PENDING}),
 }
 """A job and each of its tasks; a job starts as `pending`."""
 

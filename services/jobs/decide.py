@@ -28,6 +28,7 @@ from events.language.jobs import (
     JobExited,
     JobFailed,
     JobQueued,
+    JobRequeued,
     JobStarted,
     JobSubmitted,
     JobTasksCancelled,
@@ -43,7 +44,7 @@ from events.language.resources import AllocationBound, AllocationReleased, Relea
 from events.language.scheduling import JobDequeued
 from events.runtime.decider import Context, Decider
 from services.jobs import state as jobs
-from services.jobs.dependencies import answered, asked
+from services.jobs.dependencies import answered, ask, asked
 from services.jobs.making import check_range, conclude, invalid, known, queued, stale_report, unknown_attempt
 from services.jobs.restart import Fate, Verdict, judge
 from services.jobs.state import ENDED_CODES, Job, exit_code_of
@@ -62,6 +63,7 @@ class Jobs(Decider[Job]):
     events = (
         JobSubmitted,
         JobQueued,
+        JobRequeued,
         JobAssigned,
         JobStarted,
         JobExited,
@@ -149,13 +151,7 @@ def submit(job: Job, command: SubmitJob, context: Context) -> Sequence[Event]:
         wanted[dependency.job_id] = dependency.kind
     submitted = JobSubmitted(job_id=command.job_id, project=context.project, owner=context.actor, spec=spec)
     if wanted:
-        return [
-            submitted,
-            *(
-                DependencyRequested(job_id=command.job_id, dependency=dependency, kind=kind)
-                for dependency, kind in wanted.items()
-            ),
-        ]
+        return [submitted, *ask(command.job_id, wanted)]
     size = spec.array.size if spec.array else 1
     identity = Job(command.job_id, context.project, context.actor, submitted_at=context.now)
     return [submitted, queued(identity, spec, range(size), 1)]
@@ -333,4 +329,8 @@ def requeue(job: Job, command: RequeueJob, context: Context) -> Sequence[Event]:
         problem = f"no task of job {job.job_id} that was named has failed or was cancelled"
         raise Refused(ErrorCode.FAILED_PRECONDITION, problem, [FieldError(field="tasks", problem=problem)])
     reason = f"requeued by {context.actor}"
+    if job.waiting:
+        tasks = format_ranges(task for some in by_attempt.values() for task in some)
+        requeued = JobRequeued(job_id=job.job_id, tasks=tasks, reason=reason[:500])
+        return [requeued, *ask(job.job_id, job.waiting)]
     return [queued(job, spec, tasks, attempt, reason=reason) for attempt, tasks in sorted(by_attempt.items())]

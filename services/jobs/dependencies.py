@@ -2,11 +2,12 @@
 
 B submitted, waits for A ─► DependencyRequested(B, A) ─► (A) DependentRegistered, or at once DependencyResolved
   ─► (A ends) DependencyResolved ─► (B) DependencyMet and JobQueued, or B is cancelled
+B requeued after it was cancelled while it waited ─► JobRequeued, and DependencyRequested anew
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from events.language.base import Event
 from events.language.common import format_ranges
@@ -21,6 +22,14 @@ from events.language.jobs import (
 from events.language.jobspec import DependencyKind, JobStatus
 from services.jobs.making import conclude, queued
 from services.jobs.state import Job
+
+
+def ask(job_id: str, dependencies: Mapping[str, DependencyKind]) -> list[Event]:
+    """The questions of a job to those it waits for."""
+    return [
+        DependencyRequested(job_id=job_id, dependency=dependency, kind=kind)
+        for dependency, kind in dependencies.items()
+    ]
 
 
 def asked(job: Job, event: DependencyRequested) -> Sequence[Event]:
@@ -48,16 +57,24 @@ def answered(job: Job, event: DependencyResolved) -> Sequence[Event]:
     spec = job.spec
     if kind is None or spec is None or job.ended is not None:
         return ()
+    pending = [task for task in range(job.size) if job.status(task) is JobStatus.PENDING]
     if event.outcome in _HOLDS[kind]:
         met = DependencyMet(job_id=job.job_id, dependency=event.job_id, outcome=event.outcome)
         if len(job.waiting) > 1:
             return [met]
-        ready = [task for task in range(job.size) if job.status(task) is JobStatus.PENDING]
-        return [met, queued(job, spec, ready, 1)] if ready else [met]
+        attempts = {job.attempts[task] + 1 for task in pending}
+        return [
+            met,
+            *(
+                queued(job, spec, [task for task in pending if job.attempts[task] + 1 == attempt], attempt)
+                for attempt in sorted(attempts)
+            ),
+        ]
+    if not pending:
+        return ()  # it was run all the same, by a version that did not ask again
     if event.outcome is DependencyOutcome.UNKNOWN:
         reason = f"depends on job {event.job_id}, which does not exist; submit it first"
     else:
         reason = f"depends on job {event.job_id} {kind.value}, which has {event.outcome.value}"
-    tasks = [task for task in range(job.size) if job.status(task) is JobStatus.PENDING]
-    cancelled = JobTasksCancelled(job_id=job.job_id, tasks=format_ranges(tasks), reason=reason)
-    return [cancelled, *conclude(job, cancelled=tasks, reason=reason)]
+    cancelled = JobTasksCancelled(job_id=job.job_id, tasks=format_ranges(pending), reason=reason)
+    return [cancelled, *conclude(job, cancelled=pending, reason=reason)]

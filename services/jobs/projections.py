@@ -15,6 +15,7 @@ from events.language.jobs import (
     JobEnded,
     JobExited,
     JobQueued,
+    JobRequeued,
     JobStarted,
     JobSubmitted,
     JobTasksCancelled,
@@ -113,6 +114,10 @@ ATTEMPTS = Table(
 """Every attempt that had a process or an end: exit codes and signals of earlier attempts are kept."""
 
 
+_BY_TASK = frozenset((JobAssigned, JobTasksCancelled, JobRequeued))
+"""Events that change the rows of the tasks they name."""
+
+
 class JobsProjection(Projection):
     """Folds events.jobs."""
 
@@ -130,7 +135,7 @@ class JobsProjection(Projection):
         elif kind is JobStarted or kind is JobExited:
             touched.extend((TASKS, (id, item.task)) for item in event.tasks)
             touched.extend((ATTEMPTS, (id, item.task, item.attempt)) for item in event.tasks)
-        elif kind is JobAssigned or kind is JobTasksCancelled or (kind is JobQueued and event.attempt > 1):
+        elif kind in _BY_TASK or (kind is JobQueued and event.attempt > 1):
             # A whole array's first queueing changes no task's row.
             touched.extend((TASKS, (id, task)) for task in tasks_in(event.tasks))
         return touched
@@ -253,6 +258,19 @@ def _queued(event: JobQueued, job: Row, rows: Rows, time: datetime) -> None:
         _move(rows, job, task, JobStatus.QUEUED, fresh)
 
 
+def _requeued(event: JobRequeued, job: Row, rows: Rows, _time: datetime) -> None:
+    job["ended_at"], job["exit_code"], job["cancel_requested"] = None, None, False
+    job["reason"] = event.reason
+    for task in tasks_in(event.tasks):
+        row = _task(rows, job, task)
+        _count(job, row["status"], -1)
+        _count(job, JobStatus.PENDING.value, 1)
+        if row["attempt"] == job["default_attempt"] == 0:
+            rows.delete(TASKS, (job["job_id"], task))  # as one that was never queued, which has no row
+        else:
+            rows.put(TASKS, {**row, "status": JobStatus.PENDING.value, "ended_at": None, "message": ""})
+
+
 def _assigned(event: JobAssigned, job: Row, rows: Rows, _time: datetime) -> None:
     job["node_id"] = event.node_id
     change = {"node_id": event.node_id, "allocation_id": event.allocation_id}
@@ -334,6 +352,7 @@ def _ended(event: JobEnded, job: Row, _rows: Rows, time: datetime) -> None:
 
 _CHANGES: Mapping[type[Message], Callable[[Any, Row, Rows, datetime], None]] = {
     JobQueued: _queued,
+    JobRequeued: _requeued,
     JobAssigned: _assigned,
     JobStarted: _started,
     JobExited: _exited,

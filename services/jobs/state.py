@@ -28,6 +28,7 @@ from events.language.jobs import (
     JobExited,
     JobFailed,
     JobQueued,
+    JobRequeued,
     JobStarted,
     JobSubmitted,
     JobTasksCancelled,
@@ -160,6 +161,9 @@ def evolve(job: Job, event: Event, time: datetime) -> Job:
             job.restarts = array("L", bytes(size * _ITEM))
         case JobQueued():
             _queued(job, event)
+        case JobRequeued():
+            job.move(tasks_in(event.tasks), JobStatus.PENDING)
+            job.ended, job.exit_code = None, 0
         case JobAssigned():
             job.move(tasks_in(event.tasks), JobStatus.SCHEDULED)
         case JobStarted():

@@ -8,6 +8,8 @@ import pytest
 
 from events.language.common import ErrorCode
 from events.language.jobs import ExitReason, JobCancelled, JobQueued
+from events.language.jobspec import JobArray
+from services.jobs.making import queued
 from tests.unit.jobs.desk import Desk, after, cancel, dequeued, exited, refusal, requeue, said, started, submit
 
 Ending = Callable[[Desk], object]
@@ -121,3 +123,44 @@ def test_a_waiting_job_that_was_cancelled_stays_so(desk: Desk) -> None:
     completes(desk)
     assert desk.statuses("second") == ["cancelled"]
     assert desk.event(dequeued(id="second")) == []
+
+
+def test_a_requeued_job_waits_for_what_it_depends_on(desk: Desk) -> None:
+    desk.command(submit("second", depends_on=(after("first"),)))
+    desk.command(cancel("second"))
+    events = desk.command(requeue("second"))
+    assert said(events) == ["JobRequeued", "DependencyRequested"]
+    assert desk.statuses("second") == ["pending"]
+    completes(desk)
+    assert desk.statuses("second") == ["queued"]
+
+
+def test_a_requeued_job_is_cancelled_when_its_dependency_fails(desk: Desk) -> None:
+    desk.command(submit("second", depends_on=(after("first"),)))
+    desk.command(cancel("second"))
+    desk.command(requeue("second"))
+    fails(desk)
+    assert desk.statuses("second") == ["cancelled"]
+    events = desk.command(requeue("second"))
+    assert said(events)[-2:] == ["JobTasksCancelled", "JobCancelled"], "it is told at once that the other has failed"
+
+
+def test_tasks_of_an_array_are_requeued_behind_its_dependency(desk: Desk) -> None:
+    desk.command(submit("second", depends_on=(after("first"),), array=JobArray(size=4)))
+    desk.command(cancel("second"))
+    desk.command(requeue("second", tasks="1-2"))
+    assert desk.statuses("second") == ["cancelled", "pending", "pending", "cancelled"]
+    completes(desk)
+    assert desk.statuses("second") == ["cancelled", "queued", "queued", "cancelled"]
+
+
+def test_a_job_that_runs_against_its_dependency_is_left_alone_by_the_answer(desk: Desk) -> None:
+    """As the log of an earlier version may have it."""
+    desk.command(submit("second", depends_on=(after("first"),)))
+    desk.command(cancel("second"))
+    second = desk.job("second")
+    assert second.spec is not None
+    again = queued(second, second.spec, [0], 1)
+    desk.jobs["second"] = desk.decider.evolve(second, again, desk.now)
+    fails(desk)
+    assert desk.statuses("second") == ["queued"]

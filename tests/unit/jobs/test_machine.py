@@ -14,6 +14,7 @@ from events.language.jobs import (
     JobEnded,
     JobExited,
     JobQueued,
+    JobRequeued,
     JobStarted,
     JobSubmitted,
 )
@@ -92,6 +93,10 @@ class Life(RuleBasedStateMachine):
     def requeue(self, tasks: str | None) -> None:
         self.attempt(self.desk.command, requeue(tasks=tasks))
 
+    @rule(again=strategies.booleans())
+    def change_the_waiting_one(self, again: bool) -> None:
+        self.attempt(self.desk.command, requeue("second") if again else cancel("second"))
+
     @rule()
     def submit_again(self) -> None:
         self.attempt(self.desk.command, submit(array=JobArray(size=4)))
@@ -125,7 +130,7 @@ class Life(RuleBasedStateMachine):
                         counts = event.counts
                         assert counts.completed + counts.failed + counts.cancelled == counts.total == size
                         assert (event.exit_code == 0) is isinstance(event, JobCompleted)
-                    case JobQueued():
+                    case JobQueued() | JobRequeued():
                         alive = True
 
     @invariant()
