@@ -1,8 +1,8 @@
 """Any sequence of commands, foreign events and time, consistent or not: a decider refuses, and raises nothing else.
 
 The machines of each context (`tests/unit/*/test_machine.py`) hold what is decided. Here inputs come as no platform
-sends them: duplicates, stale ones, answers nobody asked for, another context's events out of order. What is decided must
-fold, at once and again from the history.
+sends them: duplicates, stale ones, answers nobody asked for, another context's events out of order. What is decided
+must fold, at once and again from the history.
 """
 
 from __future__ import annotations
