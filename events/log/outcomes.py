@@ -18,7 +18,7 @@ from events.language.common import CommandNoted, CommandRejected
 from events.log.connect import start
 from events.log.envelope import Position, Recorded
 from events.log.fetching import Consumer
-from events.log.tail import Tail, new_consumer
+from events.log.tail import LogLost, ReaderPosition, Tail, new_consumer
 from events.log.topics import CONTEXTS
 from events.log.wire import Raw, Undecodable
 from events.runtime.settings import Settings
@@ -141,6 +141,10 @@ class Outcomes:
                     self._tail.rest()
                     await asyncio.sleep(self._gather)
                     self._tail.go_on()
+            except LogLost as error:
+                log.error("outcomes: %s; reading what is there now", error)
+                for place in error.places:
+                    self._tail.seek(place, ReaderPosition())
             except (OSError, KafkaError) as error:
                 log.warning("outcomes: %s; trying again", error)
                 await asyncio.sleep(0.2)

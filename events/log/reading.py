@@ -5,9 +5,35 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 
 from aiokafka import TopicPartition
+from aiokafka.errors import CorruptRecordException
 
 from events.log.fetching import Consumer
 from events.log.wire import Raw
+
+READ_SECONDS = 5.0
+"""Longest wait for a single record that must be there."""
+
+
+async def records_at(consumer: Consumer, wanted: Mapping[TopicPartition, int]) -> dict[TopicPartition, Raw]:
+    """The records at these offsets; without those that are damaged, or were removed.
+
+    The consumer must be connected; it is assigned these partitions. Kafka's errors are raised (`KafkaError`).
+    """
+    found: dict[TopicPartition, Raw] = {}
+    if not wanted:
+        return found
+    consumer.assign(list(wanted))
+    for place, offset in wanted.items():
+        consumer.seek(place, offset)
+    for place, offset in wanted.items():
+        try:
+            fetched = await consumer.getmany(place, timeout_ms=int(READ_SECONDS * 1000), max_records=1)
+        except CorruptRecordException:
+            continue
+        for raw in fetched.get(place, ()):
+            if raw.offset == offset:
+                found[place] = raw
+    return found
 
 
 async def read_to_end(

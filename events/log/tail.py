@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Literal, NamedTuple
 
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from events.log.connect import start
 from events.log.envelope import Recorded
@@ -49,6 +49,15 @@ LOOK_BACK = 200
 
 class NoTopic(LookupError):
     """Kafka does not know the topic, or has not said so in time."""
+
+
+class LogLost(KafkaError):  # type: ignore[misc]
+    """A topic ends before a position that was read of it: it was cut, or made anew, under its reader."""
+
+    def __init__(self, where: Mapping[str, int], places: Collection[Place] = ()) -> None:
+        """`where`: topic and partition (``events.jobs/3``) → the offset up to which it was read."""
+        super().__init__(f"the log has lost what was read before {', '.join(f'{p}@{at}' for p, at in where.items())}")
+        self.places = tuple(places)
 
 
 class EpochRule:
@@ -87,6 +96,7 @@ def new_consumer(settings: Settings, **options: Any) -> Consumer:
     """A consumer of `Raw`s without a group: its positions are its owner's business."""
     given = {
         "fetch_max_wait_ms": 500,
+        "auto_offset_reset": "earliest",
         "client_id": settings.instance or "forgelog",
         "key_deserializer": Raws(settings.prefix),
         **options,
@@ -94,7 +104,6 @@ def new_consumer(settings: Settings, **options: Any) -> Consumer:
     return Consumer(
         bootstrap_servers=settings.kafka_required,
         enable_auto_commit=False,
-        auto_offset_reset="earliest",
         fetch_max_bytes=16 << 20,
         max_partition_fetch_bytes=4 << 20,
         **given,
@@ -141,7 +150,7 @@ class Tail:
 
     async def start(self) -> None:
         """Connect and stand at the start positions."""
-        self._consumer = consumer = new_consumer(self._settings, **self._options)
+        self._consumer = consumer = self._new_consumer()
         await start(consumer)
         try:
             places = [(context, p) for context in self._contexts for p in await self._partitions(context)]
@@ -185,6 +194,10 @@ class Tail:
             await asyncio.sleep(0.02)
         return sorted(found if self._only is None else set(found) & set(self._only))
 
+    def _new_consumer(self) -> Consumer:
+        # The log is kept for ever: a position that is not in it is none that one may go on from, nor start over.
+        return new_consumer(self._settings, auto_offset_reset="none", **self._options)
+
     @property
     def _running(self) -> Consumer:
         if self._consumer is None:
@@ -194,6 +207,9 @@ class Tail:
     def _topic(self, place: Place) -> TopicPartition:
         return TopicPartition(self._settings.prefix + events(place[0]), place[1])
 
+    def _place(self, topic: TopicPartition) -> Place:
+        return context_of(topic.topic.removeprefix(self._settings.prefix)), topic.partition
+
     def seek(self, place: Place, position: ReaderPosition) -> None:
         """Go on from another position of a place."""
         self._running.seek(self._topic(place), position.offset)
@@ -202,7 +218,7 @@ class Tail:
 
     async def rewind(self, positions: Mapping[Place, ReaderPosition]) -> None:
         """Go on from other positions at once: after a `seek`, what waits at the broker would have to end first."""
-        fresh = new_consumer(self._settings, **self._options)
+        fresh = self._new_consumer()
         await start(fresh)
         old, self._consumer = self._running, fresh
         fresh.assign([self._topic(place) for place in self.positions])
@@ -234,20 +250,30 @@ class Tail:
     async def ends(self) -> dict[Place, int]:
         """The log's end now: one past the last offset of every place."""
         places = list(self.positions)
+        ends = await (await self.asking()).end_offsets([self._topic(place) for place in places])
+        return {place: ends[self._topic(place)] for place in places}
+
+    async def asking(self) -> Consumer:
+        """A consumer for questions to the broker that must not wait behind a fetch."""
         if self._asking is None:
             asking = new_consumer(self._settings)
             await start(asking)
             self._asking = asking
-        ends = await self._asking.end_offsets([self._topic(place) for place in places])
-        return {place: ends[self._topic(place)] for place in places}
+        return self._asking
 
     async def poll_raw(self, timeout: float, *, only: Iterable[Place] | None = None) -> list[Raw]:
-        """Valid records, undecoded, markers included; waits at most `timeout` seconds for the first."""
+        """Valid records, undecoded, markers included; waits at most `timeout` seconds for the first.
+
+        Raises LogLost.
+        """
         partitions = [self._topic(place) for place in only] if only is not None else []
         try:
             fetched = await self._running.getmany(
                 *partitions, timeout_ms=max(0, int(timeout * 1000)), max_records=self.max_records
             )
+        except OffsetOutOfRangeError as error:
+            lost = {self._place(at): offset for at, offset in error.args[0].items()}
+            raise LogLost({f"{events(name)}/{n}": offset for (name, n), offset in lost.items()}, [*lost]) from None
         except KafkaError as error:
             if not error.retriable:
                 raise

@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from events.log import topics
 from events.log.batch import Batch
 from events.log.producer import Producer
+from events.log.tail import LogLost
 from events.runtime import faults, metrics, tracing
 from events.runtime.encoding import Unit
 from events.runtime.partition import DeadLetter, Forward, Partition
@@ -37,7 +38,8 @@ class Appender(Generic[S]):
         self._partitions = partitions
 
     async def append(self, work: dict[int, list[Unit]], side: list[Forward | DeadLetter]) -> bool:
-        """Append every partition's units. False if that failed: then it is not known what is in the log."""
+        """Append every partition's units. False if that failed: then it is not known what is in the log. Raises LogLost
+        when it is another log by now."""
         began, started = time.time(), time.perf_counter()
         faults.point(faults.AFTER_READ)
         producer: AIOKafkaProducer | None = None
@@ -47,6 +49,8 @@ class Appender(Generic[S]):
             await asyncio.gather(*[await self._pass_on(producer, item) for item in side])
             await asyncio.gather(*(self._append_to(producer, number, units) for number, units in work.items()))
             faults.point(faults.AFTER_APPEND)
+        except LogLost:
+            raise
         except (KafkaError, OSError) as error:
             log.error("append failed, starting over from the log: %s: %s", type(error).__name__, error)
             metrics.append_failures.labels(self.context).inc()
@@ -86,6 +90,8 @@ class Appender(Generic[S]):
         for future, appended in pending:
             metadata = await future
             offset = metadata.offset
+            if offset <= partition.epoch:
+                raise LogLost({f"{topics.events(self.context)}/{number}": partition.epoch})
             for unit in appended:
                 partition.appended(unit, offset)
                 offset += len(unit.records)

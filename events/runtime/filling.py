@@ -12,8 +12,9 @@ from events.log.tail import Place, ReaderPosition, Tail, place_of
 from events.log.wire import Raw
 from events.runtime import tables
 from events.runtime.folding import Fold
+from events.runtime.origins import read_positions
 from events.runtime.projection import Projection
-from events.runtime.runner import decode_batch, read_positions, write_positions
+from events.runtime.runner import decode_batch, write_positions
 from events.runtime.settings import Settings
 from events.runtime.tables import Db
 
@@ -64,6 +65,10 @@ async def advance(
     stored = await read_positions(db, schema)
     while open_ := [place for place, end in target.items() if tail.positions[place].offset < end]:
         raws = await tail.poll_raw(5.0, only=open_)
+        if not raws:
+            ends = await tail.ends()
+            if short := [place for place in open_ if ends[place] < target[place]]:
+                raise RebuildFailed(f"the log ends before what is to be read of it: {sorted(short)}")
         wanted = [raw for raw in raws if raw.offset < target[place_of(raw)]]
         for place, end in target.items():
             if tail.positions[place].offset > end:  # a fetch went past: stand exactly at the target again

@@ -126,6 +126,7 @@ class LogServicer(rpc.LogQueriesServicer):
             ],
             projected=status["projected"],
             problems=status["problems"],
+            notices=status["notices"],
         )
 
     async def ListDeadLetters(self, request: Any, _: Any) -> Any:

@@ -105,6 +105,8 @@ class ReadModel:
         QueryError when `at_least` names no position, or one that the tables don't reach in time.
         """
         await self.wait_for(at_least)
+        if self._runner.foreign:
+            raise QueryError(grpc.StatusCode.FAILED_PRECONDITION, self._runner.foreign)
         schema = tables.quoted(self._runner.schema)
         async with self._pool.acquire() as db:
             if as_of is None:

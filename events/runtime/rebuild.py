@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
+from events.log.identity import described
 from events.log.tail import Place, Tail
 from events.runtime import faults, shares, tables
 from events.runtime.filling import BATCH, RebuildFailed, advance, connected
+from events.runtime.origins import compare_tables, drop_former, read_positions, write_origins
 from events.runtime.projection import Projection, Table
-from events.runtime.runner import inputs_of, live_schema, read_positions
+from events.runtime.runner import inputs_of, live_schema
 from events.runtime.settings import Settings
 from events.runtime.tables import Db
 
@@ -65,8 +67,17 @@ def projection_of(context: str) -> Projection:
     return projection
 
 
-async def rebuild(settings: Settings, projection: Projection | str, progress: Progress | None = None) -> Rebuilt:
-    """Build a context's tables anew from the whole log and swap them in. Raises RebuildFailed."""
+async def rebuild(
+    settings: Settings,
+    projection: Projection | str,
+    progress: Progress | None = None,
+    *,
+    forget_former: bool = False,
+) -> Rebuilt:
+    """Build a context's tables anew from the whole log and swap them in. Raises RebuildFailed.
+
+    `forget_former`: remove the tables, too, that were set aside because their log was lost.
+    """
     projection = projection_of(projection) if isinstance(projection, str) else projection
     loop = asyncio.get_running_loop()
     started = loop.time()
@@ -78,12 +89,17 @@ async def rebuild(settings: Settings, projection: Projection | str, progress: Pr
         count, tail = await _fill(settings, projection, db, fresh, None, progress)
         async with _closing(tail), db.transaction():
             await db.execute(f"lock table {tables.quoted(live)}.positions in access exclusive mode")
-            target = {place: at.offset for place, at in (await read_positions(db, live)).items()}
-            count += await advance(projection, db, fresh, tail, target, _told_nothing)
+            compared = await compare_tables(settings, db, live, tail.positions)
+            if not compared.strange:  # else the live tables are of another log, and stand nowhere in this one
+                target = {place: at.offset for place, at in (await read_positions(db, live)).items()}
+                count += await advance(projection, db, fresh, tail, target, _told_nothing)
+            await write_origins(db, fresh, compared.origins)
             await db.execute(f"drop schema if exists {tables.quoted(old)} cascade")
             await db.execute(f"alter schema {tables.quoted(live)} rename to {tables.quoted(old)}")
             await db.execute(f"alter schema {tables.quoted(fresh)} rename to {tables.quoted(live)}")
             await db.execute(f"drop schema {tables.quoted(old)} cascade")
+            if forget_former:
+                await drop_former(db, live)
             faults.point(faults.BEFORE_SWAP)
     return Rebuilt(projection.context, count, loop.time() - started)
 
@@ -100,6 +116,9 @@ async def diff(settings: Settings, projection: Projection | str, progress: Progr
         async with _closing(tail), db.transaction():
             # The live runner waits at its next batch until the comparison is done.
             await db.execute(f"lock table {tables.quoted(live)}.positions in exclusive mode")
+            compared = await compare_tables(settings, db, live, tail.positions)
+            if compared.strange:
+                raise RebuildFailed(f"its tables are not of this log: {described(compared.strange)}; rebuild them")
             target = {place: at.offset for place, at in (await read_positions(db, live)).items()}
             # The live tables may be behind what was filled: compare where the slower of the two stands.
             behind = any(target.get(place, 0) < at.offset for place, at in tail.positions.items())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -13,8 +13,9 @@ from aiokafka import AIOKafkaProducer
 from events.language.common import PLATFORM_ACTOR, WriterStarted
 from events.log import topics
 from events.log.envelope import Meta
+from events.log.identity import Compared, Stand, compare
 from events.log.ids import new_command_id
-from events.log.tail import ReaderPosition, Tail
+from events.log.tail import Place, ReaderPosition, Tail
 from events.log.wire import Undecodable, headers_of, value_of
 from events.runtime import faults, views
 from events.runtime.decider import Decider
@@ -38,24 +39,64 @@ async def take_over(
     producer: AIOKafkaProducer,
     snapshots: Snapshots | None,
     now: datetime,
+    places: Collection[Place] = (),
 ) -> dict[int, Partition[S] | str]:
     """The folded partitions; in place of one that can't be folded, the reason for people.
 
-    `now`: the writer's clock. From the marker's offset on, whatever an earlier writer still appends is void.
+    `now`: the writer's clock. `places`: those whose events the decider is told, its own among them. From the marker's
+    offset on, whatever an earlier writer still appends is void.
     """
     epochs = await asyncio.gather(*(_fence(decider.context, number, settings, producer, now) for number in numbers))
     faults.point(faults.AFTER_MARKER)
-    partitions: dict[int, Partition[S]] = {}
-    for number in numbers:
-        partition = await snapshots.load(decider, number, count) if snapshots is not None else None
-        partition = partition or Partition(decider, number, count)
-        partitions[number] = partition
+    partitions = {number: Partition(decider, number, count) for number in numbers}
+    if snapshots is not None:
+        partitions |= await _snapshots_of(snapshots, decider, numbers, count, settings, places)
     outcome: dict[int, Partition[S] | str] = dict(partitions)
     problems = await _fold(decider, partitions, dict(zip(numbers, epochs, strict=True)), settings)
     for number, epoch in zip(numbers, epochs, strict=True):
         partitions[number].epoch = epoch
     outcome.update(problems)
     return outcome
+
+
+async def _snapshots_of(
+    snapshots: Snapshots,
+    decider: Decider[S],
+    numbers: Sequence[int],
+    count: int,
+    settings: Settings,
+    places: Collection[Place],
+) -> dict[int, Partition[S]]:
+    """Partitions as their snapshots have them; those of another log are removed."""
+    loaded = {number: found for number in numbers if (found := await snapshots.load(decider, number, count))}
+    stands = {
+        (decider.context, number): Stand(
+            ReaderPosition(partition.next_offset, partition.epoch), origins.get((decider.context, number), "")
+        )
+        for number, (partition, origins) in loaded.items()
+    }
+    compared = await compare(settings, {*places, *((decider.context, number) for number in numbers)}, stands)
+    snapshots.origins = compared.origins
+    kept: dict[int, Partition[S]] = {}
+    for number, (partition, origins) in loaded.items():
+        why = compared.strange.get((decider.context, number), "") or _heard_elsewhere(partition, origins, compared)
+        if why:
+            log.error("%s/%d: its snapshots are of another log; removed: %s", decider.context, number, why)
+            await snapshots.forget(decider.context, number)
+        else:
+            kept[number] = partition
+    return kept
+
+
+def _heard_elsewhere(partition: Partition[Any], origins: Mapping[Place, str], compared: Compared) -> str:
+    """How it shows that a partition has handled foreign events that are not in the log; empty if all are."""
+    for (topic, number), at in (*partition.inputs.items(), *partition.observed.items()):
+        place = topics.context_of(topic), number
+        if not topic.startswith("events.") or place not in compared.ends:
+            continue
+        if at.offset > compared.ends[place] or origins.get(place, "") not in ("", compared.origins.get(place, "")):
+            return f"{topic}/{number} is not the log it has read up to {at.offset}"
+    return ""
 
 
 async def _fence(context: str, number: int, settings: Settings, producer: AIOKafkaProducer, now: datetime) -> int:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -18,9 +19,10 @@ from aiokafka.errors import KafkaError
 
 from events.log import topics
 from events.log.envelope import Position
+from events.log.identity import described, origin_of
 from events.log.tail import Place, ReaderPosition, Tail, place_of
 from events.log.wire import HASH, Raw, Undecodable
-from events.runtime import faults, metrics, tables
+from events.runtime import faults, metrics, origins, tables
 from events.runtime.folding import Fold, history_row
 from events.runtime.projection import Projection
 from events.runtime.settings import Settings
@@ -32,6 +34,9 @@ on its way, and a transaction for each would take the processor from the very st
 fetched meanwhile, for the same reason."""
 _REST = 0.005
 """Seconds for the broker to give what has come in that time."""
+
+_REBUILT_EVERY = 1.0
+"""Seconds between two looks whether tables of another log were rebuilt."""
 
 log = logging.getLogger("forgelog.projection")
 
@@ -48,12 +53,6 @@ def live_schema(settings: Settings, context: str) -> str:
 def inputs_of(projection: Projection) -> tuple[str, ...]:
     """The contexts a projection reads."""
     return projection.inputs or (projection.context,)
-
-
-async def read_positions(db: Db, schema: str) -> dict[Place, ReaderPosition]:
-    """The stored positions of a schema."""
-    rows = await db.fetch(f"select context, partition, off, epoch from {tables.quoted(schema)}.positions")
-    return {(row["context"], row["partition"]): ReaderPosition(row["off"], row["epoch"]) for row in rows}
 
 
 async def write_positions(db: Db, old: dict[Place, ReaderPosition], new: dict[Place, ReaderPosition]) -> None:
@@ -99,6 +98,10 @@ class Runner:
         self.schema = live_schema(settings, projection.context)
         self.positions: dict[Place, ReaderPosition] = {}
         self.problems: dict[str, str] = {}
+        self.foreign = ""
+        """Why the tables can't be read, being of another log; empty if they can."""
+        self.note = ""
+        """What people should know that stops nothing; empty when there is nothing."""
         self.heads: dict[Place, tuple[int, str]] = {}
         """Newest valid record of each place with its chain digest, hex: what `audit` signs."""
         self.changes = asyncio.Condition()
@@ -109,6 +112,8 @@ class Runner:
         """How many `wait_for` are under way."""
         self._wanted = asyncio.Event()
         """Set while there are any."""
+        self._unnamed: set[Place] = set()
+        """Places of which it is not noted what log they are, since they were empty."""
         self._fold = Fold(projection)
 
     async def run(self) -> None:
@@ -126,7 +131,8 @@ class Runner:
         async with self._pool.acquire() as db:
             await tables.create_schema(db, self.schema, self.projection)
             made = await db.fetchval(f"select version from {tables.quoted(self.schema)}.made")
-            self._stored = await read_positions(db, self.schema)
+            self._stored = await origins.read_positions(db, self.schema)
+            self.note = await origins.former_note(db, self.schema)
         if made != self.projection.version:
             from events.runtime.rebuild import rebuild
 
@@ -135,6 +141,15 @@ class Runner:
             return
         self._fold = Fold(self.projection)
         async with Tail(self.settings, inputs_of(self.projection), start=self._stored, patient=True) as tail:
+            async with self._pool.acquire() as db:
+                compared = await origins.compare_tables(self.settings, db, self.schema, tail.positions)
+                if not compared.strange:
+                    await origins.write_origins(db, self.schema, compared.origins)
+            if compared.strange:
+                await tail.stop()
+                await self._leave(described(compared.strange))
+                return
+            self._unnamed = set(tail.positions) - set(compared.origins)
             for place, text in self.problems.items():
                 log.error("%s stopped: %s", place, text)
             self.positions = dict(tail.positions)
@@ -147,9 +162,43 @@ class Runner:
                     await self._store(raws, tail)
                 if time.monotonic() - lag_at > 5:
                     lag_at = time.monotonic()
+                    if self.note:
+                        async with self._pool.acquire() as db:
+                            self.note = await origins.former_note(db, self.schema)
                     ends = await tail.ends()
                     lag = sum(max(0, end - tail.positions[place].offset) for place, end in ends.items())
                     metrics.projection_lag.labels(self.projection.context).set(lag)
+
+    async def _leave(self, how: str) -> None:
+        """The tables are of another log: put them away and build new ones, or wait until somebody has."""
+        from events.runtime.rebuild import rebuild
+
+        context = self.projection.context
+        lost = (
+            f"The tables of {context} are not of this log, which was lost, cut or restored from an older copy ({how})."
+        )
+        self.positions = {}
+        if self.settings.lost_log == "anew":
+            log.error("%s They are set aside and built anew", lost)
+            note = f"{lost} They were built anew from it at {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
+            async with self._pool.acquire() as db:
+                aside = await origins.set_aside(db, self.schema, self.projection, self._stored, note)
+            if aside:
+                await rebuild(self.settings, self.projection)
+            return
+        self.foreign = f"{lost} Restore the log, or build them anew: forgelog rebuild {context}"
+        name = f"tables of {context}"
+        self.problems[name] = self.foreign
+        log.error("%s", self.foreign)
+        try:
+            while True:
+                await asyncio.sleep(_REBUILT_EVERY)
+                async with self._pool.acquire() as db:
+                    if await origins.read_positions(db, self.schema) != self._stored:
+                        return
+        finally:
+            self.foreign = ""
+            del self.problems[name]
 
     async def _gathered(self, tail: Tail) -> list[Raw]:
         if self._wanted.is_set():
@@ -173,6 +222,9 @@ class Runner:
             if batch:
                 await self._fold.apply(db, batch)
                 await tables.copy_history(db, self.schema, history)
+            if self._unnamed and (named := {place_of(raw): origin_of(raw) for raw in raws if raw.offset == 0}):
+                await origins.write_origins(db, self.schema, named)
+                self._unnamed -= set(named)
         self._stored = positions
         self.positions = positions
         for raw in raws:
@@ -222,6 +274,7 @@ class Runner:
                 for (context, partition), position in sorted(self.positions.items())
             },
             "problems": dict(self.problems),
+            "notices": {f"tables of {self.projection.context}": self.note} if self.note else {},
         }
 
 

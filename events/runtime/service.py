@@ -102,6 +102,7 @@ async def run(
             "partitions": ours["partitions"],
             "projected": theirs["positions"],
             "problems": {**ours["problems"], **{f"projection of {k}": v for k, v in theirs["problems"].items()}},
+            "notices": {**ours["notices"], **theirs["notices"]},
         }
 
     server = grpc.aio.server(options=GRPC_OPTIONS, maximum_concurrent_rpcs=settings.rpcs)

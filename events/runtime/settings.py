@@ -69,6 +69,9 @@ class Settings(BaseSettings):
     """With fewer MiB left on its disk the embedded broker is held (`forgelog.embedded.disk`); 0: never."""
     snapshot_events: int = Field(default=20_000, ge=100, le=100_000_000)
     """A writer keeps a snapshot of a partition after so many events: what its next start has to fold at most."""
+    lost_log: Literal["anew", "stop"] = "anew"
+    """What a projection does whose tables are not of the log there is, which was lost, cut or restored from an older
+    copy: set them aside and build them anew from it, or stop, answer no query, and wait for `forgelog rebuild`."""
     rpcs: int = Field(default=4_000, ge=1)
     """gRPC calls that a service (not the gateway) answers at a time, streams among them; more are refused."""
     gateway_requests: int = Field(default=1_000, ge=1)

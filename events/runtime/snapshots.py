@@ -12,13 +12,13 @@ import logging
 import zlib
 from collections import OrderedDict
 from datetime import datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import asyncpg
 import orjson
 from blake3 import blake3
 
-from events.log.tail import ReaderPosition
+from events.log.tail import Place, ReaderPosition
 from events.runtime import faults
 from events.runtime.decider import Decider
 from events.runtime.partition import Partition
@@ -38,6 +38,13 @@ class Taken(NamedTuple):
 
     content: dict[str, Any]
     packs: list[Pack]
+
+
+class Loaded(NamedTuple, Generic[S]):
+    """A partition as a snapshot has it, and the origins of the log it was taken of."""
+
+    partition: Partition[S]
+    origins: dict[Place, str]
 
 
 def take(partition: Partition[Any]) -> Taken:
@@ -96,6 +103,8 @@ class Snapshots:
         self._every = every
         self._table = f'"{settings.schema_}_log".snapshots'
         self._schema = f'"{settings.schema_}_log"'
+        self.origins: dict[Place, str] = {}
+        """Of the log that the states are folded from; see `events.log.identity`."""
         self._held: dict[int, tuple[int, int, asyncio.Task[bytes]]] = {}
         """Partition → position, epoch and data (encoded in a thread) of a state its reader has not confirmed yet."""
         self._storing: set[asyncio.Task[None]] = set()
@@ -118,17 +127,18 @@ class Snapshots:
                 f"epoch bigint, version text, hash bytea, data bytea, taken_at timestamptz default now(), "
                 f"primary key (context, partition, next_offset))"
             )
+            await db.execute(f"alter table {self._table} add column if not exists origins text")
 
     @staticmethod
     def _version(decider: Decider[Any]) -> str:
         return f"{FORMAT}.{decider.dump_version}"
 
-    async def load(self, decider: Decider[S], number: int, count: int) -> Partition[S] | None:
+    async def load(self, decider: Decider[S], number: int, count: int) -> Loaded[S] | None:
         """The newest usable snapshot, or None. A damaged one is reported and passed over."""
         try:
             async with self._pool.acquire() as db:
                 rows = await db.fetch(
-                    f"select next_offset, hash, data from {self._table} "
+                    f"select next_offset, hash, data, origins from {self._table} "
                     f"where context = $1 and partition = $2 and version = $3 order by next_offset desc",
                     decider.context,
                     number,
@@ -143,8 +153,18 @@ class Snapshots:
                     "snapshot of %s/%d at %d is damaged; passed over", decider.context, number, row["next_offset"]
                 )
                 continue
-            return load(decider, number, count, row["data"])
+            stored = orjson.loads(row["origins"] or "[]")
+            origins = {(context, place): origin for context, place, origin in stored}
+            return Loaded(load(decider, number, count, row["data"]), origins)
         return None
+
+    async def forget(self, context: str, number: int) -> None:
+        """Remove a partition's snapshots, if the database can be reached: they are of another log."""
+        try:
+            async with self._pool.acquire() as db:
+                await db.execute(f"delete from {self._table} where context = $1 and partition = $2", context, number)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            log.warning("snapshots of %s/%d can't be removed: %s", context, number, error)
 
     def due(self, partition: Partition[Any]) -> bool:
         """Whether `offer` would take a snapshot now: then the state must be what is in the log.
@@ -177,8 +197,8 @@ class Snapshots:
         try:
             async with self._pool.acquire() as db, db.transaction():
                 await db.execute(
-                    f"insert into {self._table} (context, partition, next_offset, epoch, version, hash, data) "
-                    f"values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing",
+                    f"insert into {self._table} (context, partition, next_offset, epoch, version, hash, data, origins) "
+                    f"values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing",
                     decider.context,
                     number,
                     position,
@@ -186,6 +206,7 @@ class Snapshots:
                     self._version(decider),
                     blake3(data).digest(),
                     data,
+                    orjson.dumps([(*place, origin) for place, origin in self.origins.items()]).decode(),
                 )
                 faults.point(faults.MID_SNAPSHOT)
                 await db.execute(

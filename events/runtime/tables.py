@@ -1,7 +1,8 @@
 """SQL for projection tables: definitions, loading, upserting. Knows tables and rows, not what they mean.
 
-A context's tables live in the schema ``<schema>_<context>``, beside two of the runner's own: `positions` (how far each
-input partition is folded in, changed in the rows' transaction) and `history` (every event, for `history` and `as_of`).
+A context's tables live in the schema ``<schema>_<context>``, beside three of the runner's own: `positions` (how far
+each input partition is folded in, changed in the rows' transaction), `origins` (of which log that was, see
+`events.log.identity`) and `history` (every event, for `history` and `as_of`).
 """
 
 from __future__ import annotations
@@ -127,6 +128,10 @@ async def create_schema(db: Db, schema: str, projection: Projection) -> None:
         await db.execute(
             "create table if not exists positions (context text, partition int, off bigint not null, "
             "epoch bigint not null, primary key (context, partition))"
+        )
+        await db.execute(
+            "create table if not exists origins (context text, partition int, origin text not null, "
+            "primary key (context, partition))"
         )
         await db.execute("create table if not exists made (version int not null, at timestamptz default now())")
         if not await db.fetchval("select count(*) from made"):

@@ -23,9 +23,9 @@ from aiokafka.errors import KafkaError
 from events.log import topics
 from events.log.fetching import Consumer, Raws
 from events.log.partition import partition_of
-from events.log.tail import PATIENT, NoTopic, Place, ReaderPosition, Tail, place_of
+from events.log.tail import PATIENT, LogLost, NoTopic, Place, ReaderPosition, Tail, place_of
 from events.log.wire import Raw, Undecodable
-from events.runtime import metrics, recovery
+from events.runtime import metrics, recovery, resuming
 from events.runtime.appending import Appender
 from events.runtime.clock import Clock
 from events.runtime.decider import Decider
@@ -58,6 +58,8 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         self.partitions: dict[int, Partition[S]] = {}
         self.problems: dict[str, str] = {}
         """What is stopped (a partition, an input) and why, for people."""
+        self.notes: dict[str, str] = {}
+        """What was found and mended, for people."""
         self._assigned: set[int] = set()
         self._changed = asyncio.Event()
         self._restart: dict[int, float] = {}
@@ -73,6 +75,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         self._looking: dict[Place, int] = {}
         """Own places that are being read for a look, and the offset it began at."""
         self._look_at = 0.0
+        self._check_at = 0.0
 
     # Assignment (called by the consumer's coordinator)
 
@@ -95,7 +98,12 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                 "epoch": partition.epoch if partition else -1,
                 "next_offset": partition.next_offset if partition else 0,
             }
-        return {"context": self.context, "partitions": shown, "problems": dict(self.problems)}
+        return {
+            "context": self.context,
+            "partitions": shown,
+            "problems": dict(self.problems),
+            "notices": dict(self.notes),
+        }
 
     @property
     def ready(self) -> bool:
@@ -105,7 +113,18 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
     # The loop
 
     async def run(self) -> None:
-        """Write until cancelled."""
+        """Write until cancelled; starts over when the log is another one."""
+        while True:
+            try:
+                await self._run()
+            except LogLost as error:
+                log.error("%s: %s; starting over from what it is now", self.context, error)
+                await asyncio.sleep(random.uniform(0.5, 1.0))
+
+    async def _run(self) -> None:
+        for held in (self.partitions, self.problems, self._restart, self._targets, self._looking):
+            held.clear()
+        self._assigned.clear()
         counts = await topics.ensure_topics(self.settings)
         self._count = counts[topics.commands(self.context)]
         consumer = Consumer(
@@ -166,6 +185,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                     self._appending = asyncio.create_task(self._append(work, side))
                 await self._keep_snapshots(tail)
                 self._look(tail)
+                self._check_inputs(consumer)
                 if self._targets:
                     self._check_ready(consumer, tail)
                 if changed.done() or self._restart_due():
@@ -320,6 +340,20 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         if look:
             self._look_at = time.monotonic() + LOOK_EVERY
 
+    def _check_inputs(self, consumer: Consumer) -> None:
+        """Notice that the commands are others now. Raises LogLost."""
+        if time.monotonic() < self._check_at:
+            return
+        self._check_at = time.monotonic() + LOOK_EVERY
+        own = topics.commands(self.context)
+        for number, partition in self.partitions.items():
+            place = TopicPartition(self.settings.prefix + own, number)
+            if number in self._targets or place not in consumer.assignment():
+                continue
+            end, handled = consumer.highwater(place), partition.resume_of(own, number).offset
+            if end is not None and end < handled:
+                raise LogLost({f"{own}/{number}": handled})
+
     async def _quiesce(
         self, commands: asyncio.Task[Any] | None, events: asyncio.Task[list[Raw]] | None, tail: Tail
     ) -> None:
@@ -361,8 +395,17 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         try:
             producer = await self.appender.producer.running()
             started = await recovery.take_over(
-                self.decider, fresh, self._count, self.settings, producer, self.snapshots, self.clock.now()
+                self.decider,
+                fresh,
+                self._count,
+                self.settings,
+                producer,
+                self.snapshots,
+                self.clock.now(),
+                tail.positions,
             )
+        except LogLost:
+            raise
         except (KafkaError, OSError, NoTopic) as error:
             log.error("taking over failed, trying again: %s: %s", type(error).__name__, error)
             if producer is not None:
@@ -384,6 +427,10 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         """Put the tail where the fresh partitions need it; the others ignore what they have handled."""
         if not fresh:
             return
+        for number in fresh:
+            for note in await resuming.mend(self.partitions[number], await tail.asking(), self.settings.prefix):
+                log.error("%s/%d: %s", self.context, number, note)
+                self.notes[f"{self.context}/{number}"] = note
         ends = await tail.ends()
         own = topics.events(self.context)
         earlier: dict[Place, ReaderPosition] = {}

@@ -54,7 +54,7 @@ def rebuild(
                     if check:
                         results.append(difference_data(await runtime.diff(settings, name, progress.update)))
                     else:
-                        done = await runtime.rebuild(settings, name, progress.update)
+                        done = await runtime.rebuild(settings, name, progress.update, forget_former=True)
                         results.append({"context": name, "events": done.events, "seconds": round(done.seconds, 3)})
                 except runtime.RebuildFailed as error:
                     raise ForgelogError(f"{name} can't be rebuilt: {error}; its live tables are untouched") from None

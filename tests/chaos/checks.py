@@ -42,7 +42,8 @@ from events.log.topics import CONTEXTS, commands, deadletter
 from events.log.wire import Cause, Raw
 from events.runtime import rebuild
 from events.runtime.audit import verify
-from events.runtime.runner import live_schema, read_positions
+from events.runtime.origins import read_positions
+from events.runtime.runner import live_schema
 from tests.chaos.arena import Arena
 from tests.chaos.workload import Workload
 

@@ -18,6 +18,7 @@ import uvloop
 from aiokafka.errors import KafkaError
 
 from events.log.partition import partition_of
+from events.log.tail import LogLost
 from events.log.topics import TopicsUnusable, ensure_topics, events
 from events.runtime import tracing
 from events.runtime.service import configure_logging
@@ -83,6 +84,8 @@ def main() -> None:
         log.info("stopped")
     except* AgentError as group:
         sys.exit("; ".join(f"agent: {error}" for error in group.exceptions))
+    except* LogLost as group:
+        sys.exit(f"agent: {group.exceptions[0]}; the next start reads what is there now")
     finally:
         store.close()
 

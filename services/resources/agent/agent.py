@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Literal
 
 from events.language import task_sets as sets
 from events.language.base import Message
@@ -32,6 +33,7 @@ from events.language.resources import (
     ReleaseReason,
 )
 from events.log.envelope import Recorded
+from events.log.identity import Stand, compare, described, origin_of
 from events.log.outcomes import Outcomes
 from events.log.publish import Publisher
 from events.log.tail import Place, ReaderPosition, Tail
@@ -78,6 +80,12 @@ class Agent:
         self._saved_at = 0.0
         self._read = ReaderPosition()
         """How far the log has been read and acted on."""
+        self._origin = ""
+        """Of the log that is read; see `events.log.identity`."""
+        self._log_lost = False
+        """Whether the log is another one than when this node was stopped."""
+        self._orphans: set[str] = set()
+        """Allocations of running tasks that the log that was found instead has not bound yet."""
         self._read_at = 0.0
         """When the batch at hand was read (POSIX seconds)."""
         self._fenced = False
@@ -87,7 +95,7 @@ class Agent:
 
     async def run(self) -> None:
         """Until `stop`, if that is to end the tasks, or until cancelled."""
-        start = self._store.load_position(self._log_name)
+        start = await self._start()
         program = await asyncio.to_thread(native.launcher)
         async with (
             Publisher(self._settings) as publisher,
@@ -97,7 +105,7 @@ class Agent:
             Tail(
                 self._settings,
                 ["resources"],
-                start={self._place: start} if start is not None else "end",
+                start=start,
                 partitions=[self._place[1]],
                 patient=True,
             ) as self._tail,
@@ -141,14 +149,25 @@ class Agent:
 
     # The log's word
 
+    async def _start(self) -> dict[Place, ReaderPosition] | Literal["end"]:
+        """Where to read from: behind what was read, at first at the end; of another log all that it says."""
+        stand = self._store.load_position(self._log_name)
+        compared = await compare(self._settings, [self._place], {self._place: stand} if stand is not None else {})
+        self._origin = compared.origins.get(self._place, "")
+        if stand is None:
+            return "end"
+        if not compared.strange:
+            return {self._place: stand.position}
+        log.error("the log was lost or cut (%s); reading what is there from its beginning", described(compared.strange))
+        self._log_lost = True
+        return {self._place: ReaderPosition()}
+
     async def _follow(self) -> None:
-        ends = await self._tail.ends()
-        if self._tail.positions[self._place].offset > ends[self._place]:
-            log.warning("the log is shorter than when it was read last; reading on at its end")
-            self._tail.seek(self._place, ReaderPosition(ends[self._place]))
         self._read = self._tail.positions[self._place]
         while not self._stopping.is_set():
             raws = await self._tail.poll_raw(SAVE_EVERY)
+            if not self._origin and raws and raws[0].offset == 0:
+                self._origin = origin_of(raws[0])
             self._read = self._tail.positions[self._place]
             self._take(raws)
             self._save()
@@ -166,9 +185,18 @@ class Agent:
         if not was_open and self._read.offset > self._gate:
             self._gate = -1
         if self._open and not was_open:
+            self._end_orphans()
             touched = dict(self._attempts)
         for attempt in touched.values():
             self._act(attempt)
+
+    def _end_orphans(self) -> None:
+        """End what the log that was lost had this node run, and the log there is knows nothing of."""
+        for attempt in self._attempts.values():
+            if attempt.task.allocation_id in self._orphans and attempt.exit is None:
+                log.error("%s: the log knows nothing of its allocation; ending it", attempt.key)
+                attempt.stop = Stop(ExitReason.LOST, 0, "the log that had it run was lost")
+        self._orphans.clear()
 
     @property
     def _open(self) -> bool:
@@ -187,6 +215,7 @@ class Agent:
             case AllocationBound(pool=self._settings.pool, node_id=self._config.node):
                 if event.instance_id not in ("", self._store.instance_id):
                     return ()  # for the agent that held the node's name then
+                self._orphans.discard(event.allocation_id)
                 new = [
                     attempt
                     for attempt in attempts_of(record, event, list(sets.each(sets.parse(event.tasks))), self._boot_id)
@@ -245,7 +274,7 @@ class Agent:
         self._saved_at = now
         places = [attempt.place for attempt in self._attempts.values() if attempt.place is not None]
         position = min(places, key=lambda place: place.offset, default=self._read)
-        self._store.save_position(self._log_name, position)
+        self._store.save_position(self._log_name, Stand(position, self._origin))
         settled, self._settled = self._settled, []
         for attempt in settled:
             exit = attempt.exit
@@ -296,6 +325,8 @@ class Agent:
             else:
                 log.info("found %s again (pid %d, %s)", found.task.key, found.pid, "runs" if found.alive else "ended")
                 attempt = self._attempts[found.task.key] = Attempt(found.task)
+                if self._log_lost:
+                    self._orphans.add(found.task.allocation_id)
                 self._resume(attempt, found)
 
     def _resume(self, attempt: Attempt, found: Found) -> None:

@@ -23,6 +23,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from events.log.identity import Stand
 from events.log.tail import ReaderPosition
 from events.runtime.settings import SettingsError
 from services.resources.agent import proctree, warden
@@ -123,15 +124,21 @@ class Store:
 
     # How far the log was read
 
-    def load_position(self, log_name: str) -> ReaderPosition | None:
+    def load_position(self, log_name: str) -> Stand | None:
         """Where to read on in that log (its prefix, pool and partition); None at the very first start there."""
         data = _read(self._position)
         if data is None or data.get("log") != log_name:
             return None
-        return ReaderPosition(data["offset"], data["epoch"])
+        return Stand(ReaderPosition(data["offset"], data["epoch"]), data.get("origin", ""))
 
-    def save_position(self, log_name: str, position: ReaderPosition) -> None:
-        warden.write_json(str(self._position), {"log": log_name, "offset": position.offset, "epoch": position.epoch})
+    def save_position(self, log_name: str, stand: Stand) -> None:
+        content = {
+            "log": log_name,
+            "offset": stand.position.offset,
+            "epoch": stand.position.epoch,
+            "origin": stand.origin,
+        }
+        warden.write_json(str(self._position), content)
 
     # Attempts
 

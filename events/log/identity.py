@@ -1,0 +1,89 @@
+"""Which log a position belongs to: a stored position means something only in the log it was taken in.
+
+The topics may be made anew under readers that keep their positions (a broker's lost disk, deleted topics), be cut (a
+power failure) or be restored from an older copy and written on. A place's *origin*, the digest of its first record, is
+stored with every position and tells a log from another. That the log was cut shows by its end, and by the epochs: who
+writes on behind a cut begins with a marker, which the epoch at the position does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from aiokafka import TopicPartition
+
+from events.log import chain
+from events.log.connect import connected
+from events.log.reading import records_at
+from events.log.tail import HASTY, Place, ReaderPosition, new_consumer
+from events.log.topics import events
+from events.log.wire import Raw, without_hash
+from events.runtime.settings import Settings
+
+
+class Stand(NamedTuple):
+    """A stored position, and the origin of the log it was taken in."""
+
+    position: ReaderPosition
+    origin: str = ""
+    """Empty: not known, as of positions that an earlier version stored, or of a place that was empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What `compare` found."""
+
+    origins: dict[Place, str]
+    """Of every place that holds something."""
+    ends: dict[Place, int]
+    strange: dict[Place, str]
+    """Places whose position is none of this log's, and how that shows."""
+
+
+def origin_of(first: Raw) -> str:
+    """What tells a place's log from another one there: a digest of its first record, 32 hexadecimal digits."""
+    return chain.link(chain.GENESIS, first.key or b"", first.value or b"", without_hash(first.headers)).hex()[:32]
+
+
+def described(strange: Mapping[Place, str]) -> str:
+    """What is strange, for people."""
+    return "; ".join(f"{events(context)}/{number}: {why}" for (context, number), why in sorted(strange.items()))
+
+
+async def compare(settings: Settings, places: Collection[Place], stands: Mapping[Place, Stand]) -> Compared:
+    """Hold stored positions against the log. `places`: those there are. Raises Kafka's errors (`KafkaError`).
+
+    A record that the broker can't give, because it is damaged, proves nothing.
+    """
+    strange = {place: "there is no such partition" for place in stands if place not in places}
+    topics = {place: TopicPartition(settings.prefix + events(place[0]), place[1]) for place in places}
+    async with connected(new_consumer(settings, **HASTY)) as consumer:
+
+        async def read(wanted: Mapping[Place, int]) -> dict[Place, Raw]:
+            found = await records_at(consumer, {topics[place]: offset for place, offset in wanted.items()})
+            return {place: found[topics[place]] for place in wanted if topics[place] in found}
+
+        offsets = await consumer.end_offsets(list(topics.values()))
+        ends = {place: offsets[topic] for place, topic in topics.items()}
+        first = await read({place: 0 for place, end in ends.items() if end})
+        origins = {place: origin_of(raw) for place, raw in first.items()}
+        kept: dict[Place, ReaderPosition] = {}
+        for place, (position, origin) in stands.items():
+            if place in strange or position.offset == 0:
+                continue
+            if position.offset > ends[place]:
+                strange[place] = f"the log ends at {ends[place]}, and was read up to {position.offset} before"
+            elif origin and origin != origins.get(place, origin):
+                strange[place] = "the log begins with another record than the one that was read before"
+            else:
+                kept[place] = position
+        markers = await read({place: at.epoch for place, at in kept.items() if at.epoch >= 0})
+        last = await read({place: at.offset - 1 for place, at in kept.items()})
+    for place, at in kept.items():
+        marker, before = markers.get(place), last.get(place)
+        newest = before.offset if before is not None and before.is_marker else before.epoch if before else at.epoch
+        if (marker is not None and not marker.is_marker) or newest > at.epoch:
+            strange[place] = f"the records before {at.offset} are others than those that were read before"
+    return Compared(origins, ends, strange)
