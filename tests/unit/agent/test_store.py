@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from events.log.identity import Stand
 from events.log.tail import ReaderPosition
 from events.runtime.settings import SettingsError
 from services.resources.agent import warden
@@ -37,7 +38,7 @@ def test_a_moved_folder_keeps_its_instance(tmp_path: Path) -> None:
 
 def test_a_copy_is_an_instance_of_its_own_that_knows_no_task_and_no_position(tmp_path: Path) -> None:
     store = opened(tmp_path / "a")
-    store.save_position("log", ReaderPosition(7))
+    store.save_position("log", Stand(ReaderPosition(7), "origin"))
     (store.tasks / "alloc-0-1").mkdir()
     warden.write_json(str(store.tasks / "alloc-0-1" / warden.TASK), {"allocation_id": "alloc"})
     shutil.copytree(tmp_path / "a", tmp_path / "b")
@@ -62,3 +63,14 @@ def test_an_earlier_agents_word_on_its_membership_is_forgotten(tmp_path: Path) -
     assert store.membership.exists()
     store.close()
     assert not opened(tmp_path).membership.exists()
+
+
+def test_a_position_is_kept_with_the_log_it_was_taken_in(tmp_path: Path) -> None:
+    store = opened(tmp_path / "a")
+    assert store.load_position("pool") is None
+    store.save_position("pool", Stand(ReaderPosition(7, 2), "origin"))
+    assert store.load_position("pool") == Stand(ReaderPosition(7, 2), "origin")
+    assert store.load_position("other") is None
+    # as an earlier version wrote it
+    warden.write_json(str(store.folder / "position.json"), {"log": "pool", "offset": 7, "epoch": 2})
+    assert store.load_position("pool") == Stand(ReaderPosition(7, 2), "")
