@@ -154,6 +154,9 @@ class JobEnvironment(Model):
     user: Annotated[UserName, Planned("node agents that may switch users")] = ""
     """Name of the user the processes run as; the agent's own when empty."""
     group: Annotated[UserName, Planned("node agents that may switch users")] = ""
+    working_directory_id: Annotated[str, StringConstraints(max_length=200)] = ""
+    """Identifies the folder that the submitter sees under `working_directory`. A node that sees another folder there,
+    or none, then runs the task in its own fresh folder; without this it can't start it when there is no folder."""
 
 
 class RestartMode(StrEnum):

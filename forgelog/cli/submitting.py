@@ -42,7 +42,10 @@ PriorityOption = Annotated[str | None, typer.Option("--priority", help="scavenge
 AfterOption = Annotated[list[str] | None, typer.Option("--after", help="Wait for this job's success (repeatable).")]
 RetriesOption = Annotated[int | None, typer.Option("--retries", help="Run a failed task again, so often at most.")]
 TimeLimitOption = Annotated[str | None, typer.Option("--max-runtime", help="Stop it after so long: 90s, 12h.")]
-DirectoryOption = Annotated[str | None, typer.Option("--chdir", help="Folder on the node to run in.")]
+DirectoryOption = Annotated[
+    str | None, typer.Option("--chdir", metavar="DIR", help="Run in this folder [default: the current one].")
+]
+NoDirectoryOption = Annotated[bool, typer.Option("--no-chdir", help="Run in an empty folder of the job's own.")]
 SelectorOption = Annotated[list[str] | None, typer.Option("--node-label", help="Only on nodes with key=value.")]
 WordsArgument = Annotated[
     list[str] | None,
@@ -74,6 +77,7 @@ def submit(
     retries: RetriesOption = None,
     max_runtime: TimeLimitOption = None,
     chdir: DirectoryOption = None,
+    no_chdir: NoDirectoryOption = False,
     node_label: SelectorOption = None,
     wait: Annotated[bool, typer.Option("--wait", help="Return when they have ended, with the exit code.")] = False,
     output: OutputOption = Format.TABLE,
@@ -83,7 +87,7 @@ def submit(
         lambda: described_by(
             words, name=name, job_id=job_id, cpus=cpus, memory=memory, gpus=gpus, gpu_type=gpu_type, array=array,
             max_parallel=max_parallel, env=env, label=label, queue=queue, priority=priority, after=after,
-            retries=retries, max_runtime=max_runtime, chdir=chdir, node_label=node_label,
+            retries=retries, max_runtime=max_runtime, chdir=folder(chdir, no_chdir), node_label=node_label,
         )
     )  # fmt: skip
 
@@ -91,7 +95,7 @@ def submit(
         from forgelog.client.aio import AsyncClient
 
         async with AsyncClient() as client:
-            jobs = await _submit(client, described, id)
+            jobs = await _submit(client, described, id, here=not no_chdir)
             rows = [{"name": job.name, "job_id": job.id} for job in jobs]
             if output is Format.TABLE and len(jobs) == 1:
                 sys.stdout.write(f"{jobs[0].id}\n")
@@ -128,6 +132,7 @@ def run(
     retries: RetriesOption = None,
     max_runtime: TimeLimitOption = None,
     chdir: DirectoryOption = None,
+    no_chdir: NoDirectoryOption = False,
     node_label: SelectorOption = None,
     keep: Annotated[bool, typer.Option("--keep", help="Ctrl-C only stops watching; the job goes on.")] = False,
     output: OutputOption = Format.TABLE,
@@ -137,7 +142,7 @@ def run(
         lambda: described_by(
             words, name=name, job_id=job_id, cpus=cpus, memory=memory, gpus=gpus, gpu_type=gpu_type, array=array,
             max_parallel=max_parallel, env=env, label=label, queue=queue, priority=priority, after=after,
-            retries=retries, max_runtime=max_runtime, chdir=chdir, node_label=node_label,
+            retries=retries, max_runtime=max_runtime, chdir=folder(chdir, no_chdir), node_label=node_label,
         )
     )  # fmt: skip
 
@@ -146,7 +151,7 @@ def run(
 
         async with AsyncClient() as client:
             with _Interrupts(keep=keep) as interrupts:
-                jobs = await interrupts.during(_submit(client, described, id))
+                jobs = await interrupts.during(_submit(client, described, id, here=not no_chdir))
                 if len(jobs) != 1:
                     problem = f"{words[0] if words else ''} has {len(jobs)} jobs; 'run' takes one, 'submit' all"
                     raise InvalidInput(problem)
@@ -157,14 +162,16 @@ def run(
         raise typer.Exit(code)
 
 
-async def _submit(client: AsyncClient, described: Any, id: str) -> list[AsyncJob]:
+async def _submit(client: AsyncClient, described: Any, id: str, *, here: bool) -> list[AsyncJob]:
     if isinstance(described, dict):
-        return [await client.submit(described, id=id)]
+        return [await client.submit(described, id=id, in_current_folder=here)]
     from forgelog.manifest import load
 
     if id and len(load(described)) > 1:
         raise InvalidInput("--id names one command, and the manifest has several jobs; give each its own job_id")
-    return [await client.submit(described, id=id)] if id else await client.submit_many(described)
+    if id:
+        return [await client.submit(described, id=id, in_current_folder=here)]
+    return await client.submit_many(described, in_current_folder=here)
 
 
 class _Interrupts:
@@ -294,6 +301,26 @@ def described_by(
             raise InvalidInput(f"{wrong}: options describe a command, not a manifest; write them into {words[0]}")
         return words[0]
     return {"name": name or Path(words[0]).name, "command": list(words), **given}
+
+
+def folder(chdir: str | None, no_chdir: bool) -> str | None:
+    """Where a command is to run; None when nothing was said of it. Raises `InvalidInput`.
+
+    A relative path is the caller's, and looked for when the job is submitted. An absolute one may be another machine's,
+    unless the platform is on this one.
+    """
+    if chdir is None:
+        return None
+    if no_chdir:
+        raise InvalidInput("--chdir and --no-chdir: give one of the two")
+    if not chdir:
+        raise InvalidInput("--chdir: name a folder; --no-chdir runs in an empty one")
+    if chdir.startswith("/") and not Path(chdir).is_dir():
+        from forgelog.client.channel import find_address
+
+        if find_address().rpartition(":")[0].strip("[]") in ("127.0.0.1", "localhost", "::1"):
+            raise InvalidInput(f"--chdir: there is no folder {chdir}")
+    return chdir
 
 
 def _array(size: int | None, max_parallel: int | None) -> dict[str, int] | None:

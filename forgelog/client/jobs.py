@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from forgelog.client.core import Core
 from forgelog.client.plain import Record, plain, timestamp
-from forgelog.client.specs import jobs_of, one_of
+from forgelog.client.specs import in_callers_folder, jobs_of, one_of
 from forgelog.client.words import enum_words
 from forgelog.errors import InvalidInput, Timeout
 from forgelog_pb.jobs.v1 import queries_pb2 as pb
@@ -43,20 +43,30 @@ class JobCalls(Core):
         *,
         id: str = "",
         timeout: float | None = None,
+        in_current_folder: bool = False,
         **fields: Any,
     ) -> AsyncJob:
         """Submit one job: a manifest's path, a dict with a manifest's keys, keyword arguments, or a `JobSpec`.
 
-        `id` is the command's id: a repeat under it is the same job. Raises `InvalidInput` (with every error of a
-        manifest), `Refused`, `Timeout`, `Unavailable`.
+        `id` is the command's id: a repeat under it is the same job. A job runs in its ``working_directory``; a
+        relative one begins at the manifest's folder, else at the current one. A job that names none runs in an empty
+        folder of its own, or with `in_current_folder` in the caller's, on nodes that see the same folder there.
+
+        Raises `InvalidInput` (with every error of a manifest), `Refused`, `Timeout`, `Unavailable`.
         """
         jobs = jobs_of(described, fields)
+        if in_current_folder:
+            jobs = in_callers_folder(jobs)
         job = one_of(jobs, described)
         outcome = await self._submit(job.job_id, job.spec({}), id, timeout)
         return self._handle(outcome.subject, job.name)
 
     async def submit_many(
-        self, described: str | Path | Iterable[JobSpec | Mapping[str, Any]], *, timeout: float | None = None
+        self,
+        described: str | Path | Iterable[JobSpec | Mapping[str, Any]],
+        *,
+        timeout: float | None = None,
+        in_current_folder: bool = False,
     ) -> list[AsyncJob]:
         """Submit every job of a manifest (dependencies first), or of several descriptions, in their order.
 
@@ -66,6 +76,8 @@ class JobCalls(Core):
             jobs = jobs_of(described, {})
         else:
             jobs = [replace(one_of(jobs_of(item, {}), item), index=index) for index, item in enumerate(described)]
+        if in_current_folder:
+            jobs = in_callers_folder(jobs)
         ids: dict[int, str] = {}
         for job in jobs:
             ids[job.index] = (await self._submit(job.job_id, job.spec(ids), "", timeout)).subject

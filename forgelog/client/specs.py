@@ -17,8 +17,16 @@ Described = "JobSpec | Mapping[str, Any] | str | Path"
 def jobs_of(described: Any, fields: Mapping[str, Any]) -> list[ManifestJob]:
     """The jobs that are described, dependencies first. Keyword `fields` replace a dict's keys.
 
-    Raises `ManifestError` with all that is wrong.
+    A relative working directory begins at the manifest's folder, else at the current one. Raises `ManifestError` with
+    all that is wrong.
     """
+    from forgelog.manifest import resolved
+
+    is_file = isinstance(described, str | Path) and str(described) != "-"
+    return resolved(_described(described, fields), Path(described).absolute().parent if is_file else None)
+
+
+def _described(described: Any, fields: Mapping[str, Any]) -> list[ManifestJob]:
     from events.language.jobspec import JobSpec
     from forgelog.manifest import ManifestJob, job_from, load
 
@@ -38,3 +46,10 @@ def one_of(jobs: list[ManifestJob], described: object) -> ManifestJob:
     if len(jobs) != 1:
         raise InvalidInput(f"{described} describes {len(jobs)} jobs; use submit_many, which gives one handle for each")
     return jobs[0]
+
+
+def in_callers_folder(jobs: list[ManifestJob]) -> list[ManifestJob]:
+    """Those that name no working directory run in the current folder. Raises `InvalidInput` when it is gone."""
+    from forgelog.manifest import in_callers_folder as placed
+
+    return placed(jobs)

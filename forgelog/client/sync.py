@@ -114,14 +114,21 @@ class Client:
         *,
         id: str = "",
         timeout: float | None = None,
+        in_current_folder: bool = False,
         **fields: Any,
     ) -> Job:
-        return Job(self, self._loop.run(self._async.submit(described, id=id, timeout=timeout, **fields)))
+        more = {"in_current_folder": in_current_folder, **fields}
+        return Job(self, self._loop.run(self._async.submit(described, id=id, timeout=timeout, **more)))
 
     def submit_many(
-        self, described: str | Path | Iterable[JobSpec | Mapping[str, Any]], *, timeout: float | None = None
+        self,
+        described: str | Path | Iterable[JobSpec | Mapping[str, Any]],
+        *,
+        timeout: float | None = None,
+        in_current_folder: bool = False,
     ) -> list[Job]:
-        return [Job(self, job) for job in self._loop.run(self._async.submit_many(described, timeout=timeout))]
+        submitting = self._async.submit_many(described, timeout=timeout, in_current_folder=in_current_folder)
+        return [Job(self, job) for job in self._loop.run(submitting)]
 
     def run(self, described: JobSpec | Mapping[str, Any] | str | Path | None = None, **fields: Any) -> int:
         return self._loop.run(self._async.run(described, **fields))

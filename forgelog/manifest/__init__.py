@@ -6,5 +6,6 @@ Knows the language of jobs, and nothing of how a job is sent anywhere.
 from __future__ import annotations
 
 from forgelog.manifest.jobs import ManifestJob, job_from, load, parse
+from forgelog.manifest.placing import in_callers_folder, resolved
 
-__all__ = ["ManifestJob", "job_from", "load", "parse"]
+__all__ = ["ManifestJob", "in_callers_folder", "job_from", "load", "parse", "resolved"]

@@ -141,6 +141,10 @@ def submit(job: Job, command: SubmitJob, context: Context) -> Sequence[Event]:
         error = FieldError(field="job_id", problem=problem, hint="leave job_id out to have one assigned")
         raise Refused(ErrorCode.ALREADY_EXISTS, problem, [error])
     refuse_planned(spec, "spec")
+    folder = spec.environment.working_directory
+    if folder and not folder.startswith("/"):
+        hint = "write the whole path of the folder on the node, such as /data/run, or leave it out"
+        raise invalid("spec.environment.working_directory", f"{folder!r} is not an absolute path", hint)
     wanted: dict[str, DependencyKind] = {}
     for index, dependency in enumerate(spec.depends_on):
         if dependency.job_id == command.job_id:

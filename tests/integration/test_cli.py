@@ -43,11 +43,14 @@ class Cli:
     platform: Cluster
     environment: dict[str, str]
 
-    async def __call__(self, *arguments: str, input: str = "", **environment: str) -> Result:
+    async def __call__(
+        self, *arguments: str, input: str = "", folder: Path | None = None, **environment: str
+    ) -> Result:
         done = await asyncio.to_thread(
             subprocess.run,
             [*FORGELOG, *arguments],
             env={**self.environment, **environment},
+            cwd=folder,
             input=input,
             capture_output=True,
             text=True,
@@ -99,6 +102,41 @@ async def test_run_shows_the_output_and_exits_with_the_job_s_code(forgelog: Cli)
     result = await forgelog("run", *SMALL, "--", "sh", "-c", "echo hello; echo oops >&2; exit 7")
     assert (result.code, result.out) == (7, "hello\n")
     assert "oops" in result.err
+
+
+async def test_run_and_submit_work_in_the_caller_s_folder(forgelog: Cli, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("import sys; print('trained with', *sys.argv[1:])")
+    result = await forgelog("run", *SMALL, "--", "python3", "train.py", "--lr", "0.1", folder=tmp_path)
+    assert (result.code, result.out) == (0, "trained with --lr 0.1\n")
+    (tmp_path / "job.yaml").write_text(
+        "name: train\ncommand: [python3, train.py]\nresources: {cpus: 0.1, memory: 64Mi}\n"
+    )
+    assert (await forgelog("submit", "--wait", "job.yaml", folder=tmp_path)).code == 0
+
+
+async def test_chdir_begins_where_the_caller_is(forgelog: Cli, tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    here = await forgelog("run", *SMALL, "--chdir", ".", "--", "pwd", folder=tmp_path)
+    below = await forgelog("run", *SMALL, "--chdir", "sub", "--", "pwd", folder=tmp_path)
+    assert (here.out, below.out) == (f"{tmp_path}\n", f"{tmp_path}/sub\n")
+    fresh = await forgelog("run", *SMALL, "--no-chdir", "--", "sh", "-c", "pwd; ls", folder=tmp_path)
+    assert fresh.out.strip().endswith("/work")
+
+
+@pytest.mark.parametrize("absent", ["absent", "/absent"])
+async def test_an_absent_folder_is_refused_before_the_submit(forgelog: Cli, tmp_path: Path, absent: str) -> None:
+    result = await forgelog("run", "--job-id", "nowhere", "--chdir", absent, "--", "pwd", folder=tmp_path)
+    assert result.code == 2
+    assert f"there is no folder {tmp_path / absent}" in result.err
+    assert "there is no job 'nowhere'" in (await forgelog("show", "nowhere")).err
+
+
+async def test_on_a_node_that_sees_another_folder_the_job_gets_one_of_its_own(forgelog: Cli, tmp_path: Path) -> None:
+    resources = {"cpus": 0.1, "memory_bytes": 64 << 20}
+    for seen in ("network:1", "another-boot:1:1"):
+        environment = {"working_directory": str(tmp_path), "working_directory_id": seen}
+        job = await forgelog.platform.submit("pwd", environment=environment, resources=resources)
+        assert (await forgelog("logs", "-f", job)).out.strip().endswith("/work")
 
 
 async def test_run_exits_with_128_and_the_signal(forgelog: Cli) -> None:

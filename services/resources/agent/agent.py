@@ -14,6 +14,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Literal
@@ -39,6 +40,7 @@ from events.log.publish import Publisher
 from events.log.tail import Place, ReaderPosition, Tail
 from events.log.wire import Raw
 from events.runtime import faults, tracing
+from events.runtime.same_folder import is_same_folder
 from events.runtime.settings import Settings
 from events.runtime.tasks import end_all
 from services.resources.agent import leftovers, memory, native, reports
@@ -90,6 +92,9 @@ class Agent:
         """When the batch at hand was read (POSIX seconds)."""
         self._fenced = False
         self._felling: dict[str, asyncio.Task[None]] = {}
+        self._lookers = ThreadPoolExecutor(4, "folders")
+        """Of their own, so that a file system whose server is gone keeps nothing else waiting."""
+        self._looking: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         self._register = asyncio.Event()
 
@@ -140,6 +145,7 @@ class Agent:
                     await self._drain()
                     await end_all(work)
             finally:
+                self._lookers.shutdown(wait=False, cancel_futures=True)
                 for attempt in self._attempts.values():
                     self._unwatch(attempt)
 
@@ -353,6 +359,15 @@ class Agent:
             self._launch(attempt)
 
     def _launch(self, attempt: Attempt) -> None:
+        if (
+            attempt.folder is None
+            and attempt.bound is not None
+            and attempt.bound.launch.environment.working_directory_id
+        ):
+            attempt.launching = True
+            self._looking.add(looking := asyncio.create_task(self._look_for_folder(attempt)))
+            looking.add_done_callback(self._looking.discard)
+            return
         faults.point(faults.BEFORE_LAUNCH)
         attempt.launching = True
         begun = self._read_at
@@ -360,6 +375,17 @@ class Agent:
         future.add_done_callback(
             lambda done: None if done.cancelled() else self._launched(attempt, done.result(), begun)
         )
+
+    async def _look_for_folder(self, attempt: Attempt) -> None:
+        """Whether this node sees the folder that the job was submitted in. A network file system may let it wait."""
+        assert attempt.bound is not None
+        environment = attempt.bound.launch.environment
+        loop = asyncio.get_running_loop()
+        wanted = environment.working_directory, environment.working_directory_id
+        same = await loop.run_in_executor(self._lookers, is_same_folder, *wanted)
+        attempt.folder = environment.working_directory if same else ""
+        attempt.launching = False
+        self._act(attempt)
 
     def _launched(self, attempt: Attempt, answer: Launched, begun: float) -> None:
         faults.point(faults.AFTER_LAUNCH)

@@ -81,6 +81,8 @@ class Attempt:
     """What to start; None when it was found running."""
     place: ReaderPosition | None = None
     """Where `bound` stands in the log, until its folder exists: after a crash the log is read again from there."""
+    folder: str | None = None
+    """Where it runs, as far as that depends on what the node sees there; else its job's word."""
     launching: bool = False
     warden: int = 0
     pidfd: int = -1

@@ -73,7 +73,7 @@ class Around:
             "env": variables,
             "secrets": files,
             "refused": refused,
-            "cwd": launch.environment.working_directory,
+            "cwd": launch.environment.working_directory if attempt.folder is None else attempt.folder,
             "grace": launch.grace_seconds,
             "max_runtime": launch.max_runtime_seconds,
         }

@@ -84,6 +84,14 @@ def test_a_field_nothing_acts_on_yet_is_refused_by_its_path(desk: Desk) -> None:
     assert desk.job().spec is None
 
 
+def test_a_relative_working_directory_is_refused(desk: Desk) -> None:
+    refused = refusal(desk, submit(environment={"working_directory": "."}))
+    assert (refused.code, refused.errors[0].field) == (
+        ErrorCode.INVALID_ARGUMENT,
+        "spec.environment.working_directory",
+    )
+
+
 @pytest.mark.parametrize("command", [cancel(), requeue(), started(), exited()], ids=lambda c: type(c).__name__)
 def test_a_job_that_is_not_there_is_named(desk: Desk, command: Any) -> None:
     refused = refusal(desk, command)

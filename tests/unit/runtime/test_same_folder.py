@@ -1,0 +1,46 @@
+"""Given a path and the folder that another process saw there, then this one knows whether it sees the same."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from events.runtime import same_folder
+from events.runtime.same_folder import folder_identity, is_same_folder
+
+
+def test_a_folder_is_the_same_whatever_happens_in_it(tmp_path: Path) -> None:
+    identity = folder_identity(str(tmp_path))
+    (tmp_path / "new").touch()
+    assert is_same_folder(str(tmp_path), identity)
+
+
+def test_another_folder_under_the_same_path_is_not(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    identity = folder_identity(str(folder))
+    shutil.copytree(folder, tmp_path / "b")
+    folder.rename(tmp_path / "c")
+    (tmp_path / "b").rename(folder)
+    assert not is_same_folder(str(folder), identity)
+
+
+def test_what_is_no_folder_is_not_one(tmp_path: Path) -> None:
+    identity = folder_identity(str(tmp_path))
+    (tmp_path / "file").touch()
+    assert not is_same_folder(str(tmp_path / "file"), identity)
+    assert not is_same_folder(str(tmp_path / "absent"), identity)
+    with pytest.raises(NotADirectoryError):
+        folder_identity(str(tmp_path / "file"))
+
+
+def test_on_a_network_file_system_other_machines_see_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not folder_identity(str(tmp_path)).startswith("network:")
+    monkeypatch.setattr(same_folder, "_file_system", lambda _device: "nfs4")
+    assert folder_identity(str(tmp_path)) == f"network:{tmp_path.stat().st_ino}"
+
+
+def test_the_system_tells_the_type_of_a_file_system() -> None:
+    assert same_folder._file_system(Path("/proc").stat().st_dev) == "proc"
