@@ -31,6 +31,14 @@ os.wait()
 """Python that leaves a daemon: forked twice, in a session of its own, its parents gone."""
 
 
+SHOWS = """
+import os, resource, time
+print(os.getcwd(), resource.getrlimit(resource.RLIMIT_CORE)[0], "ready", sep="\\n", flush=True)
+time.sleep(1000)
+"""
+"""Python that shows where it runs and stays."""
+
+
 def until_told(folder: Path) -> str:
     """A script that waits until there is a file `go` in the folder."""
     return f"while [ ! -e '{folder}/go' ]; do sleep 0.02; done"
@@ -89,8 +97,9 @@ async def test_usage_counts_the_whole_tree(ward: Wards) -> None:
 
 
 async def test_a_process_stands_alone(ward: Wards) -> None:
-    answer = await ward.start("a", "sh", "-c", "pwd; ulimit -c; echo ready; sleep 1000; :")
-    await ward.printed("a", "ready")  # the shell stays: a process amid an exec has files open that are not its own
+    # Python, since a shell forks and executes: amid that it has signals blocked and files open that are not the task's.
+    answer = await ward.start("a", sys.executable, "-S", "-c", SHOWS)
+    await ward.printed("a", "ready")
     folder, cores, _ = ward.file("a", "stdout").splitlines()
     assert folder == str(ward.tasks / "a" / "work")
     assert cores == "0"
