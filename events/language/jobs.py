@@ -56,7 +56,10 @@ class ExitReason(StrEnum):
     SPAWN_FAILED = "spawn_failed"
     """It could not be started; `message` says why."""
     LOST = "lost"
-    """Its node was lost, or its exit status could not be had."""
+    """Its node was lost, or lost contact with the log; it is no fault of the task's."""
+    UNTRACKED = "untracked"
+    """What watched over it on its node is gone, so its exit status is not known: the task itself, for one, can have ended
+    it. Counts as a failure; `message` says what is known."""
 
 
 class TaskStart(Model):

@@ -58,7 +58,7 @@ class Jobs(Decider[Job]):
     """The decider of the jobs context; its key is the job id."""
 
     context = "jobs"
-    dump_version = 3
+    dump_version = 4
     commands = (SubmitJob, CancelJob, RequeueJob, ReportJobStarted, ReportJobExited)
     events = (
         JobSubmitted,
@@ -236,7 +236,8 @@ def _end_attempts(job: Job, node_id: str, exits: list[TaskExit], context: Contex
     again: dict[tuple[int, Verdict], list[int]] = {}
     exit_code = job.exit_code
     for exit in exits:
-        verdict = judge(spec.scheduling.restart, exit, job.restarts[exit.task], exit.task in job.cancelling)
+        before = job.restarts[exit.task], job.interruptions.get(exit.task, 0)
+        verdict = judge(spec.scheduling.restart, exit, *before, exit.task in job.cancelling)
         by_fate[verdict.fate].append(exit.task)
         if verdict.fate is Fate.AGAIN:
             again.setdefault((exit.attempt + 1, verdict), []).append(exit.task)

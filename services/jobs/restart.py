@@ -1,4 +1,9 @@
-"""What becomes of a task whose process is gone: ended for good, or run again, and when. Pure."""
+"""What becomes of a task whose process is gone: ended for good, or run again, and when. Pure.
+
+Two kinds of restarts are counted apart. One that follows a failure is the task's own: the policy says whether, how
+often and how soon. One that follows an interruption (its node was lost or drained) is owed to it, as often as that
+happens; each waits longer than the one before, so that a task that takes its nodes down does so ever more seldom.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +33,10 @@ class Verdict:
     reason: str = ""
 
 
+INTERRUPTED, INTERRUPTED_MOST = 1.0, 300.0
+"""Seconds before the restart that follows a task's first interruption, doubled at each further one, and at most."""
+
+
 def backoff(policy: RestartPolicy, restarts: int) -> float:
     """Seconds before restart number `restarts` + 1: doubled each time, up to the policy's most."""
     return min(policy.max_backoff_seconds, policy.backoff_seconds * 2.0 ** min(restarts, 60))
@@ -44,24 +53,32 @@ def describe(exit: TaskExit) -> str:
             return f"could not be started: {exit.message}"
         case ExitReason.LOST:
             return "its node was lost"
+        case ExitReason.UNTRACKED:
+            return f"its end is not known: {exit.message}"
         case ExitReason.STOPPED:
             return "stopped by its node"
         case ExitReason.EXITED:
             return f"signal {exit.signal}" if exit.signal is not None else f"exit code {exit.exit_code}"
 
 
-def judge(policy: RestartPolicy, exit: TaskExit, restarts: int, cancelling: bool) -> Verdict:
-    """The fate of a task that has been restarted `restarts` times (counted ones)."""
+def judge(policy: RestartPolicy, exit: TaskExit, restarts: int, interruptions: int, cancelling: bool) -> Verdict:
+    """The fate of a task that has been restarted `restarts` times after failures and `interruptions` times after
+    interruptions."""
     succeeded = exit.reason is ExitReason.EXITED and exit.exit_code == 0 and exit.signal is None
     if cancelling:
         return Verdict(Fate.COMPLETED if succeeded else Fate.CANCELLED)
     if exit.reason is ExitReason.STOPPED:
         # Nobody cancelled it: its node was drained. It made room and is owed another run.
-        return Verdict(Fate.AGAIN, reason="its node was drained")
+        return _interrupted("its node was drained", interruptions)
     if exit.reason is ExitReason.LOST and policy.restart_lost:
-        return Verdict(Fate.AGAIN, reason=describe(exit))
+        return _interrupted(describe(exit), interruptions)
     wanted = policy.mode is RestartMode.ALWAYS or (policy.mode is RestartMode.ON_FAILURE and not succeeded)
     if wanted and restarts < policy.max_restarts:
         reason = f"{describe(exit)}; restart {restarts + 1} of {policy.max_restarts}"
         return Verdict(Fate.AGAIN, backoff(policy, restarts), True, reason)
     return Verdict(Fate.COMPLETED if succeeded else Fate.FAILED)
+
+
+def _interrupted(what: str, before: int) -> Verdict:
+    delay = min(INTERRUPTED_MOST, INTERRUPTED * 2.0 ** min(before, 60))
+    return Verdict(Fate.AGAIN, delay, reason=f"{what}; interruption {before + 1} of this task" if before else what)

@@ -50,6 +50,7 @@ CANCELLED_EXIT_CODE = 143
 _NO_TASKS: array[int] = array("L")
 _ITEM = _NO_TASKS.itemsize
 _NO_JOBS: Mapping[str, DependencyKind] = MappingProxyType({})
+_NO_COUNTS: Mapping[int, int] = MappingProxyType({})
 # What is empty in nearly every job is shared by all of them, and replaced, never changed.
 
 
@@ -59,6 +60,10 @@ def _no_tasks() -> array[int]:
 
 def _no_jobs() -> Mapping[str, DependencyKind]:
     return _NO_JOBS
+
+
+def _no_counts() -> Mapping[int, int]:
+    return _NO_COUNTS
 
 
 @dataclass(slots=True)
@@ -78,6 +83,8 @@ class Job:
     """Per task: the current attempt, from 1; 0 before the first."""
     restarts: array[int] = field(default_factory=_no_tasks)
     """Per task: restarts that count against the policy, since the last (re)queueing by a user."""
+    interruptions: Mapping[int, int] = field(default_factory=_no_counts)
+    """Task → restarts that its nodes made necessary, since the last (re)queueing by a user; others have none."""
     cancelling: Set[int] = frozenset()
     """Tasks that a user wants stopped and that have not ended yet."""
     waiting: Mapping[str, DependencyKind] = field(default_factory=_no_jobs)
@@ -193,13 +200,18 @@ _ENDINGS = {JobCompleted: JobStatus.COMPLETED, JobFailed: JobStatus.FAILED, JobC
 
 
 def _queued(job: Job, event: JobQueued) -> None:
+    interruptions = dict(job.interruptions)
     for task in tasks_in(event.tasks):
-        if job.statuses[task] in ENDED_CODES:
-            job.restarts[task] = 0  # requeued by a user: a task that runs again by its policy has not ended
+        if job.statuses[task] in ENDED_CODES:  # requeued by a user: a task that runs again by itself has not ended
+            job.restarts[task] = 0
+            interruptions.pop(task, None)
         elif event.counted:
             job.restarts[task] += 1
+        elif event.attempt > 1:
+            interruptions[task] = interruptions.get(task, 0) + 1
         job.move((task,), JobStatus.QUEUED)
         job.attempts[task] = event.attempt
+    job.interruptions = interruptions or _NO_COUNTS
     if job.ended is not None:
         job.ended = None
         job.exit_code = 0
@@ -236,6 +248,8 @@ def dump(job: Job) -> dict[str, Any]:
     }
     if any(job.restarts):
         data["restarts"] = job.restarts.tolist()
+    if job.interruptions:
+        data["interruptions"] = {str(task): count for task, count in job.interruptions.items()}
     if job.cancelling:
         data["cancelling"] = format_ranges(job.cancelling)
     if job.waiting:
@@ -272,6 +286,8 @@ def load(job_id: str, data: dict[str, Any]) -> Job:
         restarts=array("L", restarts or bytes(size * _ITEM)),
         exit_code=get("exit_code", 0),
     )
+    if interruptions := get("interruptions"):
+        job.interruptions = {int(task): count for task, count in interruptions.items()}
     if cancelling := get("cancelling"):
         job.cancelling = frozenset(tasks_in(cancelling))
     if waiting := get("waiting"):

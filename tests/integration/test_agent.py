@@ -204,18 +204,17 @@ async def test_a_task_beyond_its_memory_is_killed(platform: Cluster) -> None:
     assert exit.usage.max_rss_bytes > 64 << 20
 
 
-async def test_a_killed_warden_s_task_is_ended_and_lost(platform: Cluster) -> None:
-    restart = {"mode": "never", "restart_lost": False}
-    job = await platform.submit(
-        "sh", "-c", "setsid sleep 1000 & sleep 1000", resources=SMALL, scheduling={"restart": restart}
-    )
+async def test_a_killed_warden_s_task_is_ended_and_fails(platform: Cluster) -> None:
+    job = await platform.submit("sh", "-c", "setsid sleep 1000 & sleep 1000", resources=SMALL)
     task = await started(platform, job)
     process = psutil.Process(task.pid)
     await until(lambda: len(process.children()) == 2, "the tree is not complete")
     tree = [process, *process.children(recursive=True)]
     process.parent().kill()  # type: ignore[union-attr]
     exit = await exited(platform, job)
-    assert exit.reason is ExitReason.LOST
+    assert exit.reason is ExitReason.UNTRACKED
+    assert "its warden has ended without a note" in exit.message
+    await platform.event(JobFailed, lambda e: e.job_id == job)
     assert not [one for one in tree if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
 
 
@@ -334,4 +333,4 @@ async def test_folders_of_ended_tasks_are_put_away(platform: Cluster) -> None:
     folder = platform.folder / "n0"
     await until(lambda: not list((folder / "tasks").iterdir()), "the folders stay")
     kept = list((folder / "ended").iterdir())
-    assert [(path / "work" / "evidence").exists() for path in kept] == [True]
+    assert [(path / "scratch" / "work" / "evidence").exists() for path in kept] == [True]

@@ -10,13 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import os
-import signal
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Literal
 
 from events.language import task_sets as sets
@@ -39,22 +34,20 @@ from events.log.outcomes import Outcomes
 from events.log.publish import Publisher
 from events.log.tail import Place, ReaderPosition, Tail
 from events.log.wire import Raw
-from events.runtime import faults, tracing
-from events.runtime.same_folder import is_same_folder
 from events.runtime.settings import Settings
 from events.runtime.tasks import end_all
-from services.resources.agent import leftovers, memory, native, reports
-from services.resources.agent.attempts import Attempt, Exit, Stop, attempts_of, ended_now
+from services.resources.agent import native, reports
+from services.resources.agent.attempts import Attempt, Stop, attempts_of
 from services.resources.agent.config import Config
 from services.resources.agent.environment import Around
-from services.resources.agent.launching import Launched, Launching
+from services.resources.agent.launching import Launching
 from services.resources.agent.membership import AgentError, Membership, boot_id
 from services.resources.agent.output import Output
-from services.resources.agent.store import Found, Store
+from services.resources.agent.running import OUTPUT, Running
+from services.resources.agent.store import Store
 
 log = logging.getLogger("forgelog.agent")
 
-OUTPUT = "output"
 SAVE_EVERY = 0.5
 """Seconds between two notes of how far the log was read."""
 TIDY_EVERY = 5.0
@@ -72,11 +65,7 @@ class Agent:
         self._spec = spec
         self._place = place
         self._log_name = f"{settings.prefix}{settings.pool}/{place[1]}"
-        self._around = around
         self._boot_id = boot_id()
-        self._attempts: dict[str, Attempt] = {}
-        self._settled: list[Attempt] = []
-        """The log knows their end; their folders go once the note of our position is behind their start."""
         self._gate: float = math.inf
         """Offset up to which the log must be read before anything is started."""
         self._saved_at = 0.0
@@ -88,14 +77,9 @@ class Agent:
         """Whether the log is another one than when this node was stopped."""
         self._orphans: set[str] = set()
         """Allocations of running tasks that the log that was found instead has not bound yet."""
-        self._read_at = 0.0
-        """When the batch at hand was read (POSIX seconds)."""
         self._fenced = False
-        self._felling: dict[str, asyncio.Task[None]] = {}
-        self._lookers = ThreadPoolExecutor(4, "folders")
-        """Of their own, so that a file system whose server is gone keeps nothing else waiting."""
-        self._looking: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
+        self._running = Running(store, around, lambda: self._open and not self._stopping.is_set())
         self._register = asyncio.Event()
 
     async def run(self) -> None:
@@ -106,7 +90,7 @@ class Agent:
             Publisher(self._settings) as publisher,
             # Those of the pool come with its events.
             Outcomes(self._settings, contexts=["jobs"], gather=GATHER) as self._outcomes,
-            Launching(self._store.spare, program) as self._launching,
+            Launching(self._store.spare, program) as launching,
             Tail(
                 self._settings,
                 ["resources"],
@@ -122,9 +106,10 @@ class Agent:
                 self._settings.pool,
                 self._config.node,
                 self._store.instance_id,
-                self._on_settled,
+                self._running.on_settled,
             )
-            self._output = Output(self._settings, self._store.tasks, lambda each: self._on_settled(each, OUTPUT))
+            output = Output(self._settings, self._store.tasks, lambda each: self._running.on_settled(each, OUTPUT))
+            self._running.connect(launching, self._reports, output)
             self._register.set()
             try:
                 async with asyncio.TaskGroup() as group:
@@ -133,10 +118,10 @@ class Agent:
                         group.create_task(coroutine)
                         for coroutine in (
                             self._keep_registered(),
-                            self._membership.keep_alive(lambda: sum(each.running for each in self._attempts.values())),
+                            self._membership.keep_alive(self._running.count),
                             self._reports.run(),
-                            self._output.run(),
-                            self._watch_memory(),
+                            output.run(),
+                            self._running.watch_trees(),
                             self._watch_contact(),
                             self._tidy(),
                         )
@@ -145,9 +130,7 @@ class Agent:
                     await self._drain()
                     await end_all(work)
             finally:
-                self._lookers.shutdown(wait=False, cancel_futures=True)
-                for attempt in self._attempts.values():
-                    self._unwatch(attempt)
+                self._running.close()
 
     def stop(self) -> None:
         """End all tasks and then the agent."""
@@ -180,7 +163,7 @@ class Agent:
 
     def _take(self, raws: Sequence[Raw]) -> None:
         """Read a batch to its end before acting on it: what it binds it may release again."""
-        self._read_at = time.time()
+        self._running.read_at = time.time()
         touched: dict[str, Attempt] = {}
         for raw in raws:
             self._outcomes.take(raw)
@@ -192,13 +175,13 @@ class Agent:
             self._gate = -1
         if self._open and not was_open:
             self._end_orphans()
-            touched = dict(self._attempts)
+            touched = dict(self._running.attempts)
         for attempt in touched.values():
-            self._act(attempt)
+            self._running.act(attempt)
 
     def _end_orphans(self) -> None:
         """End what the log that was lost had this node run, and the log there is knows nothing of."""
-        for attempt in self._attempts.values():
+        for attempt in self._running.attempts.values():
             if attempt.task.allocation_id in self._orphans and attempt.exit is None:
                 log.error("%s: the log knows nothing of its allocation; ending it", attempt.key)
                 attempt.stop = Stop(ExitReason.LOST, 0, "the log that had it run was lost")
@@ -225,9 +208,9 @@ class Agent:
                 new = [
                     attempt
                     for attempt in attempts_of(record, event, list(sets.each(sets.parse(event.tasks))), self._boot_id)
-                    if attempt.key not in self._attempts
+                    if attempt.key not in self._running.attempts
                 ]
-                self._attempts |= {attempt.key: attempt for attempt in new}
+                self._running.attempts |= {attempt.key: attempt for attempt in new}
                 return new
             case AllocationStopRequested(pool=self._settings.pool, node_id=self._config.node):
                 named = self._of(event.allocation_id, event.tasks)
@@ -267,7 +250,7 @@ class Agent:
         named = sets.parse(tasks)
         return [
             attempt
-            for attempt in self._attempts.values()
+            for attempt in self._running.attempts.values()
             if attempt.task.allocation_id == allocation_id
             and any(low <= attempt.task.task <= high for low, high in named)
         ]
@@ -278,10 +261,14 @@ class Agent:
         if now - self._saved_at < SAVE_EVERY:
             return
         self._saved_at = now
-        places = [attempt.place for attempt in self._attempts.values() if attempt.place is not None]
+        places = [attempt.place for attempt in self._running.attempts.values() if attempt.place is not None]
         position = min(places, key=lambda place: place.offset, default=self._read)
-        self._store.save_position(self._log_name, Stand(position, self._origin))
-        settled, self._settled = self._settled, []
+        try:
+            self._store.save_position(self._log_name, Stand(position, self._origin))
+        except OSError as error:  # a full disk, as a rule: a restarted agent reads again what it has read
+            log.warning("how far the log was read can't be noted: %s", error)
+            return
+        settled, self._running.settled = self._running.settled, []
         for attempt in settled:
             exit = attempt.exit
             self._store.retire(attempt.key, keep=exit is None or not exit.ok)
@@ -315,13 +302,11 @@ class Agent:
                 self._fenced = True
                 self._gate = math.inf
                 log.error("no contact with the log for %.1f s: ending this node's tasks", silent)
-                for attempt in list(self._attempts.values()):
+                for attempt in list(self._running.attempts.values()):
                     if attempt.running or attempt.launching:
                         message = f"node {self._config.node} had no contact with the log for {silent:.1f} s"
                         attempt.stop = Stop(ExitReason.LOST, 0, message)
-                        self._act(attempt)
-
-    # Attempts
+                        self._running.act(attempt)
 
     async def _recover(self) -> None:
         """Find again what earlier agents have started."""
@@ -330,183 +315,28 @@ class Agent:
                 self._store.retire(found.task.key, keep=True)  # the registration tells the pool of the new boot
             else:
                 log.info("found %s again (pid %d, %s)", found.task.key, found.pid, "runs" if found.alive else "ended")
-                attempt = self._attempts[found.task.key] = Attempt(found.task)
                 if self._log_lost:
                     self._orphans.add(found.task.allocation_id)
-                self._resume(attempt, found)
-
-    def _resume(self, attempt: Attempt, found: Found) -> None:
-        attempt.launching = False
-        attempt.place = None
-        attempt.warden = found.warden
-        attempt.pid, attempt.started_at = found.pid, found.started_at
-        self._begun(attempt, found.alive and found.exit is None)
-
-    def _act(self, attempt: Attempt) -> None:
-        """Bring an attempt closer to what the log wants of it."""
-        if attempt.exit is not None or attempt.launching:
-            return
-        if attempt.running:
-            if attempt.gone:
-                attempt.stop = Stop(ExitReason.LOST, 0, "its allocation was released")
-            if attempt.stop is not None:
-                self._tell_to_stop(attempt, attempt.stop)
-        elif attempt.gone:
-            del self._attempts[attempt.key]
-        elif attempt.stop is not None:
-            self._ended(attempt, ended_now(attempt.stop.reason, attempt.stop.message, datetime.now(UTC)))
-        elif self._open and not self._stopping.is_set():
-            self._launch(attempt)
-
-    def _launch(self, attempt: Attempt) -> None:
-        if (
-            attempt.folder is None
-            and attempt.bound is not None
-            and attempt.bound.launch.environment.working_directory_id
-        ):
-            attempt.launching = True
-            self._looking.add(looking := asyncio.create_task(self._look_for_folder(attempt)))
-            looking.add_done_callback(self._looking.discard)
-            return
-        faults.point(faults.BEFORE_LAUNCH)
-        attempt.launching = True
-        begun = self._read_at
-        future = self._launching.launch(self._around.spec(attempt))
-        future.add_done_callback(
-            lambda done: None if done.cancelled() else self._launched(attempt, done.result(), begun)
-        )
-
-    async def _look_for_folder(self, attempt: Attempt) -> None:
-        """Whether this node sees the folder that the job was submitted in. A network file system may let it wait."""
-        assert attempt.bound is not None
-        environment = attempt.bound.launch.environment
-        loop = asyncio.get_running_loop()
-        wanted = environment.working_directory, environment.working_directory_id
-        same = await loop.run_in_executor(self._lookers, is_same_folder, *wanted)
-        attempt.folder = environment.working_directory if same else ""
-        attempt.launching = False
-        self._act(attempt)
-
-    def _launched(self, attempt: Attempt, answer: Launched, begun: float) -> None:
-        faults.point(faults.AFTER_LAUNCH)
-        attempt.launching = False
-        if answer.error:
-            self._ended(attempt, ended_now(ExitReason.SPAWN_FAILED, answer.error, datetime.now(UTC)))
-            return
-        if answer.claimed:
-            found = next((each for each in self._store.found() if each.task.key == attempt.key), None)
-            if found is None:
-                self._ended(attempt, ended_now(ExitReason.LOST, "its start was cut off", datetime.now(UTC)))
-            else:
-                self._resume(attempt, found)
-            return
-        attempt.place = None
-        attempt.warden, attempt.pid, attempt.started_at = answer.warden, answer.pid, answer.started_at
-        tracing.record("start process", attempt.task.traceparent, begun, job=attempt.task.job_id, pid=answer.pid)
-        log.debug(
-            "%s: process started %.2f ms after its order was read", attempt.key, (answer.started_at - begun) * 1e3
-        )
-        self._begun(attempt, True)
-
-    def _begun(self, attempt: Attempt, alive: bool) -> None:
-        self._output.follow(attempt)
-        if attempt.pid:
-            self._reports.add(reports.STARTED, attempt)
-        if alive:
-            self._watch(attempt)
-        else:
-            self._gone(attempt)
-        if attempt.exit is None:
-            self._act(attempt)
-
-    def _watch(self, attempt: Attempt) -> None:
-        """Learn of the warden's end from the kernel."""
-        try:
-            attempt.pidfd = os.pidfd_open(attempt.warden)
-        except ProcessLookupError:
-            self._gone(attempt)
-            return
-        asyncio.get_running_loop().add_reader(attempt.pidfd, self._gone, attempt)
-        if self._store.exit_of(attempt.key) is not None:
-            self._gone(attempt)  # it ended before we looked, and its pid may be another's by now
-
-    def _unwatch(self, attempt: Attempt) -> None:
-        if attempt.pidfd >= 0:
-            asyncio.get_running_loop().remove_reader(attempt.pidfd)
-            os.close(attempt.pidfd)
-            attempt.pidfd = -1
-
-    def _gone(self, attempt: Attempt) -> None:
-        """The warden has ended: after its task, as a rule."""
-        self._unwatch(attempt)
-        exit = self._store.exit_of(attempt.key)
-        if exit is not None:
-            self._ended(attempt, exit)
-        elif attempt.key not in self._felling:
-            self._felling[attempt.key] = asyncio.create_task(self._fell(attempt))
-
-    async def _fell(self, attempt: Attempt) -> None:
-        """The warden was killed itself: end what it watched over."""
-        log.error("the warden of %s (pid %d) is gone; ending its processes", attempt.key, attempt.warden)
-        while left := await asyncio.to_thread(leftovers.fell, attempt.task, attempt.pid):
-            log.error("%d processes of %s can't be killed", left, attempt.key)
-        del self._felling[attempt.key]
-        message = "its warden was killed, so its exit status is not known"
-        self._ended(attempt, ended_now(ExitReason.LOST, message, datetime.now(UTC)))
-
-    def _tell_to_stop(self, attempt: Attempt, stop: Stop) -> None:
-        attempt.stop = None
-        if attempt.pidfd < 0:
-            return  # it ended by itself just now
-        self._store.ask_to_stop(attempt.key, stop)
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(attempt.pidfd, signal.SIGTERM)
-
-    def _ended(self, attempt: Attempt, exit: Exit) -> None:
-        attempt.exit = exit
-        attempt.unsettled = {OUTPUT}
-        if not attempt.gone:  # else the log knows already
-            attempt.unsettled |= {reports.EXITED, reports.FREED}
-            self._reports.add(reports.EXITED, attempt)
-            self._reports.add(reports.FREED, attempt)
-        if not attempt.warden:
-            self._output.follow(attempt)  # so that whoever waits for its output learns that there is none
-        self._output.finish(attempt)
-
-    def _on_settled(self, attempt: Attempt, what: str) -> None:
-        attempt.unsettled.discard(what)
-        if attempt.exit is not None and not attempt.unsettled and self._attempts.pop(attempt.key, None) is not None:
-            self._settled.append(attempt)
+                self._running.resume(Attempt(found.task), found)
 
     # Background
 
-    async def _watch_memory(self) -> None:
-        while True:
-            await asyncio.sleep(memory.LOOK_EVERY)
-            limits = {
-                attempt.key: (attempt.warden, attempt.task.memory_bytes)
-                for attempt in self._attempts.values()
-                if attempt.running
-            }
-            for excess in await asyncio.to_thread(memory.over_limit, limits) if limits else ():
-                attempt = self._attempts.get(excess.key)
-                if attempt is not None and attempt.running:
-                    message = f"used {excess.used} bytes of memory, its limit is {excess.limit}"
-                    self._tell_to_stop(attempt, Stop(ExitReason.OUT_OF_MEMORY, 0, message))
-
     async def _tidy(self) -> None:
         while True:
-            await asyncio.to_thread(self._store.tidy)
+            try:
+                await asyncio.to_thread(self._store.tidy)
+            except OSError as error:
+                log.warning("folders of ended tasks can't be listed: %s", error)
             await asyncio.sleep(TIDY_EVERY)
 
     async def _drain(self) -> None:
         """End every task, and wait until the log knows. What was bound and not started stays for the next agent."""
-        log.info("stopping %d tasks", len(self._attempts))
-        for attempt in list(self._attempts.values()):
+        log.info("stopping %d tasks", len(self._running.attempts))
+        for attempt in list(self._running.attempts.values()):
             if attempt.running or attempt.launching:
                 attempt.stop = Stop(ExitReason.STOPPED, attempt.task.grace_seconds, f"node {self._config.node} stops")
-                self._act(attempt)
-        while any(attempt.warden or attempt.launching for attempt in self._attempts.values()):
+                self._running.act(attempt)
+        while any(attempt.warden or attempt.launching for attempt in self._running.attempts.values()):
             for raw in await self._tail.poll_raw(0.02):
                 self._outcomes.take(raw)  # what else it says is for the next agent, who reads on from `_read`
         self._saved_at = 0.0

@@ -5,9 +5,12 @@ Data only; what is done with it is in `agent`, what is kept of it on the disk in
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter
 
 from events.language.common import utc
 from events.language.jobs import ExitReason, TaskExit, TaskStart, TaskUsage
@@ -17,6 +20,8 @@ from events.log.tail import ReaderPosition
 
 MESSAGE = 2000
 """Characters that a `TaskExit.message` may have."""
+MAX_TIME = 253_402_300_800
+"""POSIX seconds of the year 10,000, which no timestamp can be of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +53,25 @@ class Exit:
     """How an attempt ended, as its warden wrote it."""
 
     reason: ExitReason
-    ended_at: float
+    ended_at: Annotated[float, Field(ge=0, lt=MAX_TIME)]
     """POSIX seconds."""
-    exit_code: int | None = None
-    signal: int | None = None
+    exit_code: Annotated[int, Field(ge=0, le=255)] | None = None
+    signal: Annotated[int, Field(ge=1, le=64)] | None = None
     message: str = ""
-    cpu_seconds: float = 0.0
-    max_rss_bytes: int = 0
+    cpu_seconds: Annotated[float, Field(ge=0, lt=MAX_TIME)] = 0.0
+    max_rss_bytes: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
 
     @property
     def ok(self) -> bool:
         return self.reason is ExitReason.EXITED and self.exit_code == 0
 
-    @classmethod
-    def of(cls, data: dict[str, Any]) -> Exit:
-        return cls(**{**data, "reason": ExitReason(data["reason"])})
+    @staticmethod
+    def of(data: Any) -> Exit:
+        """What a note says. Raises ValueError when it makes no sense: a task may have written it."""
+        return _EXIT.validate_python(data)
+
+
+_EXIT = TypeAdapter(Exit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +94,14 @@ class Attempt:
     """Where it runs, as far as that depends on what the node sees there; else its job's word."""
     launching: bool = False
     warden: int = 0
+    warden_ticks: int = 0
     pidfd: int = -1
     """Becomes readable when the warden has ended."""
     pid: int = 0
+    ticks: int = 0
     started_at: float = 0.0
+    seen: Mapping[int, int] = field(default_factory=dict)
+    """Pid → start of the processes that were seen below the warden last."""
     stop: Stop | None = None
     gone: bool = False
     """The log says that the allocation is released: nothing of it may run."""
@@ -124,7 +137,7 @@ class Attempt:
             reason=exit.reason,
             exit_code=exit.exit_code,
             signal=exit.signal,
-            message=exit.message[:MESSAGE],
+            message=_plain(exit.message)[:MESSAGE],
             ended_at=utc(exit.ended_at),
             usage=TaskUsage(cpu_seconds=exit.cpu_seconds, max_rss_bytes=exit.max_rss_bytes),
         )
@@ -155,6 +168,11 @@ def attempts_of(record: Recorded, bound: AllocationBound, tasks: list[int], boot
         )
         for task in tasks
     ]
+
+
+def _plain(text: str) -> str:
+    """A text that every reader can store: no zero character, no lone surrogate."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "�")
 
 
 def ended_now(reason: ExitReason, message: str, now: datetime) -> Exit:

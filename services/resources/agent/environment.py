@@ -29,8 +29,9 @@ class Around:
 
     def __init__(self, node: str, folder: Path, secrets: Path, gateway: str, environment: Mapping[str, str]) -> None:
         """`folder`: the agent's. `environment`: the agent's own."""
-        self._node = node
+        self.node = node
         self._tasks = folder / "tasks"
+        self._scratch = folder / "scratch"
         self._secrets = secrets
         self._variables = {
             name: value for name, value in environment.items() if name in INHERITED or name.startswith("LC_")
@@ -44,7 +45,7 @@ class Around:
         bound, task = attempt.bound, attempt.task
         assert bound is not None
         launch = bound.launch
-        folder = f"{self._tasks}/{task.key}"
+        task_folder = f"{self._scratch}/{task.key}"
         variables = {
             **self._variables,
             "OMP_NUM_THREADS": str(max(1, math.ceil(bound.resources.cpus))),
@@ -53,7 +54,7 @@ class Around:
             "FORGELOG_TASK": str(task.task),
             "FORGELOG_ATTEMPT": str(task.attempt),
             "FORGELOG_ARRAY_SIZE": str(launch.array_size),
-            "FORGELOG_NODE": self._node,
+            "FORGELOG_NODE": self.node,
             "FORGELOG_ALLOCATION": task.allocation_id,
             # The driver's numbering is by bus; CUDA's own default is by speed.
             "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
@@ -63,10 +64,11 @@ class Around:
             variables["TRACEPARENT"] = task.traceparent
         files, refused = self._read_secrets(launch.environment, variables)
         if files:
-            variables["FORGELOG_SECRETS"] = f"{folder}/secrets"
+            variables["FORGELOG_SECRETS"] = f"{task_folder}/secrets"
         return {
             "key": task.key,
-            "folder": folder,
+            "folder": f"{self._tasks}/{task.key}",
+            "task_folder": task_folder,
             "record": asdict(task),
             "command": launch.command,
             "args": list(launch.args),
@@ -87,7 +89,7 @@ class Around:
                 value = path.read_bytes()
             except OSError as error:
                 return {}, (
-                    f"secret {secret.name!r} can't be read on node {self._node}: {error.strerror}; "
+                    f"secret {secret.name!r} can't be read on node {self.node}: {error.strerror}; "
                     f"put its value into the file {path}"
                 )
             if len(value) > MAX_SECRET:

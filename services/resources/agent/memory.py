@@ -1,4 +1,4 @@
-"""Watches how much memory each task's tree holds. One look at the process table serves all tasks of the node.
+"""Looks at the processes of each task: how much memory they hold, and who they are. One look serves all of a node.
 
 A limit on the address space (RLIMIT_AS) is no help: CUDA maps far more than it uses.
 """
@@ -15,21 +15,29 @@ LOOK_EVERY = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Excess:
-    key: str
-    used: int
-    limit: int
+class Tree:
+    """What is below a warden."""
+
+    processes: Mapping[int, int]
+    """Pid → start (ticks)."""
+    excess: int = 0
+    """Bytes held, where that is more than may be; else 0."""
+    stopped: bool = False
+    """The warden itself has been stopped by a signal, so it watches over nothing."""
 
 
-def over_limit(limits: Mapping[str, tuple[int, int]]) -> list[Excess]:
-    """Those that hold more than they may. `limits`: key → warden's pid, bytes. Blocks: run it in a thread."""
-    children = proctree.by_parent(proctree.table())
-    found = []
+def look(limits: Mapping[str, tuple[int, int]]) -> dict[str, Tree]:
+    """The trees of wardens. `limits`: key → warden's pid, bytes. Blocks: run it in a thread."""
+    table = proctree.table()
+    children = proctree.by_parent(table)
+    found = {}
     for key, (warden, limit) in limits.items():
         tree = proctree.descendants(warden, children)
+        excess = 0
         if sum(process.rss for process in tree) > limit:
             # Only now the dearer question: shared pages must not count once for each that shares them.
             used = proctree.proportional_memory(process.pid for process in tree)
-            if used > limit:
-                found.append(Excess(key, used, limit))
+            excess = used if used > limit else 0
+        processes = {process.pid: process.ticks for process in tree}
+        found[key] = Tree(processes, excess, warden in table and table[warden].state == "T")
     return found

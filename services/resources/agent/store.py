@@ -1,9 +1,12 @@
-"""What the agent knows on its disk: one folder per attempt, and how far it has read the log.
+"""What the agent knows on its disk: two folders per attempt, and how far it has read the log.
 
-An attempt's folder is made by its warden; that it exists is the proof that the attempt was started. A restarted agent
-finds its processes by these folders: same boot, pid and start time. None of it needs to survive the machine's boot.
+An attempt's control folder is made by its warden; that it exists is the proof that the attempt was started. A restarted
+agent finds its processes by these folders: same boot, pid and start time. None of it needs to survive the machine's
+boot. What a task does in its own folder can't reach them by accident; where it does on purpose, since it runs as the
+same user, whatever is missing or makes no sense reads as not there.
 
     tasks/<allocation>-<task>-<attempt>/   started, or ended and not yet known to the log (files: see `warden`)
+    scratch/<the same>/                    the task's own folder: `work`, its working directory, and `secrets`
     ended/...                              failed ones, kept for a while for whoever wants to look
     instance.json                          names this folder, and knows a copy of it; see `Store.open`
     membership.json                        whether the running agent holds its node; see `membership`
@@ -16,17 +19,18 @@ import fcntl
 import json
 import logging
 import os
-import shutil
+import stat
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from events.language.jobs import ExitReason
 from events.log.identity import Stand
 from events.log.tail import ReaderPosition
 from events.runtime.settings import SettingsError
-from services.resources.agent import proctree, warden
+from services.resources.agent import proctree, removing, warden
 from services.resources.agent.attempts import Exit, Stop, Task
 
 log = logging.getLogger("forgelog.agent.store")
@@ -36,6 +40,12 @@ KEEP_SECONDS = 24 * 3600.0
 KEEP_FOLDERS = 1000
 """How many of them at most."""
 MEMBERSHIP = "membership.json"
+MAX_NOTE = 1 << 20
+"""Bytes of an attempt's note that are read."""
+ASKED = frozenset({ExitReason.STOPPED, ExitReason.OUT_OF_MEMORY, ExitReason.LOST})
+"""Ends that only the agent asks a warden for."""
+STUCK_PAUSE = 600.0
+"""Seconds until it is tried again to remove what could not be removed."""
 _TASK_FIELDS = frozenset(field.name for field in fields(Task))
 
 
@@ -45,6 +55,7 @@ class Found:
 
     task: Task
     warden: int
+    warden_ticks: int
     pid: int
     """0 when its process never came to be, or its warden died before noting it."""
     ticks: int
@@ -52,12 +63,15 @@ class Found:
     alive: bool
     """Whether its warden still runs."""
     exit: Exit | None
+    stop: Stop | None = None
+    """What an earlier agent has asked its warden for."""
 
 
 class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.tasks = folder / "tasks"
+        self.scratch = folder / "scratch"
         self.spare = folder / "spare"
         self._ended = folder / "ended"
         self._trash = folder / "trash"
@@ -65,6 +79,8 @@ class Store:
         self._lock = -1
         self.instance_id = ""
         """Names this folder to the pool; known once it is open."""
+        self._stuck: dict[Path, float] = {}
+        """What could not be removed → when to try again (monotonic seconds)."""
 
     def open(self) -> None:
         """Make the folders, take the lock, and find or make the folder's instance.
@@ -74,7 +90,7 @@ class Store:
         it, and is put away. Raises SettingsError when another agent has the folder, or it can't be used.
         """
         try:
-            for path in (self.tasks, self.spare, self._ended, self._trash, self.folder / "secrets"):
+            for path in (self.tasks, self.scratch, self.spare, self._ended, self._trash, self.folder / "secrets"):
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -89,7 +105,7 @@ class Store:
             ) from None
         self.membership.unlink(missing_ok=True)  # an earlier agent's
         for path in self.spare.iterdir():
-            shutil.rmtree(path, ignore_errors=True)
+            self._remove(path)
         self._identify()
 
     def _identify(self) -> None:
@@ -147,59 +163,131 @@ class Store:
         return (self.tasks / key).exists()
 
     def found(self) -> list[Found]:
-        """The attempts that were started and whose end is not settled."""
+        """The attempts that were started and whose end is not settled. What has no good note is put aside."""
         found = []
         for path in sorted(self.tasks.iterdir()):
-            data = _read(path / warden.TASK)
-            if data is None:
-                log.warning("%s has no note of its task: its start was cut off; putting it aside", path)
+            one = self.find(path.name)
+            if one is None:
+                log.warning("%s has no note of its task; putting it aside", path)
                 self.retire(path.name, keep=True)
-                continue
-            started = _read(path / warden.STARTED) or {}
-            task = Task(**{**{k: v for k, v in data.items() if k in _TASK_FIELDS}, "gpus": tuple(data["gpus"])})
-            found.append(
-                Found(
-                    task=task,
-                    warden=data["warden"],
-                    pid=started.get("pid", 0),
-                    ticks=started.get("ticks", 0),
-                    started_at=started.get("started_at", 0.0),
-                    alive=proctree.alive(data["warden"], data["warden_ticks"]),
-                    exit=self.exit_of(path.name),
-                )
-            )
+            else:
+                found.append(one)
+        known = {one.task.key for one in found}
+        for path in self.scratch.iterdir():
+            if path.name not in known:
+                self._put_away(path, self._trash / f"{path.name}.{time.time_ns()}")
         return found
 
+    def find(self, key: str) -> Found | None:
+        """An attempt that was started; None when there is no good note of it."""
+        path = self.tasks / key
+        data = _note(path / warden.TASK)
+        started = _note(path / warden.STARTED) or {}
+        try:
+            task = Task(**{**{k: v for k, v in data.items() if k in _TASK_FIELDS}, "gpus": tuple(data["gpus"])})
+            one = Found(
+                task=task,
+                warden=int(data["warden"]),
+                warden_ticks=int(data["warden_ticks"]),
+                pid=int(started.get("pid", 0)),
+                ticks=int(started.get("ticks", 0)),
+                started_at=float(started.get("started_at", 0.0)),
+                alive=proctree.alive(int(data["warden"]), int(data["warden_ticks"])),
+                exit=self.exit_of(path.name),
+                stop=self._stop_of(path),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return None
+        return one if one.task.key == path.name else None
+
     def exit_of(self, key: str) -> Exit | None:
-        """How the attempt ended; None when nobody wrote it down."""
-        data = _read(f"{self.tasks}/{key}/{warden.EXIT}")
-        return Exit.of(data) if data is not None else None
+        """How the attempt ended; None when nobody wrote it down, or what is written can't be."""
+        data = _note(f"{self.tasks}/{key}/{warden.EXIT}")
+        if data is None:
+            return None
+        try:
+            exit = Exit.of(data)
+        except ValueError as error:
+            log.warning("the note of how %s ended makes no sense: %s", key, error)
+            return None
+        if exit.reason in ASKED and self._stop_of(self.tasks / key) is None:
+            log.warning("the note of how %s ended says %s, but nobody asked for that", key, exit.reason.value)
+            return None
+        return exit
 
     def ask_to_stop(self, key: str, stop: Stop) -> None:
-        """Leave the wish where the attempt's warden looks for it; the warden is woken by SIGTERM."""
+        """Leave the wish where the attempt's warden looks for it; the warden is woken by SIGTERM. Raises OSError."""
         request = {"reason": stop.reason.value, "grace": stop.grace_seconds, "message": stop.message}
         warden.write_json(str(self.tasks / key / warden.STOP), request)
 
+    def _stop_of(self, path: Path) -> Stop | None:
+        data = _note(path / warden.STOP)
+        try:
+            return Stop(ExitReason(data["reason"]), float(data["grace"]), str(data["message"])) if data else None
+        except (KeyError, TypeError, ValueError):
+            return None
+
     def retire(self, key: str, *, keep: bool) -> None:
-        """The log knows its end: put the folder away."""
-        path = self.tasks / key
-        if path.exists():
-            os.rename(path, (self._ended if keep else self._trash) / f"{key}.{time.time_ns()}")
+        """The log knows its end: put the folders away. Secrets are never kept."""
+        name = f"{key}.{time.time_ns()}"
+        if not self._put_away(self.tasks / key, (self._ended if keep else self._trash) / name):
+            self._put_away(self.scratch / key, self._trash / name)
+        elif not keep:
+            self._put_away(self.scratch / key, self._trash / name / "scratch")
+        else:
+            own = self._ended / name / "scratch"
+            if self._put_away(self.scratch / key, own) and not own.is_symlink():
+                self._put_away(own / warden.SECRETS, self._trash / name)
+
+    def _put_away(self, path: Path, target: Path) -> bool:
+        """Whether it is there now. What can't be moved stays where it is, and is told."""
+        try:
+            removing.move(path, target)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            log.warning("%s can't be put away: %s", path, error.strerror)
+            return False
+        return True
 
     def tidy(self) -> None:
         """Remove what was put away and is not kept any more. May take long: run it in a thread."""
         for path in self._trash.iterdir():
-            shutil.rmtree(path, ignore_errors=True)
-        kept = sorted((path.stat().st_mtime, path) for path in self._ended.iterdir())
+            self._remove(path)
+        kept = sorted((path.lstat().st_mtime, path) for path in self._ended.iterdir())
         for number, (since, path) in enumerate(kept):
             if number < len(kept) - KEEP_FOLDERS or since < time.time() - KEEP_SECONDS:
-                shutil.rmtree(path, ignore_errors=True)
+                self._remove(path)
+
+    def _remove(self, path: Path) -> None:
+        now = time.monotonic()
+        if self._stuck.get(path, 0.0) > now:
+            return
+        self._stuck.pop(path, None)
+        if left := removing.remove(path):
+            self._stuck[path] = now + STUCK_PAUSE
+            more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+            log.warning("%s can't be removed: %s%s", path, "; ".join(left[:3]), more)
 
 
-def _read(path: Path | str) -> Any:
+def _read(path: Path) -> Any:
     """A JSON file; None when it is not there, or was cut short by a power failure."""
     try:
         with open(path, "rb") as file:
             return json.loads(file.read())
     except (FileNotFoundError, ValueError):
+        return None
+
+
+def _note(path: Path | str) -> Any:
+    """A JSON file that a task may have reached: None when it is anything else than a small plain file of JSON."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not stop us
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                return None
+            return json.loads(os.read(fd, MAX_NOTE))
+        finally:
+            os.close(fd)
+    except (OSError, ValueError, RecursionError):
         return None

@@ -32,6 +32,7 @@ def encode(spec: dict[str, Any]) -> bytes:
         parts,
         json.dumps(spec["key"]),
         spec["folder"],
+        spec["task_folder"],
         json.dumps(spec["record"]),
         command,
         repr(command),
@@ -62,7 +63,7 @@ def _texts(parts: list[bytes], *texts: str) -> None:
 def decode(message: bytes) -> dict[str, Any]:
     """What `encode` was given."""
     reader = _Reader(message)
-    key, folder, record, command, _, refused, cwd, _, _, _, grace, max_runtime = reader.texts(12)
+    key, folder, task_folder, record, command, _, refused, cwd, _, _, _, grace, max_runtime = reader.texts(13)
     args = reader.texts(reader.count())
     variables = reader.texts(reader.count())
     secrets = {}
@@ -72,6 +73,7 @@ def decode(message: bytes) -> dict[str, Any]:
     return {
         "key": json.loads(key),
         "folder": folder,
+        "task_folder": task_folder,
         "record": json.loads(record),
         "command": command,
         "refused": refused,

@@ -1,14 +1,18 @@
 """A warden: one small process per attempt of a task. It starts the command, sees to its limits, ends its whole tree,
 and writes down what became of it. It outlives the agent, and needs neither it nor Kafka.
 
-What it writes into the task's folder (JSON, by rename, so a reader sees all or nothing):
+What it writes into the attempt's control folder (JSON, by rename, so a reader sees all or nothing):
 
 - ``task.json``: the agent's note of the task, and the warden's own pid: the claim that this attempt was started;
 - ``started.json``: pid and start of the command's process, leader of its own session;
 - ``exit.json``: how it ended, once nothing of its tree is left.
 
-The agent asks for an end with ``stop.json`` (`grace`, `reason`) and SIGTERM. None of this is synced to the disk: it
-has to outlive processes, not the machine, whose next boot finds no process anyway.
+The control folder is not the task's own folder, which is elsewhere (`work`, its working directory, and `secrets`): what
+a task does there can't reach these files by accident.
+
+The agent asks for an end with ``stop.json`` (`grace`, `reason`) and SIGTERM. SIGTERM without that file is ignored: a
+task can send it, too, and its exit status would be lost. None of this is synced to the disk: it has to outlive
+processes, not the machine, whose next boot finds no process anyway.
 
 What is promised here is promised in ``native/launcher.c`` too; the tests hold both to it.
 
@@ -37,6 +41,8 @@ OPEN_FILES = 65_536
 """Soft limit of a task's open files, as far as the hard limit allows."""
 KILL_FIRST, KILL_MOST = 0.01, 1.0
 """Seconds between two rounds of SIGKILL, doubling: a tree may grow while it is felled."""
+FULL_DISK_PAUSE = 0.2
+"""Seconds until the note of an end is tried again."""
 _FOREVER = 3600.0
 
 _prctl = ctypes.CDLL(None).prctl
@@ -54,15 +60,17 @@ def write_json(path: str, data: Any) -> None:
     """Write a file that is there whole or not at all."""
     fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        os.write(fd, json.dumps(data).encode())
+        left = memoryview(json.dumps(data).encode())
+        while left:
+            left = left[os.write(fd, left) :]
     finally:
         os.close(fd)
     os.rename(path + ".new", path)
 
 
 def prepare(spare: str) -> None:
-    """What a warden can do before it has a task: the folder `spare`, above all, since new files are what costs most
-    in a start. Also touches what it will need then: the memory of a fork is shared until it is written to."""
+    """What a warden can do before it has a task: its control folder `spare`, above all, since new files are what costs
+    most in a start. Also touches what it will need then: the memory of a fork is shared until it is written to."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # idle, it goes with the launcher
     _prctl(_PR_SET_NAME, b"forgelog-warden", 0, 0, 0)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -76,9 +84,8 @@ def prepare(spare: str) -> None:
 
 
 def _furnish(spare: str) -> None:
-    for folder in (spare, f"{spare}/{WORK}"):
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(folder, 0o700)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(spare, 0o700)
     for name in (STDOUT, STDERR, *(f"{name}.new" for name in (TASK, STARTED, EXIT))):
         os.close(os.open(f"{spare}/{name}", os.O_WRONLY | os.O_CREAT, 0o600))
 
@@ -95,13 +102,18 @@ def watch_over(spec: dict[str, Any], spare: str, say: Callable[[dict[str, Any]],
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             say({"key": spec["key"], "claimed": True})  # somebody started this attempt already; once is enough
         else:
-            say({"key": spec["key"], "error": f"the task's folder {folder} can't be made: {error.strerror}"})
+            say({"key": spec["key"], "error": f"the task's control folder {folder} can't be made: {error.strerror}"})
         return
     warden = {"warden": os.getpid(), "warden_ticks": _my_ticks()}
-    write_json(f"{folder}/{TASK}", {**spec["record"], **warden})
+    try:
+        write_json(f"{folder}/{TASK}", {**spec["record"], **warden})
+    except OSError as error:
+        say({"key": spec["key"], "error": f"the task's control folder {folder} can't be made: {error.strerror}"})
+        return
     try:
         pid = _start(folder, spec)
     except SpawnFailed as failure:
+        _remove_secrets(spec["task_folder"])
         _write_exit(folder, reason="spawn_failed", message=str(failure))
         say({"key": spec["key"], **warden})
         return
@@ -109,9 +121,10 @@ def watch_over(spec: dict[str, Any], spare: str, say: Callable[[dict[str, Any]],
     process = proctree.look(pid)
     started = {"pid": pid, "ticks": process.ticks if process else 0, "started_at": started_at}
     say({"key": spec["key"], **warden, **started})
-    write_json(f"{folder}/{STARTED}", started)
+    with contextlib.suppress(OSError):  # the agent was told
+        write_json(f"{folder}/{STARTED}", started)
     os.chdir("/")
-    Warden(folder, pid, spec["grace"], spec["max_runtime"]).watch()
+    Warden(folder, spec["task_folder"], pid, spec["grace"], spec["max_runtime"]).watch()
 
 
 def _my_ticks() -> int:
@@ -122,18 +135,24 @@ def _my_ticks() -> int:
 def _start(folder: str, spec: dict[str, Any]) -> int:
     """The command's pid. The warden takes on what the command is to inherit: folder and limits."""
     command: str = spec["command"]
+    own: str = spec["task_folder"]
+    try:
+        os.mkdir(own, 0o700)
+        os.mkdir(f"{own}/{WORK}", 0o700)
+    except OSError as error:
+        raise SpawnFailed(f"{command!r}: the task's folder {own} can't be made: {error.strerror}") from None
     try:
         if spec["secrets"]:
-            os.mkdir(f"{folder}/{SECRETS}", 0o700)
+            os.mkdir(f"{own}/{SECRETS}", 0o700)
             for name, value in spec["secrets"].items():
-                fd = os.open(f"{folder}/{SECRETS}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
+                fd = os.open(f"{own}/{SECRETS}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
                 os.write(fd, value.encode("utf-8", "surrogateescape"))
                 os.close(fd)
     except OSError as error:
-        raise SpawnFailed(f"{command!r}: the task's folder {folder} can't take its secrets: {error.strerror}") from None
+        raise SpawnFailed(f"{command!r}: the task's folder {own} can't take its secrets: {error.strerror}") from None
     if spec.get("refused"):
         raise SpawnFailed(spec["refused"])
-    wanted = spec["cwd"] or f"{folder}/{WORK}"
+    wanted = spec["cwd"] or f"{own}/{WORK}"
     try:
         os.chdir(wanted)
     except OSError as error:
@@ -181,8 +200,9 @@ def _limit(kind: int, soft: int) -> None:
 class Warden:
     """Waits for one command, and ends its tree when told to, at its runtime limit, or when it leaves something over."""
 
-    def __init__(self, folder: str, pid: int, grace: float, max_runtime: float | None) -> None:
+    def __init__(self, folder: str, task_folder: str, pid: int, grace: float, max_runtime: float | None) -> None:
         self._folder = folder
+        self._task_folder = task_folder
         self._pid = pid
         self._grace = grace
         self._limit_at = time.monotonic() + max_runtime if max_runtime else None
@@ -232,11 +252,14 @@ class Warden:
     def _told_to_stop(self) -> None:
         try:
             with open(f"{self._folder}/{STOP}", "rb") as file:
-                request = json.load(file)
+                request = json.loads(file.read())
+            reason, message, grace = str(request["reason"]), str(request["message"]), float(request["grace"])
         except FileNotFoundError:
-            request = {"reason": "stopped", "grace": self._grace}  # not by the agent: the machine goes down, say
-        self._message = request.get("message", "")
-        self._end(request["reason"], request["grace"])
+            return  # not the agent's wish
+        except (OSError, ValueError, TypeError, KeyError):
+            reason, message, grace = "stopped", "its stop request could not be read", self._grace
+        self._message = message
+        self._end(reason, grace if grace >= 0 else 0.0)
 
     def _end(self, reason: str, grace: float) -> None:
         """TERM now and KILL after the grace. A second, more urgent wish shortens the grace."""
@@ -261,9 +284,10 @@ class Warden:
         status = self._status
         code = os.waitstatus_to_exitcode(status) if status is not None else None
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        _remove_secrets(self._task_folder)
         _write_exit(
             self._folder,
-            reason=self._reason if code is not None else "lost",
+            reason=self._reason if code is not None else "untracked",
             message=self._message if self._reason != "exited" else "",
             exit_code=code if code is not None and code >= 0 else None,
             signal=-code if code is not None and code < 0 else None,
@@ -272,7 +296,31 @@ class Warden:
         )
 
 
+def _remove_secrets(task_folder: str) -> None:
+    """Secrets go with their task. What it put in their place is left: the agent removes the whole folder later."""
+    try:
+        fd = os.open(f"{task_folder}/{SECRETS}", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return  # it had none, or took them away itself
+    try:
+        for name in os.listdir(fd):
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=fd)
+    except OSError:
+        return
+    finally:
+        os.close(fd)
+
+
 def _write_exit(folder: str, **exit: Any) -> None:
-    for name in os.listdir(f"{folder}/{SECRETS}") if os.path.isdir(f"{folder}/{SECRETS}") else ():
-        os.unlink(f"{folder}/{SECRETS}/{name}")
-    write_json(f"{folder}/{EXIT}", {"ended_at": time.time(), **exit})
+    """Note the end. While the disk is full it is tried again: nobody else knows how the task ended."""
+    end = {"ended_at": time.time(), **exit}
+    while True:
+        try:
+            write_json(f"{folder}/{EXIT}", end)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise  # the agent finds no note of the end, and says so
+            time.sleep(FULL_DISK_PAUSE)
+        else:
+            return

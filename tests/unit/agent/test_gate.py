@@ -18,8 +18,8 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> Agent:
     nothing = cast(Any, None)
     made = Agent(Settings(), nothing, nothing, cast(NodeSpec, None), ("resources", 0), nothing)
     launched: list[str] = []
-    monkeypatch.setattr(made, "_launch", lambda attempt: launched.append(attempt.key))
-    made._attempts["a"] = Attempt(Task("alloc", "job", 0, 1, "local/default", "boot", 1.0, 0))
+    monkeypatch.setattr(made._running, "_launch", lambda attempt: launched.append(attempt.key))
+    made._running.attempts["a"] = Attempt(Task("alloc", "job", 0, 1, "local/default", "boot", 1.0, 0))
     cast(Any, made).launched = launched
     return made
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -20,13 +21,16 @@ from tests.unit.agent.wards import Wards, running, until, wards
 
 DAEMON = """
 import os, time
+told, tell = os.pipe()
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
         print(os.getpid(), flush=True)
+        os.write(tell, b".")
         time.sleep(1000)
     os._exit(0)
 os.wait()
+os.read(told, 1)
 """
 """Python that leaves a daemon: forked twice, in a session of its own, its parents gone."""
 
@@ -101,7 +105,7 @@ async def test_a_process_stands_alone(ward: Wards) -> None:
     answer = await ward.start("a", sys.executable, "-S", "-c", SHOWS)
     await ward.printed("a", "ready")
     folder, cores, _ = ward.file("a", "stdout").splitlines()
-    assert folder == str(ward.tasks / "a" / "work")
+    assert folder == str(ward.scratch / "a" / "work")
     assert cores == "0"
     assert os.getsid(answer.pid) == answer.pid != os.getsid(answer.warden) == answer.warden
     opened = {os.readlink(f"/proc/{answer.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{answer.pid}/fd")}
@@ -121,7 +125,7 @@ async def test_variables_and_secrets_are_in_no_argv(ward: Wards) -> None:
 
 async def test_secret_files_are_private_and_go_with_the_task(ward: Wards) -> None:
     script = 'stat -c %a "$FORGELOG_SECRETS" "$FORGELOG_SECRETS/key"; cat "$FORGELOG_SECRETS/key"'
-    where = str(ward.tasks / "a" / "secrets")
+    where = str(ward.scratch / "a" / "secrets")
     await ward.start("a", "sh", "-c", script, env={"FORGELOG_SECRETS": where}, secrets={"key": "value\n"})
     assert (await ward.exit("a")).exit_code == 0
     assert ward.file("a", "stdout").splitlines() == ["700", "400", "value"]
@@ -208,15 +212,17 @@ async def test_what_can_t_be_started_says_why(ward: Wards, command: str, cwd: st
 
 async def test_an_attempt_is_started_once(ward: Wards) -> None:
     first = await ward.start("a", "sleep", "1000")
+    folders = {"folder": str(ward.tasks / "a"), "task_folder": str(ward.scratch / "a")}
     second = await ward.launching.launch(
-        {"key": "a", "folder": str(ward.tasks / "a"), "record": {}, "command": "true", "args": [], "env": {}}
+        {"key": "a", **folders, "record": {}, "command": "true", "args": [], "env": {}}
     )
     assert (second.claimed, second.pid) == (True, 0)
     assert running(first.pid)
 
 
 async def test_a_folder_that_can_t_be_made_is_said(ward: Wards) -> None:
-    answer = await ward.launching.launch({"key": "x", "folder": "/no/such/folder/x", "record": {}})
+    folders = {"folder": "/no/such/folder/x", "task_folder": str(ward.scratch / "x")}
+    answer = await ward.launching.launch({"key": "x", **folders, "record": {}})
     assert "can't be made: No such file or directory" in answer.error
 
 
@@ -264,3 +270,50 @@ def test_the_launcher_compiles_without_warnings(tmp_path: Path, monkeypatch: pyt
         pytest.skip("there is no C compiler here")
     monkeypatch.setattr(native, "FLAGS", (*native.FLAGS, "-Werror"))
     assert native.launcher(tmp_path) is not None
+
+
+# What a task does to its warden and its folder
+
+
+@pytest.mark.parametrize("name", ["TERM", "INT", "HUP"])
+async def test_a_task_s_signal_to_its_warden_changes_nothing(ward: Wards, name: str) -> None:
+    await ward.start("a", "sh", "-c", f"kill -{name} $PPID; sleep 0.1; exit 3")
+    exit = await ward.exit("a")
+    assert (exit.reason, exit.exit_code) == (ExitReason.EXITED, 3)
+
+
+async def test_a_task_that_removes_its_folder_ends_as_it_says(ward: Wards) -> None:
+    script = 'cd ..; rm -rf ./*; rm -rf "$PWD"; exit 3'
+    await ward.start("a", "sh", "-c", script, secrets={"key": "value"})
+    exit = await ward.exit("a")
+    assert (exit.reason, exit.exit_code) == (ExitReason.EXITED, 3)
+    assert not (ward.scratch / "a").exists()
+
+
+async def test_a_task_that_puts_a_link_in_place_of_its_secrets_loses_nothing_else(ward: Wards, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    script = f"cd ..; rm -rf secrets; ln -s {tmp_path}/other secrets"
+    await ward.start("a", "sh", "-c", script, secrets={"key": "value"})
+    assert (await ward.exit("a")).exit_code == 0
+    assert (tmp_path / "other" / "file").exists()
+
+
+@pytest.mark.parametrize("forged", ["", "[]", "{", '{"reason": "stopped"}', '{"reason":"a","message":"b","grace":"x"}'])
+async def test_a_stop_request_that_can_t_be_read_is_a_stop(ward: Wards, forged: str) -> None:
+    answer = await ward.start("a", "sleep", "1000", grace=5)
+    (ward.tasks / "a" / "stop.json").write_text(forged)
+    os.kill(answer.warden, signal.SIGTERM)
+    exit = await ward.exit("a")
+    assert exit.signal == signal.SIGTERM
+
+
+async def test_a_task_whose_notes_are_gone_can_still_be_ended(ward: Wards) -> None:
+    answer = await ward.start("a", "sh", "-c", "echo ready; exec sleep 1000")
+    await ward.printed("a", "ready")
+    await until((ward.tasks / "a" / "started.json").exists, "its start is not noted")
+    shutil.rmtree(ward.tasks / "a")
+    (ward.tasks / "a").mkdir()
+    ward.stop("a", grace=0)
+    await until(lambda: not running(answer.warden), "the warden lives")
+    assert not running(answer.pid)

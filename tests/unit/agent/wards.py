@@ -24,6 +24,7 @@ PYTHON = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
 class Wards:
     def __init__(self, folder: Path, launching: Launching) -> None:
         self.tasks = folder / "tasks"
+        self.scratch = folder / "scratch"
         self.launching = launching
         self.started: dict[str, Launched] = {}
 
@@ -41,6 +42,7 @@ class Wards:
         spec = {
             "key": key,
             "folder": str(self.tasks / key),
+            "task_folder": str(self.scratch / key),
             "record": {"note": "kept"},
             "command": command,
             "args": list(args),
@@ -94,6 +96,7 @@ def running(pid: int) -> bool:
 @asynccontextmanager
 async def wards(folder: Path, program: Path | None = None) -> AsyncIterator[Wards]:
     (folder / "tasks").mkdir()
+    (folder / "scratch").mkdir()
     (folder / "spare").mkdir()
     async with Launching(folder / "spare", program) as launching:
         made = Wards(folder, launching)

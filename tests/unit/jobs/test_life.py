@@ -237,8 +237,46 @@ def test_a_lost_node_s_tasks_run_again_and_it_does_not_count(desk: Desk) -> None
     assert said(events) == ["JobExited", "JobQueued"]
     queued = events[1]
     assert isinstance(queued, JobQueued)
-    assert (queued.tasks, queued.attempt, queued.counted, queued.not_before) == ("0-1", 2, False, None)
+    assert (queued.tasks, queued.attempt, queued.counted) == ("0-1", 2, False)
     assert desk.event(node_lost("0-1")) == []
+
+
+@pytest.mark.parametrize("reason", [ExitReason.LOST, ExitReason.STOPPED])
+def test_each_interruption_of_a_task_waits_longer_than_the_one_before(desk: Desk, reason: ExitReason) -> None:
+    running(desk, restart={"mode": "never", "backoff_seconds": 0.0})
+    waits = []
+    for attempt in range(1, 13):
+        queued = desk.command(exited(reason=reason, attempt=attempt))[1]
+        assert isinstance(queued, JobQueued)
+        assert queued.not_before is not None
+        waits.append((queued.not_before - desk.now).total_seconds())
+        desk.event(bound(attempt=attempt + 1))
+        desk.command(started(attempt=attempt + 1))
+    assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]
+    assert desk.job().interruptions == {0: 12}
+    assert desk.stored() == desk.job() == desk.replayed()
+
+
+def test_a_requeue_forgets_interruptions(desk: Desk) -> None:
+    running(desk)
+    desk.event(node_lost())
+    desk.event(bound(attempt=2))
+    desk.command(exited(code=1, attempt=2))
+    desk.command(requeue())
+    assert desk.job().interruptions == {}
+
+
+def test_an_end_that_nobody_saw_is_a_failure(desk: Desk) -> None:
+    running(desk)
+    events = desk.command(exited(reason=ExitReason.UNTRACKED))
+    assert said(events) == ["JobExited", "JobFailed"]
+
+
+def test_an_end_that_nobody_saw_is_run_again_as_the_policy_says(desk: Desk) -> None:
+    running(desk, restart=RETRY)
+    queued = desk.command(exited(reason=ExitReason.UNTRACKED))[1]
+    assert isinstance(queued, JobQueued)
+    assert (queued.counted, queued.attempt) == (True, 2)
 
 
 def test_a_job_that_must_not_run_twice_fails_with_its_node(desk: Desk) -> None:

@@ -33,6 +33,7 @@ ENDS = strategies.sampled_from(
         {"reason": ExitReason.STOPPED, "signal": 15},
         {"reason": ExitReason.TIMEOUT, "signal": 15},
         {"reason": ExitReason.LOST},
+        {"reason": ExitReason.UNTRACKED},
     ]
 )
 

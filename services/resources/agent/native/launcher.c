@@ -31,11 +31,12 @@
 #include <unistd.h>
 
 enum { MAX_MESSAGE = 64 << 10, MAX_TEXT = 16 << 10, OPEN_FILES = 65536, FOREVER = 3600 };
+enum { FULL_DISK_PAUSE = 200 }; /* milliseconds until the note of an end is tried again */
 static const double KILL_FIRST = 0.01, KILL_MOST = 1.0;
 
 /* What a task is to run with: see `task_message`. Texts end with a zero byte; those named *_json are JSON already. */
 struct task {
-    char *key_json, *folder, *record_json;
+    char *key_json, *folder, *task_folder, *record_json;
     char *command, *command_shown, *refused;
     char *cwd, *cwd_shown, *path, *path_shown;
     double grace, max_runtime; /* seconds; no limit: 0 */
@@ -125,8 +126,9 @@ static struct task read_task(char *message, size_t length)
 {
     struct reader reader = {message, message + length};
     struct task task = {0};
-    char **texts[] = {&task.key_json, &task.folder, &task.record_json, &task.command, &task.command_shown,
-                      &task.refused,  &task.cwd,    &task.cwd_shown,   &task.path,    &task.path_shown};
+    char **texts[] = {&task.key_json,      &task.folder,  &task.task_folder, &task.record_json, &task.command,
+                      &task.command_shown, &task.refused, &task.cwd,         &task.cwd_shown,   &task.path,
+                      &task.path_shown};
     for (size_t index = 0; index < sizeof texts / sizeof *texts; index++)
         *texts[index] = read_text(&reader, NULL);
     task.grace = strtod(read_text(&reader, NULL), NULL);
@@ -176,18 +178,22 @@ static int write_all(int fd, const char *data, size_t length)
     return 0;
 }
 
-/* Write a file of the folder that is there whole or not at all. */
-static void write_file(const char *folder, const char *name, const char *data)
+/* Write a file of the folder that is there whole or not at all. -1, and errno, if that fails. */
+static int write_file(const char *folder, const char *name, const char *data)
 {
     char *path = text("%s/%s", folder, name), *new = text("%s.new", path);
-    int fd = open(new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0)
-        fail(new);
-    if (write_all(fd, data, strlen(data)) < 0)
-        fail(new);
-    close(fd);
-    if (rename(new, path) < 0)
-        fail(path);
+    int fd = open(new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), done = -1;
+    if (fd >= 0) {
+        done = write_all(fd, data, strlen(data));
+        int failed = errno;
+        close(fd);
+        errno = failed;
+        if (done == 0)
+            done = rename(new, path);
+    }
+    free(path);
+    free(new);
+    return done;
 }
 
 /* The fields of /proc/PID/stat behind the name (proc_pid_stat(5)), from the state on; NULL if there is no such. */
@@ -293,10 +299,10 @@ static int write_secrets(const struct task *task)
 {
     if (task->secrets == 0)
         return 0;
-    if (mkdir(text("%s/secrets", task->folder), 0700) < 0)
+    if (mkdir(text("%s/secrets", task->task_folder), 0700) < 0)
         return -1;
     for (uint32_t index = 0; index < task->secrets; index++) {
-        char *path = text("%s/secrets/%s", task->folder, task->secret_names[index]);
+        char *path = text("%s/secrets/%s", task->task_folder, task->secret_names[index]);
         int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
         if (fd < 0 || write_all(fd, task->secret_values[index], task->secret_lengths[index]) < 0)
             return -1;
@@ -332,8 +338,13 @@ static int spawn(const struct task *task, const char *program)
 /* The command's pid, or -1 with the reason in `why`. The warden takes on what the command is to inherit. */
 static int start(const struct task *task, char **why)
 {
+    if (mkdir(task->task_folder, 0700) < 0 || mkdir(text("%s/work", task->task_folder), 0700) < 0) {
+        *why = text("%s: the task's folder %s can't be made: %s", task->command_shown, task->task_folder,
+                    strerror(errno));
+        return -1;
+    }
     if (write_secrets(task) < 0) {
-        *why = text("%s: the task's folder %s can't take its secrets: %s", task->command_shown, task->folder,
+        *why = text("%s: the task's folder %s can't take its secrets: %s", task->command_shown, task->task_folder,
                     strerror(errno));
         return -1;
     }
@@ -341,7 +352,7 @@ static int start(const struct task *task, char **why)
         *why = task->refused;
         return -1;
     }
-    const char *wanted = *task->cwd ? task->cwd : text("%s/work", task->folder);
+    const char *wanted = *task->cwd ? task->cwd : text("%s/work", task->task_folder);
     if (chdir(wanted) < 0) {
         char *shown = *task->cwd ? task->cwd_shown : text("'%s'", wanted);
         *why = text("%s: working_directory %s can't be entered: %s", task->command_shown, shown, strerror(errno));
@@ -402,41 +413,49 @@ static char *json_field(const char *object, const char *name)
     return NULL;
 }
 
-/* What the agent has left in the folder; if nothing, somebody else wants the end: the machine goes down, say. */
-static struct wish wish_of(const struct task *task)
+/* What the agent has left in the control folder. 0 if there is nothing: then the signal was not the agent's. */
+static int read_wish(const struct task *task, struct wish *wish)
 {
-    struct wish wish = {"stopped", "", task->grace};
     char request[MAX_TEXT];
     int fd = open(text("%s/stop.json", task->folder), O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return wish;
-    ssize_t length = read(fd, request, sizeof request - 1);
-    close(fd);
+    if (fd < 0 && errno == ENOENT)
+        return 0;
+    ssize_t length = fd < 0 ? -1 : read(fd, request, sizeof request - 1);
+    if (fd >= 0)
+        close(fd);
     request[length < 0 ? 0 : length] = 0;
     char *reason = json_field(request, "reason"), *grace = json_field(request, "grace");
     char *message = json_field(request, "message");
-    if (reason != NULL)
-        wish.reason = reason;
-    if (message != NULL)
-        wish.message = message;
-    if (grace != NULL)
-        wish.grace = strtod(grace, NULL);
-    return wish;
+    char *rest = grace;
+    double seconds = grace == NULL ? 0 : strtod(grace, &rest);
+    if (reason == NULL || message == NULL || rest == grace) {
+        *wish = (struct wish){"stopped", "its stop request could not be read", task->grace};
+        return 1;
+    }
+    *wish = (struct wish){reason, message, seconds >= 0 ? seconds : 0};
+    return 1;
 }
 
 static void write_exit(const struct task *task, const char *reason, const char *message, const char *rest)
 {
-    char *secrets = text("%s/secrets", task->folder);
-    DIR *folder = task->secrets ? opendir(secrets) : NULL;
+    /* What the task put in place of its secrets is left: the agent removes the whole folder later. */
+    int secrets = task->secrets ? open(text("%s/secrets", task->task_folder),
+                                       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+                                : -1;
+    DIR *folder = secrets < 0 ? NULL : fdopendir(secrets);
     if (folder != NULL) {
         for (struct dirent *entry; (entry = readdir(folder)) != NULL;)
             if (entry->d_name[0] != '.' || (strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..")))
                 unlinkat(dirfd(folder), entry->d_name, 0);
         closedir(folder);
     }
-    write_file(task->folder, "exit.json",
-               text("{\"ended_at\": %.6f, \"reason\": \"%s\", \"message\": \"%s\"%s}", seconds(CLOCK_REALTIME), reason,
-                    message, rest));
+    char *exit = text("{\"ended_at\": %.6f, \"reason\": \"%s\", \"message\": \"%s\"%s}", seconds(CLOCK_REALTIME), reason,
+                      message, rest);
+    while (write_file(task->folder, "exit.json", exit) < 0) {
+        if (errno != ENOSPC && errno != EDQUOT)
+            fail("exit.json"); /* the agent finds no note of the end, and says so */
+        poll(NULL, 0, FULL_DISK_PAUSE);
+    }
 }
 
 struct end {
@@ -488,7 +507,7 @@ static void note_exit(const struct task *task, const struct end *end)
         snprintf(code, sizeof code, "%d", WEXITSTATUS(end->status));
     else if (end->ended)
         snprintf(number, sizeof number, "%d", WTERMSIG(end->status));
-    write_exit(task, end->ended ? end->reason : "lost", strcmp(end->reason, "exited") ? end->message : "",
+    write_exit(task, end->ended ? end->reason : "untracked", strcmp(end->reason, "exited") ? end->message : "",
                text(", \"exit_code\": %s, \"signal\": %s, \"cpu_seconds\": %.6f, \"max_rss_bytes\": %lld", code, number,
                     cpu, (long long)used.ru_maxrss << 10));
 }
@@ -521,7 +540,9 @@ static void watch(const struct task *task, int pid, const sigset_t *signals)
         siginfo_t got;
         int number = sigtimedwait(signals, &got, &most);
         if (number == SIGTERM || number == SIGINT) {
-            struct wish wish = wish_of(task);
+            struct wish wish;
+            if (!read_wish(task, &wish))
+                continue; /* a task can send it, too */
             end.message = wish.message;
             begin_end(&end, wish.reason, wish.grace);
         }
@@ -539,23 +560,30 @@ static void say(int agent, const struct task *task, const char *rest)
     close(agent);
 }
 
+static void say_no_folder(int agent, const struct task *task, int error)
+{
+    say(agent, task, text("\"error\": \"the task's control folder %s can't be made: %s\"", json_text(task->folder),
+                          json_text(strerror(error))));
+}
+
 /* The whole life of one attempt. */
 static void watch_over(const struct task *task, int agent, const sigset_t *signals)
 {
-    /* The folder is the claim: whoever makes it starts the attempt. */
-    if (mkdir(task->folder, 0700) < 0 && errno == EEXIST) {
-        say(agent, task, "\"claimed\": true");
-        return;
-    }
-    if (mkdir(text("%s/work", task->folder), 0700) < 0) {
-        const char *why = json_text(strerror(errno));
-        say(agent, task, text("\"error\": \"the task's folder %s can't be made: %s\"", json_text(task->folder), why));
+    /* The control folder is the claim: whoever makes it starts the attempt. */
+    if (mkdir(task->folder, 0700) < 0) {
+        if (errno == EEXIST)
+            say(agent, task, "\"claimed\": true");
+        else
+            say_no_folder(agent, task, errno);
         return;
     }
     char *warden = text("\"warden\": %d, \"warden_ticks\": %llu", getpid(), ticks_of(getpid()));
     size_t inside = strlen(task->record_json) - 1; /* without the closing brace */
-    write_file(task->folder, "task.json",
-               text("%.*s%s%s}", (int)inside, task->record_json, inside > 1 ? ", " : "", warden));
+    char *record = text("%.*s%s%s}", (int)inside, task->record_json, inside > 1 ? ", " : "", warden);
+    if (write_file(task->folder, "task.json", record) < 0) {
+        say_no_folder(agent, task, errno);
+        return;
+    }
     char *why = NULL;
     int pid = start(task, &why);
     if (pid < 0) {
@@ -566,7 +594,8 @@ static void watch_over(const struct task *task, int agent, const sigset_t *signa
     char *started = text("\"pid\": %d, \"ticks\": %llu, \"started_at\": %.6f", pid, ticks_of(pid),
                          seconds(CLOCK_REALTIME));
     say(agent, task, text("%s, %s", warden, started));
-    write_file(task->folder, "started.json", text("{%s}", started));
+    if (write_file(task->folder, "started.json", text("{%s}", started)) < 0)
+        fprintf(stderr, "launcher: %s/started.json: %s\n", task->folder, strerror(errno)); /* the agent was told */
     if (chdir("/") < 0)
         fail("/");
     watch(task, pid, signals);

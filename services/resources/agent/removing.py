@@ -1,0 +1,127 @@
+"""Removes folders that tasks leave: of any depth, with any permissions, whatever their names.
+
+Neither recursion nor a path grows with the depth: each folder that is found is moved up to the folder that is removed,
+so that two descriptors are open at a time. Links are removed, never followed. What can't be removed is told and left,
+and the rest goes. The processes that used the folder must have ended.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+
+ALL = stat.S_IRWXU
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_SHOWN = 200
+"""Characters of a name that are told."""
+
+
+def remove(path: Path | str) -> list[str]:
+    """Remove a file, a link, or a folder with all that is in it. Returns what stays, each with its reason; an empty
+    list when all is gone. Blocks."""
+    try:
+        try:
+            os.unlink(path)
+        except (IsADirectoryError, PermissionError):
+            return _Removal(path).run()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        return [_told(path, error)]
+    return []
+
+
+def move(source: Path | str, target: Path | str) -> None:
+    """Rename a folder, also one that its owner has made unwritable. Raises OSError."""
+    try:
+        os.rename(source, target)
+    except PermissionError:
+        _mend(os.fspath(source))
+        os.rename(source, target)
+
+
+class _Removal:
+    def __init__(self, path: Path | str) -> None:
+        self._path = path
+        self._top = _opened(os.fspath(path))
+        self._left: dict[str, str] = {}
+        """What can't be removed, by its name in the top folder."""
+        self._numbers = count()
+        self._own = f".removing-{os.urandom(6).hex()}-"
+
+    def run(self) -> list[str]:
+        try:
+            while names := [entry for entry in _entries(self._top) if entry[0] not in self._left]:
+                for name, is_folder in names:
+                    try:
+                        if is_folder:
+                            self._clear(name)
+                        else:
+                            os.unlink(name, dir_fd=self._top)
+                    except FileNotFoundError:
+                        continue
+                    except OSError as error:
+                        self._left.setdefault(name, _told(f"{self._path}/{name}", error))
+        finally:
+            os.close(self._top)
+        if not self._left:
+            os.rmdir(self._path)
+        return list(self._left.values())
+
+    def _clear(self, name: str) -> None:
+        """Empty a folder of the top one and remove it: its files go, its folders move up."""
+        fd = _opened(name, self._top)
+        try:
+            while entries := _entries(fd):
+                for inner, is_folder in entries:
+                    if is_folder:
+                        self._move_up(fd, inner)
+                    else:
+                        os.unlink(inner, dir_fd=fd)
+        finally:
+            os.close(fd)
+        os.rmdir(name, dir_fd=self._top)
+
+    def _move_up(self, fd: int, name: str) -> None:
+        target = f"{self._own}{next(self._numbers)}"
+        try:
+            os.rename(name, target, src_dir_fd=fd, dst_dir_fd=self._top)
+        except PermissionError:
+            _mend(name, fd)
+            os.rename(name, target, src_dir_fd=fd, dst_dir_fd=self._top)
+
+
+def _entries(fd: int) -> list[tuple[str, bool]]:
+    """Name and whether it is a folder, of what lies in an open folder."""
+    with os.scandir(fd) as found:
+        return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
+
+
+def _opened(name: str, parent: int | None = None) -> int:
+    """An open folder that may be listed and emptied."""
+    try:
+        fd = os.open(name, _FOLDER, dir_fd=parent)
+    except PermissionError:
+        _mend(name, parent)
+        return os.open(name, _FOLDER, dir_fd=parent)
+    if stat.S_IMODE(os.fstat(fd).st_mode) & ALL != ALL:
+        with suppress(PermissionError):  # another user's: what can't be removed from it is told
+            os.fchmod(fd, ALL)
+    return fd
+
+
+def _mend(name: str, parent: int | None = None) -> None:
+    """Let its owner do everything with a folder. By a descriptor: a name may be a link to somewhere else by now."""
+    fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        os.chmod(f"/proc/self/fd/{fd}", ALL)
+    finally:
+        os.close(fd)
+
+
+def _told(path: Path | str, error: OSError) -> str:
+    shown = os.fspath(path).encode("utf-8", "replace").decode()
+    return f"{shown[:_SHOWN]}{'…' if len(shown) > _SHOWN else ''}: {error.strerror}"

@@ -1,0 +1,337 @@
+"""Brings attempts to where the log wants them: launches, watches, stops and ends them, and tells what became of each.
+
+Whatever goes wrong with one attempt is that attempt's end, never the agent's: each step is guarded, and an attempt that
+can't be followed any further is felled and reported as `untracked`, with the reason. Must not know how the log is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Concatenate, ParamSpec
+
+from events.language.jobs import ExitReason
+from events.runtime import faults, tracing
+from events.runtime.same_folder import is_same_folder
+from services.resources.agent import leftovers, memory, reports
+from services.resources.agent.attempts import Attempt, Exit, Stop, ended_now
+from services.resources.agent.environment import Around
+from services.resources.agent.launching import Launched, Launching
+from services.resources.agent.output import Output
+from services.resources.agent.reports import Reports
+from services.resources.agent.store import Found, Store
+
+log = logging.getLogger("forgelog.agent.running")
+
+OUTPUT = "output"
+OVERDUE = 10.0
+"""Seconds beyond its grace within which a warden must have carried out a stop; then the agent does it itself."""
+AGAIN = 1.0
+"""Seconds until processes that could not be killed are tried again."""
+
+More = ParamSpec("More")
+Step = Callable[Concatenate["Running", Attempt, More], None]
+
+
+def guarded(step: Step[More]) -> Step[More]:
+    """A step whose error ends the attempt, and nothing else."""
+
+    def safe(self: Running, attempt: Attempt, /, *more: More.args, **named: More.kwargs) -> None:
+        try:
+            step(self, attempt, *more, **named)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other attempts go on
+            self.give_up(attempt, error)
+
+    return safe
+
+
+class Running:
+    """The attempts of a node, by key. Used from the agent's event loop."""
+
+    def __init__(self, store: Store, around: Around, may_start: Callable[[], bool]) -> None:
+        """`may_start`: whether new processes may be started now."""
+        self._store = store
+        self._around = around
+        self._may_start = may_start
+        self.attempts: dict[str, Attempt] = {}
+        self.settled: list[Attempt] = []
+        """The log knows their end; their folders are to be put away."""
+        self.read_at = 0.0
+        """When the log's newest word was read (POSIX seconds)."""
+        self._felling: dict[str, asyncio.Task[None]] = {}
+        self._lookers = ThreadPoolExecutor(4, "folders")
+        """Of their own, so that a file system whose server is gone keeps nothing else waiting."""
+        self._looking: set[asyncio.Task[None]] = set()
+        self._launching: Launching
+        self._reports: Reports
+        self._output: Output
+
+    def connect(self, launching: Launching, reports: Reports, output: Output) -> None:
+        """What it works with; before anything else."""
+        self._launching, self._reports, self._output = launching, reports, output
+
+    def close(self) -> None:
+        """Look after nothing any more. The processes stay."""
+        self._lookers.shutdown(wait=False, cancel_futures=True)
+        for attempt in self.attempts.values():
+            self._unwatch(attempt)
+
+    def count(self) -> int:
+        """How many run."""
+        return sum(attempt.running for attempt in self.attempts.values())
+
+    # What the log wants
+
+    @guarded
+    def act(self, attempt: Attempt) -> None:
+        """Bring an attempt closer to what the log wants of it."""
+        if attempt.exit is not None or attempt.launching or attempt.key in self._felling:
+            return
+        if attempt.running:
+            if attempt.gone:
+                attempt.stop = Stop(ExitReason.LOST, 0, "its allocation was released")
+            if attempt.stop is not None:
+                self.tell_to_stop(attempt, attempt.stop)
+        elif attempt.gone:
+            del self.attempts[attempt.key]
+        elif attempt.stop is not None:
+            self._ended(attempt, _now(attempt.stop.reason, attempt.stop.message))
+        elif self._may_start():
+            self._launch(attempt)
+
+    def _launch(self, attempt: Attempt) -> None:
+        if (
+            attempt.folder is None
+            and attempt.bound is not None
+            and attempt.bound.launch.environment.working_directory_id
+        ):
+            attempt.launching = True
+            self._looking.add(looking := asyncio.create_task(self._look_for_folder(attempt)))
+            looking.add_done_callback(self._looking.discard)
+            return
+        faults.point(faults.BEFORE_LAUNCH)
+        try:
+            spec = self._around.spec(attempt)
+            future = self._launching.launch(spec)
+        except Exception as error:
+            log.exception("%s can't be launched", attempt.key)
+            self._ended(attempt, _now(ExitReason.SPAWN_FAILED, f"{type(error).__name__}: {error}"))
+            return
+        attempt.launching = True
+        begun = self.read_at
+        future.add_done_callback(
+            lambda done: None if done.cancelled() else self._launched(attempt, done.result(), begun)
+        )
+
+    async def _look_for_folder(self, attempt: Attempt) -> None:
+        """Whether this node sees the folder that the job was submitted in. A network file system may let it wait."""
+        assert attempt.bound is not None
+        environment = attempt.bound.launch.environment
+        loop = asyncio.get_running_loop()
+        wanted = environment.working_directory, environment.working_directory_id
+        try:
+            same = await loop.run_in_executor(self._lookers, is_same_folder, *wanted)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other attempts go on
+            self.give_up(attempt, error)
+            return
+        attempt.folder = environment.working_directory if same else ""
+        attempt.launching = False
+        self.act(attempt)
+
+    @guarded
+    def _launched(self, attempt: Attempt, answer: Launched, begun: float) -> None:
+        faults.point(faults.AFTER_LAUNCH)
+        attempt.launching = False
+        if answer.error:
+            self._ended(attempt, _now(ExitReason.SPAWN_FAILED, answer.error))
+            return
+        if answer.claimed:
+            found = self._store.find(attempt.key)
+            if found is None:
+                self._ended(attempt, _now(ExitReason.LOST, "its start was cut off"))
+            else:
+                self.resume(attempt, found)
+            return
+        attempt.place = None
+        attempt.warden, attempt.warden_ticks = answer.warden, answer.warden_ticks
+        attempt.pid, attempt.ticks, attempt.started_at = answer.pid, answer.ticks, answer.started_at
+        tracing.record("start process", attempt.task.traceparent, begun, job=attempt.task.job_id, pid=answer.pid)
+        log.debug(
+            "%s: process started %.2f ms after its order was read", attempt.key, (answer.started_at - begun) * 1e3
+        )
+        self._begun(attempt, True)
+
+    @guarded
+    def resume(self, attempt: Attempt, found: Found) -> None:
+        """Go on with what an earlier agent, or an earlier launcher, has started."""
+        self.attempts[attempt.key] = attempt
+        attempt.launching = False
+        attempt.place = None
+        attempt.warden, attempt.warden_ticks = found.warden, found.warden_ticks
+        attempt.pid, attempt.ticks, attempt.started_at = found.pid, found.ticks, found.started_at
+        attempt.stop = attempt.stop or found.stop
+        self._begun(attempt, found.alive and found.exit is None)
+
+    def _begun(self, attempt: Attempt, alive: bool) -> None:
+        self._output.follow(attempt)
+        if attempt.pid:
+            self._reports.add(reports.STARTED, attempt)
+        if alive:
+            self._watch(attempt)
+        else:
+            self._gone(attempt)
+        self.act(attempt)
+
+    # The warden's end
+
+    def _watch(self, attempt: Attempt) -> None:
+        """Learn of the warden's end from the kernel."""
+        try:
+            attempt.pidfd = os.pidfd_open(attempt.warden)
+        except ProcessLookupError:
+            self._gone(attempt)
+            return
+        asyncio.get_running_loop().add_reader(attempt.pidfd, self._gone, attempt)
+        if self._store.exit_of(attempt.key) is not None:
+            self._gone(attempt)  # it ended before we looked, and its pid may be another's by now
+
+    def _unwatch(self, attempt: Attempt) -> None:
+        if attempt.pidfd >= 0:
+            asyncio.get_running_loop().remove_reader(attempt.pidfd)
+            os.close(attempt.pidfd)
+            attempt.pidfd = -1
+
+    @guarded
+    def _gone(self, attempt: Attempt) -> None:
+        """The warden has ended: after its task, as a rule."""
+        self._unwatch(attempt)
+        exit = self._store.exit_of(attempt.key)
+        if exit is not None:
+            self._ended(attempt, exit)
+            return
+        log.error("the warden of %s (pid %d) is gone without a note; ending its processes", attempt.key, attempt.warden)
+        message = "its warden has ended without a note of its end (the task may have killed it), so that is not known"
+        self._end_by_force(attempt, _now(ExitReason.UNTRACKED, message))
+
+    def give_up(self, attempt: Attempt, error: Exception) -> None:
+        """An error of the agent's own in dealing with an attempt."""
+        log.error("%s can't be followed any further: %s", attempt.key, error, exc_info=error)
+        if attempt.exit is None:
+            message = f"its node's agent met an error in following it: {type(error).__name__}: {error}"
+            self._end_by_force(attempt, _now(ExitReason.UNTRACKED, message))
+
+    def _end_by_force(self, attempt: Attempt, exit: Exit) -> None:
+        """End its processes without its warden, if that still lives, and then the attempt."""
+        if attempt.key not in self._felling:
+            attempt.launching = False
+            self._felling[attempt.key] = asyncio.create_task(self._fell(attempt, exit))
+
+    async def _fell(self, attempt: Attempt, exit: Exit) -> None:
+        while True:
+            try:
+                left = await asyncio.to_thread(leftovers.fell, leftovers.Prey.of(attempt))
+            except OSError as error:
+                log.warning("the processes of %s can't be looked for (%s); trying again", attempt.key, error)
+            else:
+                if not left:
+                    break
+                log.error("%d processes of %s can't be killed", left, attempt.key)
+            await asyncio.sleep(AGAIN)
+        self._unwatch(attempt)
+        del self._felling[attempt.key]
+        self._ended(attempt, self._store.exit_of(attempt.key) or exit)
+
+    # Stops
+
+    def tell_to_stop(self, attempt: Attempt, stop: Stop) -> None:
+        attempt.stop = None
+        if attempt.pidfd < 0:
+            return  # it ended by itself just now
+        overdue = stop.grace_seconds + OVERDUE
+        with suppress(ProcessLookupError):
+            try:
+                self._store.ask_to_stop(attempt.key, stop)
+            except OSError as error:
+                log.warning("the warden of %s can't be told to stop (%s); doing it here", attempt.key, error)
+                overdue = stop.grace_seconds
+                if stop.grace_seconds:
+                    leftovers.terminate(attempt.warden)
+            else:
+                signal.pidfd_send_signal(attempt.pidfd, signal.SIGCONT)  # a task may have stopped its warden
+                signal.pidfd_send_signal(attempt.pidfd, signal.SIGTERM)
+        asyncio.get_running_loop().call_later(overdue, self._take_over, attempt, stop)
+
+    @guarded
+    def _take_over(self, attempt: Attempt, stop: Stop) -> None:
+        """A stop that is not carried out in time is carried out here."""
+        if attempt.exit is None and self.attempts.get(attempt.key) is attempt:
+            self._end_by_force(attempt, _now(stop.reason, stop.message))
+
+    async def watch_trees(self) -> None:
+        """Keep an eye on each attempt's processes, until cancelled: memory, stopped wardens, who belongs to it."""
+        while True:
+            await asyncio.sleep(memory.LOOK_EVERY)
+            limits = {
+                attempt.key: (attempt.warden, attempt.task.memory_bytes)
+                for attempt in self.attempts.values()
+                if attempt.running
+            }
+            if not limits:
+                continue
+            try:
+                seen = await asyncio.to_thread(memory.look, limits)
+            except OSError as error:
+                log.warning("the process table can't be read: %s", error)
+                continue
+            for key, tree in seen.items():
+                if (attempt := self.attempts.get(key)) is not None and attempt.running:
+                    self._seen(attempt, tree)
+
+    @guarded
+    def _seen(self, attempt: Attempt, tree: memory.Tree) -> None:
+        attempt.seen = tree.processes
+        if tree.stopped and attempt.pidfd >= 0:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(attempt.pidfd, signal.SIGCONT)
+        if tree.excess:
+            message = f"used {tree.excess} bytes of memory, its limit is {attempt.task.memory_bytes}"
+            self.tell_to_stop(attempt, Stop(ExitReason.OUT_OF_MEMORY, 0, message))
+
+    # The end
+
+    def _ended(self, attempt: Attempt, exit: Exit) -> None:
+        attempt.exit = exit
+        attempt.unsettled = {OUTPUT}
+        if not attempt.gone:  # else the log knows already
+            attempt.unsettled |= {reports.EXITED, reports.FREED}
+            self._reports.add(reports.EXITED, attempt)
+            self._reports.add(reports.FREED, attempt)
+        try:
+            if not attempt.warden:
+                self._output.follow(attempt)  # so that whoever waits for its output learns that there is none
+            self._output.finish(attempt)
+        except Exception as error:
+            log.error("the output of %s can't be followed: %s", attempt.key, error, exc_info=error)
+            self.on_settled(attempt, OUTPUT)
+
+    def lost_track(self, attempt: Attempt) -> None:
+        """An attempt that the pool believes to run here, and of which nothing is known: end what there may be of it."""
+        self.attempts[attempt.key] = attempt
+        message = f"node {self._around.node} has no trace of it (any more)"
+        self._end_by_force(attempt, _now(ExitReason.LOST, message))
+
+    def on_settled(self, attempt: Attempt, what: str) -> None:
+        """Something that its end had left to be done is done."""
+        attempt.unsettled.discard(what)
+        if attempt.exit is not None and not attempt.unsettled and self.attempts.pop(attempt.key, None) is not None:
+            self.settled.append(attempt)
+
+
+def _now(reason: ExitReason, message: str) -> Exit:
+    return ended_now(reason, message, datetime.now(UTC))
