@@ -58,8 +58,8 @@ class ExitReason(StrEnum):
     LOST = "lost"
     """Its node was lost, or lost contact with the log; it is no fault of the task's."""
     UNTRACKED = "untracked"
-    """What watched over it on its node is gone, so its exit status is not known: the task itself, for one, can have ended
-    it. Counts as a failure; `message` says what is known."""
+    """What watched over it on its node is gone, so its exit status is not known; the task itself can have ended that.
+    Counts as a failure; `message` says what is known."""
 
 
 class TaskStart(Model):
