@@ -1,10 +1,15 @@
 """Points in time as people write them (``10m ago``, ``03:12``, RFC 3339) and read them (``3m ago``). Knows no clock:
-the present is given."""
+the present is given.
+
+A local time has the offset that its zone had at that time, which a change of clocks may make another than today's. A
+time that a change of clocks gives twice is the first of the two; one that it skips is read with the offset from before
+the change (RFC 5545, section 3.3.5). Who means the other writes the offset: ``2026-10-25T02:30:00+01:00``.
+"""
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 from forgelog.units import format_duration, parse_duration
 
@@ -12,33 +17,37 @@ _CLOCK = re.compile(r"^(?:(today|yesterday) )?(\d{1,2}):(\d{2})(?::(\d{2}))?$")
 _HELP = "write for example '10m ago', '03:12', 'yesterday 03:12', '2026-05-09' or '2026-05-09T03:12:00Z'"
 
 
-def parse_time(text: str, now: datetime) -> datetime:
-    """The moment `text` names, in UTC. A clock time is the latest one that has passed, in the zone of `now`; a time
-    without a zone is in the zone of `now`. Raises ValueError that says what to write."""
-    words = text.strip()
+def parse_time(text: str, now: datetime, zone: tzinfo | None = None) -> datetime:
+    """The moment `text` names, in UTC. A clock time is the latest one that has passed. A time without an offset is a
+    local time of `zone`; of this machine's zone when left out. Raises ValueError that says what to write."""
+    words, now = text.strip(), now.astimezone(UTC)  # else arithmetic would be on the clock's face
     if words == "now":
-        return now.astimezone(UTC)
-    if words.endswith(" ago"):
-        try:
-            return (now - timedelta(seconds=parse_duration(words.removesuffix(" ago")))).astimezone(UTC)
-        except (ValueError, OverflowError):
-            raise ValueError(f"{text!r} is not a time; {_HELP}") from None
-    clock = _CLOCK.match(words)
+        return now
     try:
-        if clock:
+        if words.endswith(" ago"):
+            moment = now - timedelta(seconds=parse_duration(words.removesuffix(" ago")))
+        elif clock := _CLOCK.match(words):
             day, hour, minute, second = clock.groups()
-            moment = now.replace(hour=int(hour), minute=int(minute), second=int(second or 0), microsecond=0)
+            at = time(int(hour), int(minute), int(second or 0))
+            today = now.astimezone(zone).date()
+            moment = _local(today, at, zone)
             if day == "yesterday" or (day is None and moment > now):
-                moment -= timedelta(days=1)
+                moment = _local(today - timedelta(days=1), at, zone)
         else:
             moment = datetime.fromisoformat(words)
             if moment.tzinfo is None:
-                moment = moment.replace(tzinfo=now.tzinfo)
+                moment = _local(moment.date(), moment.time(), zone)
+        moment = moment.astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError(f"{text!r} is not a time; {_HELP}") from None
     if moment > now:
         raise ValueError(f"{text!r} is in the future; the log tells of the past only")
-    return moment.astimezone(UTC)
+    return moment
+
+
+def _local(day: date, at: time, zone: tzinfo | None) -> datetime:
+    """A local time of a zone as a moment, in UTC. (`fold` 0 is the rule of RFC 5545: see PEP 495.)"""
+    return datetime.fromtimestamp(datetime.combine(day, at.replace(fold=0), zone).timestamp(), UTC)
 
 
 def ago(moment: datetime, now: datetime) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -37,7 +37,7 @@ def moment(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        return parse_time(text, datetime.now().astimezone())
+        return parse_time(text, datetime.now(UTC))
     except ValueError as error:
         raise InvalidInput(f"--at: {error}") from None
 
