@@ -11,16 +11,21 @@ from pathlib import Path
 
 
 def data_folder(environment: Mapping[str, str] | None = None, start: Path | None = None) -> Path:
-    """The folder that holds a platform's state.
+    """The folder that holds a platform's state; see `find_data_folder`."""
+    return find_data_folder(environment, start)[0]
+
+
+def find_data_folder(environment: Mapping[str, str] | None = None, start: Path | None = None) -> tuple[Path, str]:
+    """The folder that holds a platform's state, and what named it, in words for an error.
 
     `FORGELOG_DATA`; else the nearest `.forgelog` folder here or in a folder above (as git finds `.git`: a project can
     have a platform of its own); else `~/.forgelog`, so that a user's commands agree wherever they are typed.
     """
     environment = os.environ if environment is None else environment
     if given := environment.get("FORGELOG_DATA"):
-        return Path(given).expanduser().absolute()
+        return Path(given).expanduser().absolute(), "named by FORGELOG_DATA"
     here = (start or Path.cwd()).absolute()
     for folder in (here, *here.parents):
         if (folder / ".forgelog").is_dir():
-            return folder / ".forgelog"
-    return Path.home() / ".forgelog"
+            return folder / ".forgelog", "the nearest .forgelog"
+    return Path.home() / ".forgelog", "the default"

@@ -10,6 +10,9 @@ import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -39,8 +42,21 @@ def make_app(command: str | None = None) -> typer.Typer:
     )
 
     @app.callback()
-    def options() -> None:
+    def options(
+        gateway: Annotated[
+            str | None,
+            typer.Option("--gateway", metavar="HOST:PORT", help="The platform to speak with [or FORGELOG_GATEWAY]."),
+        ] = None,
+        data: Annotated[
+            Path | None,
+            typer.Option("--data", metavar="DIR", help="The platform of this data folder [or FORGELOG_DATA]."),
+        ] = None,
+    ) -> None:
         """Run jobs on nodes with GPUs; every fact is an event in one log."""
+        if gateway is not None or data is not None:
+            from forgelog.where import choose
+
+            choose(gateway, data)
 
     having = [module for module, commands in MODULES.items() if command in commands]
     for module in having or MODULES:
@@ -50,11 +66,22 @@ def make_app(command: str | None = None) -> typer.Typer:
     return app
 
 
+def command_of(words: Sequence[str]) -> str | None:
+    """The command among the words that were typed: the first that is neither an option nor an option's value."""
+    rest = iter(words)
+    for word in rest:
+        if word in ("--gateway", "--data"):
+            next(rest, None)
+        elif not word.startswith("-"):
+            return word
+    return None
+
+
 def main() -> None:
     """Entry point. One clear line for an error; FORGELOG_DEBUG=1 shows where it came from."""
     from forgelog.errors import ForgelogError
 
-    command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+    command = command_of(sys.argv[1:])
     try:
         # Shell completion asks with an empty command line about all commands.
         make_app(None if "_FORGELOG_COMPLETE" in os.environ else command)()

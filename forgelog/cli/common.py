@@ -64,28 +64,21 @@ def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 def platform_settings() -> Settings:
-    """Where Kafka and Postgres are: as the environment says, else the running platform. Raises `Unavailable`."""
-    import json
-
-    from events.runtime.folders import data_folder
+    """Where Kafka and Postgres are: as the environment says, else those of the data folder's platform. Raises
+    `Unavailable` when it is down."""
     from events.runtime.settings import Settings, SettingsError
     from forgelog.errors import Unavailable
+    from forgelog.where import server_addresses
 
     try:
         settings = Settings.load()
         if settings.kafka and settings.postgres:
             return settings
         try:
-            state = json.loads((data_folder() / "platform.json").read_text())
-        except FileNotFoundError:
-            state = {}
-        kafka, postgres = settings.kafka or state.get("kafka"), settings.postgres or state.get("postgres")
-        if not kafka or not postgres:
-            raise Unavailable(
-                f"no platform runs in {data_folder()}; start one with 'forgelog up', "
-                "or set FORGELOG_KAFKA and FORGELOG_POSTGRES to its servers"
-            )
-        return Settings.load(kafka=kafka, postgres=postgres)
+            kafka, postgres = server_addresses()
+        except Unavailable as error:
+            raise Unavailable(f"{error}; or set FORGELOG_KAFKA and FORGELOG_POSTGRES to its servers") from None
+        return Settings.load(kafka=settings.kafka or kafka, postgres=settings.postgres or postgres)
     except SettingsError as error:
         raise InvalidInput(str(error)) from None
 

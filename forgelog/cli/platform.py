@@ -100,6 +100,7 @@ def status(output: OutputOption = Format.TABLE, data: DataOption = None) -> None
             _show(report)
         else:
             render.show_data(report, output)
+        _say_where_commands_go(report)
         if report["state"] != "up":
             raise typer.Exit(3)  # as systemctl's `status` does
 
@@ -166,6 +167,20 @@ def _show(report: dict[str, Any]) -> None:
     for child in report["children"]:
         if child["problem"] and child["state"] not in ("ready", "running"):
             render.note(f"{child['name']}: {child['problem']}")
+
+
+def _say_where_commands_go(report: dict[str, Any]) -> None:
+    """A word when commands such as `ps` speak with another platform than the one that is shown."""
+    import os
+
+    from forgelog.where import DATA, GATEWAY
+
+    address = os.environ.get(GATEWAY)
+    if address and address.removeprefix("http://").rstrip("/") != report.get("gateway"):
+        render.note(
+            f"commands such as 'ps' go to {address}, as {GATEWAY} says: that is not this platform; "
+            f"unset it, or give --data (or {DATA}) before the command"
+        )
 
 
 def _mib(count: int | None) -> str:

@@ -18,8 +18,9 @@ __all__ = ["AsyncClient", "AsyncJob"]
 class AsyncClient(JobCalls, ResourceCalls, LogCalls):
     """A client of one platform; use it as an async context manager, or `close` it.
 
-    `address` is the gateway's ``host:port`` (``FORGELOG_GATEWAY``, the running platform's, or 127.0.0.1:7070 when left
-    out); `project` is ``organization/project``; `timeout` is in seconds and holds for each call, retries included.
+    `address` is the gateway's ``host:port``. Left out, it is that of ``FORGELOG_GATEWAY``, else of the platform of the
+    data folder (``FORGELOG_DATA``, the nearest ``.forgelog``, ``~/.forgelog``), which must be up: else `Unavailable` is
+    raised. `project` is ``organization/project``; `timeout` is in seconds and holds for each call, retries included.
     """
 
     async def __aenter__(self) -> AsyncClient:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import time
 from collections.abc import AsyncIterator, Callable
@@ -13,9 +12,11 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 
-from forgelog.errors import Busy, ForgelogError, InvalidInput, NotFound, Problem, Refused, Timeout, Unavailable
+from forgelog.errors import Busy, ForgelogError, NotFound, Problem, Refused, Timeout, Unavailable
+from forgelog.where import EXAMPLE, gateway_address
 
-DEFAULT_ADDRESS = "127.0.0.1:7070"
+DEFAULT_ADDRESS = EXAMPLE
+"""Where a gateway listens unless told otherwise. Nothing is sent there unless that address was found."""
 MAX_MESSAGE_BYTES = 16 << 20
 DEFAULT_TIMEOUT = 30.0
 """Seconds a call may take, all its tries together."""
@@ -44,23 +45,8 @@ _REFUSALS = {
 
 
 def find_address(given: str | None = None) -> str:
-    """The gateway's ``host:port``: as given, else ``FORGELOG_GATEWAY``, the running platform's, or the default."""
-    address = given or os.environ.get("FORGELOG_GATEWAY") or _running_platform() or DEFAULT_ADDRESS
-    host, _, port = address.removeprefix("http://").rstrip("/").rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise InvalidInput(f"{address!r} is not the address of a gateway; write host:port, such as {DEFAULT_ADDRESS}")
-    return f"{host}:{port}"
-
-
-def _running_platform() -> str:
-    from events.runtime.folders import data_folder
-
-    try:
-        state = json.loads((data_folder() / "platform.json").read_text())
-    except (OSError, ValueError):
-        return ""  # none was ever started here: the default address is as good a guess as any
-    address = state.get("gateway", "") if isinstance(state, dict) else ""
-    return address if isinstance(address, str) else ""
+    """The gateway's ``host:port``; see `forgelog.where` for how it is found. Raises `InvalidInput`, `Unavailable`."""
+    return gateway_address(given)
 
 
 class Connection:

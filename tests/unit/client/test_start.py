@@ -33,7 +33,7 @@ def test_a_command_s_help_loads_nothing_heavy(command: str) -> None:
 
 
 def test_a_query_needs_grpc_and_no_models() -> None:
-    code = "from forgelog.client.aio import AsyncClient\nAsyncClient().address"
+    code = "from forgelog.client.aio import AsyncClient\nAsyncClient('127.0.0.1:1').address"
     assert loaded(code) == {"grpc", "google.protobuf"}
 
 

@@ -1,0 +1,115 @@
+"""Which platform a command or a client means, and where it listens.
+
+In this order:
+
+1. the address that is given: the client's argument, or ``forgelog --gateway``;
+2. the folder that is given: ``forgelog --data``;
+3. the address in ``FORGELOG_GATEWAY``;
+4. the data folder: ``FORGELOG_DATA``, else the nearest ``.forgelog``, else ``~/.forgelog``.
+
+A folder means the platform of that folder and no other: when it is down, that is an error. Nothing falls back to
+another platform that happens to listen somewhere. Must not start anything, nor know what is asked of the platform.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from events.runtime.folders import find_data_folder
+from forgelog.errors import InvalidInput, Unavailable
+
+if TYPE_CHECKING:
+    from forgelog.embedded.layout import PlatformState, Wanted
+
+EXAMPLE = "127.0.0.1:7070"
+
+GATEWAY = "FORGELOG_GATEWAY"
+DATA = "FORGELOG_DATA"
+
+
+def choose(gateway: str | None, data: Path | None) -> None:
+    """Make the options ``--gateway`` and ``--data`` hold for this process and those that it starts."""
+    if data is not None:
+        os.environ[DATA] = str(data.expanduser().absolute())
+        os.environ.pop(GATEWAY, None)
+    if gateway is not None:
+        os.environ[GATEWAY] = checked(gateway)
+
+
+def gateway_address(given: str | None = None) -> str:
+    """The gateway's ``host:port``. Raises `InvalidInput` for what is no address, and `Unavailable` when the platform of
+    the data folder is down."""
+    return checked(given or os.environ.get(GATEWAY) or _Folder().gateway())
+
+
+def server_addresses() -> tuple[str, str]:
+    """Of the broker and the database of the data folder's platform. Raises `Unavailable` when it is down."""
+    return _Folder().servers()
+
+
+def checked(address: str) -> str:
+    """An address as ``host:port``. Raises `InvalidInput`."""
+    host, _, port = address.removeprefix("http://").rstrip("/").rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise InvalidInput(f"{address!r} is not the address of a gateway; write host:port, such as {EXAMPLE}")
+    return f"{host}:{port}"
+
+
+class _Folder:
+    """The data folder that is meant, and what its platform wrote of itself."""
+
+    def __init__(self) -> None:
+        from forgelog.embedded.layout import Folder
+
+        self._path, self._why = find_data_folder()
+        folder = Folder(self._path)
+        try:
+            self._state: PlatformState | None = folder.read_state()
+            self._wanted: Wanted | None = folder.read_wanted()
+            self._ports = folder.read_ports()
+        except OSError as error:
+            raise Unavailable(f"the platform of {self._named()} can't be asked: {error.strerror}; {_OTHERS}") from None
+
+    def gateway(self) -> str:
+        state, wanted = self._known()
+        if state.gateway and (state.supervisor.alive or self._lives("gateway")):
+            return state.gateway
+        if not state.supervisor.alive:
+            raise self._down()
+        if not wanted.services:
+            raise Unavailable(f"the platform of {self._named()} has its servers only; it takes no commands")
+        if not (port := self._ports.get("gateway")):
+            raise Unavailable(f"the platform of {self._named()} is starting; 'forgelog up' waits until it is there")
+        return f"127.0.0.1:{port}"  # it is starting; its port is chosen first
+
+    def servers(self) -> tuple[str, str]:
+        state, wanted = self._known()
+        found = {"kafka": (wanted.kafka, state.kafka), "postgres": (wanted.postgres, state.postgres)}
+        for name, (server, _) in found.items():
+            if server.source == "embedded" and not state.supervisor.alive and not self._lives(name):
+                raise self._down()
+        if not (state.kafka and state.postgres):
+            raise Unavailable(f"the platform of {self._named()} is starting; 'forgelog up' waits until it is there")
+        return state.kafka, state.postgres
+
+    def _known(self) -> tuple[PlatformState, Wanted]:
+        if self._state is None or self._wanted is None:
+            raise Unavailable(f"no platform was ever started in {self._named()}; start one with 'forgelog up', {_OR}")
+        return self._state, self._wanted
+
+    def _lives(self, name: str) -> bool:
+        """Whether a child lives, with a supervisor or without."""
+        assert self._state is not None
+        return any(child.name == name and child.identity and child.identity.alive for child in self._state.children)
+
+    def _down(self) -> Unavailable:
+        return Unavailable(f"the platform of {self._named()} is down; start it with 'forgelog up', {_OR}")
+
+    def _named(self) -> str:
+        return f"{self._path} ({self._why})"
+
+
+_OTHERS = f"another platform is named by --data or {DATA} (its folder), or by --gateway or {GATEWAY} (its address)"
+_OR = f"or name another by --data or {DATA} (its folder), or by --gateway or {GATEWAY} (its address)"
