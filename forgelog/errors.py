@@ -81,10 +81,15 @@ class NotFound(ForgelogError):
 
 
 class Unavailable(ForgelogError):
-    """The platform can't be reached, also after trying again."""
+    """The platform can't be reached, or not answer, also after trying again. It may itself have asked to be called
+    again `retry_after` seconds later; 0 when it did not."""
 
     code = "unavailable"
     exit_code = 69  # EX_UNAVAILABLE of sysexits.h
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class Timeout(ForgelogError, TimeoutError):

@@ -81,6 +81,8 @@ class LogServicer(rpc.LogQueriesServicer):
     async def WatchEvents(self, request: Any, context: Any) -> AsyncIterator[Any]:
         self._check(request.context)
         runner = self._read.runner
+        if not runner.positions:
+            raise QueryError(grpc.StatusCode.UNAVAILABLE, "the service has just started; ask again")
         reached = {f"{name}/{number}": at.offset for (name, number), at in runner.positions.items()}
         for text in request.after:
             position = _position(text)

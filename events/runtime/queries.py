@@ -156,7 +156,7 @@ class ReadModel:
         if missing:
             names = ", ".join(str(position) for position in missing)
             raise QueryError(
-                grpc.StatusCode.DEADLINE_EXCEEDED,
+                grpc.StatusCode.UNAVAILABLE,
                 f"the tables do not contain {names} after {AT_LEAST_SECONDS:.0f} s; they are behind, or no such "
                 f"position exists yet: ask again, or leave at_least out",
             )

@@ -13,15 +13,16 @@ import asyncpg
 import grpc
 import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from events.runtime import tables, tracing
 from events.runtime.audit import publish_heads
+from events.runtime.channels import server_options
 from events.runtime.decider import Decider
 from events.runtime.guard import Guarded
 from events.runtime.log_queries import LogServicer
 from events.runtime.projection import Projection
 from events.runtime.queries import ReadModel
+from events.runtime.reflection import enable_reflection
 from events.runtime.runner import Runner
 from events.runtime.settings import Settings
 from events.runtime.snapshots import Snapshots
@@ -39,7 +40,8 @@ Servicers = Callable[[ReadModel, Settings], Sequence[Servicer]]
 Background = Callable[[Settings, asyncpg.Pool], Awaitable[None]]
 """A further coroutine of the process, run until the process stops; its failure ends the process."""
 
-GRPC_OPTIONS = [("grpc.max_receive_message_length", 8 << 20), ("grpc.max_send_message_length", 64 << 20)]
+MAX_REQUEST_BYTES = 8 << 20
+MAX_ANSWER_BYTES = 64 << 20
 
 
 def configure_logging(settings: Settings) -> None:
@@ -105,7 +107,8 @@ async def run(
             "notices": {**ours["notices"], **theirs["notices"]},
         }
 
-    server = grpc.aio.server(options=GRPC_OPTIONS, maximum_concurrent_rpcs=settings.rpcs)
+    options = server_options(most_received=MAX_REQUEST_BYTES, most_sent=MAX_ANSWER_BYTES)
+    server = grpc.aio.server(options=options, maximum_concurrent_rpcs=settings.rpcs)
     guarded = Guarded(server, decider.context)
     own: list[Servicer] = [
         (
@@ -120,7 +123,7 @@ async def run(
     checks = health.aio.HealthServicer()  # type: ignore[attr-defined]
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = [name for _, _, name in own]
-    reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    enable_reflection([*names, health.SERVICE_NAME], server)
     port = server.add_insecure_port(settings.listen)
     await server.start()
     log.info("%s: queries on port %d", decider.context, port)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from events.runtime.channels import DEFAULT_SECONDS
 from events.runtime.folders import data_folder
 
 PREFIX = "FORGELOG_"
@@ -72,6 +73,8 @@ class Settings(BaseSettings):
     lost_log: Literal["anew", "stop"] = "anew"
     """What a projection does whose tables are not of the log there is, which was lost, cut or restored from an older
     copy: set them aside and build them anew from it, or stop, answer no query, and wait for `forgelog rebuild`."""
+    keepalive_seconds: float = Field(default=DEFAULT_SECONDS, ge=1, le=3600)
+    """Quiet seconds of a gRPC connection before it is pinged (`events.runtime.channels` reads it, clients' too)."""
     rpcs: int = Field(default=4_000, ge=1)
     """gRPC calls that a service (not the gateway) answers at a time, streams among them; more are refused."""
     gateway_requests: int = Field(default=1_000, ge=1)

@@ -90,8 +90,25 @@ def guarded(work: Callable[[], T]) -> T:
     except ForgelogError as error:
         report(error)
         raise typer.Exit(error.exit_code) from None
+    except BaseExceptionGroup as group:  # of work that was done side by side: the first error stands for all
+        if (first := _first(group)) is None:
+            raise
+        report(first)
+        raise typer.Exit(first.exit_code) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> ForgelogError | None:
+    """The first error for people in a group that has nothing else."""
+    ours, others = group.split(ForgelogError)
+    if ours is None or others is not None:
+        return None
+    first: BaseException = ours
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    assert isinstance(first, ForgelogError)
+    return first
 
 
 def report(error: ForgelogError) -> None:

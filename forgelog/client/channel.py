@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 
-from forgelog.errors import Busy, ForgelogError, NotFound, Problem, Refused, Timeout, Unavailable
+from events.runtime.channels import accepted, client_options
+from events.runtime.retry_hint import retry_seconds
+from forgelog.errors import Busy, ForgelogError, InvalidInput, NotFound, Problem, Refused, Timeout, Unavailable
 from forgelog.where import EXAMPLE, gateway_address
 
 DEFAULT_ADDRESS = EXAMPLE
@@ -62,18 +64,11 @@ class Connection:
     @property
     def channel(self) -> grpc.aio.Channel:
         if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(
-                self.address,
-                options=[
-                    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-                    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-                    ("grpc.initial_reconnect_backoff_ms", 100),
-                    ("grpc.min_reconnect_backoff_ms", 100),
-                    ("grpc.max_reconnect_backoff_ms", 1000),
-                    ("grpc.keepalive_time_ms", 30_000),
-                    ("grpc.enable_http_proxy", 0),
-                ],
-            )
+            try:
+                options = client_options(MAX_MESSAGE_BYTES)
+            except ValueError as error:
+                raise InvalidInput(str(error)) from None
+            self._channel = grpc.aio.insecure_channel(self.address, options=options)
         return self._channel
 
     async def close(self) -> None:
@@ -102,7 +97,7 @@ class Connection:
                 return answer
             except grpc.aio.AioRpcError as error:
                 now = time.monotonic()
-                hint = busy_for(error)
+                hint = come_again_after(error)
                 self._met |= hint is not None
                 absent = not self._met and now - started > FIRST_CONTACT
                 wait = pause if hint is None else max(hint, pause) * random.uniform(1.0, 1.5)
@@ -113,12 +108,24 @@ class Connection:
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def stream(
-        self, method: Callable[..., Any], request: Any, *, timeout: float | None = None, what: str = ""
+        self,
+        method: Callable[..., Any],
+        request: Any,
+        *,
+        timeout: float | None = None,
+        what: str = "",
+        works: Callable[[], None] = lambda: None,
     ) -> AsyncIterator[Any]:
-        """A server stream, as far as it goes; the caller starts it again where it wants to go on."""
+        """A server stream, as far as it goes; the caller starts it again where it wants to go on. `works` is called
+        whenever the stream is known to work: when the platform has taken the request, and with each message."""
         call = method(request, timeout=timeout)
         try:
+            if accepted(await call.initial_metadata()):
+                self._met = True
+                works()
             async for message in call:
+                self._met = True
+                works()
                 yield message
         except grpc.aio.AioRpcError as error:
             raise self.translated(error, what, timeout or 0) from None
@@ -130,31 +137,39 @@ class Connection:
     ) -> AsyncIterator[Any]:
         """A server stream that is started again, with what `request` then gives, when the connection breaks.
 
-        Raises `Unavailable` (`Busy`) when the platform has been away (busy) for longer than a call may take. A stream
-        that the server ends in good order ends here too, unless it is `endless`.
+        Raises `Unavailable` (`Busy`) when the platform has been away (busy) for longer than a call may take, counted
+        from when the stream last worked, however quiet it was then; at the first contact after `FIRST_CONTACT`. A
+        stream that the server ends in good order ends here too, unless it is `endless`.
         """
-        lost = time.monotonic()
+        lost: float | None = time.monotonic()
         pause = _FIRST_PAUSE
+
+        def works() -> None:
+            nonlocal lost, pause
+            lost, pause = None, _FIRST_PAUSE
+
         while True:
+            hint = 0.0
             try:
-                async for message in self.stream(method, request(), what=what):
-                    lost, pause = 0.0, _FIRST_PAUSE
+                async for message in self.stream(method, request(), what=what, works=works):
                     yield message
                 if not endless:
                     return
             except (Unavailable, Busy) as error:
-                lost = lost or time.monotonic()
-                if time.monotonic() - lost > self.timeout:
+                now = time.monotonic()
+                lost = now if lost is None else lost
+                if now - lost > (self.timeout if self._met else min(self.timeout, FIRST_CONTACT)):
                     raise
-                if isinstance(error, Busy):
-                    pause = max(pause, error.retry_after * random.uniform(1.0, 1.5))
-            await asyncio.sleep(pause)
+                hint = error.retry_after * random.uniform(1.0, 1.5)
+            await asyncio.sleep(max(pause, hint))
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     def translated(self, error: grpc.aio.AioRpcError, what: str, limit: float) -> ForgelogError:
         """A failed call as an error for people."""
         code, details = error.code(), error.details() or ""
         prefix = f"{what}: " if what else ""
+        if code in _GONE and (hint := come_again_after(error)) is not None:
+            return Unavailable(f"{prefix}the platform at {self.address} can't answer now: {details}", hint)
         if code in _GONE:
             return Unavailable(
                 f"{prefix}no platform answers at {self.address} ({_first_line(details)}); "
@@ -165,7 +180,7 @@ class Connection:
         if code is grpc.StatusCode.NOT_FOUND:
             return NotFound(details)
         problems = _field_problems(error)
-        if (hint := busy_for(error)) is not None:
+        if (hint := come_again_after(error)) is not None:
             return Busy(f"{prefix}the platform at {self.address} has too much to do: {details}", hint)
         if code in _REFUSALS:
             return Refused(code.name.lower(), details, problems)
@@ -176,24 +191,19 @@ def _first_line(text: str) -> str:
     return text.splitlines()[0][:200] if text else "no details"
 
 
-def busy_for(error: grpc.aio.AioRpcError) -> float | None:
-    """Seconds after which a platform that is too busy asks to be called again; None when that is not what it says.
+def come_again_after(error: grpc.aio.AioRpcError) -> float | None:
+    """Seconds after which a platform that is too busy, or can't answer just now, asks to be called again; None when
+    that is not what it says.
 
-    From the `google.rpc.RetryInfo` of a RESOURCE_EXHAUSTED. The gRPC server itself refuses calls beyond its bound
-    without one; a message that is too large has the same code, and is never tried again.
+    From the `google.rpc.RetryInfo` of a RESOURCE_EXHAUSTED or UNAVAILABLE. The gRPC server itself refuses calls beyond
+    its bound without one; a message that is too large has the same code, and is never tried again. Without one,
+    UNAVAILABLE comes from this side: there was nobody to answer.
     """
-    if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+    if error.code() not in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE):
         return None
-    from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
-    from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
-
-    metadata: Any = error.trailing_metadata() or ()
-    for key, value in metadata:
-        if key == "grpc-status-details-bin":
-            info = RetryInfo()
-            for detail in Status.FromString(value).details:
-                if detail.Unpack(info):
-                    return float(info.retry_delay.ToMilliseconds()) / 1000
+    trailing: Any = error.trailing_metadata()
+    if (seconds := retry_seconds(trailing)) is not None:
+        return seconds
     return _UNHINTED_PAUSE if "Concurrent RPC limit" in (error.details() or "") else None
 
 

@@ -158,7 +158,8 @@ class JobCalls(Core):
     async def watch_jobs(
         self, ids: Iterable[str] = (), *, project: str = "", queue: str = "", owner: str = "", until_ended: bool = False
     ) -> AsyncIterator[Record]:
-        """Jobs as they are now, and again whenever they change; goes on when the connection breaks.
+        """Jobs as they are now, and again whenever they change; goes on when the connection breaks, without telling
+        twice of what has not changed meanwhile.
 
         With `until_ended` it ends when each of `ids` has.
         """
@@ -175,8 +176,12 @@ class JobCalls(Core):
             )
 
         stub = rpc.JobQueriesStub(self.channel)
+        shown: dict[str, datetime] = {}
         async for answer in self._connection.resumed(stub.WatchJobs, request, what="watch", endless=not until_ended):
-            yield plain(answer.job)
+            job = plain(answer.job)
+            if shown.get(job.job_id) != job.updated_at:
+                shown[job.job_id] = job.updated_at
+                yield job
 
     async def wait(self, ids: Iterable[str], *, timeout: float | None = None) -> list[Record]:
         """Wait until all these jobs have ended and return them, in the order asked for. Raises `Timeout`."""

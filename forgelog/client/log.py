@@ -41,12 +41,17 @@ class LogCalls(Core):
         types: Sequence[str] = (),
         after: Sequence[str] = (),
     ) -> AsyncIterator[Record]:
-        """Events as they happen, for ever; goes on where it was when the connection breaks.
+        """Events as they happen, without an end; goes on where it was when the connection breaks: no event is left out
+        and none comes twice.
 
-        `types` may be short (``JobStarted``); `after` are positions to start behind.
+        `types` may be short (``JobStarted``); `after` are positions to start behind, of partitions not named there it
+        starts at the end.
         """
         stub = log_rpc.LogQueriesStub(self.channel)
-        reached = dict(_place_offset(position) for position in after)
+        # Asked first, so that an event which happens while the first connection is lost is known to be new.
+        ends = (await self.status(context)).projected
+        reached = {place: end - 1 for place, end in ends.items() if end > 0}
+        reached |= dict(_place_offset(position) for position in after)
         full = [name if "." in name else f"forgelog.{context}.v1.{name}" for name in types]
         async for response in self._connection.resumed(
             stub.WatchEvents,

@@ -10,11 +10,11 @@ from typing import Any, NoReturn
 
 import grpc
 import orjson
-from google.protobuf.any_pb2 import Any as AnyMessage
-from google.rpc.error_details_pb2 import BadRequest, RetryInfo  # type: ignore[import-untyped]
+from google.rpc.error_details_pb2 import BadRequest  # type: ignore[import-untyped]
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
 from events.language.common import FieldError, Refused
+from events.runtime.retry_hint import DETAILS, PUSHBACK, add_retry
 
 HTTP_STATUS: dict[grpc.StatusCode, int] = {
     grpc.StatusCode.OK: 200,
@@ -35,9 +35,6 @@ HTTP_STATUS: dict[grpc.StatusCode, int] = {
     grpc.StatusCode.DATA_LOSS: 500,
     grpc.StatusCode.UNAUTHENTICATED: 401,
 }
-
-PUSHBACK_METADATA = "grpc-retry-pushback-ms"
-"""Trailing metadata that gRPC's own retries obey (gRFC A6), for clients that don't read google.rpc details."""
 
 ERRORS_METADATA = "forgelog-errors-bin"
 """Trailing metadata with the field errors as JSON, for clients that don't read google.rpc details."""
@@ -94,15 +91,13 @@ def trailing_metadata(error: DoorError) -> tuple[tuple[str, str | bytes], ...]:
             BadRequest.FieldViolation(field=e.field, description=f"{e.problem}; {e.hint}" if e.hint else e.problem)
             for e in shown
         ]
-        _pack(status, BadRequest(field_violations=violations))
+        status.details.add().Pack(BadRequest(field_violations=violations))
         found.append((ERRORS_METADATA, orjson.dumps([e.model_dump() for e in shown])))
     if error.retry_after:
-        info = RetryInfo()
-        info.retry_delay.FromMilliseconds(int(error.retry_after * 1000))
-        _pack(status, info)
-        found.append((PUSHBACK_METADATA, str(int(error.retry_after * 1000))))
+        add_retry(status, error.retry_after)
+        found.append((PUSHBACK, str(int(error.retry_after * 1000))))
     if status.details:
-        found.append(("grpc-status-details-bin", status.SerializeToString()))
+        found.append((DETAILS, status.SerializeToString()))
     return tuple(found)
 
 
@@ -110,12 +105,6 @@ async def abort(context: Any, error: DoorError) -> NoReturn:
     """End a gRPC call with this error."""
     await context.abort(error.code, error.message[:1000], trailing_metadata(error))
     raise AssertionError("abort returned")
-
-
-def _pack(status: Status, detail: Any) -> None:
-    packed = AnyMessage()
-    packed.Pack(detail)
-    status.details.append(packed)
 
 
 def _fitting(errors: Iterable[FieldError]) -> list[FieldError]:

@@ -13,6 +13,8 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from events.runtime.channels import ACCEPTED, accepted, client_options
+from events.runtime.retry_hint import DETAILS, retry_seconds
 from events.runtime.settings import Settings
 from services.gateway import metrics
 from services.gateway.catalog import Catalog, Method, Unknown
@@ -28,16 +30,6 @@ DEFAULT_SECONDS = 30.0
 
 MAX_MESSAGE_BYTES = 64 << 20
 
-_CHANNEL_OPTIONS = [
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    # A restarted service is to be found again at once.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    ("grpc.enable_retries", 0),
-]
-
 _GONE = ("failed to connect", "connections to all backends failing", "Socket closed", "Connection reset", "recvmsg:")
 
 Metadata = tuple[tuple[str, str | bytes], ...]
@@ -51,6 +43,11 @@ class Refusal(Exception):
         self.code = code
         self.details = details
         self.trailing = trailing
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds after which the service asks to be called again; 0 if it does not say."""
+        return retry_seconds(self.trailing) or 0.0
 
 
 class Forwarder:
@@ -87,7 +84,9 @@ class Forwarder:
                     grpc.StatusCode.UNIMPLEMENTED,
                     f"no service {context!r} is configured here (there are: {known}); name it in FORGELOG_SERVICES",
                 )
-            self._channels[context] = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+            self._channels[context] = grpc.aio.insecure_channel(
+                address, options=[*client_options(MAX_MESSAGE_BYTES), ("grpc.enable_retries", 0)]
+            )
         return self._channels[context]
 
     def context_of(self, method: Method, request: bytes) -> str:
@@ -116,14 +115,22 @@ class Forwarder:
             return answer
 
     async def stream(
-        self, method: Method, request: bytes, metadata: Metadata, timeout: float | None
+        self,
+        method: Method,
+        request: bytes,
+        metadata: Metadata,
+        timeout: float | None,
+        quiet: Callable[[Metadata], Awaitable[None]] | None = None,
     ) -> AsyncGenerator[bytes]:
-        """A query's answers as they come. Raises Refusal or DoorError."""
+        """A query's answers as they come. `quiet` is called when the service says that it has taken the request and has
+        nothing to say yet. Raises Refusal or DoorError."""
         context = self.context_of(method, request)
         with self.streams.take():
             call = self.channel(context).unary_stream(method.path)(request, timeout=timeout, metadata=metadata)
             self._open.add(call)
             try:
+                if accepted(await call.initial_metadata()) and quiet is not None:
+                    await quiet((ACCEPTED,))
                 async for answer in call:
                     yield answer
             except grpc.aio.AioRpcError as error:
@@ -157,9 +164,7 @@ class Forwarder:
             text = f"the {context} service can't be reached at {self.addresses[context]}; it may be starting: ask again"
             return DoorError(code, text, retry_after=1.0)
         received: Any = error.trailing_metadata() or ()
-        trailing = tuple(
-            (key, value) for key, value in received if not key.startswith("grpc-") or key == "grpc-status-details-bin"
-        )
+        trailing = tuple((key, value) for key, value in received if not key.startswith("grpc-") or key == DETAILS)
         return Refusal(code, details, trailing)
 
 
@@ -224,7 +229,8 @@ class ForwardHandler(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             try:
                 with Trace(method.path, _traceparent(given)) as trace:
                     metadata, timeout = metadata_of(given, trace), context.time_remaining()
-                    async for answer in self._forwarder.stream(method, request, metadata, timeout):
+                    answers = self._forwarder.stream(method, request, metadata, timeout, context.send_initial_metadata)
+                    async for answer in answers:
                         yield answer
             except Refusal as refusal:
                 code = code_name(refusal.code)

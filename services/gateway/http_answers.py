@@ -46,16 +46,13 @@ def raw_response(body: bytes, status: int = 200, headers: Mapping[str, str] | No
 
 def error_response(error: DoorError | Refusal) -> Response:
     """A refusal as an answer."""
-    if isinstance(error, Refusal):
-        body = {"error": as_json(code_name(error.code), error.details, ())}
-        return json_response(body, HTTP_STATUS[error.code])
-    body = {"error": as_json(code_name(error.code), error.message, error.errors)}
-    if error.command_id:
-        body["id"] = error.command_id  # type: ignore[assignment]
-    headers = {}
+    body, headers = _error_body(error), {}
     if error.retry_after:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
-        body["error"]["retry_after_ms"] = int(error.retry_after * 1000)
+    if isinstance(error, Refusal):
+        return json_response(body, HTTP_STATUS[error.code], headers)
+    if error.command_id:
+        body["id"] = error.command_id
     return json_response(body, error.http_status, headers)
 
 
@@ -104,8 +101,16 @@ class Form:
     keepalive: bytes = b""
 
 
+def _error_body(error: DoorError | Refusal) -> dict[str, Any]:
+    errors = error.errors if isinstance(error, DoorError) else ()
+    body = as_json(code_name(error.code), _text(error), errors)
+    if error.retry_after:
+        body["retry_after_ms"] = int(error.retry_after * 1000)
+    return {"error": body}
+
+
 def _error_json(error: DoorError | Refusal) -> bytes:
-    return dumps({"error": as_json(code_name(error.code), _text(error), ())})
+    return dumps(_error_body(error))
 
 
 def _text(error: DoorError | Refusal) -> str:

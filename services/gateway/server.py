@@ -15,12 +15,13 @@ from typing import Any
 import grpc
 from aiokafka.errors import KafkaError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from events.log.outcomes import Outcomes
 from events.log.publish import Publisher
 from events.log.topics import TopicsUnusable, ensure_topics
 from events.runtime import tracing
+from events.runtime.channels import server_options
+from events.runtime.reflection import enable_reflection
 from events.runtime.settings import Settings, split_address
 from events.runtime.tasks import run_together
 from forgelog_pb.gateway.v1.commands_pb2_grpc import add_CommandsServicer_to_server
@@ -96,8 +97,7 @@ async def _grpc_server(
     catalog: Catalog, door: Door, forwarder: Forwarder, checks: Any, bounds: Bounds
 ) -> AsyncIterator[tuple[Any, str]]:
     options = [
-        ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
-        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        *server_options(most_received=MAX_REQUEST_BYTES, most_sent=MAX_MESSAGE_BYTES),
         # Calls that wait to be looked at. Beyond this gRPC cancels some, which says neither why nor for how long.
         ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", 2 * MAX_PENDING_CALLS),
@@ -106,8 +106,7 @@ async def _grpc_server(
     server = grpc.aio.server(options=options, maximum_concurrent_rpcs=bounds.calls)
     add_CommandsServicer_to_server(CommandsServicer(door), server)
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    names = [SERVICE, *catalog.services, health.SERVICE_NAME, reflection.SERVICE_NAME]
-    reflection.enable_server_reflection(names, server)
+    enable_reflection([SERVICE, *catalog.services, health.SERVICE_NAME], server)
     server.add_generic_rpc_handlers((ForwardHandler(forwarder),))  # last: it takes what is left
     try:
         socket = str(folder / "grpc")

@@ -11,7 +11,7 @@ import pytest
 from grpc.aio import AioRpcError, Metadata
 
 from forgelog.client import channel
-from forgelog.client.channel import Connection, busy_for
+from forgelog.client.channel import Connection, come_again_after
 from forgelog.errors import Busy, Refused
 from services.gateway.errors import trailing_metadata
 from services.gateway.limits import exhausted
@@ -72,4 +72,4 @@ async def test_a_message_that_is_too_large_is_not_sent_again() -> None:
         await Connection("127.0.0.1:1").call(server, None, timeout=10)
     assert not isinstance(caught.value, Busy)
     assert len(server.called) == 1
-    assert busy_for(failed("Concurrent RPC limit exceeded!")) is not None
+    assert come_again_after(failed("Concurrent RPC limit exceeded!")) is not None

@@ -1,0 +1,178 @@
+"""What callers of a query are told, on a real gRPC server: a database that is away, swapped tables, defects."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import asyncpg
+import grpc
+import pytest
+
+from events.runtime import guard
+from events.runtime.channels import accepted, client_options, server_options
+from events.runtime.guard import Guarded, passing
+from events.runtime.queries import QueryError
+from events.runtime.retry_hint import retry_seconds
+
+STARTING_UP = asyncpg.CannotConnectNowError("the database system is starting up")
+STALE = asyncpg.FeatureNotSupportedError("cached plan must not change result type")
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (STARTING_UP, "database"),
+        (asyncpg.AdminShutdownError("terminating connection due to administrator command"), "database"),
+        (asyncpg.CrashShutdownError("terminating connection because of crash of another process"), "database"),
+        (asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"), "database"),
+        (asyncpg.InterfaceError("connection is closed"), "database"),
+        (asyncpg.TooManyConnectionsError("sorry, too many clients already"), "database"),
+        (asyncpg.InternalClientError("unexpected connection status"), "database"),
+        (ConnectionRefusedError(), "database"),
+        (TimeoutError(), "database"),
+        (STALE, "tables"),
+        (asyncpg.InvalidCachedStatementError("cached statement plan is invalid"), "tables"),
+        (asyncpg.UndefinedTableError('relation "jobs" does not exist'), "tables"),
+        (asyncpg.InternalServerError("could not open relation with OID 16432"), "tables"),
+    ],
+)
+def test_what_passes_by_itself(error: Exception, says: str) -> None:
+    assert says in passing(error)
+    assert "ask again" in passing(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.exceptions._base.DataError("invalid input for query argument $1"),
+        asyncpg.FeatureNotSupportedError("not here"),
+        asyncpg.UniqueViolationError("duplicate key"),
+        KeyError("status"),
+        ValueError(),
+    ],
+)
+def test_what_does_not(error: Exception) -> None:
+    assert passing(error) == ""
+
+
+class Service:
+    """A guarded service with a query and a stream, which fail with `failures`, one after the other, and then answer."""
+
+    def __init__(self, *failures: Exception, after: int = 0, always: Exception | None = None) -> None:
+        self.failures = list(failures)
+        self.after = after
+        """Answers that a stream gives before it fails."""
+        self.always = always
+        self.quiet = asyncio.Event()
+        """What a stream without a failure waits for."""
+
+    def _fail(self) -> None:
+        if self.always is not None:
+            raise self.always
+        if self.failures:
+            raise self.failures.pop(0)
+
+    async def unary(self, request: bytes, context: Any) -> bytes:
+        self._fail()
+        return b"answer"
+
+    async def stream(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
+        for _ in range(self.after):
+            yield b"before"
+        self._fail()
+        await self.quiet.wait()
+        yield b"answer"
+
+    async def __aenter__(self) -> Service:
+        self._server = grpc.aio.server(options=server_options(most_received=1 << 20, most_sent=1 << 20))
+        handlers = {
+            "Unary": grpc.unary_unary_rpc_method_handler(self.unary, _as_it_is, _as_it_is),
+            "Stream": grpc.unary_stream_rpc_method_handler(self.stream, _as_it_is, _as_it_is),
+        }
+        Guarded(self._server, "test").add_registered_method_handlers("test.Queries", handlers)
+        port = self._server.add_insecure_port("127.0.0.1:0")
+        await self._server.start()
+        self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=client_options(1 << 20))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._channel.close()
+        await self._server.stop(0)
+
+    async def ask(self) -> bytes:
+        answer: bytes = await self._channel.unary_unary("/test.Queries/Unary")(b"", timeout=30)
+        return answer
+
+    def follow(self) -> Any:
+        return self._channel.unary_stream("/test.Queries/Stream")(b"", timeout=30)
+
+
+def _as_it_is(message: bytes) -> bytes:
+    return message
+
+
+async def all_of(call: Any) -> list[bytes]:
+    return [answer async for answer in call]
+
+
+@pytest.mark.parametrize("error", [STARTING_UP, STALE, ConnectionRefusedError(), asyncpg.UndefinedTableError("gone")])
+async def test_a_moment_without_the_database_is_not_seen(error: Exception) -> None:
+    async with Service(error, error) as service:
+        assert await service.ask() == b"answer"
+    async with Service(error, error) as service:
+        service.quiet.set()
+        assert await all_of(service.follow()) == [b"answer"]
+
+
+@pytest.mark.parametrize("method", [Service.ask, lambda service: all_of(service.follow())], ids=["query", "stream"])
+async def test_a_database_that_stays_away_is_said_with_when_to_come_again(
+    method: Callable[[Service], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "HELD_SECONDS", 0.0)
+    async with Service(always=STARTING_UP) as service:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await method(service)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert "ask again" in (caught.value.details() or "")
+    assert retry_seconds(caught.value.trailing_metadata()) == guard.RETRY_AFTER  # type: ignore[arg-type]
+
+
+async def test_a_stream_that_has_answered_is_never_begun_anew() -> None:
+    """Its caller has what was sent, and goes on behind it."""
+    async with Service(STARTING_UP, after=2) as service:
+        call = service.follow()
+        assert [await call.read(), await call.read()] == [b"before"] * 2
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (KeyError("status"), grpc.StatusCode.INTERNAL),
+        (QueryError(grpc.StatusCode.NOT_FOUND, "there is none"), grpc.StatusCode.NOT_FOUND),
+    ],
+)
+async def test_other_failures_are_told_at_once(error: Exception, code: grpc.StatusCode) -> None:
+    async with Service(always=error) as service:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await service.ask()
+    assert caught.value.code() is code
+    assert retry_seconds(caught.value.trailing_metadata()) is None  # type: ignore[arg-type]
+
+
+async def test_a_quiet_stream_says_that_it_was_accepted() -> None:
+    async with Service() as service:
+        call = service.follow()
+        assert accepted(await call.initial_metadata())
+        service.quiet.set()
+        assert await all_of(call) == [b"answer"]
+
+
+async def test_a_stream_that_fails_was_not_accepted() -> None:
+    async with Service(always=KeyError("status")) as service:
+        call = service.follow()
+        assert not accepted(await call.initial_metadata())
