@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 EFFECTS = ("no_schedule", "prefer_no_schedule", "no_execute")
 
-nodes_app = typer.Typer(invoke_without_command=True, help="Show nodes; cordon, drain, label or taint one.")
+nodes_app = typer.Typer(invoke_without_command=True, help="Show nodes; cordon, drain, label, taint or remove one.")
 
 
 def register(app: typer.Typer) -> None:
@@ -156,6 +156,14 @@ def drain(
         return client.drain(node, reason=reason, grace=duration(grace, "--grace"), pool=pool)
 
     _act(act, f"{node} is draining", output)
+
+
+@nodes_app.command("remove")
+def remove(
+    node: NodeArgument, reason: ReasonOption = "", pool: PoolOption = "", output: OutputOption = Format.TABLE
+) -> None:
+    """Forget a node that runs nothing, such as a lost one. An agent that still runs registers it again."""
+    _act(lambda client: client.remove_node(node, reason=reason, pool=pool), f"{node} is removed", output)
 
 
 @nodes_app.command("label")

@@ -94,9 +94,9 @@ class ResourceCalls(Core):
         """Replace the taints that operators set on a node; each is ``{"key": ..., "value": ..., "effect": ...}``."""
         return await self._node_command("TaintNode", node, pool, {"taints": [dict(item) for item in taints]})
 
-    async def remove_node(self, node: str, *, pool: str = "") -> Record:
-        """Forget a node that runs nothing."""
-        return await self._node_command("RemoveNode", node, pool, {})
+    async def remove_node(self, node: str, *, reason: str = "", pool: str = "") -> Record:
+        """Forget a node that runs nothing. An agent that still runs registers it again."""
+        return await self._node_command("RemoveNode", node, pool, {"reason": reason})
 
     async def _node_command(self, name: str, node: str, pool: str, more: Mapping[str, object]) -> Record:
         if not pool:

@@ -204,8 +204,8 @@ class Client:
     def taint(self, node: str, taints: Iterable[Mapping[str, str]], *, pool: str = "") -> Record:
         return self._loop.run(self._async.taint(node, taints, pool=pool))
 
-    def remove_node(self, node: str, *, pool: str = "") -> Record:
-        return self._loop.run(self._async.remove_node(node, pool=pool))
+    def remove_node(self, node: str, *, reason: str = "", pool: str = "") -> Record:
+        return self._loop.run(self._async.remove_node(node, reason=reason, pool=pool))
 
     # The log
 

@@ -6,6 +6,7 @@ Must not know what the child does; it is given how to make its spec and how to a
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ class Plan:
     """The spec a predecessor of ours would have used, without changing anything; None when there was none."""
     probe: Probe | None = None
     address: Callable[[], str] = lambda: ""
+    outlived: bool = False
+    """What it does goes on without it and is found again by its successor, so SIGKILL is how it is replaced."""
 
 
 class Keeper:
@@ -84,7 +87,11 @@ class Keeper:
     async def restart(self) -> None:
         """Replace the child by one with a fresh spec."""
         self._asked = True
-        if self._child is not None:
+        if self._child is None:
+            return
+        if self.plan.outlived:
+            await self._child.kill()
+        else:
             await self._child.stop()
 
     async def hold(self, reason: str) -> None:
@@ -152,6 +159,8 @@ class Keeper:
         if before is not None and before.alive and (child is None or child.identity.pid != before.pid):
             if spec is None:  # nothing says how it likes to be ended
                 await end(self.plan.name, before)
+            elif self.plan.outlived:
+                await end(self.plan.name, before, number=signal.SIGKILL)
             else:
                 await end(self.plan.name, before, number=spec.stop, grace=spec.grace)
         return child
@@ -183,7 +192,9 @@ class Keeper:
                 yes = await probe()
             except EmbeddedError as error:
                 yes = False
-                self.state.problem = str(error)
+                if self.state.problem != str(error):
+                    self.state.problem = str(error)
+                    self._changed()
             if yes and not up_since:
                 up_since.append(time.monotonic())
             if not self._stopping and up_since:

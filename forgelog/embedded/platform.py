@@ -25,8 +25,10 @@ from events.runtime.settings import Settings, SettingsError
 from forgelog.embedded import docker, jars
 from forgelog.embedded.kafka import broker_answers
 from forgelog.embedded.layout import ChildState, Folder, Lock, PlatformState, Server, Source, Wanted
+from forgelog.embedded.nodes import Nodes, NotAnswered
 from forgelog.embedded.postgres import database_answers
 from forgelog.embedded.process import EmbeddedError, end, log_tail, until
+from forgelog.embedded.roster import node_name
 
 THREE_WAYS = (
     "Three ways to have it: set {variable} to one you run; start a Docker engine (with the compose plugin) and use "
@@ -90,7 +92,7 @@ class Platform:
             raise EmbeddedError(f"the supervisor does not start. {log_tail(self.folder.log('supervisor'))}")
 
     async def wait(self, seconds: float = 120.0, seen: Callable[[PlatformState], None] | None = None) -> PlatformState:
-        """Until every wanted child is up. Raises EmbeddedError naming those that are not."""
+        """Until every wanted child is up and the tables show every node. Raises EmbeddedError naming what is not."""
         deadline = time.monotonic() + seconds
         while True:
             state, wanted = self.state(), self.folder.read_wanted()
@@ -98,11 +100,22 @@ class Platform:
                 raise EmbeddedError(f"the supervisor has ended. {log_tail(self.folder.log('supervisor'))}")
             if seen is not None:
                 seen(state)
-            if is_up(state, wanted):
+            if is_up(state, wanted) and await asyncio.to_thread(self._nodes_are_shown, state, wanted):
                 return state
             if time.monotonic() > deadline:
                 raise EmbeddedError(_not_up(state, seconds))
             await asyncio.sleep(0.05)
+
+    def _nodes_are_shown(self, state: PlatformState, wanted: Wanted) -> bool:
+        """Blocks."""
+        agents = wanted.agents if wanted.services else 0
+        try:
+            nodes = Nodes(state.gateway, self.settings.pool) if agents else None
+            return nodes is None or all(
+                nodes.is_kept_by(node, self.folder.path / "agents" / node) for node in map(node_name, range(agents))
+            )
+        except NotAnswered:
+            return False
 
     async def down(self, *, keep_jobs: bool = False) -> bool:
         """End everything, agents first. False when nothing ran. The data stays."""
@@ -256,6 +269,8 @@ def _not_up(state: PlatformState, seconds: float) -> str:
         times = f", {child.restarts} restarts" if child.restarts else ""
         last = f", last {child.last_exit}" if child.last_exit else ""
         lines.append(f"  {child.name}: {child.state}{times}{last}. {child.problem or f'See {child.log}'}")
+    if len(lines) == 1:
+        lines.append("  every process is up, but the tables do not show every node yet. See the log of `resources`.")
     return "\n".join(lines)
 
 

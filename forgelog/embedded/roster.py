@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -22,6 +23,7 @@ from events.runtime.settings import Settings, split_address
 from forgelog.embedded.kafka import Kafka
 from forgelog.embedded.keeper import Plan, Probe
 from forgelog.embedded.layout import Folder, PlatformState, Wanted
+from forgelog.embedded.nodes import MEMBERSHIP, OURS, in_use, membership
 from forgelog.embedded.postgres import Postgres, without_password
 from forgelog.embedded.process import EmbeddedError, Spec, free_port
 
@@ -45,6 +47,7 @@ class Roster:
 
     def __init__(self, folder: Folder, settings: Settings) -> None:
         self._folder = folder
+        self._agents = folder.path / "agents"
         self._wanted_gateway = settings.gateway
         self.kafka = Kafka(folder.path / "kafka", folder.log("kafka"), flush_ms=settings.broker_flush_ms)
         self.postgres = Postgres(folder.path / "postgres", folder.log("postgres"))
@@ -114,16 +117,44 @@ class Roster:
 
     def _agent(self, number: int, wanted: Wanted) -> Plan:
         node = node_name(number)
-        folder = self._folder.path / "agents" / node
+        folder = self.agent_folder(number)
 
-        def make() -> Spec:
-            folder.mkdir(parents=True, exist_ok=True)
+        def spec() -> Spec:
             environment = self._environment(wanted, f"agent-{node}", "127.0.0.1:0")
             # A platform that goes down takes its jobs along; see `Supervisor._stop` for the other way.
             environment |= {"FORGELOG_NODE": node, "FORGELOG_AGENT_DIR": str(folder), "FORGELOG_AGENT_STOP": "drain"}
+            environment["FORGELOG_NODE_SHARE"] = f"{number}/{wanted.agents}"
             return self._python(f"agent-{number}", "services.resources.agent", environment, grace=AGENT_GRACE)
 
-        return Plan(f"agent-{number}", "agent", make, _if_any(make), None, lambda: node)
+        def make() -> Spec:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / OURS).touch(mode=0o600)
+            (folder / MEMBERSHIP).unlink(missing_ok=True)  # the last agent's word
+            return spec()
+
+        async def registered() -> bool:
+            said = membership(folder)
+            if problem := said.get("problem"):
+                raise EmbeddedError(problem)
+            return bool(said.get("registered"))
+
+        name = f"agent-{number}"
+        return Plan(name, "agent", make, _if_any(spec), registered, lambda: node, outlived=True)
+
+    def agent_folder(self, number: int) -> Path:
+        return self._agents / node_name(number)
+
+    def superfluous_nodes(self, wanted: Wanted) -> list[str]:
+        """Nodes that this platform kept an agent for and does not any more."""
+        kept = {node_name(number) for number in range(wanted.agents)}
+        ours = re.compile(re.escape(node_name(0).removesuffix("0")) + r"\d+")  # also those from before the mark
+        return sorted(
+            folder.name
+            for folder in (self._agents.iterdir() if self._agents.is_dir() else ())
+            if folder.name not in kept
+            and ((folder / OURS).exists() or ours.fullmatch(folder.name))
+            and not in_use(folder)
+        )
 
     def _environment(self, wanted: Wanted, instance: str, listen: str) -> dict[str, str]:
         with self._lock:

@@ -14,8 +14,10 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import uvloop
 
@@ -23,14 +25,17 @@ from events.runtime.settings import Settings
 from forgelog.embedded.disk import Room
 from forgelog.embedded.keeper import Keeper, Plan
 from forgelog.embedded.layout import Folder, Lock, PlatformState, Wanted
+from forgelog.embedded.nodes import Nodes, NotAnswered
 from forgelog.embedded.process import EmbeddedError, Identity, end, until
 from forgelog.embedded.roster import GATEWAY, Roster
 
 log = logging.getLogger("forgelog.supervisor")
+T = TypeVar("T")
 
 LOG_LIMIT = 16 * 1024 * 1024
 """Bytes a child's log may have before it is moved to ``<name>.log.1``."""
 _ROTATE_EVERY = 10.0
+_RETIRE_EVERY = 1.0
 _LOOK_EVERY = 0.25
 """Seconds between two looks at the disk: what fills the reserve in less gets past them (1 GiB/s at the default)."""
 
@@ -38,6 +43,7 @@ _LOOK_EVERY = 0.25
 class Supervisor:
     def __init__(self, folder: Folder, settings: Settings) -> None:
         self._folder = folder
+        self._settings = settings
         self._roster = Roster(folder, settings)
         self._room = Room(folder.path, settings.disk_reserve_mb << 20)
         self._untold = False
@@ -45,6 +51,8 @@ class Supervisor:
         self._wanted = self._read_wanted()
         self._state = PlatformState(Identity.of(os.getpid()))
         self._keepers: dict[str, Keeper] = {}
+        self._agents: int | None = None
+        """Among how many the machine is shared; None before any was started."""
         self._before: PlatformState | None = None
         self._ended = asyncio.Event()
         self._reread = asyncio.Event()
@@ -80,13 +88,20 @@ class Supervisor:
         while True:
             self._start(self._roster.servers(self._wanted))
             await self._servers_up()
+            await self._stop_unwanted()
             if self._wanted.services:
                 self._state.kafka, self._state.postgres = self._roster.addresses(self._wanted)
                 self._state.gateway = self._roster.gateway
-                self._start(self._roster.services(self._wanted) + self._roster.agents(self._wanted))
-            await self._stop_unwanted()
+                agents = self._roster.agents(self._wanted)
+                await self._share_anew(agents)
+                self._start(self._roster.services(self._wanted) + agents)
             self._changed()
-            await self._wait_for_change()
+            retiring = asyncio.create_task(self._retire_nodes())
+            try:
+                await self._wait_for_change()
+            finally:
+                retiring.cancel()
+                await asyncio.gather(retiring, return_exceptions=True)
 
     async def _wait_for_change(self) -> None:
         """Until `wanted.json` changed, or a server came back elsewhere: then its users get the new address."""
@@ -112,6 +127,45 @@ class Supervisor:
                 keeper = self._keepers[plan.name] = Keeper(plan, self._changed)
                 keeper.start(before.get(plan.name))
 
+    async def _share_anew(self, agents: list[Plan]) -> None:
+        """Agents whose share of the machine has changed are replaced. Their tasks run on meanwhile."""
+        changed = self._agents not in (None, len(agents))
+        self._agents = len(agents)
+        for plan in agents if changed else ():
+            if (keeper := self._keepers.get(plan.name)) is not None:
+                keeper.plan = plan
+                await keeper.restart()
+
+    async def _retire_nodes(self) -> None:
+        """Remove the nodes that have no agent any more, once they hold nothing: a lost one does after a while."""
+        if not self._wanted.services:
+            return
+        left = {*self._roster.superfluous_nodes(self._wanted)}
+        kept = {self._roster.agent_folder(number).name for number in range(self._wanted.agents)}
+        while left or kept:
+            kept -= (await self._each_node(kept, Nodes.take_back)).keys()
+            for node, gone in (await self._each_node(left, Nodes.retire, self._why)).items():
+                if gone:
+                    left.remove(node)
+                    log.info("node %s is removed: %s", node, self._why)
+            await asyncio.sleep(_RETIRE_EVERY)
+
+    @property
+    def _why(self) -> str:
+        """Why some nodes are not wanted."""
+        return f"the platform has {self._wanted.agents} node{'' if self._wanted.agents == 1 else 's'} now"
+
+    async def _each_node(self, names: Iterable[str], do: Callable[..., T], *more: str) -> dict[str, T]:
+        """What became of it, for those nodes for which the gateway could be asked."""
+        nodes, done = Nodes(self._roster.gateway, self._settings.pool), dict[str, T]()
+        for name in list(names):
+            try:
+                done[name] = await asyncio.to_thread(do, nodes, name, *more)
+            except NotAnswered as error:
+                log.debug("node %s: %s", name, error)
+                break  # the gateway is still coming up, as a rule
+        return done
+
     async def _servers_up(self) -> None:
         servers = [keeper for keeper in self._keepers.values() if keeper.plan.kind == "server"]
         await until(lambda: all(keeper.up for keeper in servers), float("inf"), 0.02)
@@ -126,6 +180,8 @@ class Supervisor:
             self._state.gateway = ""
         names = {plan.name for plan in plans}
         extra = [keeper for name, keeper in self._keepers.items() if name not in names]
+        if self._wanted.services:
+            await self._each_node((k.plan.address() for k in extra if k.plan.kind == "agent"), Nodes.drain, self._why)
         await asyncio.gather(*(self._stop(keeper) for keeper in extra))
         for keeper in extra:
             del self._keepers[keeper.plan.name]

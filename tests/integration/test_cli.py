@@ -17,7 +17,7 @@ import pytest_asyncio
 from ruamel.yaml import YAML
 
 from events.language.jobs import JobCompleted, JobStarted
-from events.language.resources import NodeDrained, NodeRegistered
+from events.language.resources import NodeDrained, NodeRegistered, NodeRemoved
 from tests import PATIENCE
 from tests.conftest import Servers, own_settings
 from tests.integration.cluster import FORGELOG, Cluster, cluster
@@ -247,6 +247,14 @@ async def test_nodes_are_shown_and_steered(forgelog: Cli) -> None:
     assert (await forgelog("nodes", "taint", "n0", "gpu=reserved:prefer_no_schedule")).code == 0
     assert "gpu=reserved:prefer_no_schedule" in (await forgelog("nodes")).out
     assert (await forgelog("nodes", "taint", "n0")).err == "n0 has no taints\n"
+
+
+async def test_a_removed_node_comes_back_if_its_agent_runs(forgelog: Cli) -> None:
+    before = len(forgelog.platform.all(NodeRegistered))
+    removed = await forgelog("nodes", "remove", "n0", "--reason", "sold")
+    assert (removed.code, removed.err.strip()) == (0, "n0 is removed")
+    await forgelog.platform.event(NodeRemoved, lambda e: e.reason == "sold")
+    await forgelog.platform.event(NodeRegistered, lambda _: len(forgelog.platform.all(NodeRegistered)) > before)
 
 
 async def test_a_drained_node_s_job_waits_and_runs_again(forgelog: Cli) -> None:

@@ -48,6 +48,12 @@ def told(platform: Platform, name: str) -> dict[str, str]:
     return content
 
 
+def commands(platform: Platform) -> list[str]:
+    """What the gateway was told to publish."""
+    path = platform.folder.path / "commands"
+    return path.read_text().splitlines() if path.exists() else []
+
+
 async def test_life_of_services_and_agents(platform: Platform, servers: Servers) -> None:
     await platform.up(Options(agents=2))
     state = await platform.wait(60)
@@ -75,8 +81,15 @@ async def test_life_of_services_and_agents(platform: Platform, servers: Servers)
 
     # fewer agents: the others are not touched
     before = children(platform)
+    assert told(platform, node_name(0))["FORGELOG_NODE_SHARE"] == "0/2"
     await platform.up(Options(agents=1))
     assert await until(lambda: "agent-1" not in children(platform), PATIENCE)
+    await platform.wait(30)
+    assert await until(lambda: told(platform, node_name(0))["FORGELOG_NODE_SHARE"] == "0/1", PATIENCE)
+    assert await until(lambda: commands(platform)[-1:] == [f"RemoveNode {node_name(1)}"], PATIENCE)
+    assert commands(platform) == [f"DrainNode {node_name(1)}", f"RemoveNode {node_name(1)}"]
+    ended = (platform.folder.path / "ended").read_text().split()
+    assert node_name(0) not in ended, "the agent that stays was replaced by SIGKILL: its tasks run on"
     await platform.wait(30)
     assert {name: children(platform)[name]["pid"] for name in SERVICES} == {
         name: before[name]["pid"] for name in SERVICES
@@ -136,12 +149,13 @@ async def test_two_ups_at_once_make_one_platform(platform: Platform) -> None:
     assert state is not None
     assert wanted is not None
     assert is_up(state, wanted)
-    supervisors = [
-        process.pid
-        for process in psutil.process_iter()
-        if _alive(process.pid) and _command(process)[-2:] == ["forgelog.embedded.supervisor", str(platform.folder.path)]
-    ]
-    assert supervisors == [state.supervisor.pid]
+    one = [state.supervisor.pid]
+    assert await until(lambda: _supervisors(platform) == one, PATIENCE), "the second one stays"
+
+
+def _supervisors(platform: Platform) -> list[int]:
+    wanted = ["forgelog.embedded.supervisor", str(platform.folder.path)]
+    return [each.pid for each in psutil.process_iter() if _alive(each.pid) and _command(each)[-2:] == wanted]
 
 
 def _command(process: psutil.Process) -> list[str]:

@@ -102,6 +102,44 @@ async def test_a_child_without_an_answer_is_not_ready(tmp_path: Path) -> None:
     await keeper.stop()
 
 
+async def test_a_child_that_says_what_it_waits_for_is_shown_with_that(tmp_path: Path) -> None:
+    shown: list[tuple[str, str]] = []
+
+    async def asked() -> bool:
+        raise EmbeddedError("node n1 is held by another agent")
+
+    def make() -> Spec:
+        return python(tmp_path, SLEEPS, MARK=str(tmp_path))
+
+    def changed() -> None:
+        shown.append((keeper.state.state, keeper.state.problem))
+
+    keeper = Keeper(Plan("child", "agent", make, make, asked), changed)
+    keeper.start()
+    assert await until(lambda: ("starting", "node n1 is held by another agent") in shown, PATIENCE)
+    await keeper.stop()
+
+
+async def test_a_child_whose_work_outlives_it_is_replaced_without_a_chance_to_end_that(tmp_path: Path) -> None:
+    code = (
+        "import signal, pathlib; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]);"
+        f"folder = pathlib.Path({str(tmp_path)!r}); (folder / 'waits').touch();"
+        "signal.sigwait([signal.SIGTERM]); (folder / 'told').touch()"
+    )
+
+    def make() -> Spec:
+        return python(tmp_path, code, MARK=str(tmp_path))
+
+    keeper = Keeper(Plan("child", "agent", make, make, outlived=True), lambda: None)
+    keeper.start()
+    assert await until((tmp_path / "waits").exists, PATIENCE)
+    first = keeper.state.pid
+    await keeper.restart()
+    assert await until(lambda: keeper.up and keeper.state.pid not in (0, first), PATIENCE)
+    assert not (tmp_path / "told").exists()
+    await keeper.stop()
+
+
 async def test_a_child_that_ignores_the_stop_signal_is_killed(tmp_path: Path) -> None:
     code = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"

@@ -46,6 +46,9 @@ class Config:
     """Needed where the interfaces' driver does not say their speed (virtual machines)."""
     gpus: frozenset[int] | None = None
     """Offer only the GPUs with these indices."""
+    share: tuple[int, int] = (0, 1)
+    """Offer only this part of what the machine has: its number, from 0, and how many parts there are. What is given
+    above counts for this agent alone."""
     labels: Mapping[str, str] = field(default_factory=dict)
     taints: tuple[str, ...] = ()
 
@@ -86,6 +89,7 @@ def load(settings: Settings, environment: Mapping[str, str]) -> Config:
         if (speed := read.number("FORGELOG_NODE_NETWORK_MBPS", 0, 10_000_000)) is None
         else int(speed),
         gpus=read.indices("FORGELOG_NODE_GPUS"),
+        share=read.share("FORGELOG_NODE_SHARE"),
         labels=read.labels("FORGELOG_NODE_LABELS"),
         taints=read.names("FORGELOG_NODE_TAINTS"),
     )
@@ -142,6 +146,15 @@ class _Reader:
             return frozenset(int(part) for part in text.split(","))
         except ValueError:
             raise SettingsError(f"{name}={text!r}: should be GPU indices, such as 0,1, or none") from None
+
+    def share(self, name: str) -> tuple[int, int]:
+        text = self.text(name) or "0/1"
+        match = re.fullmatch(r"(\d{1,4})/(\d{1,4})", text)
+        if match is None or not int(match[1]) < int(match[2]):
+            raise SettingsError(
+                f"{name}={text!r}: should be a part's number and how many there are, such as 0/2 and 1/2"
+            )
+        return int(match[1]), int(match[2])
 
     def names(self, name: str) -> tuple[str, ...]:
         names = tuple(part.strip() for part in self.text(name).split(",") if part.strip())

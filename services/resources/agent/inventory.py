@@ -42,7 +42,12 @@ _VIRTUAL = frozenset({"squashfs", "iso9660", "overlay", "devtmpfs"})
 
 def describe(config: Config, gpus: Sequence[GPUResource] = (), root: Path = ROOT) -> NodeSpec:
     """The node as the agent announces it. `root` is where /proc and /sys lie."""
-    offered = tuple(gpu for gpu in gpus if config.gpus is None or gpu.index in config.gpus)
+    number, parts = config.share
+    offered = tuple(
+        gpu
+        for place, gpu in enumerate(gpus)
+        if (place % parts == number if config.gpus is None else gpu.index in config.gpus)
+    )
     threads = _threads()
     memory = psutil.virtual_memory()
     swap = psutil.swap_memory()
@@ -51,11 +56,13 @@ def describe(config: Config, gpus: Sequence[GPUResource] = (), root: Path = ROOT
         hostname=socket.gethostname(),
         role=config.role,
         capacity=ResourceVector(
-            cpus=config.cpus if config.cpus is not None else float(threads),
-            memory_bytes=config.memory_bytes if config.memory_bytes is not None else memory_limit(root, memory.total),
+            cpus=config.cpus if config.cpus is not None else share_of_cpus(threads, number, parts),
+            memory_bytes=config.memory_bytes
+            if config.memory_bytes is not None
+            else memory_limit(root, memory.total) // parts,
             gpus=sum(gpu.health is not GPUHealth.UNHEALTHY for gpu in offered),
-            storage_bytes=_free(config.folder),
-            network_mbps=config.network_mbps if config.network_mbps is not None else _bandwidth(root),
+            storage_bytes=_free(config.folder) // parts,
+            network_mbps=config.network_mbps if config.network_mbps is not None else _bandwidth(root) // parts,
         ),
         gpus=offered,
         labels={**_labels(config.node, offered), **config.labels},
@@ -84,6 +91,13 @@ def describe(config: Config, gpus: Sequence[GPUResource] = (), root: Path = ROOT
 def _threads() -> int:
     """Logical CPUs this process may use: a container or a CPU set may leave it fewer than there are."""
     return len(os.sched_getaffinity(0))
+
+
+def share_of_cpus(threads: int, number: int, parts: int) -> float:
+    """CPUs of one of the agents that share a machine: whole ones while there are enough, so that jobs fit."""
+    if threads < parts:
+        return threads * 100 // parts / 100
+    return float(threads // parts + (number < threads % parts))
 
 
 def memory_limit(root: Path, total: int) -> int:

@@ -214,3 +214,27 @@ def test_several_agents_can_share_a_machine(tmp_path: Path) -> None:
     assert (spec.labels["zone"], spec.labels["arch"], spec.taints) == ("a", "mine", ("gpu",))
     assert spec.location is not None
     assert spec.location.zone == "a"
+
+
+@pytest.mark.parametrize(
+    ("threads", "parts", "shares"),
+    [(4, 1, [4.0]), (5, 2, [3.0, 2.0]), (4, 4, [1.0] * 4), (2, 3, [0.66, 0.66, 0.66]), (1, 8, [0.12] * 8)],
+)
+def test_agents_that_share_a_machine_offer_no_more_than_it_has(threads: int, parts: int, shares: list[float]) -> None:
+    assert [inventory.share_of_cpus(threads, number, parts) for number in range(parts)] == shares
+    assert sum(shares) <= threads
+
+
+def test_a_share_is_a_part_of_all_that_the_machine_has(tmp_path: Path) -> None:
+    gpus = [gpu(index) for index in range(5)]
+    whole = inventory.describe(plain(tmp_path), gpus).capacity
+    parts = [inventory.describe(replace(plain(tmp_path), share=(number, 2)), gpus) for number in range(2)]
+    assert [[one.index for one in part.gpus] for part in parts] == [[0, 2, 4], [1, 3]]
+    assert sum(part.capacity.cpus for part in parts) <= whole.cpus
+    assert parts[0].capacity.memory_bytes == whole.memory_bytes // 2
+
+
+def test_what_is_given_is_not_shared(tmp_path: Path) -> None:
+    given = replace(plain(tmp_path), share=(1, 2), cpus=8.0, memory_bytes=1 << 30, gpus=frozenset({0}))
+    spec = inventory.describe(given, [gpu(0), gpu(1)])
+    assert (spec.capacity.cpus, spec.capacity.memory_bytes, spec.capacity.gpus) == (8.0, 1 << 30, 1)

@@ -43,10 +43,28 @@ def serve(name: str) -> None:
 
 
 def serve_http(name: str) -> None:
+    folder = Path(os.environ["FORGELOG_DATA"])
+    removed = set[str]()
+
     class Ready(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200 if self.path == "/readyz" else 404)
+            """Ready; every node whose agent was ever started is there until it is removed."""
+            node = self.path.partition("?")[0].removeprefix("/v1/nodes/")
+            there = (folder / f"told-{node}.json").exists() and node not in removed
+            self.answer(200 if there or self.path == "/readyz" else 404, {"node": {"agent_id": "stub"}})
+
+        def do_POST(self) -> None:
+            command = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            with (folder / "commands").open("a") as file:
+                file.write(f"{command['type'].rpartition('.')[2]} {command['data']['node_id']}\n")
+            if command["type"].endswith("RemoveNode"):
+                removed.add(command["data"]["node_id"])
+            self.answer(200, {})
+
+        def answer(self, code: int, body: object) -> None:
+            self.send_response(code)
             self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
 
     host, port = os.environ["FORGELOG_LISTEN"].split(":")
     server = HTTPServer((host, int(port)), Ready)

@@ -1,5 +1,11 @@
+import json
 import os
+from pathlib import Path
 
-from services.stub import until_told
+from services.stub import note, until_told
 
-until_told(os.environ["FORGELOG_NODE"])
+node = os.environ["FORGELOG_NODE"]
+note(node)
+said = {"agent_id": "stub", "registered": True, "problem": ""}
+(Path(os.environ["FORGELOG_AGENT_DIR"]) / "membership.json").write_text(json.dumps(said))
+until_told(node)
