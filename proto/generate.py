@@ -40,7 +40,7 @@ def types_protos() -> Mapping[Path, str]:
 def documents() -> Mapping[Path, str]:
     """Every committed document that is generated, with the text it should have."""
     found: dict[Path, str] = {}
-    for module in ("proto.statemachines", "proto.reference"):
+    for module in ("proto.statemachines", "proto.reference", "proto.rows"):
         if importlib.util.find_spec(module) is not None:
             render: Callable[[], Mapping[str, str]] = importlib.import_module(module).documents
             found.update({ROOT / name: text for name, text in render().items()})
@@ -49,10 +49,11 @@ def documents() -> Mapping[Path, str]:
 
 def stale() -> Iterator[tuple[Path, str, str]]:
     """Committed files that are not what the models say: path, text it has, text it should have."""
-    for path, wanted in {**types_protos(), **documents()}.items():
-        present = path.read_text() if path.exists() else ""
-        if present != wanted:
-            yield path, present, wanted
+    for texts in (types_protos, documents):  # one after the other: documents are made from the files of types too
+        for path, wanted in texts().items():
+            present = path.read_text() if path.exists() else ""
+            if present != wanted:
+                yield path, present, wanted
 
 
 def _inputs() -> str:

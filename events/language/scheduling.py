@@ -122,6 +122,19 @@ class QueueEntry(Model):
     launch: JobLaunch
 
 
+class CreateQueue(SchedulingCommand):
+    """Make a queue, with its policy (fifo or priority). `default` is always there, and so is the queue of every pool
+    that has nodes."""
+
+    policy: Annotated[SchedulingPolicy, Planned("the engine of that policy", values=frozenset(PLANNED_POLICIES))] = (
+        SchedulingPolicy.PRIORITY
+    )
+
+
+class DeleteQueue(SchedulingCommand):
+    """Delete a queue that has no jobs and whose pool has no nodes."""
+
+
 class ConfigureQueue(SchedulingCommand):
     """Set a queue's policy (fifo or priority) and status."""
 
@@ -129,6 +142,20 @@ class ConfigureQueue(SchedulingCommand):
         SchedulingPolicy | None, Planned("the engine of that policy", values=frozenset(PLANNED_POLICIES))
     ] = None
     status: QueueStatus | None = None
+
+
+class QueueCreated(SchedulingEvent_):
+    """There is such a queue from here on; it is active."""
+
+    subject_from: ClassVar[str] = "queue"
+
+    policy: SchedulingPolicy
+
+
+class QueueDeleted(SchedulingEvent_):
+    """There is no such queue any more."""
+
+    subject_from: ClassVar[str] = "queue"
 
 
 class QueueConfigured(SchedulingEvent_):

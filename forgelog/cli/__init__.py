@@ -20,7 +20,9 @@ MODULES: dict[str, tuple[str, ...]] = {
     "platform": ("up", "down", "status", "doctor"),
     "demo": ("demo",),
     "submitting": ("submit", "run"),
-    "jobs": ("ps", "show", "why", "queue", "wait", "cancel", "requeue"),
+    "jobs": ("ps", "wait", "cancel", "requeue"),
+    "show": ("show", "why"),
+    "queues": ("queue",),
     "output": ("logs",),
     "nodes": ("nodes",),
     "log": ("history", "replay", "watch"),
@@ -51,6 +53,9 @@ def make_app(command: str | None = None) -> typer.Typer:
             Path | None,
             typer.Option("--data", metavar="DIR", help="The platform of this data folder [or FORGELOG_DATA]."),
         ] = None,
+        version: Annotated[
+            bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+        ] = False,
     ) -> None:
         """Run jobs on nodes with GPUs; every fact is an event in one log."""
         if gateway is not None or data is not None:
@@ -75,6 +80,14 @@ def command_of(words: Sequence[str]) -> str | None:
         elif not word.startswith("-"):
             return word
     return None
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"forgelog {version('forgelog')}")
+        raise typer.Exit
 
 
 def main() -> None:

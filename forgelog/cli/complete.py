@@ -1,29 +1,57 @@
-"""The shell's completion of ids: asks the platform, briefly, and offers nothing when it does not answer."""
+"""The shell's completion of ids, names of queues and words: asks the platform, briefly, and offers nothing when it does
+not answer."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from forgelog.errors import ForgelogError
 
 if TYPE_CHECKING:
-    pass
+    from forgelog.client.aio import AsyncClient
 
 SECONDS = 1.0
 """A shell that waits longer for its TAB feels broken."""
+MOST = 1000
 
 
-def ids(list_method: str, key: str, incomplete: str) -> list[str]:
-    """The ids of a list (``jobs``, ``nodes``) that begin with what was typed."""
+def jobs(incomplete: str) -> list[str]:
+    """Ids and names of jobs, newest first."""
+    rows = _rows(lambda client: client.jobs(limit=MOST))
+    return _beginning(incomplete, [row["job_id"] for row in rows] + [row["name"] for row in rows])
 
-    async def work() -> list[str]:
+
+def nodes(incomplete: str) -> list[str]:
+    """Ids of nodes."""
+    return _beginning(incomplete, [row["node_id"] for row in _rows(lambda client: client.nodes(limit=MOST))])
+
+
+def queues(incomplete: str) -> list[str]:
+    """Names of queues."""
+    return _beginning(incomplete, [row["queue"] for row in _rows(lambda client: client.queues())])
+
+
+def words(known: Sequence[str]) -> Callable[[str], list[str]]:
+    """A completion of words that are known beforehand."""
+
+    def complete(incomplete: str) -> list[str]:
+        return _beginning(incomplete, known)
+
+    return complete
+
+
+def _beginning(incomplete: str, found: Sequence[str]) -> list[str]:
+    return [text for text in dict.fromkeys(found) if text.startswith(incomplete)]
+
+
+def _rows(ask: Callable[[AsyncClient], Coroutine[Any, Any, list[Any]]]) -> list[Any]:
+    async def work() -> list[Any]:
         from forgelog.client.aio import AsyncClient
 
         async with AsyncClient(timeout=SECONDS) as client:
-            method: Callable[..., Coroutine[Any, Any, Any]] = getattr(client, list_method)
-            return [row[key] for row in await method(limit=1000) if row[key].startswith(incomplete)]
+            return await ask(client)
 
     try:
         return asyncio.run(work())

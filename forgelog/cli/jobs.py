@@ -1,13 +1,15 @@
-"""`ps`, `show`, `why`, `queue`, `wait`, `cancel`, `requeue`: looking at jobs and steering them."""
+"""`ps`, `wait`, `cancel`, `requeue`: which jobs there are, and what people do with them."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from forgelog.cli import complete
 from forgelog.cli.common import AtOption, OutputOption, moment, with_client
 from forgelog.cli.nodes import duration, pairs
 from forgelog.cli.render import (
@@ -19,50 +21,57 @@ from forgelog.cli.render import (
     note,
     rich_table,
     show_data,
-    show_fields,
     show_line,
     show_rows,
+    stream,
     write,
 )
+from forgelog.cli.tables import clock
 from forgelog.errors import InvalidInput
-from forgelog.times import ago
-from forgelog.units import format_bytes, format_duration
+from forgelog.units import format_duration
 
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
     from forgelog.client.plain import Record
+    from forgelog.client.rows import JobRow
 
-LIVE = ("pending", "queued", "scheduled", "starting", "running")
-MOST_TASKS = 50
-"""Tasks that `show` lists; the rest is counted."""
+STATUSES = ("pending", "queued", "scheduled", "starting", "running", "completed", "failed", "cancelled")
+"""Those that a job may have today, for the shell's completion."""
 
 
 def register(app: typer.Typer) -> None:
     app.command("ps")(ps)
-    app.command("show")(show)
-    app.command("why")(why)
-    app.command("queue")(queue)
     app.command("wait")(wait)
     app.command("cancel")(cancel)
     app.command("requeue")(requeue)
 
 
-def complete_job(incomplete: str) -> list[str]:
-    """Ids of jobs, for the shell's completion; none when no platform answers."""
-    from forgelog.cli.complete import ids
-
-    return ids("jobs", "job_id", incomplete)
-
-
-JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.", autocompletion=complete_job)]
-JobsArgument = Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids of jobs.", autocompletion=complete_job)]
+JobArgument = Annotated[
+    str,
+    typer.Argument(metavar="JOB", help="Its id, the beginning of it, or its name.", autocompletion=complete.jobs),
+]
+JobsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="JOB...", help="Their ids, the beginnings of them, or their names.", autocompletion=complete.jobs
+    ),
+]
+StatusOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--status", "-s", help=f"Only these (repeatable): {', '.join(STATUSES)}.",
+        autocompletion=complete.words(STATUSES),
+    ),
+]  # fmt: skip
 TasksOption = Annotated[str | None, typer.Option("--tasks", help="Only these tasks of an array, such as 0-3,7.")]
 
 
 def ps(
-    status: Annotated[list[str] | None, typer.Option("--status", "-s", help="Only these (repeatable).")] = None,
+    status: StatusOption = None,
     all_: Annotated[bool, typer.Option("--all", "-a", help="Ended jobs too.")] = False,
-    queue_: Annotated[str, typer.Option("--queue", "-q", help="Only of this queue.")] = "",
+    queue: Annotated[
+        str, typer.Option("--queue", "-q", help="Only of this queue.", autocompletion=complete.queues)
+    ] = "",
     owner: Annotated[str, typer.Option("--owner", help="Only of this owner.")] = "",
     name: Annotated[str, typer.Option("--name", help="Only with this in their name.")] = "",
     label: Annotated[list[str] | None, typer.Option("--label", "-l", help="key=value (repeatable).")] = None,
@@ -74,9 +83,9 @@ def ps(
     """List jobs, newest first; live ones and those that ended in the last hour unless told otherwise."""
     if watch and at is not None:
         raise InvalidInput("--watch shows the present; leave --at out")
-    filters: dict[str, Any] = {"queue": queue_, "owner": owner, "name": name, "labels": pairs(label)}
+    filters: dict[str, Any] = {"queue": queue, "owner": owner, "name": name, "labels": pairs(label)}
 
-    async def rows(client: AsyncClient) -> list[Record]:
+    async def rows(client: AsyncClient) -> list[JobRow]:
         found = await client.jobs(status=status or (), at=moment(at), limit=limit, **filters)
         if all_ or status or at is not None:
             return found
@@ -89,20 +98,22 @@ def ps(
     found = with_client(rows)
     empty = "there are no jobs" + (f" as of {at}" if at else "" if all_ else "; -a shows those that ended long ago too")
     show_rows(found, job_columns(moment(at) or datetime.now(UTC)), output, empty=empty)
+    if len(found) == limit and output is Format.TABLE:
+        note(f"these are the newest {limit}; -n shows more")
 
 
 def job_columns(now: datetime) -> list[Column]:
     return [
         column("Job", "job_id"),
-        column("Name"),
+        column("Name", rank=2, least=8),
         column("Status", style=True),
-        Column("Tasks", lambda row: tally(row["tasks"]), right=True),
-        column("Priority"),
-        column("Node", "node_id"),
-        Column("Exit", lambda row: row["exit_code"], right=True),
-        age_column("Submitted", "submitted_at", now),
-        Column("Ran", lambda row: ran(row, now), right=True),
-        column("Reason"),
+        Column("Tasks", lambda row: tally(row["tasks"]), right=True, rank=4),
+        column("Priority", rank=8),
+        column("Node", "node_id", rank=7),
+        Column("Exit", lambda row: row["exit_code"], right=True, rank=3),
+        age_column("Submitted", "submitted_at", now, rank=5),
+        Column("Ran", lambda row: ran(row, now), right=True, rank=6),
+        column("Reason", rank=1, least=12),
     ]
 
 
@@ -124,9 +135,21 @@ def ran(row: Mapping[str, Any], now: datetime) -> str:
 async def _watch(client: AsyncClient, rows: Callable[[AsyncClient], Coroutine[Any, Any, Any]], output: Format) -> None:
     """Redraw the table (or print a line a change) whenever a job changes."""
     if output is not Format.TABLE or not is_terminal():
+        began = datetime.now().astimezone().date()
+        changes = stream(
+            [
+                Column("Time", lambda row: clock(row["updated_at"], began)),
+                column("Job", "job_id"),
+                column("Status"),
+                Column("Tasks", lambda row: tally(row["tasks"])),
+                column("Name"),
+                column("Reason"),
+            ]
+        )
         async for job in client.watch_jobs():
             if output is Format.TABLE:
-                write(f"{job.updated_at:%H:%M:%S}  {job.job_id}  {job.status:<10} {tally(job.tasks):<8} {job.name}\n")
+                write("\n".join(changes.lines(job)) + "\n")
+                sys.stdout.flush()
             else:
                 show_line(job)
         return
@@ -137,188 +160,6 @@ async def _watch(client: AsyncClient, rows: Callable[[AsyncClient], Coroutine[An
             live.update(rich_table(await rows(client), job_columns(datetime.now(UTC))), refresh=True)
 
 
-def show(job: JobArgument, at: AtOption = None, output: OutputOption = Format.TABLE) -> None:
-    """Show a job: where it is, its tasks, every attempt, and why it waits or ended."""
-    when = moment(at)
-
-    async def work(client: AsyncClient) -> dict[str, Any]:
-        found = await client.get(job, at=when)
-        return {
-            "job": found.job,
-            "spec": found.spec,
-            "tasks": await client.tasks(job, at=when, limit=None if output is not Format.TABLE else MOST_TASKS + 1),
-            "attempts": await client.attempts(job, at=when),
-            "why": (await client.why(job, at=when)) if found.job.status in ("queued", "pending") else None,
-        }
-
-    found = with_client(work)
-    if output is not Format.TABLE:
-        show_data(found, output)
-        return
-    _show_job(found, when or datetime.now(UTC))
-
-
-def _show_job(found: Mapping[str, Any], now: datetime) -> None:
-    job, spec = found["job"], found["spec"]
-    resources = spec["resources"]
-    counted = {name: number for name, number in job["tasks"].items() if number and name != "total"}
-    show_fields(
-        {
-            "job": job["job_id"],
-            "name": job["name"],
-            "status": job["status"],
-            "reason": job["reason"],
-            "exit code": job["exit_code"],
-            "command": " ".join([spec["command"], *spec["args"]]),
-            "tasks": counted if job["tasks"]["total"] > 1 else None,
-            "owner": job["owner"],
-            "queue": job["queue"],
-            "priority": job["priority"],
-            "labels": job["labels"],
-            "resources": f"{resources['cpus']:g} cpus, {format_bytes(resources['memory_bytes'])}"
-            + (f", {resources['gpus']} gpus {resources['gpu_type']}".rstrip() if resources["gpus"] else ""),
-            "submitted": f"{job['submitted_at'].astimezone():%Y-%m-%d %H:%M:%S} ({ago(job['submitted_at'], now)})",
-            "started": job["started_at"],
-            "ended": job["ended_at"],
-            "ran": ran(job, now),
-            "next try": job["not_before"],
-            "waits": found["why"]["message"] if found["why"] else None,
-        }
-    )
-    tasks = found["tasks"][:MOST_TASKS]
-    if job["tasks"]["total"] > 1 or not found["attempts"]:
-        write("\n")
-        columns = [
-            column("Task", right=True),
-            column("Status", style=True),
-            column("Attempt", right=True),
-            column("Node", "node_id"),
-            column("Exit", "exit_code", right=True),
-            Column("CPU", lambda row: format_duration(row["cpu_seconds"]) if row["cpu_seconds"] else "", right=True),
-            Column(
-                "Memory", lambda row: format_bytes(row["max_rss_bytes"]) if row["max_rss_bytes"] else "", right=True
-            ),
-            column("Message"),
-        ]
-        show_rows(tasks, columns, Format.TABLE)
-        if (more := job["tasks"]["total"] - len(tasks)) > 0:
-            note(f"and {more} more tasks; --output json has them all")
-    if found["attempts"]:
-        write("\n")
-        columns = [
-            column("Task", right=True),
-            column("Attempt", right=True),
-            column("Node", "node_id"),
-            column("Pid", right=True),
-            column("Started", "started_at"),
-            Column("Ran", lambda row: ran(row, now), right=True),
-            Column("End", _end),
-            column("Message"),
-        ]
-        show_rows(found["attempts"][-MOST_TASKS:], columns, Format.TABLE)
-
-
-def _end(attempt: Mapping[str, Any]) -> str:
-    if attempt["ended_at"] is None:
-        return ""
-    if attempt["signal"] is not None:
-        return f"signal {attempt['signal']}"
-    if attempt["exit_reason"] not in ("", "exited"):
-        return str(attempt["exit_reason"]).replace("_", " ")
-    return f"exit {attempt['exit_code']}"
-
-
-def why(job: JobArgument, at: AtOption = None, output: OutputOption = Format.TABLE) -> None:
-    """Say why a job waits: its place in the queue, and what each group of nodes lacks."""
-    when = moment(at)
-
-    async def work(client: AsyncClient) -> Any:
-        await client.get(job, at=when)  # says so if there is no such job
-        return await client.why(job, at=when)
-
-    found = with_client(work)
-    if output is not Format.TABLE:
-        show_data(found, output)
-        return
-    write(found["message"] + "\n")
-    for entry in found["entries"]:
-        if entry["reasons"]:
-            write("\n")
-            columns = [
-                column("Nodes", right=True),
-                column("Of", "node_group"),
-                column("Reason"),
-                column("Detail"),
-            ]
-            show_rows(entry["reasons"], columns, Format.TABLE)
-    if not found["entries"] and found["placements"]:
-        write("\n")
-        columns = [
-            column("Tasks"),
-            column("Attempt", right=True),
-            column("Node", "node_id"),
-            column("Status", style=True),
-            Column("Waited", lambda row: format_duration(row["waited_seconds"]), right=True),
-            column("Reason"),
-        ]
-        show_rows(found["placements"][:10], columns, Format.TABLE)
-
-
-def queue(
-    name: Annotated[str, typer.Argument(metavar="[QUEUE]", help="Only this queue.")] = "",
-    policy: Annotated[str, typer.Option("--policy", help="Set its policy: fifo or priority.")] = "",
-    status: Annotated[str, typer.Option("--status", help="Set it: active, paused, draining or closed.")] = "",
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Most entries shown.")] = 50,
-    at: AtOption = None,
-    output: OutputOption = Format.TABLE,
-) -> None:
-    """Show what waits, first to be placed first; or set a queue's policy or status."""
-    if policy or status:
-        if not name:
-            raise InvalidInput("name the queue to change")
-        outcome = with_client(lambda client: client.configure_queue(name, policy=policy, status=status))
-        _done(outcome, f"queue {name}: {', '.join(filter(None, (policy, status)))}", output)
-        return
-
-    async def work(client: AsyncClient) -> Any:
-        queues = [item for item in await client.queues(at=moment(at)) if name in ("", item.queue)]
-        return {"queues": queues, "entries": await client.entries(name, at=moment(at), limit=limit)}
-
-    found = with_client(work)
-    if output is not Format.TABLE:
-        show_data(found, output)
-        return
-    now = moment(at) or datetime.now(UTC)
-    columns = [
-        column("Queue"),
-        column("Policy"),
-        column("Status", style=True),
-        column("Waiting jobs", right=True),
-        column("Waiting tasks", right=True),
-        column("Placed tasks", right=True),
-    ]
-    show_rows(found["queues"], columns, Format.TABLE, empty="no queue has had a job yet")
-    if found["entries"]:
-        write("\n")
-        columns = [
-            column("#", "position", right=True),
-            column("Job", "job_id"),
-            column("Name"),
-            column("Priority"),
-            column("Tasks", "task_count", right=True),
-            column("Attempt", right=True),
-            Column("Wants", lambda row: _wants(row["resources"])),
-            age_column("Since", "queued_at", now),
-            column("Why", "message"),
-        ]
-        show_rows(found["entries"], columns, Format.TABLE)
-
-
-def _wants(resources: Mapping[str, Any]) -> str:
-    text = f"{resources['cpus']:g} cpus, {format_bytes(resources['memory_bytes'])}"
-    return text + (f", {resources['gpus']} gpus" if resources["gpus"] else "")
-
-
 def wait(
     jobs: JobsArgument,
     timeout: Annotated[str | None, typer.Option("--timeout", metavar="DURATION", help="Give up after so long.")] = None,
@@ -326,7 +167,11 @@ def wait(
 ) -> None:
     """Wait until jobs have ended. Exits with the first exit code that is not 0."""
     seconds = duration(timeout, "--timeout")
-    ended = with_client(lambda client: client.wait(jobs, timeout=seconds))
+
+    async def work(client: AsyncClient) -> list[JobRow]:
+        return await client.wait([await client.find(job) for job in jobs], timeout=seconds)
+
+    ended = with_client(work)
     show_rows(ended, job_columns(datetime.now(UTC)), output)
     code = next((job.exit_code for job in ended if job.exit_code), 0)
     if code:
@@ -342,22 +187,26 @@ def cancel(
 ) -> None:
     """Stop jobs: waiting tasks never start, running ones get TERM and, after the job's grace, KILL."""
 
-    async def work(client: AsyncClient) -> list[Record]:
-        outcomes = [await client.cancel(job, tasks=tasks, reason=reason) for job in jobs]
+    async def work(client: AsyncClient) -> tuple[list[str], list[Record]]:
+        ids = [await client.find(job) for job in jobs]
+        outcomes = [await client.cancel(id, tasks=tasks, reason=reason) for id in ids]
         if wait_ and tasks is None:
-            await client.wait(jobs)
-        return outcomes
+            await client.wait(ids)
+        return ids, outcomes
 
-    _each(with_client(work), jobs, "cancelled", "had ended already", output)
+    ids, outcomes = with_client(work)
+    _each(outcomes, ids, "cancelled", "had ended already", output)
 
 
 def requeue(jobs: JobsArgument, tasks: TasksOption = None, output: OutputOption = Format.TABLE) -> None:
     """Run the failed and cancelled tasks of ended jobs again, as new attempts."""
 
-    async def work(client: AsyncClient) -> list[Record]:
-        return [await client.requeue(job, tasks=tasks) for job in jobs]
+    async def work(client: AsyncClient) -> tuple[list[str], list[Record]]:
+        ids = [await client.find(job) for job in jobs]
+        return ids, [await client.requeue(id, tasks=tasks) for id in ids]
 
-    _each(with_client(work), jobs, "is queued again", "has nothing to run again", output)
+    ids, outcomes = with_client(work)
+    _each(outcomes, ids, "is queued again", "has nothing to run again", output)
 
 
 def _each(outcomes: list[Record], jobs: list[str], done: str, unchanged: str, output: Format) -> None:
@@ -366,10 +215,3 @@ def _each(outcomes: list[Record], jobs: list[str], done: str, unchanged: str, ou
         return
     for job, outcome in zip(jobs, outcomes, strict=True):
         note(f"{job} {unchanged if outcome.result == 'unchanged' else done}")
-
-
-def _done(outcome: Record, text: str, output: Format) -> None:
-    if output is not Format.TABLE:
-        show_data(outcome, output)
-    else:
-        note("nothing to change: it was so already" if outcome.result == "unchanged" else text)

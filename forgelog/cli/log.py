@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from forgelog.cli import complete
 from forgelog.cli.common import AtOption, OutputOption, moment, run, with_client
-from forgelog.cli.render import Column, Format, column, is_terminal, show_data, show_line, show_rows, text_of, write
-from forgelog.errors import InvalidInput
+from forgelog.cli.render import Column, Format, column, show_data, show_line, show_rows, stream, text_of, write
+from forgelog.cli.tables import clock
+from forgelog.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
@@ -42,8 +45,17 @@ def contexts_of(given: str | None) -> tuple[str, ...]:
     return (given,)
 
 
+IdArgument = Annotated[
+    str,
+    typer.Argument(
+        help="A job, an allocation, a node, a queue; a job's name or the beginning of its id will do.",
+        autocompletion=complete.jobs,
+    ),
+]
+
+
 def history(
-    id: Annotated[str, typer.Argument(help="A job, an allocation, a node, a queue.")],
+    id: IdArgument,
     context: ContextOption = None,
     flow: Annotated[
         bool, typer.Option("--flow", help="ID is a command's: show everything it led to, in all contexts.")
@@ -51,27 +63,43 @@ def history(
     at: AtOption = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Show all events of one aggregate, oldest first."""
+    """Show all events of one aggregate, each behind those that led to it."""
+    as_of, names = moment(at), contexts_of(context)
 
     async def work(client: AsyncClient) -> list[Any]:
-        from forgelog.client.log import in_order
-
-        as_of = moment(at)
-        events: list[Any] = []
-        for name in contexts_of(context):
-            events += await client.history(name, id, at=as_of, flow=flow)
-        return in_order(events)
+        events = await _histories(client, names, id, as_of, flow=flow)
+        if events or flow:
+            return events
+        if (job := await _job_called(client, id, as_of)) != id:
+            return await _histories(client, names, job, as_of)
+        if await _histories(client, names, id, as_of, flow=True):
+            raise NotFound(f"{id!r} is a command; 'forgelog history {id} --flow' shows everything it led to")
+        return []
 
     events = with_client(work)
-    what = "no command" if flow else "nothing"
-    empty = f"the log knows {what} of the id {id!r}{f' as of {at}' if at else ''}"
-    show_rows(events, EVENT_COLUMNS if not is_terminal() else [*EVENT_COLUMNS], output, empty=empty)
     if not events and output is Format.TABLE:
-        raise typer.Exit(1)
+        raise _unknown(id, at, "command" if flow else "")
+    show_rows(events, event_columns(datetime.now().astimezone().date()), output)
+
+
+async def _histories(
+    client: AsyncClient, contexts: Sequence[str], id: str, at: datetime | None, *, flow: bool = False
+) -> list[Any]:
+    from forgelog.client.log import in_order
+
+    return in_order([event for name in contexts for event in await client.history(name, id, at=at, flow=flow)])
+
+
+async def _job_called(client: AsyncClient, text: str, at: datetime | None) -> str:
+    """The id of the job that is meant, if one is; else the text as it is."""
+    try:
+        return await client.find(text, at=at)
+    except NotFound:
+        return text
 
 
 def replay(
-    id: Annotated[str, typer.Argument(help="A job, an allocation, a node, a queue.")],
+    id: IdArgument,
     context: ContextOption = None,
     at: AtOption = None,
     output: OutputOption = Format.TABLE,
@@ -81,30 +109,36 @@ def replay(
     The same fold fills the tables that queries are answered from; here it runs in memory, on this machine.
     """
 
-    async def work(client: AsyncClient) -> list[dict[str, Any]]:
-        from forgelog.client.log import in_order
-        from forgelog.replay import replay_steps
+    as_of, names = moment(at), contexts_of(context)
 
-        as_of = moment(at)
-        steps: list[dict[str, Any]] = []
-        for name in contexts_of(context):
-            events = await client.history(name, id, at=as_of)
-            if events:
-                steps += replay_steps(name, events)
-        return in_order(steps)
+    async def work(client: AsyncClient) -> list[dict[str, Any]]:
+        found = await _steps(client, names, id, as_of)
+        return found or await _steps(client, names, await _job_called(client, id, as_of), as_of)
 
     steps = with_client(work)
     if output is not Format.TABLE:
         show_data(steps, output)
     elif not steps:
-        raise _unknown(id)
+        raise _unknown(id, at)
     else:
         for step in steps:
             show_step(step, steps[0]["time"])
 
 
-def _unknown(id: str) -> typer.Exit:
-    typer.echo(f"error: the log knows nothing of the id {id!r}", err=True)
+async def _steps(client: AsyncClient, contexts: Sequence[str], id: str, at: datetime | None) -> list[dict[str, Any]]:
+    from forgelog.client.log import in_order
+    from forgelog.replay import replay_steps
+
+    steps: list[dict[str, Any]] = []
+    for name in contexts:
+        if events := await client.history(name, id, at=at):
+            steps += replay_steps(name, events)
+    return in_order(steps)
+
+
+def _unknown(id: str, at: str | None, what: str = "") -> typer.Exit:
+    known = f"no {what}" if what else "nothing"
+    typer.echo(f"error: the log knows {known} of the id {id!r}{f' as of {at}' if at else ''}", err=True)
     return typer.Exit(1)
 
 
@@ -145,21 +179,20 @@ def watch(
         from forgelog.client.aio import AsyncClient
 
         names = contexts_of(context)
+        events = stream(event_columns(datetime.now().astimezone().date()))
 
-        async def follow(client: AsyncClient, name: str) -> None:
-            async for event in client.watch(name, subjects=id or (), types=type or ()):
+        async def follow(client: AsyncClient, name: str, subjects: Sequence[str]) -> None:
+            async for event in client.watch(name, subjects=subjects, types=type or ()):
                 if output is Format.TABLE:
-                    cells = [text_of(item.cell(event)) for item in EVENT_COLUMNS]
-                    write(f"{cells[0]}  {cells[1]:<24}  {cells[2]:<28}  {_cut(cells[3], 24):<24}  {cells[4]}\n")
-                    import sys
-
+                    write("\n".join(events.lines(event)) + "\n")
                     sys.stdout.flush()
                 else:
                     show_line(event)
 
         async with AsyncClient() as client, asyncio.TaskGroup() as group:
+            subjects = [await _job_called(client, text, None) for text in id or ()]
             for name in names:
-                group.create_task(follow(client, name))
+                group.create_task(follow(client, name, subjects))
 
     try:
         run(work)
@@ -184,15 +217,16 @@ def _summary(event: Mapping[str, Any]) -> str:
     return _cut(" ".join(parts), 160)
 
 
-def _clock(event: Mapping[str, Any]) -> str:
-    time = event["time"]
-    return time.astimezone().strftime("%H:%M:%S.%f")[:-3] if isinstance(time, datetime) else ""
+def event_columns(today: date) -> list[Column]:
+    """Times of another day than `today` have their date."""
 
+    def time(event: Mapping[str, Any]) -> str:
+        return clock(event["time"], today) if isinstance(event["time"], datetime) else ""
 
-EVENT_COLUMNS: list[Column] = [
-    Column("Time", _clock),
-    Column("Position", lambda event: str(event["position"]).removeprefix("events.")),
-    Column("Event", _type),
-    column("By", "actor"),
-    Column("What", _summary),
-]
+    return [
+        Column("Time", time),
+        Column("Position", lambda event: str(event["position"]).removeprefix("events."), rank=3),
+        Column("Event", _type),
+        column("By", "actor", rank=2, least=8),
+        Column("What", _summary, rank=1, least=16),
+    ]

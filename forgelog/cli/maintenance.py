@@ -122,9 +122,9 @@ def verify(context: ContextOption = None, output: OutputOption = Format.TABLE) -
     rows = [verified_data(item) for item in results]
     columns = [
         column("Partition"),
-        column("Records", right=True),
-        column("Signed heads", "heads", right=True),
-        column("Void", right=True),
+        column("Records", right=True, rank=1),
+        column("Signed heads", "heads", right=True, rank=2),
+        column("Void", right=True, rank=3),
         column("Result", style=True),
     ]
     shown = [{**row, "result": "ok" if row["intact"] else "differs"} for row in rows]
@@ -167,7 +167,7 @@ def heads(context: ContextOption = None, output: OutputOption = Format.TABLE) ->
     columns = [
         column("Partition", "place"),
         column("Offset", right=True),
-        column("Time"),
+        column("Time", rank=1),
         column("Digest"),
     ]
     show_rows(run(work), columns, output, empty="no head has been signed yet; they are published every few seconds")
@@ -186,9 +186,9 @@ def list_letters(context: ContextOption = None, output: OutputOption = Format.TA
 
     columns = [
         column("Position"),
-        age_column("Arrived", "at", datetime.now(UTC)),
-        column("Replayed"),
-        column("Reason"),
+        age_column("Arrived", "at", datetime.now(UTC), rank=1),
+        column("Replayed", rank=2),
+        column("Reason", least=20, wrap=True),
     ]
     show_rows(run(work), columns, output, empty="there are no dead letters")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from forgelog.cli import complete
 from forgelog.cli.common import AtOption, OutputOption, moment, run, with_client
 from forgelog.cli.render import Column, Format, age_column, column, note, show_data, show_fields, show_rows, write
 from forgelog.errors import InvalidInput
@@ -25,14 +26,9 @@ def register(app: typer.Typer) -> None:
     app.add_typer(nodes_app, name="nodes")
 
 
-def complete_node(incomplete: str) -> list[str]:
-    """Ids of nodes, for the shell's completion; none when no platform answers."""
-    from forgelog.cli.complete import ids
-
-    return ids("nodes", "node_id", incomplete)
-
-
-NodeArgument = Annotated[str, typer.Argument(help="The node's id.", autocompletion=complete_node)]
+NodeArgument = Annotated[
+    str, typer.Argument(help="The node's id, or the beginning of it.", autocompletion=complete.nodes)
+]
 PoolOption = Annotated[str, typer.Option("--pool", help="The node's pool; needed only if two pools have such a node.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for those who look at the node later.")]
 
@@ -61,13 +57,13 @@ def node_columns(now: datetime) -> list[Column]:
     return [
         column("Node", "node_id"),
         column("Status", style=True),
-        Column("CPUs free", lambda row: _of(row, "cpus"), right=True),
-        Column("Memory free", lambda row: _of(row, "memory_bytes", format_bytes), right=True),
-        Column("GPUs free", lambda row: _of(row, "gpus"), right=True),
-        column("Tasks", "running_tasks", right=True),
-        column("Labels"),
-        Column("Taints", lambda row: [taint_text(item) for item in row["taints"]]),
-        age_column("Agent since", "registered_at", now),
+        Column("CPUs free", lambda row: _of(row, "cpus"), right=True, rank=1),
+        Column("Memory free", lambda row: _of(row, "memory_bytes", format_bytes), right=True, rank=2),
+        Column("GPUs free", lambda row: _of(row, "gpus"), right=True, rank=3),
+        column("Tasks", "running_tasks", right=True, rank=4),
+        column("Labels", rank=6, least=10),
+        Column("Taints", lambda row: [taint_text(item) for item in row["taints"]], rank=5, least=10),
+        age_column("Agent since", "registered_at", now, rank=7),
     ]
 
 
@@ -118,10 +114,10 @@ def show(node: NodeArgument, pool: PoolOption = "", at: AtOption = None, output:
         columns = [
             column("Allocation", "allocation_id"),
             column("Job", "job_id"),
-            column("Tasks", "rest"),
-            column("Attempt", right=True),
-            column("Status", style=True),
-            age_column("Since", "created_at", datetime.now(UTC)),
+            column("Tasks", "rest", rank=2, least=6),
+            column("Attempt", right=True, rank=4),
+            column("Status", style=True, rank=1),
+            age_column("Since", "created_at", datetime.now(UTC), rank=3),
         ]
         show_rows(found["allocations"], columns, Format.TABLE)
 

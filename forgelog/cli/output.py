@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from forgelog.cli import complete
 from forgelog.cli.common import OutputOption, with_client
-from forgelog.cli.jobs import complete_job
 from forgelog.cli.render import Format, show_line
 from forgelog.errors import InvalidInput
 from forgelog.units import parse_bytes
@@ -28,7 +28,9 @@ def logs(
     job: Annotated[
         str,
         typer.Argument(
-            metavar="JOB[/TASKS]", help="The job's id; /3 or /0-3,7 for tasks.", autocompletion=complete_job
+            metavar="JOB[/TASKS]",
+            help="The job's id, the beginning of it, or its name; /3 or /0-3,7 for tasks.",
+            autocompletion=complete.jobs,
         ),
     ],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Stay until the job has ended.")] = False,
@@ -41,13 +43,14 @@ def logs(
 
     Lines of an array carry their task's number. With --output json, one JSON object a piece.
     """
-    id, _, tasks = job.partition("/")
+    called, _, tasks = job.partition("/")
     try:
         tail_bytes = parse_bytes(tail) if tail is not None else None
     except ValueError as error:
         raise InvalidInput(f"--tail: {error}") from None
 
     async def work(client: AsyncClient) -> None:
+        id = await client.find(called)
         several = tasks == "" and (await client.get(id)).job.tasks.total > 1
         pieces = client.logs(id, tasks=tasks, attempt=attempt, stream=stream, follow=follow, tail_bytes=tail_bytes)
         await show_pieces(pieces, output, prefixed=several)

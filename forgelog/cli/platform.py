@@ -118,8 +118,8 @@ def doctor(output: OutputOption = Format.TABLE, data: DataOption = None) -> None
         columns = [
             render.column("Check"),
             render.column("Result", style=True),
-            render.column("Found"),
-            render.column("Fix"),
+            render.column("Found", least=12, wrap=True),
+            render.column("Fix", rank=1, least=24, wrap=True),
         ]
         render.show_rows(rows, columns, output)
         if any(each.result == "failed" for each in checks):
@@ -155,11 +155,11 @@ def _show(report: dict[str, Any]) -> None:
         render.column("Name"),
         render.column("State", style=True),
         render.column("Pid", right=True),
-        render.age_column("Started", "since", datetime.now(UTC)),
-        render.column("Restarts", right=True),
-        render.column("Last exit"),
-        render.Column("Memory", lambda row: _mib(row["rss_bytes"]), right=True),
-        render.column("Address"),
+        render.age_column("Started", "since", datetime.now(UTC), rank=4),
+        render.column("Restarts", right=True, rank=3),
+        render.column("Last exit", rank=2, least=8),
+        render.Column("Memory", lambda row: _mib(row["rss_bytes"]), right=True, rank=5),
+        render.column("Address", rank=1),
     ]
     if report["children"]:
         render.write("\n")

@@ -1,94 +1,44 @@
 """How results are shown: tables for people, JSON and YAML for programs. Knows nothing of jobs or of the platform.
 
 Data goes to standard output and nothing else does; notes and errors go to standard error. A table is coloured and
-fitted to a terminal, and plain (no cut, no colour) when it goes into a pipe.
+fitted to a terminal (`forgelog.cli.tables`), and plain (no cut, no colour) when it goes into a pipe.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any
 
-from forgelog.times import ago
+from forgelog.cli.tables import Column, Stream, age_column, column, lines_of, text_of, width_of
+
+__all__ = [
+    "Column",
+    "Format",
+    "age_column",
+    "column",
+    "is_terminal",
+    "note",
+    "print_table",
+    "rich_table",
+    "show_data",
+    "show_fields",
+    "show_line",
+    "show_rows",
+    "stream",
+    "text_of",
+    "write",
+]
 
 
 class Format(StrEnum):
     TABLE = "table"
     JSON = "json"
     YAML = "yaml"
-
-
-STYLES = {
-    "pending": "dim",
-    "queued": "yellow",
-    "scheduled": "cyan",
-    "starting": "cyan",
-    "running": "bold blue",
-    "completed": "green",
-    "failed": "bold red",
-    "cancelled": "magenta",
-    "ready": "green",
-    "lost": "bold red",
-    "not_ready": "red",
-    "held": "bold red",
-    "cordoned": "yellow",
-    "draining": "yellow",
-    "drained": "yellow",
-    "bound": "cyan",
-    "active": "bold blue",
-    "ok": "green",
-    "differs": "bold red",
-}
-"""Colours of states, the same in every table."""
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A table's column: its title, and how a row's cell is made."""
-
-    title: str
-    cell: Callable[[Mapping[str, Any]], object]
-    right: bool = False
-    style: bool = False
-    """Colour the cell by its own word (`STYLES`)."""
-
-
-def column(title: str, key: str | None = None, *, right: bool = False, style: bool = False) -> Column:
-    """A column that shows a value of the row as it is; the key is the title in lower case unless given."""
-    name = key or title.lower().replace(" ", "_")
-    return Column(title, lambda row: row.get(name), right, style)
-
-
-def age_column(title: str, key: str, now: datetime) -> Column:
-    """A column of times, shown as ``3m ago``."""
-
-    def cell(row: Mapping[str, Any]) -> str:
-        value = row.get(key)
-        return ago(value, now) if isinstance(value, datetime) else ""
-
-    return Column(title, cell, right=True)
-
-
-def text_of(value: object) -> str:
-    """A cell's text: nothing for None, words for lists and maps, one line always."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, datetime):
-        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    if isinstance(value, Mapping):
-        return ",".join(f"{key}={text_of(item)}" if item != "" else str(key) for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return ",".join(text_of(item) for item in value)
-    # Names come from users: what would move the cursor or break the line is shown as an escape.
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(value))
 
 
 def is_terminal() -> bool:
@@ -107,49 +57,46 @@ def show_rows(
         print_table(rows, columns)
 
 
+def terminal_width() -> int | None:
+    """Columns of the terminal that standard output is; None when it is none."""
+    return shutil.get_terminal_size().columns if is_terminal() else None
+
+
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> None:
-    if is_terminal():
-        from rich.console import Console
-
-        Console().print(rich_table(rows, columns))
-        return
-    lines = [[item.title.upper() for item in columns]]
-    lines += [[text_of(item.cell(row)) for item in columns] for row in rows]
-    widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
-    for line in lines:
-        cells = [
-            text.rjust(width) if item.right else text.ljust(width)
-            for text, width, item in zip(line, widths, columns, strict=True)
-        ]
-        write("  ".join(cells).rstrip() + "\n")
+    for line in lines_of(rows, columns, width=terminal_width(), colour=is_terminal()):
+        write(line + "\n")
 
 
-def rich_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], title: str | None = None) -> Any:
-    """The table for a terminal (a rich renderable)."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+def stream(columns: Sequence[Column]) -> Stream:
+    """A table on standard output whose rows come one by one."""
+    return Stream(columns, width=terminal_width(), colour=is_terminal())
+
+
+def rich_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> Any:
+    """The table as a renderable of rich, for what is drawn again and again."""
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold", title=title, title_justify="left")
-    for item in columns:
-        table.add_column(item.title, justify="right" if item.right else "left", overflow="fold")
-    for row in rows:
-        cells = []
-        for item in columns:
-            text = text_of(item.cell(row))
-            cells.append(Text(text, style=STYLES.get(text, "") if item.style else ""))
-        table.add_row(*cells)
-    return table
+    lines = lines_of(rows, columns, width=terminal_width(), colour=is_terminal())
+    return Text.from_ansi("\n".join(lines), no_wrap=True)
 
 
 def show_fields(fields: Mapping[str, object], *, title: str = "") -> None:
-    """One thing as ``name: value`` lines; fields without a value are left out."""
-    shown = {name: text_of(value) for name, value in fields.items() if value not in (None, "", (), [], {})}
+    """One thing as ``name: value`` lines; fields without a value are left out. In a terminal long values go on below
+    themselves, broken between words only."""
+    shown = {name: _value(value) for name, value in fields.items() if value not in (None, "", (), [], {})}
     if title:
         write(f"{title}\n")
-    width = max((len(name) for name in shown), default=0)
+    width = max((len(name) for name in shown), default=0) + 3
+    room = terminal_width()
     for name, text in shown.items():
-        write(f"{name + ':':<{width + 1}}  {text}\n")
+        lines = [text]
+        if room is not None and width_of(text) > room - width:
+            lines = textwrap.wrap(text, max(room - width, 20), break_long_words=False, break_on_hyphens=False)
+        write(f"{name + ':':<{width}}" + f"\n{'':<{width}}".join(lines) + "\n")
+
+
+def _value(value: object) -> str:
+    return ", ".join(text_of(item) for item in value) if isinstance(value, list | tuple) else text_of(value)
 
 
 def show_data(data: Any, format: Format) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from forgelog.cli import complete
 from forgelog.cli.common import OutputOption, guarded
 from forgelog.cli.common import run as run_work
 from forgelog.cli.nodes import pairs
@@ -21,27 +22,68 @@ from forgelog.errors import InvalidInput
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
     from forgelog.client.jobs import AsyncJob
+    from forgelog.client.plain import Record
 
 ENDINGS = (".yaml", ".yml", ".json")
+PRIORITIES = ("scavenger", "best_effort", "low", "normal", "high", "urgent", "critical")
 
 NameOption = Annotated[str, typer.Option("--name", help="For people; the program's name when left out.")]
 IdOption = Annotated[
     str, typer.Option("--id", help="Id of the command: repeating it submits nothing twice.", show_default=False)
 ]
 JobIdOption = Annotated[str, typer.Option("--job-id", help="The job's own id; chosen when left out.")]
-CpusOption = Annotated[str | None, typer.Option("--cpus", "-c", help="Of each task: 2, 0.5, 500m.")]
-MemoryOption = Annotated[str | None, typer.Option("--memory", "-m", help="Of each task: 512Mi, 4G.")]
+CpusOption = Annotated[str | None, typer.Option("--cpus", "-c", help="Of each task: 2, 0.5, 500m [default: 1].")]
+MemoryOption = Annotated[
+    str | None,
+    typer.Option("--memory", "-m", help="Of each task: 512Mi, 4G [default: 256Mi]. One that uses more is ended."),
+]
 GpusOption = Annotated[int | None, typer.Option("--gpus", "-g", help="Of each task.")]
 GpuTypeOption = Annotated[str | None, typer.Option("--gpu-type", help="Part of the GPU's name, such as H200.")]
 ArrayOption = Annotated[int | None, typer.Option("--array", help="Run so many tasks, numbered by FORGELOG_TASK.")]
 ParallelOption = Annotated[int | None, typer.Option("--max-parallel", help="Of an array: most tasks at once.")]
 EnvOption = Annotated[list[str] | None, typer.Option("--env", "-e", help="NAME=value (repeatable).")]
 LabelOption = Annotated[list[str] | None, typer.Option("--label", "-l", help="key=value (repeatable).")]
-QueueOption = Annotated[str | None, typer.Option("--queue", "-q", help="The queue, and with it the pool of nodes.")]
-PriorityOption = Annotated[str | None, typer.Option("--priority", help="scavenger to critical.")]
-AfterOption = Annotated[list[str] | None, typer.Option("--after", help="Wait for this job's success (repeatable).")]
-RetriesOption = Annotated[int | None, typer.Option("--retries", help="Run a failed task again, so often at most.")]
-TimeLimitOption = Annotated[str | None, typer.Option("--max-runtime", help="Stop it after so long: 90s, 12h.")]
+QueueOption = Annotated[
+    str | None,
+    typer.Option(
+        "--queue", "-q", help="The queue, and with it the pool of nodes [default: default].",
+        autocompletion=complete.queues,
+    ),
+]  # fmt: skip
+PriorityOption = Annotated[
+    str | None,
+    typer.Option(
+        "--priority", help="scavenger to critical [default: normal].", autocompletion=complete.words(PRIORITIES)
+    ),
+]
+AfterOption = Annotated[
+    list[str] | None,
+    typer.Option("--after", help="Wait for this job's success (repeatable).", autocompletion=complete.jobs),
+]
+AfterAnyOption = Annotated[
+    list[str] | None,
+    typer.Option("--after-any", help="Wait for this job's end, however it ends.", autocompletion=complete.jobs),
+]
+AfterNotOkOption = Annotated[
+    list[str] | None,
+    typer.Option("--after-not-ok", help="Run only if this job fails or is cancelled.", autocompletion=complete.jobs),
+]
+RetriesOption = Annotated[
+    int | None, typer.Option("--retries", min=0, help="Run a failed task again, so often at most [default: 0].")
+]
+BackoffOption = Annotated[
+    str | None,
+    typer.Option("--backoff", metavar="DURATION", help="Pause before a retry, doubled each time [default: 1s]."),
+]
+MaxBackoffOption = Annotated[
+    str | None, typer.Option("--max-backoff", metavar="DURATION", help="Longest pause before a retry [default: 5m].")
+]
+TimeLimitOption = Annotated[
+    str | None, typer.Option("--max-runtime", metavar="DURATION", help="Stop it after so long: 90s, 12h.")
+]
+GraceOption = Annotated[
+    str | None, typer.Option("--grace", metavar="DURATION", help="Between TERM and KILL when stopped [default: 10s].")
+]
 DirectoryOption = Annotated[
     str | None, typer.Option("--chdir", metavar="DIR", help="Run in this folder [default: the current one].")
 ]
@@ -74,8 +116,13 @@ def submit(
     queue: QueueOption = None,
     priority: PriorityOption = None,
     after: AfterOption = None,
+    after_any: AfterAnyOption = None,
+    after_not_ok: AfterNotOkOption = None,
     retries: RetriesOption = None,
+    backoff: BackoffOption = None,
+    max_backoff: MaxBackoffOption = None,
     max_runtime: TimeLimitOption = None,
+    grace: GraceOption = None,
     chdir: DirectoryOption = None,
     no_chdir: NoDirectoryOption = False,
     node_label: SelectorOption = None,
@@ -87,7 +134,8 @@ def submit(
         lambda: described_by(
             words, name=name, job_id=job_id, cpus=cpus, memory=memory, gpus=gpus, gpu_type=gpu_type, array=array,
             max_parallel=max_parallel, env=env, label=label, queue=queue, priority=priority, after=after,
-            retries=retries, max_runtime=max_runtime, chdir=folder(chdir, no_chdir), node_label=node_label,
+            after_any=after_any, after_not_ok=after_not_ok, retries=retries, backoff=backoff, max_backoff=max_backoff,
+            max_runtime=max_runtime, grace=grace, chdir=folder(chdir, no_chdir), node_label=node_label,
         )
     )  # fmt: skip
 
@@ -107,6 +155,8 @@ def submit(
             if not wait:
                 return 0
             ended = await client.wait([job.id for job in jobs])
+            for job in ended:
+                _say_end(job)
             return next((int(job.exit_code) for job in ended if job.exit_code), 0)
 
     if code := run_work(work):
@@ -129,8 +179,13 @@ def run(
     queue: QueueOption = None,
     priority: PriorityOption = None,
     after: AfterOption = None,
+    after_any: AfterAnyOption = None,
+    after_not_ok: AfterNotOkOption = None,
     retries: RetriesOption = None,
+    backoff: BackoffOption = None,
+    max_backoff: MaxBackoffOption = None,
     max_runtime: TimeLimitOption = None,
+    grace: GraceOption = None,
     chdir: DirectoryOption = None,
     no_chdir: NoDirectoryOption = False,
     node_label: SelectorOption = None,
@@ -142,7 +197,8 @@ def run(
         lambda: described_by(
             words, name=name, job_id=job_id, cpus=cpus, memory=memory, gpus=gpus, gpu_type=gpu_type, array=array,
             max_parallel=max_parallel, env=env, label=label, queue=queue, priority=priority, after=after,
-            retries=retries, max_runtime=max_runtime, chdir=folder(chdir, no_chdir), node_label=node_label,
+            after_any=after_any, after_not_ok=after_not_ok, retries=retries, backoff=backoff, max_backoff=max_backoff,
+            max_runtime=max_runtime, grace=grace, chdir=folder(chdir, no_chdir), node_label=node_label,
         )
     )  # fmt: skip
 
@@ -164,6 +220,8 @@ def run(
 
 async def _submit(client: AsyncClient, described: Any, id: str, *, here: bool) -> list[AsyncJob]:
     if isinstance(described, dict):
+        for dependency in described.get("depends_on", ()):
+            dependency["job"] = await client.find(dependency["job"])
         return [await client.submit(described, id=id, in_current_folder=here)]
     from forgelog.manifest import load
 
@@ -239,9 +297,17 @@ async def _until_end(client: AsyncClient, job: AsyncJob, output: Format) -> int:
     finally:
         waiting.cancel()
     ended = await job.wait()
-    if ended.status != "completed":
-        note(f"job {job.id} {ended.status}" + (f": {ended.reason}" if ended.reason else ""))
+    _say_end(ended)
     return int(ended.exit_code or 0)
+
+
+def _say_end(job: Record) -> None:
+    """Say why a job has not completed."""
+    if job.status != "completed":
+        note(f"job {job.job_id} {_ENDED[job.status]}" + (f": {job.reason}" if job.reason else ""))
+
+
+_ENDED = {"failed": "failed", "cancelled": "was cancelled"}
 
 
 async def _say_why(job: AsyncJob) -> None:
@@ -267,8 +333,13 @@ def described_by(
     queue: str | None,
     priority: str | None,
     after: list[str] | None,
+    after_any: list[str] | None,
+    after_not_ok: list[str] | None,
     retries: int | None,
+    backoff: str | None,
+    max_backoff: str | None,
     max_runtime: str | None,
+    grace: str | None,
     chdir: str | None,
     node_label: list[str] | None,
 ) -> str | dict[str, Any]:
@@ -279,9 +350,10 @@ def described_by(
         "labels": pairs(label) or None,
         "queue": queue,
         "priority": priority,
-        "depends_on": after or None,
-        "restart": {"mode": "on_failure", "max_restarts": retries} if retries else None,
+        "depends_on": _dependencies(after_ok=after, after_any=after_any, after_not_ok=after_not_ok) or None,
+        "restart": _restart(retries, backoff, max_backoff),
         "max_runtime": max_runtime,
+        "grace": grace,
         "working_directory": chdir,
         "node_selector": pairs(node_label) or None,
         "array": _array(array, max_parallel),
@@ -321,6 +393,20 @@ def folder(chdir: str | None, no_chdir: bool) -> str | None:
         if find_address().rpartition(":")[0].strip("[]") in ("127.0.0.1", "localhost", "::1"):
             raise InvalidInput(f"--chdir: there is no folder {chdir}")
     return chdir
+
+
+def _dependencies(**jobs: list[str] | None) -> list[dict[str, str]]:
+    """The jobs by kind of dependency, in a manifest's form."""
+    return [{"job": job, "kind": kind} for kind, named in jobs.items() for job in named or ()]
+
+
+def _restart(retries: int | None, backoff: str | None, max_backoff: str | None) -> dict[str, Any] | None:
+    pauses = {key: value for key, value in (("backoff", backoff), ("max_backoff", max_backoff)) if value is not None}
+    if not retries:
+        if pauses:
+            raise InvalidInput(f"--{next(iter(pauses)).replace('_', '-')}: goes with --retries")
+        return None
+    return {"mode": "on_failure", "max_restarts": retries, **pauses}
 
 
 def _array(size: int | None, max_parallel: int | None) -> dict[str, int] | None:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from forgelog.client.jobs import AsyncJob, JobCalls
+from forgelog.client.jobs import AsyncJob
 from forgelog.client.log import LogCalls
+from forgelog.client.queues import QueueCalls
 from forgelog.client.resources import ResourceCalls
 
 __all__ = ["AsyncClient", "AsyncJob"]
 
 
-class AsyncClient(JobCalls, ResourceCalls, LogCalls):
+class AsyncClient(QueueCalls, ResourceCalls, LogCalls):
     """A client of one platform; use it as an async context manager, or `close` it.
 
     `address` is the gateway's ``host:port``. Left out, it is that of ``FORGELOG_GATEWAY``, else of the platform of the

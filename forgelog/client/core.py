@@ -37,6 +37,8 @@ class Core:
         self._actor = actor or os.environ.get("FORGELOG_ACTOR", "")
         self._written: dict[str, dict[str, int]] = {}
         """Context → topic/partition → newest offset of this client's own writes."""
+        self._queues = {"default"}
+        """Queues that are known to exist."""
 
     @property
     def channel(self) -> Any:
@@ -133,9 +135,9 @@ class Core:
     async def _ask(self, method: Any, request: Any, what: str) -> Any:
         return await self._connection.call(method, request, what=what)
 
-    async def _pages(self, method: Any, request: Any, field: str, what: str, limit: int | None) -> list[Record]:
+    async def _pages(self, method: Any, request: Any, field: str, what: str, limit: int | None) -> list[Any]:
         """Every row of a list (or the first `limit`), page by page."""
-        rows: list[Record] = []
+        rows: list[Any] = []
         while True:
             request.page.limit = PAGE if limit is None else min(PAGE, limit - len(rows))
             answer = await self._ask(method, request, what)

@@ -13,11 +13,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from forgelog.client.core import Core
+from forgelog.client.core import PAGE, Core
 from forgelog.client.plain import Record, plain, timestamp
+from forgelog.client.references import Candidate, chosen
+from forgelog.client.rows import AttemptRow, EventRow, JobAnswer, JobRow, LogPiece, TaskRow, WhyAnswer
 from forgelog.client.specs import in_callers_folder, jobs_of, one_of
 from forgelog.client.words import enum_words
-from forgelog.errors import InvalidInput, Timeout
+from forgelog.errors import InvalidInput, NotFound, Problem, Timeout
 from forgelog_pb.jobs.v1 import queries_pb2 as pb
 from forgelog_pb.jobs.v1 import queries_pb2_grpc as rpc
 from forgelog_pb.jobs.v1 import types_pb2 as types
@@ -33,7 +35,7 @@ ENDED = ("completed", "failed", "cancelled")
 
 
 class JobCalls(Core):
-    """`forgelog.jobs.v1.JobQueries`, the commands on jobs, and scheduling's answers about them."""
+    """`forgelog.jobs.v1.JobQueries`, and the commands on jobs."""
 
     # Submit
 
@@ -87,7 +89,22 @@ class JobCalls(Core):
     async def _submit(self, job_id: str, spec: JobSpec, id: str, timeout: float | None) -> Record:
         from events.language.jobs import SubmitJob
 
+        if spec.queue not in self._queues:
+            await self._check_queue(spec.queue)
         return await self.publish(SubmitJob(job_id=job_id, spec=spec), id=id, timeout=timeout)
+
+    async def _check_queue(self, name: str) -> None:
+        """Refuse a queue that does not exist, with those that do: scheduling itself would cancel the job, later.
+
+        Raises `InvalidInput`.
+        """
+        request = queue_pb.ListQueuesRequest(options=self._options("scheduling", None))
+        answer = await self._ask(queue_rpc.SchedulingQueriesStub(self.channel).ListQueues, request, "queues")
+        self._queues.update(item.queue for item in answer.queues)
+        if name not in self._queues:
+            hint = f"'forgelog queue create {name}' makes it"
+            known = ", ".join(item.queue for item in answer.queues)
+            raise InvalidInput(f"there is no queue {name!r}; there are: {known}", [Problem("queue", "unknown", hint)])
 
     async def run(self, described: JobSpec | Mapping[str, Any] | str | Path | None = None, **fields: Any) -> int:
         """Submit one job, wait for its end, and return its exit code."""
@@ -103,10 +120,11 @@ class JobCalls(Core):
     def _handle(self, id: str, name: str = "") -> AsyncJob:
         return AsyncJob(cast("AsyncClient", self), id, name)
 
-    async def get(self, id: str, *, at: datetime | None = None) -> Record:
+    async def get(self, id: str, *, at: datetime | None = None) -> JobAnswer:
         """A job: ``job`` in short and ``spec``. Raises `NotFound`."""
         request = pb.GetJobRequest(job_id=id, options=self._options(CONTEXT, at))
-        return plain(await self._ask(rpc.JobQueriesStub(self.channel).GetJob, request, f"job {id}"))
+        answer = await self._ask(rpc.JobQueriesStub(self.channel).GetJob, request, f"job {id}")
+        return cast("JobAnswer", plain(answer))
 
     async def jobs(
         self,
@@ -121,7 +139,7 @@ class JobCalls(Core):
         before: datetime | None = None,
         at: datetime | None = None,
         limit: int | None = 100,
-    ) -> list[Record]:
+    ) -> list[JobRow]:
         """Jobs, newest first; `limit` None gives all. `name` is a part of the name; `since` and `before` bound the
         time of submission."""
         request = pb.ListJobsRequest(
@@ -137,9 +155,26 @@ class JobCalls(Core):
         )
         return await self._pages(rpc.JobQueriesStub(self.channel).ListJobs, request, "jobs", "jobs", limit)
 
+    async def find(self, text: str, *, at: datetime | None = None) -> str:
+        """The id of the job that a person means: by its id, its name, or the beginning of its id.
+
+        Raises `NotFound` if there is none, and `InvalidInput` that lists them if it may be one of several.
+        """
+        try:
+            return str((await self.get(text, at=at)).job.job_id)
+        except NotFound:
+            pass  # not an id, then
+        options = self._options(CONTEXT, at)
+        request = pb.ListJobsRequest(called=text, options=options)
+        rows = await self._pages(rpc.JobQueriesStub(self.channel).ListJobs, request, "jobs", "jobs", PAGE)
+        candidates = [
+            Candidate(row.job_id, row.name, row.status not in ENDED, f"{row.status}, {row.name}") for row in rows
+        ]
+        return chosen(text, candidates, kind="job", listing="forgelog ps -a")
+
     async def tasks(
         self, id: str, *, status: Iterable[str] = (), at: datetime | None = None, limit: int | None = None
-    ) -> list[Record]:
+    ) -> list[TaskRow]:
         """A job's tasks by number."""
         request = pb.ListTasksRequest(
             job_id=id,
@@ -150,14 +185,14 @@ class JobCalls(Core):
 
     async def attempts(
         self, id: str, *, task: int | None = None, at: datetime | None = None, limit: int | None = None
-    ) -> list[Record]:
+    ) -> list[AttemptRow]:
         """Every attempt that had a process or an end, by task and attempt."""
         request = pb.ListAttemptsRequest(job_id=id, task=task, options=self._options(CONTEXT, at))
         return await self._pages(rpc.JobQueriesStub(self.channel).ListAttempts, request, "attempts", f"job {id}", limit)
 
     async def watch_jobs(
         self, ids: Iterable[str] = (), *, project: str = "", queue: str = "", owner: str = "", until_ended: bool = False
-    ) -> AsyncIterator[Record]:
+    ) -> AsyncIterator[JobRow]:
         """Jobs as they are now, and again whenever they change; goes on when the connection breaks, without telling
         twice of what has not changed meanwhile.
 
@@ -178,15 +213,15 @@ class JobCalls(Core):
         stub = rpc.JobQueriesStub(self.channel)
         shown: dict[str, datetime] = {}
         async for answer in self._connection.resumed(stub.WatchJobs, request, what="watch", endless=not until_ended):
-            job = plain(answer.job)
+            job = cast("JobRow", plain(answer.job))
             if shown.get(job.job_id) != job.updated_at:
                 shown[job.job_id] = job.updated_at
                 yield job
 
-    async def wait(self, ids: Iterable[str], *, timeout: float | None = None) -> list[Record]:
+    async def wait(self, ids: Iterable[str], *, timeout: float | None = None) -> list[JobRow]:
         """Wait until all these jobs have ended and return them, in the order asked for. Raises `Timeout`."""
         wanted = list(ids)
-        ended: dict[str, Record] = {}
+        ended: dict[str, JobRow] = {}
 
         async def watch() -> None:
             async for job in self.watch_jobs(wanted, until_ended=True):
@@ -213,7 +248,7 @@ class JobCalls(Core):
         stream: str = "",
         follow: bool = False,
         tail_bytes: int | None = None,
-    ) -> AsyncIterator[Record]:
+    ) -> AsyncIterator[LogPiece]:
         """What tasks printed, in pieces: ``task``, ``attempt``, ``stream``, ``offset``, ``data`` (bytes), ``text``.
 
         With `follow` it goes on until the job has ended and all it printed has come. `stream` is ``stdout``, ``stderr``
@@ -242,7 +277,7 @@ class JobCalls(Core):
             place = (answer.task, answer.attempt, answer.stream)
             if place not in decoders:
                 decoders[place] = codecs.getincrementaldecoder("utf-8")(errors="replace")
-            record = plain(answer)
+            record = cast("LogPiece", plain(answer))
             record["text"] = decoders[place].decode(answer.data, final=answer.eof)
             yield record
 
@@ -262,30 +297,6 @@ class JobCalls(Core):
             body["tasks"] = tasks
         return await self.publish(("forgelog.jobs.v1.RequeueJob", body))
 
-    # Scheduling
-
-    async def why(self, id: str, *, at: datetime | None = None) -> Record:
-        """Why a job waits: ``message``, ``entries`` (place in the queue, reasons by group of nodes), ``placements``."""
-        request = queue_pb.ExplainJobRequest(job_id=id, options=self._options("scheduling", at))
-        return plain(await self._ask(queue_rpc.SchedulingQueriesStub(self.channel).ExplainJob, request, f"job {id}"))
-
-    async def queues(self, *, at: datetime | None = None) -> list[Record]:
-        """Every queue: policy, status, how much waits."""
-        request = queue_pb.ListQueuesRequest(options=self._options("scheduling", at))
-        answer = await self._ask(queue_rpc.SchedulingQueriesStub(self.channel).ListQueues, request, "queues")
-        return [plain(item) for item in answer.queues]
-
-    async def entries(self, queue: str = "", *, at: datetime | None = None, limit: int | None = 100) -> list[Record]:
-        """What waits in a queue (in all), first to be placed first."""
-        request = queue_pb.ListEntriesRequest(queue=queue, options=self._options("scheduling", at))
-        stub = queue_rpc.SchedulingQueriesStub(self.channel)
-        return await self._pages(stub.ListEntries, request, "entries", "queue", limit)
-
-    async def configure_queue(self, queue: str, *, policy: str = "", status: str = "") -> Record:
-        """Set a queue's policy (fifo, priority) or status (active, paused, draining, closed)."""
-        body = {"queue": queue, **{name: word for name, word in (("policy", policy), ("status", status)) if word}}
-        return await self.publish(("forgelog.scheduling.v1.ConfigureQueue", body))
-
 
 class AsyncJob:
     """One job. `status` and the other attributes of the short view are as of the last answer."""
@@ -294,7 +305,7 @@ class AsyncJob:
         self._client = client
         self.id = id
         self.name = name
-        self.last: Record | None = None
+        self.last: JobRow | None = None
         """The job as it was last seen."""
 
     def __repr__(self) -> str:
@@ -307,27 +318,27 @@ class AsyncJob:
 
     @property
     def exit_code(self) -> int | None:
+        """What it exited with when last asked; None before its end."""
         return self.last.exit_code if self.last is not None else None
 
-    def _saw(self, job: Record) -> Record:
+    def _saw(self, job: JobRow) -> JobRow:
         self.last, self.name = job, job.name
         return job
 
-    async def refresh(self, *, at: datetime | None = None) -> Record:
+    async def refresh(self, *, at: datetime | None = None) -> JobRow:
         """The job in short, now or as of a moment."""
-        job: Record = (await self._client.get(self.id, at=at)).job
+        job = (await self._client.get(self.id, at=at)).job
         return job if at is not None else self._saw(job)
 
     async def spec(self) -> Record:
         """As it was submitted, defaults filled in."""
-        spec: Record = (await self._client.get(self.id)).spec
-        return spec
+        return (await self._client.get(self.id)).spec
 
-    async def wait(self, *, timeout: float | None = None) -> Record:
+    async def wait(self, *, timeout: float | None = None) -> JobRow:
         """Wait for its end. Raises `Timeout` after so many seconds; the job goes on."""
         return self._saw((await self._client.wait([self.id], timeout=timeout))[0])
 
-    async def watch(self) -> AsyncIterator[Record]:
+    async def watch(self) -> AsyncIterator[JobRow]:
         """As it is now, and whenever it changes, until its end."""
         async for job in self._client.watch_jobs([self.id], until_ended=True):
             yield self._saw(job)
@@ -340,27 +351,32 @@ class AsyncJob:
         stream: str = "",
         follow: bool = False,
         tail_bytes: int | None = None,
-    ) -> AsyncIterator[Record]:
+    ) -> AsyncIterator[LogPiece]:
         """What it printed; see `AsyncClient.logs`."""
         return self._client.logs(
             self.id, tasks=tasks, attempt=attempt, stream=stream, follow=follow, tail_bytes=tail_bytes
         )
 
-    async def tasks(self, *, status: Iterable[str] = (), at: datetime | None = None) -> list[Record]:
+    async def tasks(self, *, status: Iterable[str] = (), at: datetime | None = None) -> list[TaskRow]:
+        """Its tasks by number, or those of these statuses."""
         return await self._client.tasks(self.id, status=status, at=at)
 
-    async def attempts(self, *, task: int | None = None, at: datetime | None = None) -> list[Record]:
+    async def attempts(self, *, task: int | None = None, at: datetime | None = None) -> list[AttemptRow]:
+        """Every attempt that had a process or an end, of all tasks or one."""
         return await self._client.attempts(self.id, task=task, at=at)
 
     async def cancel(self, *, tasks: str | None = None, reason: str = "") -> Record:
+        """Stop it, or some of its tasks (``0-3,7``); the outcome's ``result`` is ``unchanged`` if it had ended."""
         return await self._client.cancel(self.id, tasks=tasks, reason=reason)
 
     async def requeue(self, *, tasks: str | None = None) -> Record:
+        """Run its failed and cancelled tasks again, or some of them. Raises `Refused` while it has not ended."""
         return await self._client.requeue(self.id, tasks=tasks)
 
-    async def why(self, *, at: datetime | None = None) -> Record:
+    async def why(self, *, at: datetime | None = None) -> WhyAnswer:
+        """Why it waits; see `AsyncClient.why`."""
         return await self._client.why(self.id, at=at)
 
-    async def history(self, *, at: datetime | None = None) -> list[Record]:
+    async def history(self, *, at: datetime | None = None) -> list[EventRow]:
         """Its events, oldest first."""
         return await self._client.history(CONTEXT, self.id, at=at)

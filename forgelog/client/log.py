@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from forgelog.client.core import Core
 from forgelog.client.plain import Record, plain
+from forgelog.client.rows import EventRow
 from forgelog.errors import InvalidInput
 from forgelog_pb.log.v1 import queries_pb2 as log_pb
 from forgelog_pb.log.v1 import queries_pb2_grpc as log_rpc
@@ -20,7 +22,7 @@ class LogCalls(Core):
 
     async def history(
         self, context: str, id: str, *, at: datetime | None = None, flow: bool = False, limit: int | None = None
-    ) -> list[Record]:
+    ) -> list[EventRow]:
         """An aggregate's events, oldest first: ``position``, ``time``, ``type``, ``actor``, ``data`` (a dict) and more.
 
         With `flow`, `id` is a command's, and the events are all it led to in that context.
@@ -40,7 +42,7 @@ class LogCalls(Core):
         subjects: Sequence[str] = (),
         types: Sequence[str] = (),
         after: Sequence[str] = (),
-    ) -> AsyncIterator[Record]:
+    ) -> AsyncIterator[EventRow]:
         """Events as they happen, without an end; goes on where it was when the connection breaks: no event is left out
         and none comes twice.
 
@@ -73,16 +75,51 @@ class LogCalls(Core):
         return plain(await self._ask(stub.GetStatus, log_pb.GetStatusRequest(context=context), f"status of {context}"))
 
 
-def _event(record: Record) -> Record:
+def _event(record: Record) -> EventRow:
     import orjson
 
     record["data"] = Record(orjson.loads(record["data"])) if record["data"] else Record()
-    return record
+    return cast("EventRow", record)
 
 
 def in_order(events: Iterable[Item]) -> list[Item]:
-    """Events of several histories as one, by time; those of one time by their places, as a batch has one."""
-    return sorted(events, key=lambda event: (event["time"], *_place_offset(event["position"])))
+    """Events of several histories as one: by time, but none before the one that led to it, nor before an earlier one of
+    its partition. (Writers have clocks of their own, and an answer may be as old as its question to the millisecond.)
+
+    A topological sort (Kahn 1962): of the events whose forerunners have all been told, the oldest is told next.
+    """
+    items = sorted(events, key=_by_time)
+    by_name = {name: index for index, item in enumerate(items) for name in (item["position"], item.get("id")) if name}
+    followers: dict[int, list[int]] = {}
+    missing = [0] * len(items)
+
+    def follows(index: int, forerunner: int | None) -> None:
+        if forerunner is not None and forerunner != index:
+            followers.setdefault(forerunner, []).append(index)
+            missing[index] += 1
+
+    newest: dict[str, int] = {}
+    for index in sorted(range(len(items)), key=lambda index: _place_offset(items[index]["position"])):
+        item = items[index]
+        place, _ = _place_offset(item["position"])
+        follows(index, newest.get(place))
+        newest[place] = index
+        follows(index, by_name.get(item.get("cause", "")))
+        follows(index, by_name.get(item.get("causation_id", "")))
+    ready = [index for index, count in enumerate(missing) if not count]
+    told: list[Item] = []
+    while ready:
+        index = heapq.heappop(ready)
+        told.append(items[index])
+        for follower in followers.get(index, ()):
+            missing[follower] -= 1
+            if not missing[follower]:
+                heapq.heappush(ready, follower)
+    return told
+
+
+def _by_time(event: Mapping[str, Any]) -> tuple[Any, ...]:
+    return event["time"], *_place_offset(event["position"])
 
 
 def _place_offset(position: str) -> tuple[str, int]:

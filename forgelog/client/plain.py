@@ -14,9 +14,20 @@ from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
+_CLASSES: dict[str, type[Record]] = {}
+"""Name of a message → the class of its answers; `forgelog.client.rows` fills it."""
+
 
 class Record(dict[str, Any]):
-    """What the platform answered: a dict whose keys are attributes too (``job.status``)."""
+    """What the platform answered: a dict whose keys are attributes too (``job.status``).
+
+    Subclasses say which message's answer they are (``message="forgelog.jobs.v1.Job"``) and the types of its keys.
+    """
+
+    def __init_subclass__(cls, *, message: str = "", **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if message:
+            _CLASSES[message] = cls
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -27,7 +38,7 @@ class Record(dict[str, Any]):
 
 def plain(message: Message) -> Record:
     """A message as a `Record`. Fields without presence keep their default; unset messages and optionals are None."""
-    record = Record()
+    record = _CLASSES.get(message.DESCRIPTOR.full_name, Record)()
     field: Any
     for field in message.DESCRIPTOR.fields:
         name = field.name

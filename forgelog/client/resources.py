@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import cast
 
 from forgelog.client.core import Core
 from forgelog.client.plain import Record, plain
+from forgelog.client.rows import AllocationRow, NodeAnswer, NodeRow, PoolRow
 from forgelog.client.words import enum_words
 from forgelog.errors import InvalidInput
 from forgelog_pb.resources.v1 import queries_pb2 as pb
@@ -27,7 +29,7 @@ class ResourceCalls(Core):
         labels: Mapping[str, str] | None = None,
         at: datetime | None = None,
         limit: int | None = None,
-    ) -> list[Record]:
+    ) -> list[NodeRow]:
         """Nodes by pool and id: capacity, what is held and free, status, labels, taints."""
         request = pb.ListNodesRequest(
             pool=pool,
@@ -37,16 +39,17 @@ class ResourceCalls(Core):
         )
         return await self._pages(rpc.ResourceQueriesStub(self.channel).ListNodes, request, "nodes", "nodes", limit)
 
-    async def node(self, id: str, *, pool: str = "", at: datetime | None = None) -> Record:
+    async def node(self, id: str, *, pool: str = "", at: datetime | None = None) -> NodeAnswer:
         """One node: ``node`` in short, ``spec`` (its inventory), ``gpus`` and ``allocations``. Raises `NotFound`."""
         request = pb.GetNodeRequest(node_id=id, pool=pool, options=self._options(CONTEXT, at))
-        return plain(await self._ask(rpc.ResourceQueriesStub(self.channel).GetNode, request, f"node {id}"))
+        answer = await self._ask(rpc.ResourceQueriesStub(self.channel).GetNode, request, f"node {id}")
+        return cast("NodeAnswer", plain(answer))
 
-    async def pools(self, *, at: datetime | None = None) -> list[Record]:
+    async def pools(self, *, at: datetime | None = None) -> list[PoolRow]:
         """What each pool has, has given out and has left."""
         request = pb.ListPoolsRequest(options=self._options(CONTEXT, at))
         answer = await self._ask(rpc.ResourceQueriesStub(self.channel).ListPools, request, "pools")
-        return [plain(item) for item in answer.pools]
+        return [cast("PoolRow", plain(item)) for item in answer.pools]
 
     async def allocations(
         self,
@@ -57,7 +60,7 @@ class ResourceCalls(Core):
         status: Iterable[str] = (),
         at: datetime | None = None,
         limit: int | None = None,
-    ) -> list[Record]:
+    ) -> list[AllocationRow]:
         """Who holds what on which node, newest first."""
         request = pb.ListAllocationsRequest(
             job_id=job,

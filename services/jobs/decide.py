@@ -47,7 +47,7 @@ from services.jobs import state as jobs
 from services.jobs.dependencies import answered, ask, asked
 from services.jobs.making import check_range, conclude, invalid, known, queued, stale_report, unknown_attempt
 from services.jobs.restart import Fate, Verdict, judge
-from services.jobs.state import ENDED_CODES, Job, exit_code_of
+from services.jobs.state import ENDED_CODES, Job, exit_code_of, failure_of
 
 _WAITING = frozenset({JobStatus.QUEUED})
 _PLACED = frozenset({JobStatus.QUEUED, JobStatus.SCHEDULED, JobStatus.STARTING})
@@ -234,15 +234,15 @@ def _end_attempts(job: Job, node_id: str, exits: list[TaskExit], context: Contex
     assert spec is not None
     by_fate: dict[Fate, list[int]] = {fate: [] for fate in Fate}
     again: dict[tuple[int, Verdict], list[int]] = {}
-    exit_code = job.exit_code
+    failure: TaskExit | None = None
     for exit in exits:
         before = job.restarts[exit.task], job.interruptions.get(exit.task, 0)
         verdict = judge(spec.scheduling.restart, exit, *before, exit.task in job.cancelling)
         by_fate[verdict.fate].append(exit.task)
         if verdict.fate is Fate.AGAIN:
             again.setdefault((exit.attempt + 1, verdict), []).append(exit.task)
-        elif verdict.fate is Fate.FAILED and exit_code == 0:
-            exit_code = exit_code_of(exit)
+        elif verdict.fate is Fate.FAILED:
+            failure = failure or exit
     events: list[Event] = [
         JobExited(
             job_id=job.job_id,
@@ -263,7 +263,8 @@ def _end_attempts(job: Job, node_id: str, exits: list[TaskExit], context: Contex
         completed=by_fate[Fate.COMPLETED],
         failed=by_fate[Fate.FAILED],
         cancelled=by_fate[Fate.CANCELLED],
-        exit_code=exit_code,
+        exit_code=exit_code_of(failure) if failure else 0,
+        failure=failure_of(job, failure) if failure else "",
     )
     return events
 

@@ -71,9 +71,11 @@ def conclude(
     failed: Sequence[int] = (),
     cancelled: Sequence[int] = (),
     exit_code: int = 0,
+    failure: str = "",
     reason: str = "",
 ) -> list[Event]:
-    """The job's terminal event, if these were the last tasks, and the answers to those who wait for it."""
+    """The job's terminal event, if these were the last tasks, and the answers to those who wait for it. `exit_code` and
+    `failure` are of the first failed task, unless one had failed before; `reason` is why tasks were cancelled."""
     now = job.counts()
     counts = TaskCounts(
         total=now.total,
@@ -85,7 +87,10 @@ def conclude(
         return []
     kind: type[JobCompleted] | type[JobFailed] | type[JobCancelled]
     if counts.failed:
-        kind, code, outcome = JobFailed, exit_code or job.exit_code or 1, DependencyOutcome.FAILED
+        kind, code, outcome = JobFailed, job.exit_code or exit_code or 1, DependencyOutcome.FAILED
+        reason = job.failure or failure or reason
+        if counts.total > 1:
+            reason = f"{counts.failed} of {counts.total} tasks failed" + (f"; {reason}" if reason else "")
     elif counts.cancelled:
         kind, code, outcome = JobCancelled, CANCELLED_EXIT_CODE, DependencyOutcome.CANCELLED
     else:

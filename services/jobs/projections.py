@@ -9,6 +9,8 @@ from typing import Any
 from events.language.base import Message
 from events.language.common import count_tasks, tasks_in
 from events.language.jobs import (
+    DependencyMet,
+    DependencyRequested,
     JobAssigned,
     JobCancelRequested,
     JobCompleted,
@@ -24,7 +26,7 @@ from events.language.jobs import (
 from events.language.jobspec import PRIORITY_WEIGHT, JobStatus
 from events.log.envelope import Recorded
 from events.runtime.projection import Key, Projection, Row, Rows, Table
-from services.jobs.views import COUNTED, render_job, render_spec
+from services.jobs.views import COUNTED, jobs_in, render_job, render_spec
 
 JOBS = Table(
     name="jobs",
@@ -49,6 +51,7 @@ JOBS = Table(
         "node_id": "text",
         "exit_code": "int",
         "reason": "text",
+        "waits_for": "text",
         "submitted_at": "timestamptz",
         "queued_at": "timestamptz",
         "not_before": "timestamptz",
@@ -124,7 +127,7 @@ class JobsProjection(Projection):
     context = "jobs"
     divisible = True
     tables = (JOBS, SPECS, TASKS, ATTEMPTS)
-    version = 4
+    version = 5
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
         event: Any = recorded.data
@@ -185,6 +188,7 @@ def _submitted(event: JobSubmitted, time: datetime) -> Row:
         "node_id": "",
         "exit_code": None,
         "reason": "",
+        "waits_for": "",
         "submitted_at": time,
         "queued_at": None,
         "not_before": None,
@@ -234,7 +238,7 @@ def _queued(event: JobQueued, job: Row, rows: Rows, time: datetime) -> None:
     job["queued_at"], job["not_before"] = time, event.not_before
     if job["ended_at"] is not None:  # requeued: the job lives again
         job["ended_at"], job["exit_code"], job["cancel_requested"] = None, None, False
-    job["reason"] = event.reason
+    job["reason"], job["waits_for"] = event.reason, ""
     job["attempts"] = max(job["attempts"], event.attempt)
     if event.attempt == 1:
         count = count_tasks(event.tasks)
@@ -344,8 +348,27 @@ def _cancel_requested(event: JobCancelRequested, job: Row, _rows: Rows, _time: d
     job["reason"] = event.reason
 
 
+def _waits(event: DependencyRequested, job: Row, _rows: Rows, _time: datetime) -> None:
+    _waits_for(job, [*jobs_in(job["waits_for"]), event.dependency])
+
+
+def _met(event: DependencyMet, job: Row, _rows: Rows, _time: datetime) -> None:
+    _waits_for(job, [other for other in jobs_in(job["waits_for"]) if other != event.dependency])
+
+
+def _waits_for(job: Row, others: list[str]) -> None:
+    job["waits_for"] = ",".join(others)
+    rest = len(others) - _NAMED
+    named = ", ".join(others[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+    job["reason"] = f"waits for job{'s' if len(others) > 1 else ''} {named}" if others else ""
+
+
+_NAMED = 3
+"""Jobs that a reason names; all are in `waits_for`."""
+
+
 def _ended(event: JobEnded, job: Row, _rows: Rows, time: datetime) -> None:
-    job["exit_code"], job["ended_at"], job["not_before"] = event.exit_code, time, None
+    job["exit_code"], job["ended_at"], job["not_before"], job["waits_for"] = event.exit_code, time, None, ""
     # What an earlier attempt failed of is no reason any more once the job has completed.
     job["reason"] = event.reason or ("" if isinstance(event, JobCompleted) else job["reason"])
 
@@ -358,6 +381,8 @@ _CHANGES: Mapping[type[Message], Callable[[Any, Row, Rows, datetime], None]] = {
     JobExited: _exited,
     JobCancelRequested: _cancel_requested,
     JobTasksCancelled: _cancelled,
+    DependencyRequested: _waits,
+    DependencyMet: _met,
     **dict.fromkeys(JobEnded.__subclasses__(), _ended),
 }
 """What an event changes beside the time; the others change nothing else. (By type, since at each miss `isinstance` and

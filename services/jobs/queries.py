@@ -28,7 +28,8 @@ _FILTERS = (
     "($1 = '' or project = $1) and ($2 = '' or queue = $2) and ($3 = '' or owner = $3) "
     "and ($4::text[] = '{}' or status = any($4)) and labels @> $5::jsonb "
     "and ($6 = '' or strpos(lower(name), lower($6)) > 0) "
-    "and ($7::timestamptz is null or submitted_at >= $7) and ($8::timestamptz is null or submitted_at < $8)"
+    "and ($7::timestamptz is null or submitted_at >= $7) and ($8::timestamptz is null or submitted_at < $8) "
+    "and ($9 = '' or starts_with(job_id, $9) or name = $9)"
 )
 
 _ONE_STATUS = _FILTERS.replace("status = any($4)", "status = ($4::text[])[1]")
@@ -71,11 +72,11 @@ class JobQueriesServicer(queries_pb2_grpc.JobQueriesServicer):
             found = await db.fetchrow(
                 "with found as (select view, submitted_at, job_id, row_number() over () as number from ("
                 f"select view, submitted_at, job_id from jobs where {filters} "
-                "and ($9::timestamptz is null or (submitted_at, job_id) < ($9, $10)) "
-                "order by submitted_at desc, job_id desc limit $11 + 1) page) "
-                "select string_agg(view, ''::bytea order by number) filter (where number <= $11) as jobs, "
-                "count(*) as count, max(submitted_at) filter (where number = $11) as submitted_at, "
-                "max(job_id) filter (where number = $11) as job_id from found",
+                "and ($10::timestamptz is null or (submitted_at, job_id) < ($10, $11)) "
+                "order by submitted_at desc, job_id desc limit $12 + 1) page) "
+                "select string_agg(view, ''::bytea order by number) filter (where number <= $12) as jobs, "
+                "count(*) as count, max(submitted_at) filter (where number = $12) as submitted_at, "
+                "max(job_id) filter (where number = $12) as job_id from found",
                 request.project,
                 request.queue,
                 request.owner,
@@ -84,6 +85,7 @@ class JobQueriesServicer(queries_pb2_grpc.JobQueriesServicer):
                 request.name,
                 _time(request, "submitted_after"),
                 _time(request, "submitted_before"),
+                request.called,
                 before,
                 last_id,
                 limit,

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
+from signal import Signals
 
 from events.language.jobs import ExitReason, TaskExit
 from events.language.jobspec import RestartMode, RestartPolicy
+
+LONGEST = 300
+"""Characters of a process's own message that are kept in a reason."""
 
 
 class Fate(Enum):
@@ -46,11 +50,11 @@ def describe(exit: TaskExit) -> str:
     """A task's end in a few words."""
     match exit.reason:
         case ExitReason.TIMEOUT:
-            return "runtime limit reached"
+            return _with("runtime limit reached", exit.message)
         case ExitReason.OUT_OF_MEMORY:
-            return "memory limit reached"
+            return _with("memory limit reached", exit.message)
         case ExitReason.SPAWN_FAILED:
-            return f"could not be started: {exit.message}"
+            return _with("could not be started", exit.message)
         case ExitReason.LOST:
             return "its node was lost"
         case ExitReason.UNTRACKED:
@@ -58,7 +62,19 @@ def describe(exit: TaskExit) -> str:
         case ExitReason.STOPPED:
             return "stopped by its node"
         case ExitReason.EXITED:
-            return f"signal {exit.signal}" if exit.signal is not None else f"exit code {exit.exit_code}"
+            return f"exit code {exit.exit_code}" if exit.signal is None else f"signal {exit.signal}{_name(exit.signal)}"
+
+
+def _with(what: str, message: str) -> str:
+    return f"{what}: {message[:LONGEST]}" if message else what
+
+
+def _name(number: int) -> str:
+    """`` (SIGSEGV)``; nothing of a signal that has no name here."""
+    try:
+        return f" ({Signals(number).name})"
+    except ValueError:
+        return ""
 
 
 def judge(policy: RestartPolicy, exit: TaskExit, restarts: int, interruptions: int, cancelling: bool) -> Verdict:

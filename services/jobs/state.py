@@ -37,6 +37,7 @@ from events.language.jobs import (
 )
 from events.language.jobspec import DependencyKind, JobSpec, JobStatus
 from events.language.moves import JOB_MOVES, check_move
+from services.jobs.restart import describe
 
 STATUSES = tuple(JobStatus)
 CODE = {status: code for code, status in enumerate(STATUSES)}
@@ -93,6 +94,8 @@ class Job:
     """Jobs to be told when this one ends."""
     exit_code: int = 0
     """The first failed task's code, 128 + signal, or 1."""
+    failure: str = ""
+    """How the first failed task ended, in words."""
     ended: JobStatus | None = None
 
     @property
@@ -156,6 +159,11 @@ def exit_code_of(exit: TaskExit) -> int:
     return exit.exit_code or 1
 
 
+def failure_of(job: Job, exit: TaskExit) -> str:
+    """How a failed task of the job ended, for people."""
+    return describe(exit) if job.size == 1 else f"task {exit.task}: {describe(exit)}"
+
+
 def evolve(job: Job, event: Event, time: datetime) -> Job:
     """The job after one of its events. Changes `job` in place."""
     match event:
@@ -215,6 +223,7 @@ def _queued(job: Job, event: JobQueued) -> None:
     if job.ended is not None:
         job.ended = None
         job.exit_code = 0
+        job.failure = ""
 
 
 def _stopped(job: Job, ranges: str) -> None:
@@ -233,7 +242,8 @@ def _exited(job: Job, event: JobExited) -> None:
             _stopped(job, ranges)
     if event.failed is not None and job.exit_code == 0:
         failed = set(tasks_in(event.failed))
-        job.exit_code = next(exit_code_of(exit) for exit in event.tasks if exit.task in failed)
+        first = next(exit for exit in event.tasks if exit.task in failed)
+        job.exit_code, job.failure = exit_code_of(first), failure_of(job, first)
 
 
 def dump(job: Job) -> dict[str, Any]:
@@ -258,6 +268,8 @@ def dump(job: Job) -> dict[str, Any]:
         data["dependents"] = sorted(job.dependents)
     if job.exit_code:
         data["exit_code"] = job.exit_code
+    if job.failure:
+        data["failure"] = job.failure
     if job.ended is not None:
         data["ended"] = job.ended.value
     return data
@@ -285,6 +297,7 @@ def load(job_id: str, data: dict[str, Any]) -> Job:
         attempts=array("L", attempts if len(attempts) == size else attempts * size),
         restarts=array("L", restarts or bytes(size * _ITEM)),
         exit_code=get("exit_code", 0),
+        failure=get("failure", ""),
     )
     if interruptions := get("interruptions"):
         job.interruptions = {int(task): count for task, count in interruptions.items()}

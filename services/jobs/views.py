@@ -21,9 +21,15 @@ _JOB_FIELD, _SPEC_FIELD = b"\x0a", b"\x12"
 """Field 1 of GetJobResponse, ListJobsResponse and WatchJobsResponse; field 2 of GetJobResponse. Length-delimited."""
 
 
+def jobs_in(ids: str) -> list[str]:
+    """The ids of a row's `waits_for`, which are divided by commas."""
+    return ids.split(",") if ids else []
+
+
 def job_message(row: Any) -> Any:
     """A job's row."""
     values = dict(row)
+    values["waits_for"] = jobs_in(row["waits_for"])
     values["tasks"] = {"total": row["tasks"], **{status: row[f"tasks_{status}"] for status in COUNTED}}
     return to_message(values, queries_pb2.Job)
 

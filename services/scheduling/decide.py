@@ -18,7 +18,6 @@ from typing import Any, ClassVar
 from events.language import task_sets as sets
 from events.language.base import Command, Event
 from events.language.jobs import JobCancelRequested, JobQueued
-from events.language.moves import QUEUE_MOVES, check_move
 from events.language.planned import refuse_planned
 from events.language.resources import (
     AllocationBound,
@@ -37,6 +36,8 @@ from events.language.resources import (
 )
 from events.language.scheduling import (
     ConfigureQueue,
+    CreateQueue,
+    DeleteQueue,
     JobDeferred,
     JobDequeued,
     JobEnqueued,
@@ -45,11 +46,13 @@ from events.language.scheduling import (
     PendingReason,
     Placement,
     QueueConfigured,
+    QueueCreated,
+    QueueDeleted,
     QueueEntry,
     QueueStatus,
 )
 from events.runtime.decider import Context, Decider, Route
-from services.scheduling import dumps, fold
+from services.scheduling import dumps, fold, operating
 from services.scheduling.engine.backlog import Entry
 from services.scheduling.engine.explain import summary, waiting_for
 from services.scheduling.engine.plan import Planned, plan, undo
@@ -82,7 +85,7 @@ class Scheduling(Decider[Queue]):
     """The decider of the scheduling context; its key is the queue, which schedules onto the pool of the same name."""
 
     context: ClassVar[str] = "scheduling"
-    commands: ClassVar[tuple[type[Command], ...]] = (ConfigureQueue,)
+    commands: ClassVar[tuple[type[Command], ...]] = (ConfigureQueue, CreateQueue, DeleteQueue)
     events: ClassVar[tuple[type[Event], ...]] = (
         JobEnqueued,
         JobScheduled,
@@ -90,6 +93,8 @@ class Scheduling(Decider[Queue]):
         JobDequeued,
         JobUnscheduled,
         QueueConfigured,
+        QueueCreated,
+        QueueDeleted,
     )
     routes: ClassVar[Mapping[type[Event], Route]] = {
         JobQueued: lambda event: (event.request.queue,),
@@ -128,16 +133,15 @@ class Scheduling(Decider[Queue]):
     # Operators
 
     def decide(self, state: Queue, command: Command, context: Context) -> Sequence[Event]:
-        if not isinstance(command, ConfigureQueue):
-            raise TypeError(f"{type(command).__name__} is no command of scheduling")
         refuse_planned(command)
-        policy = command.policy or state.backlog.policy
-        status = command.status or state.status
-        if policy is state.backlog.policy and status is state.status:
-            return ()
-        if status is not state.status:
-            check_move(QUEUE_MOVES, state.status, status, f"queue {state.name}")
-        return [QueueConfigured(queue=state.name, policy=policy, status=status)]
+        match command:
+            case CreateQueue():
+                return operating.create(state, command)
+            case DeleteQueue():
+                return operating.delete(state)
+            case ConfigureQueue():
+                return operating.configure(state, command)
+        raise TypeError(f"{type(command).__name__} is no command of scheduling")
 
     # What jobs and resources say
 
@@ -224,7 +228,7 @@ class Scheduling(Decider[Queue]):
 
     # State
 
-    dump_version: ClassVar[int] = 2
+    dump_version: ClassVar[int] = 3
 
     def dump(self, state: Queue) -> dict[str, Any]:
         return dumps.dump(state)
@@ -236,6 +240,11 @@ class Scheduling(Decider[Queue]):
 def queued(queue: Queue, event: JobQueued) -> list[Event]:
     """Tasks are ready: take them in, if the queue does."""
     closed = queue.status is QueueStatus.CLOSED
+    if not queue.exists:
+        reason = operating.unknown(queue.name)
+        return [
+            JobDequeued(queue=queue.name, job_id=event.job_id, tasks=event.tasks, attempt=event.attempt, reason=reason)
+        ]
     if closed or (queue.status is QueueStatus.DRAINING and event.attempt == 1):
         reason = f"queue {queue.name} is {queue.status.value} and takes no new jobs"
         return [

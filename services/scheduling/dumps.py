@@ -23,6 +23,7 @@ from services.scheduling.state import Placement, Queue
 def dump(queue: Queue) -> dict[str, Any]:
     void = set(queue.guesses).difference(queue.placements)
     return {
+        "made": queue.made,
         "status": queue.status.value,
         "policy": queue.backlog.policy.value,
         "number": queue.number,
@@ -38,7 +39,7 @@ def dump(queue: Queue) -> dict[str, Any]:
 
 def load(name: str, data: dict[str, Any]) -> Queue:
     queue = Queue(name, QueueStatus(data["status"]), Backlog(SchedulingPolicy(data["policy"])))
-    queue.number = data["number"]
+    queue.made, queue.number = data["made"], data["number"]
     for item in data["nodes"]:
         _load_node(queue, item)
     queue.agent_taints = {

@@ -35,6 +35,9 @@ from events.language.scheduling import (
     JobScheduled,
     JobUnscheduled,
     QueueConfigured,
+    QueueCreated,
+    QueueDeleted,
+    QueueStatus,
 )
 from services.scheduling.engine.backlog import Entry, Job
 from services.scheduling.engine.node import Hold, hold_of
@@ -54,6 +57,7 @@ def evolve(queue: Queue, event: Event, time: datetime) -> Queue:
     """The queue after one of its events (the same object)."""
     match event:
         case JobEnqueued():
+            queue.made = True
             _enqueued(queue, event, time)
         case JobScheduled():
             _scheduled(queue, event)
@@ -72,8 +76,15 @@ def evolve(queue: Queue, event: Event, time: datetime) -> Queue:
                     more = sets.both(placement.tasks, tasks)
                     placement.stopping = sets.union(placement.stopping, more)
         case QueueConfigured():
+            queue.made = True
             queue.status = event.status
             queue.backlog.reorder(event.policy)
+        case QueueCreated():
+            queue.made = True
+            queue.status = QueueStatus.ACTIVE
+            queue.backlog.reorder(event.policy)
+        case QueueDeleted():
+            queue.made = False
     return queue
 
 

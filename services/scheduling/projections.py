@@ -17,6 +17,8 @@ from events.language.resources import (
     AllocationReleased,
     AllocationStatus,
     AllocationStopRequested,
+    NodeRegistered,
+    NodeRemoved,
     ReleaseReason,
 )
 from events.language.scheduling import (
@@ -25,6 +27,8 @@ from events.language.scheduling import (
     JobEnqueued,
     JobScheduled,
     QueueConfigured,
+    QueueCreated,
+    QueueDeleted,
     QueueStatus,
     SchedulingEvent_,
     SchedulingPolicy,
@@ -40,9 +44,18 @@ QUEUES = Table(
         "policy": "text",
         "status": "text",
         "placed_tasks": "bigint",
+        "made": "bool",
         "updated_at": "timestamptz",
     },
 )
+"""A queue exists if it was `made`, or if its pool has `members`; `default` always."""
+
+MEMBERS = Table(
+    name="members",
+    key=("queue", "node_id"),
+    columns={"queue": "text", "node_id": "text"},
+)
+"""The nodes of the pool of a queue's name, as resources tells them."""
 
 ENTRIES = Table(
     name="entries",
@@ -96,8 +109,8 @@ class SchedulingProjection(Projection):
 
     context = "scheduling"
     inputs = ("scheduling", "resources")
-    tables = (QUEUES, ENTRIES, PLACEMENTS, OUTCOMES)
-    version = 2
+    tables = (QUEUES, MEMBERS, ENTRIES, PLACEMENTS, OUTCOMES)
+    version = 3
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
         event = recorded.data
@@ -112,6 +125,8 @@ class SchedulingProjection(Projection):
             yield OUTCOMES, (event.allocation_id,)
             if isinstance(event, AllocationRejected | AllocationReleased):
                 yield QUEUES, (event.pool,)
+        elif isinstance(event, NodeRegistered | NodeRemoved):
+            yield MEMBERS, (event.pool, event.node_id)
 
     def project(self, recorded: Recorded, rows: Rows) -> None:
         event, time = recorded.data, recorded.meta.time
@@ -120,8 +135,13 @@ class SchedulingProjection(Projection):
                 queue = _queue(rows, event.queue)
                 match event:
                     case QueueConfigured():
-                        queue.update(policy=event.policy.value, status=event.status.value)
+                        queue.update(policy=event.policy.value, status=event.status.value, made=True)
+                    case QueueCreated():
+                        queue.update(policy=event.policy.value, status=QueueStatus.ACTIVE.value, made=True)
+                    case QueueDeleted():
+                        queue["made"] = False
                     case JobEnqueued():
+                        queue["made"] = True
                         _enqueued(rows, event, time)
                     case JobScheduled():
                         _scheduled(rows, event, queue, time)
@@ -130,6 +150,10 @@ class SchedulingProjection(Projection):
                     case JobDequeued():
                         _leave(rows, event.queue, event.job_id, event.tasks, event.attempt)
                 rows.put(QUEUES, {**queue, "updated_at": time})
+            case NodeRegistered():
+                rows.put(MEMBERS, {"queue": event.pool, "node_id": event.node_id})
+            case NodeRemoved():
+                rows.delete(MEMBERS, (event.pool, event.node_id))
             case AllocationBound():
                 _news(rows, event.allocation_id, AllocationStatus.BOUND, "")
             case AllocationStopRequested():
@@ -157,6 +181,7 @@ def _queue(rows: Rows, name: str) -> Row:
         "policy": SchedulingPolicy.PRIORITY.value,
         "status": QueueStatus.ACTIVE.value,
         "placed_tasks": 0,
+        "made": False,
         "updated_at": None,
     }
 

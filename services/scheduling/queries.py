@@ -9,14 +9,23 @@ from typing import Any
 import grpc
 
 from events.language import task_sets as sets
+from events.language.common import DEFAULT_QUEUE
 from events.language.convert import to_message
 from events.language.resources import AllocationStatus
-from events.language.scheduling import SchedulingPolicy
+from events.language.scheduling import QueueStatus, SchedulingPolicy
 from events.runtime.queries import QueryError, ReadModel, next_cursor, not_found, page, read_options
 from events.runtime.tables import Db
 from forgelog_pb.scheduling.v1 import queries_pb2, queries_pb2_grpc
 
 _SHOWN_PLACEMENTS = 100
+
+NEW_QUEUE = {
+    "policy": SchedulingPolicy.PRIORITY.value,
+    "status": QueueStatus.ACTIVE.value,
+    "placed_tasks": 0,
+    "updated_at": None,
+}
+"""A queue to which nothing has happened yet."""
 
 _RANKED = (
     "select e.*, row_number() over (partition by e.queue order by "
@@ -106,14 +115,18 @@ class SchedulingQueriesServicer(queries_pb2_grpc.SchedulingQueriesServicer):
 
 
 async def _queues(db: Db, name: str) -> list[Any]:
-    """The queue of this name, or all."""
+    """The queue of this name, or all that exist: see `services.scheduling.operating`."""
     rows = await db.fetch(
-        "select q.*, count(e.job_id) as waiting_jobs, coalesce(sum(e.waiting_tasks), 0)::bigint as waiting_tasks "
-        "from queues q left join entries e using (queue) where $1 = '' or q.queue = $1 "
-        "group by q.queue, q.policy, q.status, q.placed_tasks, q.updated_at order by q.queue",
+        "select n.queue, q.policy, q.status, q.placed_tasks, q.updated_at, "
+        "count(e.job_id) as waiting_jobs, coalesce(sum(e.waiting_tasks), 0)::bigint as waiting_tasks "
+        "from (select queue from queues where made union select queue from members union select $2) n "
+        "left join queues q using (queue) left join entries e using (queue) where $1 = '' or n.queue = $1 "
+        "group by n.queue, q.policy, q.status, q.placed_tasks, q.updated_at order by n.queue",
         name,
+        DEFAULT_QUEUE,
     )
-    return [to_message(dict(row), queries_pb2.Queue) for row in rows]
+    return [to_message({**NEW_QUEUE, **{key: value for key, value in row.items() if value is not None}},
+                       queries_pb2.Queue) for row in rows]  # fmt: skip
 
 
 def _entries(row: Any) -> list[Any]:

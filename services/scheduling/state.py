@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from events.language.common import DEFAULT_QUEUE
 from events.language.resources import Taint
 from events.language.scheduling import QueueStatus
 from events.language.task_sets import NONE, Tasks
@@ -42,6 +43,8 @@ class Queue:
     backlog: Backlog = field(default_factory=Backlog)
     cluster: Cluster = field(default_factory=Cluster)
     placements: dict[str, Placement] = field(default_factory=dict)
+    made: bool = False
+    """Whether its own history says that there is such a queue: it was made, changed or given a job, and not deleted."""
     number: int = 1
     """Of the next allocation."""
     agent_taints: dict[str, tuple[Taint, ...]] = field(default_factory=dict)
@@ -64,3 +67,8 @@ class Queue:
     recoveries: list[tuple[datetime, str]] = field(default_factory=list)
     """Heap of when to try a node again that rejected a placement."""
     serial: int = 0
+
+    @property
+    def exists(self) -> bool:
+        """Whether it takes jobs at all: it was made, or its pool has nodes."""
+        return self.made or self.name == DEFAULT_QUEUE or bool(self.cluster.nodes)

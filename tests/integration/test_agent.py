@@ -200,7 +200,7 @@ async def test_a_task_beyond_its_memory_is_killed(platform: Cluster) -> None:
     job = await platform.submit("tail", "/dev/zero", resources=SMALL)
     exit = await exited(platform, job)
     assert (exit.reason, exit.signal) == (ExitReason.OUT_OF_MEMORY, signal.SIGKILL)
-    assert f"its limit is {64 << 20}" in exit.message
+    assert "its limit is 64 MiB" in exit.message
     assert exit.usage.max_rss_bytes > 64 << 20
 
 

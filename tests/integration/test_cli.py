@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
+import re
 import signal
+import struct
 import subprocess
+import termios
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,6 +148,22 @@ async def test_run_exits_with_128_and_the_signal(forgelog: Cli) -> None:
     assert (await forgelog("run", *SMALL, "--", "sh", "-c", "kill -SEGV $$")).code == 128 + signal.SIGSEGV
 
 
+@pytest.mark.parametrize(
+    ("options", "script", "code", "why"),
+    [
+        ([], "exit 3", 3, "failed: exit code 3"),
+        (["--max-runtime", "200ms", "--grace", "1s"], "sleep 1000", 143, "failed: runtime limit reached: "),
+        (["--chdir", "/no/such/folder"], "true", 1, "failed: could not be started: "),
+    ],
+)
+async def test_run_says_why_a_job_failed(forgelog: Cli, options: list[str], script: str, code: int, why: str) -> None:
+    result = await forgelog("run", *SMALL, *options, "--", "sh", "-c", script)
+    assert result.code == code
+    job, said = result.err.splitlines()[0].removeprefix("job "), result.err.splitlines()[-1]
+    assert said.startswith(f"job {job} {why}"), result.err
+    assert (await forgelog.json("show", job))["job"]["reason"] in said
+
+
 async def test_ctrl_c_cancels_what_run_started(forgelog: Cli) -> None:
     process = await asyncio.create_subprocess_exec(
         *FORGELOG, "run", *SMALL, "--job-id", "interrupted", "--", "sleep", "1000", env=forgelog.environment
@@ -169,12 +190,114 @@ async def test_show_has_tasks_and_attempts(forgelog: Cli, sweep: str) -> None:
     assert "2 completed" in text or "completed" in text
 
 
+async def test_show_has_what_the_job_was_given_and_failed_tasks_first(forgelog: Cli, sweep: str) -> None:
+    text = (await forgelog("show", sweep)).out
+    shown = fields_of(text)
+    assert shown["reason"] == "1 of 3 tasks failed; task 1: exit code 1"
+    assert shown["resources"] == "0.1 cpus, 64Mi for each task"
+    assert shown["limits"] == "10s from TERM to KILL"
+    assert shown["labels"] == "team=vision"
+    rows = [line.split()[:2] for line in text.split("\n\n")[1].splitlines()[1:]]
+    assert rows == [["1", "failed"], ["0", "completed"], ["2", "completed"]]
+    await forgelog("submit", *SMALL, "--name", "before", "--job-id", "before-told", "--wait", "--", "false")
+    made = await forgelog.json(
+        "submit", *SMALL, "-e", "EPOCHS=3", "--retries", "2", "--backoff", "100ms", "--grace", "3s",
+        "--after-any", "before-told", "--name", "told", "--", "true",
+    )  # fmt: skip
+    await forgelog("wait", made[0]["job_id"])
+    shown = fields_of((await forgelog("show", "told")).out)
+    assert shown["environment"] == "EPOCHS=3"
+    assert shown["depends on"] == "after_any before-told (before, failed)"
+    assert shown["limits"] == "3s from TERM to KILL"
+    assert shown["restarts"] == "after a failure, 2 at most, after 100ms, doubled up to 5m"
+
+
+def fields_of(text: str) -> dict[str, str]:
+    """The ``name: value`` lines that `show` begins with."""
+    lines = text.partition("\n\n")[0].splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+async def test_why_and_ps_name_the_job_that_is_waited_for(forgelog: Cli) -> None:
+    await forgelog("submit", "--cpus", "512", "--name", "first", "--job-id", "first-1", "--", "true")
+    await forgelog("submit", *SMALL, "--after", "first", "--job-id", "second-1", "--", "true")
+    assert (await forgelog("why", "second-1")).out.splitlines() == [
+        "1 task waits: waits for job first-1",
+        "",
+        "WAITS     JOB      NAME   STATUS  MET",
+        "after_ok  first-1  first  queued  no",
+    ]
+    (job,) = [job for job in await forgelog.json("ps") if job["job_id"] == "second-1"]
+    assert (job["reason"], job["waits_for"]) == ("waits for job first-1", ["first-1"])
+    assert (await forgelog("cancel", "first", "--wait")).code == 0
+    assert (await forgelog("wait", "second-1")).code == 143
+    shown = await forgelog.json("show", "second-1")
+    assert shown["job"]["reason"] == "depends on job first-1 after_ok, which has cancelled"
+    assert shown["job"]["waits_for"] == []
+
+
+async def test_a_job_is_called_by_its_name_or_the_beginning_of_its_id(forgelog: Cli, sweep: str) -> None:
+    for called in ("sweep", sweep[:-2]):
+        assert (await forgelog.json("show", called))["job"]["job_id"] == sweep
+        assert "JobSubmitted" in (await forgelog("history", called)).out
+    assert (await forgelog("logs", "sweep/2", "--stream", "stdout")).out.strip().endswith("out 2")
+    assert (await forgelog("wait", "sweep")).code == 1
+    for number in (1, 2):
+        await forgelog("submit", *SMALL, "--name", "twin", "--job-id", f"twin-{number}", "--wait", "--", "true")
+    refused = await forgelog("show", "twin")
+    assert refused.code == 2
+    assert refused.err.splitlines() == [
+        "error: 2 jobs are called 'twin'; say which by its id",
+        "  twin-2: completed, twin",
+        "  twin-1: completed, twin",
+    ]
+    refused = await forgelog("cancel", "twin-")
+    assert "2 jobs have an id that begins with 'twin-'; write more of it" in refused.err
+
+
+async def test_history_of_a_command_s_id_says_how_to_follow_it(forgelog: Cli) -> None:
+    await forgelog("submit", *SMALL, "--id", "a-command", "--", "true")
+    result = await forgelog("history", "a-command")
+    assert result.code == 1
+    assert "'forgelog history a-command --flow'" in result.err
+    assert "JobSubmitted" in (await forgelog("history", "a-command", "--flow")).out
+
+
 async def test_logs_keep_streams_apart(forgelog: Cli, sweep: str) -> None:
     result = await forgelog("logs", sweep)
     assert sorted(line.split()[-2:] for line in result.out.splitlines()) == [["out", "0"], ["out", "1"], ["out", "2"]]
     assert result.err.count("err") == 3
     one = await forgelog("logs", f"{sweep}/2", "--stream", "stdout")
     assert (one.out.strip().endswith("out 2"), one.err) == (True, "")
+
+
+async def test_in_a_terminal_of_80_columns_every_table_fits(forgelog: Cli, sweep: str) -> None:
+    for command in (["ps", "-a"], ["show", sweep], ["nodes"], ["queue"], ["history", sweep], ["nodes", "show", "n0"]):
+        lines = await asyncio.to_thread(in_a_terminal, [*FORGELOG, *command], forgelog.environment, 80)
+        assert lines
+        assert [line for line in lines if len(line) > 80] == [], command
+        if command[0] == "ps":
+            assert any(line.startswith(f"{sweep}  sweep") for line in lines), "an id is never broken"
+
+
+def in_a_terminal(command: list[str], environment: dict[str, str], columns: int) -> list[str]:
+    """What a command shows in a terminal of so many columns, without colours."""
+    main, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    shown = b""
+    with subprocess.Popen(
+        command,
+        env={name: value for name, value in environment.items() if name != "COLUMNS"},
+        stdin=terminal,
+        stdout=terminal,
+        stderr=subprocess.DEVNULL,
+    ):
+        os.close(terminal)
+        with suppress(OSError):  # a terminal that everyone has left reads as an error
+            while piece := os.read(main, 65_536):
+                shown += piece
+    os.close(main)
+    return re.sub(r"\x1b\[[0-9;]*m", "", shown.decode()).replace("\r\n", "\n").splitlines()
 
 
 async def test_logs_follow_a_running_job_to_its_end(forgelog: Cli, tmp_path: Path) -> None:
@@ -277,6 +400,37 @@ async def test_a_paused_queue_starts_nothing(forgelog: Cli) -> None:
     assert (await forgelog("wait", id)).code == 0
 
 
+async def test_queues_are_made_and_deleted(forgelog: Cli) -> None:
+    refused = await forgelog("submit", *SMALL, "-q", "vision", "--", "true")
+    assert refused.code == 2
+    assert "there is no queue 'vision'; there are: default" in refused.err
+    assert "'forgelog queue create vision' makes it" in refused.err
+    assert (await forgelog("queue", "create", "vision", "--policy", "fifo")).err == "queue vision is made\n"
+    assert (await forgelog("queue", "create", "vision")).code == 1
+    id = (await forgelog.json("submit", *SMALL, "-q", "vision", "--", "true"))[0]["job_id"]
+    assert [item["queue"] for item in (await forgelog.json("queue"))["queues"]] == ["default", "vision"]
+    assert (await forgelog("queue", "vision")).out.splitlines()[1].split()[:2] == ["vision", "fifo"]
+    refused = await forgelog("queue", "delete", "vision")
+    assert refused.code == 1
+    assert f"queue vision has 1 job ({id}); let it end, or cancel it, first" in refused.err
+    await forgelog("cancel", id, "--wait")
+    assert (await forgelog("queue", "delete", "vision")).code == 0
+    assert [item["queue"] for item in (await forgelog.json("queue"))["queues"]] == ["default"]
+    history = await forgelog.json("history", "vision", "-c", "scheduling")
+    assert [event["type"].rsplit(".", 1)[1] for event in history if "Rejected" not in event["type"]] == [
+        "QueueCreated",
+        "QueueDeleted",
+    ]
+
+
+async def test_a_job_that_names_no_queue_there_is_ends_with_the_reason(forgelog: Cli) -> None:
+    """Past the client's own check: as any producer may send it."""
+    spec = {"metadata": {"name": "lost"}, "command": "true", "queue": "nowhere"}
+    await forgelog.platform.publish("jobs", "SubmitJob", {"job_id": "lost", "spec": spec}, id="lost")
+    assert (await forgelog("wait", "lost")).code == 143
+    assert "there is no queue nowhere" in (await forgelog.json("show", "lost"))["job"]["reason"]
+
+
 async def test_history_replay_and_time_travel(forgelog: Cli, sweep: str) -> None:
     history = await forgelog.json("history", sweep)
     kinds = [event["type"].rsplit(".", 1)[1] for event in history]
@@ -360,6 +514,12 @@ async def test_a_manifest_s_mistake_is_shown_at_its_place(forgelog: Cli, tmp_pat
         (["ps", "--status", "runing"], 2, "running"),
         (["show", "x", "--at", "noonish"], 2, "noonish"),
         (["nodes", "cordon", "n99"], 1, "n99"),
+        (["queue", "nowhere"], 1, "default"),
+        (["queue", "delete", "default"], 1, "always there"),
+        (["queue", "delete", "nowhere"], 1, "nowhere"),
+        (["queue", "nowhere", "--status", "paused"], 1, "nowhere"),
+        (["submit", "--after", "never-was", "--", "true"], 1, "never-was"),
+        (["submit", "--backoff", "1s", "--", "true"], 2, "--retries"),
         (["shwo"], 2, "show"),
         (["logs", "never-was"], 1, "never-was"),
         (["wait", "never-was"], 1, "never-was"),

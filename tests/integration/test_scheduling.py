@@ -238,9 +238,12 @@ async def test_the_queue_of_an_earlier_time(platform: Platform, settings: Settin
     assert (queue.waiting_jobs, queue.placed_tasks) == (1, 1)
     placed = await platform.ask.ListPlacements(pb.ListPlacementsRequest(options=then))
     assert [(placement.job_id, placement.status) for placement in placed.placements] == [("first", "bound")]
+    long_ago = {"as_of": datetime(2020, 1, 1)}
+    queue = (await platform.ask.GetQueue(pb.GetQueueRequest(queue="default", options=long_ago))).queue
+    assert (queue.waiting_jobs, queue.placed_tasks) == (0, 0), "the queue `default` has always been there"
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await platform.ask.GetQueue(pb.GetQueueRequest(queue="default", options={"as_of": datetime(2020, 1, 1)}))
-    assert "there is no queue 'default' as of 2020-01-01" in str(caught.value.details())
+        await platform.ask.GetQueue(pb.GetQueueRequest(queue="vision", options=long_ago))
+    assert "there is no queue 'vision' as of 2020-01-01" in str(caught.value.details())
     assert (await diff(settings, PROJECTION)).equal
 
 

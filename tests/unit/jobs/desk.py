@@ -135,11 +135,20 @@ def exited(
     reason: ExitReason = ExitReason.EXITED,
     attempt: int = 1,
     id: str = "job",
+    message: str = "",
 ) -> ReportJobExited:
     if reason is ExitReason.EXITED and signal is None and code is None:
         code = 0
     found = tuple(
-        TaskExit(task=task, attempt=attempt, reason=reason, exit_code=code, signal=signal, ended_at=START)
+        TaskExit(
+            task=task,
+            attempt=attempt,
+            reason=reason,
+            exit_code=code,
+            signal=signal,
+            message=message,
+            ended_at=START,
+        )
         for task in tasks or (0,)
     )
     return ReportJobExited(job_id=id, node_id="n1", tasks=found)

@@ -165,6 +165,40 @@ def test_the_exit_code_is_what_a_shell_would_say(desk: Desk, end: dict[str, Any]
     assert desk.job().ended is (JobStatus.FAILED if code else JobStatus.COMPLETED)
 
 
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        ({"code": 3}, "exit code 3"),
+        ({"signal": 11}, "signal 11 (SIGSEGV)"),
+        ({"reason": ExitReason.TIMEOUT, "signal": 15}, "runtime limit reached"),
+        (
+            {"reason": ExitReason.TIMEOUT, "signal": 15, "message": "still ran after 2 s"},
+            "runtime limit reached: still ran after 2 s",
+        ),
+        (
+            {"reason": ExitReason.OUT_OF_MEMORY, "signal": 9, "message": "used 70Mi of 64Mi"},
+            "memory limit reached: used 70Mi of 64Mi",
+        ),
+        ({"reason": ExitReason.SPAWN_FAILED, "message": "no such file"}, "could not be started: no such file"),
+    ],
+)
+def test_a_failed_job_s_last_event_says_why(desk: Desk, end: dict[str, Any], reason: str) -> None:
+    running(desk)
+    (*_, last) = desk.command(exited(**end))
+    assert isinstance(last, JobFailed)
+    assert last.reason == reason
+
+
+def test_a_failed_array_says_how_many_failed_and_why_the_first(desk: Desk) -> None:
+    running(desk, 3)
+    desk.command(exited(1, code=7))
+    desk.command(exited(2, code=9))
+    assert desk.stored().failure == desk.job().failure == "task 1: exit code 7"
+    (*_, last) = desk.command(exited(0))
+    assert isinstance(last, JobFailed)
+    assert last.reason == "2 of 3 tasks failed; task 1: exit code 7"
+
+
 def test_an_array_fails_with_the_first_failed_task_s_code_once_all_have_ended(desk: Desk) -> None:
     running(desk, 3)
     assert said(desk.command(exited(1, code=4))) == ["JobExited"]

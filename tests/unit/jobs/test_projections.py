@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis.stateful import invariant
 
 from events.language.jobs import JobExited, JobStarted
-from events.language.jobspec import JobArray, JobStatus
+from events.language.jobspec import JobArray, JobDependency, JobStatus
 from events.log.envelope import Meta, Position, Recorded
 from events.runtime.projection import Key, Row, Table
 from services.jobs.projections import ATTEMPTS, COUNTED, JOBS, SPECS, TASKS, JobsProjection
@@ -110,3 +110,22 @@ def test_an_array_has_rows_only_for_tasks_that_differ() -> None:
     memory.fold(desk)
     assert len([key for table, key in memory.rows if table == TASKS.name]) == 1
     assert (memory.job()["tasks_queued"], memory.job()["tasks_failed"]) == (9_999, 1)
+
+
+def test_a_job_that_waits_for_others_names_them_until_they_have_ended() -> None:
+    desk, memory = Desk(), Memory()
+    for id in ("a", "b"):
+        desk.command(submit(id=id))
+    depends = tuple(JobDependency(job_id=id) for id in ("a", "b"))
+    desk.command(submit(depends_on=depends))
+    memory.fold(desk)
+    assert (memory.job()["waits_for"], memory.job()["reason"]) == ("a,b", "waits for jobs a, b")
+    desk.command(started(id="a"))
+    desk.command(exited(id="a"))
+    memory.fold(desk)
+    assert (memory.job()["waits_for"], memory.job()["reason"]) == ("b", "waits for job b")
+    desk.command(started(id="b"))
+    desk.command(exited(id="b", code=3))
+    memory.fold(desk)
+    assert (memory.job()["waits_for"], memory.job()["status"]) == ("", "cancelled")
+    assert memory.job("b")["reason"] == "exit code 3"

@@ -37,7 +37,7 @@ from tests.unit.scheduling.queues import (
 )
 from tests.unit.scheduling.test_machine import QueueMachine
 
-TABLES = (QUEUES, ENTRIES, PLACEMENTS, OUTCOMES)
+TABLES = PROJECTION.tables
 
 
 def recorded(event: Event, time: datetime = START) -> Recorded:

@@ -1,0 +1,247 @@
+"""Tables of text: what a cell shows, and which columns fit a terminal. Pure; knows no terminal and no job.
+
+How a table is fitted to a width:
+
+1. A column without a value in any row goes, unless it has to stay (rank 0).
+2. Long texts may shrink to their column's `least` width. While the table is still too wide, the column with the
+   highest rank goes.
+3. What room is left goes to the long texts again, the most important column first.
+4. A text that is still too long is cut and ends in ``…``, or is wrapped. Columns without a `least` are never cut: an
+   id that is broken or cut is of no use.
+
+Without a width (a pipe) nothing goes and nothing is cut.
+"""
+
+from __future__ import annotations
+
+import textwrap
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from forgelog.times import ago
+
+STYLES = {
+    "pending": "dim",
+    "queued": "yellow",
+    "scheduled": "cyan",
+    "starting": "cyan",
+    "running": "bold blue",
+    "completed": "green",
+    "failed": "bold red",
+    "cancelled": "magenta",
+    "ready": "green",
+    "lost": "bold red",
+    "not_ready": "red",
+    "held": "bold red",
+    "cordoned": "yellow",
+    "draining": "yellow",
+    "drained": "yellow",
+    "bound": "cyan",
+    "active": "bold blue",
+    "paused": "yellow",
+    "closed": "magenta",
+    "ok": "green",
+    "differs": "bold red",
+}
+"""Colours of states, the same in every table."""
+
+_CODES = {
+    "bold": "1",
+    "dim": "2",
+    "red": "31",
+    "green": "32",
+    "yellow": "33",
+    "blue": "34",
+    "magenta": "35",
+    "cyan": "36",
+}
+_GAP = "  "
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A table's column: its title, and how a row's cell is made."""
+
+    title: str
+    cell: Callable[[Mapping[str, Any]], object]
+    right: bool = False
+    style: bool = False
+    """Colour the cell by its own word (`STYLES`)."""
+    rank: int = 0
+    """Columns of a high rank go first where there is too little room; 0 stays always."""
+    least: int | None = None
+    """Characters that a long text may be shortened to; None shows it whole."""
+    wrap: bool = False
+    """Break a long text into several lines, where others are cut."""
+
+
+def column(
+    title: str,
+    key: str | None = None,
+    *,
+    right: bool = False,
+    style: bool = False,
+    rank: int = 0,
+    least: int | None = None,
+    wrap: bool = False,
+) -> Column:
+    """A column that shows a value of the row as it is; the key is the title in lower case unless given."""
+    name = key or title.lower().replace(" ", "_")
+    return Column(title, lambda row: row.get(name), right, style, rank, least, wrap)
+
+
+def age_column(title: str, key: str, now: datetime, *, rank: int = 0) -> Column:
+    """A column of times, shown as ``3m ago``."""
+
+    def cell(row: Mapping[str, Any]) -> str:
+        value = row.get(key)
+        return ago(value, now) if isinstance(value, datetime) else ""
+
+    return Column(title, cell, right=True, rank=rank)
+
+
+def text_of(value: object) -> str:
+    """A cell's text: nothing for None, words for lists and maps, one line always."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, datetime):
+        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}={text_of(item)}" if item != "" else str(key) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ",".join(text_of(item) for item in value)
+    # Names come from users: what would move the cursor or break the line is shown as an escape.
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(value))
+
+
+def clock(time: datetime, today: date) -> str:
+    """A local time to the millisecond, with its date unless that is `today`."""
+    local = time.astimezone()
+    text = local.strftime("%H:%M:%S.%f")[:-3]
+    return text if local.date() == today else f"{local:%Y-%m-%d} {text}"
+
+
+def width_of(text: str) -> int:
+    """Columns that a text takes in a terminal: East Asian wide characters take two, combining ones none (UAX #11)."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
+
+
+def cut(text: str, width: int) -> str:
+    """A text in so many columns at most; ``…`` stands for what is left out."""
+    if width_of(text) <= width:
+        return text
+    kept, used = [], 0
+    for char in text:
+        used += width_of(char)
+        if used > width - 1:
+            break
+        kept.append(char)
+    return "".join(kept).rstrip() + "…"
+
+
+def lines_of(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], *, width: int | None, colour: bool = False
+) -> list[str]:
+    """The lines of a table, its titles first, in `width` columns at most (as far as ids allow)."""
+    cells = [[text_of(item.cell(row)) for item in columns] for row in rows]
+    natural = [
+        max([width_of(item.title), *(width_of(line[index]) for line in cells)]) for index, item in enumerate(columns)
+    ]
+    empty = [bool(rows) and not any(line[index] for line in cells) for index in range(len(columns))]
+    widths = fit(columns, natural, empty, width)
+    titles = [item.title.upper() for item in columns]
+    lines = [_joined(titles, columns, widths)]
+    if colour:
+        lines = [_coloured(line, "bold") for line in lines]
+    for line in cells:
+        lines += _row(line, columns, widths, colour)
+    return lines
+
+
+class Stream:
+    """A table whose rows come one by one: a column is as wide as its widest cell so far."""
+
+    def __init__(self, columns: Sequence[Column], *, width: int | None, colour: bool = False) -> None:
+        self._columns, self._width, self._colour = columns, width, colour
+        self._natural = [0] * len(columns)
+
+    def lines(self, row: Mapping[str, Any]) -> list[str]:
+        """The lines of the next row."""
+        cells = [text_of(item.cell(row)) for item in self._columns]
+        self._natural = [max(before, width_of(text)) for before, text in zip(self._natural, cells, strict=True)]
+        widths = fit(self._columns, self._natural, [False] * len(cells), self._width)
+        return _row(cells, self._columns, widths, self._colour)
+
+
+def fit(columns: Sequence[Column], natural: Sequence[int], empty: Sequence[bool], width: int | None) -> dict[int, int]:
+    """Index of each column that is shown → its width. See the module's steps."""
+    shown = {index: natural[index] for index in range(len(columns))}
+    if width is None:
+        return shown
+    shown = {index: size for index, size in shown.items() if not (empty[index] and columns[index].rank)}
+
+    def smallest(index: int) -> int:
+        least = columns[index].least
+        return natural[index] if least is None else min(natural[index], max(least, width_of(columns[index].title)))
+
+    def total(sizes: Mapping[int, int]) -> int:
+        return sum(sizes.values()) + len(_GAP) * (len(sizes) - 1)
+
+    if total(shown) <= width:
+        return shown
+    shown = {index: smallest(index) for index in shown}
+    while total(shown) > width:
+        last = max(shown, key=lambda index: (columns[index].rank, index))
+        if columns[last].rank == 0:
+            break
+        del shown[last]
+    spare = width - total(shown)
+    for index in sorted(shown, key=lambda index: (columns[index].rank, index)):
+        if spare > 0:
+            more = min(spare, natural[index] - shown[index])
+            shown[index] += more
+            spare -= more
+    return shown
+
+
+def _row(cells: Sequence[str], columns: Sequence[Column], widths: Mapping[int, int], colour: bool) -> list[str]:
+    """A row's line; several where a cell is wrapped."""
+    parts = [
+        (textwrap.wrap(text, widths[index]) or [""])
+        if item.wrap and index in widths and width_of(text) > widths[index]
+        else [text]
+        for index, (item, text) in enumerate(zip(columns, cells, strict=True))
+    ]
+    lines = []
+    for number in range(max(len(part) for part in parts)):
+        texts = [part[number] if number < len(part) else "" for part in parts]
+        lines.append(_joined(texts, columns, widths, colour))
+    return lines
+
+
+def _joined(texts: Sequence[str], columns: Sequence[Column], widths: Mapping[int, int], colour: bool = False) -> str:
+    padded = []
+    for index, size in widths.items():
+        item, text = columns[index], texts[index]
+        short = cut(text, size) if item.least is not None else text
+        fill = " " * (size - width_of(short))
+        style = STYLES.get(text, "") if colour and item.style else ""
+        shown = _coloured(short, style) if style else short
+        padded.append(fill + shown if item.right else shown + fill)
+    return _GAP.join(padded).rstrip()
+
+
+def _coloured(text: str, style: str) -> str:
+    """ANSI's Select Graphic Rendition (ECMA-48, 8.3.117)."""
+    return f"\x1b[{';'.join(_CODES[word] for word in style.split())}m{text}\x1b[0m"

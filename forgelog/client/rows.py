@@ -1,0 +1,316 @@
+"""The answers of the client: dicts whose keys are attributes too, with the types of both. An enum is its word
+(``running``), a time an aware `datetime`, a duration its seconds.
+
+Generated from the queries of `proto/` by `make proto`: change them there, not here.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from forgelog.client.plain import Record
+
+
+class TaskTally(Record, message="forgelog.jobs.v1.TaskTally"):
+    """How many tasks are where."""
+
+    total: int
+    pending: int
+    queued: int
+    scheduled: int
+    running: int
+    completed: int
+    failed: int
+    cancelled: int
+
+
+class JobRow(Record, message="forgelog.jobs.v1.Job"):
+    """A job in short."""
+
+    job_id: str
+    project: str
+    owner: str
+    name: str
+    queue: str
+    priority: str
+    status: str
+    """The furthest any live task is; how they ended when all have."""
+    tasks: TaskTally
+    labels: dict[str, str]
+    attempts: int
+    """Attempts that were queued, of all tasks."""
+    restarts: int
+    """Restarts that count against the restart policy, of all tasks."""
+    cancel_requested: bool
+    node_id: str
+    """Where a task of it was placed last."""
+    exit_code: int | None
+    """What `forgelog run` exits with; unset until the job has ended."""
+    reason: str
+    """Why it waits, was tried again or ended, as far as there is something to say."""
+    submitted_at: datetime
+    queued_at: datetime | None
+    not_before: datetime | None
+    """End of the back-off of the last retry."""
+    started_at: datetime | None
+    """Of its first process."""
+    ended_at: datetime | None
+    updated_at: datetime | None
+    waits_for: list[str]
+    """Jobs whose end it waits for."""
+
+
+class TaskRow(Record, message="forgelog.jobs.v1.Task"):
+    """One task of a job: its current attempt."""
+
+    task: int
+    status: str
+    attempt: int
+    node_id: str
+    allocation_id: str
+    pid: int
+    gpus: list[int]
+    """Indices of its GPUs on the node."""
+    exit_code: int | None
+    signal: int | None
+    exit_reason: str
+    message: str
+    cpu_seconds: float
+    """Of the last ended attempt, its descendants included."""
+    max_rss_bytes: int
+    queued_at: datetime | None
+    not_before: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class AttemptRow(Record, message="forgelog.jobs.v1.TaskAttempt"):
+    """One run of a task."""
+
+    task: int
+    attempt: int
+    node_id: str
+    allocation_id: str
+    pid: int
+    started_at: datetime | None
+    ended_at: datetime | None
+    exit_code: int | None
+    signal: int | None
+    exit_reason: str
+    message: str
+
+
+class JobAnswer(Record, message="forgelog.jobs.v1.GetJobResponse"):
+    """What `forgelog.jobs.v1.GetJobResponse` holds."""
+
+    job: JobRow
+    spec: Record
+    """As it was submitted, defaults filled in."""
+
+
+class LogPiece(Record, message="forgelog.jobs.v1.FollowLogsResponse"):
+    """A piece of one stream of one task."""
+
+    task: int
+    attempt: int
+    stream: str
+    offset: int
+    """Bytes of this stream before `data`."""
+    data: bytes
+    time: datetime
+    """When the node agent read it."""
+    eof: bool
+    """The stream has ended; `data` may be empty."""
+    truncated: bool
+    """Output beyond the limit of a task was dropped from here on."""
+    cursor: str
+    """To go on from here."""
+    text: str
+    """`data` as text; a character that is torn waits for its rest."""
+
+
+class QueueRow(Record, message="forgelog.scheduling.v1.Queue"):
+    """What `forgelog.scheduling.v1.Queue` holds."""
+
+    queue: str
+    policy: str
+    status: str
+    waiting_jobs: int
+    """Jobs with waiting tasks."""
+    waiting_tasks: int
+    placed_tasks: int
+    """Tasks that hold or are about to get an allocation."""
+    updated_at: datetime | None
+
+
+class EntryRow(Record, message="forgelog.scheduling.v1.Entry"):
+    """Tasks of one attempt of a job that wait."""
+
+    queue: str
+    job_id: str
+    project: str
+    owner: str
+    name: str
+    tasks: str
+    """Such as "0-3,7"."""
+    task_count: int
+    attempt: int
+    priority: str
+    resources: Record
+    """What each task needs."""
+    submitted_at: datetime
+    queued_at: datetime | None
+    not_before: datetime | None
+    """Not placed before (back-off of a retry)."""
+    position: int
+    """Place in the queue, from 1; 0 when it was not asked for the whole queue."""
+    message: str
+    """Why it could not be placed when it was last tried; empty before."""
+    reasons: list[Record]
+
+
+class PlacementRow(Record, message="forgelog.scheduling.v1.PlacedTasks"):
+    """A decision: these tasks on this node."""
+
+    queue: str
+    job_id: str
+    allocation_id: str
+    node_id: str
+    tasks: str
+    attempt: int
+    score: float
+    waited_seconds: float
+    decided_at: datetime
+    status: str
+    """`pending` until resources has answered."""
+    reason: str
+    """Why resources rejected it."""
+
+
+class WhyAnswer(Record, message="forgelog.scheduling.v1.ExplainJobResponse"):
+    """What `forgelog.scheduling.v1.ExplainJobResponse` holds."""
+
+    entries: list[EntryRow]
+    """What waits of it; none when nothing does."""
+    placements: list[PlacementRow]
+    """Its last decisions, newest first; at most 100."""
+    message: str
+    """One line for people."""
+    dependencies: list[Record]
+    """The jobs that it waits for, as the method `dependencies` gives them."""
+
+
+class NodeRow(Record, message="forgelog.resources.v1.Node"):
+    """A node in short."""
+
+    node_id: str
+    pool: str
+    status: str
+    hostname: str
+    role: str
+    capacity: Record
+    """What jobs may use."""
+    allocated: Record
+    """What allocations hold."""
+    free: Record
+    """What is left; 0 where the node has shrunk below what is held. An exclusive job leaves a rest that nobody
+    can have."""
+    gpu_models: dict[str, int]
+    """Name of each GPU model → how many."""
+    labels: dict[str, str]
+    """The agent's and the operators', these going first."""
+    taints: list[Record]
+    """The agent's and the operators'."""
+    hold_reason: str
+    """Why an operator cordoned or drained it; empty when it is neither, or nothing was said."""
+    held: bool
+    """Whether an operator holds it (cordon, drain), also while it is lost."""
+    running_allocations: int
+    running_tasks: int
+    """Tasks that hold something."""
+    exclusive_job: str
+    """Job that has the node for itself; empty when it is shared."""
+    registered_at: datetime | None
+    """The agent's last start."""
+    lost_at: datetime | None
+    """Unset unless it is lost."""
+    boot_id: str
+    agent_id: str
+
+
+class AllocationRow(Record, message="forgelog.resources.v1.Allocation"):
+    """Tasks' hold on a node's resources."""
+
+    allocation_id: str
+    job_id: str
+    project: str
+    pool: str
+    node_id: str
+    status: str
+    tasks: str
+    """All it was bound for: "0-3,7"."""
+    rest: str
+    """Those that still hold their share; empty when none does."""
+    stopping: str
+    """Those of `rest` that were asked to stop."""
+    attempt: int
+    resources: Record
+    """Of each task. Unset when it was rejected."""
+    devices: list[Record]
+    """Devices each task got."""
+    created_at: datetime | None
+    """When it was bound or rejected."""
+    stop_requested_at: datetime | None
+    released_at: datetime | None
+    """When its last task's share was given back."""
+    reason: str
+    """Why it was rejected, asked to stop, or lost."""
+
+
+class NodeAnswer(Record, message="forgelog.resources.v1.GetNodeResponse"):
+    """What `forgelog.resources.v1.GetNodeResponse` holds."""
+
+    node: NodeRow
+    spec: Record
+    """What its agent announced."""
+    gpus: list[Record]
+    allocations: list[AllocationRow]
+    """Those that hold something, oldest first; at most 10000."""
+
+
+class PoolRow(Record, message="forgelog.resources.v1.PoolSummary"):
+    """What `forgelog.resources.v1.PoolSummary` holds."""
+
+    pool: str
+    nodes: int
+    by_status: list[Record]
+    """Statuses that some node has."""
+    total: Record
+    """Of every node that is not lost."""
+    allocated: Record
+    free: Record
+    """On nodes that take work."""
+    gpu_models: dict[str, int]
+    """Name of each GPU model → how many, on nodes that are not lost."""
+    running_allocations: int
+    running_tasks: int
+
+
+class EventRow(Record, message="forgelog.log.v1.LoggedEvent"):
+    """What `forgelog.log.v1.LoggedEvent` holds."""
+
+    context: str
+    position: str
+    """Such as events.jobs/3@1042."""
+    id: str
+    type: str
+    subject: str
+    time: datetime
+    project: str
+    actor: str
+    correlation_id: str
+    causation_id: str
+    cause: str
+    """Position of the command or event that led to this one; empty for the platform's own initiative."""
+    data: Record
+    """The body as JSON."""

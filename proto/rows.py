@@ -1,0 +1,143 @@
+"""The classes of the client's answers, from the messages of the queries: `forgelog/client/rows.py`.
+
+Each is a `Record` (a dict whose keys are attributes) with the types of its keys, for readers, editors and type
+checkers. What a message's field says in its `.proto` file is said there too.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet
+
+from proto import GenerationError
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = "forgelog/client/rows.py"
+
+CLASSES: Mapping[str, str] = {
+    "forgelog.jobs.v1.TaskTally": "TaskTally",
+    "forgelog.jobs.v1.Job": "JobRow",
+    "forgelog.jobs.v1.Task": "TaskRow",
+    "forgelog.jobs.v1.TaskAttempt": "AttemptRow",
+    "forgelog.jobs.v1.GetJobResponse": "JobAnswer",
+    "forgelog.jobs.v1.FollowLogsResponse": "LogPiece",
+    "forgelog.scheduling.v1.Queue": "QueueRow",
+    "forgelog.scheduling.v1.Entry": "EntryRow",
+    "forgelog.scheduling.v1.PlacedTasks": "PlacementRow",
+    "forgelog.scheduling.v1.ExplainJobResponse": "WhyAnswer",
+    "forgelog.resources.v1.Node": "NodeRow",
+    "forgelog.resources.v1.Allocation": "AllocationRow",
+    "forgelog.resources.v1.GetNodeResponse": "NodeAnswer",
+    "forgelog.resources.v1.PoolSummary": "PoolRow",
+    "forgelog.log.v1.LoggedEvent": "EventRow",
+}
+"""Message → class."""
+
+ADDED: Mapping[str, tuple[str, ...]] = {
+    "forgelog.jobs.v1.FollowLogsResponse": (
+        "text: str",
+        '"""`data` as text; a character that is torn waits for its rest."""',
+    ),
+    "forgelog.scheduling.v1.ExplainJobResponse": (
+        "dependencies: list[Record]",
+        '"""The jobs that it waits for, as the method `dependencies` gives them."""',
+    ),
+}
+"""What the client adds to an answer."""
+
+REPLACED: Mapping[str, Mapping[str, str]] = {"forgelog.log.v1.LoggedEvent": {"data": "Record"}}
+"""What the client makes something else of."""
+
+_HEAD = '''\
+"""The answers of the client: dicts whose keys are attributes too, with the types of both. An enum is its word
+(``running``), a time an aware `datetime`, a duration its seconds.
+
+Generated from the queries of `proto/` by `make proto`: change them there, not here.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from forgelog.client.plain import Record
+'''
+
+ALWAYS = frozenset({"submitted_at", "time", "decided_at"})
+"""Times that are never missing."""
+
+_TYPES = {
+    FieldDescriptorProto.TYPE_BOOL: "bool",
+    FieldDescriptorProto.TYPE_BYTES: "bytes",
+    FieldDescriptorProto.TYPE_DOUBLE: "float",
+    FieldDescriptorProto.TYPE_ENUM: "str",
+    FieldDescriptorProto.TYPE_FLOAT: "float",
+    FieldDescriptorProto.TYPE_INT32: "int",
+    FieldDescriptorProto.TYPE_INT64: "int",
+    FieldDescriptorProto.TYPE_STRING: "str",
+    FieldDescriptorProto.TYPE_UINT32: "int",
+    FieldDescriptorProto.TYPE_UINT64: "int",
+}
+_KNOWN = {".google.protobuf.Timestamp": "datetime", ".google.protobuf.Duration": "float"}
+
+
+def documents() -> Mapping[str, str]:
+    """The one file."""
+    found = {
+        f"{file.package}.{message.name}": (file, index, message)
+        for file in _files()
+        for index, message in enumerate(file.message_type)
+    }
+    classes = [_class(*found[name], name, title) for name, title in CLASSES.items()]
+    return {TARGET: "\n\n".join([_HEAD, *classes])}
+
+
+def _files() -> list[FileDescriptorProto]:
+    """The files of the queries, with their comments. (Not from `forgelog_pb`, which may be of an earlier version.)"""
+    from grpc_tools import protoc
+
+    include = Path(protoc.__file__).parent / "_proto"
+    names = sorted(str(path.relative_to(ROOT / "proto")) for path in (ROOT / "proto").rglob("queries.proto"))
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "files"
+        options = [f"--proto_path={ROOT / 'proto'}", f"--proto_path={include}", f"--descriptor_set_out={out}"]
+        if protoc.main(["protoc", *options, "--include_source_info", *names]) != 0:
+            raise GenerationError("protoc failed on the queries")
+        return list(FileDescriptorSet.FromString(out.read_bytes()).file)
+
+
+def _class(file: FileDescriptorProto, index: int, message: DescriptorProto, name: str, title: str) -> str:
+    comments = {tuple(place.path): place.leading_comments.strip() for place in file.source_code_info.location}
+    about = comments.get((4, index)) or f"What `{name}` holds."
+    lines = [f'class {title}(Record, message="{name}"):', f'    """{_sentence(about)}"""', ""]
+    for number, field in enumerate(message.field):
+        kind = REPLACED.get(name, {}).get(field.name) or _type(field, message)
+        lines.append(f"    {field.name}: {kind}")
+        if comment := comments.get((4, index, 2, number)):
+            lines.append(f'    """{_sentence(comment)}"""')
+    lines += [f"    {line}" for line in ADDED.get(name, ())]
+    return "\n".join(lines) + "\n"
+
+
+def _sentence(comment: str) -> str:
+    return "\n    ".join(textwrap.wrap(" ".join(comment.split()), 106))
+
+
+def _type(field: FieldDescriptorProto, message: DescriptorProto) -> str:
+    entry = next((item for item in message.nested_type if field.type_name.endswith(f".{item.name}")), None)
+    if entry is not None and entry.options.map_entry:
+        return f"dict[str, {_one(entry.field[1])}]"
+    if field.label == FieldDescriptorProto.LABEL_REPEATED:
+        return f"list[{_one(field)}]"
+    missing = field.proto3_optional or (field.type_name in _KNOWN and field.name not in ALWAYS)
+    return _one(field) + (" | None" if missing else "")
+
+
+def _one(field: Any) -> str:
+    if field.type != FieldDescriptorProto.TYPE_MESSAGE:
+        return _TYPES[field.type]
+    return _KNOWN.get(field.type_name) or CLASSES.get(field.type_name.removeprefix("."), "Record")

@@ -1,0 +1,53 @@
+"""The answers' types are those of the messages, and every method that users call says what it does."""
+
+from __future__ import annotations
+
+import inspect
+from datetime import UTC, datetime
+from typing import Any, get_type_hints
+
+import pytest
+
+from forgelog.client import rows
+from forgelog.client.aio import AsyncClient, AsyncJob
+from forgelog.client.plain import plain
+from forgelog.client.rows import JobRow
+from forgelog.client.sync import Client, Job
+from forgelog_pb.jobs.v1 import queries_pb2, types_pb2
+from proto.rows import CLASSES
+
+
+def test_an_answer_has_the_class_of_its_message_and_is_a_dict_still() -> None:
+    job = plain(
+        queries_pb2.Job(
+            job_id="j1",
+            status=types_pb2.JobStatus.JOB_STATUS_RUNNING,
+            submitted_at=datetime(2026, 5, 9, tzinfo=UTC),
+            tasks=queries_pb2.TaskTally(total=3),
+        )
+    )
+    assert isinstance(job, JobRow)
+    assert (job.status, job["status"], job.tasks.total, job.exit_code) == ("running", "running", 3, None)
+
+
+@pytest.mark.parametrize("name", CLASSES.values())
+def test_every_key_is_typed(name: str) -> None:
+    """`make proto` writes the classes; this says that what it wrote can be read."""
+    hints = get_type_hints(getattr(rows, name))
+    assert hints
+    assert not {"keys", "values", "items", "get", "pop", "update"} & set(hints), "a dict's methods must be reachable"
+
+
+def methods(kind: type) -> dict[str, Any]:
+    return {name: value for name, value in inspect.getmembers(kind) if not name.startswith("_") and callable(value)}
+
+
+@pytest.mark.parametrize("kind", [Client, Job, AsyncClient, AsyncJob])
+def test_every_public_method_has_a_docstring(kind: type) -> None:
+    properties = {name: value for name, value in vars(kind).items() if isinstance(value, property)}
+    assert [name for name, value in {**methods(kind), **properties}.items() if not value.__doc__] == []
+
+
+@pytest.mark.parametrize(("plain", "coroutines"), [(Client, AsyncClient), (Job, AsyncJob)])
+def test_the_plain_client_has_the_same_methods(plain: type, coroutines: type) -> None:
+    assert set(methods(plain)) == set(methods(coroutines))
