@@ -211,7 +211,7 @@ class JobCalls(Core):
             )
 
         stub = rpc.JobQueriesStub(self.channel)
-        shown: dict[str, datetime] = {}
+        shown: dict[str, datetime | None] = {}
         async for answer in self._connection.resumed(stub.WatchJobs, request, what="watch", endless=not until_ended):
             job = cast("JobRow", plain(answer.job))
             if shown.get(job.job_id) != job.updated_at:

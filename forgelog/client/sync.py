@@ -287,7 +287,7 @@ class Client:
         return self._loop.run(self._async.taint(node, taints, pool=pool))
 
     def remove_node(self, node: str, *, reason: str = "", pool: str = "") -> Record:
-        """Forget a node, which may be lost; what it ran is ended or runs again elsewhere."""
+        """Forget a node that runs nothing. An agent that still runs registers it again."""
         return self._loop.run(self._async.remove_node(node, reason=reason, pool=pool))
 
     # The log
