@@ -300,7 +300,7 @@ class Running:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(attempt.pidfd, signal.SIGCONT)
         if tree.excess:
-            message = f"used {tree.excess} bytes of memory, its limit is {attempt.task.memory_bytes}"
+            message = f"used {tree.excess / 2**20:.0f} MiB, its limit is {attempt.task.memory_bytes / 2**20:.0f} MiB"
             self.tell_to_stop(attempt, Stop(ExitReason.OUT_OF_MEMORY, 0, message))
 
     # The end
