@@ -53,7 +53,7 @@ def make_app(command: str | None = None) -> typer.Typer:
             Path | None,
             typer.Option("--data", metavar="DIR", help="The platform of this data folder [or FORGELOG_DATA]."),
         ] = None,
-        version: Annotated[
+        version: Annotated[  # noqa: ARG001 - its callback acts
             bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
         ] = False,
     ) -> None:
