@@ -144,6 +144,32 @@ class CommandNoted(LogEvent):
     first_offset: int = Field(default=-1, ge=-1)
 
 
+class RecordSkipped(LogEvent):
+    """An operator decided that every reader passes over a record that can't be read or does not fold.
+
+    Its subject is the record's position. It stands in the topic ``repairs``.
+    """
+
+    position: Annotated[str, StringConstraints(min_length=1, max_length=400)]
+    """The first record passed over, such as ``events.jobs/3@1042``."""
+    last_offset: int = Field(ge=0)
+    """The last one: the same, but for a batch that can't be read."""
+    digest: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    """BLAKE3 of what is passed over, hex: of a record's key, headers and value, or of a batch."""
+    record_type: Annotated[str, StringConstraints(max_length=200)] = ""
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+
+
+class RecordRetried(LogEvent):
+    """An operator asks who stands still at a record to try again. Its subject is the record's position.
+
+    It stands in the topic ``repairs``.
+    """
+
+    position: Annotated[str, StringConstraints(min_length=1, max_length=400)]
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+
+
 _FIRST = ((0, 0),)
 _RANGE = re.compile(r"^(\d{1,9})(?:-(\d{1,9}))?$")
 

@@ -13,13 +13,12 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, codec
 from aiokafka.consumer import fetcher
-from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
 
 from events.log.batch import BEHIND_LENGTH, HEADER
 from events.log.records import read
-from events.log.wire import Raw
+from events.log.wire import Damage, Raw
 
 _CODEC, _TRANSACTION, _CONTROL = 0x07, 0x10, 0x20
 _ABORT = (0).to_bytes(2, "big")
@@ -69,7 +68,11 @@ class _Fetched:
 
 
 class _RawRecords(fetcher.PartitionRecords):  # type: ignore[misc]
-    """aiokafka's reading of batches, and its checks."""
+    """aiokafka's reading of batches, and its checks.
+
+    A batch that can't be read becomes one `Raw` that says so (see `Damage`). An error raised here would lose what was
+    read of other places, and would be raised again at every further read.
+    """
 
     next_fetch_offset: int
 
@@ -83,25 +86,31 @@ class _RawRecords(fetcher.PartitionRecords):  # type: ignore[misc]
             stop = at + BEHIND_LENGTH + length
             if stop > len(data):
                 break  # the broker sends whole batches, and a piece of the next: it comes again
+            wrong, records = "", []
             if magic != 2:
-                raise CorruptRecordException(f"{self._tp}: a batch of message format {magic}; the log has format 2")
-            if self._check_crcs and not DefaultRecordBatch(memoryview(data)[at:stop]).validate_crc():
-                raise CorruptRecordException(f"Invalid CRC - {self._tp}")
-            aborted = self._aborted(attributes, base, producer)
-            if attributes & _CONTROL:
-                self._ended(data[at + HEADER.size : stop], producer)
-            elif not aborted:
+                wrong = f"its message format is {magic}; the log has format 2"
+            elif self._check_crcs and not DefaultRecordBatch(memoryview(data)[at:stop]).validate_crc():
+                wrong = "its checksum is wrong; it was changed on the disk"
+            elif not self._aborted(attributes, base, producer) and not attributes & _CONTROL:
                 section = data[at + HEADER.size : stop]
-                if kind := attributes & _CODEC:
-                    section = bytes(_DECODE[kind](section))
                 try:
+                    if kind := attributes & _CODEC:
+                        section = bytes(_DECODE[kind](section))
                     records = read(Raw, section, count, topic, partition, base, first, self.next_fetch_offset)
-                except ValueError as error:
-                    raise CorruptRecordException(f"{self._tp}: batch at {base}: {error}") from error
+                except Exception as error:  # noqa: BLE001 - whatever a codec or the records' reader makes of the bytes
+                    wrong = f"its records can't be read: {type(error).__name__}: {error}"
+            elif attributes & _CONTROL:
+                self._ended(data[at + HEADER.size : stop], producer)
+            if wrong:
+                end = base + max(0, min(last, count - 1))  # either number may be what was changed
+                start = max(base, self.next_fetch_offset)
+                self.next_fetch_offset = max(start, end) + 1
+                yield Damage.at(topic, partition, start, self.next_fetch_offset - 1, wrong, bytes(data[at:stop]))
+            else:
                 for raw in records:
                     self.next_fetch_offset = raw.offset + 1
                     yield raw
-            self.next_fetch_offset = base + last + 1
+                self.next_fetch_offset = base + last + 1
             at = stop
 
     def _aborted(self, attributes: int, base: int, producer: int) -> bool:

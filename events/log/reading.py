@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 
 from aiokafka import TopicPartition
-from aiokafka.errors import CorruptRecordException
 
 from events.log.fetching import Consumer
-from events.log.wire import Raw
+from events.log.wire import Damage, Raw
 
 READ_SECONDS = 5.0
 """Longest wait for a single record that must be there."""
@@ -26,12 +25,9 @@ async def records_at(consumer: Consumer, wanted: Mapping[TopicPartition, int]) -
     for place, offset in wanted.items():
         consumer.seek(place, offset)
     for place, offset in wanted.items():
-        try:
-            fetched = await consumer.getmany(place, timeout_ms=int(READ_SECONDS * 1000), max_records=1)
-        except CorruptRecordException:
-            continue
+        fetched = await consumer.getmany(place, timeout_ms=int(READ_SECONDS * 1000), max_records=1)
         for raw in fetched.get(place, ()):
-            if raw.offset == offset:
+            if raw.offset == offset and not isinstance(raw, Damage):
                 found[place] = raw
     return found
 

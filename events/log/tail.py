@@ -7,6 +7,7 @@ older epoch are void. A reader that keeps the newest marker's offset beside its 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import TracebackType
@@ -15,12 +16,16 @@ from typing import Any, Literal, NamedTuple
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from events.log.connect import start
+from events.log.connect import connected, start
 from events.log.envelope import Recorded
 from events.log.fetching import Consumer, Raws
-from events.log.topics import context_of, events
-from events.log.wire import EPOCH, MARKER, Raw
+from events.log.reading import read_to_end
+from events.log.repairs import Repair, Repairs
+from events.log.topics import REPAIRS, context_of, events
+from events.log.wire import EPOCH, MARKER, Damage, Raw
 from events.runtime.settings import Settings
+
+log = logging.getLogger("forgelog.reading")
 
 Place = tuple[str, int]
 """A context and a partition of its event topic."""
@@ -35,7 +40,7 @@ class ReaderPosition(NamedTuple):
     @classmethod
     def behind(cls, record: Raw) -> ReaderPosition:
         """Where a reader stands that has read a valid record."""
-        return cls(record.offset + 1, record.offset if record.is_marker else record.epoch)
+        return cls(record.last + 1, record.offset if record.is_marker else record.epoch)
 
 
 def place_of(record: Raw) -> Place:
@@ -73,8 +78,13 @@ class EpochRule:
         if record.has("ce_type", MARKER):
             self.epoch = record.offset
             return True
-        epoch: int = record.number(EPOCH)
+        try:
+            epoch: int = record.number(EPOCH)
+        except ValueError:
+            return False  # a writer's epoch is a number
         if epoch > self.epoch:
+            if epoch >= record.offset:
+                return False  # no writer's: its marker stands before what it appends
             self.epoch = epoch  # proves a marker at that offset, which this reader started behind
         return epoch == self.epoch
 
@@ -110,6 +120,16 @@ def new_consumer(settings: Settings, **options: Any) -> Consumer:
     )
 
 
+async def read_repairs(settings: Settings, known: Repairs | None = None) -> Repairs:
+    """All repairs there are at the time of the call; with `known`, those are added to it."""
+    repairs = known or Repairs()
+    place = TopicPartition(settings.prefix + REPAIRS, 0)
+    async with connected(new_consumer(settings, **HASTY)) as consumer:
+        async for _, raws in read_to_end(consumer, {place: repairs.until}):
+            repairs.add(raws)
+    return repairs
+
+
 class Tail:
     """Follows event topics. An async context manager; see `poll`.
 
@@ -127,10 +147,12 @@ class Tail:
         max_records: int = 2000,
         patient: bool = False,
         hasty: bool = False,
+        repairs: Repairs | None = None,
     ) -> None:
         """`patient`: for those who read for ever, and seldom `seek`: what is asked of the broker over the connection
         of a fetch that waits there (a position sought, say) waits as long. `hasty`: for those who read what is there
-        already, some places at a time (`poll_raw`'s `only`)."""
+        already, some places at a time (`poll_raw`'s `only`): it learns of no repair that is made meanwhile. `repairs`:
+        those that are known, all of them."""
         self._settings = settings
         self._contexts = tuple(contexts)
         self._start = start
@@ -140,7 +162,14 @@ class Tail:
         self._consumer: Consumer | None = None
         self._asking: Consumer | None = None
         """For what must not wait behind a fetch."""
+        self._follows_repairs = not hasty
         self._paused: set[Place] = set()
+        self.stopped: dict[Place, int] = {}
+        """Places that are not read on, and the offset of the record at which each stands, until that is repaired."""
+        self._given = repairs
+        self.repairs = repairs or Repairs()
+        """Records that are passed over."""
+        self._heard: list[Repair] = []
         self._rules: dict[Place, EpochRule] = {}
         self.positions: dict[Place, ReaderPosition] = {}
 
@@ -156,7 +185,10 @@ class Tail:
             places = [(context, p) for context in self._contexts for p in await self._partitions(context)]
             if self._start == "end":
                 ends = await consumer.end_offsets([self._topic(place) for place in places])
-            consumer.assign([self._topic(place) for place in places])
+            await self._know_repairs(consumer)
+            consumer.assign([*(self._topic(place) for place in places), *self._repairs_topic()])
+            for topic in self._repairs_topic():
+                consumer.seek(topic, self.repairs.until)
             for place in places:
                 if self._start == "end":
                     end = ends[self._topic(place)]
@@ -169,6 +201,16 @@ class Tail:
         except BaseException:
             await consumer.stop()
             raise
+
+    async def _know_repairs(self, consumer: Consumer) -> None:
+        await self._partitions_of(REPAIRS)
+        if self._given is None:
+            place = TopicPartition(self._settings.prefix + REPAIRS, 0)
+            if (await consumer.end_offsets([place]))[place] > self.repairs.until:
+                await read_repairs(self._settings, self.repairs)
+
+    def _repairs_topic(self) -> list[TopicPartition]:
+        return [TopicPartition(self._settings.prefix + REPAIRS, 0)] if self._follows_repairs else []
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -183,7 +225,11 @@ class Tail:
         self._consumer = self._asking = None
 
     async def _partitions(self, context: str) -> list[int]:
-        topic = self._settings.prefix + events(context)
+        found = await self._partitions_of(events(context))
+        return sorted(found if self._only is None else found & set(self._only))
+
+    async def _partitions_of(self, name: str) -> set[int]:
+        topic = self._settings.prefix + name
         deadline = time.monotonic() + 10
         consumer = self._running
         while not (found := consumer.partitions_for_topic(topic)):
@@ -192,7 +238,7 @@ class Tail:
             await consumer._client.add_topic(topic)
             await consumer._client.force_metadata_update()
             await asyncio.sleep(0.02)
-        return sorted(found if self._only is None else set(found) & set(self._only))
+        return set(found)
 
     def _new_consumer(self) -> Consumer:
         # The log is kept for ever: a position that is not in it is none that one may go on from, nor start over.
@@ -221,10 +267,13 @@ class Tail:
         fresh = self._new_consumer()
         await start(fresh)
         old, self._consumer = self._running, fresh
-        fresh.assign([self._topic(place) for place in self.positions])
+        fresh.assign([*(self._topic(place) for place in self.positions), *self._repairs_topic()])
+        for topic in self._repairs_topic():
+            fresh.seek(topic, self.repairs.until)
         for place, position in {**self.positions, **positions}.items():
             self.seek(place, position)
-        fresh.pause(*(self._topic(place) for place in self._paused))
+        fresh.pause(*(self._topic(place) for place in {*self._paused, *self.stopped}))
+        self._pause_repairs()
         await old.stop()
 
     def pause(self, place: Place) -> None:
@@ -232,20 +281,57 @@ class Tail:
         if place not in self._paused:
             self._paused.add(place)
             self._running.pause(self._topic(place))
+            self._pause_repairs()
+
+    def _pause_repairs(self) -> None:
+        """A fetch for them alone would be waited for, by a place that goes on, as long as it lasts."""
+        if len(self._paused) == len(self.positions):
+            self._running.pause(*self._repairs_topic())
 
     def resume(self, place: Place) -> None:
         """Read on in a place that was paused, with the next fetch: one that is under way may have to end first."""
         if place in self._paused:
             self._paused.remove(place)
-            self._running.resume(self._topic(place))
+            if place not in self.stopped:
+                self._running.resume(self._topic(place))
+            self._running.resume(*self._repairs_topic())
+
+    def stop_at(self, raw: Raw) -> None:
+        """Stand at a record that can't be used, until it is repaired: then the place is read on behind it."""
+        place = place_of(raw)
+        self.stopped[place] = raw.offset
+        self._running.pause(self._topic(place))
+        self.seek(place, ReaderPosition(raw.offset, raw.epoch))
+
+    def stands_before(self, raw: Raw) -> bool:
+        """Whether the place stands at this record, or at one before it."""
+        return bool(self.stopped) and raw.offset >= self.stopped.get(place_of(raw), raw.offset + 1)
+
+    def take_repairs(self) -> list[Repair]:
+        """The repairs that were heard of since the last call."""
+        heard, self._heard = self._heard, []
+        return heard
+
+    def _hear(self, raws: list[Raw]) -> None:
+        for repair in self.repairs.add(raws):
+            self._heard.append(repair)
+            for place, offset in list(self.stopped.items()):
+                if repair.place == (events(place[0]), place[1]) and repair.first <= offset <= repair.last:
+                    del self.stopped[place]
+                    self.seek(place, self.positions[place])
+                    if place not in self._paused:
+                        self._running.resume(self._topic(place))
 
     def rest(self) -> None:
         """Ask the broker for nothing more until `go_on`: what comes meanwhile wakes nobody. Nothing is lost."""
-        self._running.pause(*(self._topic(place) for place in self.positions))
+        self._running.pause(*(self._topic(place) for place in self.positions), *self._repairs_topic())
 
     def go_on(self) -> None:
         """Read on after a `rest`."""
-        self._running.resume(*(self._topic(place) for place in self.positions if place not in self._paused))
+        going = [place for place in self.positions if place not in self._paused and place not in self.stopped]
+        self._running.resume(*(self._topic(place) for place in going))
+        if len(self._paused) < len(self.positions):
+            self._running.resume(*self._repairs_topic())
 
     async def ends(self) -> dict[Place, int]:
         """The log's end now: one past the last offset of every place."""
@@ -284,13 +370,24 @@ class Tail:
             if not records:
                 continue
             raws: list[Raw] = records
+            if raws[0].topic == REPAIRS:
+                self._hear(raws)
+                continue
             place = place_of(raws[0])
+            if place in self.stopped:
+                continue
             rule = self._rules[place]
             expected = self.positions[place].offset
+            if self.repairs.concern(raws[0].topic, raws[0].partition):
+                raws = [raw for raw in raws if not self.repairs.pass_over(raw)]
             for raw in raws:
-                if rule.admits(raw) and raw.offset >= expected:
+                if rule.admits(raw):
+                    if raw.offset >= expected:
+                        valid.append(raw)
+                elif type(raw) is Damage:
+                    raw.epoch = rule.epoch
                     valid.append(raw)
-            self.positions[place] = ReaderPosition(max(expected, raws[-1].offset + 1), rule.epoch)
+            self.positions[place] = ReaderPosition(max(expected, records[-1].last + 1), rule.epoch)
         return valid
 
     async def poll(self, timeout: float) -> list[Recorded]:

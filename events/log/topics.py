@@ -23,11 +23,15 @@ REPLICAS = 3
 MAX_RECORD_BYTES = 4 << 20
 """What the broker takes in one record, or batch, of commands or events."""
 
+MAX_BATCH_BYTES = MAX_RECORD_BYTES - 65_536
+"""Most bytes of one RecordBatch of events, below what the broker takes."""
+
 MAX_LETTER_BYTES = 8 << 20
 """What it takes in one of dead letters: its record, and why it is one."""
 
 LOGS = "logs.jobs"
 HEADS = "audit.heads"
+REPAIRS = "repairs"
 
 # By default a broker refuses records of more than an hour ahead: a producer whose clock is wrong would be cut off.
 _ANY_TIME = {"message.timestamp.after.max.ms": str((1 << 63) - 1)}
@@ -67,6 +71,7 @@ def wanted(partitions: int) -> dict[str, tuple[int, dict[str, str]]]:
         topics[deadletter(context)] = (partitions, _LETTERS)
     topics[LOGS] = (partitions, _OUTPUT)
     topics[HEADS] = (1, _FOREVER)
+    topics[REPAIRS] = (1, _FOREVER)
     return topics
 
 

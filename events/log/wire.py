@@ -161,9 +161,18 @@ class Raw(Record):  # type: ignore[misc]
         return self.number(EPOCH)  # type: ignore[no-any-return]
 
     @property
+    def last(self) -> int:
+        """The last offset that this stands for: its own, but for `Damage`."""
+        return self.offset
+
+    @property
     def cause(self) -> Cause | None:
+        """What it follows from; None if nothing is named, or nothing that can be read."""
         value = self.get(CAUSE)
-        return Cause.parse(value.decode()) if value else None
+        try:
+            return Cause.parse(value.decode()) if value else None
+        except ValueError:
+            return None
 
     def text(self, header: str) -> str:
         """A header's text; empty if absent. Raises Undecodable when it is no UTF-8."""
@@ -197,16 +206,48 @@ class Raw(Record):  # type: ignore[misc]
         return _time_of(value)
 
     def decode(self) -> Recorded:
-        """The event with its envelope. Raises UnknownType for a type this version does not know."""
+        """The event with its envelope. Raises UnknownType for a type this version does not know, else Undecodable."""
         cause = self.get(CAUSE)
-        return Recorded(
-            data=decode_event(self.type, self.value or b"", self),
-            meta=self.meta(),
-            key=(self.key or b"").decode(),
-            position=self.position,
-            epoch=self.epoch,
-            cause=cause.decode().split("|", 1)[0] if cause else "",
-        )
+        try:
+            return Recorded(
+                data=decode_event(self.type, self.value or b"", self),
+                meta=self.meta(),
+                key=(self.key or b"").decode(),
+                position=self.position,
+                epoch=self.epoch,
+                cause=cause.decode().split("|", 1)[0] if cause else "",
+            )
+        except ValueError as error:
+            raise Undecodable(f"{self.position}: its headers or its key do not decode: {error}") from error
+
+
+class Damage(Raw):
+    """What a reader gets in place of a batch that can't be read, since its bytes were changed on the disk.
+
+    `offset` is the first that it stands for, `value` the whole batch. It has no key and no headers.
+    """
+
+    __slots__ = ("epoch", "last", "wrong")
+
+    epoch: int
+    """The newest epoch before it, once a reader that knows has said so."""
+    last: int
+    wrong: str
+    """What is wrong with the batch, for people."""
+
+    @classmethod
+    def at(cls, topic: str, partition: int, first: int, last: int, wrong: str, batch: bytes) -> Damage:
+        damage = cls(topic, partition, first, 0, None, batch, ())
+        damage.epoch, damage.last, damage.wrong = -1, last, wrong
+        return damage
+
+    @property
+    def problem(self) -> str:
+        """All that is known of it."""
+        return f"{self.position}: the batch up to offset {self.last} can't be read: {self.wrong}"
+
+    def decode(self) -> Recorded:
+        raise Undecodable(self.problem)
 
 
 def decode_event(type_name: str, value: bytes, at: Position | Raw) -> Message:
@@ -222,6 +263,8 @@ def decode_event(type_name: str, value: bytes, at: Position | Raw) -> Message:
     except (ValueError, KeyError) as error:
         position = at.position if isinstance(at, Raw) else at
         raise Undecodable(f"{position}: {type_name} does not decode: {error}") from error
+    if isinstance(at, Damage):
+        raise Undecodable(at.problem)
     raise UnknownType(type_name, at.position if isinstance(at, Raw) else at)
 
 

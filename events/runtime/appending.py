@@ -21,9 +21,6 @@ from events.runtime.settings import Settings
 
 S = TypeVar("S")
 
-BATCH_BYTES = topics.MAX_RECORD_BYTES - 65_536
-"""Most bytes of one RecordBatch, below what the broker takes."""
-
 log = logging.getLogger("forgelog.writer")
 
 
@@ -75,12 +72,7 @@ class Appender(Generic[S]):
         held: list[Unit] = []
         for unit in units:
             needed = unit.size
-            if needed > BATCH_BYTES:
-                raise RuntimeError(
-                    f"{self.context}/{number}: one input led to {needed} bytes of events; at most {BATCH_BYTES} "
-                    f"fit into one atomic append. Its decider must split them."
-                )
-            if held and size + needed > BATCH_BYTES:
+            if held and size + needed > topics.MAX_BATCH_BYTES:
                 pending.append((await _send(producer, batch, topic, number), held))
                 batch, held, size = Batch(), [], 0
             batch.extend(unit.records)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
 
+from events.log.envelope import Position, Recorded
 from events.log.tail import Place, ReaderPosition, Tail, place_of
-from events.log.wire import Raw
+from events.log.wire import Raw, Undecodable
 from events.runtime import tables
-from events.runtime.folding import Fold
+from events.runtime.folding import Fold, Unfoldable, history_row
 from events.runtime.origins import read_positions
 from events.runtime.projection import Projection
-from events.runtime.runner import decode_batch, write_positions
+from events.runtime.runner import UNSTORABLE, write_positions
 from events.runtime.settings import Settings
 from events.runtime.tables import Db
 
@@ -27,6 +29,16 @@ HELD_ROWS = 20_000
 
 class RebuildFailed(Exception):
     """The log can't be folded to its end; the text says where it stopped and why. The live tables are untouched."""
+
+    position: Position | None = None
+    """The record at which, where one is to blame."""
+
+    @classmethod
+    def at(cls, position: Position, why: str) -> RebuildFailed:
+        """At a record; `why` names it."""
+        failed = cls(f"{why}; `forgelog repair` says what to do")
+        failed.position = position
+        return failed
 
 
 class Interrupted(RebuildFailed, OSError):
@@ -60,7 +72,6 @@ async def advance(
     """
     count = 0
     fold = Fold(projection, hold=HELD_ROWS, empty=side is not None)
-    problems: dict[str, str] = {}
     await db.execute(f"set local search_path to {tables.quoted(schema)}")
     stored = await read_positions(db, schema)
     while open_ := [place for place, end in target.items() if tail.positions[place].offset < end]:
@@ -74,14 +85,16 @@ async def advance(
             if tail.positions[place].offset > end:  # a fetch went past: stand exactly at the target again
                 tail.seek(place, _standing(wanted, place, end, stored))
         positions = dict(tail.positions)
-        batch, history = decode_batch(wanted, problems, positions, tail)
-        if problems:
-            raise RebuildFailed("; ".join(problems.values()))
+        batch, history = decode_batch(wanted)
         copying = asyncio.create_task(tables.copy_history(side or db, schema, history))
         if side is None:
             await copying
         try:
             await fold.apply(db, batch)
+        except Unfoldable as error:
+            raise RebuildFailed.at(error.position, str(error)) from error
+        except UNSTORABLE as error:
+            raise _unstorable(error) from error
         finally:
             await asyncio.wait([copying])
         copying.result()
@@ -89,8 +102,32 @@ async def advance(
         stored = positions
         count += len(batch)
         progress(sum(at.offset for at in positions.values()))
-    await fold.flush(db)
+    try:
+        await fold.flush(db)
+    except UNSTORABLE as error:
+        raise _unstorable(error) from error
     return count
+
+
+def _unstorable(error: Exception) -> RebuildFailed:
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return RebuildFailed(f"a value can't be stored ({text}); `forgelog repair` names the record where the tables stand")
+
+
+def decode_batch(raws: Sequence[Raw]) -> tuple[list[Recorded], list[tuple[Any, ...]]]:
+    """Decoded events and their history rows. Raises RebuildFailed at what does not decode."""
+    batch: list[Recorded] = []
+    history: list[tuple[Any, ...]] = []
+    for raw in raws:
+        if raw.is_marker:
+            continue
+        try:
+            recorded = raw.decode()
+        except Undecodable as error:
+            raise RebuildFailed.at(raw.position, str(error)) from error
+        batch.append(recorded)
+        history.append(history_row(recorded, raw.value or b""))
+    return batch, history
 
 
 def _standing(read: list[Raw], place: Place, end: int, before: Mapping[Place, ReaderPosition]) -> ReaderPosition:

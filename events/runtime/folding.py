@@ -20,6 +20,14 @@ _SEEN = (1 << 24) - 1
 _LOG_EVENTS = frozenset(LogEvent.__subclasses__())
 
 
+class Unfoldable(Exception):
+    """An event that the projection raises at; the text says which, and what it raised."""
+
+    def __init__(self, recorded: Recorded, error: Exception) -> None:
+        super().__init__(f"{recorded.position}: {recorded.meta.type} does not fold: {type(error).__name__}: {error}")
+        self.position = recorded.position
+
+
 class UndeclaredRow(Exception):
     """A projection used a row that its `touches` did not name: a defect of the projection."""
 
@@ -83,13 +91,22 @@ class Fold:
 
     async def apply(self, db: Db, batch: Sequence[Recorded]) -> None:
         """Fold the batch and write the changed rows (within the caller's transaction). The log's own events (refusals,
-        markers) are history only: projections don't see them."""
+        markers) are history only: projections don't see them. Raises Unfoldable; of no more use after an error."""
         batch = [recorded for recorded in batch if type(recorded.data) not in _LOG_EVENTS]
         touches = self._projection.touches
-        await self._load(db, (place for recorded in batch for place in touches(recorded)))
+        places: list[tuple[Table, Key]] = []
+        for recorded in batch:
+            try:
+                places.extend(touches(recorded))
+            except Exception as error:
+                raise Unfoldable(recorded, error) from error
+        await self._load(db, places)
         project = self._projection.project
         for recorded in batch:
-            project(recorded, self)
+            try:
+                project(recorded, self)
+            except Exception as error:
+                raise Unfoldable(recorded, error) from error
         if sum(len(held.changed) for held in self._held.values()) > self._hold:
             await self.flush(db)
 

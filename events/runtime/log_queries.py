@@ -128,6 +128,17 @@ class LogServicer(rpc.LogQueriesServicer):
             ],
             projected=status["projected"],
             problems=status["problems"],
+            stopped=[
+                pb.StoppedPlace(
+                    place=stop.place,
+                    position=str(stop.position),
+                    record=stop.record,
+                    cause=stop.cause,
+                    since=stop.since,
+                    skippable=stop.skippable,
+                )
+                for stop in status["stopped"]
+            ],
             notices=status["notices"],
         )
 

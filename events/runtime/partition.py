@@ -33,8 +33,9 @@ from events.log import chain, topics
 from events.log.envelope import Meta, Recorded
 from events.log.ids import payload_digest, with_assigned_id
 from events.log.partition import partition_of
+from events.log.repairs import Repair
 from events.log.tail import ReaderPosition
-from events.log.wire import CAUSE, HASH, Raw, Undecodable, UnknownType, decode_event, parse_cause, without_hash
+from events.log.wire import CAUSE, HASH, Damage, Raw, Undecodable, UnknownType, decode_event, parse_cause, without_hash
 from events.runtime.decider import Context, Decider
 from events.runtime.encoding import Encoder, Origin, Unit, origin_of
 from events.runtime.states import States
@@ -46,7 +47,13 @@ DEDUP_WINDOW = 100_000
 
 _TRACES = 20_000
 
+_DEFECT = "the decision failed because of a defect in the service; see its log"
+
 log = logging.getLogger("forgelog.writer")
+
+
+class TooLarge(ValueError):
+    """One input led to more than fits into one atomic append: its decider must split it."""
 
 
 @dataclass(slots=True)
@@ -80,6 +87,12 @@ class Partition(Generic[S]):
     """Topic and partition → where to handle inputs from."""
     observed: dict[tuple[str, int], ReaderPosition] = field(default_factory=dict)
     """Topic and partition → up to where the view has been folded."""
+    stopped: dict[tuple[str, int], ReaderPosition] = field(default_factory=dict)
+    """Inputs that are not handled from there on, since the record there raises."""
+    repairs: int = 0
+    """Number of the first repair that the state does not know."""
+    acting: str = ""
+    """The key that was last let act by itself."""
     last_time: datetime | None = None
     next_offset: int = 0
     folded: int = 0
@@ -193,14 +206,21 @@ class Partition(Generic[S]):
         """Where to handle inputs of a topic's partition from."""
         return self.inputs.get((topic, partition), ReaderPosition())
 
+    def contains(self, repair: Repair) -> bool:
+        """Whether the state was folded from a record that is to be passed over."""
+        topic, number = repair.place
+        if (topic, number) == (topics.events(self.context), self.number):
+            return repair.first < self.next_offset
+        return self.has_view and repair.first < self.observed.get((topic, number), ReaderPosition()).offset
+
     # Deciding
 
-    def command(self, raw: Raw, now: datetime) -> Unit | Forward | DeadLetter | None:
-        """Decide one record of the own command partition."""
+    def command(self, raw: Raw, now: datetime, *, decide: bool = True) -> Unit | Forward | DeadLetter | None:
+        """Decide one record of the own command partition. Not `decide`: what it leads to does not fold; refuse it."""
         source = (raw.topic, raw.partition)
         if raw.offset < self.resume_of(*source).offset:
             return None
-        self.inputs[source] = ReaderPosition(raw.offset + 1)
+        self.inputs[source] = ReaderPosition(raw.last + 1)
         if (size := raw.header_bytes) > MAX_HEADER_BYTES:
             reason = f"the headers have {size} bytes; a command's may have at most {MAX_HEADER_BYTES}"
             return DeadLetter(raw, reason, None)
@@ -209,6 +229,8 @@ class Partition(Generic[S]):
         except Undecodable as error:
             return DeadLetter(raw, str(error), None)
         if not meta.id:
+            if isinstance(raw, Damage):
+                return DeadLetter(raw, raw.problem, None)
             return DeadLetter(raw, "header ce_id is missing; give each command a unique ce_id", None)
         if not meta.type:
             return self._undecodable(raw, meta, "header ce_type is missing; name the command's type", now)
@@ -234,6 +256,8 @@ class Partition(Generic[S]):
         home = partition_of(key, self.count)
         if home != self.number:
             return Forward(raw, key, home)
+        if not decide:
+            return self._refuse(raw, meta, digest, Refused(ErrorCode.INTERNAL, _DEFECT), now, command.subject())
         return self._decide(raw, meta, command, key, digest, now)
 
     def _decide(self, raw: Raw, meta: Meta, command: Command, key: str, digest: str, now: datetime) -> Unit | None:
@@ -256,8 +280,7 @@ class Partition(Generic[S]):
             return self._refuse(raw, meta, digest, refused, now, command.subject())
         except Exception:
             log.exception("%s: deciding %s %s failed", raw.position, meta.type, meta.id)
-            message = "the decision failed because of a defect in the service; see its log"
-            return self._refuse(raw, meta, digest, Refused(ErrorCode.INTERNAL, message), now, command.subject())
+            return self._refuse(raw, meta, digest, Refused(ErrorCode.INTERNAL, _DEFECT), now, command.subject())
         if kind.quiet:
             self.decider.touch(state, command, now)
             self._touch(key)
@@ -301,12 +324,17 @@ class Partition(Generic[S]):
 
     def wants(self, topic: str, number: int, offset: int) -> tuple[bool, bool]:
         """Whether a foreign event at this offset is still to be handled, and still to be observed."""
+        if self.stopped and (stop := self.stopped.get((topic, number))) is not None and offset >= stop.offset:
+            return False, False
         handle = offset >= self.resume_of(topic, number).offset
         observe = self.has_view and offset >= self.observed.get((topic, number), ReaderPosition()).offset
         return handle, observe
 
     def passed(self, topic: str, number: int, position: ReaderPosition) -> None:
-        """Every foreign event of that topic's partition before `position` has been handled and observed."""
+        """Every foreign event of that topic's partition before `position` has been handled and observed, but for those
+        from a stop on."""
+        if self.stopped and (stop := self.stopped.get((topic, number))) is not None:
+            position = min(position, stop)
         if position.offset > self.resume_of(topic, number).offset:
             self.inputs[(topic, number)] = position
         if self.has_view and position.offset > self.observed.get((topic, number), ReaderPosition()).offset:
@@ -341,6 +369,7 @@ class Partition(Generic[S]):
         units: list[Unit] = []
         touched, self.touched = self.touched, set()
         for key in touched:
+            self.acting = key
             while True:
                 state = self.states.get(key)
                 if state is None:
@@ -360,6 +389,7 @@ class Partition(Generic[S]):
         while self._due and self._due[0][0] <= now:
             _, key = heapq.heappop(self._due)
             self._due_of.pop(key, None)
+            self.acting = key
             state = self.states.get(key)
             if state is None:
                 continue
@@ -423,11 +453,13 @@ class Partition(Generic[S]):
             else:
                 traces.append(self._traces.get(subject, ("", "")))
         records = self._encoder.records(placed, origin, now, traces)
+        size = sum(record.size for record in records)
+        if size > topics.MAX_BATCH_BYTES:
+            raise TooLarge(f"{size} bytes of events follow from one input; at most {topics.MAX_BATCH_BYTES} may")
         for event, key, _ in placed:
             self._evolve(key, event, now)
         if command_id:
             self._remember(command_id, digest, -1)
-        size = sum(record.size for record in records)
         return Unit(records, size, command_id, origin.name, origin.traceparent)
 
     def _trace(self, subject: str, correlation: str, traceparent: str) -> None:
@@ -450,5 +482,7 @@ def event_model(raw: Raw) -> type[Event]:
         name = UPCASTERS[name].to
     model = lookup(name)
     if model is None or not issubclass(model, Event):
+        if isinstance(raw, Damage):
+            raise Undecodable(raw.problem)
         raise UnknownType(raw.type, raw.position)
     return model

@@ -18,14 +18,14 @@ from typing import Any
 from events.log.identity import described
 from events.log.tail import Place, Tail
 from events.runtime import faults, shares, tables
-from events.runtime.filling import BATCH, RebuildFailed, advance, connected
+from events.runtime.filling import BATCH, Interrupted, RebuildFailed, advance, connected
 from events.runtime.origins import compare_tables, drop_former, read_positions, write_origins
 from events.runtime.projection import Projection, Table
 from events.runtime.runner import inputs_of, live_schema
 from events.runtime.settings import Settings
 from events.runtime.tables import Db
 
-__all__ = ["Difference", "RebuildFailed", "Rebuilt", "diff", "projection_of", "rebuild"]
+__all__ = ["Difference", "Interrupted", "RebuildFailed", "Rebuilt", "diff", "projection_of", "rebuild"]
 
 Progress = Callable[[int, int], None]
 """Called with events read and events to read."""
@@ -73,11 +73,14 @@ async def rebuild(
     progress: Progress | None = None,
     *,
     forget_former: bool = False,
+    until: Mapping[Place, int] | None = None,
 ) -> Rebuilt:
     """Build a context's tables anew from the whole log and swap them in. Raises RebuildFailed.
 
-    `forget_former`: remove the tables, too, that were set aside because their log was lost.
+    `forget_former`: remove the tables, too, that were set aside because their log was lost. `until`: offsets that are
+    not folded, nor what follows them in their places.
     """
+    until = until or {}
     projection = projection_of(projection) if isinstance(projection, str) else projection
     loop = asyncio.get_running_loop()
     started = loop.time()
@@ -86,12 +89,13 @@ async def rebuild(
     async with connected(settings) as db:
         await db.fetchval("select pg_advisory_lock(hashtext($1))", f"rebuild {live}")
         await tables.create_schema(db, live, projection)
-        count, tail = await _fill(settings, projection, db, fresh, None, progress)
+        count, tail = await _fill(settings, projection, db, fresh, None, progress, until)
         async with _closing(tail), db.transaction():
             await db.execute(f"lock table {tables.quoted(live)}.positions in access exclusive mode")
             compared = await compare_tables(settings, db, live, tail.positions)
             if not compared.strange:  # else the live tables are of another log, and stand nowhere in this one
-                target = {place: at.offset for place, at in (await read_positions(db, live)).items()}
+                stored = await read_positions(db, live)
+                target = {place: min(at.offset, until.get(place, at.offset)) for place, at in stored.items()}
                 count += await advance(projection, db, fresh, tail, target, _told_nothing)
             await write_origins(db, fresh, compared.origins)
             await db.execute(f"drop schema if exists {tables.quoted(old)} cascade")
@@ -112,7 +116,9 @@ async def diff(settings: Settings, projection: Projection | str, progress: Progr
     async with connected(settings) as db:
         await db.fetchval("select pg_advisory_lock(hashtext($1))", f"rebuild {live}")
         await tables.create_schema(db, live, projection)
-        count, tail = await _fill(settings, projection, db, fresh, None, progress)
+        # Not further than the live tables: one of their places may stand at a record that can't be folded.
+        stands = {place: at.offset for place, at in (await read_positions(db, live)).items()}
+        count, tail = await _fill(settings, projection, db, fresh, None, progress, stands)
         async with _closing(tail), db.transaction():
             # The live runner waits at its next batch until the comparison is done.
             await db.execute(f"lock table {tables.quoted(live)}.positions in exclusive mode")
@@ -142,13 +148,15 @@ async def _fill(
     schema: str,
     target: Mapping[Place, int] | None,
     progress: Progress | None,
+    until: Mapping[Place, int] | None = None,
 ) -> tuple[int, Tail]:
     """Fold the log from its beginning into a new schema, up to `target` or what is the end now; the tail stays open."""
     await db.execute(f"drop schema if exists {tables.quoted(schema)} cascade")
     tail = Tail(settings, inputs_of(projection), start="beginning", max_records=BATCH, hasty=True)
     await tail.start()
     try:
-        target = target if target is not None else await tail.ends()
+        if target is None:
+            target = {place: min(end, (until or {}).get(place, end)) for place, end in (await tail.ends()).items()}
         total = sum(target.values())
 
         def tell(reached: int) -> None:
@@ -158,6 +166,7 @@ async def _fill(
 
         async with db.transaction():
             await tables.create_bare(db, schema, projection)
+            await db.execute(f"update {tables.quoted(schema)}.made set repairs = $1", tail.repairs.until)
         async with connected(settings) as side:
             divided = shares.divide(projection, target, os.cpu_count() or 1)
             if len(divided) > 1:

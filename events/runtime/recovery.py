@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from aiokafka import AIOKafkaProducer
 
@@ -15,8 +15,9 @@ from events.log import topics
 from events.log.envelope import Meta
 from events.log.identity import Compared, Stand, compare
 from events.log.ids import new_command_id
-from events.log.tail import Place, ReaderPosition, Tail
-from events.log.wire import Undecodable, headers_of, value_of
+from events.log.repairs import Repairs
+from events.log.tail import Place, ReaderPosition, Tail, read_repairs
+from events.log.wire import Raw, headers_of, value_of
 from events.runtime import faults, views
 from events.runtime.decider import Decider
 from events.runtime.partition import Partition
@@ -31,6 +32,15 @@ AT_ONCE = 2_000
 """Most events folded before the view is brought to where they are."""
 
 
+class Failed(NamedTuple):
+    """What a partition could not be folded over."""
+
+    raw: Raw
+    error: Exception
+    of_view: bool = False
+    """Whether it is a foreign event that its view could not observe."""
+
+
 async def take_over(
     decider: Decider[S],
     numbers: Sequence[int],
@@ -40,19 +50,29 @@ async def take_over(
     snapshots: Snapshots | None,
     now: datetime,
     places: Collection[Place] = (),
-) -> dict[int, Partition[S] | str]:
-    """The folded partitions; in place of one that can't be folded, the reason for people.
+    stopped: Mapping[int, Mapping[tuple[str, int], ReaderPosition]] | None = None,
+) -> dict[int, Partition[S] | Failed]:
+    """The folded partitions; in place of one that can't be folded, at what and why.
 
-    `now`: the writer's clock. `places`: those whose events the decider is told, its own among them. From the marker's
-    offset on, whatever an earlier writer still appends is void.
+    `now`: the writer's clock. `places`: those whose events the decider is told, its own among them. `stopped`: inputs
+    that are not read on, by partition. From the marker's offset on, whatever an earlier writer still appends is void.
     """
     epochs = await asyncio.gather(*(_fence(decider.context, number, settings, producer, now) for number in numbers))
     faults.point(faults.AFTER_MARKER)
+    repairs = await read_repairs(settings)
     partitions = {number: Partition(decider, number, count) for number in numbers}
     if snapshots is not None:
-        partitions |= await _snapshots_of(snapshots, decider, numbers, count, settings, places)
-    outcome: dict[int, Partition[S] | str] = dict(partitions)
-    problems = await _fold(decider, partitions, dict(zip(numbers, epochs, strict=True)), settings)
+        found = await _snapshots_of(snapshots, decider, numbers, count, settings, places)
+        for number, partition in found.items():
+            if any(repair.skips and partition.contains(repair) for repair in repairs.since(partition.repairs)):
+                log.info("%s/%d: its snapshot has a record that is passed over since", decider.context, number)
+            else:
+                partitions[number] = partition
+    for number, partition in partitions.items():
+        partition.repairs = repairs.until
+        partition.stopped = dict((stopped or {}).get(number, {}))
+    outcome: dict[int, Partition[S] | Failed] = dict(partitions)
+    problems = await _fold(decider, partitions, dict(zip(numbers, epochs, strict=True)), settings, repairs)
     for number, epoch in zip(numbers, epochs, strict=True):
         partitions[number].epoch = epoch
     outcome.update(problems)
@@ -124,18 +144,24 @@ async def _fence(context: str, number: int, settings: Settings, producer: AIOKaf
 
 
 async def _fold(
-    decider: Decider[S], partitions: dict[int, Partition[S]], epochs: dict[int, int], settings: Settings
-) -> dict[int, str]:
-    """Fold each partition's valid records up to and including its marker, and its view as far as it goes meanwhile; the
-    reasons of those that can't be folded."""
+    decider: Decider[S],
+    partitions: dict[int, Partition[S]],
+    epochs: dict[int, int],
+    settings: Settings,
+    repairs: Repairs,
+) -> dict[int, Failed]:
+    """Fold each partition's valid records up to and including its marker, and its view as far as it goes meanwhile; of
+    those that can't be folded, at what and why."""
     has_view = any(partition.has_view for partition in partitions.values())
     foreign = sorted({model.context for model in decider.routes} - {decider.context}) if has_view else []
     begin = views.starts(partitions.values())
     for number, partition in partitions.items():
         begin[decider.context, number] = ReaderPosition(partition.next_offset, partition.epoch)
-    problems: dict[int, str] = {}
+    problems: dict[int, Failed] = {}
     open_ = dict(partitions)
-    async with Tail(settings, [decider.context, *foreign], start=begin, max_records=AT_ONCE, hasty=True) as tail:
+    async with Tail(
+        settings, [decider.context, *foreign], start=begin, max_records=AT_ONCE, hasty=True, repairs=repairs
+    ) as tail:
         for place in tail.positions:
             if place[0] == decider.context and place[1] not in open_:
                 tail.pause(place)
@@ -152,8 +178,8 @@ async def _fold(
                     continue
                 try:
                     open_[number].fold(raw)
-                except Undecodable as error:
-                    problems[number] = str(error)
+                except Exception as error:  # noqa: BLE001 - whatever it raises, the partition stands there
+                    problems[number] = Failed(raw, error)
                     del open_[number]
                 if index % 500 == 499:
                     await asyncio.sleep(0)
@@ -165,6 +191,9 @@ async def _fold(
                         open_.pop(number).next_offset = epochs[number] + 1
             if view is not None and open_:
                 await view.observe(min(_reached(partition) for partition in open_.values()))
+                for number, (raw, why) in view.failed.items():
+                    problems.setdefault(number, Failed(raw, why, of_view=True))
+                    open_.pop(number, None)
     return problems
 
 

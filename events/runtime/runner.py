@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,14 +18,16 @@ import asyncpg
 from aiokafka.errors import KafkaError
 
 from events.log import topics
-from events.log.envelope import Position
+from events.log.envelope import Position, Recorded
 from events.log.identity import described, origin_of
-from events.log.tail import Place, ReaderPosition, Tail, place_of
+from events.log.repairs import Repair, Repairs
+from events.log.tail import LogLost, Place, ReaderPosition, Tail, place_of
 from events.log.wire import HASH, Raw, Undecodable
 from events.runtime import faults, metrics, origins, tables
 from events.runtime.folding import Fold, history_row
 from events.runtime.projection import Projection
 from events.runtime.settings import Settings
+from events.runtime.stops import Stops
 from events.runtime.tables import Db
 
 GATHER = 0.05
@@ -35,8 +37,22 @@ fetched meanwhile, for the same reason."""
 _REST = 0.005
 """Seconds for the broker to give what has come in that time."""
 
+_AGAIN = 5.0
+"""Seconds until tables that stopped as a whole are tried again."""
+
 _REBUILT_EVERY = 1.0
 """Seconds between two looks whether tables of another log were rebuilt."""
+
+Item = tuple[Raw, Recorded | None]
+"""A record and its event; None for a marker."""
+
+UNSTORABLE = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    ValueError,
+)
+"""What the database, or its client, raises at a value that no table can hold."""
 
 log = logging.getLogger("forgelog.projection")
 
@@ -97,7 +113,8 @@ class Runner:
         self.settings = settings
         self.schema = live_schema(settings, projection.context)
         self.positions: dict[Place, ReaderPosition] = {}
-        self.problems: dict[str, str] = {}
+        self.stops = Stops(log)
+        """What stands still (an input, the tables as a whole), and why."""
         self.foreign = ""
         """Why the tables can't be read, being of another log; empty if they can."""
         self.note = ""
@@ -126,18 +143,28 @@ class Runner:
             except (OSError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 log.warning("%s: %s: %s; trying again", self.schema, type(error).__name__, error)
                 await asyncio.sleep(0.5)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it stops these tables and nothing else
+                self.stops.add(self._tables, error, at=self._nowhere, doing="what the tables do")
+                await asyncio.sleep(_AGAIN)
+
+    @property
+    def _tables(self) -> str:
+        return f"tables of {self.projection.context}"
+
+    @property
+    def _nowhere(self) -> Position:
+        """Where the tables stand when no event is to blame."""
+        return Position(f"tables.{self.projection.context}", 0, 0)
 
     async def _run(self) -> None:
         async with self._pool.acquire() as db:
             await tables.create_schema(db, self.schema, self.projection)
-            made = await db.fetchval(f"select version from {tables.quoted(self.schema)}.made")
+            row = await db.fetchrow(f"select version, repairs from {tables.quoted(self.schema)}.made")
+            made, repairs = (row["version"], row["repairs"]) if row else (0, 0)
             self._stored = await origins.read_positions(db, self.schema)
             self.note = await origins.former_note(db, self.schema)
         if made != self.projection.version:
-            from events.runtime.rebuild import rebuild
-
-            log.info("%s: made by version %s, now %s: rebuilding", self.schema, made, self.projection.version)
-            await rebuild(self.settings, self.projection)
+            await self._rebuild(f"made by version {made}, now {self.projection.version}")
             return
         self._fold = Fold(self.projection)
         async with Tail(self.settings, inputs_of(self.projection), start=self._stored, patient=True) as tail:
@@ -150,14 +177,27 @@ class Runner:
                 await self._leave(described(compared.strange))
                 return
             self._unnamed = set(tail.positions) - set(compared.origins)
-            for place, text in self.problems.items():
-                log.error("%s stopped: %s", place, text)
+            if self._contains(tail.repairs.since(repairs)):
+                await tail.stop()
+                await self._rebuild("they contain what is passed over now")
+                return
+            await self._note_repairs(tail.repairs)
+            self.stops.forget()
             self.positions = dict(tail.positions)
             lag_at = 0.0
             while True:
                 raws = await tail.poll_raw(1.0)
                 if 0 < len(raws) < tail.max_records:
                     raws += await self._gathered(tail)
+                if heard := tail.take_repairs():
+                    for repair in heard:
+                        self.stops.mended_by(repair)
+                    if self._contains(heard):
+                        await tail.stop()
+                        await self._rebuild("they contain what is passed over now", tail.stopped)
+                        return
+                    await self._note_repairs(tail.repairs)
+                    raws = [raw for raw in raws if not tail.repairs.pass_over(raw)]
                 if raws or tail.positions != self.positions:
                     await self._store(raws, tail)
                 if time.monotonic() - lag_at > 5:
@@ -171,8 +211,6 @@ class Runner:
 
     async def _leave(self, how: str) -> None:
         """The tables are of another log: put them away and build new ones, or wait until somebody has."""
-        from events.runtime.rebuild import rebuild
-
         context = self.projection.context
         lost = (
             f"The tables of {context} are not of this log, which was lost, cut or restored from an older copy ({how})."
@@ -184,12 +222,10 @@ class Runner:
             async with self._pool.acquire() as db:
                 aside = await origins.set_aside(db, self.schema, self.projection, self._stored, note)
             if aside:
-                await rebuild(self.settings, self.projection)
+                await self._rebuild("the log is another one")
             return
         self.foreign = f"{lost} Restore the log, or build them anew: forgelog rebuild {context}"
-        name = f"tables of {context}"
-        self.problems[name] = self.foreign
-        log.error("%s", self.foreign)
+        self.stops.add(self._tables, LogLost({self._tables: 0}), at=self._nowhere, doing=self.foreign)
         try:
             while True:
                 await asyncio.sleep(_REBUILT_EVERY)
@@ -198,7 +234,7 @@ class Runner:
                         return
         finally:
             self.foreign = ""
-            del self.problems[name]
+            self.stops.lift(self._tables)
 
     async def _gathered(self, tail: Tail) -> list[Raw]:
         if self._wanted.is_set():
@@ -212,22 +248,96 @@ class Runner:
             tail.go_on()
         return await tail.poll_raw(_REST)
 
+    def _contains(self, repairs: Sequence[Repair]) -> bool:
+        """Whether the tables were folded from what is to be passed over."""
+        return any(
+            repair.skips
+            and repair.place[0].startswith("events.")
+            and repair.first
+            < self._stored.get((topics.context_of(repair.place[0]), repair.place[1]), ReaderPosition()).offset
+            for repair in repairs
+        )
+
+    async def _note_repairs(self, repairs: Repairs) -> None:
+        """The tables know these: they were made without what those pass over."""
+        async with self._pool.acquire() as db:
+            await db.execute(f"update {tables.quoted(self.schema)}.made set repairs = $1", repairs.until)
+
+    async def _rebuild(self, why: str, stands: Mapping[Place, int] | None = None) -> None:
+        """Build the tables anew; each place as far as it can be folded. The runner stops where one can't go on."""
+        from events.runtime.rebuild import Interrupted, RebuildFailed, rebuild
+
+        log.info("%s: %s: rebuilding", self.schema, why)
+        until = dict(stands or {})
+        while True:
+            try:
+                await rebuild(self.settings, self.projection, until=until)
+                return
+            except Interrupted:
+                raise
+            except RebuildFailed as error:
+                at = error.position
+                if at is None:
+                    raise
+                log.error("%s: %s; its place is folded up to there", self.schema, error)
+                until[topics.context_of(at.topic), at.partition] = at.offset
+
     async def _store(self, raws: Sequence[Raw], tail: Tail) -> None:
-        positions = dict(tail.positions)
-        batch, history = decode_batch(raws, self.problems, positions, tail)
+        items = self._decoded(raws, tail)
+        await self._fold_in(items, dict(tail.positions), tail)
+
+    def _decoded(self, raws: Sequence[Raw], tail: Tail) -> list[Item]:
+        """Records with their events (None: a marker). A place stops right before what does not decode."""
+        items: list[Item] = []
+        for raw in raws:
+            if tail.stands_before(raw):
+                continue
+            try:
+                items.append((raw, None if raw.is_marker else raw.decode()))
+            except Undecodable as error:
+                self._stop(raw, error, tail)
+        return items
+
+    def _stop(self, raw: Raw, error: Exception, tail: Tail) -> None:
+        tail.stop_at(raw)
+        self.stops.add(f"{self._tables} reading {raw.topic}/{raw.partition}", error, raw)
+
+    async def _fold_in(self, items: list[Item], positions: dict[Place, ReaderPosition], tail: Tail) -> None:
+        """Write events and positions. What can't be folded, or written, is found by halves, and stops its place."""
+        try:
+            await self._write(items, positions)
+        except (OSError, KafkaError, PositionsMoved):
+            raise
+        except Exception as error:
+            if not items or not _of_a_value(error):
+                raise
+            self._fold = Fold(self.projection)
+            if len(items) == 1:
+                self._stop(items[0][0], error, tail)
+                return
+            middle = len(items) // 2
+            for half in (items[:middle], items[middle:]):
+                left = [item for item in half if not tail.stands_before(item[0])]
+                reached = {place_of(raw): ReaderPosition.behind(raw) for raw, _ in left}
+                await self._fold_in(left, {**self._stored, **reached}, tail)
+
+    async def _write(self, items: Sequence[Item], positions: dict[Place, ReaderPosition]) -> None:
+        """One transaction."""
+        batch = [recorded for _, recorded in items if recorded is not None]
         async with self._pool.acquire() as db, db.transaction():
             await db.execute(f"set local search_path to {tables.quoted(self.schema)}")
             await write_positions(db, self._stored, positions)
             faults.point(faults.MID_ROWS)
             if batch:
                 await self._fold.apply(db, batch)
+                history = [history_row(recorded, raw.value or b"") for raw, recorded in items if recorded is not None]
                 await tables.copy_history(db, self.schema, history)
-            if self._unnamed and (named := {place_of(raw): origin_of(raw) for raw in raws if raw.offset == 0}):
+            if self._unnamed and (named := {place_of(raw): origin_of(raw) for raw, _ in items if raw.offset == 0}):
                 await origins.write_origins(db, self.schema, named)
                 self._unnamed -= set(named)
         self._stored = positions
         self.positions = positions
-        for raw in raws:
+        for raw, _ in items:
             if digest := raw.get(HASH):
                 self.heads[place_of(raw)] = (raw.offset, digest.decode())
         metrics.projected.labels(self.projection.context).inc(len(batch))
@@ -273,29 +383,11 @@ class Runner:
                 f"{topics.events(context)}/{partition}": position.offset
                 for (context, partition), position in sorted(self.positions.items())
             },
-            "problems": dict(self.problems),
+            "problems": {stop.place: stop.text for stop in self.stops},
             "notices": {f"tables of {self.projection.context}": self.note} if self.note else {},
         }
 
 
-def decode_batch(
-    raws: Sequence[Raw], problems: dict[str, str], positions: dict[Place, ReaderPosition], tail: Tail
-) -> tuple[list[Any], list[tuple[Any, ...]]]:
-    """Decoded events and their history rows. A place that holds an event from the future stops right before it."""
-    batch: list[Any] = []
-    history: list[tuple[Any, ...]] = []
-    for raw in raws:
-        if raw.is_marker or (problems and f"{raw.topic}/{raw.partition}" in problems):
-            continue
-        try:
-            recorded = raw.decode()
-        except Undecodable as error:
-            place, name = place_of(raw), f"{raw.topic}/{raw.partition}"
-            problems[name] = str(error)
-            tail.pause(place)
-            log.error("%s stopped: %s", name, error)
-            positions[place] = ReaderPosition(raw.offset, raw.epoch)
-            continue
-        batch.append(recorded)
-        history.append(history_row(recorded, raw.value or b""))
-    return batch, history
+def _of_a_value(error: Exception) -> bool:
+    """Whether what was written is to blame, and not the database or its connection."""
+    return isinstance(error, UNSTORABLE) or not isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError)

@@ -103,7 +103,8 @@ async def run(
         return {
             "partitions": ours["partitions"],
             "projected": theirs["positions"],
-            "problems": {**ours["problems"], **{f"projection of {k}": v for k, v in theirs["problems"].items()}},
+            "problems": {**ours["problems"], **theirs["problems"]},
+            "stopped": [*writer.stops, *runner.stops],
             "notices": {**ours["notices"], **theirs["notices"]},
         }
 

@@ -23,6 +23,7 @@ import orjson
 import uvloop
 from aiokafka.errors import KafkaError
 
+from events.log.envelope import Position
 from events.log.tail import Place, ReaderPosition, Tail
 from events.runtime import filling, tables
 from events.runtime.filling import Interrupted, RebuildFailed
@@ -122,7 +123,9 @@ async def _child(order: dict[str, Any], told: Callable[[int], None]) -> tuple[in
             told(result.get("offsets", 0))
         code = await process.wait()
         if "failed" in result:
-            raise (Interrupted if result["again"] else RebuildFailed)(result["failed"])
+            failed = (Interrupted if result["again"] else RebuildFailed)(result["failed"])
+            failed.position = Position.parse(result["at"]) if result.get("at") else None
+            raise failed
         if code != 0 or "stands" not in result:
             raise Interrupted(f"a process of it ended with {code}")
         return result["events"], {
@@ -175,7 +178,7 @@ def main() -> None:
     except BrokenPipeError:
         os._exit(1)  # the parent has died; the transaction is over with the connections
     except RebuildFailed as error:
-        _say({"failed": str(error), "again": False})
+        _say({"failed": str(error), "again": False, "at": str(error.position) if error.position else ""})
     except (OSError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         _say({"failed": f"{type(error).__name__}: {error}", "again": True})
 

@@ -59,6 +59,7 @@ def take(partition: Partition[Any]) -> Taken:
         "time": partition.last_time.isoformat() if partition.last_time else None,
         "next_offset": partition.next_offset,
         "epoch": partition.epoch,
+        "repairs": partition.repairs,
     }
     return Taken(content, list(partition.states.packs))
 
@@ -91,6 +92,7 @@ def load(decider: Decider[S], number: int, count: int, blob: bytes) -> Partition
     partition.last_time = datetime.fromisoformat(data["time"]) if data["time"] else None
     partition.next_offset = data["next_offset"]
     partition.epoch = data["epoch"]
+    partition.repairs = data.get("repairs", 0)
     return partition
 
 
@@ -155,7 +157,10 @@ class Snapshots:
                 continue
             stored = orjson.loads(row["origins"] or "[]")
             origins = {(context, place): origin for context, place, origin in stored}
-            return Loaded(load(decider, number, count, row["data"]), origins)
+            try:
+                return Loaded(load(decider, number, count, row["data"]), origins)
+            except Exception:
+                log.exception("snapshot of %s/%d at %d can't be used", decider.context, number, row["next_offset"])
         return None
 
     async def forget(self, context: str, number: int) -> None:

@@ -134,6 +134,8 @@ async def create_schema(db: Db, schema: str, projection: Projection) -> None:
             "primary key (context, partition))"
         )
         await db.execute("create table if not exists made (version int not null, at timestamptz default now())")
+        # Tables of an earlier version have no such column.
+        await db.execute("alter table made add column if not exists repairs bigint not null default 0")
         if not await db.fetchval("select count(*) from made"):
             await db.execute("insert into made (version) values ($1)", projection.version)
         for table in (*projection.tables, HISTORY):

@@ -19,7 +19,7 @@ from typing import Any
 from events.log import topics
 from events.log.partition import partition_of
 from events.log.tail import Place, ReaderPosition, Tail, place_of
-from events.log.wire import Raw, Undecodable
+from events.log.wire import Raw
 from events.runtime.decider import Decider
 from events.runtime.partition import Partition, event_model
 
@@ -50,6 +50,8 @@ class Views:
         self._count = next(iter(partitions.values())).count
         self._tail = tail
         self._ends = dict(ends)
+        self.failed: dict[int, tuple[Raw, Exception]] = {}
+        """Partitions whose view raised, at which event; their states are of no more use."""
         self._waiting: dict[Place, deque[Raw]] = {place: deque() for place in ends}
 
     async def observe(self, before: int) -> None:
@@ -80,17 +82,21 @@ class Views:
             if route is None:
                 return True
             recorded = raw.decode()
-        except Undecodable:
+            keys = list(route(recorded.data))
+        except Exception:  # noqa: BLE001 - the writer meets it again, and says so
             return False
         concerned: dict[int, list[str]] = {}
-        for key in route(recorded.data):
+        for key in keys:
             number = partition_of(key, self._count)
-            if number in self._partitions:
+            if number in self._partitions and number not in self.failed:
                 concerned.setdefault(number, []).append(key)
         wants = {number: self._partitions[number].wants(raw.topic, raw.partition, raw.offset) for number in concerned}
         if any(handle for handle, _ in wants.values()) and self._decider.reacts(model):
             return False
-        for number, keys in concerned.items():
+        for number in concerned:
             if wants[number][1]:
-                self._partitions[number].event(recorded, keys, recorded.meta.time, handle=False)
+                try:
+                    self._partitions[number].event(recorded, concerned[number], recorded.meta.time, handle=False)
+                except Exception as error:  # noqa: BLE001 - told by who folds the partition
+                    self.failed[number] = raw, error
         return True

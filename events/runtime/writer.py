@@ -13,7 +13,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -22,17 +22,18 @@ from aiokafka.errors import KafkaError
 
 from events.log import topics
 from events.log.fetching import Consumer, Raws
-from events.log.partition import partition_of
-from events.log.tail import PATIENT, LogLost, NoTopic, Place, ReaderPosition, Tail, place_of
-from events.log.wire import Raw, Undecodable
-from events.runtime import metrics, recovery, resuming
+from events.log.tail import PATIENT, LogLost, NoTopic, Place, ReaderPosition, Tail
+from events.log.wire import Raw
+from events.runtime import recovery, resuming
 from events.runtime.appending import Appender
 from events.runtime.clock import Clock
 from events.runtime.decider import Decider
 from events.runtime.encoding import Unit
-from events.runtime.partition import DeadLetter, Forward, Partition, event_model
+from events.runtime.feeding import Feeder
+from events.runtime.partition import DeadLetter, Forward, Partition
 from events.runtime.settings import Settings
 from events.runtime.snapshots import Snapshots
+from events.runtime.stops import Stops
 from events.runtime.tasks import end_all
 
 S = TypeVar("S")
@@ -56,8 +57,6 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         self.clock = Clock()
         self.context = decider.context
         self.partitions: dict[int, Partition[S]] = {}
-        self.problems: dict[str, str] = {}
-        """What is stopped (a partition, an input) and why, for people."""
         self.notes: dict[str, str] = {}
         """What was found and mended, for people."""
         self._assigned: set[int] = set()
@@ -65,7 +64,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         self._restart: dict[int, float] = {}
         self._targets: dict[int, dict[Place, int]] = {}
         """Partitions that are not ready yet, and how far they must have read."""
-        self._count = 0
+        self._feeder = Feeder(decider, self.partitions, self._targets, self.clock, self._start_over)
         self.appender = Appender(decider.context, settings, self.partitions)
         self._appending: asyncio.Task[None] | None = None
         """The batches on their way to Kafka."""
@@ -92,7 +91,8 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         shown: dict[str, Any] = {}
         for number in sorted(self._assigned | set(self.partitions)):
             partition = self.partitions.get(number)
-            state = "starting" if partition is None else "catching up" if number in self._targets else "ready"
+            state = "ready" if partition is not None else "stopped" if self._stands(number) else "starting"
+            state = "catching up" if number in self._targets else state
             shown[str(number)] = {
                 "state": state,
                 "epoch": partition.epoch if partition else -1,
@@ -101,14 +101,24 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         return {
             "context": self.context,
             "partitions": shown,
-            "problems": dict(self.problems),
+            "problems": {stop.place: stop.text for stop in self.stops},
             "notices": dict(self.notes),
         }
 
     @property
     def ready(self) -> bool:
-        """Whether every assigned partition takes commands."""
-        return bool(self.partitions) and set(self.partitions) == self._assigned and not self._targets
+        """Whether every assigned partition takes commands, or stands still and says so."""
+        standing = {number for number in self._assigned if self._stands(number)}
+        held = set(self.partitions) | standing
+        return bool(held) and held == self._assigned and not self._targets
+
+    @property
+    def stops(self) -> Stops:
+        """What stands still (a partition, an input), and why."""
+        return self._feeder.stops
+
+    def _stands(self, number: int) -> bool:
+        return self._feeder.name(number) in self.stops
 
     # The loop
 
@@ -122,11 +132,12 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                 await asyncio.sleep(random.uniform(0.5, 1.0))
 
     async def _run(self) -> None:
-        for held in (self.partitions, self.problems, self._restart, self._targets, self._looking):
+        for held in (self.partitions, self._restart, self._targets, self._looking):
             held.clear()
+        self._feeder.forget()
         self._assigned.clear()
         counts = await topics.ensure_topics(self.settings)
-        self._count = counts[topics.commands(self.context)]
+        self._feeder.count = counts[topics.commands(self.context)]
         consumer = Consumer(
             bootstrap_servers=self.settings.kafka_required,
             group_id=f"{self.settings.prefix}{self.context}.writer",
@@ -147,6 +158,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             await consumer.start()
             consumer.subscribe([self.settings.prefix + topics.commands(self.context)], listener=self)
             async with Tail(self.settings, self._contexts, start="end", patient=True) as tail:
+                self._feeder.repairs = tail.repairs
                 await self._loop(consumer, tail)
         finally:
             await consumer.stop()
@@ -174,12 +186,13 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                 if self.clock.missed():
                     self._resume(now)
                 if events.done():
-                    self._take_events(events.result(), tail, work, now)
+                    self._feeder.events(events.result(), work, now)
                     events = None
+                    self._take_repairs(tail)
                 if commands.done():
-                    self._take_commands(commands.result(), work, side, now)
+                    self._feeder.commands(commands.result(), work, side, now)
                     commands = None
-                self._take_time(work, now)
+                self._feeder.time(work, now)
                 if work or side:
                     await self._appended()  # one batch on its way while the next is decided, not more
                     self._appending = asyncio.create_task(self._append(work, side))
@@ -218,87 +231,14 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
 
     def _resume(self, now: datetime) -> None:
         """Time went by that this process has not seen: what it has not heard meanwhile may wait in Kafka."""
-        for number, partition in self.partitions.items():
+        for number in list(self.partitions):
             if number not in self._targets:
-                partition.resumed(now)
+                self._feeder.resumed(number, now)
 
-    def _take_events(self, raws: Iterable[Raw], tail: Tail, work: dict[int, list[Unit]], now: datetime) -> None:
-        own = topics.events(self.context)
-        last: dict[tuple[str, int], ReaderPosition] = {}
-        for raw in raws:
-            if raw.topic == own and raw.is_marker:
-                partition = self.partitions.get(raw.partition)
-                if partition is not None and raw.offset > partition.epoch:
-                    log.warning("%s/%d: superseded by the writer of epoch %d", own, raw.partition, raw.offset)
-                    self._start_over(raw.partition)
-            if raw.topic not in self._foreign:
-                continue
-            place = f"{raw.topic}/{raw.partition}"
-            if place in self.problems:
-                continue
-            if not raw.is_marker:
-                try:
-                    self._take_event(raw, work, now)
-                except Undecodable as error:
-                    self.problems[place] = str(error)
-                    tail.pause(place_of(raw))
-                    log.error("%s stopped: %s", place, error)
-                    continue
-            last[(raw.topic, raw.partition)] = ReaderPosition.behind(raw)
-        for (topic, number), position in last.items():
-            for partition in self.partitions.values():
-                partition.passed(topic, number, position)
-
-    def _take_event(self, raw: Raw, work: dict[int, list[Unit]], now: datetime) -> None:
-        """Hand an event to the partitions it concerns; it is decoded at most once, and only if its type is routed."""
-        route = self.decider.routes.get(event_model(raw))
-        if route is None:
-            return
-        wanted = {
-            number: wants
-            for number, partition in self.partitions.items()
-            if any(wants := partition.wants(raw.topic, raw.partition, raw.offset))
-        }
-        if not wanted:
-            return
-        recorded = raw.decode()
-        if recorded.meta.time > now:
-            now = self.clock.at_least(recorded.meta.time)
-        keys: dict[int, list[str]] = {}
-        for key in route(recorded.data):
-            keys.setdefault(partition_of(key, self._count), []).append(key)
-        for number, concerned in keys.items():
-            if number not in wanted:
-                continue
-            handle, observe = wanted[number]
-            unit = self.partitions[number].event(recorded, concerned, now, handle=handle, observe=observe)
-            if unit is not None:
-                work.setdefault(number, []).append(unit)
-
-    def _take_commands(
-        self, fetched: Any, work: dict[int, list[Unit]], side: list[Forward | DeadLetter], now: datetime
-    ) -> None:
-        for place, records in fetched.items():
-            partition = self.partitions.get(place.partition)
-            if partition is None or place.partition in self._targets:
-                continue  # the seek at its start brings them again
-            metrics.commands.labels(self.context).inc(len(records))
-            for raw in records:
-                result = partition.command(raw, now)
-                if isinstance(result, Unit):
-                    work.setdefault(partition.number, []).append(result)
-                elif result is not None:
-                    side.append(result)
-                    if isinstance(result, DeadLetter) and result.unit is not None:
-                        work.setdefault(partition.number, []).append(result.unit)
-
-    def _take_time(self, work: dict[int, list[Unit]], now: datetime) -> None:
-        for number, partition in self.partitions.items():
-            if number in self._targets:
-                continue
-            units = partition.wake(now) + partition.settle(now)
-            if units:
-                work.setdefault(number, []).extend(units)
+    def _take_repairs(self, tail: Tail) -> None:
+        for repair in tail.take_repairs():
+            for number in self._feeder.repaired(repair):
+                self._start_over(number)
 
     async def _append(self, work: dict[int, list[Unit]], side: list[Forward | DeadLetter]) -> None:
         """Append every partition's units; if that fails all start over."""
@@ -321,8 +261,8 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         """Read the own topic only now and then, unless the decider reacts to it: else each append would wake the very
         process that made it. What a look is for can wait: a newer marker makes void whatever this one still appends,
         and a snapshot is stored once it was seen."""
-        if topics.events(self.context) in self._foreign:
-            return
+        if topics.events(self.context) in self._foreign or self.stops:
+            return  # a place that stands still waits for a repair, which comes with what is read
         look = time.monotonic() >= self._look_at
         for place, standing in tail.positions.items():
             if place[0] != self.context:
@@ -363,9 +303,9 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         side: list[Forward | DeadLetter] = []
         now = self.clock.now()
         if events is not None and not events.cancelled():
-            self._take_events(events.result(), tail, work, now)
+            self._feeder.events(events.result(), work, now)
         if commands is not None and not commands.cancelled():
-            self._take_commands(commands.result(), work, side, now)
+            self._feeder.commands(commands.result(), work, side, now)
         await self._appended()
         if work or side:
             await self._append(work, side)
@@ -377,11 +317,13 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             self._targets.pop(number, None)
         for number in set(self._restart) - self._assigned:
             del self._restart[number]  # else it would be due for ever
+        for number in {stop.number for stop in self.stops} - self._assigned:
+            self._feeder.release(number)
         now = time.monotonic()
         fresh = [
             number
             for number in sorted(self._assigned - set(self.partitions))
-            if self._restart.get(number, 0.0) <= now and f"{self.context}/{number}" not in self.problems
+            if self._restart.get(number, 0.0) <= now and not self._stands(number)
         ]
         if not fresh:
             return
@@ -397,12 +339,13 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             started = await recovery.take_over(
                 self.decider,
                 fresh,
-                self._count,
+                self._feeder.count,
                 self.settings,
                 producer,
                 self.snapshots,
                 self.clock.now(),
                 tail.positions,
+                self._feeder.inputs,
             )
         except LogLost:
             raise
@@ -414,9 +357,12 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                 self._start_over(number)
             return
         for number, outcome in started.items():
-            if isinstance(outcome, str):
-                self.problems[f"{self.context}/{number}"] = outcome
-                log.error("%s/%d stopped: %s", self.context, number, outcome)
+            if isinstance(outcome, recovery.Failed):
+                if outcome.of_view:
+                    self._feeder.stop_input(number, outcome.raw, outcome.error)
+                    self._start_over(number)
+                else:
+                    self._feeder.stop(number, outcome.error, outcome.raw)
                 continue
             self.partitions[number] = outcome
             self._targets[number] = {}  # what it must have read is found out next: it is not ready meanwhile
@@ -467,7 +413,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             consumer.seek(place, resume.offset)
             consumer.resume(place)
             now = self.clock.now() if partition.last_time is None else self.clock.at_least(partition.last_time)
-            partition.resumed(now)
+            self._feeder.resumed(number, now)
             log.info("%s/%d: ready, epoch %d, commands from %d", self.context, number, partition.epoch, resume.offset)
 
     # Snapshots

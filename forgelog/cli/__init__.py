@@ -27,6 +27,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "nodes": ("nodes",),
     "log": ("history", "replay", "watch"),
     "maintenance": ("rebuild", "audit", "deadletters"),
+    "repair": ("repair",),
 }
 """Module of this package → its commands. Each module has ``register(app: typer.Typer) -> None``, which adds them. A
 command that is missing here still works, only slower: then all modules are imported."""

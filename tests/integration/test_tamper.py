@@ -157,10 +157,10 @@ async def test_an_event_from_the_future_stops_its_partition_and_nothing_is_skipp
         # A writer can't fold that partition, so it takes no commands for it; the others go on.
         again = Writer(SampleDecider(), settings)
         async with running(again.run()):
-            await until(lambda: again.problems and len(again.partitions) == settings.partitions - 1)
+            await until(lambda: again.stops and len(again.partitions) == settings.partitions - 1)
             # (It may have met the event as an input too: jobs reacts to its own context's events.)
-            assert all("forgelog.jobs.v9.JobTeleported" in problem for problem in again.problems.values())
-            assert f"jobs/{stopped}" in again.problems
+            assert all("forgelog.jobs.v9.JobTeleported" in problem for problem in again.status()["problems"].values())
+            assert f"jobs/{stopped}" in again.stops
             assert stopped not in again.partitions
             await publisher.publish_many([Outgoing(submit("new", f"new-{number}")) for number in range(16)])
             async with asyncio.timeout(PATIENCE):

@@ -33,7 +33,7 @@ from events.log.identity import Stand, compare, described, origin_of
 from events.log.outcomes import Outcomes
 from events.log.publish import Publisher
 from events.log.tail import Place, ReaderPosition, Tail
-from events.log.wire import Raw
+from events.log.wire import Damage, Raw, Undecodable
 from events.runtime.settings import Settings
 from events.runtime.tasks import end_all
 from services.resources.agent import native, reports
@@ -167,8 +167,14 @@ class Agent:
         touched: dict[str, Attempt] = {}
         for raw in raws:
             self._outcomes.take(raw)
-            if self._concerns_us(raw):
-                record = raw.decode()
+            if isinstance(raw, Damage) or self._concerns_us(raw):
+                try:
+                    record = raw.decode()
+                except Undecodable as error:
+                    log.error("nothing more is started or stopped here: %s; `forgelog repair` says what to do", error)
+                    self._tail.stop_at(raw)
+                    self._read = self._tail.positions[self._place]
+                    break
                 touched |= {each.key: each for each in self._fold(record.data, record)}
         was_open = self._open
         if not was_open and self._read.offset > self._gate:
