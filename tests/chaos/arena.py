@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -232,6 +233,43 @@ class Arena:
         replica = self._replicas.pop(name)
         replica.kill()
         replica.wait()
+
+    # A second agent of a node
+
+    def start_rival(self, number: int, *, copied: bool) -> str:
+        """An agent that claims the name of node `number`, with a copy of the folder of that node's agent or one of its
+        own; the name of its process."""
+        node, name = node_name(number), f"rival-{number}"
+        folder = self.folder / f"{name}-{time.monotonic_ns()}"
+        if copied:
+            with suppress(shutil.Error):  # what its agent removes meanwhile
+                shutil.copytree(self.data / "agents" / node, folder)
+        folder.mkdir(exist_ok=True)
+        environment = {
+            **self.environment(name),
+            "FORGELOG_NODE": node,
+            "FORGELOG_AGENT_DIR": str(folder),
+            "FORGELOG_AGENT_STOP": "drain",
+            "FORGELOG_NODE_SHARE": f"{number}/{AGENTS}",
+        }
+        with (self.data / "logs" / f"{name}.log").open("ab") as log:
+            self._replicas[name] = subprocess.Popen(
+                [sys.executable, "-P", "-m", "services.resources.agent"],
+                env=environment,
+                stdout=log,
+                stderr=log,
+                cwd=self.data,
+            )
+        return name
+
+    async def end_rival(self, name: str) -> None:
+        """In order, so that it ends its tasks: an agent that is gone for good must not leave any."""
+        rival = self._replicas[name]
+        rival.terminate()
+        try:
+            await asyncio.wait_for(asyncio.to_thread(rival.wait), PATIENCE)
+        finally:
+            self.end_replica(name)
 
     # Disk and clock
 

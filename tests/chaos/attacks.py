@@ -94,6 +94,27 @@ async def second_writer(arena: Arena, load: Workload, chance: random.Random) -> 
     return f"a second writer of {context} comes and is killed"
 
 
+async def two_agents(arena: Arena, load: Workload, chance: random.Random) -> str:
+    """A second agent claims a node's name, while the first works, is killed, or is frozen until its node is lost."""
+    number, copied = chance.randrange(AGENTS), chance.random() < 0.5
+    first, fate = f"agent-{number}", chance.choice(("works", "is killed", "is frozen"))
+    rival = arena.start_rival(number, copied=copied)
+    load.working.append(asyncio.create_task(load.pump(30, 0.1)))
+    await asyncio.sleep(chance.uniform(1, 4))
+    if fate == "is killed":
+        for _ in range(chance.randint(1, 3)):
+            arena.signal(first, signal.SIGKILL)
+            await asyncio.sleep(chance.uniform(0.5, 2))
+    elif fate == "is frozen":
+        arena.signal(first, signal.SIGSTOP)
+        await asyncio.sleep(chance.uniform(16, 20))  # a node is lost after 15
+        arena.thaw()
+    load.working.append(asyncio.create_task(load.pump(30, 0.1)))
+    await asyncio.sleep(chance.uniform(2, 5))
+    await arena.end_rival(rival)
+    return f"a second {first} {'with a copy of its folder' if copied else 'with its own folder'}; the first {fate}"
+
+
 async def _brought(arena: Arena, load: Workload, instance: str, point: str) -> bool:
     """Whether a process got to its armed point, while work came that leads there."""
     working: list[asyncio.Task[None]] = []
@@ -268,6 +289,7 @@ def attacks(*, disk: bool, clocks: bool) -> list[tuple[str, Attack, int]]:
         ("freeze", freeze, 4),
         ("zombie", zombie, 2),
         ("second writer", second_writer, 1),
+        ("two agents of a name", two_agents, 2),
         ("rebuild killed", rebuild_killed, 2),
         ("others killed at a point", others_killed_at(while_working), 3),
         ("broker restarted under producers", broker_restarted, 2),
