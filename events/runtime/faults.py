@@ -32,8 +32,33 @@ AFTER_LAUNCH = "after-launch"
 AFTER_PUBLISH = "after-publish"
 """The gateway's command is in the log; its caller waits for the outcome."""
 
+IN_REACT = "in-react"
+"""A partition hears a foreign event. See `raising`."""
+IN_PROJECT = "in-project"
+"""Tables fold an event. See `raising`."""
+
 _FOLDER = os.environ.get("FORGELOG_FAULTS")
 _INSTANCE = os.environ.get("FORGELOG_INSTANCE", "")
+
+
+class Injected(Exception):
+    """Raised where a test wants a defect."""
+
+
+def armed() -> bool:
+    """Whether this process runs under a test of resilience at all."""
+    return _FOLDER is not None
+
+
+def raising(name: str, what: str) -> None:
+    """Raise Injected if a file ``<instance>@<point>`` names `what`. The file stays: a defect raises every time."""
+    try:
+        with open(f"{_FOLDER}/{_INSTANCE}@{name}") as file:
+            wanted = file.read()
+    except FileNotFoundError:
+        return
+    if wanted and wanted in what:
+        raise Injected(f"a defect {name} at {what}")
 
 
 def point(name: str) -> None:

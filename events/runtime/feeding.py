@@ -21,7 +21,7 @@ from events.log.partition import partition_of
 from events.log.repairs import Repair, Repairs
 from events.log.tail import ReaderPosition
 from events.log.wire import Raw
-from events.runtime import metrics
+from events.runtime import faults, metrics
 from events.runtime.clock import Clock
 from events.runtime.decider import Decider
 from events.runtime.encoding import Unit
@@ -116,6 +116,8 @@ class Feeder(Generic[S]):
                 continue
             handle, observe = wanted[number]
             try:
+                if faults.armed():
+                    faults.raising(faults.IN_REACT, str(raw.position))
                 unit = self._partitions[number].event(recorded, concerned, now, handle=handle, observe=observe)
             except Exception as error:  # noqa: BLE001 - as above
                 self.stop_input(number, raw, error)

@@ -329,6 +329,8 @@ class Runner:
             await write_positions(db, self._stored, positions)
             faults.point(faults.MID_ROWS)
             if batch:
+                for recorded in batch if faults.armed() else ():
+                    faults.raising(faults.IN_PROJECT, str(recorded.position))
                 await self._fold.apply(db, batch)
                 history = [history_row(recorded, raw.value or b"") for raw, recorded in items if recorded is not None]
                 await tables.copy_history(db, self.schema, history)

@@ -50,6 +50,8 @@ class Arena:
         self.clock = clock_library() if clock else None
         self._clock_file = folder / "clock"
         self._ballast = self.data / "ballast"
+        self.forged: set[str] = set()
+        """Places and offsets of records that an attack wrote into event topics: the audit must name them."""
         self._frozen: set[int] = set()
         self._replicas: dict[str, subprocess.Popen[bytes]] = {}
         self._before: dict[str, str | None] = {}

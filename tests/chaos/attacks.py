@@ -12,6 +12,7 @@ from events.log.topics import CONTEXTS
 from events.runtime import faults
 from forgelog.embedded.roster import node_name
 from tests.chaos.arena import AGENTS, SERVERS, Arena
+from tests.chaos.broken import defect, forged_event
 from tests.chaos.workload import Workload
 from tests.integration.cluster import FORGELOG
 
@@ -296,6 +297,9 @@ def attacks(*, disk: bool, clocks: bool) -> list[tuple[str, Attack, int]]:
         ("producers: late, again, swapped", unruly_producers, 2),
         ("producers: frozen, killed", producer_stopped, 2),
         ("poison", poison, 2),
+        ("events that do not fold", forged_event, 3),
+        ("defect in a reaction", defect(faults.IN_REACT), 1),
+        ("defect in a projection", defect(faults.IN_PROJECT), 1),
         ("nothing", nothing, 1),
     ]
     found += [(f"kill {point}", at_point(point, instances), 1) for point, instances in points]

@@ -311,8 +311,14 @@ async def tables(arena: Arena) -> list[str]:
 
 
 async def chain(arena: Arena) -> list[str]:
-    """The hash chain verifies, with every signed head."""
-    return [f"{item.place}: {problem}" for item in await verify(arena.settings) for problem in item.problems]
+    """The hash chain verifies, with every signed head; but for what an attack forged, each of which it names."""
+    told = [f"{item.place}: {problem}" for item in await verify(arena.settings) for problem in item.problems]
+    missed = [f"the audit does not name the forged {place}" for place in arena.forged if not _names(told, place)]
+    return missed + [problem for problem in told if not any(_names([problem], place) for place in arena.forged)]
+
+
+def _names(told: Iterable[str], place: str) -> bool:
+    return any(problem.startswith(f"{place}:") for problem in told)
 
 
 def dead_letters(log: Log, load: Workload) -> Iterator[str]:

@@ -41,7 +41,7 @@ from events.language.resources import (
     TaintNode,
     UncordonNode,
 )
-from events.language.scheduling import ConfigureQueue, QueueStatus, SchedulingPolicy
+from events.language.scheduling import ConfigureQueue, CreateQueue, DeleteQueue, QueueStatus, SchedulingPolicy
 from events.runtime.decider import Context, Decider
 from services.jobs.decide import Jobs
 from services.resources.decide import Resources
@@ -215,6 +215,12 @@ scheduling = st.one_of(
     st.builds(NodeRecovered, **_of_node, agent_id=st.just("agent-1")),
     st.builds(NodeLabelled, **_of_node, labels=_labels),
     st.builds(NodeTainted, **_of_node, taints=_taints),
+    st.builds(
+        CreateQueue,
+        queue=st.just("default"),
+        policy=st.sampled_from([SchedulingPolicy.FIFO, SchedulingPolicy.PRIORITY]),
+    ),
+    st.builds(DeleteQueue, queue=st.just("default")),
     st.builds(
         ConfigureQueue,
         queue=st.just("default"),
