@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forgelog.cli import complete
-from forgelog.cli.common import AtOption, OutputOption, moment, run, with_client
+from forgelog.cli.common import AtOption, OutputOption, moment, with_client
 from forgelog.cli.render import Column, Format, age_column, column, note, show_data, show_fields, show_rows, write
 from forgelog.errors import InvalidInput
 from forgelog.units import format_bytes, parse_duration
@@ -17,6 +17,8 @@ from forgelog.units import format_bytes, parse_duration
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
 
+STATUSES = ("ready", "cordoned", "draining", "drained", "lost")
+"""Those that a node may have today."""
 EFFECTS = ("no_schedule", "prefer_no_schedule", "no_execute")
 
 nodes_app = typer.Typer(invoke_without_command=True, help="Show nodes; cordon, drain, label, taint or remove one.")
@@ -37,7 +39,15 @@ ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for those who 
 def nodes(
     context: typer.Context,
     pool: Annotated[str, typer.Option("--pool", help="Only this pool's.")] = "",
-    status: Annotated[list[str] | None, typer.Option("--status", "-s", help="Only these (repeatable).")] = None,
+    status: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--status",
+            "-s",
+            help=f"Only these (repeatable): {', '.join(STATUSES)}.",
+            autocompletion=complete.words(STATUSES),
+        ),
+    ] = None,
     label: Annotated[list[str] | None, typer.Option("--label", "-l", help="key=value (repeatable).")] = None,
     at: AtOption = None,
     output: OutputOption = Format.TABLE,
@@ -84,7 +94,8 @@ def show(node: NodeArgument, pool: PoolOption = "", at: AtOption = None, output:
     """Show a node: its inventory, its devices, and who holds what."""
 
     async def work(client: AsyncClient) -> Any:
-        return await client.node(node, pool=pool, at=moment(at))
+        when = moment(at)
+        return await client.node(await client.find_node(node, pool=pool, at=when), pool=pool, at=when)
 
     found = with_client(work)
     if output is not Format.TABLE:
@@ -127,13 +138,13 @@ def cordon(
     node: NodeArgument, reason: ReasonOption = "", pool: PoolOption = "", output: OutputOption = Format.TABLE
 ) -> None:
     """Let nothing new onto a node; what runs there goes on."""
-    _act(lambda client: client.cordon(node, reason=reason, pool=pool), f"{node} is cordoned", output)
+    _act(node, pool, lambda client, id: client.cordon(id, reason=reason, pool=pool), "is cordoned", output)
 
 
 @nodes_app.command("uncordon")
 def uncordon(node: NodeArgument, pool: PoolOption = "", output: OutputOption = Format.TABLE) -> None:
     """Let work onto a cordoned or drained node again."""
-    _act(lambda client: client.uncordon(node, pool=pool), f"{node} takes work again", output)
+    _act(node, pool, lambda client, id: client.uncordon(id, pool=pool), "takes work again", output)
 
 
 @nodes_app.command("drain")
@@ -148,10 +159,10 @@ def drain(
 ) -> None:
     """Cordon a node and stop what runs there; stopped tasks run again elsewhere."""
 
-    def act(client: AsyncClient) -> Coroutine[Any, Any, Any]:
-        return client.drain(node, reason=reason, grace=duration(grace, "--grace"), pool=pool)
+    def act(client: AsyncClient, id: str) -> Coroutine[Any, Any, Any]:
+        return client.drain(id, reason=reason, grace=duration(grace, "--grace"), pool=pool)
 
-    _act(act, f"{node} is draining", output)
+    _act(node, pool, act, "is draining", output)
 
 
 @nodes_app.command("remove")
@@ -159,7 +170,7 @@ def remove(
     node: NodeArgument, reason: ReasonOption = "", pool: PoolOption = "", output: OutputOption = Format.TABLE
 ) -> None:
     """Forget a node that runs nothing, such as a lost one. An agent that still runs registers it again."""
-    _act(lambda client: client.remove_node(node, reason=reason, pool=pool), f"{node} is removed", output)
+    _act(node, pool, lambda client, id: client.remove_node(id, reason=reason, pool=pool), "is removed", output)
 
 
 @nodes_app.command("label")
@@ -171,16 +182,16 @@ def label_node(
 ) -> None:
     """Set labels of a node (zone=a), or remove them (zone-)."""
 
-    def act(client: AsyncClient) -> Coroutine[Any, Any, Any]:
+    def act(client: AsyncClient, id: str) -> Coroutine[Any, Any, Any]:
         wanted: dict[str, str | None] = {}
         for text in labels:
             if text.endswith("-") and "=" not in text:
                 wanted[text[:-1]] = None
             else:
                 wanted.update(pairs([text]))
-        return client.label(node, wanted, pool=pool)
+        return client.label(id, wanted, pool=pool)
 
-    _act(act, f"{node} is labelled", output)
+    _act(node, pool, act, "is labelled", output)
 
 
 @nodes_app.command("taint")
@@ -194,10 +205,10 @@ def taint_node(
 ) -> None:
     """Replace the taints of a node (gpu=reserved:no_schedule); none given removes them all."""
 
-    def act(client: AsyncClient) -> Coroutine[Any, Any, Any]:
-        return client.taint(node, [parse_taint(text) for text in taints or ()], pool=pool)
+    def act(client: AsyncClient, id: str) -> Coroutine[Any, Any, Any]:
+        return client.taint(id, [parse_taint(text) for text in taints or ()], pool=pool)
 
-    _act(act, f"{node} is tainted" if taints else f"{node} has no taints", output)
+    _act(node, pool, act, "is tainted" if taints else "has no taints", output)
 
 
 def parse_taint(text: str) -> dict[str, str]:
@@ -231,17 +242,19 @@ def duration(text: str | None, option: str) -> float | None:
         raise InvalidInput(f"{option}: {error}") from None
 
 
-def _act(act: Callable[[AsyncClient], Coroutine[Any, Any, Any]], done: str, output: Format) -> None:
-    async def work() -> Any:
-        from forgelog.client.aio import AsyncClient
+def _act(
+    node: str, pool: str, act: Callable[[AsyncClient, str], Coroutine[Any, Any, Any]], done: str, output: Format
+) -> None:
+    """Do something with the node that is meant, and say that it is done."""
 
-        async with AsyncClient() as client:
-            return await act(client)
+    async def work(client: AsyncClient) -> tuple[str, Any]:
+        id = await client.find_node(node, pool=pool)
+        return id, await act(client, id)
 
-    outcome = run(work)
+    id, outcome = with_client(work)
     if output is not Format.TABLE:
         show_data(outcome, output)
     elif outcome["result"] == "unchanged":
         note("nothing to change: it was so already")
     else:
-        note(done)
+        note(f"{id} {done}")

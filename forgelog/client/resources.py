@@ -8,6 +8,7 @@ from typing import cast
 
 from forgelog.client.core import Core
 from forgelog.client.plain import Record, plain
+from forgelog.client.references import Candidate, chosen
 from forgelog.client.rows import AllocationRow, NodeAnswer, NodeRow, PoolRow
 from forgelog.client.words import enum_words
 from forgelog.errors import InvalidInput
@@ -44,6 +45,15 @@ class ResourceCalls(Core):
         request = pb.GetNodeRequest(node_id=id, pool=pool, options=self._options(CONTEXT, at))
         answer = await self._ask(rpc.ResourceQueriesStub(self.channel).GetNode, request, f"node {id}")
         return cast("NodeAnswer", plain(answer))
+
+    async def find_node(self, text: str, *, pool: str = "", at: datetime | None = None) -> str:
+        """The id of the node that a person means: by its id, or the beginning of it.
+
+        Raises `NotFound` if there is none, and `InvalidInput` that lists them if it may be one of several.
+        """
+        rows = await self.nodes(pool=pool, at=at)
+        candidates = [Candidate(row.node_id, about=f"{row.status}, in pool {row.pool}") for row in rows]
+        return chosen(text, candidates, kind="node", listing="forgelog nodes")
 
     async def pools(self, *, at: datetime | None = None) -> list[PoolRow]:
         """What each pool has, has given out and has left."""

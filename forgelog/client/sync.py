@@ -258,6 +258,13 @@ class Client:
         """One node: ``node`` in short, ``spec`` (its inventory), ``gpus`` and ``allocations``. Raises `NotFound`."""
         return self._loop.run(self._async.node(id, pool=pool, at=at))
 
+    def find_node(self, text: str, *, pool: str = "", at: datetime | None = None) -> str:
+        """The id of the node that a person means: by its id, or the beginning of it.
+
+        Raises `NotFound` if there is none, and `InvalidInput` that lists them if it may be one of several.
+        """
+        return self._loop.run(self._async.find_node(text, pool=pool, at=at))
+
     def pools(self, *, at: datetime | None = None) -> list[PoolRow]:
         """What each pool has, has given out and has left."""
         return self._loop.run(self._async.pools(at=at))
