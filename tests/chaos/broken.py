@@ -82,15 +82,17 @@ def defect(point: str) -> Callable[[Arena, Workload, random.Random], Awaitable[s
     """An exception at every event of one partition, where it is reacted to, or projected; then it is mended."""
 
     async def attack(arena: Arena, load: Workload, chance: random.Random) -> str:
-        hears = {"jobs": "jobs", "scheduling": "jobs", "resources": "scheduling"}
+        hears = {"jobs": "resources", "scheduling": "jobs", "resources": "scheduling"}
         context = chance.choice(CONTEXTS)
         source = hears[context] if point == faults.IN_REACT else context
-        place = f"{events(source)}/{chance.randrange(4) if source == 'jobs' else ''}"
+        place = f"{events(source)}/{chance.randrange(4) if source == 'jobs' else ''}"  # the others fill one partition
         (arena.faults / f"{context}-0@{point}").write_text(place)
         restarts = _restarts(arena)
         stopped = await _named(arena, load, lambda places: any(at.startswith(place) for at in places))
-        _only(stopped, {at for at in stopped if at.startswith(place)})
         (arena.faults / f"{context}-0@{point}").unlink()
+        await asyncio.sleep(0.5)  # what was being read may have stopped too
+        stopped = await _stopped(arena)
+        _only(stopped, {at for at in stopped if at.startswith(place)})
         for at in stopped:
             await _decide(arena, Position.parse(at), "--retry")
         if _restarts(arena) != restarts:

@@ -18,6 +18,7 @@ from events.log.connect import connected
 from events.log.producer import new_producer
 from events.log.publish import Outgoing, Publisher
 from events.log.reading import read_to_end
+from events.log.repairing import look_at, skip
 from events.log.tail import new_consumer
 from events.runtime.audit import publish_heads, read_heads, verify
 from events.runtime.runner import Runner
@@ -52,7 +53,7 @@ async def start(kafka: Kafka, children: list[Child]) -> None:
     await wait_ready(child, kafka.ready, kafka.ready_seconds)
 
 
-async def test_a_byte_that_was_flipped_on_disk_is_found(
+async def test_a_byte_that_was_flipped_on_disk_is_found_and_stops_its_place_alone(
     broker: tuple[Kafka, list[Child]], servers: Servers, tmp_path: Path
 ) -> None:
     kafka, children = broker
@@ -92,6 +93,32 @@ async def test_a_byte_that_was_flipped_on_disk_is_found(
         record = await consumer.getone()
     assert (record.offset, orjson.loads(record.value)["job_id"]) == (offset, wanted.decode())
     assert "was changed" in problem
+
+    # Those who read it stop there, and nothing else does; told to, they go on. The audit is not to be told anything.
+    pool = await open_pool(settings)
+    writer, runner = Writer(SampleDecider(), settings), Runner(SampleProjection(), settings, pool)
+    async with Publisher(settings) as publisher, running(writer.run(), runner.run()):
+        await until(lambda: f"jobs/{partition}" in writer.stops and runner.stops)
+        (stop,) = runner.stops
+        assert "its checksum is wrong" in stop.cause
+        assert {each.position for each in (*writer.stops, *runner.stops)} == {stop.position}
+        await until(lambda: set(writer.partitions) == set(range(settings.partitions)) - {partition})
+        damaged = await look_at(settings, stop.position)
+        assert stop.position.offset <= offset <= damaged.last
+        await skip(settings, damaged, "the disk is broken", "tester")
+        await until(lambda: not writer.stops and not runner.stops and writer.ready)
+        await publisher.publish_many([Outgoing(submit("new", f"new-{number}")) for number in range(16)])
+        await until(
+            lambda: sum(state.submitted for each in writer.partitions.values() for state in each.states.values()) > 15
+        )
+        async with pool.acquire() as db:
+            count = f'select count(*) from "{runner.schema}".jobs where name = $1'
+            async with asyncio.timeout(PATIENCE):
+                while await db.fetchval(count, "new") < 16:
+                    await asyncio.sleep(0.05)
+    await pool.close()
+    again = [found for found in await verify(settings, ["jobs"]) if not found.intact]
+    assert [(found.place, found.problems) for found in again] == [(changed[0].place, [problem])]
 
 
 async def test_a_history_that_was_cut_off_is_found(settings: Settings) -> None:
