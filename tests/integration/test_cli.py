@@ -477,7 +477,7 @@ async def test_dead_letters_are_listed_shown_and_put_back(forgelog: Cli, tmp_pat
 async def test_every_form_of_output_parses(forgelog: Cli, sweep: str) -> None:
     commands = [
         *(["ps", "-a"], ["show", sweep], ["why", sweep], ["queue"], ["nodes"], ["nodes", "show", "n0"]),
-        *(["history", sweep], ["replay", sweep], ["deadletters", "list"]),
+        *(["history", sweep], ["replay", sweep], ["deadletters", "list"], ["repair"], ["repair", "--decided"]),
     ]
     for command in commands:
         yaml, data = await asyncio.gather(forgelog(*command, "--output", "yaml"), forgelog.json(*command))
@@ -529,6 +529,11 @@ async def test_a_manifest_s_mistake_is_shown_at_its_place(forgelog: Cli, tmp_pat
         (["history", "x", "-c", "job"], 2, "jobs"),
         (["deadletters", "show", "nowhere"], 2, "nowhere"),
         (["rebuild", "job"], 2, "jobs"),
+        (["repair", "nowhere"], 2, "nowhere"),
+        (["repair", "events.jobs/0@999999"], 1, "nothing lies at"),
+        (["repair", "events.jobs/0@0", "--skip"], 2, "--reason"),
+        (["repair", "events.jobs/0@0", "--skip", "--reason", "none"], 1, "nothing stands still at"),
+        (["repair", "--skip"], 2, "position"),
     ],
 )
 async def test_mistakes_get_one_clear_word(forgelog: Cli, arguments: list[str], code: int, words: str) -> None:
