@@ -170,6 +170,22 @@ class ReportAllocationsEnded(PoolCommand):
 # Events
 
 
+class HeldTasks(Model):
+    """Tasks that hold resources of a node."""
+
+    allocation_id: Identifier
+    job_id: Identifier
+    project: ProjectName
+    tasks: TaskRanges
+    attempt: Attempt
+
+
+class NodeHoldings(Model):
+    """All that is bound to a node."""
+
+    allocations: tuple[HeldTasks, ...] = ()
+
+
 class NodeRegistered(PoolEvent):
     """A node joined the pool, or its agent started anew."""
 
@@ -178,6 +194,9 @@ class NodeRegistered(PoolEvent):
     agent_id: str
     instance_id: str = ""
     """The registration that allocations bind to from now on; empty from agents that have none."""
+    holds: NodeHoldings | None = None
+    """What the pool believes to run there at this moment: the agent ends what is not in it, and reports as ended what
+    it has no trace of. Not told in events from before this field."""
 
 
 class NodeCordoned(PoolEvent):

@@ -46,7 +46,7 @@ from events.language.resources import (
 )
 from events.language.scheduling import JobScheduled, JobUnscheduled
 from events.runtime.decider import Context, Decider, Route
-from services.resources import dumps, ending, placing
+from services.resources import dumps, ending, placing, registering
 from services.resources.fold import fold
 from services.resources.state import Node, Pool
 
@@ -128,10 +128,15 @@ class Resources(Decider[Pool]):
                 raise TypeError(f"{type(command).__name__} is no command of resources")
 
     def _register(self, pool: Pool, command: RegisterNode, context: Context) -> list[Event]:
-        _check_inventory(command)
+        registering.check_inventory(command)
         node = pool.nodes.get(command.node_id)
         if node is not None:
             self._check_holder(node, command, context)
+        goes_on = (
+            node is not None
+            and node.boot_id == command.boot_id
+            and node.succeeded_by(command.boot_id, command.instance_id)
+        )
         events: list[Event] = [
             NodeRegistered(
                 pool=pool.name,
@@ -140,12 +145,13 @@ class Resources(Decider[Pool]):
                 boot_id=command.boot_id,
                 agent_id=command.agent_id,
                 instance_id=command.instance_id,
+                holds=registering.holdings(pool, node if goes_on else None),
             )
         ]
         if node is None:
             return events
         events += _say_again(pool, node)
-        if node.boot_id != command.boot_id or not node.succeeded_by(command.boot_id, command.instance_id):
+        if not goes_on:
             events += ending.releases_of_lost(pool, pool.on(node))
         return events
 
@@ -379,28 +385,3 @@ def _hold_again(pool: Pool, node: Node) -> list[Event]:
             return [_of(node, pool, NodeDrained)]
         case _:
             return []
-
-
-def _check_inventory(command: RegisterNode) -> None:
-    """Refuses an inventory that names a device twice, or has fewer devices than it offers."""
-    gpus = command.spec.gpus
-    indices = [gpu.index for gpu in gpus]
-    if len(set(indices)) < len(indices):
-        twice = sorted({index for index in indices if indices.count(index) > 1})
-        raise Refused(
-            ErrorCode.INVALID_ARGUMENT,
-            f"gpu {', '.join(map(str, twice))} is listed more than once",
-            [FieldError(field="spec.gpus", problem=f"has index {twice[0]} more than once", hint="list each once")],
-        )
-    if command.spec.capacity.gpus > len(gpus):
-        raise Refused(
-            ErrorCode.INVALID_ARGUMENT,
-            f"the node offers {command.spec.capacity.gpus} gpus but lists {len(gpus)}",
-            [
-                FieldError(
-                    field="spec.capacity.gpus",
-                    problem=f"is {command.spec.capacity.gpus}, but spec.gpus lists {len(gpus)} devices",
-                    hint="list every device, or offer fewer",
-                )
-            ],
-        )

@@ -16,7 +16,16 @@ import psutil
 import pytest
 from aiokafka import TopicPartition
 
-from events.language.jobs import ExitReason, JobCompleted, JobExited, JobFailed, JobStarted, TaskExit, TaskStart
+from events.language.jobs import (
+    ExitReason,
+    JobCancelled,
+    JobCompleted,
+    JobExited,
+    JobFailed,
+    JobStarted,
+    TaskExit,
+    TaskStart,
+)
 from events.language.resources import AllocationBound, AllocationReleased, NodeLost, NodeRegistered, ReleaseReason
 from events.log import topics
 from events.log.tail import new_consumer
@@ -216,6 +225,63 @@ async def test_a_killed_warden_s_task_is_ended_and_fails(platform: Cluster) -> N
     assert "its warden has ended without a note" in exit.message
     await platform.event(JobFailed, lambda e: e.job_id == job)
     assert not [one for one in tree if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+
+async def test_tasks_that_harm_their_node_end_by_their_policy_and_the_agent_goes_on(platform: Cluster) -> None:
+    """Each of these once ran again without end, or brought the agent down."""
+    process = agent(platform)
+    deep = "import os\nfor _ in range(1100): os.mkdir('folder'); os.chdir('folder')"
+    harms = {
+        "kill": ("sh", "-c", "kill -9 $PPID; sleep 1000"),
+        "terminate": ("sh", "-c", "kill $PPID; exit 3"),
+        "remove": ("sh", "-c", 'cd ..; rm -rf ./*; rm -rf "$PWD"; exit 3'),
+        "lock": ("sh", "-c", "mkdir -p a/b; touch a/b/c; chmod 000 a/b a . ..; exit 3"),
+        "dig": ("python3", "-c", deep),
+        "forge": ("sh", "-c", 'for f in exit stop task started; do echo "{" > ../$f.json; done; exit 3'),
+    }
+    jobs = {what: await platform.submit(*command, resources=SMALL) for what, command in harms.items()}
+    ends = {what: (await exited(platform, job)) for what, job in jobs.items()}
+    for job in jobs.values():
+        await platform.event(AllocationReleased, lambda e, job=job: e.job_id == job)
+    assert ends["kill"].reason is ExitReason.UNTRACKED
+    codes = {what: end.exit_code for what, end in ends.items() if what != "kill"}
+    assert codes == {"terminate": 3, "remove": 3, "lock": 3, "dig": 0, "forge": 3}
+    folder = platform.folder / "n0"
+    left = [folder / name for name in ("tasks", "scratch", "trash")]
+    await until(lambda: not [path for each in left for path in each.iterdir()], "their folders stay")
+    assert len(platform.all(JobExited)) == len(jobs)
+    assert process.is_running()
+
+
+async def test_a_cancel_reaches_a_task_that_removed_its_folders(platform: Cluster) -> None:
+    script = 'd=$(dirname "$PWD"); cd /; rm -rf "$d"; echo ready; exec sleep 1000'
+    job = await platform.submit("sh", "-c", script, resources=SMALL, scheduling={"grace_seconds": 0.5})
+    task = await started(platform, job)
+    notes = next((platform.folder / "n0" / "tasks").iterdir())
+    await until((notes / "started.json").exists, "its start is not noted")
+    shutil.rmtree(notes)
+    process = agent(platform)
+    await platform.publish("jobs", "CancelJob", {"job_id": job}, key=job)
+    await platform.event(JobCancelled, lambda e: e.job_id == job)
+    await platform.event(AllocationReleased, lambda e: e.job_id == job)
+    assert not psutil.pid_exists(task.pid)
+    assert process.is_running()
+
+
+async def test_a_restarted_agent_reports_what_it_has_no_trace_of(platform: Cluster) -> None:
+    job = await platform.submit("sh", "-c", '[ "$FORGELOG_ATTEMPT" -gt 1 ] || sleep 1000', resources=SMALL)
+    task = await started(platform, job)
+    position = platform.folder / "n0" / "position.json"
+    noted = position.stat().st_mtime_ns if position.exists() else 0
+    await until(lambda: position.exists() and position.stat().st_mtime_ns > noted, "how far it read is not noted")
+    platform.kill("n0")
+    for notes in (platform.folder / "n0" / "tasks").iterdir():
+        shutil.rmtree(notes)
+    platform.start_agent("n0")
+    exit = await exited(platform, job)
+    assert (exit.reason, exit.message) == (ExitReason.LOST, "node n0 has no trace of it (any more)")
+    assert not psutil.pid_exists(task.pid)
+    await platform.event(JobCompleted, lambda e: e.job_id == job)
 
 
 async def test_sigterm_leaves_tasks_running(platform: Cluster, tmp_path: Path) -> None:

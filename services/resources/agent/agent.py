@@ -23,6 +23,7 @@ from events.language.resources import (
     AllocationBound,
     AllocationReleased,
     AllocationStopRequested,
+    HeldTasks,
     NodeLost,
     NodeRegistered,
     NodeRemoved,
@@ -37,7 +38,7 @@ from events.log.wire import Damage, Raw, Undecodable
 from events.runtime.settings import Settings
 from events.runtime.tasks import end_all
 from services.resources.agent import native, reports
-from services.resources.agent.attempts import Attempt, Stop, attempts_of
+from services.resources.agent.attempts import Attempt, Stop, attempts_of, tasks_held
 from services.resources.agent.config import Config
 from services.resources.agent.environment import Around
 from services.resources.agent.launching import Launching
@@ -240,6 +241,8 @@ class Agent:
                 if self._open and event.agent_id != self._membership.agent_id:
                     log.error("agent %s has registered this node; starting nothing more", event.agent_id)
                     self._register_again()
+                if event.agent_id == self._membership.agent_id and event.holds is not None:
+                    return self._reconcile(event.holds.allocations)
             case CommandRejected() if self._membership.sent(event.command_id):
                 if event.code is ErrorCode.NOT_FOUND:
                     self._register_again()
@@ -251,6 +254,23 @@ class Agent:
             case _:
                 pass
         return ()
+
+    def _reconcile(self, holds: Sequence[HeldTasks]) -> list[Attempt]:
+        """The pool's belief of what runs here, at its answer to our registration, beside what does: whatever was bound
+        before has been read. Returns attempts that may not run; those that are not to be found are reported."""
+        believed = {task.key: task for task in tasks_held(holds, self._boot_id)}
+        for key in believed.keys() - self._running.attempts.keys():
+            log.error("%s is bound to this node, and there is no trace of it; reporting its end", key)
+            self._running.lost_track(Attempt(believed[key]))
+        surplus = [
+            attempt
+            for key, attempt in self._running.attempts.items()
+            if key not in believed and attempt.exit is None and not attempt.gone
+        ]
+        for attempt in surplus:
+            log.error("the pool knows nothing of %s any more; it is not to run", attempt.key)
+            attempt.gone = True
+        return surplus
 
     def _of(self, allocation_id: str, tasks: str) -> list[Attempt]:
         named = sets.parse(tasks)

@@ -5,16 +5,17 @@ Data only; what is done with it is in `agent`, what is kept of it on the disk in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
+from events.language import task_sets as sets
 from events.language.common import utc
 from events.language.jobs import ExitReason, TaskExit, TaskStart, TaskUsage
-from events.language.resources import AllocationBound
+from events.language.resources import AllocationBound, HeldTasks
 from events.log.envelope import Recorded
 from events.log.tail import ReaderPosition
 
@@ -103,6 +104,9 @@ class Attempt:
     seen: Mapping[int, int] = field(default_factory=dict)
     """Pid → start of the processes that were seen below the warden last."""
     stop: Stop | None = None
+    """What is to be asked of its warden."""
+    asked: Stop | None = None
+    """What its warden was asked first."""
     gone: bool = False
     """The log says that the allocation is released: nothing of it may run."""
     exit: Exit | None = None
@@ -168,6 +172,13 @@ def attempts_of(record: Recorded, bound: AllocationBound, tasks: list[int], boot
         )
         for task in tasks
     ]
+
+
+def tasks_held(holds: Iterable[HeldTasks], boot_id: str) -> Iterator[Task]:
+    """The attempts that a pool believes to run on this node, as far as it names them."""
+    for hold in holds:
+        for task in sets.each(sets.parse(hold.tasks)):
+            yield Task(hold.allocation_id, hold.job_id, task, hold.attempt, hold.project, boot_id, 0.0, 0)
 
 
 def _plain(text: str) -> str:

@@ -216,6 +216,9 @@ class Running:
             self._ended(attempt, exit)
             return
         log.error("the warden of %s (pid %d) is gone without a note; ending its processes", attempt.key, attempt.warden)
+        if attempt.asked is not None:
+            self._end_by_force(attempt, _now(attempt.asked.reason, attempt.asked.message))
+            return
         message = "its warden has ended without a note of its end (the task may have killed it), so that is not known"
         self._end_by_force(attempt, _now(ExitReason.UNTRACKED, message))
 
@@ -229,10 +232,12 @@ class Running:
     def _end_by_force(self, attempt: Attempt, exit: Exit) -> None:
         """End its processes without its warden, if that still lives, and then the attempt."""
         if attempt.key not in self._felling:
+            self._unwatch(attempt)  # its warden's end is of our doing from now on
             attempt.launching = False
             self._felling[attempt.key] = asyncio.create_task(self._fell(attempt, exit))
 
     async def _fell(self, attempt: Attempt, exit: Exit) -> None:
+        exit = self._noted(attempt) or exit  # what its warden writes from now on is of our doing
         while True:
             try:
                 left = await asyncio.to_thread(leftovers.fell, leftovers.Prey.of(attempt))
@@ -243,9 +248,15 @@ class Running:
                     break
                 log.error("%d processes of %s can't be killed", left, attempt.key)
             await asyncio.sleep(AGAIN)
-        self._unwatch(attempt)
         del self._felling[attempt.key]
-        self._ended(attempt, self._store.exit_of(attempt.key) or exit)
+        self._ended(attempt, exit)
+
+    def _noted(self, attempt: Attempt) -> Exit | None:
+        try:
+            return self._store.exit_of(attempt.key)
+        except Exception as error:  # noqa: BLE001 - its end is told all the same
+            log.error("the note of how %s ended can't be read: %s", attempt.key, error, exc_info=error)
+            return None
 
     # Stops
 
@@ -253,6 +264,7 @@ class Running:
         attempt.stop = None
         if attempt.pidfd < 0:
             return  # it ended by itself just now
+        attempt.asked = attempt.asked or stop
         overdue = stop.grace_seconds + OVERDUE
         with suppress(ProcessLookupError):
             try:

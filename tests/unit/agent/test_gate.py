@@ -7,10 +7,12 @@ from typing import Any, cast
 import pytest
 
 from events.language.hardware import NodeSpec
+from events.language.jobs import ExitReason
+from events.language.resources import HeldTasks
 from events.log.tail import ReaderPosition
 from events.runtime.settings import Settings
 from services.resources.agent.agent import Agent
-from services.resources.agent.attempts import Attempt, Task
+from services.resources.agent.attempts import Attempt, Exit, Task
 
 
 @pytest.fixture
@@ -44,3 +46,42 @@ def test_an_agent_that_drains_starts_nothing_though_its_registration_is_answered
     agent.stop()
     agent._take(())
     assert launched(agent) == []
+
+
+# What the pool believes and what is there
+
+
+@pytest.fixture
+def registered(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> Agent:
+    """An agent whose attempt `alloc` runs; what is reported as not found is in `lost`."""
+    attempt = agent._running.attempts.pop("a")
+    attempt.warden = 4711
+    agent._running.attempts[attempt.key] = attempt
+    lost: list[str] = []
+    monkeypatch.setattr(agent._running, "lost_track", lambda attempt: lost.append(attempt.key))
+    cast(Any, agent).lost = lost
+    return agent
+
+
+def held(allocation: str, tasks: str = "0", attempt: int = 1) -> HeldTasks:
+    return HeldTasks(allocation_id=allocation, job_id="job", project="local/default", tasks=tasks, attempt=attempt)
+
+
+def test_what_both_know_of_goes_on(registered: Agent) -> None:
+    assert registered._reconcile([held("alloc")]) == []
+    assert cast(Any, registered).lost == []
+
+
+def test_what_only_the_pool_knows_of_is_reported(registered: Agent) -> None:
+    assert registered._reconcile([held("alloc"), held("other", "2-3", 4)]) == []
+    assert sorted(cast(Any, registered).lost) == ["other-2-4", "other-3-4"]
+
+
+def test_what_only_the_agent_knows_of_is_not_to_run(registered: Agent) -> None:
+    (surplus,) = registered._reconcile([])
+    assert (surplus.key, surplus.gone) == ("alloc-0-1", True)
+
+
+def test_what_has_ended_and_is_being_told_is_left_alone(registered: Agent) -> None:
+    registered._running.attempts["alloc-0-1"].exit = Exit(ExitReason.EXITED, 1.0, exit_code=0)
+    assert registered._reconcile([]) == []

@@ -1,7 +1,9 @@
-"""What an agent's folder says of itself: which instance it is, and what a copy of it may take over. Nothing."""
+"""What an agent's folder says of itself and of its tasks: which instance it is, what a copy of it may take over
+(nothing), and what becomes of what tasks leave."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from events.log.identity import Stand
 from events.log.tail import ReaderPosition
 from events.runtime.settings import SettingsError
-from services.resources.agent import warden
+from services.resources.agent import removing, warden
 from services.resources.agent.store import Store
 
 
@@ -74,3 +76,77 @@ def test_a_position_is_kept_with_the_log_it_was_taken_in(tmp_path: Path) -> None
     # as an earlier version wrote it
     warden.write_json(str(store.folder / "position.json"), {"log": "pool", "offset": 7, "epoch": 2})
     assert store.load_position("pool") == Stand(ReaderPosition(7, 2), "")
+
+
+# What tasks leave in their folders and do to their notes
+
+
+def test_what_is_no_attempt_s_folder_is_put_aside(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    (store.tasks / "empty").mkdir()
+    (store.tasks / "nonsense").mkdir()
+    (store.tasks / "nonsense" / "task.json").write_text('{"warden": "x"}')
+    (store.tasks / "list").mkdir()
+    (store.tasks / "list" / "task.json").write_text("[]")
+    (store.tasks / "pipe").mkdir()
+    os.mkfifo(store.tasks / "pipe" / "task.json")
+    (store.scratch / "nobody-s").mkdir()
+    assert store.found() == []
+    assert list(store.tasks.iterdir()) == list(store.scratch.iterdir()) == []
+    store.close()
+
+
+def test_a_failed_task_s_folder_is_kept_without_its_secrets(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    (store.tasks / "a").mkdir()
+    (store.scratch / "a" / "work").mkdir(parents=True)
+    (store.scratch / "a" / "secrets").mkdir()
+    (store.scratch / "a" / "work" / "evidence").touch()
+    store.retire("a", keep=True)
+    (kept,) = (tmp_path / "ended").iterdir()
+    assert (kept / "scratch" / "work" / "evidence").exists()
+    assert not (kept / "scratch" / "secrets").exists()
+    store.close()
+
+
+def test_a_link_in_place_of_a_task_s_folder_is_put_away_and_not_followed(tmp_path: Path) -> None:
+    store = opened(tmp_path / "agent")
+    (store.tasks / "a").mkdir()
+    (tmp_path / "other" / "secrets").mkdir(parents=True)
+    (store.scratch / "a").symlink_to(tmp_path / "other")
+    store.retire("a", keep=True)
+    store.tidy()
+    assert (tmp_path / "other" / "secrets").exists()
+    assert not (store.scratch / "a").is_symlink()
+    store.close()
+
+
+def test_what_is_put_away_goes_even_without_its_control_folder(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    (store.scratch / "a" / "work").mkdir(parents=True)
+    store.retire("a", keep=True)
+    store.retire("never-there", keep=False)
+    store.tidy()
+    assert list(store.scratch.iterdir()) == list((tmp_path / "trash").iterdir()) == []
+    store.close()
+
+
+def test_what_can_t_be_removed_is_said_once_and_the_rest_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = opened(tmp_path)
+    tries: list[Path] = []
+
+    def remove(path: Path) -> list[str]:
+        tries.append(path)
+        return [f"{path}/x: busy"] if path.name == "stuck" else []
+
+    monkeypatch.setattr(removing, "remove", remove)
+    for name in ("stuck", "z"):
+        (tmp_path / "trash" / name).mkdir()
+    for _ in range(3):
+        store.tidy()
+    assert [path.name for path in tries].count("stuck") == 1
+    assert [path.name for path in tries].count("z") == 3
+    assert caplog.text.count("x: busy") == 1
+    store.close()

@@ -98,3 +98,30 @@ class TestAllocations:
         assert bound(pool).instance_id == ""
         assert said(pool.command(register(agent="agent-2", instance="folder-1"))) == ["NodeRegistered"]
         assert said(pool.command(ended(("a1", "0"), instance="folder-1"))) == ["AllocationReleased"]
+
+
+class TestWhatTheNodeHolds:
+    """The answer to a registration says what the pool believes to run on the node."""
+
+    def holds(self, pool: Pools, **agent: str) -> list[tuple[str, str, str]]:
+        registered = pool.command(register(**agent))[0]
+        assert isinstance(registered, NodeRegistered)
+        assert registered.holds is not None
+        return [(held.allocation_id, held.job_id, held.tasks) for held in registered.holds.allocations]
+
+    def test_a_new_node_holds_nothing(self) -> None:
+        assert self.holds(Pools(LOST_AFTER), instance="folder-1") == []
+
+    def test_an_agent_that_goes_on_is_told_what_is_bound_and_not_ended(self, pool: Pools) -> None:
+        bound(pool, "a1")
+        bound(pool, "a2")
+        pool.command(ended(("a1", "0")))
+        assert self.holds(pool, agent="agent-2", instance="folder-1") == [("a2", "job-of-a2", "0")]
+
+    def test_a_node_that_booted_anew_or_was_lost_holds_nothing(self, pool: Pools) -> None:
+        bound(pool)
+        pool.after(LOST_AFTER)
+        assert self.holds(pool, agent="agent-2", instance="folder-1") == []
+        bound(pool, "a2")
+        pool.after(LOST_AFTER)
+        assert self.holds(pool, agent="agent-3", instance="folder-1", boot="boot-2") == []

@@ -1,0 +1,278 @@
+"""Given a task that harms its warden, its notes or its folder, then its attempt ends, and nothing else does.
+
+Real launchers, wardens and processes; what the log and Kafka would do is only noted down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from events.language.common import DEFAULT_PROJECT
+from events.language.jobs import ExitReason
+from events.language.jobspec import JobEnvironment, JobLaunch, JobResources
+from events.language.resources import AllocationBound
+from services.resources.agent import native, running
+from services.resources.agent.attempts import Attempt, Exit, Stop, Task
+from services.resources.agent.environment import Around
+from services.resources.agent.launching import Launching
+from services.resources.agent.output import Output
+from services.resources.agent.reports import EXITED, FREED, STARTED, Reports
+from services.resources.agent.running import OUTPUT, Running
+from services.resources.agent.store import Store
+from tests.unit.agent.wards import running as is_running
+from tests.unit.agent.wards import until
+
+GO = "until [ -e go ]; do sleep 0.01; done"
+"""Shell that waits for `Node.go`."""
+
+
+class Told(list[tuple[str, str]]):
+    """What would be reported to the log: kind and key."""
+
+    def add(self, kind: str, attempt: Attempt) -> None:
+        self.append((kind, attempt.key))
+
+
+class Shipping:
+    """Stands for the output: notes who is followed and who is finished."""
+
+    def __init__(self) -> None:
+        self.fails = False
+        self.finished: list[str] = []
+
+    def follow(self, attempt: Attempt) -> None:
+        if self.fails:
+            raise OSError(28, "No space left on device")
+
+    def finish(self, attempt: Attempt) -> None:
+        self.finished.append(attempt.key)
+
+
+class Node:
+    """An agent's attempts without the agent."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = Store(folder)
+        self.store.open()
+        around = Around("n1", folder, folder / "secrets", "", os.environ)
+        self.running = Running(self.store, around, lambda: True)
+        self.told, self.shipping = Told(), Shipping()
+
+    def attempt(self, script: str, key: str = "a", grace: float = 5.0) -> Attempt:
+        launch = JobLaunch(
+            name=key,
+            command="sh",
+            args=("-c", script),
+            environment=JobEnvironment(),
+            array_size=1,
+            grace_seconds=grace,
+        )
+        bound = AllocationBound(
+            pool="default",
+            project=DEFAULT_PROJECT,
+            allocation_id=key,
+            job_id=f"job-{key}",
+            node_id="n1",
+            tasks="0",
+            attempt=1,
+            resources=JobResources(),
+            launch=launch,
+        )
+        task = Task(key, f"job-{key}", 0, 1, DEFAULT_PROJECT, "boot", grace, 1 << 40)
+        made = Attempt(task, bound=bound)
+        self.running.attempts[made.key] = made
+        return made
+
+    async def started(self, script: str, key: str = "a", grace: float = 5.0) -> Attempt:
+        """An attempt whose process runs and has printed ``ready``."""
+        attempt = self.attempt(f"echo ready; {script}", key, grace)
+        self.running.act(attempt)
+        printed = self.store.tasks / attempt.key / "stdout"
+        await until(lambda: printed.exists() and "ready" in printed.read_text(), "it does not start")
+        await until(lambda: attempt.pid, "its start is not told")
+        return attempt
+
+    def go(self, attempt: Attempt) -> None:
+        """Let a script of `GO` go on."""
+        (self.store.scratch / attempt.key / "work" / "go").touch()
+
+    async def noted(self, attempt: Attempt) -> None:
+        """Wait until its warden has nothing more to write before its end."""
+        await until((self.store.tasks / attempt.key / "started.json").exists, "its start is not noted")
+
+    async def ended(self, attempt: Attempt) -> Exit:
+        """How it ended, once that is told."""
+        exit = await until(lambda: attempt.exit, f"{attempt.key} does not end")
+        assert [kind for kind, key in self.told if key == attempt.key][-2:] == [EXITED, FREED]
+        assert not attempt.pid or not is_running(attempt.pid)
+        return cast(Exit, exit)
+
+
+@pytest.fixture(params=["python", "native"])
+async def node(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Node]:
+    program = None
+    if request.param == "native" and (program := native.launcher()) is None:
+        pytest.skip("there is no C compiler here")
+    made = Node(tmp_path)
+    async with Launching(made.store.spare, program) as launching:
+        made.running.connect(launching, cast(Reports, made.told), cast(Output, made.shipping))
+        watching = asyncio.create_task(made.running.watch_trees())
+        yield made
+        watching.cancel()
+        for attempt in made.running.attempts.values():
+            if attempt.exit is None and attempt.warden:
+                os.kill(attempt.warden, signal.SIGKILL)
+                await made.ended(attempt)
+        made.running.close()
+        made.store.close()
+
+
+async def test_a_task_that_kills_its_warden_fails_untracked(node: Node) -> None:
+    attempt = await node.started(f"setsid sleep 1000 & {GO}; kill -9 $PPID; sleep 1000")
+    node.go(attempt)
+    exit = await node.ended(attempt)
+    assert exit.reason is ExitReason.UNTRACKED
+    assert "without a note of its end" in exit.message
+
+
+async def test_processes_that_hide_from_a_killed_warden_are_ended_too(node: Node) -> None:
+    attempt = await node.started("env -i setsid sleep 1000 & echo $!; sleep 1000")
+    await until(lambda: len(attempt.seen) == 3, "its processes were not seen")
+    hidden = [pid for pid in attempt.seen if pid != attempt.pid]
+    os.kill(attempt.warden, signal.SIGKILL)
+    assert (await node.ended(attempt)).reason is ExitReason.UNTRACKED
+    assert not [pid for pid in hidden if is_running(pid)]
+
+
+async def test_a_task_that_stops_its_warden_does_not_stop_time(node: Node) -> None:
+    attempt = await node.started(f"{GO}; kill -STOP $PPID; exit 3")
+    node.go(attempt)
+    exit = await node.ended(attempt)
+    assert (exit.reason, exit.exit_code) == (ExitReason.EXITED, 3)
+
+
+async def test_a_stop_reaches_a_task_whose_notes_are_gone(node: Node) -> None:
+    attempt = await node.started("exec sleep 1000", grace=0.1)
+    await node.noted(attempt)
+    shutil.rmtree(node.store.tasks / attempt.key)
+    attempt.stop = Stop(ExitReason.STOPPED, 0.1, "cancelled")
+    node.running.act(attempt)
+    exit = await node.ended(attempt)
+    assert (exit.reason, exit.message) == (ExitReason.STOPPED, "cancelled")
+    assert not is_running(attempt.warden)
+
+
+async def test_a_stop_that_the_warden_does_not_carry_out_is_carried_out(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "OVERDUE", 0.1)
+    monkeypatch.setattr(running.memory, "LOOK_EVERY", 1000.0)
+    attempt = await node.started("exec sleep 1000")
+    monkeypatch.setattr(node.store, "ask_to_stop", lambda *_: None)  # as if the task had taken the request away
+    attempt.stop = Stop(ExitReason.STOPPED, 0, "cancelled")
+    node.running.act(attempt)
+    assert (await node.ended(attempt)).reason is ExitReason.STOPPED
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "{}",
+        '{"reason": "finished", "ended_at": 1}',
+        '{"reason": "exited", "ended_at": 1e300, "exit_code": 0}',
+        '{"reason": "exited", "ended_at": NaN, "exit_code": 0}',
+        '{"reason": "exited", "ended_at": 1, "exit_code": 1000}',
+        '{"reason": "exited", "ended_at": 1, "exit_code": 0, "max_rss_bytes": -1}',
+        '{"reason": "lost", "ended_at": 1}',
+        '{"reason": "stopped", "ended_at": 1}',
+        "[" * 100_000,
+    ],
+)
+async def test_a_forged_note_of_its_end_is_none(node: Node, note: str) -> None:
+    attempt = await node.started("exec sleep 1000")
+    (node.store.tasks / attempt.key / "exit.json").write_text(note)
+    os.kill(attempt.warden, signal.SIGKILL)
+    assert (await node.ended(attempt)).reason is ExitReason.UNTRACKED
+
+
+async def test_a_pipe_in_place_of_a_note_holds_nothing_up(node: Node) -> None:
+    attempt = await node.started("exec sleep 1000")
+    os.mkfifo(node.store.tasks / attempt.key / "exit.json")
+    os.kill(attempt.warden, signal.SIGKILL)
+    assert (await node.ended(attempt)).reason is ExitReason.UNTRACKED
+
+
+async def test_an_error_in_one_attempt_is_its_end_and_no_other_s(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = await node.started("sleep 0.5; exit 4", "b")
+    attempt = await node.started("exec sleep 1000")
+    monkeypatch.setattr(node.store, "ask_to_stop", broken_for(attempt.key, node.store.ask_to_stop))
+    attempt.stop = Stop(ExitReason.STOPPED, 0, "cancelled")
+    node.running.act(attempt)
+    exit = await node.ended(attempt)
+    assert exit.reason is ExitReason.UNTRACKED
+    assert "its node's agent met an error in following it: RuntimeError: broken" in exit.message
+    assert (await node.ended(other)).exit_code == 4
+
+
+def broken_for(key: str, step: Callable[..., Any]) -> Callable[..., Any]:
+    def breaks(each: str, *more: Any) -> Any:
+        if each == key:
+            raise RuntimeError("broken")
+        return step(each, *more)
+
+    return breaks
+
+
+async def test_an_attempt_that_can_t_be_described_is_told_as_not_started(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = node.attempt("true")
+    monkeypatch.setattr(node.running._around, "spec", lambda _: {}["folder"])
+    node.running.act(attempt)
+    exit = await node.ended(attempt)
+    assert (exit.reason, exit.message) == (ExitReason.SPAWN_FAILED, "KeyError: 'folder'")
+
+
+async def test_output_that_can_t_be_followed_does_not_keep_the_end_from_being_told(node: Node) -> None:
+    attempt = node.attempt("true")
+    attempt.stop = Stop(ExitReason.STOPPED, 0, "cancelled")
+    node.shipping.fails = True
+    node.running.act(attempt)
+    await node.ended(attempt)
+    assert attempt.unsettled == {EXITED, FREED}
+
+
+async def test_what_the_pool_believes_to_run_here_and_is_not_found_is_ended_and_told(node: Node) -> None:
+    attempt = await node.started("exec sleep 1000")
+    del node.running.attempts[attempt.key]  # as a restarted agent that finds no folder of it
+    again = Attempt(attempt.task)
+    node.running.lost_track(again)
+    exit = await node.ended(again)
+    assert (exit.reason, exit.message) == (ExitReason.LOST, "node n1 has no trace of it (any more)")
+    assert not is_running(attempt.pid)
+    assert (STARTED, again.key) in node.told  # the first one's
+
+
+async def test_a_task_that_ended_and_is_settled_is_put_away(node: Node) -> None:
+    attempt = await node.started("exit 3")
+    await node.ended(attempt)
+    for what in (EXITED, FREED, OUTPUT):
+        node.running.on_settled(attempt, what)
+    assert node.running.settled == [attempt]
+    assert node.running.attempts == {}
+    note = json.loads((node.store.tasks / attempt.key / "exit.json").read_text())
+    assert (note["reason"], note["exit_code"]) == ("exited", 3)
