@@ -97,3 +97,8 @@ class Timeout(ForgelogError, TimeoutError):
 
     code = "deadline_exceeded"
     exit_code = 124  # as timeout(1)
+
+
+def exit_status(status: str, exit_code: int | None) -> int:
+    """What a shell is told of an ended job: its exit code; 143 (128 + SIGTERM) if it was cancelled before it ran."""
+    return 143 if exit_code is None and status == "cancelled" else exit_code or 0

@@ -27,7 +27,7 @@ from forgelog.cli.render import (
     write,
 )
 from forgelog.cli.tables import clock
-from forgelog.errors import InvalidInput
+from forgelog.errors import InvalidInput, exit_status
 from forgelog.units import format_duration
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def wait(
 
     ended = with_client(work)
     show_rows(ended, job_columns(datetime.now(UTC)), output)
-    code = next((job.exit_code for job in ended if job.exit_code), 0)
+    code = next((status for job in ended if (status := exit_status(job.status, job.exit_code))), 0)
     if code:
         raise typer.Exit(code)
 

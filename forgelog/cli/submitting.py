@@ -17,7 +17,7 @@ from forgelog.cli.common import run as run_work
 from forgelog.cli.nodes import pairs
 from forgelog.cli.output import show_pieces
 from forgelog.cli.render import Format, column, note, show_data, show_rows
-from forgelog.errors import InvalidInput
+from forgelog.errors import InvalidInput, exit_status
 
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
@@ -157,7 +157,7 @@ def submit(
             ended = await client.wait([job.id for job in jobs])
             for job in ended:
                 _say_end(job)
-            return next((int(job.exit_code) for job in ended if job.exit_code), 0)
+            return next((status for each in ended if (status := exit_status(each.status, each.exit_code))), 0)
 
     if code := run_work(work):
         raise typer.Exit(code)
@@ -298,7 +298,7 @@ async def _until_end(client: AsyncClient, job: AsyncJob, output: Format) -> int:
         waiting.cancel()
     ended = await job.wait()
     _say_end(ended)
-    return int(ended.exit_code or 0)
+    return exit_status(ended.status, ended.exit_code)
 
 
 def _say_end(job: Record) -> None:

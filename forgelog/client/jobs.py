@@ -19,7 +19,7 @@ from forgelog.client.references import Candidate, chosen
 from forgelog.client.rows import AttemptRow, EventRow, JobAnswer, JobRow, LogPiece, TaskRow, WhyAnswer
 from forgelog.client.specs import in_callers_folder, jobs_of, one_of
 from forgelog.client.words import enum_words
-from forgelog.errors import InvalidInput, NotFound, Problem, Timeout
+from forgelog.errors import InvalidInput, NotFound, Problem, Timeout, exit_status
 from forgelog_pb.jobs.v1 import queries_pb2 as pb
 from forgelog_pb.jobs.v1 import queries_pb2_grpc as rpc
 from forgelog_pb.jobs.v1 import types_pb2 as types
@@ -107,9 +107,10 @@ class JobCalls(Core):
             raise InvalidInput(f"there is no queue {name!r}; there are: {known}", [Problem("queue", "unknown", hint)])
 
     async def run(self, described: JobSpec | Mapping[str, Any] | str | Path | None = None, **fields: Any) -> int:
-        """Submit one job, wait for its end, and return its exit code."""
+        """Submit one job, wait for its end, and return its exit code; 143 if it was cancelled before it ran."""
         job = await self.submit(described, **fields)
-        return int((await job.wait()).exit_code or 0)
+        ended = await job.wait()
+        return exit_status(ended.status, ended.exit_code)
 
     # Look
 
@@ -318,7 +319,7 @@ class AsyncJob:
 
     @property
     def exit_code(self) -> int | None:
-        """What it exited with when last asked; None before its end."""
+        """What it exited with when last asked; None before its end, and if it was cancelled before it ran."""
         return self.last.exit_code if self.last is not None else None
 
     def _saw(self, job: JobRow) -> JobRow:

@@ -45,7 +45,8 @@ class JobRow(Record, message="forgelog.jobs.v1.Job"):
     node_id: str
     """Where a task of it was placed last."""
     exit_code: int | None
-    """What `forgelog run` exits with; unset until the job has ended."""
+    """What `forgelog run` exits with; unset until the job has ended, and when it was cancelled before any of it
+    ran."""
     reason: str
     """Why it waits, was tried again or ended, as far as there is something to say."""
     submitted_at: datetime

@@ -12,6 +12,7 @@ from events.language.jobs import (
     DependencyMet,
     DependencyRequested,
     JobAssigned,
+    JobCancelled,
     JobCancelRequested,
     JobCompleted,
     JobEnded,
@@ -127,7 +128,7 @@ class JobsProjection(Projection):
     context = "jobs"
     divisible = True
     tables = (JOBS, SPECS, TASKS, ATTEMPTS)
-    version = 5
+    version = 6
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
         event: Any = recorded.data
@@ -368,7 +369,9 @@ _NAMED = 3
 
 
 def _ended(event: JobEnded, job: Row, _rows: Rows, time: datetime) -> None:
-    job["exit_code"], job["ended_at"], job["not_before"], job["waits_for"] = event.exit_code, time, None, ""
+    ran = job["started_at"] is not None or not isinstance(event, JobCancelled)
+    job["exit_code"] = event.exit_code if ran else None
+    job["ended_at"], job["not_before"], job["waits_for"] = time, None, ""
     # What an earlier attempt failed of is no reason any more once the job has completed.
     job["reason"] = event.reason or ("" if isinstance(event, JobCompleted) else job["reason"])
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from events.log.topics import CONTEXTS
 from events.runtime import faults
+from forgelog.client.aio import AsyncClient
 from forgelog.embedded.roster import node_name
 from tests.chaos.arena import AGENTS, SERVERS, Arena
 from tests.chaos.broken import defect, forged_event
@@ -223,6 +224,25 @@ async def poison(arena: Arena, load: Workload, chance: random.Random) -> str:
     return f"{count} poisoned records" + (f", kill {context}" if kill else "")
 
 
+async def hostile_tasks(arena: Arena, load: Workload, chance: random.Random) -> str:
+    """Tasks attack their wardens, notes and folders. Their agents stay up, or are killed amid it all."""
+    killed = chance.random() < 0.3
+    before = {name: arena.pids(name) for name in AGENT_NAMES}
+    jobs = await load.hostile()
+    if killed:
+        for _ in range(3):
+            await asyncio.sleep(chance.uniform(0.2, 2))
+            arena.signal(chance.choice(AGENT_NAMES), signal.SIGKILL)
+    else:
+        async with AsyncClient(arena.gateway, timeout=60) as client:
+            await client.wait(jobs, timeout=120)
+        await asyncio.sleep(6)  # their folders are removed meanwhile
+        after = {name: arena.pids(name) for name in AGENT_NAMES}
+        if after != before:
+            raise AssertionError(f"agents ended under hostile tasks: {before} before, {after} after")
+    return f"{len(jobs)} hostile tasks" + (", agents are killed" if killed else "")
+
+
 async def rebuild_killed(arena: Arena, load: Workload, chance: random.Random) -> str:
     """A rebuild that is killed midway or right before its swap, and one that is let through."""
     context = chance.choice(CONTEXTS)
@@ -300,6 +320,7 @@ def attacks(*, disk: bool, clocks: bool) -> list[tuple[str, Attack, int]]:
         ("events that do not fold", forged_event, 3),
         ("defect in a reaction", defect(faults.IN_REACT), 1),
         ("defect in a projection", defect(faults.IN_PROJECT), 1),
+        ("hostile tasks", hostile_tasks, 2),
         ("nothing", nothing, 1),
     ]
     found += [(f"kill {point}", at_point(point, instances), 1) for point, instances in points]

@@ -170,6 +170,8 @@ def lives(log: Log, load: Workload, disk_was_full: bool) -> Iterator[str]:
     """Each job came to the end it had to come to, with just the restarts its policy allows."""
     last: dict[str, str] = {}
     counted: Counter[tuple[str, int]] = Counter()
+    uncounted: Counter[tuple[str, int]] = Counter()
+    interruptions: Counter[tuple[str, int]] = Counter()
     failures: Counter[tuple[str, int]] = Counter()
     spawn_failed: set[str] = set()
     exits: dict[tuple[str, int, int], ExitReason] = {}
@@ -179,8 +181,8 @@ def lives(log: Log, load: Workload, disk_was_full: bool) -> Iterator[str]:
             if event.job_id in last:
                 yield f"job {event.job_id} ended twice: {last[event.job_id]}, {type(event).__name__}"
             last[event.job_id] = type(event).__name__
-        elif isinstance(event, JobQueued) and event.counted:
-            counted.update((event.job_id, task) for task in tasks_in(event.tasks))
+        elif isinstance(event, JobQueued) and event.attempt > 1:
+            (counted if event.counted else uncounted).update((event.job_id, task) for task in tasks_in(event.tasks))
         elif isinstance(event, JobExited):
             for exit in event.tasks:
                 key = (event.job_id, exit.task, exit.attempt)
@@ -189,8 +191,10 @@ def lives(log: Log, load: Workload, disk_was_full: bool) -> Iterator[str]:
                 exits[key] = exit.reason
                 if exit.reason is ExitReason.SPAWN_FAILED:
                     spawn_failed.add(event.job_id)
-                if exit.reason is ExitReason.EXITED and exit.exit_code:
+                if (exit.reason is ExitReason.EXITED and exit.exit_code) or exit.reason is ExitReason.UNTRACKED:
                     failures[(event.job_id, exit.task)] += 1
+                elif exit.reason in (ExitReason.LOST, ExitReason.STOPPED):
+                    interruptions[(event.job_id, exit.task)] += 1
     for wanted in load.wanted:
         end = last.get(wanted.job)
         excused = disk_was_full and wanted.job in spawn_failed and end == "JobFailed"
@@ -200,6 +204,9 @@ def lives(log: Log, load: Workload, disk_was_full: bool) -> Iterator[str]:
             key2 = (wanted.job, task)
             if counted[key2] > wanted.restarts:
                 yield f"task {task} of {wanted.job} was restarted {counted[key2]} times; {wanted.restarts} are allowed"
+            if uncounted[key2] > interruptions[key2]:
+                again = f"{uncounted[key2]} times for {interruptions[key2]} interruptions"
+                yield f"task {task} of {wanted.job} ran again {again}"
             if end == "JobFailed" and not excused and failures[key2] != wanted.restarts + 1:
                 yield f"task {task} of {wanted.job} failed for good after {failures[key2]} failures"
 

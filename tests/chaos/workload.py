@@ -27,6 +27,7 @@ from events.log.topics import CONTEXTS
 from forgelog.client.aio import AsyncClient
 from forgelog.errors import ForgelogError, Refused
 from tests.chaos.arena import Arena
+from tests.chaos.hostile import HARMS, WITNESSED
 from tests.chaos.poison import Poison, poisons
 
 SCRIPT = """
@@ -249,6 +250,17 @@ class Workload:
         if not pause:
             spec = self.spec("pumped array", array={"size": 10})
             await self.submit(spec, ends=("JobCompleted",), tasks=10)
+
+    async def hostile(self) -> list[str]:
+        """Tasks that harm their warden, their notes and their folder, some with a policy; their jobs."""
+        jobs = []
+        for harm in HARMS:
+            restarts = self.random.choice([0, 0, 1])
+            restart = {"mode": "on_failure" if restarts else "never", "max_restarts": restarts, "backoff_seconds": 0.2}
+            spec = self.spec(harm.name, scheduling={"restart": restart, "grace_seconds": 0.5})
+            spec["args"] = ["-c", WITNESSED + harm.script]
+            jobs.append(await self.submit(spec, ends=harm.ends, restarts=restarts))
+        return jobs
 
     async def unruly(self) -> int:
         """Commands that come late, again, in another order and in any partition; how many records."""

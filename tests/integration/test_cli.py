@@ -232,6 +232,7 @@ async def test_why_and_ps_name_the_job_that_is_waited_for(forgelog: Cli) -> None
     assert (await forgelog("cancel", "first", "--wait")).code == 0
     assert (await forgelog("wait", "second-1")).code == 143
     shown = await forgelog.json("show", "second-1")
+    assert shown["job"].get("exit_code") is None, "it never ran"
     assert shown["job"]["reason"] == "depends on job first-1 after_ok, which has cancelled"
     assert shown["job"]["waits_for"] == []
 

@@ -79,7 +79,12 @@ class ProjectedLife(Life):
                 name: statuses.count(JobStatus(name)) for name in COUNTED
             }
             assert row["ended_at"] is None if job.ended is None else row["status"] == job.ended.value
-            assert row["exit_code"] is None or row["exit_code"] >= job.exit_code > 0 or job.ended is not None
+            if job.ended is None:
+                assert row["exit_code"] is None
+            elif job.ended is JobStatus.CANCELLED and row["started_at"] is None:
+                assert row["exit_code"] is None, "it never ran"
+            else:
+                assert row["exit_code"] == job.exit_code
 
     @invariant()
     def every_attempt_keeps_its_end(self) -> None:
