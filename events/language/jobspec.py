@@ -178,7 +178,8 @@ class RestartPolicy(Model):
     backoff_seconds: float = Field(default=1.0, ge=0, le=3600)
     max_backoff_seconds: float = Field(default=300.0, ge=0, le=86_400)
     restart_lost: bool = True
-    """A task whose node was lost is run again even with mode `never` (does not count against `max_restarts`)."""
+    """A task whose node was lost is run again even with mode `never`. That does not count against `max_restarts`; each
+    such restart waits longer than the one before (1 s, 2 s, 4 s ... 5 minutes)."""
 
 
 class MatchOperator(StrEnum):
