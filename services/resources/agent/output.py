@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -211,32 +212,46 @@ class Output:
 
 
 def _size(path: str) -> int:
+    """0 as long as it never came to printing, and when the task has put something else there."""
     try:
-        return os.stat(path).st_size
-    except FileNotFoundError:
-        return 0  # it never came to printing
+        found = os.stat(path)
+    except OSError:
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
 def _read_file(path: str, offset: int, count: int) -> bytes:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    """Nothing when the file is gone: then its size is 0 at the next look."""
     try:
-        return os.pread(fd, count, offset)
-    finally:
-        os.close(fd)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            return os.pread(fd, count, offset)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        log.warning("%s can't be read: %s", path, error.strerror)
+        return b""
 
 
 def _read_note(path: str) -> list[int]:
+    """Zeros as long as there is no note, and when it makes no sense: what is shipped again is told by its offset."""
+    nothing = [0] * len(STREAMS)
+    if not _size(path):
+        return nothing
     try:
-        with open(path, encoding="ascii") as file:
-            return [int(part) for part in file.read().split()]
-    except FileNotFoundError:
-        return [0] * len(STREAMS)
+        offsets = [int(part) for part in _read_file(path, 0, 1024).split()]
+    except ValueError:
+        return nothing
+    return offsets if len(offsets) == len(STREAMS) and min(offsets) >= 0 else nothing
 
 
 def _write_note(path: str, offsets: list[int]) -> None:
     """In place and always of the same length: a reader never sees a part, and no file is made anew."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        os.pwrite(fd, " ".join(f"{offset:020d}" for offset in offsets).encode(), 0)
-    finally:
-        os.close(fd)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+        try:
+            os.pwrite(fd, " ".join(f"{offset:020d}" for offset in offsets).encode(), 0)
+        finally:
+            os.close(fd)
+    except OSError as error:  # a full disk, or a task that removed its notes: a later agent ships again from its start
+        log.warning("%s can't be written: %s", path, error.strerror)
