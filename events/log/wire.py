@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
-from events.language.base import Message
+from events.language.base import Event, Message
 from events.language.common import DEFAULT_ACTOR, DEFAULT_PROJECT
-from events.language.registry import event_types, lookup, upcast
+from events.language.registry import UPCASTERS, event_types, lookup, upcast
 from events.log.envelope import Meta, Position, Recorded
 from events.log.records import Headers, Record
 
@@ -248,6 +248,19 @@ class Damage(Raw):
 
     def decode(self) -> Recorded:
         raise Undecodable(self.problem)
+
+
+def event_model(raw: Raw) -> type[Event]:
+    """The event class of a record, in its newest version. Raises UnknownType for an event from the future."""
+    name = raw.type
+    while name in UPCASTERS:
+        name = UPCASTERS[name].to
+    model = lookup(name)
+    if model is None or not issubclass(model, Event):
+        if isinstance(raw, Damage):
+            raise Undecodable(raw.problem)
+        raise UnknownType(raw.type, raw.position)
+    return model
 
 
 def decode_event(type_name: str, value: bytes, at: Position | Raw) -> Message:

@@ -15,8 +15,8 @@ from events.log.batch import Batch
 from events.log.producer import Producer
 from events.log.tail import LogLost
 from events.runtime import faults, metrics, tracing
-from events.runtime.encoding import Unit
-from events.runtime.partition import DeadLetter, Forward, Partition
+from events.runtime.encoding import DeadLetter, Forward, Unit
+from events.runtime.partition import Partition
 from events.runtime.settings import Settings
 
 S = TypeVar("S")

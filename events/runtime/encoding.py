@@ -59,6 +59,28 @@ class Unit:
     traceparent: str = ""
 
 
+class TooLarge(ValueError):
+    """One input led to more than fits into one atomic append: its decider must split it."""
+
+
+@dataclass(slots=True)
+class Forward:
+    """A command that belongs to another partition."""
+
+    raw: Raw
+    key: str
+    partition: int
+
+
+@dataclass(slots=True)
+class DeadLetter:
+    """Input that is no command of this context, with the reason for people; and its refusal, if it can be answered."""
+
+    raw: Raw
+    reason: str
+    unit: Unit | None
+
+
 class Origin(NamedTuple):
     """What events descend from: envelope parts that are handed down."""
 

@@ -20,12 +20,12 @@ from events.log.envelope import Position
 from events.log.partition import partition_of
 from events.log.repairs import Repair, Repairs
 from events.log.tail import ReaderPosition
-from events.log.wire import Raw
+from events.log.wire import Raw, event_model
 from events.runtime import faults, metrics
 from events.runtime.clock import Clock
 from events.runtime.decider import Decider
-from events.runtime.encoding import Unit
-from events.runtime.partition import DeadLetter, Forward, Partition, event_model
+from events.runtime.encoding import DeadLetter, Forward, Unit
+from events.runtime.partition import Partition
 from events.runtime.stops import Stops
 
 S = TypeVar("S")

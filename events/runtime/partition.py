@@ -6,7 +6,6 @@ moves on at once (speculatively); if the append fails the whole partition is thr
 
 from __future__ import annotations
 
-import heapq
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -28,17 +27,17 @@ from events.language.common import (
     Refused,
 )
 from events.language.problems import decode_command, origin_errors
-from events.language.registry import UPCASTERS, lookup
 from events.log import chain, topics
 from events.log.envelope import Meta, Recorded
 from events.log.ids import payload_digest, with_assigned_id
 from events.log.partition import partition_of
 from events.log.repairs import Repair
 from events.log.tail import ReaderPosition
-from events.log.wire import CAUSE, HASH, Damage, Raw, Undecodable, UnknownType, decode_event, parse_cause, without_hash
+from events.log.wire import CAUSE, HASH, Damage, Raw, Undecodable, decode_event, parse_cause, without_hash
 from events.runtime.decider import Context, Decider
-from events.runtime.encoding import Encoder, Origin, Unit, origin_of
+from events.runtime.encoding import DeadLetter, Encoder, Forward, Origin, TooLarge, Unit, origin_of
 from events.runtime.states import States
+from events.runtime.timers import Timers
 
 S = TypeVar("S")
 
@@ -50,28 +49,6 @@ _TRACES = 20_000
 _DEFECT = "the decision failed because of a defect in the service; see its log"
 
 log = logging.getLogger("forgelog.writer")
-
-
-class TooLarge(ValueError):
-    """One input led to more than fits into one atomic append: its decider must split it."""
-
-
-@dataclass(slots=True)
-class Forward:
-    """A command that belongs to another partition."""
-
-    raw: Raw
-    key: str
-    partition: int
-
-
-@dataclass(slots=True)
-class DeadLetter:
-    """Input that is no command of this context, with the reason for people; and its refusal, if it can be answered."""
-
-    raw: Raw
-    reason: str
-    unit: Unit | None
 
 
 @dataclass(slots=True)
@@ -100,8 +77,7 @@ class Partition(Generic[S]):
     touched: set[str] = field(default_factory=set)
     _epoch: int = -1
     _serial: int = 0
-    _due: list[tuple[datetime, str]] = field(default_factory=list)
-    _due_of: dict[str, datetime] = field(default_factory=dict)
+    _timers: Timers = field(default_factory=Timers)
     _traces: OrderedDict[str, tuple[str, str]] = field(default_factory=OrderedDict)
     _rests: bool = field(init=False)
     """Whether the decider's states come to rest at all."""
@@ -386,9 +362,7 @@ class Partition(Generic[S]):
     def wake(self, now: datetime) -> list[Unit]:
         """Let every key whose time has come act on it."""
         units: list[Unit] = []
-        while self._due and self._due[0][0] <= now:
-            _, key = heapq.heappop(self._due)
-            self._due_of.pop(key, None)
+        while (key := self._timers.pop(now)) is not None:
             self.acting = key
             state = self.states.get(key)
             if state is None:
@@ -406,17 +380,12 @@ class Partition(Generic[S]):
 
     def _note_due(self, key: str) -> None:
         state = self.states.get(key)
-        due = self.decider.due(state) if state is not None else None
-        if due is None:
-            return
-        known = self._due_of.get(key)
-        if known is None or due < known:
-            self._due_of[key] = due
-            heapq.heappush(self._due, (due, key))
+        if state is not None:
+            self._timers.note(key, self.decider.due(state))
 
     def next_due(self) -> datetime | None:
         """When `wake` has something to look at next."""
-        return self._due[0][0] if self._due else None
+        return self._timers.next
 
     def resumed(self, now: datetime) -> None:
         """What is volatile counts as seen just now: the history has just been folded, or time went by unseen."""
@@ -473,16 +442,3 @@ class Partition(Generic[S]):
         entry = self.seen.get(unit.command_id) if unit.command_id else None
         if entry is not None and entry[1] < 0:
             self.seen[unit.command_id] = (entry[0], offset)
-
-
-def event_model(raw: Raw) -> type[Event]:
-    """The event class of a record, in its newest version. Raises UnknownType for an event from the future."""
-    name = raw.type
-    while name in UPCASTERS:
-        name = UPCASTERS[name].to
-    model = lookup(name)
-    if model is None or not issubclass(model, Event):
-        if isinstance(raw, Damage):
-            raise Undecodable(raw.problem)
-        raise UnknownType(raw.type, raw.position)
-    return model

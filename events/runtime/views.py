@@ -19,9 +19,9 @@ from typing import Any
 from events.log import topics
 from events.log.partition import partition_of
 from events.log.tail import Place, ReaderPosition, Tail, place_of
-from events.log.wire import Raw
+from events.log.wire import Raw, event_model
 from events.runtime.decider import Decider
-from events.runtime.partition import Partition, event_model
+from events.runtime.partition import Partition
 
 
 def starts(partitions: Iterable[Partition[Any]]) -> dict[Place, ReaderPosition]:

@@ -28,9 +28,9 @@ from events.runtime import recovery, resuming
 from events.runtime.appending import Appender
 from events.runtime.clock import Clock
 from events.runtime.decider import Decider
-from events.runtime.encoding import Unit
+from events.runtime.encoding import DeadLetter, Forward, Unit
 from events.runtime.feeding import Feeder
-from events.runtime.partition import DeadLetter, Forward, Partition
+from events.runtime.partition import Partition
 from events.runtime.settings import Settings
 from events.runtime.snapshots import Snapshots
 from events.runtime.stops import Stops

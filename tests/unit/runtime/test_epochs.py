@@ -17,8 +17,8 @@ from events.log.envelope import Meta
 from events.log.tail import EpochRule
 from events.log.wire import HASH, Raw, headers_of, value_of, without_hash
 from events.runtime import snapshots
-from events.runtime.encoding import Encoded, Unit
-from events.runtime.partition import Forward, Partition
+from events.runtime.encoding import Encoded, Forward, Unit
+from events.runtime.partition import Partition
 from tests.unit.runtime.sample import SampleDecider
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

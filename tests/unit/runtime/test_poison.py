@@ -14,8 +14,8 @@ from events.language.base import Message
 from events.language.common import DEFAULT_ACTOR, DEFAULT_PROJECT, CommandRejected, ErrorCode
 from events.log import topics
 from events.log.wire import Raw
-from events.runtime.encoding import Unit
-from events.runtime.partition import DeadLetter, Forward, Partition
+from events.runtime.encoding import DeadLetter, Forward, Unit
+from events.runtime.partition import Partition
 from tests.unit.runtime.sample import SampleDecider
 
 NOW = datetime(2026, 5, 9, 3, 12, tzinfo=UTC)

@@ -21,8 +21,8 @@ from events.log.envelope import Meta, Position, Recorded
 from events.log.tail import EpochRule, ReaderPosition
 from events.log.wire import Raw, headers_of, value_of
 from events.runtime import snapshots
-from events.runtime.encoding import Encoded, Unit
-from events.runtime.partition import Forward, Partition
+from events.runtime.encoding import Encoded, Forward, Unit
+from events.runtime.partition import Partition
 from tests.unit.runtime.kafka_model import EVENTS, Batch, Log, Network
 from tests.unit.runtime.sample import Sample, SampleDecider
 

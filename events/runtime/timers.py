@@ -1,0 +1,36 @@
+"""When each key of a partition is next due, as the decider says. Pure: knows neither states nor a clock."""
+
+from __future__ import annotations
+
+import heapq
+from datetime import datetime
+
+
+class Timers:
+    """A key's latest note may be later than an earlier one: whoever pops a key asks the state whether it is due."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[datetime, str]] = []
+        self._of: dict[str, datetime] = {}
+
+    def note(self, key: str, due: datetime | None) -> None:
+        """A key is due then; None: never."""
+        if due is None:
+            return
+        known = self._of.get(key)
+        if known is None or due < known:
+            self._of[key] = due
+            heapq.heappush(self._heap, (due, key))
+
+    def pop(self, now: datetime) -> str | None:
+        """A key whose time has come; None if there is none."""
+        if not self._heap or self._heap[0][0] > now:
+            return None
+        _, key = heapq.heappop(self._heap)
+        self._of.pop(key, None)
+        return key
+
+    @property
+    def next(self) -> datetime | None:
+        """The earliest time that was noted."""
+        return self._heap[0][0] if self._heap else None
