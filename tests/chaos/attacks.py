@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from events.log.topics import CONTEXTS
 from events.runtime import faults
-from forgelog.client.aio import AsyncClient
 from forgelog.embedded.roster import node_name
-from tests.chaos.arena import AGENTS, SERVERS, Arena
+from tests.chaos.arena import AGENTS, PATIENCE, SERVERS, Arena
 from tests.chaos.broken import defect, forged_event
+from tests.chaos.checks import Log
 from tests.chaos.workload import Workload
 from tests.integration.cluster import FORGELOG
 
@@ -234,8 +234,10 @@ async def hostile_tasks(arena: Arena, load: Workload, chance: random.Random) -> 
             await asyncio.sleep(chance.uniform(0.2, 2))
             arena.signal(chance.choice(AGENT_NAMES), signal.SIGKILL)
     else:
-        async with AsyncClient(arena.gateway, timeout=60) as client:
-            await client.wait(jobs, timeout=120)
+        log = Log()
+        async with asyncio.timeout(PATIENCE):
+            while log.ended(jobs):
+                await log.read(arena)
         await asyncio.sleep(6)  # their folders are removed meanwhile
         after = {name: arena.pids(name) for name in AGENT_NAMES}
         if after != before:

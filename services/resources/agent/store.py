@@ -22,16 +22,18 @@ import os
 import stat
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from events.language.jobs import ExitReason
+from pydantic import TypeAdapter
+
+from events.language.jobs import ExitReason, ReportJobStarted
 from events.log.identity import Stand
 from events.log.tail import ReaderPosition
 from events.runtime.settings import SettingsError
 from services.resources.agent import proctree, removing, warden
-from services.resources.agent.attempts import Exit, Stop, Task
+from services.resources.agent.attempts import Attempt, Exit, Stop, Task
 
 log = logging.getLogger("forgelog.agent.store")
 
@@ -46,7 +48,7 @@ ASKED = frozenset({ExitReason.STOPPED, ExitReason.OUT_OF_MEMORY, ExitReason.LOST
 """Ends that only the agent asks a warden for."""
 STUCK_PAUSE = 600.0
 """Seconds until it is tried again to remove what could not be removed."""
-_TASK_FIELDS = frozenset(field.name for field in fields(Task))
+_TASK = TypeAdapter(Task)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,11 @@ class Found:
     exit: Exit | None
     stop: Stop | None = None
     """What an earlier agent has asked its warden for."""
+
+    def check(self) -> None:
+        """Raises ValueError or OverflowError when it could not be told to the log."""
+        start = Attempt(self.task, pid=self.pid, started_at=self.started_at).start()
+        ReportJobStarted(job_id=self.task.job_id, node_id="node", tasks=(start,))
 
 
 class Store:
@@ -184,9 +191,8 @@ class Store:
         data = _note(path / warden.TASK)
         started = _note(path / warden.STARTED) or {}
         try:
-            task = Task(**{**{k: v for k, v in data.items() if k in _TASK_FIELDS}, "gpus": tuple(data["gpus"])})
             one = Found(
-                task=task,
+                task=_TASK.validate_python(data),
                 warden=int(data["warden"]),
                 warden_ticks=int(data["warden_ticks"]),
                 pid=int(started.get("pid", 0)),
@@ -196,7 +202,8 @@ class Store:
                 exit=self.exit_of(path.name),
                 stop=self._stop_of(path),
             )
-        except (AttributeError, KeyError, TypeError, ValueError):
+            one.check()
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
             return None
         return one if one.task.key == path.name else None
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -93,6 +94,60 @@ def test_what_is_no_attempt_s_folder_is_put_aside(tmp_path: Path) -> None:
     (store.scratch / "nobody-s").mkdir()
     assert store.found() == []
     assert list(store.tasks.iterdir()) == list(store.scratch.iterdir()) == []
+    store.close()
+
+
+TASK = {
+    "allocation_id": "a",
+    "job_id": "job",
+    "task": 0,
+    "attempt": 1,
+    "project": "local/default",
+    "boot_id": "boot",
+    "grace_seconds": 5.0,
+    "memory_bytes": 1 << 30,
+    "gpus": [0, 1],
+    "warden": 4_000_000,
+    "warden_ticks": 5,
+}
+STARTED = {"pid": 4_000_001, "ticks": 6, "started_at": 1.5}
+
+
+def noted(store: Store, task: object, started: object) -> None:
+    (store.tasks / "a-0-1").mkdir()
+    (store.tasks / "a-0-1" / "task.json").write_text(json.dumps(task))
+    (store.tasks / "a-0-1" / "started.json").write_text(json.dumps(started))
+
+
+def test_an_attempt_is_found_by_its_notes(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    noted(store, TASK | {"of another version": 1}, STARTED)
+    (found,) = store.found()
+    assert (found.task.key, found.task.gpus, found.pid, found.alive) == ("a-0-1", (0, 1), 4_000_001, False)
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("task", "started"),
+    [
+        (TASK | {"allocation_id": "b"}, STARTED),
+        (TASK | {"task": "x"}, STARTED),
+        (TASK | {"job_id": "NO JOB"}, STARTED),
+        (TASK | {"job_id": 1}, STARTED),
+        (TASK | {"gpus": None}, STARTED),
+        (TASK | {"warden": None}, STARTED),
+        (TASK, STARTED | {"pid": 1 << 40}),
+        (TASK, STARTED | {"pid": -1}),
+        (TASK, STARTED | {"started_at": float("nan")}),
+        (TASK, STARTED | {"started_at": 1e300}),
+        (TASK, [1]),
+        ({name: value for name, value in TASK.items() if name != "project"}, STARTED),
+    ],
+)
+def test_notes_that_could_not_be_told_to_the_log_are_none(tmp_path: Path, task: object, started: object) -> None:
+    store = opened(tmp_path)
+    noted(store, task, started)
+    assert store.found() == []
     store.close()
 
 
