@@ -206,11 +206,13 @@ async def test_a_missing_secret_is_named(platform: Cluster) -> None:
 
 async def test_a_task_beyond_its_memory_is_killed(platform: Cluster) -> None:
     # `tail` keeps the last line, and a stream of zeros is one line without an end.
-    job = await platform.submit("tail", "/dev/zero", resources=SMALL)
-    exit = await exited(platform, job)
-    assert (exit.reason, exit.signal) == (ExitReason.OUT_OF_MEMORY, signal.SIGKILL)
-    assert "its limit is 64 MiB" in exit.message
-    assert exit.usage.max_rss_bytes > 64 << 20
+    own = await platform.submit("tail", "/dev/zero", resources=SMALL)
+    child_s = await platform.submit("sh", "-c", "tail /dev/zero & wait; sleep 1000", resources=SMALL)
+    for job in (own, child_s):
+        exit = await exited(platform, job)
+        assert (exit.reason, exit.signal) == (ExitReason.OUT_OF_MEMORY, signal.SIGKILL)
+        assert "its limit is 64 MiB" in exit.message
+        assert exit.usage.max_rss_bytes > 64 << 20
 
 
 async def test_a_killed_warden_s_task_is_ended_and_fails(platform: Cluster) -> None:

@@ -276,3 +276,20 @@ async def test_a_task_that_ended_and_is_settled_is_put_away(node: Node) -> None:
     assert node.running.attempts == {}
     note = json.loads((node.store.tasks / attempt.key / "exit.json").read_text())
     assert (note["reason"], note["exit_code"]) == ("exited", 3)
+
+
+async def test_many_failed_attempts_leave_no_descriptor_and_no_folder(node: Node) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    attempts = [node.attempt("exit 3", f"a{number}") for number in range(60)]
+    for attempt in attempts:
+        node.running.act(attempt)
+    for attempt in attempts:
+        assert (await node.ended(attempt)).exit_code == 3
+        for what in (EXITED, FREED, OUTPUT):
+            node.running.on_settled(attempt, what)
+        node.store.retire(attempt.key, keep=False)
+    await asyncio.to_thread(node.store.tidy)
+    assert len(os.listdir("/proc/self/fd")) <= before
+    assert node.running.attempts == {}
+    left = [path for name in ("tasks", "scratch", "trash") for path in (node.folder / name).iterdir()]
+    assert left == []

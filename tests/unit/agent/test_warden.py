@@ -85,10 +85,34 @@ async def test_a_command_s_exit_code_and_output_are_kept(ward: Wards) -> None:
     assert json.loads(ward.file("a", "started.json")) == started
 
 
-async def test_a_signal_is_told_from_an_exit_code(ward: Wards) -> None:
-    await ward.start("a", "sh", "-c", "kill -SEGV $$")
+@pytest.mark.parametrize(
+    ("script", "code", "number"),
+    [
+        ("kill -SEGV $$", None, signal.SIGSEGV),
+        ("kill -9 $$", None, signal.SIGKILL),
+        ("exit 137", 137, None),
+        ("exit 255", 255, None),
+        ("cat", 0, None),
+    ],
+)
+async def test_a_signal_is_told_from_an_exit_code(
+    ward: Wards, script: str, code: int | None, number: signal.Signals | None
+) -> None:
+    await ward.start("a", "sh", "-c", script)
     exit = await ward.exit("a")
-    assert (exit.reason, exit.exit_code, exit.signal) == (ExitReason.EXITED, None, signal.SIGSEGV)
+    assert (exit.reason, exit.exit_code, exit.signal) == (ExitReason.EXITED, code, number)
+
+
+async def test_a_command_of_many_arguments_runs(ward: Wards) -> None:
+    await ward.start("a", "true", *["x" * 100] * 9_000)
+    exit = await ward.exit("a")
+    assert (exit.reason, exit.exit_code) == (ExitReason.EXITED, 0)
+
+
+async def test_an_argument_that_the_kernel_refuses_is_said(ward: Wards) -> None:
+    await ward.start("a", "true", "x" * 131_072)
+    exit = await ward.exit("a")
+    assert (exit.reason, exit.message) == (ExitReason.SPAWN_FAILED, "'true' can't be started: Argument list too long")
 
 
 async def test_usage_counts_the_whole_tree(ward: Wards) -> None:
@@ -178,8 +202,10 @@ async def test_a_more_urgent_stop_shortens_the_grace(ward: Wards) -> None:
     assert (exit.reason, exit.signal) == (ExitReason.STOPPED, signal.SIGKILL)
 
 
-async def test_a_daemon_does_not_get_away(ward: Wards) -> None:
-    await ward.start("a", sys.executable, "-S", "-c", DAEMON, grace=5)
+@pytest.mark.parametrize("deaf", [False, True], ids=["", "that ignores TERM"])
+async def test_a_daemon_does_not_get_away(ward: Wards, deaf: bool) -> None:
+    ignore = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)" if deaf else ""
+    await ward.start("a", sys.executable, "-S", "-c", ignore + DAEMON, grace=0.2 if deaf else 5)
     exit = await ward.exit("a")
     daemon = int(ward.file("a", "stdout"))
     assert (exit.reason, exit.exit_code) == (ExitReason.EXITED, 0)
@@ -198,6 +224,7 @@ async def test_a_runtime_limit_is_kept(ward: Wards) -> None:
     [
         ("no-such-command", "", "'no-such-command' is not found; PATH on this node is "),
         ("/etc/passwd", "", "'/etc/passwd' can't be started: Permission denied"),
+        ("/tmp", "", "'/tmp' can't be started: Permission denied"),
         ("/no/such/file", "", "'/no/such/file' can't be started: No such file or directory"),
         ("true", "/no/such/folder", "'true': working_directory '/no/such/folder' can't be entered: No such file"),
         ("a\0b", "", "'a\\x00b' can't be started: embedded null"),
