@@ -224,7 +224,7 @@ async def test_a_killed_warden_s_task_is_ended_and_fails(platform: Cluster) -> N
     process.parent().kill()  # type: ignore[union-attr]
     exit = await exited(platform, job)
     assert exit.reason is ExitReason.UNTRACKED
-    assert "its warden has ended without a note" in exit.message
+    assert "its warden was ended before it could note" in exit.message
     await platform.event(JobFailed, lambda e: e.job_id == job)
     assert not [one for one in tree if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
 

@@ -219,7 +219,7 @@ class Running:
         if attempt.asked is not None:
             self._end_by_force(attempt, _now(attempt.asked.reason, attempt.asked.message))
             return
-        message = "its warden has ended without a note of its end (the task may have killed it), so that is not known"
+        message = "its warden was ended before it could note how the task ended; the task itself may have done that"
         self._end_by_force(attempt, _now(ExitReason.UNTRACKED, message))
 
     def give_up(self, attempt: Attempt, error: Exception) -> None:

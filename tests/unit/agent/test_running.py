@@ -142,7 +142,7 @@ async def test_a_task_that_kills_its_warden_fails_untracked(node: Node) -> None:
     node.go(attempt)
     exit = await node.ended(attempt)
     assert exit.reason is ExitReason.UNTRACKED
-    assert "without a note of its end" in exit.message
+    assert "before it could note how the task ended" in exit.message
 
 
 async def test_processes_that_hide_from_a_killed_warden_are_ended_too(node: Node) -> None:

@@ -205,3 +205,18 @@ def test_what_can_t_be_removed_is_said_once_and_the_rest_goes(
     assert [path.name for path in tries].count("z") == 3
     assert caplog.text.count("x: busy") == 1
     store.close()
+
+
+def test_a_folder_of_before_there_was_a_scratch_folder_is_found_and_kept(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    noted(store, TASK, STARTED)
+    (store.tasks / "a-0-1" / "work").mkdir()
+    (store.tasks / "a-0-1" / "work" / "evidence").touch()
+    (store.tasks / "a-0-1" / "exit.json").write_text('{"ended_at": 1.5, "reason": "exited", "exit_code": 3}')
+    (found,) = store.found()
+    assert found.exit is not None
+    assert found.exit.exit_code == 3
+    store.retire("a-0-1", keep=True)
+    (kept,) = (tmp_path / "ended").iterdir()
+    assert (kept / "work" / "evidence").exists()
+    store.close()
