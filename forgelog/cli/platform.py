@@ -75,18 +75,43 @@ def down(
     keep_jobs: Annotated[
         bool, typer.Option("--keep-jobs", help="Leave jobs' processes running; the next `up` finds them again.")
     ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="End running jobs without asking (on a terminal).")] = False,
     data: DataOption = None,
 ) -> None:
-    """Stop the platform; its data stays."""
+    """Stop the platform; its data stays. Running jobs are named first: they end, and begin anew at the next `up`."""
 
     async def work() -> None:
         from forgelog.embedded.platform import Platform
 
         platform = Platform(data)
+        await _say_what_ends(platform.report(), keep=keep_jobs, ask=not yes)
         stopped = await platform.down(keep_jobs=keep_jobs)
         render.note(f"{'stopped' if stopped else 'nothing was running'}; the data is in {platform.folder.path}")
 
     run(work)
+
+
+async def _say_what_ends(report: dict[str, Any], *, keep: bool, ask: bool) -> None:
+    """Name the jobs that `down` ends or leaves, and on a terminal ask before they end."""
+    import sys
+
+    from forgelog.cli.going_down import running_on
+    from forgelog.errors import ForgelogError
+
+    try:
+        running = await running_on(report)
+    except ForgelogError as error:
+        render.note(f"which jobs run is not known: {error}")
+        return
+    if running is None:
+        return
+    if keep:
+        render.note(f"left running: {running}\nthe next 'forgelog up' finds them again")
+        return
+    render.note(f"ending {running}\nthey begin anew at the next 'forgelog up'; 'down --keep-jobs' leaves them running")
+    if ask and sys.stdin.isatty() and not typer.confirm("End them?", err=True):
+        render.note("nothing was stopped")
+        raise typer.Exit(1)
 
 
 def status(output: OutputOption = Format.TABLE, data: DataOption = None) -> None:

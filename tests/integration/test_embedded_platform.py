@@ -19,11 +19,13 @@ import psutil
 import pytest
 import pytest_asyncio
 
+from forgelog import AsyncClient, AsyncJob
 from forgelog.embedded import docker
 from forgelog.embedded.platform import Platform
 from forgelog.embedded.process import until
 from tests import PATIENCE
 from tests.chaos.arena import can_mount
+from tests.conftest import Servers, own_settings
 
 
 @pytest_asyncio.fixture
@@ -125,6 +127,42 @@ async def test_down_after_the_supervisor_was_killed_ends_its_children(data: Path
         pid = before[name]["pid"]
         assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     assert "nothing was running" in (await run("down", data=data)).stderr
+
+
+async def test_down_says_what_it_ends_and_leaves_it_when_told(data: Path, servers: Servers) -> None:
+    async with own_settings(servers, data) as settings:
+        given = {
+            "FORGELOG_KAFKA": settings.kafka_required,
+            "FORGELOG_POSTGRES": settings.postgres_required,
+            "FORGELOG_PREFIX": settings.prefix,
+            "FORGELOG_SCHEMA": settings.schema_,
+            "FORGELOG_GATEWAY": "127.0.0.1:0",
+        }
+        assert (await run("up", data=data, **given)).returncode == 0
+        small = {"cpus": 0.1, "memory": "64Mi"}
+        script = f"until [ -e '{data}/go' ]; do sleep 0.05; done; echo done"
+        async with AsyncClient(Platform(data).report()["gateway"]) as client:
+            first = await client.submit(name="first", command=["sh", "-c", script], resources=small)
+            await running(first)
+            left = await run("down", "--keep-jobs", data=data)
+            assert left.returncode == 0, left.stderr
+            assert f"left running: 1 running job: first {first.id}" in left.stderr
+
+            assert (await run("up", data=data, **given)).returncode == 0
+            (data / "go").touch()
+            assert (await first.wait(timeout=PATIENCE)).status == "completed"
+            assert [each.attempt for each in await first.attempts()] == [1]
+            second = await client.submit(name="second", command=["sleep", "1000"], resources=small)
+            await running(second)
+        ended = await run("down", data=data)
+        assert f"ending 1 running job: second {second.id}" in ended.stderr
+        assert "--keep-jobs" in ended.stderr
+
+
+async def running(job: AsyncJob) -> None:
+    async for seen in job.watch():
+        if seen.status == "running":
+            return
 
 
 async def test_a_given_server_that_does_not_answer_is_named_with_three_ways(data: Path) -> None:

@@ -1,0 +1,48 @@
+"""What `down` ends: the tasks that run on the platform's own nodes, asked of it before it stops. Stops nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+SECONDS = 5.0
+"""How long a platform that is about to stop is given to tell."""
+NAMED = 5
+"""Jobs that are named; more are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Jobs with tasks on these nodes."""
+
+    jobs: Sequence[str]
+    """Name and id of each, as they are shown."""
+    tasks: int
+
+    def __str__(self) -> str:
+        """``2 running jobs (4 tasks): train j1, sweep j2``"""
+        jobs = f"{len(self.jobs)} running job{'s' if len(self.jobs) > 1 else ''}"
+        tasks = f" ({self.tasks} tasks)" if self.tasks > len(self.jobs) else ""
+        more = f" and {len(self.jobs) - NAMED} more" if len(self.jobs) > NAMED else ""
+        return f"{jobs}{tasks}: {', '.join(self.jobs[:NAMED])}{more}"
+
+
+async def running_on(report: Mapping[str, Any]) -> Running | None:
+    """What runs on the nodes of a platform's own agents; None when nothing does. `report` is `Platform.report`'s.
+    Raises ForgelogError when the platform does not tell."""
+    from events.language.common import count_tasks
+    from forgelog.client.aio import AsyncClient
+
+    nodes = [child["address"] for child in report["children"] if child["kind"] == "agent" and child["pid"]]
+    if not nodes or not report.get("gateway"):
+        return None
+    tasks: dict[str, int] = {}
+    async with AsyncClient(report["gateway"], timeout=SECONDS) as client:
+        for node in nodes:
+            for each in await client.allocations(node=node, status=("bound", "active", "stopping")):
+                tasks[each.job_id] = tasks.get(each.job_id, 0) + (count_tasks(each.rest) if each.rest else 0)
+        names = [f"{(await client.get(job)).job.name} {job}" for job in list(tasks)[:NAMED]]
+    if not tasks:
+        return None
+    return Running([*names, *list(tasks)[NAMED:]], sum(tasks.values()))
