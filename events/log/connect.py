@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Protocol, TypeVar
@@ -23,8 +24,25 @@ async def start(client: Client) -> None:
     try:
         await client.start()
     except BaseException:
-        await client.stop()
+        await stop(client)
         raise
+
+
+async def stop(*clients: Client) -> None:
+    """Disconnect all of them, though one fails or the caller is cancelled meanwhile: a client that is left half stopped
+    asks for its topics' places as long as the process lives. Raises the first failure, or the cancellation."""
+    ending = [asyncio.ensure_future(client.stop()) for client in clients]
+    cancelled: asyncio.CancelledError | None = None
+    while not all(end.done() for end in ending):
+        try:
+            await asyncio.wait(ending)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    failures = [failure for end in ending if not end.cancelled() and (failure := end.exception()) is not None]
+    if cancelled is not None:
+        raise cancelled
+    if failures:
+        raise failures[0]
 
 
 @asynccontextmanager
@@ -34,4 +52,4 @@ async def connected(client: C) -> AsyncIterator[C]:
     try:
         yield client
     finally:
-        await client.stop()
+        await stop(client)

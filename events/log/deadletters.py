@@ -82,9 +82,7 @@ async def replay_dead_letter(settings: Settings, position: Position, value: byte
         raise LookupError(f"there is no dead letter at {position}; see `forgelog deadletters list`")
     # The first try was answered with a refusal under its id; a repeat would only be told that refusal again.
     headers = [(name, content + b"+replay" if name == "ce_id" else content) for name, content in letter.headers]
-    producer = new_producer(settings)
-    await producer.start()
-    try:
+    async with connected(new_producer(settings)) as producer:
         stored = await producer.send_and_wait(
             settings.prefix + commands(context),
             value=letter.value if value is None else value,
@@ -96,6 +94,4 @@ async def replay_dead_letter(settings: Settings, position: Position, value: byte
         await producer.send_and_wait(
             settings.prefix + position.topic, value=b"", partition=position.partition, headers=note
         )
-    finally:
-        await producer.stop()
     return Position(commands(context), stored.partition, stored.offset)

@@ -15,7 +15,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from events.language.common import CommandNoted, CommandRejected
-from events.log.connect import start
+from events.log.connect import start, stop
 from events.log.envelope import Position, Recorded
 from events.log.fetching import Consumer
 from events.log.tail import LogLost, ReaderPosition, Tail, new_consumer
@@ -228,7 +228,7 @@ class Units:
     async def _end(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await consumer.stop()
+            await stop(consumer)
 
     async def read(self, topic: str, partition: int, offset: int) -> list[Recorded]:
         """The records of one input. Raises OSError, KafkaError or Undecodable."""

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from events.log.connect import connected, start
+from events.log.connect import connected, start, stop
 from events.log.envelope import Recorded
 from events.log.fetching import Consumer, Raws
 from events.log.reading import read_to_end
@@ -162,6 +162,7 @@ class Tail:
         self._consumer: Consumer | None = None
         self._asking: Consumer | None = None
         """For what must not wait behind a fetch."""
+        self._opening = asyncio.Lock()
         self._follows_repairs = not hasty
         self._paused: set[Place] = set()
         self.stopped: dict[Place, int] = {}
@@ -199,7 +200,7 @@ class Tail:
                 else:
                     self.seek(place, ReaderPosition())
         except BaseException:
-            await consumer.stop()
+            await stop(consumer)
             raise
 
     async def _know_repairs(self, consumer: Consumer) -> None:
@@ -219,10 +220,10 @@ class Tail:
 
     async def stop(self) -> None:
         """Disconnect."""
-        for consumer in (self._consumer, self._asking):
-            if consumer is not None:
-                await consumer.stop()
-        self._consumer = self._asking = None
+        async with self._opening:  # one that is being opened is stopped too
+            consumers = [consumer for consumer in (self._consumer, self._asking) if consumer is not None]
+            self._consumer = self._asking = None
+            await stop(*consumers)
 
     async def _partitions(self, context: str) -> list[int]:
         found = await self._partitions_of(events(context))
@@ -274,7 +275,7 @@ class Tail:
             self.seek(place, position)
         fresh.pause(*(self._topic(place) for place in {*self._paused, *self.stopped}))
         self._pause_repairs()
-        await old.stop()
+        await stop(old)
 
     def pause(self, place: Place) -> None:
         """Read no further in this place."""
@@ -341,11 +342,13 @@ class Tail:
 
     async def asking(self) -> Consumer:
         """A consumer for questions to the broker that must not wait behind a fetch."""
-        if self._asking is None:
-            asking = new_consumer(self._settings)
-            await start(asking)
-            self._asking = asking
-        return self._asking
+        async with self._opening:
+            if self._asking is None:
+                _ = self._running  # else there would be nobody to stop it
+                asking = new_consumer(self._settings)
+                await start(asking)
+                self._asking = asking
+            return self._asking
 
     async def poll_raw(self, timeout: float, *, only: Iterable[Place] | None = None) -> list[Raw]:
         """Valid records, undecoded, markers included; waits at most `timeout` seconds for the first.

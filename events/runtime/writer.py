@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 from aiokafka import AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
-from events.log import topics
+from events.log import connect, topics
 from events.log.fetching import Consumer, Raws
 from events.log.tail import PATIENT, LogLost, NoTopic, Place, ReaderPosition, Tail
 from events.log.wire import Raw
@@ -161,8 +161,10 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                 self._feeder.repairs = tail.repairs
                 await self._loop(consumer, tail)
         finally:
-            await consumer.stop()
-            await self.appender.producer.close()
+            try:
+                await connect.stop(consumer)
+            finally:
+                await self.appender.producer.close()
 
     async def _loop(self, consumer: Consumer, tail: Tail) -> None:
         commands: asyncio.Task[Any] | None = None

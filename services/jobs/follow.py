@@ -58,7 +58,8 @@ class Follower:
             if done:
                 return
             ended_at = await self._job_ended(request.job_id)
-            if ended_at is not None and (datetime.now(UTC) - ended_at).total_seconds() > _LATE_SECONDS:
+            late = ended_at is not None and (datetime.now(UTC) - ended_at).total_seconds() > _LATE_SECONDS
+            if late and self._output.caught_up:
                 return
             await self._news(arrived, positions)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -147,6 +147,9 @@ class Output:
         """Notified when something was stored."""
         self.arrived = 0
         """Raised with it."""
+        self.caught_up = False
+        """Whether all was taken in that was there when it last began: after a start, or a time without a server, what
+        is missing may still be on its way, however old it is."""
         self.pool: asyncpg.Pool | None = None
         self.schema = ""
         self._streams: OrderedDict[StreamKey, Stream] = OrderedDict()
@@ -165,6 +168,7 @@ class Output:
 
     async def _ingest(self, settings: Settings, pool: asyncpg.Pool) -> None:
         self._streams.clear()
+        self.caught_up = False
         await topics.ensure_topics(settings)
         async with pool.acquire() as db, db.transaction():
             await db.execute("select pg_advisory_xact_lock(hashtext($1))", self.schema)
@@ -186,6 +190,8 @@ class Output:
                     for place, records in (await consumer.getmany(timeout_ms=0, max_records=2000)).items():
                         fetched.setdefault(place, []).extend(records)
                     stored = await self._store(pool, fetched, stored)
+                if not self.caught_up:
+                    self.caught_up = all(_at_end(consumer, place, stored) for place in places)
 
     async def _store(
         self, pool: asyncpg.Pool, fetched: Any, stored: dict[Place, ReaderPosition]
@@ -233,6 +239,12 @@ class Output:
         while len(self._streams) > max(_REMEMBERED, len(keys)):
             self._streams.popitem(last=False)
         return known
+
+
+def _at_end(consumer: Any, place: TopicPartition, stored: Mapping[Place, ReaderPosition]) -> bool:
+    """Whether all that the broker has told of a partition is stored."""
+    end = consumer.highwater(place)  # None before its first answer
+    return end is not None and stored.get(("logs", place.partition), ReaderPosition()).offset >= end
 
 
 def _columns(keys: Iterable[StreamKey]) -> tuple[Sequence[Any], ...]:

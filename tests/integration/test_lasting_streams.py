@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from events.language.jobs import JobFailed
 from events.language.resources import NodeRegistered
 from events.runtime.channels import VARIABLE
 from events.runtime.rebuild import rebuild
@@ -210,7 +211,8 @@ async def test_a_kill_of_the_database(platform: Cluster, followers: Followers, d
     followers.go.touch()
     async with AsyncClient(platform.gateway) as client:
         asked = asyncio.create_task(client.jobs(limit=1))
-        await asyncio.sleep(1)  # asked while it is away
+        await platform.recorded(lambda r: r.meta.subject == followers.job and isinstance(r.data, JobFailed))
+        await asyncio.sleep(6)  # longer than the output of an ended job is waited for
         await database.start_again()
         assert len(await asked) == 1
         await followers.check(platform)

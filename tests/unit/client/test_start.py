@@ -42,7 +42,8 @@ def test_importing_forgelog_costs_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "offered"), [("forgelog re", {"requeue", "replay", "rebuild", "repair"}), ("forgelog nodes co", {"cordon"})]
+    ("typed", "offered"),
+    [("forgelog re", {"requeue", "replay", "rebuild", "repair"}), ("forgelog nodes co", {"cordon"})],
 )
 def test_the_shell_completes_commands_of_all_modules(typed: str, offered: set[str]) -> None:
     words = typed.split()
