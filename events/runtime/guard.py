@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 import asyncpg
 import grpc
+from aiokafka.errors import KafkaError
 
 from events.runtime import metrics
 from events.runtime.channels import ACCEPTED
@@ -65,6 +66,8 @@ def passing(error: Exception) -> str:
         return "the tables are being made or swapped; ask again"
     if isinstance(error, asyncpg.PostgresError) and any(words in str(error) for words in _SWAPPED_WORDS):
         return "the tables are being made or swapped; ask again"
+    if isinstance(error, KafkaError) and error.retriable:
+        return "the broker can't be reached; ask again"
     if isinstance(error, _AWAY) and not isinstance(error, ValueError):  # asyncpg's own of a wrong argument are both
         return "the database can't be reached; ask again"
     return ""

@@ -17,7 +17,7 @@ from forgelog.cli.common import run as run_work
 from forgelog.cli.nodes import pairs
 from forgelog.cli.output import show_pieces
 from forgelog.cli.render import Format, column, note, show_data, show_rows
-from forgelog.errors import InvalidInput, exit_status
+from forgelog.errors import ForgelogError, InvalidInput, exit_status
 
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
@@ -313,8 +313,11 @@ _ENDED = {"failed": "failed", "cancelled": "was cancelled"}
 async def _say_why(job: AsyncJob) -> None:
     """After two seconds without a start, say what the job waits for."""
     await asyncio.sleep(2)
-    if (await job.refresh()).status in ("queued", "pending"):
-        note((await job.why()).message)
+    try:
+        if (await job.refresh()).status in ("queued", "pending"):
+            note((await job.why()).message)
+    except ForgelogError as error:  # what the job prints matters more
+        note(f"why it waits is not known: {error}")
 
 
 def described_by(

@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 import grpc
 import pytest
+from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 
 from events.runtime import guard
 from events.runtime.channels import accepted, client_options, server_options
@@ -31,6 +32,7 @@ STALE = asyncpg.FeatureNotSupportedError("cached plan must not change result typ
         (asyncpg.TooManyConnectionsError("sorry, too many clients already"), "database"),
         (asyncpg.InternalClientError("unexpected connection status"), "database"),
         (ConnectionRefusedError(), "database"),
+        (KafkaConnectionError("no broker"), "broker"),
         (TimeoutError(), "database"),
         (STALE, "tables"),
         (asyncpg.InvalidCachedStatementError("cached statement plan is invalid"), "tables"),
@@ -49,6 +51,7 @@ def test_what_passes_by_itself(error: Exception, says: str) -> None:
         asyncpg.exceptions._base.DataError("invalid input for query argument $1"),
         asyncpg.FeatureNotSupportedError("not here"),
         asyncpg.UniqueViolationError("duplicate key"),
+        MessageSizeTooLargeError(),
         KeyError("status"),
         ValueError(),
     ],
