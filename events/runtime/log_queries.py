@@ -83,23 +83,25 @@ class LogServicer(rpc.LogQueriesServicer):
         runner = self._read.runner
         if not runner.positions:
             raise QueryError(grpc.StatusCode.UNAVAILABLE, "the service has just started; ask again")
-        reached = {f"{name}/{number}": at.offset for (name, number), at in runner.positions.items()}
+        reached = self._own_ends()
         for text in request.after:
             position = _position(text)
-            reached[f"{position.topic.removeprefix('events.')}/{position.partition}"] = position.offset + 1
+            if position.topic != f"events.{self._context}":
+                problem = f"after: {text} is no position of events.{self._context}; give those that this stream gave"
+                raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, problem)
+            reached[position.partition] = position.offset + 1
         while not context.done():
             sent = False
-            for (name, number), at in list(runner.positions.items()):
-                place = f"{name}/{number}"
-                while (since := reached.get(place, 0)) < at.offset:
-                    until = min(at.offset, since + _WATCH_BATCH)
+            for place, end in self._own_ends().items():
+                while (since := reached.get(place, 0)) < end:
+                    until = min(end, since + _WATCH_BATCH)
                     async with self._read.view() as db:
                         rows = await db.fetch(
                             f"select {_COLUMNS} from history where context = $1 and partition = $2 and off >= $3 "
                             f"and off < $4 and ($5::text[] = '{{}}' or subject = any($5)) "
                             f"and ($6::text[] = '{{}}' or type = any($6)) order by off",
-                            name,
-                            number,
+                            self._context,
+                            place,
                             since,
                             until,
                             list(request.subjects),
@@ -112,8 +114,14 @@ class LogServicer(rpc.LogQueriesServicer):
             if not sent:
                 async with runner.changes:
                     await runner.changes.wait_for(
-                        lambda: any(at.offset > reached.get(f"{n}/{p}", 0) for (n, p), at in runner.positions.items())
+                        lambda: any(end > reached.get(place, 0) for place, end in self._own_ends().items())
                     )
+
+    def _own_ends(self) -> dict[int, int]:
+        """Partition → how far the tables have its events. The tables may be made of other contexts' events too, which
+        those contexts' services tell of."""
+        ends = self._read.runner.positions.items()
+        return {number: at.offset for (name, number), at in ends if name == self._context}
 
     async def GetStatus(self, request: Any, _: Any) -> Any:
         self._check(request.context)

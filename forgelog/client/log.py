@@ -52,7 +52,8 @@ class LogCalls(Core):
         stub = log_rpc.LogQueriesStub(self.channel)
         # Asked first, so that an event which happens while the first connection is lost is known to be new.
         ends = (await self.status(context)).projected
-        reached = {place: end - 1 for place, end in ends.items() if end > 0}
+        own = f"events.{context}/"
+        reached = {place: end - 1 for place, end in ends.items() if place.startswith(own) and end > 0}
         reached |= dict(_place_offset(position) for position in after)
         full = [name if "." in name else f"forgelog.{context}.v1.{name}" for name in types]
         async for response in self._connection.resumed(

@@ -30,8 +30,6 @@ DEFAULT_SECONDS = 30.0
 
 MAX_MESSAGE_BYTES = 64 << 20
 
-_GONE = ("failed to connect", "connections to all backends failing", "Socket closed", "Connection reset", "recvmsg:")
-
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 
@@ -160,10 +158,13 @@ class Forwarder:
 
     def _failed(self, context: str, error: grpc.aio.AioRpcError) -> Refusal | DoorError:
         code, details = error.code(), error.details() or ""
-        if code is grpc.StatusCode.UNAVAILABLE and any(sign in details for sign in _GONE):
-            text = f"the {context} service can't be reached at {self.addresses[context]}; it may be starting: ask again"
-            return DoorError(code, text, retry_after=1.0)
         received: Any = error.trailing_metadata() or ()
+        # A service that can't answer now says when to come again; else gRPC itself tells that there is none. One that
+        # stops cancels its calls.
+        lost = code is grpc.StatusCode.UNAVAILABLE and retry_seconds(received) is None
+        if lost or code is grpc.StatusCode.CANCELLED:
+            text = f"the {context} service can't be reached at {self.addresses[context]}; it may be starting: ask again"
+            return DoorError(grpc.StatusCode.UNAVAILABLE, text, retry_after=1.0)
         trailing = tuple((key, value) for key, value in received if not key.startswith("grpc-") or key == DETAILS)
         return Refusal(code, details, trailing)
 

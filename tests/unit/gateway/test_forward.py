@@ -1,0 +1,58 @@
+"""What the gateway makes of a service's failure: its own answer, or that it is away and when to come again."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+from grpc.aio import AioRpcError, Metadata
+
+from events.runtime.retry_hint import retry_metadata
+from events.runtime.settings import Settings
+from services.gateway.catalog import Catalog
+from services.gateway.errors import DoorError
+from services.gateway.forward import Forwarder, Refusal
+from services.gateway.http_answers import error_response
+from services.gateway.limits import Bounds
+
+
+@pytest.fixture
+def forwarder() -> Forwarder:
+    settings = Settings(services={"jobs": "127.0.0.1:1"})
+    return Forwarder(settings, Catalog(), Bounds.of(settings))
+
+
+@pytest.mark.parametrize(
+    ("code", "details"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, "failed to connect to all addresses"),
+        (grpc.StatusCode.UNAVAILABLE, "Socket closed"),
+        (grpc.StatusCode.UNAVAILABLE, "keepalive watchdog timeout"),
+        (grpc.StatusCode.CANCELLED, "the server shuts down"),
+    ],
+)
+def test_a_service_that_is_away_is_said_with_when_to_come_again(
+    forwarder: Forwarder, code: grpc.StatusCode, details: str
+) -> None:
+    failed = forwarder._failed("jobs", AioRpcError(code, Metadata(), Metadata(), details))
+    assert isinstance(failed, DoorError)
+    assert "the jobs service can't be reached" in failed.message
+    answer = error_response(failed)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
+def test_a_service_that_can_not_answer_now_speaks_for_itself(forwarder: Forwarder) -> None:
+    code = grpc.StatusCode.UNAVAILABLE
+    trailing = Metadata(*retry_metadata(code.value[0], "the database can't be reached", 2.5))
+    failed = forwarder._failed("jobs", AioRpcError(code, Metadata(), trailing, "the database can't be reached"))
+    assert isinstance(failed, Refusal)
+    answer = error_response(failed)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "3")
+    assert b'"retry_after_ms":2500' in answer.body
+
+
+def test_another_refusal_goes_on_as_it_is(forwarder: Forwarder) -> None:
+    error = AioRpcError(grpc.StatusCode.NOT_FOUND, Metadata(), Metadata(), "there is no job 'x'")
+    failed = forwarder._failed("jobs", error)
+    assert isinstance(failed, Refusal)
+    answer = error_response(failed)
+    assert (answer.status_code, "retry-after" in answer.headers) == (404, False)
