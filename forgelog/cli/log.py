@@ -11,8 +11,19 @@ import typer
 
 from forgelog.cli import complete
 from forgelog.cli.common import AtOption, OutputOption, moment, run, with_client
-from forgelog.cli.render import Column, Format, column, show_data, show_line, show_rows, stream, text_of, write
-from forgelog.cli.tables import clock
+from forgelog.cli.render import (
+    Column,
+    Format,
+    column,
+    show_data,
+    show_line,
+    show_rows,
+    stream,
+    terminal_width,
+    text_of,
+    write,
+)
+from forgelog.cli.tables import clock, cut
 from forgelog.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -144,6 +155,7 @@ def _unknown(id: str, at: str | None, what: str = "") -> typer.Exit:
 
 def show_step(step: Mapping[str, Any], began: datetime) -> None:
     """A step and its changes, without those that a reader could not see; all of them are in the JSON."""
+    room = terminal_width()
     passed = (step["time"] - began).total_seconds()
     write(f"{passed:>9.3f}s  {step['position']:<22}  {step['type']}\n")
     gone = set()
@@ -156,7 +168,8 @@ def show_step(step: Mapping[str, Any], began: datetime) -> None:
             gone.add(row)
         elif before != after:
             shown = f"{_cut(before)} → {_cut(after) or '(empty)'}" if before else _cut(after)
-            write(f"            {row}.{change['column']}: {shown}\n")
+            line = f"            {row}.{change['column']}: {shown}"
+            write((cut(line, room) if room is not None else line) + "\n")
 
 
 def _cut(text: str, width: int = 100) -> str:

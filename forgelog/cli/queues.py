@@ -27,7 +27,12 @@ class _ShowFirst(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         named = bool(args) and (args[0] in self.commands or args[0] in ("-h", "--help"))
-        return super().parse_args(ctx, args if named else ["show", *args])
+        completing = not args and ctx.resilient_parsing
+        return super().parse_args(ctx, args if named or completing else ["show", *args])
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        (name,) = (parameter for parameter in self.commands["show"].params if parameter.name == "name")
+        return [*super().shell_complete(ctx, incomplete), *name.shell_complete(ctx, incomplete)]
 
 
 queues_app = typer.Typer(cls=_ShowFirst, help="Show queues and what waits in them; create, change or delete one.")

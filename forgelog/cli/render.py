@@ -30,6 +30,7 @@ __all__ = [
     "show_line",
     "show_rows",
     "stream",
+    "terminal_width",
     "text_of",
     "write",
 ]
@@ -77,7 +78,7 @@ def rich_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> 
     from rich.text import Text
 
     lines = lines_of(rows, columns, width=terminal_width(), colour=is_terminal())
-    return Text.from_ansi("\n".join(lines), no_wrap=True)
+    return Text.from_ansi("\n".join(lines), no_wrap=True, overflow="ignore")
 
 
 def show_fields(fields: Mapping[str, object], *, title: str = "") -> None:

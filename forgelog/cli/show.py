@@ -97,7 +97,7 @@ def _show_job(found: Mapping[str, Any], now: datetime) -> None:
             "ended": job["ended_at"],
             "ran": ran(job, now),
             "next try": job["not_before"],
-            "waits": found["why"]["message"] if found["why"] else None,
+            "waits": found["why"]["message"] if found["why"] and not job["waits_for"] else None,
         }
     )
     tasks = sorted(found["tasks"], key=lambda row: (ORDER.index(row["status"]), row["task"]))

@@ -36,7 +36,7 @@ class QueueCalls(JobCalls):
             return answer  # a job that scheduling alone knows of: its tables may be ahead of those of jobs
         if found.job.waits_for:
             answer["dependencies"] = await self.dependencies(found, at=at)
-            answer["message"] = f"{_tasks(found.job.tasks.total)}: {found.job.reason}"
+            answer["message"] = f"{_tasks(found.job.tasks.total)} {found.job.reason.removeprefix('waits ')}"
         elif found.job.ended_at is not None:
             reason = f": {found.job.reason}" if found.job.reason else ""
             answer["message"] = f"nothing of it waits: it has {_ended(found.job.status)}{reason}"

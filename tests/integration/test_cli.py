@@ -222,7 +222,7 @@ async def test_why_and_ps_name_the_job_that_is_waited_for(forgelog: Cli) -> None
     await forgelog("submit", "--cpus", "512", "--name", "first", "--job-id", "first-1", "--", "true")
     await forgelog("submit", *SMALL, "--after", "first", "--job-id", "second-1", "--", "true")
     assert (await forgelog("why", "second-1")).out.splitlines() == [
-        "1 task waits: waits for job first-1",
+        "1 task waits for job first-1",
         "",
         "WAITS     JOB      NAME   STATUS  MET",
         "after_ok  first-1  first  queued  no",

@@ -43,7 +43,12 @@ def test_importing_forgelog_costs_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("typed", "offered"),
-    [("forgelog re", {"requeue", "replay", "rebuild", "repair"}), ("forgelog nodes co", {"cordon"})],
+    [
+        ("forgelog re", {"requeue", "replay", "rebuild", "repair"}),
+        ("forgelog nodes co", {"cordon"}),
+        ("forgelog queue d", {"delete"}),
+        ("forgelog ps --status r", {"running"}),
+    ],
 )
 def test_the_shell_completes_commands_of_all_modules(typed: str, offered: set[str]) -> None:
     words = typed.split()
