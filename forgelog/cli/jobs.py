@@ -113,16 +113,20 @@ def job_columns(now: datetime) -> list[Column]:
         Column("Exit", lambda row: row["exit_code"], right=True, rank=3),
         age_column("Submitted", "submitted_at", now, rank=5),
         Column("Ran", lambda row: ran(row, now), right=True, rank=6),
-        column("Reason", rank=1, least=12),
+        column("Reason", rank=1, least=LONG_REASON),
     ]
 
 
+LONG_REASON = 28
+"""Room for ``waits for job`` and an id."""
+
+
 def tally(tasks: Mapping[str, int]) -> str:
-    """``3/8`` done; empty for a job that is no array."""
+    """``3/8`` done, ``3/8 ✗2`` if two failed; empty for a job that is no array."""
     if tasks["total"] == 1:
         return ""
     text = f"{tasks['completed']}/{tasks['total']}"
-    return text + (f" ({tasks['failed']} failed)" if tasks["failed"] else "")
+    return text + (f" ✗{tasks['failed']}" if tasks["failed"] else "")
 
 
 def ran(row: Mapping[str, Any], now: datetime) -> str:

@@ -240,6 +240,6 @@ def event_columns(today: date) -> list[Column]:
         Column("Time", time),
         Column("Position", lambda event: str(event["position"]).removeprefix("events."), rank=3),
         Column("Event", _type),
-        column("By", "actor", rank=2, least=8),
+        column("By", "actor", rank=2),
         Column("What", _summary, rank=1, least=16),
     ]

@@ -144,7 +144,7 @@ def doctor(output: OutputOption = Format.TABLE, data: DataOption = None) -> None
             render.column("Check"),
             render.column("Result", style=True),
             render.column("Found", least=12, wrap=True),
-            render.column("Fix", rank=1, least=24, wrap=True),
+            render.column("Fix", rank=1, least=16, wrap=True),
         ]
         render.show_rows(rows, columns, output)
         if any(each.result == "failed" for each in checks):
@@ -184,7 +184,7 @@ def _show(report: dict[str, Any]) -> None:
         render.column("Restarts", right=True, rank=3),
         render.column("Last exit", rank=2, least=8),
         render.Column("Memory", lambda row: _mib(row["rss_bytes"]), right=True, rank=5),
-        render.column("Address", rank=1),
+        render.column("Address", rank=6, least=21),
     ]
     if report["children"]:
         render.write("\n")

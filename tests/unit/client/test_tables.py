@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import string
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forgelog.cli.jobs import job_columns
 from forgelog.cli.tables import Column, Stream, column, lines_of, width_of
 
 JOBS: list[dict[str, Any]] = [
@@ -120,3 +122,24 @@ def test_no_line_is_wider_than_the_terminal_and_no_id_is_cut(rows: list[dict[str
 @pytest.mark.parametrize("width", [None, 20, 80])
 def test_a_table_without_rows_has_its_titles(width: int | None) -> None:
     assert lines_of([], [column("Id"), column("Name")], width=width) == ["ID  NAME"]
+
+
+def test_ps_in_80_columns_names_the_job_that_is_waited_for() -> None:
+    now = datetime(2026, 5, 9, 12, tzinfo=UTC)
+    tasks = {"total": 10_000, "completed": 9_998, "failed": 1}
+    row = {
+        "job_id": "jfne5egad35vvc",
+        "name": "a-long-name-of-a-training-run",
+        "status": "pending",
+        "tasks": tasks,
+        "priority": "best_effort",
+        "node_id": "node-17",
+        "exit_code": 137,
+        "submitted_at": now - timedelta(minutes=3),
+        "started_at": now,
+        "ended_at": now,
+        "reason": "waits for job jj2qpts33tqwye",
+    }
+    _, line = lines_of([row], job_columns(now), width=80)
+    assert line.startswith("jfne5egad35vvc  a-")
+    assert line.endswith("waits for job jj2qpts33tqwye")
