@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,7 +60,7 @@ def contexts_of(given: str | None) -> tuple[str, ...]:
 IdArgument = Annotated[
     str,
     typer.Argument(
-        help="A job, an allocation, a node, a queue; a job's name or the beginning of its id will do.",
+        help="A job, an allocation, a node, a queue; a job's name or the beginning of an id will do.",
         autocompletion=complete.jobs,
     ),
 ]
@@ -81,8 +82,8 @@ def history(
         events = await _histories(client, names, id, as_of, flow=flow)
         if events or flow:
             return events
-        if (job := await _job_called(client, id, as_of)) != id:
-            return await _histories(client, names, job, as_of)
+        if (meant := await _called(client, id, as_of)) != id:
+            return await _histories(client, names, meant, as_of)
         if await _histories(client, names, id, as_of, flow=True):
             raise NotFound(f"{id!r} is a command; 'forgelog history {id} --flow' shows everything it led to")
         return []
@@ -101,12 +102,12 @@ async def _histories(
     return in_order([event for name in contexts for event in await client.history(name, id, at=at, flow=flow)])
 
 
-async def _job_called(client: AsyncClient, text: str, at: datetime | None) -> str:
-    """The id of the job that is meant, if one is; else the text as it is."""
-    try:
-        return await client.find(text, at=at)
-    except NotFound:
-        return text
+async def _called(client: AsyncClient, text: str, at: datetime | None) -> str:
+    """The id of the job or node that is meant, if one is; else the text as it is."""
+    for find in (client.find, client.find_node):
+        with suppress(NotFound):  # it may be a thing of another kind
+            return await find(text, at=at)
+    return text
 
 
 def replay(
@@ -124,7 +125,7 @@ def replay(
 
     async def work(client: AsyncClient) -> list[dict[str, Any]]:
         found = await _steps(client, names, id, as_of)
-        return found or await _steps(client, names, await _job_called(client, id, as_of), as_of)
+        return found or await _steps(client, names, await _called(client, id, as_of), as_of)
 
     steps = with_client(work)
     if output is not Format.TABLE:
@@ -203,7 +204,7 @@ def watch(
                     show_line(event)
 
         async with AsyncClient() as client, asyncio.TaskGroup() as group:
-            subjects = [await _job_called(client, text, None) for text in id or ()]
+            subjects = [await _called(client, text, None) for text in id or ()]
             for name in names:
                 group.create_task(follow(client, name, subjects))
 

@@ -350,7 +350,7 @@ def _cancel_requested(event: JobCancelRequested, job: Row, _rows: Rows, _time: d
 
 
 def _waits(event: DependencyRequested, job: Row, _rows: Rows, _time: datetime) -> None:
-    _waits_for(job, [*jobs_in(job["waits_for"]), event.dependency])
+    _waits_for(job, list(dict.fromkeys([*jobs_in(job["waits_for"]), event.dependency])))
 
 
 def _met(event: DependencyMet, job: Row, _rows: Rows, _time: datetime) -> None:
