@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, codec
+from aiokafka import AIOKafkaConsumer, TopicPartition, codec
 from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
@@ -54,6 +54,20 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
     async def start(self) -> None:
         await super().start()
         self._fetcher._prefetch_backoff = self._prefetch_backoff
+
+    def standing(self, place: TopicPartition) -> tuple[int, int] | None:
+        """The next offset to be consumed, and the end of what may be, by the last answer to a fetch: asks nobody.
+
+        None of a partition that is not this consumer's, or of which nothing was heard yet.
+        """
+        assignment = self._subscription.subscription and self._subscription.subscription.assignment
+        if not assignment or place not in assignment.tps:
+            return None
+        state = assignment.state_value(place)
+        if not state.has_valid_position or state.highwater is None:
+            return None
+        stable = self._isolation_level == "read_committed" and state.lso is not None
+        return state.position, state.lso if stable else state.highwater
 
 
 class _Fetched:

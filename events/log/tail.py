@@ -334,6 +334,12 @@ class Tail:
         if len(self._paused) < len(self.positions):
             self._running.resume(*self._repairs_topic())
 
+    def heard_end(self, place: Place) -> int:
+        """The log's end as the last answer to a fetch had it, at least what was read: asks nobody."""
+        standing = self._consumer.standing(self._topic(place)) if self._consumer is not None else None
+        read = self.positions[place].offset
+        return read if standing is None else max(read, standing[1])
+
     async def ends(self) -> dict[Place, int]:
         """The log's end now: one past the last offset of every place."""
         places = list(self.positions)

@@ -148,6 +148,21 @@ class LogServicer(rpc.LogQueriesServicer):
                 for stop in status["stopped"]
             ],
             notices=status["notices"],
+            ready=not status["waits"],
+            waits=status["waits"],
+            lags=[
+                pb.Lag(
+                    kind=lag.kind,
+                    place=lag.place,
+                    position=lag.position,
+                    end=lag.end,
+                    left=lag.left,
+                    oldest_seconds=lag.oldest_seconds,
+                    still_seconds=lag.still_seconds,
+                    cause=lag.cause,
+                )
+                for lag in status["lags"]
+            ],
         )
 
     async def ListDeadLetters(self, request: Any, _: Any) -> Any:

@@ -17,6 +17,10 @@ append_seconds = Histogram(
 )
 projected = Counter("forgelog_events_projected_total", "Events folded into the tables", ["context"])
 projection_lag = Gauge("forgelog_projection_lag_events", "Events not yet in the tables", ["context"])
+lag = Gauge("forgelog_lag_records", "Records a reader has still to read", ["context", "kind", "place"])
+oldest = Gauge("forgelog_lag_oldest_seconds", "Since when the oldest of them is there", ["context", "kind", "place"])
+still = Gauge("forgelog_lag_still_seconds", "For how long it has not moved", ["context", "kind", "place"])
+ready = Gauge("forgelog_ready", "Whether the service does its work", ["context"])
 queries = Histogram(
     "forgelog_query_seconds",
     "Time to answer a query",

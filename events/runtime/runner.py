@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,6 +40,8 @@ _REST = 0.005
 _AGAIN = 5.0
 """Seconds until tables that stopped as a whole are tried again."""
 
+_NOTED_EVERY = 5.0
+"""Seconds between two looks whether a note still holds."""
 _REBUILT_EVERY = 1.0
 """Seconds between two looks whether tables of another log were rebuilt."""
 
@@ -117,6 +119,8 @@ class Runner:
         """What stands still (an input, the tables as a whole), and why."""
         self.foreign = ""
         """Why the tables can't be read, being of another log; empty if they can."""
+        self.trouble = ""
+        """Why nothing could be stored the last time; empty if it could."""
         self.note = ""
         """What people should know that stops nothing; empty when there is nothing."""
         self.heads: dict[Place, tuple[int, str]] = {}
@@ -129,6 +133,10 @@ class Runner:
         """How many `wait_for` are under way."""
         self._wanted = asyncio.Event()
         """Set while there are any."""
+        self._tail: Tail | None = None
+        self._storing = False
+        self._ends: dict[Place, int] = {}
+        """The log's ends as they were heard last."""
         self._unnamed: set[Place] = set()
         """Places of which it is not noted what log they are, since they were empty."""
         self._fold = Fold(projection)
@@ -141,7 +149,8 @@ class Runner:
             except PositionsMoved:
                 log.info("%s: positions were moved (a rebuild or another runner); reading them again", self.schema)
             except (OSError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                log.warning("%s: %s: %s; trying again", self.schema, type(error).__name__, error)
+                self.trouble = f"{type(error).__name__}: {error}"
+                log.warning("%s: %s; trying again", self.schema, self.trouble)
                 await asyncio.sleep(0.5)
             except Exception as error:  # noqa: BLE001 - whatever it is, it stops these tables and nothing else
                 self.stops.add(self._tables, error, at=self._nowhere, doing="what the tables do")
@@ -162,6 +171,7 @@ class Runner:
             row = await db.fetchrow(f"select version, repairs from {tables.quoted(self.schema)}.made")
             made, repairs = (row["version"], row["repairs"]) if row else (0, 0)
             self._stored = await origins.read_positions(db, self.schema)
+            self.trouble = ""
             self.note = await origins.former_note(db, self.schema)
         if made != self.projection.version:
             await self._rebuild(f"made by version {made}, now {self.projection.version}")
@@ -184,7 +194,8 @@ class Runner:
             await self._note_repairs(tail.repairs)
             self.stops.forget()
             self.positions = dict(tail.positions)
-            lag_at = 0.0
+            self._tail = tail
+            noted_at = time.monotonic()
             while True:
                 raws = await tail.poll_raw(1.0)
                 if 0 < len(raws) < tail.max_records:
@@ -200,14 +211,10 @@ class Runner:
                     raws = [raw for raw in raws if not tail.repairs.pass_over(raw)]
                 if raws or tail.positions != self.positions:
                     await self._store(raws, tail)
-                if time.monotonic() - lag_at > 5:
-                    lag_at = time.monotonic()
-                    if self.note:
-                        async with self._pool.acquire() as db:
-                            self.note = await origins.former_note(db, self.schema)
-                    ends = await tail.ends()
-                    lag = sum(max(0, end - tail.positions[place].offset) for place, end in ends.items())
-                    metrics.projection_lag.labels(self.projection.context).set(lag)
+                if self.note and time.monotonic() - noted_at > _NOTED_EVERY:
+                    noted_at = time.monotonic()
+                    async with self._pool.acquire() as db:
+                        self.note = await origins.former_note(db, self.schema)
 
     async def _leave(self, how: str) -> None:
         """The tables are of another log: put them away and build new ones, or wait until somebody has."""
@@ -324,6 +331,9 @@ class Runner:
     async def _write(self, items: Sequence[Item], positions: dict[Place, ReaderPosition]) -> None:
         """One transaction."""
         batch = [recorded for _, recorded in items if recorded is not None]
+        positions = dict(tail.positions)
+        batch, history = decode_batch(raws, self.problems, positions, tail)
+        self._storing = True  # until it is done: what fails is `trouble`, what hangs is this
         async with self._pool.acquire() as db, db.transaction():
             await db.execute(f"set local search_path to {tables.quoted(self.schema)}")
             await write_positions(db, self._stored, positions)
@@ -340,6 +350,8 @@ class Runner:
         self._stored = positions
         self.positions = positions
         for raw, _ in items:
+        self._storing = False
+        for raw in raws:
             if digest := raw.get(HASH):
                 self.heads[place_of(raw)] = (raw.offset, digest.decode())
         metrics.projected.labels(self.projection.context).inc(len(batch))
@@ -376,6 +388,17 @@ class Runner:
             if not self._waiting:
                 self._wanted.clear()
         return []
+
+    def readings(self) -> Iterator[tuple[str, str, int, int, str]]:
+        """Of every place: kind, place, how far the tables hold it, its end, and what is known to stop it."""
+        if self._tail is not None:
+            self._ends |= {place: self._tail.heard_end(place) for place in self._tail.positions}
+        stores = "the database has not taken what was read" if self._storing else ""
+        for (context, number), at in self.positions.items():
+            topic = topics.events(context)
+            end = max(at.offset, self._ends.get((context, number), 0))
+            cause = self.stops.cause_of(topic, number) or self.trouble or stores
+            yield "tables", f"{topic}/{number}", at.offset, end, cause
 
     def status(self) -> dict[str, Any]:
         """Positions and problems."""

@@ -19,6 +19,7 @@ from events.runtime.audit import publish_heads
 from events.runtime.channels import server_options
 from events.runtime.decider import Decider
 from events.runtime.guard import Guarded
+from events.runtime.health import Health
 from events.runtime.log_queries import LogServicer
 from events.runtime.projection import Projection
 from events.runtime.queries import ReadModel
@@ -98,7 +99,10 @@ async def run(
     reading = await open_pool(settings, runner.schema)
     read = ReadModel(runner, reading)
 
+    fares = Health(writer, runner, reading, settings.stall_seconds)
+
     def status() -> dict[str, Any]:
+        fares.look()
         ours, theirs = writer.status(), runner.status()
         return {
             "partitions": ours["partitions"],
@@ -106,6 +110,8 @@ async def run(
             "problems": {**ours["problems"], **theirs["problems"]},
             "stopped": [*writer.stops, *runner.stops],
             "notices": {**ours["notices"], **theirs["notices"]},
+            "waits": fares.waits(),
+            "lags": fares.lags,
         }
 
     options = server_options(most_received=MAX_REQUEST_BYTES, most_sent=MAX_ANSWER_BYTES)
@@ -131,23 +137,17 @@ async def run(
     if started is not None:
         started(port)
 
-    async def report_health() -> None:
-        shown = None
-        while True:
-            ready = writer.ready and bool(runner.positions)
-            if ready != shown:
-                state = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
-                for name in ("", *names):
-                    await checks.set(name, state)
-                shown = ready
-            await asyncio.sleep(0.25 if ready else 0.05)
+    async def tell(ready: bool) -> None:
+        state = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in ("", *names):
+            await checks.set(name, state)
 
     try:
         await run_together(
             snapshots.prepare(),
             writer.run(),
             runner.run(),
-            report_health(),
+            fares.keep(tell),
             publish_heads(settings, runner),
             *(_forever(background, settings, pool) for background in extra),
         )

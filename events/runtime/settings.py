@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     copy: set them aside and build them anew from it, or stop, answer no query, and wait for `forgelog rebuild`."""
     keepalive_seconds: float = Field(default=DEFAULT_SECONDS, ge=1, le=3600)
     """Quiet seconds of a gRPC connection before it is pinged (`events.runtime.channels` reads it, clients' too)."""
+    stall_seconds: float = Field(default=30.0, ge=1.0, le=86_400.0)
+    """A reader (of commands, of others' events, of events for the tables) that is behind and has not moved for so many
+    seconds stands still: its service is not ready, and says where and why."""
     rpcs: int = Field(default=4_000, ge=1)
     """gRPC calls that a service (not the gateway) answers at a time, streams among them; more are refused."""
     gateway_requests: int = Field(default=1_000, ge=1)

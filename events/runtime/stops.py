@@ -84,6 +84,11 @@ class Stops:
         self._all[place] = stop
         return stop
 
+    def cause_of(self, topic: str, partition: int) -> str:
+        """Why nothing is read on in a partition; empty if nothing stops there."""
+        found = (stop.text for stop in self if (stop.position.topic, stop.position.partition) == (topic, partition))
+        return next(found, "")
+
     def lift(self, place: str) -> None:
         """A place goes on."""
         if self._all.pop(place, None) is not None:

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -73,6 +73,11 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         self._foreign = tuple(topics.events(context) for context in sorted(foreign))
         self._looking: dict[Place, int] = {}
         """Own places that are being read for a look, and the offset it began at."""
+        self._consumer: Consumer | None = None
+        self._tail: Tail | None = None
+        self._begun = 0
+        """Batches that were to be appended."""
+        self._ended = 0
         self._look_at = 0.0
         self._check_at = 0.0
 
@@ -104,6 +109,30 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             "problems": {stop.place: stop.text for stop in self.stops},
             "notices": dict(self.notes),
         }
+
+    def readings(self) -> Iterator[tuple[str, str, int, int, str]]:
+        """Of all that is read here: kind and place (see `events.runtime.progress`), how far it was read, its end, and
+        what is known to stop it."""
+        yield (
+            "appends",
+            topics.events(self.context),
+            self._ended,
+            self._begun,
+            "the broker does not take what was decided",
+        )
+        if self._consumer is None or self._tail is None:
+            return
+        own = topics.commands(self.context)
+        waits = "what was decided before is still on its way into the log" if self._begun > self._ended else ""
+        for number in self.partitions:
+            standing = self._consumer.standing(TopicPartition(self.settings.prefix + own, number))
+            if standing is not None and number not in self._targets:
+                yield "commands", f"{own}/{number}", *standing, self.stops.cause_of(own, number) or waits
+        for place, at in self._tail.positions.items():
+            topic = topics.events(place[0])
+            if topic in self._foreign:
+                end, cause = self._tail.heard_end(place), self.stops.cause_of(topic, place[1]) or waits
+                yield "events", f"{topic}/{place[1]}", at.offset, end, cause
 
     @property
     def ready(self) -> bool:
@@ -159,8 +188,10 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             consumer.subscribe([self.settings.prefix + topics.commands(self.context)], listener=self)
             async with Tail(self.settings, self._contexts, start="end", patient=True) as tail:
                 self._feeder.repairs = tail.repairs
+                self._consumer, self._tail = consumer, tail
                 await self._loop(consumer, tail)
         finally:
+            self._consumer = self._tail = None
             try:
                 await connect.stop(consumer)
             finally:
@@ -244,9 +275,13 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
 
     async def _append(self, work: dict[int, list[Unit]], side: list[Forward | DeadLetter]) -> None:
         """Append every partition's units; if that fails all start over."""
-        if not await self.appender.append(work, side):
-            for number in list(self.partitions):
-                self._start_over(number)
+        self._begun += 1
+        try:
+            if not await self.appender.append(work, side):
+                for number in list(self.partitions):
+                    self._start_over(number)
+        finally:
+            self._ended += 1
 
     # Taking over and giving up partitions
 
@@ -288,6 +323,11 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             return
         self._check_at = time.monotonic() + LOOK_EVERY
         own = topics.commands(self.context)
+        if not consumer.partitions_for_topic(self.settings.prefix + own):
+            raise LogLost({own: 0})
+        if not self._assigned:
+            # Who reads nothing does not hear of a topic that is made anew: its partitions would wait for minutes.
+            consumer._client.force_metadata_update()
         for number, partition in self.partitions.items():
             place = TopicPartition(self.settings.prefix + own, number)
             if number in self._targets or place not in consumer.assignment():

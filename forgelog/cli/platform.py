@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,9 @@ from forgelog.cli.render import Format
 if TYPE_CHECKING:
     from forgelog.embedded.layout import PlatformState
     from forgelog.embedded.platform import Platform
+
+BEHIND_SECONDS = 5.0
+"""From when on it is told that something is behind: a busy platform always is, by moments."""
 
 DataOption = Annotated[
     Path | None,
@@ -115,12 +119,17 @@ async def _say_what_ends(report: dict[str, Any], *, keep: bool, ask: bool) -> No
 
 
 def status(output: OutputOption = Format.TABLE, data: DataOption = None) -> None:
-    """Show the platform's processes. Exits with 3 when it is not up."""
+    """Show the platform's processes, and what waits where. Exits with 3 when it is not up, or does not do its work."""
 
     async def work() -> None:
         from forgelog.embedded.platform import Platform
 
-        report = Platform(data).report()
+        platform = Platform(data)
+        report = platform.report()
+        if report["state"] != "down":
+            report["contexts"] = await platform.contexts(report)
+            if report["state"] == "up" and not all(each["ready"] for each in report["contexts"]):
+                report["state"] = "unready"
         if output is Format.TABLE:
             _show(report)
         else:
@@ -192,6 +201,27 @@ def _show(report: dict[str, Any]) -> None:
     for child in report["children"]:
         if child["problem"] and child["state"] not in ("ready", "running"):
             render.note(f"{child['name']}: {child['problem']}")
+    for line in fares(report.get("contexts", ())):
+        render.note(line)
+
+
+def fares(contexts: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """What people should know of the contexts' work: what keeps one from it, what is behind, what was found."""
+    for each in contexts:
+        name = each["context"]
+        for place, why in each["waits"].items():
+            yield f"{name} is not ready: {place}: {why}"
+        for lag in each["lags"]:
+            if lag["left"] and lag["oldest_seconds"] >= BEHIND_SECONDS and not lag["cause"]:
+                place, left = f"{lag['kind']} {lag['place']}", lag["left"]
+                yield f"{name} is behind: {place}: {left} to be read, the oldest for {lag['oldest_seconds']:.0f} s"
+        for place, notice in each["notices"].items():
+            yield f"{name}: {place}: {notice}"
+        for late in each.get("late", ()):
+            yield (
+                f"job {late['job']} was placed on node {late['node']} {late['seconds']:.0f} s ago and was not started: "
+                f"the node's agent stands still, or is away; see its log"
+            )
 
 
 def _say_where_commands_go(report: dict[str, Any]) -> None:

@@ -17,10 +17,16 @@ from events.runtime.settings import Settings, SettingsError, split_address
 from forgelog.embedded import docker, jars, java, postgres
 from forgelog.embedded.kafka import broker_answers
 from forgelog.embedded.layout import Folder
+from forgelog.embedded.platform import Platform
 from forgelog.embedded.process import EmbeddedError
 
 _DISK = 2 * 1024**3
 _MEMORY = 1536 * 1024**2
+
+
+_FIX = "docs/how-to/operate.md, 'When something is wrong'"
+_NOTICED = "docs/how-to/operate.md, 'When the log was lost, cut or restored'"
+_AGENT = "see the log of its agent, and start that again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,42 @@ async def examine(data: Path | None = None) -> list[Check]:
     else:
         checks.append(await asyncio.to_thread(_postgres))
     checks.append(_gateway_port(settings, folder))
+    return [*checks, *await _work(settings.data)]
+
+
+async def _work(data: Path) -> list[Check]:
+    """Of a platform that runs in the folder: whether every part of it does its work."""
+    platform = Platform(data)
+    report = platform.report()
+    if report["state"] == "down":
+        return []
+    checks = [
+        Check(
+            child["name"],
+            "failed",
+            f"{child['state']}: {child['problem'] or 'no reason is known'}",
+            f"see {child['log']}",
+        )
+        for child in report["children"]
+        if child["state"] in ("frozen", "restarting", "held", "stopped")
+        or (child["state"] == "not_ready" and child["kind"] == "server")
+    ]
+    for each in await platform.contexts(report):
+        name = f"{each['context']} service"
+        checks += [Check(name, "failed", f"{place}: {why}", _FIX) for place, why in each["waits"].items()]
+        checks += [Check(name, "note", f"{place}: {why}", _NOTICED) for place, why in each["notices"].items()]
+        checks += [
+            Check(
+                f"node {late['node']}",
+                "failed",
+                f"{late['job']} was placed {late['seconds']:.0f} s ago and not started",
+                _AGENT,
+            )
+            for late in each["late"]
+        ]
+        if each["ready"]:
+            left = sum(lag["left"] for lag in each["lags"])
+            checks.append(Check(name, "ok", f"does its work; {left} records are still to be read"))
     return checks
 
 

@@ -155,6 +155,8 @@ class Platform:
         word = "up" if supervised and is_up(state, wanted) else "starting" if supervised else "down"
         if not supervised and running:
             word = "unsupervised"
+        elif supervised and any(child["state"] in ("not_ready", "frozen") for child in children):
+            word = "unready"
         every = [_report(supervisor, True), *children]
         return {
             "state": word,
@@ -167,6 +169,20 @@ class Platform:
             "rss_bytes": sum(child["rss_bytes"] or 0 for child in every),
             "children": every,
         }
+
+    async def contexts(self, report: dict[str, Any]) -> list[dict[str, Any]]:
+        """How the services of a `report` fare, and placed jobs that nobody starts; see `forgelog.embedded.contexts`."""
+        from forgelog.embedded.contexts import ask_all, late_jobs
+
+        services = {
+            child["name"]: child["address"]
+            for child in report["children"]
+            if child["kind"] == "service" and child["name"] != "gateway" and child["address"] and child["pid"]
+        }
+        told = await ask_all(services)
+        for each in told:
+            each["late"] = await late_jobs(services["jobs"]) if each["context"] == "jobs" and each["ready"] else []
+        return told
 
     async def _end_left_over(self, state: PlatformState) -> bool:
         """Without a supervisor: end the children it left, in the same order."""
@@ -277,14 +293,20 @@ def _not_up(state: PlatformState, seconds: float) -> str:
 def _report(child: ChildState, supervised: bool) -> dict[str, Any]:
     process = child.identity.process() if child.identity else None
     rss: int | None = None
+    frozen = False
     if process is not None:
         try:
+            frozen = process.status() == psutil.STATUS_STOPPED
             rss = process.memory_info().rss + sum(_own(each) for each in process.children(recursive=False))
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             rss = None
     word = child.state
     if process is None and child.state in ("ready", "running", "not_ready", "starting", "stopping"):
         word = "stopped" if not supervised else child.state
+    problem = child.problem
+    if process is not None and frozen:
+        word = "frozen"
+        problem = f"its process was stopped by a signal; let it go on: kill -CONT {process.pid}"
     return {
         "name": child.name,
         "kind": child.kind,
@@ -295,7 +317,7 @@ def _report(child: ChildState, supervised: bool) -> dict[str, Any]:
         "last_exit": child.last_exit or None,
         "rss_bytes": rss,
         "address": child.address or None,
-        "problem": child.problem or None,
+        "problem": problem or None,
         "log": child.log,
     }
 

@@ -32,6 +32,8 @@ SERVICES = ("jobs", "scheduling", "resources")
 
 GATEWAY = "gateway"
 GATEWAY_PORT = 7070
+ANSWER = 3.0
+"""Longest wait for a service's health, in seconds; the gateway asks the others meanwhile, for two."""
 AGENT_GRACE = 40.0
 """Seconds an agent has to end its tasks, which have a grace of their own."""
 
@@ -188,8 +190,10 @@ class Roster:
             ]
             channel = self._channels[address] = grpc.aio.insecure_channel(address, options)
         try:
-            answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=2.0)
-        except grpc.aio.AioRpcError:
+            answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=ANSWER)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise EmbeddedError(f"it does not answer within {ANSWER:g} s") from None
             return False
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
@@ -198,11 +202,16 @@ class Roster:
 
 
 def _answers_ok(address: tuple[str, int], path: str) -> bool:
-    """Whether a GET is answered with 200. (An HTTP client library would cost the supervisor 0.2 s and 10 MB.)"""
-    connection = http.client.HTTPConnection(*address, timeout=2.0)
+    """Whether a GET is answered with 200. (An HTTP client library would cost the supervisor 0.2 s and 10 MB.)
+
+    Raises EmbeddedError when it is not answered in time.
+    """
+    connection = http.client.HTTPConnection(*address, timeout=ANSWER)
     try:
         connection.request("GET", path)
         return connection.getresponse().status == 200
+    except TimeoutError:
+        raise EmbeddedError(f"it does not answer within {ANSWER:g} s") from None
     except (OSError, http.client.HTTPException):
         return False
     finally:

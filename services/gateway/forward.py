@@ -16,6 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from events.runtime.channels import ACCEPTED, accepted, client_options
 from events.runtime.retry_hint import DETAILS, retry_seconds
 from events.runtime.settings import Settings
+from forgelog_pb.log.v1.queries_pb2 import GetStatusRequest
+from forgelog_pb.log.v1.queries_pb2_grpc import LogQueriesStub
 from services.gateway import metrics
 from services.gateway.catalog import Catalog, Method, Unknown
 from services.gateway.errors import DoorError, abort, code_name
@@ -153,8 +155,15 @@ class Forwarder:
             return self._failed(context, error).args[0]  # type: ignore[no-any-return]
         except DoorError as error:
             return error.message
-        name: str = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
-        return "" if name == "SERVING" else f"is {name.lower()} (it reads the log up to its end first)"
+        if answer.status == health_pb2.HealthCheckResponse.SERVING:
+            return ""
+        try:
+            told = await LogQueriesStub(self.channel(context)).GetStatus(
+                GetStatusRequest(context=context), timeout=timeout
+            )
+        except grpc.aio.AioRpcError as error:
+            return f"is not ready, and does not say why ({error.code().name})"
+        return "; ".join(f"{place}: {why}" for place, why in sorted(told.waits.items())) or "is not ready"
 
     def _failed(self, context: str, error: grpc.aio.AioRpcError) -> Refusal | DoorError:
         code, details = error.code(), error.details() or ""

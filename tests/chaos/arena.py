@@ -53,6 +53,9 @@ class Arena:
         self.forged: set[str] = set()
         """Places and offsets of records that an attack wrote into event topics: the audit must name them."""
         self._frozen: set[int] = set()
+        self._stands: dict[str, float] = {}
+        self.stood: list[tuple[str, float, float]] = []
+        """Who was stopped, and from when until when (monotonic seconds)."""
         self._replicas: dict[str, subprocess.Popen[bytes]] = {}
         self._before: dict[str, str | None] = {}
         self._addresses: dict[str, str] = {}
@@ -65,7 +68,11 @@ class Arena:
             each.mkdir()
         if self.disk:
             await asyncio.to_thread(_run, "mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=711", "tmpfs", self.data)
-        environment = {"FORGELOG_FAULTS": str(self.faults), "FORGELOG_SNAPSHOT_EVENTS": "100"}
+        environment = {
+            "FORGELOG_FAULTS": str(self.faults),
+            "FORGELOG_SNAPSHOT_EVENTS": "100",
+            "FORGELOG_STALL_SECONDS": "5",
+        }
         if self.clock is not None:
             self._clock_file.write_text("+0")
             environment |= {
@@ -155,6 +162,7 @@ class Arena:
                 os.kill(pid, number)
                 if number is signal.SIGSTOP:
                     self._frozen.add(pid)
+                    self._stands.setdefault(name, time.monotonic())
 
     def thaw(self) -> None:
         """Let everything that was stopped go on."""
@@ -162,6 +170,8 @@ class Arena:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
         self._frozen.clear()
+        self.stood += [(name, since, time.monotonic()) for name, since in self._stands.items()]
+        self._stands.clear()
 
     def arm(self, instance: str, point: str, number: signal.Signals = KILL) -> None:
         """The process of that instance is to end, or to stop, at that point; see `events.runtime.faults`."""

@@ -14,6 +14,7 @@ from forgelog.embedded.roster import node_name
 from tests.chaos.arena import AGENTS, PATIENCE, SERVERS, Arena
 from tests.chaos.broken import defect, forged_event
 from tests.chaos.checks import Log
+from tests.chaos.losing import LOG_LOST, log_lost
 from tests.chaos.workload import Workload
 from tests.integration.cluster import FORGELOG
 
@@ -66,7 +67,7 @@ async def kill_again(arena: Arena, load: Workload, chance: random.Random) -> str
 async def freeze(arena: Arena, load: Workload, chance: random.Random) -> str:
     """SIGSTOP, and SIGCONT after a while: a pause of a virtual machine, a long collection of garbage."""
     name = chance.choice((*SERVICES, *AGENT_NAMES, *SERVERS, "supervisor"))
-    seconds = chance.choice([0.3, 1.0, 3.0, 12.0])
+    seconds = chance.choice([0.3, 1.0, 3.0, 12.0, 27.0])
     arena.signal(name, signal.SIGSTOP)
     await asyncio.sleep(seconds)
     arena.thaw()
@@ -323,6 +324,7 @@ def attacks(*, disk: bool, clocks: bool) -> list[tuple[str, Attack, int]]:
         ("defect in a reaction", defect(faults.IN_REACT), 1),
         ("defect in a projection", defect(faults.IN_PROJECT), 1),
         ("hostile tasks", hostile_tasks, 2),
+        (LOG_LOST, log_lost, 1),
         ("nothing", nothing, 1),
     ]
     found += [(f"kill {point}", at_point(point, instances), 1) for point, instances in points]

@@ -356,6 +356,11 @@ class Positions:
                 await asyncio.wait_for(self.look(), 5)
             await asyncio.sleep(0.2)
 
+    def begin(self) -> None:
+        """Another history begins."""
+        self._seen.clear()
+        self.problems.clear()
+
     async def look(self) -> None:
         settings = self._arena.settings
         db = await asyncpg.connect(settings.postgres_required, timeout=3)

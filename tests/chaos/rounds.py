@@ -16,6 +16,8 @@ from forgelog.embedded.process import EmbeddedError
 from tests.chaos import checks
 from tests.chaos.arena import PATIENCE, Arena, can_mount, clock_library, describe
 from tests.chaos.attacks import attacks, deck
+from tests.chaos.health import Health
+from tests.chaos.losing import LOG_LOST, mended
 from tests.chaos.workload import Workload
 
 ANSWERS = 20.0
@@ -68,7 +70,8 @@ async def play(
         witness.mkdir()
         log, everyone = checks.Log(), Workload(arena, witness, chance)
         positions = checks.Positions(arena)
-        watching = asyncio.create_task(positions.watch())
+        health = Health(arena)
+        watching = asyncio.gather(positions.watch(), health.watch())
         disk_was_full = False
         try:
             for number in range(1, rounds + 1):
@@ -81,14 +84,26 @@ async def play(
                 started = time.monotonic()
                 users = asyncio.create_task(load.run())
                 await asyncio.sleep(chance.uniform(0.2, 2.5))
+                if kind == LOG_LOST:  # the history ends with what it has
+                    await users
                 try:
                     this.what = await attack(arena, load, random.Random(chance.getrandbits(64)))
                 except (EmbeddedError, AssertionError) as error:
                     this.problems.append(f"the attack: {error}")
+                if kind == LOG_LOST:
+                    witness = folder / f"witness-{number}"  # what still ends writes to the old one
+                    witness.mkdir()
+                    log, everyone = checks.Log(), Workload(arena, witness, chance)
+                    load = Workload(arena, witness, random.Random(chance.getrandbits(64)))
+                    positions.begin()
+                    users = asyncio.create_task(load.run())
                 attacked = time.monotonic()
                 await _aftermath(this, arena, log, load, everyone, users, positions)
                 this.recovery = time.monotonic() - attacked
                 this.problems += await _checked(arena, log, everyone, witness, disk_was_full)
+                if kind == LOG_LOST and not this.problems:
+                    this.problems += await mended(arena)
+                this.problems += await health.problems()
                 this.seconds = time.monotonic() - started
                 this.jobs = len(load.wanted)
                 played.append(this)

@@ -1,0 +1,97 @@
+"""What the services of a running platform say of their work, asked straight from each: for `status` and `doctor`.
+
+Straight, and not through the gateway: it may be what does not work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import grpc
+import grpc.aio
+
+ANSWER = 3.0
+"""Longest wait for a service, in seconds."""
+
+LATE_SECONDS = 30.0
+"""For so long a placed job may wait for its agent to start it before that is told."""
+
+_LATE_JOBS = 100
+
+
+async def ask_all(services: Mapping[str, str]) -> list[dict[str, Any]]:
+    """How each context fares; `services`: name → ``host:port``. One that does not answer says so itself."""
+    return list(await asyncio.gather(*(_ask(name, address) for name, address in services.items())))
+
+
+async def _ask(context: str, address: str) -> dict[str, Any]:
+    from forgelog_pb.log.v1 import queries_pb2 as pb
+    from forgelog_pb.log.v1.queries_pb2_grpc import LogQueriesStub
+
+    async with _channel(address) as channel:
+        try:
+            told: Any = await LogQueriesStub(channel).GetStatus(pb.GetStatusRequest(context=context), timeout=ANSWER)
+        except grpc.aio.AioRpcError as error:
+            return _silent(context, address, error)
+    lags = [
+        {
+            "kind": lag.kind,
+            "place": lag.place,
+            "position": lag.position,
+            "end": lag.end,
+            "left": lag.left,
+            "oldest_seconds": round(lag.oldest_seconds, 1),
+            "still_seconds": round(lag.still_seconds, 1),
+            "cause": lag.cause or None,
+        }
+        for lag in told.lags
+    ]
+    return {
+        "context": context,
+        "ready": told.ready,
+        "waits": dict(told.waits),
+        "notices": dict(told.notices),
+        "lags": lags,
+    }
+
+
+def _silent(context: str, address: str, error: grpc.aio.AioRpcError) -> dict[str, Any]:
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        why = f"it does not answer at {address} within {ANSWER:g} s: it may be stopped (SIGSTOP) or have too much to do"
+    elif error.code() is grpc.StatusCode.UNAVAILABLE:
+        why = f"it can't be reached at {address}: it has ended, or is starting"
+    else:
+        why = f"it answers with {error.code().name}: {error.details()}"
+    return {"context": context, "ready": False, "waits": {"service": why}, "notices": {}, "lags": []}
+
+
+async def late_jobs(address: str) -> list[dict[str, Any]]:
+    """Jobs that were placed on a node long ago and not started there: its agent stands still, or is on its way out.
+
+    `address`: of the jobs service. None are told while it does not answer.
+    """
+    from forgelog_pb.jobs.v1 import queries_pb2 as pb
+    from forgelog_pb.jobs.v1 import types_pb2 as types
+    from forgelog_pb.jobs.v1.queries_pb2_grpc import JobQueriesStub
+
+    request = pb.ListJobsRequest(statuses=[types.JobStatus.JOB_STATUS_SCHEDULED])
+    request.page.limit = _LATE_JOBS
+    async with _channel(address) as channel:
+        try:
+            answer: Any = await JobQueriesStub(channel).ListJobs(request, timeout=ANSWER)
+        except grpc.aio.AioRpcError:
+            return []
+    now = datetime.now(UTC)
+    found = []
+    for job in answer.jobs:
+        seconds = (now - job.updated_at.ToDatetime(tzinfo=UTC)).total_seconds()
+        if seconds > LATE_SECONDS:
+            found.append({"job": job.job_id, "node": job.node_id, "seconds": round(seconds, 1)})
+    return found
+
+
+def _channel(address: str) -> Any:
+    return grpc.aio.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)])
