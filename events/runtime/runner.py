@@ -331,8 +331,7 @@ class Runner:
     async def _write(self, items: Sequence[Item], positions: dict[Place, ReaderPosition]) -> None:
         """One transaction."""
         batch = [recorded for _, recorded in items if recorded is not None]
-        positions = dict(tail.positions)
-        batch, history = decode_batch(raws, self.problems, positions, tail)
+        named: dict[Place, str] = {}
         self._storing = True  # until it is done: what fails is `trouble`, what hangs is this
         async with self._pool.acquire() as db, db.transaction():
             await db.execute(f"set local search_path to {tables.quoted(self.schema)}")
@@ -346,12 +345,11 @@ class Runner:
                 await tables.copy_history(db, self.schema, history)
             if self._unnamed and (named := {place_of(raw): origin_of(raw) for raw, _ in items if raw.offset == 0}):
                 await origins.write_origins(db, self.schema, named)
-                self._unnamed -= set(named)
         self._stored = positions
         self.positions = positions
-        for raw, _ in items:
         self._storing = False
-        for raw in raws:
+        self._unnamed -= set(named)
+        for raw, _ in items:
             if digest := raw.get(HASH):
                 self.heads[place_of(raw)] = (raw.offset, digest.decode())
         metrics.projected.labels(self.projection.context).inc(len(batch))
