@@ -106,7 +106,7 @@ async def test_tables_of_a_lost_log_are_set_aside_and_built_anew(
         await listed(pool, live, names("new", since))
         await listed(pool, former_schema(live), names("old", 20))
         await until(lambda: runner.positions)
-        assert not runner.problems
+        assert not runner.status()["problems"]
         (note,) = runner.status()["notices"].values()
         assert "not of this log" in note
         assert former_schema(live) in note
@@ -127,8 +127,8 @@ async def test_tables_of_a_lost_log_wait_for_a_rebuild_where_that_is_wanted(
         await listed(pool, live, names("old", 20))
     await lose(settings)
     async with at_work(settings, pool) as (_, runner):
-        await until(lambda: runner.problems, PATIENCE)
-        (problem,) = runner.problems.values()
+        await until(lambda: runner.status()["problems"], PATIENCE)
+        (problem,) = runner.status()["problems"].values()
         assert "forgelog rebuild jobs" in problem
         assert not runner.positions
         with pytest.raises(QueryError, match="forgelog rebuild jobs"):
@@ -139,7 +139,7 @@ async def test_tables_of_a_lost_log_wait_for_a_rebuild_where_that_is_wanted(
         await submitted(settings, ["new"])
         await rebuilding.rebuild(settings, SampleProjection())
         await listed(pool, live, ["new"])
-        await until(lambda: runner.positions and not runner.problems, PATIENCE)
+        await until(lambda: runner.positions and not runner.status()["problems"], PATIENCE)
 
 
 async def test_a_log_that_is_lost_under_those_who_read_it_is_noticed_by_all(
