@@ -83,11 +83,12 @@ class Launcher:
                 idle += 1
 
     def _fork(self) -> None:
+        launcher = os.getpid()
         if os.fork():
             return
         code = 1
         try:
-            self._wait_for_task()
+            self._wait_for_task(launcher)
             code = 0
         except BaseException:  # noqa: BLE001 - nothing of a fork may run on into the launcher's own loop
             traceback.print_exc()
@@ -95,10 +96,12 @@ class Launcher:
             self._idle_no_more()
             os._exit(code)
 
-    def _wait_for_task(self) -> None:
+    def _wait_for_task(self, launcher: int) -> None:
         os.close(self._taken)
         spare = f"{self._spare}/{os.getpid()}"
         warden.prepare(spare)
+        if os.getppid() != launcher:
+            return  # it was killed before its end could have been told: nobody would know of this one
         message, fds, _, _ = socket.recv_fds(self._agent, MAX_MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
         if not message:
             return

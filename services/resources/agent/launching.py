@@ -91,12 +91,14 @@ class Launching:
         return future
 
     def _check(self, before: set[str]) -> None:
-        """Ends a launcher that has answered nothing for so long; `_hear` then finds the socket closed."""
+        """Replaces a launcher that has answered nothing for so long. That its socket is closed is not waited for: what
+        it had forked may hold it open."""
         self._watch = None
         waiting = set(self._specs)
         if waiting and before <= waiting and self._process is not None:
             log.error("the launcher has not answered for %.0f s; ending it", PATIENCE)
             self._process.kill()
+            self._replace()
         if waiting:
             self._watch = self._running.call_later(PATIENCE, self._check, waiting)
 

@@ -278,6 +278,26 @@ async def test_a_killed_launcher_is_replaced_and_no_task_lost(ward: Wards, tmp_p
     assert (await ward.exit("a")).exit_code == 4
 
 
+async def test_a_launcher_that_left_a_process_with_its_socket_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that was killed right after it forked: the socket's end is never told, and nobody answers."""
+    built = native.launcher()
+    if built is None:
+        pytest.skip("there is no C compiler here")
+    monkeypatch.setattr("services.resources.agent.launching.PATIENCE", 0.2)
+    script = tmp_path / "launcher"
+    left = tmp_path / "left"
+    script.write_text(f"#!/bin/sh\n[ -e '{left}' ] && exec '{built}' \"$@\"\nsleep 1000 & echo $! > '{left}'\n")
+    script.chmod(0o700)
+    try:
+        async with wards(tmp_path, script) as ward:
+            await ward.start("a", "sh", "-c", "exit 3")
+            assert (await ward.exit("a")).exit_code == 3
+    finally:
+        os.kill(int(left.read_text()), signal.SIGKILL)
+
+
 async def test_many_tasks_at_once(ward: Wards) -> None:
     keys = [f"t{number}" for number in range(200)]
     answers = await asyncio.gather(*(ward.start(key, "sh", "-c", "echo $$") for key in keys))
