@@ -80,6 +80,8 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         self._ended = 0
         self._look_at = 0.0
         self._check_at = 0.0
+        self._heard_of = False
+        """Whether the consumer knew of the commands' topic: a slow broker may tell it late."""
 
     # Assignment (called by the consumer's coordinator)
 
@@ -165,6 +167,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             held.clear()
         self._feeder.forget()
         self._assigned.clear()
+        self._heard_of = False
         counts = await topics.ensure_topics(self.settings)
         self._feeder.count = counts[topics.commands(self.context)]
         consumer = Consumer(
@@ -323,8 +326,10 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             return
         self._check_at = time.monotonic() + LOOK_EVERY
         own = topics.commands(self.context)
-        if not consumer.partitions_for_topic(self.settings.prefix + own):
+        heard_of = bool(consumer.partitions_for_topic(self.settings.prefix + own))
+        if self._heard_of and not heard_of:
             raise LogLost({own: 0})
+        self._heard_of = self._heard_of or heard_of
         if not self._assigned:
             # Who reads nothing does not hear of a topic that is made anew: its partitions would wait for minutes.
             consumer._client.force_metadata_update()
