@@ -10,13 +10,22 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic_core import CoreSchema
+
+from events.language.bounds import bounded
 
 
 class Model(BaseModel):
     """A frozen value object. Unknown fields, NaN and infinities are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Every field's values are held to `events.language.bounds`."""
+        schema: CoreSchema = bounded(handler(source))
+        return schema
 
     def to_json(self) -> bytes:
         """JSON without the fields that have their defaults, as most have (a third of the size)."""

@@ -70,6 +70,12 @@ PLATFORM_ACTOR = "forgelog"
 """Who acts when time or capacity, not a person, leads to an event."""
 
 
+def shown(value: object, most: int = 60) -> str:
+    """A value as an error message quotes it: as Python writes it, and never long."""
+    text = repr(value[: most + 1] if isinstance(value, str | bytes) else value)
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
 class ErrorCode(StrEnum):
     """Why a command was refused: the names of the canonical gRPC status codes, lower-case."""
 
@@ -171,22 +177,27 @@ class RecordRetried(LogEvent):
 
 
 _FIRST = ((0, 0),)
-_RANGE = re.compile(r"^(\d{1,9})(?:-(\d{1,9}))?$")
+_RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 
 
 def parse_ranges(text: str) -> tuple[tuple[int, int], ...]:
-    """``"0-3,7"`` as inclusive pairs ``((0, 3), (7, 7))``; sorted and merged. Raises ValueError with the bad part."""
+    """``"0-3,7"`` as inclusive pairs ``((0, 3), (7, 7))``; sorted and merged. Numbers are below `MAX_ARRAY_TASKS`, so
+    a range that is expanded stays small. Raises ValueError with the bad part."""
     if text == "0":
         return _FIRST  # every job that is no array
+    if (parts := text.count(",") + 1) > MAX_ARRAY_TASKS:
+        raise ValueError(f"has {parts} ranges; a job has at most {MAX_ARRAY_TASKS} tasks")
     pairs: list[tuple[int, int]] = []
     for part in text.split(","):
-        match = _RANGE.match(part.strip())
+        match = _RANGE.fullmatch(part.strip())
         if match is None:
-            raise ValueError(f"{part!r} is not a task number or range; write for example '0-3,7'")
+            raise ValueError(f"{shown(part)} is not a task number or range; write for example '0-3,7'")
         low = int(match[1])
         high = int(match[2]) if match[2] else low
         if high < low:
             raise ValueError(f"range {part!r} runs backwards")
+        if high >= MAX_ARRAY_TASKS:
+            raise ValueError(f"names task {high}; the tasks of a job are numbered from 0 to {MAX_ARRAY_TASKS - 1}")
         pairs.append((low, high))
     pairs.sort()
     merged: list[tuple[int, int]] = []

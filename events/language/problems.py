@@ -13,6 +13,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from events.language.base import Command, Model
+from events.language.bounds import TEXT_PATTERN
 from events.language.common import ID_PATTERN, DisplayName, ErrorCode, FieldError, ProjectName, Refused
 from events.language.registry import command_types, event_types, upcast
 
@@ -173,6 +174,10 @@ def _field_error(item: Mapping[str, Any], model: type[Model]) -> FieldError:
         problem, hint = f"is {_shown(value)}", f"give {words_} {_number(context[limit])}"
     elif kind == "finite_number":
         problem, hint = f"is {_shown(value)}", "give a finite number"
+    elif kind == "string_pattern_mismatch" and context["pattern"] == TEXT_PATTERN:
+        problem, hint = "has the character U+0000", "leave it out: no table can hold it"
+    elif kind == "string_unicode":
+        problem, hint = "is not text in Unicode", "leave half surrogates out"
     elif kind == "string_pattern_mismatch":
         pattern = str(context["pattern"])
         problem, hint = f"{_shown(value)} is not allowed here", _PATTERNS.get(pattern, f"it must match {pattern}")

@@ -224,7 +224,10 @@ static PyObject *Record_has(Record *self, PyObject *args) {
     return PyBool_FromLong(found && length == content_length && memcmp(text, content, (size_t)content_length) == 0);
 }
 
-/* texts(names) -> the headers' texts, "" for those that are absent; None when one is not UTF-8. */
+/* As MAX_ATTRIBUTE_BYTES in events.language.bounds. */
+enum { MOST_TEXT = 1024 };
+
+/* texts(names) -> the headers' texts, "" for those that are absent; None when one is no UTF-8, has a NUL or is long. */
 static PyObject *Record_texts(Record *self, PyObject *names) {
     if (!PyTuple_Check(names)) {
         PyErr_SetString(PyExc_TypeError, "texts takes a tuple of names");
@@ -239,6 +242,10 @@ static PyObject *Record_texts(Record *self, PyObject *names) {
         int64_t length = 0;
         PyObject *holder;
         if (wanted == NULL || find(self, wanted, wanted_length, &text, &length, &holder) < 0) goto failed;
+        if (length > MOST_TEXT || (length > 0 && memchr(text, 0, (size_t)length) != NULL)) {
+            Py_DECREF(made);
+            Py_RETURN_NONE;
+        }
         PyObject *decoded = PyUnicode_DecodeUTF8(text, length > 0 ? (Py_ssize_t)length : 0, NULL);
         if (decoded == NULL) {
             if (!PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) goto failed;
@@ -280,7 +287,7 @@ static PyObject *Record_header_bytes(Record *self, void *closure) {
 }
 
 static PyMethodDef Record_methods[] = {
-    {"texts", (PyCFunction)Record_texts, METH_O, "The texts of headers, empty if absent; None if one is no UTF-8."},
+    {"texts", (PyCFunction)Record_texts, METH_O, "The texts of headers, empty if absent; None if one is no short text."},
     {"get", (PyCFunction)Record_get, METH_O, "A header's bytes; None if absent. The last of that name."},
     {"number", (PyCFunction)Record_number, METH_O, "A header's decimal number; -1 if absent."},
     {"has", (PyCFunction)Record_has, METH_VARARGS, "Whether a header has just this content."},
@@ -589,11 +596,56 @@ static PyObject *murmur2(PyObject *module, PyObject *bytes) {
     return PyLong_FromUnsignedLong(h);
 }
 
+/* may_repeat(json) -> whether a key may stand twice in one object. True also where this is not looked at closely: keys
+ * with escapes, objects with very many keys, deep nesting. Of what is no JSON, anything. */
+enum { MOST_DEPTH = 128, MOST_KEYS = 512, MOST_COMPARED = 64 };
+
+static PyObject *may_repeat(PyObject *module, PyObject *json) {
+    (void)module;
+    if (!PyBytes_Check(json)) {
+        PyErr_SetString(PyExc_TypeError, "may_repeat takes bytes");
+        return NULL;
+    }
+    const char *at = PyBytes_AS_STRING(json), *end = at + PyBytes_GET_SIZE(json);
+    struct { const char *text; Py_ssize_t length; } keys[MOST_KEYS];
+    int first[MOST_DEPTH], depth = 0, count = 0; /* each open object's first key */
+    while (at < end) {
+        char c = *at++;
+        if (c == '{') {
+            if (depth == MOST_DEPTH) Py_RETURN_TRUE;
+            first[depth++] = count;
+        } else if (c == '}') {
+            if (depth == 0) Py_RETURN_FALSE;
+            count = first[--depth];
+        } else if (c == '"') {
+            const char *text = at;
+            int escaped = 0;
+            while (at < end && *at != '"') {
+                if (*at == '\\') escaped = 1, at++;
+                at++;
+            }
+            if (at >= end) Py_RETURN_FALSE;
+            Py_ssize_t length = at++ - text;
+            const char *next = at;
+            while (next < end && (*next == ' ' || *next == '\t' || *next == '\n' || *next == '\r')) next++;
+            if (next == end || *next != ':') continue;
+            if (escaped || depth == 0 || count == MOST_KEYS || count - first[depth - 1] == MOST_COMPARED) Py_RETURN_TRUE;
+            for (int i = first[depth - 1]; i < count; i++) {
+                if (keys[i].length == length && memcmp(keys[i].text, text, (size_t)length) == 0) Py_RETURN_TRUE;
+            }
+            keys[count].text = text;
+            keys[count++].length = length;
+        }
+    }
+    Py_RETURN_FALSE;
+}
+
 static PyMethodDef functions[] = {
     {"read", read_records, METH_VARARGS, "The records of a batch's (decompressed) section, from an offset on."},
     {"content", content, METH_VARARGS, "A record's bytes for the hash chain."},
     {"encode", (PyCFunction)(void (*)(void))encode, METH_FASTCALL, "A record for the hash chain and for a batch."},
     {"section", section, METH_VARARGS, "The records of a batch."},
+    {"may_repeat", may_repeat, METH_O, "Whether a key may stand twice in one object of a JSON text."},
     {"murmur2", murmur2, METH_O, "Kafka's hash of keys."},
     {NULL, NULL, 0, NULL},
 };

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from hashlib import sha256
 
 from aiokafka import TopicPartition
 
+from events.language.common import MAX_COMMAND_BYTES, MAX_HEADER_BYTES
 from events.log.connect import connected
 from events.log.envelope import Position
 from events.log.producer import new_producer
@@ -16,6 +18,50 @@ from events.log.tail import HASTY, new_consumer
 from events.log.topics import commands, deadletter, ensure_topics
 from events.log.wire import Raw
 from events.runtime.settings import Settings
+
+EXCERPT_BYTES = 16_384
+"""What a dead letter keeps of a value that is too large for a command, and of headers that are too large."""
+
+MAX_KEY_BYTES = 1_024
+"""What it keeps of a key."""
+
+CUT = "fl_cut"
+"""Header: how many bytes the whole value had, and its SHA-256; absent when the letter has all of it."""
+
+
+class NotWhole(Exception):
+    """A letter that keeps only an excerpt can't be put back as it was."""
+
+
+def own_headers(raw: Raw) -> list[tuple[str, bytes]]:
+    """The producer's own headers: names with ``fl_`` are the log's to give."""
+    return [header for header in raw.headers if not header[0].startswith("fl_")]
+
+
+def letter_of(raw: Raw, reason: str) -> tuple[bytes, bytes | None, list[tuple[str, bytes]]]:
+    """Key, value and headers of the dead letter for a record. A record may be compressed, and so much larger than what
+    a topic takes: of what no command can be, an excerpt is kept, with size and digest."""
+    key, value, headers = raw.key or b"", raw.value, own_headers(raw)
+    if raw.header_bytes > MAX_HEADER_BYTES:
+        headers = _excerpt(headers)
+    notes = [("fl_reason", reason.encode()), ("fl_position", str(raw.position).encode())]
+    if value is not None and len(value) > MAX_COMMAND_BYTES:
+        notes.append((CUT, f"{len(value)} {sha256(value).hexdigest()}".encode()))
+        value = value[:EXCERPT_BYTES]
+    return key[:MAX_KEY_BYTES], value, headers + notes
+
+
+def _excerpt(headers: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    """The first headers, each of them cut, that have room in an excerpt."""
+    kept: list[tuple[str, bytes]] = []
+    left = EXCERPT_BYTES
+    for name, content in headers:
+        short = content[:256] if content is not None else content
+        left -= len(name.encode()) + len(short or b"")
+        if left < 0:
+            break
+        kept.append((name, short))
+    return kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +79,8 @@ class DeadLetterRecord:
     value: bytes
     replayed: bool = False
     """Whether it has been put back to the commands."""
+    whole: bool = True
+    """False when `value` is only the beginning of a value that was too large; `reason` has its size and digest."""
 
 
 async def list_dead_letters(settings: Settings, context: str, limit: int = 1000) -> list[DeadLetterRecord]:
@@ -54,10 +102,15 @@ async def list_dead_letters(settings: Settings, context: str, limit: int = 1000)
 
 
 def _letter(raw: Raw, origin: str) -> DeadLetterRecord:
+    reason = (raw.get("fl_reason") or b"").decode(errors="replace")
+    size, _, digest = (raw.get(CUT) or b"").decode(errors="replace").partition(" ")
+    if size:
+        reason += f" (kept: its first {len(raw.value or b'')} of {size} bytes; SHA-256 of the whole: {digest})"
     return DeadLetterRecord(
         position=raw.position,
         origin=origin,
-        reason=(raw.get("fl_reason") or b"").decode(errors="replace"),
+        reason=reason,
+        whole=not size,
         at=datetime.fromtimestamp(raw.timestamp / 1000, UTC),
         key=(raw.key or b"").decode(errors="replace"),
         headers=[header for header in raw.headers if not header[0].startswith("fl_")],
@@ -73,13 +126,16 @@ async def replay_dead_letter(settings: Settings, position: Position, value: byte
     """Put a dead letter back to its commands, mended by `value` if given, and note that in the dead letters.
 
     Its command id stays, so a letter that was answered with a refusal gets a fresh id suffix ``+N``. Raises LookupError
-    when nothing lies at `position`.
+    when nothing lies at `position`, NotWhole when only an excerpt does and no `value` is given.
     """
     context = position.topic.removeprefix("deadletter.")
     letters = {letter.position: letter for letter in await list_dead_letters(settings, context)}
     letter = letters.get(position)
     if letter is None:
         raise LookupError(f"there is no dead letter at {position}; see `forgelog deadletters list`")
+    if value is None and not letter.whole:
+        text = f"the dead letter at {position} keeps only the beginning of its body; give the mended one with --file"
+        raise NotWhole(text)
     # The first try was answered with a refusal under its id; a repeat would only be told that refusal again.
     headers = [(name, content + b"+replay" if name == "ce_id" else content) for name, content in letter.headers]
     async with connected(new_producer(settings)) as producer:

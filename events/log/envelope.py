@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from events.language.base import Message
+from events.language.common import shown
 
 
 class Position(NamedTuple):
@@ -28,9 +29,11 @@ class Position(NamedTuple):
         try:
             place, offset = text.rsplit("@", 1)
             topic, partition = place.rsplit("/", 1)
+            if not 0 <= int(partition) < 1 << 31 or not 0 <= int(offset) < 1 << 63:
+                raise ValueError("out of range")
             return cls(topic, int(partition), int(offset))
         except ValueError:
-            raise ValueError(f"{text!r} is not a position; write topic/partition@offset") from None
+            raise ValueError(f"{shown(text)} is not a position; write topic/partition@offset") from None
 
 
 class Meta(NamedTuple):

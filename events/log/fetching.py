@@ -11,19 +11,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition, codec
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
 
 from events.log.batch import BEHIND_LENGTH, HEADER
 from events.log.records import read
+from events.log.unpacking import unpack
 from events.log.wire import Damage, Raw
 
 _CODEC, _TRANSACTION, _CONTROL = 0x07, 0x10, 0x20
 _ABORT = (0).to_bytes(2, "big")
 """How the key of a control record ends whose transaction was aborted (behind its version, KIP-98)."""
-_DECODE = {1: codec.gzip_decode, 2: codec.snappy_decode, 3: codec.lz4_decode, 4: codec.zstd_decode}
 
 
 class Raws:
@@ -109,7 +109,7 @@ class _RawRecords(fetcher.PartitionRecords):  # type: ignore[misc]
                 section = data[at + HEADER.size : stop]
                 try:
                     if kind := attributes & _CODEC:
-                        section = bytes(_DECODE[kind](section))
+                        section = unpack(kind, section)
                     records = read(Raw, section, count, topic, partition, base, first, self.next_fetch_offset)
                 except Exception as error:  # noqa: BLE001 - whatever a codec or the records' reader makes of the bytes
                     wrong = f"its records can't be read: {type(error).__name__}: {error}"

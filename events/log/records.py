@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from events.language.bounds import MAX_ATTRIBUTE_BYTES
 from events.log import native
 
 Headers = Sequence[tuple[str, bytes]]
@@ -52,9 +53,13 @@ class PureRecord:
         return attributes.get(name)
 
     def texts(self, names: tuple[str, ...]) -> tuple[str, ...] | None:
-        """The texts of headers, empty where absent; None when one is no UTF-8."""
+        """The texts of headers, empty where absent; None when one is no UTF-8, has U+0000, or is longer than
+        `MAX_ATTRIBUTE_BYTES`."""
+        found = [self.get(name) or b"" for name in names]
+        if any(b"\0" in text or len(text) > MAX_ATTRIBUTE_BYTES for text in found):
+            return None
         try:
-            return tuple((self.get(name) or b"").decode() for name in names)
+            return tuple(text.decode() for text in found)
         except UnicodeDecodeError:
             return None
 

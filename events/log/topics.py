@@ -29,6 +29,9 @@ MAX_BATCH_BYTES = MAX_RECORD_BYTES - 65_536
 MAX_LETTER_BYTES = 8 << 20
 """What it takes in one of dead letters: its record, and why it is one."""
 
+EVENTS = "events."
+"""What the name of every topic of events begins with."""
+
 LOGS = "logs.jobs"
 HEADS = "audit.heads"
 REPAIRS = "repairs"

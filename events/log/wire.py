@@ -10,12 +10,18 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
+from prometheus_client import Counter
+from pydantic import ValidationError
+
 from events.language.base import Event, Message
+from events.language.bounds import MAX_ATTRIBUTE_BYTES, REPLACEMENT, TIME_MAX, TIME_MIN, mended
 from events.language.common import DEFAULT_ACTOR, DEFAULT_PROJECT
 from events.language.registry import UPCASTERS, event_types, lookup, upcast
 from events.log.envelope import Meta, Position, Recorded
@@ -39,7 +45,11 @@ _CE = (
 )
 
 
-_ATTRIBUTES = tuple(header for header, _ in _CE)
+log = logging.getLogger("forgelog.log")
+
+replacements = Counter("forgelog_replacements", "Records read with replacements for values that no table can hold")
+
+ATTRIBUTES = tuple(header for header, _ in _CE)
 
 
 class Undecodable(Exception):
@@ -186,13 +196,22 @@ class Raw(Record):  # type: ignore[misc]
 
     def meta(self) -> Meta:
         """The CloudEvents attributes. Raises Undecodable when one that is needed is missing or malformed."""
-        texts = self.texts(_ATTRIBUTES)
+        texts = self.texts(ATTRIBUTES)
         if texts is None:
-            wrong = next(name for name in _ATTRIBUTES if self.texts((name,)) is None)
-            raise Undecodable(f"header {wrong} is not UTF-8")
+            wrong = next(name for name in ATTRIBUTES if self.texts((name,)) is None)
+            raise Undecodable(f"header {wrong} is not {self._text_problem(wrong)}")
+        return self._meta(texts, self.time())
+
+    def _text_problem(self, name: str) -> str:
+        content = self.get(name) or b""
+        if len(content) > MAX_ATTRIBUTE_BYTES:
+            return f"short: it has {len(content)} bytes, at most {MAX_ATTRIBUTE_BYTES} are allowed"
+        return "free of U+0000" if b"\0" in content else "UTF-8"
+
+    def _meta(self, texts: tuple[str, ...], time: datetime) -> Meta:
         id, type, source, subject, project, actor, correlation, causation, traceparent = texts
         project, actor = project or DEFAULT_PROJECT, actor or DEFAULT_ACTOR
-        return Meta(id, type, subject, self.time(), project, actor, source, correlation, causation, traceparent)
+        return Meta(id, type, subject, time, project, actor, source, correlation, causation, traceparent)
 
     def time(self) -> datetime:
         """``ce_time``, or the record's timestamp when the producer left it out."""
@@ -205,13 +224,28 @@ class Raw(Record):  # type: ignore[misc]
                 raise Undecodable(reason) from None
         return _time_of(value)
 
+    def _event_meta(self) -> Meta:
+        """As `meta`; but what no table can hold is replaced, since an event is a fact whatever its envelope has."""
+        texts = self.texts(ATTRIBUTES)
+        try:
+            time: datetime | None = self.time()
+        except Undecodable:
+            time = None  # replaced below
+        if texts is not None and time is not None:
+            return self._meta(texts, time)
+        contents = [(self.get(name) or b"")[:MAX_ATTRIBUTE_BYTES] for name in ATTRIBUTES]
+        texts = tuple(content.decode(errors="replace").replace("\0", REPLACEMENT) for content in contents)
+        log.warning("%s: the envelope is read with replacements for what no table can hold", self.position)
+        replacements.inc()
+        return self._meta(texts, time or TIME_MIN)
+
     def decode(self) -> Recorded:
         """The event with its envelope. Raises UnknownType for a type this version does not know, else Undecodable."""
         cause = self.get(CAUSE)
         try:
             return Recorded(
                 data=decode_event(self.type, self.value or b"", self),
-                meta=self.meta(),
+                meta=self._event_meta(),
                 key=(self.key or b"").decode(),
                 position=self.position,
                 epoch=self.epoch,
@@ -275,10 +309,36 @@ def decode_event(type_name: str, value: bytes, at: Position | Raw) -> Message:
             return model.__pydantic_validator__.validate_json(value)  # type: ignore[no-any-return]
     except (ValueError, KeyError) as error:
         position = at.position if isinstance(at, Raw) else at
+        if isinstance(error, ValidationError) and (found := _with_replacements(type_name, value, position)) is not None:
+            return found
         raise Undecodable(f"{position}: {type_name} does not decode: {error}") from error
     if isinstance(at, Damage):
         raise Undecodable(at.problem)
     raise UnknownType(type_name, at.position if isinstance(at, Raw) else at)
+
+
+def _with_replacements(type_name: str, value: bytes, position: Position) -> Message | None:
+    """An event that was written before the language had its bounds (see `events.language.bounds`), with replacements
+    for what breaks them; None when that is not what is wrong with it."""
+    model = lookup(type_name)
+    try:
+        data = json.loads(value)
+    except ValueError:
+        return None
+    replaced: list[str] = []
+    while model is not None:
+        try:
+            found = model.model_validate_json(json.dumps(data))
+        except ValidationError as error:
+            if not (more := mended(data, error.errors(include_url=False))):
+                return None
+            replaced += more
+            continue
+        fields = ", ".join(replaced)[:500]
+        log.warning("%s: %s is read with replacements for what no table can hold, in: %s", position, type_name, fields)
+        replacements.inc()
+        return found
+    return None
 
 
 @lru_cache(maxsize=1000)
@@ -294,6 +354,8 @@ def _time_of(value: bytes) -> datetime:
         raise Undecodable(f"header ce_time {text!r} is not an RFC 3339 time") from None
     if time.tzinfo is None:
         raise Undecodable(f"header ce_time {text!r} has no time zone; end it with Z")
+    if not TIME_MIN <= time <= TIME_MAX:
+        raise Undecodable(f"header ce_time {text!r} is out of range; give a time from {TIME_MIN.date()} on")
     return time
 
 

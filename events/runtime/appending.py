@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 
 from events.log import topics
 from events.log.batch import Batch
+from events.log.deadletters import letter_of, own_headers
 from events.log.producer import Producer
 from events.log.tail import LogLost
 from events.runtime import faults, metrics, tracing
@@ -92,20 +93,20 @@ class Appender(Generic[S]):
     async def _pass_on(self, producer: AIOKafkaProducer, item: Forward | DeadLetter) -> asyncio.Future[Any]:
         """Send a command to where it belongs, or unusable input to the dead letters."""
         raw, prefix = item.raw, self.settings.prefix
-        headers = [header for header in raw.headers if not header[0].startswith("fl_")]  # those are ours to give
-        number, timestamp = raw.partition, None
+        value, number, timestamp = raw.value, raw.partition, None
         if isinstance(item, Forward):
+            headers = own_headers(raw)
             headers.append(("fl_forwarded", str(raw.position).encode()))
             topic, key, number = prefix + topics.commands(self.context), item.key.encode(), item.partition
             timestamp = raw.timestamp
             metrics.forwarded.labels(self.context).inc()
         else:
-            headers += [("fl_reason", item.reason.encode()), ("fl_position", str(raw.position).encode())]
-            topic, key = prefix + topics.deadletter(self.context), raw.key or b""
+            key, value, headers = letter_of(raw, item.reason)
+            topic = prefix + topics.deadletter(self.context)
             metrics.dead_letters.labels(self.context).inc()
             log.warning("%s: dead letter: %s", raw.position, item.reason)
         future: asyncio.Future[Any] = await producer.send(
-            topic, value=raw.value, key=key, partition=number, headers=headers, timestamp_ms=timestamp
+            topic, value=value, key=key, partition=number, headers=headers, timestamp_ms=timestamp
         )
         return future
 

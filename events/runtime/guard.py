@@ -24,6 +24,7 @@ from aiokafka.errors import KafkaError
 from events.runtime import metrics
 from events.runtime.channels import ACCEPTED
 from events.runtime.queries import QueryError
+from events.runtime.requests import check_request
 from events.runtime.retry_hint import retry_metadata
 
 HELD_SECONDS = 2.0
@@ -110,6 +111,7 @@ class Guarded:
             try:
                 while True:
                     try:
+                        check_request(request)
                         return await inner(request, context)
                     except Exception as error:  # noqa: BLE001 - every failure must reach the caller as a status
                         if not await _again(error, started):
@@ -125,6 +127,7 @@ class Guarded:
             quiet = _Quiet(context)
             while True:
                 try:
+                    check_request(request)
                     async with aclosing(inner(request, context)) as answers:
                         async for answer in quiet.until_first(answers):
                             sent = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -11,7 +12,7 @@ from prometheus_client import generate_latest
 
 from events.log.deadletters import list_dead_letters
 from events.log.envelope import Position
-from events.runtime.queries import QueryError, ReadModel, next_cursor, page, read_options
+from events.runtime.queries import INT4, INT8, QueryError, ReadModel, next_cursor, page, read_options
 from events.runtime.settings import Settings
 from forgelog_pb.log.v1 import queries_pb2 as pb
 from forgelog_pb.log.v1 import queries_pb2_grpc as rpc
@@ -52,7 +53,7 @@ class LogServicer(rpc.LogQueriesServicer):
         self._check(request.context)
         if bool(request.subject) == bool(request.correlation_id):
             raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, "give either subject or correlation_id")
-        limit, cursor = page(request.page)
+        limit, cursor = page(request.page, {"t": datetime, "p": INT4, "o": INT8})
         options = read_options(request.options)
         as_of = options.pop("as_of")
         column, value = ("subject", request.subject) if request.subject else ("correlation", request.correlation_id)
@@ -195,9 +196,7 @@ class LogServicer(rpc.LogQueriesServicer):
 
 
 def _time(cursor: dict[str, Any] | None) -> Any:
-    from datetime import UTC, datetime
-
-    return datetime.fromisoformat(cursor["t"]) if cursor else datetime(1970, 1, 1, tzinfo=UTC)
+    return cursor["t"] if cursor else datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _position(text: str) -> Position:

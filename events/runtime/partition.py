@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from events.language.base import Command, Event
+from events.language.bounds import MAX_ATTRIBUTE_BYTES
 from events.language.common import (
     DEFAULT_ACTOR,
     DEFAULT_PROJECT,
@@ -32,8 +33,9 @@ from events.log.envelope import Meta, Recorded
 from events.log.ids import payload_digest, with_assigned_id
 from events.log.partition import partition_of
 from events.log.repairs import Repair
+from events.log.repeats import refuse_repeats
 from events.log.tail import ReaderPosition
-from events.log.wire import CAUSE, HASH, Damage, Raw, Undecodable, decode_event, parse_cause, without_hash
+from events.log.wire import ATTRIBUTES, CAUSE, HASH, Damage, Raw, Undecodable, decode_event, parse_cause, without_hash
 from events.runtime.decider import Context, Decider
 from events.runtime.encoding import DeadLetter, Encoder, Forward, Origin, TooLarge, Unit, origin_of
 from events.runtime.states import States
@@ -47,6 +49,9 @@ DEDUP_WINDOW = 100_000
 _TRACES = 20_000
 
 _DEFECT = "the decision failed because of a defect in the service; see its log"
+
+_LONG = MAX_ATTRIBUTE_BYTES // 2
+"""Most bytes of one of a command's attributes."""
 
 log = logging.getLogger("forgelog.writer")
 
@@ -203,7 +208,9 @@ class Partition(Generic[S]):
         try:
             meta = raw.meta()
         except Undecodable as error:
-            return DeadLetter(raw, str(error), None)
+            return self._bad_header(raw, str(error), now)
+        if size > _LONG and (long := next((name for name in ATTRIBUTES if len(raw.get(name) or b"") > _LONG), "")):
+            return self._bad_header(raw, f"header {long} has more than {_LONG} bytes; give a shorter one", now)
         if not meta.id:
             if isinstance(raw, Damage):
                 return DeadLetter(raw, raw.problem, None)
@@ -220,6 +227,7 @@ class Partition(Generic[S]):
             meta = meta._replace(project=DEFAULT_PROJECT, actor=DEFAULT_ACTOR)
             return self._refuse(raw, meta, digest, refused, now, meta.subject)
         try:
+            refuse_repeats(value)
             command = with_assigned_id(decode_command(meta.type, value), meta.id)
         except Refused as refused:
             if refused.errors:
@@ -288,6 +296,14 @@ class Partition(Generic[S]):
             first_offset=first_offset,
         )
         return self._unit([event], origin_of(raw.position, meta, digest), self._clock(now), meta.id, digest)
+
+    def _bad_header(self, raw: Raw, reason: str, now: datetime) -> DeadLetter:
+        """Input with a header that can't be used; answered, if what names it can be."""
+        names = raw.texts(("ce_id", "ce_type"))
+        if names is None or not names[0] or max(map(len, names)) > _LONG:
+            return DeadLetter(raw, reason, None)
+        id, type = names
+        return self._undecodable(raw, Meta(id, type, "", now, DEFAULT_PROJECT, DEFAULT_ACTOR), reason, now)
 
     def _undecodable(
         self, raw: Raw, meta: Meta, reason: str, now: datetime, code: ErrorCode = ErrorCode.INVALID_ARGUMENT

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -59,19 +59,41 @@ def read_options(options: Any) -> dict[str, Any]:
     return {"as_of": as_of, "at_least": tuple(options.at_least)}
 
 
-def page(request: Any) -> tuple[int, dict[str, Any] | None]:
-    """A `PageRequest` as its limit and the cursor's content. Raises QueryError on a bad one."""
+INT4 = range(-1, (1 << 31) - 1)
+INT8 = range(-1, (1 << 63) - 1)
+"""Whole numbers in a cursor: those that a Postgres ``int`` and ``bigint`` can be, behind which there is another."""
+
+Keys = Mapping[str, type[str] | type[datetime] | range]
+"""Of a list's order: what a cursor holds, by name."""
+
+
+def page(request: Any, keys: Keys) -> tuple[int, dict[str, Any] | None]:
+    """A `PageRequest` as its limit and the cursor's content, which has just these keys; None at the beginning. Raises
+    QueryError on a bad one, also on a cursor that somebody else made."""
     limit = request.limit or DEFAULT_PAGE
     if not 0 < limit <= MAX_PAGE:
         raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, f"page.limit is {limit}; ask for 1 to {MAX_PAGE} rows")
     if not request.cursor:
         return limit, None
     try:
-        return limit, orjson.loads(base64.urlsafe_b64decode(request.cursor))
-    except ValueError:
+        content = orjson.loads(base64.urlsafe_b64decode(request.cursor))
+        if not isinstance(content, dict) or content.keys() != keys.keys():
+            raise ValueError("other keys")
+        return limit, {name: _key(content[name], kind) for name, kind in keys.items()}
+    except (ValueError, OverflowError):
         raise QueryError(
-            grpc.StatusCode.INVALID_ARGUMENT, "page.cursor is not one that a list returned; start without a cursor"
+            grpc.StatusCode.INVALID_ARGUMENT, "page.cursor is not one that this list returned; start without a cursor"
         ) from None
+
+
+def _key(value: Any, kind: type[str] | type[datetime] | range) -> Any:
+    """One of a cursor's values. Raises ValueError or OverflowError."""
+    if isinstance(kind, range):
+        if type(value) is int and value in kind:
+            return value
+    elif type(value) is str and "\0" not in value:
+        return value if kind is str else datetime.fromisoformat(value).astimezone(UTC)
+    raise ValueError(f"{value!r} is no {kind}")
 
 
 def next_cursor(content: dict[str, Any]) -> str:

@@ -230,12 +230,14 @@ def replay_letter(
     body = file.read() if file is not None else None
 
     async def work() -> str:
-        from events.log.deadletters import replay_dead_letter
+        from events.log.deadletters import NotWhole, replay_dead_letter
 
         try:
             return str(await replay_dead_letter(platform_settings(), _position(position), body))
         except LookupError as error:
             raise NotFound(str(error)) from None
+        except NotWhole as error:
+            raise InvalidInput(str(error)) from None
 
     place = run(work)
     if output is Format.TABLE:

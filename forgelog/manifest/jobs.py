@@ -67,12 +67,12 @@ def load(path: str | Path) -> list[ManifestJob]:
         raise InvalidInput(f"can't read {file}: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise ManifestError(f"{file} is not valid", [Problem("", f"not UTF-8 text at byte {error.start}")]) from None
-    return parse(text, str(file), json=file.suffix == ".json")
+    return parse(text, str(file))
 
 
-def parse(text: str, name: str = "manifest", *, json: bool = False) -> list[ManifestJob]:
+def parse(text: str, name: str = "manifest") -> list[ManifestJob]:
     """The jobs of a YAML or JSON text, dependencies first. Raises `ManifestError` with every error there is."""
-    documents = parse_documents(text, name, json=json)
+    documents = parse_documents(text, name)
     if len(documents) == 1 and documents[0].kind == "list":
         documents = documents[0].items
     if not documents:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from json import loads
 from typing import Any, Literal
 
 from ruamel.yaml import YAML
@@ -61,7 +62,7 @@ def from_python(value: object, depth: int = 0) -> Node:
     return Node("scalar", value=str(value), text=str(value))
 
 
-def parse_documents(text: str, name: str, *, json: bool = False) -> list[Node]:
+def parse_documents(text: str, name: str) -> list[Node]:
     """The documents of a YAML stream (empty ones left out). Raises `ManifestError`."""
 
     def fail(found: Problem) -> ManifestError:
@@ -69,6 +70,7 @@ def parse_documents(text: str, name: str, *, json: bool = False) -> list[Node]:
 
     if len(text.encode(errors="surrogatepass")) > MAX_BYTES:
         raise fail(Problem("", f"the file is larger than {MAX_BYTES} bytes", "split it, or use an array job"))
+    json = _is_json(text)
     # JSON is YAML but for tabs between tokens; inside JSON strings a raw tab can't occur.
     source = text.replace("\t", " ") if json else text
     yaml = YAML(typ="safe", pure=True)
@@ -91,11 +93,23 @@ def parse_documents(text: str, name: str, *, json: bool = False) -> list[Node]:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         words = " ".join(part for part in (error.context, error.problem) if part)
+        kind = "JSON or YAML" if source.lstrip().startswith(("{", "[")) else "YAML"
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        raise fail(Problem("", f"this is not {'JSON' if json else 'YAML'}: {words}", "", line, column)) from None
+        raise fail(Problem("", f"this is not {kind}: {words}", "", line, column)) from None
     except YAMLError as error:
         raise fail(Problem("", f"this is not YAML: {error}")) from None
     return documents
+
+
+def _is_json(text: str) -> bool:
+    """Whether a text is JSON, by what it holds: a file may have any name, and standard input has none."""
+    if not text.lstrip("\ufeff \t\r\n").startswith(("{", "[")):
+        return False
+    try:
+        loads(text.removeprefix("\ufeff"))
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 class _TooMuch(Exception):

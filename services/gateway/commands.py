@@ -37,6 +37,7 @@ from events.log import topics
 from events.log.ids import new_command_id, payload_digest, with_assigned_id
 from events.log.outcomes import Outcome, Outcomes
 from events.log.publish import Outgoing, Published, Publisher
+from events.log.repeats import refuse_repeats
 from events.log.wire import Undecodable, value_of
 from events.runtime import faults
 from services.gateway import metrics
@@ -179,6 +180,7 @@ class Door:
         if size > MAX_COMMAND_BYTES:
             raise self._too_large(size)
         if isinstance(body, bytes):
+            refuse_repeats(body)
             return validate_json(model, body)
         try:
             return model.model_validate(body.data)

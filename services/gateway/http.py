@@ -14,6 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from events.language.common import Refused
+from events.log.repeats import refuse_repeats
 from forgelog_pb.log.v1 import queries_pb2 as log_queries
 from services.gateway.catalog import LOG_QUERIES, Catalog, Method, Unknown
 from services.gateway.commands import Door
@@ -165,7 +167,10 @@ def _parse(body: bytes) -> Any:
     if not body.strip():
         return {}
     try:
+        refuse_repeats(body)
         return orjson.loads(body)
+    except Refused as refused:
+        raise DoorError.of(refused) from None
     except orjson.JSONDecodeError as error:
         raise DoorError(grpc.StatusCode.INVALID_ARGUMENT, f"the body is not JSON: {error}") from None
 

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from events.language.common import MAX_COMMAND_BYTES, ErrorCode, FieldError, Refused
 from events.language.convert import to_dict
 from events.language.problems import close_to
+from events.log.repeats import refuse_repeats
 from services.gateway.commands import Body, Checked, Door, Parsed
 from services.gateway.errors import HTTP_STATUS, DoorError
 from services.gateway.http_answers import json_response
@@ -159,7 +160,10 @@ def _parse(body: bytes) -> Any:
     if not body.strip():
         raise DoorError(grpc.StatusCode.INVALID_ARGUMENT, "the body is empty; send a command as JSON")
     try:
+        refuse_repeats(body)
         return from_json(body, cache_strings="keys")
+    except Refused as refused:
+        raise DoorError.of(refused) from None
     except ValueError as error:
         raise DoorError(grpc.StatusCode.INVALID_ARGUMENT, f"the body is not JSON: {error}") from None
 

@@ -66,7 +66,10 @@ def request_from_parameters(pairs: Iterable[tuple[str, str]], message_class: typ
 def _put(data: dict[str, Any], descriptor: Descriptor, name: str, value: str) -> None:
     shortcut = _shortcuts(descriptor).get(name)
     if shortcut is not None:
-        data, descriptor, name = data.setdefault(shortcut.name, {}), shortcut.message_type, name
+        inside = data.setdefault(shortcut.name, {})
+        if not isinstance(inside, dict):
+            return  # it is given as a text, and will be refused for that
+        data, descriptor = inside, shortcut.message_type
     while True:
         head, dot, rest = name.partition(".")
         field = _fields(descriptor).get(head)
@@ -80,8 +83,9 @@ def _put(data: dict[str, Any], descriptor: Descriptor, name: str, value: str) ->
             break
         data, descriptor, name = inside, field.message_type, rest
     field = _fields(descriptor).get(name)
-    if field is not None and field.is_repeated and not _is_map(field):
-        data.setdefault(name, []).append(value)
+    before = data.get(name, [])
+    if field is not None and field.is_repeated and not _is_map(field) and isinstance(before, list):
+        data[name] = [*before, value]
     else:
         data[name] = value
 
@@ -170,7 +174,7 @@ class _Reading:
         if field.cpp_type in _FLOATS:
             try:
                 return float(value)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 self._wrong(path, f"{_shown(value)} is not a number", "give a number")
                 return 0.0
         if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
@@ -200,7 +204,7 @@ class _Reading:
         if isinstance(value, int) and not isinstance(value, bool) and value in enum.values_by_number:
             return value
         found = words.get(value.lower()) if isinstance(value, str) else None
-        if found is None and value not in enum.values_by_name:
+        if found is None and (not isinstance(value, str) or value not in enum.values_by_name):
             close = close_to(str(value), words)
             hint = f"did you mean {close!r}?" if close else "choose one of these words"
             self._wrong(path, f"{_shown(value)} is none of {', '.join(words)}", hint)

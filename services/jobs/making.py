@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from events.language.base import Event
-from events.language.common import ErrorCode, FieldError, Refused, format_ranges, tasks_in
+from events.language.common import ErrorCode, FieldError, Refused, format_ranges, parse_ranges
 from events.language.jobs import (
     DependencyOutcome,
     DependencyResolved,
@@ -139,6 +139,6 @@ def stale_report(job: Job, what: str, reports: list[tuple[int, int]]) -> Refused
 
 
 def check_range(job: Job, ranges: str | None) -> None:
-    if ranges is not None and (most := max(tasks_in(ranges))) >= job.size:
+    if ranges is not None and (most := parse_ranges(ranges)[-1][1]) >= job.size:
         problem = f"job {job.job_id} has no task {most}; its tasks are 0 to {job.size - 1}"
         raise Refused(ErrorCode.INVALID_ARGUMENT, problem, [FieldError(field="tasks", problem=problem)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ import grpc
 from events.language.convert import to_message
 from events.language.jobspec import JobStatus
 from events.language.proto_names import word_of
-from events.runtime.queries import PointReads, QueryError, ReadModel, next_cursor, not_found, page, read_options
+from events.runtime.queries import INT4, PointReads, QueryError, ReadModel, next_cursor, not_found, page, read_options
 from events.runtime.tables import Db
 from forgelog_pb.jobs.v1 import queries_pb2, queries_pb2_grpc, types_pb2
 from services.jobs.follow import Follower
@@ -64,8 +64,8 @@ class JobQueriesServicer(queries_pb2_grpc.JobQueriesServicer):
         return found
 
     async def ListJobs(self, request: Any, context: Any) -> Any:
-        limit, cursor = page(request.page)
-        before, last_id = _place(cursor)
+        limit, cursor = page(request.page, {"submitted_at": datetime, "job_id": str})
+        before, last_id = cursor.values() if cursor else (None, "")
         statuses = _words(request.statuses)
         filters = _ONE_STATUS if len(statuses) == 1 else _FILTERS
         async with self._read.view(**read_options(request.options)) as db:
@@ -98,7 +98,7 @@ class JobQueriesServicer(queries_pb2_grpc.JobQueriesServicer):
         return (found["jobs"] or b"") + more.SerializeToString()
 
     async def ListTasks(self, request: Any, context: Any) -> Any:
-        limit, cursor = page(request.page)
+        limit, cursor = page(request.page, {"task": INT4})
         options = read_options(request.options)
         async with self._read.view(**options, subjects=(request.job_id,)) as db:
             job = await _row(db, request.job_id, options["as_of"])
@@ -111,7 +111,7 @@ class JobQueriesServicer(queries_pb2_grpc.JobQueriesServicer):
                 request.job_id,
                 job["default_status"],
                 _words(request.statuses),
-                _number(cursor, "task") + 1,
+                (cursor["task"] if cursor else -1) + 1,
                 job["tasks"] - 1,
                 limit + 1,
             )
@@ -119,7 +119,7 @@ class JobQueriesServicer(queries_pb2_grpc.JobQueriesServicer):
         return queries_pb2.ListTasksResponse(tasks=[_task(job, row) for row in rows[:limit]], next_cursor=more)
 
     async def ListAttempts(self, request: Any, context: Any) -> Any:
-        limit, cursor = page(request.page)
+        limit, cursor = page(request.page, {"task": INT4, "attempt": INT4})
         options = read_options(request.options)
         task = request.task if request.HasField("task") else None
         async with self._read.view(**options, subjects=(request.job_id,)) as db:
@@ -129,8 +129,8 @@ class JobQueriesServicer(queries_pb2_grpc.JobQueriesServicer):
                 "and (task, attempt) > ($3, $4) order by task, attempt limit $5",
                 request.job_id,
                 task,
-                _number(cursor, "task"),
-                _number(cursor, "attempt"),
+                cursor["task"] if cursor else -1,
+                cursor["attempt"] if cursor else -1,
                 limit + 1,
             )
         more = ""
@@ -235,28 +235,3 @@ def _words(numbers: Iterable[int]) -> list[str]:
 
 def _time(request: Any, field: str) -> datetime | None:
     return getattr(request, field).ToDatetime(tzinfo=UTC) if request.HasField(field) else None
-
-
-def _bad_cursor() -> QueryError:
-    text = "page.cursor is not one that this list returned; start without a cursor"
-    return QueryError(grpc.StatusCode.INVALID_ARGUMENT, text)
-
-
-def _place(cursor: Mapping[str, Any] | None) -> tuple[datetime | None, str]:
-    """Behind which job a page of the list begins."""
-    if cursor is None:
-        return None, ""
-    try:
-        return datetime.fromisoformat(cursor["submitted_at"]), str(cursor["job_id"])
-    except (KeyError, TypeError, ValueError):
-        raise _bad_cursor() from None
-
-
-def _number(cursor: Mapping[str, Any] | None, key: str) -> int:
-    """A number of the last row; -1 before the first."""
-    if cursor is None:
-        return -1
-    value = cursor.get(key) if isinstance(cursor, Mapping) else None
-    if not isinstance(value, int):
-        raise _bad_cursor()
-    return value

@@ -57,8 +57,8 @@ class ResourceQueriesServicer(queries_pb2_grpc.ResourceQueriesServicer):
         )
 
     async def ListNodes(self, request: Any, context: Any) -> Any:
-        limit, cursor = page(request.page)
-        after = {"pool": "", "node_id": ""} if cursor is None else cursor
+        limit, cursor = page(request.page, {"pool": str, "node_id": str})
+        after_pool, after_node = cursor.values() if cursor else ("", "")
         async with self._read.view(**read_options(request.options)) as db:
             rows = await db.fetch(
                 "select * from nodes where ($1 = '' or pool = $1) and ($2::text[] = '{}' or status = any($2)) "
@@ -66,8 +66,8 @@ class ResourceQueriesServicer(queries_pb2_grpc.ResourceQueriesServicer):
                 request.pool,
                 _words(NodeStatus, types_pb2.NodeStatus, request.statuses),
                 dict(request.labels),
-                _cursor_text(after, "pool"),
-                _cursor_text(after, "node_id"),
+                after_pool,
+                after_node,
                 limit + 1,
             )
         more = next_cursor({key: rows[limit - 1][key] for key in ("pool", "node_id")}) if len(rows) > limit else ""
@@ -82,8 +82,8 @@ class ResourceQueriesServicer(queries_pb2_grpc.ResourceQueriesServicer):
         return queries_pb2.GetAllocationResponse(allocation=_allocation(row))
 
     async def ListAllocations(self, request: Any, context: Any) -> Any:
-        limit, cursor = page(request.page)
-        before, last_id = _place(cursor)
+        limit, cursor = page(request.page, {"created_at": datetime, "allocation_id": str})
+        before, last_id = cursor.values() if cursor else (None, "")
         async with self._read.view(**read_options(request.options)) as db:
             rows = await db.fetch(
                 "select * from allocations where ($1 = '' or job_id = $1) and ($2 = '' or node_id = $2) "
@@ -201,24 +201,3 @@ def _words(enum: Any, proto_enum: Any, numbers: Iterable[int]) -> list[str]:
         if word is not None:
             words.append(word)
     return words
-
-
-def _cursor_text(cursor: Any, key: str) -> str:
-    value = cursor.get(key) if isinstance(cursor, Mapping) else None
-    if not isinstance(value, str):
-        raise QueryError(
-            grpc.StatusCode.INVALID_ARGUMENT, "page.cursor is not one that this list returned; start without a cursor"
-        )
-    return value
-
-
-def _place(cursor: Any) -> tuple[datetime | None, str]:
-    """Where in the list of allocations a page begins: behind this time and id."""
-    if cursor is None:
-        return None, ""
-    try:
-        return datetime.fromisoformat(_cursor_text(cursor, "created_at")), _cursor_text(cursor, "allocation_id")
-    except ValueError:
-        raise QueryError(
-            grpc.StatusCode.INVALID_ARGUMENT, "page.cursor is not one that this list returned; start without a cursor"
-        ) from None

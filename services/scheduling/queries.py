@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
-
-import grpc
 
 from events.language import task_sets as sets
 from events.language.common import DEFAULT_QUEUE
 from events.language.convert import to_message
 from events.language.resources import AllocationStatus
 from events.language.scheduling import QueueStatus, SchedulingPolicy
-from events.runtime.queries import QueryError, ReadModel, next_cursor, not_found, page, read_options
+from events.runtime.queries import INT8, ReadModel, next_cursor, not_found, page, read_options
 from events.runtime.tables import Db
 from forgelog_pb.scheduling.v1 import queries_pb2, queries_pb2_grpc
 
@@ -59,8 +56,8 @@ class SchedulingQueriesServicer(queries_pb2_grpc.SchedulingQueriesServicer):
             return queries_pb2.ListQueuesResponse(queues=await _queues(db, ""))
 
     async def ListEntries(self, request: Any, context: Any) -> Any:
-        limit, cursor = page(request.page)
-        after_queue, after_place = _after(cursor, "queue", "place", str, int) or ("", 0)
+        limit, cursor = page(request.page, {"queue": str, "place": INT8})
+        after_queue, after_place = cursor.values() if cursor else ("", 0)
         async with self._read.view(**read_options(request.options)) as db:
             rows = await db.fetch(
                 f"select * from ({_RANKED} where $1 = '' or e.queue = $1) ranked "
@@ -92,8 +89,8 @@ class SchedulingQueriesServicer(queries_pb2_grpc.SchedulingQueriesServicer):
         )
 
     async def ListPlacements(self, request: Any, context: Any) -> Any:
-        limit, cursor = page(request.page)
-        before, last_id = _after(cursor, "decided_at", "allocation_id", datetime.fromisoformat, str) or (None, "")
+        limit, cursor = page(request.page, {"decided_at": datetime, "allocation_id": str})
+        before, last_id = cursor.values() if cursor else (None, "")
         async with self._read.view(**read_options(request.options)) as db:
             rows = await db.fetch(
                 f"{_PLACED} where ($1 = '' or p.queue = $1) and ($2 = '' or p.job_id = $2) "
@@ -163,15 +160,3 @@ def _message(rows: Any, placed: Any) -> str:
         return "nothing of it has come to a queue: it waits for its dependencies, has ended, or never was"
     last = placed[0]
     return f"nothing of it waits; its last placement, on node {last['node_id']}, is {last['status']}"
-
-
-def _after(cursor: Mapping[str, Any] | None, first: str, second: str, one: Any, two: Any) -> tuple[Any, Any] | None:
-    """Where a page begins: behind the row with these two values."""
-    if cursor is None:
-        return None
-    try:
-        return one(cursor[first]), two(cursor[second])
-    except (KeyError, TypeError, ValueError):
-        raise QueryError(
-            grpc.StatusCode.INVALID_ARGUMENT, "page.cursor is not one that this list returned; start without a cursor"
-        ) from None

@@ -6,6 +6,7 @@ Knows the language's names and the topics' limits, nothing of the platform's cod
 from __future__ import annotations
 
 import gzip
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,26 @@ FAR = (1 << 63) - 1
 """The last timestamp that Kafka can say, in milliseconds: in the year 292,278,994."""
 
 COMMANDS = {"jobs": "SubmitJob", "scheduling": "ConfigureQueue", "resources": "RegisterNode"}
+
+_EXIT = b'{"job_id": "a", "node_id": "n", "tasks": [{"task": 0, "attempt": 1, "ended_at": "%s", "usage": {%s}}]}'
+
+REFUSED = {
+    "jobs": [
+        ("U+0000 in a reason", "CancelJob", b'{"job_id": "a", "reason": "a\\u0000b"}'),
+        ("a time before year 1", "ReportJobExited", _EXIT % (b"0001-01-01T00:00:00+14:00", b"")),
+        ("a time after year 9999", "ReportJobExited", _EXIT % (b"9999-12-31T23:59:59-12:00", b"")),
+        (
+            "a number of 65 bits",
+            "ReportJobExited",
+            _EXIT % (b"2026-05-09T03:12:00Z", b'"max_rss_bytes": %d' % (1 << 64)),
+        ),
+        ("a range of 10^9 tasks", "CancelJob", b'{"job_id": "a", "tasks": "0-999999999"}'),
+        ("ranges without end", "CancelJob", b'{"job_id": "a", "tasks": "%s"}' % b",".join([b"0"] * 99_000)),
+    ],
+    "scheduling": [("U+0000 in a name", "ConfigureQueue", b'{"queue": "a\\u0000"}')],
+    "resources": [("U+0000 in a reason", "CordonNode", b'{"pool": "p", "node_id": "n", "reason": "\\u0000"}')],
+}
+"""By context: commands with a value that no table can hold, or that would cost much; each is refused by its field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,5 +92,16 @@ def poisons(context: str, new_id: Callable[[], str]) -> list[Poison]:
         Poison("headers of the log's own", b"{", headers(submit, *log, ("fl_replayed", b"1"))),
         Poison("5,000 headers", b"{", headers(submit, *[(f"x-{n}", b"y" * 20) for n in range(5000)]), answered=False),
         Poison("a header of a megabyte", b"{", headers(submit, ("ce_subject", b"s" * 1_000_000)), answered=False),
+        Poison("U+0000 in an id", b"{}", [("ce_id", b"a\0b"), ("ce_type", submit)], answered=False),
+        Poison("U+0000 in a subject", b"{", headers(submit, ("ce_subject", b"a\0b"))),
+        Poison("U+0000 in a trace", b"{}", headers(submit, ("traceparent", b"\0"))),
+        Poison(
+            "a long correlation", b"{}", headers(submit, ("ce_correlationid", random.randbytes(3_000).hex().encode()))
+        ),
+        Poison("a time before year 1", b"{}", headers(submit, ("ce_time", b"0001-01-01T00:00:00+14:00"))),
+        *[
+            Poison(name, value, headers(f"forgelog.{context}.v1.{kind}".encode()), dead=False)
+            for name, kind, value in REFUSED[context]
+        ],
         Poison("as large as the broker takes", huge, headers()),
     ]

@@ -98,13 +98,13 @@ class TestWhatItMeans:
 
     def test_json_is_a_manifest_too(self) -> None:
         text = json.dumps({"name": "naïve 😀", "command": ["echo", "\t"], "priority": "high"}, indent="\t")
-        spec = parse(text, json=True)[0].spec({})
+        spec = parse(text)[0].spec({})
         assert spec.metadata.name == "naïve 😀"
         assert spec.args == ("\t",)
         assert spec.priority is JobPriority.HIGH
 
     def test_a_json_list_is_several_jobs(self) -> None:
-        assert [job.name for job in parse('[{"name":"a","command":"x"},{"name":"b","command":"x"}]', json=True)] == [
+        assert [job.name for job in parse('[{"name":"a","command":"x"},{"name":"b","command":"x"}]')] == [
             "a",
             "b",
         ]
@@ -279,7 +279,7 @@ class TestDependencies:
             {"name": f"j{index}", "command": "x", "depends_on": [f"j{other}" for other in sorted(needs[index])]}
             for index in range(8)
         ]
-        found = caught(lambda: parse(json.dumps(documents), json=True))
+        found = caught(lambda: parse(json.dumps(documents)))
         if isinstance(found, ManifestError):
             assert all("wait for each other" in item.problem for item in found.errors)
             assert not _sortable(needs)

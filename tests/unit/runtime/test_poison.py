@@ -93,7 +93,6 @@ def test_any_record_is_a_command_a_refusal_or_a_dead_letter(
         ("ce_project", b"no-organization", "organization/project"),
         ("ce_project", b"a/B", "organization/project"),
         ("ce_actor", b"x" * 201, ""),
-        ("ce_actor", b"a\x00b", ""),
     ],
 )
 def test_a_command_of_nobody_or_nowhere_is_refused_by_the_headers_name(header: str, content: bytes, hint: str) -> None:
@@ -107,3 +106,27 @@ def test_a_command_of_nobody_or_nowhere_is_refused_by_the_headers_name(header: s
     assert [error.field for error in event.data.errors] == [header]
     assert hint in (event.data.errors[0].hint or "")
     assert (event.meta.project, event.meta.actor) == (DEFAULT_PROJECT, DEFAULT_ACTOR)
+
+
+@pytest.mark.parametrize("header", ["ce_actor", "ce_project", "ce_subject", "ce_correlationid", "traceparent"])
+@pytest.mark.parametrize(("content", "reason"), [(b"a\x00b", "U+0000"), (b"a\xff", "UTF-8"), (b"y" * 600, "512 bytes")])
+def test_a_header_that_no_table_can_hold_is_a_dead_letter_and_answered(
+    header: str, content: bytes, reason: str
+) -> None:
+    partition = Partition(SampleDecider(), 0, 1)
+    partition.epoch = 0
+    letter = partition.command(record(named((header, content))), NOW)
+    assert isinstance(letter, DeadLetter)
+    assert header in letter.reason
+    assert reason in letter.reason
+    assert letter.unit is not None
+    (event,) = [each.at("events.jobs", 0, 1).decode() for each in letter.unit.records]
+    assert isinstance(event.data, CommandRejected)
+    assert event.data.command_id == "1"
+
+
+@pytest.mark.parametrize("content", [b"a\x00b", b"a\xff", b"y" * 600])
+def test_what_has_no_id_that_a_refusal_can_name_is_only_a_dead_letter(content: bytes) -> None:
+    letter = Partition(SampleDecider(), 0, 1).command(record([("ce_id", content), ("ce_type", SUBMIT)]), NOW)
+    assert isinstance(letter, DeadLetter)
+    assert letter.unit is None

@@ -1,0 +1,50 @@
+"""Keys that stand twice in one object of a JSON text. Parsers keep the last of them and say nothing, so what a sender
+meant would be guessed; every door refuses them instead.
+
+In C where that was compiled (see `events.log.native`), which clears nearly every text in one pass; the rest is parsed.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from events.language.common import ErrorCode, FieldError, Refused, shown
+from events.log import native
+
+_compiled = native.load("_records")
+_may_repeat = _compiled.may_repeat if _compiled is not None else lambda _: True
+
+
+class _Twice(Exception):
+    pass
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise _Twice(key)
+        seen.add(key)
+
+
+def repeated_key(text: bytes) -> str | None:
+    """A key that stands twice in one object; None when there is none, or when the text is no JSON."""
+    if not _may_repeat(text):
+        return None
+    try:
+        json.loads(text, object_pairs_hook=_once)
+    except _Twice as twice:
+        return str(twice)
+    except (ValueError, RecursionError):
+        return None  # whoever parses it says what is wrong
+    return None
+
+
+def refuse_repeats(text: bytes) -> None:
+    """Raises Refused(invalid_argument) that names a key which stands twice in one object."""
+    key = repeated_key(text)
+    if key is not None:
+        problem = f"key {shown(key)} is given twice in one object"
+        error = FieldError(field=key[:200] or "(body)", problem=problem, hint="give it once")
+        raise Refused(ErrorCode.INVALID_ARGUMENT, f"the body is not clear: {problem}", [error])

@@ -1,0 +1,99 @@
+"""What a query's request must keep, whatever its fields: checked where every query comes in, before its handler.
+
+Driven by the messages' descriptors, so a new query's fields are held to it without being named. Knows no query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import grpc
+from google.protobuf.descriptor import FieldDescriptor
+
+from events.language.bounds import TIME_MAX, TIME_MIN
+from events.runtime.queries import QueryError
+
+MAX_ENTRIES = 10_000
+"""Most entries of a list or a map in a request."""
+
+MAX_TEXT = 200_000
+"""Most characters of a text in a request."""
+
+_TIMES = (int(TIME_MIN.timestamp()), int(TIME_MAX.timestamp()))
+
+Check = Callable[[Any, str], None]
+"""Looks at a field's value; the text is the field's path."""
+
+
+def check_request(message: Any) -> None:
+    """Raises QueryError(INVALID_ARGUMENT) that names the field: a text with U+0000 or too long, a time that can't be
+    said in UTC, too many entries."""
+    _check(message, "")
+
+
+def _check(message: Any, path: str) -> None:
+    for field, value in message.ListFields():
+        check = _check_of(field)
+        if check is not None:
+            check(value, f"{path}{field.name}")
+
+
+@cache
+def _check_of(field: Any) -> Check | None:
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        return _map(_one(field.message_type.fields_by_name["value"]))
+    one = _one(field)
+    return _list(one) if field.is_repeated else one
+
+
+def _one(field: Any) -> Check | None:
+    if field.message_type is not None:
+        if field.message_type.full_name == "google.protobuf.Timestamp":
+            return _time
+        return lambda value, path: _check(value, f"{path}.")
+    return _text if field.cpp_type == FieldDescriptor.CPPTYPE_STRING else None
+
+
+def _text(value: Any, path: str) -> None:
+    if "\0" in value:
+        raise _wrong(path, "has the character U+0000; leave it out")
+    if len(value) > MAX_TEXT:
+        raise _wrong(path, f"has {len(value)} characters; at most {MAX_TEXT} are allowed")
+
+
+def _time(value: Any, path: str) -> None:
+    if not _TIMES[0] <= value.seconds < _TIMES[1] or not 0 <= value.nanos < 1_000_000_000:
+        raise _wrong(path, f"is no time that can be said; give one from {TIME_MIN.date()} to {TIME_MAX.date()}")
+
+
+def _list(one: Check | None) -> Check:
+    def check(values: Any, path: str) -> None:
+        _count(values, path)
+        if one is not None:
+            for index, value in enumerate(values):
+                one(value, f"{path}[{index}]")
+
+    return check
+
+
+def _map(one: Check | None) -> Check:
+    def check(values: Any, path: str) -> None:
+        _count(values, path)
+        for key, value in values.items():
+            if isinstance(key, str):
+                _text(key, f"{path} (a key)")
+            if one is not None:
+                one(value, f"{path}.{key}")
+
+    return check
+
+
+def _count(values: Any, path: str) -> None:
+    if len(values) > MAX_ENTRIES:
+        raise _wrong(path, f"has {len(values)} entries; at most {MAX_ENTRIES} are allowed")
+
+
+def _wrong(path: str, problem: str) -> QueryError:
+    return QueryError(grpc.StatusCode.INVALID_ARGUMENT, f"{path}: {problem}")

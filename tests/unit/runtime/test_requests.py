@@ -1,0 +1,133 @@
+"""No request costs or breaks more than it may: every field of every query is held to the same bounds."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import grpc
+import orjson
+import pytest
+from google.protobuf.descriptor import FieldDescriptor
+
+from events.log.envelope import Position
+from events.runtime.queries import INT4, INT8, QueryError, next_cursor, page
+from events.runtime.requests import MAX_ENTRIES, MAX_TEXT, check_request
+from forgelog_pb.query.v1.options_pb2 import PageRequest
+from services.gateway.catalog import Catalog
+
+METHODS = sorted(Catalog().methods.values(), key=lambda method: method.path)
+
+
+def texts(descriptor: Any) -> Iterator[list[Any]]:
+    """Every path to a text in a message."""
+    for field in descriptor.fields:
+        if field.message_type is not None:
+            for rest in texts(field.message_type):
+                yield [field, *rest]
+        elif field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
+            yield [field]
+
+
+def request_with(message: Any, path: list[Any], text: str) -> Any:
+    at = message
+    for field in path[:-1]:
+        if field.message_type.GetOptions().map_entry:
+            key, value = (text, "v") if path[-1].name == "key" else ("k", text)
+            getattr(at, field.name)[key] = value
+            return message
+        at = getattr(at, field.name).add() if field.is_repeated else getattr(at, field.name)
+    if path[-1].is_repeated:
+        getattr(at, path[-1].name).append(text)
+    else:
+        setattr(at, path[-1].name, text)
+    return message
+
+
+CASES = [(method, path) for method in METHODS for path in texts(method.request.DESCRIPTOR)]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), CASES, ids=lambda each: each.path if hasattr(each, "path") else ".".join(f.name for f in each)
+)
+def test_no_text_of_a_request_has_a_nul(method: Any, path: list[Any]) -> None:
+    check_request(request_with(method.request(), path, "a"))
+    with pytest.raises(QueryError, match=path[0].name) as caught:
+        check_request(request_with(method.request(), path, "a\0"))
+    assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_a_request_is_bounded() -> None:
+    find = Catalog().find
+    request: Any = find("JobQueries", "WatchJobs").request()
+    request.job_ids.extend(["a"] * (MAX_ENTRIES + 1))
+    with pytest.raises(QueryError, match="job_ids: has 10001 entries"):
+        check_request(request)
+    request = find("JobQueries", "GetJob").request(job_id="a" * (MAX_TEXT + 1))
+    with pytest.raises(QueryError, match="job_id: has 200001 characters"):
+        check_request(request)
+
+
+@pytest.mark.parametrize("seconds", [-(1 << 62), -62135596800, 253402300800, 1 << 62])
+def test_a_time_that_nobody_can_say_is_refused(seconds: int) -> None:
+    request: Any = Catalog().find("JobQueries", "ListJobs").request()
+    request.options.as_of.seconds = seconds
+    with pytest.raises(QueryError, match=r"options\.as_of"):
+        check_request(request)
+
+
+KEYS: Any = {"at": datetime, "id": str, "small": INT4, "large": INT8}
+GOOD = {"at": "2026-05-09T03:12:00+02:00", "id": "a", "small": 1, "large": 1 << 40}
+
+
+def test_a_cursor_comes_back_as_it_was_given() -> None:
+    _, found = page(PageRequest(cursor=next_cursor(GOOD)), KEYS)
+    assert found == {**GOOD, "at": datetime(2026, 5, 9, 1, 12, tzinfo=UTC)}
+    assert page(PageRequest(), KEYS) == (100, None)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"[]", b"null", b"1", b'"a"', b"{}", b"{", b"\xff"),
+        *(
+            orjson.dumps(GOOD | wrong)
+            for wrong in (
+                {"at": "yesterday"},
+                {"at": "0001-01-01T00:00:00+14:00"},
+                {"at": 1},
+                {"at": None},
+                {"id": 1},
+                {"id": "a\0"},
+                {"id": ["a"]},
+                {"small": 1 << 31},
+                {"small": True},
+                {"small": 1.5},
+                {"small": "1"},
+                {"large": -2},
+                {"more": 1},
+            )
+        ),
+        orjson.dumps(GOOD).replace(b"1099511627776", b"9" * 30),
+    ],
+)
+def test_a_forged_cursor_is_refused(content: bytes) -> None:
+    cursor = base64.urlsafe_b64encode(content).decode() or "="
+    with pytest.raises(QueryError, match=r"page\.cursor is not one that this list returned") as caught:
+        page(PageRequest(cursor=cursor), KEYS)
+    assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("text", ["", "é", "not base64!", "a", "events.jobs/0@1"])
+def test_a_garbled_cursor_is_refused(text: str) -> None:
+    if text:
+        with pytest.raises(QueryError):
+            page(PageRequest(cursor=text), KEYS)
+
+
+@pytest.mark.parametrize("text", ["events.jobs/0@9223372036854775808", "events.jobs/2147483648@0", "events.jobs/-1@0"])
+def test_a_position_that_no_log_has_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a position"):
+        Position.parse(text)
