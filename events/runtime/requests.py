@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 
 from events.language.bounds import TIME_MAX, TIME_MIN
 from events.runtime.queries import QueryError
@@ -30,7 +31,8 @@ Check = Callable[[Any, str], None]
 def check_request(message: Any) -> None:
     """Raises QueryError(INVALID_ARGUMENT) that names the field: a text with U+0000 or too long, a time that can't be
     said in UTC, too many entries."""
-    _check(message, "")
+    if isinstance(message, Message):  # what is not decoded has no fields yet
+        _check(message, "")
 
 
 def _check(message: Any, path: str) -> None:
