@@ -68,6 +68,10 @@ class Settings(BaseSettings):
     """The embedded broker writes to the disk this often, in milliseconds: what a power cut may cost at most."""
     disk_reserve_mb: int = Field(default=256, ge=0, le=1_000_000)
     """With fewer MiB left on its disk the embedded broker is held (`forgelog.embedded.disk`); 0: never."""
+    output_bytes: int = Field(default=64 << 20, ge=1 << 10, le=1 << 40)
+    """Bytes kept of what one attempt of a task prints, both streams together; what comes beyond is counted and said."""
+    output_days: int = Field(default=7, ge=1, le=36_500)
+    """Days that the topic of output keeps what tasks print."""
     snapshot_events: int = Field(default=20_000, ge=100, le=100_000_000)
     """A writer keeps a snapshot of a partition after so many events: what its next start has to fold at most."""
     lost_log: Literal["anew", "stop"] = "anew"

@@ -27,8 +27,11 @@ MAX_SECRET = 128 << 10
 class Around:
     """What is the same for all tasks of a node."""
 
-    def __init__(self, node: str, folder: Path, secrets: Path, gateway: str, environment: Mapping[str, str]) -> None:
-        """`folder`: the agent's. `environment`: the agent's own."""
+    def __init__(
+        self, node: str, folder: Path, secrets: Path, gateway: str, environment: Mapping[str, str], output_bytes: int
+    ) -> None:
+        """`folder`: the agent's. `environment`: the agent's own. `output_bytes`: kept of what an attempt prints."""
+        self._output_bytes = output_bytes
         self.node = node
         self._tasks = folder / "tasks"
         self._scratch = folder / "scratch"
@@ -78,6 +81,7 @@ class Around:
             "cwd": launch.environment.working_directory if attempt.folder is None else attempt.folder,
             "grace": launch.grace_seconds,
             "max_runtime": launch.max_runtime_seconds,
+            "output_bytes": self._output_bytes,
         }
 
     def _read_secrets(self, wanted: JobEnvironment, variables: dict[str, str]) -> tuple[dict[str, str], str]:

@@ -43,6 +43,7 @@ def encode(spec: dict[str, Any]) -> bytes:
         repr(path),
         repr(float(spec.get("grace", 0.0))),
         repr(float(spec.get("max_runtime") or 0.0)),
+        str(int(spec.get("output_bytes") or 0)),
     )
     for texts in (args, variables):
         parts.append(_COUNT.pack(len(texts)))
@@ -63,7 +64,7 @@ def _texts(parts: list[bytes], *texts: str) -> None:
 def decode(message: bytes) -> dict[str, Any]:
     """What `encode` was given."""
     reader = _Reader(message)
-    key, folder, task_folder, record, command, _, refused, cwd, _, _, _, grace, max_runtime = reader.texts(13)
+    key, folder, task_folder, record, command, _, refused, cwd, _, _, _, grace, max_runtime, most = reader.texts(14)
     args = reader.texts(reader.count())
     variables = reader.texts(reader.count())
     secrets = {}
@@ -80,6 +81,7 @@ def decode(message: bytes) -> dict[str, Any]:
         "cwd": cwd,
         "grace": float(grace),
         "max_runtime": float(max_runtime) or None,
+        "output_bytes": int(most) or None,
         "args": args,
         "env": dict(_split(variables)),
         "secrets": secrets,

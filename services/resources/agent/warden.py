@@ -5,7 +5,8 @@ What it writes into the attempt's control folder (JSON, by rename, so a reader s
 
 - ``task.json``: the agent's note of the task, and the warden's own pid: the claim that this attempt was started;
 - ``started.json``: pid and start of the command's process, leader of its own session;
-- ``exit.json``: how it ended, once nothing of its tree is left.
+- ``exit.json``: how it ended, once nothing of its tree is left;
+- ``stdout``, ``stderr``: what it printed, up to a limit; ``cut.json`` counts the bytes beyond it (see `printing`).
 
 The control folder is not the task's own folder, which is elsewhere (`work`, its working directory, and `secrets`): what
 a task does there can't reach these files by accident.
@@ -29,12 +30,13 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from services.resources.agent import proctree
+from services.resources.agent.printing import Printing
 
-TASK, STARTED, EXIT, STOP = "task.json", "started.json", "exit.json", "stop.json"
+TASK, STARTED, EXIT, STOP, CUT = "task.json", "started.json", "exit.json", "stop.json", "cut.json"
 STDOUT, STDERR, WORK, SECRETS = "stdout", "stderr", "work", "secrets"
 
 OPEN_FILES = 65_536
@@ -45,7 +47,8 @@ FULL_DISK_PAUSE = 0.2
 """Seconds until the note of an end is tried again."""
 _FOREVER = 3600.0
 
-_prctl = ctypes.CDLL(None).prctl
+_libc = ctypes.CDLL(None, use_errno=True)
+_prctl = _libc.prctl
 _PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36
 _SIGNALS = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 # What Python ignores, a command expects at its default.
@@ -111,7 +114,8 @@ def watch_over(spec: dict[str, Any], spare: str, say: Callable[[dict[str, Any]],
         say({"key": spec["key"], "error": f"the task's control folder {folder} can't be made: {error.strerror}"})
         return
     try:
-        pid = _start(folder, spec)
+        printing = Printing([f"{folder}/{name}" for name in (STDOUT, STDERR)], f"{folder}/{CUT}", spec["output_bytes"])
+        pid = _start(printing, spec)
     except SpawnFailed as failure:
         _remove_secrets(spec["task_folder"])
         _write_exit(folder, reason="spawn_failed", message=str(failure))
@@ -124,7 +128,19 @@ def watch_over(spec: dict[str, Any], spare: str, say: Callable[[dict[str, Any]],
     with contextlib.suppress(OSError):  # the agent was told
         write_json(f"{folder}/{STARTED}", started)
     os.chdir("/")
-    Warden(folder, spec["task_folder"], pid, spec["grace"], spec["max_runtime"]).watch()
+    Warden(folder, spec["task_folder"], pid, spec["grace"], spec["max_runtime"], printing).watch()
+
+
+def signal_descriptor(numbers: Iterable[int]) -> int:
+    """A descriptor that tells of these signals, which must be blocked (signalfd(2))."""
+    wanted = ctypes.create_string_buffer(128)  # a sigset_t
+    _libc.sigemptyset(wanted)
+    for number in numbers:
+        _libc.sigaddset(wanted, int(number))
+    fd: int = _libc.signalfd(-1, wanted, os.O_CLOEXEC | os.O_NONBLOCK)
+    if fd < 0:
+        raise OSError(ctypes.get_errno(), "signalfd")
+    return fd
 
 
 def _my_ticks() -> int:
@@ -132,7 +148,7 @@ def _my_ticks() -> int:
     return me.ticks if me is not None else 0
 
 
-def _start(folder: str, spec: dict[str, Any]) -> int:
+def _start(printing: Printing, spec: dict[str, Any]) -> int:
     """The command's pid. The warden takes on what the command is to inherit: folder and limits."""
     command: str = spec["command"]
     own: str = spec["task_folder"]
@@ -160,7 +176,10 @@ def _start(folder: str, spec: dict[str, Any]) -> int:
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, OPEN_FILES)
     env: dict[str, str] = spec["env"]
-    writing = os.O_WRONLY | os.O_APPEND
+    try:
+        out, err = printing.open()
+    except OSError as error:
+        raise SpawnFailed(f"{command!r}: its output can't be taken: {error.strerror}") from None
     try:
         return os.posix_spawn(
             find(command, env.get("PATH", os.defpath)),
@@ -168,8 +187,8 @@ def _start(folder: str, spec: dict[str, Any]) -> int:
             env,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, f"{folder}/{STDOUT}", writing, 0o600),
-                (os.POSIX_SPAWN_OPEN, 2, f"{folder}/{STDERR}", writing, 0o600),
+                (os.POSIX_SPAWN_DUP2, out, 1),
+                (os.POSIX_SPAWN_DUP2, err, 2),
             ],
             setsid=True,
             setsigmask=(),
@@ -178,6 +197,8 @@ def _start(folder: str, spec: dict[str, Any]) -> int:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise SpawnFailed(f"{command!r} can't be started: {why}") from None
+    finally:
+        printing.close_inputs()
 
 
 def find(command: str, path: str) -> str:
@@ -200,8 +221,11 @@ def _limit(kind: int, soft: int) -> None:
 class Warden:
     """Waits for one command, and ends its tree when told to, at its runtime limit, or when it leaves something over."""
 
-    def __init__(self, folder: str, task_folder: str, pid: int, grace: float, max_runtime: float | None) -> None:
+    def __init__(
+        self, folder: str, task_folder: str, pid: int, grace: float, max_runtime: float | None, printing: Printing
+    ) -> None:
         self._folder = folder
+        self._printing = printing
         self._task_folder = task_folder
         self._pid = pid
         self._grace = grace
@@ -216,6 +240,7 @@ class Warden:
         self._pause = KILL_FIRST
 
     def watch(self) -> None:
+        signals = signal_descriptor(_SIGNALS)
         while self._reap():
             now = time.monotonic()
             if self._limit_at is not None and now >= self._limit_at:
@@ -228,13 +253,12 @@ class Warden:
             if self._kill_at is not None:
                 if now >= self._kill_at:
                     self._signal(signal.SIGKILL)
-                    wait = self._pause
+                    self._kill_at = now + self._pause
                     self._pause = min(self._pause * 2, KILL_MOST)
-                else:
-                    wait = min(wait, self._kill_at - now)
-            got = signal.sigtimedwait(_SIGNALS, max(0.0, wait))
-            if got is not None and got.si_signo in (signal.SIGTERM, signal.SIGINT):
+                wait = min(wait, self._kill_at - now)
+            if self._printing.wait(signals, max(0.0, wait)) in (signal.SIGTERM, signal.SIGINT):
                 self._told_to_stop()
+        self._printing.end()
         self._note_exit()
 
     def _reap(self) -> bool:

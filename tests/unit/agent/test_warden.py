@@ -85,6 +85,36 @@ async def test_a_command_s_exit_code_and_output_are_kept(ward: Wards) -> None:
     assert json.loads(ward.file("a", "started.json")) == started
 
 
+REOPENS = """
+echo one; echo two > /dev/stdout; echo three
+echo e1 >&2; echo e2 > /dev/stderr; echo e3 | tee /dev/stderr > /dev/null; echo e4 >&2
+"""
+
+
+async def test_what_was_printed_before_a_stream_is_opened_anew_is_kept(ward: Wards) -> None:
+    await ward.start("a", "sh", "-c", REOPENS)
+    assert (await ward.exit("a")).exit_code == 0
+    assert ward.file("a", "stdout").split() == ["one", "two", "three"]
+    assert ward.file("a", "stderr").split() == ["e1", "e2", "e3", "e4"]
+
+
+async def test_output_beyond_the_limit_is_counted_and_blocks_nobody(ward: Wards) -> None:
+    script = "head -c 300000 /dev/zero; head -c 50000 /dev/zero >&2"
+    await ward.start("a", "sh", "-c", script, output_bytes=100_000)
+    assert (await ward.exit("a")).exit_code == 0
+    kept = [(ward.tasks / "a" / name).stat().st_size for name in ("stdout", "stderr")]
+    cut = json.loads(ward.file("a", "cut.json"))
+    assert sum(kept) == 100_000
+    assert (kept[0] + cut["stdout"], kept[1] + cut["stderr"]) == (300_000, 50_000)
+
+
+async def test_output_within_the_limit_is_whole_and_nothing_is_cut(ward: Wards) -> None:
+    await ward.start("a", "head", "-c", "1000000", "/dev/zero", output_bytes=1_000_000)
+    assert (await ward.exit("a")).exit_code == 0
+    assert (ward.tasks / "a" / "stdout").stat().st_size == 1_000_000
+    assert not (ward.tasks / "a" / "cut.json").exists()
+
+
 @pytest.mark.parametrize(
     ("script", "code", "number"),
     [
@@ -133,7 +163,9 @@ async def test_a_process_stands_alone(ward: Wards) -> None:
     assert cores == "0"
     assert os.getsid(answer.pid) == answer.pid != os.getsid(answer.warden) == answer.warden
     opened = {os.readlink(f"/proc/{answer.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{answer.pid}/fd")}
-    assert opened == {os.devnull, str(ward.tasks / "a" / "stdout"), str(ward.tasks / "a" / "stderr")}
+    assert len(opened) == 3
+    assert os.devnull in opened
+    assert sum(name.startswith("pipe:") for name in opened) == 2
     blocked = next(line for line in of_process(answer.pid, "status").splitlines() if b"SigBlk" in line)
     assert int(blocked.split()[1], 16) == 0
 

@@ -38,6 +38,7 @@ class Wards:
         max_runtime: float | None = None,
         cwd: str = "",
         secrets: dict[str, str] | None = None,
+        output_bytes: int | None = None,
     ) -> Launched:
         spec = {
             "key": key,
@@ -52,6 +53,7 @@ class Wards:
             "cwd": cwd,
             "grace": grace,
             "max_runtime": max_runtime,
+            "output_bytes": output_bytes,
         }
         answer = await asyncio.wait_for(self.launching.launch(spec), PATIENCE)
         self.started[key] = answer

@@ -21,9 +21,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -31,6 +33,7 @@
 #include <unistd.h>
 
 enum { MAX_MESSAGE = 64 << 10, MAX_TEXT = 16 << 10, OPEN_FILES = 65536, FOREVER = 3600 };
+enum { STREAMS = 2, PIECE = 64 << 10 };
 enum { FULL_DISK_PAUSE = 200 }; /* milliseconds until the note of an end is tried again */
 static const double KILL_FIRST = 0.01, KILL_MOST = 1.0;
 
@@ -40,6 +43,7 @@ struct task {
     char *command, *command_shown, *refused;
     char *cwd, *cwd_shown, *path, *path_shown;
     double grace, max_runtime; /* seconds; no limit: 0 */
+    unsigned long long output_bytes; /* kept of what it prints; no limit: 0 */
     char **args, **env;
     uint32_t secrets;
     char **secret_names, **secret_values;
@@ -133,6 +137,7 @@ static struct task read_task(char *message, size_t length)
         *texts[index] = read_text(&reader, NULL);
     task.grace = strtod(read_text(&reader, NULL), NULL);
     task.max_runtime = strtod(read_text(&reader, NULL), NULL);
+    task.output_bytes = strtoull(read_text(&reader, NULL), NULL, 10);
     task.args = read_texts(&reader, 1);
     task.args[0] = task.command;
     task.env = read_texts(&reader, 0);
@@ -311,6 +316,140 @@ static int write_secrets(const struct task *task)
     return 0;
 }
 
+/* Output: the task prints into pipes, and the warden writes files of it. A file in place of the pipe would be truncated by
+ * whoever opens /dev/stderr anew, and could grow without a bound. */
+
+struct stream {
+    const char *name;
+    int from, into, to;          /* the pipe's ends and the file; -1: closed */
+    char data[PIECE];
+    size_t length, written;      /* of `data` */
+    unsigned long long cut;      /* bytes that were not kept */
+};
+
+static struct stream streams[STREAMS] = {{.name = "stdout", .from = -1, .into = -1, .to = -1},
+                                         {.name = "stderr", .from = -1, .into = -1, .to = -1}};
+
+/* -1, and errno, if that fails. */
+static int open_streams(const struct task *task)
+{
+    for (int index = 0; index < STREAMS; index++) {
+        int ends[2];
+        char *path = text("%s/%s", task->folder, streams[index].name);
+        streams[index].to = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+        if (streams[index].to < 0 || pipe2(ends, O_CLOEXEC) < 0)
+            return -1;
+        fcntl(ends[0], F_SETFL, O_NONBLOCK);
+        streams[index].from = ends[0];
+        streams[index].into = ends[1];
+    }
+    return 0;
+}
+
+static void close_inputs(void)
+{
+    for (int index = 0; index < STREAMS; index++) {
+        close(streams[index].into);
+        streams[index].into = -1;
+    }
+}
+
+static void note_cuts(const struct task *task)
+{
+    char *cuts = text("{\"stdout\": %llu, \"stderr\": %llu}", streams[0].cut, streams[1].cut);
+    if (write_file(task->folder, "cut.json", cuts) < 0)
+        fprintf(stderr, "launcher: %s/cut.json: %s\n", task->folder, strerror(errno));
+    free(cuts);
+}
+
+/* Write what was read, as far as it is within the limit. 0 when the disk is full: it is to be tried again. */
+static int write_stream(const struct task *task, struct stream *stream)
+{
+    static unsigned long long kept;
+    while (stream->written < stream->length) {
+        size_t wanted = stream->length - stream->written;
+        unsigned long long room = task->output_bytes ? task->output_bytes - kept : wanted;
+        ssize_t done = room ? write(stream->to, stream->data + stream->written, wanted < room ? wanted : room) : -1;
+        if (room && done < 0) {
+            if (errno == EINTR)
+                continue;
+            if (errno == ENOSPC || errno == EDQUOT)
+                return 0;
+        }
+        if (done > 0) {
+            kept += (unsigned long long)done;
+            stream->written += (size_t)done;
+            continue;
+        }
+        int first = streams[0].cut + streams[1].cut == 0;
+        stream->cut += wanted;
+        stream->written = stream->length;
+        if (first)
+            note_cuts(task);
+    }
+    return 1;
+}
+
+/* Move on what the task has printed, a piece at most. How many bytes; 0 if there is nothing now. */
+static size_t move_stream(const struct task *task, struct stream *stream)
+{
+    if (!write_stream(task, stream) || stream->from < 0)
+        return 0;
+    ssize_t got = read(stream->from, stream->data, sizeof stream->data);
+    if (got < 0)
+        return 0; /* nothing yet */
+    if (got == 0) {
+        close(stream->from);
+        stream->from = -1;
+        return 0;
+    }
+    stream->length = (size_t)got;
+    stream->written = 0;
+    write_stream(task, stream);
+    return (size_t)got;
+}
+
+/* The task is gone: move on what is left in its pipes. What others still hold the pipe's end is not waited for. */
+static void end_streams(const struct task *task)
+{
+    for (int index = 0; index < STREAMS; index++) {
+        struct stream *stream = &streams[index];
+        int left = 0;
+        while (!write_stream(task, stream))
+            poll(NULL, 0, FULL_DISK_PAUSE);
+        if (stream->from >= 0)
+            ioctl(stream->from, FIONREAD, &left);
+        for (size_t moved = 1; left > 0 && moved > 0; left -= (int)moved) {
+            moved = move_stream(task, stream);
+            while (!write_stream(task, stream))
+                poll(NULL, 0, FULL_DISK_PAUSE);
+        }
+    }
+    if (streams[0].cut + streams[1].cut > 0)
+        note_cuts(task);
+}
+
+/* Move output on until a signal comes, or for so many seconds. The signal's number, or 0. */
+static int wait_for_news(const struct task *task, int signals, double most)
+{
+    struct pollfd ready[STREAMS + 1] = {{signals, POLLIN, 0}};
+    for (int index = 0; index < STREAMS; index++) {
+        int full = streams[index].written < streams[index].length;
+        ready[index + 1] = (struct pollfd){full ? -1 : streams[index].from, POLLIN, 0};
+        if (full)
+            most = fmin(most, FULL_DISK_PAUSE / 1e3);
+    }
+    if (poll(ready, STREAMS + 1, (int)ceil(most * 1e3)) < 0 && errno != EINTR)
+        fail("poll");
+    for (int index = 0; index < STREAMS; index++)
+        if (ready[index + 1].revents || ready[index + 1].fd < 0)
+            move_stream(task, &streams[index]);
+    struct signalfd_siginfo got;
+    if ((ready[0].revents & POLLIN) && read(signals, &got, sizeof got) == sizeof got)
+        return (int)got.ssi_signo;
+    return 0;
+}
+
 static int spawn(const struct task *task, const char *program)
 {
     sigset_t none, defaults;
@@ -323,9 +462,8 @@ static int spawn(const struct task *task, const char *program)
     posix_spawnattr_t attributes;
     posix_spawn_file_actions_init(&files);
     posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
-    int writing = O_WRONLY | O_APPEND | O_CREAT;
-    posix_spawn_file_actions_addopen(&files, 1, text("%s/stdout", task->folder), writing, 0600);
-    posix_spawn_file_actions_addopen(&files, 2, text("%s/stderr", task->folder), writing, 0600);
+    posix_spawn_file_actions_adddup2(&files, streams[0].into, 1);
+    posix_spawn_file_actions_adddup2(&files, streams[1].into, 2);
     posix_spawnattr_init(&attributes);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     posix_spawnattr_setsigmask(&attributes, &none);
@@ -365,7 +503,14 @@ static int start(const struct task *task, char **why)
         *why = text("%s is not found; PATH on this node is %s", task->command_shown, task->path_shown);
         return -1;
     }
+    if (open_streams(task) < 0) {
+        *why = text("%s: its output can't be taken: %s", task->command_shown, strerror(errno));
+        return -1;
+    }
     int pid = spawn(task, program);
+    int failed = errno;
+    close_inputs();
+    errno = failed;
     if (pid < 0)
         *why = text("%s can't be started: %s", task->command_shown, strerror(errno));
     return pid;
@@ -518,6 +663,9 @@ static void watch(const struct task *task, int pid, const sigset_t *signals)
     struct end end = {"exited", "", 0, 0, INFINITY};
     double limit_at = task->max_runtime > 0 ? seconds(CLOCK_MONOTONIC) + task->max_runtime : INFINITY;
     double pause = KILL_FIRST;
+    int heard = signalfd(-1, signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (heard < 0)
+        fail("signalfd");
     while (reap(&end, pid)) {
         double now = seconds(CLOCK_MONOTONIC);
         if (now >= limit_at) {
@@ -530,15 +678,11 @@ static void watch(const struct task *task, int pid, const sigset_t *signals)
         double wait = fmin(FOREVER, limit_at - now);
         if (now >= end.kill_at) {
             signal_tree(SIGKILL);
-            wait = pause;
+            end.kill_at = now + pause;
             pause = fmin(pause * 2, KILL_MOST);
-        } else {
-            wait = fmin(wait, end.kill_at - now);
         }
-        wait = fmax(wait, 0);
-        struct timespec most = {(time_t)wait, (long)((wait - floor(wait)) * 1e9)};
-        siginfo_t got;
-        int number = sigtimedwait(signals, &got, &most);
+        wait = fmax(fmin(wait, end.kill_at - now), 0);
+        int number = wait_for_news(task, heard, wait);
         if (number == SIGTERM || number == SIGINT) {
             struct wish wish;
             if (!read_wish(task, &wish))
@@ -547,6 +691,7 @@ static void watch(const struct task *task, int pid, const sigset_t *signals)
             begin_end(&end, wish.reason, wish.grace);
         }
     }
+    end_streams(task);
     note_exit(task, &end);
 }
 
