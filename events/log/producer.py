@@ -18,19 +18,19 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from events.log.connect import start
-from events.log.topics import MAX_LETTER_BYTES, MAX_RECORD_BYTES
+from events.log.topics import LEAST_BATCH_BYTES, MAX_RECORD_BYTES, MAX_LETTER_BYTES
 from events.runtime.settings import Settings
 
 log = logging.getLogger("forgelog.producer")
 
 
-def new_producer(settings: Settings, **options: Any) -> AIOKafkaProducer:
-    """An idempotent producer with the log's limits."""
+def new_producer(settings: Settings, *, batch_bytes: int = MAX_RECORD_BYTES, **options: Any) -> AIOKafkaProducer:
+    """An idempotent producer with the log's limits. A record that is longer than `batch_bytes` is a batch alone."""
     return AIOKafkaProducer(
         bootstrap_servers=settings.kafka_required,
         enable_idempotence=True,
         acks="all",
-        max_batch_size=MAX_RECORD_BYTES,
+        max_batch_size=batch_bytes,
         max_request_size=MAX_LETTER_BYTES,
         client_id=settings.instance or "forgelog",
         **options,
@@ -56,6 +56,8 @@ class Producer:
         self._settings = settings
         self._now: AIOKafkaProducer | None = None
         self._opening = asyncio.Lock()
+        self.batch_bytes = MAX_RECORD_BYTES
+        """Most bytes of the batches that it makes itself; see `make_smaller`."""
         self._ending: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Producer:
@@ -84,6 +86,14 @@ class Producer:
     def failed(self, producer: AIOKafkaProducer) -> None:
         """A send in this one has failed: the next use opens another."""
         self._replace(producer)
+
+    def make_smaller(self, refused: int) -> bool:
+        """A topic has refused a batch of this producer as too large, which made them up to `refused` bytes: make them
+        half as large from now on. False when they are at their smallest already."""
+        if refused <= LEAST_BATCH_BYTES:
+            return False
+        self.batch_bytes = min(self.batch_bytes, max(LEAST_BATCH_BYTES, refused // 2))
+        return True
 
     async def partitions_for(self, topic: str) -> int:
         """How many partitions the topic (named with its prefix) has."""
@@ -118,7 +128,7 @@ class Producer:
             return self._now
         async with self._opening:
             if self._now is None:
-                producer = new_producer(self._settings)
+                producer = new_producer(self._settings, batch_bytes=self.batch_bytes)
                 await start(producer)
                 self._now = producer
             return self._now

@@ -7,12 +7,16 @@ into partition p of the other. Retention is without limit, except for the output
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from events.runtime.settings import Settings
+
+log = logging.getLogger("forgelog.topics")
 
 CONTEXTS = ("jobs", "scheduling", "resources")
 """Every context there is, in the order of the main flow."""
@@ -32,6 +36,9 @@ MAX_LETTER_BYTES = 8 << 20
 EVENTS = "events."
 """What the name of every topic of events begins with."""
 
+LEAST_BATCH_BYTES = 16 << 10
+"""Batches are made no smaller than this where a topic takes none of the usual size."""
+
 LOGS = "logs.jobs"
 HEADS = "audit.heads"
 REPAIRS = "repairs"
@@ -41,7 +48,10 @@ _ANY_TIME = {"message.timestamp.after.max.ms": str((1 << 63) - 1)}
 _FOREVER = {"retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": str(MAX_RECORD_BYTES), **_ANY_TIME}
 # A dead letter is its record, as large as may be, and the reason.
 _LETTERS = {**_FOREVER, "max.message.bytes": str(MAX_LETTER_BYTES)}
-_OUTPUT = {"retention.ms": str(7 * 24 * 3600 * 1000), "max.message.bytes": "1048576", **_ANY_TIME}
+_OUTPUT = {"max.message.bytes": str(MAX_RECORD_BYTES), **_ANY_TIME}
+_DAY_MS = 24 * 3600 * 1000
+_SET_FOR_TOPIC = 1
+"""Kafka's number for a setting that is the topic's own, among the sources of settings (KIP-226)."""
 
 
 def commands(context: str) -> str:
@@ -65,14 +75,14 @@ class TopicsUnusable(Exception):
     """The topics can't be made or don't fit together; the text says which and why."""
 
 
-def wanted(partitions: int) -> dict[str, tuple[int, dict[str, str]]]:
+def wanted(partitions: int, output_days: int = 7) -> dict[str, tuple[int, dict[str, str]]]:
     """Topic name (without prefix) → partitions and configuration."""
     topics: dict[str, tuple[int, dict[str, str]]] = {}
     for context in CONTEXTS:
         topics[commands(context)] = (partitions, _FOREVER)
         topics[events(context)] = (partitions, _FOREVER)
         topics[deadletter(context)] = (partitions, _LETTERS)
-    topics[LOGS] = (partitions, _OUTPUT)
+    topics[LOGS] = (partitions, {**_OUTPUT, "retention.ms": str(output_days * _DAY_MS)})
     topics[HEADS] = (1, _FOREVER)
     topics[REPAIRS] = (1, _FOREVER)
     return topics
@@ -87,7 +97,7 @@ async def ensure_topics(settings: Settings, *, deadline: float = 30.0) -> dict[s
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_required)
     await admin.start()
     try:
-        names = wanted(settings.partitions)
+        names = wanted(settings.partitions, settings.output_days)
         until = time.monotonic() + deadline
         while True:
             existing = set(await admin.list_topics())
@@ -101,6 +111,7 @@ async def ensure_topics(settings: Settings, *, deadline: float = 30.0) -> dict[s
                 absent = ", ".join(sorted(set(names) - set(counts)))
                 raise TopicsUnusable(f"topics {absent} were not ready {deadline:.0f} s after they were asked for")
             await asyncio.sleep(0.05)
+        await _configure(admin, settings.prefix + LOGS, names[LOGS][1])
     finally:
         await admin.close()
     for context in CONTEXTS:
@@ -125,6 +136,27 @@ async def _create(admin: AIOKafkaAdminClient, prefix: str, topics: dict[str, tup
         code = error[1]
         if code and for_code(code) is not TopicAlreadyExistsError:
             raise TopicsUnusable(f"topic {error[0]} could not be made: {for_code(code).__name__} {error[2:] or ''}")
+
+
+async def _configure(admin: AIOKafkaAdminClient, topic: str, config: dict[str, str]) -> None:
+    """Give a topic that an earlier version, or other settings, made the configuration it should have.
+
+    Where the broker does not allow it the topic stays as it is: producers make smaller batches when one is refused.
+    """
+    try:
+        (described,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+        entries = described.resources[0][4]
+        now = {entry[0]: entry[1] for entry in entries}
+        if all(now.get(name) == value for name, value in config.items()):
+            return
+        # The request replaces all that was set for the topic, so what somebody has set besides goes with it.
+        own = {entry[0]: entry[1] for entry in entries if entry[3] == _SET_FOR_TOPIC and entry[1] is not None}
+        (altered,) = await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {**own, **config})])
+        if code := altered.resources[0][0]:
+            raise for_code(code)(altered.resources[0][1] or "")
+        log.info("topic %s has its present configuration now", topic)
+    except KafkaError as error:
+        log.warning("topic %s keeps its configuration: %s", topic, error or type(error).__name__)
 
 
 async def _counts(admin: AIOKafkaAdminClient, prefix: str, names: list[str]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import sys
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,7 @@ import typer
 
 from forgelog.cli import complete
 from forgelog.cli.common import OutputOption, with_client
-from forgelog.cli.render import Format, show_line
+from forgelog.cli.render import Format, note, show_data, show_line, write
 from forgelog.errors import InvalidInput
 from forgelog.units import parse_bytes
 
@@ -41,7 +42,8 @@ def logs(
 ) -> None:
     """Show what a job printed: its output to standard output, its errors to standard error.
 
-    Lines of an array carry their task's number. With --output json, one JSON object a piece.
+    Lines of an array carry their task's number. With --output json, one JSON object a piece; with yaml, one
+    document a piece. Bytes that are no text are in `data_base64` there.
     """
     called, _, tasks = job.partition("/")
     try:
@@ -63,14 +65,38 @@ async def show_pieces(pieces: AsyncIterator[Any], output: Format, *, prefixed: b
     lines = Lines()
     async for piece in pieces:
         if output is not Format.TABLE:
-            show_line({**piece, "data": piece.data.decode(errors="replace")})
+            _data(piece, output)
         elif prefixed:
             lines.add(piece)
         else:
             _raw(piece.stream, piece.data)
-        if piece.truncated and output is Format.TABLE:
-            sys.stderr.write(f"(task {piece.task}: more {piece.stream} was dropped: it is beyond the limit)\n")
+        if output is Format.TABLE and (said := missing(piece)):
+            note(said)
     lines.flush()
+
+
+def missing(piece: Any) -> str:
+    """What to say of bytes that a piece says are not there; empty when none are."""
+    if piece.eof and piece.missing_bytes:
+        return f"task {piece.task}: {piece.missing_bytes} bytes of {piece.stream} were cut: they are beyond the limit"
+    if piece.missing_bytes:
+        return f"task {piece.task}: {piece.missing_bytes} bytes of {piece.stream} are missing here: they were lost"
+    return f"task {piece.task}: {piece.stream} is cut from here on: it is beyond the limit" if piece.truncated else ""
+
+
+def _data(piece: Any, output: Format) -> None:
+    """A piece for programs. Bytes that are no text are in `data_base64`, exact, in place of `data`."""
+    try:
+        content = {"data": piece.data.decode()}
+    except UnicodeDecodeError:
+        content = {"data_base64": base64.b64encode(piece.data).decode()}
+    shown = {name: value for name, value in piece.items() if name not in ("data", "text")} | content
+    if output is Format.YAML:
+        write("---\n")
+        show_data(shown, output)
+        sys.stdout.flush()
+    else:
+        show_line(shown)
 
 
 def _raw(stream: str, data: bytes) -> None:
@@ -91,16 +117,16 @@ class Lines:
     """Puts together lines of several tasks, so that none is torn by another's."""
 
     def __init__(self) -> None:
-        self._rest: dict[tuple[int, int, str], str] = {}
+        self._rest: dict[tuple[int, int, str], bytes] = {}
 
     def add(self, piece: Any) -> None:
         place = (piece.task, piece.attempt, piece.stream)
-        *whole, rest = (self._rest.get(place, "") + piece.text).split("\n")
+        *whole, rest = (self._rest.get(place, b"") + piece.data).split(b"\n")
         for line in whole:
             self._write(piece.task, piece.stream, line)
         if piece.eof and rest:
             self._write(piece.task, piece.stream, rest)
-            rest = ""
+            rest = b""
         self._rest[place] = rest
 
     def flush(self) -> None:
@@ -110,9 +136,9 @@ class Lines:
         self._rest.clear()
 
     @staticmethod
-    def _write(task: int, stream: str, line: str) -> None:
+    def _write(task: int, stream: str, line: bytes) -> None:
         target = sys.stderr if stream == "stderr" else sys.stdout
         mark = f"{task}| "
         if target.isatty():
             mark = typer.style(mark, fg=PALETTE[task % len(PALETTE)])
-        _raw(stream, f"{mark}{line}\n".encode())
+        _raw(stream, mark.encode() + line + b"\n")

@@ -126,6 +126,8 @@ class LogPiece(Record, message="forgelog.jobs.v1.FollowLogsResponse"):
     """Output beyond the limit of a task was dropped from here on."""
     cursor: str
     """To go on from here."""
+    missing_bytes: int
+    """Bytes that are not here: lost before `data`; at the stream's end, all that was printed beyond the limit."""
     text: str
     """`data` as text; a character that is torn waits for its rest."""
 

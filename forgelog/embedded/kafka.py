@@ -20,6 +20,7 @@ from pathlib import Path
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
+from events.log.topics import MAX_RECORD_BYTES
 from events.runtime.settings import split_address
 from forgelog.embedded import jars, java
 from forgelog.embedded.process import EmbeddedError, Spec, answers, free_port, write_atomically
@@ -52,8 +53,8 @@ _FIXED = {
     "log.retention.ms": "-1",
     "log.retention.bytes": "-1",
     "offsets.retention.minutes": "5256000",
-    "message.max.bytes": str(4 * 1024 * 1024),
-    "replica.fetch.max.bytes": str(4 * 1024 * 1024),
+    "message.max.bytes": str(MAX_RECORD_BYTES),
+    "replica.fetch.max.bytes": str(MAX_RECORD_BYTES),
     # A service that starts gets its partitions at once, and a dead one's are given away soon.
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "1000",

@@ -13,7 +13,8 @@ from events.language.common import parse_ranges
 from events.runtime.queries import QueryError, ReadModel, not_found, read_options
 from events.runtime.tables import Db
 from forgelog_pb.jobs.v1 import queries_pb2
-from services.jobs.logs import STREAMS, Output
+from services.jobs.logs import Output
+from services.jobs.streams import STREAMS
 
 _PIECES = 64
 """Read at once: at most 4 MiB, as agents ship pieces of at most 64 KiB."""
@@ -40,8 +41,13 @@ class Follower:
         tasks = _tasks(request.tasks)
         stream = request.stream - 1 if request.stream else None
         async with self._read.view(at_least=options["at_least"]) as db:
-            if await db.fetchval("select 1 from jobs where job_id = $1", request.job_id) is None:
-                raise not_found("job", request.job_id)
+            total = await db.fetchval("select tasks from jobs where job_id = $1", request.job_id)
+        if total is None:
+            raise not_found("job", request.job_id)
+        if tasks[1] and max(tasks[1]) >= total:
+            has = "1 task, number 0" if total == 1 else f"{total} tasks, 0 to {total - 1}"
+            problem = f"tasks: {request.tasks!r} names task {max(tasks[1])}, and job {request.job_id} has {has}"
+            raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, problem)
         starts = await self._starts(request) if request.HasField("tail_bytes") and reached < 0 else {}
         # Output travels beside the events: an ended job's last pieces are waited for even when not asked to follow.
         stays = request.follow or await self._job_ended(request.job_id) is not None
@@ -164,7 +170,7 @@ def _answer(row: Any, starts: dict[tuple[int, int, int], int]) -> Any:
     if offset < start:
         data = data[start - offset :]
         offset = min(start, offset + len(row["data"]))
-        if not data and not row["eof"] and not row["truncated"]:
+        if not data and not row["eof"] and not row["truncated"] and not row["missing"]:
             return None
     return queries_pb2.FollowLogsResponse(
         task=row["task"],
@@ -175,6 +181,7 @@ def _answer(row: Any, starts: dict[tuple[int, int, int], int]) -> Any:
         time=row["at"],
         eof=row["eof"],
         truncated=row["truncated"],
+        missing_bytes=row["missing"],
         cursor=str(row["arrival"]),
     )
 

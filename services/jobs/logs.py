@@ -1,19 +1,19 @@
 """What tasks print: taken from Kafka into Postgres. No part of a decision.
 
 Node agents ship output in pieces (topic ``logs.jobs``, key: the job; headers ``job``, ``task``, ``attempt``,
-``stream``, ``offset`` in bytes, ``eof``). Each piece is stored once: its stream's size says what of a repeat is already
-there, and the topic's positions move in the rows' transaction. A piece that names no stream is no command: it is
-counted, logged and passed over.
+``stream``, ``offset`` in bytes, ``eof``, ``truncated``, ``missing``). Each piece is stored once: its stream's size says
+what of a repeat is already there, and the topic's positions move in the rows' transaction. A piece that is ahead of its
+stream (see `streams`) is held for a while; the stored position stays before it, so that a restart reads it again. A
+piece that names no stream is no command: it is counted, logged and passed over.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -27,11 +27,18 @@ from events.log.tail import PATIENT, Place, ReaderPosition, new_consumer
 from events.runtime.runner import GATHER, PositionsMoved, write_positions
 from events.runtime.settings import Settings
 from events.runtime.tables import Db, quoted
-
-MAX_STREAM_BYTES = 64 << 20
-"""Of one stream of one attempt; what comes beyond is dropped and the stream says so."""
-
-STREAMS = ("stdout", "stderr")
+from services.jobs.streams import (
+    WAIT,
+    Chunk,
+    Piece,
+    Stream,
+    StreamKey,
+    Unusable,
+    give_up,
+    held_from,
+    read_piece,
+    take,
+)
 
 _REMEMBERED = 20_000
 _TABLES = """
@@ -45,98 +52,14 @@ create table if not exists streams (
 create table if not exists chunks (
   job_id text, arrival bigint, task int not null, attempt int not null, stream smallint not null, off bigint not null,
   data bytea not null, at timestamptz not null, eof bool not null, truncated bool not null,
-  primary key (job_id, arrival));
+  missing bigint not null default 0, primary key (job_id, arrival));
+alter table chunks add column if not exists missing bigint not null default 0;
 """
 
 log = logging.getLogger("forgelog.logs")
 
 stored_bytes = Counter("forgelog_output_bytes_total", "Bytes of tasks' output stored")
 unusable = Counter("forgelog_output_unusable_total", "Pieces of output that name no stream of a task")
-
-StreamKey = tuple[str, int, int, int]
-"""Job, task, attempt, index into `STREAMS`."""
-
-
-@dataclass(slots=True)
-class Stream:
-    """How much of a stream is stored."""
-
-    size: int = 0
-    eof: bool = False
-    truncated: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A piece of output as it arrived."""
-
-    key: StreamKey
-    arrival: int
-    """Its offset in Kafka: a job's pieces are all in one partition."""
-    offset: int
-    data: bytes
-    at: datetime
-    eof: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A piece, or what was new of it, as stored."""
-
-    key: StreamKey
-    arrival: int
-    offset: int
-    data: bytes
-    at: datetime
-    eof: bool
-    truncated: bool = False
-
-
-class Unusable(Exception):
-    """A record that is no piece of output; the text says why."""
-
-
-def read_piece(record: Any) -> Piece:
-    """A Kafka record as a piece of output. Raises Unusable."""
-    headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
-    try:
-        key = (headers["job"], int(headers["task"]), int(headers["attempt"]), STREAMS.index(headers["stream"]))
-        offset = int(headers["offset"])
-    except KeyError as error:
-        raise Unusable(f"header {error} is missing") from None
-    except ValueError as error:
-        raise Unusable(f"a header is malformed: {error}") from None
-    if (
-        not key[0]
-        or not key[0].isprintable()
-        or min(key[1], key[2], offset) < 0
-        or max(key[1], key[2]) >= 1 << 31
-        or offset >= 1 << 62
-    ):
-        raise Unusable("a header is out of range")
-    try:
-        at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
-    except (ValueError, OverflowError):
-        raise Unusable(f"its timestamp, {record.timestamp} ms, is no time") from None
-    return Piece(key, record.offset, offset, record.value or b"", at, headers.get("eof") == "1")
-
-
-def take(stream: Stream, piece: Piece, most: int = MAX_STREAM_BYTES) -> Chunk | None:
-    """What of a piece is new; notes it on the stream. None if all of it was there."""
-    offset, data = piece.offset, piece.data
-    if offset < stream.size:
-        data = data[stream.size - offset :]
-        offset = stream.size
-    room = max(0, most - offset)
-    cut = len(data) > room and not stream.truncated
-    data = data[:room]
-    ends = piece.eof and not stream.eof
-    if not data and not ends and not cut:
-        return None
-    stream.size = max(stream.size, offset + len(data))
-    stream.eof |= piece.eof
-    stream.truncated |= cut
-    return Chunk(piece.key, piece.arrival, offset, data, piece.at, ends, cut)
 
 
 class Output:
@@ -153,6 +76,10 @@ class Output:
         self.pool: asyncpg.Pool | None = None
         self.schema = ""
         self._streams: OrderedDict[StreamKey, Stream] = OrderedDict()
+        self._holding: dict[StreamKey, int] = {}
+        """Streams with held pieces, and their partition."""
+        self._last = 0
+        """Number of the chunk that was stored last: chunks are numbered in the order in which they are read."""
 
     async def ingest(self, settings: Settings, pool: asyncpg.Pool) -> None:
         """Take output in until cancelled; survives restarts of Kafka and Postgres."""
@@ -167,13 +94,15 @@ class Output:
                 await asyncio.sleep(0.5)
 
     async def _ingest(self, settings: Settings, pool: asyncpg.Pool) -> None:
-        self._streams.clear()
+        self._forget()
         self.caught_up = False
+        self._most = settings.output_bytes
         await topics.ensure_topics(settings)
         async with pool.acquire() as db, db.transaction():
             await db.execute("select pg_advisory_xact_lock(hashtext($1))", self.schema)
             await db.execute(_TABLES.format(schema=self.schema))
             rows = await db.fetch("select partition, off from positions")
+            self._last = await db.fetchval("select coalesce(max(arrival), 0) from chunks")
         self.pool = pool
         stored: dict[Place, ReaderPosition] = {("logs", row["partition"]): ReaderPosition(row["off"]) for row in rows}
         topic = settings.prefix + topics.LOGS
@@ -189,6 +118,7 @@ class Output:
                     await asyncio.sleep(GATHER)
                     for place, records in (await consumer.getmany(timeout_ms=0, max_records=2000)).items():
                         fetched.setdefault(place, []).extend(records)
+                if fetched or self._overdue():
                     stored = await self._store(pool, fetched, stored)
                 if not self.caught_up:
                     self.caught_up = all(_at_end(consumer, place, stored) for place in places)
@@ -197,30 +127,56 @@ class Output:
         self, pool: asyncpg.Pool, fetched: Any, stored: dict[Place, ReaderPosition]
     ) -> dict[Place, ReaderPosition]:
         positions = dict(stored)
-        pieces: list[Piece] = []
+        pieces: list[tuple[int, Piece]] = []
         for place, records in fetched.items():
             for record in records:
                 try:
-                    pieces.append(read_piece(record))
+                    pieces.append((place.partition, read_piece(record)))
                 except Unusable as error:
                     unusable.inc()
                     log.warning("%s/%d@%d: passed over: %s", topics.LOGS, place.partition, record.offset, error)
-            positions[("logs", place.partition)] = ReaderPosition(records[-1].offset + 1)
+            self._reached[place.partition] = records[-1].offset + 1
+        now = time.monotonic()
         try:
             async with pool.acquire() as db, db.transaction():
                 await db.execute(f"set local search_path to {self.schema}")
+                streams = await self._known(db, {piece.key for _, piece in pieces} | set(self._holding))
+                chunks: list[Chunk] = []
+                for partition, piece in pieces:
+                    stream = streams[piece.key]
+                    chunks += take(stream, piece, self._most, now)
+                    if stream.held:
+                        self._holding[piece.key] = partition
+                for key in self._overdue():
+                    lost = give_up(streams[key], self._most, now)
+                    log.warning("%s: %d bytes were lost on the way", key, sum(chunk.missing for chunk in lost))
+                    chunks += lost
+                self._holding = {key: each for key, each in self._holding.items() if streams[key].held}
+                for partition, reached in self._reached.items():
+                    first = held_from(streams[key] for key, each in self._holding.items() if each == partition)
+                    positions["logs", partition] = ReaderPosition(reached if first is None else min(first, reached))
                 await write_positions(db, stored, positions)
-                streams = await self._known(db, {piece.key for piece in pieces})
-                chunks = [chunk for piece in pieces if (chunk := take(streams[piece.key], piece)) is not None]
-                await _insert(db, chunks, {chunk.key: streams[chunk.key] for chunk in chunks})
+                numbers = range(self._last + 1, self._last + 1 + len(chunks))
+                await _insert(db, numbers, chunks, {chunk.key: streams[chunk.key] for chunk in chunks})
         except BaseException:
-            self._streams.clear()  # they were moved on for a transaction that was not
+            self._forget()  # they were moved on for a transaction that was not
             raise
+        self._last += len(chunks)
         stored_bytes.inc(sum(len(chunk.data) for chunk in chunks))
         async with self.news:
             self.arrived += 1
             self.news.notify_all()
         return positions
+
+    def _forget(self) -> None:
+        self._streams.clear()
+        self._holding.clear()
+        self._reached: dict[int, int] = {}
+
+    def _overdue(self) -> list[StreamKey]:
+        """Streams whose missing bytes have been waited for long enough."""
+        before = time.monotonic() - WAIT
+        return [key for key in self._holding if self._streams[key].held and self._streams[key].since < before]
 
     async def _known(self, db: Db, keys: set[StreamKey]) -> dict[StreamKey, Stream]:
         """The streams of these keys, from memory, the table, or new."""
@@ -236,8 +192,8 @@ class Output:
                 key = (row["job_id"], row["task"], row["attempt"], row["stream"])
                 self._streams[key] = Stream(row["size"], row["eof"], row["truncated"])
         known = {key: self._streams[key] for key in keys}
-        while len(self._streams) > max(_REMEMBERED, len(keys)):
-            self._streams.popitem(last=False)
+        for key in [key for key in self._streams if key not in keys][: max(0, len(self._streams) - _REMEMBERED)]:
+            del self._streams[key]
         return known
 
 
@@ -252,7 +208,7 @@ def _columns(keys: Iterable[StreamKey]) -> tuple[Sequence[Any], ...]:
     return tuple(list(column) for column in columns) if columns else ([], [], [], [])
 
 
-async def _insert(db: Db, chunks: Sequence[Chunk], streams: dict[StreamKey, Stream]) -> None:
+async def _insert(db: Db, numbers: Iterable[int], chunks: Sequence[Chunk], streams: dict[StreamKey, Stream]) -> None:
     if not chunks:
         return
     await db.copy_records_to_table(
@@ -260,17 +216,18 @@ async def _insert(db: Db, chunks: Sequence[Chunk], streams: dict[StreamKey, Stre
         records=[
             (
                 chunk.key[0],
-                chunk.arrival,
+                number,
                 *chunk.key[1:],
                 chunk.offset,
                 chunk.data,
                 chunk.at,
                 chunk.eof,
                 chunk.truncated,
+                chunk.missing,
             )
-            for chunk in chunks
+            for number, chunk in zip(numbers, chunks, strict=True)
         ],
-        columns=["job_id", "arrival", "task", "attempt", "stream", "off", "data", "at", "eof", "truncated"],
+        columns=["job_id", "arrival", "task", "attempt", "stream", "off", "data", "at", "eof", "truncated", "missing"],
     )
     await db.execute(
         "insert into streams select * from unnest($1::text[], $2::int[], $3::int[], $4::smallint[], $5::bigint[], "

@@ -15,6 +15,8 @@ import orjson
 import psutil
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from events.language.jobs import (
     ExitReason,
@@ -155,6 +157,48 @@ async def test_output_is_live_and_has_no_gaps_over_a_crash(platform: Cluster, tm
     await following
     assert live.streams[0, 1, "stdout"] == b"".join(b"line %d\n" % number for number in range(4000))
     assert live.streams[0, 1, "stderr"] == b"end\n"
+
+
+async def test_a_burst_of_output_is_whole_and_takes_nothing_from_others(platform: Cluster) -> None:
+    bursts = [await platform.submit("seq", "1", "700000", resources=SMALL) for _ in range(2)]
+    lone = await platform.submit("echo", "hello", resources=SMALL)
+    for job in bursts:
+        printed = await Printed(platform.settings, job).follow()
+        assert printed.streams[0, 1, "stdout"] == b"".join(b"%d\n" % number for number in range(1, 700_001))
+    assert (await Printed(platform.settings, lone).follow()).streams[0, 1, "stdout"] == b"hello\n"
+
+
+async def test_output_that_a_topic_takes_only_in_small_batches_is_whole(platform: Cluster) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=platform.settings.kafka_required)
+    await admin.start()
+    try:
+        topic = ConfigResource(
+            ConfigResourceType.TOPIC, platform.settings.prefix + topics.LOGS, {"max.message.bytes": "40000"}
+        )
+        await admin.alter_configs([topic])
+    finally:
+        await admin.close()
+    job = await platform.submit("seq", "1", "200000", resources=SMALL)
+    printed = await Printed(platform.settings, job).follow()
+    assert printed.streams[0, 1, "stdout"] == b"".join(b"%d\n" % number for number in range(1, 200_001))
+
+
+async def test_a_topic_of_an_earlier_version_gets_the_present_bound(settings: Settings) -> None:
+    old = {"max.message.bytes": "1048576", "segment.bytes": "1048576"}
+    await topics.ensure_topics(settings)
+    topic = settings.prefix + topics.LOGS
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_required)
+    await admin.start()
+    try:
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, old)])
+        await topics.ensure_topics(settings)
+        (told,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    finally:
+        await admin.close()
+    now = {entry[0]: entry[1] for entry in told.resources[0][4]}
+    assert now["max.message.bytes"] == str(topics.MAX_RECORD_BYTES)
+    assert now["retention.ms"] == str(7 * 24 * 3600 * 1000)
+    assert now["segment.bytes"] == "1048576"  # what somebody has set besides stays
 
 
 async def test_what_could_not_be_started_says_so(platform: Cluster) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import fcntl
 import json
 import os
@@ -299,6 +300,23 @@ def in_a_terminal(command: list[str], environment: dict[str, str], columns: int)
                 shown += piece
     os.close(main)
     return re.sub(r"\x1b\[[0-9;]*m", "", shown.decode()).replace("\r\n", "\n").splitlines()
+
+
+async def test_logs_of_a_task_that_a_job_does_not_have_are_refused(forgelog: Cli, sweep: str) -> None:
+    done = await forgelog("logs", f"{sweep}/9")
+    assert done.code != 0
+    assert "names task 9" in done.err
+    assert not done.out
+
+
+async def test_logs_for_programs_are_exact_whatever_was_printed(forgelog: Cli) -> None:
+    job = (await forgelog("submit", *SMALL, "--array", "2", "--", "printf", r"\377\000\n")).out.strip()
+    await forgelog("wait", job)
+    lines = (await forgelog("logs", job, "--output", "json")).out.splitlines()
+    data = [base64.b64decode(piece["data_base64"]) for piece in map(json.loads, lines) if "data_base64" in piece]
+    assert data == [b"\xff\x00\n"] * 2
+    pieces = list(YAML(typ="safe").load_all((await forgelog("logs", job, "--output", "yaml")).out))
+    assert [piece["data_base64"] for piece in pieces if "data_base64" in piece] == ["/wAK"] * 2
 
 
 async def test_logs_follow_a_running_job_to_its_end(forgelog: Cli, tmp_path: Path) -> None:

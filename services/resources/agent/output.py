@@ -2,13 +2,15 @@
 
 A record is a piece of one stream of one attempt: key the job, value raw bytes, headers `job`, `task`, `attempt`,
 `stream` (``stdout``, ``stderr``), `offset` (of its first byte in the stream, decimal). An empty record with ``eof``
-= ``1`` ends each stream. Beyond a limit per attempt nothing more is shipped, and a line with ``truncated`` = ``1`` says
-so. Must not know how a task is run: it reads two files that grow.
+= ``1`` ends each stream. What was printed beyond the limit of an attempt is not shipped: an empty record with
+``truncated`` = ``1`` says so as soon as that is known, and the stream's last one says in `missing` how many bytes of it
+that were. Must not know how a task is run: it reads two files that grow, and a count of what is in neither.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import stat
@@ -17,23 +19,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from events.log import topics
 from events.log.partition import partition_of
 from events.log.producer import Producer, Record
 from events.runtime.settings import Settings
 from services.resources.agent.attempts import Attempt
-from services.resources.agent.warden import STDERR, STDOUT
+from services.resources.agent.warden import CUT, STDERR, STDOUT
 
 log = logging.getLogger("forgelog.agent.output")
 
 STREAMS = (STDOUT, STDERR)
 CHUNK = 64 << 10
 """Bytes of a record at most."""
-LIMIT = 64 << 20
-"""Bytes of an attempt's output that are shipped."""
-AT_ONCE = 8 << 20
+AT_ONCE = 4 << 20
 """Bytes under way to Kafka at most."""
 HOT, COLD = 0.02, 0.1
 """Seconds between two looks at a stream: one that was written to lately, and one that is quiet."""
@@ -42,6 +42,8 @@ COOLING = 2.0
 NOTED = "shipped"
 """File in an attempt's folder: how many bytes of each stream Kafka has, two decimal numbers."""
 NOTE_EVERY = 1.0
+PAUSE, LONGEST_PAUSE = 0.5, 10.0
+"""Seconds until what could not be shipped is tried again, doubling."""
 
 Shipped = Callable[[Attempt], None]
 
@@ -51,6 +53,8 @@ class Stream:
     name: str
     path: str
     offset: int = 0
+    base: int = 0
+    """Bytes of the stream before the file's first: more than 0 once the file has shrunk."""
     ended: bool = False
     """Kafka has its last record."""
 
@@ -66,7 +70,7 @@ class Following:
     """Nothing more will be written."""
     noted: float = 0.0
     cut: bool = False
-    """The limit was reached and said."""
+    """That output is missing was said."""
 
     @property
     def shipped(self) -> int:
@@ -96,13 +100,14 @@ class Piece:
 class Output:
     """`shipped` is called once for each finished attempt, when Kafka has all of its output."""
 
-    def __init__(self, settings: Settings, tasks: Path, shipped: Shipped, limit: int = LIMIT) -> None:
+    def __init__(self, settings: Settings, tasks: Path, shipped: Shipped) -> None:
         """`tasks`: the folder with the attempts' folders."""
         self._settings = settings
         self._topic = settings.prefix + topics.LOGS
         self._tasks = tasks
         self._shipped = shipped
-        self._limit = limit
+        self._limit = settings.output_bytes
+        self._pause = PAUSE
         self._followed: dict[str, Following] = {}
         self._changed = asyncio.Event()
 
@@ -112,7 +117,6 @@ class Output:
         offsets = _read_note(f"{folder}/{NOTED}")
         streams = tuple(Stream(name, f"{folder}/{name}", offset) for name, offset in zip(STREAMS, offsets, strict=True))
         following = Following(attempt, folder, streams, last_growth=time.monotonic())
-        following.cut = following.shipped >= self._limit
         self._followed[attempt.key] = following
         self._changed.set()
 
@@ -129,9 +133,9 @@ class Output:
             partitions = await producer.partitions_for(self._topic)
             while True:
                 self._changed.clear()
-                pieces = self._gather(time.monotonic())
+                pieces = self._gather(time.monotonic(), min(CHUNK, producer.batch_bytes // 2))
                 if pieces:
-                    await self._send(producer, partitions, pieces)
+                    await self._ship(producer, partitions, pieces)
                     continue
                 looks = [following.next_look for following in self._followed.values()]
                 wait = max(0.0, min(looks) - time.monotonic()) if looks else None
@@ -140,7 +144,7 @@ class Output:
                 except TimeoutError:
                     continue
 
-    def _gather(self, now: float) -> list[Piece]:
+    def _gather(self, now: float, chunk: int) -> list[Piece]:
         """What there is to ship, fairly: a bounded part of every stream that is due."""
         due = [following for following in self._followed.values() if following.next_look <= now]
         due.sort(key=lambda following: following.next_look)  # who had to wait the last time comes first
@@ -153,7 +157,7 @@ class Output:
             before = len(pieces)
             for stream in following.streams:
                 if not stream.ended and room > 0:
-                    found = self._read(following, stream, min(share, room))
+                    found = self._read(following, stream, min(share, room), chunk)
                     room -= sum(len(piece.value) for piece in found)
                     pieces += found
             if len(pieces) > before:
@@ -162,53 +166,89 @@ class Output:
             following.next_look = now + (COLD if cold else HOT)
         return pieces
 
-    def _read(self, following: Following, stream: Stream, most: int) -> list[Piece]:
-        size = _size(stream.path)
-        left = self._limit - following.shipped
-        wanted = min(size - stream.offset, most)
+    def _read(self, following: Following, stream: Stream, most: int, chunk: int) -> list[Piece]:
+        size = stream.base + _size(stream.path)
+        if size < stream.offset:
+            log.warning("%s has shrunk: what is in it now follows what was shipped", stream.path)
+            stream.base, size = stream.offset, stream.offset + size - stream.base
+        room = max(0, self._limit - following.shipped)
+        wanted = min(size - stream.offset, most, room)
         pieces: list[Piece] = []
         offset = stream.offset
-        if wanted > 0 and not following.cut:
-            data = _read_file(stream.path, offset, min(wanted, left))
-            for at in range(0, len(data), CHUNK):
-                pieces.append(Piece(following, stream, offset, data[at : at + CHUNK]))
+        if wanted > 0:
+            data = _read_file(stream.path, offset - stream.base, wanted)
+            for at in range(0, len(data), chunk):
+                pieces.append(Piece(following, stream, offset, data[at : at + chunk]))
                 offset += len(pieces[-1].value)
-            if wanted > left:
-                said = f"\n[forgelog: output beyond {self._limit} bytes is not kept; all of it is in {stream.path}]\n"
-                pieces.append(Piece(following, stream, offset, said.encode(), [("truncated", b"1")]))
-                offset += len(said.encode())
-                following.cut = True
-        if following.finished and (following.cut or offset >= size):
-            pieces.append(Piece(following, stream, offset, b"", [("eof", b"1")]))
+        if size - offset > 0 and following.shipped + offset - stream.offset < self._limit:
+            return pieces  # there is more to read
+        over = size - offset
+        if following.finished:
+            missing = over + _cut(following.folder, stream.name)
+            marks = [("eof", b"1"), *([("truncated", b"1"), ("missing", str(missing).encode())] if missing else ())]
+            pieces.append(Piece(following, stream, offset, b"", marks))
+        elif not following.cut and offset >= size and (over or _cut(following.folder, stream.name)):
+            pieces.append(Piece(following, stream, offset, b"", [("truncated", b"1")]))
+            following.cut = True
         return pieces
 
     def _record(self, piece: Piece, partitions: int) -> Record:
         key = piece.following.attempt.task.job_id
         return Record(self._topic, piece.value, key.encode(), partition_of(key, partitions), piece.headers())
 
-    async def _send(self, producer: Producer, partitions: int, pieces: list[Piece]) -> None:
-        """Send and wait until Kafka has them. What fails is read and sent again: nothing is marked as shipped."""
+    async def _ship(self, producer: Producer, partitions: int, pieces: list[Piece]) -> None:
+        """Send each attempt's pieces for themselves: those of one that Kafka does not take hold up no others."""
+        groups: dict[str, list[Piece]] = {}
+        for piece in pieces:
+            groups.setdefault(piece.following.attempt.key, []).append(piece)
+        done = await asyncio.gather(*(self._send(producer, partitions, group) for group in groups.values()))
+        if all(done):
+            self._pause = PAUSE
+        else:
+            await asyncio.sleep(self._pause)
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+
+    async def _send(self, producer: Producer, partitions: int, pieces: list[Piece]) -> bool:
+        """Send an attempt's pieces; whether Kafka has them. What fails is read and sent again, in smaller batches where
+        it was too large. A piece that is refused at the smallest size is left out: its readers see a gap."""
+        size = producer.batch_bytes
         try:
             await producer.send_all([self._record(piece, partitions) for piece in pieces])
+        except MessageSizeTooLargeError:
+            if producer.make_smaller(size):
+                pieces[0].following.cut = False
+                pieces[0].following.next_look = 0.0
+                return True
+            log.error("the topic %s takes no batch of %d bytes: output is lost", self._topic, size)
         except (KafkaError, OSError) as error:
             log.warning("output could not be shipped (%s); trying again", error or type(error).__name__)
-            for piece in pieces:
-                if piece.marks and piece.marks[0][0] == "truncated":
-                    piece.following.cut = False
-            await asyncio.sleep(0.5)
-            return
+            pieces[0].following.cut = False
+            return False
+        self._shipped_now(pieces)
+        return True
+
+    def _shipped_now(self, pieces: list[Piece]) -> None:
         now = time.monotonic()
+        following = pieces[0].following
         for piece in pieces:
             piece.stream.offset = piece.offset + len(piece.value)
             if piece.marks and piece.marks[0][0] == "eof":
                 piece.stream.ended = True
-        for following in {id(piece.following): piece.following for piece in pieces}.values():
-            if all(stream.ended for stream in following.streams):
-                del self._followed[following.attempt.key]
-                self._shipped(following.attempt)
-            elif now - following.noted >= NOTE_EVERY:
-                following.noted = now
-                _write_note(f"{following.folder}/{NOTED}", [stream.offset for stream in following.streams])
+        if all(stream.ended for stream in following.streams):
+            del self._followed[following.attempt.key]
+            self._shipped(following.attempt)
+        elif now - following.noted >= NOTE_EVERY:
+            following.noted = now
+            _write_note(f"{following.folder}/{NOTED}", [stream.offset for stream in following.streams])
+
+
+def _cut(folder: str, stream: str) -> int:
+    """Bytes of the stream that its warden did not keep, as far as it has said."""
+    try:
+        with open(f"{folder}/{CUT}", "rb") as file:
+            return int(json.loads(file.read(4096))[stream])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0  # nothing was cut
 
 
 def _size(path: str) -> int:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.jobs.logs import Piece, Stream, Unusable, read_piece, take
+from services.jobs.streams import HELD, Chunk, Piece, Stream, Unusable, give_up, held_from, read_piece, take
 
 KEY = ("job", 0, 1, 0)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -34,8 +34,16 @@ def headers(**changes: str | None) -> list[tuple[str, bytes]]:
     return [(name, value.encode()) for name, value in given.items() if value is not None]
 
 
-def piece(offset: int, data: bytes, eof: bool = False) -> Piece:
-    return Piece(KEY, offset, offset, data, NOW, eof)
+def piece(offset: int, data: bytes, eof: bool = False, **more: Any) -> Piece:
+    return Piece(KEY, offset, offset, data, NOW, eof, **more)
+
+
+def came(stream: Stream, one: Piece, most: int = 1 << 30) -> list[Chunk]:
+    return take(stream, one, most, 0.0)
+
+
+def text_of(chunks: list[Chunk]) -> bytes:
+    return b"".join(chunk.data for chunk in chunks)
 
 
 def test_a_record_is_read_as_a_piece() -> None:
@@ -70,48 +78,77 @@ def test_null_headers_and_impossible_times_are_no_output() -> None:
 
 def test_a_repeat_is_nothing_and_an_overlap_only_what_is_new() -> None:
     stream = Stream()
-    assert take(stream, piece(0, b"hello")) is not None
-    assert take(stream, piece(0, b"hello")) is None
-    chunk = take(stream, piece(3, b"lo world"))
-    assert chunk is not None
+    assert came(stream, piece(0, b"hello"))
+    assert not came(stream, piece(0, b"hello"))
+    (chunk,) = came(stream, piece(3, b"lo world"))
     assert (chunk.offset, chunk.data, stream.size) == (5, b" world", 11)
 
 
 def test_an_end_is_told_once_with_or_without_data() -> None:
     stream = Stream()
-    chunk = take(stream, piece(0, b"", eof=True))
-    assert chunk is not None
+    (chunk,) = came(stream, piece(0, b"", eof=True))
     assert chunk.eof
-    assert take(stream, piece(0, b"", eof=True)) is None
+    assert not came(stream, piece(0, b"", eof=True))
 
 
 def test_what_exceeds_the_limit_is_dropped_and_said() -> None:
     stream = Stream()
-    chunk = take(stream, piece(0, b"x" * 8), most=5)
-    assert chunk is not None
+    (chunk,) = came(stream, piece(0, b"x" * 8), most=5)
     assert (chunk.data, chunk.truncated) == (b"xxxxx", True)
-    assert take(stream, piece(8, b"more"), most=5) is None
-    end = take(stream, piece(12, b"", eof=True), most=5)
-    assert end is not None
-    assert end.eof
+    assert not came(stream, piece(8, b"more"), most=5)
+    (end,) = came(stream, piece(12, b"", eof=True), most=5)
+    assert (end.eof, end.missing) == (True, 7)
 
 
-@given(st.binary(max_size=60), st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=30), st.data())
-def test_whatever_is_sent_again_the_stream_is_what_was_printed(
-    text: bytes, again: list[tuple[int, int]], data: st.DataObject
+def test_an_agent_s_cut_is_said_when_it_begins_and_counted_at_the_end() -> None:
+    stream = Stream()
+    came(stream, piece(0, b"kept"))
+    (begun,) = came(stream, piece(4, b"", truncated=True))
+    assert (begun.truncated, begun.missing) == (True, 0)
+    (end,) = came(stream, piece(4, b"", eof=True, truncated=True, missing=1000))
+    assert (end.eof, end.missing) == (True, 1000)
+
+
+def test_what_came_ahead_is_read_behind_what_it_was_ahead_of() -> None:
+    stream = Stream()
+    came(stream, piece(0, b"one "))
+    assert not came(stream, piece(8, b"three", eof=True))
+    assert not came(stream, piece(8, b"three", eof=True))
+    assert held_from([stream]) == 8
+    chunks = came(stream, piece(4, b"two "))
+    assert (text_of(chunks), [chunk.eof for chunk in chunks]) == (b"two three", [False, True])
+    assert held_from([stream]) is None
+
+
+def test_what_never_came_is_a_gap_that_says_its_size() -> None:
+    stream = Stream()
+    came(stream, piece(0, b"one "))
+    came(stream, piece(8, b"three"))
+    chunks = give_up(stream, 1 << 30, 1.0)
+    assert [(chunk.offset, chunk.data, chunk.missing) for chunk in chunks] == [(8, b"three", 4)]
+    assert not came(stream, piece(4, b"two "))  # too late
+
+
+def test_no_more_than_a_bound_is_held() -> None:
+    stream = Stream()
+    chunks: list[Chunk] = []
+    for number in range(HELD // (64 << 10) + 1):
+        chunks += came(stream, piece(1 + number * (64 << 10), b"x" * (64 << 10)))
+    assert (chunks[0].offset, chunks[0].missing) == (1, 1)
+    assert not stream.held
+
+
+@given(st.binary(max_size=60), st.lists(st.integers(0, 60), max_size=8), st.randoms(use_true_random=False))
+def test_in_any_order_and_however_often_the_stream_is_what_was_printed(
+    text: bytes, cuts: list[int], chance: Any
 ) -> None:
-    """An agent sends in order, and after a crash again from any place before."""
-    cuts = sorted({0, len(text), *data.draw(st.lists(st.integers(0, len(text)), max_size=8))})
-    stream, stored, sent = Stream(), b"", 0
-    for start, end in itertools.pairwise(cuts):
-        pieces = [piece(start, text[start:end])]
-        sent = end
-        for offset, length in again:
-            if offset <= sent:
-                pieces.append(piece(offset, text[offset : min(sent, offset + length)]))
-        for each in pieces:
-            chunk = take(stream, each)
-            if chunk is not None:
-                assert chunk.offset == len(stored)
-                stored += chunk.data
-    assert stored == text[: stream.size] == (text if len(cuts) > 1 else b"")
+    places = sorted({0, len(text), *(cut for cut in cuts if cut <= len(text))})
+    pieces = [piece(start, text[start:end]) for start, end in itertools.pairwise(places)]
+    pieces += chance.choices(pieces, k=len(pieces)) if pieces else []
+    pieces.append(piece(len(text), b"", eof=True))
+    chance.shuffle(pieces)
+    stream, chunks = Stream(), []
+    for each in pieces:
+        chunks += came(stream, each)
+    assert (text_of(chunks), stream.eof, stream.held) == (text, True, [])
+    assert not any(chunk.missing for chunk in chunks)
