@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from events.log.connect import start
-from events.log.topics import LEAST_BATCH_BYTES, MAX_RECORD_BYTES, MAX_LETTER_BYTES
+from events.log.topics import LEAST_BATCH_BYTES, MAX_LETTER_BYTES, MAX_RECORD_BYTES
 from events.runtime.settings import Settings
 
 log = logging.getLogger("forgelog.producer")

@@ -291,6 +291,25 @@ async def nothing(_arena: Arena, _load: Workload, _chance: random.Random) -> str
     return "nothing"
 
 
+async def broker_stalls_under_output(arena: Arena, load: Workload, chance: random.Random) -> str:
+    """The broker is frozen, or killed, again and again while tasks print megabytes."""
+    printing = asyncio.create_task(load.print_much(4))
+    load.working.append(printing)
+    done = []
+    for _ in range(3):
+        await asyncio.sleep(chance.uniform(0.3, 2.0))
+        if chance.random() < 0.6:
+            seconds = chance.choice([0.5, 2.0, 6.0])
+            arena.signal("kafka", signal.SIGSTOP)
+            await asyncio.sleep(seconds)
+            arena.thaw()
+            done.append(f"frozen for {seconds:g} s")
+        else:
+            arena.signal("kafka", signal.SIGKILL)
+            done.append("killed")
+    return f"broker {', '.join(done)} under output"
+
+
 def attacks(*, disk: bool, clocks: bool) -> list[tuple[str, Attack, int]]:
     """Name, attack and how often it is in a deck, of each that can be made here."""
     writers = tuple(f"{context}-0" for context in CONTEXTS)
@@ -317,6 +336,7 @@ def attacks(*, disk: bool, clocks: bool) -> list[tuple[str, Attack, int]]:
         ("rebuild killed", rebuild_killed, 2),
         ("others killed at a point", others_killed_at(while_working), 3),
         ("broker restarted under producers", broker_restarted, 2),
+        ("broker stalls under output", broker_stalls_under_output, 2),
         ("producers: late, again, swapped", unruly_producers, 2),
         ("producers: frozen, killed", producer_stopped, 2),
         ("poison", poison, 2),

@@ -44,6 +44,7 @@ from events.runtime import rebuild
 from events.runtime.audit import verify
 from events.runtime.origins import read_positions
 from events.runtime.runner import live_schema
+from forgelog.client.aio import AsyncClient
 from tests.chaos.arena import Arena
 from tests.chaos.workload import Workload
 
@@ -374,3 +375,27 @@ class Positions:
                     self._seen[key] = position.offset
         finally:
             await db.close(timeout=2)
+
+
+async def output(arena: Arena, load: Workload) -> list[str]:
+    """What jobs printed is there whole and exact, or what is missing is said. Each job once: it is forgotten then."""
+    problems = []
+    async with AsyncClient(arena.gateway, timeout=60) as client:
+        for job, lines in load.printed.items():
+            attempts: dict[int, bytearray] = {}
+            missing: dict[int, int] = {}
+            ended: set[int] = set()
+            async for piece in client.logs(job, stream="stdout"):
+                attempts.setdefault(piece.attempt, bytearray()).extend(piece.data)
+                missing[piece.attempt] = missing.get(piece.attempt, 0) + piece.missing_bytes
+                if piece.eof:
+                    ended.add(piece.attempt)
+            last = max(attempts, default=0)
+            got, said = bytes(attempts.get(last, b"")), missing.get(last, 0)
+            wanted = b"".join(b"%d\n" % number for number in range(1, lines + 1))
+            if last not in ended:
+                problems.append(f"{job}: its output has no end: {len(got)} of {len(wanted)} bytes")
+            elif len(got) + said != len(wanted) or (not said and got != wanted):
+                problems.append(f"{job}: {len(got)} of {len(wanted)} bytes of output, {said} said to be missing")
+    load.printed.clear()
+    return problems

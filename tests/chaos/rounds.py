@@ -153,6 +153,7 @@ async def _aftermath(
     everyone.answers += load.answers
     everyone.commands |= load.commands
     everyone.poisoned |= load.poisoned
+    everyone.printed |= load.printed
     if not this.problems:
         this.problems += await checks.settled(arena, log, everyone, PATIENCE)
     this.problems += positions.problems
@@ -172,6 +173,7 @@ async def _whole(arena: Arena, log: checks.Log, load: Workload, witness: Path, d
         *checks.allocations(log),
         *checks.answers(log, load),
     ]
+    found += await checks.output(arena, load)
     found += await checks.chain(arena)
     found += await checks.tables(arena)
     return found

@@ -34,11 +34,12 @@ SCRIPT = """
 exec 9>>"$WITNESS/$FORGELOG_JOB.$FORGELOG_TASK.lock"
 flock -n 9 || echo "overlap $FORGELOG_JOB $FORGELOG_TASK $FORGELOG_ATTEMPT" >> "$WITNESS/said"
 echo "start $FORGELOG_JOB $FORGELOG_TASK $FORGELOG_ATTEMPT" >> "$WITNESS/said"
+[ -z "$PRINT" ] || seq 1 "$PRINT"
 sleep $2
 echo "end $FORGELOG_JOB $FORGELOG_TASK $FORGELOG_ATTEMPT" >> "$WITNESS/said"
 [ "$FORGELOG_ATTEMPT" -gt "$1" ]
 """
-"""``sh -c SCRIPT sh FAILURES SECONDS``: fails in its first FAILURES attempts."""
+"""``sh -c SCRIPT sh FAILURES SECONDS``: fails in its first FAILURES attempts. Prints numbers up to PRINT."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,8 @@ class Workload:
     answers: list[Answer] = field(default_factory=list)
     poisoned: dict[str, Poison] = field(default_factory=dict)
     """Position of each record that is no good command."""
+    printed: dict[str, int] = field(default_factory=dict)
+    """Job that prints → the number up to which it does."""
     working: list[asyncio.Task[None]] = field(default_factory=list)
     """Users that an attack called in."""
 
@@ -132,8 +135,10 @@ class Workload:
                     await asyncio.wait_for(producer.stop(), 10)
         return at
 
-    def spec(self, name: str, *, failures: int = 0, seconds: float = 0.05, **more: Any) -> dict[str, Any]:
-        environment = {"variables": {"WITNESS": str(self.witness)}}
+    def spec(
+        self, name: str, *, failures: int = 0, seconds: float = 0.05, lines: int = 0, **more: Any
+    ) -> dict[str, Any]:
+        environment = {"variables": {"WITNESS": str(self.witness), **({"PRINT": str(lines)} if lines else {})}}
         return {
             "metadata": {"name": name},
             "command": "sh",
@@ -261,6 +266,13 @@ class Workload:
             spec["args"] = ["-c", WITNESSED + harm.script]
             jobs.append(await self.submit(spec, ends=harm.ends, restarts=restarts))
         return jobs
+
+    async def print_much(self, jobs: int) -> None:
+        """Jobs that each print megabytes at once."""
+        for _ in range(jobs):
+            lines = self.random.choice([200_000, 400_000, 800_000])
+            job = await self.submit(self.spec("printer", lines=lines), ends=("JobCompleted",))
+            self.printed[job] = lines
 
     async def unruly(self) -> int:
         """Commands that come late, again, in another order and in any partition; how many records."""
