@@ -41,6 +41,8 @@ from services.jobs.streams import (
 )
 
 _REMEMBERED = 20_000
+_CHUNKS: Place = ("chunks", 0)
+"""Where the number of the last chunk is kept, among the positions."""
 _TABLES = """
 create schema if not exists {schema};
 set local search_path to {schema};
@@ -101,10 +103,15 @@ class Output:
         async with pool.acquire() as db, db.transaction():
             await db.execute("select pg_advisory_xact_lock(hashtext($1))", self.schema)
             await db.execute(_TABLES.format(schema=self.schema))
-            rows = await db.fetch("select partition, off from positions")
-            self._last = await db.fetchval("select coalesce(max(arrival), 0) from chunks")
+            rows = await db.fetch("select context, partition, off from positions")
+            if not any(row["context"] == _CHUNKS[0] for row in rows):  # not yet, or an earlier version's tables
+                self._last = await db.fetchval("select coalesce(max(arrival), 0) from chunks")
         self.pool = pool
-        stored: dict[Place, ReaderPosition] = {("logs", row["partition"]): ReaderPosition(row["off"]) for row in rows}
+        stored: dict[Place, ReaderPosition] = {
+            (row["context"], row["partition"]): ReaderPosition(row["off"]) for row in rows
+        }
+        if _CHUNKS in stored:
+            self._last = stored[_CHUNKS].offset
         topic = settings.prefix + topics.LOGS
         async with connected(new_consumer(settings, **PATIENT)) as consumer:
             counts = await topics.ensure_topics(settings)
@@ -155,6 +162,8 @@ class Output:
                 for partition, reached in self._reached.items():
                     first = held_from(streams[key] for key, each in self._holding.items() if each == partition)
                     positions["logs", partition] = ReaderPosition(reached if first is None else min(first, reached))
+                # Moves with every chunk, so that two processes never store at once, not even while positions stand.
+                positions[_CHUNKS] = ReaderPosition(self._last + len(chunks))
                 await write_positions(db, stored, positions)
                 numbers = range(self._last + 1, self._last + 1 + len(chunks))
                 await _insert(db, numbers, chunks, {chunk.key: streams[chunk.key] for chunk in chunks})
@@ -192,8 +201,10 @@ class Output:
                 key = (row["job_id"], row["task"], row["attempt"], row["stream"])
                 self._streams[key] = Stream(row["size"], row["eof"], row["truncated"])
         known = {key: self._streams[key] for key in keys}
-        for key in [key for key in self._streams if key not in keys][: max(0, len(self._streams) - _REMEMBERED)]:
-            del self._streams[key]
+        if len(self._streams) > 2 * _REMEMBERED:
+            others = [key for key in self._streams if key not in keys]
+            for key in others[: len(self._streams) - _REMEMBERED]:
+                del self._streams[key]
         return known
 
 
