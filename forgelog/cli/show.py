@@ -111,6 +111,9 @@ def _show_job(found: Mapping[str, Any], now: datetime) -> None:
     if attempts:
         write("\n")
         show_rows(attempts, attempt_columns(now), Format.TABLE)
+    for row in attempts:
+        if lost := row["output_missing_bytes"]:
+            note(f"task {row['task']}, attempt {row['attempt']}: {lost} bytes of its output are not kept")
 
 
 TASK_COLUMNS = [

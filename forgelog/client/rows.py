@@ -99,6 +99,8 @@ class AttemptRow(Record, message="forgelog.jobs.v1.TaskAttempt"):
     signal: int | None
     exit_reason: str
     message: str
+    output_missing_bytes: int
+    """Bytes of its output that are not kept: lost, or beyond the limit."""
 
 
 class JobAnswer(Record, message="forgelog.jobs.v1.GetJobResponse"):

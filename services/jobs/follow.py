@@ -92,6 +92,18 @@ class Follower:
             raise QueryError(grpc.StatusCode.UNAVAILABLE, "the service has just started; ask again")
         return self._output.pool.acquire()
 
+    async def missing(self, job_id: str) -> dict[tuple[int, int], int]:
+        """Of each task's attempt, the bytes of its output that are not kept: lost, or beyond the limit."""
+        if self._output.pool is None:
+            return {}  # the service has just started
+        async with self._database() as db:
+            rows = await db.fetch(
+                f"select task, attempt, sum(missing)::bigint as missing from {self._output.schema}.streams "
+                "where job_id = $1 and missing > 0 group by task, attempt",
+                job_id,
+            )
+        return {(row["task"], row["attempt"]): row["missing"] for row in rows}
+
     async def _starts(self, request: Any) -> dict[tuple[int, int, int], int]:
         """Where the last `tail_bytes` of each stream begin."""
         async with self._database() as db:

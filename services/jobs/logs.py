@@ -50,7 +50,8 @@ create table if not exists positions (
   context text, partition int, off bigint not null, epoch bigint not null, primary key (context, partition));
 create table if not exists streams (
   job_id text, task int, attempt int, stream smallint, size bigint not null, eof bool not null,
-  truncated bool not null, primary key (job_id, task, attempt, stream));
+  truncated bool not null, missing bigint not null default 0, primary key (job_id, task, attempt, stream));
+alter table streams add column if not exists missing bigint not null default 0;
 create table if not exists chunks (
   job_id text, arrival bigint, task int not null, attempt int not null, stream smallint not null, off bigint not null,
   data bytea not null, at timestamptz not null, eof bool not null, truncated bool not null,
@@ -199,7 +200,7 @@ class Output:
             self._streams.update({key: Stream() for key in missing})
             for row in rows:
                 key = (row["job_id"], row["task"], row["attempt"], row["stream"])
-                self._streams[key] = Stream(row["size"], row["eof"], row["truncated"])
+                self._streams[key] = Stream(row["size"], row["eof"], row["truncated"], row["missing"])
         known = {key: self._streams[key] for key in keys}
         if len(self._streams) > 2 * _REMEMBERED:
             others = [key for key in self._streams if key not in keys]
@@ -242,10 +243,11 @@ async def _insert(db: Db, numbers: Iterable[int], chunks: Sequence[Chunk], strea
     )
     await db.execute(
         "insert into streams select * from unnest($1::text[], $2::int[], $3::int[], $4::smallint[], $5::bigint[], "
-        "$6::bool[], $7::bool[]) on conflict (job_id, task, attempt, stream) do update set "
-        "size = excluded.size, eof = excluded.eof, truncated = excluded.truncated",
+        "$6::bool[], $7::bool[], $8::bigint[]) on conflict (job_id, task, attempt, stream) do update set "
+        "size = excluded.size, eof = excluded.eof, truncated = excluded.truncated, missing = excluded.missing",
         *_columns(streams),
         [stream.size for stream in streams.values()],
         [stream.eof for stream in streams.values()],
         [stream.truncated for stream in streams.values()],
+        [stream.missing for stream in streams.values()],
     )

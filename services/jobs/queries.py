@@ -136,7 +136,13 @@ class JobQueriesServicer(queries_pb2_grpc.JobQueriesServicer):
         more = ""
         if len(rows) > limit:
             more = next_cursor({"task": rows[limit - 1]["task"], "attempt": rows[limit - 1]["attempt"]})
-        attempts = [to_message(dict(row), queries_pb2.TaskAttempt) for row in rows[:limit]]
+        missing = await self._follower.missing(request.job_id)
+        attempts = [
+            to_message(
+                {**row, "output_missing_bytes": missing.get((row["task"], row["attempt"]), 0)}, queries_pb2.TaskAttempt
+            )
+            for row in rows[:limit]
+        ]
         return queries_pb2.ListAttemptsResponse(attempts=attempts, next_cursor=more)
 
     async def FollowLogs(self, request: Any, context: Any) -> AsyncIterator[Any]:

@@ -52,6 +52,8 @@ class Stream:
     size: int = 0
     eof: bool = False
     truncated: bool = False
+    missing: int = 0
+    """Bytes that are not stored: lost, or beyond the limit."""
     held: list[Piece] = field(default_factory=list)
     """Pieces ahead of `size`, by offset."""
     since: float = 0.0
@@ -119,6 +121,7 @@ def give_up(stream: Stream, most: int, now: float) -> list[Chunk]:
     first = stream.held.pop(0)
     gap = first.offset - stream.size
     stream.size = first.offset
+    stream.missing += gap
     stream.since = now
     chunks = _store(stream, first, most)
     if chunks:
@@ -157,7 +160,9 @@ def _store(stream: Stream, piece: Piece, most: int) -> list[Chunk]:
     stream.size = max(stream.size, offset + len(data))
     stream.eof |= piece.eof
     stream.truncated |= cut
-    return [Chunk(piece.key, offset, data, piece.at, ends, cut, piece.missing + over if ends else 0)]
+    missing = piece.missing + over if ends else 0
+    stream.missing += missing
+    return [Chunk(piece.key, offset, data, piece.at, ends, cut, missing)]
 
 
 def held_from(streams: Iterable[Stream]) -> int | None:
