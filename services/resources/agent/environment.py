@@ -28,7 +28,13 @@ class Around:
     """What is the same for all tasks of a node."""
 
     def __init__(
-        self, node: str, folder: Path, secrets: Path, gateway: str, environment: Mapping[str, str], output_bytes: int
+        self,
+        node: str,
+        folder: Path,
+        secrets: Path,
+        gateway: str,
+        environment: Mapping[str, str],
+        output_bytes: int | None = None,
     ) -> None:
         """`folder`: the agent's. `environment`: the agent's own. `output_bytes`: kept of what an attempt prints."""
         self._output_bytes = output_bytes
