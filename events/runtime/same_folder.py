@@ -20,25 +20,32 @@ NETWORK_FILE_SYSTEMS = frozenset(
 
 
 def folder_identity(path: str) -> str:
-    """What identifies the folder under an absolute path, as this process sees it. May block on a network.
-
-    Raises OSError when there is no folder.
+    """What identifies the folder under an absolute path, as this process sees it; empty where the system does not tell
+    its boots apart (no Linux), so that no node has it. May block on a network. Raises OSError when there is no folder.
     """
     found = os.stat(path)
     if not stat.S_ISDIR(found.st_mode):
         raise NotADirectoryError(20, os.strerror(20), path)
     if _file_system(found.st_dev) in NETWORK_FILE_SYSTEMS:
         return f"network:{found.st_ino}"
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return f"{file.read().strip()}:{found.st_dev}:{found.st_ino}"
+    boot = _boot()
+    return f"{boot}:{found.st_dev}:{found.st_ino}" if boot else ""
 
 
 def is_same_folder(path: str, identity: str) -> bool:
     """Whether this process sees the identified folder under that path. May block on a network."""
     try:
-        return folder_identity(path) == identity
+        return bool(identity) and folder_identity(path) == identity
     except OSError:
         return False
+
+
+def _boot() -> str:
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        return ""
 
 
 def _file_system(device: int) -> str:

@@ -38,6 +38,8 @@ def in_callers_folder(jobs: Iterable[ManifestJob]) -> list[ManifestJob]:
     """Those that say nothing of a working directory run in the current folder, on nodes that see the same one."""
     folder = current_folder()
     identity = folder_identity(str(folder))
+    if not identity:
+        return list(jobs)  # no node sees this machine's folders
     return [
         job if "working_directory" in job.base.environment.model_fields_set else _at(job, folder, identity)
         for job in jobs

@@ -9,6 +9,7 @@ import pytest
 
 from events.runtime import same_folder
 from events.runtime.same_folder import folder_identity, is_same_folder
+from forgelog.manifest import in_callers_folder, job_from
 
 
 def test_a_folder_is_the_same_whatever_happens_in_it(tmp_path: Path) -> None:
@@ -44,3 +45,14 @@ def test_on_a_network_file_system_other_machines_see_the_same(tmp_path: Path, mo
 
 def test_the_system_tells_the_type_of_a_file_system() -> None:
     assert same_folder._file_system(Path("/proc").stat().st_dev) == "proc"
+
+
+def test_where_the_system_has_no_boot_id_no_folder_is_another_process_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(same_folder, "_boot", lambda: "")
+    monkeypatch.chdir(tmp_path)
+    assert folder_identity(str(tmp_path)) == ""
+    assert not is_same_folder(str(tmp_path), "")
+    (job,) = in_callers_folder([job_from({"name": "a", "command": "true"})])
+    assert job.base.environment.working_directory == ""
