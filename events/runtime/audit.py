@@ -132,7 +132,7 @@ async def verify(
 ) -> list[Verified]:
     """Check the whole history of these contexts; `progress` is told the place, records read and records to read."""
     await topics.ensure_topics(settings)
-    heads = await read_heads(settings)
+    heads, broken = await _all_heads(settings)
     repairs = await read_repairs(settings)
     trusted = _public_bytes(signing_key(settings).public_key()).hex()
     results: list[Verified] = []
@@ -154,6 +154,8 @@ async def verify(
                         progress,
                     )
                 )
+    if broken:
+        results.append(Verified(f"{topics.HEADS}/0", problems=broken))
     return results
 
 
@@ -246,11 +248,21 @@ def _check_head(head: dict[str, Any], digest: str, end: int, trusted: str, found
 
 async def read_heads(settings: Settings) -> dict[str, list[dict[str, Any]]]:
     """Every signed head by place."""
+    heads, _ = await _all_heads(settings)
+    return heads
+
+
+async def _all_heads(settings: Settings) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
+    """Every signed head by place; and what is none."""
     source = TopicPartition(settings.prefix + topics.HEADS, 0)
     heads: dict[str, list[dict[str, Any]]] = {}
+    problems: list[str] = []
     async with connected(new_consumer(settings, **HASTY)) as consumer:
         async for _, records in read_to_end(consumer, {source: 0}):
             for record in records:
-                head = orjson.loads(record.value or b"")
-                heads.setdefault(head["place"], []).append(head)
-    return heads
+                try:
+                    head = orjson.loads(record.value or b"")
+                    heads.setdefault(head["place"], []).append({"offset": -1, **head})
+                except (ValueError, TypeError, KeyError):
+                    problems.append(f"offset {record.offset}: is no signed head")
+    return heads, problems

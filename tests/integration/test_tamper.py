@@ -150,6 +150,18 @@ async def test_a_history_that_was_cut_off_is_found(settings: Settings) -> None:
         assert [problem for problem in found.problems if "the log was cut" in problem], found
 
 
+async def test_what_is_no_signed_head_is_told_and_stops_no_audit(settings: Settings) -> None:
+    await topics.ensure_topics(settings)
+    producer = new_producer(settings)
+    await producer.start()
+    for nonsense in (b"{", b"[]", b'{"offset": 7}', b""):
+        await producer.send_and_wait(settings.prefix + topics.HEADS, nonsense)
+    await producer.stop()
+    *partitions, heads = await verify(settings, ["jobs"])
+    assert all(found.intact for found in partitions)
+    assert (heads.place, len(heads.problems)) == ("audit.heads/0", 4)
+
+
 async def test_an_event_from_the_future_stops_its_partition_and_nothing_is_skipped(settings: Settings) -> None:
     await topics.ensure_topics(settings)
     writer = Writer(SampleDecider(), settings)
