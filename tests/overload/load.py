@@ -20,7 +20,7 @@ from aiokafka import AIOKafkaProducer
 from events.log.ids import new_command_id
 from events.runtime.settings import Settings
 from forgelog.client.aio import AsyncClient
-from forgelog.client.channel import busy_for
+from forgelog.client.channel import come_again_after
 from forgelog_pb.gateway.v1 import commands_pb2, commands_pb2_grpc
 
 TYPE = "forgelog.jobs.v1.SubmitJob"
@@ -157,7 +157,7 @@ class Strangers:
                 now.refused += 1
                 now.refusals.append(time.monotonic() - started)
                 tally.refused.add(id)
-                tally.unhinted += busy_for(error) is None
+                tally.unhinted += come_again_after(error) is None
             elif code is grpc.StatusCode.DEADLINE_EXCEEDED:
                 now.late += 1
                 if "is in the log at" in (error.details() or ""):
