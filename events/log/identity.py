@@ -81,9 +81,13 @@ async def compare(settings: Settings, places: Collection[Place], stands: Mapping
                 kept[place] = position
         markers = await read({place: at.epoch for place, at in kept.items() if at.epoch >= 0})
         last = await read({place: at.offset - 1 for place, at in kept.items()})
+        newest = {place: raw.offset if raw.is_marker else raw.epoch for place, raw in last.items()}
+        # A record of a newer epoch proves nothing by itself: a writer that has lost its log may have appended it.
+        newer = await read(
+            {place: epoch for place, epoch in newest.items() if kept[place].epoch < epoch < kept[place].offset}
+        )
     for place, at in kept.items():
-        marker, before = markers.get(place), last.get(place)
-        newest = before.offset if before is not None and before.is_marker else before.epoch if before else at.epoch
-        if (marker is not None and not marker.is_marker) or newest > at.epoch:
+        marker, other = markers.get(place), newer.get(place)
+        if (marker is not None and not marker.is_marker) or (other is not None and other.is_marker):
             strange[place] = f"the records before {at.offset} are others than those that were read before"
     return Compared(origins, ends, strange)

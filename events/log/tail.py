@@ -68,10 +68,12 @@ class LogLost(KafkaError):  # type: ignore[misc]
 class EpochRule:
     """The epoch rule for one partition: tells valid records from void ones. Pure; fed in log order."""
 
-    __slots__ = ("epoch",)
+    __slots__ = ("_begun", "epoch")
 
-    def __init__(self, epoch: int = -1) -> None:
+    def __init__(self, epoch: int = -1, begun: int | None = None) -> None:
+        """`begun`: the offset from which on the reader sees every marker; None where it is not known."""
         self.epoch = epoch
+        self._begun = begun
 
     def admits(self, record: Raw) -> bool:
         """Whether the record is valid; moves on to its epoch if it is a marker."""
@@ -83,8 +85,8 @@ class EpochRule:
         except ValueError:
             return False  # a writer's epoch is a number
         if epoch > self.epoch:
-            if epoch >= record.offset:
-                return False  # no writer's: its marker stands before what it appends
+            if epoch >= (record.offset if self._begun is None else self._begun):
+                return False  # no writer's of this log: its marker stands before what it appends, and was not seen
             self.epoch = epoch  # proves a marker at that offset, which this reader started behind
         return epoch == self.epoch
 
@@ -260,7 +262,7 @@ class Tail:
     def seek(self, place: Place, position: ReaderPosition) -> None:
         """Go on from another position of a place."""
         self._running.seek(self._topic(place), position.offset)
-        self._rules[place] = EpochRule(position.epoch)
+        self._rules[place] = EpochRule(position.epoch, position.offset)
         self.positions[place] = position
 
     async def rewind(self, positions: Mapping[Place, ReaderPosition]) -> None:

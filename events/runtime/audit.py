@@ -171,7 +171,7 @@ async def _verify_partition(
     found = Verified(place)
     end = (await consumer.end_offsets([source]))[source]
     at_offset: dict[int, str] = {head["offset"]: "" for head in heads}
-    digest, rule, position = chain.GENESIS, EpochRule(), 0
+    digest, rule, position = chain.GENESIS, EpochRule(begun=0), 0
     aside: bytes | None = None
     """The digest without what an operator passed over: a writer that took over behind it goes on from there."""
     try:
