@@ -90,6 +90,11 @@ class EpochRule:
             self.epoch = epoch  # proves a marker at that offset, which this reader started behind
         return epoch == self.epoch
 
+    def missed(self, last: int) -> None:
+        """What stands there, up to this offset, was passed over: it may have been a marker."""
+        if self._begun is not None:
+            self._begun = max(self._begun, last + 1)
+
 
 PATIENT: dict[str, Any] = {"fetch_max_wait_ms": 3_000, "consumer_timeout_ms": 5_000, "prefetch_backoff": 30.0}
 """Options of consumers that read for ever, and all their places, so that a platform at rest is at rest: how long a
@@ -390,7 +395,7 @@ class Tail:
             rule = self._rules[place]
             expected = self.positions[place].offset
             if self.repairs.concern(raws[0].topic, raws[0].partition):
-                raws = [raw for raw in raws if not self.repairs.pass_over(raw)]
+                raws = [raw for raw in raws if not self._passed_over(raw, rule)]
             for raw in raws:
                 if rule.admits(raw):
                     if raw.offset >= expected:
@@ -400,6 +405,12 @@ class Tail:
                     valid.append(raw)
             self.positions[place] = ReaderPosition(max(expected, records[-1].last + 1), rule.epoch)
         return valid
+
+    def _passed_over(self, raw: Raw, rule: EpochRule) -> bool:
+        if not self.repairs.pass_over(raw):
+            return False
+        rule.missed(raw.last)
+        return True
 
     async def poll(self, timeout: float) -> list[Recorded]:
         """Valid records of the contexts, decoded; waits at most `timeout` seconds for the first.

@@ -179,9 +179,11 @@ async def _verify_partition(
             for raw in records:
                 if raw.offset != position:
                     found.problems.append(f"offset {position}: records up to {raw.offset - 1} are missing")
+                    rule.missed(raw.offset - 1)
                 position = raw.last + 1
                 if isinstance(raw, Damage):
                     found.problems.append(f"offset {raw.offset}: was changed (up to {raw.last}: {raw.wrong})")
+                    rule.missed(raw.last)
                     continue
                 if not rule.admits(raw):
                     found.void += 1

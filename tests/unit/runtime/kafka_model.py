@@ -55,7 +55,7 @@ class Log:
 
     def valid(self, start: int = 0, epoch: int = -1) -> list[Raw]:
         """What a reader sees that starts there."""
-        rule = EpochRule(epoch)
+        rule = EpochRule(epoch, start)
         return [record for record in self.records[start:] if rule.admits(record)]
 
 

@@ -25,3 +25,11 @@ def test_a_reader_that_began_later_learns_of_the_marker_before_from_the_first_re
     assert rule.admits(event(40, 30))
     assert rule.epoch == 30
     assert not rule.admits(event(41, 36))  # a marker there would have been seen
+
+
+def test_a_reader_that_passed_over_a_marker_learns_of_it_from_the_records_of_its_writer() -> None:
+    rule = EpochRule(begun=0)
+    rule.missed(12)  # a damaged batch, 10 to 12
+    assert rule.admits(event(13, 11))
+    assert rule.epoch == 11
+    assert not rule.admits(event(20, 13))

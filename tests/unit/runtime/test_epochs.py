@@ -49,7 +49,7 @@ class Log:
         return self.append([Encoded.of(b"jobs/0", value_of(event), headers, 0)])
 
     def valid(self, start: int = 0, epoch: int = -1) -> list[Raw]:
-        rule = EpochRule(epoch)
+        rule = EpochRule(epoch, start)
         return [record for record in self.records[start:] if rule.admits(record)]
 
 

@@ -34,7 +34,7 @@ class Reader:
     def __init__(self, world: World, told: dict[str, int], position: ReaderPosition) -> None:
         self.world, self.told, self.offset = world, told, position.offset
         epoch = -1 if world.flaws.readers_forget_the_epoch else position.epoch
-        self.rule = Everything(epoch) if world.flaws.everything_is_valid else EpochRule(epoch)
+        self.rule = Everything(epoch) if world.flaws.everything_is_valid else EpochRule(epoch, position.offset)
 
     @property
     def position(self) -> ReaderPosition:

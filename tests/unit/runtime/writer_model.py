@@ -145,11 +145,11 @@ class Process:
     def _load(self) -> None:
         stored = self.world.snapshots
         self.partition = snapshots.load(Decider(), 0, 1, stored[-1]) if stored else Partition(Decider(), 0, 1)
-        self.reading = self._rule(self.partition.epoch)
+        self.reading = self._rule(self.partition.epoch, self.partition.next_offset)
         self.ready_at = -1
 
-    def _rule(self, epoch: int) -> EpochRule:
-        return Everything() if self.world.flaws.everything_is_valid else EpochRule(epoch)
+    def _rule(self, epoch: int, begun: int | None = None) -> EpochRule:
+        return Everything() if self.world.flaws.everything_is_valid else EpochRule(epoch, begun)
 
     def read_up(self, most: int) -> None:
         """Fold some more of the history; at the marker the partition is this writer's."""
