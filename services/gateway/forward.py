@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from events.log.topics import CONTEXTS
 from events.runtime.channels import ACCEPTED, accepted, client_options
 from events.runtime.retry_hint import DETAILS, retry_seconds
 from events.runtime.settings import Settings
@@ -80,6 +81,8 @@ class Forwarder:
             address = self.addresses.get(context)
             if address is None:
                 known = ", ".join(sorted(self.addresses)) or "none"
+                if context not in CONTEXTS:
+                    raise DoorError(grpc.StatusCode.NOT_FOUND, f"there is no context {context!r}; there are: {known}")
                 raise DoorError(
                     grpc.StatusCode.UNIMPLEMENTED,
                     f"no service {context!r} is configured here (there are: {known}); name it in FORGELOG_SERVICES",

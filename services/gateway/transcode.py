@@ -41,6 +41,7 @@ _INTEGERS = {
     FieldDescriptor.CPPTYPE_UINT64: (0, (1 << 64) - 1),
 }
 _FLOATS = (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT)
+_TWICE, _ONCE = "is given twice", "give it once"
 _TRUTH = {"true": True, "1": True, "yes": True, "": True, "false": False, "0": False, "no": False}
 
 
@@ -56,19 +57,23 @@ def request_from_json(data: Any, message_class: type[Message]) -> Message:
 
 def request_from_parameters(pairs: Iterable[tuple[str, str]], message_class: type[Message]) -> Message:
     """A request from URL parameters: ``job_id=a``, ``statuses=running&statuses=queued``, ``labels.zone=b``, and
-    ``as_of``, ``at_least``, ``limit``, ``cursor`` for what every query takes. Raises DoorError."""
+    ``as_of``, ``at_least``, ``limit``, ``cursor`` for what every query takes. Raises DoorError, also for a parameter
+    that is given twice and may be given once."""
     data: dict[str, Any] = {}
     for name, value in pairs:
-        _put(data, message_class.DESCRIPTOR, name, value)
+        if not _put(data, message_class.DESCRIPTOR, name, value):
+            error = FieldError(field=name, problem=_TWICE, hint=_ONCE)
+            raise DoorError(grpc.StatusCode.INVALID_ARGUMENT, f"{name}: {_TWICE}", [error])
     return request_from_json(data, message_class)
 
 
-def _put(data: dict[str, Any], descriptor: Descriptor, name: str, value: str) -> None:
+def _put(data: dict[str, Any], descriptor: Descriptor, name: str, value: str) -> bool:
+    """Add a parameter. False when its field takes one value and has it."""
     shortcut = _shortcuts(descriptor).get(name)
     if shortcut is not None:
         inside = data.setdefault(shortcut.name, {})
         if not isinstance(inside, dict):
-            return  # it is given as a text, and will be refused for that
+            return True  # it is given as a text, and will be refused for that
         data, descriptor = inside, shortcut.message_type
     while True:
         head, dot, rest = name.partition(".")
@@ -86,8 +91,11 @@ def _put(data: dict[str, Any], descriptor: Descriptor, name: str, value: str) ->
     before = data.get(name, [])
     if field is not None and field.is_repeated and not _is_map(field) and isinstance(before, list):
         data[name] = [*before, value]
-    else:
-        data[name] = value
+        return True
+    if name in data:
+        return False
+    data[name] = value
+    return True
 
 
 @cache
@@ -132,6 +140,7 @@ class _Reading:
             self._wrong(path, f"{_shown(data)} is not an object", "give an object")
             return {}
         shaped: dict[str, Any] = {}
+        given: set[str] = set()
         known = _fields(descriptor)
         for name, value in data.items():
             place = f"{path}.{name}" if path else str(name)
@@ -139,15 +148,22 @@ class _Reading:
             shortcut = _shortcuts(descriptor).get(name) if field is None and not path else None
             if shortcut is not None:
                 inside = shaped.setdefault(shortcut.name, {})
+                if name in inside:
+                    self._wrong(place, _TWICE, _ONCE)
                 inside[name] = self._field(value, shortcut.message_type.fields_by_name[name], place)
             elif field is None:
                 names = [each.name for each in descriptor.fields] + ([] if path else list(_shortcuts(descriptor)))
                 close = close_to(str(name), names)
                 hint = f"did you mean {close!r}?" if close else f"there are {', '.join(names) or 'none'}"
                 self._wrong(place, "there is no such field", hint)
+            elif field.name in given:
+                self._wrong(place, _TWICE, _ONCE)
             elif value is not None:
+                given.add(field.name)
                 before = shaped.get(field.name)  # what shortcuts put there
                 found = self._field(value, field, place)
+                for both in before.keys() & found.keys() if before else ():
+                    self._wrong(f"{place}.{both}", _TWICE, _ONCE)
                 shaped[field.name] = {**before, **found} if before else found
         return shaped
 

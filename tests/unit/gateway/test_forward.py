@@ -56,3 +56,20 @@ def test_another_refusal_goes_on_as_it_is(forwarder: Forwarder) -> None:
     assert isinstance(failed, Refusal)
     answer = error_response(failed)
     assert (answer.status_code, "retry-after" in answer.headers) == (404, False)
+
+
+@pytest.mark.parametrize(
+    ("context", "code"),
+    [
+        ("nope", grpc.StatusCode.NOT_FOUND),
+        ("", grpc.StatusCode.NOT_FOUND),
+        ("resources", grpc.StatusCode.UNIMPLEMENTED),
+    ],
+)
+def test_a_context_that_does_not_exist_is_told_from_one_that_has_no_service_here(
+    forwarder: Forwarder, context: str, code: grpc.StatusCode
+) -> None:
+    with pytest.raises(DoorError) as refused:
+        forwarder.channel(context)
+    assert refused.value.code == code
+    assert "jobs" in refused.value.message
