@@ -23,7 +23,7 @@ def find_data_folder(environment: Mapping[str, str] | None = None, start: Path |
     """
     environment = os.environ if environment is None else environment
     if given := environment.get("FORGELOG_DATA"):
-        return Path(given).expanduser().absolute(), "named by FORGELOG_DATA"
+        return Path(given).expanduser().absolute(), "named by --data or FORGELOG_DATA"
     here = (start or Path.cwd()).absolute()
     for folder in (here, *here.parents):
         if (folder / ".forgelog").is_dir():

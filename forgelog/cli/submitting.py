@@ -394,7 +394,7 @@ def folder(chdir: str | None, no_chdir: bool) -> str | None:
         from forgelog.client.channel import find_address
 
         if find_address().rpartition(":")[0].strip("[]") in ("127.0.0.1", "localhost", "::1"):
-            raise InvalidInput(f"--chdir: there is no folder {chdir}")
+            raise InvalidInput(f"--chdir: there is no folder {chdir}; make it, or name another")
     return chdir
 
 

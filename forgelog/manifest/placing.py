@@ -27,7 +27,9 @@ def resolved(jobs: Iterable[ManifestJob], base: Path | None = None) -> list[Mani
         folder = (base or current_folder()).joinpath(named).resolve()
         if not folder.is_dir():
             hint = "make it, or name another; a path that does not begin with / is a folder of yours"
-            problems.append(Problem("working_directory", f"{job.name}: there is no folder {folder}", hint))
+            problems.append(
+                Problem("working_directory", f"there is no folder {folder}, which job {job.name!r} names", hint)
+            )
         placed.append(_at(job, folder))
     if problems:
         raise ManifestError("the job can't run where it is to", problems)

@@ -44,7 +44,7 @@ def test_an_absolute_path_is_the_node_s_to_find() -> None:
 
 
 def test_a_relative_path_that_leads_nowhere_is_refused(here: Path) -> None:
-    with pytest.raises(ManifestError, match=f"train: there is no folder {here}/absent"):
+    with pytest.raises(ManifestError, match=f"there is no folder {here}/absent, which job 'train' names"):
         jobs_of(JOB, {"working_directory": "absent"})
 
 
@@ -74,7 +74,7 @@ def test_an_absent_folder_of_another_machine_is_its_own_affair(monkeypatch: pyte
     monkeypatch.setenv("FORGELOG_GATEWAY", "cluster.example:7070")
     assert folder("/absent", False) == "/absent"
     monkeypatch.setenv("FORGELOG_GATEWAY", "127.0.0.1:7070")
-    with pytest.raises(InvalidInput, match="there is no folder /absent"):
+    with pytest.raises(InvalidInput, match="there is no folder /absent; make it"):
         folder("/absent", False)
 
 

@@ -146,7 +146,7 @@ def test_every_command_says_which_platform_is_down(tmp_path: Path, command: str)
         timeout=60,
     )
     assert done.returncode == os.EX_UNAVAILABLE, done
-    assert f"the platform of {folder}" in done.stderr
+    assert f"the platform of {folder} (named by --data" in done.stderr
     assert "is down" in done.stderr
 
 
