@@ -42,6 +42,10 @@ log = logging.getLogger("forgelog.writer")
 
 _MOST_RECORDS = 2_000
 
+_SESSION_SECONDS = 10.0
+"""Silence after which the broker counts a member of the group as gone. Until then a static member (KIP-345) that joins
+again has the assignment of before, which names no partition of a topic that was made anew meanwhile."""
+
 LOOK_EVERY = 1.0
 """Seconds between two looks at what this writer has appended, where nobody here reacts to it; one begins when the fetch
 that waits for other topics' news has ended, so on a platform at rest it may take ten more."""
@@ -160,7 +164,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                 await self._run()
             except LogLost as error:
                 log.error("%s: %s; starting over from what it is now", self.context, error)
-                await asyncio.sleep(random.uniform(0.5, 1.0))
+                await asyncio.sleep(_SESSION_SECONDS + 1.0 if self.settings.instance else random.uniform(0.5, 1.0))
 
     async def _run(self) -> None:
         for held in (self.partitions, self._restart, self._targets, self._looking):
@@ -182,7 +186,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             fetch_max_bytes=16 << 20,
             **PATIENT,
             max_partition_fetch_bytes=4 << 20,
-            session_timeout_ms=10_000,
+            session_timeout_ms=int(_SESSION_SECONDS * 1000),
             heartbeat_interval_ms=1_000,
         )
         try:
