@@ -71,6 +71,10 @@ class PlatformState:
     children: list[ChildState] = field(default_factory=list)
 
 
+_PRIVATE = ("agents", "kafka", "logs")
+"""Folders of what is written with the umask's permissions: the log's own files have all commands, events and output."""
+
+
 class Folder:
     """The files of one platform."""
 
@@ -88,7 +92,9 @@ class Folder:
         try:
             # Others may pass through (Postgres, under root, is another user) but not list.
             self.path.mkdir(mode=0o711, parents=True, exist_ok=True)
-            self.logs.mkdir(exist_ok=True)
+            for name in _PRIVATE:
+                (self.path / name).mkdir(exist_ok=True)
+                (self.path / name).chmod(0o700)  # also where an earlier version made it
         except OSError as error:
             raise EmbeddedError(
                 f"the data folder {self.path} can't be made: {error.strerror}; choose another with "
@@ -121,7 +127,7 @@ class Folder:
         return self._read("ports.json") or {}
 
     def write_ports(self, ports: dict[str, int]) -> None:
-        write_atomically(self.path / "ports.json", json.dumps(ports) + "\n")
+        write_atomically(self.path / "ports.json", json.dumps(ports) + "\n", mode=0o600)
 
     def _read(self, name: str) -> dict[str, Any] | None:
         path = self.path / name

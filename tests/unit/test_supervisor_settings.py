@@ -64,6 +64,21 @@ def test_the_data_folder_is_found_as_git_finds_its_own(tmp_path: Path) -> None:
     assert data_folder({"FORGELOG_DATA": str(tmp_path)}, deep) == tmp_path
 
 
+@pytest.mark.parametrize("before", [False, True])
+def test_others_can_read_nothing_in_the_data_folder(tmp_path: Path, before: bool) -> None:
+    """Whatever the umask, and also in a folder that an earlier version left open."""
+    folder = Folder(tmp_path / "data")
+    names = ["agents", "kafka", "logs"]
+    if before:
+        for name in names:
+            (folder.path / name).mkdir(parents=True)
+            (folder.path / name).chmod(0o755)
+    folder.make()
+    folder.write_ports({"gateway": 1})
+    assert {name: (folder.path / name).stat().st_mode & 0o777 for name in names} == dict.fromkeys(names, 0o700)
+    assert (folder.path / "ports.json").stat().st_mode & 0o077 == 0
+
+
 def test_wanted_and_state_come_back_as_written(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "data")
     assert folder.read_state() is None
