@@ -103,7 +103,8 @@ WRONG: dict[str, tuple[str, bytes, str, str, tuple[str, ...]]] = {
     ),
     "an empty name": (SUBMIT, named(""), "invalid_argument", "spec.metadata.name", ("is empty", "give")),
     "a blank name": (SUBMIT, named("   "), "invalid_argument", "spec.metadata.name", ("is empty", "give")),
-    "a control character": (SUBMIT, named("a\x00b"), "invalid_argument", "spec.metadata.name", ("control character",)),
+    "a control character": (SUBMIT, named("a\x01b"), "invalid_argument", "spec.metadata.name", ("control character",)),
+    "a NUL": (SUBMIT, named("a\x00b"), "invalid_argument", "spec.metadata.name", ("U+0000", "leave it out")),
     "a long name": (SUBMIT, named("x" * 201), "invalid_argument", "spec.metadata.name", ("has 201", "200")),
     "half a surrogate": (
         SUBMIT,
