@@ -173,6 +173,24 @@ def show_step(step: Mapping[str, Any], began: datetime) -> None:
             write((cut(line, room) if room is not None else line) + "\n")
 
 
+def types_of(given: Sequence[str] | None) -> list[str]:
+    """The full names of the types of events that an option names. Raises `InvalidInput`."""
+    if not given:
+        return []
+    from events.language.problems import close_to
+    from events.language.registry import event_types
+
+    found: list[str] = []
+    for name in given:
+        full = [known for known in event_types() if name and name in (known, known.rpartition(".")[2])]
+        if not full:
+            close = close_to(name, (known.rpartition(".")[2] for known in event_types()))
+            hint = f"did you mean {close!r}?" if close else "docs/reference lists them"
+            raise InvalidInput(f"--type: there is no event {name!r}; {hint}")
+        found += full
+    return found
+
+
 def _cut(text: str, width: int = 100) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
@@ -192,11 +210,11 @@ def watch(
 
         from forgelog.client.aio import AsyncClient
 
-        names = contexts_of(context)
+        names, types = contexts_of(context), types_of(type)
         events = stream(event_columns(datetime.now().astimezone().date()))
 
         async def follow(client: AsyncClient, name: str, subjects: Sequence[str]) -> None:
-            async for event in client.watch(name, subjects=subjects, types=type or ()):
+            async for event in client.watch(name, subjects=subjects, types=types):
                 if output is Format.TABLE:
                     write("\n".join(events.lines(event)) + "\n")
                     sys.stdout.flush()
