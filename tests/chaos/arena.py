@@ -50,6 +50,8 @@ class Arena:
         self.clock = clock_library() if clock else None
         self._clock_file = folder / "clock"
         self._ballast = self.data / "ballast"
+        self.log_lost = False
+        """Heads that were signed of the lost log accuse the one that came after it, as they should."""
         self.forged: set[str] = set()
         """Places and offsets of records that an attack wrote into event topics: the audit must name them."""
         self._frozen: set[int] = set()

@@ -32,6 +32,7 @@ async def log_lost(arena: Arena, load: Workload, chance: random.Random) -> str:
     the platform does not say so, or shows what is gone."""
     del load
     before = await _jobs(arena)
+    arena.log_lost = True
     if chance.random() < 0.5:
         for name in ("supervisor", *SERVERS):
             arena.signal(name, signal.SIGKILL)
