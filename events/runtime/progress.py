@@ -82,6 +82,8 @@ class Progress:
         ends = reader.ends
         while ends and ends[0][1] <= position:
             ends.popleft()
+        while ends and ends[-1][1] > end:
+            ends.pop()  # the log is another one now, or was cut
         if end > position and (not ends or end > ends[-1][1]):
             if not ends:
                 reader.moved = max(reader.moved, self._now)

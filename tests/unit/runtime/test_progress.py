@@ -95,3 +95,13 @@ def test_readers_that_were_given_up_are_forgotten() -> None:
     progress.note("commands", "commands.jobs/1", 0, 3)
     progress.end()
     assert [lag.place for lag in progress.lags] == ["commands.jobs/1"]
+
+
+def test_an_end_that_is_there_no_more_is_not_waited_for() -> None:
+    """The log was lost, and another one begins that is shorter."""
+    reader = Watched()
+    reader.look(50, 54)
+    for _ in range(100):
+        lag = reader.look(2, 2)
+    assert (lag.left, lag.still_seconds, lag.cause) == (0, 0.0, "")
+    assert reader.look(2, 3).still_seconds == 0.0
