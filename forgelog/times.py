@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
-from forgelog.units import format_duration, parse_duration
+from forgelog.units import format_duration, parse_duration, quoted
 
 _CLOCK = re.compile(r"^(?:(today|yesterday) )?(\d{1,2}):(\d{2})(?::(\d{2}))?$")
 _HELP = "write for example '10m ago', '03:12', 'yesterday 03:12', '2026-05-09' or '2026-05-09T03:12:00Z'"
@@ -39,9 +39,9 @@ def parse_time(text: str, now: datetime, zone: tzinfo | None = None) -> datetime
                 moment = _local(moment.date(), moment.time(), zone)
         moment = moment.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise ValueError(f"{text!r} is not a time; {_HELP}") from None
+        raise ValueError(f"{quoted(text)} is not a time; {_HELP}") from None
     if moment > now:
-        raise ValueError(f"{text!r} is in the future; the log tells of the past only")
+        raise ValueError(f"{quoted(text)} is in the future; the log tells of the past only")
     return moment
 
 

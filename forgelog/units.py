@@ -14,11 +14,16 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m|h|d|w)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 
 
+def quoted(text: str) -> str:
+    """A user's text as an error message quotes it, never long. (`events.language.common.shown` loads pydantic.)"""
+    return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
 def parse_bytes(text: str) -> int:
     """``"4Gi"``, ``"512M"``, ``"1.5 GiB"`` or a plain number of bytes. Raises ValueError that says what to write."""
     match = _SIZE.match(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is not an amount of memory; write for example 512Mi, 4Gi or 10G")
+        raise ValueError(f"{quoted(text)} is not an amount of memory; write for example 512Mi, 4Gi or 10G")
     amount, unit = match[1], (match[2] or "").replace("k", "K")
     # Whole amounts stay integers: a float would lose bytes above 2**53.
     return int(amount) * _FACTORS[unit] if "." not in amount else int(float(amount) * _FACTORS[unit])
@@ -31,7 +36,7 @@ def parse_duration(text: str) -> float:
         return float(stripped)
     parts = _DURATION.findall(stripped)
     if not parts or _DURATION.sub("", stripped).strip():
-        raise ValueError(f"{text!r} is not a duration; write for example 90s, 15m, 2h or 1h30m")
+        raise ValueError(f"{quoted(text)} is not a duration; write for example 90s, 15m, 2h or 1h30m")
     return float(sum(float(amount) * _SECONDS[unit] for amount, unit in parts))
 
 
@@ -43,7 +48,7 @@ def parse_cpus(text: str) -> float:
     try:
         return float(stripped)
     except ValueError:
-        raise ValueError(f"{text!r} is not a number of CPUs; write for example 2, 0.5 or 500m") from None
+        raise ValueError(f"{quoted(text)} is not a number of CPUs; write for example 2, 0.5 or 500m") from None
 
 
 def format_bytes(amount: int) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from events.language.common import Identifier
+from events.language.common import Identifier, shown
 from events.language.jobspec import DependencyKind, JobDependency, JobSpec
 from forgelog.errors import InvalidInput, ManifestError, Problem
 from forgelog.manifest.nodes import Node, from_python, parse_documents, problem
@@ -124,14 +124,14 @@ def _draft(node: Node, problems: list[Problem]) -> _Draft:
     for key, value in node.pairs:
         if key.text == "kind":
             if value.text != "Job":
-                problems.append(problem(value, f"kind {value.text!r} is not known", "the one kind is Job"))
+                problems.append(problem(value, f"kind {shown(value.text)} is not known", "the one kind is Job"))
         elif key.text in ("job_id", "id"):
             job_id = value.text
             try:
                 _IDENTIFIER.validate_python(job_id)
             except ValidationError:
                 hint = "use 1-128 lower-case letters, digits and . _ -"
-                problems.append(problem(value, f"{job_id!r} is not an id", hint, "job_id"))
+                problems.append(problem(value, f"{shown(job_id)} is not an id", hint, "job_id"))
         elif key.text == "depends_on":
             depends_on = value
         elif key.text == "command":
@@ -221,14 +221,14 @@ def _dependency(item: Node, drafts: list[_Draft], problems: list[Problem]) -> De
         for text, (key, _) in pairs.items():
             if text not in ("job", "job_id", "kind"):
                 hint = suggest(text, ["job", "job_id", "kind"]) or "keys here are job, job_id, kind"
-                problems.append(problem(key, f"unknown key {text!r}", hint, field))
+                problems.append(problem(key, f"unknown key {shown(text)}", hint, field))
         if "kind" in pairs:
             word = pairs["kind"][1]
             try:
                 kind = DependencyKind(word.text)
             except ValueError:
                 words = [member.value for member in DependencyKind]
-                text = f"{word.text!r} is none of {', '.join(words)}"
+                text = f"{shown(word.text)} is none of {', '.join(words)}"
                 problems.append(problem(word, text, suggest(word.text, words), field))
         named = pairs.get("job") or pairs.get("job_id")
         if named is None:
@@ -242,19 +242,19 @@ def _dependency(item: Node, drafts: list[_Draft], problems: list[Problem]) -> De
         matches = [index for index, draft in enumerate(drafts) if draft.name == target.text]
         if len(matches) > 1:
             lines = " and ".join(str(drafts[index].node.line) for index in matches[:2])
-            text = f"{target.text!r} names {len(matches)} jobs (lines {lines})"
+            text = f"{shown(target.text)} names {len(matches)} jobs (lines {lines})"
             problems.append(problem(target, text, "give them different names", field))
             return None
         if matches:
             return Dependency(kind, document=matches[0])
         hint = suggest(target.text, [draft.name for draft in drafts if draft.name])
         if hint:
-            problems.append(problem(target, f"there is no job {target.text!r} in this file", hint, field))
+            problems.append(problem(target, f"there is no job {shown(target.text)} in this file", hint, field))
             return None
     try:
         return Dependency(kind, job_id=_IDENTIFIER.validate_python(target.text))
     except ValidationError:
-        problems.append(problem(target, f"{target.text!r} is no job of this file and not an id", "", field))
+        problems.append(problem(target, f"{shown(target.text)} is no job of this file and not an id", "", field))
         return None
 
 

@@ -15,12 +15,16 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
+from events.language.common import shown
 from forgelog.errors import ManifestError, Problem
 
 MAX_BYTES = 1_000_000
 """Largest manifest file."""
 MAX_DOCUMENTS = 500
 MAX_DEPTH = 32
+MAX_BITS, MAX_DIGITS = 1024, 400
+"""Of a number: larger ones are refused before anything is made of them."""
+_NUMBER = "no field takes one of more than 64 bits"
 MAX_NODES = 200_000
 """Most values in a file after YAML aliases are followed (a "billion laughs" ends here)."""
 
@@ -56,6 +60,8 @@ def from_python(value: object, depth: int = 0) -> Node:
         return Node("map", pairs=pairs)
     if isinstance(value, list | tuple | set | frozenset):
         return Node("list", items=[from_python(item, depth + 1) for item in value])
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        raise ManifestError("the job is not valid", [Problem("", f"a number has {value.bit_length()} bits", _NUMBER)])
     if value is None or isinstance(value, bool | int | float | str):
         text = str(value).lower() if isinstance(value, bool) else str(value)
         return Node("scalar", value=value, text=text)
@@ -157,7 +163,7 @@ class _Converter:
                 raise _TooMuch(problem(name, "a key must be a word, not a list or a map"))
             if name.text in own:
                 first = own[name.text][0].line
-                raise _TooMuch(problem(name, f"key {name.text!r} is given twice, first in line {first}"))
+                raise _TooMuch(problem(name, f"key {shown(name.text)} is given twice, first in line {first}"))
             own[name.text] = (name, self.convert(value, depth + 1))
         return (merged | own).values()
 
@@ -167,6 +173,8 @@ class _Converter:
         if self._json:  # JSON writes characters beyond the BMP as surrogate pairs
             text = place.text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         kind = tag.removeprefix("tag:yaml.org,2002:")
+        if kind in ("int", "float") and len(text) > MAX_DIGITS:
+            raise _TooMuch(problem(place, f"a number has {len(text)} digits", _NUMBER))
         try:
             if kind == "null":
                 place.value = None
@@ -179,7 +187,7 @@ class _Converter:
             elif kind in ("str", "timestamp"):
                 place.value = text
             else:
-                raise _TooMuch(problem(place, f"tag {tag!r} is not supported", "write the plain value"))
+                raise _TooMuch(problem(place, f"tag {shown(tag)} is not supported", "write the plain value"))
         except (ValueError, OverflowError) as error:
             raise _TooMuch(problem(place, f"is not a number: {error}")) from None
         return place

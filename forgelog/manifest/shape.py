@@ -16,6 +16,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from events.language.common import shown
 from events.language.jobspec import JobArray, JobResources, JobSpec, RestartPolicy, SecretRef
 from forgelog.errors import Problem
 from forgelog.manifest.nodes import Node, problem
@@ -166,7 +167,7 @@ class Shaper:
         if isinstance(wanted, type) and issubclass(wanted, Enum):
             words = [str(member.value) for member in wanted]
             if node.text not in words:
-                self._add(node, path, f"{node.text!r} is none of {', '.join(words)}", suggest(node.text, words))
+                self._add(node, path, f"{shown(node.text)} is none of {', '.join(words)}", suggest(node.text, words))
                 return _NOTHING
             return node.text
         return node.text  # text, and what pydantic parses from text (times)
@@ -178,7 +179,7 @@ class Shaper:
             hint = f"keys here are {', '.join(names)}"
             if path == () and key.text in {*JobResources.model_fields, *map(_short, JobResources.model_fields)}:
                 hint = f"write it below 'resources': resources: {{{key.text}: ...}}"
-        self._add(key, (), f"unknown key {key.text!r}{' in ' + _dotted(path) if path else ''}", hint)
+        self._add(key, (), f"unknown key {shown(key.text)}{' in ' + _dotted(path) if path else ''}", hint)
 
     def _add(self, node: Node, path: Path, text: str, hint: str = "") -> None:
         self.problems.append(problem(node, text, hint, _dotted(path)))
@@ -195,7 +196,7 @@ class Shaper:
                 continue
             message = item["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
             if item["type"] == "string_pattern_mismatch":
-                message = f"{item['input']!r} does not fit {item['msg'].rsplit(' ', 1)[-1]}"
+                message = f"{shown(item['input'])} does not fit {item['msg'].rsplit(' ', 1)[-1]}"
             elif item["msg"].startswith("Input should be "):
                 message = f"should be {message}"
             node = self._place(path)

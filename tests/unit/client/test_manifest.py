@@ -299,3 +299,18 @@ def _sortable(needs: dict[int, set[int]]) -> bool:
         for others in left.values():
             others.difference_update(free)
     return True
+
+
+@pytest.mark.parametrize("number", ["9" * 100_000, "0x" + "f" * 100_000, "1:59" + ":59" * 30_000, "-" + "9" * 5_000])
+def test_a_number_of_any_length_is_refused_in_a_few_words(number: str) -> None:
+    with pytest.raises(ManifestError) as caught:
+        parse(f"name: a\ncommand: 'true'\nscheduling: {{max_runtime: {number}}}\npriority: {number}\n", "job.yaml")
+    assert len(str(caught.value)) < 500
+
+
+def test_a_number_of_any_size_from_python_is_refused_in_a_few_words() -> None:
+    with pytest.raises(ManifestError, match="bits"):
+        job_from({"name": "a", "command": "true", "max_runtime": 10**5000})
+    with pytest.raises(ManifestError) as caught:
+        job_from({"name": "a", "command": "true", "priority": "9" * 100_000})
+    assert len(str(caught.value)) < 500
