@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -111,7 +112,7 @@ async def ensure_topics(settings: Settings, *, deadline: float = 30.0) -> dict[s
                 absent = ", ".join(sorted(set(names) - set(counts)))
                 raise TopicsUnusable(f"topics {absent} were not ready {deadline:.0f} s after they were asked for")
             await asyncio.sleep(0.05)
-        await _configure(admin, settings.prefix + LOGS, names[LOGS][1])
+        await _configure(admin, settings)
     finally:
         await admin.close()
     for context in CONTEXTS:
@@ -138,19 +139,30 @@ async def _create(admin: AIOKafkaAdminClient, prefix: str, topics: dict[str, tup
             raise TopicsUnusable(f"topic {error[0]} could not be made: {for_code(code).__name__} {error[2:] or ''}")
 
 
-async def _configure(admin: AIOKafkaAdminClient, topic: str, config: dict[str, str]) -> None:
-    """Give a topic that an earlier version, or other settings, made the configuration it should have.
+def output_config(settings: Settings, own: Mapping[str, str]) -> dict[str, str]:
+    """The configuration that the topic of output should have; `own` is what was set for it before. A process that was
+    not told a retention leaves that alone: another process, or an operator, may have been told one."""
+    config = wanted(settings.partitions, settings.output_days)[LOGS][1]
+    if "output_days" not in settings.model_fields_set and "retention.ms" in own:
+        return {**config, "retention.ms": own["retention.ms"]}
+    return config
+
+
+async def _configure(admin: AIOKafkaAdminClient, settings: Settings) -> None:
+    """Give the topic of output, which an earlier version or other settings may have made, its present configuration.
 
     Where the broker does not allow it the topic stays as it is: producers make smaller batches when one is refused.
     """
+    topic = settings.prefix + LOGS
     try:
         (described,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
         entries = described.resources[0][4]
         now = {entry[0]: entry[1] for entry in entries}
+        own = {entry[0]: entry[1] for entry in entries if entry[3] == _SET_FOR_TOPIC and entry[1] is not None}
+        config = output_config(settings, own)
         if all(now.get(name) == value for name, value in config.items()):
             return
         # The request replaces all that was set for the topic, so what somebody has set besides goes with it.
-        own = {entry[0]: entry[1] for entry in entries if entry[3] == _SET_FOR_TOPIC and entry[1] is not None}
         (altered,) = await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {**own, **config})])
         if code := altered.resources[0][0]:
             raise for_code(code)(altered.resources[0][1] or "")
