@@ -168,7 +168,11 @@ class Raw(Record):  # type: ignore[misc]
 
     @property
     def epoch(self) -> int:
-        return self.number(EPOCH)  # type: ignore[no-any-return]
+        """Its writer's; -1 if it names none, or nothing that is a number."""
+        try:
+            return self.number(EPOCH)  # type: ignore[no-any-return]
+        except ValueError:
+            return -1
 
     @property
     def last(self) -> int:
