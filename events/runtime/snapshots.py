@@ -163,6 +163,10 @@ class Snapshots:
                 log.exception("snapshot of %s/%d at %d can't be used", decider.context, number, row["next_offset"])
         return None
 
+    def start_over(self) -> None:
+        """The log may be another one from here on: a state that no reader has confirmed is not stored any more."""
+        self._held.clear()
+
     async def forget(self, context: str, number: int) -> None:
         """Remove a partition's snapshots, if the database can be reached: they are of another log."""
         try:

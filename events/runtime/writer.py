@@ -170,6 +170,8 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         for held in (self.partitions, self._restart, self._targets, self._looking):
             held.clear()
         self._feeder.forget()
+        if self.snapshots is not None:
+            self.snapshots.start_over()
         self._assigned.clear()
         self._heard_of = False
         counts = await topics.ensure_topics(self.settings)
@@ -305,8 +307,13 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         """Read the own topic only now and then, unless the decider reacts to it: else each append would wake the very
         process that made it. What a look is for can wait: a newer marker makes void whatever this one still appends,
         and a snapshot is stored once it was seen."""
-        if topics.events(self.context) in self._foreign or self.stops:
-            return  # a place that stands still waits for a repair, which comes with what is read
+        if topics.events(self.context) in self._foreign:
+            return
+        if self.stops:  # what stands still waits for a repair, which comes with what is read: read on everywhere
+            self._looking.clear()
+            for number in self._assigned:
+                tail.resume((self.context, number))
+            return
         look = time.monotonic() >= self._look_at
         for place, standing in tail.positions.items():
             if place[0] != self.context:

@@ -17,11 +17,13 @@ from events.language.jobs import JobCompleted, JobStarted
 from events.log import identity, topics
 from events.log.identity import Stand
 from events.log.outcomes import Outcomes
+from events.log.producer import Producer, Record
 from events.log.publish import Outgoing, Publisher
 from events.log.tail import LogLost, ReaderPosition, Tail
 from events.runtime import rebuild as rebuilding
 from events.runtime.filling import RebuildFailed
 from events.runtime.origins import former_schema, read_stands
+from events.runtime.partition import Partition
 from events.runtime.queries import QueryError, ReadModel
 from events.runtime.runner import Runner, live_schema
 from events.runtime.service import open_pool
@@ -219,6 +221,36 @@ async def test_a_position_is_held_against_the_log(settings: Settings, pool: asyn
     assert "are others" in await strange(ReaderPosition(offset, 1))
     absent = await identity.compare(settings, list(stored), {("jobs", 99): Stand(ReaderPosition(3, 0))})
     assert absent.strange == {("jobs", 99): "there is no such partition"}
+
+
+async def test_a_forged_epoch_does_not_stop_tables_that_start_behind_it(settings: Settings, pool: asyncpg.Pool) -> None:
+    live = live_schema(settings, "jobs")
+    async with at_work(settings, pool):
+        await submitted(settings, names("job", 8))
+        await listed(pool, live, names("job", 8))
+    async with Producer(settings) as producer:
+        topic, headers = settings.prefix + topics.events("jobs"), [("fl_epoch", b"soon")]
+        forged = await producer.send_all([Record(topic, b"{}", partition=n, headers=headers) for n in range(4)])
+    ends = {("jobs", number): stored.offset + 1 for number, stored in enumerate(forged)}
+    async with running(Runner(SampleProjection(), settings, pool).run()), asyncio.timeout(PATIENCE):
+        while any(stand.position.offset < ends[at] for at, stand in (await read_stands(pool, live)).items()):
+            await asyncio.sleep(0.05)
+    async with at_work(settings, pool):
+        await submitted(settings, ["later"])
+        await listed(pool, live, [*names("job", 8), "later"])
+
+
+async def test_a_snapshot_that_waits_for_its_reader_goes_with_the_log(settings: Settings, pool: asyncpg.Pool) -> None:
+    """Epochs are offsets: a writer of the log that is there now may have the same one as that of the lost log."""
+    snapshots = Snapshots(settings, pool, every=1)
+    await snapshots.prepare()
+    old, new = (Partition(SampleDecider(), 0, 4, next_offset=end) for end in (9, 2))
+    old.epoch = new.epoch = 0
+    old.folded = 9
+    snapshots.offer(old, ReaderPosition(5, 0))
+    snapshots.start_over()
+    new.folded = 1
+    assert snapshots.due(new), "none is held any more"
 
 
 async def test_a_reader_is_told_that_its_position_is_behind_the_end(settings: Settings) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,16 +13,18 @@ import pytest
 from events.language.base import Command, Event
 from events.language.common import CommandRejected
 from events.language.jobs import CancelJob, JobSubmitted
+from events.language.resources import AllocationBound
 from events.log import topics
 from events.log.envelope import Position, Recorded
 from events.log.outcomes import Outcomes
 from events.log.partition import partition_of
-from events.log.producer import new_producer
+from events.log.producer import Producer, Record, new_producer
 from events.log.publish import Publisher
 from events.log.repairing import NoSuchRecord, look_at, retry, skip
 from events.log.tail import Tail, read_repairs
 from events.log.wire import Raw
 from events.runtime import rebuild as rebuilding
+from events.runtime import recovery
 from events.runtime.audit import verify
 from events.runtime.decider import Context
 from events.runtime.projection import Rows
@@ -31,7 +34,7 @@ from events.runtime.settings import Settings
 from events.runtime.snapshots import Snapshots
 from events.runtime.writer import Writer
 from tests import PATIENCE
-from tests.integration.test_runtime import running, submit, until
+from tests.integration.test_runtime import Deaf, running, submit, until
 from tests.unit.runtime.sample import Sample, SampleDecider, SampleProjection
 
 ODD = "odd"
@@ -280,6 +283,21 @@ async def test_only_what_lies_in_the_log_can_be_passed_over(settings: Settings) 
     ):
         with pytest.raises(NoSuchRecord, match=said):
             await look_at(settings, Position.parse(text))
+
+
+async def test_a_writer_with_an_input_that_stands_still_hears_that_it_is_superseded(settings: Settings) -> None:
+    """It reads its own topic only now and then; a stop must not keep it from that."""
+    async with place(settings, Deaf()) as here, Producer(settings) as producer:
+        await here.submit("one")
+        await until(lambda: here.writer._tail is not None and len(here.writer._tail._paused) == settings.partitions)
+        topic = settings.prefix + topics.events("resources")
+        headers = [("ce_type", AllocationBound.type_name().encode())]
+        await producer.send_all([Record(topic, b"{torn", partition=0, headers=headers)])
+        await until(lambda: here.writer.stops)
+        before = here.writer.partitions[0].epoch
+        other = await recovery._fence("jobs", 0, settings, await producer.running(), datetime.now(UTC))
+        assert other > before
+        await until(lambda: 0 in here.writer.partitions and here.writer.partitions[0].epoch > other)
 
 
 async def test_a_reader_that_was_there_before_hears_of_a_repair(settings: Settings) -> None:
