@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -92,15 +92,16 @@ class Follower:
             raise QueryError(grpc.StatusCode.UNAVAILABLE, "the service has just started; ask again")
         return self._output.pool.acquire()
 
-    async def missing(self, job_id: str) -> dict[tuple[int, int], int]:
-        """Of each task's attempt, the bytes of its output that are not kept: lost, or beyond the limit."""
-        if self._output.pool is None:
-            return {}  # the service has just started
+    async def missing(self, job_id: str, tasks: Collection[int]) -> dict[tuple[int, int], int]:
+        """Of each attempt of these tasks, the bytes of its output that are not kept: lost, or beyond the limit."""
+        if self._output.pool is None or not tasks:
+            return {}  # without a pool the service has just started
         async with self._database() as db:
             rows = await db.fetch(
                 f"select task, attempt, sum(missing)::bigint as missing from {self._output.schema}.streams "
-                "where job_id = $1 and missing > 0 group by task, attempt",
+                "where job_id = $1 and task = any($2) and missing > 0 group by task, attempt",
                 job_id,
+                list(tasks),
             )
         return {(row["task"], row["attempt"]): row["missing"] for row in rows}
 

@@ -136,7 +136,7 @@ class JobQueriesServicer(queries_pb2_grpc.JobQueriesServicer):
         more = ""
         if len(rows) > limit:
             more = next_cursor({"task": rows[limit - 1]["task"], "attempt": rows[limit - 1]["attempt"]})
-        missing = await self._follower.missing(request.job_id)
+        missing = await self._follower.missing(request.job_id, {row["task"] for row in rows[:limit]})
         attempts = [
             to_message(
                 {**row, "output_missing_bytes": missing.get((row["task"], row["attempt"]), 0)}, queries_pb2.TaskAttempt

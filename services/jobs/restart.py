@@ -58,7 +58,7 @@ def describe(exit: TaskExit) -> str:
         case ExitReason.LOST:
             return "its node was lost"
         case ExitReason.UNTRACKED:
-            return f"its end is not known: {exit.message}"
+            return _with("its end is not known", exit.message)
         case ExitReason.STOPPED:
             return "stopped by its node"
         case ExitReason.EXITED:

@@ -178,7 +178,7 @@ def evolve(job: Job, event: Event, time: datetime) -> Job:
             _queued(job, event)
         case JobRequeued():
             job.move(tasks_in(event.tasks), JobStatus.PENDING)
-            job.ended, job.exit_code = None, 0
+            job.ended, job.exit_code, job.failure = None, 0, ""
         case JobAssigned():
             job.move(tasks_in(event.tasks), JobStatus.SCHEDULED)
         case JobStarted():

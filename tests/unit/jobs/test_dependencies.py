@@ -154,6 +154,20 @@ def test_tasks_of_an_array_are_requeued_behind_its_dependency(desk: Desk) -> Non
     assert desk.statuses("second") == ["cancelled", "queued", "queued", "cancelled"]
 
 
+def test_a_requeued_job_that_waits_again_forgets_how_it_failed(desk: Desk) -> None:
+    """It can have failed beside an unmet dependency in the log of an earlier version."""
+    desk.command(submit("second", depends_on=(after("first"),)))
+    desk.command(cancel("second"))
+    second = desk.job("second")
+    assert second.spec is not None
+    desk.jobs["second"] = desk.decider.evolve(second, queued(second, second.spec, [0], 1), desk.now)
+    desk.command(started(id="second"))
+    desk.command(exited(id="second", code=3))
+    assert desk.job("second").failure == "exit code 3"
+    assert said(desk.command(requeue("second")))[0] == "JobRequeued"
+    assert (desk.job("second").failure, desk.job("second").exit_code) == ("", 0)
+
+
 def test_a_job_that_runs_against_its_dependency_is_left_alone_by_the_answer(desk: Desk) -> None:
     """As the log of an earlier version may have it."""
     desk.command(submit("second", depends_on=(after("first"),)))
