@@ -37,7 +37,7 @@ def repeated_key(text: bytes) -> str | None:
     except _Twice as twice:
         return str(twice)
     except (ValueError, RecursionError):
-        return None  # whoever parses it says what is wrong
+        return None  # its parser says what is wrong
     return None
 
 

@@ -249,7 +249,7 @@ class Tail:
         return set(found)
 
     def _new_consumer(self) -> Consumer:
-        # The log is kept for ever: a position that is not in it is none that one may go on from, nor start over.
+        # The log has no end of retention: from a position that is not in it a reader may neither go on nor start over.
         return new_consumer(self._settings, auto_offset_reset="none", **self._options)
 
     @property

@@ -7,7 +7,7 @@ from datetime import datetime
 
 
 class Timers:
-    """A key's latest note may be later than an earlier one: whoever pops a key asks the state whether it is due."""
+    """A key's latest note may be later than an earlier one: the caller of `pop` asks the state whether it is due."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[datetime, str]] = []

@@ -33,7 +33,7 @@ def repair(
     ] = None,
     skip: Annotated[bool, typer.Option("--skip", help="Have every reader pass over the record, from now on.")] = False,
     retry: Annotated[
-        bool, typer.Option("--retry", help="Have whoever stands there try again: its cause was mended.")
+        bool, typer.Option("--retry", help="Have the places that stand there try again: the cause was mended.")
     ] = False,
     reason: Annotated[
         str, typer.Option("--reason", metavar="TEXT", help="Why; it is kept in the log with your name.")

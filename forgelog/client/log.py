@@ -46,7 +46,7 @@ class LogCalls(Core):
         """Events as they happen, without an end; goes on where it was when the connection breaks: no event is left out
         and none comes twice.
 
-        `types` may be short (``JobStarted``); `after` are positions to start behind, of partitions not named there it
+        `types` may be short (``JobStarted``); `after` are positions to start behind. In partitions not named there it
         starts at the end.
         """
         stub = log_rpc.LogQueriesStub(self.channel)

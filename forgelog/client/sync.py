@@ -1,6 +1,6 @@
 """`Client`: the asynchronous client for programs without coroutines. Each call runs on a loop in a thread of its own.
 
-A thin coat: every method has the arguments, the answer, the errors and the docstring of its namesake in `AsyncClient`.
+A thin coat: every method has the arguments, the answer and the errors of its namesake in `AsyncClient`.
 """
 
 from __future__ import annotations
@@ -142,8 +142,11 @@ class Client:
     ) -> Job:
         """Submit one job: a manifest's path, a dict with a manifest's keys, keyword arguments, or a `JobSpec`.
 
-        `id` is the command's id: a repeat under it is the same job. Raises `InvalidInput` (with every error of a
-        manifest), `Refused`, `Timeout`, `Unavailable`."""
+        `id` is the command's id: a repeat under it is the same job. A job runs in its ``working_directory``; a
+        relative one begins at the manifest's folder, else at the current one. A job that names none runs in an empty
+        folder of its own, or with `in_current_folder` in the caller's, on nodes that see the same folder there.
+
+        Raises `InvalidInput` (with every error of a manifest), `Refused`, `Timeout`, `Unavailable`."""
         more = {"in_current_folder": in_current_folder, **fields}
         return Job(self, self._loop.run(self._async.submit(described, id=id, timeout=timeout, **more)))
 
@@ -161,7 +164,7 @@ class Client:
         return [Job(self, job) for job in self._loop.run(submitting)]
 
     def run(self, described: JobSpec | Mapping[str, Any] | str | Path | None = None, **fields: Any) -> int:
-        """Submit one job, wait for its end, and return its exit code."""
+        """Submit one job, wait for its end, and return its exit code; 143 if it was cancelled before it ran."""
         return self._loop.run(self._async.run(described, **fields))
 
     def job(self, id: str) -> Job:
@@ -308,9 +311,11 @@ class Client:
         return self._loop.run(self._async.history(context, id, at=at, flow=flow, limit=limit))
 
     def watch(self, context: str, **wanted: Any) -> Iterator[EventRow]:
-        """Events as they happen, for ever; goes on where it was when the connection breaks.
+        """Events as they happen, without an end; goes on where it was when the connection breaks: no event is left out
+        and none comes twice.
 
-        `types` may be short (``JobStarted``); `after` are positions to start behind."""
+        `types` may be short (``JobStarted``); `after` are positions to start behind. In partitions not named there it
+        starts at the end."""
         return self._loop.iterate(self._async.watch(context, **wanted))
 
     def status(self, context: str) -> Record:
@@ -345,7 +350,7 @@ class Job:
 
     @property
     def exit_code(self) -> int | None:
-        """What it exited with when last asked; None before its end."""
+        """What it exited with when last asked; None before its end, and if it was cancelled before it ran."""
         return self._async.exit_code
 
     def refresh(self, *, at: datetime | None = None) -> JobRow:

@@ -1,7 +1,7 @@
 """What an operator does with a queue: make it, change it, delete it. Pure.
 
-A queue exists if it was made, if its pool has nodes, or if it is `default`. Another takes no jobs: a name that somebody
-mistyped would keep them for ever.
+A queue exists if it was made, if its pool has nodes, or if it is `default`. Another takes no jobs: under a mistyped
+name they would wait without end.
 """
 
 from __future__ import annotations

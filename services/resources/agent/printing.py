@@ -1,8 +1,8 @@
 """What a task prints, on its way from the task's pipes to files of its warden.
 
-A task prints into pipes. Would it print into the files themselves, whoever opens ``/dev/stderr`` anew (``echo x >
+A task prints into pipes. If it printed into the files themselves, a program that opens ``/dev/stderr`` anew (``echo x >
 /dev/stderr``, ``tee /dev/stderr``) would truncate them, and a file could grow until the disk is full. Beyond a limit
-the output is read, counted and dropped: the task is never blocked by it.
+the output is read, counted and dropped: it never blocks the task.
 
 Imports only the smallest of the standard library. Must not know where the output goes from there.
 """

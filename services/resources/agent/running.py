@@ -326,7 +326,7 @@ class Running:
             self._reports.add(reports.FREED, attempt)
         try:
             if not attempt.warden:
-                self._output.follow(attempt)  # so that whoever waits for its output learns that there is none
+                self._output.follow(attempt)  # so that those who wait for its output learn that there is none
             self._output.finish(attempt)
         except Exception as error:
             log.error("the output of %s can't be followed: %s", attempt.key, error, exc_info=error)

@@ -7,7 +7,7 @@ same user, whatever is missing or makes no sense reads as not there.
 
     tasks/<allocation>-<task>-<attempt>/   started, or ended and not yet known to the log (files: see `warden`)
     scratch/<the same>/                    the task's own folder: `work`, its working directory, and `secrets`
-    ended/...                              failed ones, kept for a while for whoever wants to look
+    ended/...                              failed ones, kept for a while, to be looked at
     instance.json                          names this folder, and knows a copy of it; see `Store.open`
     membership.json                        whether the running agent holds its node; see `membership`
     spare/, trash/, secrets/, position.json, lock

@@ -316,8 +316,8 @@ static int write_secrets(const struct task *task)
     return 0;
 }
 
-/* Output: the task prints into pipes, and the warden writes files of it. A file in place of the pipe would be truncated by
- * whoever opens /dev/stderr anew, and could grow without a bound. */
+/* Output: the task prints into pipes, and the warden writes files of it. In place of a pipe, a file would be truncated by
+ * each program that opens /dev/stderr anew, and could grow without a bound. */
 
 struct stream {
     const char *name;
@@ -714,7 +714,7 @@ static void say_no_folder(int agent, const struct task *task, int error)
 /* The whole life of one attempt. */
 static void watch_over(const struct task *task, int agent, const sigset_t *signals)
 {
-    /* The control folder is the claim: whoever makes it starts the attempt. */
+    /* The control folder is the claim: the warden that makes it starts the attempt. */
     if (mkdir(task->folder, 0700) < 0) {
         if (errno == EEXIST)
             say(agent, task, "\"claimed\": true");
