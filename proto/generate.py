@@ -1,4 +1,5 @@
-"""`make proto`: from the language's models to `types.proto`, and from all `.proto` files to the package `forgelog_pb`.
+"""`make proto`: from the language's models to `types.proto`, and from all `.proto` files to the package `forgelog_pb`,
+with the JSON Schemas and the AsyncAPI document in it.
 
 python -m proto.generate                 write what is stale (nothing is imported when nothing is)
 python -m proto.generate --check         change nothing; exit 1 with a diff when a committed file is stale
@@ -12,6 +13,7 @@ import fcntl
 import hashlib
 import importlib
 import importlib.util
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from difflib import unified_diff
@@ -85,9 +87,11 @@ def generate() -> list[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(wanted)
             changed.append(path)
-        from proto import compile
+        from proto import compile, schemas
 
         compile.compile_all(ROOT)
+        shutil.rmtree(PB / "schemas", ignore_errors=True)  # a type that is gone has no schema either
+        schemas.write(PB / "schemas")
         STAMP.write_text(_inputs())
         return changed
 

@@ -58,8 +58,8 @@ The smallest command, with `kcat`:
 {_kcat()}
 ```
 
-JSON Schemas of all types and an AsyncAPI 3 document: `python -m proto.generate --schemas build/schemas`. The same types
-as protobuf messages, for gRPC: `proto/forgelog/<context>/v1/types.proto`. In protobuf an enum's `running` is
+The gateway serves JSON Schemas of all types at `/schemas`, and an AsyncAPI 3 document at `/asyncapi.json`. The same
+types as protobuf messages, for gRPC: `proto/forgelog/<context>/v1/types.proto`. In protobuf an enum's `running` is
 `JOB_STATUS_RUNNING`, and a field left out has its default.
 
 ## Headers

@@ -1,7 +1,8 @@
 """JSON Schemas of every command and event, and the AsyncAPI 3 document: what a producer in any language needs.
 
-Written below ``build/`` by ``python -m proto.generate --schemas build/schemas``; not committed, since they follow from
-the models alone.
+`make proto` writes them into ``forgelog_pb/schemas``, from where the gateway serves them (``/asyncapi.json``,
+``/schemas``); ``python -m proto.generate --schemas DIR`` into another folder. They are not committed, since they follow
+from the models alone.
 """
 
 from __future__ import annotations
@@ -160,5 +161,7 @@ def write(folder: Path) -> int:
         "asyncapi.json": asyncapi(),
     }
     for name, content in files.items():
-        (folder / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        part = folder / f"{name}.part"
+        part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        part.replace(folder / name)  # a reader finds a whole file, this one or the one before
     return len(files)

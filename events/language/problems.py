@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from events.language.base import Command, Model
 from events.language.bounds import TEXT_PATTERN
-from events.language.common import ID_PATTERN, DisplayName, ErrorCode, FieldError, ProjectName, Refused
+from events.language.common import ID_PATTERN, DisplayName, ErrorCode, FieldError, ProjectName, Refused, shown
 from events.language.registry import command_types, event_types, upcast
 
 MAX_ERRORS = 50
@@ -167,20 +167,20 @@ def _field_error(item: Mapping[str, Any], model: type[Model]) -> FieldError:
     elif kind == "enum":
         words = [word.strip().strip("'") for word in str(context["expected"]).replace(" or ", ", ").split(",")]
         close = close_to(value, words) if isinstance(value, str) else ""
-        problem = f"{_shown(value)} is none of {', '.join(words)}"
+        problem = f"{shown_json(value)} is none of {', '.join(words)}"
         hint = f"did you mean {close!r}?" if close else "choose one of these words"
     elif kind in _BOUNDS:
         words_, limit = _BOUNDS[kind]
-        problem, hint = f"is {_shown(value)}", f"give {words_} {_number(context[limit])}"
+        problem, hint = f"is {shown_json(value)}", f"give {words_} {_number(context[limit])}"
     elif kind == "finite_number":
-        problem, hint = f"is {_shown(value)}", "give a finite number"
+        problem, hint = f"is {shown_json(value)}", "give a finite number"
     elif kind == "string_pattern_mismatch" and context["pattern"] == TEXT_PATTERN:
         problem, hint = "has the character U+0000", "leave it out: no table can hold it"
     elif kind == "string_unicode":
         problem, hint = "is not text in Unicode", "leave half surrogates out"
     elif kind == "string_pattern_mismatch":
         pattern = str(context["pattern"])
-        problem, hint = f"{_shown(value)} is not allowed here", _PATTERNS.get(pattern, f"it must match {pattern}")
+        problem, hint = f"{shown_json(value)} is not allowed here", _PATTERNS.get(pattern, f"it must match {pattern}")
     elif kind in ("string_too_long", "too_long"):
         unit = "characters" if kind == "string_too_long" else "entries"
         length = len(value) if isinstance(value, str | list | tuple | dict) else context.get("actual_length")
@@ -191,9 +191,9 @@ def _field_error(item: Mapping[str, Any], model: type[Model]) -> FieldError:
         least = context["min_length"]
         hint = f"give at least {least} {unit if least != 1 else {'characters': 'character', 'entries': 'entry'}[unit]}"
     elif kind in _TIMES:
-        problem, hint = f"{_shown(value)} is no time", "write it as RFC 3339, such as 2026-05-09T03:12:00Z"
+        problem, hint = f"{shown_json(value)} is no time", "write it as RFC 3339, such as 2026-05-09T03:12:00Z"
     elif kind in _KINDS:
-        problem, hint = f"{_shown(value)} is not {_KINDS[kind]}", f"give {_KINDS[kind]}"
+        problem, hint = f"{shown_json(value)} is not {_KINDS[kind]}", f"give {_KINDS[kind]}"
     elif kind == "value_error":
         # The language's own validators write "what is wrong; what to do".
         problem, _, hint = problem.removeprefix("Value error, ").partition("; ")
@@ -210,15 +210,15 @@ def _path(place: tuple[Any, ...]) -> str:
     return text[:500] or WHOLE
 
 
-def _shown(value: Any) -> str:
+def shown_json(value: Any) -> str:
+    """A value of a JSON text, as a message quotes it."""
     if isinstance(value, dict | list | tuple):
         return "an object" if isinstance(value, dict) else "a list"
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return shown(value)
 
 
 def _number(value: Any) -> str:

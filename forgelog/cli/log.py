@@ -168,7 +168,7 @@ def show_step(step: Mapping[str, Any], began: datetime) -> None:
                 write(f"            {row}: removed\n")
             gone.add(row)
         elif before != after:
-            shown = f"{_cut(before)} → {_cut(after) or '(empty)'}" if before else _cut(after)
+            shown = f"{cut(before, 100)} → {cut(after, 100) or '(empty)'}" if before else cut(after, 100)
             line = f"            {row}.{change['column']}: {shown}"
             write((cut(line, room) if room is not None else line) + "\n")
 
@@ -189,10 +189,6 @@ def types_of(given: Sequence[str] | None) -> list[str]:
             raise InvalidInput(f"--type: there is no event {name!r}; {hint}")
         found += full
     return found
-
-
-def _cut(text: str, width: int = 100) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def watch(
@@ -245,8 +241,8 @@ def _summary(event: Mapping[str, Any]) -> str:
         if key in left_out or value in (None, "", [], {}):
             continue
         text = text_of(value)
-        parts.append(f"{key}={_cut(text, 48)}")
-    return _cut(" ".join(parts), 160)
+        parts.append(f"{key}={cut(text, 48)}")
+    return cut(" ".join(parts), 160)
 
 
 def event_columns(today: date) -> list[Column]:

@@ -18,7 +18,7 @@ import grpc
 from aiokafka.errors import KafkaError
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError
-from pydantic import AfterValidator, StringConstraints, ValidationError
+from pydantic import AfterValidator, StringConstraints, ValidationError, WithJsonSchema
 
 from events.language.base import Command, Model
 from events.language.common import (
@@ -64,7 +64,9 @@ def _one_line(value: str) -> str:
     return value
 
 
-CommandId = Annotated[str, StringConstraints(max_length=256), AfterValidator(_one_line)]
+_ONE_LINE = {"type": "string", "maxLength": 256, "pattern": r"^[^\x00-\x20\x7f]*$"}
+
+CommandId = Annotated[str, StringConstraints(max_length=256), AfterValidator(_one_line), WithJsonSchema(_ONE_LINE)]
 
 
 class Envelope(Model):

@@ -5,7 +5,7 @@ Knows no particular command or query.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 import grpc
@@ -54,6 +54,7 @@ class DoorError(Exception):
         *,
         retry_after: float = 0.0,
         http_status: int = 0,
+        headers: Mapping[str, str] | None = None,
         command_id: str = "",
     ) -> None:
         super().__init__(message)
@@ -63,6 +64,8 @@ class DoorError(Exception):
         self.retry_after = retry_after
         """Seconds after which it makes sense to try again; 0 if that is not known."""
         self.http_status = http_status or HTTP_STATUS[code]
+        self.headers = dict(headers or {})
+        """Of the answer by HTTP."""
         self.command_id = command_id
         """The command it is about, once it has an id."""
 

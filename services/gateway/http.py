@@ -14,8 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from events.language.common import Refused
-from events.log.repeats import refuse_repeats
+from events.language.common import FieldError, shown
 from forgelog_pb.log.v1 import queries_pb2 as log_queries
 from services.gateway.catalog import LOG_QUERIES, Catalog, Method, Unknown
 from services.gateway.commands import Door
@@ -30,14 +29,19 @@ from services.gateway.http_answers import (
     raw_response,
     stream_response,
 )
-from services.gateway.http_commands import post_commands, read_body
+from services.gateway.http_bodies import json_of, read_body
+from services.gateway.http_commands import post_commands
 from services.gateway.openapi import document
 from services.gateway.readiness import Readiness
 from services.gateway.rest import ROUTES, Rest
+from services.gateway.schemas import Schemas
 from services.gateway.trace import Trace
 from services.gateway.transcode import request_from_json, request_from_parameters, to_json
 
 MAX_QUERY_BYTES = 1 << 20
+
+MAX_SECONDS = 86_400
+"""Longest ``timeout`` of a query."""
 
 _MEANT_FOR_US = frozenset({"timeout"})
 """Parameters of a query's URL that are the gateway's own, not the request's."""
@@ -46,11 +50,14 @@ _MEANT_FOR_US = frozenset({"timeout"})
 class Http:
     """Makes the application."""
 
-    def __init__(self, door: Door, forwarder: Forwarder, catalog: Catalog, readiness: Readiness) -> None:
+    def __init__(
+        self, door: Door, forwarder: Forwarder, catalog: Catalog, readiness: Readiness, schemas: Schemas
+    ) -> None:
         self._door = door
         self._forwarder = forwarder
         self._catalog = catalog
         self._readiness = readiness
+        self._schemas = schemas
         self._openapi = orjson.dumps(document(catalog, ROUTES))
 
     def application(self) -> Starlette:
@@ -59,6 +66,9 @@ class Http:
             self._route("/v1/query/{service}/{method}", self._query, "GET", "POST"),
             *(self._rest(rest) for rest in ROUTES),
             self._route("/openapi.json", self._document, "GET"),
+            self._route("/asyncapi.json", self._asyncapi, "GET"),
+            self._route("/schemas", self._types, "GET"),
+            self._route("/schemas/{type}", self._schema, "GET"),
             self._route("/healthz", self._alive, "GET"),
             self._route("/readyz", self._ready, "GET"),
             self._route("/metrics", self._metrics, "GET"),
@@ -81,8 +91,11 @@ class Http:
     async def _query(self, request: Request) -> Response:
         method = self._find(request.path_params["service"], request.path_params["method"])
         if request.method == "POST":
+            if beside := _parameters(request):
+                error = FieldError(field=beside[0][0][:200], problem="is a parameter", hint="give it in the body")
+                raise DoorError(grpc.StatusCode.INVALID_ARGUMENT, "a POST has its fields in the body", [error])
             body = await read_body(request, MAX_QUERY_BYTES)
-            message = request_from_json(_parse(body), method.request)
+            message = request_from_json(json_of(body) if body.strip() else {}, method.request)
         else:
             message = request_from_parameters(_parameters(request), method.request)
         return await self._answer(request, method, message)
@@ -119,11 +132,20 @@ class Http:
 
     async def _index(self, _: Request) -> Response:
         paths = ["/v1/commands", "/v1/query/<service>/<method>", *(rest.path for rest in ROUTES)]
-        more = ["/openapi.json", "/healthz", "/readyz", "/metrics"]
+        more = ["/openapi.json", "/asyncapi.json", "/schemas", "/healthz", "/readyz", "/metrics"]
         return json_response({"forgelog": "gateway", "paths": paths + more, "grpc": "the same port, with reflection"})
 
     async def _document(self, _: Request) -> Response:
         return raw_response(self._openapi)
+
+    async def _asyncapi(self, _: Request) -> Response:
+        return raw_response(self._schemas.asyncapi)
+
+    async def _types(self, _: Request) -> Response:
+        return json_response({"types": self._schemas.types})
+
+    async def _schema(self, request: Request) -> Response:
+        return raw_response(self._schemas.of(request.path_params["type"]))
 
     async def _alive(self, _: Request) -> Response:
         return json_response({"status": "alive"})
@@ -163,30 +185,20 @@ async def _texts(items: AsyncGenerator[bytes], method: Method) -> AsyncGenerator
         await items.aclose()
 
 
-def _parse(body: bytes) -> Any:
-    if not body.strip():
-        return {}
-    try:
-        refuse_repeats(body)
-        return orjson.loads(body)
-    except Refused as refused:
-        raise DoorError.of(refused) from None
-    except orjson.JSONDecodeError as error:
-        raise DoorError(grpc.StatusCode.INVALID_ARGUMENT, f"the body is not JSON: {error}") from None
-
-
 def _parameters(request: Request) -> list[tuple[str, str]]:
     return [(name, value) for name, value in request.query_params.multi_items() if name not in _MEANT_FOR_US]
 
 
 def _timeout(request: Request) -> float | None:
-    text = request.query_params.get("timeout")
-    if text is None:
+    texts = request.query_params.getlist("timeout")
+    if not texts:
         return None
     try:
-        seconds = float(text.removesuffix("s"))
+        seconds = float(texts[0].removesuffix("s"))
     except ValueError:
         seconds = -1.0
-    if not 0 < seconds <= 86_400:
-        raise DoorError(grpc.StatusCode.INVALID_ARGUMENT, f"timeout: {text!r} is no number of seconds above 0")
-    return seconds
+    if 0 < seconds <= MAX_SECONDS and len(texts) == 1:
+        return seconds
+    problem = "is given twice" if len(texts) > 1 else f"{shown(texts[0])} is no number of seconds"
+    errors = [FieldError(field="timeout", problem=problem, hint=f"give it once, above 0 and at most {MAX_SECONDS}")]
+    raise DoorError(grpc.StatusCode.INVALID_ARGUMENT, f"timeout: {problem}", errors)

@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from time import perf_counter
 from typing import Any
 
@@ -16,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from events.language.common import FieldError
+from events.language.problems import close_to
 from services.gateway import metrics
 from services.gateway.errors import HTTP_STATUS, DoorError, as_json, code_name
 from services.gateway.forward import Refusal
@@ -28,6 +30,9 @@ KEEPALIVE_SECONDS = 15.0
 
 FIRST_SECONDS = 0.25
 """How long a stream's first answer is waited for before its status goes out: a refusal is to be a status."""
+
+MOST_SHOWN = 100
+"""Most characters of a path in an error."""
 
 _STATUS_CODES = {404: "not_found", 405: "method_not_allowed", 400: "invalid_argument"}
 
@@ -53,7 +58,7 @@ def error_response(error: DoorError | Refusal) -> Response:
         return json_response(body, HTTP_STATUS[error.code], headers)
     if error.command_id:
         body["id"] = error.command_id
-    return json_response(body, error.http_status, headers)
+    return json_response(body, error.http_status, {**headers, **error.headers})
 
 
 def answering(name: str, handler: Handler) -> Handler:
@@ -82,13 +87,34 @@ def answering(name: str, handler: Handler) -> Handler:
 def http_error(request: Request, error: Exception) -> Response:
     """What the router itself refuses: no such path, or not with this method."""
     assert isinstance(error, HTTPException)
-    path, takes = request.url.path, (error.headers or {}).get("Allow", "others")
-    text = {
-        404: f"there is no {path}; see /openapi.json for what there is",
-        405: f"{path} does not take {request.method}; it takes {takes}",
-    }.get(error.status_code, error.detail)
+    path, headers = request.url.path, dict(error.headers or {})
+    text = error.detail
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        text = f"there is no {shown_path(path)}; {_instead(request)}"
+    elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        takes = sorted(headers.pop("Allow").split(", "))  # the router keeps them in a set
+        headers["allow"] = ", ".join(takes)
+        text = f"{shown_path(path)} does not take {request.method}; it takes {' and '.join(takes)}"
     code = _STATUS_CODES.get(error.status_code, "error")
-    return json_response({"error": as_json(code, text, ())}, error.status_code, error.headers)
+    return json_response({"error": as_json(code, text, ())}, error.status_code, headers)
+
+
+def shown_path(path: str) -> str:
+    """A path as a message quotes it: never long."""
+    return path if len(path) <= MOST_SHOWN else path[: MOST_SHOWN - 3] + "..."
+
+
+def _instead(request: Request) -> str:
+    paths = [route.path for route in request.app.routes if route.path != "/"]
+    close = close_to(request.url.path, paths) if len(request.url.path) <= MOST_SHOWN else None
+    if close:
+        return f"did you mean {close}?"
+    return f"there are {', '.join(dict.fromkeys(_family(path) for path in paths))}; / lists all paths"
+
+
+def _family(path: str) -> str:
+    """The first parts of a path, which name what it is about: ``/v1/jobs`` of ``/v1/jobs/{job_id}/tasks``."""
+    return "/".join(path.split("/{")[0].split("/")[:3])
 
 
 @dataclass(frozen=True, slots=True)

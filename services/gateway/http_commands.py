@@ -10,17 +10,16 @@ from typing import Any
 from urllib.parse import unquote
 
 import grpc
-from pydantic_core import from_json
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
-from events.language.common import MAX_COMMAND_BYTES, ErrorCode, FieldError, Refused
+from events.language.common import MAX_COMMAND_BYTES, ErrorCode, FieldError, Refused, shown
 from events.language.convert import to_dict
 from events.language.problems import close_to
-from events.log.repeats import refuse_repeats
 from services.gateway.commands import Body, Checked, Door, Parsed
 from services.gateway.errors import HTTP_STATUS, DoorError
 from services.gateway.http_answers import json_response
+from services.gateway.http_bodies import json_of, read_body
 from services.gateway.servicer import check_batch, outcome_message, refusal_message, wait_seconds
 from services.gateway.trace import Trace
 
@@ -34,8 +33,9 @@ MAX_BATCH_BYTES = 16 << 20
 
 DEFAULT_WAIT = True
 
+_PARAMETERS = ("wait", "timeout")
 _KEYS = ("id", "type", "project", "actor", "correlation_id", "data")
-_CLOUDEVENT_KEYS = {
+CLOUDEVENT_KEYS = {
     "id": "id",
     "type": "type",
     "project": "project",
@@ -43,7 +43,7 @@ _CLOUDEVENT_KEYS = {
     "correlationid": "correlation_id",
     "traceparent": "traceparent",
 }
-_CLOUDEVENT_IGNORED = frozenset(
+CLOUDEVENT_IGNORED = frozenset(
     {"specversion", "source", "subject", "time", "datacontenttype", "dataschema", "tracestate", "causationid"}
 )
 """Attributes of a CloudEvent that a command takes none of its meaning from: the platform fills in its own."""
@@ -60,6 +60,7 @@ class Given:
 
 async def post_commands(request: Request, door: Door) -> Response:
     """Publish a command, or a batch of them; wait for the outcome unless ``wait=false``."""
+    _parameters(request)
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     wait = _flag(request, "wait", DEFAULT_WAIT)
     seconds = wait_seconds(_seconds(request))
@@ -134,38 +135,10 @@ def _size(request: Request, limit: int) -> int:
     return min(int(length), limit) if length.isdigit() else limit
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The body, at most `limit` bytes of it. Raises DoorError (413), before all of it has come."""
-    too_large = DoorError(
-        grpc.StatusCode.INVALID_ARGUMENT,
-        f"the request's body has more than {limit} bytes; a command may have at most {MAX_COMMAND_BYTES}: keep large "
-        f"inputs in files or objects and name their place",
-        http_status=413,
-    )
-    length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > limit:
-        raise too_large
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > limit:
-                raise too_large
-    except ClientDisconnect:
-        raise DoorError(grpc.StatusCode.CANCELLED, "the client went away while it sent the body") from None
-    return bytes(body)
-
-
 def _parse(body: bytes) -> Any:
     if not body.strip():
         raise DoorError(grpc.StatusCode.INVALID_ARGUMENT, "the body is empty; send a command as JSON")
-    try:
-        refuse_repeats(body)
-        return from_json(body, cache_strings="keys")
-    except Refused as refused:
-        raise DoorError.of(refused) from None
-    except ValueError as error:
-        raise DoorError(grpc.StatusCode.INVALID_ARGUMENT, f"the body is not JSON: {error}") from None
+    return json_of(body)
 
 
 def _plain(data: Any, size: int) -> Given:
@@ -179,12 +152,12 @@ def _plain(data: Any, size: int) -> Given:
 def _structured(data: Any) -> Given:
     data = _object(data)
     if data.get("specversion") != "1.0":
-        _wrong("specversion", f"is {data.get('specversion')!r}", "give '1.0'")
+        _wrong("specversion", f"is {shown(data.get('specversion'))}", "give '1.0'")
     given = Given(Parsed(data.get("data", {}), 0))
     if "data_base64" in data:
         _wrong("data_base64", "is not taken", "give the command as JSON under data")
-    _known(data, (*_CLOUDEVENT_KEYS, *_CLOUDEVENT_IGNORED, "data"))
-    for key, name in _CLOUDEVENT_KEYS.items():
+    _known(data, (*CLOUDEVENT_KEYS, *CLOUDEVENT_IGNORED, "data"))
+    for key, name in CLOUDEVENT_KEYS.items():
         if data.get(key) is not None:
             given.envelope[name] = _text(key, data[key])
     given.traceparent = given.envelope.pop("traceparent", "")
@@ -198,11 +171,11 @@ def _binary(request: Request, body: bytes) -> Given:
         if not header.startswith("ce-"):
             continue
         key = header[3:]
-        if key in _CLOUDEVENT_KEYS:
-            given.envelope[_CLOUDEVENT_KEYS[key]] = unquote(value)
-        elif key not in _CLOUDEVENT_IGNORED:
-            close = close_to(key, _CLOUDEVENT_KEYS)
-            hint = f"did you mean 'ce-{close}'?" if close else f"there are ce-{', ce-'.join(_CLOUDEVENT_KEYS)}"
+        if key in CLOUDEVENT_KEYS:
+            given.envelope[CLOUDEVENT_KEYS[key]] = unquote(value)
+        elif key not in CLOUDEVENT_IGNORED:
+            close = close_to(key, CLOUDEVENT_KEYS)
+            hint = f"did you mean 'ce-{close}'?" if close else f"there are ce-{', ce-'.join(CLOUDEVENT_KEYS)}"
             _wrong(header, "there is no such attribute", hint)
     given.traceparent = given.envelope.pop("traceparent", "")
     return given
@@ -244,7 +217,7 @@ def _flag(request: Request, name: str, default: bool) -> bool:
     value = request.query_params.get(name, "").lower()
     if value in ("", "true", "1", "yes", "false", "0", "no"):
         return value in ("true", "1", "yes") if value else default
-    _wrong(name, f"{value!r} is not true or false", "give true or false")
+    _wrong(name, f"{shown(value)} is not true or false", "give true or false")
     return default
 
 
@@ -253,5 +226,16 @@ def _seconds(request: Request) -> float:
     try:
         return float(text)
     except ValueError:
-        _wrong("timeout", f"{text!r} is no number of seconds", "give seconds, such as 10 or 0.5")
+        _wrong("timeout", f"{shown(text)} is no number of seconds", "give seconds, such as 10 or 0.5")
         return 0.0
+
+
+def _parameters(request: Request) -> None:
+    """Raises DoorError for a parameter that is none, or that is given twice."""
+    for name in request.query_params:
+        if name not in _PARAMETERS:
+            close = close_to(name, _PARAMETERS)
+            hint = f"did you mean {close!r}?" if close else f"there are {' and '.join(_PARAMETERS)}"
+            _wrong(name[:200], "there is no such parameter", hint)
+        if len(request.query_params.getlist(name)) > 1:
+            _wrong(name, "is given twice", "give it once")

@@ -9,13 +9,17 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from pydantic.json_schema import models_json_schema
 
+from events.language.bounds import TEXT_PATTERN
 from events.language.common import ErrorCode
 from events.language.proto_names import enum_prefix
 from events.language.registry import command_types
+from events.runtime.requests import MAX_ENTRIES, MAX_TEXT
 from forgelog_pb.gateway.v1 import commands_pb2
 from services.gateway.catalog import Catalog, Method
+from services.gateway.commands import DEFAULT_WAIT_SECONDS, MAX_BATCH, MAX_WAIT_SECONDS, Envelope
+from services.gateway.http_commands import BATCH, CLOUDEVENT_IGNORED, CLOUDEVENT_KEYS, STRUCTURED
 from services.gateway.rest import Rest
-from services.gateway.transcode import PAGE_REQUEST, READ_OPTIONS
+from services.gateway.transcode import INTEGERS, PAGE_REQUEST, READ_OPTIONS, shortcuts
 
 Schema = dict[str, Any]
 
@@ -27,6 +31,20 @@ _SCALARS: dict[int, Schema] = {
     FieldDescriptor.CPPTYPE_DOUBLE: {"type": "number"},
     FieldDescriptor.CPPTYPE_FLOAT: {"type": "number"},
 }
+
+_TEXT: Schema = {"type": "string", "pattern": TEXT_PATTERN, "maxLength": MAX_TEXT}
+_IN_PATH: Schema = {"type": "string", "pattern": r"^[^\x00/]+$", "maxLength": MAX_TEXT}
+
+_OTHERS = {
+    "/healthz": "Alive.",
+    "/readyz": "Ready; if not (503), what is missing.",
+    "/metrics": "The gateway's metrics, for Prometheus.",
+    "/metrics/{context}": "A context's metrics, for Prometheus.",
+    "/asyncapi.json": "What is in the log: channels, messages, headers (AsyncAPI 3).",
+    "/schemas": "The types of all commands and events.",
+    "/schemas/{type}": "The JSON Schema of a command or event.",
+}
+"""Paths that are no query."""
 
 _SHORTCUTS: tuple[Schema, ...] = (
     {"name": "as_of", "description": "Answer as of this time.", "schema": {"type": "string", "format": "date-time"}},
@@ -44,18 +62,23 @@ _PAGE: tuple[Schema, ...] = (
 
 def document(catalog: Catalog, routes: Iterable[Rest]) -> Schema:
     """The whole document, as JSON-ready data."""
-    schemas = _Schemas()
+    schemas, asked = _Schemas(), _Requests()
     paths: dict[str, Schema] = {"/v1/commands": {"post": _commands(schemas)}}
     for method in catalog.methods.values():
         operation = _query(method, schemas)
-        operation["requestBody"] = _json(schemas.of(method.request.DESCRIPTOR))
+        operation["requestBody"] = _json(asked.whole(method.request.DESCRIPTOR))
         paths[f"/v1/query/{method.service}/{method.name}"] = {"post": operation}
     for rest in routes:
         found = catalog.methods.get(next((p for p in catalog.methods if _is(p, rest)), ""))
         if found is not None:
-            paths[rest.path] = {"get": {**_query(found, schemas, rest), "summary": rest.about}}
-    for path, about in (("/healthz", "Alive."), ("/readyz", "Ready; if not (503), what is missing.")):
+            parameters = list(_parameters(found, rest, asked))
+            paths[rest.path] = {
+                "get": {**_query(found, schemas, rest), "summary": rest.about, "parameters": parameters}
+            }
+    for path, about in _OTHERS.items():
         paths[path] = {"get": {"summary": about, "responses": {"200": {"description": about}}}}
+        if names := re.findall(r"\{(\w+)", path):
+            paths[path]["get"]["parameters"] = [_in_path(name) for name in names]
     return {
         "openapi": "3.1.0",
         "info": {
@@ -64,7 +87,7 @@ def document(catalog: Catalog, routes: Iterable[Rest]) -> Schema:
             "description": "Commands become events in one log; queries are answered from it.",
         },
         "paths": paths,
-        "components": {"schemas": {**schemas.found, **_command_schemas(), "Error": _ERROR}},
+        "components": {"schemas": {**schemas.found, **asked.found, **_command_schemas(), "Error": _ERROR}},
     }
 
 
@@ -74,30 +97,42 @@ def _is(path: str, rest: Rest) -> bool:
 
 
 def _commands(schemas: _Schemas) -> Schema:
-    variants = [
-        {
-            "type": "object",
-            "required": ["type", "data"],
-            "properties": {
-                "type": {"type": "string", "enum": [name, name.rsplit(".", 1)[-1]]},
-                "id": {"type": "string", "description": "Idempotency key; made if left out."},
-                "project": {"type": "string", "default": "local/default"},
-                "actor": {"type": "string", "default": "owner"},
-                "correlation_id": {"type": "string"},
-                "data": {"$ref": _REF + model.__name__},
-            },
-        }
-        for name, model in command_types().items()
-    ]
+    envelope = Envelope.model_json_schema()["properties"]
+    plain, events = [], []
+    for name, model in command_types().items():
+        data = {"$ref": _REF + model.__name__}
+        kind = {"type": "string", "enum": [name, name.rsplit(".", 1)[-1]]}
+        plain.append(_closed({**envelope, "type": kind, "data": data}, "type", "data"))
+        attributes = {other: envelope[ours] for other, ours in CLOUDEVENT_KEYS.items() if ours in envelope}
+        ignored = {each: {"type": "string"} for each in sorted(CLOUDEVENT_IGNORED)}
+        given = {**ignored, **attributes, "traceparent": {"type": "string"}, "specversion": {"const": "1.0"}}
+        events.append(_closed({**given, "type": kind, "data": data}, "specversion", "type", "data"))
     outcome = {"content": {"application/json": {"schema": schemas.of(commands_pb2.Outcome.DESCRIPTOR)}}}
     return {
         "summary": "Publish a command; its outcome, or with wait=false its place in the log.",
         "description": "Also takes CloudEvents 1.0 (HTTP binding: structured, binary, batch).",
         "parameters": [
             {"name": "wait", "in": "query", "schema": {"type": "boolean", "default": True}},
-            {"name": "timeout", "in": "query", "schema": {"type": "number", "default": 30}, "description": "Seconds."},
+            {
+                "name": "timeout",
+                "in": "query",
+                "description": "Seconds.",
+                "schema": {
+                    "type": "number",
+                    "minimum": 0,
+                    "maximum": MAX_WAIT_SECONDS,
+                    "default": DEFAULT_WAIT_SECONDS,
+                },
+            },
         ],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": {"oneOf": variants}}}},
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": {"oneOf": plain}},
+                STRUCTURED: {"schema": {"oneOf": events}},
+                BATCH: {"schema": {"type": "array", "items": {"oneOf": events}, "minItems": 1, "maxItems": MAX_BATCH}},
+            },
+        },
         "responses": {
             "200": {"description": "What became of it.", **outcome},
             "202": {"description": "It is in the log.", **outcome},
@@ -116,23 +151,33 @@ def _query(method: Method, schemas: _Schemas, rest: Rest | None = None) -> Schem
     if rest is not None and rest.form == "text":
         content = {"text/plain": {"schema": {"type": "string"}}}
     responses = {"200": {"description": "The answer.", "content": content}, "default": _REFUSED}
-    operation: Schema = {"summary": f"{method.service}.{method.name}", "responses": responses}
-    if rest is not None:
-        operation["parameters"] = list(_parameters(method, rest, schemas))
-    return operation
+    return {"summary": f"{method.service}.{method.name}", "responses": responses}
 
 
-def _parameters(method: Method, rest: Rest, schemas: _Schemas) -> Iterable[Schema]:
+def _parameters(method: Method, rest: Rest, asked: _Requests) -> Iterable[Schema]:
     in_path = re.findall(r"\{(\w+)", rest.path)
     for field in method.request.DESCRIPTOR.fields:
         kind = field.message_type.full_name if field.message_type is not None else ""
         if field.name in in_path:
-            yield {"name": field.name, "in": "path", "required": True, "schema": {"type": "string"}}
+            yield _in_path(field.name)
         elif kind in (READ_OPTIONS, PAGE_REQUEST):
             for shortcut in _SHORTCUTS if kind == READ_OPTIONS else _PAGE:
                 yield {**shortcut, "in": "query"}
         elif field.name not in rest.fixed:
-            yield {"name": field.name, "in": "query", "schema": schemas.field(field)}
+            yield {"name": field.name, "in": "query", "schema": asked.field(field)}
+
+
+def _in_path(name: str) -> Schema:
+    return {"name": name, "in": "path", "required": True, "schema": _IN_PATH}
+
+
+def _closed(properties: Schema, *required: str) -> Schema:
+    return {
+        "type": "object",
+        "required": list(required),
+        "properties": properties,
+        "additionalProperties": False,
+    }
 
 
 def _json(schema: Schema) -> Schema:
@@ -147,7 +192,7 @@ def _command_schemas() -> Schema:
 
 
 class _Schemas:
-    """Schemas of messages, each described once."""
+    """Schemas of answers' messages, each described once. A later version may add fields to them."""
 
     def __init__(self) -> None:
         self.found: dict[str, Schema] = {}
@@ -176,7 +221,41 @@ class _Schemas:
             prefix = enum_prefix(field.enum_type.name)
             words = [each.name.removeprefix(prefix).lower() for each in field.enum_type.values if each.number]
             return {"type": "string", "enum": words}
-        return _SCALARS.get(field.cpp_type, {"type": "integer"})
+        return _SCALARS.get(field.cpp_type) or self._integer(field)
+
+    def _integer(self, field: Any) -> Schema:
+        least, most = INTEGERS[field.cpp_type]
+        return {"type": "integer", "minimum": least, "maximum": most}
+
+
+class _Requests(_Schemas):
+    """Schemas of requests' messages: what is refused by the gateway, or where queries come in, is refused by them."""
+
+    def of(self, descriptor: Any) -> Schema:
+        reference = super().of(descriptor)
+        if descriptor.full_name in self.found:
+            self.found[descriptor.full_name]["additionalProperties"] = False
+        return reference
+
+    def whole(self, descriptor: Any) -> Schema:
+        """Of a request as a whole, which takes the fields of its options and its page as its own, too."""
+        reference = self.of(descriptor)
+        properties = self.found[descriptor.full_name]["properties"]
+        for name, holder in shortcuts(descriptor).items():
+            properties[name] = self.field(holder.message_type.fields_by_name[name])
+        return reference
+
+    def field(self, field: Any) -> Schema:
+        schema = super().field(field)
+        if schema.get("type") == "array":
+            schema["maxItems"] = MAX_ENTRIES
+        elif schema.get("type") == "object":
+            schema["maxProperties"] = MAX_ENTRIES
+        return schema
+
+    def _one(self, field: Any) -> Schema:
+        schema = super()._one(field)
+        return {**schema, **_TEXT} if field.cpp_type == FieldDescriptor.CPPTYPE_STRING else schema
 
 
 _ERROR: Schema = {

@@ -33,6 +33,7 @@ from services.gateway.http import Http
 from services.gateway.http_side import HttpSide
 from services.gateway.limits import Bounds
 from services.gateway.readiness import Readiness
+from services.gateway.schemas import Schemas
 from services.gateway.servicer import SERVICE, CommandsServicer
 
 log = logging.getLogger("forgelog.gateway")
@@ -64,7 +65,7 @@ async def run(
     forwarder = Forwarder(settings, catalog, bounds)
     readiness = Readiness(settings, forwarder)
     door = Door(catalog, bounds)
-    http = HttpSide(Http(door, forwarder, catalog, readiness).application())
+    http = HttpSide(Http(door, forwarder, catalog, readiness, Schemas(settings)).application())
     checks = health.aio.HealthServicer()  # type: ignore[attr-defined]
     host, port = split_address(settings.gateway)
     async with AsyncExitStack() as stack:

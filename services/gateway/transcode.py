@@ -8,6 +8,7 @@ whole numbers as numbers; bytes are base64. Requests are taken in protobuf's JSO
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
@@ -21,7 +22,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from events.language.common import FieldError
 from events.language.convert import to_dict
-from events.language.problems import WHOLE, close_to
+from events.language.problems import WHOLE, close_to, shown_json
 from events.language.proto_names import enum_prefix
 from services.gateway.errors import DoorError
 
@@ -34,7 +35,7 @@ PAGE_REQUEST = "forgelog.query.v1.PageRequest"
 _EMBEDDED = {"forgelog.log.v1.LoggedEvent": "data"}
 """Messages with a text field that is JSON itself: it is shown as JSON, not as text with escapes."""
 
-_INTEGERS = {
+INTEGERS = {
     FieldDescriptor.CPPTYPE_INT32: (-(1 << 31), (1 << 31) - 1),
     FieldDescriptor.CPPTYPE_UINT32: (0, (1 << 32) - 1),
     FieldDescriptor.CPPTYPE_INT64: (-(1 << 63), (1 << 63) - 1),
@@ -69,7 +70,7 @@ def request_from_parameters(pairs: Iterable[tuple[str, str]], message_class: typ
 
 def _put(data: dict[str, Any], descriptor: Descriptor, name: str, value: str) -> bool:
     """Add a parameter. False when its field takes one value and has it."""
-    shortcut = _shortcuts(descriptor).get(name)
+    shortcut = shortcuts(descriptor).get(name)
     if shortcut is not None:
         inside = data.setdefault(shortcut.name, {})
         if not isinstance(inside, dict):
@@ -99,7 +100,7 @@ def _put(data: dict[str, Any], descriptor: Descriptor, name: str, value: str) ->
 
 
 @cache
-def _shortcuts(descriptor: Descriptor) -> dict[str, Any]:
+def shortcuts(descriptor: Descriptor) -> dict[str, Any]:
     """Fields of the options and the page that may be written without their message's name."""
     found: dict[str, Any] = {}
     for field in descriptor.fields:
@@ -137,7 +138,7 @@ class _Reading:
 
     def message(self, data: Any, descriptor: Descriptor, path: str) -> Any:
         if not isinstance(data, Mapping):
-            self._wrong(path, f"{_shown(data)} is not an object", "give an object")
+            self._wrong(path, f"{shown_json(data)} is not an object", "give an object")
             return {}
         shaped: dict[str, Any] = {}
         given: set[str] = set()
@@ -145,14 +146,14 @@ class _Reading:
         for name, value in data.items():
             place = f"{path}.{name}" if path else str(name)
             field = known.get(name)
-            shortcut = _shortcuts(descriptor).get(name) if field is None and not path else None
+            shortcut = shortcuts(descriptor).get(name) if field is None and not path else None
             if shortcut is not None:
                 inside = shaped.setdefault(shortcut.name, {})
                 if name in inside:
                     self._wrong(place, _TWICE, _ONCE)
                 inside[name] = self._field(value, shortcut.message_type.fields_by_name[name], place)
             elif field is None:
-                names = [each.name for each in descriptor.fields] + ([] if path else list(_shortcuts(descriptor)))
+                names = [each.name for each in descriptor.fields] + ([] if path else list(shortcuts(descriptor)))
                 close = close_to(str(name), names)
                 hint = f"did you mean {close!r}?" if close else f"there are {', '.join(names) or 'none'}"
                 self._wrong(place, "there is no such field", hint)
@@ -170,7 +171,7 @@ class _Reading:
     def _field(self, value: Any, field: Any, path: str) -> Any:
         if _is_map(field):
             if not isinstance(value, Mapping):
-                self._wrong(path, f"{_shown(value)} is not an object", "give an object of names and values")
+                self._wrong(path, f"{shown_json(value)} is not an object", "give an object of names and values")
                 return {}
             inner = field.message_type.fields_by_name["value"]
             return {str(key): self._value(each, inner, f"{path}.{key}") for key, each in value.items()}
@@ -185,21 +186,17 @@ class _Reading:
             return self._inner(value, field.message_type, path)
         if field.enum_type is not None:
             return self._enum(value, field.enum_type, path)
-        if field.cpp_type in _INTEGERS:
-            return self._integer(value, _INTEGERS[field.cpp_type], path)
+        if field.cpp_type in INTEGERS:
+            return self._integer(value, INTEGERS[field.cpp_type], path)
         if field.cpp_type in _FLOATS:
-            try:
-                return float(value)
-            except (TypeError, ValueError, OverflowError):
-                self._wrong(path, f"{_shown(value)} is not a number", "give a number")
-                return 0.0
+            return self._float(value, path)
         if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
             truth = value if isinstance(value, bool) else _TRUTH.get(str(value).lower())
             if truth is None:
-                self._wrong(path, f"{_shown(value)} is not true or false", "give true or false")
+                self._wrong(path, f"{shown_json(value)} is not true or false", "give true or false")
             return bool(truth)
         if not isinstance(value, str):
-            self._wrong(path, f"{_shown(value)} is not text", "give text")
+            self._wrong(path, f"{shown_json(value)} is not text", "give text")
             return ""
         return value
 
@@ -211,7 +208,7 @@ class _Reading:
                 Timestamp().FromJsonString(value)
             except (TypeError, ValueError, AttributeError):
                 hint = "write it as RFC 3339 with a zone, such as 2026-05-09T03:12:00Z (in a URL, + is %2B)"
-                self._wrong(path, f"{_shown(value)} is no time", hint)
+                self._wrong(path, f"{shown_json(value)} is no time", hint)
                 return "1970-01-01T00:00:00Z"
         return value
 
@@ -223,8 +220,17 @@ class _Reading:
         if found is None and (not isinstance(value, str) or value not in enum.values_by_name):
             close = close_to(str(value), words)
             hint = f"did you mean {close!r}?" if close else "choose one of these words"
-            self._wrong(path, f"{_shown(value)} is none of {', '.join(words)}", hint)
+            self._wrong(path, f"{shown_json(value)} is none of {', '.join(words)}", hint)
         return found or value
+
+    def _float(self, value: Any, path: str) -> float:
+        try:
+            if isinstance(value, bool) or not math.isfinite(number := float(value)):
+                raise ValueError
+        except (TypeError, ValueError, OverflowError):
+            self._wrong(path, f"{shown_json(value)} is not a finite number", "give a number")
+            return 0.0
+        return number
 
     def _integer(self, value: Any, bounds: tuple[int, int], path: str) -> int:
         try:
@@ -232,10 +238,10 @@ class _Reading:
                 raise ValueError
             number = int(value)
         except (TypeError, ValueError, OverflowError):
-            self._wrong(path, f"{_shown(value)} is not a whole number", "give a whole number")
+            self._wrong(path, f"{shown_json(value)} is not a whole number", "give a whole number")
             return 0
         if not bounds[0] <= number <= bounds[1]:
-            self._wrong(path, f"is {_shown(value)}", f"give {bounds[0]} to {bounds[1]}")
+            self._wrong(path, f"is {shown_json(value)}", f"give {bounds[0]} to {bounds[1]}")
             return 0
         return number
 
@@ -248,13 +254,6 @@ def _words(enum: Any) -> dict[str, str]:
 
 def _is_map(field: Any) -> bool:
     return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, Mapping | list | tuple):
-        return "an object" if isinstance(value, Mapping) else "a list"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 # Answers

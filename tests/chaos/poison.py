@@ -15,6 +15,9 @@ from events.log.topics import CONTEXTS, MAX_RECORD_BYTES
 FAR = (1 << 63) - 1
 """The last timestamp that Kafka can say, in milliseconds: in the year 292,278,994."""
 
+LARGE = b" " * (6 << 20)
+"""Unpacked; packed it is a small record that the broker takes."""
+
 COMMANDS = {"jobs": "SubmitJob", "scheduling": "ConfigureQueue", "resources": "RegisterNode"}
 
 _EXIT = b'{"job_id": "a", "node_id": "n", "tasks": [{"task": 0, "attempt": 1, "ended_at": "%s", "usage": {%s}}]}'
@@ -50,6 +53,8 @@ class Poison:
     dead: bool = True
     """It must be among the dead letters."""
     timestamp_ms: int | None = None
+    packed: str | None = None
+    """The codec that its producer packs it with."""
 
 
 def poisons(context: str, new_id: Callable[[], str]) -> list[Poison]:
@@ -73,6 +78,8 @@ def poisons(context: str, new_id: Callable[[], str]) -> list[Poison]:
         Poison("deep nesting", b"[" * 100_000, headers()),
         Poison("half a surrogate", b'{"x": "\\ud800"}', headers()),
         Poison("a compressed value", gzip.compress(b"{}"), headers()),
+        Poison("a key given twice", b'{"reason": "a", "reason": "b"}', headers(), dead=False),
+        *[Poison(f"megabytes packed with {codec}", LARGE, headers(), packed=codec) for codec in ("gzip", "zstd")],
         Poison("nothing", None, [], answered=False),
         Poison("no id", b"{}", [("ce_type", submit)], answered=False),
         Poison("a null id", b"{}", [("ce_id", None), ("ce_type", submit)], answered=False),

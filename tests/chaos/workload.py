@@ -103,6 +103,7 @@ class Workload:
         times: int = 1,
         partition: int | None = None,
         timestamp_ms: int | None = None,
+        packed: str | None = None,
     ) -> str:
         """The position where the last of them lies."""
         left = times
@@ -113,6 +114,7 @@ class Workload:
                 acks="all",
                 request_timeout_ms=5000,
                 max_request_size=8 << 20,
+                compression_type=packed,
             )
             try:
                 await asyncio.wait_for(producer.start(), 10)
@@ -242,7 +244,12 @@ class Workload:
         for context in CONTEXTS:
             for poison in self.random.sample(poisons(context, self.new_id), each):
                 at = await self._send(
-                    context, poison.value, poison.headers, self.new_id(), timestamp_ms=poison.timestamp_ms
+                    context,
+                    poison.value,
+                    poison.headers,
+                    self.new_id(),
+                    timestamp_ms=poison.timestamp_ms,
+                    packed=poison.packed,
                 )
                 self.poisoned[at] = poison
         return each * len(CONTEXTS)

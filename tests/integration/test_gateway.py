@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import os
 import socket
@@ -18,9 +19,12 @@ import httpx
 import orjson
 import pytest
 import pytest_asyncio
+from jsonschema import Draft202012Validator
 
+from events.language.jobs import SubmitJob
 from events.language.resources import NodeRegistered
 from forgelog_pb.gateway.v1 import commands_pb2, commands_pb2_grpc
+from proto.schemas import schema_of
 from services.gateway.limits import Bounds
 from services.gateway.server import run
 from tests import PATIENCE
@@ -66,7 +70,7 @@ async def test_the_document_describes_every_path(http: httpx.AsyncClient) -> Non
     document = (await http.get("/openapi.json")).json()
     assert document["openapi"].startswith("3.")
     shown = {path for path in (await http.get("/")).json()["paths"] if "<" not in path}
-    assert shown - {"/openapi.json", "/healthz", "/readyz", "/metrics"} <= set(document["paths"])
+    assert shown - {"/openapi.json"} <= set(document["paths"])
     references = [part.split('"')[0] for part in json.dumps(document).split('"$ref": "#/components/schemas/')[1:]]
     assert references
     assert set(references) <= set(document["components"]["schemas"])
@@ -101,8 +105,18 @@ async def test_a_command_as_a_message_is_the_same_as_json(commands: Any) -> None
 @pytest.mark.parametrize(
     ("method", "path", "content", "status", "words"),
     [
-        ("GET", "/v1/jbos", None, 404, "there is no /v1/jbos"),
-        ("DELETE", "/v1/jobs", None, 405, "does not take DELETE"),
+        ("GET", "/v1/jbos", None, 404, "there is no /v1/jbos; did you mean /v1/jobs?"),
+        ("GET", "/experiments/17", None, 404, "there are /v1/commands, /v1/query, /v1/jobs, /v1/queues"),
+        ("GET", "/" + "x" * 5000, None, 404, "xxx...; there are"),
+        ("DELETE", "/v1/jobs", None, 405, "does not take DELETE; it takes GET and HEAD"),
+        ("PUT", "/v1/commands", b"{}", 405, "it takes POST"),
+        ("GET", "/schemas/SubmitJbo", None, 404, "did you mean forgelog.jobs.v1.SubmitJob?"),
+        ("POST", "/v1/commands?wiat=false", b"{}", 400, "did you mean 'wait'"),
+        ("POST", "/v1/commands?wait=true&wait=false", b"{}", 400, "is given twice"),
+        ("GET", "/v1/jobs?timeout=1&timeout=9", None, 400, "is given twice"),
+        ("POST", "/v1/query/JobQueries/ListJobs?limit=1", b"{}", 400, "give it in the body"),
+        ("POST", "/v1/query/JobQueries/ListJobs", b'{"page": {"limit": 1e400}}', 400, "page.limit"),
+        ("POST", "/v1/query/JobQueries/ListJobs", b'{"limit": NaN}', 400, "limit"),
         ("POST", "/v1/commands", b"", 400, "the body is empty"),
         ("POST", "/v1/commands", b"[]", 400, "not a JSON object"),
         ("POST", "/v1/commands", b'{"tpye": "SubmitJob"}', 400, "did you mean 'type'"),
@@ -123,6 +137,34 @@ async def test_odd_requests_are_answered_as_errors(
     error = answer.json()["error"]
     assert answer.status_code == status, error
     assert words in f"{error}", error
+
+
+async def test_what_a_path_takes_is_said_in_one_order(http: httpx.AsyncClient) -> None:
+    assert (await http.put("/v1/query/JobQueries/ListJobs")).headers["allow"] == "GET, HEAD, POST"
+    assert (await http.post("/v1/nodes")).headers["allow"] == "GET, HEAD"
+    assert (await http.get("/v1/commands")).headers["allow"] == "POST"
+
+
+async def test_a_packed_body_is_refused_by_its_encoding(http: httpx.AsyncClient) -> None:
+    packed = gzip.compress(orjson.dumps({"type": "SubmitJob", "data": GOOD}))
+    for path in ("/v1/commands", "/v1/query/JobQueries/ListJobs"):
+        answer = await http.post(path, content=packed, headers={"content-encoding": "gzip"})
+        assert (answer.status_code, answer.headers["accept-encoding"]) == (415, "identity")
+        assert answer.json()["error"]["errors"][0]["field"] == "content-encoding"
+    plain = await http.post("/v1/query/JobQueries/ListJobs", content=b"{}", headers={"content-encoding": "identity"})
+    assert plain.status_code == 200
+
+
+async def test_producers_get_the_schemas_of_what_is_in_the_log(http: httpx.AsyncClient, platform: Cluster) -> None:
+    document = (await http.get("/asyncapi.json")).json()
+    assert document["servers"]["local"]["host"] == platform.settings.kafka
+    channel = document["channels"]["commands.jobs"]
+    assert channel["address"] == channel["bindings"]["kafka"]["topic"] == platform.settings.prefix + "commands.jobs"
+    types = (await http.get("/schemas")).json()["types"]
+    assert set(types) == set(document["components"]["messages"])
+    schema = (await http.get(f"/schemas/{SUBMIT}")).json()
+    assert schema == (await http.get("/schemas/SubmitJob")).json() == schema_of(SubmitJob)
+    Draft202012Validator(schema).validate(GOOD)
 
 
 async def test_what_is_no_http_is_told_so(platform: Cluster) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from contextlib import AsyncExitStack
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -34,15 +35,22 @@ async def prepared(settings: Settings) -> Settings:
 async def test_poison_is_answered_or_put_aside_and_nothing_stops(prepared: Settings) -> None:
     topic = prepared.prefix + topics.commands("jobs")
     wanted = {}
-    producer = AIOKafkaProducer(bootstrap_servers=prepared.kafka_required, max_request_size=8 << 20)
+    producers = {
+        packed: AIOKafkaProducer(
+            bootstrap_servers=prepared.kafka_required, max_request_size=8 << 20, compression_type=packed
+        )
+        for packed in (None, "gzip", "zstd")
+    }
     async with (
-        connected(producer),
+        AsyncExitStack() as connections,
         running(Writer(SampleDecider(), prepared).run()),
         Outcomes(prepared) as outcomes,
         Publisher(prepared) as publisher,
     ):
+        for producer in producers.values():
+            await connections.enter_async_context(connected(producer))
         for poison in poisons("jobs", lambda: uuid.uuid4().hex):
-            stored = await producer.send_and_wait(
+            stored = await producers[poison.packed].send_and_wait(
                 topic, poison.value, key=b"k", headers=poison.headers, timestamp_ms=poison.timestamp_ms
             )
             wanted[str(Position("commands.jobs", stored.partition, stored.offset))] = poison

@@ -1,0 +1,50 @@
+"""``/asyncapi.json`` and ``/schemas``: what is in the log's topics, as `make proto` wrote it down from the language."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import grpc
+import orjson
+
+import forgelog_pb
+from events.language.common import shown
+from events.language.problems import close_to
+from events.runtime.settings import Settings
+from services.gateway.errors import DoorError
+
+FOLDER = Path(forgelog_pb.__path__[0], "schemas")
+_END = ".schema.json"
+
+
+class Schemas:
+    """The documents, with this platform's own broker and topics in them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def asyncapi(self) -> bytes:
+        """The AsyncAPI 3 document, as JSON."""
+        document = orjson.loads((FOLDER / "asyncapi.json").read_bytes())
+        document["servers"]["local"]["host"] = self._settings.kafka
+        for channel in document["channels"].values():
+            channel["address"] = self._settings.prefix + channel["address"]
+            channel["bindings"]["kafka"]["topic"] = channel["address"]
+        return orjson.dumps(document)
+
+    @cached_property
+    def types(self) -> tuple[str, ...]:
+        """All commands and events, by name."""
+        return tuple(sorted(path.name.removesuffix(_END) for path in FOLDER.glob(f"*{_END}")))
+
+    def of(self, name: str) -> bytes:
+        """The JSON Schema of a type, by its full name or its last part. Raises DoorError (404)."""
+        found = [each for each in self.types if name in (each, each.rsplit(".", 1)[-1])]
+        if len(found) == 1:
+            return (FOLDER / f"{found[0]}{_END}").read_bytes()
+        short = {each.rsplit(".", 1)[-1]: each for each in self.types}
+        close = close_to(name, self.types) or close_to(name, short) if len(name) <= 200 else ""
+        hint = f"write {' or '.join(found)}" if found else f"did you mean {close}?" if close else "/schemas lists all"
+        raise DoorError(grpc.StatusCode.NOT_FOUND, f"there is no one type {shown(name)}; {hint}")
