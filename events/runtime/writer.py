@@ -17,19 +17,17 @@ from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from aiokafka import AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import ConsumerRebalanceListener, TopicPartition
 
 from events.log import connect, topics
 from events.log.fetching import Consumer, Raws
-from events.log.tail import PATIENT, LogLost, NoTopic, Place, ReaderPosition, Tail
+from events.log.tail import PATIENT, LogLost, Place, ReaderPosition, Tail
 from events.log.wire import Raw
-from events.runtime import recovery, resuming
 from events.runtime.appending import Appender
 from events.runtime.clock import Clock
 from events.runtime.decider import Decider
 from events.runtime.encoding import DeadLetter, Forward, Unit
-from events.runtime.feeding import Feeder
+from events.runtime.holding import Holding
 from events.runtime.partition import Partition
 from events.runtime.settings import Settings
 from events.runtime.snapshots import Snapshots
@@ -61,15 +59,10 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         self.clock = Clock()
         self.context = decider.context
         self.partitions: dict[int, Partition[S]] = {}
-        self.notes: dict[str, str] = {}
-        """What was found and mended, for people."""
-        self._assigned: set[int] = set()
-        self._changed = asyncio.Event()
-        self._restart: dict[int, float] = {}
-        self._targets: dict[int, dict[Place, int]] = {}
-        """Partitions that are not ready yet, and how far they must have read."""
-        self._feeder = Feeder(decider, self.partitions, self._targets, self.clock, self._start_over)
         self.appender = Appender(decider.context, settings, self.partitions)
+        self.holding = Holding(decider, settings, self.partitions, self.appender, self.clock, snapshots)
+        self._feeder = self.holding.feeder
+        self._changed = asyncio.Event()
         self._appending: asyncio.Task[None] | None = None
         """The batches on their way to Kafka."""
         foreign = {model.context for model in decider.routes}
@@ -90,20 +83,20 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
     # Assignment (called by the consumer's coordinator)
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        self._assigned -= {place.partition for place in revoked}
+        self.holding.assigned -= {place.partition for place in revoked}
         self._changed.set()
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        self._assigned |= {place.partition for place in assigned}
+        self.holding.assigned |= {place.partition for place in assigned}
         self._changed.set()
 
     def status(self) -> dict[str, Any]:
         """State, epoch and next offset of every assigned partition, and the problems."""
         shown: dict[str, Any] = {}
-        for number in sorted(self._assigned | set(self.partitions)):
+        for number in sorted(self.holding.assigned | set(self.partitions)):
             partition = self.partitions.get(number)
-            state = "ready" if partition is not None else "stopped" if self._stands(number) else "starting"
-            state = "catching up" if number in self._targets else state
+            state = "ready" if partition is not None else "stopped" if self.holding.stands(number) else "starting"
+            state = "catching up" if number in self.holding.targets else state
             shown[str(number)] = {
                 "state": state,
                 "epoch": partition.epoch if partition else -1,
@@ -113,7 +106,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             "context": self.context,
             "partitions": shown,
             "problems": {stop.place: stop.text for stop in self.stops},
-            "notices": dict(self.notes),
+            "notices": dict(self.holding.notes),
         }
 
     def readings(self) -> Iterator[tuple[str, str, int, int, str]]:
@@ -132,7 +125,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         waits = "what was decided before is still on its way into the log" if self._begun > self._ended else ""
         for number in self.partitions:
             standing = self._consumer.standing(TopicPartition(self.settings.prefix + own, number))
-            if standing is not None and number not in self._targets:
+            if standing is not None and number not in self.holding.targets:
                 yield "commands", f"{own}/{number}", *standing, self.stops.cause_of(own, number) or waits
         for place, at in self._tail.positions.items():
             topic = topics.events(place[0])
@@ -143,17 +136,14 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
     @property
     def ready(self) -> bool:
         """Whether every assigned partition takes commands, or stands still and says so."""
-        standing = {number for number in self._assigned if self._stands(number)}
-        held = set(self.partitions) | standing
-        return bool(held) and held == self._assigned and not self._targets
+        assigned = self.holding.assigned
+        held = set(self.partitions) | {number for number in assigned if self.holding.stands(number)}
+        return bool(held) and held == assigned and not self.holding.targets
 
     @property
     def stops(self) -> Stops:
         """What stands still (a partition, an input), and why."""
         return self._feeder.stops
-
-    def _stands(self, number: int) -> bool:
-        return self._feeder.name(number) in self.stops
 
     # The loop
 
@@ -164,16 +154,18 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                 await self._run()
             except LogLost as error:
                 log.error("%s: %s; starting over from what it is now", self.context, error)
+                self._forget()
                 await asyncio.sleep(_SESSION_SECONDS + 1.0 if self.settings.instance else random.uniform(0.5, 1.0))
 
-    async def _run(self) -> None:
-        for held in (self.partitions, self._restart, self._targets, self._looking):
-            held.clear()
-        self._feeder.forget()
+    def _forget(self) -> None:
+        self.partitions.clear()
+        self.holding.forget()
+        self._looking.clear()
         if self.snapshots is not None:
             self.snapshots.start_over()
-        self._assigned.clear()
         self._heard_of = False
+
+    async def _run(self) -> None:
         counts = await topics.ensure_topics(self.settings)
         self._feeder.count = counts[topics.commands(self.context)]
         consumer = Consumer(
@@ -241,15 +233,15 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                 await self._keep_snapshots(tail)
                 self._look(tail)
                 self._check_inputs(consumer)
-                if self._targets:
-                    self._check_ready(consumer, tail)
-                if changed.done() or self._restart_due():
+                if self.holding.targets:
+                    self.holding.check_ready(consumer, tail)
+                if changed.done() or self.holding.start_due():
                     await self._quiesce(commands, events, tail)
                     commands = events = None
                     self._changed.clear()
                     changed.cancel()
                     changed = asyncio.create_task(self._changed.wait())
-                    await self._reassign(consumer, tail)
+                    await self.holding.reassign(consumer, tail)
         finally:
             await end_all([task for task in (commands, events, changed, self._appending) if task is not None])
 
@@ -265,22 +257,20 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         now = self.clock.now()
         for number, partition in self.partitions.items():
             due = partition.next_due()
-            if due is not None and number not in self._targets:
+            if due is not None and number not in self.holding.targets:
                 wait = min(wait, max(0.0, (due - now).total_seconds()))
-        for moment in self._restart.values():
-            wait = min(wait, max(0.0, moment - time.monotonic()))
-        return wait
+        return min(wait, self.holding.until_start())
 
     def _resume(self, now: datetime) -> None:
         """Time went by that this process has not seen: what it has not heard meanwhile may wait in Kafka."""
         for number in list(self.partitions):
-            if number not in self._targets:
+            if number not in self.holding.targets:
                 self._feeder.resumed(number, now)
 
     def _take_repairs(self, tail: Tail) -> None:
         for repair in tail.take_repairs():
             for number in self._feeder.repaired(repair):
-                self._start_over(number)
+                self.holding.start_over(number)
 
     async def _append(self, work: dict[int, list[Unit]], side: list[Forward | DeadLetter]) -> None:
         """Append every partition's units; if that fails all start over."""
@@ -288,20 +278,11 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         try:
             if not await self.appender.append(work, side):
                 for number in list(self.partitions):
-                    self._start_over(number)
+                    self.holding.start_over(number)
         finally:
             self._ended += 1
 
-    # Taking over and giving up partitions
-
-    def _start_over(self, number: int) -> None:
-        self.partitions.pop(number, None)
-        self._targets.pop(number, None)
-        # Two writers that believe in their assignment would otherwise fence each other in a tight loop.
-        self._restart[number] = time.monotonic() + random.uniform(0.05, 0.5)
-
-    def _restart_due(self) -> bool:
-        return any(moment <= time.monotonic() for moment in self._restart.values())
+    # Looking at what is there
 
     def _look(self, tail: Tail) -> None:
         """Read the own topic only now and then, unless the decider reacts to it: else each append would wake the very
@@ -311,7 +292,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             return
         if self.stops:  # what stands still waits for a repair, which comes with what is read: read on everywhere
             self._looking.clear()
-            for number in self._assigned:
+            for number in self.holding.assigned:
                 tail.resume((self.context, number))
             return
         look = time.monotonic() >= self._look_at
@@ -341,12 +322,12 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         if self._heard_of and not heard_of:
             raise LogLost({own: 0})
         self._heard_of = self._heard_of or heard_of
-        if not self._assigned:
+        if not self.holding.assigned:
             # Who reads nothing does not hear of a topic that is made anew: its partitions would wait for minutes.
             consumer._client.force_metadata_update()
         for number, partition in self.partitions.items():
             place = TopicPartition(self.settings.prefix + own, number)
-            if number in self._targets or place not in consumer.assignment():
+            if number in self.holding.targets or place not in consumer.assignment():
                 continue
             end, handled = consumer.highwater(place), partition.resume_of(own, number).offset
             if end is not None and end < handled:
@@ -368,112 +349,6 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         if work or side:
             await self._append(work, side)
 
-    async def _reassign(self, consumer: Consumer, tail: Tail) -> None:
-        for number in set(self.partitions) - self._assigned:
-            log.info("%s/%d: given up", self.context, number)
-            self.partitions.pop(number)
-            self._targets.pop(number, None)
-        for number in set(self._restart) - self._assigned:
-            del self._restart[number]  # else it would be due for ever
-        for number in {stop.number for stop in self.stops} - self._assigned:
-            self._feeder.release(number)
-        now = time.monotonic()
-        fresh = [
-            number
-            for number in sorted(self._assigned - set(self.partitions))
-            if self._restart.get(number, 0.0) <= now and not self._stands(number)
-        ]
-        if not fresh:
-            return
-        for number in fresh:
-            self._restart.pop(number, None)
-        own = self.settings.prefix + topics.commands(self.context)
-        places = [TopicPartition(own, number) for number in fresh]
-        still = [place for place in places if place in consumer.assignment()]
-        consumer.pause(*still)
-        producer: AIOKafkaProducer | None = None
-        try:
-            producer = await self.appender.producer.running()
-            started = await recovery.take_over(
-                self.decider,
-                fresh,
-                self._feeder.count,
-                self.settings,
-                producer,
-                self.snapshots,
-                self.clock.now(),
-                tail.positions,
-                self._feeder.inputs,
-            )
-        except LogLost:
-            raise
-        except (KafkaError, OSError, NoTopic) as error:
-            log.error("taking over failed, trying again: %s: %s", type(error).__name__, error)
-            if producer is not None:
-                self.appender.producer.failed(producer)
-            for number in fresh:
-                self._start_over(number)
-            return
-        for number, outcome in started.items():
-            if isinstance(outcome, recovery.Failed):
-                if outcome.of_view:
-                    self._feeder.stop_input(number, outcome.raw, outcome.error)
-                    self._start_over(number)
-                else:
-                    self._feeder.stop(number, outcome.error, outcome.raw)
-                continue
-            self.partitions[number] = outcome
-            self._targets[number] = {}  # what it must have read is found out next: it is not ready meanwhile
-        await self._rewind(tail, [number for number in fresh if number in self.partitions])
-        self._check_ready(consumer, tail)
-
-    async def _rewind(self, tail: Tail, fresh: list[int]) -> None:
-        """Put the tail where the fresh partitions need it; the others ignore what they have handled."""
-        if not fresh:
-            return
-        for number in fresh:
-            for note in await resuming.mend(self.partitions[number], await tail.asking(), self.settings.prefix):
-                log.error("%s/%d: %s", self.context, number, note)
-                self.notes[f"{self.context}/{number}"] = note
-        ends = await tail.ends()
-        own = topics.events(self.context)
-        earlier: dict[Place, ReaderPosition] = {}
-        for place, standing in tail.positions.items():
-            topic = topics.events(place[0])
-            wanted: list[ReaderPosition] = []
-            if topic in self._foreign:
-                wanted += [self.partitions[number].read_from(topic, place[1]) for number in fresh]
-            if topic == own and place[1] in fresh:
-                epoch = self.partitions[place[1]].epoch
-                wanted.append(ReaderPosition(epoch + 1, epoch))
-                if topic not in self._foreign and standing.offset <= epoch:
-                    tail.seek(place, wanted[0])  # it was somebody else's, and was not read meanwhile
-            earliest = min(wanted, key=lambda position: position.offset, default=standing)
-            if earliest.offset < standing.offset:
-                earlier[place] = earliest
-        if earlier:
-            await tail.rewind(earlier)
-        inputs = {place: end for place, end in ends.items() if topics.events(place[0]) in self._foreign}
-        for number in fresh:
-            self._targets[number] = inputs
-
-    def _check_ready(self, consumer: Consumer, tail: Tail) -> None:
-        own = self.settings.prefix + topics.commands(self.context)
-        for number, targets in list(self._targets.items()):
-            if any(tail.positions[place].offset < target for place, target in targets.items()):
-                continue
-            del self._targets[number]
-            partition = self.partitions[number]
-            place = TopicPartition(own, number)
-            if place not in consumer.assignment():
-                continue
-            resume = partition.resume_of(topics.commands(self.context), number)
-            consumer.seek(place, resume.offset)
-            consumer.resume(place)
-            now = self.clock.now() if partition.last_time is None else self.clock.at_least(partition.last_time)
-            self._feeder.resumed(number, now)
-            log.info("%s/%d: ready, epoch %d, commands from %d", self.context, number, partition.epoch, resume.offset)
-
     # Snapshots
 
     async def _keep_snapshots(self, tail: Tail) -> None:
@@ -482,7 +357,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         if any(self.snapshots.due(partition) for partition in self.partitions.values()):
             await self._appended()  # a snapshot holds what is in the log, and no more
         for number, partition in self.partitions.items():
-            if number in self._targets:
+            if number in self.holding.targets:
                 continue
             confirmed = tail.positions.get((self.context, number), ReaderPosition())
             self.snapshots.offer(partition, confirmed)

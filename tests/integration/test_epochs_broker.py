@@ -127,7 +127,7 @@ class Writers:
 
     def usurp(self) -> None:
         writer = self.start()
-        writer._assigned = set(range(self.settings.partitions))
+        writer.holding.assigned |= set(range(self.settings.partitions))
         writer._changed.set()
 
     async def end_one(self) -> None:
