@@ -14,12 +14,8 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from events.language.base import Command, Event
-from events.language.bounds import MAX_ATTRIBUTE_BYTES
 from events.language.common import (
-    DEFAULT_ACTOR,
     DEFAULT_PROJECT,
-    MAX_COMMAND_BYTES,
-    MAX_HEADER_BYTES,
     PLATFORM_ACTOR,
     CommandNoted,
     CommandRejected,
@@ -27,15 +23,14 @@ from events.language.common import (
     LogEvent,
     Refused,
 )
-from events.language.problems import decode_command, origin_errors
 from events.log import chain, topics
 from events.log.envelope import Meta, Recorded
-from events.log.ids import payload_digest, with_assigned_id
 from events.log.partition import partition_of
 from events.log.repairs import Repair
-from events.log.repeats import refuse_repeats
 from events.log.tail import ReaderPosition
-from events.log.wire import ATTRIBUTES, CAUSE, HASH, Damage, Raw, Undecodable, decode_event, parse_cause, without_hash
+from events.log.wire import CAUSE, HASH, Raw, decode_event, parse_cause, without_hash
+from events.runtime import admission
+from events.runtime.admission import Refusal
 from events.runtime.decider import Context, Decider
 from events.runtime.encoding import DeadLetter, Encoder, Forward, Origin, TooLarge, Unit, origin_of
 from events.runtime.states import States
@@ -49,9 +44,6 @@ DEDUP_WINDOW = 100_000
 _TRACES = 20_000
 
 _DEFECT = "the decision failed because of a defect in the service; see its log"
-
-_LONG = MAX_ATTRIBUTE_BYTES // 2
-"""Most bytes of one of a command's attributes."""
 
 log = logging.getLogger("forgelog.writer")
 
@@ -202,40 +194,14 @@ class Partition(Generic[S]):
         if raw.offset < self.resume_of(*source).offset:
             return None
         self.inputs[source] = ReaderPosition(raw.last + 1)
-        if (size := raw.header_bytes) > MAX_HEADER_BYTES:
-            reason = f"the headers have {size} bytes; a command's may have at most {MAX_HEADER_BYTES}"
-            return DeadLetter(raw, reason, None)
-        try:
-            meta = raw.meta()
-        except Undecodable as error:
-            return self._bad_header(raw, str(error), now)
-        if size > _LONG and (long := next((name for name in ATTRIBUTES if len(raw.get(name) or b"") > _LONG), "")):
-            return self._bad_header(raw, f"header {long} has more than {_LONG} bytes; give a shorter one", now)
-        if not meta.id:
-            if isinstance(raw, Damage):
-                return DeadLetter(raw, raw.problem, None)
-            return DeadLetter(raw, "header ce_id is missing; give each command a unique ce_id", None)
-        if not meta.type:
-            return self._undecodable(raw, meta, "header ce_type is missing; name the command's type", now)
-        value = raw.value or b""
-        if len(value) > MAX_COMMAND_BYTES:
-            reason = f"the value has {len(value)} bytes; a command may have at most {MAX_COMMAND_BYTES}"
-            return self._undecodable(raw, meta, reason, now)
-        digest = payload_digest(meta.type, value)
-        if errors := origin_errors(meta.project, meta.actor):
-            refused = Refused(ErrorCode.INVALID_ARGUMENT, f"{errors[0].field}: {errors[0].problem}", errors)
-            meta = meta._replace(project=DEFAULT_PROJECT, actor=DEFAULT_ACTOR)
-            return self._refuse(raw, meta, digest, refused, now, meta.subject)
-        try:
-            refuse_repeats(value)
-            command = with_assigned_id(decode_command(meta.type, value), meta.id)
-        except Refused as refused:
-            if refused.errors:
-                return self._refuse(raw, meta, digest, refused, now, meta.subject)
-            return self._undecodable(raw, meta, refused.message, now, refused.code)
-        if type(command) not in self.decider.commands:
-            reason = f"{meta.type} is no command of {self.context}; publish it to commands.{type(command).context}"
-            return self._undecodable(raw, meta, reason, now)
+        read = admission.read(raw, now, self.decider.commands, self.context)
+        if isinstance(read, DeadLetter):
+            return read
+        meta, digest = read.meta, read.digest
+        if isinstance(read, Refusal):
+            unit = self._refuse(raw, meta, digest, read.refused, now, meta.subject)
+            return DeadLetter(raw, read.refused.message, unit) if read.dead else unit
+        command = read.command
         key = command.key()
         home = partition_of(key, self.count)
         if home != self.number:
@@ -296,21 +262,6 @@ class Partition(Generic[S]):
             first_offset=first_offset,
         )
         return self._unit([event], origin_of(raw.position, meta, digest), self._clock(now), meta.id, digest)
-
-    def _bad_header(self, raw: Raw, reason: str, now: datetime) -> DeadLetter:
-        """Input with a header that can't be used; answered, if what names it can be."""
-        names = raw.texts(("ce_id", "ce_type"))
-        if names is None or not names[0] or max(map(len, names)) > _LONG:
-            return DeadLetter(raw, reason, None)
-        id, type = names
-        return self._undecodable(raw, Meta(id, type, "", now, DEFAULT_PROJECT, DEFAULT_ACTOR), reason, now)
-
-    def _undecodable(
-        self, raw: Raw, meta: Meta, reason: str, now: datetime, code: ErrorCode = ErrorCode.INVALID_ARGUMENT
-    ) -> DeadLetter:
-        refused = Refused(code, reason)
-        digest = payload_digest(meta.type, raw.value or b"")
-        return DeadLetter(raw, reason, self._refuse(raw, meta, digest, refused, now, meta.subject))
 
     # Reacting
 

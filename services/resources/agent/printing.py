@@ -4,6 +4,9 @@ A task prints into pipes. If it printed into the files themselves, a program tha
 /dev/stderr``, ``tee /dev/stderr``) would truncate them, and a file could grow until the disk is full. Beyond a limit
 the output is read, counted and dropped: it never blocks the task.
 
+Starts are to be quick. So a file is made when there is something for it: most tasks print to one stream or none. And
+the warden keeps the ends that it gives to the task: their closing would wake it just before it hears of the task's end.
+
 Imports only the smallest of the standard library. Must not know where the output goes from there.
 """
 
@@ -50,18 +53,11 @@ class Printing:
         self._room = most
 
     def open(self) -> list[int]:
-        """Make files and pipes; the ends that the task writes to."""
+        """Make pipes; the ends that the task writes to."""
         for stream in self._streams:
-            stream.file = os.open(stream.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             stream.source, stream.input = os.pipe()
             os.set_blocking(stream.source, False)
         return [stream.input for stream in self._streams]
-
-    def close_inputs(self) -> None:
-        """The task has its own by now."""
-        for stream in self._streams:
-            os.close(stream.input)
-            stream.input = -1
 
     def wait(self, signals: int, most: float) -> int:
         """Move output on until a signal comes (`signals`: a signalfd), or for so many seconds. Its number, or 0."""
@@ -69,7 +65,7 @@ class Printing:
         poll.register(signals, select.POLLIN)
         full = [stream for stream in self._streams if stream.left]
         for stream in self._streams:
-            if stream.source >= 0 and not stream.left:
+            if not stream.left:
                 poll.register(stream.source, select.POLLIN)
         ready = {fd for fd, _ in poll.poll(math.ceil(min([most, *(FULL_DISK_PAUSE for _ in full)]) * 1000))}
         for stream in self._streams:
@@ -85,8 +81,7 @@ class Printing:
         for stream in self._streams:
             self._write_all(stream)
             left = array.array("i", [0])
-            if stream.source >= 0:
-                fcntl.ioctl(stream.source, termios.FIONREAD, left)
+            fcntl.ioctl(stream.source, termios.FIONREAD, left)
             rest = left[0]
             while rest > 0 and (moved := self._move(stream)):
                 rest -= moved
@@ -101,10 +96,6 @@ class Printing:
         try:
             stream.left = os.read(stream.source, PIECE)
         except BlockingIOError:
-            return 0
-        if not stream.left:
-            os.close(stream.source)
-            stream.source = -1
             return 0
         read = len(stream.left)
         self._write(stream)
@@ -121,7 +112,7 @@ class Printing:
             done = 0
             if room:
                 try:
-                    done = os.write(stream.file, stream.left[:room])
+                    done = self._append(stream, stream.left[:room])
                 except OSError as error:
                     if error.errno in (errno.ENOSPC, errno.EDQUOT):
                         return False
@@ -136,6 +127,12 @@ class Printing:
             if first:
                 self._note_cut()
         return True
+
+    @staticmethod
+    def _append(stream: _Stream, data: bytes) -> int:
+        if stream.file < 0:
+            stream.file = os.open(stream.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return os.write(stream.file, data)
 
     def _note_cut(self) -> None:
         names = {os.path.basename(stream.path): stream.cut for stream in self._streams}

@@ -6,7 +6,8 @@ What it writes into the attempt's control folder (JSON, by rename, so a reader s
 - ``task.json``: the agent's note of the task, and the warden's own pid: the claim that this attempt was started;
 - ``started.json``: pid and start of the command's process, leader of its own session;
 - ``exit.json``: how it ended, once nothing of its tree is left;
-- ``stdout``, ``stderr``: what it printed, up to a limit; ``cut.json`` counts the bytes beyond it (see `printing`).
+- ``stdout``, ``stderr``: what it printed, up to a limit, if anything; ``cut.json`` counts the bytes beyond it (see
+  `printing`).
 
 The control folder is not the task's own folder, which is elsewhere (`work`, its working directory, and `secrets`): what
 a task does there can't reach these files by accident.
@@ -197,8 +198,6 @@ def _start(printing: Printing, spec: dict[str, Any]) -> int:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise SpawnFailed(f"{command!r} can't be started: {why}") from None
-    finally:
-        printing.close_inputs()
 
 
 def find(command: str, path: str) -> str:

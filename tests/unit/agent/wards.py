@@ -71,7 +71,9 @@ class Wards:
         return Exit.of(json.loads(path.read_text()))
 
     def file(self, key: str, name: str) -> str:
-        return (self.tasks / key / name).read_text()
+        """A file of the control folder; empty if it is not there: a stream's file is made when something is printed."""
+        path = self.tasks / key / name
+        return path.read_text() if path.exists() else ""
 
     async def printed(self, key: str, wanted: str) -> None:
         """Wait until the task has printed something."""

@@ -317,41 +317,31 @@ static int write_secrets(const struct task *task)
 }
 
 /* Output: the task prints into pipes, and the warden writes files of it. In place of a pipe, a file would be truncated by
- * each program that opens /dev/stderr anew, and could grow without a bound. */
+ * each program that opens /dev/stderr anew, and could grow without a bound. The warden keeps the ends that it gives to the
+ * task: it would be woken once more by their closing, just before it hears that the task is gone. */
 
 struct stream {
     const char *name;
-    int from, into, to;          /* the pipe's ends and the file; -1: closed */
+    int from, into, to;          /* the pipe's ends and the file; the file is made when there is something for it, -1 before */
     char data[PIECE];
     size_t length, written;      /* of `data` */
     unsigned long long cut;      /* bytes that were not kept */
 };
 
-static struct stream streams[STREAMS] = {{.name = "stdout", .from = -1, .into = -1, .to = -1},
-                                         {.name = "stderr", .from = -1, .into = -1, .to = -1}};
+static struct stream streams[STREAMS] = {{.name = "stdout", .to = -1}, {.name = "stderr", .to = -1}};
 
 /* -1, and errno, if that fails. */
-static int open_streams(const struct task *task)
+static int open_streams(void)
 {
     for (int index = 0; index < STREAMS; index++) {
         int ends[2];
-        char *path = text("%s/%s", task->folder, streams[index].name);
-        streams[index].to = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
-        if (streams[index].to < 0 || pipe2(ends, O_CLOEXEC) < 0)
+        if (pipe2(ends, O_CLOEXEC) < 0)
             return -1;
         fcntl(ends[0], F_SETFL, O_NONBLOCK);
         streams[index].from = ends[0];
         streams[index].into = ends[1];
     }
     return 0;
-}
-
-static void close_inputs(void)
-{
-    for (int index = 0; index < STREAMS; index++) {
-        close(streams[index].into);
-        streams[index].into = -1;
-    }
 }
 
 static void note_cuts(const struct task *task)
@@ -362,6 +352,19 @@ static void note_cuts(const struct task *task)
     free(cuts);
 }
 
+/* -1, and errno, if that fails. Most tasks print to one stream or none, and a file's making is a good part of a start. */
+static ssize_t append(const struct task *task, struct stream *stream, const char *data, size_t length)
+{
+    if (stream->to < 0) {
+        char *path = text("%s/%s", task->folder, stream->name);
+        stream->to = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+        free(path);
+        if (stream->to < 0)
+            return -1;
+    }
+    return write(stream->to, data, length);
+}
+
 /* Write what was read, as far as it is within the limit. 0 when the disk is full: it is to be tried again. */
 static int write_stream(const struct task *task, struct stream *stream)
 {
@@ -369,7 +372,8 @@ static int write_stream(const struct task *task, struct stream *stream)
     while (stream->written < stream->length) {
         size_t wanted = stream->length - stream->written;
         unsigned long long room = task->output_bytes ? task->output_bytes - kept : wanted;
-        ssize_t done = room ? write(stream->to, stream->data + stream->written, wanted < room ? wanted : room) : -1;
+        const char *next = stream->data + stream->written;
+        ssize_t done = room ? append(task, stream, next, wanted < room ? wanted : room) : -1;
         if (room && done < 0) {
             if (errno == EINTR)
                 continue;
@@ -393,16 +397,11 @@ static int write_stream(const struct task *task, struct stream *stream)
 /* Move on what the task has printed, a piece at most. How many bytes; 0 if there is nothing now. */
 static size_t move_stream(const struct task *task, struct stream *stream)
 {
-    if (!write_stream(task, stream) || stream->from < 0)
+    if (!write_stream(task, stream))
         return 0;
     ssize_t got = read(stream->from, stream->data, sizeof stream->data);
-    if (got < 0)
+    if (got <= 0)
         return 0; /* nothing yet */
-    if (got == 0) {
-        close(stream->from);
-        stream->from = -1;
-        return 0;
-    }
     stream->length = (size_t)got;
     stream->written = 0;
     write_stream(task, stream);
@@ -417,8 +416,7 @@ static void end_streams(const struct task *task)
         int left = 0;
         while (!write_stream(task, stream))
             poll(NULL, 0, FULL_DISK_PAUSE);
-        if (stream->from >= 0)
-            ioctl(stream->from, FIONREAD, &left);
+        ioctl(stream->from, FIONREAD, &left);
         for (size_t moved = 1; left > 0 && moved > 0; left -= (int)moved) {
             moved = move_stream(task, stream);
             while (!write_stream(task, stream))
@@ -503,14 +501,11 @@ static int start(const struct task *task, char **why)
         *why = text("%s is not found; PATH on this node is %s", task->command_shown, task->path_shown);
         return -1;
     }
-    if (open_streams(task) < 0) {
+    if (open_streams() < 0) {
         *why = text("%s: its output can't be taken: %s", task->command_shown, strerror(errno));
         return -1;
     }
     int pid = spawn(task, program);
-    int failed = errno;
-    close_inputs();
-    errno = failed;
     if (pid < 0)
         *why = text("%s can't be started: %s", task->command_shown, strerror(errno));
     return pid;
