@@ -95,7 +95,7 @@ class Holding(Generic[S]):
             self.targets.pop(number, None)
         for number in set(self._restart) - self.assigned:
             del self._restart[number]  # else it would stay due
-        for number in {stop.number for stop in self.stops} - self.assigned:
+        for number in {stop.number for stop in self.feeder.stops} - self.assigned:
             self.feeder.release(number)
         now = time.monotonic()
         fresh = [
