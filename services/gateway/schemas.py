@@ -44,7 +44,9 @@ class Schemas:
         found = [each for each in self.types if name in (each, each.rsplit(".", 1)[-1])]
         if len(found) == 1:
             return (FOLDER / f"{found[0]}{_END}").read_bytes()
-        short = {each.rsplit(".", 1)[-1]: each for each in self.types}
+        if found:
+            raise DoorError(grpc.StatusCode.NOT_FOUND, f"{shown(name)} is short for several: {' or '.join(found)}")
+        short = [each.rsplit(".", 1)[-1] for each in self.types]
         close = close_to(name, self.types) or close_to(name, short) if len(name) <= 200 else ""
-        hint = f"write {' or '.join(found)}" if found else f"did you mean {close}?" if close else "/schemas lists all"
-        raise DoorError(grpc.StatusCode.NOT_FOUND, f"there is no one type {shown(name)}; {hint}")
+        hint = f"did you mean {close}?" if close else "/schemas lists all"
+        raise DoorError(grpc.StatusCode.NOT_FOUND, f"there is no type {shown(name)}; {hint}")

@@ -110,7 +110,7 @@ async def test_a_command_as_a_message_is_the_same_as_json(commands: Any) -> None
         ("GET", "/" + "x" * 5000, None, 404, "xxx...; there are"),
         ("DELETE", "/v1/jobs", None, 405, "does not take DELETE; it takes GET and HEAD"),
         ("PUT", "/v1/commands", b"{}", 405, "it takes POST"),
-        ("GET", "/schemas/SubmitJbo", None, 404, "did you mean forgelog.jobs.v1.SubmitJob?"),
+        ("GET", "/schemas/SubmitJbo", None, 404, "no type 'SubmitJbo'; did you mean SubmitJob?"),
         ("POST", "/v1/commands?wiat=false", b"{}", 400, "did you mean 'wait'"),
         ("POST", "/v1/commands?wait=true&wait=false", b"{}", 400, "is given twice"),
         ("GET", "/v1/jobs?timeout=1&timeout=9", None, 400, "is given twice"),

@@ -171,7 +171,7 @@ async def test_a_writer_decides_the_commands_of_a_topic_that_was_made_anew(setti
     await lose(settings, [topics.commands("jobs")])
     async with running(writer.run()):
         await submitted(settings, names("new", 4))
-        assert any("commands.jobs" in note for note in writer.notes.values())
+        assert any("commands.jobs" in note for note in writer.status()["notices"].values())
     again = Writer(SampleDecider(), settings)
     async with running(again.run()):
         await submitted(settings, names("more", 4))

@@ -22,7 +22,7 @@ from tests import PATIENCE
 from tests.integration.test_runtime import history, running, submit
 from tests.unit.runtime.sample import SampleDecider
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning:kafka")]
 
 HOW_TO = Path(__file__).parents[2] / "docs/how-to/api.md"
 JOBS = 200
@@ -49,10 +49,9 @@ async def topic(settings: Settings) -> str:
 
 async def own(settings: Settings) -> Shown:
     """What the platform's own reader reads."""
-    found = [event for event in await history(settings) if type(event.data).type_name() != MARKER]
     return {
-        (event.position.partition, event.position.offset, type(event.data).type_name(), event.subject)
-        for event in found
+        (event.position.partition, event.position.offset, event.meta.type, event.meta.subject)
+        for event in await history(settings)
     }
 
 
