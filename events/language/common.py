@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints
 
 from events.language.base import Event, Model
 
@@ -76,6 +76,14 @@ def shown(value: object, most: int = 60) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
+def _escaped(value: Any) -> Any:
+    return value.encode(errors="backslashreplace").decode().replace("\0", "\\x00") if isinstance(value, str) else value
+
+
+Quoted = Annotated[str, BeforeValidator(_escaped)]
+"""A text of the platform that may quote what was given: what no table or message can hold is escaped in it."""
+
+
 class ErrorCode(StrEnum):
     """Why a command was refused: the names of the canonical gRPC status codes, lower-case."""
 
@@ -94,11 +102,11 @@ class ErrorCode(StrEnum):
 class FieldError(Model):
     """One thing wrong with one field."""
 
-    field: str
+    field: Quoted
     """Path into the command, such as ``spec.resources.cpus``."""
-    problem: str
+    problem: Quoted
     """What is wrong with the value."""
-    hint: str = ""
+    hint: Quoted = ""
     """What to do about it."""
 
 

@@ -25,6 +25,9 @@ _EXIT = b'{"job_id": "a", "node_id": "n", "tasks": [{"task": 0, "attempt": 1, "e
 REFUSED = {
     "jobs": [
         ("U+0000 in a reason", "CancelJob", b'{"job_id": "a", "reason": "a\\u0000b"}'),
+        ("U+0000 in a key", "CancelJob", b'{"job_id": "a", "a\\u0000b": 1}'),
+        ("U+0000 in a key given twice", "CancelJob", b'{"job_id": "a", "\\u0000": 1, "\\u0000": 2}'),
+        ("half a surrogate in a key given twice", "CancelJob", b'{"job_id": "a", "\\ud800": 1, "\\ud800": 2}'),
         ("a time before year 1", "ReportJobExited", _EXIT % (b"0001-01-01T00:00:00+14:00", b"")),
         ("a time after year 9999", "ReportJobExited", _EXIT % (b"9999-12-31T23:59:59-12:00", b"")),
         (

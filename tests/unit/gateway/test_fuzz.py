@@ -36,7 +36,7 @@ anything = st.recursive(
 
 def bodies(names: list[str]) -> st.SearchStrategy[Any]:
     """Objects that mostly have the fields that there are."""
-    return anything | st.dictionaries(st.sampled_from([*names, "x"]), anything, max_size=4)
+    return anything | st.dictionaries(st.sampled_from([*names, "x", "\0"]), anything, max_size=4)
 
 
 def refused_or_done(work: Callable[[], Any]) -> None:
@@ -59,6 +59,7 @@ def test_any_json_is_a_request_or_refused(data: st.DataObject) -> None:
 def test_any_parameters_are_a_request_or_refused(data: st.DataObject) -> None:
     method = data.draw(st.sampled_from(METHODS))
     names = [field.name for field in method.request.DESCRIPTOR.fields] + ["as_of", "limit", "labels.a", "options.as_of"]
+    names += ["", "\0", "labels.\0"]
     pairs = data.draw(st.lists(st.tuples(st.sampled_from(names), st.sampled_from(["", "a", "1"])), max_size=4))
     refused_or_done(lambda: request_from_parameters(pairs, method.request))
 

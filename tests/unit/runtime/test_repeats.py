@@ -19,7 +19,7 @@ from events.runtime.encoding import Unit
 from events.runtime.partition import Partition
 from forgelog.errors import ManifestError
 from forgelog.manifest.jobs import parse
-from services.gateway import http, http_commands
+from services.gateway import http_bodies, http_commands
 from services.gateway.errors import DoorError
 from tests.unit.runtime.sample import SampleDecider
 
@@ -86,7 +86,7 @@ def test_a_command_by_kafka_is_refused() -> None:
     assert [error.field for error in rejected.errors] == ["spec"]
 
 
-@pytest.mark.parametrize("door", [http._parse, http_commands._parse])
+@pytest.mark.parametrize("door", [http_bodies.json_of, http_commands._parse])
 def test_a_body_by_http_is_refused(door: Callable[[bytes], Any]) -> None:
     with pytest.raises(DoorError, match="key 'spec' is given twice") as caught:
         door(TWICE)

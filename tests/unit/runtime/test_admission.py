@@ -1,0 +1,62 @@
+"""Whatever lies in a topic of commands is a command, a refusal or a dead letter: no record stops a partition."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from events.language.common import ErrorCode
+from events.language.jobs import CancelJob, SubmitJob
+from events.log.wire import Raw
+from events.runtime import admission
+from events.runtime.admission import Admitted, Refusal
+from events.runtime.encoding import DeadLetter
+from tests.chaos.poison import Poison, poisons
+
+NOW = datetime(2026, 5, 9, tzinfo=UTC)
+CANCEL = [("ce_id", b"1"), ("ce_type", CancelJob.type_name().encode())]
+COMMANDS = (CancelJob, SubmitJob)
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("\0\ud800ab", max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def read(value: bytes | None, headers: list[Any], timestamp_ms: int = 0) -> Admitted | Refusal | DeadLetter:
+    return admission.read(Raw("commands.jobs", 0, 7, timestamp_ms, b"a", value, headers), NOW, COMMANDS, "jobs")
+
+
+@pytest.mark.parametrize("poison", poisons("jobs", lambda: "id"), ids=lambda poison: poison.name)
+def test_a_poison_is_a_refusal_or_a_dead_letter(poison: Poison) -> None:
+    found = read(poison.value, list(poison.headers), poison.timestamp_ms or 0)
+    assert not isinstance(found, Admitted)
+    if poison.answered:
+        assert isinstance(found, Refusal)
+    assert poison.dead == (isinstance(found, DeadLetter) or found.dead)
+
+
+@given(st.dictionaries(st.sampled_from(["job_id", "reason", "a", "\0", "a\0b"]), values))
+def test_any_json_is_a_command_or_refused(data: Any) -> None:
+    assert not isinstance(read(json.dumps(data).encode(), CANCEL), DeadLetter)
+
+
+@pytest.mark.parametrize(
+    ("value", "field"),
+    [
+        (rb'{"job_id": "a", "a\u0000b": 1}', r"a\x00b"),
+        (rb'{"job_id": "a", "\u0000": 1, "\u0000": 2}', r"\x00"),
+        (rb'{"job_id": "a", "\ud800": 1, "\ud800": 2}', r"\ud800"),
+    ],
+)
+def test_a_key_that_no_table_can_hold_is_named_with_escapes(value: bytes, field: str) -> None:
+    found = read(value, CANCEL)
+    assert isinstance(found, Refusal)
+    assert found.refused.code is ErrorCode.INVALID_ARGUMENT
+    assert [error.field for error in found.refused.errors] == [field]
