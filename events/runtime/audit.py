@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import orjson
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from events.log import chain, topics
@@ -33,6 +30,7 @@ from events.log.tail import HASTY, EpochRule, new_consumer, read_repairs
 from events.log.wire import HASH, Damage, Raw, encode_time, without_hash
 from events.runtime.runner import Runner
 from events.runtime.settings import Settings
+from events.runtime.signing import KeyProblem, public_bytes, public_key, signing_key
 
 HEADS_EVERY = 5.0
 """Seconds between two signed heads of a partition that grows."""
@@ -59,41 +57,11 @@ class Verified:
         return not self.problems
 
 
-def signing_key(settings: Settings) -> Ed25519PrivateKey:
-    """The platform's key, made at first use: ``audit.key`` in the data folder, readable by its owner only."""
-    path = settings.data / "audit.key"
-    if not path.exists():
-        settings.data.mkdir(parents=True, exist_ok=True)
-        key = Ed25519PrivateKey.generate()
-        pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        made = path.with_name(f"audit.key.{os.getpid()}")
-        made.touch(0o600)
-        made.write_bytes(pem)
-        try:
-            os.link(made, path)  # another service may have been first: its key stands
-        except FileExistsError:
-            log.debug("the signing key was made by another service")
-        made.unlink()
-    return _private(path)
-
-
-def _private(path: Path) -> Ed25519PrivateKey:
-    key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    if not isinstance(key, Ed25519PrivateKey):
-        raise ValueError(f"{path} is no Ed25519 key; restore the platform's own")
-    return key
-
-
-def _public_bytes(key: Ed25519PublicKey) -> bytes:
-    return key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-
-
-async def publish_heads(settings: Settings, runner: Runner) -> None:
-    """Publish a signed head of every partition that has moved, for ever."""
-    key = signing_key(settings)
-    public = _public_bytes(key.public_key()).hex()
+async def publish_heads(settings: Settings, runner: Runner, notices: dict[str, str] | None = None) -> None:
+    """Publish a signed head of every partition that has moved, until cancelled. While the platform's key can't be used,
+    none is published, and `notices` says so under ``audit.heads``."""
+    key = await _usable_key(settings, {} if notices is None else notices)
+    public = public_bytes(key).hex()
     published: dict[tuple[str, int], int] = {}
     producer = Producer(settings)
     try:
@@ -114,6 +82,22 @@ async def publish_heads(settings: Settings, runner: Runner) -> None:
         await producer.close()
 
 
+async def _usable_key(settings: Settings, notices: dict[str, str]) -> Ed25519PrivateKey:
+    """The platform's key, once it can be used: what serves people does not end because no head can be signed."""
+    while True:
+        try:
+            key = signing_key(settings)
+        except KeyProblem as problem:
+            notice = f"no head of the hash chain is signed: {problem}"
+            if notices.get(topics.HEADS) != notice:
+                log.error("%s", notice)
+            notices[topics.HEADS] = notice
+            await asyncio.sleep(HEADS_EVERY)
+        else:
+            notices.pop(topics.HEADS, None)
+            return key
+
+
 def _signed(key: Ed25519PrivateKey, public: str, place: tuple[str, int], offset: int, digest: str) -> dict[str, Any]:
     body = {
         "place": f"{topics.events(place[0])}/{place[1]}",
@@ -130,11 +114,19 @@ async def verify(
     contexts: Sequence[str] = topics.CONTEXTS,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[Verified]:
-    """Check the whole history of these contexts; `progress` is told the place, records read and records to read."""
+    """Check the whole history of these contexts; `progress` is told the place, records read and records to read.
+
+    Without the platform's key the chain is checked and its heads are not, which is a problem of ``audit.heads``.
+    """
     await topics.ensure_topics(settings)
     heads, broken = await _all_heads(settings)
     repairs = await read_repairs(settings)
-    trusted = _public_bytes(signing_key(settings).public_key()).hex()
+    trusted = ""
+    try:
+        trusted = public_key(settings).hex()
+    except KeyProblem as problem:
+        if heads:
+            broken.append(f"the signed heads were not checked: {problem}")
     results: list[Verified] = []
     for context in contexts:
         topic = settings.prefix + topics.events(context)
@@ -212,8 +204,8 @@ async def _verify_partition(
     except KafkaError as error:
         found.problems.append(f"offset {position}: the broker can't read it: {type(error).__name__}")
     found.digest = digest.hex()
-    for head in heads:
-        _check_head(head, at_offset.get(head["offset"], ""), end, trusted, found)
+    if trusted:
+        _check_heads(heads, at_offset, end, trusted, found)
     return found
 
 
@@ -230,22 +222,38 @@ def _digest_of(stored: bytes, computed: bytes) -> bytes:
     return digest if len(digest) == len(computed) else computed
 
 
-def _check_head(head: dict[str, Any], digest: str, end: int, trusted: str, found: Verified) -> None:
+def _check_heads(
+    heads: list[dict[str, Any]], at_offset: dict[int, str], end: int, trusted: str, found: Verified
+) -> None:
+    foreign = []
+    for head in heads:
+        offset = head["offset"]
+        if not _is_signed(head, trusted):
+            foreign.append(offset)
+        elif offset >= end:
+            found.problems.append(f"offset {end}: the log was cut; a signed head names offset {offset}")
+        elif at_offset[offset] != head["digest"]:
+            found.problems.append(f"offset {offset}: the history up to here is not the one that was signed")
+        else:
+            found.heads += 1
+    if foreign:
+        found.problems.append(
+            f"{len(foreign)} of {len(heads)} signed heads (at offsets {min(foreign)} to {max(foreign)}) are not signed "
+            f"by this platform's key: audit.key was replaced, or somebody else signed"
+        )
+
+
+def _is_signed(head: dict[str, Any], trusted: str) -> bool:
+    """Whether a head has the signature of the trusted key (hexadecimal)."""
+    if head["key"] != trusted:
+        return False
     body = {name: value for name, value in head.items() if name != "signature"}
     try:
-        if head["key"] != trusted:
-            raise InvalidSignature
-        public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(head["key"]))
+        public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(trusted))
         public.verify(bytes.fromhex(head["signature"]), orjson.dumps(body, option=orjson.OPT_SORT_KEYS))
-    except (InvalidSignature, KeyError, ValueError):
-        found.problems.append(f"a signed head at offset {head.get('offset')} is not signed by this platform's key")
-        return
-    if head["offset"] >= end:
-        found.problems.append(f"offset {end}: the log was cut; a signed head names offset {head['offset']}")
-    elif digest != head["digest"]:
-        found.problems.append(f"offset {head['offset']}: the history up to here is not the one that was signed")
-    else:
-        found.heads += 1
+    except (InvalidSignature, ValueError):
+        return False
+    return True
 
 
 async def read_heads(settings: Settings) -> dict[str, list[dict[str, Any]]]:
@@ -262,9 +270,20 @@ async def _all_heads(settings: Settings) -> tuple[dict[str, list[dict[str, Any]]
     async with connected(new_consumer(settings, **HASTY)) as consumer:
         async for _, records in read_to_end(consumer, {source: 0}):
             for record in records:
-                try:
-                    head = orjson.loads(record.value or b"")
-                    heads.setdefault(head["place"], []).append({"offset": -1, **head})
-                except (ValueError, TypeError, KeyError):
+                if (head := _head_of(record.value or b"")) is None:
                     problems.append(f"offset {record.offset}: is no signed head")
+                else:
+                    heads.setdefault(head["place"], []).append(head)
     return heads, problems
+
+
+def _head_of(value: bytes) -> dict[str, Any] | None:
+    """A record's body as a signed head, whoever signed it; None if it is none."""
+    try:
+        head = orjson.loads(value)
+    except ValueError:
+        return None
+    texts = ("place", "digest", "key", "signature")
+    if not isinstance(head, dict) or not all(isinstance(head.get(name), str) for name in texts):
+        return None
+    return head if type(head.get("offset")) is int else None

@@ -99,6 +99,8 @@ async def run(
     reading = await open_pool(settings, runner.schema)
     read = ReadModel(runner, reading)
 
+    signing: dict[str, str] = {}
+    """What keeps heads from being signed."""
     fares = Health(writer, runner, reading, settings.stall_seconds)
 
     def status() -> dict[str, Any]:
@@ -109,7 +111,7 @@ async def run(
             "projected": theirs["positions"],
             "problems": {**ours["problems"], **theirs["problems"]},
             "stopped": [*writer.stops, *runner.stops],
-            "notices": {**ours["notices"], **theirs["notices"]},
+            "notices": {**ours["notices"], **theirs["notices"], **signing},
             "waits": fares.waits(),
             "lags": fares.lags,
         }
@@ -148,7 +150,7 @@ async def run(
             writer.run(),
             runner.run(),
             fares.keep(tell),
-            publish_heads(settings, runner),
+            publish_heads(settings, runner, signing),
             *(_forever(background, settings, pool) for background in extra),
         )
     finally:

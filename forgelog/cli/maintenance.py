@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from events.runtime.audit import Verified
     from events.runtime.rebuild import Difference
 
+HEADS = (
+    column("Partition", "place"),
+    column("Offset", right=True),
+    column("Time", rank=1),
+    column("Digest", least=32, wrap=True),
+)
+"""A digest (64 characters) is never cut: in a narrow terminal it takes two lines."""
+
 audit_app = typer.Typer(no_args_is_help=True, help="Prove that the history is the one that was written.")
 letters_app = typer.Typer(no_args_is_help=True, help="Input that was no command: list it, look at it, put it back.")
 
@@ -164,13 +172,7 @@ def heads(context: ContextOption = None, output: OutputOption = Format.TABLE) ->
                 newest.append(max(found, key=lambda head: int(head["offset"])))
         return newest
 
-    columns = [
-        column("Partition", "place"),
-        column("Offset", right=True),
-        column("Time", rank=1),
-        column("Digest"),
-    ]
-    show_rows(run(work), columns, output, empty="no head has been signed yet; they are published every few seconds")
+    show_rows(run(work), HEADS, output, empty="no head has been signed yet; they are published every few seconds")
 
 
 @letters_app.command("list")

@@ -24,6 +24,7 @@ from events.runtime.audit import publish_heads, read_heads, verify
 from events.runtime.runner import Runner
 from events.runtime.service import open_pool
 from events.runtime.settings import Settings
+from events.runtime.signing import signing_key
 from events.runtime.writer import Writer
 from forgelog.embedded.kafka import Kafka
 from forgelog.embedded.process import Child, wait_ready
@@ -31,6 +32,8 @@ from tests import PATIENCE
 from tests.conftest import Servers
 from tests.integration.test_runtime import running, submit, submitted, until
 from tests.unit.runtime.sample import SampleDecider, SampleProjection
+
+UNORDERED = b'{"place": "events.jobs/0", "offset": [], "digest": "", "key": "", "signature": ""}'
 
 
 @pytest.fixture
@@ -121,19 +124,8 @@ async def test_a_byte_that_was_flipped_on_disk_is_found_and_stops_its_place_alon
     assert [(found.place, found.problems) for found in again] == [(changed[0].place, [problem])]
 
 
-async def test_a_history_that_was_cut_off_is_found(settings: Settings) -> None:
-    await topics.ensure_topics(settings)
-    pool = await open_pool(settings)
-    runner = Runner(SampleProjection(), settings, pool)
-    async with Publisher(settings) as publisher, running(Writer(SampleDecider(), settings).run(), runner.run()):
-        await publisher.publish_many([Outgoing(submit("x", f"x-{number}")) for number in range(8)])
-        await submitted(settings, 8)
-        await until(lambda: sum(offset for offset, _ in runner.heads.values()) >= 8)
-        async with running(publish_heads(settings, runner)):
-            async with asyncio.timeout(PATIENCE):
-                while len(await read_heads(settings)) < len(runner.heads):
-                    await asyncio.sleep(0.05)
-    await pool.close()
+async def test_a_history_that_was_cut_off_is_found(signed: tuple[Settings, Runner]) -> None:
+    settings, _ = signed
     assert all(found.intact and found.heads for found in await verify(settings, ["jobs"]))
 
     # The same heads over another, shorter log: what a restored backup or a cut log looks like.
@@ -150,16 +142,79 @@ async def test_a_history_that_was_cut_off_is_found(settings: Settings) -> None:
         assert [problem for problem in found.problems if "the log was cut" in problem], found
 
 
+@pytest.fixture
+async def signed(settings: Settings) -> AsyncIterator[tuple[Settings, Runner]]:
+    """A short history whose heads are signed; and the runner that tells of newer ones."""
+    await topics.ensure_topics(settings)
+    pool = await open_pool(settings)
+    runner = Runner(SampleProjection(), settings, pool)
+    async with Publisher(settings) as publisher, running(Writer(SampleDecider(), settings).run(), runner.run()):
+        await publisher.publish_many([Outgoing(submit("x", f"x-{number}")) for number in range(8)])
+        await submitted(settings, 8)
+        await until(lambda: sum(offset for offset, _ in runner.heads.values()) >= 8)
+        async with running(publish_heads(settings, runner)):
+            await heads_of(settings, len(runner.heads))
+        yield settings, runner
+    await pool.close()
+
+
+async def heads_of(settings: Settings, count: int) -> None:
+    """Wait until so many partitions have a signed head."""
+    async with asyncio.timeout(PATIENCE):
+        while len(await read_heads(settings)) < count:
+            await asyncio.sleep(0.05)
+
+
+async def test_an_audit_without_the_key_says_so_and_makes_none(signed: tuple[Settings, Runner]) -> None:
+    settings, _ = signed
+    key = settings.data / "audit.key"
+    kept = key.read_bytes()
+    for spoil, told in ((key.unlink, "there is no"), (lambda: key.write_bytes(b"x"), "is damaged")):
+        spoil()
+        before = sorted(settings.data.iterdir())
+        *partitions, heads = await verify(settings, ["jobs"])
+        assert all(found.intact and not found.heads for found in partitions), "the chain needs no key"
+        (problem,) = heads.problems
+        assert f"{told} {key}" in problem or f"{key} {told}" in problem
+        assert "put a copy of the platform's key back" in problem
+        assert sorted(settings.data.iterdir()) == before
+    key.write_bytes(kept)
+    assert all(found.intact and found.heads for found in await verify(settings, ["jobs"]))
+
+
+async def test_heads_of_another_key_are_told_once_a_partition(signed: tuple[Settings, Runner]) -> None:
+    settings, _ = signed
+    (settings.data / "audit.key").unlink()
+    signing_key(settings)
+    for found in await verify(settings, ["jobs"]):
+        (problem,) = found.problems
+        assert "1 of 1 signed heads" in problem
+        assert "not signed by this platform's key" in problem
+
+
+async def test_a_damaged_key_stops_the_signing_alone_and_is_told(signed: tuple[Settings, Runner]) -> None:
+    settings, runner = signed
+    other = settings.model_copy(update={"data": settings.data / "other"})
+    other.data.mkdir()
+    (other.data / "audit.key").write_bytes(b"-----BEGIN PRIVATE KEY-----")
+    notices: dict[str, str] = {}
+    async with running(publish_heads(other, runner, notices)):
+        await until(lambda: notices)
+        assert f"{other.data / 'audit.key'} is damaged" in notices["audit.heads"]
+        (other.data / "audit.key").unlink()
+        await until(lambda: not notices)
+
+
 async def test_what_is_no_signed_head_is_told_and_stops_no_audit(settings: Settings) -> None:
     await topics.ensure_topics(settings)
     producer = new_producer(settings)
     await producer.start()
-    for nonsense in (b"{", b"[]", b'{"offset": 7}', b""):
+    for nonsense in (b"{", b"[]", b'{"offset": 7}', b"", UNORDERED):
         await producer.send_and_wait(settings.prefix + topics.HEADS, nonsense)
     await producer.stop()
     *partitions, heads = await verify(settings, ["jobs"])
     assert all(found.intact for found in partitions)
-    assert (heads.place, len(heads.problems)) == ("audit.heads/0", 4)
+    assert (heads.place, len(heads.problems)) == ("audit.heads/0", 5)
 
 
 async def test_an_event_from_the_future_stops_its_partition_and_nothing_is_skipped(settings: Settings) -> None:

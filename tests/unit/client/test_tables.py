@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forgelog.cli.jobs import job_columns
+from forgelog.cli.maintenance import HEADS
 from forgelog.cli.tables import Column, Stream, column, lines_of, width_of
 
 JOBS: list[dict[str, Any]] = [
@@ -143,3 +144,11 @@ def test_ps_in_80_columns_names_the_job_that_is_waited_for() -> None:
     _, line = lines_of([row], job_columns(now), width=80)
     assert line.startswith("jfne5egad35vvc  a-")
     assert line.endswith("waits for job jj2qpts33tqwye")
+
+
+def test_a_digest_is_whole_in_80_columns() -> None:
+    digest = "0123456789abcdef" * 4
+    row = {"place": "events.scheduling/63", "offset": 1_000_000_000, "time": datetime.now(UTC), "digest": digest}
+    _, *lines = lines_of([row], HEADS, width=80)
+    assert all(len(line) <= 80 for line in lines)
+    assert "".join(line.split()[-1] for line in lines) == digest
