@@ -52,7 +52,7 @@ class LogServicer(rpc.LogQueriesServicer):
     async def GetHistory(self, request: Any, _: Any) -> Any:
         self._check(request.context)
         if bool(request.subject) == bool(request.correlation_id):
-            raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, "give either subject or correlation_id")
+            raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, "subject, correlation_id: give one of the two")
         limit, cursor = page(request.page, {"t": datetime, "p": INT4, "o": INT8})
         options = read_options(request.options)
         as_of = options.pop("as_of")

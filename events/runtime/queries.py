@@ -11,7 +11,7 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -33,6 +33,9 @@ AT_LEAST_SECONDS = 10.0
 GATHER_SECONDS = 0.001
 """How long point reads wait for each other while they come in crowds."""
 
+CLOCKS_DIFFER = timedelta(minutes=1)
+"""How far the clock of the one who asks for a moment may be ahead of this machine's."""
+
 _AS_OF_BATCH = 5_000
 
 
@@ -51,12 +54,25 @@ def not_found(kind: str, id: str, at: datetime | None = None) -> QueryError:
     return QueryError(grpc.StatusCode.NOT_FOUND, f"there is no {kind} {id!r}{when}")
 
 
-def read_options(options: Any) -> dict[str, Any]:
-    """A query's `ReadOptions` message as keyword arguments of `ReadModel.view`."""
+def read_options(options: Any, now: datetime | None = None) -> dict[str, Any]:
+    """A query's `ReadOptions` message as keyword arguments of `ReadModel.view`; `now` is this moment when left out.
+
+    Raises QueryError for a time to come: an answer as of then would change until then.
+    """
     as_of = None
     if options.HasField("as_of"):
         as_of = options.as_of.ToDatetime(tzinfo=UTC)
+        now = now or datetime.now(UTC)
+        if as_of > now + CLOCKS_DIFFER:
+            raise QueryError(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"options.as_of: {_said(as_of)} is in the future (here it is {_said(now)}); give a past time",
+            )
     return {"as_of": as_of, "at_least": tuple(options.at_least)}
+
+
+def _said(time: datetime) -> str:
+    return f"{time:%Y-%m-%dT%H:%M:%SZ}"
 
 
 INT4 = range(-1, (1 << 31) - 1)

@@ -13,7 +13,7 @@ from typing import Any
 
 from forgelog.client.channel import DEFAULT_TIMEOUT, Connection
 from forgelog.client.plain import Record, plain, timestamp
-from forgelog.errors import InvalidInput, Problem, Refused, Timeout
+from forgelog.errors import Problem, Refused, Timeout
 from forgelog_pb.gateway.v1 import commands_pb2, commands_pb2_grpc
 from forgelog_pb.query.v1 import options_pb2
 
@@ -126,9 +126,7 @@ class Core:
     def _options(self, context: str, at: datetime | None) -> options_pb2.ReadOptions:
         """What every query carries: the moment, and this client's own writes (which a moment of the past precedes)."""
         if at is not None:
-            if at.tzinfo is None:
-                raise InvalidInput(f"at: {at.isoformat()} has no time zone; give an aware datetime")
-            return options_pb2.ReadOptions(as_of=timestamp(at))
+            return options_pb2.ReadOptions(as_of=timestamp(at, "at"))
         written = self._written.get(context, {})
         return options_pb2.ReadOptions(at_least=[f"{place}@{offset}" for place, offset in written.items()])
 

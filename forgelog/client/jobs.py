@@ -150,8 +150,8 @@ class JobCalls(Core):
             statuses=enum_words(types.JobStatus.DESCRIPTOR, status, "status"),
             labels=labels or {},
             name=name,
-            submitted_after=timestamp(since) if since else None,
-            submitted_before=timestamp(before) if before else None,
+            submitted_after=timestamp(since, "since") if since else None,
+            submitted_before=timestamp(before, "before") if before else None,
             options=self._options(CONTEXT, at),
         )
         return await self._pages(rpc.JobQueriesStub(self.channel).ListJobs, request, "jobs", "jobs", limit)
@@ -171,7 +171,7 @@ class JobCalls(Core):
         candidates = [
             Candidate(row.job_id, row.name, row.status not in ENDED, f"{row.status}, {row.name}") for row in rows
         ]
-        return chosen(text, candidates, kind="job", listing="forgelog ps -a")
+        return chosen(text, candidates, kind="job", listing="forgelog ps -a", at=at)
 
     async def tasks(
         self, id: str, *, status: Iterable[str] = (), at: datetime | None = None, limit: int | None = None

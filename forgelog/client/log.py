@@ -27,6 +27,8 @@ class LogCalls(Core):
 
         With `flow`, `id` is a command's, and the events are all it led to in that context.
         """
+        if not id:
+            raise InvalidInput(f"id: is empty; give the id of {'a command' if flow else 'a job, a node or a queue'}")
         stub = log_rpc.LogQueriesStub(self.channel)
         request = log_pb.GetHistoryRequest(context=context, options=self._options(context, at))
         if flow:

@@ -14,6 +14,9 @@ from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from forgelog.errors import InvalidInput
+from forgelog.units import quoted
+
 _CLASSES: dict[str, type[Record]] = {}
 """Name of a message → the class of its answers; `forgelog.client.rows` fills it."""
 
@@ -61,10 +64,17 @@ def moment(value: Timestamp) -> datetime:
     return datetime.fromtimestamp(value.seconds, UTC).replace(microsecond=value.nanos // 1000)
 
 
-def timestamp(value: datetime) -> Timestamp:
-    """An aware datetime as a protobuf timestamp."""
+def timestamp(value: datetime, name: str) -> Timestamp:
+    """An aware datetime as a protobuf timestamp. Raises `InvalidInput` that calls it `name` for anything else."""
+    if not isinstance(value, datetime):
+        raise InvalidInput(f"{name}: {quoted(str(value))} is no datetime; give one that has a time zone")
+    if value.utcoffset() is None:  # it would be taken for UTC
+        raise InvalidInput(f"{name}: {value.isoformat()} has no time zone; give an aware datetime")
     stamp = Timestamp()
-    stamp.FromDatetime(value)
+    try:
+        stamp.FromDatetime(value.astimezone(UTC))
+    except (ValueError, OverflowError):
+        raise InvalidInput(f"{name}: {value.isoformat()} is out of range; in UTC it has no date") from None
     return stamp
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from forgelog.errors import InvalidInput, NotFound, Problem
 
@@ -31,9 +32,10 @@ class Candidate:
     """What tells it from others, for people."""
 
 
-def chosen(text: str, candidates: Sequence[Candidate], *, kind: str, listing: str) -> str:
+def chosen(text: str, candidates: Sequence[Candidate], *, kind: str, listing: str, at: datetime | None = None) -> str:
     """The id of the candidate that `text` means. `kind` is what they are (``job``), `listing` the command that lists
-    them. Raises `NotFound` if it means none, `InvalidInput` with the candidates if it may mean several.
+    them, `at` the past moment at which these were all. Raises `NotFound` if it means none, `InvalidInput` with the
+    candidates if it may mean several.
     """
     if any(item.id == text for item in candidates):
         return text
@@ -48,6 +50,9 @@ def chosen(text: str, candidates: Sequence[Candidate], *, kind: str, listing: st
         return begun[0].id
     if begun:
         raise _ambiguous(f"{len(begun)} {kind}s have an id that begins with {text!r}; write more of it", begun)
+    if at is not None:
+        then = at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        raise NotFound(f"there is no {kind} {text!r} as of {then}; '{listing} --at {then}' lists those of that time")
     raise NotFound(f"there is no {kind} {text!r}; {listing!r} lists them")
 
 

@@ -53,7 +53,7 @@ class ResourceCalls(Core):
         """
         rows = await self.nodes(pool=pool, at=at)
         candidates = [Candidate(row.node_id, about=f"{row.status}, in pool {row.pool}") for row in rows]
-        return chosen(text, candidates, kind="node", listing="forgelog nodes")
+        return chosen(text, candidates, kind="node", listing="forgelog nodes", at=at)
 
     async def pools(self, *, at: datetime | None = None) -> list[PoolRow]:
         """What each pool has, has given out and has left."""

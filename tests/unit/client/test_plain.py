@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
 from forgelog.client.plain import Record, name_of, plain, timestamp, word_of
+from forgelog.errors import InvalidInput
 from forgelog_pb.jobs.v1 import types_pb2 as jobs_pb
 from forgelog_pb.log.v1 import queries_pb2 as log_pb
 
@@ -51,4 +53,22 @@ def test_enums_are_the_words_users_type() -> None:
 
 
 def test_times_survive() -> None:
-    assert plain(log_pb.LoggedEvent(time=timestamp(NOW))).time == NOW
+    assert plain(log_pb.LoggedEvent(time=timestamp(NOW, "at"))).time == NOW
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ("10m ago", "since: '10m ago' is no datetime; give one that has a time zone"),
+        (date(2026, 5, 9), "since: '2026-05-09' is no datetime"),
+        (1_779_000_000, "since: '1779000000' is no datetime"),
+        (datetime(2026, 5, 9, 3, 12), "since: 2026-05-09T03:12:00 has no time zone"),
+        (
+            datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-12))),
+            "since: 9999-12-31T23:00:00.* out of range",
+        ),
+    ],
+)
+def test_what_is_no_moment_is_refused_by_name(given: Any, problem: str) -> None:
+    with pytest.raises(InvalidInput, match=problem):
+        timestamp(given, "since")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
+
 import pytest
 
 from forgelog.client.references import LISTED, Candidate, chosen
@@ -56,3 +58,13 @@ def test_many_are_counted() -> None:
 def test_none_is_meant(text: str) -> None:
     with pytest.raises(NotFound, match=r"there is no job '.*'; 'forgelog ps -a' lists them"):
         meant(text)
+
+
+def test_of_a_moment_of_the_past_the_list_of_that_time_is_named() -> None:
+    then = datetime(2026, 5, 9, 5, 12, 0, 250_000, tzinfo=timezone(timedelta(hours=2)))
+    with pytest.raises(NotFound) as problem:
+        chosen("jnew", JOBS, kind="job", listing="forgelog ps -a", at=then)
+    assert str(problem.value) == (
+        "there is no job 'jnew' as of 2026-05-09T03:12:00Z; "
+        "'forgelog ps -a --at 2026-05-09T03:12:00Z' lists those of that time"
+    )

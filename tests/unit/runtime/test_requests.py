@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
@@ -13,9 +13,9 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
 from events.log.envelope import Position
-from events.runtime.queries import INT4, INT8, QueryError, next_cursor, page
+from events.runtime.queries import CLOCKS_DIFFER, INT4, INT8, QueryError, next_cursor, page, read_options
 from events.runtime.requests import MAX_ENTRIES, MAX_TEXT, check_request
-from forgelog_pb.query.v1.options_pb2 import PageRequest
+from forgelog_pb.query.v1.options_pb2 import PageRequest, ReadOptions
 from services.gateway.catalog import Catalog
 
 METHODS = sorted(Catalog().methods.values(), key=lambda method: method.path)
@@ -76,6 +76,16 @@ def test_a_time_that_nobody_can_say_is_refused(seconds: int) -> None:
     request.options.as_of.seconds = seconds
     with pytest.raises(QueryError, match=r"options\.as_of"):
         check_request(request)
+
+
+NOW = datetime(2026, 5, 9, 3, 12, tzinfo=UTC)
+
+
+def test_a_moment_of_the_future_is_refused_but_for_what_clocks_differ_by() -> None:
+    soon, later = NOW + CLOCKS_DIFFER, NOW + CLOCKS_DIFFER + timedelta(seconds=1)
+    assert read_options(ReadOptions(as_of=soon), NOW)["as_of"] == soon
+    with pytest.raises(QueryError, match=r"options\.as_of: 2026-05-09T03:13:01Z is in the future \(here it is 2026-"):
+        read_options(ReadOptions(as_of=later), NOW)
 
 
 KEYS: Any = {"at": datetime, "id": str, "small": INT4, "large": INT8}
