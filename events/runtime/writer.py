@@ -149,6 +149,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
 
     async def run(self) -> None:
         """Write until cancelled; starts over when the log is another one."""
+        self._forget()  # an earlier run's: what it had decided last may not be in the log
         while True:
             try:
                 await self._run()
@@ -158,6 +159,8 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                 await asyncio.sleep(_SESSION_SECONDS + 1.0 if self.settings.instance else random.uniform(0.5, 1.0))
 
     def _forget(self) -> None:
+        """Hold nothing: a run begins, or the log is another one."""
+        self._appending = None
         self.partitions.clear()
         self.holding.forget()
         self._looking.clear()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from operator import gt
 from typing import Any, ClassVar
 
 import asyncpg
@@ -22,7 +23,7 @@ from events.log import topics
 from events.log.deadletters import list_dead_letters, replay_dead_letter
 from events.log.outcomes import Outcomes
 from events.log.publish import Outgoing, Publisher
-from events.log.tail import PATIENT, Tail
+from events.log.tail import PATIENT, LogLost, Tail
 from events.runtime import rebuild as rebuilding
 from events.runtime import service
 from events.runtime.audit import verify
@@ -175,6 +176,45 @@ async def test_two_writers_at_once_leave_one_history(prepared: Settings, decider
     assert len(found) == len(set(found)) == 250
     for checked in await verify(prepared, ["jobs"]):
         assert checked.intact, checked
+
+
+async def test_a_writer_that_runs_again_takes_its_partitions_over_anew(prepared: Settings) -> None:
+    writer = Writer(SampleDecider(), prepared)
+
+    def epochs() -> list[int]:
+        return [partition.epoch for _, partition in sorted(writer.partitions.items())] if writer.ready else []
+
+    async with running(writer.run()):
+        await until(lambda: len(epochs()) == 4)
+        before = epochs()
+    async with running(writer.run()):
+        await until(lambda: len(epochs()) == 4 and all(map(gt, epochs(), before)))
+
+
+async def test_a_writer_starts_over_while_an_append_is_under_way(
+    prepared: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = Writer(SampleDecider(), prepared)
+    begun, lost = asyncio.Event(), asyncio.Event()
+
+    async def without_end(*_: Any) -> None:
+        begun.set()
+        await asyncio.Future()
+
+    def lose(_: Any) -> None:
+        lost.set()
+        raise LogLost({"commands.jobs/0": 1})
+
+    async with running(writer.run()), Publisher(prepared) as publisher:
+        await until(lambda: writer.ready)
+        with monkeypatch.context() as patch:
+            patch.setattr(writer.appender, "append", without_end)
+            await publisher.publish(submit("s", "job-0"))
+            await asyncio.wait_for(begun.wait(), PATIENCE)
+            patch.setattr(writer, "_check_inputs", lose)
+            await asyncio.wait_for(lost.wait(), PATIENCE)
+        await submitted(prepared, 1)
+        await until(lambda: writer.ready)
 
 
 async def test_a_partition_that_is_revoked_amid_its_new_start_keeps_nobody_busy(prepared: Settings) -> None:
