@@ -28,6 +28,8 @@ from collections.abc import Sequence
 PIECE = 64 << 10
 FULL_DISK_PAUSE = 0.2
 """Seconds until a write to a full disk is tried again; the task is blocked once its pipe is full."""
+_MAKE = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""Neither a link nor a pipe that the task put in the file's place is followed."""
 _SIGNAL = 128
 """Bytes of a signalfd_siginfo, which begins with the signal's number."""
 
@@ -131,7 +133,7 @@ class Printing:
     @staticmethod
     def _append(stream: _Stream, data: bytes) -> int:
         if stream.file < 0:
-            stream.file = os.open(stream.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            stream.file = os.open(stream.path, _MAKE, 0o600)
         return os.write(stream.file, data)
 
     def _note_cut(self) -> None:

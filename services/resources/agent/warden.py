@@ -90,8 +90,8 @@ def prepare(spare: str) -> None:
 def _furnish(spare: str) -> None:
     with contextlib.suppress(FileExistsError):
         os.mkdir(spare, 0o700)
-    for name in (STDOUT, STDERR, *(f"{name}.new" for name in (TASK, STARTED, EXIT))):
-        os.close(os.open(f"{spare}/{name}", os.O_WRONLY | os.O_CREAT, 0o600))
+    for name in (TASK, STARTED, EXIT):
+        os.close(os.open(f"{spare}/{name}.new", os.O_WRONLY | os.O_CREAT, 0o600))
 
 
 def watch_over(spec: dict[str, Any], spare: str, say: Callable[[dict[str, Any]], None]) -> None:

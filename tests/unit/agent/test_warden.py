@@ -108,6 +108,22 @@ async def test_output_beyond_the_limit_is_counted_and_blocks_nobody(ward: Wards)
     assert (kept[0] + cut["stdout"], kept[1] + cut["stderr"]) == (300_000, 50_000)
 
 
+async def test_a_silent_task_has_no_files_of_its_streams(ward: Wards) -> None:
+    await ward.start("a", "true")
+    await ward.exit("a")
+    assert {path.name for path in (ward.tasks / "a").iterdir()} == {"task.json", "started.json", "exit.json"}
+
+
+@pytest.mark.parametrize("make", ["mkfifo", "ln -s ../../other", "mkdir"])
+async def test_what_a_task_puts_in_place_of_its_output_stops_nobody(ward: Wards, tmp_path: Path, make: str) -> None:
+    place = f"'{ward.tasks / 'a' / 'stdout'}'"
+    await ward.start("a", "sh", "-c", f"rm -f {place}; {make} {place}; echo lost; echo kept >&2")
+    assert (await ward.exit("a")).exit_code == 0
+    assert ward.file("a", "stderr") == "kept\n"
+    assert json.loads(ward.file("a", "cut.json")) == {"stdout": 5, "stderr": 0}
+    assert not (tmp_path / "other").exists()
+
+
 async def test_output_within_the_limit_is_whole_and_nothing_is_cut(ward: Wards) -> None:
     await ward.start("a", "head", "-c", "1000000", "/dev/zero", output_bytes=1_000_000)
     assert (await ward.exit("a")).exit_code == 0

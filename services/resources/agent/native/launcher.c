@@ -352,13 +352,16 @@ static void note_cuts(const struct task *task)
     free(cuts);
 }
 
-/* -1, and errno, if that fails. Most tasks print to one stream or none, and a file's making is a good part of a start. */
+/* -1, and errno, if that fails. Most tasks print to one stream or none, and a file's making is a good part of a start. A
+ * task may have put something else in the file's place meanwhile: neither a link nor a pipe there is followed. */
 static ssize_t append(const struct task *task, struct stream *stream, const char *data, size_t length)
 {
     if (stream->to < 0) {
         char *path = text("%s/%s", task->folder, stream->name);
-        stream->to = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+        stream->to = open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+        int failed = errno;
         free(path);
+        errno = failed;
         if (stream->to < 0)
             return -1;
     }
