@@ -164,6 +164,8 @@ async def test_the_documents_python_runs_as_written(platform: Cluster, tmp_path:
         timeout=PATIENCE,
     )
     assert done.returncode == 0, f"{place}: {done.stderr}"
+    told = re.findall(r"^ *print\(.*\)  # (.*)$", code, re.MULTILINE)
+    assert set(told) <= set(done.stdout.splitlines()), f"{place}: what its prints' comments say is not what came"
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/how-to/api.md"])
