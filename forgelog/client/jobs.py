@@ -253,8 +253,8 @@ class JobCalls(Core):
         """What tasks printed, in pieces: ``task``, ``attempt``, ``stream``, ``offset``, ``data`` (bytes), ``text``.
 
         With `follow` it goes on until the job has ended and all it printed has come. `stream` is ``stdout``, ``stderr``
-        or both; `tasks` are such as ``0-3,7``. Text that ends amid a character waits for its rest. A stream's last piece
-        has `eof`, and mostly no data; `truncated` and `missing_bytes` tell of what is not there.
+        or both; `tasks` are such as ``0-3,7``. Text that ends amid a character waits for its rest. The last piece of a
+        stream has `eof`, and mostly no data; `truncated` and `missing_bytes` tell of what is not there.
         """
         if stream not in ("", "stdout", "stderr"):
             raise InvalidInput(f"stream: {stream!r} is neither stdout nor stderr")
