@@ -28,6 +28,9 @@ from services.gateway.trace import Trace
 PASSED_ON = frozenset({"tracestate", "baggage", "authorization"})
 """Request metadata that goes along, besides ``traceparent``."""
 
+MAX_SECONDS = 86_400
+"""Longest time that a query by HTTP may ask for."""
+
 DEFAULT_SECONDS = 30.0
 """Deadline of a unary query whose caller set none."""
 

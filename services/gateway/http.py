@@ -19,7 +19,7 @@ from forgelog_pb.log.v1 import queries_pb2 as log_queries
 from services.gateway.catalog import LOG_QUERIES, Catalog, Method, Unknown
 from services.gateway.commands import Door
 from services.gateway.errors import DoorError
-from services.gateway.forward import Forwarder, metadata_of
+from services.gateway.forward import MAX_SECONDS, Forwarder, metadata_of
 from services.gateway.http_answers import (
     TEXT,
     answering,
@@ -39,9 +39,6 @@ from services.gateway.trace import Trace
 from services.gateway.transcode import request_from_json, request_from_parameters, to_json
 
 MAX_QUERY_BYTES = 1 << 20
-
-MAX_SECONDS = 86_400
-"""Longest ``timeout`` of a query."""
 
 _MEANT_FOR_US = frozenset({"timeout"})
 """Parameters of a query's URL that are the gateway's own, not the request's."""

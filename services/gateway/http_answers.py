@@ -94,7 +94,7 @@ def http_error(request: Request, error: Exception) -> Response:
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         takes = sorted(headers.pop("Allow").split(", "))  # the router keeps them in a set
         headers["allow"] = ", ".join(takes)
-        text = f"{shown_path(path)} does not take {request.method}; it takes {' and '.join(takes)}"
+        text = f"{shown_path(path)} does not take {request.method}; it takes {headers['allow']}"
     code = _STATUS_CODES.get(error.status_code, "error")
     return json_response({"error": as_json(code, text, ())}, error.status_code, headers)
 

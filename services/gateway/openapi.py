@@ -13,13 +13,15 @@ from events.language.bounds import TEXT_PATTERN
 from events.language.common import ErrorCode
 from events.language.proto_names import enum_prefix
 from events.language.registry import command_types
+from events.runtime.queries import DEFAULT_PAGE, MAX_PAGE
 from events.runtime.requests import MAX_ENTRIES, MAX_TEXT
 from forgelog_pb.gateway.v1 import commands_pb2
 from services.gateway.catalog import Catalog, Method
 from services.gateway.commands import DEFAULT_WAIT_SECONDS, MAX_BATCH, MAX_WAIT_SECONDS, Envelope
+from services.gateway.forward import MAX_SECONDS
 from services.gateway.http_commands import BATCH, CLOUDEVENT_IGNORED, CLOUDEVENT_KEYS, STRUCTURED
 from services.gateway.rest import Rest
-from services.gateway.transcode import INTEGERS, PAGE_REQUEST, READ_OPTIONS, shortcuts
+from services.gateway.transcode import INTEGERS, PAGE_REQUEST, READ_OPTIONS, is_map, shortcuts
 
 Schema = dict[str, Any]
 
@@ -35,6 +37,13 @@ _SCALARS: dict[int, Schema] = {
 _TEXT: Schema = {"type": "string", "pattern": TEXT_PATTERN, "maxLength": MAX_TEXT}
 _IN_PATH: Schema = {"type": "string", "pattern": r"^[^\x00/]+$", "maxLength": MAX_TEXT}
 
+_TIMEOUT: Schema = {
+    "name": "timeout",
+    "in": "query",
+    "description": "Seconds.",
+    "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_SECONDS},
+}
+
 _OTHERS = {
     "/healthz": "Alive.",
     "/readyz": "Ready; if not (503), what is missing.",
@@ -46,18 +55,13 @@ _OTHERS = {
 }
 """Paths that are no query."""
 
-_SHORTCUTS: tuple[Schema, ...] = (
-    {"name": "as_of", "description": "Answer as of this time.", "schema": {"type": "string", "format": "date-time"}},
-    {
-        "name": "at_least",
-        "description": "Positions (events.jobs/3@1042) that the answer must contain: read your writes.",
-        "schema": {"type": "array", "items": {"type": "string"}},
-    },
-)
-_PAGE: tuple[Schema, ...] = (
-    {"name": "limit", "description": "Rows wanted, at most 10000.", "schema": {"type": "integer", "default": 100}},
-    {"name": "cursor", "description": "`next_cursor` of the page before.", "schema": {"type": "string"}},
-)
+_ABOUT = {
+    "as_of": "Answer as of this time.",
+    "at_least": "Positions (events.jobs/3@1042) that the answer must contain: read your writes.",
+    "limit": f"Rows wanted, at most {MAX_PAGE}; {DEFAULT_PAGE} if left out.",
+    "cursor": "`next_cursor` of the page before.",
+}
+"""What every query takes as parameters of its own."""
 
 
 def document(catalog: Catalog, routes: Iterable[Rest]) -> Schema:
@@ -66,15 +70,16 @@ def document(catalog: Catalog, routes: Iterable[Rest]) -> Schema:
     paths: dict[str, Schema] = {"/v1/commands": {"post": _commands(schemas)}}
     for method in catalog.methods.values():
         operation = _query(method, schemas)
-        operation["requestBody"] = _json(asked.whole(method.request.DESCRIPTOR))
+        operation |= {"requestBody": _json(asked.whole(method.request.DESCRIPTOR)), "parameters": [_TIMEOUT]}
         paths[f"/v1/query/{method.service}/{method.name}"] = {"post": operation}
     for rest in routes:
         found = catalog.methods.get(next((p for p in catalog.methods if _is(p, rest)), ""))
         if found is not None:
-            parameters = list(_parameters(found, rest, asked))
-            paths[rest.path] = {
-                "get": {**_query(found, schemas, rest), "summary": rest.about, "parameters": parameters}
-            }
+            parameters = [*_parameters(found, rest, asked), _TIMEOUT]
+            operation = {**_query(found, schemas, rest), "summary": rest.about, "parameters": parameters}
+            if maps := [field.name for field in found.request.DESCRIPTOR.fields if is_map(field)]:
+                operation["description"] = f"Also takes {', '.join(f'{name}.KEY=VALUE' for name in maps)}."
+            paths[rest.path] = {"get": operation}
     for path, about in _OTHERS.items():
         paths[path] = {"get": {"summary": about, "responses": {"200": {"description": about}}}}
         if names := re.findall(r"\{(\w+)", path):
@@ -157,13 +162,13 @@ def _query(method: Method, schemas: _Schemas, rest: Rest | None = None) -> Schem
 def _parameters(method: Method, rest: Rest, asked: _Requests) -> Iterable[Schema]:
     in_path = re.findall(r"\{(\w+)", rest.path)
     for field in method.request.DESCRIPTOR.fields:
-        kind = field.message_type.full_name if field.message_type is not None else ""
+        kind: Any = field.message_type
         if field.name in in_path:
             yield _in_path(field.name)
-        elif kind in (READ_OPTIONS, PAGE_REQUEST):
-            for shortcut in _SHORTCUTS if kind == READ_OPTIONS else _PAGE:
-                yield {**shortcut, "in": "query"}
-        elif field.name not in rest.fixed:
+        elif kind is not None and kind.full_name in (READ_OPTIONS, PAGE_REQUEST):
+            for name, inner in kind.fields_by_name.items():
+                yield {"name": name, "in": "query", "description": _ABOUT[name], "schema": asked.field(inner)}
+        elif field.name not in rest.fixed and not is_map(field):  # a parameter's name is fixed in OpenAPI
             yield {"name": field.name, "in": "query", "schema": asked.field(field)}
 
 
@@ -208,7 +213,7 @@ class _Schemas:
         return {"$ref": _REF + descriptor.full_name}
 
     def field(self, field: Any) -> Schema:
-        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        if is_map(field):
             values = self._one(field.message_type.fields_by_name["value"])
             return {"type": "object", "additionalProperties": values}
         one = self._one(field)
@@ -247,10 +252,12 @@ class _Requests(_Schemas):
 
     def field(self, field: Any) -> Schema:
         schema = super().field(field)
-        if schema.get("type") == "array":
+        if field.full_name == f"{PAGE_REQUEST}.limit":
+            schema |= {"minimum": 0, "maximum": MAX_PAGE}
+        elif schema.get("type") == "array":
             schema["maxItems"] = MAX_ENTRIES
         elif schema.get("type") == "object":
-            schema["maxProperties"] = MAX_ENTRIES
+            schema |= {"maxProperties": MAX_ENTRIES, "propertyNames": _TEXT}
         return schema
 
     def _one(self, field: Any) -> Schema:

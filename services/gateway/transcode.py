@@ -84,13 +84,13 @@ def _put(data: dict[str, Any], descriptor: Descriptor, name: str, value: str) ->
         inside = data.setdefault(field.name, {})
         if not isinstance(inside, dict):
             break
-        if _is_map(field):
+        if is_map(field):
             data, name = inside, rest
             break
         data, descriptor, name = inside, field.message_type, rest
     field = _fields(descriptor).get(name)
     before = data.get(name, [])
-    if field is not None and field.is_repeated and not _is_map(field) and isinstance(before, list):
+    if field is not None and field.is_repeated and not is_map(field) and isinstance(before, list):
         data[name] = [*before, value]
         return True
     if name in data:
@@ -169,7 +169,7 @@ class _Reading:
         return shaped
 
     def _field(self, value: Any, field: Any, path: str) -> Any:
-        if _is_map(field):
+        if is_map(field):
             if not isinstance(value, Mapping):
                 self._wrong(path, f"{shown_json(value)} is not an object", "give an object of names and values")
                 return {}
@@ -252,7 +252,8 @@ def _words(enum: Any) -> dict[str, str]:
     return {value.name.removeprefix(prefix).lower(): value.name for value in enum.values if value.number != 0}
 
 
-def _is_map(field: Any) -> bool:
+def is_map(field: Any) -> bool:
+    """Whether a message's field is a map."""
     return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
 
 

@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 
 from services.gateway.catalog import Catalog
 from services.gateway.openapi import document
-from services.gateway.rest import ROUTES
+from services.gateway.rest import ROUTES, Rest
 
 CATALOG = Catalog()
 GOOD = {"spec": {"metadata": {"name": "a"}, "command": "true"}}
@@ -44,15 +44,33 @@ def test_every_request_is_closed_and_its_texts_have_a_pattern(openapi: dict[str,
             text, bad = ["a", "a\0"] if not field.is_repeated else [["a"], ["a\0"]]
             assert valid(openapi, schema, {field.name: text})
             assert not valid(openapi, schema, {field.name: bad})
-        elif field.message_type is not None and not field.message_type.GetOptions().map_entry:
+        elif field.message_type is not None and field.message_type.GetOptions().map_entry:
+            assert not valid(openapi, schema, {field.name: {"a\0": "a"}})
+        elif field.message_type is not None:
             assert not valid(openapi, schema, {field.name: {"no_such_field": 1}})
 
 
 def test_a_request_takes_its_page_and_options_by_their_short_names(openapi: dict[str, Any]) -> None:
     schema = body(openapi, "/v1/query/forgelog.jobs.v1.JobQueries/ListJobs")
     assert valid(openapi, schema, {"limit": 5, "cursor": "c", "as_of": "2026-05-09T03:12:00Z", "statuses": ["running"]})
-    assert not valid(openapi, schema, {"limit": 1 << 40})
+    assert not valid(openapi, schema, {"limit": 10_001})
     assert not valid(openapi, schema, {"statuses": ["runing"]})
+
+
+@pytest.mark.parametrize("rest", ROUTES, ids=lambda rest: rest.path)
+def test_every_parameter_is_held_to_what_is_taken(openapi: dict[str, Any], rest: Rest) -> None:
+    parameters = {each["name"]: each["schema"] for each in openapi["paths"][rest.path]["get"]["parameters"]}
+    assert not valid(openapi, parameters["timeout"], 0)
+    for name, schema in parameters.items():
+        assert schema.get("type") != "object", "a URL has labels.zone=b, which OpenAPI can't say"
+        bad = {"string": "a\0", "integer": 1 << 70, "array": ["a\0"]}.get(schema.get("type", ""))
+        assert bad is None or schema.get("format") or not valid(openapi, schema, bad), name
+
+
+@pytest.mark.parametrize("method", CATALOG.methods.values(), ids=lambda method: method.name)
+def test_every_query_takes_a_timeout(openapi: dict[str, Any], method: Any) -> None:
+    (timeout,) = openapi["paths"][f"/v1/query/{method.service}/{method.name}"]["post"]["parameters"]
+    assert (timeout["name"], timeout["in"]) == ("timeout", "query")
 
 
 @pytest.mark.parametrize(
