@@ -1,7 +1,7 @@
 """From a record of a command topic to the command it holds; or to why it is refused, or is no command at all. Pure.
 
-What has no id that an answer could name is a dead letter without an answer. What is no command of this context is
-refused, and is a dead letter too. A command with wrong fields is refused.
+A record without an id that an answer could name is a dead letter without an answer. A record that is no command of this
+context is refused, and is a dead letter too. A command with wrong fields is refused.
 """
 
 from __future__ import annotations

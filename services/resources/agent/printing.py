@@ -4,8 +4,8 @@ A task prints into pipes. If it printed into the files themselves, a program tha
 /dev/stderr``, ``tee /dev/stderr``) would truncate them, and a file could grow until the disk is full. Beyond a limit
 the output is read, counted and dropped: it never blocks the task.
 
-Starts are to be quick. So a file is made when there is something for it: most tasks print to one stream or none. And
-the warden keeps the ends that it gives to the task: their closing would wake it just before it hears of the task's end.
+A start must be quick. So the warden makes a file only when there is something for it: most tasks print to one stream or
+none. It also keeps the ends that it gives to the task: closing them would wake it just before the task's end does.
 
 Imports only the smallest of the standard library. Must not know where the output goes from there.
 """
