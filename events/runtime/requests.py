@@ -24,13 +24,15 @@ MAX_TEXT = 200_000
 
 _TIMES = (int(TIME_MIN.timestamp()), int(TIME_MAX.timestamp()))
 
+_SIGNED = (FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64)
+
 Check = Callable[[Any, str], None]
 """Looks at a field's value; the text is the field's path."""
 
 
 def check_request(message: Any) -> None:
     """Raises QueryError(INVALID_ARGUMENT) that names the field: a text with U+0000 or too long, a time that can't be
-    said in UTC, too many entries."""
+    said in UTC, too many entries, a number below 0 (queries number and count from 0)."""
     if isinstance(message, Message):  # what is not decoded has no fields yet
         _check(message, "")
 
@@ -55,7 +57,9 @@ def _one(field: Any) -> Check | None:
         if field.message_type.full_name == "google.protobuf.Timestamp":
             return _time
         return lambda value, path: _check(value, f"{path}.")
-    return _text if field.cpp_type == FieldDescriptor.CPPTYPE_STRING else None
+    if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
+        return _text
+    return _number if field.cpp_type in _SIGNED else None
 
 
 def _text(value: Any, path: str) -> None:
@@ -63,6 +67,11 @@ def _text(value: Any, path: str) -> None:
         raise _wrong(path, "has the character U+0000; leave it out")
     if len(value) > MAX_TEXT:
         raise _wrong(path, f"has {len(value)} characters; at most {MAX_TEXT} are allowed")
+
+
+def _number(value: Any, path: str) -> None:
+    if value < 0:
+        raise _wrong(path, f"is {value}; give 0 or more")
 
 
 def _time(value: Any, path: str) -> None:

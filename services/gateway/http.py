@@ -100,7 +100,12 @@ class Http:
     def _rest(self, rest: Rest) -> Route:
         async def handler(request: Request) -> Response:
             method = self._find(rest.service, rest.method)
-            pairs = [*request.path_params.items(), *rest.fixed.items(), *_parameters(request)]
+            given = _parameters(request)
+            if fixed := [name for name, _ in given if name in rest.fixed]:
+                problem, hint = "is set by this path", "leave it out"
+                error = FieldError(field=fixed[0], problem=problem, hint=hint)
+                raise DoorError(grpc.StatusCode.INVALID_ARGUMENT, f"{fixed[0]}: {problem}; {hint}", [error])
+            pairs = [*request.path_params.items(), *rest.fixed.items(), *given]
             message = request_from_parameters(pairs, method.request)
             return await self._answer(request, method, message, rest)
 

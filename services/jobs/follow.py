@@ -41,13 +41,17 @@ class Follower:
         tasks = _tasks(request.tasks)
         stream = request.stream - 1 if request.stream else None
         async with self._read.view(at_least=options["at_least"]) as db:
-            total = await db.fetchval("select tasks from jobs where job_id = $1", request.job_id)
-        if total is None:
+            job = await db.fetchrow("select tasks, attempts, ended_at from jobs where job_id = $1", request.job_id)
+        if job is None:
             raise not_found("job", request.job_id)
+        total = job["tasks"]
         if tasks[1] and max(tasks[1]) >= total:
             has = "1 task, number 0" if total == 1 else f"{total} tasks, 0 to {total - 1}"
             problem = f"tasks: {request.tasks!r} names task {max(tasks[1])}, and job {request.job_id} has {has}"
             raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, problem)
+        if request.attempt > job["attempts"] and not (request.follow and job["ended_at"] is None):
+            problem = f"attempt: is {request.attempt}, and the newest attempt of job {request.job_id} is"
+            raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, f"{problem} {job['attempts']}")
         starts = await self._starts(request) if request.HasField("tail_bytes") and reached < 0 else {}
         # Output travels beside the events: an ended job's last pieces are waited for even when not asked to follow.
         stays = request.follow or await self._job_ended(request.job_id) is not None

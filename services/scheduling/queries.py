@@ -58,7 +58,8 @@ class SchedulingQueriesServicer(queries_pb2_grpc.SchedulingQueriesServicer):
     async def ListEntries(self, request: Any, context: Any) -> Any:
         limit, cursor = page(request.page, {"queue": str, "place": INT8})
         after_queue, after_place = cursor.values() if cursor else ("", 0)
-        async with self._read.view(**read_options(request.options)) as db:
+        options = read_options(request.options)
+        async with self._read.view(**options) as db:
             rows = await db.fetch(
                 f"select * from ({_RANKED} where $1 = '' or e.queue = $1) ranked "
                 "where ($2 = '' or job_id = $2) and (queue, place) > ($3, $4) order by queue, place limit $5",
@@ -68,6 +69,8 @@ class SchedulingQueriesServicer(queries_pb2_grpc.SchedulingQueriesServicer):
                 after_place,
                 limit + 1,
             )
+            if not rows:
+                await _exists(db, request.queue, options["as_of"])
         more = ""
         if len(rows) > limit:
             more = next_cursor({"queue": rows[limit - 1]["queue"], "place": rows[limit - 1]["place"]})
@@ -91,7 +94,8 @@ class SchedulingQueriesServicer(queries_pb2_grpc.SchedulingQueriesServicer):
     async def ListPlacements(self, request: Any, context: Any) -> Any:
         limit, cursor = page(request.page, {"decided_at": datetime, "allocation_id": str})
         before, last_id = cursor.values() if cursor else (None, "")
-        async with self._read.view(**read_options(request.options)) as db:
+        options = read_options(request.options)
+        async with self._read.view(**options) as db:
             rows = await db.fetch(
                 f"{_PLACED} where ($1 = '' or p.queue = $1) and ($2 = '' or p.job_id = $2) "
                 "and ($3 = '' or p.node_id = $3) "
@@ -104,11 +108,19 @@ class SchedulingQueriesServicer(queries_pb2_grpc.SchedulingQueriesServicer):
                 last_id,
                 limit + 1,
             )
+            if not rows:
+                await _exists(db, request.queue, options["as_of"])
         more = ""
         if len(rows) > limit:
             last = rows[limit - 1]
             more = next_cursor({"decided_at": last["decided_at"].isoformat(), "allocation_id": last["allocation_id"]})
         return queries_pb2.ListPlacementsResponse(placements=[_placed(row) for row in rows[:limit]], next_cursor=more)
+
+
+async def _exists(db: Db, queue: str, at: datetime | None) -> None:
+    """Raises QueryError if a queue is named and there is none of the name: nothing in it would be no answer."""
+    if queue and not await _queues(db, queue):
+        raise not_found("queue", queue, at)
 
 
 async def _queues(db: Db, name: str) -> list[Any]:

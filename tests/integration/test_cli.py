@@ -309,6 +309,15 @@ async def test_logs_of_a_task_that_a_job_does_not_have_are_refused(forgelog: Cli
     assert not done.out
 
 
+async def test_logs_of_an_attempt_that_a_job_does_not_have_are_refused(forgelog: Cli, sweep: str) -> None:
+    shown = await forgelog.json("show", sweep)
+    newest = max(attempt["attempt"] for attempt in shown["attempts"])
+    done = await forgelog("logs", sweep, "--attempt", str(newest + 1))
+    assert done.code == 1
+    assert f"attempt: is {newest + 1}, and the newest attempt of job {sweep} is {newest}" in done.err
+    assert (await forgelog("logs", sweep, "--attempt", str(newest))).code == 0
+
+
 async def test_logs_for_programs_are_exact_whatever_was_printed(forgelog: Cli) -> None:
     job = (await forgelog("submit", *SMALL, "--array", "2", "--", "printf", r"\377\000\n")).out.strip()
     await forgelog("wait", job)

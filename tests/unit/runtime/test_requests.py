@@ -78,6 +78,17 @@ def test_a_time_that_nobody_can_say_is_refused(seconds: int) -> None:
         check_request(request)
 
 
+@pytest.mark.parametrize(
+    ("service", "method", "field"),
+    [("JobQueries", "FollowLogs", "attempt"), ("JobQueries", "FollowLogs", "tail_bytes"),
+     ("JobQueries", "ListAttempts", "task"), ("LogQueries", "ListDeadLetters", "limit")],
+)  # fmt: skip
+def test_a_number_below_zero_is_refused(service: str, method: str, field: str) -> None:
+    request = Catalog().find(service, method).request(**{field: -1})
+    with pytest.raises(QueryError, match=f"{field}: is -1; give 0 or more"):
+        check_request(request)
+
+
 NOW = datetime(2026, 5, 9, 3, 12, tzinfo=UTC)
 
 
