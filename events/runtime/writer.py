@@ -149,17 +149,17 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
 
     async def run(self) -> None:
         """Write until cancelled; starts over when the log is another one."""
-        self._forget()  # an earlier run's: what it had decided last may not be in the log
         while True:
             try:
                 await self._run()
             except LogLost as error:
                 log.error("%s: %s; starting over from what it is now", self.context, error)
+            finally:
                 self._forget()
-                await asyncio.sleep(_SESSION_SECONDS + 1.0 if self.settings.instance else random.uniform(0.5, 1.0))
+            await asyncio.sleep(_SESSION_SECONDS + 1.0 if self.settings.instance else random.uniform(0.5, 1.0))
 
     def _forget(self) -> None:
-        """Hold nothing: a run begins, or the log is another one."""
+        """Nothing is held while it does not run, and nothing is on its way."""
         self._appending = None
         self.partitions.clear()
         self.holding.forget()

@@ -36,7 +36,7 @@ from events.log.publish import Publisher
 from events.log.tail import Place, ReaderPosition, Tail
 from events.log.wire import Damage, Raw, Undecodable
 from events.runtime.settings import Settings
-from events.runtime.tasks import end_all
+from events.runtime.tasks import run_beside
 from services.resources.agent import native, reports
 from services.resources.agent.attempts import Attempt, Stop, attempts_of, tasks_held
 from services.resources.agent.config import Config
@@ -113,23 +113,17 @@ class Agent:
             self._running.connect(launching, self._reports, output)
             self._register.set()
             try:
-                async with asyncio.TaskGroup() as group:
-                    await self._recover()
-                    work = [
-                        group.create_task(coroutine)
-                        for coroutine in (
-                            self._keep_registered(),
-                            self._membership.keep_alive(self._running.count),
-                            self._reports.run(),
-                            output.run(),
-                            self._running.watch_trees(),
-                            self._watch_contact(),
-                            self._tidy(),
-                        )
-                    ]
-                    await self._follow()
-                    await self._drain()
-                    await end_all(work)
+                await self._recover()
+                await run_beside(
+                    self._follow_and_drain(),
+                    self._keep_registered(),
+                    self._membership.keep_alive(self._running.count),
+                    self._reports.run(),
+                    output.run(),
+                    self._running.watch_trees(),
+                    self._watch_contact(),
+                    self._tidy(),
+                )
             finally:
                 self._running.close()
 
@@ -151,6 +145,10 @@ class Agent:
         log.error("the log was lost or cut (%s); reading what is there from its beginning", described(compared.strange))
         self._log_lost = True
         return {self._place: ReaderPosition()}
+
+    async def _follow_and_drain(self) -> None:
+        await self._follow()
+        await self._drain()
 
     async def _follow(self) -> None:
         self._read = self._tail.positions[self._place]
