@@ -163,34 +163,6 @@ async def test_a_log_that_is_lost_under_those_who_read_it_is_noticed_by_all(
         await until(lambda: writer.ready, PATIENCE)
 
 
-async def test_a_writer_starts_over_while_a_batch_is_on_its_way(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await topics.ensure_topics(settings)
-    writer = Writer(SampleDecider(), settings)
-    on_its_way = asyncio.Event()
-
-    async def never(*_: object) -> bool:
-        on_its_way.set()
-        await asyncio.get_running_loop().create_future()
-        return True
-
-    def lost(*_: object) -> None:
-        if on_its_way.is_set():
-            raise LogLost({topics.commands("jobs"): 0})
-
-    async with asyncio.timeout(PATIENCE), running(writer.run()):
-        await submitted(settings, names("old", 40))
-        with monkeypatch.context() as broken:
-            broken.setattr(writer.appender, "append", never)
-            broken.setattr(writer, "_check_inputs", lost)
-            async with Publisher(settings) as publisher:
-                await publisher.publish(submit("waits", "waits"), id="waits")
-            await on_its_way.wait()
-            await until(lambda: not writer.partitions)
-        await submitted(settings, [*names("new", 4), "waits"])
-
-
 async def test_a_writer_decides_the_commands_of_a_topic_that_was_made_anew(settings: Settings) -> None:
     await topics.ensure_topics(settings)
     writer = Writer(SampleDecider(), settings)
