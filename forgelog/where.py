@@ -45,8 +45,16 @@ def gateway_address(given: str | None = None) -> str:
 
 
 def server_addresses() -> tuple[str, str]:
-    """Of the broker and the database of the data folder's platform. Raises `Unavailable` when it is down."""
-    return _Folder().servers()
+    """Of the broker and the database of the data folder's platform. Raises `Unavailable` when it is down, and when an
+    address names another one: of that only the address is known."""
+    folder = _Folder()
+    named = os.environ.get(GATEWAY)
+    if named and not folder.listens_at(checked(named)):
+        raise Unavailable(
+            f"this needs the Kafka and Postgres of the platform at {named} (named by --gateway or {GATEWAY}), and "
+            f"{folder.path} is not its data folder; name that by --data"
+        )
+    return folder.servers()
 
 
 def checked(address: str) -> str:
@@ -63,14 +71,16 @@ class _Folder:
     def __init__(self) -> None:
         from forgelog.embedded.layout import Folder
 
-        self._path, self._why = find_data_folder()
-        folder = Folder(self._path)
-        try:
-            self._state: PlatformState | None = folder.read_state()
-            self._wanted: Wanted | None = folder.read_wanted()
-            self._ports = folder.read_ports()
-        except OSError as error:
-            raise Unavailable(f"the platform of {self._named()} can't be asked: {error.strerror}; {_OTHERS}") from None
+        self.path, self._why = find_data_folder()
+        folder = Folder(self.path)
+        self._state: PlatformState | None = folder.read_state()
+        self._wanted: Wanted | None = folder.read_wanted()
+        self._ports = folder.read_ports()
+
+    def listens_at(self, address: str) -> bool:
+        """Whether the address is that of this folder's gateway, as it was when the platform last ran."""
+        own = (self._state and self._state.gateway) or f"127.0.0.1:{self._ports.get('gateway', 0)}"
+        return own.replace("localhost:", "127.0.0.1:") == address.replace("localhost:", "127.0.0.1:")
 
     def gateway(self) -> str:
         state, wanted = self._known()
@@ -108,8 +118,7 @@ class _Folder:
         return Unavailable(f"the platform of {self._named()} is down; start it with 'forgelog up', {_OR}")
 
     def _named(self) -> str:
-        return f"{self._path} ({self._why})"
+        return f"{self.path} ({self._why})"
 
 
-_OTHERS = f"another platform is named by --data or {DATA} (its folder), or by --gateway or {GATEWAY} (its address)"
 _OR = f"or name another by --data or {DATA} (its folder), or by --gateway or {GATEWAY} (its address)"

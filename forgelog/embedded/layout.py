@@ -71,6 +71,8 @@ class PlatformState:
     children: list[ChildState] = field(default_factory=list)
 
 
+_CHOOSE = "--data or FORGELOG_DATA"
+
 _PRIVATE = ("agents", "kafka", "logs")
 """Folders of what is written with the umask's permissions: the log's own files have all commands, events and output."""
 
@@ -96,9 +98,10 @@ class Folder:
                 (self.path / name).mkdir(exist_ok=True)
                 (self.path / name).chmod(0o700)  # also where an earlier version made it
         except OSError as error:
+            if isinstance(error, PermissionError) and self.path.is_dir():
+                raise self._of_another() from None
             raise EmbeddedError(
-                f"the data folder {self.path} can't be made: {error.strerror}; choose another with "
-                f"--data or FORGELOG_DATA"
+                f"the data folder {self.path} can't be made: {error.strerror}; choose another with {_CHOOSE}"
             ) from error
 
     def read_wanted(self) -> Wanted | None:
@@ -129,12 +132,24 @@ class Folder:
     def write_ports(self, ports: dict[str, int]) -> None:
         write_atomically(self.path / "ports.json", json.dumps(ports) + "\n", mode=0o600)
 
+    def _of_another(self) -> EmbeddedError:
+        return EmbeddedError(
+            f"the data folder {self.path} is another user's; choose one of your own with {_CHOOSE}, or ask a platform "
+            f"by its address with --gateway or FORGELOG_GATEWAY"
+        )
+
     def _read(self, name: str) -> dict[str, Any] | None:
         path = self.path / name
         try:
             content: dict[str, Any] = json.loads(path.read_text())
         except FileNotFoundError:
             return None
+        except PermissionError:
+            raise self._of_another() from None
+        except OSError as error:
+            raise EmbeddedError(
+                f"{path} can't be read: {error.strerror}; choose another folder with {_CHOOSE}"
+            ) from None
         except ValueError as error:
             raise EmbeddedError(
                 f"{path} is not what Forgelog wrote ({error}); remove it and run `forgelog up`"

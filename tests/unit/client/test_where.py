@@ -12,7 +12,9 @@ import pytest
 from forgelog import AsyncClient, InvalidInput, Unavailable
 from forgelog.cli import command_of
 from forgelog.embedded.layout import ChildState, Folder, PlatformState, Server, Wanted
+from forgelog.embedded.platform import Platform
 from forgelog.embedded.process import Identity
+from forgelog.errors import ForgelogError
 from forgelog.where import choose, gateway_address, server_addresses
 
 GONE = Identity(1, "another-boot+1")
@@ -161,3 +163,46 @@ def test_status_says_when_commands_go_elsewhere(tmp_path: Path) -> None:
         typed, capture_output=True, text=True, timeout=60, env={**os.environ, "FORGELOG_GATEWAY": ADDRESS}
     )
     assert same.stderr == ""
+
+
+@pytest.mark.parametrize("command", ["rebuild jobs", "audit verify", "deadletters list", "repair --decided"])
+def test_an_address_names_no_servers_of_another_platform(tmp_path: Path, command: str) -> None:
+    folder = platform(tmp_path / ".forgelog", me())
+    environment = {**os.environ, "FORGELOG_GATEWAY": "127.0.0.1:9999"}
+    for given, env in (["--gateway", "127.0.0.1:9999"], os.environ), ([], environment):
+        done = subprocess.run(
+            [sys.executable, "-c", "from forgelog.cli import main; main()", *given, *command.split()],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=env,
+        )
+        assert done.returncode == os.EX_UNAVAILABLE, done
+        assert "the Kafka and Postgres of the platform at 127.0.0.1:9999" in done.stderr
+        assert f"{folder} is not its data folder; name that by --data" in done.stderr
+        assert "FORGELOG_KAFKA" in done.stderr
+
+
+def test_the_address_of_the_folder_s_own_platform_names_its_servers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    platform(tmp_path / ".forgelog", me())
+    for address in (ADDRESS, ADDRESS.replace("127.0.0.1", "localhost")):
+        monkeypatch.setenv("FORGELOG_GATEWAY", address)
+        assert server_addresses() == ("127.0.0.1:9092", "postgresql://db")
+    platform(tmp_path / ".forgelog", me(), "")
+    monkeypatch.setenv("FORGELOG_GATEWAY", "127.0.0.1:7272")
+    assert server_addresses() == ("127.0.0.1:9092", "postgresql://db")
+
+
+def test_another_user_s_folder_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = platform(tmp_path / ".forgelog", me())
+
+    def denied(self: Path, *_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "read_text", denied)  # root may read all
+    monkeypatch.setattr(Path, "chmod", denied)
+    for ask in (gateway_address, server_addresses, Folder(path).read_state, Folder(path).make, Platform(path).report):
+        with pytest.raises(ForgelogError, match=f"{path} is another user's; choose one of your own with --data"):
+            ask()
