@@ -253,7 +253,7 @@ class _Requests(_Schemas):
     def field(self, field: Any) -> Schema:
         schema = super().field(field)
         if field.full_name == f"{PAGE_REQUEST}.limit":
-            schema |= {"minimum": 0, "maximum": MAX_PAGE}
+            schema["maximum"] = MAX_PAGE
         elif schema.get("type") == "array":
             schema["maxItems"] = MAX_ENTRIES
         elif schema.get("type") == "object":
@@ -263,6 +263,9 @@ class _Requests(_Schemas):
     def _one(self, field: Any) -> Schema:
         schema = super()._one(field)
         return {**schema, **_TEXT} if field.cpp_type == FieldDescriptor.CPPTYPE_STRING else schema
+
+    def _integer(self, field: Any) -> Schema:
+        return {**super()._integer(field), "minimum": 0}
 
 
 _ERROR: Schema = {

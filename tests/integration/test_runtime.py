@@ -479,9 +479,12 @@ async def test_a_snapshot_spares_the_fold_and_changes_nothing(prepared: Settings
                     await publisher.publish(submit("more"))
                     published += 1
             await submitted(prepared, published)  # while a batch is on its way the states are ahead of the log
-        states = {
-            key: (state.submitted, state.told) for p in writer.partitions.values() for key, state in p.states.items()
-        }
+            states = {
+                key: (state.submitted, state.told)
+                for p in writer.partitions.values()
+                for key, state in p.states.items()
+            }
+        assert len(states) >= 200
         second = Writer(decider(), prepared, snapshots)
         async with running(second.run()):
             await until(lambda: second.ready)

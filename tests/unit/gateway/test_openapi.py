@@ -44,6 +44,9 @@ def test_every_request_is_closed_and_its_texts_have_a_pattern(openapi: dict[str,
             text, bad = ["a", "a\0"] if not field.is_repeated else [["a"], ["a\0"]]
             assert valid(openapi, schema, {field.name: text})
             assert not valid(openapi, schema, {field.name: bad})
+        elif field.cpp_type in (field.CPPTYPE_INT32, field.CPPTYPE_INT64) and not field.is_repeated:
+            assert valid(openapi, schema, {field.name: 0})
+            assert not valid(openapi, schema, {field.name: -1})
         elif field.message_type is not None and field.message_type.GetOptions().map_entry:
             assert not valid(openapi, schema, {field.name: {"a\0": "a"}})
         elif field.message_type is not None:
