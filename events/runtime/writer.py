@@ -156,6 +156,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                 log.error("%s: %s; starting over from what it is now", self.context, error)
             finally:
                 self._forget()
+            await topics.ensure_topics(self.settings)  # others need them while this waits
             await asyncio.sleep(_SESSION_SECONDS + 1.0 if self.settings.instance else random.uniform(0.5, 1.0))
 
     def _forget(self) -> None:

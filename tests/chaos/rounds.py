@@ -145,7 +145,8 @@ async def _aftermath(
     done, late = await asyncio.wait([users, *load.working], timeout=USERS)
     for task in late:
         task.cancel()
-        this.problems.append(f"the users of the round were not done after {USERS:.0f} s")
+        named = ", ".join(sorted(load.busy)) or "those that the attack called for"
+        this.problems.append(f"users of the round were not done after {USERS:.0f} s: {named}")
     for task in done:
         if (error := task.exception()) is not None:
             this.problems.append(f"a user met {type(error).__name__}: {error}")

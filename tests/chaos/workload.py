@@ -82,6 +82,8 @@ class Workload:
     """Job that prints → the number up to which it does."""
     working: list[asyncio.Task[None]] = field(default_factory=list)
     """Users that an attack called in."""
+    busy: set[str] = field(default_factory=set)
+    """Names of the others that have begun and are not done."""
 
     # Publishing, as a program in any language would
 
@@ -181,7 +183,9 @@ class Workload:
 
     async def _later(self, user: Callable[[], Any]) -> None:
         await asyncio.sleep(self.random.uniform(0, 2))
+        self.busy.add(user.__name__)
         await user()
+        self.busy.discard(user.__name__)
 
     async def singles(self) -> None:
         for number in range(self.random.randint(2, 5)):

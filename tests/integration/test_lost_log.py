@@ -44,8 +44,8 @@ async def pool(settings: Settings) -> AsyncIterator[asyncpg.Pool]:
     await made.close()
 
 
-async def lose(settings: Settings, names: Sequence[str] = ()) -> None:
-    """Delete topics, by default all, and make them anew."""
+async def lose(settings: Settings, names: Sequence[str] = (), *, for_good: bool = False) -> None:
+    """Delete topics, by default all, and make them anew, unless that is left to others."""
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_required)
     await admin.start()
     try:
@@ -57,7 +57,8 @@ async def lose(settings: Settings, names: Sequence[str] = ()) -> None:
                 await asyncio.sleep(0.05)
     finally:
         await admin.close()
-    await topics.ensure_topics(settings)
+    if not for_good:
+        await topics.ensure_topics(settings)
 
 
 @asynccontextmanager
@@ -161,6 +162,20 @@ async def test_a_log_that_is_lost_under_those_who_read_it_is_noticed_by_all(
         assert answer.result().events
         await listed(pool, live, ["new"])
         await until(lambda: writer.ready, PATIENCE)
+
+
+async def test_the_topics_are_there_again_before_the_writer_is(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others publish and read meanwhile: they don't wait for what the writer waits for."""
+    monkeypatch.setattr("events.runtime.writer._SESSION_SECONDS", 1000.0)
+    own = settings.model_copy(update={"instance": "jobs-0"})
+    await topics.ensure_topics(own)
+    async with asyncio.timeout(PATIENCE), running(Writer(SampleDecider(), own).run()):
+        await submitted(own, ["old"])
+        await lose(own, for_good=True)
+        async with Publisher(own) as publisher:
+            await publisher.publish(submit("new", "new"), id="new")
 
 
 async def test_a_writer_decides_the_commands_of_a_topic_that_was_made_anew(settings: Settings) -> None:
