@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forgelog.cli.common import OutputOption, platform_settings, run
+from forgelog.cli.differences import differences
 from forgelog.cli.log import CONTEXTS, ContextOption, contexts_of
 from forgelog.cli.progress import Progress
 from forgelog.cli.render import Format, age_column, column, note, show_data, show_fields, show_rows, write
@@ -106,11 +107,10 @@ def _show_differences(results: list[dict[str, Any]]) -> None:
     columns = [column("Service"), column("Table"), column("Rows", right=True), column("Result", style=True)]
     show_rows(rows, columns, Format.TABLE)
     for item in results:
-        for word, side in (("a rebuild has, the live table has not", "missing"),
-                           ("the live table has, a rebuild has not", "surplus")):  # fmt: skip
-            for table, found in item[side].items():
-                for row in found:
-                    write(f"{item['context']}.{table}: {word}: {row}\n")
+        for table in item["rows"]:
+            missing, surplus = item["missing"].get(table, ()), item["surplus"].get(table, ())
+            for line in differences(f"{item['context']}.{table}", missing, surplus):
+                write(f"{line}\n")
 
 
 @audit_app.command("verify")

@@ -72,7 +72,9 @@ class Http:
             self._route("/metrics/{context}", self._metrics_of, "GET"),
             self._route("/", self._index, "GET"),
         ]
-        return Starlette(routes=routes, exception_handlers={HTTPException: http_error})
+        application = Starlette(routes=routes, exception_handlers={HTTPException: http_error})
+        application.router.redirect_slashes = False  # /v1/jobs/ is told to be none, as every other wrong path is
+        return application
 
     @staticmethod
     def _route(path: str, handler: Any, *methods: str) -> Route:
