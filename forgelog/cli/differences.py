@@ -11,6 +11,8 @@ Row = Mapping[str, Any]
 
 _VALUE = 60
 """Columns that a value takes at most; the JSON output has all of it."""
+_NUMBERS = frozenset({"task", "attempt"})
+"""Columns that tell rows of one first column apart."""
 _COLUMNS = 6
 """Of a row that only one side has, as many are shown."""
 
@@ -46,7 +48,7 @@ def _nearest(row: Row, others: Sequence[Row]) -> Row | None:
 
 def _name(row: Row) -> str:
     first = next(iter(row))
-    return f"{first}={_shown(row[first])}"
+    return " ".join(f"{name}={_shown(row[name])}" for name in row if name == first or name in _NUMBERS)
 
 
 def _columns(row: Row) -> str:

@@ -19,7 +19,7 @@ def test_of_several_rows_with_a_first_column_the_nearest_is_compared() -> None:
     rebuilt = [{"job_id": "j", "task": 0, "status": "failed"}, {"job_id": "j", "task": 1, "status": "failed"}]
     live = [{"job_id": "j", "task": 1, "status": "failed!"}, {"job_id": "j", "task": 0, "status": "failed"}]
     assert differences("jobs.tasks", rebuilt[1:], live[:1]) == [
-        "jobs.tasks job_id=j: status is failed!, the log says failed"
+        "jobs.tasks job_id=j task=1: status is failed!, the log says failed"
     ]
 
 
