@@ -99,6 +99,13 @@ class Outcomes:
         for waiting in [waiting for same in self._waiting.values() for waiting in same]:
             waiting.future.cancel()
 
+    async def lasting(self) -> None:
+        """Does not return; raises what ended the following, if anything did: no outcome comes any more then."""
+        if self._task is None:
+            raise RuntimeError("Outcomes is used outside its `async with` block")
+        await asyncio.wait([self._task])
+        self._task.result()
+
     def expect(
         self, command_id: str, context: str = "", digest: str = "", *, bare: bool = False
     ) -> asyncio.Future[Outcome]:

@@ -71,6 +71,12 @@ class Repairs:
                 self._places.setdefault(repair.place, []).append(repair)
         return new
 
+    def forget(self) -> None:
+        """The topic is another one: it is read from its beginning."""
+        self.until = 0
+        self._all.clear()
+        self._places.clear()
+
     def concern(self, topic: str, partition: int) -> bool:
         """Whether anything is passed over in a place."""
         return (topic, partition) in self._places

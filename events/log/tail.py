@@ -374,8 +374,15 @@ class Tail:
                 *partitions, timeout_ms=max(0, int(timeout * 1000)), max_records=self.max_records
             )
         except OffsetOutOfRangeError as error:
-            lost = {self._place(at): offset for at, offset in error.args[0].items()}
-            raise LogLost({f"{events(name)}/{n}": offset for (name, n), offset in lost.items()}, [*lost]) from None
+            lost = dict(error.args[0])
+            for topic in self._repairs_topic():
+                if lost.pop(topic, None) is not None:
+                    self.repairs.forget()
+                    self._running.seek(topic, 0)
+            if not lost:
+                return []
+            names = {f"{at.topic.removeprefix(self._settings.prefix)}/{at.partition}": at for at in lost}
+            raise LogLost({name: lost[at] for name, at in names.items()}, [*map(self._place, lost)]) from None
         except KafkaError as error:
             if not error.retriable:
                 raise

@@ -132,7 +132,7 @@ async def _open_log(settings: Settings, door: Door, readiness: Readiness, checks
                     await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
                 log.info("commands are taken")
                 try:
-                    await asyncio.get_running_loop().create_future()
+                    await outcomes.lasting()
                 finally:
                     await checks.enter_graceful_shutdown()
                     await door.drain(DRAIN_SECONDS)

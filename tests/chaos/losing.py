@@ -33,6 +33,7 @@ async def log_lost(arena: Arena, load: Workload, chance: random.Random) -> str:
     del load
     before = await _jobs(arena)
     arena.log_lost = True
+    arena.forged.clear()  # they were in that log
     if chance.random() < 0.5:
         for name in ("supervisor", *SERVERS):
             arena.signal(name, signal.SIGKILL)

@@ -164,6 +164,38 @@ async def test_a_log_that_is_lost_under_those_who_read_it_is_noticed_by_all(
         await until(lambda: writer.ready, PATIENCE)
 
 
+async def test_who_waits_for_outcomes_goes_on_though_repairs_are_lost_too(settings: Settings) -> None:
+    await topics.ensure_topics(settings)
+    async with Producer(settings) as producer:
+        await producer.send_all([Record(settings.prefix + topics.REPAIRS, b"of the log that will be lost")])
+    async with asyncio.timeout(PATIENCE), Outcomes(settings) as outcomes:
+        lasting = asyncio.create_task(outcomes.lasting())
+        async with running(Writer(SampleDecider(), settings).run()):
+            await submitted(settings, ["old"])
+        await lose(settings)
+        async with running(Writer(SampleDecider(), settings).run()), Publisher(settings) as publisher:
+            answer = outcomes.expect("new")
+            await publisher.publish(submit("new", "new"), id="new")
+            await asyncio.wait({answer, lasting}, return_when=asyncio.FIRST_COMPLETED)
+            assert not lasting.done()
+            assert answer.result().events
+        lasting.cancel()
+
+
+async def test_what_ends_the_following_of_outcomes_is_raised(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await topics.ensure_topics(settings)
+
+    async def broken(*_: object) -> list[object]:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(Tail, "poll_raw", broken)
+    async with Outcomes(settings) as outcomes:
+        with pytest.raises(RuntimeError, match="a defect"):
+            await asyncio.wait_for(outcomes.lasting(), PATIENCE)
+
+
 async def test_the_topics_are_there_again_before_the_writer_is(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,6 +116,7 @@ class Agent:
                 await self._recover()
                 await run_beside(
                     self._follow_and_drain(),
+                    self._outcomes.lasting(),
                     self._keep_registered(),
                     self._membership.keep_alive(self._running.count),
                     self._reports.run(),
