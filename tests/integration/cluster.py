@@ -127,11 +127,11 @@ class Cluster:
                         return
                 process = self._processes[name]
                 if process.poll() is not None:
-                    raise AssertionError(f"{name} ended with {process.returncode}:\n{self.log(name)}")
+                    raise AssertionError(f"{name} ended with {process.returncode}:\n{self.log(name)[-4000:]}")
                 await asyncio.sleep(0.05)
 
     def log(self, name: str) -> str:
-        return (self.folder / f"{name}.log").read_text()[-4000:]
+        return (self.folder / f"{name}.log").read_text()
 
     def stop(self) -> None:
         """End everything, tasks included."""
@@ -204,7 +204,7 @@ class Cluster:
                     await self._changed.wait()
         except TimeoutError:
             told = "\n".join(f"{r.position} {r.data!r}"[:300] for r in self.seen)
-            logs = "\n".join(f"--- {name}\n{self.log(name)}" for name in self._processes)
+            logs = "\n".join(f"--- {name}\n{self.log(name)[-4000:]}" for name in self._processes)
             raise AssertionError(
                 f"no such {kind.__name__} in {PATIENCE:.0f} s; the log says:\n{told}\n{logs}"
             ) from None

@@ -581,7 +581,9 @@ async def test_without_a_platform_it_says_how_to_start_one(forgelog: Cli) -> Non
 
 
 async def test_without_servers_it_says_how_to_start_or_name_them(forgelog: Cli) -> None:
-    result = await forgelog("rebuild", "--check", FORGELOG_KAFKA="", FORGELOG_DATA="/nonexistent")
-    assert result.code == os.EX_UNAVAILABLE
-    assert "forgelog up" in result.err
-    assert "FORGELOG_KAFKA" in result.err
+    nothing = {"FORGELOG_KAFKA": "", "FORGELOG_DATA": "/nonexistent"}
+    for more, hint in (({"FORGELOG_GATEWAY": ""}, "forgelog up"), ({}, "--data")):
+        result = await forgelog("rebuild", "--check", **nothing, **more)
+        assert result.code == os.EX_UNAVAILABLE
+        assert hint in result.err
+        assert "FORGELOG_KAFKA" in result.err

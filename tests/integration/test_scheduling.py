@@ -253,7 +253,7 @@ async def test_the_queue_of_an_earlier_time(platform: Platform, settings: Settin
         ("GetQueue", pb.GetQueueRequest(queue="nope"), "there is no queue 'nope'"),
         ("ListEntries", pb.ListEntriesRequest(page={"cursor": "e30="}), "page.cursor is not one that this list"),
         ("ListPlacements", pb.ListPlacementsRequest(page={"cursor": "e30="}), "page.cursor is not one that this list"),
-        ("ListPlacements", pb.ListPlacementsRequest(page={"limit": -1}), "page.limit is -1"),
+        ("ListPlacements", pb.ListPlacementsRequest(page={"limit": -1}), "page.limit: is -1"),
     ],
 )
 async def test_questions_that_have_no_answer(platform: Platform, method: str, message: Any, problem: str) -> None:
