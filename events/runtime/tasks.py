@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Collection, Coroutine
 from typing import Any
 
 _AGAIN_SECONDS = 1.0
@@ -25,27 +25,25 @@ async def end_all(tasks: Collection[asyncio.Task[Any]]) -> None:
 async def run_together(*works: Coroutine[Any, Any, None]) -> None:
     """Run them until all have ended or one fails, whose error is raised; none is left running. One that ends cancelled,
     though nobody cancelled the whole, fails too (RuntimeError): the others would go on without its work, unnoticed."""
-    await _run(works, lambda ended: len(ended) == len(works))
+    tasks = [asyncio.create_task(work) for work in works]
+    await _run(tasks, until=tasks)
 
 
 async def run_beside(main: Coroutine[Any, Any, None], *works: Coroutine[Any, Any, None]) -> None:
     """Run them as `run_together` does, but only until `main` has ended."""
-    await _run((main, *works), lambda ended: 0 in ended)
+    tasks = [asyncio.create_task(work) for work in (main, *works)]
+    await _run(tasks, until=tasks[:1])
 
 
-async def _run(works: Collection[Coroutine[Any, Any, None]], enough: Callable[[Collection[int]], bool]) -> None:
-    """`enough`: told which have ended, by their number."""
-    tasks = {asyncio.create_task(work): number for number, work in enumerate(works)}
-    names = [getattr(work, "__qualname__", "work") for work in works]
-    ended: set[int] = set()
+async def _run(tasks: Collection[asyncio.Task[None]], until: Collection[asyncio.Task[None]]) -> None:
+    pending = set(tasks)
     try:
-        while not enough(ended):
-            left = [task for task, number in tasks.items() if number not in ended]
-            done, _ = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+        while not pending.isdisjoint(until):
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 if task.cancelled():
-                    raise RuntimeError(f"{names[tasks[task]]} ended cancelled, and nobody asked for it")
+                    name = getattr(task.get_coro(), "__qualname__", task.get_name())
+                    raise RuntimeError(f"{name} ended cancelled, and nobody asked for it")
                 task.result()
-                ended.add(tasks[task])
     finally:
-        await end_all(tasks.keys())
+        await end_all(tasks)
