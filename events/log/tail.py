@@ -381,8 +381,8 @@ class Tail:
                     self._running.seek(topic, 0)
             if not lost:
                 return []
-            names = {f"{at.topic.removeprefix(self._settings.prefix)}/{at.partition}": at for at in lost}
-            raise LogLost({name: lost[at] for name, at in names.items()}, [*map(self._place, lost)]) from None
+            places = {self._place(at): offset for at, offset in lost.items()}
+            raise LogLost({f"{events(name)}/{n}": offset for (name, n), offset in places.items()}, [*places]) from None
         except KafkaError as error:
             if not error.retriable:
                 raise

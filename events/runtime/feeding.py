@@ -61,7 +61,8 @@ class Feeder(Generic[S]):
         self._start_over = start_over
         self._context = decider.context
         self._own = topics.events(decider.context)
-        self._foreign = {topics.events(model.context) for model in decider.routes}
+        self.foreign = {topics.events(model.context) for model in decider.routes}
+        """Topics of the events that the decider reacts to; its own may be among them."""
         self._defective: set[tuple[int, int]] = set()
         """Partition and offset of commands that led to what does not fold."""
 
@@ -82,7 +83,7 @@ class Feeder(Generic[S]):
                 if partition is not None and raw.offset > partition.epoch:
                     log.warning("%s/%d: superseded by the writer of epoch %d", self._own, raw.partition, raw.offset)
                     self._start_over(raw.partition)
-            if raw.topic not in self._foreign:
+            if raw.topic not in self.foreign:
                 continue
             if not raw.is_marker:
                 self._event(raw, work, now)

@@ -57,7 +57,6 @@ class Holding(Generic[S]):
         self._clock = clock
         self._snapshots = snapshots
         self._context = decider.context
-        self._foreign = {topics.events(model.context) for model in decider.routes}
         self._restart: dict[int, float] = {}
         """Partitions that start over, and from when on they may."""
 
@@ -161,19 +160,19 @@ class Holding(Generic[S]):
         for place, standing in tail.positions.items():
             topic = topics.events(place[0])
             wanted: list[ReaderPosition] = []
-            if topic in self._foreign:
+            if topic in self.feeder.foreign:
                 wanted += [self._partitions[number].read_from(topic, place[1]) for number in fresh]
             if topic == own and place[1] in fresh:
                 epoch = self._partitions[place[1]].epoch
                 wanted.append(ReaderPosition(epoch + 1, epoch))
-                if topic not in self._foreign and standing.offset <= epoch:
+                if topic not in self.feeder.foreign and standing.offset <= epoch:
                     tail.seek(place, wanted[0])  # it was somebody else's, and was not read meanwhile
             earliest = min(wanted, key=lambda position: position.offset, default=standing)
             if earliest.offset < standing.offset:
                 earlier[place] = earliest
         if earlier:
             await tail.rewind(earlier)
-        inputs = {place: end for place, end in ends.items() if topics.events(place[0]) in self._foreign}
+        inputs = {place: end for place, end in ends.items() if topics.events(place[0]) in self.feeder.foreign}
         for number in fresh:
             self.targets[number] = inputs
 

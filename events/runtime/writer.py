@@ -67,7 +67,6 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         """The batches on their way to Kafka."""
         foreign = {model.context for model in decider.routes}
         self._contexts = tuple(sorted(foreign | {self.context}))
-        self._foreign = tuple(topics.events(context) for context in sorted(foreign))
         self._looking: dict[Place, int] = {}
         """Own places that are being read for a look, and the offset it began at."""
         self._consumer: Consumer | None = None
@@ -129,7 +128,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                 yield "commands", f"{own}/{number}", *standing, self.stops.cause_of(own, number) or waits
         for place, at in self._tail.positions.items():
             topic = topics.events(place[0])
-            if topic in self._foreign:
+            if topic in self._feeder.foreign:
                 end, cause = self._tail.heard_end(place), self.stops.cause_of(topic, place[1]) or waits
                 yield "events", f"{topic}/{place[1]}", at.offset, end, cause
 
@@ -292,7 +291,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         """Read the own topic only now and then, unless the decider reacts to it: else each append would wake the very
         process that made it. What a look is for can wait: a newer marker makes void whatever this one still appends,
         and a snapshot is stored once it was seen."""
-        if topics.events(self.context) in self._foreign:
+        if topics.events(self.context) in self._feeder.foreign:
             return
         if self.stops:  # what stands still waits for a repair, which comes with what is read: read on everywhere
             self._looking.clear()
