@@ -70,6 +70,12 @@ class DoorError(Exception):
         """The command it is about, once it has an id."""
 
     @classmethod
+    def about(cls, field: str, problem: str, hint: str) -> DoorError:
+        """One thing wrong with one field of the request."""
+        error = FieldError(field=field, problem=problem, hint=hint)
+        return cls(grpc.StatusCode.INVALID_ARGUMENT, f"{field}: {problem}", [error])
+
+    @classmethod
     def of(cls, refused: Refused) -> DoorError:
         return cls(grpc.StatusCode[refused.code.name], refused.message, refused.errors)
 

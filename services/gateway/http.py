@@ -204,5 +204,4 @@ def _timeout(request: Request) -> float | None:
     if 0 < seconds <= MAX_SECONDS and len(texts) == 1:
         return seconds
     problem = "is given twice" if len(texts) > 1 else f"{shown(texts[0])} is no number of seconds"
-    errors = [FieldError(field="timeout", problem=problem, hint=f"give it once, above 0 and at most {MAX_SECONDS}")]
-    raise DoorError(grpc.StatusCode.INVALID_ARGUMENT, f"timeout: {problem}", errors)
+    raise DoorError.about("timeout", problem, f"give it once, above 0 and at most {MAX_SECONDS}")

@@ -16,7 +16,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from events.language.common import FieldError
 from events.language.problems import close_to
 from services.gateway import metrics
 from services.gateway.errors import HTTP_STATUS, DoorError, as_json, code_name
@@ -191,9 +190,3 @@ async def _written(items: AsyncGenerator[bytes], following: asyncio.Future[bytes
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
         await items.aclose()
-
-
-def missing(name: str) -> DoorError:
-    """A parameter that was left out."""
-    errors = [FieldError(field=name, problem="is missing", hint="give a value")]
-    return DoorError(grpc.StatusCode.INVALID_ARGUMENT, f"{name}: is missing", errors)

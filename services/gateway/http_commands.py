@@ -13,7 +13,7 @@ import grpc
 from starlette.requests import Request
 from starlette.responses import Response
 
-from events.language.common import MAX_COMMAND_BYTES, ErrorCode, FieldError, Refused, shown
+from events.language.common import MAX_COMMAND_BYTES, shown
 from events.language.convert import to_dict
 from events.language.problems import close_to
 from services.gateway.commands import Body, Checked, Door, Parsed
@@ -209,8 +209,7 @@ def _text(key: str, value: Any) -> str:
 
 
 def _wrong(name: str, problem: str, hint: str) -> None:
-    errors = [FieldError(field=name, problem=problem, hint=hint)]
-    raise DoorError.of(Refused(ErrorCode.INVALID_ARGUMENT, f"{name}: {problem}", errors))
+    raise DoorError.about(name, problem, hint)
 
 
 def _flag(request: Request, name: str, default: bool) -> bool:

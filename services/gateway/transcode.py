@@ -63,8 +63,7 @@ def request_from_parameters(pairs: Iterable[tuple[str, str]], message_class: typ
     data: dict[str, Any] = {}
     for name, value in pairs:
         if not _put(data, message_class.DESCRIPTOR, name, value):
-            error = FieldError(field=name, problem=_TWICE, hint=_ONCE)
-            raise DoorError(grpc.StatusCode.INVALID_ARGUMENT, f"{name}: {_TWICE}", [error])
+            raise DoorError.about(name, _TWICE, _ONCE)
     return request_from_json(data, message_class)
 
 
