@@ -11,6 +11,7 @@ import asyncio
 import logging
 import zlib
 from collections import OrderedDict
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -18,7 +19,9 @@ import asyncpg
 import orjson
 from blake3 import blake3
 
-from events.log.tail import Place, ReaderPosition
+from events.log.identity import origin_of
+from events.log.tail import Place, ReaderPosition, place_of
+from events.log.wire import Raw
 from events.runtime import faults
 from events.runtime.decider import Decider
 from events.runtime.partition import Partition
@@ -162,6 +165,10 @@ class Snapshots:
             except Exception:
                 log.exception("snapshot of %s/%d at %d can't be used", decider.context, number, row["next_offset"])
         return None
+
+    def note_origins(self, raws: Sequence[Raw]) -> None:
+        """Learn from what was read which log it is, where nothing was yet when the states were loaded."""
+        self.origins.update({place_of(raw): origin_of(raw) for raw in raws if not raw.offset})
 
     def start_over(self) -> None:
         """The log may be another one from here on: a state that no reader has confirmed is not stored any more."""

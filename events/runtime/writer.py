@@ -223,7 +223,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                 if self.clock.missed():
                     self._resume(now)
                 if events.done():
-                    self._feeder.events(events.result(), work, now)
+                    self._hear(events.result(), work, now)
                     events = None
                     self._take_repairs(tail)
                 if commands.done():
@@ -269,6 +269,11 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         for number in list(self.partitions):
             if number not in self.holding.targets:
                 self._feeder.resumed(number, now)
+
+    def _hear(self, raws: list[Raw], work: dict[int, list[Unit]], now: datetime) -> None:
+        self._feeder.events(raws, work, now)
+        if self.snapshots is not None:
+            self.snapshots.note_origins(raws)
 
     def _take_repairs(self, tail: Tail) -> None:
         for repair in tail.take_repairs():
@@ -345,7 +350,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         side: list[Forward | DeadLetter] = []
         now = self.clock.now()
         if events is not None and not events.cancelled():
-            self._feeder.events(events.result(), work, now)
+            self._hear(events.result(), work, now)
         if commands is not None and not commands.cancelled():
             self._feeder.commands(commands.result(), work, side, now)
         await self._appended()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest_asyncio
 from aiokafka.admin import AIOKafkaAdminClient
 
 from events.language.jobs import JobCompleted, JobStarted
-from events.log import identity, topics
+from events.log import identity, topics, wire
 from events.log.identity import Stand
 from events.log.outcomes import Outcomes
 from events.log.producer import Producer, Record
@@ -32,7 +33,7 @@ from events.runtime.snapshots import Snapshots
 from events.runtime.writer import Writer
 from tests import PATIENCE
 from tests.integration.cluster import SERVICES, cluster
-from tests.integration.test_runtime import running, submit, until
+from tests.integration.test_runtime import Deaf, running, submit, until
 from tests.unit.runtime.sample import SampleDecider, SampleProjection
 
 
@@ -88,6 +89,12 @@ async def listed(pool: asyncpg.Pool, schema: str, ids: Sequence[str]) -> None:
             if {row["job_id"] for row in rows} == set(ids):
                 return
             await asyncio.sleep(0.05)
+
+
+def position_of(folder: Path) -> Path:
+    """How far the one agent of a cluster says it has read."""
+    (found,) = folder.rglob("position.json")
+    return found
 
 
 def names(word: str, count: int) -> list[str]:
@@ -246,6 +253,22 @@ async def test_snapshots_of_a_lost_log_are_removed(settings: Settings, pool: asy
     assert await pool.fetchval(f"select count(*) from {table}") == 0
 
 
+async def test_a_writer_learns_which_log_it_is_where_nothing_was_yet(settings: Settings, pool: asyncpg.Pool) -> None:
+    place = ("resources", 2)
+    snapshots = Snapshots(settings, pool, every=1_000_000)
+    await snapshots.prepare()
+    writer = Writer(Deaf(), settings, snapshots)
+    async with running(writer.run()), Producer(settings) as producer:
+        await until(lambda: writer.ready, PATIENCE)
+        assert place not in snapshots.origins
+        marker = [("ce_type", wire.MARKER), ("fl_epoch", b"0")]
+        await producer.send_all(
+            [Record(settings.prefix + topics.events(place[0]), b"{}", partition=place[1], headers=marker)]
+        )
+        await until(lambda: place in snapshots.origins, PATIENCE)
+    assert snapshots.origins[place] == (await identity.compare(settings, [place], {})).origins[place]
+
+
 async def test_a_position_is_held_against_the_log(settings: Settings, pool: asyncpg.Pool) -> None:
     for _ in range(2):
         async with at_work(settings, pool):
@@ -307,15 +330,20 @@ async def test_a_reader_is_told_that_its_position_is_behind_the_end(settings: Se
             await tail.poll_raw(PATIENCE)
 
 
+@pytest.mark.parametrize("noted", [True, False], ids=["position noted", "no position yet"])
 async def test_a_node_ends_what_a_lost_log_had_it_run_and_takes_what_the_new_one_says(
-    settings: Settings, tmp_path: Path
+    settings: Settings, tmp_path: Path, noted: bool
 ) -> None:
+    """The pool's answer to its registration says what may run, to an agent too that had noted nothing yet."""
     small = {"cpus": 0.1, "memory_bytes": 64 << 20}
     async with cluster(settings, tmp_path) as platform:
         job = await platform.submit("sleep", "1000", resources=small)
         pid = (await platform.event(JobStarted, lambda event: event.job_id == job)).tasks[0].pid
+        await until(lambda: json.loads(position_of(tmp_path).read_bytes())["origin"], PATIENCE)
         for name in ("n0", *SERVICES):
             platform.kill(name)
+        if not noted:
+            await asyncio.to_thread(position_of(tmp_path).unlink)
         platform.watch_no_more()
         assert psutil.pid_exists(pid)
         await lose(settings)
@@ -327,6 +355,7 @@ async def test_a_node_ends_what_a_lost_log_had_it_run_and_takes_what_the_new_one
         new = await platform.submit("true", resources=small)
         await platform.event(JobCompleted, lambda event: event.job_id == new)
         await until(lambda: not psutil.pid_exists(pid), PATIENCE)
-        assert "knows nothing of its allocation" in platform.log("n0")
+        assert ("the log was lost or cut" in platform.log("n0")) == noted
+        assert "the pool knows nothing of" in platform.log("n0")
         assert not platform.all(JobStarted, lambda event: event.job_id == job)
         platform.watch_no_more()

@@ -74,10 +74,6 @@ class Agent:
         """How far the log has been read and acted on."""
         self._origin = ""
         """Of the log that is read; see `events.log.identity`."""
-        self._log_lost = False
-        """Whether the log is another one than when this node was stopped."""
-        self._orphans: set[str] = set()
-        """Allocations of running tasks that the log that was found instead has not bound yet."""
         self._fenced = False
         self._stopping = asyncio.Event()
         self._running = Running(store, around, lambda: self._open and not self._stopping.is_set())
@@ -135,16 +131,16 @@ class Agent:
     # The log's word
 
     async def _start(self) -> dict[Place, ReaderPosition] | Literal["end"]:
-        """Where to read from: behind what was read, at first at the end; of another log all that it says."""
+        """Where to read from: behind what was read; at first at the end, but the first record of an empty log is read,
+        since it tells which log this is; of another log all that it says."""
         stand = self._store.load_position(self._log_name)
         compared = await compare(self._settings, [self._place], {self._place: stand} if stand is not None else {})
         self._origin = compared.origins.get(self._place, "")
         if stand is None:
-            return "end"
+            return "end" if compared.ends[self._place] else {self._place: ReaderPosition()}
         if not compared.strange:
             return {self._place: stand.position}
         log.error("the log was lost or cut (%s); reading what is there from its beginning", described(compared.strange))
-        self._log_lost = True
         return {self._place: ReaderPosition()}
 
     async def _follow_and_drain(self) -> None:
@@ -180,18 +176,9 @@ class Agent:
         if not was_open and self._read.offset > self._gate:
             self._gate = -1
         if self._open and not was_open:
-            self._end_orphans()
             touched = dict(self._running.attempts)
         for attempt in touched.values():
             self._running.act(attempt)
-
-    def _end_orphans(self) -> None:
-        """End what the log that was lost had this node run, and the log there is knows nothing of."""
-        for attempt in self._running.attempts.values():
-            if attempt.task.allocation_id in self._orphans and attempt.exit is None:
-                log.error("%s: the log knows nothing of its allocation; ending it", attempt.key)
-                attempt.stop = Stop(ExitReason.LOST, 0, "the log that had it run was lost")
-        self._orphans.clear()
 
     @property
     def _open(self) -> bool:
@@ -210,7 +197,6 @@ class Agent:
             case AllocationBound(pool=self._settings.pool, node_id=self._config.node):
                 if event.instance_id not in ("", self._store.instance_id):
                     return ()  # for the agent that held the node's name then
-                self._orphans.discard(event.allocation_id)
                 new = [
                     attempt
                     for attempt in attempts_of(record, event, list(sets.each(sets.parse(event.tasks))), self._boot_id)
@@ -340,8 +326,6 @@ class Agent:
                 self._store.retire(found.task.key, keep=True)  # the registration tells the pool of the new boot
             else:
                 log.info("found %s again (pid %d, %s)", found.task.key, found.pid, "runs" if found.alive else "ended")
-                if self._log_lost:
-                    self._orphans.add(found.task.allocation_id)
                 self._running.resume(Attempt(found.task), found)
 
     # Background
