@@ -20,13 +20,15 @@ $(UV):
 	@test -x $@ || { echo "uv could not be installed with $(PYTHON): it needs the venv module or pip, and a network" >&2; exit 1; }
 
 $(SYNCED): pyproject.toml uv.lock | $(UV)
-	$(UV) sync --frozen --quiet
+	$(UV) sync --frozen --quiet --compile-bytecode
 	@touch $@
 
 # Quick when nothing is stale.
 proto: $(SYNCED)
 	@$(BIN)/python -m events.log.native
 	@$(BIN)/python -m proto.generate
+	@# where Python is not to write bytecode (as in many containers), every process would compile all that it imports
+	@$(BIN)/python -m compileall -q events services forgelog forgelog_pb
 
 up: setup
 	@mkdir -p $(DATA)

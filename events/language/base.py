@@ -24,7 +24,7 @@ class Model(BaseModel):
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Every field's values are held to `events.language.bounds`."""
-        schema: CoreSchema = bounded(handler(source))
+        schema: CoreSchema = bounded(handler(source), cls)
         return schema
 
     def to_json(self) -> bytes:

@@ -33,9 +33,10 @@ _CONTAINERS = ("default", "metadata", "serialization", "cls", "ref", "expected",
 """Keys of a core schema that hold no schemas of the fields' values."""
 
 
-def bounded(schema: Any) -> Any:
-    """A core schema of pydantic, with the bounds added to what has none of its own (in place)."""
-    for part in _parts(schema):
+def bounded(schema: Any, model: type) -> Any:
+    """A model's core schema of pydantic, with the bounds added to what has none of its own (in place). Models within
+    it have theirs already."""
+    for part in _parts(schema, model):
         kind = part["type"]
         if kind == "str":
             part.setdefault("pattern", TEXT_PATTERN)
@@ -52,16 +53,19 @@ def bounded(schema: Any) -> Any:
     return schema
 
 
-def _parts(schema: Any) -> Iterator[dict[str, Any]]:
+def _parts(schema: Any, model: type) -> Iterator[dict[str, Any]]:
     if isinstance(schema, dict):
-        if isinstance(schema.get("type"), str):
+        kind = schema.get("type")
+        if kind == "model" and schema["cls"] is not model:
+            return
+        if isinstance(kind, str):
             yield schema
         for key, value in schema.items():
             if key not in _CONTAINERS:
-                yield from _parts(value)
+                yield from _parts(value, model)
     elif isinstance(schema, list | tuple):
         for value in schema:
-            yield from _parts(value)
+            yield from _parts(value, model)
 
 
 def mended(data: Any, errors: list[Any]) -> list[str]:

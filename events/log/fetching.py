@@ -8,7 +8,7 @@ place).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -54,6 +54,22 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
     async def start(self) -> None:
         await super().start()
         self._fetcher._prefetch_backoff = self._prefetch_backoff
+
+    async def partitions_of(self, topic: str) -> set[int]:
+        """The partitions of a topic; empty if the broker knows no such topic."""
+        for _ in range(2):  # the first answer may be to a question from before
+            if found := self.partitions_for_topic(topic):
+                return set(found)
+            self._client.add_topic(topic)
+            await self._client.force_metadata_update()
+        return set(self.partitions_for_topic(topic) or ())
+
+    async def end_offsets(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """aiokafka's, which waits a tenth of a second when it has not heard of a topic yet."""
+        for topic in {place.topic for place in partitions}:
+            await self.partitions_of(topic)
+        ends: dict[TopicPartition, int] = await super().end_offsets(list(partitions))
+        return ends
 
     def standing(self, place: TopicPartition) -> tuple[int, int] | None:
         """The next offset to be consumed, and the end of what may be, by the last answer to a fetch: asks nobody.

@@ -240,13 +240,11 @@ class Tail:
         topic = self._settings.prefix + name
         deadline = time.monotonic() + 10
         consumer = self._running
-        while not (found := consumer.partitions_for_topic(topic)):
+        while not (found := await consumer.partitions_of(topic)):
             if time.monotonic() > deadline:
                 raise NoTopic(f"there is no topic {topic}; start the platform's services first (`forgelog up`)")
-            await consumer._client.add_topic(topic)
-            await consumer._client.force_metadata_update()
             await asyncio.sleep(0.02)
-        return set(found)
+        return found
 
     def _new_consumer(self) -> Consumer:
         # The log has no end of retention: from a position that is not in it a reader may neither go on nor start over.

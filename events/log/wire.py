@@ -204,18 +204,13 @@ class Raw(Record):  # type: ignore[misc]
         if texts is None:
             wrong = next(name for name in ATTRIBUTES if self.texts((name,)) is None)
             raise Undecodable(f"header {wrong} is not {self._text_problem(wrong)}")
-        return self._meta(texts, self.time())
+        return _meta_of(texts, self.time())
 
     def _text_problem(self, name: str) -> str:
         content = self.get(name) or b""
         if len(content) > MAX_ATTRIBUTE_BYTES:
             return f"short: it has {len(content)} bytes, at most {MAX_ATTRIBUTE_BYTES} are allowed"
         return "free of U+0000" if b"\0" in content else "UTF-8"
-
-    def _meta(self, texts: tuple[str, ...], time: datetime) -> Meta:
-        id, type, source, subject, project, actor, correlation, causation, traceparent = texts
-        project, actor = project or DEFAULT_PROJECT, actor or DEFAULT_ACTOR
-        return Meta(id, type, subject, time, project, actor, source, correlation, causation, traceparent)
 
     def time(self) -> datetime:
         """``ce_time``, or the record's timestamp when the producer left it out."""
@@ -236,12 +231,12 @@ class Raw(Record):  # type: ignore[misc]
         except Undecodable:
             time = None  # replaced below
         if texts is not None and time is not None:
-            return self._meta(texts, time)
+            return _meta_of(texts, time)
         contents = [(self.get(name) or b"")[:MAX_ATTRIBUTE_BYTES] for name in ATTRIBUTES]
         texts = tuple(content.decode(errors="replace").replace("\0", REPLACEMENT) for content in contents)
         log.warning("%s: the envelope is read with replacements for what no table can hold", self.position)
         replacements.inc()
-        return self._meta(texts, time or TIME_MIN)
+        return _meta_of(texts, time or TIME_MIN)
 
     def decode(self) -> Recorded:
         """The event with its envelope. Raises UnknownType for a type this version does not know, else Undecodable."""
@@ -257,6 +252,13 @@ class Raw(Record):  # type: ignore[misc]
             )
         except ValueError as error:
             raise Undecodable(f"{self.position}: its headers or its key do not decode: {error}") from error
+
+
+def _meta_of(texts: tuple[str, ...], time: datetime) -> Meta:
+    """From the `ATTRIBUTES`, in their order."""
+    id, type, source, subject, project, actor, correlation, causation, traceparent = texts
+    project, actor = project or DEFAULT_PROJECT, actor or DEFAULT_ACTOR
+    return Meta(id, type, subject, time, project, actor, source, correlation, causation, traceparent)
 
 
 class Damage(Raw):
