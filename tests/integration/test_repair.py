@@ -163,7 +163,8 @@ async def test_an_event_that_does_not_fold_stops_its_place_until_it_is_passed_ov
         forged = await here.forge(second, JobSubmitted.type_name(), b'{"job_id":"no')
         await until(lambda: here.runner.stops)
         assert stopped(here.runner) == {"tables of jobs reading events.jobs/1": str(forged)}
-        assert set(stopped(here.writer)) == {f"jobs/{number} reading events.jobs/1" for number in range(4)}
+        readers = {f"jobs/{number} reading events.jobs/1" for number in range(4)}
+        await until(lambda: set(stopped(here.writer)) == readers)
         await here.submit(elsewhere)
 
     async with place(settings) as here:  # now a writer has to fold it
@@ -239,7 +240,7 @@ async def test_an_event_that_can_not_be_projected_stops_its_place_alone(settings
         hidden = await here.submit(behind)
         seen = [await here.submit(job) for job in elsewhere]
         assert await here.runner.wait_for(seen, PATIENCE) == []
-        assert stopped(here.runner) == {"tables of jobs reading events.jobs/0": str(at)}
+        await until(lambda: stopped(here.runner) == {"tables of jobs reading events.jobs/0": str(at)})
         await here.equal_to_a_rebuild()
         with pytest.raises(rebuilding.RebuildFailed, match=r"does not fold|can't be stored"):
             await rebuilding.rebuild(settings, projection)
