@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from forgelog.cli.render import Format
+from forgelog.cli.render import Format, note
 from forgelog.errors import ForgelogError, InvalidInput
 from forgelog.times import parse_time
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
 
 T = TypeVar("T")
+
+SHOWN_SECONDS = 3.0
+"""Longest wait for the tables after a command is done."""
 
 OutputOption = Annotated[
     Format, typer.Option("--output", "-o", help="Form of the output; json is stable.", show_default=True)
@@ -49,9 +52,20 @@ def with_client(work: Callable[[AsyncClient], Coroutine[Any, Any, T]]) -> T:
         from forgelog.client.aio import AsyncClient
 
         async with AsyncClient() as client:
-            return await work(client)
+            done = await work(client)
+            await shown(client)
+            return done
 
     return run(session)
+
+
+async def shown(client: AsyncClient) -> None:
+    """Wait a moment until the next command of whoever typed this one sees what it did."""
+    try:
+        async with asyncio.timeout(SHOWN_SECONDS):
+            await client.until_shown()
+    except (TimeoutError, ForgelogError):
+        note("it is done, but the tables are behind and may not show it yet; see 'forgelog status'")
 
 
 def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forgelog.cli import complete
-from forgelog.cli.common import OutputOption, guarded
+from forgelog.cli.common import OutputOption, guarded, shown
 from forgelog.cli.common import run as run_work
 from forgelog.cli.nodes import pairs
 from forgelog.cli.output import show_pieces
@@ -144,6 +144,7 @@ def submit(
 
         async with AsyncClient() as client:
             jobs = await _submit(client, described, id, here=not no_chdir)
+            await shown(client)
             rows = [{"name": job.name, "job_id": job.id} for job in jobs]
             if output is Format.TABLE and len(jobs) == 1:
                 sys.stdout.write(f"{jobs[0].id}\n")

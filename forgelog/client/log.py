@@ -72,6 +72,15 @@ class LogCalls(Core):
             reached[place] = offset
             yield _event(plain(response.event))
 
+    async def until_shown(self) -> None:
+        """Wait until the tables have what this client's commands led to: from then on other clients see it too. Raises
+        `Unavailable` where they are far behind."""
+        stub = log_rpc.LogQueriesStub(self.channel)
+        for context in self._written:
+            request = log_pb.GetHistoryRequest(context=context, subject=context, options=self._options(context, None))
+            request.page.limit = 1
+            await self._ask(stub.GetHistory, request, f"the tables of {context}")
+
     async def status(self, context: str) -> Record:
         """How a context's writer and projection fare."""
         stub = log_rpc.LogQueriesStub(self.channel)

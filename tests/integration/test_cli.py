@@ -18,12 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 import pytest_asyncio
 from ruamel.yaml import YAML
 
 from events.language.jobs import JobCompleted, JobStarted
 from events.language.resources import NodeDrained, NodeRegistered, NodeRemoved
+from events.runtime.runner import live_schema
 from tests import PATIENCE
 from tests.conftest import Servers, own_settings
 from tests.integration.cluster import FORGELOG, Cluster, cluster
@@ -364,6 +366,22 @@ async def why(forgelog: Cli, id: str, word: str) -> None:
     async with asyncio.timeout(PATIENCE):
         while word not in (await forgelog("why", id)).out:
             pass
+
+
+async def test_what_a_command_did_is_shown_by_the_next_or_it_says_so(forgelog: Cli) -> None:
+    settings = forgelog.platform.settings
+    id = (await forgelog.json("submit", *SMALL, "--", "true"))[0]["job_id"]
+    assert (await forgelog("show", id)).code == 0
+    db = await asyncpg.connect(settings.postgres_required)
+    try:
+        async with db.transaction():
+            await db.execute(f'lock table "{live_schema(settings, "jobs")}".positions in access exclusive mode')
+            late = await forgelog("submit", *SMALL, "--", "true")
+            assert late.code == 0
+            assert "the tables are behind" in late.err
+    finally:
+        await db.close()
+    assert (await forgelog("wait", late.out.strip())).code == 0
 
 
 async def test_why_names_what_nodes_lack(forgelog: Cli) -> None:
