@@ -77,6 +77,13 @@ class Cli:
         return result.data
 
 
+async def known(forgelog: Cli, id: str) -> None:
+    """Wait until the tables have a job that was not submitted by the command line, which waits for them itself."""
+    async with asyncio.timeout(PATIENCE):
+        while (await forgelog("show", id)).code != 0:
+            pass
+
+
 @pytest_asyncio.fixture(scope="module")
 async def forgelog(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cli]:
     folder: Path = tmp_path_factory.mktemp("platform")
@@ -144,6 +151,7 @@ async def test_on_a_node_that_sees_another_folder_the_job_gets_one_of_its_own(fo
     for seen in ("network:1", "another-boot:1:1"):
         environment = {"working_directory": str(tmp_path), "working_directory_id": seen}
         job = await forgelog.platform.submit("pwd", environment=environment, resources=resources)
+        await known(forgelog, job)
         assert (await forgelog("logs", "-f", job)).out.strip().endswith("/work")
 
 
@@ -482,6 +490,7 @@ async def test_a_job_that_names_no_queue_there_is_ends_with_the_reason(forgelog:
     """Past the client's own check: as any producer may send it."""
     spec = {"metadata": {"name": "lost"}, "command": "true", "queue": "nowhere"}
     await forgelog.platform.publish("jobs", "SubmitJob", {"job_id": "lost", "spec": spec}, id="lost")
+    await known(forgelog, "lost")
     assert (await forgelog("wait", "lost")).code == 143
     assert "there is no queue nowhere" in (await forgelog.json("show", "lost"))["job"]["reason"]
 

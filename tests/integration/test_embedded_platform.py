@@ -148,7 +148,9 @@ async def test_down_says_what_it_ends_and_leaves_it_when_told(data: Path, server
             assert left.returncode == 0, left.stderr
             assert f"left running: 1 running job: first {first.id}" in left.stderr
 
-            assert (await run("up", data=data, **given)).returncode == 0
+        assert (await run("up", data=data, **given)).returncode == 0
+        async with AsyncClient(Platform(data).report()["gateway"]) as client:  # which may have another port now
+            first = client.job(first.id)
             (data / "go").touch()
             assert (await first.wait(timeout=PATIENCE)).status == "completed"
             assert [each.attempt for each in await first.attempts()] == [1]

@@ -273,6 +273,7 @@ async def test_a_position_is_held_against_the_log(settings: Settings, pool: asyn
     for _ in range(2):
         async with at_work(settings, pool):
             await submitted(settings, names("job", 40))
+            await listed(pool, live_schema(settings, "jobs"), names("job", 40))
     stored = await read_stands(pool, live_schema(settings, "jobs"))
     place = max(stored, key=lambda each: stored[each].position.offset)
     (offset, epoch), origin = stored[place].position, stored[place].origin
