@@ -60,11 +60,13 @@ def with_client(work: Callable[[AsyncClient], Coroutine[Any, Any, T]]) -> T:
 
 
 async def shown(client: AsyncClient) -> None:
-    """Wait a moment until the next command of whoever typed this one sees what it did."""
+    """Wait a moment until the tables have what this command did: then the next command shows it."""
     try:
         async with asyncio.timeout(SHOWN_SECONDS):
             await client.until_shown()
-    except (TimeoutError, ForgelogError):
+    except ForgelogError as error:
+        note(f"it is done; whether the tables show it is not known: {error}")
+    except TimeoutError:
         note("it is done, but the tables are behind and may not show it yet; see 'forgelog status'")
 
 

@@ -151,7 +151,7 @@ class Agent:
         self._read = self._tail.positions[self._place]
         while not self._stopping.is_set():
             raws = await self._tail.poll_raw(SAVE_EVERY)
-            if not self._origin and raws and raws[0].offset == 0:
+            if not self._origin and raws and raws[0].offset == 0 and not isinstance(raws[0], Damage):
                 self._origin = origin_of(raws[0])
             self._read = self._tail.positions[self._place]
             self._take(raws)
