@@ -55,19 +55,24 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
         await super().start()
         self._fetcher._prefetch_backoff = self._prefetch_backoff
 
+    async def _hear_of(self, topics: Collection[str]) -> None:
+        """Ask the broker for topics that this consumer does not know yet."""
+        for _ in range(2):  # a request that is under way was sent without them
+            unknown = [topic for topic in topics if not self.partitions_for_topic(topic)]
+            if not unknown:
+                return
+            for topic in unknown:
+                self._client.add_topic(topic)
+            await self._client.force_metadata_update()
+
     async def partitions_of(self, topic: str) -> set[int]:
         """The partitions of a topic; empty if the broker knows no such topic."""
-        for _ in range(2):  # the first answer may be to a question from before
-            if found := self.partitions_for_topic(topic):
-                return set(found)
-            self._client.add_topic(topic)
-            await self._client.force_metadata_update()
+        await self._hear_of((topic,))
         return set(self.partitions_for_topic(topic) or ())
 
     async def end_offsets(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """aiokafka's, which waits a tenth of a second when it has not heard of a topic yet."""
-        for topic in {place.topic for place in partitions}:
-            await self.partitions_of(topic)
+        await self._hear_of({place.topic for place in partitions})
         ends: dict[TopicPartition, int] = await super().end_offsets(list(partitions))
         return ends
 

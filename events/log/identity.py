@@ -8,7 +8,7 @@ writes on behind a cut begins with a marker, which the epoch at the position doe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,9 +17,9 @@ from aiokafka import TopicPartition
 from events.log import chain
 from events.log.connect import connected
 from events.log.reading import records_at
-from events.log.tail import HASTY, Place, ReaderPosition, new_consumer
+from events.log.tail import HASTY, Place, ReaderPosition, new_consumer, place_of
 from events.log.topics import events
-from events.log.wire import Raw, without_hash
+from events.log.wire import Damage, Raw, without_hash
 from events.runtime.settings import Settings
 
 
@@ -45,6 +45,11 @@ class Compared:
 def origin_of(first: Raw) -> str:
     """What tells a place's log from another one there: a digest of its first record, 32 hexadecimal digits."""
     return chain.link(chain.GENESIS, first.key or b"", first.value or b"", without_hash(first.headers)).hex()[:32]
+
+
+def origins_in(raws: Iterable[Raw]) -> dict[Place, str]:
+    """The origins of places whose first record is among these. Damage tells nothing: `compare` can't read it either."""
+    return {place_of(raw): origin_of(raw) for raw in raws if not raw.offset and not isinstance(raw, Damage)}
 
 
 def described(strange: Mapping[Place, str]) -> str:

@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError
 
 from events.log import topics
 from events.log.envelope import Position, Recorded
-from events.log.identity import described, origin_of
+from events.log.identity import described, origins_in
 from events.log.repairs import Repair, Repairs
 from events.log.tail import LogLost, Place, ReaderPosition, Tail, place_of
 from events.log.wire import HASH, Raw, Undecodable
@@ -343,7 +343,7 @@ class Runner:
                 await self._fold.apply(db, batch)
                 history = [history_row(recorded, raw.value or b"") for raw, recorded in items if recorded is not None]
                 await tables.copy_history(db, self.schema, history)
-            if self._unnamed and (named := {place_of(raw): origin_of(raw) for raw, _ in items if raw.offset == 0}):
+            if self._unnamed and (named := origins_in(raw for raw, _ in items)):
                 await origins.write_origins(db, self.schema, named)
         self._stored = positions
         self.positions = positions

@@ -19,9 +19,9 @@ import asyncpg
 import orjson
 from blake3 import blake3
 
-from events.log.identity import origin_of
-from events.log.tail import Place, ReaderPosition, place_of
-from events.log.wire import Damage, Raw
+from events.log.identity import origins_in
+from events.log.tail import Place, ReaderPosition
+from events.log.wire import Raw
 from events.runtime import faults
 from events.runtime.decider import Decider
 from events.runtime.partition import Partition
@@ -168,8 +168,7 @@ class Snapshots:
 
     def note_origins(self, raws: Sequence[Raw]) -> None:
         """Learn the origins of places that were empty when the states were loaded."""
-        first = [raw for raw in raws if not raw.offset and not isinstance(raw, Damage)]
-        self.origins.update({place_of(raw): origin_of(raw) for raw in first})
+        self.origins.update(origins_in(raws))
 
     def start_over(self) -> None:
         """The log may be another one from here on: a state that no reader has confirmed is not stored any more."""

@@ -114,12 +114,14 @@ async def test_a_submit_is_one_trace_and_one_flow_through_all_services(
     parent = f"00-{trace}-{uuid.uuid4().hex[:16]}-01"
     answer = await doors[name].send(SUBMIT, orjson.dumps({"spec": spec}), id=id, traceparent=parent)
     job = answer.subject
-    for told in (  # and mostly JobAssigned: a task may have ended before its job hears that it was bound
+    end = await platform.recorded(lambda r: r.meta.subject == job and is_end(r))
+    for told in (
         ("events.jobs", "JobSubmitted"),
         ("events.jobs", "JobQueued"),
         ("events.scheduling", "JobEnqueued"),
         ("events.scheduling", "JobScheduled"),
         ("events.resources", "AllocationBound"),
+        ("events.jobs", "JobAssigned"),
         ("events.jobs", "JobStarted"),
         ("events.jobs", "JobExited"),
         ("events.jobs", "JobCompleted"),
@@ -128,6 +130,7 @@ async def test_a_submit_is_one_trace_and_one_flow_through_all_services(
             lambda r, told=told: r.meta.correlation == id and (r.position.topic, type(r.data).__name__) == told
         )
     flow = [r for r in platform.seen if r.meta.correlation == id]
+    assert end in flow
     assert {r.meta.traceparent.split("-")[1] for r in flow} == {trace}
     ours = [r for r in platform.seen if getattr(r.data, "job_id", "") == job and not isinstance(r.data, LogEvent)]
     assert [r for r in ours if r not in flow and r.position.topic == "events.jobs"] == []

@@ -30,7 +30,7 @@ from events.language.resources import (
     ReleaseReason,
 )
 from events.log.envelope import Recorded
-from events.log.identity import Stand, compare, described, origin_of
+from events.log.identity import Stand, compare, described, origins_in
 from events.log.outcomes import Outcomes
 from events.log.publish import Publisher
 from events.log.tail import Place, ReaderPosition, Tail
@@ -151,8 +151,8 @@ class Agent:
         self._read = self._tail.positions[self._place]
         while not self._stopping.is_set():
             raws = await self._tail.poll_raw(SAVE_EVERY)
-            if not self._origin and raws and raws[0].offset == 0 and not isinstance(raws[0], Damage):
-                self._origin = origin_of(raws[0])
+            if not self._origin:
+                self._origin = origins_in(raws).get(self._place, "")
             self._read = self._tail.positions[self._place]
             self._take(raws)
             self._save()
