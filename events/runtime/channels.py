@@ -60,6 +60,7 @@ def server_options(*, most_received: int, most_sent: int) -> list[tuple[str, int
         ("grpc.max_send_message_length", most_sent),
         *_pings(),
         ("grpc.http2.max_ping_strikes", 0),  # 0: no number of pings is too many
+        ("grpc.so_reuseport", 0),  # else two servers can have one port, and each gets some of the other's calls
     ]
 
 

@@ -25,7 +25,7 @@ from events.runtime.projection import Projection
 from events.runtime.queries import ReadModel
 from events.runtime.reflection import enable_reflection
 from events.runtime.runner import Runner
-from events.runtime.settings import Settings
+from events.runtime.settings import Settings, SettingsError
 from events.runtime.snapshots import Snapshots
 from events.runtime.tasks import run_together
 from events.runtime.writer import Writer
@@ -90,7 +90,7 @@ async def run(
     extra: Sequence[Background] = (),
     started: Callable[[int], None] | None = None,
 ) -> None:
-    """Run a service until cancelled. `started` is told the gRPC port."""
+    """Run a service until cancelled. `started` is told the gRPC port. Raises SettingsError when its port is taken."""
     tracing.configure(settings, f"forgelog-{decider.context}")
     pool = await open_pool(settings)
     snapshots = Snapshots(settings, pool, settings.snapshot_events)
@@ -133,7 +133,11 @@ async def run(
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = [name for _, _, name in own]
     enable_reflection([*names, health.SERVICE_NAME], server)
-    port = server.add_insecure_port(settings.listen)
+    try:
+        port = server.add_insecure_port(settings.listen)
+    except RuntimeError as error:  # it does not say why
+        problem = f"can't listen on {settings.listen} (it is taken, or none of this machine's)"
+        raise SettingsError(f"{problem}; set FORGELOG_LISTEN to a free host:port") from error
     await server.start()
     log.info("%s: queries on port %d", decider.context, port)
     if started is not None:

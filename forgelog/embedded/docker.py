@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from forgelog.embedded.process import EmbeddedError, free_port
+from forgelog.embedded.ports import free_port
+from forgelog.embedded.process import EmbeddedError
 
 
 def available() -> bool:

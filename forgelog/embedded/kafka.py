@@ -23,7 +23,8 @@ from aiokafka.errors import KafkaError
 from events.log.topics import MAX_RECORD_BYTES
 from events.runtime.settings import split_address
 from forgelog.embedded import jars, java
-from forgelog.embedded.process import EmbeddedError, Spec, answers, free_port, write_atomically
+from forgelog.embedded.ports import free_port, hold
+from forgelog.embedded.process import EmbeddedError, Spec, answers, write_atomically
 
 _MAIN = "kafka.Kafka"
 _FORMAT = "kafka.tools.StorageTool"
@@ -157,6 +158,12 @@ class Kafka:
         if not await asyncio.to_thread(answers, split_address(address)):
             return False
         return await broker_answers(address)
+
+    def hold_ports(self) -> None:
+        """See that nobody is given the ports that it has, or had when it ran last."""
+        if self._ports.exists():
+            for port in self._read_ports().values():
+                hold(port)
 
     def _choose_ports(self) -> None:
         known = self._read_ports() if self._ports.exists() else {"broker": 0, "controller": 0}

@@ -25,7 +25,8 @@ import asyncpg
 import psutil
 
 from events.runtime.settings import split_address
-from forgelog.embedded.process import EmbeddedError, Spec, answers, free_port, write_atomically
+from forgelog.embedded.ports import free_port, hold
+from forgelog.embedded.process import EmbeddedError, Spec, answers, write_atomically
 
 _MAJOR = 18
 _SYSTEM_USERS = ("postgres", "forgelog", "pgserver")
@@ -113,6 +114,11 @@ class Postgres:
             stop=signal.SIGINT,  # "fast": sessions are ended, the data is written; SIGTERM would wait for the clients
             grace=20.0,
         )
+
+    def hold_ports(self) -> None:
+        """See that nobody is given the port that it has, or had when it ran last."""
+        if self._state.exists():
+            hold(int(self._read_state()["port"]))
 
     async def ready(self) -> bool:
         """Whether it lets us in and answers a query."""

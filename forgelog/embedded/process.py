@@ -7,10 +7,8 @@ their own and write to files, not pipes: they outlive whoever started them. Must
 from __future__ import annotations
 
 import asyncio
-import errno
 import functools
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -252,42 +250,6 @@ def log_tail(log: Path, lines: int = 12) -> str:
     except FileNotFoundError:
         return f"It wrote no log ({log})."
     return "\n".join([f"The end of {log}:", *(f"  {line}" for line in last)])
-
-
-def free_port(wanted: int = 0, host: str = "127.0.0.1", avoid: Sequence[int] = ()) -> int:
-    """`wanted` if nobody listens there, else any free port (not one of `avoid`), if possible one of `lasting_ports`."""
-    lasting = lasting_ports()
-    others = random.sample(lasting, min(len(lasting), 200))
-    for port in (*((wanted,) if wanted else ()), *others, *[0] * 20):
-        if port and port in avoid:
-            continue
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            # As the servers do: a port whose last connections are in TIME_WAIT is free.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-                probe.listen(1)
-            except OSError as error:
-                if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-                    raise
-                continue
-            found = int(probe.getsockname()[1])
-        if found not in avoid:
-            return found
-    raise EmbeddedError(f"no free TCP port on {host}: too many are in use; end some programs and try again")
-
-
-def lasting_ports() -> range:
-    """Ports that the system gives to no outgoing connection.
-
-    A server keeps its port over its restarts. Were it one of those, any connection of any program could take it while
-    the server is down, and hold it for as long as it likes.
-    """
-    try:
-        first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    except (OSError, ValueError):
-        first = 49_152  # RFC 6335, as macOS has it
-    return range(max(10_000, first - 20_000), max(10_000, first))
 
 
 def answers(address: tuple[str, int], seconds: float = 0.5) -> bool:

@@ -24,8 +24,9 @@ from forgelog.embedded.kafka import Kafka
 from forgelog.embedded.keeper import Plan, Probe
 from forgelog.embedded.layout import Folder, PlatformState, Wanted
 from forgelog.embedded.nodes import MEMBERSHIP, OURS, in_use, membership
+from forgelog.embedded.ports import free_port, hold
 from forgelog.embedded.postgres import Postgres, without_password
-from forgelog.embedded.process import EmbeddedError, Spec, free_port
+from forgelog.embedded.process import EmbeddedError, Spec
 
 SERVICES = ("jobs", "scheduling", "resources")
 """Each is `python -m services.<name>` and answers the gRPC health check on its FORGELOG_LISTEN."""
@@ -99,8 +100,14 @@ class Roster:
             port = known.get(name, 0)
             if name == GATEWAY and not port:
                 port = int(self._wanted_gateway.rpartition(":")[2]) or GATEWAY_PORT
-            chosen[name] = port if name in running else free_port(port, avoid=list(chosen.values()))
+            if name in running:
+                hold(port)
+            else:
+                port = free_port(port, avoid=list(chosen.values()))
+            chosen[name] = port
         self._folder.write_ports(chosen)
+        for server in (self.kafka, self.postgres):
+            server.hold_ports()
 
     async def close(self) -> None:
         for channel in self._channels.values():

@@ -26,8 +26,9 @@ from events.runtime.settings import Settings
 from forgelog.embedded.kafka import broker_answers
 from forgelog.embedded.layout import PlatformState
 from forgelog.embedded.platform import Choice, Options, Platform
+from forgelog.embedded.ports import free_port
 from forgelog.embedded.postgres import database_answers
-from forgelog.embedded.process import EmbeddedError, free_port
+from forgelog.embedded.process import EmbeddedError
 from forgelog.embedded.roster import node_name
 
 SERVERS = ("kafka", "postgres")

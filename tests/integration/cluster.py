@@ -28,7 +28,7 @@ from events.log.envelope import Recorded
 from events.log.ids import derived_id
 from events.log.tail import Tail
 from events.runtime.settings import Settings
-from forgelog.embedded.process import free_port
+from forgelog.embedded.ports import free_port
 from tests import PATIENCE
 
 SERVICES = ("jobs", "scheduling", "resources")

@@ -263,19 +263,23 @@ async def test_work_beyond_the_bounds_is_sent_away_with_a_hint(platform: Cluster
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_an_address_that_is_taken_is_named(platform: Cluster) -> None:
+@pytest.mark.parametrize(("service", "variable"), [("gateway", "FORGELOG_GATEWAY"), ("jobs", "FORGELOG_LISTEN")])
+async def test_an_address_that_is_taken_is_named(platform: Cluster, service: str, variable: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        environment = {**os.environ, "FORGELOG_GATEWAY": address, "FORGELOG_KAFKA": platform.settings.kafka_required}
+        settings = platform.settings
+        servers = {"FORGELOG_KAFKA": settings.kafka_required, "FORGELOG_POSTGRES": settings.postgres_required}
+        environment = {**os.environ, **servers, variable: address}
         done = await asyncio.to_thread(
             subprocess.run,
-            [sys.executable, "-m", "services.gateway"],
+            [sys.executable, "-m", f"services.{service}"],
             env=environment,
             capture_output=True,
             text=True,
             cwd=Path(__file__).parents[2],
         )
     assert done.returncode == 1
-    assert f"gateway: can't listen on {address} (Address already in use); set FORGELOG_GATEWAY" in done.stderr
+    assert f"{service}: can't listen on {address} (" in done.stderr
+    assert f"; set {variable} to a free host:port" in done.stderr

@@ -73,8 +73,8 @@ class Tally:
     """Refusals without a hint."""
 
     def add(self, other: Tally) -> None:
-        """What another saw who began at the same time."""
-        for number, theirs in enumerate(other.seconds):
+        """What another saw who began at the same time, or later."""
+        for number, theirs in enumerate(other.seconds, int(other.began - self.began)):
             while len(self.seconds) <= number:
                 self.seconds.append(Second())
             ours = self.seconds[number]

@@ -19,8 +19,6 @@ from forgelog.embedded.process import (
     Identity,
     Spec,
     find_running,
-    free_port,
-    lasting_ports,
     until,
 )
 from tests import PATIENCE
@@ -215,20 +213,6 @@ async def test_processes_are_found_by_command_and_environment(tmp_path: Path) ->
         assert find_running(python(tmp_path, SLEEPS, MARK="other")) is None
     finally:
         child.send(signal.SIGKILL)
-
-
-def test_a_free_port_is_none_that_a_connection_may_take_while_its_server_is_down() -> None:
-    assert all(free_port() in lasting_ports() for _ in range(20))
-
-
-def test_a_taken_port_is_avoided() -> None:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        taken = server.getsockname()[1]
-        assert free_port(taken) != taken
-    assert free_port(taken) == taken
-    assert free_port(taken, avoid=(taken,)) != taken
 
 
 async def test_an_immortal_process_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

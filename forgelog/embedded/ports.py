@@ -1,0 +1,107 @@
+"""Which TCP ports the platform's servers get. Must not know what listens on them.
+
+A server binds the port it is given only seconds later, and again whenever it is started anew. A look whether somebody
+listens is therefore no answer: two platforms that start at the same time would see the same port free, and what is for
+one of them would reach the other. So whoever takes a port here also holds its number among the UDP ports, which nobody
+else can then: in one step, on every system, for all users, and given back by the system however the process ends.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import random
+import socket
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from forgelog.embedded.process import EmbeddedError
+
+HOST = "127.0.0.1"
+
+_held: dict[int, socket.socket] = {}
+_lock = threading.Lock()  # ports are chosen in threads
+
+
+def free_port(wanted: int = 0, avoid: Sequence[int] = ()) -> int:
+    """`wanted` if it is free, else another port (not one of `avoid`), if possible one of `lasting_ports`.
+
+    Until this process ends, `free_port` gives that port to no other process, of whatever user. In this one it is given
+    out again only to who wants it by number. Raises EmbeddedError when there is none.
+    """
+    lasting = lasting_ports()
+    others = random.SystemRandom().sample(lasting, min(len(lasting), 200))
+    with _lock:
+        if wanted and wanted not in avoid and _take(wanted):
+            return wanted
+        for port in itertools.chain(others, (_any() for _ in range(20))):
+            if port not in avoid and port not in _held and _take(port):
+                return port
+    raise EmbeddedError(f"no free TCP port on {HOST}: too many are in use; end some programs and try again")
+
+
+def hold(port: int) -> None:
+    """Keep others from being given a port that a server of ours is believed to have: it needn't be free."""
+    with _lock:
+        _hold(port)
+
+
+def lasting_ports() -> range:
+    """Ports that the system gives to no outgoing connection.
+
+    A server keeps its port over its restarts. Were it one of those, any connection of any program could take it while
+    the server is down, and hold it for as long as it likes.
+    """
+    try:
+        first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError):
+        first = 49_152  # RFC 6335, as macOS has it
+    return range(max(10_000, first - 20_000), max(10_000, first))
+
+
+def _take(port: int) -> bool:
+    """Hold it, if nobody does and nobody listens on it."""
+    if not _hold(port):
+        return False
+    if _listened(port):
+        _held.pop(port).close()
+        return False
+    return True
+
+
+def _hold(port: int) -> bool:
+    if port in _held:
+        return True
+    holder = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        holder.bind((HOST, port))
+        holder.connect((HOST, port))  # to itself: nobody else's datagrams are taken in
+    except OSError as error:
+        holder.close()
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            raise
+        return False
+    _held[port] = holder
+    return True
+
+
+def _listened(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As the servers do: a port whose last connections are in TIME_WAIT is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+            probe.listen(1)
+        except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                raise
+            return True
+    return False
+
+
+def _any() -> int:
+    """Of the system's choice."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,124 @@
+"""Ports: given who has which, then these are given out; and a server that is given one has it alone."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import grpc.aio
+import pytest
+
+from events.runtime.channels import server_options
+from forgelog.embedded.ports import free_port, hold, lasting_ports
+from tests import PATIENCE
+
+TAKES = "from forgelog.embedded.ports import free_port; print(free_port({}), flush=True); input()"
+HOLDS = "from forgelog.embedded.ports import hold; hold({0}); print({0}, flush=True); input()"
+
+
+@contextmanager
+def others(code: str, count: int = 1) -> Iterator[list[int]]:
+    """Other processes, all begun before the first has said anything; what they say."""
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(count)
+    ]
+    try:
+        yield [int(process.stdout.readline()) for process in processes if process.stdout]
+    finally:
+        for process in processes:
+            process.communicate("\n")
+
+
+def unused() -> int:
+    """A port that nobody has, and that this process does not hold."""
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            port = random.choice(lasting_ports())
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def test_a_free_port_is_none_that_a_connection_may_take_while_its_server_is_down() -> None:
+    assert all(free_port() in lasting_ports() for _ in range(20))
+
+
+def test_a_taken_port_is_avoided() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        assert free_port(taken) != taken
+    assert free_port(taken) == taken
+    assert free_port(taken, avoid=(taken,)) != taken
+
+
+def test_no_port_is_given_out_twice() -> None:
+    ports = [free_port() for _ in range(200)]
+    assert len(set(ports)) == 200
+
+
+def test_whoever_wants_one_port_at_the_same_time_gets_ports_of_their_own() -> None:
+    wanted = unused()
+    with others(TAKES.format(wanted), 8) as ports:
+        assert len(set(ports)) == 8
+        assert wanted in ports
+
+
+def test_a_port_is_kept_while_nobody_listens_on_it_and_given_back_with_the_process() -> None:
+    wanted = unused()
+    with others(TAKES.format(wanted)) as (taken,):
+        assert taken == wanted
+        assert free_port(wanted) != wanted
+    assert free_port(wanted) == wanted
+    assert free_port(wanted) == wanted  # our server is started anew
+
+
+def test_a_port_that_a_server_of_an_earlier_process_has_can_be_held() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with others(HOLDS.format(port)):
+            server.close()  # it ends, and is to be started anew
+            assert free_port(port) != port
+    with others(HOLDS.format(port)):
+        hold(port)  # held by another: its server has it, or will
+
+
+def test_what_holds_a_port_takes_in_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[socket.socket] = []
+
+    class Noted(socket.socket):
+        def __init__(self, *more: int) -> None:
+            super().__init__(*more)
+            made.append(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "socket", Noted)
+        port = free_port()
+    holder = next(each for each in made if each.type == socket.SOCK_DGRAM and each.fileno() >= 0)
+    assert not os.get_inheritable(holder.fileno())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.connect(("127.0.0.1", port))
+        stranger.settimeout(PATIENCE)
+        stranger.send(b"anything")
+        with pytest.raises(ConnectionRefusedError):
+            stranger.recv(1)
+    holder.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        holder.recv(1)
+
+
+async def test_two_grpc_servers_never_share_a_port() -> None:
+    options = server_options(most_received=1, most_sent=1)
+    first, second = grpc.aio.server(options=options), grpc.aio.server(options=options)
+    port = first.add_insecure_port("127.0.0.1:0")
+    await first.start()
+    try:
+        with pytest.raises(RuntimeError):
+            second.add_insecure_port(f"127.0.0.1:{port}")
+    finally:
+        await first.stop(0)
+        await second.stop(0)
