@@ -1,0 +1,89 @@
+"""A platform's secrets: small text files in ``keys/`` of its data folder, each made once and readable by its user only.
+
+Imports nothing heavy: the command line reads a key at every call. Must not know what a secret is for.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+FOLDER = "keys"
+OWNER = "owner.key"
+"""Opens the gateway: the bearer token of the platform's one owner."""
+SERVICES = "services.key"
+"""Opens the services' own gRPC ports: known to the gateway, the services and the supervisor."""
+
+MOST_BYTES = 4096
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+class KeyFileProblem(Exception):
+    """A secret's file can't be used. The text names the file, what is wrong, and what to do; never what is in it."""
+
+
+def key_path(data: Path, name: str) -> Path:
+    """Where the platform of the folder `data` has this secret."""
+    return data / FOLDER / name
+
+
+def new_api_key() -> str:
+    """``flk_<id>_<secret>``: an id of 48 bits to tell keys apart, and 256 random bits."""
+    return f"flk_{secrets.token_hex(6)}_{secrets.token_urlsafe(32)}"
+
+
+def read_key(path: Path) -> str:
+    """The secret in a file. Raises KeyFileProblem, also when other users may read it."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise KeyFileProblem(f"there is no {path}; `forgelog up` makes it") from None
+    except OSError as error:
+        raise KeyFileProblem(f"{path} can't be read: {error.strerror}; only the platform's user may") from None
+    try:
+        if stat.S_IMODE(os.fstat(file).st_mode) & _OTHERS:
+            raise KeyFileProblem(f"{path} can be read by other users; chmod 600 {path}, and make a new key")
+        text = os.read(file, MOST_BYTES + 1).decode("ascii", "replace").strip()
+    except OSError as error:
+        raise KeyFileProblem(f"{path} can't be read: {error.strerror}") from None
+    finally:
+        os.close(file)
+    if not text or len(text) > MOST_BYTES or not text.isprintable() or not text.isascii():
+        raise KeyFileProblem(f"{path} is damaged: it holds no key; remove it, and `forgelog up` makes another")
+    return text
+
+
+def ensure_key(path: Path, new: Callable[[], str] = new_api_key) -> str:
+    """The secret in a file, which is made if it is not there. Of several that make it at once the first one's stands.
+
+    Raises KeyFileProblem.
+    """
+    with suppress(FileExistsError):
+        try:
+            _make(path, new())
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise KeyFileProblem(f"{path} can't be made: {error.strerror}") from None
+    return read_key(path)
+
+
+def _make(path: Path, text: str) -> None:
+    """Raises FileExistsError when it is there."""
+    if path.exists():
+        raise FileExistsError(path)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.chmod(0o700)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(scratch, path)  # whole, or not there
+    finally:
+        scratch.unlink(missing_ok=True)
