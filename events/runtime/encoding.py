@@ -12,7 +12,7 @@ from events.language.base import Event
 from events.log import batch, chain
 from events.log.envelope import Meta, Position
 from events.log.records import read
-from events.log.wire import CAUSE, EPOCH, HASH, SPEC_VERSION, Raw, encode_time, value_of
+from events.log.wire import CAUSE, CONTENT_TYPE, EPOCH, HASH, SPEC_VERSION, Raw, encode_time, value_of
 
 Header = tuple[str, bytes]
 
@@ -155,6 +155,7 @@ class Encoder:
         id, cause, count = origin.id, origin.cause, len(decided)
         shared: list[Header] = [
             SPEC_VERSION,
+            CONTENT_TYPE,
             self._source,
             self._time,
             ("ce_actor", origin.actor.encode()),
