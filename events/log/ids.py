@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import os
 import time
+from functools import lru_cache
 
 from blake3 import blake3
 
 from events.language.base import Command
+from events.language.common import DEFAULT_PROJECT, ErrorCode, FieldError, Refused, shown
 
 
 def new_command_id() -> str:
@@ -16,18 +18,54 @@ def new_command_id() -> str:
     return f"{time.time_ns() // 1_000_000:011x}{os.urandom(8).hex()}"
 
 
-def derived_id(prefix: str, command_id: str) -> str:
-    """The aggregate id that a creating command with this `ce_id` gets: `prefix` and 13 base-32 digits (65 bits)."""
-    digits = base64.b32encode(blake3(command_id.encode()).digest(9)).decode().lower()
-    return f"{prefix}{digits[:13]}"
+def _base32(text: str, digits: int) -> str:
+    return base64.b32encode(blake3(text.encode()).digest(9)).decode().lower()[:digits]
 
 
-def with_assigned_id(command: Command, command_id: str) -> Command:
+@lru_cache(maxsize=1000)
+def id_ending(project: str) -> str:
+    """What the ids of a project's aggregates end in: a dot and 5 base-32 digits; empty for `DEFAULT_PROJECT`.
+
+    So no project can name an aggregate that another one made, and none learns which ids are in use elsewhere.
+    """
+    return "" if project == DEFAULT_PROJECT else f".{_base32(project, 5)}"
+
+
+def derived_id(prefix: str, command_id: str, project: str = DEFAULT_PROJECT) -> str:
+    """The aggregate id that a creating command with this `ce_id` gets: `prefix`, 13 base-32 digits (65 bits), and the
+    project's `id_ending`."""
+    return f"{prefix}{_base32(command_id, 13)}{id_ending(project)}"
+
+
+def with_assigned_id(command: Command, command_id: str, project: str = DEFAULT_PROJECT) -> Command:
     """The command with its aggregate's id filled in, if it is a creating one that left it empty."""
     if type(command).assigns_id and not command.subject():
-        assigned = derived_id(type(command).context[0], command_id)
+        assigned = derived_id(type(command).context[0], command_id, project)
         return command.model_copy(update={type(command).subject_from: assigned})
     return command
+
+
+def foreign_id(command: Command, project: str) -> Refused | None:
+    """Why a creating command of this project may not name its aggregate so, in the same words whether another project
+    has one of that name or not; None if it may."""
+    ending = id_ending(project)
+    if command.subject().endswith(ending):
+        return None
+    field = type(command).subject_from
+    problem = f"{shown(command.subject())} is no id of project {project}: its ids end in {ending}"
+    hint = f"add {ending} to it, or leave it out, and one is made"
+    error = FieldError(field=field, problem=problem, hint=hint)
+    return Refused(ErrorCode.INVALID_ARGUMENT, f"{field}: {problem}", [error])
+
+
+UNKNOWN_PROJECT = ""
+"""Of a command that a snapshot of an older version remembers: it counts as each project's."""
+
+
+def command_key(project: str, command_id: str) -> str:
+    """What a command is remembered by: two projects may use one id for different commands. (No project's name has a
+    line break.)"""
+    return f"{project}\n{command_id}"
 
 
 def payload_digest(type_name: str, value: bytes) -> str:

@@ -56,6 +56,7 @@ _ANSWERS = frozenset((CommandRejected.type_name(), CommandNoted.type_name()))
 class _Waiting:
     future: asyncio.Future[Outcome]
     digest: str
+    project: str = ""
     bare: bool = False
     parts: dict[int, Recorded | None] = field(default_factory=dict)
     """None for those that a bare wait has no use for."""
@@ -107,20 +108,21 @@ class Outcomes:
         self._task.result()
 
     def expect(
-        self, command_id: str, context: str = "", digest: str = "", *, bare: bool = False
+        self, command_id: str, context: str = "", digest: str = "", *, project: str = "", bare: bool = False
     ) -> asyncio.Future[Outcome]:
         """A future of the command's outcome. Call it before publishing; cancel it to stop waiting.
 
         With the body's `payload_digest` only the outcome of that body counts, should another command have the same id;
-        every such call has a future of its own. Without it, calls for one id share a future.
+        every such call has a future of its own. Without it, calls for one id share a future. With `project` only the
+        outcome of that project's command counts.
 
         `bare`: only whether it was refused is of interest; the outcome has no events, which are not decoded then.
         """
         same = self._waiting.setdefault(command_id, [])
         for known in same if not digest else ():
-            if not known.digest and known.bare is bare and not known.future.done():
+            if not known.digest and known.project == project and known.bare is bare and not known.future.done():
                 return known.future
-        waiting = _Waiting(asyncio.get_running_loop().create_future(), digest, bare)
+        waiting = _Waiting(asyncio.get_running_loop().create_future(), digest, project, bare)
         same.append(waiting)
         waiting.future.add_done_callback(lambda _: self._forget(command_id, waiting))
         return waiting.future
@@ -167,7 +169,12 @@ class Outcomes:
         cause = raw.cause
         if cause is None or not cause.position.topic.startswith("commands."):
             return
-        wanted = [each for each in same if not each.future.done() and each.digest in ("", cause.mark)]
+        project = cause.project or (raw.get("ce_project") or b"").decode(errors="replace")
+        wanted = [
+            each
+            for each in same
+            if not each.future.done() and each.digest in ("", cause.mark) and each.project in ("", project)
+        ]
         if not wanted:
             return
         recorded: Recorded | None = None

@@ -89,7 +89,7 @@ class Publisher:
 
     async def _prepare(self, item: Outgoing) -> tuple[str, str, Record]:
         id = item.id or new_command_id()
-        command = with_assigned_id(item.command, id)
+        command = with_assigned_id(item.command, id, item.project)
         key, subject = command.key(), command.subject()
         meta = Meta(
             id=id,

@@ -4,7 +4,8 @@
 
 - ``fl_epoch``: offset of the writer's `WriterStarted` marker (decimal);
 - ``fl_cause``: ``<position>|<mark>|<index>/<count>``: the input this record follows from, what is needed to resume
-  there (the payload digest of a command, the epoch of an event), and which of the input's `count` records it is;
+  there (the payload digest of a command, the epoch of an event), and which of the input's `count` records it is.
+  A command's digest is followed by ``:<project>`` where the command's project is not the record's ``ce_project``;
 - ``fl_hash``: the partition's hash chain up to and including this record, hex (see `events.log.chain`).
 """
 
@@ -78,19 +79,23 @@ class Cause(NamedTuple):
     mark: str
     part: int
     parts: int
+    project: str = ""
+    """Of the command, where it is not the record's."""
 
     def __str__(self) -> str:
-        return f"{self.position}|{self.mark}|{self.part}/{self.parts}"
+        project = f":{self.project}" if self.project else ""
+        return f"{self.position}|{self.mark}{project}|{self.part}/{self.parts}"
 
     @classmethod
     def parse(cls, text: str) -> Cause:
         topic, number, offset, mark = parse_cause(text)
+        mark, _, project = mark.partition(":")
         index, _, count = text.rpartition("|")[2].partition("/")
-        return cls(Position(topic, number, offset), mark, int(index), int(count))
+        return cls(Position(topic, number, offset), mark, int(index), int(count), project)
 
 
 def parse_cause(text: str) -> tuple[str, int, int, str]:
-    """Topic, partition, offset and mark of an ``fl_cause``."""
+    """Topic, partition, offset and mark (with the command's project, if it is there) of an ``fl_cause``."""
     place, mark, _ = text.split("|")
     topic, _, place = place.rpartition("/")
     number, _, offset = place.partition("@")

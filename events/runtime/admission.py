@@ -76,7 +76,7 @@ def read(raw: Raw, now: datetime, commands: Container[type[Command]], context: s
         return Refusal(meta._replace(project=DEFAULT_PROJECT, actor=DEFAULT_ACTOR), digest, refused, False)
     try:
         refuse_repeats(value)
-        command = with_assigned_id(decode_command(meta.type, value), meta.id)
+        command = with_assigned_id(decode_command(meta.type, value), meta.id, meta.project)
     except Refused as refused:
         return Refusal(meta, digest, refused, not refused.errors)
     if type(command) not in commands:

@@ -53,7 +53,8 @@ class Unit:
     records: list[Encoded]
     size: int
     """Bytes on the wire, rounded up."""
-    command_id: str = ""
+    command: str = ""
+    """The command it answers, if it answers one; see `Partition.seen`."""
     name: str = ""
     """What was handled, such as ``SubmitJob``: the span's name."""
     traceparent: str = ""
@@ -180,7 +181,9 @@ class Encoder:
             if correlation:
                 headers.append(("ce_correlationid", correlation.encode()))
             if cause:
-                headers.append((CAUSE, f"{cause}|{index}/{count}".encode()))
+                of_command = project and project != origin.project and cause.startswith("commands.")
+                asked = f":{origin.project}" if of_command else ""
+                headers.append((CAUSE, f"{cause}{asked}|{index}/{count}".encode()))
             if traceparent:
                 headers.append(("traceparent", traceparent.encode()))
             encoded_key, value = named if key is subject else key.encode(), value_of(event)

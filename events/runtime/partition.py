@@ -25,6 +25,7 @@ from events.language.common import (
 )
 from events.log import chain, topics
 from events.log.envelope import Meta, Recorded
+from events.log.ids import UNKNOWN_PROJECT, command_key, foreign_id
 from events.log.partition import partition_of
 from events.log.repairs import Repair
 from events.log.tail import ReaderPosition
@@ -43,6 +44,8 @@ DEDUP_WINDOW = 100_000
 
 _TRACES = 20_000
 
+_DEFAULT_PROJECT = DEFAULT_PROJECT.encode()
+
 _DEFECT = "the decision failed because of a defect in the service; see its log"
 
 log = logging.getLogger("forgelog.writer")
@@ -56,7 +59,8 @@ class Partition(Generic[S]):
     """Partitions of the topic."""
     states: States[S] = field(init=False)
     seen: OrderedDict[str, tuple[str, int]] = field(default_factory=OrderedDict)
-    """Command id → (payload digest, offset of its first event; -1 until appended)."""
+    """Project and id of a command (see `command_key`) → (payload digest, offset of its first event; -1 until
+    appended)."""
     inputs: dict[tuple[str, int], ReaderPosition] = field(default_factory=dict)
     """Topic and partition → where to handle inputs from."""
     observed: dict[tuple[str, int], ReaderPosition] = field(default_factory=dict)
@@ -141,7 +145,10 @@ class Partition(Generic[S]):
         if text := get(CAUSE):
             topic, partition, offset, mark = parse_cause(text.decode())
             if topic == self._commands:
-                self._remember((get("ce_causationid") or b"").decode(), mark, raw.offset)
+                mark, _, project = mark.partition(":")
+                project = project or (get("ce_project") or _DEFAULT_PROJECT).decode()
+                command = command_key(project, (get("ce_causationid") or b"").decode())
+                self._remember(command, mark, raw.offset)
                 self.inputs[topic, partition] = ReaderPosition(offset + 1)
             else:
                 self.inputs[topic, partition] = ReaderPosition(offset + 1, int(mark))
@@ -168,10 +175,10 @@ class Partition(Generic[S]):
         if self._acts:
             self.touched.add(key)
 
-    def _remember(self, command_id: str, digest: str, offset: int) -> None:
-        if command_id in self.seen:
+    def _remember(self, command: str, digest: str, offset: int) -> None:
+        if command in self.seen:
             return
-        self.seen[command_id] = (digest, offset)
+        self.seen[command] = (digest, offset)
         if len(self.seen) > DEDUP_WINDOW:
             self.seen.popitem(last=False)
 
@@ -212,13 +219,17 @@ class Partition(Generic[S]):
 
     def _decide(self, raw: Raw, meta: Meta, command: Command, key: str, digest: str, now: datetime) -> Unit | None:
         kind = type(command)
-        first = self.seen.get(meta.id)
+        first = self.seen.get(command_key(meta.project, meta.id))
+        if first is None:
+            first = self.seen.get(command_key(UNKNOWN_PROJECT, meta.id))
         if first is not None:
             if first[0] != digest:
                 message = f"ce_id {meta.id!r} was used before for another command; give each command its own id"
                 refused = Refused(ErrorCode.ABORTED, message)
                 return self._refuse(raw, meta, digest, refused, now, command.subject())
             return self._note(raw, meta, digest, command, now, repeat=True, first_offset=first[1])
+        if kind.assigns_id and (foreign := foreign_id(command, meta.project)) is not None:
+            return self._refuse(raw, meta, digest, foreign, now, command.subject())
         state = self.states.get(key)
         if state is None:
             state = self.decider.initial(key)
@@ -238,7 +249,7 @@ class Partition(Generic[S]):
                 return None
         if not decided:
             return self._note(raw, meta, digest, command, now, repeat=False, first_offset=-1)
-        return self._unit(decided, origin_of(raw.position, meta, digest), now, meta.id, digest)
+        return self._unit(decided, origin_of(raw.position, meta, digest), now, digest)
 
     def _refuse(self, raw: Raw, meta: Meta, digest: str, refused: Refused, now: datetime, subject: str) -> Unit:
         event = CommandRejected(
@@ -249,7 +260,7 @@ class Partition(Generic[S]):
             message=refused.message,
             errors=refused.errors,
         )
-        return self._unit([event], origin_of(raw.position, meta, digest), self._clock(now), meta.id, digest)
+        return self._unit([event], origin_of(raw.position, meta, digest), self._clock(now), digest)
 
     def _note(
         self, raw: Raw, meta: Meta, digest: str, command: Command, now: datetime, *, repeat: bool, first_offset: int
@@ -261,7 +272,7 @@ class Partition(Generic[S]):
             repeat=repeat,
             first_offset=first_offset,
         )
-        return self._unit([event], origin_of(raw.position, meta, digest), self._clock(now), meta.id, digest)
+        return self._unit([event], origin_of(raw.position, meta, digest), self._clock(now), digest)
 
     # Reacting
 
@@ -374,9 +385,8 @@ class Partition(Generic[S]):
 
     # Encoding
 
-    def _unit(
-        self, decided: Sequence[Event], origin: Origin, now: datetime, command_id: str = "", digest: str = ""
-    ) -> Unit:
+    def _unit(self, decided: Sequence[Event], origin: Origin, now: datetime, digest: str = "") -> Unit:
+        """`digest`: of the command that this answers, if it answers one."""
         self._serial += 1
         placed: list[tuple[Event, str, str]] = []
         traces: list[tuple[str, str]] = []
@@ -394,9 +404,10 @@ class Partition(Generic[S]):
             raise TooLarge(f"{size} bytes of events follow from one input; at most {topics.MAX_BATCH_BYTES} may")
         for event, key, _ in placed:
             self._evolve(key, event, now)
-        if command_id:
-            self._remember(command_id, digest, -1)
-        return Unit(records, size, command_id, origin.name, origin.traceparent)
+        command = command_key(origin.project, origin.id) if digest else ""
+        if command:
+            self._remember(command, digest, -1)
+        return Unit(records, size, command, origin.name, origin.traceparent)
 
     def _trace(self, subject: str, correlation: str, traceparent: str) -> None:
         self._traces[subject] = (correlation, traceparent)
@@ -406,6 +417,6 @@ class Partition(Generic[S]):
     def appended(self, unit: Unit, offset: int) -> None:
         """A unit's records are in the log from `offset` on."""
         self.next_offset = offset + len(unit.records)
-        entry = self.seen.get(unit.command_id) if unit.command_id else None
+        entry = self.seen.get(unit.command) if unit.command else None
         if entry is not None and entry[1] < 0:
-            self.seen[unit.command_id] = (entry[0], offset)
+            self.seen[unit.command] = (entry[0], offset)

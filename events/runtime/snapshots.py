@@ -20,6 +20,7 @@ import orjson
 from blake3 import blake3
 
 from events.log.identity import origins_in
+from events.log.ids import UNKNOWN_PROJECT, command_key
 from events.log.tail import Place, ReaderPosition
 from events.log.wire import Raw
 from events.runtime import faults
@@ -55,7 +56,7 @@ def take(partition: Partition[Any]) -> Taken:
     decider = partition.decider
     content = {
         "states": {key: decider.dump(state) for key, state in partition.states.items()},
-        "seen": [[id, digest, offset] for id, (digest, offset) in partition.seen.items()],
+        "commands": [[command, digest, offset] for command, (digest, offset) in partition.seen.items()],
         "inputs": [[topic, p, at.offset, at.epoch] for (topic, p), at in partition.inputs.items()],
         "observed": [[topic, p, at.offset, at.epoch] for (topic, p), at in partition.observed.items()],
         "digest": partition.digest.hex(),
@@ -88,7 +89,10 @@ def load(decider: Decider[S], number: int, count: int, blob: bytes) -> Partition
     for key, dumped in data["states"].items():
         partition.states[key] = state = decider.load(key, dumped)
         partition.states.rest(key, decider.at_rest(state))
-    partition.seen = OrderedDict((id, (digest, offset)) for id, digest, offset in data["seen"])
+    older = [(command_key(UNKNOWN_PROJECT, id), digest, offset) for id, digest, offset in data.get("seen", ())]
+    partition.seen = OrderedDict(
+        (each, (digest, offset)) for each, digest, offset in (*older, *data.get("commands", ()))
+    )
     partition.inputs = {(topic, p): ReaderPosition(offset, epoch) for topic, p, offset, epoch in data["inputs"]}
     partition.observed = {(topic, p): ReaderPosition(offset, epoch) for topic, p, offset, epoch in data["observed"]}
     partition.digest = bytes.fromhex(data["digest"])

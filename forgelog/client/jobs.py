@@ -87,8 +87,13 @@ class JobCalls(Core):
         return [self._handle(ids[index], names[index]) for index in sorted(ids)]
 
     async def _submit(self, job_id: str, spec: JobSpec, id: str, timeout: float | None) -> Record:
+        from events.language.common import DEFAULT_PROJECT
         from events.language.jobs import SubmitJob
+        from events.log.ids import id_ending
 
+        ending = id_ending(self._project or DEFAULT_PROJECT)
+        if job_id and not job_id.endswith(ending):
+            job_id += ending
         if spec.queue not in self._queues:
             await self._check_queue(spec.queue)
         return await self.publish(SubmitJob(job_id=job_id, spec=spec), id=id, timeout=timeout)

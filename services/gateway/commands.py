@@ -152,7 +152,7 @@ class Door:
             raise refused(error, Envelope) from None
         command = self._decode(envelope, body)
         id = envelope.id or new_command_id()
-        command = with_assigned_id(command, id)
+        command = with_assigned_id(command, id, envelope.project)
         value = value_of(command)
         if len(value) > MAX_COMMAND_BYTES:
             raise self._too_large(len(value))
@@ -285,7 +285,7 @@ class Door:
     @staticmethod
     def _expect(outcomes: Outcomes, command: Checked) -> asyncio.Future[Outcome]:
         context = type(command.outgoing.command).context
-        return outcomes.expect(command.outgoing.id, context, command.digest)
+        return outcomes.expect(command.outgoing.id, context, command.digest, project=command.outgoing.project)
 
     async def _publish(self, publisher: Publisher, commands: Sequence[Checked], seconds: float) -> list[Published]:
         started = time.perf_counter()

@@ -254,8 +254,8 @@ class Process:
         assert partition is not None
         for unit in batch.units:
             partition.appended(unit, base)
-            if self.world.flaws.acks_are_believed and unit.command_id:
-                self.world.told_by_ack.setdefault(unit.command_id, base)
+            if self.world.flaws.acks_are_believed and unit.command:
+                self.world.told_by_ack.setdefault(unit.command.partition("\n")[2], base)
             base += len(unit.records)
         if self.world.flaws.group_offset_at_ack:
             self.world.group_offset = max(self.world.group_offset, partition.resume_of(COMMANDS, 0).offset)
