@@ -16,6 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from events.runtime import tables, tracing
 from events.runtime.audit import publish_heads
+from events.runtime.callers import Authenticated, Callers, services_key
 from events.runtime.channels import server_options
 from events.runtime.decider import Decider
 from events.runtime.guard import Guarded
@@ -90,7 +91,8 @@ async def run(
     extra: Sequence[Background] = (),
     started: Callable[[int], None] | None = None,
 ) -> None:
-    """Run a service until cancelled. `started` is told the gRPC port. Raises SettingsError when its port is taken."""
+    """Run a service until cancelled. `started` is told the gRPC port. Raises SettingsError when its port is taken
+    or the services' key can't be read."""
     tracing.configure(settings, f"forgelog-{decider.context}")
     pool = await open_pool(settings)
     snapshots = Snapshots(settings, pool, settings.snapshot_events)
@@ -118,7 +120,8 @@ async def run(
 
     options = server_options(most_received=MAX_REQUEST_BYTES, most_sent=MAX_ANSWER_BYTES)
     server = grpc.aio.server(options=options, maximum_concurrent_rpcs=settings.rpcs)
-    guarded = Guarded(server, decider.context)
+    known = Authenticated(server, Callers(services_key(settings)))
+    guarded = Guarded(known, decider.context)
     own: list[Servicer] = [
         (
             LogServicer(decider.context, read, settings, status),
@@ -132,7 +135,7 @@ async def run(
     checks = health.aio.HealthServicer()  # type: ignore[attr-defined]
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = [name for _, _, name in own]
-    enable_reflection([*names, health.SERVICE_NAME], server)
+    enable_reflection([*names, health.SERVICE_NAME], known)
     try:
         port = server.add_insecure_port(settings.listen)
     except RuntimeError as error:  # it does not say why

@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     """Where this process serves gRPC; port 0 takes any free one."""
     services: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)
     """Service name → ``host:port`` of its gRPC server; written ``jobs=127.0.0.1:5001,scheduling=...``."""
+    services_key_file: Path | None = None
+    """The key that opens the services' own ports, a file of one line (0600) that the gateway and the services read; the
+    first of them makes it. Left out: ``keys/services.key`` in the data folder."""
     gateway: str = "127.0.0.1:7070"
     """The one front door."""
     pool: str = "default"

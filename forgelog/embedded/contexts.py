@@ -13,6 +13,8 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from events.runtime.callers import service_channel
+
 ANSWER = 3.0
 """Longest wait for a service, in seconds."""
 
@@ -22,16 +24,17 @@ LATE_SECONDS = 30.0
 _LATE_JOBS = 100
 
 
-async def ask_all(services: Mapping[str, str]) -> list[dict[str, Any]]:
-    """How each context fares; `services`: name → ``host:port``. One that does not answer says so itself."""
-    return list(await asyncio.gather(*(_ask(name, address) for name, address in services.items())))
+async def ask_all(services: Mapping[str, str], key: str) -> list[dict[str, Any]]:
+    """How each context fares; `services`: name → ``host:port``; `key` opens them. One that does not answer says so
+    itself."""
+    return list(await asyncio.gather(*(_ask(name, address, key) for name, address in services.items())))
 
 
-async def _ask(context: str, address: str) -> dict[str, Any]:
+async def _ask(context: str, address: str, key: str) -> dict[str, Any]:
     from forgelog_pb.log.v1 import queries_pb2 as pb
     from forgelog_pb.log.v1.queries_pb2_grpc import LogQueriesStub
 
-    async with _channel(address) as channel:
+    async with service_channel(address, key) as channel:
         try:
             told: Any = await LogQueriesStub(channel).GetStatus(pb.GetStatusRequest(context=context), timeout=ANSWER)
         except grpc.aio.AioRpcError as error:
@@ -68,10 +71,10 @@ def _silent(context: str, address: str, error: grpc.aio.AioRpcError) -> dict[str
     return {"context": context, "ready": False, "waits": {"service": why}, "notices": {}, "lags": []}
 
 
-async def late_jobs(address: str) -> list[dict[str, Any]]:
+async def late_jobs(address: str, key: str) -> list[dict[str, Any]]:
     """Jobs that were placed on a node long ago and not started there: its agent stands still, or is on its way out.
 
-    `address`: of the jobs service. None are told while it does not answer.
+    `address`: of the jobs service; `key` opens it. None are told while it does not answer.
     """
     from forgelog_pb.jobs.v1 import queries_pb2 as pb
     from forgelog_pb.jobs.v1 import types_pb2 as types
@@ -79,7 +82,7 @@ async def late_jobs(address: str) -> list[dict[str, Any]]:
 
     request = pb.ListJobsRequest(statuses=[types.JobStatus.JOB_STATUS_SCHEDULED])
     request.page.limit = _LATE_JOBS
-    async with _channel(address) as channel:
+    async with service_channel(address, key) as channel:
         try:
             answer: Any = await JobQueriesStub(channel).ListJobs(request, timeout=ANSWER)
         except grpc.aio.AioRpcError:
@@ -91,7 +94,3 @@ async def late_jobs(address: str) -> list[dict[str, Any]]:
         if seconds > LATE_SECONDS:
             found.append({"job": job.job_id, "node": job.node_id, "seconds": round(seconds, 1)})
     return found
-
-
-def _channel(address: str) -> Any:
-    return grpc.aio.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)])

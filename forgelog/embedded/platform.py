@@ -172,6 +172,7 @@ class Platform:
 
     async def contexts(self, report: dict[str, Any]) -> list[dict[str, Any]]:
         """How the services of a `report` fare, and placed jobs that nobody starts; see `forgelog.embedded.contexts`."""
+        from events.runtime.callers import services_key
         from forgelog.embedded.contexts import ask_all, late_jobs
 
         services = {
@@ -179,9 +180,13 @@ class Platform:
             for child in report["children"]
             if child["kind"] == "service" and child["name"] != "gateway" and child["address"] and child["pid"]
         }
-        told = await ask_all(services)
+        try:
+            key = services_key(self.settings)
+        except SettingsError as error:
+            raise EmbeddedError(str(error)) from error
+        told = await ask_all(services, key)
         for each in told:
-            each["late"] = await late_jobs(services["jobs"]) if each["context"] == "jobs" and each["ready"] else []
+            each["late"] = await late_jobs(services["jobs"], key) if each["context"] == "jobs" and each["ready"] else []
         return told
 
     async def _end_left_over(self, state: PlatformState) -> bool:

@@ -14,6 +14,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from events.log.topics import CONTEXTS
+from events.runtime.callers import Metadata, bearer, services_key
 from events.runtime.channels import ACCEPTED, accepted, client_options
 from events.runtime.retry_hint import DETAILS, retry_seconds
 from events.runtime.settings import Settings
@@ -25,8 +26,8 @@ from services.gateway.errors import DoorError, abort, code_name
 from services.gateway.limits import Bounds, Limit
 from services.gateway.trace import Trace
 
-PASSED_ON = frozenset({"tracestate", "baggage", "authorization"})
-"""Request metadata that goes along, besides ``traceparent``."""
+PASSED_ON = frozenset({"tracestate", "baggage"})
+"""Request metadata that goes along, besides ``traceparent``. A caller's own key is for this door, and ends here."""
 
 MAX_SECONDS = 86_400
 """Longest time that a query by HTTP may ask for."""
@@ -35,8 +36,6 @@ DEFAULT_SECONDS = 30.0
 """Deadline of a unary query whose caller set none."""
 
 MAX_MESSAGE_BYTES = 64 << 20
-
-Metadata = tuple[tuple[str, str | bytes], ...]
 
 
 class Refusal(Exception):
@@ -55,11 +54,15 @@ class Refusal(Exception):
 
 
 class Forwarder:
-    """The connections to the services, one each, opened at the first query."""
+    """The connections to the services, one each, opened at the first query; each call carries the platform's key.
+
+    Raises SettingsError when that key can't be read.
+    """
 
     def __init__(self, settings: Settings, catalog: Catalog, bounds: Bounds) -> None:
         self.catalog = catalog
         self.addresses = dict(settings.services)
+        self._key = bearer(services_key(settings))
         self._channels: dict[str, Any] = {}  # grpc.aio.Channel, whose stubs don't know optional arguments
         self._open: set[Any] = set()
         self._ending = False
@@ -115,7 +118,9 @@ class Forwarder:
         with self.queries.take():
             call = self.channel(context).unary_unary(method.path)
             try:
-                answer: bytes = await call(request, timeout=timeout or DEFAULT_SECONDS, metadata=metadata)
+                answer: bytes = await call(
+                    request, timeout=timeout or DEFAULT_SECONDS, metadata=(*metadata, *self._key)
+                )
             except grpc.aio.AioRpcError as error:
                 raise self._failed(context, error) from None
             return answer
@@ -132,7 +137,8 @@ class Forwarder:
         nothing to say yet. Raises Refusal or DoorError."""
         context = self.context_of(method, request)
         with self.streams.take():
-            call = self.channel(context).unary_stream(method.path)(request, timeout=timeout, metadata=metadata)
+            stream = self.channel(context).unary_stream(method.path)
+            call = stream(request, timeout=timeout, metadata=(*metadata, *self._key))
             self._open.add(call)
             try:
                 if accepted(await call.initial_metadata()) and quiet is not None:
@@ -165,7 +171,7 @@ class Forwarder:
             return ""
         try:
             told = await LogQueriesStub(self.channel(context)).GetStatus(
-                GetStatusRequest(context=context), timeout=timeout
+                GetStatusRequest(context=context), timeout=timeout, metadata=self._key
             )
         except grpc.aio.AioRpcError as error:
             return f"is not ready, and does not say why ({error.code().name})"

@@ -264,14 +264,16 @@ async def test_work_beyond_the_bounds_is_sent_away_with_a_hint(platform: Cluster
 
 
 @pytest.mark.parametrize(("service", "variable"), [("gateway", "FORGELOG_GATEWAY"), ("jobs", "FORGELOG_LISTEN")])
-async def test_an_address_that_is_taken_is_named(platform: Cluster, service: str, variable: str) -> None:
+async def test_an_address_that_is_taken_is_named(
+    platform: Cluster, service: str, variable: str, tmp_path: Path
+) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         settings = platform.settings
         servers = {"FORGELOG_KAFKA": settings.kafka_required, "FORGELOG_POSTGRES": settings.postgres_required}
-        environment = {**os.environ, **servers, variable: address}
+        environment = {**os.environ, **servers, "FORGELOG_DATA": str(tmp_path), variable: address}
         done = await asyncio.to_thread(
             subprocess.run,
             [sys.executable, "-m", f"services.{service}"],

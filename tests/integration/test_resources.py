@@ -17,6 +17,7 @@ from events.language.scheduling import ConfigureQueue, JobScheduled
 from events.log import topics
 from events.log.outcomes import Outcomes
 from events.log.publish import Publisher
+from events.runtime.callers import service_channel, services_key
 from events.runtime.decider import Context, Decider
 from events.runtime.service import run
 from events.runtime.settings import Settings
@@ -55,11 +56,11 @@ class Planner(Decider[None]):
 class Platform:
     """What a test talks to."""
 
-    def __init__(self, publisher: Publisher, outcomes: Outcomes, planner: Planner, port: int) -> None:
+    def __init__(self, publisher: Publisher, outcomes: Outcomes, planner: Planner, port: int, key: str) -> None:
         self.publisher = publisher
         self.outcomes = outcomes
         self.planner = planner
-        self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+        self.channel = service_channel(f"127.0.0.1:{port}", key)
         self.ask: Any = ResourceQueriesStub(self.channel)
         self._number = 0
 
@@ -102,7 +103,7 @@ async def running(settings: Settings, lost_after: float) -> AsyncIterator[Platfo
     tasks = [asyncio.create_task(service), asyncio.create_task(Writer(planner, settings).run())]
     try:
         async with Publisher(settings) as publisher, Outcomes(settings) as outcomes:
-            platform = Platform(publisher, outcomes, planner, await asyncio.wait_for(port, 20))
+            platform = Platform(publisher, outcomes, planner, await asyncio.wait_for(port, 20), services_key(settings))
             yield platform
             await platform.channel.close()
     finally:

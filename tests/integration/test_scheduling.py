@@ -18,6 +18,7 @@ from events.language.scheduling import ConfigureQueue, QueueStatus
 from events.log import topics
 from events.log.outcomes import Outcomes
 from events.log.publish import Publisher
+from events.runtime.callers import service_channel, services_key
 from events.runtime.rebuild import diff
 from events.runtime.service import run
 from events.runtime.settings import Settings
@@ -39,10 +40,10 @@ from tests.unit.resources.pools import ended, register
 class Platform:
     """What a test talks to."""
 
-    def __init__(self, publisher: Publisher, outcomes: Outcomes, port: int) -> None:
+    def __init__(self, publisher: Publisher, outcomes: Outcomes, port: int, key: str) -> None:
         self.publisher = publisher
         self.outcomes = outcomes
-        self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+        self.channel = service_channel(f"127.0.0.1:{port}", key)
         self.ask: Any = SchedulingQueriesStub(self.channel)
         self._number = 0
 
@@ -126,7 +127,7 @@ async def running(settings: Settings) -> AsyncIterator[Platform]:
     ]
     try:
         async with Publisher(settings) as publisher, Outcomes(settings) as outcomes:
-            platform = Platform(publisher, outcomes, await asyncio.wait_for(port, PATIENCE))
+            platform = Platform(publisher, outcomes, await asyncio.wait_for(port, PATIENCE), services_key(settings))
             yield platform
             await platform.channel.close()
     finally:

@@ -56,11 +56,18 @@ def test_each_service_runs_a_module_with_variables_that_it_reads(name: str) -> N
     assert all(variable in Path(agent.__file__).read_text() for variable in OTHERS)
 
 
+def test_the_platforms_secrets_are_for_the_services_and_not_for_the_agent() -> None:
+    for name, service in services().items():
+        told = {"FORGELOG_POSTGRES", "FORGELOG_SERVICES_KEY_FILE"} & set(service["environment"])
+        mounted = "keys:/keys" in service.get("volumes", ())
+        assert (len(told), mounted) == ((0, False) if name == "agent" else (2, True)), name
+
+
 def test_addresses_name_services_and_their_ports() -> None:
     found = parsed(FILES[0])["services"]
     for service in services().values():
         environment = service["environment"]
-        for text in (environment["FORGELOG_KAFKA"], *environment["FORGELOG_SERVICES"].split(",")):
+        for text in (environment["FORGELOG_KAFKA"], *filter(None, environment.get("FORGELOG_SERVICES", "").split(","))):
             host = text.split("=")[-1].split(":")[0]
             assert host in found
     for name, entry in (item.split("=") for item in services()["jobs"]["environment"]["FORGELOG_SERVICES"].split(",")):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import grpc
 import pytest
 from grpc.aio import AioRpcError, Metadata
@@ -16,8 +18,8 @@ from services.gateway.limits import Bounds
 
 
 @pytest.fixture
-def forwarder() -> Forwarder:
-    settings = Settings(services={"jobs": "127.0.0.1:1"})
+def forwarder(tmp_path: Path) -> Forwarder:
+    settings = Settings(services={"jobs": "127.0.0.1:1"}, data=tmp_path)
     return Forwarder(settings, Catalog(), Bounds.of(settings))
 
 
