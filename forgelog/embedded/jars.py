@@ -88,7 +88,7 @@ def fetch(progress: Progress | None = None, cache: Path | None = None) -> Path:
     missing = sorted((jar for jar in lock.jars if not _present(target, jar)), key=lambda jar: -jar.size)
     done = lock.size - sum(jar.size for jar in missing)
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
-        waiting = [pool.submit(_download, jar, target) for jar in missing]
+        waiting = [pool.submit(download, jar, target) for jar in missing]
         try:
             for jar, future in zip(missing, waiting, strict=True):
                 future.result()
@@ -106,7 +106,8 @@ def _present(folder: Path, jar: Jar) -> bool:
     return path.is_file() and path.stat().st_size == jar.size
 
 
-def _download(jar: Jar, folder: Path) -> None:
+def download(jar: Jar, folder: Path) -> None:
+    """One jar into a folder. Raises EmbeddedError."""
     from jgo.maven import MavenContext  # 0.2 s of imports, needed once per user
 
     problem: Exception | None = None

@@ -11,7 +11,7 @@ import pytest
 
 from proto import shapes, text
 from proto.generate import ROOT, stale
-from proto.lint import buf
+from proto.release import buf
 from proto.shapes import EnumShape, FieldShape, FileShape, MessageShape
 
 

@@ -1,0 +1,1 @@
+"""Programs and libraries that are not ours judge what the platform writes, says and takes."""

@@ -1,0 +1,96 @@
+"""The documents that the gateway serves are what AsyncAPI and OpenAPI define: their own validators say so."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from events.runtime.settings import Settings
+from services.gateway.catalog import Catalog
+from services.gateway.openapi import document
+from services.gateway.rest import ROUTES
+from services.gateway.schemas import Schemas
+from tests.judges import tools
+
+ERROR, WARNING = 0, 1
+"""Severities of AsyncAPI's parser; then come information and hints."""
+
+Diagnostics = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def asyncapi() -> dict[str, Any]:
+    served: dict[str, Any] = json.loads(Schemas(Settings(kafka="127.0.0.1:9092", prefix="team-a.")).asyncapi)
+    return served
+
+
+@pytest.fixture(scope="module")
+def openapi() -> dict[str, Any]:
+    return document(Catalog(), ROUTES)
+
+
+@pytest.fixture(scope="module")
+def schema() -> jsonschema_rs.Draft7Validator:
+    return jsonschema_rs.Draft7Validator(json.loads((tools.ASYNCAPI / "schema-3.0.0.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def parser() -> Path:
+    try:
+        return tools.asyncapi_parser()
+    except tools.Missing as missing:
+        pytest.skip(str(missing))
+
+
+def diagnostics(parser: Path, document: dict[str, Any]) -> Diagnostics:
+    """What AsyncAPI's parser says of a document, but for what it says for information only."""
+    ran = subprocess.run(
+        ["node", str(tools.ASYNCAPI / "validate.mjs")],
+        cwd=parser,
+        input=json.dumps(document),
+        capture_output=True,
+        text=True,
+        timeout=tools.SHORT,
+    )
+    assert ran.returncode == 0, ran.stderr
+    found: Diagnostics = json.loads(ran.stdout)
+    return [each for each in found if each["severity"] in (ERROR, WARNING)]
+
+
+def test_the_asyncapi_document_follows_asyncapis_schema(
+    asyncapi: dict[str, Any], schema: jsonschema_rs.Draft7Validator
+) -> None:
+    assert [f"{'/'.join(map(str, each.instance_path))}: {each.message}" for each in schema.iter_errors(asyncapi)] == []
+
+
+def test_asyncapis_parser_finds_nothing_in_the_asyncapi_document(asyncapi: dict[str, Any], parser: Path) -> None:
+    assert diagnostics(parser, asyncapi) == []
+
+
+def test_asyncapis_judges_find_what_is_wrong(
+    asyncapi: dict[str, Any], schema: jsonschema_rs.Draft7Validator, parser: Path
+) -> None:
+    wrong = copy.deepcopy(asyncapi)
+    wrong["operations"]["receive.commands.jobs"]["action"] = "publish"
+    assert not schema.is_valid(wrong)
+    wrong = copy.deepcopy(asyncapi)
+    message = "#/channels/events.jobs/messages/forgelog.jobs.v1.JobQueued"
+    wrong["operations"]["receive.commands.jobs"]["messages"] = [{"$ref": message}]
+    assert [each["path"][:2] for each in diagnostics(parser, wrong)] == [["operations", "receive.commands.jobs"]]
+
+
+def test_the_openapi_document_follows_openapis_definition(openapi: dict[str, Any]) -> None:
+    assert [str(each) for each in OpenAPIV31SpecValidator(openapi).iter_errors()] == []
+
+
+def test_openapis_judge_finds_what_is_wrong(openapi: dict[str, Any]) -> None:
+    wrong = copy.deepcopy(openapi)
+    del wrong["paths"]["/v1/jobs/{job_id}"]["get"]["parameters"]
+    assert list(OpenAPIV31SpecValidator(wrong).iter_errors())
