@@ -163,7 +163,7 @@ def doctor(output: OutputOption = Format.TABLE, data: DataOption = None) -> None
 
 
 def _greet(platform: Platform, state: PlatformState, seconds: float) -> None:
-    from forgelog.embedded.postgres import without_password
+    from forgelog.embedded.passfile import without_password
 
     what = f"the platform is up ({seconds:.1f} s)" if state.gateway else f"the servers are up ({seconds:.1f} s)"
     render.note(what)

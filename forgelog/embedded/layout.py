@@ -4,6 +4,7 @@ platform.json     what runs now: written by the supervisor, read by `status`, `d
 wanted.json       what should run: written by `up` and `down`, read by the supervisor
 ports.json        ports of the services, kept so that addresses stay the same
 supervisor.lock   held (flock) by the one supervisor
+keys/             secrets, a file each; see `events.runtime.keys`
 kafka/ postgres/ agents/<node>/ logs/<child>.log
 """
 
@@ -123,7 +124,6 @@ class Folder:
         return PlatformState(**content)
 
     def write_state(self, state: PlatformState) -> None:
-        """Private: the database's address has its password."""
         write_atomically(self.path / "platform.json", json.dumps(asdict(state), indent=1) + "\n", mode=0o600)
 
     def read_ports(self) -> dict[str, int]:

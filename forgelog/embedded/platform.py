@@ -21,11 +21,13 @@ from typing import Any
 
 import psutil
 
+from events.runtime.keys import key_path
 from events.runtime.settings import Settings, SettingsError
 from forgelog.embedded import docker, jars
 from forgelog.embedded.kafka import broker_answers
 from forgelog.embedded.layout import ChildState, Folder, Lock, PlatformState, Server, Source, Wanted
 from forgelog.embedded.nodes import Nodes, NotAnswered
+from forgelog.embedded.passfile import with_passfile
 from forgelog.embedded.postgres import database_answers
 from forgelog.embedded.process import EmbeddedError, end, log_tail, until
 from forgelog.embedded.roster import node_name
@@ -34,6 +36,11 @@ THREE_WAYS = (
     "Three ways to have it: set {variable} to one you run; start a Docker engine (with the compose plugin) and use "
     "`forgelog up --servers docker`; or let Forgelog run its own: `forgelog up --servers embedded`."
 )
+
+GIVEN_PASSFILE = "postgres-given.pgpass"
+"""Another file than the embedded server's, whose password must not be lost."""
+
+_SERVERS = ("FORGELOG_KAFKA", "FORGELOG_POSTGRES")
 
 _STOP_ORDER = ("agent", "service", "server")
 
@@ -219,6 +226,8 @@ class Platform:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder.path,
+                # Whom it starts is told servers one by one; the agents, for example, no database.
+                env={name: value for name, value in os.environ.items() if name not in _SERVERS},
                 start_new_session=True,
             )
 
@@ -235,6 +244,10 @@ class Platform:
                 kafka = replace(kafka, address=addresses[0])
             if postgres.source == "docker":
                 postgres = replace(postgres, address=addresses[1])
+        # Of a given one, of Docker's, and of one that a version before remembered with its password.
+        postgres = replace(
+            postgres, address=with_passfile(postgres.address, key_path(self.folder.path, GIVEN_PASSFILE))
+        )
         services = options.services if options.services is not None else (before.services if before else True)
         agents = options.agents if options.agents is not None else (before.agents if before else 1)
         return Wanted(kafka, postgres, services, agents)

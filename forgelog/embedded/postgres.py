@@ -13,7 +13,6 @@ import importlib.util
 import json
 import os
 import pwd
-import re
 import secrets
 import shutil
 import signal
@@ -24,7 +23,9 @@ from pathlib import Path
 import asyncpg
 import psutil
 
+from events.runtime.keys import FOLDER as KEYS
 from events.runtime.settings import split_address
+from forgelog.embedded import passfile
 from forgelog.embedded.ports import free_port, hold
 from forgelog.embedded.process import EmbeddedError, Spec, answers, write_atomically
 
@@ -56,22 +57,24 @@ _SETTINGS = {
 
 
 class Postgres:
-    """One server whose data, password and port live in `folder`."""
+    """One server whose data and port live in `folder`; its password is in a file of `keys`."""
 
     name = "postgres"
     ready_seconds = 60.0
 
-    def __init__(self, folder: Path, log: Path) -> None:
+    def __init__(self, folder: Path, log: Path, keys: Path | None = None) -> None:
+        """`keys`: by default beside the folder, where the data folder's secrets are."""
         self.folder = folder
         self.log = log
+        self._passfile = (keys or folder.parent / KEYS) / "postgres.pgpass"
         self._cluster = folder / "data"
         self._state = folder / "server.json"
 
     @property
     def address(self) -> str:
-        """The DSN, password included. Raises EmbeddedError before the first `prepare`."""
-        state = self._read_state()
-        return f"postgresql://forgelog:{state['password']}@127.0.0.1:{state['port']}/postgres"
+        """The DSN, which names the file of the password. Raises EmbeddedError before the first `prepare`."""
+        port = self._read_state()["port"]
+        return passfile.address_with(f"postgresql://forgelog@127.0.0.1:{port}/postgres", self._passfile)
 
     def spec(self) -> Spec:
         """How the process is, or was, started; nothing is changed. Raises EmbeddedError before the first `prepare`."""
@@ -84,15 +87,15 @@ class Postgres:
         """
         binaries = binaries_folder()
         self.folder.mkdir(parents=True, exist_ok=True)
-        new: dict[str, str | int] = {"port": 0, "password": secrets.token_urlsafe(18)}
-        state = self._read_state() if self._state.exists() else new
-        state["port"] = free_port(int(state["port"]))
+        known = self._read_state() if self._state.exists() else {}
+        self._ensure_password(str(known.get("password", "")))
+        state: dict[str, str | int] = {"port": free_port(int(known.get("port", 0)))}
         write_atomically(self._state, json.dumps(state) + "\n", mode=0o600)
         user = _server_user()
         if user is not None:
             _let_through(self._cluster, binaries)
         if not (self._cluster / "PG_VERSION").exists():
-            self._initialise(binaries, user, str(state["password"]))
+            self._initialise(binaries, user)
         self._check_version()
         self._clear_stale_pid()
         return self._spec(state, binaries)
@@ -134,12 +137,21 @@ class Postgres:
             raise EmbeddedError(f"{self.folder} holds no embedded Postgres yet; `forgelog up` makes one") from error
         return state
 
-    def _initialise(self, binaries: Path, user: int | None, password: str) -> None:
+    def _ensure_password(self, earlier: str) -> None:
+        """`earlier`: the password as a version before kept it, beside the port."""
+        if not earlier and not self._passfile.exists() and (self._cluster / "PG_VERSION").exists():
+            raise EmbeddedError(
+                f"{self._passfile}, the password of the Postgres in {self._cluster}, is gone. It holds projections "
+                f"only: move {self.folder} away and they are rebuilt from the log."
+            )
+        passfile.ensure_password(self._passfile, earlier or secrets.token_urlsafe(18))
+
+    def _initialise(self, binaries: Path, user: int | None) -> None:
         # What an interrupted initdb left is worthless: PG_VERSION is there, or nothing was ever stored.
         shutil.rmtree(self._cluster, ignore_errors=True)
         self._cluster.mkdir(mode=0o700)
         secret = self._cluster.parent / ".initial-password"
-        write_atomically(secret, password, mode=0o600)
+        write_atomically(secret, passfile.password_in(self._passfile), mode=0o600)
         if user is not None:
             os.chown(self._cluster, user, user)
             os.chown(secret, user, user)
@@ -273,8 +285,3 @@ def _let_through(*folders: Path) -> None:
             mode = parent.stat().st_mode
             if not mode & stat.S_IXOTH:
                 parent.chmod(mode | stat.S_IXOTH)
-
-
-def without_password(dsn: str) -> str:
-    """For people's eyes and logs."""
-    return re.sub(r"//([^:/@]+):[^@]*@", r"//\1@", dsn)

@@ -25,7 +25,8 @@ from forgelog.embedded.keeper import Plan, Probe
 from forgelog.embedded.layout import Folder, PlatformState, Wanted
 from forgelog.embedded.nodes import MEMBERSHIP, OURS, in_use, membership
 from forgelog.embedded.ports import free_port, hold
-from forgelog.embedded.postgres import Postgres, without_password
+from forgelog.embedded.passfile import without_password
+from forgelog.embedded.postgres import Postgres
 from forgelog.embedded.process import EmbeddedError, Spec
 
 SERVICES = ("jobs", "scheduling", "resources")
@@ -35,6 +36,7 @@ GATEWAY = "gateway"
 GATEWAY_PORT = 7070
 ANSWER = 3.0
 """Longest wait for a service's health, in seconds; the gateway asks the others meanwhile, for two."""
+SERVICE_GRACE = 15.0
 AGENT_GRACE = 40.0
 """Seconds an agent has to end its tasks, which have a grace of their own."""
 
@@ -119,7 +121,7 @@ class Roster:
     def _service(self, name: str, wanted: Wanted) -> Plan:
         def make() -> Spec:
             environment = self._environment(wanted, f"{name}-0", self._address(name))
-            return self._python(name, f"services.{name}", environment, grace=15.0)
+            return self._python(name, f"services.{name}", environment, self._folder.path, SERVICE_GRACE)
 
         probe: Probe = self._gateway_ready if name == GATEWAY else (lambda: self._healthy(name))
         return Plan(name, "service", make, _if_any(make), probe, lambda: self._address(name))
@@ -129,11 +131,16 @@ class Roster:
         folder = self.agent_folder(number)
 
         def spec() -> Spec:
-            environment = self._environment(wanted, f"agent-{node}", "127.0.0.1:0")
-            # A platform that goes down takes its jobs along; see `Supervisor._stop` for the other way.
-            environment |= {"FORGELOG_NODE": node, "FORGELOG_AGENT_DIR": str(folder), "FORGELOG_AGENT_STOP": "drain"}
-            environment["FORGELOG_NODE_SHARE"] = f"{number}/{wanted.agents}"
-            return self._python(f"agent-{number}", "services.resources.agent", environment, grace=AGENT_GRACE)
+            # It runs other people's programs: it is told no database, no service and no folder but its own.
+            environment = self._common(wanted, f"agent-{node}") | {
+                "FORGELOG_DATA": str(folder),
+                "FORGELOG_NODE": node,
+                "FORGELOG_AGENT_DIR": str(folder),
+                "FORGELOG_NODE_SHARE": f"{number}/{wanted.agents}",
+                # A platform that goes down takes its jobs along; see `Supervisor._stop` for the other way.
+                "FORGELOG_AGENT_STOP": "drain",
+            }
+            return self._python(f"agent-{number}", "services.resources.agent", environment, folder, AGENT_GRACE)
 
         def make() -> Spec:
             folder.mkdir(parents=True, exist_ok=True)
@@ -166,23 +173,31 @@ class Roster:
         )
 
     def _environment(self, wanted: Wanted, instance: str, listen: str) -> dict[str, str]:
+        """What a service is told."""
         with self._lock:
-            kafka, postgres = self.addresses(wanted)
-        return {
-            "FORGELOG_KAFKA": kafka,
+            _, postgres = self.addresses(wanted)
+        return self._common(wanted, instance) | {
             "FORGELOG_POSTGRES": postgres,
             "FORGELOG_DATA": str(self._folder.path),
             "FORGELOG_LISTEN": listen,
             "FORGELOG_SERVICES": ",".join(f"{name}={self._address(name)}" for name in SERVICES),
+        }
+
+    def _common(self, wanted: Wanted, instance: str) -> dict[str, str]:
+        """What every child is told."""
+        with self._lock:
+            kafka, _ = self.addresses(wanted)
+        return {
+            "FORGELOG_KAFKA": kafka,
             "FORGELOG_GATEWAY": self.gateway,
             "FORGELOG_INSTANCE": instance,
             "PYTHONUNBUFFERED": "1",
         }
 
-    def _python(self, name: str, module: str, environment: dict[str, str], grace: float) -> Spec:
+    def _python(self, name: str, module: str, environment: dict[str, str], folder: Path, grace: float) -> Spec:
         # -P: the current folder is no place to import from
         argv = [sys.executable, "-P", "-m", module]
-        return Spec(name, argv, self._folder.log(name), environment, cwd=self._folder.path, grace=grace)
+        return Spec(name, argv, self._folder.log(name), environment, cwd=folder, grace=grace)
 
     async def _healthy(self, service: str) -> bool:
         """The standard gRPC health check (grpc.health.v1)."""

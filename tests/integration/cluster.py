@@ -64,26 +64,28 @@ class Cluster:
 
     def start(self, name: str) -> None:
         """Start a service."""
-        self._run(name, f"services.{name}", {"FORGELOG_LISTEN": f"127.0.0.1:{self._ports[name]}"})
+        environment = {
+            "FORGELOG_POSTGRES": self.settings.postgres_required,
+            "FORGELOG_SCHEMA": self.settings.schema_,
+            "FORGELOG_DATA": str(self.folder),
+            "FORGELOG_SERVICES": ",".join(f"{service}=127.0.0.1:{self._ports[service]}" for service in SERVICES),
+            "FORGELOG_LISTEN": f"127.0.0.1:{self._ports[name]}",
+        }
+        self._run(name, f"services.{name}", environment)
 
     def start_agent(self, node: str, *, process: str = "", **environment: str) -> None:
         """Start a node's agent; `process` names one that claims a node's name beside the node's own agent."""
         process = process or node
         own = self.folder / process
         own.mkdir(parents=True, exist_ok=True)
-        self._run(
-            process, "services.resources.agent", {"FORGELOG_NODE": node, "FORGELOG_AGENT_DIR": str(own), **environment}
-        )
+        told = {"FORGELOG_NODE": node, "FORGELOG_AGENT_DIR": str(own), "FORGELOG_DATA": str(own)}
+        self._run(process, "services.resources.agent", {**told, **environment})
 
     def _run(self, name: str, module: str, extra: dict[str, str]) -> None:
         environment = {
             **os.environ,
             "FORGELOG_KAFKA": self.settings.kafka_required,
-            "FORGELOG_POSTGRES": self.settings.postgres_required,
             "FORGELOG_PREFIX": self.settings.prefix,
-            "FORGELOG_SCHEMA": self.settings.schema_,
-            "FORGELOG_DATA": str(self.folder),
-            "FORGELOG_SERVICES": ",".join(f"{service}=127.0.0.1:{self._ports[service]}" for service in SERVICES),
             "FORGELOG_GATEWAY": self.gateway,
             "FORGELOG_NODE_LOST_SECONDS": str(self.lost_seconds),
             "FORGELOG_INSTANCE": f"{name}-0",

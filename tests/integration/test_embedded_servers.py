@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
 import socket
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
+import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from events.runtime.settings import Settings
 from forgelog.embedded.kafka import Kafka
-from forgelog.embedded.postgres import Postgres
+from forgelog.embedded.passfile import password_in, without_password
+from forgelog.embedded.postgres import Postgres, database_answers
 from forgelog.embedded.process import Child, EmbeddedError, wait_ready
 
 
@@ -90,6 +94,52 @@ async def test_broker_loses_nothing_when_it_is_killed(folder: Path) -> None:
         assert await read(kafka.address, "events", 2000) == written
         await append(kafka.address, "events", [b"after"])
         assert (await read(kafka.address, "events", 2001))[-1] == b"after"
+    finally:
+        await child.stop()
+
+
+async def test_postgres_asks_for_a_password_that_only_its_file_has(folder: Path) -> None:
+    postgres = Postgres(folder / "postgres", folder / "logs" / "postgres.log")
+    child = await started(postgres)
+    try:
+        passfile = folder / "keys" / "postgres.pgpass"
+        secret = password_in(passfile)
+        assert secret not in postgres.address + str(psutil.Process(child.pid).cmdline())
+        for path in folder.glob("postgres/*.json"):
+            assert secret not in path.read_text()
+        bare = without_password(postgres.address).partition("?")[0]
+        for password in (None, "", "forgelog", secret[:-1]):
+            with pytest.raises(asyncpg.InvalidPasswordError):
+                await asyncpg.connect(bare, password=password, passfile=folder / "none")
+        with pytest.raises(EmbeddedError, match="refuses the connection"):
+            await database_answers(bare + f"?passfile={folder / 'none'}")
+    finally:
+        await child.stop()
+
+    passfile.unlink()
+    with pytest.raises(EmbeddedError, match="rebuilt from the log"):
+        await asyncio.to_thread(postgres.prepare)
+
+
+async def test_a_postgres_folder_of_the_version_before_comes_up(folder: Path) -> None:
+    """It kept the password beside the port."""
+    postgres = Postgres(folder / "postgres", folder / "logs" / "postgres.log")
+    child = await started(postgres)
+    connection = await asyncpg.connect(postgres.address)
+    await connection.execute("CREATE TABLE facts AS SELECT 1 AS id")
+    connection.terminate()
+    await child.stop()
+    passfile, state = folder / "keys" / "postgres.pgpass", folder / "postgres" / "server.json"
+    state.write_text(json.dumps({**json.loads(state.read_text()), "password": password_in(passfile)}))
+    passfile.unlink()
+
+    child = await started(postgres)
+    try:
+        connection = await asyncpg.connect(postgres.address)
+        assert await connection.fetchval("SELECT count(*) FROM facts") == 1
+        connection.terminate()
+        assert "password" not in state.read_text()
+        assert stat.S_IMODE(passfile.stat().st_mode) == 0o600
     finally:
         await child.stop()
 

@@ -11,11 +11,14 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+import asyncpg
 import psutil
 import pytest
 import pytest_asyncio
 
+from forgelog.embedded.passfile import password_in
 from forgelog.embedded.platform import Options, Platform, is_up
 from forgelog.embedded.process import until
 from forgelog.embedded.roster import node_name
@@ -68,7 +71,9 @@ async def test_life_of_services_and_agents(platform: Platform, servers: Servers)
     assert jobs["FORGELOG_GATEWAY"] == state.gateway == told(platform, "gateway")["FORGELOG_LISTEN"]
     assert f"jobs={jobs['FORGELOG_LISTEN']}" in jobs["FORGELOG_SERVICES"]
     agent = told(platform, node_name(1))
-    assert agent["FORGELOG_AGENT_DIR"] == str(platform.folder.path / "agents" / node_name(1))
+    own = str(platform.folder.path / "agents" / node_name(1))
+    assert (agent["FORGELOG_AGENT_DIR"], agent["FORGELOG_DATA"]) == (own, own)
+    assert not {"FORGELOG_POSTGRES", "FORGELOG_SERVICES"} & set(agent)
 
     # killed: back with the same address, and shown
     os.kill(found["jobs"]["pid"], signal.SIGKILL)
@@ -131,6 +136,27 @@ async def test_changed_addresses_replace_the_children_of_a_dead_supervisor(
         assert after[name]["pid"] != before[name]["pid"]
         assert not _alive(before[name]["pid"])
     assert told(moved, "jobs")["FORGELOG_KAFKA"].startswith("localhost:")
+
+
+async def test_a_given_database_with_a_password_goes_on_working_without_it_in_any_environment(
+    platform: Platform, servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = urlsplit(servers.postgres)
+    secret = password_in(Path(parse_qs(parts.query)["passfile"][0]))
+    given = parts._replace(netloc=f"forgelog:{secret}@{parts.hostname}:{parts.port}", query="").geturl()
+    monkeypatch.setenv("FORGELOG_POSTGRES", given)
+    moved = Platform(platform.folder.path)
+    await moved.up(Options(agents=1))
+    await moved.wait(60)
+    connection = await asyncpg.connect(told(moved, "jobs")["FORGELOG_POSTGRES"])
+    assert await connection.fetchval("SELECT current_user") == "forgelog"
+    connection.terminate()
+    for child in children(moved).values():
+        process = psutil.Process(child["pid"])
+        assert secret not in str([*process.environ().items(), process.cmdline()]), child["name"]
+    assert not {"FORGELOG_POSTGRES"} & set(told(moved, node_name(0)))
+    for path in moved.folder.path.glob("*.json"):
+        assert secret not in path.read_text(), path
 
 
 async def test_keep_jobs_kills_agents_so_that_their_tasks_stay(platform: Platform) -> None:

@@ -11,9 +11,15 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 
+def platform_folder() -> Path:
+    """An agent is not told it; it knows its own folder in there."""
+    own = os.environ.get("FORGELOG_AGENT_DIR")
+    return Path(own).parents[1] if own else Path(os.environ["FORGELOG_DATA"])
+
+
 def note(name: str) -> Path:
     """Write the FORGELOG_ variables where the test looks for them."""
-    path = Path(os.environ["FORGELOG_DATA"]) / f"told-{name}.json"
+    path = platform_folder() / f"told-{name}.json"
     path.write_text(json.dumps({key: value for key, value in os.environ.items() if key.startswith("FORGELOG_")}))
     return path
 
@@ -24,7 +30,7 @@ def until_told(name: str) -> None:
     signal.signal(signal.SIGTERM, lambda _number, _frame: ended.set())
     note(name)
     ended.wait()
-    with (Path(os.environ["FORGELOG_DATA"]) / "ended").open("a") as file:
+    with (platform_folder() / "ended").open("a") as file:
         file.write(name + "\n")
 
 
@@ -43,7 +49,7 @@ def serve(name: str) -> None:
 
 
 def serve_http(name: str) -> None:
-    folder = Path(os.environ["FORGELOG_DATA"])
+    folder = platform_folder()
     removed = set[str]()
 
     class Ready(BaseHTTPRequestHandler):
