@@ -24,8 +24,8 @@ from forgelog.embedded.kafka import Kafka
 from forgelog.embedded.keeper import Plan, Probe
 from forgelog.embedded.layout import Folder, PlatformState, Wanted
 from forgelog.embedded.nodes import MEMBERSHIP, OURS, in_use, membership
-from forgelog.embedded.ports import free_port, hold
 from forgelog.embedded.passfile import without_password
+from forgelog.embedded.ports import free_port, hold
 from forgelog.embedded.postgres import Postgres
 from forgelog.embedded.process import EmbeddedError, Spec
 

@@ -53,6 +53,6 @@ def test_another_password_replaces_the_first(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("written", ["%20x", "x%0Ay", "p%C3%A4ss"])
 def test_a_password_that_no_file_can_hold_is_named_and_not_shown(written: str, tmp_path: Path) -> None:
-    with pytest.raises(EmbeddedError, match="FORGELOG_POSTGRES.*passfile=") as refused:
+    with pytest.raises(EmbeddedError, match=r"FORGELOG_POSTGRES.*passfile=") as refused:
         with_passfile(f"postgresql://me:{written}@db/app", tmp_path / "keys" / "file")
     assert written not in str(refused.value)
