@@ -26,7 +26,9 @@ MAX_BITS, MAX_DIGITS = 1024, 400
 """Of a number: larger ones are refused before anything is made of them."""
 _NUMBER = "no field takes one of more than 64 bits"
 MAX_NODES = 200_000
-"""Most values in a file after YAML aliases are followed (a "billion laughs" ends here)."""
+"""Most values in a file, and most merges, after YAML aliases are followed (a "billion laughs" ends here)."""
+MAX_TEXT = 4 * MAX_BYTES
+"""Most characters of all values together, after YAML aliases are followed."""
 
 Kind = Literal["map", "list", "scalar"]
 
@@ -51,17 +53,52 @@ def problem(node: Node, text: str, hint: str = "", field: str = "") -> Problem:
     return Problem(field, text, hint, node.line, node.column)
 
 
-def from_python(value: object, depth: int = 0) -> Node:
-    """Plain Python data as nodes without places (dicts given to `Client.submit`)."""
-    if depth > MAX_DEPTH:
-        raise ManifestError("the job is not valid", [Problem("", f"nested deeper than {MAX_DEPTH} levels")])
+class _TooMuch(Exception):
+    def __init__(self, found: Problem) -> None:
+        super().__init__(found.problem)
+        self.problem = found
+
+
+class _Bounds:
+    """What one document may still hold. Each place counts as often as it is reached: one value that is named in many
+    places is as much as many values."""
+
+    def __init__(self) -> None:
+        self._values = MAX_NODES
+        self._text = MAX_TEXT
+
+    def take(self, depth: int, text: int = 0, line: int = 0, column: int = 0) -> None:
+        """One value more, `depth` levels deep, with so many characters. Raises `_TooMuch`."""
+        self._values -= 1
+        self._text -= text
+        if self._values < 0:
+            raise _TooMuch(Problem("", f"more than {MAX_NODES} values", "", line, column))
+        if self._text < 0:
+            raise _TooMuch(Problem("", f"values of more than {MAX_TEXT} characters together", "", line, column))
+        if depth > MAX_DEPTH:
+            raise _TooMuch(Problem("", f"nested deeper than {MAX_DEPTH} levels", "", line, column))
+
+
+def from_python(value: object) -> Node:
+    """Plain Python data as nodes without places (dicts given to `Client.submit`). Raises `ManifestError`."""
+    try:
+        return _from_python(value, 0, _Bounds())
+    except _TooMuch as error:
+        raise ManifestError("the job is not valid", [error.problem]) from None
+
+
+def _from_python(value: object, depth: int, bounds: _Bounds) -> Node:
+    bounds.take(depth, len(value) if isinstance(value, str) else 0)
     if isinstance(value, dict):
-        pairs = [(from_python(str(key)), from_python(item, depth + 1)) for key, item in value.items()]
+        pairs = [
+            (_from_python(str(key), depth, bounds), _from_python(item, depth + 1, bounds))
+            for key, item in value.items()
+        ]
         return Node("map", pairs=pairs)
     if isinstance(value, list | tuple | set | frozenset):
-        return Node("list", items=[from_python(item, depth + 1) for item in value])
+        return Node("list", items=[_from_python(item, depth + 1, bounds) for item in value])
     if isinstance(value, int) and value.bit_length() > MAX_BITS:
-        raise ManifestError("the job is not valid", [Problem("", f"a number has {value.bit_length()} bits", _NUMBER)])
+        raise _TooMuch(Problem("", f"a number has {value.bit_length()} bits", _NUMBER))
     if value is None or isinstance(value, bool | int | float | str):
         text = str(value).lower() if isinstance(value, bool) else str(value)
         return Node("scalar", value=value, text=text)
@@ -118,28 +155,18 @@ def _is_json(text: str) -> bool:
     return True
 
 
-class _TooMuch(Exception):
-    def __init__(self, found: Problem) -> None:
-        super().__init__(found.problem)
-        self.problem = found
-
-
 class _Converter:
     """From ruamel's composed nodes to `Node`, within the limits."""
 
     def __init__(self, constructor: Any, json: bool) -> None:
         self._constructor = constructor
         self._json = json
-        self._count = 0
+        self._bounds = _Bounds()
 
     def convert(self, composed: Any, depth: int) -> Node:
         mark = composed.start_mark
         line, column = mark.line + 1, mark.column + 1
-        self._count += 1
-        if self._count > MAX_NODES:
-            raise _TooMuch(Problem("", f"more than {MAX_NODES} values", "", line, column))
-        if depth > MAX_DEPTH:
-            raise _TooMuch(Problem("", f"nested deeper than {MAX_DEPTH} levels", "", line, column))
+        self._bounds.take(depth, len(composed.value) if isinstance(composed, ScalarNode) else 0, line, column)
         if isinstance(composed, MappingNode):
             return Node("map", pairs=list(self._pairs(composed, depth)), line=line, column=column)
         if isinstance(composed, SequenceNode):
@@ -153,6 +180,8 @@ class _Converter:
         for key, value in composed.value:
             if str(key.tag) == "tag:yaml.org,2002:merge":
                 for source in value.value if isinstance(value, SequenceNode) else [value]:
+                    mark = source.start_mark
+                    self._bounds.take(depth, 0, mark.line + 1, mark.column + 1)
                     if not isinstance(source, MappingNode):
                         raise _TooMuch(problem(self.convert(source, depth), "'<<' merges maps only"))
                     for pair in self._pairs(source, depth + 1):

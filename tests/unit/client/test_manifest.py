@@ -216,6 +216,29 @@ class TestMistakes:
         assert "nested deeper" in one_error("[" * 20_000)
         assert "more than 500 documents" in one_error("---\nname: a\ncommand: x\n" * 501)
 
+    @pytest.mark.parametrize("bottom", ["{}", "{k: v}"], ids=["of nothing", "of something"])
+    def test_merges_in_merges_do_not_multiply(self, bottom: str) -> None:
+        """Nine maps, each of ten times the one before: a thousand million merges."""
+        lines = [f"m0: &m0 {bottom}"]
+        lines += [f"m{n}: &m{n} {{<<: [{', '.join([f'*m{n - 1}'] * 10)}]}}" for n in range(1, 10)]
+        assert "more than 200000 values" in one_error("\n".join(lines))
+
+    def test_a_merge_of_itself(self) -> None:
+        assert "nested deeper" in one_error("a: &a {<<: *a}\n")
+
+    def test_a_long_text_in_many_places(self) -> None:
+        """Few values and a small file, but a command of gigabytes."""
+        text = f"name: a\ncommand: x\nenv: {{k: &a {'x' * 400_000}}}\nargs: [{', '.join(['*a'] * 100_000)}]\n"
+        assert "characters together" in one_error(text)
+
+    def test_one_list_in_many_places_of_python_data(self) -> None:
+        value: list[object] = []
+        for _ in range(30):
+            value = [value] * 10
+        with pytest.raises(ManifestError) as caught:
+            job_from({"name": "a", "command": "x", "args": value})
+        assert "more than 200000 values" in str(caught.value)
+
     def test_a_billion_laughs(self) -> None:
         lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
         lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
