@@ -1,4 +1,4 @@
-"""JSON texts that would cost much to read: refused in words, and soon enough, by what every door reads commands with."""
+"""JSON texts that would cost much to read: refused in words, and soon, by what every door reads commands with."""
 
 from __future__ import annotations
 
