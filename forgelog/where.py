@@ -14,6 +14,7 @@ another platform that happens to listen somewhere. Must not start anything, nor 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from forgelog.embedded.layout import PlatformState, Wanted
 
 EXAMPLE = "127.0.0.1:7070"
+
+_ADDRESS = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
 
 GATEWAY = "FORGELOG_GATEWAY"
 DATA = "FORGELOG_DATA"
@@ -59,10 +62,11 @@ def server_addresses() -> tuple[str, str]:
 
 def checked(address: str) -> str:
     """An address as ``host:port``. Raises `InvalidInput`."""
-    host, _, port = address.removeprefix("http://").rstrip("/").rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise InvalidInput(f"{address!r} is not the address of a gateway; write host:port, such as {EXAMPLE}")
-    return f"{host}:{port}"
+    found = _ADDRESS.fullmatch(address.removeprefix("http://").rstrip("/"))
+    if found is None or not 0 < int(found[2]) < 65536:
+        # It is not repeated: who writes a key or a password into an address should not find it in a log.
+        raise InvalidInput(f"that is not the address of a gateway; write host:port, such as {EXAMPLE}")
+    return f"{found[1]}:{found[2]}"
 
 
 class _Folder:

@@ -38,7 +38,7 @@ def keepalive_seconds() -> float:
     except ValueError:
         seconds = 0.0
     if not 1 <= seconds <= 3600:
-        raise ValueError(f"{VARIABLE}={text!r}: should be a number of seconds from 1 to 3600")
+        raise ValueError(f"{VARIABLE}: should be a number of seconds from 1 to 3600")
     return seconds
 
 

@@ -1,5 +1,7 @@
 """What a Forgelog process is told from outside: the FORGELOG_* environment variables, checked once at its start.
 
+No error shows a variable's value: a password may be in any of them, put there by mistake.
+
 Must not know which service reads it, nor how the servers behind the addresses were started.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -21,23 +24,60 @@ _TOPIC_PREFIX = re.compile(r"[A-Za-z0-9._-]{0,100}")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
+_HOST = r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]"
+_ADDRESS = re.compile(rf"({_HOST}):(\d{{1,5}})")
+_HOSTS = re.compile(rf"(?:(?:{_HOST})?(?::\d{{1,5}})?,?)*")
+_COLLECTOR = re.compile(rf"(?:https?://)?(?:{_HOST})(?::\d{{1,5}})?/?")
+
+
 class SettingsError(ValueError):
-    """An environment variable is missing or can't be used; the text names it and says what it should be."""
+    """An environment variable is missing or can't be used; the text names it and says what it should be. It never has
+    the value."""
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """``host:port`` → its parts; an IPv6 host is written in brackets. Raises ValueError."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65535 or (":" in host and not host.startswith("[")):
-        raise ValueError(f"{address!r} is not host:port, for example 127.0.0.1:7070")
-    return host.strip("[]"), int(port)
+    """``host:port`` → its parts; an IPv6 host is written in brackets. Raises ValueError, which does not repeat it."""
+    match = _ADDRESS.fullmatch(address)
+    if match is None or int(match[2]) > 65535:
+        raise ValueError("is not host:port, for example 127.0.0.1:7070")
+    return match[1].strip("[]"), int(match[2])
+
+
+def check_dsn(dsn: str) -> None:
+    """Raises ValueError, which does not repeat it, when it is not the address of a database.
+
+    What stands in the wrong place, since a password has a character that ends one, would be told as a host or a port in
+    errors of others.
+    """
+    if not dsn.startswith(("postgresql://", "postgres://")):
+        raise ValueError("should look like postgresql://user:password@host:5432/database")
+    try:
+        parts = urlsplit(dsn)
+    except ValueError:
+        parts = None
+    if (
+        parts is None
+        or "#" in dsn
+        or "@" in parts.path
+        or ("@" in parts.query and "@" not in parts.netloc)
+        or not _HOSTS.fullmatch(parts.netloc.rpartition("@")[2])
+    ):
+        raise ValueError(
+            "has no host, port and database where they should be, as in postgresql://user:password@host:5432/database; "
+            "in a password write / as %2F, # as %23, ? as %3F, @ as %40, % as %25"
+        )
 
 
 class Settings(BaseSettings):
     """Read with `Settings.load()`, which turns pydantic's words into one clear line."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        populate_by_name=True,
+        hide_input_in_errors=True,
     )
 
     kafka: str | None = None
@@ -112,9 +152,9 @@ class Settings(BaseSettings):
         for item in filter(None, (part.strip() for part in value.split(","))):
             name, equals, address = item.partition("=")
             if not equals or not name:
-                raise ValueError(f"{item!r} is not name=host:port")
+                raise ValueError("should be name=host:port,name=host:port")
             if name in services:
-                raise ValueError(f"service {name!r} is given twice")
+                raise ValueError("names a service twice")
             services[name] = address
         return services
 
@@ -141,9 +181,15 @@ class Settings(BaseSettings):
     @field_validator("postgres")
     @classmethod
     def _check_postgres(cls, value: str | None) -> str | None:
-        # The value is not repeated in the error: it may hold a password.
-        if value and not value.startswith(("postgresql://", "postgres://")):
-            raise ValueError("should look like postgresql://user:password@host:5432/database")
+        if value:
+            check_dsn(value)
+        return value
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _check_collector(cls, value: str | None) -> str | None:
+        if value and not _COLLECTOR.fullmatch(value):
+            raise ValueError("should be http://host:4317, without a name or a password")
         return value
 
     @field_validator("prefix")
@@ -174,7 +220,7 @@ class Settings(BaseSettings):
             return cls(**given)
         except ValidationError as invalid:
             lines = [_explain(dict(error)) for error in invalid.errors()]
-            raise SettingsError("; ".join(lines)) from invalid
+            raise SettingsError("; ".join(lines)) from None
 
     @property
     def kafka_required(self) -> str:
@@ -204,5 +250,4 @@ class Settings(BaseSettings):
 def _explain(error: dict[str, Any]) -> str:
     place = [str(part) for part in error["loc"]]
     variable = PREFIX + place[0].upper().removeprefix(PREFIX).rstrip("_") if place else "the FORGELOG_ variables"
-    shown = "" if place[:1] == ["postgres"] else f"={error['input']!r}"
-    return f"{variable}{shown}: {error['msg'].removeprefix('Value error, ')}"
+    return f"{variable}: {error['msg'].removeprefix('Value error, ')}"

@@ -28,7 +28,7 @@ def lost_after(environment: Mapping[str, str]) -> float:
     except ValueError:
         seconds = 0.0
     if not 0.1 <= seconds <= 86_400:
-        raise SettingsError(f"{LOST_VARIABLE}={text!r}: should be seconds from 0.1 to 86400, such as 15")
+        raise SettingsError(f"{LOST_VARIABLE}: should be seconds from 0.1 to 86400, such as 15")
     return seconds
 
 

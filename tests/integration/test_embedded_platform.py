@@ -180,7 +180,7 @@ async def test_a_bad_variable_is_one_line(data: Path) -> None:
     ran = await run("up", data=data, FORGELOG_PARTITIONS="many")
     assert ran.returncode == 1
     assert ran.stderr.strip().count("\n") == 0
-    assert "FORGELOG_PARTITIONS='many'" in ran.stderr
+    assert "FORGELOG_PARTITIONS: " in ran.stderr
 
 
 async def test_doctor_says_what_is_there_and_what_to_do(data: Path) -> None:

@@ -70,12 +70,12 @@ def load(settings: Settings, environment: Mapping[str, str]) -> Config:
         _IDENTIFIER.validate_python(node)
     except ValidationError:
         raise SettingsError(
-            f"FORGELOG_NODE={node!r}: should be 1-128 lower-case letters, digits, '.', '_' or '-', such as gpu-node-7"
+            "FORGELOG_NODE: should be 1-128 lower-case letters, digits, '.', '_' or '-', such as gpu-node-7"
         ) from None
     folder = Path(read.text("FORGELOG_AGENT_DIR") or settings.data / "agents" / node).absolute()
     stop = read.text("FORGELOG_AGENT_STOP") or "leave"
     if stop not in ("leave", "drain"):
-        raise SettingsError(f"FORGELOG_AGENT_STOP={stop!r}: should be 'leave' (tasks run on) or 'drain' (they end)")
+        raise SettingsError("FORGELOG_AGENT_STOP: should be 'leave' (tasks run on) or 'drain' (they end)")
     return Config(
         node=node,
         folder=folder,
@@ -100,7 +100,7 @@ def _node_name() -> str:
 
 
 class _Reader:
-    """Variables as values. An empty one counts as not given."""
+    """Variables as values. An empty one counts as not given. No error shows a value (see `events.runtime.settings`)."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
@@ -117,7 +117,7 @@ class _Reader:
         except ValueError:
             value = -1.0
         if not least <= value <= most:
-            raise SettingsError(f"{name}={text!r}: should be a number from {least:g} to {most:g}")
+            raise SettingsError(f"{name}: should be a number from {least:g} to {most:g}")
         return value
 
     def size(self, name: str) -> int | None:
@@ -126,7 +126,7 @@ class _Reader:
             return None
         match = _SIZE.fullmatch(text)
         if match is None:
-            raise SettingsError(f"{name}={text!r}: should be bytes, such as 17179869184 or 16GiB")
+            raise SettingsError(f"{name}: should be bytes, such as 17179869184 or 16GiB")
         return int(float(match[1]) * _UNITS[(match[2] or "")[:1].upper()])
 
     def role(self, name: str) -> NodeRole:
@@ -134,7 +134,7 @@ class _Reader:
         try:
             return NodeRole(text)
         except ValueError:
-            raise SettingsError(f"{name}={text!r}: should be one of {', '.join(NodeRole)}") from None
+            raise SettingsError(f"{name}: should be one of {', '.join(NodeRole)}") from None
 
     def indices(self, name: str) -> frozenset[int] | None:
         text = self.text(name)
@@ -145,15 +145,13 @@ class _Reader:
         try:
             return frozenset(int(part) for part in text.split(","))
         except ValueError:
-            raise SettingsError(f"{name}={text!r}: should be GPU indices, such as 0,1, or none") from None
+            raise SettingsError(f"{name}: should be GPU indices, such as 0,1, or none") from None
 
     def share(self, name: str) -> tuple[int, int]:
         text = self.text(name) or "0/1"
         match = re.fullmatch(r"(\d{1,4})/(\d{1,4})", text)
         if match is None or not int(match[1]) < int(match[2]):
-            raise SettingsError(
-                f"{name}={text!r}: should be a part's number and how many there are, such as 0/2 and 1/2"
-            )
+            raise SettingsError(f"{name}: should be a part's number and how many there are, such as 0/2 and 1/2")
         return int(match[1]), int(match[2])
 
     def names(self, name: str) -> tuple[str, ...]:
@@ -162,7 +160,7 @@ class _Reader:
             try:
                 _IDENTIFIER.validate_python(one)
             except ValidationError:
-                raise SettingsError(f"{name}: {one!r} is no taint; write names, such as gpu,maintenance") from None
+                raise SettingsError(f"{name}: should be names, such as gpu,maintenance") from None
         return names
 
     def labels(self, name: str) -> dict[str, str]:
@@ -170,13 +168,12 @@ class _Reader:
         for part in filter(None, (part.strip() for part in self.text(name).split(","))):
             key, equals, value = part.partition("=")
             if not equals:
-                raise SettingsError(f"{name}: {part!r} is no label; write key=value,key2=value2")
+                raise SettingsError(f"{name}: should be key=value,key2=value2")
             found[key.strip()] = value.strip()
         try:
             return _LABELS.validate_python(found)
         except ValidationError as error:
-            where = ".".join(str(part) for part in error.errors()[0]["loc"] if part != "[key]")
-            raise SettingsError(f"{name}: label {where!r}: {error.errors()[0]['msg']}") from None
+            raise SettingsError(f"{name}: should be key=value,key2=value2: {error.errors()[0]['msg']}") from None
 
 
 def from_environment(settings: Settings) -> Config:
