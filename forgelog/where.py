@@ -17,6 +17,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from events.runtime.counts import count_of
 from events.runtime.folders import find_data_folder
 from forgelog.errors import InvalidInput, Unavailable
 
@@ -60,7 +61,7 @@ def server_addresses() -> tuple[str, str]:
 def checked(address: str) -> str:
     """An address as ``host:port``. Raises `InvalidInput`."""
     host, _, port = address.removeprefix("http://").rstrip("/").rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not host or not 0 < (count_of(port) or 0) < 65536:
         raise InvalidInput(f"{address!r} is not the address of a gateway; write host:port, such as {EXAMPLE}")
     return f"{host}:{port}"
 

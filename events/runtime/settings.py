@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from events.runtime.channels import DEFAULT_SECONDS
+from events.runtime.counts import count_of
 from events.runtime.folders import data_folder
 
 PREFIX = "FORGELOG_"
@@ -28,9 +29,10 @@ class SettingsError(ValueError):
 def split_address(address: str) -> tuple[str, int]:
     """``host:port`` → its parts; an IPv6 host is written in brackets. Raises ValueError."""
     host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65535 or (":" in host and not host.startswith("[")):
+    number = count_of(port)
+    if not colon or not host or number is None or number > 65535 or (":" in host and not host.startswith("[")):
         raise ValueError(f"{address!r} is not host:port, for example 127.0.0.1:7070")
-    return host.strip("[]"), int(port)
+    return host.strip("[]"), number
 
 
 class Settings(BaseSettings):
