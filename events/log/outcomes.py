@@ -268,6 +268,8 @@ class Units:
             for raw in raws:
                 cause = raw.cause
                 if cause is None:
+                    if not found:
+                        raise Undecodable(f"{raw.position}: the first outcome should be here, and is not")
                     return found
                 found.append(raw.decode())
                 if len(found) == cause.parts:

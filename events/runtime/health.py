@@ -131,6 +131,6 @@ class Health:
         try:
             async with self._pool.acquire() as db:
                 await db.execute("select 1")
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
             return f"the database can't be reached ({type(error).__name__}: {error})"
         return ""

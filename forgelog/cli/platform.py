@@ -123,6 +123,7 @@ def status(output: OutputOption = Format.TABLE, data: DataOption = None) -> None
 
     async def work() -> None:
         from forgelog.embedded.platform import Platform
+        from forgelog.embedded.postgres import without_password
 
         platform = Platform(data)
         report = platform.report()
@@ -130,6 +131,8 @@ def status(output: OutputOption = Format.TABLE, data: DataOption = None) -> None
             report["contexts"] = await platform.contexts(report)
             if report["state"] == "up" and not all(each["ready"] for each in report["contexts"]):
                 report["state"] = "unready"
+        if report.get("postgres"):
+            report["postgres"] = without_password(report["postgres"])
         if output is Format.TABLE:
             _show(report)
         else:
@@ -172,6 +175,8 @@ def _greet(platform: Platform, state: PlatformState, seconds: float) -> None:
     render.note(f"  kafka     {state.kafka}")
     render.note(f"  postgres  {without_password(state.postgres)}")
     render.note(f"  data      {platform.folder.path}")
+    if state.gateway:
+        _say_where_commands_go({"gateway": state.gateway})
 
 
 def _show(report: dict[str, Any]) -> None:

@@ -144,7 +144,6 @@ def submit(
 
         async with AsyncClient() as client:
             jobs = await _submit(client, described, id, here=not no_chdir)
-            await shown(client)
             rows = [{"name": job.name, "job_id": job.id} for job in jobs]
             if output is Format.TABLE and len(jobs) == 1:
                 sys.stdout.write(f"{jobs[0].id}\n")
@@ -152,7 +151,8 @@ def submit(
                 show_rows(rows, [column("Name"), column("Job", "job_id")], output)
             else:
                 show_data(rows, output)
-            sys.stdout.flush()
+            sys.stdout.flush()  # who is impatient from here on has the ids
+            await shown(client)
             if not wait:
                 return 0
             ended = await client.wait([job.id for job in jobs])

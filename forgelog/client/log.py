@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
+from events.runtime.counts import count_of
 from forgelog.client.core import Core
 from forgelog.client.plain import Record, plain
 from forgelog.client.rows import EventRow
@@ -73,12 +74,12 @@ class LogCalls(Core):
             yield _event(plain(response.event))
 
     async def until_shown(self) -> None:
-        """Wait until the tables have what this client's commands led to: from then on other clients see it too. Raises
-        `Unavailable` where they are far behind."""
+        """Wait until the tables have what this client's commands led to, of those whose outcomes it was told: from then
+        on other clients see it too. Raises `Unavailable` where they are far behind."""
         stub = log_rpc.LogQueriesStub(self.channel)
         for context in self._written:
             request = log_pb.GetHistoryRequest(context=context, subject=context, options=self._options(context, None))
-            request.page.limit = 1
+            request.page.limit = 1  # what is asked for does not matter: the answer waits for what was written
             await self._ask(stub.GetHistory, request, f"the tables of {context}")
 
     async def status(self, context: str) -> Record:
@@ -136,6 +137,7 @@ def _by_time(event: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _place_offset(position: str) -> tuple[str, int]:
     place, _, offset = position.rpartition("@")
-    if not place or not offset.isdigit():
+    number = count_of(offset)
+    if not place or number is None:
         raise InvalidInput(f"{position!r} is not a position; write topic/partition@offset")
-    return place, int(offset)
+    return place, number

@@ -320,8 +320,8 @@ class Client:
         return self._loop.iterate(self._async.watch(context, **wanted))
 
     def until_shown(self) -> None:
-        """Wait until the tables have what this client's commands led to: from then on other clients see it too. Raises
-        `Unavailable` where they are far behind."""
+        """Wait until the tables have what this client's commands led to, of those whose outcomes it was told: from then
+        on other clients see it too. Raises `Unavailable` where they are far behind."""
         self._loop.run(self._async.until_shown())
 
     def status(self, context: str) -> Record:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import platform
 import shutil
-import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from forgelog.embedded import docker, jars, java, postgres
 from forgelog.embedded.kafka import broker_answers
 from forgelog.embedded.layout import Folder
 from forgelog.embedded.platform import Platform
+from forgelog.embedded.ports import is_free
 from forgelog.embedded.process import EmbeddedError
 
 _DISK = 2 * 1024**3
@@ -173,11 +173,7 @@ def _gateway_port(settings: Settings, folder: Folder) -> Check:
     state = folder.read_state()
     if state is not None and state.supervisor.alive and state.gateway:
         return Check("gateway port", "ok", f"{state.gateway} (running)")
-    host, port = split_address(settings.gateway)
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return Check("gateway port", "note", f"{port} is taken", "another free port is used; `status` shows it")
+    _, port = split_address(settings.gateway)
+    if not is_free(port):
+        return Check("gateway port", "note", f"{port} is taken", "another free port is used; `status` shows it")
     return Check("gateway port", "ok", f"{port} is free")

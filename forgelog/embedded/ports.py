@@ -10,16 +10,21 @@ from __future__ import annotations
 
 import errno
 import itertools
+import logging
 import random
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from forgelog.embedded.process import EmbeddedError
 
 HOST = "127.0.0.1"
+_PATIENCE, _PAUSE = 1.0, 0.01
+"""Seconds: somebody who looks at a port holds it meanwhile."""
 
+log = logging.getLogger("forgelog.supervisor")
 _held: dict[int, socket.socket] = {}
 _lock = threading.Lock()  # ports are chosen in threads
 
@@ -41,10 +46,30 @@ def free_port(wanted: int = 0, avoid: Sequence[int] = ()) -> int:
     raise EmbeddedError(f"no free TCP port on {HOST}: too many are in use; end some programs and try again")
 
 
-def hold(port: int) -> None:
-    """Keep others from being given a port that a server of ours is believed to have: it needn't be free."""
+def is_free(port: int) -> bool:
+    """Whether `free_port` would give this one out now."""
     with _lock:
-        _hold(port)
+        if port in _held:
+            return not _listened(port)
+        if free := _take(port):
+            _held.pop(port).close()
+        return free
+
+
+def hold(port: int) -> bool:
+    """Keep others from being given a port that a server of ours is believed to have: it needn't be free.
+
+    Blocks for up to a second where somebody else holds it. False, and a line in the log, when they go on to.
+    """
+    until = time.monotonic() + _PATIENCE
+    while True:
+        with _lock:
+            if _hold(port):
+                return True
+        if time.monotonic() > until:
+            log.warning("port %d can't be held: another program has it, or its UDP port", port)
+            return False
+        time.sleep(_PAUSE)
 
 
 def lasting_ports() -> range:
@@ -61,11 +86,13 @@ def lasting_ports() -> range:
 
 
 def _take(port: int) -> bool:
-    """Hold it, if nobody does and nobody listens on it."""
+    """Hold it, if nobody else does and nobody listens on it."""
+    ours = port in _held
     if not _hold(port):
         return False
     if _listened(port):
-        _held.pop(port).close()
+        if not ours:
+            _held.pop(port).close()
         return False
     return True
 
@@ -73,7 +100,7 @@ def _take(port: int) -> bool:
 def _hold(port: int) -> bool:
     if port in _held:
         return True
-    holder = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    holder = _socket(socket.SOCK_DGRAM)
     try:
         holder.bind((HOST, port))
         holder.connect((HOST, port))  # to itself: nobody else's datagrams are taken in
@@ -87,7 +114,7 @@ def _hold(port: int) -> bool:
 
 
 def _listened(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+    with _socket(socket.SOCK_STREAM) as probe:
         # As the servers do: a port whose last connections are in TIME_WAIT is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -102,6 +129,14 @@ def _listened(port: int) -> bool:
 
 def _any() -> int:
     """Of the system's choice."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+    with _socket(socket.SOCK_STREAM) as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
+
+
+def _socket(kind: socket.SocketKind) -> socket.socket:
+    """Raises EmbeddedError."""
+    try:
+        return socket.socket(socket.AF_INET, kind)
+    except OSError as error:  # too many open files, as a rule
+        raise EmbeddedError(f"no port can be looked at: {error.strerror}") from None

@@ -23,6 +23,7 @@ from pathlib import Path
 import asyncpg
 import psutil
 
+from events.runtime.counts import count_of
 from events.runtime.keys import FOLDER as KEYS
 from events.runtime.settings import split_address
 from forgelog.embedded import passfile
@@ -204,10 +205,9 @@ class Postgres:
         if not path.exists():
             return
         first = path.read_text().splitlines()[:1]
-        if not first or not first[0].strip().isdigit():
+        if not first or (pid := count_of(first[0].strip())) is None:
             path.unlink()
             return
-        pid = int(first[0])
         try:
             command = psutil.Process(pid).cmdline()
         except (psutil.NoSuchProcess, psutil.ZombieProcess):

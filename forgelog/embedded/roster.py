@@ -94,6 +94,8 @@ class Roster:
 
     def choose_ports(self, before: PlatformState | None) -> None:
         """Give every service its port: the one it had, unless a stranger has it now. Once, before any plan is made."""
+        for server in (self.kafka, self.postgres):
+            server.hold_ports()  # before any is drawn: it may be one of theirs
         known, chosen = self._folder.read_ports(), dict[str, int]()
         running = (
             {child.name for child in before.children if child.identity and child.identity.alive} if before else set()
@@ -108,8 +110,6 @@ class Roster:
                 port = free_port(port, avoid=list(chosen.values()))
             chosen[name] = port
         self._folder.write_ports(chosen)
-        for server in (self.kafka, self.postgres):
-            server.hold_ports()
 
     async def close(self) -> None:
         for channel in self._channels.values():

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 
 from events.language.common import parse_ranges
+from events.runtime.counts import count_of
 from events.runtime.queries import QueryError, ReadModel, not_found, read_options
 from events.runtime.tables import Db
 from forgelog_pb.jobs.v1 import queries_pb2
@@ -206,9 +207,9 @@ def _answer(row: Any, starts: dict[tuple[int, int, int], int]) -> Any:
 def _cursor(text: str) -> int:
     if not text:
         return -1
-    if not text.isdigit() or len(text) > 18:
+    if (arrival := count_of(text)) is None:
         raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, "cursor is not one that FollowLogs gave; leave it out")
-    return int(text)
+    return arrival
 
 
 def _tasks(text: str) -> tuple[list[int], list[int]]:

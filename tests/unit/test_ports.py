@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import grpc.aio
 import pytest
 
 from events.runtime.channels import server_options
-from forgelog.embedded.ports import free_port, hold, lasting_ports
+from events.runtime.settings import Settings
+from forgelog.embedded import ports
+from forgelog.embedded.layout import Folder
+from forgelog.embedded.ports import free_port, hold, is_free, lasting_ports
+from forgelog.embedded.roster import Roster
 from tests import PATIENCE
 
 TAKES = "from forgelog.embedded.ports import free_port; print(free_port({}), flush=True); input()"
@@ -84,7 +91,48 @@ def test_a_port_that_a_server_of_an_earlier_process_has_can_be_held() -> None:
             server.close()  # it ends, and is to be started anew
             assert free_port(port) != port
     with others(HOLDS.format(port)):
-        hold(port)  # held by another: its server has it, or will
+        assert not hold(port)
+
+
+def test_a_port_that_somebody_just_looks_at_is_held_once_they_are_done() -> None:
+    port = unused()
+    looking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    looking.bind(("127.0.0.1", port))
+    done = threading.Timer(0.1, looking.close)
+    done.start()
+    assert hold(port)
+    done.join()
+
+
+def test_a_held_port_stays_held_when_its_server_is_found_running() -> None:
+    with socket.create_server(("127.0.0.1", unused())) as server:
+        port = server.getsockname()[1]
+        assert hold(port)
+        assert not is_free(port)
+        assert free_port(port) != port
+    with others(TAKES.format(port)) as (taken,):
+        assert taken != port
+    assert is_free(port)
+
+
+def test_to_ask_whether_a_port_is_free_does_not_take_it() -> None:
+    port = unused()
+    assert is_free(port)
+    with others(TAKES.format(port)) as (taken,):
+        assert taken == port
+        assert not is_free(port)
+
+
+def test_services_draw_no_port_of_a_server_that_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Folder(tmp_path / "data")
+    folder.make()
+    broker, controller = unused(), unused()
+    (folder.path / "kafka" / "ports.json").write_text(json.dumps({"broker": broker, "controller": controller}))
+    folder.write_ports({"gateway": unused()})
+    monkeypatch.setattr(ports.random.SystemRandom, "sample", lambda *_: [broker, controller, *lasting_ports()])
+    Roster(folder, Settings.load(data=folder.path)).choose_ports(None)
+    assert not {broker, controller} & set(folder.read_ports().values())
+    assert free_port(broker) == broker
 
 
 def test_what_holds_a_port_takes_in_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
