@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = "127.0.0.1:7070"
 
-_ADDRESS = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
+_ADDRESS = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
 GATEWAY = "FORGELOG_GATEWAY"
 DATA = "FORGELOG_DATA"

@@ -25,9 +25,9 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 _HOST = r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]"
-_ADDRESS = re.compile(rf"({_HOST}):(\d{{1,5}})")
-_HOSTS = re.compile(rf"(?:(?:{_HOST})?(?::\d{{1,5}})?,?)*")
-_COLLECTOR = re.compile(rf"(?:https?://)?(?:{_HOST})(?::\d{{1,5}})?/?")
+_ADDRESS = re.compile(rf"({_HOST}):([0-9]{{1,5}})")
+_HOSTS = re.compile(rf"(?:(?:{_HOST})?(?::[0-9]{{1,5}})?,?)*")
+_COLLECTOR = re.compile(rf"(?:https?://)?(?:{_HOST})(?::[0-9]{{1,5}})?/?")
 
 
 class SettingsError(ValueError):

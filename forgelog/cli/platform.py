@@ -123,7 +123,6 @@ def status(output: OutputOption = Format.TABLE, data: DataOption = None) -> None
 
     async def work() -> None:
         from forgelog.embedded.platform import Platform
-        from forgelog.embedded.postgres import without_password
 
         platform = Platform(data)
         report = platform.report()
@@ -131,8 +130,6 @@ def status(output: OutputOption = Format.TABLE, data: DataOption = None) -> None
             report["contexts"] = await platform.contexts(report)
             if report["state"] == "up" and not all(each["ready"] for each in report["contexts"]):
                 report["state"] = "unready"
-        if report.get("postgres"):
-            report["postgres"] = without_password(report["postgres"])
         if output is Format.TABLE:
             _show(report)
         else:
