@@ -125,6 +125,18 @@ async def ensure_topics(settings: Settings, *, deadline: float = 30.0) -> dict[s
     return counts
 
 
+async def existing(settings: Settings) -> dict[str, int]:
+    """The partition counts of those topics that are there (names without prefix). Makes none."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_required)
+    await admin.start()
+    try:
+        there = set(await admin.list_topics())
+        names = [name for name in wanted(settings.partitions) if settings.prefix + name in there]
+        return await _counts(admin, settings.prefix, names) if names else {}
+    finally:
+        await admin.close()
+
+
 async def _create(admin: AIOKafkaAdminClient, prefix: str, topics: dict[str, tuple[int, dict[str, str]]]) -> None:
     cluster = await admin.describe_cluster()
     copies = min(REPLICAS, len(cluster["brokers"]))

@@ -1,289 +1,247 @@
-"""Tamper evidence: signed heads of the hash chain, and verification of the whole history.
+"""Verification of the whole history, or of what was added to it: reads the log, and changes nothing anywhere.
 
-Every service publishes the head of each of its partitions (offset, digest, Ed25519 signature, RFC 8032) to
-``audit.heads`` when it has moved. `verify` recomputes the chain from offset 0 and compares it with every record's own
-hash and with every signed head: a changed, removed or inserted record is named by its offset.
+Every partition's chain is computed again and compared with every record's own hash and with every signed head
+(`events.runtime.heads`): what was changed, removed, inserted, cut or written anew is named by its partition and offset.
+It makes no key, no topic and no table, so whoever can read the topics can check them.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import orjson
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from events.log import chain, topics
+from events.log import topics
 from events.log.connect import connected
 from events.log.fetching import Consumer
-from events.log.producer import Producer, Record
 from events.log.reading import read_to_end
 from events.log.repairs import Repairs
-from events.log.tail import HASTY, EpochRule, new_consumer, read_repairs
-from events.log.wire import HASH, Damage, Raw, encode_time, without_hash
-from events.runtime.runner import Runner
+from events.log.tail import HASTY, new_consumer, read_repairs
+from events.runtime.chain_check import ChainCheck, Verified
+from events.runtime.heads import Head, HeadStore, each_head, is_signed
 from events.runtime.settings import Settings
-from events.runtime.signing import KeyProblem, public_bytes, public_key, signing_key
+from events.runtime.signing import KeyProblem, public_key
 
-HEADS_EVERY = 5.0
-"""Seconds between two signed heads of a partition that grows."""
+SIGNED_WITHIN = timedelta(seconds=60)
+"""Until then a record has its signed head: services sign every few seconds what their tables have."""
 
-log = logging.getLogger("forgelog.audit")
+_EARLIER = timedelta(minutes=1)
+"""How much before a saved head's own time its successors are looked for: clocks differ."""
 
-
-@dataclass(slots=True)
-class Verified:
-    """What was found of one partition."""
-
-    place: str
-    records: int = 0
-    """Valid records, markers included."""
-    void: int = 0
-    """Records of writers that had been replaced: not part of the history."""
-    heads: int = 0
-    """Signed heads that agree."""
-    digest: str = ""
-    problems: list[str] = field(default_factory=list)
-
-    @property
-    def intact(self) -> bool:
-        return not self.problems
+Progress = Callable[[str, int, int], None]
+"""Told the place, records read and records to read."""
 
 
-async def publish_heads(settings: Settings, runner: Runner, notices: dict[str, str] | None = None) -> None:
-    """Publish a signed head of every partition that has moved, until cancelled. While the platform's key can't be used,
-    none is published, and `notices` says so under ``audit.heads``."""
-    key = await _usable_key(settings, {} if notices is None else notices)
-    public = public_bytes(key).hex()
-    published: dict[tuple[str, int], int] = {}
-    producer = Producer(settings)
-    try:
-        while True:
-            for place, (offset, digest) in list(runner.heads.items()):
-                if published.get(place) == offset or place[0] != runner.projection.context:
-                    continue
-                head = _signed(key, public, place, offset, digest)
-                name = str(head["place"])
-                try:
-                    await producer.send_all([Record(settings.prefix + topics.HEADS, orjson.dumps(head), name.encode())])
-                except (KafkaError, OSError) as error:
-                    log.warning("head of %s not published: %s", name, error)
-                    break
-                published[place] = offset
-            await asyncio.sleep(HEADS_EVERY)
-    finally:
-        await producer.close()
-
-
-async def _usable_key(settings: Settings, notices: dict[str, str]) -> Ed25519PrivateKey:
-    """The platform's key, once it can be used: what serves people does not end because no head can be signed."""
-    while True:
-        try:
-            key = signing_key(settings)
-        except KeyProblem as problem:
-            notice = f"no head of the hash chain is signed: {problem}"
-            if notices.get(topics.HEADS) != notice:
-                log.error("%s", notice)
-            notices[topics.HEADS] = notice
-            await asyncio.sleep(HEADS_EVERY)
-        else:
-            notices.pop(topics.HEADS, None)
-            return key
-
-
-def _signed(key: Ed25519PrivateKey, public: str, place: tuple[str, int], offset: int, digest: str) -> dict[str, Any]:
-    body = {
-        "place": f"{topics.events(place[0])}/{place[1]}",
-        "offset": offset,
-        "digest": digest,
-        "time": encode_time(datetime.now(UTC)),
-        "key": public,
-    }
-    return {**body, "signature": key.sign(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hex()}
+class NoLog(Exception):
+    """There is nothing to verify. The text says what is missing."""
 
 
 async def verify(
     settings: Settings,
     contexts: Sequence[str] = topics.CONTEXTS,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
+    *,
+    key: bytes | None = None,
+    saved: Sequence[dict[str, Any]] = (),
+    since: Sequence[dict[str, Any]] = (),
+    signed_until: datetime | None = None,
 ) -> list[Verified]:
-    """Check the whole history of these contexts; `progress` is told the place, records read and records to read.
+    """Check the history of these contexts; what was found of each partition, in order, and of ``audit.heads``.
 
-    Without the platform's key the chain is checked and its heads are not, which is a problem of ``audit.heads``.
+    `key`: the public key that heads must be signed by, 32 bytes; the platform's own when left out. Without that the
+    chain is checked and its heads are not, which is a problem of ``audit.heads``.
+    `saved`: heads that were kept elsewhere, which must be of this history too.
+    `since`: heads up to which the history was checked before. Of their partitions only what follows is read; each head
+    must lie on the chain. Of other partitions everything is.
+    `signed_until`: what was written before then must have a signed head; None where that is not asked.
+
+    1. Which of the topics are there. Raises NoLog where none is.
+    2. The signed heads, by place; those of another key are told of.
+    3. Each partition's records, against its chain and its heads.
+    4. Partitions that heads name and that are not there.
     """
-    await topics.ensure_topics(settings)
-    heads, broken = await _all_heads(settings)
-    repairs = await read_repairs(settings)
-    trusted = ""
-    try:
-        trusted = public_key(settings).hex()
-    except KeyProblem as problem:
-        if heads:
-            broken.append(f"the signed heads were not checked: {problem}")
-    results: list[Verified] = []
-    for context in contexts:
-        topic = settings.prefix + topics.events(context)
+    counts = await topics.existing(settings)
+    wanted = [topics.events(context) for context in contexts]
+    if topics.HEADS not in counts and not any(name in counts for name in wanted):
+        names = ", ".join(settings.prefix + name for name in wanted)
+        raise NoLog(f"there is no topic {names} at {settings.kafka}; give the address of the platform's Kafka")
+    about = Verified(f"{topics.HEADS}/0")
+    trusted, why = (key, "") if key is not None else _own_key(settings)
+    places = [f"{name}/{number}" for name in wanted for number in range(counts.get(name, 0))]
+    results = [Verified(f"{name}/0", problems=["offset 0: the topic is gone"]) for name in wanted if name not in counts]
+    with HeadStore() as store:
+        begin, unsigned = _take_saved(store, trusted, wanted, saved, since)
+        others = _Others()
+        ignored = {topics.events(context) for context in topics.CONTEXTS} - set(wanted)
+        if topics.HEADS in counts:
+            start = min(_when(head) for head in since) if set(begin) >= set(places) else None
+            await _load_heads(settings, store, others, about, trusted, places, ignored, start, progress)
+        else:
+            about.problem("there is no topic of signed heads")
+        repairs = await read_repairs(settings) if topics.REPAIRS in counts else Repairs()
         # CRCs are the broker's own check; off, so that a changed byte is found and named by the chain.
         async with connected(new_consumer(settings, check_crcs=False, **HASTY)) as consumer:
-            counts = await topics.ensure_topics(settings)
-            for number in range(counts[topics.events(context)]):
-                place = f"{topics.events(context)}/{number}"
-                results.append(
-                    await _verify_partition(
-                        consumer,
-                        TopicPartition(topic, number),
-                        place,
-                        heads.get(place, []),
-                        repairs,
-                        trusted,
-                        progress,
-                    )
-                )
-    if broken:
-        results.append(Verified(f"{topics.HEADS}/0", problems=broken))
+            for place in places:
+                first = begin.get(place)
+                heads = store.of(place, first.offset if first else 0) if trusted else None
+                check = ChainCheck(place, heads, repairs, first)
+                results.append(await _verify_partition(consumer, settings.prefix, check, signed_until, progress))
+        for place in sorted({*store.places(), *unsigned} - set(places)):
+            if place.rpartition("/")[0] in counts:
+                newest = max((head.offset for head in store.of(place)), default=0)
+                gone = f"offset 0: the partition is gone; a signed head names offset {newest}"
+                results.append(Verified(place, problems=[gone]))
+    for found in results:
+        others.tell(found)
+        found.problems += unsigned.get(found.place, [])
+    others.tell_rest(about)
+    if trusted is None and (others.any or saved or since):
+        about.problem(f"the signed heads were not checked: {why}")
+    if about.problems:
+        results.append(about)
     return results
 
 
-async def _verify_partition(
-    consumer: Consumer,
-    source: TopicPartition,
-    place: str,
-    heads: list[dict[str, Any]],
-    repairs: Repairs,
-    trusted: str,
-    progress: Callable[[str, int, int], None] | None,
-) -> Verified:
-    found = Verified(place)
-    end = (await consumer.end_offsets([source]))[source]
-    at_offset: dict[int, str] = {head["offset"]: "" for head in heads}
-    digest, rule, position = chain.GENESIS, EpochRule(begun=0), 0
-    aside: bytes | None = None
-    """The digest without what an operator passed over: a writer that took over behind it goes on from there."""
+def _own_key(settings: Settings) -> tuple[bytes | None, str]:
+    """The platform's own public key; or None, and why it can't be used."""
     try:
-        async for _, records in read_to_end(consumer, {source: 0}):
-            for raw in records:
-                if raw.offset != position:
-                    found.problems.append(f"offset {position}: records up to {raw.offset - 1} are missing")
-                    rule.missed(raw.offset - 1)
-                position = raw.last + 1
-                if isinstance(raw, Damage):
-                    found.problems.append(f"offset {raw.offset}: was changed (up to {raw.last}: {raw.wrong})")
-                    rule.missed(raw.last)
-                    continue
-                if not rule.admits(raw):
-                    found.void += 1
-                    continue
-                found.records += 1
-                skipped = repairs.cover(raw)
-                if skipped and aside is None:
-                    aside = digest
-                computed = _linked(digest, raw)
-                stored = raw.get(HASH)
-                if stored is None and not raw.is_marker:
-                    found.problems.append(f"offset {raw.offset}: has no hash")
-                    computed = digest
-                elif stored is not None and stored != computed.hex().encode():
-                    without = computed if aside is None or skipped else _linked(aside, raw)
-                    if stored != without.hex().encode():
-                        found.problems.append(f"offset {raw.offset}: was changed (its content does not match its hash)")
-                    computed = _digest_of(stored, computed)
-                if aside is not None and not skipped:
-                    aside = _linked(aside, raw) if raw.is_marker else None
-                digest = computed
-                if raw.offset in at_offset:
-                    at_offset[raw.offset] = digest.hex()
-            if progress is not None:
-                progress(place, position, max(end, position))
-    except KafkaError as error:
-        found.problems.append(f"offset {position}: the broker can't read it: {type(error).__name__}")
-    found.digest = digest.hex()
-    if trusted:
-        _check_heads(heads, at_offset, end, trusted, found)
-    return found
+        return public_key(settings), ""
+    except KeyProblem as problem:
+        return None, str(problem)
 
 
-def _linked(digest: bytes, raw: Raw) -> bytes:
-    return chain.link(digest, raw.key or b"", raw.value or b"", without_hash(raw.headers))
+def _take_saved(
+    store: HeadStore,
+    trusted: bytes | None,
+    wanted: Sequence[str],
+    saved: Sequence[dict[str, Any]],
+    since: Sequence[dict[str, Any]],
+) -> tuple[dict[str, Head], dict[str, list[str]]]:
+    """Put heads from files into the store; the newest of `since` by place, and what is to be told of heads that have
+    another signature: nothing begins there."""
+    begin: dict[str, Head] = {}
+    problems: dict[str, list[str]] = {}
+    for head, begins in [*((head, False) for head in saved), *((head, True) for head in since)]:
+        place = head["place"]
+        if trusted is None or place.rpartition("/")[0] not in wanted:
+            continue
+        if not is_signed(head, trusted):
+            text = f"offset {head['offset']}: the saved head is not signed by this key; it proves nothing"
+            problems.setdefault(place, []).append(text)
+            continue
+        kept = Head(head["offset"], head["digest"], saved=True)
+        store.add(place, kept)
+        if begins and (place not in begin or kept.offset > begin[place].offset):
+            begin[place] = kept
+    return begin, problems
 
 
-def _digest_of(stored: bytes, computed: bytes) -> bytes:
-    """The digest to go on from behind a changed record: the stored one, so that only that record is blamed."""
+def _when(head: Mapping[str, Any]) -> datetime:
+    """When a head was signed, as its signer's clock had it; long ago when it does not say."""
     try:
-        digest = bytes.fromhex(stored.decode())
-    except ValueError:
-        return computed
-    return digest if len(digest) == len(computed) else computed
+        return datetime.fromisoformat(head.get("time", "")).astimezone(UTC)
+    except (ValueError, TypeError, OverflowError):
+        return datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def _check_heads(
-    heads: list[dict[str, Any]], at_offset: dict[int, str], end: int, trusted: str, found: Verified
-) -> None:
-    foreign = []
-    for head in heads:
+class _Others:
+    """How many heads there are of each place, and which of them another key signed."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, list[int]] = {}
+        """Place → heads, those of another key, and the lowest and the highest offset of these."""
+        self._elsewhere = 0
+        self.any = False
+        """Whether there is a head at all."""
+
+    def count(self, head: Mapping[str, Any], known: bool, ours: bool) -> None:
+        """`known`: its place is there; else anybody may have made up as many places as he likes."""
+        if not known:
+            self._elsewhere += not ours
+            return
         offset = head["offset"]
-        if not _is_signed(head, trusted):
-            foreign.append(offset)
-        elif offset >= end:
-            found.problems.append(f"offset {end}: the log was cut; a signed head names offset {offset}")
-        elif at_offset[offset] != head["digest"]:
-            found.problems.append(f"offset {offset}: the history up to here is not the one that was signed")
-        else:
-            found.heads += 1
-    if foreign:
-        found.problems.append(
-            f"{len(foreign)} of {len(heads)} signed heads (at offsets {min(foreign)} to {max(foreign)}) are not signed "
-            f"by this platform's key: audit.key was replaced, or somebody else signed"
-        )
+        counts = self._counts.setdefault(head["place"], [0, 0, offset, offset])
+        counts[0] += 1
+        if not ours:
+            first = counts[1] == 0
+            counts[1] += 1
+            counts[2:] = [offset, offset] if first else [min(counts[2], offset), max(counts[3], offset)]
+
+    def tell(self, found: Verified) -> None:
+        """Of a place, once."""
+        total, foreign, lowest, highest = self._counts.pop(found.place, [0, 0, 0, 0])
+        if foreign:
+            found.problem(
+                f"{foreign} of {total} signed heads (at offsets {lowest} to {highest}) are not signed by this "
+                f"platform's key: audit.key was replaced, or somebody else signed"
+            )
+
+    def tell_rest(self, about: Verified) -> None:
+        """Of places that are not there."""
+        if self._elsewhere:
+            about.problem(
+                f"{self._elsewhere} heads name places that are not there, and are not signed by this platform's key"
+            )
 
 
-def _is_signed(head: dict[str, Any], trusted: str) -> bool:
-    """Whether a head has the signature of the trusted key (hexadecimal)."""
-    if head["key"] != trusted:
-        return False
-    body = {name: value for name, value in head.items() if name != "signature"}
-    try:
-        public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(trusted))
-        public.verify(bytes.fromhex(head["signature"]), orjson.dumps(body, option=orjson.OPT_SORT_KEYS))
-    except (InvalidSignature, ValueError):
-        return False
-    return True
-
-
-async def read_heads(settings: Settings) -> dict[str, list[dict[str, Any]]]:
-    """Every signed head by place."""
-    heads, _ = await _all_heads(settings)
-    return heads
-
-
-async def _all_heads(settings: Settings) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
-    """Every signed head by place; and what is none."""
+async def _load_heads(
+    settings: Settings,
+    store: HeadStore,
+    others: _Others,
+    about: Verified,
+    trusted: bytes | None,
+    places: Collection[str],
+    ignored: Collection[str],
+    since: datetime | None,
+    progress: Progress | None,
+) -> None:
+    """Put the heads that the log has into the store; with `since`, those that were published then or later. Those of
+    topics that are `ignored` are none of this."""
     source = TopicPartition(settings.prefix + topics.HEADS, 0)
-    heads: dict[str, list[dict[str, Any]]] = {}
-    problems: list[str] = []
     async with connected(new_consumer(settings, **HASTY)) as consumer:
-        async for _, records in read_to_end(consumer, {source: 0}):
-            for record in records:
-                if (head := _head_of(record.value or b"")) is None:
-                    problems.append(f"offset {record.offset}: is no signed head")
-                else:
-                    heads.setdefault(head["place"], []).append(head)
-    return heads, problems
+        end = (await consumer.end_offsets([source]))[source]
+        position = 0
+        if since is not None:
+            moment = max(0, int((since - _EARLIER).timestamp() * 1000))
+            position = getattr((await consumer.offsets_for_times({source: moment}))[source], "offset", end)
+        async for raw, head in each_head(consumer, settings, position):
+            if raw.offset != position:
+                about.problem(f"offset {position}: records up to {raw.offset - 1} are missing: heads were removed")
+            position = raw.last + 1
+            about.records += 1
+            if head is None:
+                about.problem(f"offset {raw.offset}: is no signed head")
+                continue
+            others.any = True
+            if trusted is not None and head["place"].rpartition("/")[0] not in ignored:
+                ours = is_signed(head, trusted)
+                others.count(head, head["place"] in places, ours)
+                if ours:
+                    store.add(head["place"], Head(head["offset"], head["digest"]))
+            if progress is not None and position % 1000 == 0:
+                progress(about.place, position, end)
+        if position < end:
+            about.problem(f"offset {position}: records up to {end - 1} are missing: heads were removed")
 
 
-def _head_of(value: bytes) -> dict[str, Any] | None:
-    """A record's body as a signed head, whoever signed it; None if it is none."""
+async def _verify_partition(
+    consumer: Consumer, prefix: str, check: ChainCheck, signed_until: datetime | None, progress: Progress | None
+) -> Verified:
+    topic, _, number = check.found.place.rpartition("/")
+    source = TopicPartition(prefix + topic, int(number))
+    end = (await consumer.end_offsets([source]))[source]
     try:
-        head = orjson.loads(value)
-    except ValueError:
-        return None
-    texts = ("place", "digest", "key", "signature")
-    if not isinstance(head, dict) or not all(isinstance(head.get(name), str) for name in texts):
-        return None
-    return head if type(head.get("offset")) is int else None
+        async for _, records in read_to_end(consumer, {source: check.position}):
+            for raw in records:
+                check.feed(raw)
+            if progress is not None:
+                progress(check.found.place, check.position, max(end, check.position))
+    except KafkaError as error:
+        check.found.problem(f"offset {check.position}: the broker can't read it: {type(error).__name__}")
+        return check.found
+    return check.finish(
+        max(end, check.position), None if signed_until is None else int(signed_until.timestamp() * 1000)
+    )

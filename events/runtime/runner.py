@@ -356,6 +356,18 @@ class Runner:
         async with self.changes:
             self.changes.notify_all()
 
+    async def newest_events(self) -> dict[int, int]:
+        """The newest event of each partition of the own context that the tables have: its offset."""
+        query = f"select off from {tables.quoted(self.schema)}.history where context = $1 and partition = $2 "
+        query += "order by off desc limit 1"
+        context = self.projection.context
+        found: dict[int, int] = {}
+        async with self._pool.acquire() as db:
+            for name, number in list(self.positions):
+                if name == context and (offset := await db.fetchval(query, context, number)) is not None:
+                    found[number] = offset
+        return found
+
     async def wait_for(self, wanted: Sequence[Position], timeout: float) -> list[Position]:
         """Wait until these positions are in the tables; returns those that are not after `timeout` seconds.
 

@@ -15,11 +15,11 @@ import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from events.runtime import tables, tracing
-from events.runtime.audit import publish_heads
 from events.runtime.callers import Authenticated, Callers, services_key
 from events.runtime.channels import server_options
 from events.runtime.decider import Decider
 from events.runtime.guard import Guarded
+from events.runtime.heads import publish_heads
 from events.runtime.health import Health
 from events.runtime.log_queries import LogServicer
 from events.runtime.projection import Projection

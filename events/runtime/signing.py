@@ -1,20 +1,25 @@
 """The platform's signing key: ``audit.key`` in the data folder, an Ed25519 key (RFC 8032) as PEM, readable by its owner
-only. Services make it at first use; those who verify only read it.
+only. Services make it at first use; those who verify only read it, or a file with its public half.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import logging
 import os
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from events.runtime.settings import Settings
 
 log = logging.getLogger("forgelog.audit")
+
+_KEY_BYTES = 32
+_MOST_KEY_BYTES = 65_536
 
 
 class KeyProblem(Exception):
@@ -35,6 +40,51 @@ def signing_key(settings: Settings) -> Ed25519PrivateKey:
 def public_key(settings: Settings) -> bytes:
     """The public half of the key that there is, 32 bytes. Raises KeyProblem, also when there is none."""
     return public_bytes(_read(_path(settings)))
+
+
+def public_pem(key: bytes) -> str:
+    """A public key (32 bytes) as PEM (SubjectPublicKeyInfo, RFC 8410), as other tools take it."""
+    public = Ed25519PublicKey.from_public_bytes(key)
+    pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return pem.decode()
+
+
+def read_public_key(path: Path) -> bytes:
+    """The public key in a file, 32 bytes: PEM, or its bytes in hexadecimal or base64, or as they are.
+
+    Raises KeyProblem, also for a private key: whoever only verifies should not have it.
+    """
+    remedy = "write it by `forgelog audit key > FILE` where the platform runs"
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MOST_KEY_BYTES)
+    except OSError as error:
+        raise KeyProblem(f"{path} can't be read: {error.strerror}; {remedy}") from None
+    if b"PRIVATE KEY" in content:
+        raise KeyProblem(f"{path} is a private key; to verify give its public half: {remedy}")
+    key = _public_of(content)
+    if key is None:
+        raise KeyProblem(f"{path} holds no Ed25519 public key (PEM, or 32 bytes in hex or base64); {remedy}")
+    return key
+
+
+def _public_of(content: bytes) -> bytes | None:
+    if b"-----BEGIN" in content:
+        try:
+            key = serialization.load_pem_public_key(content)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            return None
+        if not isinstance(key, Ed25519PublicKey):
+            return None
+        return key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    if len(content) == _KEY_BYTES:
+        return content
+    text = content.strip()
+    try:
+        found = bytes.fromhex(text.decode()) if len(text) == 2 * _KEY_BYTES else base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error):
+        return None
+    return found if len(found) == _KEY_BYTES else None
 
 
 def public_bytes(key: Ed25519PrivateKey) -> bytes:

@@ -26,7 +26,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "output": ("logs",),
     "nodes": ("nodes",),
     "log": ("history", "replay", "watch"),
-    "maintenance": ("rebuild", "audit", "deadletters"),
+    "maintenance": ("rebuild", "deadletters"),
+    "audit": ("audit",),
     "repair": ("repair",),
 }
 """Module of this package → its commands. Each module has ``register(app: typer.Typer) -> None``, which adds them. A

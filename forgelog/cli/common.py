@@ -79,16 +79,16 @@ def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     return guarded(start)
 
 
-def platform_settings() -> Settings:
-    """Where Kafka and Postgres are: as the environment says, else those of the data folder's platform. Raises
-    `Unavailable` when it is down."""
+def platform_settings(*, log_only: bool = False) -> Settings:
+    """Where Kafka and Postgres are: as the environment says, else those of the data folder's platform. With `log_only`
+    Kafka is enough. Raises `Unavailable` when the platform is down."""
     from events.runtime.settings import Settings, SettingsError
     from forgelog.errors import Unavailable
     from forgelog.where import server_addresses
 
     try:
         settings = Settings.load()
-        if settings.kafka and settings.postgres:
+        if settings.kafka and (settings.postgres or log_only):
             return settings
         try:
             kafka, postgres = server_addresses()

@@ -1,4 +1,4 @@
-"""`rebuild`, `audit` and `deadletters`: work on the log and the tables themselves, straight on Kafka and Postgres.
+"""`rebuild` and `deadletters`: work on the log and the tables themselves, straight on Kafka and Postgres.
 
 These need the addresses of the servers, not of the gateway: from the environment, else from the running platform's
 state.
@@ -18,24 +18,13 @@ from forgelog.cli.render import Format, age_column, column, note, show_data, sho
 from forgelog.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from events.runtime.audit import Verified
     from events.runtime.rebuild import Difference
 
-HEADS = (
-    column("Partition", "place"),
-    column("Offset", right=True),
-    column("Time", rank=1),
-    column("Digest", least=32, wrap=True),
-)
-"""A digest (64 characters) is never cut: in a narrow terminal it takes two lines."""
-
-audit_app = typer.Typer(no_args_is_help=True, help="Prove that the history is the one that was written.")
 letters_app = typer.Typer(no_args_is_help=True, help="Input that was no command: list it, look at it, put it back.")
 
 
 def register(app: typer.Typer) -> None:
     app.command("rebuild")(rebuild)
-    app.add_typer(audit_app, name="audit")
     app.add_typer(letters_app, name="deadletters")
 
 
@@ -111,68 +100,6 @@ def _show_differences(results: list[dict[str, Any]]) -> None:
             missing, surplus = item["missing"].get(table, ()), item["surplus"].get(table, ())
             for line in differences(f"{item['context']}.{table}", missing, surplus):
                 write(f"{line}\n")
-
-
-@audit_app.command("verify")
-def verify(context: ContextOption = None, output: OutputOption = Format.TABLE) -> None:
-    """Recompute the hash chain of the whole history and compare it with every signed head.
-
-    Exits with 1 when a record was changed, removed or inserted, and names its offset.
-    """
-
-    async def work() -> list[Verified]:
-        from events.runtime.audit import verify as check
-
-        with Progress("verifying", output) as progress:
-            return await check(platform_settings(), contexts_of(context), progress.at)
-
-    results = run(work)
-    rows = [verified_data(item) for item in results]
-    columns = [
-        column("Partition"),
-        column("Records", right=True, rank=1),
-        column("Signed heads", "heads", right=True, rank=2),
-        column("Void", right=True, rank=3),
-        column("Result", style=True),
-    ]
-    shown = [{**row, "result": "ok" if row["intact"] else "differs"} for row in rows]
-    show_rows(shown if output is Format.TABLE else rows, columns, output)
-    if output is Format.TABLE:
-        for item in results:
-            for problem in item.problems:
-                write(f"{item.place}: {problem}\n")
-    if not all(item.intact for item in results):
-        raise typer.Exit(1)
-
-
-def verified_data(item: Verified) -> dict[str, Any]:
-    """What was found of one partition, as plain data."""
-    return {
-        "partition": item.place,
-        "intact": item.intact,
-        "records": item.records,
-        "void": item.void,
-        "heads": item.heads,
-        "digest": item.digest,
-        "problems": list(item.problems),
-    }
-
-
-@audit_app.command("heads")
-def heads(context: ContextOption = None, output: OutputOption = Format.TABLE) -> None:
-    """Show the newest signed head of every partition: write them down elsewhere, and nobody can rewrite the past."""
-
-    async def work() -> list[dict[str, Any]]:
-        from events.runtime.audit import read_heads
-
-        newest = []
-        wanted = contexts_of(context)
-        for place, found in sorted((await read_heads(platform_settings())).items()):
-            if place.removeprefix("events.").split("/")[0] in wanted:
-                newest.append(max(found, key=lambda head: int(head["offset"])))
-        return newest
-
-    show_rows(run(work), HEADS, output, empty="no head has been signed yet; they are published every few seconds")
 
 
 @letters_app.command("list")

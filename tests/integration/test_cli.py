@@ -518,6 +518,39 @@ async def test_rebuild_and_audit(forgelog: Cli, sweep: str) -> None:
     assert verified.code == 0, verified
 
 
+async def test_an_auditor_verifies_with_the_public_key_and_saved_heads(forgelog: Cli, tmp_path: Path) -> None:
+    key, saved = tmp_path / "audit.pub", tmp_path / "monday.json"
+    printed = await forgelog("audit", "key")
+    assert printed.out.startswith("-----BEGIN PUBLIC KEY-----"), printed
+    key.write_text(printed.out)
+    assert (await forgelog.json("audit", "key"))["pem"] == printed.out
+    async with asyncio.timeout(PATIENCE):
+        while not any(head["place"].startswith("events.jobs/") for head in await forgelog.json("audit", "heads")):
+            await asyncio.sleep(0.2)
+    heads = await forgelog.json("audit", "heads")
+    saved.write_text(json.dumps(heads))
+    await forgelog("submit", "--name", "after", "--", "true")
+
+    options = ("audit", "verify", "--key", str(key), "--head", str(saved))
+    checked = await forgelog(*options)
+    assert checked.code == 0, checked
+    behind = await forgelog.json(*options, "--since", str(saved))
+    first = {each["partition"]: each["first"] for each in behind}
+    assert {head["place"]: head["offset"] for head in heads}.items() <= first.items()
+
+    saved.write_text(json.dumps([{**head, "offset": head["offset"] - 1} for head in heads]))
+    forged = await forgelog(*options)
+    assert forged.code == 1
+    for head in heads:
+        said = f"{head['place']}: offset {head['offset'] - 1}: the saved head is not signed by this key"
+        assert said in forged.out
+    key.write_text("00" * 32)
+    assert "are not signed by this platform's key" in (await forgelog("audit", "verify", "--key", str(key))).out
+    key.write_text("no key")
+    refused = await forgelog("audit", "verify", "--key", str(key))
+    assert (refused.code, "holds no Ed25519 public key" in refused.err) == (2, True)
+
+
 async def test_dead_letters_are_listed_shown_and_put_back(forgelog: Cli, tmp_path: Path) -> None:
     broken = '{"job_id": "mended", "spec": {"metadata": {"name": "x"}, "command": "true"'
     await forgelog.platform.publish("jobs", "SubmitJob", {}, id="whole-but-empty")

@@ -6,11 +6,15 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from events.language.jobs import JobSubmitted
 from events.log import topics
@@ -20,11 +24,12 @@ from events.log.publish import Outgoing, Publisher
 from events.log.reading import read_to_end
 from events.log.repairing import look_at, skip
 from events.log.tail import new_consumer
-from events.runtime.audit import publish_heads, read_heads, verify
+from events.runtime.audit import NoLog, verify
+from events.runtime.heads import newest_heads, publish_heads
 from events.runtime.runner import Runner
 from events.runtime.service import open_pool
 from events.runtime.settings import Settings
-from events.runtime.signing import signing_key
+from events.runtime.signing import public_bytes, public_key, signing_key
 from events.runtime.writer import Writer
 from forgelog.embedded.kafka import Kafka
 from forgelog.embedded.process import Child, wait_ready
@@ -129,14 +134,13 @@ async def test_a_history_that_was_cut_off_is_found(signed: tuple[Settings, Runne
     assert all(found.intact and found.heads for found in await verify(settings, ["jobs"]))
 
     # The same heads over another, shorter log: what a restored backup or a cut log looks like.
-    heads = await read_heads(settings)
+    heads = await newest_heads(settings)
     shorter = settings.model_copy(update={"prefix": f"{settings.prefix}cut."})
     await topics.ensure_topics(shorter)
     producer = new_producer(shorter)
     await producer.start()
-    for bodies in heads.values():
-        for body in bodies:
-            await producer.send_and_wait(shorter.prefix + topics.HEADS, orjson.dumps(body), key=body["place"].encode())
+    for body in heads.values():
+        await producer.send_and_wait(shorter.prefix + topics.HEADS, orjson.dumps(body), key=body["place"].encode())
     await producer.stop()
     for found in await verify(shorter, ["jobs"]):
         assert [problem for problem in found.problems if "the log was cut" in problem], found
@@ -161,7 +165,7 @@ async def signed(settings: Settings) -> AsyncIterator[tuple[Settings, Runner]]:
 async def heads_of(settings: Settings, count: int) -> None:
     """Wait until so many partitions have a signed head."""
     async with asyncio.timeout(PATIENCE):
-        while len(await read_heads(settings)) < count:
+        while len(await newest_heads(settings)) < count:
             await asyncio.sleep(0.05)
 
 
@@ -203,6 +207,123 @@ async def test_a_damaged_key_stops_the_signing_alone_and_is_told(signed: tuple[S
         assert f"{other.data / 'audit.key'} is damaged" in notices["audit.heads"]
         (other.data / "audit.key").unlink()
         await until(lambda: not notices)
+
+
+async def test_an_auditor_needs_the_public_key_alone_and_leaves_nothing_behind(
+    signed: tuple[Settings, Runner], tmp_path: Path
+) -> None:
+    settings, _ = signed
+    trusted = public_key(settings)
+    elsewhere = settings.model_copy(update={"data": tmp_path / "auditor"})
+    found = await verify(elsewhere, ["jobs"], key=trusted, signed_until=datetime.now(UTC))
+    assert all(each.intact and each.heads for each in found), found
+    assert not elsewhere.data.exists()
+
+    nowhere = elsewhere.model_copy(update={"prefix": f"{settings.prefix}nobody."})
+    with pytest.raises(NoLog, match=r"there is no topic .*nobody\.events\.jobs"):
+        await verify(nowhere, ["jobs"], key=trusted)
+    assert await topics.existing(nowhere) == {}, "an audit makes no topics"
+
+    foreign = Ed25519PrivateKey.generate()
+    for each in await verify(elsewhere, ["jobs"], key=public_bytes(foreign)):
+        assert "1 of 1 signed heads" in each.problems[0], "a key that signed nothing here"
+
+
+async def test_removed_heads_are_told_with_the_records_that_they_covered(signed: tuple[Settings, Runner]) -> None:
+    settings, _ = signed
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_required)
+    await admin.start()
+    ends = await heads_end(settings)
+    await admin.delete_records({TopicPartition(settings.prefix + topics.HEADS, 0): RecordsToDelete(ends)})
+    await admin.close()
+    *partitions, about = await verify(settings, ["jobs"], signed_until=datetime.now(UTC))
+    assert about.problems == [f"offset 0: records up to {ends - 1} are missing: heads were removed"]
+    for found in partitions:
+        (problem,) = found.problems
+        assert problem.startswith("offset 1: no signed head covers the"), found
+
+
+async def test_of_two_logs_that_share_a_beginning_a_saved_head_names_the_one_that_it_is_not_of(
+    signed: tuple[Settings, Runner],
+) -> None:
+    settings, runner = signed
+    shared = await newest_heads(settings)
+    other = settings.model_copy(update={"prefix": f"{settings.prefix}restored."})
+    await topics.ensure_topics(other)
+    await copy_log(settings, other)  # a backup, which somebody starts once more
+    async with Publisher(settings) as first, Publisher(other) as second, running(Writer(SampleDecider(), other).run()):
+        await first.publish_many([Outgoing(submit("first", f"first-{number}")) for number in range(16)])
+        await second.publish_many([Outgoing(submit("second", f"second-{number}")) for number in range(16)])
+        await submitted(settings, 24)
+        await submitted(other, 24)
+    async with running(publish_heads(settings, runner)):
+        later = await moved(settings, shared)
+
+    assert all(each.intact for each in await verify(settings, ["jobs"], saved=[*shared.values(), *later.values()]))
+    assert all(
+        each.intact for each in await verify(other, ["jobs"], key=public_key(settings), saved=[*shared.values()])
+    )
+    found = await verify(other, ["jobs"], key=public_key(settings), saved=[*later.values()])
+    for each in found:
+        head = later[each.place]["offset"]
+        (problem,) = each.problems
+        assert (
+            problem.startswith(f"offset {head}: the history up to here is not the one") or "the log was cut" in problem
+        )
+
+    # The same, read only from where the two were one.
+    behind = await verify(settings, ["jobs"], since=[*shared.values()])
+    assert all(each.intact for each in behind)
+    assert {each.place: each.first for each in behind} == {place: head["offset"] for place, head in shared.items()}
+    (problem, *_) = (await verify(other, ["jobs"], key=public_key(settings), since=[*later.values()]))[0].problems
+    assert int(problem.split()[1].rstrip(":")) <= later["events.jobs/0"]["offset"]
+
+
+async def test_a_service_signs_at_its_start_what_the_one_before_left_unsigned(settings: Settings) -> None:
+    await topics.ensure_topics(settings)
+    pool = await open_pool(settings)
+    runner = Runner(SampleProjection(), settings, pool)
+    async with Publisher(settings) as publisher, running(Writer(SampleDecider(), settings).run(), runner.run()):
+        await publisher.publish_many([Outgoing(submit("x", f"x-{number}")) for number in range(8)])
+        await submitted(settings, 8)
+        await until(lambda: sum(offset for offset, _ in runner.heads.values()) >= 8)
+    assert await newest_heads(settings) == {}, "it was killed before it signed"
+    again = Runner(SampleProjection(), settings, pool)
+    async with running(again.run(), publish_heads(settings, again)):
+        await heads_of(settings, len(runner.heads))
+    assert again.heads == runner.heads
+    assert all(found.intact for found in await verify(settings, ["jobs"], signed_until=datetime.now(UTC)))
+    await pool.close()
+
+
+async def moved(settings: Settings, before: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Newer heads of all these places."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            now = await newest_heads(settings)
+            if all(now[place]["offset"] > head["offset"] for place, head in before.items()):
+                return now
+            await asyncio.sleep(0.05)
+
+
+async def heads_end(settings: Settings) -> int:
+    place = TopicPartition(settings.prefix + topics.HEADS, 0)
+    async with connected(new_consumer(settings)) as consumer:
+        return int((await consumer.end_offsets([place]))[place])
+
+
+async def copy_log(settings: Settings, other: Settings) -> None:
+    """All records of the jobs' topics, byte for byte."""
+    names = [topics.commands("jobs"), topics.events("jobs")]
+    places = [TopicPartition(settings.prefix + name, n) for name in names for n in range(settings.partitions)]
+    producer = new_producer(other)
+    async with connected(producer), connected(new_consumer(settings)) as consumer:
+        async for place, records in read_to_end(consumer, dict.fromkeys(places, 0)):
+            for record in records:
+                topic = other.prefix + place.topic.removeprefix(settings.prefix)
+                options: dict[str, Any] = {"partition": place.partition, "headers": list(record.headers)}
+                options["timestamp_ms"] = record.timestamp
+                await producer.send_and_wait(topic, record.value, key=record.key, **options)
 
 
 async def test_what_is_no_signed_head_is_told_and_stops_no_audit(settings: Settings) -> None:

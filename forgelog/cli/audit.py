@@ -1,0 +1,171 @@
+"""`audit`: whether the history is the one that was written, for those who run the platform and for those who check it.
+
+Reads Kafka only. An auditor needs its address, the public key, and nothing of the platform's folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from forgelog.cli.common import OutputOption, guarded, platform_settings, run
+from forgelog.cli.log import ContextOption, contexts_of
+from forgelog.cli.progress import Progress
+from forgelog.cli.render import Format, column, show_data, show_rows, write
+from forgelog.errors import InvalidInput, Unavailable
+
+if TYPE_CHECKING:
+    from events.runtime.chain_check import Verified
+
+T = TypeVar("T")
+
+HEADS = (
+    column("Partition", "place"),
+    column("Offset", right=True),
+    column("Time", rank=1),
+    column("Digest", least=32, wrap=True),
+)
+"""A digest (64 characters) is never cut: in a narrow terminal it takes two lines."""
+
+audit_app = typer.Typer(no_args_is_help=True, help="Prove that the history is the one that was written.")
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(audit_app, name="audit")
+
+
+@audit_app.command("verify")
+def verify(
+    context: ContextOption = None,
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", metavar="FILE", help="The public key that heads must be signed by: PEM, hex or base64."),
+    ] = None,
+    head: Annotated[
+        list[Path] | None,
+        typer.Option("--head", metavar="FILE", help="Heads saved on another day, which must fit (repeatable)."),
+    ] = None,
+    since: Annotated[
+        Path | None,
+        typer.Option("--since", metavar="FILE", help="Saved heads up to which it was verified: read what follows."),
+    ] = None,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Recompute the hash chain of the history and compare it with every signed head.
+
+    Changes nothing and makes no key. Exits with 0 if all is as it was written; with 1 if a record or a head was
+    changed, removed, inserted or written anew, and names the partition and the offset; with 2 if a file that was given
+    can't be used; with 69 if Kafka can't be reached.
+    """
+
+    async def work() -> list[Verified]:
+        from events.runtime.audit import SIGNED_WITHIN, NoLog
+        from events.runtime.audit import verify as check
+        from events.runtime.heads import HeadsProblem, saved_heads
+        from events.runtime.signing import KeyProblem, read_public_key
+
+        try:
+            trusted = read_public_key(key) if key is not None else None
+            saved = [each for path in head or () for each in saved_heads(path)]
+            begin = saved_heads(since) if since is not None else []
+        except (KeyProblem, HeadsProblem) as problem:
+            raise InvalidInput(str(problem)) from None
+        with Progress("verifying", output) as progress:
+            try:
+                return await check(
+                    platform_settings(log_only=True),
+                    contexts_of(context),
+                    progress.at,
+                    key=trusted,
+                    saved=saved,
+                    since=begin,
+                    signed_until=datetime.now(UTC) - SIGNED_WITHIN,
+                )
+            except NoLog as error:
+                raise Unavailable(str(error)) from None
+
+    results = reading(work)
+    rows = [verified_data(item) for item in results]
+    columns = [
+        column("Partition"),
+        column("From", "first", right=True, rank=4),
+        column("Records", right=True, rank=1),
+        column("Signed heads", "heads", right=True, rank=2),
+        column("Void", right=True, rank=3),
+        column("Result", style=True),
+    ]
+    shown = [{**row, "result": "ok" if row["intact"] else "differs"} for row in rows]
+    show_rows(shown if output is Format.TABLE else rows, columns, output)
+    if output is Format.TABLE:
+        for item in results:
+            for problem in item.problems:
+                write(f"{item.place}: {problem}\n")
+    if not all(item.intact for item in results):
+        raise typer.Exit(1)
+
+
+def verified_data(item: Verified) -> dict[str, Any]:
+    """What was found of one partition, as plain data."""
+    return {
+        "partition": item.place,
+        "intact": item.intact,
+        "first": item.first,
+        "records": item.records,
+        "void": item.void,
+        "heads": item.heads,
+        "unsigned": item.unsigned,
+        "digest": item.digest,
+        "problems": list(item.problems),
+    }
+
+
+@audit_app.command("heads")
+def heads(context: ContextOption = None, output: OutputOption = Format.TABLE) -> None:
+    """Show the newest signed head of every partition: kept elsewhere (-o json) they keep the past."""
+
+    async def work() -> list[dict[str, Any]]:
+        from events.runtime.heads import newest_heads
+
+        wanted = contexts_of(context)
+        newest = await newest_heads(platform_settings(log_only=True))
+        return [head for place, head in sorted(newest.items()) if place.removeprefix("events.").split("/")[0] in wanted]
+
+    show_rows(reading(work), HEADS, output, empty="no head has been signed yet; they are published every few seconds")
+
+
+@audit_app.command("key")
+def public_key(output: OutputOption = Format.TABLE) -> None:
+    """Print the public key that heads are signed by, as PEM: who verifies needs it, and nothing that is secret."""
+    from events.runtime.settings import Settings, SettingsError
+    from events.runtime.signing import KeyProblem, public_pem
+    from events.runtime.signing import public_key as own_key
+
+    def work() -> bytes:
+        try:
+            return own_key(Settings.load())
+        except (KeyProblem, SettingsError) as problem:
+            raise InvalidInput(str(problem)) from None
+
+    key = guarded(work)
+    if output is Format.TABLE:
+        write(public_pem(key))
+    else:
+        show_data({"algorithm": "Ed25519", "hex": key.hex(), "pem": public_pem(key)}, output)
+
+
+def reading(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run what reads the log; a Kafka that can't be reached is an error for people."""
+
+    async def told() -> T:
+        from aiokafka.errors import KafkaError
+
+        try:
+            return await work()
+        except (KafkaError, OSError) as error:
+            raise Unavailable(f"the log can't be read: {error or type(error).__name__}") from None
+
+    return run(told)
