@@ -7,6 +7,7 @@ import multiprocessing
 import shutil
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,6 +20,7 @@ from events.language.jobspec import JobMetadata, JobResources, JobSpec
 from events.log.envelope import Position
 from events.log.publish import Outgoing, Publisher
 from events.runtime.settings import Settings
+from forgelog.client.keyed import KeyedChannel
 from forgelog_pb.jobs.v1 import queries_pb2 as jobs_pb
 from forgelog_pb.query.v1 import options_pb2
 from tests.integration.cluster import Cluster, cluster
@@ -56,17 +58,15 @@ def _echo(port: Any, answer: bytes) -> None:
     uvloop.run(main())
 
 
-async def _answer(address: str, method: str, request: bytes) -> bytes:
-    channel: Any
-    async with grpc.aio.insecure_channel(address, OPTIONS) as channel:
+async def _answer(made: Any, method: str, request: bytes) -> bytes:
+    async with made as channel:
         answer: bytes = await channel.unary_unary(method)(request)
         return answer
 
 
-async def _rate(address: str, method: str, request: bytes) -> float:
+async def _rate(made: Any, method: str, request: bytes) -> float:
     """Calls a second of `CALLERS` callers over one channel, bytes in and out."""
-    channel: Any
-    async with grpc.aio.insecure_channel(address, OPTIONS) as channel:
+    async with made as channel:
         call = channel.unary_unary(method)
         until = time.perf_counter() + SECONDS
         done = 0
@@ -83,10 +83,9 @@ async def _rate(address: str, method: str, request: bytes) -> float:
         return done / (time.perf_counter() - began)
 
 
-async def _milliseconds(address: str, method: str, request: bytes) -> float:
+async def _milliseconds(made: Any, method: str, request: bytes) -> float:
     """Median time of one call of several, from the request's bytes to the answer's."""
-    channel: Any
-    async with grpc.aio.insecure_channel(address, OPTIONS) as channel:
+    async with made as channel:
         call = channel.unary_unary(method)
         taken = []
         for _ in range(12):
@@ -120,22 +119,24 @@ async def figures(settings: Settings, runs: int) -> list[Figure]:
     echo = None
     try:
         async with cluster(settings, folder, nodes=0, gateway=True) as platform:
+            jobs = partial(platform.service_channel, "jobs", OPTIONS)
             at_least = await _fill(platform, settings)
             one = jobs_pb.GetJobRequest(job_id="w7").SerializeToString()
             options, page = options_pb2.ReadOptions(at_least=at_least), options_pb2.PageRequest(limit=WAITING)
             all_ = jobs_pb.ListJobsRequest(options=options, page=page, queue="default").SerializeToString()
-            jobs = platform.address("jobs")
-            listed, answer = await _answer(jobs, LIST_JOBS, all_), await _answer(jobs, GET_JOB, one)
+            listed, answer = await _answer(jobs(), LIST_JOBS, all_), await _answer(jobs(), GET_JOB, one)
             if len(jobs_pb.ListJobsResponse.FromString(listed).jobs) != WAITING:
                 raise RuntimeError("the list is not whole")
             echo = multiprocessing.get_context("spawn").Process(target=_echo, args=(theirs, answer), daemon=True)
             echo.start()
             address = f"127.0.0.1:{await asyncio.to_thread(ours.recv)}"
             for _ in range(runs):
-                found["echo"].append(await _rate(address, "/echo/Echo", one))
-                found["direct"].append(await _rate(jobs, GET_JOB, one))
-                found["gateway"].append(await _rate(platform.gateway, GET_JOB, one))
-                found["list"].append(await _milliseconds(jobs, LIST_JOBS, all_))
+                found["echo"].append(
+                    await _rate(KeyedChannel(grpc.aio.insecure_channel(address, OPTIONS), ""), "/echo/Echo", one)
+                )
+                found["direct"].append(await _rate(jobs(), GET_JOB, one))
+                found["gateway"].append(await _rate(platform.channel(OPTIONS), GET_JOB, one))
+                found["list"].append(await _milliseconds(jobs(), LIST_JOBS, all_))
     finally:
         if echo is not None:
             echo.terminate()

@@ -54,9 +54,9 @@ def _cpu_seconds(processes: Iterable[psutil.Process]) -> float:
     return total
 
 
-async def _work(address: str) -> None:
+async def _work(address: str, key: str) -> None:
     """Run jobs to their ends."""
-    async with AsyncClient(address) as client:
+    async with AsyncClient(address, token=key) as client:
         jobs = await client.submit_many(
             [{"metadata": {"name": "bench"}, "command": "true", "resources": {"cpus": 0.01}} for _ in range(JOBS)]
         )
@@ -72,7 +72,7 @@ async def figures(_: Settings, runs: int) -> list[Figure]:
         try:
             await platform.up(Options(servers=Choice.EMBEDDED))
             state = await platform.wait()
-            await _work(state.gateway)
+            await _work(state.gateway, platform.key)
             await asyncio.sleep(SETTLE_SECONDS)
             parts = _parts(platform)
             memory = {name: resident(processes) for name, processes in parts.items()}

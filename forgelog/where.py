@@ -1,4 +1,4 @@
-"""Which platform a command or a client means, and where it listens.
+"""Which platform a command or a client means, where it listens, and the key that opens it.
 
 In this order:
 
@@ -8,18 +8,26 @@ In this order:
 4. the data folder: ``FORGELOG_DATA``, else the nearest ``.forgelog``, else ``~/.forgelog``.
 
 A folder means the platform of that folder and no other: when it is down, that is an error. Nothing falls back to
-another platform that happens to listen somewhere. Must not start anything, nor know what is asked of the platform.
+another platform that happens to listen somewhere.
+
+The key is that of ``FORGELOG_TOKEN``, else of the file that ``FORGELOG_TOKEN_FILE`` names, else the data folder's own.
+That last one belongs to the folder's platform, and goes nowhere but to its gateway while that runs.
+
+Must not start anything, nor know what is asked of the platform.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from events.runtime.folders import find_data_folder
-from forgelog.errors import InvalidInput, Unavailable
+from events.runtime.keys import OWNER, KeyFileProblem, key_path, read_key
+from forgelog.errors import ForgelogError, InvalidInput, Refused, Unavailable
 
 if TYPE_CHECKING:
     from forgelog.embedded.layout import PlatformState, Wanted
@@ -30,13 +38,28 @@ _ADDRESS = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
 GATEWAY = "FORGELOG_GATEWAY"
 DATA = "FORGELOG_DATA"
+TOKEN = "FORGELOG_TOKEN"
+TOKEN_FILE = "FORGELOG_TOKEN_FILE"
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A platform's front door, as it was found."""
+
+    address: str
+    """``host:port``"""
+    key: str = field(repr=False)
+    """What opens it; empty when none is known."""
+    without: str = ""
+    """Why no key is known, in words."""
 
 
 def choose(gateway: str | None, data: Path | None) -> None:
     """Make the options ``--gateway`` and ``--data`` hold for this process and those that it starts."""
     if data is not None:
         os.environ[DATA] = str(data.expanduser().absolute())
-        os.environ.pop(GATEWAY, None)
+        for name in (GATEWAY, TOKEN, TOKEN_FILE):  # of another platform, maybe
+            os.environ.pop(name, None)
     if gateway is not None:
         os.environ[GATEWAY] = checked(gateway)
 
@@ -45,6 +68,59 @@ def gateway_address(given: str | None = None) -> str:
     """The gateway's ``host:port``. Raises `InvalidInput` for what is no address, and `Unavailable` when the platform of
     the data folder is down."""
     return checked(given or os.environ.get(GATEWAY) or _Folder().gateway())
+
+
+def find_gateway(given: str | None = None, token: str | None = None) -> Gateway:
+    """The gateway that is meant and the key for it, both as they are given, else as they are found. Raises as
+    `gateway_address`, and `InvalidInput` for a key that can't be used."""
+    address = gateway_address(given)
+    if token is not None:
+        return Gateway(address, _checked_key("token", token))
+    if found := _named_key():
+        return Gateway(address, found)
+    try:
+        folder = _Folder()
+        if not folder.serves(address):
+            why = f"{folder.path} ({folder.why}) is not the data folder of a platform that runs at {address}"
+            return Gateway(address, "", f"{_NOT_NAMED}, and {why}")
+        return Gateway(address, folder.key())
+    except ForgelogError as error:  # such as another user's folder
+        return Gateway(address, "", f"{_NOT_NAMED}, and {error}")
+
+
+def find_key() -> str:
+    """The key of the platform that is meant, which need not run. Raises `Refused` when none is known."""
+    if found := _named_key():
+        return found
+    if os.environ.get(GATEWAY):
+        gateway = find_gateway()
+        if gateway.key:
+            return gateway.key
+        raise Refused("unauthenticated", f"no key of the platform at {gateway.address} is known: {gateway.without}")
+    try:
+        return _Folder().key()
+    except InvalidInput as error:
+        raise Refused("unauthenticated", f"no key is known: {_NOT_NAMED}, and {error}") from None
+
+
+def _named_key() -> str:
+    """The key that the environment names; empty when it names none. Raises `InvalidInput`."""
+    if text := os.environ.get(TOKEN):
+        return _checked_key(TOKEN, text)
+    if name := os.environ.get(TOKEN_FILE):
+        try:
+            return read_key(Path(name).expanduser().resolve())
+        except KeyFileProblem as problem:
+            raise InvalidInput(f"{TOKEN_FILE}: {problem}") from None
+    return ""
+
+
+def _checked_key(name: str, text: str) -> str:
+    """Raises `InvalidInput`, which does not repeat it."""
+    text = text.strip()
+    if not text or not text.isascii() or not text.isprintable() or " " in text:
+        raise InvalidInput(f"{name}: is no key; give what `forgelog token` prints")
+    return text
 
 
 def server_addresses() -> tuple[str, str]:
@@ -75,16 +151,29 @@ class _Folder:
     def __init__(self) -> None:
         from forgelog.embedded.layout import Folder
 
-        self.path, self._why = find_data_folder()
+        self.path, self.why = find_data_folder()
         folder = Folder(self.path)
         self._state: PlatformState | None = folder.read_state()
         self._wanted: Wanted | None = folder.read_wanted()
         self._ports = folder.read_ports()
 
+    def key(self) -> str:
+        """Of the platform's owner. Raises `InvalidInput`."""
+        try:
+            return read_key(key_path(self.path, OWNER))
+        except KeyFileProblem as problem:
+            raise InvalidInput(str(problem)) from None
+
+    def serves(self, address: str) -> bool:
+        """Whether this folder's platform runs and the address is its gateway's: another may have it when it is down."""
+        with suppress(Unavailable):
+            return _same(self.gateway(), address)
+        return False
+
     def listens_at(self, address: str) -> bool:
         """Whether the address is that of this folder's gateway, as it was when the platform last ran."""
         own = (self._state and self._state.gateway) or f"127.0.0.1:{self._ports.get('gateway', 0)}"
-        return own.replace("localhost:", "127.0.0.1:") == address.replace("localhost:", "127.0.0.1:")
+        return _same(own, address)
 
     def gateway(self) -> str:
         state, wanted = self._known()
@@ -122,7 +211,12 @@ class _Folder:
         return Unavailable(f"the platform of {self._named()} is down; start it with 'forgelog up', {_OR}")
 
     def _named(self) -> str:
-        return f"{self.path} ({self._why})"
+        return f"{self.path} ({self.why})"
 
 
+def _same(one: str, other: str) -> bool:
+    return one.replace("localhost:", "127.0.0.1:") == other.replace("localhost:", "127.0.0.1:")
+
+
+_NOT_NAMED = f"neither {TOKEN} nor {TOKEN_FILE} is set"
 _OR = f"or name another by --data or {DATA} (its folder), or by --gateway or {GATEWAY} (its address)"

@@ -102,6 +102,13 @@ class Settings(BaseSettings):
     first of them makes it. Left out: ``keys/services.key`` in the data folder."""
     gateway: str = "127.0.0.1:7070"
     """The one front door."""
+    owner_key_file: Path | None = None
+    """The key that opens the gateway, a file of one line (0600) which the gateway makes if it is not there. Left out:
+    ``keys/owner.key`` in the data folder."""
+    gateway_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Names, beside the loopback ones and that in `gateway`, by which the gateway may be called (what `Host` says by
+    HTTP, `:authority` by gRPC); written ``forgelog.example,10.0.0.5``, without ports. Every other is refused, because a
+    web page can have its own name point here."""
     pool: str = "default"
     """Resource pool that jobs and nodes belong to unless they say otherwise."""
     instance: str = ""
@@ -164,6 +171,15 @@ class Settings(BaseSettings):
         for address in value.values():
             split_address(address)
         return value
+
+    @field_validator("gateway_hosts", mode="before")
+    @classmethod
+    def _parse_hosts(cls, value: Any) -> Any:
+        hosts = [each.strip() for each in value.split(",") if each.strip()] if isinstance(value, str) else value
+        for host in hosts:
+            if not re.fullmatch(_HOST, host):
+                raise ValueError("should be host names or addresses without ports, commas between, IPv6 in brackets")
+        return tuple(hosts)
 
     @field_validator("listen", "gateway")
     @classmethod

@@ -18,6 +18,7 @@ import typer
 
 MODULES: dict[str, tuple[str, ...]] = {
     "platform": ("up", "down", "status", "doctor"),
+    "token": ("token",),
     "demo": ("demo",),
     "submitting": ("submit", "run"),
     "jobs": ("ps", "wait", "cancel", "requeue"),

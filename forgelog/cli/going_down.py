@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from forgelog.embedded.platform import Platform
 
 SECONDS = 5.0
 """How long a platform that is about to stop is given to tell."""
@@ -28,17 +31,18 @@ class Running:
         return f"{jobs}{tasks}: {', '.join(self.jobs[:NAMED])}{more}"
 
 
-async def running_on(report: Mapping[str, Any]) -> Running | None:
-    """What runs on the nodes of a platform's own agents; None when nothing does. `report` is `Platform.report`'s.
-    Raises ForgelogError when the platform does not tell."""
+async def running_on(platform: Platform) -> Running | None:
+    """What runs on the nodes of a platform's own agents; None when nothing does. Raises ForgelogError when the platform
+    does not tell."""
     from events.language.common import count_tasks
     from forgelog.client.aio import AsyncClient
 
+    report = platform.report()
     nodes = [child["address"] for child in report["children"] if child["kind"] == "agent" and child["pid"]]
     if not nodes or not report.get("gateway"):
         return None
     tasks: dict[str, int] = {}
-    async with AsyncClient(report["gateway"], timeout=SECONDS) as client:
+    async with AsyncClient(report["gateway"], token=platform.key, timeout=SECONDS) as client:
         for node in nodes:
             for each in await client.allocations(node=node, status=("bound", "active", "stopping")):
                 tasks[each.job_id] = tasks.get(each.job_id, 0) + (count_tasks(each.rest) if each.rest else 0)

@@ -88,14 +88,14 @@ def down(
         from forgelog.embedded.platform import Platform
 
         platform = Platform(data)
-        await _say_what_ends(platform.report(), keep=keep_jobs, ask=not yes)
+        await _say_what_ends(platform, keep=keep_jobs, ask=not yes)
         stopped = await platform.down(keep_jobs=keep_jobs)
         render.note(f"{'stopped' if stopped else 'nothing was running'}; the data is in {platform.folder.path}")
 
     run(work)
 
 
-async def _say_what_ends(report: dict[str, Any], *, keep: bool, ask: bool) -> None:
+async def _say_what_ends(platform: Platform, *, keep: bool, ask: bool) -> None:
     """Name the jobs that `down` ends or leaves, and on a terminal ask before they end."""
     import sys
 
@@ -103,7 +103,7 @@ async def _say_what_ends(report: dict[str, Any], *, keep: bool, ask: bool) -> No
     from forgelog.errors import ForgelogError
 
     try:
-        running = await running_on(report)
+        running = await running_on(platform)
     except ForgelogError as error:
         render.note(f"which jobs run is not known: {error}")
         return

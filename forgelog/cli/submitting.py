@@ -392,9 +392,9 @@ def folder(chdir: str | None, no_chdir: bool) -> str | None:
     if not chdir:
         raise InvalidInput("--chdir: name a folder; --no-chdir runs in an empty one")
     if chdir.startswith("/") and not Path(chdir).is_dir():
-        from forgelog.client.channel import find_address
+        from forgelog.where import gateway_address
 
-        if find_address().rpartition(":")[0].strip("[]") in ("127.0.0.1", "localhost", "::1"):
+        if gateway_address().rpartition(":")[0].strip("[]") in ("127.0.0.1", "localhost", "::1"):
             raise InvalidInput(f"--chdir: there is no folder {chdir}; make it, or name another")
     return chdir
 

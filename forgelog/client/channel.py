@@ -14,8 +14,9 @@ import grpc.aio
 
 from events.runtime.channels import accepted, client_options
 from events.runtime.retry_hint import retry_seconds
+from forgelog.client.keyed import KeyedChannel
 from forgelog.errors import Busy, ForgelogError, InvalidInput, NotFound, Problem, Refused, Timeout, Unavailable
-from forgelog.where import EXAMPLE, gateway_address
+from forgelog.where import EXAMPLE, TOKEN, TOKEN_FILE, find_gateway
 
 DEFAULT_ADDRESS = EXAMPLE
 """Where a gateway listens unless told otherwise. Nothing is sent there unless that address was found."""
@@ -46,29 +47,29 @@ _REFUSALS = {
 }
 
 
-def find_address(given: str | None = None) -> str:
-    """The gateway's ``host:port``; see `forgelog.where` for how it is found. Raises `InvalidInput`, `Unavailable`."""
-    return gateway_address(given)
-
-
 class Connection:
     """One channel to one gateway. Opened at the first call, in the event loop that makes it."""
 
-    def __init__(self, address: str | None = None, *, timeout: float = DEFAULT_TIMEOUT) -> None:
-        self.address = find_address(address)
+    def __init__(
+        self, address: str | None = None, *, token: str | None = None, timeout: float = DEFAULT_TIMEOUT
+    ) -> None:
+        """`forgelog.where` says how what is not given is found. Raises `InvalidInput`, `Unavailable`."""
+        self._gateway = find_gateway(address, token)
+        self.address = self._gateway.address
         self.timeout = timeout
-        self._channel: grpc.aio.Channel | None = None
+        self._channel: Any = None
         self._met = False
         """Whether the platform has answered here before."""
 
     @property
-    def channel(self) -> grpc.aio.Channel:
+    def channel(self) -> Any:
+        """A `grpc.aio.Channel` whose calls carry the key."""
         if self._channel is None:
             try:
                 options = client_options(MAX_MESSAGE_BYTES)
             except ValueError as error:
                 raise InvalidInput(str(error)) from None
-            self._channel = grpc.aio.insecure_channel(self.address, options=options)
+            self._channel = KeyedChannel(grpc.aio.insecure_channel(self.address, options=options), self._gateway.key)
         return self._channel
 
     async def close(self) -> None:
@@ -180,11 +181,22 @@ class Connection:
         if code is grpc.StatusCode.NOT_FOUND:
             return NotFound(details)
         problems = _field_problems(error)
+        if code is grpc.StatusCode.UNAUTHENTICATED:
+            return self._locked_out(prefix)
         if (hint := come_again_after(error)) is not None:
             return Busy(f"{prefix}the platform at {self.address} has too much to do: {details}", hint)
         if code in _REFUSALS:
             return Refused(code.name.lower(), details, problems)
         return ForgelogError(f"{prefix}the platform failed: {code.name.lower()}: {details}", problems)
+
+    def _locked_out(self, prefix: str) -> Refused:
+        asks = f"{prefix}the platform at {self.address} asks for its key"
+        if self._gateway.key:
+            why = f"the key that was given ({TOKEN} or {TOKEN_FILE}), or is in the data folder, is not its own"
+        else:
+            why = f"none is known here: {self._gateway.without}"
+        hint = f"its owner finds the key by 'forgelog token'; put it into a file that {TOKEN_FILE} names"
+        return Refused("unauthenticated", f"{asks}, and {why}; {hint}")
 
 
 def _first_line(text: str) -> str:

@@ -30,9 +30,10 @@ class Core:
         *,
         project: str | None = None,
         actor: str | None = None,
+        token: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
-        self._connection = Connection(address, timeout=timeout)
+        self._connection = Connection(address, token=token, timeout=timeout)
         self._project = project or os.environ.get("FORGELOG_PROJECT", "")
         self._actor = actor or os.environ.get("FORGELOG_ACTOR", "")
         self._written: dict[str, dict[str, int]] = {}

@@ -90,9 +90,10 @@ class Client:
         *,
         project: str | None = None,
         actor: str | None = None,
+        token: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
-        self._async = AsyncClient(address, project=project, actor=actor, timeout=timeout)
+        self._async = AsyncClient(address, project=project, actor=actor, token=token, timeout=timeout)
         self._loop = _Loop()
 
     def __enter__(self) -> Client:

@@ -229,7 +229,7 @@ async def perform(data: Path | None, victim: str, *, keep: bool, progress: Any) 
         victims: Sequence[str] = ["supervisor", *(child.name for child in state.children)]
         if victim not in victims:
             raise DemoFailed(f"--kill: there is no {victim!r}; there are {', '.join(victims)}")
-        async with AsyncClient(state.gateway) as client:
+        async with AsyncClient(state.gateway, token=platform.key) as client:
             await Story(platform, client, stage, victim).perform()
         stage.act("Everything held.")
     finally:

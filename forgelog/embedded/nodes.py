@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from events.runtime.keys import OWNER, KeyFileProblem, key_path, read_key
 from events.runtime.settings import split_address
 
 MEMBERSHIP = "membership.json"
@@ -32,9 +33,10 @@ class NotAnswered(Exception):
 class Nodes:
     """All calls block for some seconds at most, and raise `NotAnswered`."""
 
-    def __init__(self, gateway: str, pool: str) -> None:
-        """`gateway`: ``host:port``."""
+    def __init__(self, gateway: str, pool: str, data: Path) -> None:
+        """`gateway`: ``host:port``; `data`: the platform's folder, which has its key."""
         self._gateway = split_address(gateway)
+        self._key = key_path(data, OWNER)
         self._pool = pool
 
     def row(self, node: str) -> dict[str, Any] | None:
@@ -80,10 +82,11 @@ class Nodes:
     def _ask(self, method: str, path: str, body: str | None = None) -> tuple[int, Any]:
         connection = http.client.HTTPConnection(*self._gateway, timeout=10.0)
         try:
-            connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+            headers = {"Authorization": f"Bearer {read_key(self._key)}"}
+            connection.request(method, path, body, headers | ({"Content-Type": "application/json"} if body else {}))
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read())
-        except (OSError, ValueError, http.client.HTTPException) as error:
+        except (KeyFileProblem, OSError, ValueError, http.client.HTTPException) as error:
             raise NotAnswered(str(error)) from error
         finally:
             connection.close()

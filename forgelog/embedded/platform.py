@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from events.runtime.keys import key_path
+from events.runtime.keys import OWNER, KeyFileProblem, ensure_key, key_path, read_key
 from events.runtime.settings import Settings, SettingsError
 from forgelog.embedded import docker, jars
 from forgelog.embedded.kafka import broker_answers
@@ -84,6 +84,7 @@ class Platform:
     async def up(self, options: Options | None = None, progress: jars.Progress | None = None) -> None:
         """See that a supervisor runs and knows what is wanted; returns at once, see `wait`. Raises EmbeddedError."""
         self.folder.make()
+        self._make_keys()
         wanted = await self._choose(options or Options())
         if "embedded" in (wanted.kafka.source, wanted.postgres.source):
             # Here rather than in the supervisor: the person who waits sees the progress, and the error.
@@ -97,6 +98,21 @@ class Platform:
         # The new supervisor's own word, not what the last one left behind.
         if not await until(lambda: self.supervised, 20):
             raise EmbeddedError(f"the supervisor does not start. {log_tail(self.folder.log('supervisor'))}")
+
+    def _make_keys(self) -> None:
+        """Those that are not there yet. Raises EmbeddedError."""
+        try:
+            ensure_key(key_path(self.folder.path, OWNER))
+        except KeyFileProblem as problem:
+            raise EmbeddedError(str(problem)) from None
+
+    @property
+    def key(self) -> str:
+        """The owner's. Raises EmbeddedError."""
+        try:
+            return read_key(key_path(self.folder.path, OWNER))
+        except KeyFileProblem as problem:
+            raise EmbeddedError(str(problem)) from None
 
     async def wait(self, seconds: float = 120.0, seen: Callable[[PlatformState], None] | None = None) -> PlatformState:
         """Until every wanted child is up and the tables show every node. Raises EmbeddedError naming what is not."""
@@ -117,7 +133,7 @@ class Platform:
         """Blocks."""
         agents = wanted.agents if wanted.services else 0
         try:
-            nodes = Nodes(state.gateway, self.settings.pool) if agents else None
+            nodes = Nodes(state.gateway, self.settings.pool, self.folder.path) if agents else None
             return nodes is None or all(
                 nodes.is_kept_by(node, self.folder.path / "agents" / node) for node in map(node_name, range(agents))
             )

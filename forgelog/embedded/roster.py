@@ -19,6 +19,7 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from events.runtime.keys import OWNER, key_path
 from events.runtime.settings import Settings, split_address
 from forgelog.embedded.kafka import Kafka
 from forgelog.embedded.keeper import Plan, Probe
@@ -136,6 +137,7 @@ class Roster:
                 "FORGELOG_DATA": str(folder),
                 "FORGELOG_NODE": node,
                 "FORGELOG_AGENT_DIR": str(folder),
+                "FORGELOG_TOKEN_FILE": str(key_path(self._folder.path, OWNER)),  # for its tasks
                 "FORGELOG_NODE_SHARE": f"{number}/{wanted.agents}",
                 # A platform that goes down takes its jobs along; see `Supervisor._stop` for the other way.
                 "FORGELOG_AGENT_STOP": "drain",

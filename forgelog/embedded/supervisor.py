@@ -157,7 +157,7 @@ class Supervisor:
 
     async def _each_node(self, names: Iterable[str], do: Callable[..., T], *more: str) -> dict[str, T]:
         """What became of it, for those nodes for which the gateway could be asked."""
-        nodes, done = Nodes(self._roster.gateway, self._settings.pool), dict[str, T]()
+        nodes, done = Nodes(self._roster.gateway, self._settings.pool, self._folder.path), dict[str, T]()
         for name in list(names):
             try:
                 done[name] = await asyncio.to_thread(do, nodes, name, *more)

@@ -22,7 +22,6 @@ from pydantic import AfterValidator, StringConstraints, ValidationError, WithJso
 
 from events.language.base import Command, Model
 from events.language.common import (
-    DEFAULT_ACTOR,
     DEFAULT_PROJECT,
     MAX_COMMAND_BYTES,
     DisplayName,
@@ -30,6 +29,7 @@ from events.language.common import (
     FieldError,
     ProjectName,
     Refused,
+    shown,
 )
 from events.language.convert import from_message
 from events.language.problems import WHOLE, command_class, refused, validate_json
@@ -44,6 +44,7 @@ from services.gateway import metrics
 from services.gateway.catalog import Catalog
 from services.gateway.errors import DoorError
 from services.gateway.limits import Backlog, Bounds, Limit
+from services.gateway.principal import Access, Principal
 
 log = logging.getLogger("forgelog.gateway")
 
@@ -75,7 +76,8 @@ class Envelope(Model):
     id: CommandId = ""
     type: Annotated[str, StringConstraints(max_length=256)] = ""
     project: ProjectName = DEFAULT_PROJECT
-    actor: DisplayName = DEFAULT_ACTOR
+    actor: DisplayName
+    """The principal's name: it may be left out, and no other is taken."""
     correlation_id: CommandId = ""
 
 
@@ -102,7 +104,8 @@ class Checked:
 class Door:
     """Takes commands. One per process; until it is open, it only checks them."""
 
-    def __init__(self, catalog: Catalog, bounds: Bounds) -> None:
+    def __init__(self, catalog: Catalog, bounds: Bounds, access: Access) -> None:
+        self._access = access
         self._publisher: Publisher | None = None
         self._outcomes: Outcomes | None = None
         self._catalog = catalog
@@ -137,20 +140,25 @@ class Door:
 
     # Checking
 
-    def check(self, envelope: dict[str, str], body: Body, traceparent: str = "") -> Checked:
+    def check(self, principal: Principal, envelope: dict[str, str], body: Body, traceparent: str = "") -> Checked:
         """Decode and validate. Empty envelope values take their defaults. Raises DoorError."""
         try:
-            return self._check(envelope, body, traceparent)
+            return self._check(principal, envelope, body, traceparent)
         except Refused as error:
             metrics.refused.labels(error.code.value).inc()
             raise DoorError.of(error) from None
 
-    def _check(self, given: dict[str, str], body: Body, traceparent: str) -> Checked:
+    def _check(self, principal: Principal, given: dict[str, str], body: Body, traceparent: str) -> Checked:
         try:
-            envelope = Envelope(**{name: value for name, value in given.items() if value})
+            envelope = Envelope(**{"actor": principal.name, **{name: value for name, value in given.items() if value}})
         except ValidationError as error:
             raise refused(error, Envelope) from None
+        if envelope.actor != principal.name:
+            problem, hint = f"is {shown(envelope.actor)}, but the key is {principal.name}'s", "leave it out"
+            wrong = FieldError(field="actor", problem=problem, hint=hint)
+            raise Refused(ErrorCode.INVALID_ARGUMENT, f"actor: {problem}; {hint}", [wrong])
         command = self._decode(envelope, body)
+        self._access.authorize(principal, type(command).type_name())
         id = envelope.id or new_command_id()
         command = with_assigned_id(command, id, envelope.project)
         value = value_of(command)

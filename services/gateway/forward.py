@@ -23,7 +23,9 @@ from forgelog_pb.log.v1.queries_pb2_grpc import LogQueriesStub
 from services.gateway import metrics
 from services.gateway.catalog import Catalog, Method, Unknown
 from services.gateway.errors import DoorError, abort, code_name
+from services.gateway.grpc_gate import caller
 from services.gateway.limits import Bounds, Limit
+from services.gateway.principal import Access, Principal
 from services.gateway.trace import Trace
 
 PASSED_ON = frozenset({"tracestate", "baggage"})
@@ -59,8 +61,9 @@ class Forwarder:
     Raises SettingsError when that key can't be read.
     """
 
-    def __init__(self, settings: Settings, catalog: Catalog, bounds: Bounds) -> None:
+    def __init__(self, settings: Settings, catalog: Catalog, bounds: Bounds, access: Access) -> None:
         self.catalog = catalog
+        self._access = access
         self.addresses = dict(settings.services)
         self._key = bearer(services_key(settings))
         self._channels: dict[str, Any] = {}  # grpc.aio.Channel, whose stubs don't know optional arguments
@@ -112,8 +115,11 @@ class Forwarder:
             raise DoorError(grpc.StatusCode.INVALID_ARGUMENT, f"context: is missing; name one of {known}")
         return context
 
-    async def unary(self, method: Method, request: bytes, metadata: Metadata, timeout: float | None) -> bytes:
+    async def unary(
+        self, principal: Principal, method: Method, request: bytes, metadata: Metadata, timeout: float | None
+    ) -> bytes:
         """A query's answer. Raises Refusal or DoorError."""
+        self._access.authorize(principal, method.path)
         context = self.context_of(method, request)
         with self.queries.take():
             call = self.channel(context).unary_unary(method.path)
@@ -127,6 +133,7 @@ class Forwarder:
 
     async def stream(
         self,
+        principal: Principal,
         method: Method,
         request: bytes,
         metadata: Metadata,
@@ -135,6 +142,7 @@ class Forwarder:
     ) -> AsyncGenerator[bytes]:
         """A query's answers as they come. `quiet` is called when the service says that it has taken the request and has
         nothing to say yet. Raises Refusal or DoorError."""
+        self._access.authorize(principal, method.path)
         context = self.context_of(method, request)
         with self.streams.take():
             stream = self.channel(context).unary_stream(method.path)
@@ -228,7 +236,7 @@ class ForwardHandler(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             try:
                 with Trace(method.path, _traceparent(given)) as trace:
                     timeout = context.time_remaining()
-                    answer = await self._forwarder.unary(method, request, metadata_of(given, trace), timeout)
+                    answer = await self._forwarder.unary(caller(), method, request, metadata_of(given, trace), timeout)
             except Refusal as refusal:
                 metrics.requests.labels("grpc", label, code_name(refusal.code)).inc()
                 await context.abort(refusal.code, refusal.details, refusal.trailing)
@@ -251,7 +259,8 @@ class ForwardHandler(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             try:
                 with Trace(method.path, _traceparent(given)) as trace:
                     metadata, timeout = metadata_of(given, trace), context.time_remaining()
-                    answers = self._forwarder.stream(method, request, metadata, timeout, context.send_initial_metadata)
+                    quiet = context.send_initial_metadata
+                    answers = self._forwarder.stream(caller(), method, request, metadata, timeout, quiet)
                     async for answer in answers:
                         yield answer
             except Refusal as refusal:

@@ -22,6 +22,7 @@ from services.gateway.errors import DoorError
 from services.gateway.forward import MAX_SECONDS, Forwarder, metadata_of
 from services.gateway.http_answers import (
     TEXT,
+    Handler,
     answering,
     form_of,
     http_error,
@@ -31,7 +32,9 @@ from services.gateway.http_answers import (
 )
 from services.gateway.http_bodies import json_of, read_body
 from services.gateway.http_commands import post_commands
+from services.gateway.http_gate import is_stranger, principal_of
 from services.gateway.openapi import document
+from services.gateway.principal import Access
 from services.gateway.readiness import Readiness
 from services.gateway.rest import ROUTES, Rest
 from services.gateway.schemas import Schemas
@@ -48,8 +51,15 @@ class Http:
     """Makes the application."""
 
     def __init__(
-        self, door: Door, forwarder: Forwarder, catalog: Catalog, readiness: Readiness, schemas: Schemas
+        self,
+        door: Door,
+        forwarder: Forwarder,
+        catalog: Catalog,
+        readiness: Readiness,
+        schemas: Schemas,
+        access: Access,
     ) -> None:
+        self._access = access
         self._door = door
         self._forwarder = forwarder
         self._catalog = catalog
@@ -62,15 +72,15 @@ class Http:
             self._route("/v1/commands", self._commands, "POST"),
             self._route("/v1/query/{service}/{method}", self._query, "GET", "POST"),
             *(self._rest(rest) for rest in ROUTES),
-            self._route("/openapi.json", self._document, "GET"),
-            self._route("/asyncapi.json", self._asyncapi, "GET"),
-            self._route("/schemas", self._types, "GET"),
-            self._route("/schemas/{type}", self._schema, "GET"),
+            self._page("/openapi.json", self._document),
+            self._page("/asyncapi.json", self._asyncapi),
+            self._page("/schemas", self._types),
+            self._page("/schemas/{type}", self._schema),
             self._route("/healthz", self._alive, "GET"),
             self._route("/readyz", self._ready, "GET"),
-            self._route("/metrics", self._metrics, "GET"),
+            self._page("/metrics", self._metrics),
             self._route("/metrics/{context}", self._metrics_of, "GET"),
-            self._route("/", self._index, "GET"),
+            self._page("/", self._index),
         ]
         application = Starlette(routes=routes, exception_handlers={HTTPException: http_error})
         application.router.redirect_slashes = False  # /v1/jobs/ is told to be none, as every other wrong path is
@@ -79,6 +89,15 @@ class Http:
     @staticmethod
     def _route(path: str, handler: Any, *methods: str) -> Route:
         return Route(path, answering(path, handler), methods=list(methods))
+
+    def _page(self, path: str, handler: Handler) -> Route:
+        """One of the gateway's own."""
+
+        async def authorized(request: Request) -> Response:
+            self._access.authorize(principal_of(request), path)
+            return await handler(request)
+
+        return self._route(path, authorized, "GET")
 
     # Commands
 
@@ -123,11 +142,11 @@ class Http:
         with Trace(f"{request.method} {method.path}", request.headers.get("traceparent", "")) as trace:
             metadata = metadata_of(request.headers.items(), trace)
             headers = {"x-trace-id": trace.trace_id}
-            timeout = _timeout(request)
+            timeout, principal, asked = _timeout(request), principal_of(request), message.SerializeToString()
             if not method.streams:
-                answer = await self._forwarder.unary(method, message.SerializeToString(), metadata, timeout)
+                answer = await self._forwarder.unary(principal, method, asked, metadata, timeout)
                 return raw_response(to_json(method.response.FromString(answer)), 200, headers)
-            items = self._forwarder.stream(method, message.SerializeToString(), metadata, timeout)
+            items = self._forwarder.stream(principal, method, asked, metadata, timeout)
             if rest is not None and rest.form == "text":
                 return await stream_response(_texts(items, method), TEXT, headers)
             return await stream_response(_jsons(items, method), form_of(request), headers)
@@ -154,9 +173,13 @@ class Http:
     async def _alive(self, _: Request) -> Response:
         return json_response({"status": "alive"})
 
-    async def _ready(self, _: Request) -> Response:
+    async def _ready(self, request: Request) -> Response:
+        """A stranger is told whether, and not what is missing: that names addresses."""
         missing = await self._readiness.missing()
-        return json_response({"ready": not missing, "missing": missing}, 503 if missing else 200)
+        told: dict[str, Any] = {"ready": not missing}
+        if not is_stranger(request):
+            told["missing"] = missing
+        return json_response(told, 503 if missing else 200)
 
     async def _metrics(self, _: Request) -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
@@ -165,7 +188,7 @@ class Http:
         """A service's own metrics, so that one address is enough for Prometheus."""
         asked = log_queries.GetMetricsRequest(context=request.path_params["context"])
         method = self._catalog.by_path(f"/{LOG_QUERIES}/GetMetrics")
-        answer = await self._forwarder.unary(method, asked.SerializeToString(), (), 5.0)
+        answer = await self._forwarder.unary(principal_of(request), method, asked.SerializeToString(), (), 5.0)
         text = log_queries.GetMetricsResponse.FromString(answer).text
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 

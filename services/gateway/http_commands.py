@@ -21,6 +21,8 @@ from services.gateway.commands import Body, Checked, Door, Parsed
 from services.gateway.errors import HTTP_STATUS, DoorError
 from services.gateway.http_answers import json_response
 from services.gateway.http_bodies import json_of, read_body
+from services.gateway.http_gate import principal_of
+from services.gateway.principal import Principal
 from services.gateway.servicer import check_batch, outcome_message, refusal_message, wait_seconds
 from services.gateway.trace import Trace
 
@@ -79,7 +81,7 @@ async def _one(request: Request, door: Door, content_type: str, seconds: float) 
         given = _structured(_parse(body)) if content_type == STRUCTURED else _plain(_parse(body), len(body))
     incoming = given.traceparent or request.headers.get("traceparent", "")
     with Trace("POST /v1/commands", incoming) as trace:
-        checked = _checked(door, given, trace)
+        checked = _checked(door, principal_of(request), given, trace)
         trace.note(command=checked.outgoing.id)
         if seconds and not type(checked.outgoing.command).quiet:
             published, outcome = await door.publish_and_wait(checked, seconds)
@@ -103,7 +105,7 @@ async def _batch(request: Request, door: Door, seconds: float) -> Response:
         refusals: list[DoorError | None] = []
         for item in items:
             try:
-                checked.append(_checked(door, _structured(item), trace))
+                checked.append(_checked(door, principal_of(request), _structured(item), trace))
                 refusals.append(None)
             except DoorError as error:
                 refusals.append(error)
@@ -119,9 +121,9 @@ async def _batch(request: Request, door: Door, seconds: float) -> Response:
     return json_response({"outcomes": outcomes}, 200, {"x-trace-id": trace.trace_id})
 
 
-def _checked(door: Door, given: Given, trace: Trace) -> Checked:
+def _checked(door: Door, principal: Principal, given: Given, trace: Trace) -> Checked:
     try:
-        return door.check(given.envelope, given.body, trace.traceparent)
+        return door.check(principal, given.envelope, given.body, trace.traceparent)
     except DoorError as error:
         error.command_id = given.envelope.get("id", "")
         raise

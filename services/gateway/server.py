@@ -29,9 +29,13 @@ from services.gateway.catalog import Catalog
 from services.gateway.commands import Door
 from services.gateway.forward import MAX_MESSAGE_BYTES, Forwarder, ForwardHandler
 from services.gateway.front import Front
+from services.gateway.grpc_gate import Gated
+from services.gateway.hosts import Hosts
 from services.gateway.http import Http
+from services.gateway.http_gate import Gate
 from services.gateway.http_side import HttpSide
 from services.gateway.limits import Bounds
+from services.gateway.principal import Access
 from services.gateway.readiness import Readiness
 from services.gateway.schemas import Schemas
 from services.gateway.servicer import SERVICE, CommandsServicer
@@ -57,21 +61,23 @@ async def run(
     settings: Settings, *, bounds: Bounds | None = None, started: Callable[[int], None] | None = None
 ) -> None:
     """Run the gateway until cancelled. `started` is told the port, before Kafka is connected. Raises CannotListen, and
-    SettingsError without a broker's address."""
+    SettingsError without a broker's address or keys."""
     _ = settings.kafka_required
     tracing.configure(settings, "forgelog-gateway")
     bounds = bounds or Bounds.of(settings)
+    access = Access(settings)
     catalog = Catalog()
-    forwarder = Forwarder(settings, catalog, bounds)
+    forwarder = Forwarder(settings, catalog, bounds, access)
     readiness = Readiness(settings, forwarder)
-    door = Door(catalog, bounds)
-    http = HttpSide(Http(door, forwarder, catalog, readiness, Schemas(settings)).application())
+    door = Door(catalog, bounds, access)
+    pages = Http(door, forwarder, catalog, readiness, Schemas(settings), access)
+    http = HttpSide(Gate(pages.application(), access, Hosts.of(settings)))
     checks = health.aio.HealthServicer()  # type: ignore[attr-defined]
     host, port = split_address(settings.gateway)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(readiness.close)
         stack.push_async_callback(forwarder.close)
-        server, socket = await stack.enter_async_context(_grpc_server(catalog, door, forwarder, checks, bounds))
+        server, socket = await stack.enter_async_context(_grpc_server(catalog, door, forwarder, checks, bounds, access))
         front = Front(socket, http.protocol, http.connections, bounds.connections)
         try:
             port = await front.start(host, port)
@@ -95,7 +101,7 @@ async def run(
 
 @asynccontextmanager
 async def _grpc_server(
-    catalog: Catalog, door: Door, forwarder: Forwarder, checks: Any, bounds: Bounds
+    catalog: Catalog, door: Door, forwarder: Forwarder, checks: Any, bounds: Bounds, access: Access
 ) -> AsyncIterator[tuple[Any, str]]:
     options = [
         *server_options(most_received=MAX_REQUEST_BYTES, most_sent=MAX_MESSAGE_BYTES),
@@ -105,10 +111,12 @@ async def _grpc_server(
     ]
     folder = Path(tempfile.mkdtemp(prefix="forgelog-gateway-"))  # only this user may enter it
     server = grpc.aio.server(options=options, maximum_concurrent_rpcs=bounds.calls)
-    add_CommandsServicer_to_server(CommandsServicer(door), server)
-    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    enable_reflection([SERVICE, *catalog.services, health.SERVICE_NAME], server)
-    server.add_generic_rpc_handlers((ForwardHandler(forwarder),))  # last: it takes what is left
+    gated: Any = Gated(access)
+    add_CommandsServicer_to_server(CommandsServicer(door), gated)
+    health_pb2_grpc.add_HealthServicer_to_server(checks, gated)
+    enable_reflection([SERVICE, *catalog.services, health.SERVICE_NAME], gated)
+    gated.add_generic_rpc_handlers((ForwardHandler(forwarder),))  # last: it takes what is left
+    server.add_generic_rpc_handlers((gated,))
     try:
         socket = str(folder / "grpc")
         server.add_insecure_port(f"unix:{socket}")

@@ -25,6 +25,7 @@ from services.gateway.commands import (
     Door,
 )
 from services.gateway.errors import DoorError, abort, code_name
+from services.gateway.grpc_gate import caller
 from services.gateway.trace import Trace
 
 log = logging.getLogger("forgelog.gateway")
@@ -111,7 +112,7 @@ class CommandsServicer(rpc.CommandsServicer):
             "correlation_id": command.correlation_id,
         }
         body: Body = command.message if command.WhichOneof("body") == "message" else command.json
-        return self._door.check(given, body, trace.traceparent)
+        return self._door.check(caller(), given, body, trace.traceparent)
 
 
 def wait_seconds(asked: float) -> float:

@@ -119,7 +119,7 @@ async def _named(arena: Arena, load: Workload, which: Callable[[Stopped], bool])
 
 async def _stopped(arena: Arena) -> Stopped:
     found: Stopped = {}
-    async with AsyncClient(arena.gateway) as client:
+    async with AsyncClient(arena.gateway, token=arena.platform.key) as client:
         for context in CONTEXTS:
             for stop in (await client.status(context)).get("stopped", ()):
                 found.setdefault(stop["position"], []).append(stop["place"])

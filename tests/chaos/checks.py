@@ -385,7 +385,7 @@ class Positions:
 async def output(arena: Arena, load: Workload) -> list[str]:
     """What jobs printed is there whole and exact, or what is missing is said. Each job once: it is forgotten then."""
     problems = []
-    async with AsyncClient(arena.gateway, timeout=60) as client:
+    async with AsyncClient(arena.gateway, token=arena.platform.key, timeout=60) as client:
         for job, lines in load.printed.items():
             attempts: dict[int, bytearray] = {}
             missing: dict[int, int] = {}

@@ -37,7 +37,7 @@ class Health:
         """Until cancelled."""
         while True:
             began = time.monotonic()
-            ready, told = await asyncio.to_thread(readiness, self.arena.gateway)
+            ready, told = await asyncio.to_thread(readiness, self.arena.gateway, self.arena.platform.key)
             self.looks.append(Look(began, ready, told))
             await asyncio.sleep(LOOK_EVERY)
 
@@ -56,7 +56,7 @@ class Health:
     async def _ready(self) -> list[str]:
         until = time.monotonic() + PATIENCE
         while True:
-            ready, told = await asyncio.to_thread(readiness, self.arena.gateway)
+            ready, told = await asyncio.to_thread(readiness, self.arena.gateway, self.arena.platform.key)
             report = self.arena.platform.report()
             contexts = await self.arena.platform.contexts(report)
             behind = [
@@ -73,12 +73,12 @@ class Health:
             await asyncio.sleep(LOOK_EVERY)
 
 
-def readiness(address: str) -> tuple[bool, str]:
+def readiness(address: str, key: str) -> tuple[bool, str]:
     """Whether `/readyz` says that the platform is ready, and what it says."""
     host, _, port = address.rpartition(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=ANSWER)
     try:
-        connection.request("GET", "/readyz")
+        connection.request("GET", "/readyz", headers={"Authorization": f"Bearer {key}"})
         answer = connection.getresponse()
         return answer.status == 200, str(json.loads(answer.read())["missing"])
     except (OSError, http.client.HTTPException, ValueError) as error:

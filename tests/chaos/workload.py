@@ -349,7 +349,7 @@ class Workload:
 
     async def waiting(self) -> None:
         """Clients at the gateway that wait for their answer, and say what they were told."""
-        async with AsyncClient(self.arena.gateway, timeout=60) as client:
+        async with AsyncClient(self.arena.gateway, token=self.arena.platform.key, timeout=60) as client:
             for _ in range(self.random.randint(2, 4)):
                 id = self.new_id()
                 job = derived_id("j", id)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
 import orjson
 import psutil
 from aiokafka import AIOKafkaProducer
@@ -27,7 +28,10 @@ from events.log import topics
 from events.log.envelope import Recorded
 from events.log.ids import derived_id
 from events.log.tail import Tail
+from events.runtime.keys import OWNER, ensure_key, key_path
+from events.runtime.keys import SERVICES as KEY_OF_SERVICES
 from events.runtime.settings import Settings
+from forgelog.client.keyed import KeyedChannel
 from forgelog.embedded.ports import free_port
 from tests import PATIENCE
 
@@ -50,6 +54,31 @@ class Cluster:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._ports = {name: free_port() for name in (*SERVICES, GATEWAY)}
         self._producer: AIOKafkaProducer | None = None
+        self.key_file = key_path(folder, OWNER)
+        self.key = ensure_key(self.key_file)
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """What opens the gateway: a header, or with `.items()` the metadata of a gRPC call."""
+        return {"authorization": f"Bearer {self.key}"}
+
+    @property
+    def place(self) -> dict[str, str]:
+        """Variables by which a command line or a program of its own finds the platform."""
+        return {"FORGELOG_GATEWAY": self.gateway, "FORGELOG_TOKEN_FILE": str(self.key_file)}
+
+    def channel(self, options: Any = ()) -> Any:
+        """A gRPC channel to the gateway that carries the key."""
+        return KeyedChannel(grpc.aio.insecure_channel(self.gateway, options), self.key)
+
+    def service_channel(self, service: str, options: Any = ()) -> Any:
+        """A gRPC channel to a service's own port that carries the platform's key."""
+        key = ensure_key(key_path(self.folder, KEY_OF_SERVICES))
+        return KeyedChannel(grpc.aio.insecure_channel(self.address(service), options), key)
+
+    def http(self) -> httpx.AsyncClient:
+        """An HTTP client of the gateway that carries the key."""
+        return httpx.AsyncClient(base_url=f"http://{self.gateway}", headers=self.credentials, timeout=PATIENCE)
 
     @property
     def gateway(self) -> str:
@@ -86,7 +115,7 @@ class Cluster:
             **os.environ,
             "FORGELOG_KAFKA": self.settings.kafka_required,
             "FORGELOG_PREFIX": self.settings.prefix,
-            "FORGELOG_GATEWAY": self.gateway,
+            **self.place,
             "FORGELOG_NODE_LOST_SECONDS": str(self.lost_seconds),
             "FORGELOG_INSTANCE": f"{name}-0",
             "PYTHONUNBUFFERED": "1",

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import grpc
-import httpx
 import orjson
 from aiokafka import AIOKafkaProducer
 
@@ -97,7 +96,7 @@ class GrpcDoor:
 
     def __init__(self, platform: Cluster) -> None:
         options = [("grpc.max_send_message_length", 8 << 20)]
-        self._channel = grpc.aio.insecure_channel(platform.gateway, options)
+        self._channel = platform.channel(options)
         self._stub: Any = commands_pb2_grpc.CommandsStub(self._channel)
 
     async def send(
@@ -134,13 +133,13 @@ class HttpDoor:
     """``POST /v1/commands`` as a CloudEvent in binary mode: envelope in headers, the command as the body."""
 
     def __init__(self, platform: Cluster) -> None:
-        self._client = httpx.AsyncClient(base_url=f"http://{platform.gateway}", timeout=PATIENCE)
+        self._client = platform.http()
 
     async def send(
         self, type: str, body: bytes, id: str = "", project: str = "", actor: str = "", traceparent: str = ""
     ) -> Answer:
         given = {"ce-type": type, "ce-id": id, "ce-project": project, "ce-actor": actor, "traceparent": traceparent}
-        headers = {name: value for name, value in given.items() if value}
+        headers = {"content-type": "application/json", **{name: value for name, value in given.items() if value}}
         reply = await self._client.post("/v1/commands", content=body, headers=headers)
         data = reply.json()
         if reply.status_code >= 300:

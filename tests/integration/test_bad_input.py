@@ -7,14 +7,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import orjson
 import pytest
 import pytest_asyncio
 
 from events.language.jobs import JobCancelled, JobCompleted
 from events.language.resources import NodeRegistered
-from tests import PATIENCE
 from tests.conftest import Servers, own_settings
 from tests.integration.cluster import Cluster, cluster
 from tests.integration.doors import DOORS, Answer, Door, close_doors, open_doors
@@ -201,14 +199,14 @@ async def test_a_cycle_can_not_be_made(door: Door, platform: Cluster) -> None:
 
 
 async def test_odd_names_that_are_fine_are_taken(door: Door, platform: Cluster) -> None:
-    answer = await door.send(SUBMIT, named("训练 🚀 naïve Ω"), actor="Ada Lovelace")
+    answer = await door.send(SUBMIT, named("训练 🚀 naïve Ω"))
     assert answer.accepted
     await platform.event(JobCompleted, lambda e: e.job_id == answer.subject)
 
 
 async def test_kafka_input_that_is_no_command_is_kept_with_its_reason(platform: Cluster, doors: dict[str, Any]) -> None:
     await doors["kafka"].send("forgelog.jobs.v1.SubmitJbo", b"{}", id="misspelt-command")
-    async with httpx.AsyncClient(base_url=f"http://{platform.gateway}", timeout=PATIENCE) as http:
+    async with platform.http() as http:
         letters = (await http.get("/v1/log/jobs/deadletters")).json()["letters"]
     (letter,) = [letter for letter in letters if letter["headers"].get("ce_id") == "misspelt-command"]
     assert letter["position"].startswith("deadletter.jobs/")
@@ -225,6 +223,6 @@ async def test_a_type_of_another_context_is_told_where_to_go(doors: dict[str, An
 async def test_after_all_that_the_platform_is_well(door: Door, platform: Cluster) -> None:
     answer = await door.send(SUBMIT, job())
     await platform.event(JobCompleted, lambda e: e.job_id == answer.subject)
-    async with httpx.AsyncClient(base_url=f"http://{platform.gateway}", timeout=PATIENCE) as http:
+    async with platform.http() as http:
         assert (await http.get("/readyz")).json() == {"ready": True, "missing": {}}
     assert all(process.is_running() for process in platform.processes())

@@ -90,7 +90,7 @@ async def forgelog(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -
     async with own_settings(servers, folder) as settings, cluster(settings, folder, gateway=True) as platform:
         await platform.event(NodeRegistered)
         given = {
-            "FORGELOG_GATEWAY": platform.gateway,
+            **platform.place,
             "FORGELOG_KAFKA": settings.kafka_required,
             "FORGELOG_POSTGRES": settings.postgres_required,
             "FORGELOG_PREFIX": settings.prefix,

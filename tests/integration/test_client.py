@@ -40,7 +40,7 @@ async def platform(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest_asyncio.fixture(scope="module")
 async def client(platform: Cluster) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(platform.gateway, project="vision/detect", actor="Ada Lovelace") as client:
+    async with AsyncClient(platform.gateway, token=platform.key, project="vision/detect") as client:
         yield client
 
 
@@ -49,7 +49,7 @@ async def test_a_job_s_life(client: AsyncClient) -> None:
     command = ["sh", "-c", "echo out; echo err >&2; exit 3"]
     job = await client.submit(name="life", command=command, resources=SMALL, labels={"k": "v"})
     ended = await job.wait()
-    assert (ended.status, ended.exit_code, ended.project, ended.owner) == ("failed", 3, "vision/detect", "Ada Lovelace")
+    assert (ended.status, ended.exit_code, ended.project, ended.owner) == ("failed", 3, "vision/detect", "owner")
     pieces = [piece async for piece in job.logs()]  # its end was told before its last output, perhaps
     assert {(piece.stream, piece.text) for piece in pieces if piece.text} == {("stdout", "out\n"), ("stderr", "err\n")}
     history = await job.history()
@@ -122,7 +122,7 @@ async def test_watching_goes_on_over_a_restart_of_the_gateway(
 
 async def test_without_coroutines(platform: Cluster) -> None:
     def work() -> tuple[str, str, int]:
-        with Client(platform.gateway) as client:
+        with Client(platform.gateway, token=platform.key) as client:
             job = client.submit(name="plain", command=["echo", "plain"], resources=SMALL)
             job.wait()
             text = "".join(chunk.text for chunk in job.logs())
@@ -148,7 +148,7 @@ async def test_the_documents_python_runs_as_written(platform: Cluster, tmp_path:
         (tmp_path / name).write_text(text)
     environment = {
         **os.environ,
-        "FORGELOG_GATEWAY": platform.gateway,
+        **platform.place,
         "KAFKA": platform.settings.kafka_required,
         "PYTHONPATH": str(ROOT),
     }

@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import grpc
 import httpx
 import orjson
 import pytest
@@ -65,7 +64,7 @@ async def doors(platform: Cluster) -> AsyncIterator[dict[str, Any]]:
 
 @pytest_asyncio.fixture(scope="module")
 async def http(platform: Cluster) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=f"http://{platform.gateway}", timeout=PATIENCE) as client:
+    async with platform.http() as client:
         yield client
 
 
@@ -96,7 +95,7 @@ def story(platform: Cluster, job_id: str) -> list[tuple[str, str, str]]:
 async def test_the_same_manifest_yields_equal_events_at_every_door(platform: Cluster, doors: dict[str, Any]) -> None:
     stories = {}
     for name, door in doors.items():
-        answer = await door.send(SUBMIT, body(), project="vision/detect", actor="Ada Lovelace")
+        answer = await door.send(SUBMIT, body(), project="vision/detect", actor="owner")
         assert answer.accepted, answer
         done = await platform.recorded(lambda r, id=answer.subject: r.meta.subject == id and is_end(r))
         assert type(done.data).__name__ == "JobFailed"
@@ -172,8 +171,8 @@ asyncio.run(main(*sys.argv[1:]))
 class Reflected:
     """A client that has no stubs: it learns services and messages from the server."""
 
-    def __init__(self, address: str, version: str) -> None:
-        self.channel = grpc.aio.insecure_channel(address)
+    def __init__(self, channel: Any, version: str) -> None:
+        self.channel = channel
         # Both versions are the same messages in two packages; the library has a stub of one only.
         self._info = self.channel.stream_stream(
             f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
@@ -227,7 +226,7 @@ async def test_a_plain_client_with_reflection_lists_jobs(
     platform: Cluster, doors: dict[str, Any], where: str, version: str
 ) -> None:
     answer = await doors["grpc"].send(SUBMIT, body())
-    client = Reflected(platform.gateway if where == "gateway" else platform.address("jobs"), version)
+    client = Reflected(platform.channel() if where == "gateway" else platform.service_channel("jobs"), version)
     services = await client.services()
     reflection = {f"grpc.reflection.{each}.ServerReflection" for each in ("v1", "v1alpha")}
     assert {"forgelog.jobs.v1.JobQueries", "grpc.health.v1.Health", *reflection} <= set(services)

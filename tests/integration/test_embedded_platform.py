@@ -145,7 +145,7 @@ async def test_down_says_what_it_ends_and_leaves_it_when_told(data: Path, server
         assert (await run("up", data=data, **given)).returncode == 0
         small = {"cpus": 0.1, "memory": "64Mi"}
         script = f"until [ -e '{data}/go' ]; do sleep 0.05; done; echo done"
-        async with AsyncClient(Platform(data).report()["gateway"]) as client:
+        async with AsyncClient(Platform(data).report()["gateway"], token=Platform(data).key) as client:
             first = await client.submit(name="first", command=["sh", "-c", script], resources=small)
             await running(first)
             left = await run("down", "--keep-jobs", data=data)
@@ -153,7 +153,8 @@ async def test_down_says_what_it_ends_and_leaves_it_when_told(data: Path, server
             assert f"left running: 1 running job: first {first.id}" in left.stderr
 
         assert (await run("up", data=data, **given)).returncode == 0
-        async with AsyncClient(Platform(data).report()["gateway"]) as client:  # which may have another port now
+        gateway = Platform(data).report()["gateway"]  # it may have another port now
+        async with AsyncClient(gateway, token=Platform(data).key) as client:
             first = client.job(first.id)
             (data / "go").touch()
             assert (await first.wait(timeout=PATIENCE)).status == "completed"

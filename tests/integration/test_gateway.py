@@ -23,6 +23,7 @@ from jsonschema import Draft202012Validator
 
 from events.language.jobs import SubmitJob
 from events.language.resources import NodeRegistered
+from events.runtime.keys import OWNER, key_path, read_key
 from forgelog_pb.gateway.v1 import commands_pb2, commands_pb2_grpc
 from proto.schemas import schema_of
 from services.gateway.limits import Bounds
@@ -34,6 +35,7 @@ from tests.integration.cluster import Cluster, cluster
 pytestmark = pytest.mark.slow
 
 SUBMIT = "forgelog.jobs.v1.SubmitJob"
+JSON = {"content-type": "application/json"}
 GOOD = {"spec": {"metadata": {"name": "good"}, "command": "true"}}
 
 
@@ -47,13 +49,13 @@ async def platform(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest_asyncio.fixture(scope="module")
 async def http(platform: Cluster) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=f"http://{platform.gateway}", timeout=PATIENCE) as client:
+    async with platform.http() as client:
         yield client
 
 
 @pytest_asyncio.fixture(scope="module")
 async def commands(platform: Cluster) -> AsyncIterator[Any]:
-    async with grpc.aio.insecure_channel(platform.gateway) as channel:
+    async with platform.channel() as channel:
         yield commands_pb2_grpc.CommandsStub(channel)
 
 
@@ -147,7 +149,8 @@ async def test_a_command_as_a_message_is_the_same_as_json(commands: Any) -> None
 async def test_odd_requests_are_answered_as_errors(
     http: httpx.AsyncClient, method: str, path: str, content: bytes | None, status: int, words: str
 ) -> None:
-    answer = await http.request(method, path, content=content)
+    headers = JSON if content is not None else {}
+    answer = await http.request(method, path, content=content, headers=headers)
     error = answer.json()["error"]
     assert answer.status_code == status, error
     assert words in f"{error}", error
@@ -155,17 +158,17 @@ async def test_odd_requests_are_answered_as_errors(
 
 async def test_what_a_path_takes_is_said_in_one_order(http: httpx.AsyncClient) -> None:
     assert (await http.put("/v1/query/JobQueries/ListJobs")).headers["allow"] == "GET, HEAD, POST"
-    assert (await http.post("/v1/nodes")).headers["allow"] == "GET, HEAD"
+    assert (await http.post("/v1/nodes", json={})).headers["allow"] == "GET, HEAD"
     assert (await http.get("/v1/commands")).headers["allow"] == "POST"
 
 
 async def test_a_packed_body_is_refused_by_its_encoding(http: httpx.AsyncClient) -> None:
     packed = gzip.compress(orjson.dumps({"type": "SubmitJob", "data": GOOD}))
     for path in ("/v1/commands", "/v1/query/JobQueries/ListJobs"):
-        answer = await http.post(path, content=packed, headers={"content-encoding": "gzip"})
+        answer = await http.post(path, content=packed, headers={**JSON, "content-encoding": "gzip"})
         assert (answer.status_code, answer.headers["accept-encoding"]) == (415, "identity")
         assert answer.json()["error"]["errors"][0]["field"] == "content-encoding"
-    plain = await http.post("/v1/query/JobQueries/ListJobs", content=b"{}", headers={"content-encoding": "identity"})
+    plain = await http.post("/v1/query/JobQueries/ListJobs", json={}, headers={"content-encoding": "identity"})
     assert plain.status_code == 200
 
 
@@ -240,7 +243,8 @@ async def test_work_beyond_the_bounds_is_sent_away_with_a_hint(platform: Cluster
     task = asyncio.create_task(run(settings, bounds=bounds, started=lambda number: port.set_result(number)))
     try:
         base = f"http://127.0.0.1:{await asyncio.wait_for(port, 20)}"
-        async with httpx.AsyncClient(base_url=base, timeout=PATIENCE) as http:
+        headers = {"authorization": f"Bearer {read_key(key_path(settings.data, OWNER))}"}
+        async with httpx.AsyncClient(base_url=base, headers=headers, timeout=PATIENCE) as http:
             async with asyncio.timeout(PATIENCE):
                 while (await http.post("/v1/commands", json={"type": "SubmitJob", "data": GOOD})).status_code != 200:
                     await asyncio.sleep(0.05)

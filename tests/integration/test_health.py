@@ -126,7 +126,8 @@ async def platform(settings: Settings, tmp_path: Path, monkeypatch: pytest.Monke
 async def readiness(platform: Cluster) -> tuple[int, dict[str, str]]:
     host, _, port = platform.gateway.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(f"GET /readyz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+    writer.write(f"GET /readyz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n".encode())
+    writer.write(f"Authorization: Bearer {platform.key}\r\n\r\n".encode())
     head, _, body = (await reader.read()).partition(b"\r\n\r\n")
     writer.close()
     return int(head.split()[1]), json.loads(body)["missing"]

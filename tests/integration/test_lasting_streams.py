@@ -102,7 +102,7 @@ class Command:
         self._folder = Path(tempfile.mkdtemp(dir=platform.folder))
         self.arguments = arguments
         with (self._folder / "out").open("wb") as out, (self._folder / "err").open("wb") as err:
-            environment = {**os.environ, "FORGELOG_GATEWAY": platform.gateway}
+            environment = {**os.environ, **platform.place}
             self.process = subprocess.Popen([*FORGELOG, *arguments], env=environment, stdout=out, stderr=err)
 
     @property
@@ -209,7 +209,7 @@ async def test_a_kill_of_the_database(platform: Cluster, followers: Followers, d
     """The job ends while the database is away: its last lines come, however late they are taken in."""
     await database.kill()
     followers.go.touch()
-    async with AsyncClient(platform.gateway) as client:
+    async with AsyncClient(platform.gateway, token=platform.key) as client:
         asked = asyncio.create_task(client.jobs(limit=1))
         await platform.recorded(lambda r: r.meta.subject == followers.job and isinstance(r.data, JobFailed))
         await asyncio.sleep(6)  # longer than the output of an ended job is waited for
@@ -221,7 +221,7 @@ async def test_a_kill_of_the_database(platform: Cluster, followers: Followers, d
 
 async def test_rebuilds_under_queries(platform: Cluster) -> None:
     """Whoever asks while the tables are swapped, on connections from before, gets an answer."""
-    async with AsyncClient(platform.gateway) as client:
+    async with AsyncClient(platform.gateway, token=platform.key) as client:
 
         async def ask() -> None:
             while True:

@@ -31,7 +31,8 @@ async def run(folder: Path, seconds: float, times: float, flood: int, markdown: 
             now = platform.state()
             return {child.name: child.pid for child in now.children if child.pid} if now is not None else {}
 
-        found = await play(Target(state.gateway, settings, pids), seconds=seconds, times=times, flooded=flood)
+        target = Target(state.gateway, platform.key, settings, pids)
+        found = await play(target, seconds=seconds, times=times, flooded=flood)
         show(found, markdown=markdown)
         return not found.problems
     finally:

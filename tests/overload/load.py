@@ -21,6 +21,7 @@ from events.log.ids import new_command_id
 from events.runtime.settings import Settings
 from forgelog.client.aio import AsyncClient
 from forgelog.client.channel import come_again_after
+from forgelog.client.keyed import KeyedChannel
 from forgelog_pb.gateway.v1 import commands_pb2, commands_pb2_grpc
 
 TYPE = "forgelog.jobs.v1.SubmitJob"
@@ -98,10 +99,10 @@ class Tally:
 class Strangers:
     """Submit by `PublishAndWait` at a rate, however the platform fares."""
 
-    def __init__(self, address: str, tally: Tally) -> None:
+    def __init__(self, address: str, key: str, tally: Tally) -> None:
         # Own connections: on one, calls beyond what HTTP/2 allows at a time would wait in the caller.
         options = [("grpc.use_local_subchannel_pool", 1)]
-        self._channels = [grpc.aio.insecure_channel(address, options) for _ in range(CHANNELS)]
+        self._channels = [KeyedChannel(grpc.aio.insecure_channel(address, options), key) for _ in range(CHANNELS)]
         self._stubs: list[Any] = [commands_pb2_grpc.CommandsStub(channel) for channel in self._channels]
         self.tally = tally
         self._calls: set[asyncio.Task[None]] = set()
@@ -171,14 +172,14 @@ class Strangers:
         tally.accepted.append(id)
 
 
-async def rush(address: str, rate: float, seconds: float) -> Tally:
+async def rush(address: str, key: str, rate: float, seconds: float) -> Tally:
     """`Strangers.rush`, by several processes."""
     tally = Tally()
     with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as pool:
         loop = asyncio.get_running_loop()
         await asyncio.gather(*(loop.run_in_executor(pool, _start) for _ in range(PROCESSES)))
         tally.began = time.monotonic()
-        share = address, rate / PROCESSES, seconds, tally.began
+        share = address, key, rate / PROCESSES, seconds, tally.began
         for each in await asyncio.gather(*(loop.run_in_executor(pool, _rush, *share) for _ in range(PROCESSES))):
             tally.add(each)
     return tally
@@ -189,9 +190,9 @@ def _start() -> None:
     time.sleep(0.5)
 
 
-def _rush(address: str, rate: float, seconds: float, began: float) -> Tally:
+def _rush(address: str, key: str, rate: float, seconds: float, began: float) -> Tally:
     async def run() -> Tally:
-        strangers = Strangers(address, Tally(began))
+        strangers = Strangers(address, key, Tally(began))
         await strangers.rush(rate, seconds)
         await strangers.close()
         return strangers.tally
@@ -199,10 +200,10 @@ def _rush(address: str, rate: float, seconds: float, began: float) -> Tally:
     return asyncio.run(run())
 
 
-async def heed(address: str, jobs: int, timeout: float) -> list[float]:
+async def heed(address: str, key: str, jobs: int, timeout: float) -> list[float]:
     """A user with the platform's own client, who comes again when told: seconds that each submit took."""
     took = []
-    async with AsyncClient(address, timeout=timeout) as client:
+    async with AsyncClient(address, token=key, timeout=timeout) as client:
         for _ in range(jobs):
             started = time.monotonic()
             await client.submit(

@@ -44,6 +44,7 @@ class Target:
     """A running platform."""
 
     gateway: str
+    key: str
     settings: Settings
     pids: Pids
 
@@ -81,11 +82,11 @@ async def play(target: Target, *, seconds: float, times: float, flooded: int, pa
     story = Story(target.settings)
     born = dict(target.pids())
     warm = Tally()
-    strangers = Strangers(target.gateway, warm)
+    strangers = Strangers(target.gateway, target.key, warm)
     with Memory(target.pids) as memory:
         result.memory = memory
         await strangers.pace(1, 1.0)
-        result.before = statistics.median(await heed(target.gateway, 20, 30.0))
+        result.before = statistics.median(await heed(target.gateway, target.key, 20, 30.0))
         result.capacity = await strangers.pace(CALLERS, pace_seconds)
         result.rate = max(result.capacity * times, 1.0)
         await strangers.close()
@@ -109,7 +110,7 @@ async def play(target: Target, *, seconds: float, times: float, flooded: int, pa
                 f"{len(story.submitted - story.ended)} jobs have not run {DRAIN_SECONDS:.0f} s later"
             )
         result.jobs = len(story.submitted)
-        result.after = statistics.median(await heed(target.gateway, 20, 30.0))
+        result.after = statistics.median(await heed(target.gateway, target.key, 20, 30.0))
         if flooded:
             await _flood(target, story, result)
         result.problems += _kept(result, story)
@@ -121,7 +122,7 @@ async def play(target: Target, *, seconds: float, times: float, flooded: int, pa
 
 async def _rush(target: Target, result: Result) -> Tally:
     patient = [asyncio.create_task(_patient(target, result.seconds)) for _ in range(PATIENT)]
-    tally = await rush(target.gateway, result.rate, result.seconds)
+    tally = await rush(target.gateway, target.key, result.rate, result.seconds)
     result.patient += [took for each in await asyncio.gather(*patient) for took in each]
     return tally
 
@@ -130,7 +131,7 @@ async def _patient(target: Target, seconds: float) -> list[float]:
     until = time.monotonic() + seconds
     took: list[float] = []
     while time.monotonic() < until:
-        took += await heed(target.gateway, 1, 120.0)
+        took += await heed(target.gateway, target.key, 1, 120.0)
     return took
 
 

@@ -25,7 +25,7 @@ async def test_too_much_is_refused_with_a_hint_and_nothing_accepted_is_lost(
         def living() -> dict[str, int]:
             return {name: pid for name, pid in pids.items() if platform._processes[name].poll() is None}
 
-        target = Target(platform.gateway, settings, living)
+        target = Target(platform.gateway, platform.key, settings, living)
         result = await play(target, seconds=4, times=5, flooded=1_000, pace_seconds=1.5)
     assert result.problems == []
     assert len(result.tally.accepted) > 50

@@ -17,7 +17,7 @@ from services.resources.agent import config as agent
 
 ROOT = Path(__file__).parents[2]
 FILES = (ROOT / "docker-compose.yml", ROOT / "forgelog/embedded/servers.compose.yml")
-OTHERS = {"FORGELOG_NODE", "FORGELOG_AGENT_DIR"}
+OTHERS = {"FORGELOG_NODE", "FORGELOG_AGENT_DIR", "FORGELOG_TOKEN_FILE"}
 """Variables of the node agent alone."""
 
 

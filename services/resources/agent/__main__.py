@@ -57,7 +57,8 @@ async def run(settings: Settings, config: Config, store: Store) -> None:
         loop.add_signal_handler(number, task.cancel)
     place = ("resources", await partition(settings))
     gateway = os.environ.get("FORGELOG_GATEWAY", "")
-    around = Around(config.node, config.folder, config.secrets, gateway, os.environ, settings.output_bytes)
+    given = os.environ, settings.output_bytes, config.token_file
+    around = Around(config.node, config.folder, config.secrets, gateway, *given)
     spec = await asyncio.to_thread(lambda: inventory.describe(config, gpus.find()))
     agent = Agent(settings, config, store, spec, place, around)
     if config.drain:

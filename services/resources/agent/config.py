@@ -34,6 +34,8 @@ class Config:
     """Where the agent keeps what must outlive it, and the tasks their files."""
     secrets: Path
     """A file per secret."""
+    token_file: Path | None = None
+    """Has the key by which the node's tasks speak with the platform; None: they have none."""
     lost_seconds: float = LOST_AFTER_SECONDS
     """Silence after which the pool counts the node as lost; its service must be told the same."""
     drain: bool = False
@@ -80,6 +82,7 @@ def load(settings: Settings, environment: Mapping[str, str]) -> Config:
         node=node,
         folder=folder,
         secrets=Path(read.text("FORGELOG_AGENT_SECRETS") or folder / "secrets").absolute(),
+        token_file=Path(token).expanduser().absolute() if (token := read.text("FORGELOG_TOKEN_FILE")) else None,
         lost_seconds=read.number("FORGELOG_NODE_LOST_SECONDS", 0.1, 86_400) or LOST_AFTER_SECONDS,
         drain=stop == "drain",
         role=read.role("FORGELOG_NODE_ROLE"),

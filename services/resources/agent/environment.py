@@ -35,8 +35,10 @@ class Around:
         gateway: str,
         environment: Mapping[str, str],
         output_bytes: int | None = None,
+        token_file: Path | None = None,
     ) -> None:
-        """`folder`: the agent's. `environment`: the agent's own. `output_bytes`: kept of what an attempt prints."""
+        """`folder`: the agent's. `environment`: the agent's own. `output_bytes`: kept of what an attempt prints.
+        `token_file`: has the platform's key; a task is told the file and never the key."""
         self._output_bytes = output_bytes
         self.node = node
         self._tasks = folder / "tasks"
@@ -48,6 +50,8 @@ class Around:
         self._variables.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
         if gateway:
             self._variables["FORGELOG_GATEWAY"] = gateway
+        if token_file is not None:
+            self._variables["FORGELOG_TOKEN_FILE"] = str(token_file)
 
     def spec(self, attempt: Attempt) -> dict[str, Any]:
         """What `warden.watch_over` takes. A secret that can't be read is told there as the reason not to start."""

@@ -15,12 +15,13 @@ from services.gateway.errors import DoorError
 from services.gateway.forward import Forwarder, Refusal
 from services.gateway.http_answers import error_response
 from services.gateway.limits import Bounds
+from services.gateway.principal import Access
 
 
 @pytest.fixture
 def forwarder(tmp_path: Path) -> Forwarder:
     settings = Settings(services={"jobs": "127.0.0.1:1"}, data=tmp_path)
-    return Forwarder(settings, Catalog(), Bounds.of(settings))
+    return Forwarder(settings, Catalog(), Bounds.of(settings), Access(settings))
 
 
 @pytest.mark.parametrize(

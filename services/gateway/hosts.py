@@ -1,0 +1,36 @@
+"""By which names the gateway may be called. A web page whose own name points to this machine (DNS rebinding) can't but
+send that name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from events.runtime.settings import Settings, split_address
+
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+_ANY = ("0.0.0.0", "[::]")
+"""Where a server listens for all addresses; nobody is called so."""
+
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?", re.IGNORECASE)
+
+
+class Hosts:
+    """The names that are taken."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = frozenset(name.lower() for name in names)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Hosts:
+        """The loopback names, the host that the gateway is told to listen on, and those in FORGELOG_GATEWAY_HOSTS."""
+        host, _ = split_address(settings.gateway)
+        own = f"[{host}]" if ":" in host else host
+        return cls([*LOOPBACK, *((own,) if own not in _ANY else ()), *settings.gateway_hosts])
+
+    def takes(self, authority: str) -> bool:
+        """Whether ``host`` or ``host:port`` is one of them, whatever the port."""
+        match = _HOST.fullmatch(authority)
+        return match is not None and match[1].lower() in self._names

@@ -1,0 +1,127 @@
+"""What an HTTP request must show before anything looks at it, whatever its method and path. Knows no path but those two
+that are open.
+
+1. A name of the gateway's own in `Host`: no other name that points here is taken (DNS rebinding).
+2. No `Origin` but the gateway's own, and no `Sec-Fetch-Site` of another site: so says a browser of a web page.
+3. The key (`services.gateway.principal`).
+4. JSON in a body: a web page can send other kinds to anyone without being asked (CORS "simple" requests).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import grpc
+from starlette.requests import Request
+
+from events.language.common import FieldError, shown
+from services.gateway import metrics
+from services.gateway.errors import DoorError
+from services.gateway.hosts import Hosts
+from services.gateway.http_answers import error_response
+from services.gateway.principal import Access, Principal
+
+OPEN = frozenset({"/healthz", "/readyz"})
+"""Paths that answer without a key, and then tell no more than yes or no."""
+
+JSON_TYPES = ("application/json", "application/cloudevents+json", "application/cloudevents-batch+json")
+"""What a body may be."""
+
+_PRINCIPAL = "forgelog.principal"
+
+Scope = MutableMapping[str, Any]
+Application = Callable[[Scope, Any, Any], Awaitable[None]]
+
+
+class Gate:
+    """An ASGI application before another."""
+
+    def __init__(self, application: Application, access: Access, hosts: Hosts) -> None:
+        self._application = application
+        self._access = access
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        try:
+            self._check(scope)
+        except DoorError as refusal:
+            metrics.requests.labels("http", "(gate)", str(refusal.http_status)).inc()
+            await error_response(refusal)(scope, receive, send)
+            return
+        await self._application(scope, receive, send)
+
+    def _check(self, scope: Scope) -> None:
+        given: dict[str, list[str]] = {}
+        for name, value in scope["headers"]:
+            given.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+        host = self._host(scope, given)
+        for origin in given.get("origin", ()):
+            if origin.lower() not in (f"http://{host}", f"https://{host}"):
+                raise _foreign("origin", f"{shown(origin)} is another site")
+        for site in given.get("sec-fetch-site", ()):
+            if site.lower() not in ("same-origin", "none"):
+                raise _foreign("sec-fetch-site", f"{shown(site)} tells of another site")
+        scope[_PRINCIPAL] = self._principal(scope["path"], given.get("authorization", []))
+        if scope["method"] == "POST":
+            _check_type(given.get("content-type", []))
+
+    def _host(self, scope: Scope, given: dict[str, list[str]]) -> str:
+        """The name by which the gateway is called, lower-case. A target in absolute form names it too."""
+        called = [each.lower() for each in given.get("host", ())]
+        if not scope["path"].startswith("/") and scope["path"] != "*":  # as a proxy is asked (RFC 9112, section 3.2.2)
+            _, _, rest = scope["path"].partition("://")
+            authority, _, path = rest.partition("/")
+            called.append(authority.lower())
+            scope["path"], scope["raw_path"] = f"/{path}", f"/{path}".encode()
+        for each in called:
+            if not self._hosts.takes(each):
+                hint = "use 127.0.0.1 or localhost, or name it in FORGELOG_GATEWAY_HOSTS"
+                raise _refused("host", f"{shown(each)} is no name of this gateway", hint)
+        if len(set(called)) != 1:
+            raise _refused("host", "names two" if called else "is missing", "name the gateway once")
+        return called[0]
+
+    def _principal(self, path: str, credentials: list[str]) -> Principal | None:
+        """None for a stranger, who may ask for what is open. Raises DoorError."""
+        if not credentials and path in OPEN:
+            return None
+        if len(credentials) > 1:
+            raise DoorError.about("authorization", "is given twice", "give one key")
+        return self._access.principal(credentials[0] if credentials else None)
+
+
+def principal_of(request: Request) -> Principal:
+    """Who sent a request to a path that is not open."""
+    found = request.scope[_PRINCIPAL]
+    assert isinstance(found, Principal)
+    return found
+
+
+def is_stranger(request: Request) -> bool:
+    """Whether a request to an open path came without a key."""
+    return request.scope[_PRINCIPAL] is None
+
+
+def _check_type(types: list[str]) -> None:
+    kinds = [each.partition(";")[0].strip().lower() for each in types]
+    if len(kinds) == 1 and kinds[0] in JSON_TYPES:
+        return
+    problem = f"is {shown(', '.join(types))}" if types else "is missing"
+    hint = f"send {JSON_TYPES[0]}" + (" (curl: --json instead of -d)" if "x-www-form-urlencoded" in problem else "")
+    raise DoorError(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        f"content-type: {problem}; {hint}",
+        [FieldError(field="content-type", problem=problem, hint=hint)],
+        http_status=415,
+        headers={"accept-post": ", ".join(JSON_TYPES)},
+    )
+
+
+def _foreign(field: str, problem: str) -> DoorError:
+    return _refused(field, problem, "the gateway takes nothing from web pages; use a program")
+
+
+def _refused(field: str, problem: str, hint: str) -> DoorError:
+    error = FieldError(field=field, problem=problem, hint=hint)
+    return DoorError(grpc.StatusCode.PERMISSION_DENIED, f"{field}: {problem}; {hint}", [error])
