@@ -20,6 +20,7 @@ from services.gateway.catalog import Catalog, Method
 from services.gateway.commands import DEFAULT_WAIT_SECONDS, MAX_BATCH, MAX_WAIT_SECONDS, Envelope
 from services.gateway.forward import MAX_SECONDS
 from services.gateway.http_commands import BATCH, CLOUDEVENT_IGNORED, CLOUDEVENT_KEYS, STRUCTURED
+from services.gateway.http_gate import OPEN
 from services.gateway.rest import Rest
 from services.gateway.transcode import INTEGERS, PAGE_REQUEST, READ_OPTIONS, is_map, shortcuts
 
@@ -84,6 +85,12 @@ def document(catalog: Catalog, routes: Iterable[Rest]) -> Schema:
         paths[path] = {"get": {"summary": about, "responses": {"200": {"description": about}}}}
         if names := re.findall(r"\{(\w+)", path):
             paths[path]["get"]["parameters"] = [_in_path(name) for name in names]
+    for path, methods in paths.items():
+        for name, operation in methods.items():
+            refusals = ("401", "403", "415") if name == "post" else ("401", "403")
+            operation["responses"] |= {code: {"$ref": f"#/components/responses/{code}"} for code in refusals}
+            if path in OPEN:
+                operation["security"] = [{}, {_KEY: []}]
     return {
         "openapi": "3.1.0",
         "info": {
@@ -91,8 +98,15 @@ def document(catalog: Catalog, routes: Iterable[Rest]) -> Schema:
             "version": "1",
             "description": "Commands become events in one log; queries are answered from it.",
         },
+        "security": [{_KEY: []}],
         "paths": paths,
-        "components": {"schemas": {**schemas.found, **asked.found, **_command_schemas(), "Error": _ERROR}},
+        "components": {
+            "securitySchemes": {
+                _KEY: {"type": "http", "scheme": "bearer", "description": "What forgelog token prints."}
+            },
+            "responses": _AT_THE_DOOR,
+            "schemas": {**schemas.found, **asked.found, **_command_schemas(), "Error": _ERROR},
+        },
     }
 
 
@@ -289,7 +303,18 @@ _ERROR: Schema = {
     },
 }
 
-_REFUSED: Schema = {
-    "description": "Refused; what is wrong, with which field, what to do.",
-    "content": {"application/json": {"schema": {"$ref": _REF + "Error"}}},
+_KEY = "key"
+
+_REFUSAL: Schema = {"content": {"application/json": {"schema": {"$ref": _REF + "Error"}}}}
+
+_REFUSED: Schema = {"description": "Refused; what is wrong, with which field, what to do.", **_REFUSAL}
+
+_AT_THE_DOOR: Schema = {
+    "401": {
+        "description": "There is no key, or it is not this platform's.",
+        "headers": {"WWW-Authenticate": {"schema": {"type": "string"}}},
+        **_REFUSAL,
+    },
+    "403": {"description": "The host is no name of the gateway, or the request is a web page's.", **_REFUSAL},
+    "415": {"description": "The body is of another type, or has an encoding.", **_REFUSAL},
 }

@@ -107,7 +107,7 @@ class Access:
         """Whether that may be done. `action` is a command's type (``forgelog.jobs.v1.SubmitJob``), a query's path
         (``/forgelog.jobs.v1.JobQueries/GetJob``), or the path of one of the gateway's own pages (``/metrics``). Raises
         DoorError(PERMISSION_DENIED)."""
-        if principal is not _OWNER:
+        if principal != _OWNER:
             raise DoorError(grpc.StatusCode.PERMISSION_DENIED, f"{principal.name} may not do {action}; ask the owner")
 
 

@@ -101,3 +101,14 @@ def test_a_command_may_be_a_cloudevent(openapi: dict[str, Any]) -> None:
     assert valid(openapi, batch, [event, event])
     assert not valid(openapi, batch, [])
     assert not valid(openapi, batch, [{**event, "colour": "red"}])
+
+
+def test_every_operation_needs_the_key_and_says_what_the_door_refuses(openapi: dict[str, Any]) -> None:
+    assert openapi["security"] == [{"key": []}]
+    assert openapi["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    for path, methods in openapi["paths"].items():
+        for method, operation in methods.items():
+            refusals = {"401", "403", "415"} if method == "post" else {"401", "403"}
+            assert refusals <= set(operation["responses"]), path
+            assert ("security" in operation) == (path in ("/healthz", "/readyz")), path
+    assert set(openapi["components"]["responses"]) == {"401", "403", "415"}
