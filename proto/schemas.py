@@ -147,7 +147,9 @@ def headers() -> dict[str, Any]:
             "ce_subject": {**subject, "description": "Id of the aggregate it is about."},
             "ce_time": text("When it was sent, RFC 3339 with zone.", format="date-time"),
             "ce_project": {**project, "description": "organization/project; local/default when left out."},
-            "ce_actor": text("Who wishes it; owner when left out."),
+            "ce_actor": text(
+                "May be left out: a command is its owner's. An agent's reports have node:ID; nobody else is taken."
+            ),
             "ce_correlationid": text("Id of the command that began the whole flow."),
             "ce_causationid": text("Id of the message that led to this one directly."),
             "traceparent": text("W3C Trace Context."),

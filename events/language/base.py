@@ -76,6 +76,9 @@ class Command(Message):
     quiet: ClassVar[bool] = False
     """A quiet command that changes nothing leaves no trace in the log (heartbeats)."""
 
+    by_agents: ClassVar[bool] = False
+    """Whether a node's agent sends it, as the actor ``node:ID``. All others are the owner's."""
+
     assigns_id: ClassVar[bool] = False
     """Whether an empty subject is filled with an id derived from the command's `ce_id` (creating commands)."""
 

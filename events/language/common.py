@@ -66,6 +66,8 @@ Timestamp = AwareDatetime
 DEFAULT_PROJECT = "local/default"
 DEFAULT_ACTOR = "owner"
 DEFAULT_QUEUE = "default"
+NODE_ACTOR = "node:"
+"""How the actor begins of what a node's agent reports."""
 PLATFORM_ACTOR = "forgelog"
 """Who acts when time or capacity, not a person, leads to an event."""
 

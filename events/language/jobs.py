@@ -127,6 +127,8 @@ class RequeueJob(JobCommand):
 class ReportJobStarted(JobCommand):
     """From the node agent: processes of this job are running."""
 
+    by_agents: ClassVar[bool] = True
+
     job_id: Identifier
     node_id: Identifier
     tasks: tuple[TaskStart, ...] = Field(min_length=1, max_length=10_000)
@@ -134,6 +136,8 @@ class ReportJobStarted(JobCommand):
 
 class ReportJobExited(JobCommand):
     """From the node agent: processes of this job are gone."""
+
+    by_agents: ClassVar[bool] = True
 
     job_id: Identifier
     node_id: Identifier

@@ -95,6 +95,8 @@ class DeviceShare(Model):
 class RegisterNode(PoolCommand):
     """An agent announces its node: inventory, labels, taints. Repeated at every agent start."""
 
+    by_agents: ClassVar[bool] = True
+
     spec: NodeSpec
     boot_id: str = Field(min_length=1, max_length=64)
     """Changes when the machine boots: the processes of another boot are gone."""
@@ -109,6 +111,7 @@ class HeartbeatNode(PoolCommand):
     """The agent is alive. Leaves no event unless the node had been lost."""
 
     quiet: ClassVar[bool] = True
+    by_agents: ClassVar[bool] = True
 
     agent_id: str = Field(min_length=1, max_length=64)
     cpu_percent: float = Field(default=0.0, ge=0, le=100)
@@ -162,6 +165,8 @@ class EndedTasks(Model):
 class ReportAllocationsEnded(PoolCommand):
     """From the node agent: the processes of these tasks are gone, so their resources are free."""
 
+    by_agents: ClassVar[bool] = True
+
     ended: tuple[EndedTasks, ...] = Field(min_length=1, max_length=10_000)
     instance_id: str = Field(default="", max_length=64)
     """The reporting agent's; allocations bound to another instance are not its to report. Empty: not checked."""
@@ -188,6 +193,8 @@ class NodeHoldings(Model):
 
 class NodeRegistered(PoolEvent):
     """A node joined the pool, or its agent started anew."""
+
+    by_agents: ClassVar[bool] = True
 
     spec: NodeSpec
     boot_id: str

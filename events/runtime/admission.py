@@ -17,8 +17,11 @@ from events.language.common import (
     DEFAULT_PROJECT,
     MAX_COMMAND_BYTES,
     MAX_HEADER_BYTES,
+    NODE_ACTOR,
     ErrorCode,
+    FieldError,
     Refused,
+    shown,
 )
 from events.language.problems import decode_command, origin_errors
 from events.log.envelope import Meta
@@ -79,10 +82,19 @@ def read(raw: Raw, now: datetime, commands: Container[type[Command]], context: s
         command = with_assigned_id(decode_command(meta.type, value), meta.id, meta.project)
     except Refused as refused:
         return Refusal(meta, digest, refused, not refused.errors)
+    if meta.actor != DEFAULT_ACTOR and not (type(command).by_agents and meta.actor.startswith(NODE_ACTOR)):
+        return Refusal(meta._replace(actor=DEFAULT_ACTOR), digest, _of_another(meta.actor), False)
     if type(command) not in commands:
         reason = f"{meta.type} is no command of {context}; publish it to commands.{type(command).context}"
         return _no_command(raw, meta, reason)
     return Admitted(meta, digest, command)
+
+
+def _of_another(actor: str) -> Refused:
+    """Who may publish to Kafka is the owner, or a process of the platform: a header makes nobody another."""
+    problem, hint = f"is {shown(actor)}", "leave it out: a command is its owner's, and what an agent reports its node's"
+    error = FieldError(field="ce_actor", problem=problem, hint=hint)
+    return Refused(ErrorCode.INVALID_ARGUMENT, f"ce_actor: {problem}; {hint}", [error])
 
 
 def _bad_header(raw: Raw, reason: str, now: datetime) -> Refusal | DeadLetter:

@@ -103,17 +103,17 @@ async def test_a_command_becomes_events_and_its_outcome_is_told(prepared: Settin
     writer = Writer(SampleDecider(), prepared)
     async with running(writer.run()), Publisher(prepared) as publisher, Outcomes(prepared) as outcomes:
         future = outcomes.expect("c1")
-        published = await publisher.publish(submit("first"), id="c1", actor="ada", project="lab/vision")
+        published = await publisher.publish(submit("first"), id="c1", project="lab/vision")
         outcome = await asyncio.wait_for(future, PATIENCE)
         assert outcome.subject == published.subject
         assert [type(event.data) for event in outcome.events] == [JobSubmitted]
         event = outcome.events[0]
-        assert (event.meta.actor, event.meta.project, event.meta.causation) == ("ada", "lab/vision", "c1")
+        assert (event.meta.actor, event.meta.project, event.meta.causation) == ("owner", "lab/vision", "c1")
         assert event.cause == str(published.position)
 
         # a repeat yields the first outcome; another body under the same id is refused
         again = outcomes.expect("c1")
-        await publisher.publish(submit("first"), id="c1", actor="ada", project="lab/vision")
+        await publisher.publish(submit("first"), id="c1", project="lab/vision")
         repeated = await asyncio.wait_for(again, 15)
         assert repeated.noted is not None
         assert repeated.noted.repeat

@@ -16,7 +16,7 @@ from contextlib import suppress
 import psutil
 from aiokafka.errors import KafkaError
 
-from events.language.common import ErrorCode
+from events.language.common import NODE_ACTOR, ErrorCode
 from events.language.hardware import NodeSpec
 from events.language.resources import HeartbeatNode, RegisterNode
 from events.log.outcomes import Outcome, Outcomes
@@ -129,7 +129,7 @@ class Membership:
 
     @property
     def _actor(self) -> str:
-        return f"node:{self._config.node}"
+        return f"{NODE_ACTOR}{self._config.node}"
 
     def sent(self, command_id: str) -> bool:
         """Whether a heartbeat is this agent's own."""

@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError
 from blake3 import blake3
 
 from events.language.base import Command
-from events.language.common import DEFAULT_PROJECT, ErrorCode, format_ranges
+from events.language.common import DEFAULT_PROJECT, NODE_ACTOR, ErrorCode, format_ranges
 from events.language.jobs import ReportJobExited, ReportJobStarted
 from events.language.resources import EndedTasks, ReportAllocationsEnded
 from events.log.outcomes import Outcome, Outcomes
@@ -170,7 +170,7 @@ class Reports:
             report.command,
             report.id,
             project=task.project if report.kind != FREED else DEFAULT_PROJECT,
-            actor=f"node:{self._node}",
+            actor=f"{NODE_ACTOR}{self._node}",
             correlation=task.correlation,
             causation=task.causation,
             traceparent=task.traceparent,

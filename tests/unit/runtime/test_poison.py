@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from events.language.base import Message
 from events.language.common import DEFAULT_ACTOR, DEFAULT_PROJECT, CommandRejected, ErrorCode
+from events.language.jobs import ReportJobStarted
 from events.log import topics
 from events.log.wire import Raw
+from events.runtime import admission
 from events.runtime.encoding import DeadLetter, Forward, Unit
 from events.runtime.partition import Partition
 from tests.unit.runtime.sample import SampleDecider
@@ -93,6 +95,9 @@ def test_any_record_is_a_command_a_refusal_or_a_dead_letter(
         ("ce_project", b"no-organization", "organization/project"),
         ("ce_project", b"a/B", "organization/project"),
         ("ce_actor", b"x" * 201, ""),
+        ("ce_actor", b"Ada Lovelace", "leave it out"),
+        ("ce_actor", b"node:n1", "leave it out"),
+        ("ce_actor", b"forgelog", "leave it out"),
     ],
 )
 def test_a_command_of_nobody_or_nowhere_is_refused_by_the_headers_name(header: str, content: bytes, hint: str) -> None:
@@ -106,6 +111,16 @@ def test_a_command_of_nobody_or_nowhere_is_refused_by_the_headers_name(header: s
     assert [error.field for error in event.data.errors] == [header]
     assert hint in (event.data.errors[0].hint or "")
     assert (event.meta.project, event.meta.actor) == (DEFAULT_PROJECT, DEFAULT_ACTOR)
+
+
+@pytest.mark.parametrize("actor", [b"node:n1", b"owner", b""])
+def test_what_an_agent_reports_is_its_node_s(actor: bytes) -> None:
+    task = {"task": 0, "attempt": 1, "allocation_id": "a", "pid": 1, "started_at": NOW.isoformat()}
+    report = ReportJobStarted.model_validate({"job_id": "j", "node_id": "n1", "tasks": [task]})
+    headers = [("ce_id", b"1"), ("ce_type", report.type_name().encode()), ("ce_actor", actor)]
+    found = admission.read(record(headers, report.to_json()), NOW, {ReportJobStarted}, "jobs")
+    assert isinstance(found, admission.Admitted)
+    assert found.meta.actor == (actor.decode() or "owner")
 
 
 @pytest.mark.parametrize("header", ["ce_actor", "ce_project", "ce_subject", "ce_correlationid", "traceparent"])
