@@ -146,6 +146,12 @@ class Settings(BaseSettings):
     gateway_queries: int = Field(default=1_000, ge=1)
     gateway_streams: int = Field(default=2_000, ge=1)
     gateway_connections: int = Field(default=4_000, ge=1)
+    gateway_head_seconds: float = Field(default=10.0, ge=0.1, le=3600)
+    """A client that does not send a request's line and headers within so many seconds is cut."""
+    gateway_body_seconds: float = Field(default=30.0, ge=0.1, le=3600)
+    """A client that does not send a request's body within so many seconds is cut."""
+    gateway_unread_seconds: float = Field(default=30.0, ge=0.1, le=3600)
+    """A client that reads nothing of what waits for it for so many seconds is cut."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     otlp_endpoint: str | None = None
     """Where traces go (OTLP over gRPC), ``http://host:4317``; none: they are not exported."""

@@ -9,32 +9,37 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable
 from typing import cast
+
+from services.gateway import metrics
+from services.gateway.slow import Counted, Late, Patience, Reading
 
 log = logging.getLogger("forgelog.gateway")
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """What every HTTP/2 client sends first (RFC 9113, section 3.4)."""
 
-FIRST_BYTES_SECONDS = 60.0
-"""How long a connection may stay silent before it is closed; browsers open some in advance."""
-
 HIGH_WATER = 1 << 20
 """Bytes buffered per direction before the sender is paused."""
+
+_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+"""Seconds of quiet before the system asks whether a client's machine is there, between two such questions, and how many
+without an answer mean that it is not: so the stream of one that vanished ends, also when there is nothing to say."""
 
 
 def is_grpc(first: bytes) -> bool | None:
     """Whether a connection that begins so speaks HTTP/2; None when more bytes are needed to tell."""
-    if len(first) < 4:
+    if len(first) < len(PREFACE):
         return None if PREFACE.startswith(first) else False
-    return first.startswith(PREFACE[: len(first)][: len(PREFACE)])
+    return first.startswith(PREFACE)
 
 
 class Splice(asyncio.Protocol):
     """One direction of a pair: what arrives here leaves by the peer's transport; a slow one slows its peer."""
 
-    def __init__(self, peer: asyncio.Transport) -> None:
+    def __init__(self, peer: asyncio.Transport | Counted) -> None:
         self._peer = peer
         self._transport: asyncio.Transport | None = None
 
@@ -79,7 +84,8 @@ class Sniffer(asyncio.Protocol):
             self._transport.abort()
             return
         self._front.connections.add(self._transport)
-        self._silence = asyncio.get_running_loop().call_later(FIRST_BYTES_SECONDS, self._transport.close)
+        keep_alive(self._transport.get_extra_info("socket"))
+        self._silence = asyncio.get_running_loop().call_later(self._front.patience.head, self._too_late)
 
     def data_received(self, data: bytes) -> None:
         assert self._transport is not None
@@ -105,6 +111,11 @@ class Sniffer(asyncio.Protocol):
         if self._connecting is not None:
             self._connecting.cancel()
 
+    def _too_late(self) -> None:
+        metrics.cut.labels("head").inc()
+        assert self._transport is not None
+        self._transport.abort()
+
     def _stop_waiting(self) -> None:
         if self._silence is not None:
             self._silence.cancel()
@@ -112,13 +123,14 @@ class Sniffer(asyncio.Protocol):
 
     async def _splice(self, outside: asyncio.Transport) -> None:
         loop = asyncio.get_running_loop()
+        counted = Counted(outside)
         try:
-            inside, _ = await loop.create_unix_connection(lambda: Splice(outside), self._front.grpc_socket)
+            inside, _ = await loop.create_unix_connection(lambda: Splice(counted), self._front.grpc_socket)
         except OSError as error:
             log.warning("the gRPC server's socket can't be reached: %s", error)
             outside.close()
             return
-        spliced = Outside(inside, self._front)
+        spliced = Outside(inside, self._front, counted)
         spliced.connection_made(outside)
         outside.set_protocol(spliced)
         inside.write(self._first)
@@ -128,14 +140,37 @@ class Sniffer(asyncio.Protocol):
 class Outside(Splice):
     """The client's side of a splice; tells the front when it is gone."""
 
-    def __init__(self, peer: asyncio.Transport, front: Front) -> None:
+    def __init__(self, peer: asyncio.Transport, front: Front, counted: Counted) -> None:
         super().__init__(peer)
         self._front = front
+        self._reading = Reading(counted)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._front.spliced.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._front.spliced.discard(self)
         if self._transport is not None:
             self._front.connections.discard(self._transport)
+
+    def late(self, now: float, patience: Patience) -> Late | None:
+        """See `services.gateway.slow.Watched`."""
+        return "unread" if self._reading.unread_for(now) > patience.unread else None
+
+    def cut(self, late: Late, patience: Patience) -> None:
+        """See `services.gateway.slow.Watched`."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def keep_alive(of: socket.socket) -> None:
+    """Have the system notice when the other side's machine is gone."""
+    of.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE.items():
+        if (option := getattr(socket, name, None)) is not None:  # not on every system
+            of.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 class Front:
@@ -143,14 +178,21 @@ class Front:
     HTTP/1.1 connection, and `others` tells how many it has; `most` bounds all connections: a further one is closed."""
 
     def __init__(
-        self, grpc_socket: str, http: Callable[[], asyncio.Protocol], others: Callable[[], int], most: int
+        self,
+        grpc_socket: str,
+        http: Callable[[], asyncio.Protocol],
+        others: Callable[[], int],
+        most: int,
+        patience: Patience,
     ) -> None:
         self.grpc_socket = grpc_socket
         self.http = http
         self._others = others
         self._most = most
+        self.patience = patience
         self.connections: set[asyncio.Transport] = set()
         """Connections that are not yet told, or spliced."""
+        self.spliced: set[Outside] = set()
         self._server: asyncio.Server | None = None
 
     @property

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
+from collections.abc import Iterable
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
 import h11
 import uvicorn
@@ -18,6 +20,7 @@ from uvicorn.server import ServerState
 
 from events.language.common import FieldError
 from services.gateway.errors import as_json
+from services.gateway.slow import Counted, Late, Patience, Reading
 from services.gateway.transcode import dumps
 
 MAX_HEAD_BYTES = 64 << 10
@@ -31,10 +34,45 @@ class Protocol(H11Protocol):
     """One connection."""
 
     _refused = False
+    _coming: Literal["head", "body"] | None = "head"
+    """What of a request is on its way."""
+    _since = 0.0
+    """When it began to come; seconds of the monotonic clock."""
+    _reading: Reading
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        counted = Counted(transport)
+        self._reading = Reading(counted)
+        self._since = time.monotonic()
+        super().connection_made(counted)  # type: ignore[arg-type]
 
     def data_received(self, data: bytes) -> None:
-        if not self._refused:
-            super().data_received(data)
+        if self._refused:
+            return
+        before = self.cycle
+        super().data_received(data)
+        state = self.conn.their_state
+        coming: Literal["head", "body"] | None = (
+            "head" if state is h11.IDLE else "body" if state is h11.SEND_BODY else None
+        )
+        if coming != self._coming or self.cycle is not before:
+            self._coming, self._since = coming, time.monotonic()
+
+    def late(self, now: float, patience: Patience) -> Late | None:
+        """See `services.gateway.slow.Watched`."""
+        if self._reading.unread_for(now) > patience.unread:
+            return "unread"
+        if self._coming is None or self._refused:
+            return None
+        return self._coming if now - self._since > getattr(patience, self._coming) else None
+
+    def cut(self, late: Late, patience: Patience) -> None:
+        """See `services.gateway.slow.Watched`."""
+        if late == "unread":
+            self.transport.abort()
+            return
+        what, seconds = ("line and headers", patience.head) if late == "head" else ("body", patience.body)
+        self._refuse(408, "deadline_exceeded", f"the request's {what} did not come within {seconds:g} s", [])
 
     def send_400_response(self, msg: str) -> None:
         """Called while h11's error is handled; h11 tells a head that is too large by its status."""
@@ -46,7 +84,11 @@ class Protocol(H11Protocol):
         else:
             code, problem, hint = "invalid_argument", f"are not HTTP/1.1: {error}", "send HTTP/1.1, or gRPC over HTTP/2"
         errors = [FieldError(field="(headers)", problem=problem, hint=hint)]
-        body = dumps({"error": as_json(code, f"the request's line and headers {problem}; {hint}", errors)}) + b"\n"
+        self._refuse(status, code, f"the request's line and headers {problem}; {hint}", errors)
+
+    def _refuse(self, status: int, code: str, text: str, errors: Iterable[FieldError]) -> None:
+        """Answer what is no request, and hear no more of this client."""
+        body = dumps({"error": as_json(code, text, errors)}) + b"\n"
         headers = [
             *self.server_state.default_headers,
             (b"content-type", b"application/json"),
@@ -83,6 +125,10 @@ class HttpSide:
     def protocol(self) -> asyncio.Protocol:
         """For one connection."""
         return Protocol(config=self._config, server_state=self._state, app_state={})
+
+    def watched(self) -> Iterable[Protocol]:
+        """All connections."""
+        return self._state.connections  # type: ignore[return-value]
 
     def connections(self) -> int:
         """How many there are."""

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 
@@ -19,6 +19,7 @@ from events.log.wire import Raw
 from events.runtime.settings import Settings
 from services.gateway import metrics
 from services.gateway.errors import DoorError
+from services.gateway.slow import Patience
 
 SHORTEST_HINT, LONGEST_HINT = 0.1, 30.0
 """Seconds that a client is told to wait."""
@@ -45,6 +46,7 @@ class Bounds:
     queries: int = 1_000
     streams: int = 2_000
     connections: int = 4_000
+    patience: Patience = field(default_factory=Patience)
 
     @classmethod
     def of(cls, settings: Settings) -> Bounds:
@@ -56,6 +58,9 @@ class Bounds:
             queries=settings.gateway_queries,
             streams=settings.gateway_streams,
             connections=settings.gateway_connections,
+            patience=Patience(
+                settings.gateway_head_seconds, settings.gateway_body_seconds, settings.gateway_unread_seconds
+            ),
         )
 
     @property

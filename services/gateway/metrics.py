@@ -17,4 +17,7 @@ publish_seconds = Histogram(
 outcome_seconds = Histogram(
     "forgelog_gateway_outcome_seconds", "From checked to its outcome read from the log", buckets=_SECONDS
 )
+cut = Counter(
+    "forgelog_gateway_cut_total", "Connections and calls that were ended, since the client was slow", ["late"]
+)
 refused = Counter("forgelog_gateway_refused_total", "Commands refused at the door", ["code"])

@@ -39,6 +39,8 @@ from services.gateway.principal import Access
 from services.gateway.readiness import Readiness
 from services.gateway.schemas import Schemas
 from services.gateway.servicer import SERVICE, CommandsServicer
+from services.gateway.slow import watch
+from services.gateway.slow_calls import Patient
 
 log = logging.getLogger("forgelog.gateway")
 
@@ -78,7 +80,7 @@ async def run(
         stack.push_async_callback(readiness.close)
         stack.push_async_callback(forwarder.close)
         server, socket = await stack.enter_async_context(_grpc_server(catalog, door, forwarder, checks, bounds, access))
-        front = Front(socket, http.protocol, http.connections, bounds.connections)
+        front = Front(socket, http.protocol, http.connections, bounds.connections, bounds.patience)
         try:
             port = await front.start(host, port)
         except OSError as error:
@@ -90,7 +92,8 @@ async def run(
         if started is not None:
             started(port)
         try:
-            await run_together(http.keep_date(), _open_log(settings, door, readiness, checks))
+            watching = watch(bounds.patience, lambda: [*front.spliced, *http.watched()])
+            await run_together(http.keep_date(), watching, _open_log(settings, door, readiness, checks))
         finally:
             readiness.starting = "the gateway is stopping"
             front.stop_listening()
@@ -105,6 +108,7 @@ async def _grpc_server(
 ) -> AsyncIterator[tuple[Any, str]]:
     options = [
         *server_options(most_received=MAX_REQUEST_BYTES, most_sent=MAX_MESSAGE_BYTES),
+        ("grpc.server_handshake_timeout_ms", int(bounds.patience.head * 1000)),
         # Calls that wait to be looked at. Beyond this gRPC cancels some, which says neither why nor for how long.
         ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", 2 * MAX_PENDING_CALLS),
@@ -116,7 +120,7 @@ async def _grpc_server(
     health_pb2_grpc.add_HealthServicer_to_server(checks, gated)
     enable_reflection([SERVICE, *catalog.services, health.SERVICE_NAME], gated)
     gated.add_generic_rpc_handlers((ForwardHandler(forwarder),))  # last: it takes what is left
-    server.add_generic_rpc_handlers((gated,))
+    server.add_generic_rpc_handlers((Patient(gated, bounds.patience),))
     try:
         socket = str(folder / "grpc")
         server.add_insecure_port(f"unix:{socket}")
