@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forgelog.cli.audit import HEADS
 from forgelog.cli.jobs import job_columns
-from forgelog.cli.maintenance import HEADS
 from forgelog.cli.tables import Column, Stream, column, lines_of, width_of
 
 JOBS: list[dict[str, Any]] = [
