@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 
 from events.language.bounds import TIME_MAX, TIME_MIN
 from events.runtime.queries import QueryError
+from forgelog_pb.query.v1 import options_pb2
 
 MAX_ENTRIES = 10_000
 """Most entries of a list or a map in a request."""
@@ -32,7 +33,7 @@ Check = Callable[[Any, str], None]
 
 def check_request(message: Any) -> None:
     """Raises QueryError(INVALID_ARGUMENT) that names the field: a text with U+0000 or too long, a time that can't be
-    said in UTC, too many entries, a number below 0 (queries number and count from 0)."""
+    said in UTC, too many entries, a number below 0 (queries number and count from 0), a past where there is none."""
     if isinstance(message, Message):  # what is not decoded has no fields yet
         _check(message, "")
 
@@ -56,10 +57,27 @@ def _one(field: Any) -> Check | None:
     if field.message_type is not None:
         if field.message_type.full_name == "google.protobuf.Timestamp":
             return _time
+        if why := no_past(field):
+            return _present(why)
         return lambda value, path: _check(value, f"{path}.")
     if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
         return _text
     return _number if field.cpp_type in _SIGNED else None
+
+
+def no_past(field: Any) -> str:
+    """Why a request's field of `ReadOptions` takes no ``as_of``; empty if it takes one."""
+    why: str = field.GetOptions().Extensions[options_pb2.no_past]
+    return why
+
+
+def _present(why: str) -> Check:
+    def check(options: Any, path: str) -> None:
+        if options.HasField("as_of"):
+            raise _wrong(f"{path}.as_of", f"{why}; leave it out")
+        _check(options, f"{path}.")
+
+    return check
 
 
 def _text(value: Any, path: str) -> None:

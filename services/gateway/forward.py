@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from events.language.common import FieldError
 from events.log.topics import CONTEXTS
 from events.runtime.callers import Metadata, bearer, services_key
 from events.runtime.channels import ACCEPTED, accepted, client_options
@@ -112,7 +113,7 @@ class Forwarder:
             raise DoorError(grpc.StatusCode.INVALID_ARGUMENT, text) from None
         if not context:
             known = ", ".join(sorted(self.addresses))
-            raise DoorError(grpc.StatusCode.INVALID_ARGUMENT, f"context: is missing; name one of {known}")
+            raise DoorError.about("context", "is missing", f"name one of {known}")
         return context
 
     async def unary(
@@ -194,6 +195,10 @@ class Forwarder:
         if lost or code is grpc.StatusCode.CANCELLED:
             text = f"the {context} service can't be reached at {self.addresses[context]}; it may be starting: ask again"
             return DoorError(grpc.StatusCode.UNAVAILABLE, text, retry_after=1.0)
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            problem, hint = f"ended before the {context} service had answered", "give a longer one"
+            late = FieldError(field="timeout", problem=problem, hint=hint)
+            return DoorError(code, f"timeout: {problem}; {hint}", [late])
         trailing = tuple((key, value) for key, value in received if not key.startswith("grpc-") or key == DETAILS)
         return Refusal(code, details, trailing)
 

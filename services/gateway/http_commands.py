@@ -160,6 +160,9 @@ def _structured(data: Any) -> Given:
     if "data_base64" in data:
         _wrong("data_base64", "is not taken", "give the command as JSON under data")
     _known(data, (*CLOUDEVENT_KEYS, *CLOUDEVENT_IGNORED, "data"))
+    for key in CLOUDEVENT_IGNORED.intersection(data):
+        if data[key] is not None:
+            _text(key, data[key])
     for key, name in CLOUDEVENT_KEYS.items():
         if data.get(key) is not None:
             given.envelope[name] = _text(key, data[key])

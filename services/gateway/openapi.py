@@ -10,11 +10,12 @@ from google.protobuf.descriptor import FieldDescriptor
 from pydantic.json_schema import models_json_schema
 
 from events.language.bounds import TEXT_PATTERN
-from events.language.common import ErrorCode
+from events.language.common import DEFAULT_ACTOR, ErrorCode
 from events.language.proto_names import enum_prefix
 from events.language.registry import command_types
+from events.log.topics import CONTEXTS
 from events.runtime.queries import DEFAULT_PAGE, MAX_PAGE
-from events.runtime.requests import MAX_ENTRIES, MAX_TEXT
+from events.runtime.requests import MAX_ENTRIES, MAX_TEXT, no_past
 from forgelog_pb.gateway.v1 import commands_pb2
 from services.gateway.catalog import Catalog, Method
 from services.gateway.commands import DEFAULT_WAIT_SECONDS, MAX_BATCH, MAX_WAIT_SECONDS, Envelope
@@ -35,8 +36,14 @@ _SCALARS: dict[int, Schema] = {
     FieldDescriptor.CPPTYPE_FLOAT: {"type": "number"},
 }
 
+_POSITION: Schema = {"type": "string", "pattern": r"^[^\x00]+/[0-9]{1,10}@[0-9]{1,19}$", "maxLength": MAX_TEXT}
+_POSITIONS = (f"{READ_OPTIONS}.at_least", "forgelog.log.v1.WatchEventsRequest.after")
+"""Fields whose texts are places in the log."""
+
 _TEXT: Schema = {"type": "string", "pattern": TEXT_PATTERN, "maxLength": MAX_TEXT}
 _IN_PATH: Schema = {"type": "string", "pattern": r"^[^\x00/]+$", "maxLength": MAX_TEXT}
+
+_CONTEXT: Schema = {"type": "string", "enum": list(CONTEXTS)}
 
 _TIMEOUT: Schema = {
     "name": "timeout",
@@ -70,21 +77,22 @@ def document(catalog: Catalog, routes: Iterable[Rest]) -> Schema:
     schemas, asked = _Schemas(), _Requests()
     paths: dict[str, Schema] = {"/v1/commands": {"post": _commands(schemas)}}
     for method in catalog.methods.values():
-        operation = _query(method, schemas)
-        operation |= {"requestBody": _json(asked.whole(method.request.DESCRIPTOR)), "parameters": [_TIMEOUT]}
-        paths[f"/v1/query/{method.service}/{method.name}"] = {"post": operation}
+        body = {"required": True, **_json(asked.whole(method))}
+        paths[f"/v1/query/{method.service}/{method.name}"] = {
+            "get": {**_query(method, schemas), "parameters": [*_parameters(method, asked), _TIMEOUT], **_maps(method)},
+            "post": {**_query(method, schemas), "requestBody": body, "parameters": [_TIMEOUT]},
+        }
     for rest in routes:
         found = catalog.methods.get(next((p for p in catalog.methods if _is(p, rest)), ""))
         if found is not None:
-            parameters = [*_parameters(found, rest, asked), _TIMEOUT]
+            parameters = [*_parameters(found, asked, rest), _TIMEOUT]
             operation = {**_query(found, schemas, rest), "summary": rest.about, "parameters": parameters}
-            if maps := [field.name for field in found.request.DESCRIPTOR.fields if is_map(field)]:
-                operation["description"] = f"Also takes {', '.join(f'{name}.KEY=VALUE' for name in maps)}."
-            paths[rest.path] = {"get": operation}
+            paths[rest.path] = {"get": operation | _maps(found)}
     for path, about in _OTHERS.items():
-        paths[path] = {"get": {"summary": about, "responses": {"200": {"description": about}}}}
+        operation = {"summary": about, "responses": {"200": {"description": about}, "default": _REFUSED}}
         if names := re.findall(r"\{(\w+)", path):
-            paths[path]["get"]["parameters"] = [_in_path(name) for name in names]
+            operation["parameters"] = [_in_path(name) for name in names]
+        paths[path] = {"get": operation}
     for path, methods in paths.items():
         for name, operation in methods.items():
             refusals = ("401", "403", "415") if name == "post" else ("401", "403")
@@ -117,14 +125,16 @@ def _is(path: str, rest: Rest) -> bool:
 
 def _commands(schemas: _Schemas) -> Schema:
     envelope = Envelope.model_json_schema()["properties"]
+    envelope["actor"] = {"const": DEFAULT_ACTOR, "description": "Whose key the request has."}
+    envelope = {name: {"anyOf": [schema, {"enum": ["", None]}]} for name, schema in envelope.items()}
     plain, events = [], []
     for name, model in command_types().items():
         data = {"$ref": _REF + model.__name__}
         kind = {"type": "string", "enum": [name, name.rsplit(".", 1)[-1]]}
         plain.append(_closed({**envelope, "type": kind, "data": data}, "type", "data"))
         attributes = {other: envelope[ours] for other, ours in CLOUDEVENT_KEYS.items() if ours in envelope}
-        ignored = {each: {"type": "string"} for each in sorted(CLOUDEVENT_IGNORED)}
-        given = {**ignored, **attributes, "traceparent": {"type": "string"}, "specversion": {"const": "1.0"}}
+        ignored = {each: {"type": ["string", "null"]} for each in (*sorted(CLOUDEVENT_IGNORED), "traceparent")}
+        given = {**ignored, **attributes, "specversion": {"const": "1.0"}}
         events.append(_closed({**given, "type": kind, "data": data}, "specversion", "type", "data"))
     outcome = {"content": {"application/json": {"schema": schemas.of(commands_pb2.Outcome.DESCRIPTOR)}}}
     return {
@@ -173,21 +183,37 @@ def _query(method: Method, schemas: _Schemas, rest: Rest | None = None) -> Schem
     return {"summary": f"{method.service}.{method.name}", "responses": responses}
 
 
-def _parameters(method: Method, rest: Rest, asked: _Requests) -> Iterable[Schema]:
-    in_path = re.findall(r"\{(\w+)", rest.path)
+def _maps(method: Method) -> Schema:
+    """What is said of a request's maps, whose parameters OpenAPI can't name."""
+    maps = [f"{field.name}.KEY=VALUE" for field in method.request.DESCRIPTOR.fields if is_map(field)]
+    return {"description": f"Also takes {', '.join(maps)}."} if maps else {}
+
+
+def _parameters(method: Method, asked: _Requests, rest: Rest | None = None) -> Iterable[Schema]:
+    in_path = re.findall(r"\{(\w+)", rest.path) if rest else []
+    fixed = rest.fixed if rest else {}
     for field in method.request.DESCRIPTOR.fields:
         kind: Any = field.message_type
         if field.name in in_path:
             yield _in_path(field.name)
         elif kind is not None and kind.full_name in (READ_OPTIONS, PAGE_REQUEST):
             for name, inner in kind.fields_by_name.items():
-                yield {"name": name, "in": "query", "description": _ABOUT[name], "schema": asked.field(inner)}
-        elif field.name not in rest.fixed and not is_map(field):  # a parameter's name is fixed in OpenAPI
+                if not (name == "as_of" and no_past(field)):
+                    yield {"name": name, "in": "query", "description": _ABOUT[name], "schema": asked.field(inner)}
+        elif _names_context(method, field):
+            yield {"name": field.name, "in": "query", "required": True, "schema": _CONTEXT}
+        elif field.name not in fixed and not is_map(field):  # a parameter's name is fixed in OpenAPI
             yield {"name": field.name, "in": "query", "schema": asked.field(field)}
 
 
+def _names_context(method: Method, field: Any) -> bool:
+    """Whether this field of a request says which service answers it."""
+    return not method.context and field.name == "context"
+
+
 def _in_path(name: str) -> Schema:
-    return {"name": name, "in": "path", "required": True, "schema": _IN_PATH}
+    schema = _CONTEXT if name == "context" else _IN_PATH
+    return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
 def _closed(properties: Schema, *required: str) -> Schema:
@@ -197,6 +223,11 @@ def _closed(properties: Schema, *required: str) -> Schema:
         "properties": properties,
         "additionalProperties": False,
     }
+
+
+def _without(name: str) -> Schema:
+    """Of an object that has no such property."""
+    return {"properties": {name: False}}
 
 
 def _json(schema: Schema) -> Schema:
@@ -256,12 +287,21 @@ class _Requests(_Schemas):
             self.found[descriptor.full_name]["additionalProperties"] = False
         return reference
 
-    def whole(self, descriptor: Any) -> Schema:
-        """Of a request as a whole, which takes the fields of its options and its page as its own, too."""
+    def whole(self, method: Method) -> Schema:
+        """Of a request as a whole, which takes the fields of its options and its page as its own, too: once."""
+        descriptor: Any = method.request.DESCRIPTOR
         reference = self.of(descriptor)
-        properties = self.found[descriptor.full_name]["properties"]
+        schema = self.found[descriptor.full_name]
+        properties: Schema = schema["properties"]
         for name, holder in shortcuts(descriptor).items():
+            if name == "as_of" and no_past(holder):
+                properties[holder.name] = {"allOf": [properties[holder.name], _without(name)]}
+                continue
             properties[name] = self.field(holder.message_type.fields_by_name[name])
+            schema.setdefault("dependentSchemas", {})[name] = {"properties": {holder.name: _without(name)}}
+        if not method.context:
+            properties["context"] = _CONTEXT
+            schema["required"] = ["context"]
         return reference
 
     def field(self, field: Any) -> Schema:
@@ -275,6 +315,8 @@ class _Requests(_Schemas):
         return schema
 
     def _one(self, field: Any) -> Schema:
+        if field.full_name in _POSITIONS:
+            return _POSITION
         schema = super()._one(field)
         return {**schema, **_TEXT} if field.cpp_type == FieldDescriptor.CPPTYPE_STRING else schema
 

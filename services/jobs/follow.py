@@ -36,8 +36,6 @@ class Follower:
     async def follow(self, request: Any, context: Any) -> AsyncIterator[Any]:
         """Pieces in the order in which they arrived. Raises QueryError."""
         options = read_options(request.options)
-        if options["as_of"] is not None:
-            raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, "options.as_of: output is no history; leave it out")
         reached = _cursor(request.cursor)
         tasks = _tasks(request.tasks)
         stream = request.stream - 1 if request.stream else None

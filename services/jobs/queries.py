@@ -152,8 +152,6 @@ class JobQueriesServicer(queries_pb2_grpc.JobQueriesServicer):
     async def WatchJobs(self, request: Any, context: Any) -> AsyncIterator[Any]:
         """Each job as it is now, then whenever a batch of events has changed it: states in between may be skipped."""
         options = read_options(request.options)
-        if options["as_of"] is not None:
-            raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, "options.as_of: what is past does not change; leave it")
         if request.until_ended and not request.job_ids:
             raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, "until_ended: name the jobs in job_ids")
         await self._read.wait_for(options["at_least"])

@@ -10,8 +10,6 @@ import pytest
 import pytest_asyncio
 
 from events.language.resources import NodeRegistered
-from events.runtime.keys import OWNER, key_path, read_key
-from tests import PATIENCE
 from tests.conftest import Servers, own_settings
 from tests.integration.cluster import Cluster, cluster
 
@@ -24,14 +22,7 @@ async def platform(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -
         yield platform
 
 
-@pytest.fixture(scope="package")
-def bearer(platform: Cluster) -> dict[str, str]:
-    """The header that opens the gateway."""
-    owner = key_path(platform.folder, OWNER)
-    return {"authorization": f"Bearer {read_key(owner)}"} if owner.exists() else {}
-
-
 @pytest_asyncio.fixture(scope="package")
-async def http(platform: Cluster, bearer: dict[str, str]) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=f"http://{platform.gateway}", headers=bearer, timeout=PATIENCE) as client:
+async def http(platform: Cluster) -> AsyncIterator[httpx.AsyncClient]:
+    async with platform.http() as client:
         yield client

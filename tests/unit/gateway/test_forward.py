@@ -53,6 +53,23 @@ def test_a_service_that_can_not_answer_now_speaks_for_itself(forwarder: Forwarde
     assert b'"retry_after_ms":2500' in answer.body
 
 
+@pytest.mark.parametrize("details", ["Deadline Exceeded", "Stream removed (Deadline Exceeded)"])
+def test_a_timeout_that_was_too_short_is_named(forwarder: Forwarder, details: str) -> None:
+    failed = forwarder._failed("jobs", AioRpcError(grpc.StatusCode.DEADLINE_EXCEEDED, Metadata(), Metadata(), details))
+    assert isinstance(failed, DoorError)
+    assert [(each.field, each.hint) for each in failed.errors] == [("timeout", "give a longer one")]
+    assert "the jobs service" in failed.message
+    assert error_response(failed).status_code == 504
+
+
+def test_a_query_of_the_log_without_a_context_is_told_which_there_are(forwarder: Forwarder) -> None:
+    method = Catalog().find("LogQueries", "GetStatus")
+    with pytest.raises(DoorError) as caught:
+        forwarder.context_of(method, method.request().SerializeToString())
+    (error,) = caught.value.errors
+    assert (error.field, error.hint) == ("context", "name one of jobs")
+
+
 def test_another_refusal_goes_on_as_it_is(forwarder: Forwarder) -> None:
     error = AioRpcError(grpc.StatusCode.NOT_FOUND, Metadata(), Metadata(), "there is no job 'x'")
     failed = forwarder._failed("jobs", error)

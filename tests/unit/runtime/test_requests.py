@@ -78,6 +78,17 @@ def test_a_time_that_nobody_can_say_is_refused(seconds: int) -> None:
         check_request(request)
 
 
+@pytest.mark.parametrize("method", ["FollowLogs", "WatchJobs"])
+def test_what_has_no_past_is_not_asked_for_it(method: str) -> None:
+    request: Any = Catalog().find("JobQueries", method).request()
+    request.options.at_least.append("events.jobs/3@1042")
+    check_request(request)
+    request.options.as_of.FromDatetime(datetime(2026, 5, 9, tzinfo=UTC))
+    with pytest.raises(QueryError, match=r"options\.as_of: .*; leave it out") as caught:
+        check_request(request)
+    assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+
+
 @pytest.mark.parametrize(
     ("service", "method", "field"),
     [("JobQueries", "FollowLogs", "attempt"), ("JobQueries", "FollowLogs", "tail_bytes"),
