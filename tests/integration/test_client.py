@@ -120,6 +120,21 @@ async def test_watching_goes_on_over_a_restart_of_the_gateway(
     assert (await waiting).status == "completed"
 
 
+async def test_a_job_finds_its_platform_and_the_key(client: AsyncClient, platform: Cluster) -> None:
+    """By a file's name: the key itself is in no process's environment or command line."""
+    inner = "c.submit(name='inner', command=['true'], resources={'cpus': 0.01, 'memory': '1Mi'})"
+    program = f"from forgelog import Client\nwith Client() as c: print({inner}.id)"
+    script = f'{sys.executable} -c "$PROGRAM"; env; tr "\\0" " " < /proc/$$/cmdline'
+    job = await client.submit(
+        name="outer", command=["sh", "-c", script], environment={"variables": {"PROGRAM": program}}, resources=SMALL
+    )
+    assert (await job.wait(timeout=PATIENCE)).status == "completed"
+    printed = "".join([chunk.text async for chunk in job.logs()])
+    assert (await client.get(printed.split()[0])).job.name == "inner"
+    assert f"FORGELOG_TOKEN_FILE={platform.key_file}" in printed.splitlines()
+    assert platform.key not in printed
+
+
 async def test_without_coroutines(platform: Cluster) -> None:
     def work() -> tuple[str, str, int]:
         with Client(platform.gateway, token=platform.key) as client:

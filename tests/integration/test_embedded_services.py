@@ -18,6 +18,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
+from events.runtime.keys import read_key
 from forgelog.embedded.passfile import password_in
 from forgelog.embedded.platform import Options, Platform, is_up
 from forgelog.embedded.process import until
@@ -74,6 +75,8 @@ async def test_life_of_services_and_agents(platform: Platform, servers: Servers)
     own = str(platform.folder.path / "agents" / node_name(1))
     assert (agent["FORGELOG_AGENT_DIR"], agent["FORGELOG_DATA"]) == (own, own)
     assert not {"FORGELOG_POSTGRES", "FORGELOG_SERVICES"} & set(agent)
+    assert platform.key == read_key(Path(agent["FORGELOG_TOKEN_FILE"]))  # for its tasks
+    assert platform.key not in {*agent.values(), *told(platform, "gateway").values()}
 
     # killed: back with the same address, and shown
     os.kill(found["jobs"]["pid"], signal.SIGKILL)

@@ -21,7 +21,8 @@ import pytest
 import pytest_asyncio
 from jsonschema import Draft202012Validator
 
-from events.language.jobs import SubmitJob
+from events.language.common import CommandRejected
+from events.language.jobs import JobSubmitted, SubmitJob
 from events.language.resources import NodeRegistered
 from events.runtime.keys import OWNER, key_path, read_key
 from forgelog_pb.gateway.v1 import commands_pb2, commands_pb2_grpc
@@ -31,6 +32,8 @@ from services.gateway.server import run
 from tests import PATIENCE
 from tests.conftest import Servers, own_settings
 from tests.integration.cluster import Cluster, cluster
+from tests.unit.gateway.attacks import ATTACKS, NAME
+from tests.unit.gateway.attacks import BODY as ATTACK
 
 pytestmark = pytest.mark.slow
 
@@ -154,6 +157,32 @@ async def test_odd_requests_are_answered_as_errors(
     error = answer.json()["error"]
     assert answer.status_code == status, error
     assert words in f"{error}", error
+
+
+async def test_what_a_web_page_can_send_leaves_nothing_in_the_log(platform: Cluster, commands: Any) -> None:
+    host, port = platform.gateway.split(":")
+    for attack in ATTACKS:
+        for more in ((), tuple(platform.credentials.items())):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(attack.request(platform.gateway, more))
+            answer = await asyncio.wait_for(reader.read(), PATIENCE)
+            assert 400 <= int(answer.split()[1]) < 500, (attack, answer)
+            writer.close()
+    async with grpc.aio.insecure_channel(platform.gateway) as stranger:
+        stub: Any = commands_pb2_grpc.CommandsStub(stranger)
+        body = orjson.dumps(orjson.loads(ATTACK)["data"])
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.Publish(commands_pb2.PublishRequest(command=commands_pb2.Command(type="SubmitJob", json=body)))
+        assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    # The partitions are written in order: behind a command in each, all of before is seen.
+    bodies = [{**GOOD, "job_id": f"behind-{number}"} for number in range(40)]
+    batch = [commands_pb2.Command(type="SubmitJob", json=orjson.dumps(body)) for body in bodies]
+    await commands.PublishMany(commands_pb2.PublishManyRequest(commands=batch, wait=True), timeout=PATIENCE)
+    for body in bodies:
+        await platform.recorded(lambda record, body=body: record.meta.subject == body["job_id"])
+    written = [each.data for each in platform.seen if isinstance(each.data, JobSubmitted | CommandRejected)]
+    assert len({each.position.partition for each in platform.seen if each.meta.subject.startswith("behind-")}) == 4
+    assert not [each for each in written if NAME in each.model_dump_json()]
 
 
 async def test_what_a_path_takes_is_said_in_one_order(http: httpx.AsyncClient) -> None:
