@@ -14,12 +14,16 @@ from collections.abc import Callable
 from typing import cast
 
 from services.gateway import metrics
+from services.gateway.authority import FirstHead, Unreadable, refusal
 from services.gateway.slow import Counted, Late, Patience, Reading
 
 log = logging.getLogger("forgelog.gateway")
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """What every HTTP/2 client sends first (RFC 9113, section 3.4)."""
+
+LINGER_SECONDS = 1.0
+"""How long a refused client may read before the connection is cut."""
 
 HIGH_WATER = 1 << 20
 """Bytes buffered per direction before the sender is paused."""
@@ -133,7 +137,7 @@ class Sniffer(asyncio.Protocol):
         spliced = Outside(inside, self._front, counted)
         spliced.connection_made(outside)
         outside.set_protocol(spliced)
-        inside.write(self._first)
+        spliced.data_received(self._first)
         outside.resume_reading()
 
 
@@ -144,10 +148,47 @@ class Outside(Splice):
         super().__init__(peer)
         self._front = front
         self._reading = Reading(counted)
+        self._head: FirstHead | None = FirstHead()
+        """None once the first call's head has passed."""
+        self._refused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._front.spliced.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._head is None:
+            self._peer.write(data)
+        elif not self._refused:
+            self._look(self._head, data)
+
+    def _look(self, head: FirstHead, data: bytes) -> None:
+        """Pass on what comes before the first call, and that only if it is for this gateway."""
+        try:
+            passed = head.feed(data)
+        except Unreadable as error:
+            log.info("a gRPC connection is closed: %s", error)
+            self._refused = True
+            self._abort()
+            return
+        if head.authority is not None:
+            if problem := self._front.problem(head.authority):
+                self._refuse(head.stream, problem)
+                return
+            self._head = None
+        self._peer.write(passed)
+
+    def _refuse(self, stream: int, problem: str) -> None:
+        assert self._transport is not None
+        metrics.requests.labels("grpc", "(gate)", "permission_denied").inc()
+        self._refused = True
+        self._transport.write(refusal(stream, problem))
+        # Closed at once, while the client still sends, it could miss the answer.
+        asyncio.get_running_loop().call_later(LINGER_SECONDS, self._abort)
+
+    def _abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -161,8 +202,7 @@ class Outside(Splice):
 
     def cut(self, late: Late, patience: Patience) -> None:
         """See `services.gateway.slow.Watched`."""
-        if self._transport is not None:
-            self._transport.abort()
+        self._abort()
 
 
 def keep_alive(of: socket.socket) -> None:
@@ -174,8 +214,7 @@ def keep_alive(of: socket.socket) -> None:
 
 
 class Front:
-    """The public listener. `grpc_socket` is the path of the gRPC server's unix socket, `http` makes a protocol for an
-    HTTP/1.1 connection, and `others` tells how many it has; `most` bounds all connections: a further one is closed."""
+    """The public listener."""
 
     def __init__(
         self,
@@ -184,12 +223,17 @@ class Front:
         others: Callable[[], int],
         most: int,
         patience: Patience,
+        problem: Callable[[str], str],
     ) -> None:
+        """`grpc_socket`: path of the gRPC server's unix socket. `http` makes a protocol for an HTTP/1.1 connection, and
+        `others` tells how many it has. `most` bounds all connections: a further one is closed. `problem` says what is
+        wrong with the name by which a gRPC connection calls the gateway; empty when nothing is."""
         self.grpc_socket = grpc_socket
         self.http = http
         self._others = others
         self._most = most
         self.patience = patience
+        self.problem = problem
         self.connections: set[asyncio.Transport] = set()
         """Connections that are not yet told, or spliced."""
         self.spliced: set[Outside] = set()

@@ -7,9 +7,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from events.language.common import shown
 from events.runtime.settings import Settings, split_address
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+NOT_OURS = "is no name of this gateway"
+HINT = "use 127.0.0.1 or localhost, or name it in FORGELOG_GATEWAY_HOSTS"
 
 _ANY = ("0.0.0.0", "[::]")
 """Where a server listens for all addresses; nobody is called so."""
@@ -30,7 +34,9 @@ class Hosts:
         own = f"[{host}]" if ":" in host else host
         return cls([*LOOPBACK, *((own,) if own not in _ANY else ()), *settings.gateway_hosts])
 
-    def takes(self, authority: str) -> bool:
-        """Whether ``host`` or ``host:port`` is one of them, whatever the port."""
+    def problem(self, authority: str) -> str:
+        """What is wrong with ``host`` or ``host:port``, whatever the port; empty when it is one of them."""
         match = _HOST.fullmatch(authority)
-        return match is not None and match[1].lower() in self._names
+        if match is not None and match[1].lower() in self._names:
+            return ""
+        return f"host: {shown(authority)} {NOT_OURS}; {HINT}"

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from events.language.common import FieldError, shown
 from services.gateway import metrics
 from services.gateway.errors import DoorError
-from services.gateway.hosts import Hosts
+from services.gateway.hosts import HINT, NOT_OURS, Hosts
 from services.gateway.http_answers import error_response
 from services.gateway.principal import Access, Principal
 
@@ -75,9 +75,8 @@ class Gate:
             called.append(authority.lower())
             scope["path"], scope["raw_path"] = f"/{path}", f"/{path}".encode()
         for each in called:
-            if not self._hosts.takes(each):
-                hint = "use 127.0.0.1 or localhost, or name it in FORGELOG_GATEWAY_HOSTS"
-                raise _refused("host", f"{shown(each)} is no name of this gateway", hint)
+            if self._hosts.problem(each):
+                raise _refused("host", f"{shown(each)} {NOT_OURS}", HINT)
         if len(set(called)) != 1:
             raise _refused("host", "names two" if called else "is missing", "name the gateway once")
         return called[0]

@@ -73,14 +73,15 @@ async def run(
     readiness = Readiness(settings, forwarder)
     door = Door(catalog, bounds, access)
     pages = Http(door, forwarder, catalog, readiness, Schemas(settings), access)
-    http = HttpSide(Gate(pages.application(), access, Hosts.of(settings)))
+    hosts = Hosts.of(settings)
+    http = HttpSide(Gate(pages.application(), access, hosts))
     checks = health.aio.HealthServicer()  # type: ignore[attr-defined]
     host, port = split_address(settings.gateway)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(readiness.close)
         stack.push_async_callback(forwarder.close)
         server, socket = await stack.enter_async_context(_grpc_server(catalog, door, forwarder, checks, bounds, access))
-        front = Front(socket, http.protocol, http.connections, bounds.connections, bounds.patience)
+        front = Front(socket, http.protocol, http.connections, bounds.connections, bounds.patience, hosts.problem)
         try:
             port = await front.start(host, port)
         except OSError as error:

@@ -208,7 +208,7 @@ async def test_a_grpc_connection_that_is_not_read_is_cut(gateway: Gateway) -> No
         ":method": "POST",
         ":scheme": "http",
         ":path": FOLLOW,
-        ":authority": "x",
+        ":authority": "localhost",
         "content-type": "application/grpc",
         "te": "trailers",
         "authorization": f"Bearer {gateway.key}",
