@@ -22,6 +22,7 @@ from events.runtime.guard import Guarded
 from events.runtime.heads import publish_heads
 from events.runtime.health import Health
 from events.runtime.log_queries import LogServicer
+from events.runtime.private import keep_private
 from events.runtime.projection import Projection
 from events.runtime.queries import ReadModel
 from events.runtime.reflection import enable_reflection
@@ -174,6 +175,7 @@ def serve(
     decider: Decider[Any], projection: Projection, servicers: Servicers, *, extra: Sequence[Background] = ()
 ) -> None:
     """Run a service until SIGTERM or SIGINT; settings come from the environment."""
+    keep_private()
     settings = Settings.load()
     configure_logging(settings)
     run_until_stopped(lambda: run(decider, projection, servicers, settings, extra=extra))

@@ -95,8 +95,10 @@ def _version(wanted: bool) -> None:
 
 def main() -> None:
     """Entry point. One clear line for an error; FORGELOG_DEBUG=1 shows where it came from."""
+    from events.runtime.private import keep_private
     from forgelog.errors import ForgelogError
 
+    keep_private()
     command = command_of(sys.argv[1:])
     try:
         # Shell completion asks with an empty command line about all commands.

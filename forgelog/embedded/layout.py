@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -72,10 +73,13 @@ class PlatformState:
     children: list[ChildState] = field(default_factory=list)
 
 
+TASKS = ("scratch", "ended", "trash")
+"""Folders of an agent's in which tasks write, with a umask of their user's."""
+
 _CHOOSE = "--data or FORGELOG_DATA"
 
-_PRIVATE = ("agents", "kafka", "logs")
-"""Folders of what is written with the umask's permissions: the log's own files have all commands, events and output."""
+_MADE = ("agents", "kafka", "logs")
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 class Folder:
@@ -92,12 +96,15 @@ class Folder:
         return self.logs / f"{name}.log"
 
     def make(self) -> None:
+        """Make it, or take rights from others that an earlier version or somebody else gave them. Raises
+        EmbeddedError."""
         try:
-            # Others may pass through (Postgres, under root, is another user) but not list.
-            self.path.mkdir(mode=0o711, parents=True, exist_ok=True)
-            for name in _PRIVATE:
-                (self.path / name).mkdir(exist_ok=True)
-                (self.path / name).chmod(0o700)  # also where an earlier version made it
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self.path.stat().st_mode & _OTHERS:
+                self.path.chmod(0o700)
+                tighten(self.path)
+            for name in _MADE:
+                (self.path / name).mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             if isinstance(error, PermissionError) and self.path.is_dir():
                 raise self._of_another() from None
@@ -155,6 +162,18 @@ class Folder:
                 f"{path} is not what Forgelog wrote ({error}); remove it and run `forgelog up`"
             ) from error
         return content
+
+
+def tighten(folder: Path) -> None:
+    """Take what others may do with the files and folders below `folder`, but for those that are a task's own."""
+    for path, folders, names, descriptor in os.fwalk(folder):
+        inside = Path(path).relative_to(folder).parts
+        if inside[:1] == ("agents",) and len(inside) == 2:
+            folders[:] = [name for name in folders if name not in TASKS]
+        for name in (*folders, *names):
+            mode = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
+            if mode & _OTHERS and (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+                os.chmod(name, stat.S_IMODE(mode) & ~_OTHERS, dir_fd=descriptor)
 
 
 class Lock:

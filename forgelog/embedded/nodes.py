@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from events.runtime import notes
 from events.runtime.keys import OWNER, KeyFileProblem, key_path, read_key
 from events.runtime.settings import split_address
 
@@ -95,8 +96,8 @@ class Nodes:
 def membership(folder: Path) -> dict[str, Any]:
     """What the agent in that folder says of its node: ``registered``, ``agent_id``, ``problem``. Empty: nothing yet."""
     try:
-        said: dict[str, Any] = json.loads((folder / MEMBERSHIP).read_bytes())
-    except (FileNotFoundError, ValueError):
+        said: dict[str, Any] = json.loads(notes.read(str(folder / MEMBERSHIP)))
+    except (OSError, ValueError):
         return {}
     return said
 

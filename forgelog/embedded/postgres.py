@@ -18,6 +18,9 @@ import shutil
 import signal
 import stat
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
@@ -33,6 +36,9 @@ from forgelog.embedded.process import EmbeddedError, Spec, answers, write_atomic
 _MAJOR = 18
 _SYSTEM_USERS = ("postgres", "forgelog", "pgserver")
 """As root the server runs as the first of these that exists (the server refuses root); none: `forgelog` is made."""
+
+SHARED = Path("/var/cache/forgelog")
+"""Where a copy of the server's programs lies for that user, if where they are installed only root may go."""
 
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -79,22 +85,21 @@ class Postgres:
 
     def spec(self) -> Spec:
         """How the process is, or was, started; nothing is changed. Raises EmbeddedError before the first `prepare`."""
-        return self._spec(self._read_state(), binaries_folder())
+        binaries = binaries_folder()
+        return self._spec(self._read_state(), binaries if _server_user() is None else reachable(binaries))
 
     def prepare(self) -> Spec:
         """Everything up to starting the process: port, password, initialised cluster. Blocks.
 
         Not to be called while the server runs: it may move to another port when its own is taken.
         """
-        binaries = binaries_folder()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        user = _server_user()
+        binaries = binaries_folder() if user is None else reachable(binaries_folder())
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         known = self._read_state() if self._state.exists() else {}
         self._ensure_password(str(known.get("password", "")))
         state: dict[str, str | int] = {"port": free_port(int(known.get("port", 0)))}
         write_atomically(self._state, json.dumps(state) + "\n", mode=0o600)
-        user = _server_user()
-        if user is not None:
-            _let_through(self._cluster, binaries)
         if not (self._cluster / "PG_VERSION").exists():
             self._initialise(binaries, user)
         self._check_version()
@@ -103,21 +108,31 @@ class Postgres:
 
     def _spec(self, state: dict[str, str | int], binaries: Path) -> Spec:
         settings = {**_SETTINGS, "port": str(state["port"])}
+        user = _server_user()
         return Spec(
             name=self.name,
             argv=[
                 str(binaries / "postgres"),
                 "-D",
-                str(self._cluster),
+                self._named(user),
                 *(part for key, value in settings.items() for part in ("-c", f"{key}={value}")),
             ],
             log=self.log,
-            env={"LC_ALL": "C", "TZ": "UTC"},
-            cwd=self.folder,
-            user=_server_user(),
+            env={"LC_ALL": "C", "TZ": "UTC", "PGDATA": str(self._cluster)},  # the last tells it from other folders'
+            cwd=self._cluster,
+            user=user,
             stop=signal.SIGINT,  # "fast": sessions are ended, the data is written; SIGTERM would wait for the clients
             grace=20.0,
         )
+
+    def _named(self, user: int | None) -> str:
+        """The cluster as the server is told it.
+
+        Under root it runs as another user, who may not pass through the data folder to its cluster. It begins in there
+        instead (the folder is entered before rights are given up) and names the place where it is: so that no folder
+        above must let others through.
+        """
+        return str(self._cluster) if user is None else "/proc/self/cwd"
 
     def hold_ports(self) -> None:
         """See that nobody is given the port that it has, or had when it ran last."""
@@ -151,18 +166,15 @@ class Postgres:
         # What an interrupted initdb left is worthless: PG_VERSION is there, or nothing was ever stored.
         shutil.rmtree(self._cluster, ignore_errors=True)
         self._cluster.mkdir(mode=0o700)
-        secret = self._cluster.parent / ".initial-password"
-        write_atomically(secret, passfile.password_in(self._passfile), mode=0o600)
         if user is not None:
             os.chown(self._cluster, user, user)
-            os.chown(secret, user, user)
-        try:
+        with self._password_file(user) as (password, passed):
             ran = subprocess.run(
                 [
                     str(binaries / "initdb"),
-                    f"--pgdata={self._cluster}",
+                    f"--pgdata={self._named(user)}",
                     "--username=forgelog",
-                    f"--pwfile={secret}",
+                    f"--pwfile={password}",
                     "--auth=scram-sha-256",
                     "--encoding=UTF8",
                     "--locale-provider=builtin",  # the same order of strings on every machine
@@ -172,20 +184,40 @@ class Postgres:
                 capture_output=True,
                 text=True,
                 check=False,
-                cwd=self.folder,
+                cwd=self._cluster,
                 env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "TZ": "UTC"},
                 user=user,
                 group=user,
                 extra_groups=[] if user is not None else None,
+                pass_fds=passed,
                 timeout=120,
             )
-        finally:
-            secret.unlink(missing_ok=True)
         if ran.returncode != 0:
             shutil.rmtree(self._cluster, ignore_errors=True)
             raise EmbeddedError(
                 f"Postgres can't be initialised in {self._cluster}: {(ran.stderr or ran.stdout).strip()}"
             )
+
+    @contextmanager
+    def _password_file(self, user: int | None) -> Iterator[tuple[str, list[int]]]:
+        """The first password where initdb can read it, and the descriptors that initdb needs for that. Another user may
+        not pass through the folders above a file: that user gets one in memory."""
+        password = passfile.password_in(self._passfile)
+        if user is None:
+            file = self.folder / ".initial-password"
+            try:
+                write_atomically(file, password)
+                yield str(file), []
+            finally:
+                file.unlink(missing_ok=True)
+            return
+        memory = os.memfd_create("password")
+        try:
+            os.write(memory, password.encode())
+            os.fchown(memory, user, user)
+            yield f"/proc/self/fd/{memory}", [memory]
+        finally:
+            os.close(memory)
 
     def _check_version(self) -> None:
         found = (self._cluster / "PG_VERSION").read_text().strip()
@@ -209,10 +241,13 @@ class Postgres:
             path.unlink()
             return
         try:
-            command = psutil.Process(pid).cmdline()
+            process = psutil.Process(pid)
+            theirs = process.name() == "postgres" and Path(process.cwd()).resolve() == self._cluster.resolve()
         except (psutil.NoSuchProcess, psutil.ZombieProcess):
             return  # Postgres sees that itself
-        if str(self._cluster) in command and Path(command[0]).name == "postgres":
+        except psutil.AccessDenied:
+            theirs = False  # another user's, which this cluster's server is not
+        if theirs:
             raise EmbeddedError(
                 f"another Postgres (pid {pid}) is running on {self._cluster}. If no `forgelog` command started it, end "
                 f"it with `kill -INT {pid}` and try again."
@@ -278,10 +313,30 @@ def _server_user() -> int | None:
     return pwd.getpwnam(_SYSTEM_USERS[1]).pw_uid
 
 
-def _let_through(*folders: Path) -> None:
-    """Let other users pass through the folders above: passing is enough (not listing), and only where it is missing."""
-    for folder in folders:
-        for parent in folder.parents:
-            mode = parent.stat().st_mode
-            if not mode & stat.S_IXOTH:
-                parent.chmod(mode | stat.S_IXOTH)
+def reachable(binaries: Path) -> Path:
+    """The server's programs where every user gets to them: where they are, or in a copy that is made once, since no
+    folder above is opened to others for that. Raises EmbeddedError."""
+    binaries = binaries.resolve()
+    if all(parent.stat().st_mode & stat.S_IXOTH for parent in (binaries, *binaries.parents)):
+        return binaries
+    found = (binaries / "postgres").stat()
+    copy = SHARED / f"postgres{_MAJOR}-{found.st_size:x}-{found.st_mtime_ns:x}"
+    if copy.exists():
+        return copy / binaries.name
+    try:
+        SHARED.mkdir(parents=True, exist_ok=True)
+        SHARED.chmod(0o755)  # whatever the umask
+        with tempfile.TemporaryDirectory(dir=SHARED) as scratch:
+            whole = shutil.copytree(binaries.parent, Path(scratch) / "copy", symlinks=True)
+            whole.chmod(0o755)
+            try:
+                whole.rename(copy)
+            except OSError:
+                if not copy.exists():  # else another platform's was quicker
+                    raise
+    except OSError as error:
+        raise EmbeddedError(
+            f"Postgres does not run as root, its user may not get to {binaries}, and no copy can be made in {SHARED} "
+            f"({error.strerror}): install where every user may read, run as another user, or set FORGELOG_POSTGRES"
+        ) from error
+    return copy / binaries.name

@@ -261,7 +261,7 @@ def answers(address: tuple[str, int], seconds: float = 0.5) -> bool:
         return False
 
 
-def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
+def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
     """Readers see the old content or the new, also after a crash."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:

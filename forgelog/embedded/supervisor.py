@@ -21,6 +21,7 @@ from typing import TypeVar
 
 import uvloop
 
+from events.runtime.private import keep_private
 from events.runtime.settings import Settings
 from forgelog.embedded.disk import Room
 from forgelog.embedded.keeper import Keeper, Plan
@@ -277,6 +278,7 @@ def rotate(path: Path) -> None:
 
 
 def main() -> None:
+    keep_private()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s.%(msecs)03dZ %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
     logging.Formatter.converter = time.gmtime
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its failed probes are no news: `status` shows them

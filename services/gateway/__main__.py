@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 
+from events.runtime.private import keep_private
 from events.runtime.service import configure_logging, run_until_stopped
 from events.runtime.settings import Settings, SettingsError
 from services.gateway.server import CannotListen, run
 
 
 def main() -> None:
+    keep_private()
     try:
         settings = Settings.load()
         configure_logging(settings)

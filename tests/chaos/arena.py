@@ -66,11 +66,10 @@ class Arena:
 
     async def __aenter__(self) -> Arena:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.folder.chmod(0o711)  # Postgres, under root, is another user and must get through
         for each in (self.data, self.faults):
             each.mkdir()
         if self.disk:
-            await asyncio.to_thread(_run, "mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=711", "tmpfs", self.data)
+            await asyncio.to_thread(_run, "mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=700", "tmpfs", self.data)
         environment = {
             "FORGELOG_FAULTS": str(self.faults),
             "FORGELOG_SNAPSHOT_EVENTS": "100",

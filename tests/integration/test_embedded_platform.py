@@ -221,7 +221,7 @@ async def test_the_log_works_on_a_broker_from_testcontainers() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not can_mount(), reason="a small file system can be mounted by root on Linux only")
 async def test_on_a_full_disk_the_broker_is_held_and_says_so(data: Path) -> None:
-    mount = ["mount", "-t", "tmpfs", "-o", "size=700m,mode=711", "tmpfs", data]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=700m,mode=700", "tmpfs", data]
     await asyncio.to_thread(subprocess.run, mount, check=True)
     try:
         ran = await run(*UP, data=data)

@@ -64,7 +64,6 @@ class Database:
 @pytest_asyncio.fixture(scope="module")
 async def database() -> AsyncIterator[Database]:
     with tempfile.TemporaryDirectory(prefix="forgelog-test-") as folder:
-        os.chmod(folder, 0o711)  # Postgres is another user under root
         database = await Database.start(Path(folder))
         try:
             yield database

@@ -21,6 +21,7 @@ from events.log.partition import partition_of
 from events.log.tail import LogLost
 from events.log.topics import TopicsUnusable, ensure_topics, events
 from events.runtime import tracing
+from events.runtime.private import keep_private
 from events.runtime.service import configure_logging
 from events.runtime.settings import Settings, SettingsError
 from services.resources.agent import config, gpus, inventory
@@ -68,6 +69,7 @@ async def run(settings: Settings, config: Config, store: Store) -> None:
 
 
 def main() -> None:
+    keep_private()
     try:
         settings = Settings.load()
         configure_logging(settings)

@@ -87,7 +87,7 @@ class Agent:
             Publisher(self._settings) as publisher,
             # Those of the pool come with its events.
             Outcomes(self._settings, contexts=["jobs"], gather=GATHER) as self._outcomes,
-            Launching(self._store.spare, program) as launching,
+            Launching(self._store.spare, program, self._config.umask) as launching,
             Tail(
                 self._settings,
                 ["resources"],

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from events.language.common import Identifier
 from events.language.hardware import NodeRole
 from events.language.jobspec import LabelKey, LabelValue
+from events.runtime.private import TASKS_UMASK
 from events.runtime.settings import Settings, SettingsError
 from services.resources.decide import LOST_AFTER_SECONDS
 
@@ -51,6 +52,8 @@ class Config:
     share: tuple[int, int] = (0, 1)
     """Offer only this part of what the machine has: its number, from 0, and how many parts there are. What is given
     above counts for this agent alone."""
+    umask: int | None = None
+    """Of tasks; the agent's own when None."""
     labels: Mapping[str, str] = field(default_factory=dict)
     taints: tuple[str, ...] = ()
 
@@ -93,6 +96,7 @@ def load(settings: Settings, environment: Mapping[str, str]) -> Config:
         else int(speed),
         gpus=read.indices("FORGELOG_NODE_GPUS"),
         share=read.share("FORGELOG_NODE_SHARE"),
+        umask=read.umask(TASKS_UMASK),
         labels=read.labels("FORGELOG_NODE_LABELS"),
         taints=read.names("FORGELOG_NODE_TAINTS"),
     )
@@ -156,6 +160,12 @@ class _Reader:
         if match is None or not int(match[1]) < int(match[2]):
             raise SettingsError(f"{name}: should be a part's number and how many there are, such as 0/2 and 1/2")
         return int(match[1]), int(match[2])
+
+    def umask(self, name: str) -> int | None:
+        text = self.text(name)
+        if text and not re.fullmatch(r"0?[0-7]{1,3}", text):
+            raise SettingsError(f"{name}: should be octal digits, such as 0022")
+        return int(text, 8) if text else None
 
     def names(self, name: str) -> tuple[str, ...]:
         names = tuple(part.strip() for part in self.text(name).split(",") if part.strip())

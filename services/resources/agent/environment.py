@@ -5,7 +5,10 @@ A task gets the variables below and its job's own, not the agent's: those hold a
 
 from __future__ import annotations
 
+import errno
 import math
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -100,7 +103,7 @@ class Around:
         for secret in wanted.secrets:
             path = self._secrets / secret.name
             try:
-                value = path.read_bytes()
+                value = _read_secret(path)
             except OSError as error:
                 return {}, (
                     f"secret {secret.name!r} can't be read on node {self.node}: {error.strerror}; "
@@ -114,3 +117,12 @@ class Around:
             else:
                 variables[secret.env] = text.rstrip("\r\n")
         return files, ""
+
+
+def _read_secret(path: Path) -> bytes:
+    """Links are followed, since mounted secrets are links; but what is no plain file does not let us wait."""
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(file, "rb") as reader:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise OSError(errno.EINVAL, "is no plain file", str(path))
+        return reader.read(MAX_SECRET + 1)

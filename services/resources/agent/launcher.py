@@ -41,6 +41,7 @@ def command(fd: int, spare: str) -> list[str]:
 
 
 def main() -> None:
+    warden.keep_private()
     fd = int(sys.argv[1])
     os.set_inheritable(fd, False)
     Launcher(socket.socket(fileno=fd), sys.argv[2]).serve()

@@ -46,10 +46,11 @@ class Launched:
 class Launching:
     """An async context manager. Use from one event loop."""
 
-    def __init__(self, spare: Path, program: Path | None = None) -> None:
+    def __init__(self, spare: Path, program: Path | None = None, umask: int | None = None) -> None:
         """`spare`: a folder on the same file system as the tasks' folders. `program`: the compiled launcher (see
-        `native`); the one in Python when there is none."""
+        `native`); the one in Python when there is none. `umask`: of tasks; this process's when None."""
         self._spare = spare
+        self._umask = -1 if umask is None else umask
         self._program = program
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -112,6 +113,7 @@ class Launching:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
+                umask=self._umask,
                 env={},
                 cwd="/",
             )

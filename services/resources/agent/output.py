@@ -24,6 +24,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from events.log import topics
 from events.log.partition import partition_of
 from events.log.producer import Producer, Record
+from events.runtime import notes
 from events.runtime.settings import Settings
 from services.resources.agent.attempts import Attempt
 from services.resources.agent.warden import CUT, STDERR, STDOUT
@@ -245,16 +246,17 @@ class Output:
 def _cut(folder: str, stream: str) -> int:
     """Bytes of the stream that its warden did not keep, as far as it has said."""
     try:
-        with open(f"{folder}/{CUT}", "rb") as file:
-            return int(json.loads(file.read(4096))[stream])
+        return int(json.loads(notes.read(f"{folder}/{CUT}", 4096))[stream])
     except (OSError, ValueError, KeyError, TypeError):
         return 0  # nothing was cut
 
 
 def _size(path: str) -> int:
     """0 as long as it never came to printing, and when the task has put something else there."""
+    folder, name = os.path.split(path)
     try:
-        found = os.stat(path)
+        with notes.entered(folder) as inside:
+            found = os.stat(name, dir_fd=inside, follow_symlinks=False)
     except OSError:
         return 0
     return found.st_size if stat.S_ISREG(found.st_mode) else 0
@@ -262,12 +264,14 @@ def _size(path: str) -> int:
 
 def _read_file(path: str, offset: int, count: int) -> bytes:
     """Nothing when the file is gone: then its size is 0 at the next look."""
+    folder, name = os.path.split(path)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with notes.entered(folder) as inside:
+            file = notes.opened(name, inside)
         try:
-            return os.pread(fd, count, offset)
+            return os.pread(file, count, offset)
         finally:
-            os.close(fd)
+            os.close(file)
     except OSError as error:
         log.warning("%s can't be read: %s", path, error.strerror)
         return b""
@@ -276,22 +280,22 @@ def _read_file(path: str, offset: int, count: int) -> bytes:
 def _read_note(path: str) -> list[int]:
     """Zeros as long as there is no note, and when it makes no sense: what is shipped again is told by its offset."""
     nothing = [0] * len(STREAMS)
-    if not _size(path):
-        return nothing
     try:
-        offsets = [int(part) for part in _read_file(path, 0, 1024).split()]
-    except ValueError:
+        offsets = [int(part) for part in notes.read(path, 1024).split()]
+    except (OSError, ValueError):
         return nothing
     return offsets if len(offsets) == len(STREAMS) and min(offsets) >= 0 else nothing
 
 
 def _write_note(path: str, offsets: list[int]) -> None:
     """In place and always of the same length: a reader never sees a part, and no file is made anew."""
+    folder, name = os.path.split(path)
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+        with notes.entered(folder) as inside:
+            file = notes.opened(name, inside, os.O_WRONLY | os.O_CREAT)
         try:
-            os.pwrite(fd, " ".join(f"{offset:020d}" for offset in offsets).encode(), 0)
+            os.pwrite(file, " ".join(f"{offset:020d}" for offset in offsets).encode(), 0)
         finally:
-            os.close(fd)
+            os.close(file)
     except OSError as error:  # a full disk, or a task that removed its notes: a later agent ships again from its start
         log.warning("%s can't be written: %s", path, error.strerror)

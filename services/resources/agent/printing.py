@@ -25,11 +25,13 @@ import termios
 import time
 from collections.abc import Sequence
 
+from events.runtime import notes
+
 PIECE = 64 << 10
 FULL_DISK_PAUSE = 0.2
 """Seconds until a write to a full disk is tried again; the task is blocked once its pipe is full."""
-_MAKE = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-"""Neither a link nor a pipe that the task put in the file's place is followed."""
+_MAKE = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
+"""What the task put in the file's place is not written to."""
 _SIGNAL = 128
 """Bytes of a signalfd_siginfo, which begins with the signal's number."""
 
@@ -133,15 +135,12 @@ class Printing:
     @staticmethod
     def _append(stream: _Stream, data: bytes) -> int:
         if stream.file < 0:
-            stream.file = os.open(stream.path, _MAKE, 0o600)
+            folder, name = os.path.split(stream.path)
+            with notes.entered(folder) as inside:
+                stream.file = notes.opened(name, inside, _MAKE)
         return os.write(stream.file, data)
 
     def _note_cut(self) -> None:
         names = {os.path.basename(stream.path): stream.cut for stream in self._streams}
         with contextlib.suppress(OSError):  # the disk is full; at the end it is tried again
-            fd = os.open(f"{self._cut}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            try:
-                os.write(fd, json.dumps(names).encode())
-            finally:
-                os.close(fd)
-            os.rename(f"{self._cut}.new", self._cut)
+            notes.write(self._cut, json.dumps(names).encode())

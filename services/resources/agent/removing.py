@@ -34,13 +34,14 @@ def remove(path: Path | str) -> list[str]:
     return []
 
 
-def move(source: Path | str, target: Path | str) -> None:
-    """Rename a folder, also one that its owner has made unwritable. Raises OSError."""
+def move(source: Path | str, target: Path | str, into: int | None = None, *, parent: int | None = None) -> None:
+    """Rename a folder, also one that its owner has made unwritable. `into` and `parent`: descriptors of folders where
+    the names begin. Raises OSError."""
     try:
-        os.rename(source, target)
+        os.rename(source, target, src_dir_fd=parent, dst_dir_fd=into)
     except PermissionError:
-        _mend(os.fspath(source))
-        os.rename(source, target)
+        _mend(os.fspath(source), parent)
+        os.rename(source, target, src_dir_fd=parent, dst_dir_fd=into)
 
 
 class _Removal:

@@ -19,9 +19,9 @@ import fcntl
 import json
 import logging
 import os
-import stat
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from pydantic import TypeAdapter
 from events.language.jobs import ExitReason, ReportJobStarted
 from events.log.identity import Stand
 from events.log.tail import ReaderPosition
+from events.runtime import notes
 from events.runtime.settings import SettingsError
 from services.resources.agent import proctree, removing, warden
 from services.resources.agent.attempts import Attempt, Exit, Stop, Task
@@ -42,8 +43,6 @@ KEEP_SECONDS = 24 * 3600.0
 KEEP_FOLDERS = 1000
 """How many of them at most."""
 MEMBERSHIP = "membership.json"
-MAX_NOTE = 1 << 20
-"""Bytes of an attempt's note that are read."""
 ASKED = frozenset({ExitReason.STOPPED, ExitReason.OUT_OF_MEMORY, ExitReason.LOST})
 """Ends that only the agent asks a warden for."""
 STUCK_PAUSE = 600.0
@@ -99,7 +98,8 @@ class Store:
         try:
             for path in (self.tasks, self.scratch, self.spare, self._ended, self._trash, self.folder / "secrets"):
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            self._lock = os.open(self.folder / "lock", flags, 0o600)
         except OSError as error:
             raise SettingsError(
                 f"FORGELOG_AGENT_DIR={str(self.folder)!r} can't be used: {error.filename}: {error.strerror}"
@@ -119,7 +119,7 @@ class Store:
         place = os.stat(self.folder)
         here = {"device": place.st_dev, "inode": place.st_ino}
         path = self.folder / "instance.json"
-        known = _read(path)
+        known = _note(path)
         if known is not None and {name: known.get(name) for name in here} == here:
             self.instance_id = known["instance"]
             return
@@ -149,7 +149,7 @@ class Store:
 
     def load_position(self, log_name: str) -> Stand | None:
         """Where to read on in that log (its prefix, pool and partition); None at the very first start there."""
-        data = _read(self._position)
+        data = _note(self._position)
         if data is None or data.get("log") != log_name:
             return None
         return Stand(ReaderPosition(data["offset"], data["epoch"]), data.get("origin", ""))
@@ -167,7 +167,7 @@ class Store:
 
     def has(self, key: str) -> bool:
         """Whether the attempt was started already."""
-        return (self.tasks / key).exists()
+        return os.path.lexists(f"{self.tasks}/{key}")
 
     def found(self) -> list[Found]:
         """The attempts that were started and whose end is not settled. What has no good note is put aside."""
@@ -240,11 +240,21 @@ class Store:
         if not self._put_away(self.tasks / key, (self._ended if keep else self._trash) / name):
             self._put_away(self.scratch / key, self._trash / name)
         elif not keep:
-            self._put_away(self.scratch / key, self._trash / name / "scratch")
+            self._put_away(self.scratch / key, self._trash / f"{name}.scratch")
         else:
-            own = self._ended / name / "scratch"
-            if self._put_away(self.scratch / key, own) and not own.is_symlink():
-                self._put_away(own / warden.SECRETS, self._trash / name)
+            self._keep_scratch(key, self._ended / name, self._trash / name)
+
+    def _keep_scratch(self, key: str, control: Path, trash: Path) -> None:
+        """Put the task's own folder into the control folder that is kept. Where a task has put a link or something else
+        in place of one of them, it goes to the trash instead."""
+        try:
+            with notes.entered(str(control)) as folder, notes.entered(f"{self.scratch}/{key}"):
+                removing.move(self.scratch / key, "scratch", folder)
+            with notes.entered(f"{control}/scratch") as own, suppress(FileNotFoundError):
+                removing.move(warden.SECRETS, trash, parent=own)
+        except OSError as error:
+            log.warning("%s is not kept: %s", self.scratch / key, error.strerror)
+            self._put_away(self.scratch / key, trash)
 
     def _put_away(self, path: Path, target: Path) -> bool:
         """Whether it is there now. What can't be moved stays where it is, and is told."""
@@ -277,24 +287,10 @@ class Store:
             log.warning("%s can't be removed: %s%s", path, "; ".join(left[:3]), more)
 
 
-def _read(path: Path) -> Any:
-    """A JSON file; None when it is not there, or was cut short by a power failure."""
-    try:
-        with open(path, "rb") as file:
-            return json.loads(file.read())
-    except (FileNotFoundError, ValueError):
-        return None
-
-
 def _note(path: Path | str) -> Any:
-    """A JSON file that a task may have reached: None when it is anything else than a small plain file of JSON."""
+    """A JSON file that a task may have reached: None when it is anything else than a small plain file of JSON, is not
+    there, or was cut short by a power failure."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not stop us
-        try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                return None
-            return json.loads(os.read(fd, MAX_NOTE))
-        finally:
-            os.close(fd)
+        return json.loads(notes.read(os.fspath(path)))
     except (OSError, ValueError, RecursionError):
         return None

@@ -34,6 +34,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from events.runtime import notes
 from services.resources.agent import proctree
 from services.resources.agent.printing import Printing
 
@@ -47,13 +48,25 @@ KILL_FIRST, KILL_MOST = 0.01, 1.0
 FULL_DISK_PAUSE = 0.2
 """Seconds until the note of an end is tried again."""
 _FOREVER = 3600.0
+_PRIVATE = 0o077
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _prctl = _libc.prctl
-_PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 4, 15, 36
 _SIGNALS = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 # What Python ignores, a command expects at its default.
 _DEFAULTS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+_tasks_umask = -1
+
+
+def keep_private() -> None:
+    """Only this user can read what is written from here on; tasks get the umask that there was. No other process of
+    this user can look into this one and its forks, which hold tasks' secrets. Call it once."""
+    global _tasks_umask
+    _tasks_umask = os.umask(_PRIVATE)
+    _prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 class SpawnFailed(Exception):
@@ -61,15 +74,8 @@ class SpawnFailed(Exception):
 
 
 def write_json(path: str, data: Any) -> None:
-    """Write a file that is there whole or not at all."""
-    fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        left = memoryview(json.dumps(data).encode())
-        while left:
-            left = left[os.write(fd, left) :]
-    finally:
-        os.close(fd)
-    os.rename(path + ".new", path)
+    """Write a note that is there whole or not at all. Raises OSError."""
+    notes.write(path, json.dumps(data).encode())
 
 
 def prepare(spare: str) -> None:
@@ -181,6 +187,8 @@ def _start(printing: Printing, spec: dict[str, Any]) -> int:
         out, err = printing.open()
     except OSError as error:
         raise SpawnFailed(f"{command!r}: its output can't be taken: {error.strerror}") from None
+    if _tasks_umask >= 0:
+        os.umask(_tasks_umask)
     try:
         return os.posix_spawn(
             find(command, env.get("PATH", os.defpath)),
@@ -198,6 +206,8 @@ def _start(printing: Printing, spec: dict[str, Any]) -> int:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise SpawnFailed(f"{command!r} can't be started: {why}") from None
+    finally:
+        os.umask(_PRIVATE)
 
 
 def find(command: str, path: str) -> str:
@@ -274,8 +284,7 @@ class Warden:
 
     def _told_to_stop(self) -> None:
         try:
-            with open(f"{self._folder}/{STOP}", "rb") as file:
-                request = json.loads(file.read())
+            request = json.loads(notes.read(f"{self._folder}/{STOP}"))
             reason, message, grace = str(request["reason"]), str(request["message"]), float(request["grace"])
         except FileNotFoundError:
             return  # not the agent's wish
@@ -322,7 +331,8 @@ class Warden:
 def _remove_secrets(task_folder: str) -> None:
     """Secrets go with their task. What it put in their place is left: the agent removes the whole folder later."""
     try:
-        fd = os.open(f"{task_folder}/{SECRETS}", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        with notes.entered(task_folder) as folder:
+            fd = os.open(SECRETS, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
     except OSError:
         return  # it had none, or took them away itself
     try:

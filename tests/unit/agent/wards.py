@@ -98,11 +98,11 @@ def running(pid: int) -> bool:
 
 
 @asynccontextmanager
-async def wards(folder: Path, program: Path | None = None) -> AsyncIterator[Wards]:
+async def wards(folder: Path, program: Path | None = None, umask: int | None = None) -> AsyncIterator[Wards]:
     (folder / "tasks").mkdir()
     (folder / "scratch").mkdir()
     (folder / "spare").mkdir()
-    async with Launching(folder / "spare", program) as launching:
+    async with Launching(folder / "spare", program, umask) as launching:
         made = Wards(folder, launching)
         try:
             yield made

@@ -183,21 +183,68 @@ static int write_all(int fd, const char *data, size_t length)
     return 0;
 }
 
+/* A task can put what it likes in place of its folders and of the files in them: no link is followed from the folder
+ * above on, nothing but a plain file is read or written, and no open waits (see `events.runtime.notes`). */
+
+/* Enter a folder that a task can reach. A descriptor for what is in it; -1, and errno, if that fails. */
+static int enter(const char *folder)
+{
+    const char *slash = strrchr(folder, '/');
+    char *above = text("%.*s", slash == NULL || slash == folder ? 1 : (int)(slash - folder), slash == NULL ? "." : folder);
+    int parent = open(above, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), found = -1;
+    if (parent >= 0) {
+        found = openat(parent, slash == NULL ? folder : slash + 1, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        int failed = errno;
+        close(parent);
+        errno = failed;
+    }
+    free(above);
+    return found;
+}
+
+/* Open a file of a folder that a task can reach. -1, and errno, if that fails. */
+static int open_inside(const char *folder, const char *name, int flags)
+{
+    int inside = enter(folder), fd = -1;
+    if (inside >= 0) {
+        fd = openat(inside, name, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+        int failed = errno;
+        close(inside);
+        errno = failed;
+    }
+    struct stat found;
+    if (fd >= 0 && (fstat(fd, &found) < 0 || !S_ISREG(found.st_mode) || found.st_nlink != 1)) {
+        close(fd);
+        errno = EINVAL;
+        fd = -1;
+    }
+    return fd;
+}
+
 /* Write a file of the folder that is there whole or not at all. -1, and errno, if that fails. */
 static int write_file(const char *folder, const char *name, const char *data)
 {
-    char *path = text("%s/%s", folder, name), *new = text("%s.new", path);
-    int fd = open(new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), done = -1;
+    int inside = enter(folder), done = -1;
+    if (inside < 0)
+        return -1;
+    char *new = text("%s.new", name);
+    int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+    int fd = openat(inside, new, flags, 0600);
+    if (fd < 0 && errno == EEXIST && unlinkat(inside, new, 0) == 0) /* what a task has put there */
+        fd = openat(inside, new, flags, 0600);
+    int failed = errno;
     if (fd >= 0) {
         done = write_all(fd, data, strlen(data));
-        int failed = errno;
+        failed = errno;
         close(fd);
-        errno = failed;
-        if (done == 0)
-            done = rename(new, path);
+        if (done == 0) {
+            done = renameat(inside, new, inside, name);
+            failed = errno;
+        }
     }
-    free(path);
     free(new);
+    close(inside);
+    errno = failed;
     return done;
 }
 
@@ -353,15 +400,11 @@ static void note_cuts(const struct task *task)
 }
 
 /* -1, and errno, if that fails. Most tasks print to one stream or none, and a file's making is a good part of a start. A
- * task may have put something else in the file's place meanwhile: neither a link nor a pipe there is followed. */
+ * task may have put something else in the file's place meanwhile: that is not written to. */
 static ssize_t append(const struct task *task, struct stream *stream, const char *data, size_t length)
 {
     if (stream->to < 0) {
-        char *path = text("%s/%s", task->folder, stream->name);
-        stream->to = open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
-        int failed = errno;
-        free(path);
-        errno = failed;
+        stream->to = open_inside(task->folder, stream->name, O_WRONLY | O_APPEND | O_CREAT | O_EXCL);
         if (stream->to < 0)
             return -1;
     }
@@ -451,6 +494,9 @@ static int wait_for_news(const struct task *task, int signals, double most)
     return 0;
 }
 
+/* The umask that tasks get; the launcher and the wardens have their own. */
+static mode_t tasks_umask;
+
 static int spawn(const struct task *task, const char *program)
 {
     sigset_t none, defaults;
@@ -470,8 +516,11 @@ static int spawn(const struct task *task, const char *program)
     posix_spawnattr_setsigmask(&attributes, &none);
     posix_spawnattr_setsigdefault(&attributes, &defaults);
     pid_t pid;
-    errno = posix_spawn(&pid, program, &files, &attributes, task->args, task->env);
-    return errno ? -1 : pid;
+    umask(tasks_umask);
+    int failed = posix_spawn(&pid, program, &files, &attributes, task->args, task->env);
+    umask(0077);
+    errno = failed;
+    return failed ? -1 : pid;
 }
 
 /* The command's pid, or -1 with the reason in `why`. The warden takes on what the command is to inherit. */
@@ -560,7 +609,7 @@ static char *json_field(const char *object, const char *name)
 static int read_wish(const struct task *task, struct wish *wish)
 {
     char request[MAX_TEXT];
-    int fd = open(text("%s/stop.json", task->folder), O_RDONLY | O_CLOEXEC);
+    int fd = open_inside(task->folder, "stop.json", O_RDONLY);
     if (fd < 0 && errno == ENOENT)
         return 0;
     ssize_t length = fd < 0 ? -1 : read(fd, request, sizeof request - 1);
@@ -582,9 +631,10 @@ static int read_wish(const struct task *task, struct wish *wish)
 static void write_exit(const struct task *task, const char *reason, const char *message, const char *rest)
 {
     /* What the task put in place of its secrets is left: the agent removes the whole folder later. */
-    int secrets = task->secrets ? open(text("%s/secrets", task->task_folder),
-                                       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-                                : -1;
+    int own = task->secrets ? enter(task->task_folder) : -1;
+    int secrets = own < 0 ? -1 : openat(own, "secrets", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (own >= 0)
+        close(own);
     DIR *folder = secrets < 0 ? NULL : fdopendir(secrets);
     if (folder != NULL) {
         for (struct dirent *entry; (entry = readdir(folder)) != NULL;)
@@ -810,6 +860,8 @@ int main(int count, char **values)
         fprintf(stderr, "usage: launcher FD\n");
         return 2;
     }
+    tasks_umask = umask(0077);
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* no other process of this user looks into what holds tasks' secrets */
     int agent = atoi(values[1]);
     fcntl(agent, F_SETFD, FD_CLOEXEC);
     sigset_t signals;

@@ -1,0 +1,95 @@
+"""Reads and writes small files in folders that tasks can reach, as if each of them were out to harm.
+
+A task may put a link in place of a file or of a whole folder, a pipe that never answers, a second name of a file
+elsewhere. So no link is followed from the folder that holds the attempts' folders on, nothing but a plain file is read
+or written, and no open waits. (What a task can do to the agent's user's files by itself, it can do all the same while
+it runs as that user.)
+
+Errors are OSError, also where something else stands in a file's place. Imports only the smallest of the standard
+library: wardens use it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+MOST = 1 << 20
+"""Bytes of a note that are read."""
+
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PLAIN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@contextmanager
+def entered(path: str) -> Iterator[int]:
+    """A descriptor of a folder that a task can reach, of use for what is in it only. The folder above must not be a
+    link either."""
+    above, name = os.path.split(path)
+    parent = os.open(above, _FOLDER)
+    try:
+        folder = os.open(name, _FOLDER, dir_fd=parent)
+    finally:
+        os.close(parent)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def opened(name: str, folder: int, flags: int = os.O_RDONLY) -> int:
+    """A plain file of the folder that has no other name. New ones are their user's alone."""
+    file = os.open(name, flags | _PLAIN, 0o600, dir_fd=folder)
+    found = os.fstat(file)
+    if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+        return file
+    os.close(file)
+    raise OSError(errno.EINVAL, "is no plain file", name)
+
+
+def read(path: str, most: int = MOST) -> bytes:
+    """What is in a file, up to so many bytes."""
+    folder, name = os.path.split(path)
+    with entered(folder) as inside:
+        return read_in(inside, name, most)
+
+
+def read_in(folder: int, name: str, most: int = MOST) -> bytes:
+    """As `read`, in a folder that is entered already."""
+    file = opened(name, folder)
+    try:
+        return os.read(file, most)
+    finally:
+        os.close(file)
+
+
+def write(path: str, data: bytes) -> None:
+    """Write a file that is there whole or not at all. What stood under its name is replaced, and not followed."""
+    folder, name = os.path.split(path)
+    with entered(folder) as inside:
+        file = _scratch(f"{name}.new", inside)
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[os.write(file, left) :]
+        finally:
+            os.close(file)
+        os.rename(f"{name}.new", name, src_dir_fd=inside, dst_dir_fd=inside)
+
+
+def _scratch(name: str, folder: int) -> int:
+    """An empty file to write to: one that was made ahead, or a new one."""
+    try:
+        file = opened(name, folder, os.O_WRONLY)
+    except FileNotFoundError:
+        pass
+    except OSError:
+        os.unlink(name, dir_fd=folder)  # what a task has put there
+    else:
+        if os.fstat(file).st_size:
+            os.ftruncate(file, 0)
+        return file
+    return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _PLAIN, 0o600, dir_fd=folder)
