@@ -141,13 +141,22 @@ def status(output: OutputOption = Format.TABLE, data: DataOption = None) -> None
     run(work)
 
 
-def doctor(output: OutputOption = Format.TABLE, data: DataOption = None) -> None:
-    """Check what the platform needs on this machine, and say how to get it."""
+def doctor(
+    output: OutputOption = Format.TABLE,
+    data: DataOption = None,
+    security: Annotated[bool, typer.Option("--security", help="List what is off in the platform's doors.")] = False,
+) -> None:
+    """Check what the platform needs on this machine, and say how to get it. Exit code 1 if something is off."""
 
     async def work() -> None:
-        from forgelog.embedded.doctor import examine
+        from forgelog.embedded import doctor
 
-        checks = await examine(data)
+        if security:
+            from forgelog.embedded import security as doors
+
+            checks = await doors.examine(data)
+        else:
+            checks = await doctor.examine(data)
         rows = [{"check": each.name, "result": each.result, "found": each.found, "fix": each.fix} for each in checks]
         columns = [
             render.column("Check"),
