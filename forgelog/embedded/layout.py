@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import stat
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -101,8 +102,7 @@ class Folder:
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             if self.path.stat().st_mode & _OTHERS:
-                self.path.chmod(0o700)
-                tighten(self.path)
+                self._close()
             for name in _MADE:
                 (self.path / name).mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
@@ -111,6 +111,16 @@ class Folder:
             raise EmbeddedError(
                 f"the data folder {self.path} can't be made: {error.strerror}; choose another with {_CHOOSE}"
             ) from error
+
+    def _close(self) -> None:
+        found = {each.name for each in self.path.iterdir()} - {"lost+found"}
+        if found and not found & {"wanted.json", *_MADE}:  # somebody named a folder that is for other things too
+            raise EmbeddedError(
+                f"others may enter the folder {self.path}, and it holds other things than a platform's; choose one "
+                f"of its own with {_CHOOSE}, or close it: chmod 700 {self.path}"
+            )
+        self.path.chmod(0o700)
+        tighten(self.path)
 
     def read_wanted(self) -> Wanted | None:
         content = self._read("wanted.json")
@@ -165,15 +175,17 @@ class Folder:
 
 
 def tighten(folder: Path) -> None:
-    """Take what others may do with the files and folders below `folder`, but for those that are a task's own."""
+    """Take what others may do with the files and folders below `folder`, but for those that are a task's own. What is
+    another user's stays as it is; `doctor --security` names it."""
     for path, folders, names, descriptor in os.fwalk(folder):
         inside = Path(path).relative_to(folder).parts
         if inside[:1] == ("agents",) and len(inside) == 2:
             folders[:] = [name for name in folders if name not in TASKS]
         for name in (*folders, *names):
-            mode = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
-            if mode & _OTHERS and (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
-                os.chmod(name, stat.S_IMODE(mode) & ~_OTHERS, dir_fd=descriptor)
+            with suppress(PermissionError, FileNotFoundError):
+                mode = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
+                if mode & _OTHERS and (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+                    os.chmod(name, stat.S_IMODE(mode) & ~_OTHERS, dir_fd=descriptor)
 
 
 class Lock:

@@ -71,6 +71,20 @@ def test_others_can_read_nothing_in_the_data_folder(tmp_path: Path, before: bool
     assert (folder.path / "ports.json").stat().st_mode & 0o077 == 0
 
 
+def test_a_folder_that_holds_other_things_is_not_closed(tmp_path: Path) -> None:
+    """Nobody's home becomes private because somebody named it for a platform."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "theirs").touch()
+    shared.chmod(0o755)
+    with pytest.raises(EmbeddedError, match="holds other things than a platform's; choose one of its own"):
+        Folder(shared).make()
+    assert shared.stat().st_mode & 0o777 == 0o755
+    (shared / "theirs").unlink()
+    Folder(shared).make()
+    assert shared.stat().st_mode & 0o777 == 0o700
+
+
 def test_wanted_and_state_come_back_as_written(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "data")
     assert folder.read_state() is None

@@ -160,5 +160,5 @@ async def theirs() -> grpc.StatusCode:
 @pytest.mark.parametrize("text", ["0", "0.5", "often", "1e9", "nan"])
 def test_a_wrong_interval_is_said(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv(VARIABLE, text)
-    with pytest.raises(InvalidInput, match=f"{VARIABLE}='{text}'"):
+    with pytest.raises(InvalidInput, match=f"{VARIABLE}: should be"):
         _ = Connection("127.0.0.1:1").channel

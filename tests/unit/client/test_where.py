@@ -202,7 +202,7 @@ def test_another_user_s_folder_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "read_text", denied)  # root may read all
-    monkeypatch.setattr(Path, "chmod", denied)
+    monkeypatch.setattr(Path, "mkdir", denied)
     for ask in (gateway_address, server_addresses, Folder(path).read_state, Folder(path).make, Platform(path).report):
         with pytest.raises(ForgelogError, match=f"{path} is another user's; choose one of your own with --data"):
             ask()
