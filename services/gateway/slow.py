@@ -72,7 +72,7 @@ def _unsent(transport: Counted) -> int:
     found = array("i", (0,))
     try:
         fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, found)
-    except (OSError, AttributeError):
+    except (OSError, ValueError, AttributeError):
         return 0
     return found[0]
 
