@@ -120,7 +120,7 @@ def reached(paths: list[str]) -> Iterator[str]:
     attempts = (
         ("list", lambda path: os.listdir(path)),
         ("read", lambda path: os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))),
-        ("write", lambda path: os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))),
+        ("make", lambda path: os.close(os.open(f"{path}/x", os.O_WRONLY | os.O_CREAT))),
         ("look", lambda path: os.stat(f"{path}/x")),
         ("connect", lambda path: socket.socket(socket.AF_UNIX).connect(path) if len(path) < 100 else os.stat(path)),
     )
