@@ -152,7 +152,7 @@ class Folder:
     def _of_another(self) -> EmbeddedError:
         return EmbeddedError(
             f"the data folder {self.path} is another user's; choose one of your own with {_CHOOSE}, or ask a platform "
-            f"by its address with --gateway or FORGELOG_GATEWAY"
+            f"by its address with --gateway or FORGELOG_GATEWAY, and its key in a file that FORGELOG_TOKEN_FILE names"
         )
 
     def _read(self, name: str) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ import pytest_asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from events.runtime.keys import new_api_key
+from events.runtime.settings import Settings, SettingsError
 from forgelog.client.keyed import KeyedChannel
 from forgelog_pb.gateway.v1 import commands_pb2, commands_pb2_grpc
 from services.gateway.catalog import Catalog
@@ -79,6 +80,12 @@ async def test_a_name_that_is_set_is_taken(tmp_path: Path) -> None:
         for host, status in (("forgelog.example:443", 200), ("[FE80::1]:1", 200), ("evil.example", 403)):
             attack = Attack("", 200, "", (), "/schemas", "GET", host=[host])
             assert (await gateway.send(attack.request(gateway.address, gateway.credentials))).status == status
+
+
+@pytest.mark.parametrize("hosts", ["forgelog.example:443", "https://forgelog.example", "a b", "*", "::1", "user@a"])
+def test_a_name_that_is_none_is_said(hosts: str) -> None:
+    with pytest.raises(SettingsError, match="^FORGELOG_GATEWAY_HOSTS: should be host names or addresses without ports"):
+        Settings.load(gateway_hosts=hosts)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH"])
