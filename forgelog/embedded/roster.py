@@ -182,6 +182,7 @@ class Roster:
             "FORGELOG_POSTGRES": postgres,
             "FORGELOG_DATA": str(self._folder.path),
             "FORGELOG_LISTEN": listen,
+            "FORGELOG_OWNER_KEY_FILE": str(key_path(self._folder.path, OWNER)),  # where the command line looks
             "FORGELOG_SERVICES": ",".join(f"{name}={self._address(name)}" for name in SERVICES),
         }
 
@@ -193,6 +194,7 @@ class Roster:
             "FORGELOG_KAFKA": kafka,
             "FORGELOG_GATEWAY": self.gateway,
             "FORGELOG_INSTANCE": instance,
+            "FORGELOG_TOKEN": "",  # a key that the caller of `up` has is not for its children's environment
             "PYTHONUNBUFFERED": "1",
         }
 

@@ -36,6 +36,8 @@ async def platform(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
     monkeypatch.setenv("FORGELOG_KAFKA", servers.kafka)
     monkeypatch.setenv("FORGELOG_POSTGRES", servers.postgres)
     monkeypatch.setenv("FORGELOG_GATEWAY", "127.0.0.1:0")
+    monkeypatch.setenv("FORGELOG_TOKEN", "another-platform-s")
+    monkeypatch.setenv("FORGELOG_OWNER_KEY_FILE", "/another/platform/s")
     monkeypatch.setenv("PYTHONPATH", str(STUBS))
     made = Platform(folder)
     yield made
@@ -76,7 +78,9 @@ async def test_life_of_services_and_agents(platform: Platform, servers: Servers)
     assert (agent["FORGELOG_AGENT_DIR"], agent["FORGELOG_DATA"]) == (own, own)
     assert not {"FORGELOG_POSTGRES", "FORGELOG_SERVICES"} & set(agent)
     assert platform.key == read_key(Path(agent["FORGELOG_TOKEN_FILE"]))  # for its tasks
-    assert platform.key not in {*agent.values(), *told(platform, "gateway").values()}
+    gateway = told(platform, "gateway")
+    assert platform.key == read_key(Path(gateway["FORGELOG_OWNER_KEY_FILE"]))
+    assert not {platform.key, "another-platform-s"} & {*agent.values(), *gateway.values()}
 
     # killed: back with the same address, and shown
     os.kill(found["jobs"]["pid"], signal.SIGKILL)

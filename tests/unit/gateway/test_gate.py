@@ -84,7 +84,9 @@ async def test_a_name_that_is_set_is_taken(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("hosts", ["forgelog.example:443", "https://forgelog.example", "a b", "*", "::1", "user@a"])
 def test_a_name_that_is_none_is_said(hosts: str) -> None:
-    with pytest.raises(SettingsError, match="^FORGELOG_GATEWAY_HOSTS: should be host names or addresses without ports"):
+    with pytest.raises(
+        SettingsError, match=r"^FORGELOG_GATEWAY_HOSTS: should be host names or addresses without ports"
+    ):
         Settings.load(gateway_hosts=hosts)
 
 
