@@ -119,7 +119,7 @@ async def test_a_command_becomes_events_and_its_outcome_is_told(prepared: Settin
         assert repeated.noted.repeat
         assert repeated.position == outcome.position
         other = outcomes.expect("c1")
-        await publisher.publish(submit("other"), id="c1")
+        await publisher.publish(submit("other"), id="c1", project="lab/vision")
         refused = await asyncio.wait_for(other, 15)
         assert isinstance(refused.rejected, CommandRejected)
         assert refused.rejected.code is ErrorCode.ABORTED
