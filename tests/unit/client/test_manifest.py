@@ -258,6 +258,14 @@ class TestMistakes:
 
 
 class TestDependencies:
+    def test_an_id_of_this_file_is_the_job_that_gets_it(self) -> None:
+        """Outside `local/default` that id ends in its project's mark."""
+        jobs = parse(
+            "{name: report, command: x, depends_on: [{job_id: first}]}\n---\n{name: a, job_id: first, command: x}\n"
+        )
+        assert [job.name for job in jobs] == ["a", "report"]
+        assert [each.job_id for each in jobs[1].spec({1: "first.abcde"}).depends_on] == ["first.abcde"]
+
     def test_names_become_ids_in_an_order_that_works(self) -> None:
         jobs = parse(
             "{name: report, command: x, depends_on: [train, {job: clean, kind: after_any}]}\n---\n"
