@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from events.language.base import Command, Model
 from events.language.bounds import TEXT_PATTERN
 from events.language.common import ID_PATTERN, DisplayName, ErrorCode, FieldError, ProjectName, Refused, shown
-from events.language.registry import command_types, event_types, upcast
+from events.language.registry import UPCASTERS, command_types, event_types, is_event_type, upcast
 
 MAX_ERRORS = 50
 """Most field errors reported at once: an array of 10,000 bad items must not become a refusal of a megabyte."""
@@ -143,6 +143,18 @@ def close_to(word: str, known: Iterable[str]) -> str:
     words = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), list(words), 1, 0.6)
     return words[close[0]] if close else ""
+
+
+def event_types_named(name: str) -> tuple[str, ...]:
+    """The types of events that a name means, older versions included: itself, or all whose last word it is
+    (``JobStarted``). Raises ValueError that says what to write."""
+    known = [full for full in (*event_types(), *UPCASTERS) if is_event_type(full)]
+    found = tuple(sorted(full for full in known if name and name in (full, full.rpartition(".")[2])))
+    if not found:
+        close = close_to(name, {full.rpartition(".")[2] for full in known})
+        hint = f"did you mean {close!r}?" if close else "docs/reference lists them"
+        raise ValueError(f"there is no event {shown(name)}; {hint}")
+    return found
 
 
 def _unknown(type_name: str) -> Refused:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,12 +14,11 @@ from prometheus_client import generate_latest
 
 from events.log.deadletters import list_dead_letters
 from events.log.envelope import Position
-from events.runtime.queries import INT4, INT8, QueryError, ReadModel, next_cursor, page, read_options
+from events.runtime import history
+from events.runtime.queries import QueryError, ReadModel, next_cursor, page, read_options
 from events.runtime.settings import Settings
 from forgelog_pb.log.v1 import queries_pb2 as pb
 from forgelog_pb.log.v1 import queries_pb2_grpc as rpc
-
-_COLUMNS = "context, partition, off, subject, id, type, time, project, actor, correlation, causation, cause, data"
 
 _WATCH_BATCH = 1000
 
@@ -51,40 +52,38 @@ class LogServicer(rpc.LogQueriesServicer):
 
     async def GetHistory(self, request: Any, _: Any) -> Any:
         self._check(request.context)
-        if bool(request.subject) == bool(request.correlation_id):
+        if request.subject and request.correlation_id:
             raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, "subject, correlation_id: give one of the two")
-        limit, cursor = page(request.page, {"t": datetime, "p": INT4, "o": INT8})
+        filters = history.Filters.of(request)
+        limit, cursor = page(request.page, history.CURSOR)
         options = read_options(request.options)
-        as_of = options.pop("as_of")
-        column, value = ("subject", request.subject) if request.subject else ("correlation", request.correlation_id)
         await self._read.wait_for(options["at_least"])
         async with self._read.view() as db:
-            rows = await db.fetch(
-                f"select {_COLUMNS} from history where {column} = $1 and context = $7 "
-                "and ($2::timestamptz is null or time <= $2) "
-                "and (time, partition, off) > ($3::timestamptz, $4, $5) order by time, partition, off limit $6",
-                value,
-                as_of,
-                _time(cursor),
-                cursor["p"] if cursor else -1,
-                cursor["o"] if cursor else -1,
-                limit + 1,
+            rows, end = await history.page_of(
+                db,
                 self._context,
+                filters,
+                subject=request.subject,
+                correlation=request.correlation_id,
+                as_of=options["as_of"],
+                after=history.Place(cursor["t"], cursor["p"], cursor["o"]) if cursor else None,
+                limit=limit,
             )
-        more = len(rows) > limit
-        rows = rows[:limit]
         following = ""
-        if more:
-            last = rows[-1]
-            following = next_cursor({"t": last["time"].isoformat(), "p": last["partition"], "o": last["off"]})
+        if end is not None:
+            following = next_cursor({"t": end.time.isoformat(), "p": end.partition, "o": end.offset})
         return pb.GetHistoryResponse(events=[to_event(row) for row in rows], next_cursor=following)
 
     async def WatchEvents(self, request: Any, context: Any) -> AsyncIterator[Any]:
         self._check(request.context)
+        filters = history.Filters.of(request)
         runner = self._read.runner
         if not runner.positions:
             raise QueryError(grpc.StatusCode.UNAVAILABLE, "the service has just started; ask again")
         reached = self._own_ends()
+        if filters.since is not None:
+            async with self._read.view() as db:
+                reached |= await history.since_offsets(db, self._context, filters.since)
         for text in request.after:
             position = _position(text)
             if position.topic != f"events.{self._context}":
@@ -92,31 +91,34 @@ class LogServicer(rpc.LogQueriesServicer):
                 raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, problem)
             reached[position.partition] = position.offset + 1
         while not context.done():
+            # Looked at before the events are: what the tables have by then is shown.
+            over = filters.until is not None and datetime.now(UTC) >= filters.until
             sent = False
             for place, end in self._own_ends().items():
                 while (since := reached.get(place, 0)) < end:
                     until = min(end, since + _WATCH_BATCH)
                     async with self._read.view() as db:
-                        rows = await db.fetch(
-                            f"select {_COLUMNS} from history where context = $1 and partition = $2 and off >= $3 "
-                            f"and off < $4 and ($5::text[] = '{{}}' or subject = any($5)) "
-                            f"and ($6::text[] = '{{}}' or type = any($6)) order by off",
-                            self._context,
-                            place,
-                            since,
-                            until,
-                            list(request.subjects),
-                            list(request.types),
+                        rows = await history.span(
+                            db, self._context, place, since, until, list(request.subjects), filters
                         )
                     for row in rows:
                         yield pb.WatchEventsResponse(event=to_event(row))
                     reached[place] = until
                     sent = True
+            if over:
+                return
             if not sent:
-                async with runner.changes:
-                    await runner.changes.wait_for(
-                        lambda: any(end > reached.get(place, 0) for place, end in self._own_ends().items())
-                    )
+                await self._news(reached, filters.until)
+
+    async def _news(self, reached: Mapping[int, int], until: datetime | None) -> None:
+        """Wait for events behind these offsets, at most until that time."""
+        runner = self._read.runner
+        left = None if until is None else (until - datetime.now(UTC)).total_seconds()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(left), runner.changes:
+                await runner.changes.wait_for(
+                    lambda: any(end > reached.get(place, 0) for place, end in self._own_ends().items())
+                )
 
     def _own_ends(self) -> dict[int, int]:
         """Partition → how far the tables have its events. The tables may be made of other contexts' events too, which
@@ -193,10 +195,6 @@ class LogServicer(rpc.LogQueriesServicer):
             raise QueryError(
                 grpc.StatusCode.INVALID_ARGUMENT, f"this is the service of {self._context!r}, not of {context!r}"
             )
-
-
-def _time(cursor: dict[str, Any] | None) -> Any:
-    return cursor["t"] if cursor else datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _position(text: str) -> Position:

@@ -41,7 +41,7 @@ HISTORY = Table(
         "epoch": "bigint",
         "data": "text",
     },
-    indexes=("subject, context, partition, off", "correlation", "time"),
+    indexes=("subject, context, partition, off", "correlation", "time", "actor, time", "type, time"),
 )
 
 _HISTORY_COLUMNS = list(HISTORY.columns)

@@ -35,14 +35,14 @@ AtOption = Annotated[
 ]
 
 
-def moment(text: str | None) -> datetime | None:
-    """An ``--at`` option's time. Raises `InvalidInput`."""
+def moment(text: str | None, option: str = "--at") -> datetime | None:
+    """The time of an ``--at`` option, or of another one. Raises `InvalidInput`."""
     if text is None:
         return None
     try:
         return parse_time(text, datetime.now(UTC))
     except ValueError as error:
-        raise InvalidInput(f"--at: {error}") from None
+        raise InvalidInput(f"{option}: {error}") from None
 
 
 def with_client(work: Callable[[AsyncClient], Coroutine[Any, Any, T]]) -> T:

@@ -16,6 +16,7 @@ from forgelog.cli.render import (
     Column,
     Format,
     column,
+    note,
     show_data,
     show_line,
     show_rows,
@@ -57,49 +58,66 @@ def contexts_of(given: str | None) -> tuple[str, ...]:
     return (given,)
 
 
-IdArgument = Annotated[
-    str,
-    typer.Argument(
-        help="A job, an allocation, a node, a queue; a job's name or the beginning of an id will do.",
-        autocompletion=complete.jobs,
-    ),
-]
+_ID = "A job, an allocation, a node, a queue; a job's name or the beginning of an id will do."
+
+IdArgument = Annotated[str, typer.Argument(help=_ID, autocompletion=complete.jobs)]
+MaybeIdArgument = Annotated[str | None, typer.Argument(help=f"{_ID} All when left out.", autocompletion=complete.jobs)]
+
+MOST_SHOWN = 1000
+"""Events of `history` without an id, unless more are asked for."""
 
 
 def history(
-    id: IdArgument,
+    id: MaybeIdArgument = None,
     context: ContextOption = None,
     flow: Annotated[
         bool, typer.Option("--flow", help="ID is a command's: show everything it led to, in all contexts.")
     ] = False,
+    actor: ActorOption = None,
+    type: TypeOption = None,
+    project: ProjectOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", "-n", min=1, help=f"At most so many, the oldest; without ID {MOST_SHOWN}."),
+    ] = None,
     at: AtOption = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Show all events of one aggregate, each behind those that led to it."""
+    """Show all events of one aggregate, or all that the filters let through, each behind those that led to it."""
     as_of, names = moment(at), contexts_of(context)
+    filters = filters_of(actor, type, project, since, until)
+    if id is None and flow:
+        raise InvalidInput("--flow needs the id of a command")
+    if id is None and not filters:
+        raise InvalidInput("say which events: an ID, or --actor, --type, --project, --since or --until")
+    most = limit or (MOST_SHOWN if id is None else None)
+    # One more than is shown tells that there are more.
+    wanted = {**filters, "at": as_of, "flow": flow, "limit": None if most is None else most + 1}
 
     async def work(client: AsyncClient) -> list[Any]:
-        events = await _histories(client, names, id, as_of, flow=flow)
-        if events or flow:
+        events = await _histories(client, names, id, **wanted)
+        if events or flow or id is None:
             return events
         if (meant := await _called(client, id, as_of)) != id:
-            return await _histories(client, names, meant, as_of)
-        if await _histories(client, names, id, as_of, flow=True):
+            return await _histories(client, names, meant, **wanted)
+        if await _histories(client, names, id, **{**wanted, "flow": True, "limit": 1}):
             raise NotFound(f"{id!r} is a command; 'forgelog history {id} --flow' shows everything it led to")
         return []
 
     events = with_client(work)
-    if not events and output is Format.TABLE:
+    if not events and output is Format.TABLE and id is not None and not filters:
         raise _unknown(id, at, "command" if flow else "")
-    show_rows(events, event_columns(datetime.now().astimezone().date()), output)
+    show_rows(events[:most], event_columns(datetime.now().astimezone().date()), output, empty="no event fits")
+    if most is not None and len(events) > most:
+        note(f"and more behind {events[most - 1]['position']}; --limit shows more, --since and --until other ones")
 
 
-async def _histories(
-    client: AsyncClient, contexts: Sequence[str], id: str, at: datetime | None, *, flow: bool = False
-) -> list[Any]:
+async def _histories(client: AsyncClient, contexts: Sequence[str], id: str | None, **wanted: Any) -> list[Any]:
     from forgelog.client.log import in_order
 
-    return in_order([event for name in contexts for event in await client.history(name, id, at=at, flow=flow)])
+    return in_order([event for name in contexts for event in await client.history(name, id, **wanted)])
 
 
 async def _called(client: AsyncClient, text: str, at: datetime | None) -> str:
@@ -177,40 +195,73 @@ def types_of(given: Sequence[str] | None) -> list[str]:
     """The full names of the types of events that an option names. Raises `InvalidInput`."""
     if not given:
         return []
-    from events.language.problems import close_to
-    from events.language.registry import event_types
+    from events.language.problems import event_types_named
 
-    found: list[str] = []
-    for name in given:
-        full = [known for known in event_types() if name and name in (known, known.rpartition(".")[2])]
-        if not full:
-            close = close_to(name, (known.rpartition(".")[2] for known in event_types()))
-            hint = f"did you mean {close!r}?" if close else "docs/reference lists them"
-            raise InvalidInput(f"--type: there is no event {name!r}; {hint}")
-        found += full
-    return found
+    try:
+        return [full for name in given for full in event_types_named(name)]
+    except ValueError as error:
+        raise InvalidInput(f"--type: {error}") from None
+
+
+ActorOption = Annotated[
+    list[str] | None, typer.Option("--actor", metavar="NAME", help="Only what these did (repeatable).")
+]
+TypeOption = Annotated[
+    list[str] | None, typer.Option("--type", "-t", help="Only these types, such as JobStarted (repeatable).")
+]
+ProjectOption = Annotated[
+    list[str] | None,
+    typer.Option("--project", metavar="ORG/PROJECT", help="Only of these projects (repeatable)."),
+]
+SinceOption = Annotated[
+    str | None, typer.Option("--since", metavar="TIME", help="From then on: '2h ago', '03:12', '2026-05-09'.")
+]
+UntilOption = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Before then; as --since.")]
+
+
+def filters_of(
+    actor: Sequence[str] | None,
+    type: Sequence[str] | None,
+    project: Sequence[str] | None,
+    since: str | None,
+    until: str | None,
+) -> dict[str, Any]:
+    """What is given of these options, as the client takes it. Raises `InvalidInput`."""
+    wanted = {
+        "actors": tuple(actor or ()),
+        "types": tuple(types_of(type)),
+        "projects": tuple(project or ()),
+        "since": moment(since, "--since"),
+        "until": moment(until, "--until"),
+    }
+    return {name: value for name, value in wanted.items() if value not in (None, ())}
 
 
 def watch(
     id: Annotated[list[str] | None, typer.Argument(help="Only these aggregates; all when left out.")] = None,
     context: ContextOption = None,
-    type: Annotated[
-        list[str] | None, typer.Option("--type", "-t", help="Only these types, such as JobStarted (repeatable).")
-    ] = None,
+    type: TypeOption = None,
+    actor: ActorOption = None,
+    project: ProjectOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Show events as they happen, until Ctrl-C. JSON is one event a line."""
+    """Show events as they happen, until Ctrl-C. JSON is one event a line.
+
+    With --since, those that have happened since then come first; with --until, it ends with the last one before then.
+    """
 
     async def work() -> None:
         import asyncio
 
         from forgelog.client.aio import AsyncClient
 
-        names, types = contexts_of(context), types_of(type)
+        names, filters = contexts_of(context), filters_of(actor, type, project, since, until)
         events = stream(event_columns(datetime.now().astimezone().date()))
 
         async def follow(client: AsyncClient, name: str, subjects: Sequence[str]) -> None:
-            async for event in client.watch(name, subjects=subjects, types=types):
+            async for event in client.watch(name, subjects=subjects, **filters):
                 if output is Format.TABLE:
                     write("\n".join(events.lines(event)) + "\n")
                     sys.stdout.flush()

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from events.runtime.counts import count_of
 from forgelog.client.core import Core
-from forgelog.client.plain import Record, plain
+from forgelog.client.plain import Record, plain, timestamp
 from forgelog.client.rows import EventRow
 from forgelog.errors import InvalidInput
 from forgelog_pb.log.v1 import queries_pb2 as log_pb
@@ -22,21 +22,43 @@ class LogCalls(Core):
     """`forgelog.log.v1.LogQueries` of every service; the gateway routes by context."""
 
     async def history(
-        self, context: str, id: str, *, at: datetime | None = None, flow: bool = False, limit: int | None = None
+        self,
+        context: str,
+        id: str | None = None,
+        *,
+        at: datetime | None = None,
+        flow: bool = False,
+        actors: Sequence[str] = (),
+        types: Sequence[str] = (),
+        projects: Sequence[str] = (),
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
     ) -> list[EventRow]:
         """An aggregate's events, oldest first: ``position``, ``time``, ``type``, ``actor``, ``data`` (a dict) and more.
 
-        With `flow`, `id` is a command's, and the events are all it led to in that context.
+        Without an `id`, those of all aggregates. With `flow`, `id` is a command's, and the events are all it led to in
+        that context. Only those that fit all filters: of these `actors`, `types` (may be short: ``JobStarted``) and
+        `projects`, at `since` or later, before `until`. At most `limit`, the oldest.
         """
-        if not id:
+        if id == "" or (flow and id is None):
             raise InvalidInput(f"id: is empty; give the id of {'a command' if flow else 'a job, a node or a queue'}")
         stub = log_rpc.LogQueriesStub(self.channel)
-        request = log_pb.GetHistoryRequest(context=context, options=self._options(context, at))
+        request = log_pb.GetHistoryRequest(
+            context=context,
+            options=self._options(context, at),
+            actors=actors,
+            types=types,
+            projects=projects,
+            since=None if since is None else timestamp(since, "since"),
+            until=None if until is None else timestamp(until, "until"),
+        )
         if flow:
-            request.correlation_id = id
+            request.correlation_id = id or ""
         else:
-            request.subject = id
-        return [_event(row) for row in await self._pages(stub.GetHistory, request, "events", f"history of {id}", limit)]
+            request.subject = id or ""
+        what = f"history of {id or context}"
+        return [_event(row) for row in await self._pages(stub.GetHistory, request, "events", what, limit)]
 
     async def watch(
         self,
@@ -45,29 +67,41 @@ class LogCalls(Core):
         subjects: Sequence[str] = (),
         types: Sequence[str] = (),
         after: Sequence[str] = (),
+        actors: Sequence[str] = (),
+        projects: Sequence[str] = (),
+        since: datetime | None = None,
+        until: datetime | None = None,
     ) -> AsyncIterator[EventRow]:
-        """Events as they happen, without an end; goes on where it was when the connection breaks: no event is left out
-        and none comes twice.
+        """Events as they happen, without an end but `until`; goes on where it was when the connection breaks: no event
+        is left out and none comes twice.
 
         `types` may be short (``JobStarted``); `after` are positions to start behind. In partitions not named there it
-        starts at the end.
+        starts at the time `since`, else at the end. `subjects`, `actors` and `projects` filter as in `history`.
         """
         stub = log_rpc.LogQueriesStub(self.channel)
-        # Asked first, so that an event which happens while the first connection is lost is known to be new.
-        ends = (await self.status(context)).projected
-        own = f"events.{context}/"
-        reached = {place: end - 1 for place, end in ends.items() if place.startswith(own) and end > 0}
+        reached: dict[str, int] = {}
+        if since is None:
+            # Asked first, so that an event which happens while the first connection is lost is known to be new.
+            ends = (await self.status(context)).projected
+            own = f"events.{context}/"
+            reached |= {place: end - 1 for place, end in ends.items() if place.startswith(own) and end > 0}
         reached |= dict(_place_offset(position) for position in after)
-        full = [name if "." in name else f"forgelog.{context}.v1.{name}" for name in types]
+        began = None if since is None else timestamp(since, "since")
+        ends_at = None if until is None else timestamp(until, "until")
         async for response in self._connection.resumed(
             stub.WatchEvents,
             lambda: log_pb.WatchEventsRequest(
                 context=context,
                 subjects=subjects,
-                types=full,
+                types=types,
                 after=[f"{place}@{offset}" for place, offset in reached.items()],
+                actors=actors,
+                projects=projects,
+                since=began,
+                until=ends_at,
             ),
             what=f"watch {context}",
+            endless=until is None,
         ):
             place, offset = _place_offset(response.event.position)
             reached[place] = offset

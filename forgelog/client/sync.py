@@ -304,20 +304,20 @@ class Client:
 
     # The log
 
-    def history(
-        self, context: str, id: str, *, at: datetime | None = None, flow: bool = False, limit: int | None = None
-    ) -> list[EventRow]:
+    def history(self, context: str, id: str | None = None, **wanted: Any) -> list[EventRow]:
         """An aggregate's events, oldest first: ``position``, ``time``, ``type``, ``actor``, ``data`` (a dict) and more.
 
-        With `flow`, `id` is a command's, and the events are all it led to in that context."""
-        return self._loop.run(self._async.history(context, id, at=at, flow=flow, limit=limit))
+        Without an `id`, those of all aggregates. With `flow`, `id` is a command's, and the events are all it led to in
+        that context. Only those that fit all filters: of these `actors`, `types` (may be short: ``JobStarted``) and
+        `projects`, at `since` or later, before `until`. At most `limit`, the oldest. `at`: as of then."""
+        return self._loop.run(self._async.history(context, id, **wanted))
 
     def watch(self, context: str, **wanted: Any) -> Iterator[EventRow]:
-        """Events as they happen, without an end; goes on where it was when the connection breaks: no event is left out
-        and none comes twice.
+        """Events as they happen, without an end but `until`; goes on where it was when the connection breaks: no event
+        is left out and none comes twice.
 
         `types` may be short (``JobStarted``); `after` are positions to start behind. In partitions not named there it
-        starts at the end."""
+        starts at the time `since`, else at the end. `subjects`, `actors` and `projects` filter as in `history`."""
         return self._loop.iterate(self._async.watch(context, **wanted))
 
     def until_shown(self) -> None:

@@ -50,7 +50,12 @@ ROUTES = (
     Rest("/v1/pools", "ResourceQueries", "ListPools", "What each pool has, has given out and has left."),
     Rest("/v1/pools/{pool}", "ResourceQueries", "GetPoolSummary", "What a pool has, has given out and has left."),
     Rest("/v1/log/{context}/{subject}/history", "LogQueries", "GetHistory", "An aggregate's events, oldest first."),
-    Rest("/v1/log/{context}/history", "LogQueries", "GetHistory", "Events of a flow; give correlation_id."),
+    Rest(
+        "/v1/log/{context}/history",
+        "LogQueries",
+        "GetHistory",
+        "Events of a flow (correlation_id), or that filters fit.",
+    ),
     Rest(
         "/v1/log/{context}/events", "LogQueries", "WatchEvents", "Events as they happen, or behind a position (after)."
     ),

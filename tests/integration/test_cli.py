@@ -508,6 +508,20 @@ async def test_history_replay_and_time_travel(forgelog: Cli, sweep: str) -> None
     assert [step["type"].rsplit(".", 1)[-1] for step in steps] == kinds
 
 
+async def test_history_is_filtered_on_the_command_line(forgelog: Cli, sweep: str) -> None:
+    whole = await forgelog.json("history", sweep, "-c", "jobs")
+    failed = await forgelog.json("history", "--type", "JobFailed", "--since", "1h ago")
+    assert (sweep, "forgelog.jobs.v1.JobFailed") in [(event["subject"], event["type"]) for event in failed]
+    assert {event["type"] for event in failed} == {"forgelog.jobs.v1.JobFailed"}
+    assert await forgelog.json("history", sweep, "--actor", "nobody") == []
+    some = await forgelog("history", "--project", "local/default", "-c", "jobs", "-n", "1", "-o", "json")
+    assert (len(json.loads(some.out)), "--limit shows more" in some.err) == (1, True)
+    until = await forgelog.json("history", sweep, "-c", "jobs", "--until", whole[-1]["time"])
+    assert [event["position"] for event in until] == [e["position"] for e in whole if e["time"] < whole[-1]["time"]]
+    watched = await forgelog("watch", sweep, "-c", "jobs", "--since", whole[0]["time"], "--until", "now", "-o", "json")
+    assert [json.loads(line)["position"] for line in watched.out.splitlines()] == [e["position"] for e in whole]
+
+
 async def test_rebuild_and_audit(forgelog: Cli, sweep: str) -> None:
     checked = await forgelog.json("rebuild", "--check")
     assert {each["context"] for each in checked} == {"jobs", "scheduling", "resources"}
@@ -623,6 +637,11 @@ async def test_a_manifest_s_mistake_is_shown_at_its_place(forgelog: Cli, tmp_pat
         (["requeue", "never-was"], 1, "never-was"),
         (["history", "nobody"], 1, "nobody"),
         (["history", ""], 2, "id: is empty"),
+        (["history"], 2, "say which events: an ID, or --actor, --type, --project, --since or --until"),
+        (["history", "--flow"], 2, "--flow needs the id of a command"),
+        (["history", "--type", "JobStartd"], 2, "--type: there is no event 'JobStartd'; did you mean 'JobStarted'"),
+        (["history", "--since", "later"], 2, "--since: 'later' is not a time"),
+        (["history", "--project", "detect"], 2, "projects[0]: 'detect' is no project"),
         (["replay", ""], 2, "id: is empty"),
         (["show", "never-was", "--at", "2020-01-01T00:00:00Z"], 1, "as of 2020-01-01T00:00:00Z"),
         (["replay", "nobody"], 1, "nobody"),

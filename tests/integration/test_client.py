@@ -19,7 +19,8 @@ from aiokafka import AIOKafkaProducer
 
 from events.language.jobs import JobCompleted, JobStarted
 from events.language.resources import NodeRegistered
-from forgelog import AsyncClient, Client, ForgelogError, NotFound, Refused, Timeout, Unavailable
+from forgelog import AsyncClient, Client, ForgelogError, InvalidInput, NotFound, Refused, Timeout, Unavailable
+from forgelog.client.rows import EventRow
 from tests import PATIENCE
 from tests.conftest import Servers, own_settings
 from tests.integration.cluster import Cluster, cluster
@@ -60,6 +61,48 @@ async def test_a_job_s_life(client: AsyncClient) -> None:
     assert listed.job_id == job.id
     with pytest.raises(NotFound, match=job.id):
         await job.refresh(at=before)
+
+
+async def test_the_history_is_filtered_by_actor_type_project_and_time(client: AsyncClient, platform: Cluster) -> None:
+    began = datetime.now(UTC)
+    job = await client.submit(name="filtered", command=["true"], resources=SMALL)
+    await job.wait()
+    whole = await client.history("jobs", job.id)
+    submitted, ended = whole[0].time, whole[-1].time
+
+    def short(events: list[EventRow]) -> list[str]:
+        return [event.type.rsplit(".", 1)[1] for event in events if event.subject == job.id]
+
+    assert short(await client.history("jobs", types=["JobSubmitted", "JobCompleted"])) == [
+        "JobSubmitted",
+        "JobCompleted",
+    ]
+    assert short(await client.history("jobs", job.id, actors=["nobody"])) == []
+    by_actor = await client.history("jobs", actors=[whole[0].actor], projects=["vision/detect"], since=began)
+    assert short(by_actor)[0] == "JobSubmitted"
+    assert short(await client.history("jobs", projects=["local/other"])) == []
+    before = await client.history("jobs", since=submitted, until=ended)
+    assert [e.position for e in before if e.subject == job.id] == [e.position for e in whole if e.time < ended]
+    assert [e.position for e in await client.history("jobs", job.id, limit=2)] == [e.position for e in whole[:2]]
+    with pytest.raises(InvalidInput, match=r"types\[0\]: there is no event 'JobStartd'; did you mean 'JobStarted'"):
+        await client.history("jobs", types=["JobStartd"])
+
+    watched = [event async for event in client.watch("jobs", since=submitted, until=datetime.now(UTC))]
+    assert sorted(e.position for e in watched if e.subject == job.id) == sorted(e.position for e in whole)
+    async with asyncio.timeout(PATIENCE):
+        watching = client.watch("jobs", types=["JobSubmitted"], since=submitted, subjects=[job.id, "filtered-live"])
+        first = await anext(watching)
+        await client.submit(name="live", command=["true"], resources=SMALL, job_id="filtered-live")
+        second = await anext(watching)
+    assert [first.subject, second.subject] == [job.id, "filtered-live"]
+
+    def without_coroutines() -> list[str]:
+        with Client(platform.gateway, token=platform.key) as plain:
+            since = list(plain.watch("jobs", subjects=[job.id], since=submitted, until=datetime.now(UTC)))
+            assert short(since) == short(whole)
+            return short(plain.history("jobs", types=["JobSubmitted"], since=began))
+
+    assert "JobSubmitted" in await asyncio.to_thread(without_coroutines)
 
 
 async def test_own_writes_are_read(client: AsyncClient) -> None:

@@ -31,7 +31,7 @@ def blocks(*languages: str) -> list[tuple[str, str]]:
 def shown() -> list[Any]:
     """Every `forgelog` line of the shell blocks, as words."""
     return [
-        pytest.param(shlex.split(line, comments=True)[1:], id=f"{place} {line}")
+        pytest.param(shlex.split(line.split(" > ")[0], comments=True)[1:], id=f"{place} {line}")
         for place, text in blocks("sh", "console")
         for line in (line.removeprefix("$ ") for line in text.splitlines())
         if line.startswith("forgelog ")
