@@ -122,6 +122,7 @@ class RequeueJob(JobCommand):
     job_id: Identifier
     tasks: TaskRanges | None = None
     """Which tasks; every failed or cancelled one when left out."""
+    reason: Annotated[str, Field(max_length=500)] = ""
 
 
 class ReportJobStarted(JobCommand):

@@ -128,6 +128,8 @@ class CordonNode(PoolCommand):
 class UncordonNode(PoolCommand):
     """Let work onto a cordoned or draining node again."""
 
+    reason: str = Field(default="", max_length=500)
+
 
 class DrainNode(PoolCommand):
     """Cordon, and stop what runs there (its restart policy decides what becomes of it elsewhere)."""
@@ -214,6 +216,8 @@ class NodeCordoned(PoolEvent):
 
 class NodeUncordoned(PoolEvent):
     """The node takes work again."""
+
+    reason: str = ""
 
 
 class NodeDraining(PoolEvent):

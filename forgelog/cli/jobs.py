@@ -182,10 +182,13 @@ def wait(
         raise typer.Exit(code)
 
 
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for the history.")]
+
+
 def cancel(
     jobs: JobsArgument,
     tasks: TasksOption = None,
-    reason: Annotated[str, typer.Option("--reason", help="Why, for the history.")] = "",
+    reason: ReasonOption = "",
     wait_: Annotated[bool, typer.Option("--wait", help="Return when they have ended.")] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
@@ -202,12 +205,14 @@ def cancel(
     _each(outcomes, ids, "cancelled", "had ended already", output)
 
 
-def requeue(jobs: JobsArgument, tasks: TasksOption = None, output: OutputOption = Format.TABLE) -> None:
+def requeue(
+    jobs: JobsArgument, tasks: TasksOption = None, reason: ReasonOption = "", output: OutputOption = Format.TABLE
+) -> None:
     """Run the failed and cancelled tasks of ended jobs again, as new attempts."""
 
     async def work(client: AsyncClient) -> tuple[list[str], list[Record]]:
         ids = [await client.find(job) for job in jobs]
-        return ids, [await client.requeue(id, tasks=tasks) for id in ids]
+        return ids, [await client.requeue(id, tasks=tasks, reason=reason) for id in ids]
 
     ids, outcomes = with_client(work)
     _each(outcomes, ids, "is queued again", "has nothing to run again", output)

@@ -142,9 +142,11 @@ def cordon(
 
 
 @nodes_app.command("uncordon")
-def uncordon(node: NodeArgument, pool: PoolOption = "", output: OutputOption = Format.TABLE) -> None:
+def uncordon(
+    node: NodeArgument, reason: ReasonOption = "", pool: PoolOption = "", output: OutputOption = Format.TABLE
+) -> None:
     """Let work onto a cordoned or drained node again."""
-    _act(node, pool, lambda client, id: client.uncordon(id, pool=pool), "takes work again", output)
+    _act(node, pool, lambda client, id: client.uncordon(id, reason=reason, pool=pool), "takes work again", output)
 
 
 @nodes_app.command("drain")

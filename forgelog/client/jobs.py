@@ -297,9 +297,9 @@ class JobCalls(Core):
             body["tasks"] = tasks
         return await self.publish(("forgelog.jobs.v1.CancelJob", body))
 
-    async def requeue(self, id: str, *, tasks: str | None = None) -> Record:
+    async def requeue(self, id: str, *, tasks: str | None = None, reason: str = "") -> Record:
         """Run failed and cancelled tasks of an ended job again."""
-        body: dict[str, Any] = {"job_id": id}
+        body: dict[str, Any] = {"job_id": id, "reason": reason}
         if tasks is not None:
             body["tasks"] = tasks
         return await self.publish(("forgelog.jobs.v1.RequeueJob", body))
@@ -376,9 +376,9 @@ class AsyncJob:
         """Stop it, or some of its tasks (``0-3,7``); the outcome's ``result`` is ``unchanged`` if it had ended."""
         return await self._client.cancel(self.id, tasks=tasks, reason=reason)
 
-    async def requeue(self, *, tasks: str | None = None) -> Record:
+    async def requeue(self, *, tasks: str | None = None, reason: str = "") -> Record:
         """Run its failed and cancelled tasks again, or some of them. Raises `Refused` while it has not ended."""
-        return await self._client.requeue(self.id, tasks=tasks)
+        return await self._client.requeue(self.id, tasks=tasks, reason=reason)
 
     async def why(self, *, at: datetime | None = None) -> WhyAnswer:
         """Why it waits; see `AsyncClient.why`."""

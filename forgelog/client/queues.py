@@ -28,13 +28,14 @@ class QueueCalls(JobCalls):
         stub = rpc.SchedulingQueriesStub(self.channel)
         answer = cast("WhyAnswer", plain(await self._ask(stub.ExplainJob, request, f"job {id}")))
         answer["dependencies"] = []
-        if answer.entries:
-            return answer
         try:
             found = await self.get(id, at=at)
         except NotFound:
             return answer  # a job that scheduling alone knows of: its tables may be ahead of those of jobs
-        if found.job.waits_for:
+        if answer.entries:
+            if found.job.reason and not found.job.waits_for:  # a restart, or a requeue with its reason
+                answer["message"] = f"{answer.message} (queued again: {found.job.reason})"
+        elif found.job.waits_for:
             answer["dependencies"] = await self.dependencies(found, at=at)
             answer["message"] = f"{_tasks(found.job.tasks.total)} {found.job.reason.removeprefix('waits ')}"
         elif found.job.ended_at is not None:

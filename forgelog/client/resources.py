@@ -86,9 +86,9 @@ class ResourceCalls(Core):
         """Let nothing new onto a node."""
         return await self._node_command("CordonNode", node, pool, {"reason": reason})
 
-    async def uncordon(self, node: str, *, pool: str = "") -> Record:
+    async def uncordon(self, node: str, *, reason: str = "", pool: str = "") -> Record:
         """Let work onto a cordoned or draining node again."""
-        return await self._node_command("UncordonNode", node, pool, {})
+        return await self._node_command("UncordonNode", node, pool, {"reason": reason})
 
     async def drain(self, node: str, *, reason: str = "", grace: float | None = None, pool: str = "") -> Record:
         """Cordon a node and stop what runs there; `grace` (seconds) overrides each job's own."""

@@ -223,9 +223,9 @@ class Client:
         """Stop a job, or some of its tasks (``0-3,7``). Waiting ones never start; running ones get TERM, then KILL."""
         return self._loop.run(self._async.cancel(id, tasks=tasks, reason=reason))
 
-    def requeue(self, id: str, *, tasks: str | None = None) -> Record:
+    def requeue(self, id: str, *, tasks: str | None = None, reason: str = "") -> Record:
         """Run failed and cancelled tasks of an ended job again."""
-        return self._loop.run(self._async.requeue(id, tasks=tasks))
+        return self._loop.run(self._async.requeue(id, tasks=tasks, reason=reason))
 
     def why(self, id: str, *, at: datetime | None = None) -> WhyAnswer:
         """Why a job waits: ``message``, ``entries`` (place in the queue, reasons by group of nodes), ``placements`` and
@@ -282,9 +282,9 @@ class Client:
         """Let nothing new onto a node."""
         return self._loop.run(self._async.cordon(node, reason=reason, pool=pool))
 
-    def uncordon(self, node: str, *, pool: str = "") -> Record:
+    def uncordon(self, node: str, *, reason: str = "", pool: str = "") -> Record:
         """Let work onto a cordoned or draining node again."""
-        return self._loop.run(self._async.uncordon(node, pool=pool))
+        return self._loop.run(self._async.uncordon(node, reason=reason, pool=pool))
 
     def drain(self, node: str, *, reason: str = "", grace: float | None = None, pool: str = "") -> Record:
         """Cordon a node and stop what runs there; `grace` (seconds) overrides each job's own."""
@@ -392,9 +392,9 @@ class Job:
         """Stop it, or some of its tasks (``0-3,7``); the outcome's ``result`` is ``unchanged`` if it had ended."""
         return self._run(self._async.cancel(tasks=tasks, reason=reason))
 
-    def requeue(self, *, tasks: str | None = None) -> Record:
+    def requeue(self, *, tasks: str | None = None, reason: str = "") -> Record:
         """Run its failed and cancelled tasks again, or some of them. Raises `Refused` while it has not ended."""
-        return self._run(self._async.requeue(tasks=tasks))
+        return self._run(self._async.requeue(tasks=tasks, reason=reason))
 
     def why(self, *, at: datetime | None = None) -> WhyAnswer:
         """Why it waits; see `Client.why`."""

@@ -334,7 +334,7 @@ def requeue(job: Job, command: RequeueJob, context: Context) -> Sequence[Event]:
     if not by_attempt:
         problem = f"no task of job {job.job_id} that was named has failed or was cancelled"
         raise Refused(ErrorCode.FAILED_PRECONDITION, problem, [FieldError(field="tasks", problem=problem)])
-    reason = f"requeued by {context.actor}"
+    reason = f"requeued by {context.actor}" + (f": {command.reason}" if command.reason else "")
     if job.waiting:
         tasks = format_ranges(task for some in by_attempt.values() for task in some)
         requeued = JobRequeued(job_id=job.job_id, tasks=tasks, reason=reason[:500])

@@ -194,7 +194,7 @@ class Resources(Decider[Pool]):
                 ErrorCode.FAILED_PRECONDITION,
                 f"node {node.id} is lost; uncordon it once its agent is back, or remove it",
             )
-        return [_of(node, pool, NodeUncordoned)]
+        return [_of(node, pool, NodeUncordoned, reason=command.reason)]
 
     def _drain(self, pool: Pool, command: DrainNode) -> list[Event]:
         node = _node(pool, command)

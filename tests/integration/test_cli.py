@@ -423,7 +423,10 @@ async def test_nodes_are_shown_and_steered(forgelog: Cli) -> None:
     assert [node["node_id"] for node in await forgelog.json("nodes")] == ["n0"]
     assert (await forgelog("nodes", "cordon", "n0", "--reason", "new disk")).code == 0
     assert (await forgelog.json("nodes"))[0]["status"] == "cordoned"
-    assert (await forgelog("nodes", "uncordon", "n")).err == "n0 takes work again\n", "the beginning of its id will do"
+    uncordoned = await forgelog("nodes", "uncordon", "n", "--reason", "the disk is in")
+    assert uncordoned.err == "n0 takes work again\n", "the beginning of its id will do"
+    told = await forgelog.json("history", "n0", "--type", "NodeCordoned", "--type", "NodeUncordoned")
+    assert [event["data"].get("reason") for event in told][-2:] == ["new disk", "the disk is in"]
     assert (await forgelog("nodes", "label", "n0", "zone=a")).code == 0
     shown = await forgelog.json("nodes", "show", "n0")
     assert "zone" in json.dumps(shown)
@@ -506,6 +509,23 @@ async def test_history_replay_and_time_travel(forgelog: Cli, sweep: str) -> None
     assert len(steps) == len(history)
     assert "failed" in json.dumps(steps)
     assert [step["type"].rsplit(".", 1)[-1] for step in steps] == kinds
+
+
+async def test_why_a_job_was_cancelled_and_queued_again_is_told(forgelog: Cli) -> None:
+    await forgelog("submit", "--job-id", "reasoned", "--cpus", "512", "--", "true")
+    await forgelog("cancel", "reasoned", "--wait", "--reason", "wrong data")
+    assert (await forgelog.json("show", "reasoned"))["job"]["reason"] == "wrong data"
+    assert "it has been cancelled: wrong data" in (await forgelog("why", "reasoned")).out
+    assert (await forgelog("requeue", "reasoned", "--reason", "mended")).code == 0
+    again = (await forgelog.json("show", "reasoned"))["job"]["reason"]
+    assert again.startswith("requeued by "), again
+    assert again.endswith(": mended"), again
+    async with asyncio.timeout(PATIENCE):
+        while f"(queued again: {again})" not in (await forgelog("why", "reasoned")).out:
+            await asyncio.sleep(0.1)
+    reasons = [event["data"].get("reason", "") for event in await forgelog.json("history", "reasoned", "-c", "jobs")]
+    assert [said for said in ("wrong data", again) if said not in reasons] == []
+    await forgelog("cancel", "reasoned", "--wait")
 
 
 async def test_history_is_filtered_on_the_command_line(forgelog: Cli, sweep: str) -> None:

@@ -18,6 +18,7 @@ from events.language.jobs import (
     JobQueued,
     JobSubmitted,
     JobTasksCancelled,
+    RequeueJob,
 )
 from events.language.jobspec import JobArray, JobStatus, RestartPolicy
 from services.jobs.restart import backoff
@@ -408,6 +409,16 @@ def test_what_failed_or_was_cancelled_can_be_run_again(desk: Desk) -> None:
         desk.command(started(task, attempt=attempt))
     assert said(desk.command(exited(2, attempt=2))) == ["JobExited"]
     assert said(desk.command(exited(1, attempt=4))) == ["JobExited", "JobCompleted"]
+
+
+@pytest.mark.parametrize("reason", ["", "the disk was full", "x" * 500])
+def test_a_requeue_says_who_wanted_it_and_why(desk: Desk, reason: str) -> None:
+    running(desk, 1)
+    desk.command(exited(0, code=1))
+    (again,) = desk.command(RequeueJob(job_id="job", reason=reason))
+    assert isinstance(again, JobQueued)
+    said_why = f": {reason}" if reason else ""
+    assert again.reason == f"requeued by owner{said_why}"[:500]
 
 
 def test_only_an_ended_job_with_something_to_repeat_is_requeued(desk: Desk) -> None:

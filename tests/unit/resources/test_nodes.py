@@ -141,6 +141,12 @@ class TestHolding:
         assert said(pool.command(UNCORDON)) == ["NodeUncordoned"]
         assert pool.command(UNCORDON) == []
 
+    def test_what_an_operator_does_to_a_node_is_recorded_with_the_reason(self, pool: Pools) -> None:
+        for command in (CordonNode, UncordonNode, DrainNode, UncordonNode, RemoveNode):
+            said_why = f"{command.__name__} for a test"
+            event, *_ = pool.command(command(pool=POOL, node_id="n1", reason=said_why))
+            assert getattr(event, "reason", None) == said_why, command
+
     def test_a_cordon_leaves_what_runs_alone(self, pool: Pools) -> None:
         pool.event(scheduled(placement("a1")))
         assert said(pool.command(CORDON)) == ["NodeCordoned"]
