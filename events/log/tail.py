@@ -116,13 +116,13 @@ def new_consumer(settings: Settings, **options: Any) -> Consumer:
         "auto_offset_reset": "earliest",
         "client_id": settings.instance or "forgelog",
         "key_deserializer": Raws(settings.prefix),
+        "fetch_max_bytes": 16 << 20,
+        "max_partition_fetch_bytes": 4 << 20,
         **options,
     }
     return Consumer(
         bootstrap_servers=settings.kafka_required,
         enable_auto_commit=False,
-        fetch_max_bytes=16 << 20,
-        max_partition_fetch_bytes=4 << 20,
         **given,
     )
 

@@ -231,7 +231,7 @@ class Raw(Record):  # type: ignore[misc]
                 raise Undecodable(reason) from None
         return _time_of(value)
 
-    def _event_meta(self) -> Meta:
+    def event_meta(self) -> Meta:
         """As `meta`; but what no table can hold is replaced, since an event is a fact whatever its envelope has."""
         texts = self.texts(ATTRIBUTES)
         try:
@@ -252,7 +252,7 @@ class Raw(Record):  # type: ignore[misc]
         try:
             return Recorded(
                 data=decode_event(self.type, self.value or b"", self),
-                meta=self._event_meta(),
+                meta=self.event_meta(),
                 key=(self.key or b"").decode(),
                 position=self.position,
                 epoch=self.epoch,

@@ -29,6 +29,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "log": ("history", "replay", "watch"),
     "maintenance": ("rebuild", "deadletters"),
     "audit": ("audit",),
+    "export": ("export",),
     "repair": ("repair",),
 }
 """Module of this package → its commands. Each module has ``register(app: typer.Typer) -> None``, which adds them. A

@@ -5,14 +5,13 @@ Reads Kafka only. An auditor needs its address, the public key, and nothing of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from forgelog.cli.common import OutputOption, guarded, platform_settings, run
+from forgelog.cli.common import OutputOption, guarded, platform_settings, reading_log
 from forgelog.cli.log import ContextOption, contexts_of
 from forgelog.cli.progress import Progress
 from forgelog.cli.render import Format, column, show_data, show_rows, write
@@ -20,8 +19,6 @@ from forgelog.errors import InvalidInput, Unavailable
 
 if TYPE_CHECKING:
     from events.runtime.chain_check import Verified
-
-T = TypeVar("T")
 
 HEADS = (
     column("Partition", "place"),
@@ -88,7 +85,7 @@ def verify(
             except NoLog as error:
                 raise Unavailable(str(error)) from None
 
-    results = reading(work)
+    results = reading_log(work)
     rows = [verified_data(item) for item in results]
     columns = [
         column("Partition"),
@@ -134,7 +131,9 @@ def heads(context: ContextOption = None, output: OutputOption = Format.TABLE) ->
         newest = await newest_heads(platform_settings(log_only=True))
         return [head for place, head in sorted(newest.items()) if place.removeprefix("events.").split("/")[0] in wanted]
 
-    show_rows(reading(work), HEADS, output, empty="no head has been signed yet; they are published every few seconds")
+    show_rows(
+        reading_log(work), HEADS, output, empty="no head has been signed yet; they are published every few seconds"
+    )
 
 
 @audit_app.command("key")
@@ -155,17 +154,3 @@ def public_key(output: OutputOption = Format.TABLE) -> None:
         write(public_pem(key))
     else:
         show_data({"algorithm": "Ed25519", "hex": key.hex(), "pem": public_pem(key)}, output)
-
-
-def reading(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run what reads the log; a Kafka that can't be reached is an error for people."""
-
-    async def told() -> T:
-        from aiokafka.errors import KafkaError
-
-        try:
-            return await work()
-        except (KafkaError, OSError) as error:
-            raise Unavailable(f"the log can't be read: {error or type(error).__name__}") from None
-
-    return run(told)

@@ -79,6 +79,22 @@ def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     return guarded(start)
 
 
+def reading_log(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """As `run`, for what reads Kafka itself: that it can't be reached is an error for people."""
+
+    async def told() -> T:
+        from aiokafka.errors import KafkaError
+
+        from forgelog.errors import Unavailable
+
+        try:
+            return await work()
+        except (KafkaError, OSError) as error:
+            raise Unavailable(f"the log can't be read: {error or type(error).__name__}") from None
+
+    return run(told)
+
+
 def platform_settings(*, log_only: bool = False) -> Settings:
     """Where Kafka and Postgres are: as the environment says, else those of the data folder's platform. With `log_only`
     Kafka is enough. Raises `Unavailable` when the platform is down."""

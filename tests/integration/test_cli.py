@@ -15,10 +15,12 @@ import termios
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+import pyarrow.parquet
 import pytest
 import pytest_asyncio
 from ruamel.yaml import YAML
@@ -585,6 +587,21 @@ async def test_an_auditor_verifies_with_the_public_key_and_saved_heads(forgelog:
     assert (refused.code, "holds no Ed25519 public key" in refused.err) == (2, True)
 
 
+async def test_export_writes_a_file_that_other_tools_read(forgelog: Cli, sweep: str, tmp_path: Path) -> None:
+    lines, table = tmp_path / "day.jsonl", tmp_path / "day.parquet"
+    until = datetime.now(UTC).isoformat()
+    done = await forgelog("export", "--from", "1d ago", "--to", until, "-c", "jobs", "-o", str(lines))
+    assert done.code == 0, done
+    assert (await forgelog("export", "--to", until, "-c", "jobs", "-o", str(table))).code == 0
+    events = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert done.err == f"{len(events)} events to {lines}\n"
+    assert pyarrow.parquet.read_table(table).column("position").to_pylist() == [event["position"] for event in events]
+    of_sweep = [event["position"] for event in events if event["subject"] == sweep]
+    assert of_sweep == [event["position"] for event in await forgelog.json("history", sweep, "-c", "jobs")]
+    some = await forgelog("export", "-o", "-", "--type", "JobFailed", "--project", "local/default")
+    assert {json.loads(line)["type"] for line in some.out.splitlines()} == {"forgelog.jobs.v1.JobFailed"}
+
+
 async def test_dead_letters_are_listed_shown_and_put_back(forgelog: Cli, tmp_path: Path) -> None:
     broken = '{"job_id": "mended", "spec": {"metadata": {"name": "x"}, "command": "true"'
     await forgelog.platform.publish("jobs", "SubmitJob", {}, id="whole-but-empty")
@@ -658,6 +675,10 @@ async def test_a_manifest_s_mistake_is_shown_at_its_place(forgelog: Cli, tmp_pat
         (["history", "nobody"], 1, "nobody"),
         (["history", ""], 2, "id: is empty"),
         (["history"], 2, "say which events: an ID, or --actor, --type, --project, --since or --until"),
+        (["export", "-o", "-", "--format", "parquet"], 2, "standard output takes jsonl only"),
+        (["export", "-o", "-", "--from", "1h ago", "--to", "2h ago"], 2, "--to: is not after --from"),
+        (["export", "-o", "/nowhere/x"], 2, "--output: /nowhere/x can't be written: No such file or directory"),
+        (["export", "-o", "-", "--project", "x"], 2, "--project: 'x' is no project"),
         (["history", "--flow"], 2, "--flow needs the id of a command"),
         (["history", "--type", "JobStartd"], 2, "--type: there is no event 'JobStartd'; did you mean 'JobStarted'"),
         (["history", "--since", "later"], 2, "--since: 'later' is not a time"),

@@ -1,0 +1,106 @@
+"""`export`: the events of a span of time as a file, for tools that know no Kafka. Reads Kafka only."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from forgelog.cli.common import moment, platform_settings, reading_log
+from forgelog.cli.log import ContextOption, ProjectOption, TypeOption, contexts_of, types_of
+from forgelog.cli.progress import Progress
+from forgelog.cli.render import Format, note
+from forgelog.errors import ForgelogError, InvalidInput
+from forgelog.export_files import ExportFile, ExportFormat, Sink, format_of
+
+
+def register(app: typer.Typer) -> None:
+    app.command("export")(export)
+
+
+def export(
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE", help="Where to; '-' is standard output (jsonl only).")
+    ],
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", metavar="TIME", help="The first moment: '1d ago', '2026-05-09'; all when left out."),
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option("--to", metavar="TIME", help="The moment before which it ends; the log's end when left out."),
+    ] = None,
+    format: Annotated[
+        ExportFormat | None, typer.Option("--format", help="By the file's name when left out, else jsonl.")
+    ] = None,
+    context: ContextOption = None,
+    type: TypeOption = None,
+    project: ProjectOption = None,
+) -> None:
+    """Write the events of a span of time with their envelopes to a file, oldest first.
+
+    From --from on, and before --to: two spans that meet share no event. A file is there whole or not at all, and only
+    you can read it.
+    """
+    since, until = moment(from_, "--from"), moment(to, "--to")
+    if since and until and since >= until:
+        raise InvalidInput("--to: is not after --from; give a later time")
+    contexts, types = contexts_of(context), types_of(type)
+    form = format_of(output, format)
+
+    async def work() -> int:
+        from events.log.exporting import FIELDS, CantExport, exported
+
+        settings = platform_settings(log_only=True)
+        count = 0
+        # The bar is drawn for whoever looks, though the events are data.
+        with Progress("exporting", Format.TABLE) as progress, ExportFile(output, form, FIELDS) as sink:
+            try:
+                async for events in exported(
+                    settings,
+                    contexts,
+                    since=since,
+                    until=until,
+                    types=types,
+                    projects=projects_of(project),
+                    progress=progress.update,
+                ):
+                    _write(sink, events, output)
+                    count += len(events)
+            except CantExport as error:
+                raise ForgelogError(str(error)) from None
+        return count
+
+    count = reading_log(work)
+    where = "standard output" if output == "-" else output
+    note(f"{count} events to {where}")
+
+
+def _write(sink: Sink, events: list[dict[str, Any]], output: str) -> None:
+    try:
+        sink.write(events)
+    except BrokenPipeError:  # whoever reads has enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains at its end
+        raise typer.Exit(0) from None
+    except OSError as error:
+        raise ForgelogError(f"--output: {output} can't be written: {error.strerror}") from None
+
+
+def projects_of(given: list[str] | None) -> list[str]:
+    """What ``--project`` names. Raises `InvalidInput`."""
+    if not given:
+        return []
+    from pydantic import TypeAdapter, ValidationError
+
+    from events.language.common import ProjectName, shown
+
+    adapter: TypeAdapter[str] = TypeAdapter(ProjectName)
+    for name in given:
+        try:
+            adapter.validate_python(name)
+        except ValidationError:
+            problem = f"--project: {shown(name)} is no project; write organization/project, such as local/default"
+            raise InvalidInput(problem) from None
+    return given
