@@ -31,7 +31,7 @@ def blocks(*languages: str) -> list[tuple[str, str]]:
 def shown() -> list[Any]:
     """Every `forgelog` line of the shell blocks, as words."""
     return [
-        pytest.param(shlex.split(line.split(" > ")[0], comments=True)[1:], id=f"{place} {line}")
+        pytest.param(shlex.split(re.split(" [|>] ", line)[0], comments=True)[1:], id=f"{place} {line}")
         for place, text in blocks("sh", "console")
         for line in (line.removeprefix("$ ") for line in text.splitlines())
         if line.startswith("forgelog ")
@@ -62,6 +62,14 @@ def test_a_shown_manifest_is_one(text: str, tmp_path: Path) -> None:
     file = tmp_path / "job.yaml"
     file.write_text(text)
     assert load(file)
+
+
+def test_the_tests_that_show_each_guarantee_are_there() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs/guarantees.md").read_text())
+    assert named
+    for file, name in named:
+        found = re.search(rf"^((async )?def {name}\(|{name} = )", (ROOT / file).read_text(), re.MULTILINE)
+        assert found, f"{file} has no {name}"
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=[str(path.relative_to(ROOT)) for path in DOCUMENTS])
