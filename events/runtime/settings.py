@@ -115,7 +115,7 @@ class Settings(BaseSettings):
     """This replica's name, for example ``jobs-0``: its static Kafka group membership, so that a restart is not a
     change of members. Empty: no static membership."""
     broker_flush_ms: int = Field(default=1000, ge=1, le=3_600_000)
-    """The embedded broker writes to the disk this often, in milliseconds: a power cut may cost twice as much at most."""
+    """Milliseconds between two writes of the embedded broker to the disk: a power cut costs twice as much at most."""
     disk_reserve_mb: int = Field(default=256, ge=0, le=1_000_000)
     """With fewer MiB left on its disk the embedded broker is held (`forgelog.embedded.disk`); 0: never."""
     output_bytes: int = Field(default=64 << 20, ge=1 << 10, le=1 << 40)
