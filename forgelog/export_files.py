@@ -16,8 +16,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Protocol
 
-import orjson
-
 from forgelog.errors import InvalidInput
 
 GROUP_ROWS = 10_000
@@ -61,6 +59,8 @@ class JsonLines:
 
 def line_of(event: dict[str, Any]) -> bytes:
     """An event as a line; attributes that it has not are left out."""
+    import orjson  # not for the help of the command that writes files
+
     shown = {name: value for name, value in event.items() if value is not None}
     shown["time"] = rfc3339(event["time"])
     shown["data"] = orjson.Fragment(event["data"].strip().replace(b"\n", b" "))
