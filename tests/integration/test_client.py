@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaProducer
 
 from events.language.jobs import JobCompleted, JobStarted
 from events.language.resources import NodeRegistered
-from forgelog import AsyncClient, Client, ForgelogError, InvalidInput, NotFound, Refused, Timeout, Unavailable
+from forgelog import AsyncClient, Client, ForgelogError, NotFound, Refused, Timeout, Unavailable
 from forgelog.client.rows import EventRow
 from tests import PATIENCE
 from tests.conftest import Servers, own_settings
@@ -84,7 +84,7 @@ async def test_the_history_is_filtered_by_actor_type_project_and_time(client: As
     before = await client.history("jobs", since=submitted, until=ended)
     assert [e.position for e in before if e.subject == job.id] == [e.position for e in whole if e.time < ended]
     assert [e.position for e in await client.history("jobs", job.id, limit=2)] == [e.position for e in whole[:2]]
-    with pytest.raises(InvalidInput, match=r"types\[0\]: there is no event 'JobStartd'; did you mean 'JobStarted'"):
+    with pytest.raises(Refused, match=r"types\[0\]: there is no event 'JobStartd'; did you mean 'JobStarted'"):
         await client.history("jobs", types=["JobStartd"])
 
     watched = [event async for event in client.watch("jobs", since=submitted, until=datetime.now(UTC))]
