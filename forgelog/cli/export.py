@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from forgelog.cli.common import moment, platform_settings, reading_log
-from forgelog.cli.log import ContextOption, ProjectOption, TypeOption, contexts_of, types_of
+from forgelog.cli.log import ContextOption, ProjectOption, TypeOption, contexts_of, projects_of, types_of
 from forgelog.cli.progress import Progress
 from forgelog.cli.render import Format, note
 from forgelog.errors import ForgelogError, InvalidInput
@@ -86,21 +86,3 @@ def _write(sink: Sink, events: list[dict[str, Any]], output: str) -> None:
         raise typer.Exit(0) from None
     except OSError as error:
         raise ForgelogError(f"--output: {output} can't be written: {error.strerror}") from None
-
-
-def projects_of(given: list[str] | None) -> list[str]:
-    """What ``--project`` names. Raises `InvalidInput`."""
-    if not given:
-        return []
-    from pydantic import TypeAdapter, ValidationError
-
-    from events.language.common import ProjectName, shown
-
-    adapter: TypeAdapter[str] = TypeAdapter(ProjectName)
-    for name in given:
-        try:
-            adapter.validate_python(name)
-        except ValidationError:
-            problem = f"--project: {shown(name)} is no project; write organization/project, such as local/default"
-            raise InvalidInput(problem) from None
-    return given

@@ -203,6 +203,24 @@ def types_of(given: Sequence[str] | None) -> list[str]:
         raise InvalidInput(f"--type: {error}") from None
 
 
+def projects_of(given: Sequence[str] | None) -> list[str]:
+    """What ``--project`` names. Raises `InvalidInput`."""
+    if not given:
+        return []
+    from pydantic import TypeAdapter, ValidationError
+
+    from events.language.common import ProjectName, shown
+
+    adapter: TypeAdapter[str] = TypeAdapter(ProjectName)
+    for name in given:
+        try:
+            adapter.validate_python(name)
+        except ValidationError:
+            problem = f"--project: {shown(name)} is no project; write organization/project, such as local/default"
+            raise InvalidInput(problem) from None
+    return list(given)
+
+
 ActorOption = Annotated[
     list[str] | None, typer.Option("--actor", metavar="NAME", help="Only what these did (repeatable).")
 ]
@@ -230,7 +248,7 @@ def filters_of(
     wanted = {
         "actors": tuple(actor or ()),
         "types": tuple(types_of(type)),
-        "projects": tuple(project or ()),
+        "projects": tuple(projects_of(project)),
         "since": moment(since, "--since"),
         "until": moment(until, "--until"),
     }

@@ -682,7 +682,7 @@ async def test_a_manifest_s_mistake_is_shown_at_its_place(forgelog: Cli, tmp_pat
         (["history", "--flow"], 2, "--flow needs the id of a command"),
         (["history", "--type", "JobStartd"], 2, "--type: there is no event 'JobStartd'; did you mean 'JobStarted'"),
         (["history", "--since", "later"], 2, "--since: 'later' is not a time"),
-        (["history", "--project", "detect"], 2, "projects[0]: 'detect' is no project"),
+        (["history", "--project", "detect"], 2, "--project: 'detect' is no project"),
         (["replay", ""], 2, "id: is empty"),
         (["show", "never-was", "--at", "2020-01-01T00:00:00Z"], 1, "as of 2020-01-01T00:00:00Z"),
         (["replay", "nobody"], 1, "nobody"),
