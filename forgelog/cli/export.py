@@ -47,7 +47,7 @@ def export(
     since, until = moment(from_, "--from"), moment(to, "--to")
     if since and until and since >= until:
         raise InvalidInput("--to: is not after --from; give a later time")
-    contexts, types = contexts_of(context), types_of(type)
+    contexts, types, projects = contexts_of(context), types_of(type), projects_of(project)
     form = format_of(output, format)
 
     async def work() -> int:
@@ -64,7 +64,7 @@ def export(
                     since=since,
                     until=until,
                     types=types,
-                    projects=projects_of(project),
+                    projects=projects,
                     progress=progress.update,
                 ):
                     _write(sink, events, output)
