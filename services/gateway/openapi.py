@@ -23,7 +23,7 @@ from services.gateway.forward import MAX_SECONDS
 from services.gateway.http_commands import BATCH, CLOUDEVENT_IGNORED, CLOUDEVENT_KEYS, STRUCTURED
 from services.gateway.http_gate import OPEN
 from services.gateway.rest import Rest
-from services.gateway.transcode import INTEGERS, PAGE_REQUEST, READ_OPTIONS, is_map, shortcuts
+from services.gateway.transcode import EMBEDDED, INTEGERS, PAGE_REQUEST, READ_OPTIONS, is_map, shortcuts
 
 Schema = dict[str, Any]
 
@@ -225,6 +225,11 @@ def _closed(properties: Schema, *required: str) -> Schema:
     }
 
 
+def _or_null(schema: Schema) -> Schema:
+    """Of a field in a body, where null is as good as left out (protobuf's JSON form)."""
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
 def _without(name: str) -> Schema:
     """Of an object that has no such property."""
     return {"properties": {name: False}}
@@ -255,6 +260,8 @@ class _Schemas:
         if descriptor.full_name not in self.found:
             schema = self.found[descriptor.full_name] = {"type": "object"}
             schema["properties"] = {field.name: self.field(field) for field in descriptor.fields}
+            if descriptor.full_name in EMBEDDED:
+                schema["properties"][EMBEDDED[descriptor.full_name]] = {"type": "object"}
         return {"$ref": _REF + descriptor.full_name}
 
     def field(self, field: Any) -> Schema:
@@ -282,9 +289,12 @@ class _Requests(_Schemas):
     """Schemas of requests' messages: what is refused by the gateway, or where queries come in, is refused by them."""
 
     def of(self, descriptor: Any) -> Schema:
+        known = descriptor.full_name in self.found
         reference = super().of(descriptor)
-        if descriptor.full_name in self.found:
-            self.found[descriptor.full_name]["additionalProperties"] = False
+        if not known and descriptor.full_name in self.found:
+            schema = self.found[descriptor.full_name]
+            schema["properties"] = {name: _or_null(field) for name, field in schema["properties"].items()}
+            schema["additionalProperties"] = False
         return reference
 
     def whole(self, method: Method) -> Schema:
@@ -297,7 +307,7 @@ class _Requests(_Schemas):
             if name == "as_of" and no_past(holder):
                 properties[holder.name] = {"allOf": [properties[holder.name], _without(name)]}
                 continue
-            properties[name] = self.field(holder.message_type.fields_by_name[name])
+            properties[name] = _or_null(self.field(holder.message_type.fields_by_name[name]))
             schema.setdefault("dependentSchemas", {})[name] = {"properties": {holder.name: _without(name)}}
         if not method.context:
             properties["context"] = _CONTEXT

@@ -32,7 +32,7 @@ Descriptor = Any
 READ_OPTIONS = "forgelog.query.v1.ReadOptions"
 PAGE_REQUEST = "forgelog.query.v1.PageRequest"
 
-_EMBEDDED = {"forgelog.log.v1.LoggedEvent": "data"}
+EMBEDDED = {"forgelog.log.v1.LoggedEvent": "data"}
 """Messages with a text field that is JSON itself: it is shown as JSON, not as text with escapes."""
 
 INTEGERS = {
@@ -146,6 +146,8 @@ class _Reading:
             place = f"{path}.{name}" if path else str(name)
             field = known.get(name)
             shortcut = shortcuts(descriptor).get(name) if field is None and not path else None
+            if shortcut is not None and value is None:
+                continue
             if shortcut is not None:
                 inside = shaped.setdefault(shortcut.name, {})
                 if name in inside:
@@ -285,7 +287,7 @@ def _plain(value: Any) -> Any:
 def _embedded(descriptor: Descriptor) -> tuple[tuple[str, str], ...]:
     """An answer's fields whose messages have a field with JSON, and that field's name."""
     return tuple(
-        (field.name, _EMBEDDED[field.message_type.full_name])
+        (field.name, EMBEDDED[field.message_type.full_name])
         for field in descriptor.fields
-        if field.message_type is not None and field.message_type.full_name in _EMBEDDED
+        if field.message_type is not None and field.message_type.full_name in EMBEDDED
     )

@@ -53,6 +53,15 @@ def test_a_field_is_given_under_one_of_its_names(body: dict[str, Any], field: st
     assert refused(lambda: request_from_json(body, GetJobRequest)) == [(field, "is given twice")]
 
 
+@pytest.mark.parametrize(
+    ("body", "limit"),
+    [({"limit": None}, 0), ({"page": {"limit": None}}, 0), ({"limit": None, "page": {"limit": 2}}, 2)],
+)
+def test_null_gives_nothing(body: dict[str, Any], limit: int) -> None:
+    request: Any = request_from_json(body, ListJobsRequest)
+    assert request.page.limit == limit
+
+
 @pytest.mark.parametrize("first", ["limit", "page"])
 def test_a_field_of_a_group_is_given_inside_or_outside_of_it(first: str) -> None:
     body: dict[str, Any] = {"limit": 1, "page": {"limit": 2}}

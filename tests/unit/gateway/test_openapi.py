@@ -84,6 +84,18 @@ def test_positions_have_a_form(openapi: dict[str, Any]) -> None:
         assert not valid(openapi, schema, {**given, name: ["events.jobs"]})
 
 
+@pytest.mark.parametrize("given", [{"page": None}, {"page": {"cursor": None}}, {"as_of": None}, {"statuses": None}])
+def test_null_is_as_good_as_left_out(openapi: dict[str, Any], given: dict[str, Any]) -> None:
+    """So says protobuf's JSON form, and so it is taken."""
+    assert valid(openapi, body(openapi, "/v1/query/forgelog.jobs.v1.JobQueries/ListJobs"), given)
+
+
+def test_an_events_body_is_shown_as_json(openapi: dict[str, Any]) -> None:
+    history = openapi["paths"]["/v1/log/{context}/{subject}/history"]["get"]["responses"]["200"]
+    answer = {"events": [{"data": {"job_id": "a"}, "position": "events.jobs/0@1"}], "next_cursor": ""}
+    assert valid(openapi, history["content"]["application/json"]["schema"], answer)
+
+
 def test_nothing_is_given_twice(openapi: dict[str, Any]) -> None:
     schema = body(openapi, "/v1/query/forgelog.jobs.v1.JobQueries/ListJobs")
     assert valid(openapi, schema, {"options": {"as_of": "2026-05-09T03:12:00Z"}, "page": {"limit": 5}, "cursor": "c"})
