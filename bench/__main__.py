@@ -44,12 +44,12 @@ async def measure(names: list[str], runs: int) -> dict[str, list[Figure]]:
     figures: dict[str, list[Figure]] = {}
     console = Console(stderr=True)
     began = time.monotonic()
-    async with servers() as (kafka, postgres):
+    async with servers() as given:
         for number, name in enumerate(names, 1):
             elapsed = f"{time.monotonic() - began:4.0f} s"
             console.print(f"{elapsed}: measuring {name} ({number} of {len(names)}), {runs} runs", highlight=False)
             run = f"bench{os.getpid()}{name}"
-            settings = Settings(kafka=kafka, postgres=postgres, prefix=f"{run}.", schema_=run)
+            settings = Settings(**given, prefix=f"{run}.", schema_=run)
             figures[name] = await importlib.import_module(SUITES[name]).figures(settings, runs)
             results.store("suites", {name: figures[name]})
             if console.is_terminal or len(names) > 1:

@@ -123,16 +123,15 @@ async def bare_produce(settings: Settings, value: bytes, headers: list[tuple[str
         await producer.stop()
 
 
-def _replay(kafka: str, prefix: str, numbers: list[int], count: int, decode: bool) -> tuple[int, float]:
+def _replay(settings: Settings, numbers: list[int], count: int, decode: bool) -> tuple[int, float]:
     """In a process of its own: read partitions from the start, epoch rule, decode, fold."""
     import uvloop
 
     spare_collections()
 
     async def main() -> tuple[int, float]:
-        settings = Settings(kafka=kafka, prefix=prefix)
         bare = {} if decode else {"key_deserializer": None}  # the raw limit is aiokafka's own reading
-        topic = prefix + topics.events("jobs")
+        topic = settings.prefix + topics.events("jobs")
         partitions: dict[int, Partition[Any]] = {n: Partition(_decider(), n, count) for n in numbers}
         rules = {number: EpochRule() for number in numbers}
         async with new_consumer(settings, **bare) as consumer:
@@ -150,7 +149,7 @@ def _replay(kafka: str, prefix: str, numbers: list[int], count: int, decode: boo
                     if decode:
                         partition, rule = partitions[place.partition], rules[place.partition]
                         for record in records:
-                            raw = Raw.of(record, prefix)
+                            raw = Raw.of(record, settings.prefix)
                             if rule.admits(raw):
                                 partition.fold(raw)
                     if records and records[-1].offset + 1 >= ends[place]:
@@ -168,12 +167,7 @@ async def replay(settings: Settings, decode: bool) -> float:
     with ProcessPoolExecutor(2) as pool:
         await asyncio.gather(*(loop.run_in_executor(pool, time.sleep, 0.2) for _ in shares))
         results = await asyncio.gather(
-            *(
-                loop.run_in_executor(
-                    pool, _replay, settings.kafka_required, settings.prefix, share, settings.partitions, decode
-                )
-                for share in shares
-            )
+            *(loop.run_in_executor(pool, _replay, settings, share, settings.partitions, decode) for share in shares)
         )
     return sum(events for events, _ in results) / max(seconds for _, seconds in results)
 

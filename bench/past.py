@@ -185,11 +185,10 @@ async def _send(producer: Any, settings: Settings, log: _Log, pending: set[async
             await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
 
 
-def _work(kafka: str, prefix: str, part: str, found: dict[str, dict[str, Any]], count: int) -> int:
+def _work(settings: Settings, part: str, found: dict[str, dict[str, Any]], count: int) -> int:
     """In a process of its own."""
     import uvloop
 
-    settings = Settings(kafka=kafka, prefix=prefix)
     make = {"jobs": _jobs, "placed": _placed}[part]
     return uvloop.run(_produce(settings, make(found, count, settings.partitions)))
 
@@ -202,10 +201,7 @@ async def write(
     loop = asyncio.get_running_loop()
     began = time.perf_counter()
     with ProcessPoolExecutor(2) as pool:
-        parts = [
-            loop.run_in_executor(pool, _work, settings.kafka_required, settings.prefix, part, found, count)
-            for part in ("jobs", "placed")
-        ]
+        parts = [loop.run_in_executor(pool, _work, settings, part, found, count) for part in ("jobs", "placed")]
         waiting: set[Any] = set(parts)
         while waiting:
             _, waiting = await asyncio.wait(waiting, timeout=20)

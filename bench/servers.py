@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -20,11 +21,11 @@ from forgelog.embedded.process import Child, wait_ready
 
 
 @asynccontextmanager
-async def servers() -> AsyncIterator[tuple[str, str]]:
-    """Addresses of a broker and a database, ended with the block if this started them."""
+async def servers() -> AsyncIterator[dict[str, Any]]:
+    """The settings that lead to a broker and a database, ended with the block if this started them."""
     kafka, postgres = os.environ.get("FORGELOG_TEST_KAFKA"), os.environ.get("FORGELOG_TEST_POSTGRES")
     if kafka and postgres:
-        yield kafka, postgres
+        yield {"kafka": kafka, "postgres": postgres}
         return
     task = asyncio.current_task()
     assert task is not None
@@ -38,7 +39,8 @@ async def servers() -> AsyncIterator[tuple[str, str]]:
         children.extend(Child.start(spec) for spec in specs)
         await wait_ready(children[0], broker.ready, broker.ready_seconds)
         await wait_ready(children[1], database.ready, database.ready_seconds)
-        yield broker.address, database.address
+        access = broker.access
+        yield {"kafka": access.kafka, "kafka_config": access.kafka_config, "postgres": database.address}
     finally:
         await asyncio.gather(*(child.stop() for child in children))
         shutil.rmtree(folder, ignore_errors=True)

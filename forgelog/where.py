@@ -23,7 +23,7 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from events.runtime.folders import find_data_folder
 from events.runtime.keys import OWNER, KeyFileProblem, key_path, read_key
@@ -123,9 +123,11 @@ def _checked_key(name: str, text: str) -> str:
     return text
 
 
-def server_addresses() -> tuple[str, str]:
-    """Of the broker and the database of the data folder's platform. Raises `Unavailable` when it is down, and when an
-    address names another one: of that only the address is known."""
+def server_settings() -> dict[str, Any]:
+    """The settings that lead to the broker and the database of the data folder's platform.
+
+    Raises `Unavailable` when it is down, and when an address names another one: of that only the address is known.
+    """
     folder = _Folder()
     named = os.environ.get(GATEWAY)
     if named and not folder.listens_at(checked(named)):
@@ -187,7 +189,7 @@ class _Folder:
             raise Unavailable(f"the platform of {self._named()} is starting; 'forgelog up' waits until it is there")
         return f"127.0.0.1:{port}"  # it is starting; its port is chosen first
 
-    def servers(self) -> tuple[str, str]:
+    def servers(self) -> dict[str, Any]:
         state, wanted = self._known()
         found = {"kafka": (wanted.kafka, state.kafka), "postgres": (wanted.postgres, state.postgres)}
         for name, (server, _) in found.items():
@@ -195,7 +197,7 @@ class _Folder:
                 raise self._down()
         if not (state.kafka and state.postgres):
             raise Unavailable(f"the platform of {self._named()} is starting; 'forgelog up' waits until it is there")
-        return state.kafka, state.postgres
+        return state.servers
 
     def _known(self) -> tuple[PlatformState, Wanted]:
         if self._state is None or self._wanted is None:

@@ -106,7 +106,7 @@ def _kcat() -> str:
     payload = json.dumps(json.loads(example(SubmitJob).model_dump_json(exclude_unset=True)))
     return (
         f"echo '{payload}' |\n"
-        "  kcat -b $FORGELOG_KAFKA -t commands.jobs -P -k my-first-job \\\n"
+        "  kcat -F ~/.forgelog/kcat.conf -t commands.jobs -P -k my-first-job \\\n"
         f"    -H ce_type={SubmitJob.type_name()} -H ce_id=my-first-job"
     )
 

@@ -27,6 +27,7 @@ import pytest_asyncio
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from events.log.access import client_options
 from events.runtime.settings import Settings
 from forgelog.embedded.kafka import Kafka
 from forgelog.embedded.postgres import Postgres
@@ -39,6 +40,8 @@ class Servers:
     """``host:port``"""
     postgres: str
     """DSN"""
+    kafka_config: Path | None = None
+    """With which the platform's own user gets into the broker; the other users' files are beside it."""
 
 
 # Any machine tries the same examples, so a run that fails once fails again; new ones are looked for by `make explore`.
@@ -65,7 +68,8 @@ def pytest_configure() -> None:
 async def servers() -> AsyncIterator[Servers]:
     kafka, postgres = os.environ.get("FORGELOG_TEST_KAFKA"), os.environ.get("FORGELOG_TEST_POSTGRES")
     if kafka and postgres:
-        yield Servers(kafka, postgres)
+        config = os.environ.get("FORGELOG_TEST_KAFKA_CONFIG")
+        yield Servers(kafka, postgres, Path(config) if config else None)
         return
     # Not pytest's own temporary folder: it takes away others' right to pass through, which Postgres needs under root.
     # Its name is as hard as a user's may be.
@@ -78,7 +82,7 @@ async def servers() -> AsyncIterator[Servers]:
         children.extend(Child.start(spec) for spec in specs)
         await wait_ready(children[0], broker.ready, broker.ready_seconds)
         await wait_ready(children[1], database.ready, database.ready_seconds)
-        yield Servers(broker.address, database.address)
+        yield Servers(broker.address, database.address, broker.access.kafka_config)
     finally:
         await asyncio.gather(*(child.stop() for child in children))
         shutil.rmtree(folder, ignore_errors=True)
@@ -96,6 +100,7 @@ async def own_settings(servers: Servers, folder: Path) -> AsyncIterator[Settings
     name = f"t{uuid.uuid4().hex[:10]}"
     made = Settings(
         kafka=servers.kafka,
+        kafka_config=servers.kafka_config,
         postgres=servers.postgres,
         prefix=f"{name}.",
         schema_=name,
@@ -109,7 +114,7 @@ async def own_settings(servers: Servers, folder: Path) -> AsyncIterator[Settings
 
 async def remove_topics(settings: Settings) -> None:
     """Best effort: a test may have ended the broker, and a left-over topic has a name nobody uses."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_required, request_timeout_ms=5000)
+    admin = AIOKafkaAdminClient(**client_options(settings), request_timeout_ms=5000)
     try:
         await admin.start()
         names = [name for name in await admin.list_topics() if name.startswith(settings.prefix)]

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import orjson
 import uvloop
@@ -30,6 +30,7 @@ from bench.report import Figure, number
 from bench.servers import machine, servers
 from events.runtime.service import spare_collections
 from events.runtime.settings import Settings
+from forgelog.embedded.passfile import password_in
 
 PYTHON = Path(__file__).parents[2] / "build" / "peers" / "venv" / "bin" / "python"
 
@@ -67,13 +68,14 @@ def _script(name: str, count: int, environment: dict[str, str] | None = None) ->
 
 def _postgres(dsn: str) -> dict[str, str]:
     parts = urlsplit(dsn)
+    named = parse_qs(parts.query).get("passfile")
     return {
         "PERSISTENCE_MODULE": "eventsourcing.postgres",
         "POSTGRES_DBNAME": parts.path.lstrip("/"),
         "POSTGRES_HOST": parts.hostname or "127.0.0.1",
         "POSTGRES_PORT": str(parts.port or 5432),
         "POSTGRES_USER": parts.username or "",
-        "POSTGRES_PASSWORD": parts.password or "",
+        "POSTGRES_PASSWORD": password_in(Path(named[0])) if named else parts.password or "",
     }
 
 
@@ -89,12 +91,12 @@ def _slurm(count: int) -> dict[str, Any]:
 async def measure(names: list[str], count: int, runs: int, say: Callable[[str], None]) -> dict[str, list[Figure]]:
     """Ours, then each peer's."""
     found: dict[str, list[Figure]] = {}
-    async with servers() as (kafka, postgres):
+    async with servers() as given:
         ours: list[Figure] = []
         for module in (flow, logs):
             say(f"Forgelog: {module.__name__}")
             run = f"peers{os.getpid()}{module.__name__.rpartition('.')[2]}"
-            settings = Settings(kafka=kafka, postgres=postgres, prefix=f"{run}.", schema_=run)
+            settings = Settings(**given, prefix=f"{run}.", schema_=run)
             ours += await module.figures(settings, runs)
         found["Forgelog"] = [
             Figure(what, unit, figure.runs, higher_is_better=better)
@@ -105,7 +107,7 @@ async def measure(names: list[str], count: int, runs: int, say: Callable[[str], 
         peers: dict[str, Callable[[], dict[str, Any]]] = {
             "Ray": lambda: _script("ray", count),
             "Dask": lambda: _script("dask", count),
-            "eventsourcing": lambda: _script("eventsourcing", count, _postgres(postgres)),
+            "eventsourcing": lambda: _script("eventsourcing", count, _postgres(given["postgres"])),
             "Slurm": lambda: _slurm(min(count, 500)),
         }
         for name in names:

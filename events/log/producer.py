@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from events.log.access import client_options
 from events.log.connect import start
 from events.log.topics import LEAST_BATCH_BYTES, MAX_LETTER_BYTES, MAX_RECORD_BYTES
 from events.runtime.settings import Settings
@@ -27,7 +28,7 @@ log = logging.getLogger("forgelog.producer")
 def new_producer(settings: Settings, *, batch_bytes: int = MAX_RECORD_BYTES, **options: Any) -> AIOKafkaProducer:
     """An idempotent producer with the log's limits. A record that is longer than `batch_bytes` is a batch alone."""
     return AIOKafkaProducer(
-        bootstrap_servers=settings.kafka_required,
+        **client_options(settings),
         enable_idempotence=True,
         acks="all",
         max_batch_size=batch_bytes,

@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
+from events.log.access import client_options
 from events.log.connect import connected, start, stop
 from events.log.envelope import Recorded
 from events.log.fetching import Consumer, Raws
@@ -121,7 +122,7 @@ def new_consumer(settings: Settings, **options: Any) -> Consumer:
         **options,
     }
     return Consumer(
-        bootstrap_servers=settings.kafka_required,
+        **client_options(settings),
         enable_auto_commit=False,
         **given,
     )

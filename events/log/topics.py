@@ -15,6 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
+from events.log.access import client_options
 from events.runtime.settings import Settings
 
 log = logging.getLogger("forgelog.topics")
@@ -95,7 +96,7 @@ async def ensure_topics(settings: Settings, *, deadline: float = 30.0) -> dict[s
     Safe to call from all services at once. Raises TopicsUnusable after `deadline` seconds, or when a context's command
     and event topics differ in their partition counts.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_required)
+    admin = AIOKafkaAdminClient(**client_options(settings))
     await admin.start()
     try:
         names = wanted(settings.partitions, settings.output_days)
@@ -127,7 +128,7 @@ async def ensure_topics(settings: Settings, *, deadline: float = 30.0) -> dict[s
 
 async def existing(settings: Settings) -> dict[str, int]:
     """The partition counts of those topics that are there (names without prefix). Makes none."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_required)
+    admin = AIOKafkaAdminClient(**client_options(settings))
     await admin.start()
     try:
         there = set(await admin.list_topics())

@@ -38,6 +38,14 @@ def new_api_key() -> str:
 
 def read_key(path: Path) -> str:
     """The secret in a file. Raises KeyFileProblem, also when other users may read it."""
+    text = read_private(path).strip()
+    if not text or not text.isprintable() or not text.isascii():
+        raise KeyFileProblem(f"{path} is damaged: it holds no key; remove it, and `forgelog up` makes another")
+    return text
+
+
+def read_private(path: Path) -> str:
+    """A file with a secret in it. Raises KeyFileProblem, also when other users may read it."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -47,14 +55,14 @@ def read_key(path: Path) -> str:
     try:
         if stat.S_IMODE(os.fstat(file).st_mode) & _OTHERS:
             raise KeyFileProblem(f"{path} can be read by other users; chmod 600 {path}, and make a new key")
-        text = os.read(file, MOST_BYTES + 1).decode("ascii", "replace").strip()
+        content = os.read(file, MOST_BYTES + 1)
     except OSError as error:
         raise KeyFileProblem(f"{path} can't be read: {error.strerror}") from None
     finally:
         os.close(file)
-    if not text or len(text) > MOST_BYTES or not text.isprintable() or not text.isascii():
-        raise KeyFileProblem(f"{path} is damaged: it holds no key; remove it, and `forgelog up` makes another")
-    return text
+    if len(content) > MOST_BYTES:
+        raise KeyFileProblem(f"{path} is damaged: it is longer than {MOST_BYTES} bytes, and no file of a secret is")
+    return content.decode("utf-8", "replace")
 
 
 def ensure_key(path: Path, new: Callable[[], str] = new_api_key) -> str:

@@ -82,8 +82,11 @@ class Settings(BaseSettings):
 
     kafka: str | None = None
     """Bootstrap servers, ``host:port[,host:port...]``."""
+    kafka_config: Path | None = None
+    """How to get in there: a file (0600) as `kcat -F` and librdkafka read it; see `events.log.access`. Left out: the
+    broker asks nobody who they are."""
     postgres: str | None = None
-    """``postgresql://user:password@host:port/database``."""
+    """``postgresql://user@host:port/database?passfile=...``; the password may be in it as well."""
     data: Path = Field(default_factory=data_folder)
     """Folder of this platform's state; see `data_folder`."""
     prefix: str = ""

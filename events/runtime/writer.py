@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 
 from events.log import connect, topics
+from events.log.access import client_options
 from events.log.fetching import Consumer, Raws
 from events.log.tail import PATIENT, LogLost, Place, ReaderPosition, Tail
 from events.log.wire import Raw
@@ -172,7 +173,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         counts = await topics.ensure_topics(self.settings)
         self._feeder.count = counts[topics.commands(self.context)]
         consumer = Consumer(
-            bootstrap_servers=self.settings.kafka_required,
+            **client_options(self.settings),
             group_id=f"{self.settings.prefix}{self.context}.writer",
             group_instance_id=self.settings.instance or None,
             client_id=self.settings.instance or "forgelog",

@@ -100,17 +100,19 @@ def platform_settings(*, log_only: bool = False) -> Settings:
     Kafka is enough. Raises `Unavailable` when the platform is down."""
     from events.runtime.settings import Settings, SettingsError
     from forgelog.errors import Unavailable
-    from forgelog.where import server_addresses
+    from forgelog.where import server_settings
 
     try:
         settings = Settings.load()
         if settings.kafka and (settings.postgres or log_only):
             return settings
         try:
-            kafka, postgres = server_addresses()
+            found = server_settings()
         except Unavailable as error:
             raise Unavailable(f"{error}; or set FORGELOG_KAFKA and FORGELOG_POSTGRES to its servers") from None
-        return Settings.load(kafka=settings.kafka or kafka, postgres=settings.postgres or postgres)
+        if settings.kafka:
+            found |= {"kafka": settings.kafka, "kafka_config": settings.kafka_config}
+        return Settings.load(**{**found, "postgres": settings.postgres or found["postgres"]})
     except SettingsError as error:
         raise InvalidInput(str(error)) from None
 

@@ -172,13 +172,15 @@ def doctor(
 
 
 def _greet(platform: Platform, state: PlatformState, seconds: float) -> None:
+    import shlex
+
     from forgelog.embedded.passfile import without_password
 
     what = f"the platform is up ({seconds:.1f} s)" if state.gateway else f"the servers are up ({seconds:.1f} s)"
     render.note(what)
     if state.gateway:
         render.note(f"  gateway   {state.gateway}")
-    render.note(f"  kafka     {state.kafka}")
+    render.note(f"  kafka     {state.kafka}   (kcat -F {shlex.quote(str(platform.folder.path / 'kcat.conf'))})")
     render.note(f"  postgres  {without_password(state.postgres)}")
     render.note(f"  data      {platform.folder.path}")
     if state.gateway:

@@ -212,7 +212,7 @@ class Story:
     def _settings(self) -> Settings:
         state = self.platform.state()
         assert state is not None
-        return self.platform.settings.model_copy(update={"kafka": state.kafka, "postgres": state.postgres})
+        return self.platform.settings.model_copy(update=state.servers)
 
 
 async def perform(data: Path | None, victim: str, *, keep: bool, progress: Any) -> None:

@@ -6,7 +6,6 @@ Only used through the `docker` command, as its users do; containers restart by t
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 import shutil
 import subprocess
@@ -14,8 +13,10 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
+from events.runtime.keys import FOLDER as KEYS
+from forgelog.embedded.kafka_users import PLATFORM, Users
 from forgelog.embedded.ports import free_port
-from forgelog.embedded.process import EmbeddedError
+from forgelog.embedded.process import EmbeddedError, write_atomically
 
 
 def available() -> bool:
@@ -36,11 +37,15 @@ class Docker:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._users = Users(folder / KEYS)
         self.project = f"forgelog-{hashlib.sha256(str(folder).encode()).hexdigest()[:10]}"
         self._env_file = folder / "docker.env"
 
     def up(self, services: Sequence[str]) -> tuple[str, str]:
-        """Start the wanted ones of `kafka` and `postgres`; their addresses. Raises EmbeddedError."""
+        """Start the wanted ones of `kafka` and `postgres`; their addresses. Raises EmbeddedError.
+
+        The broker lets in the platform's own user; the others come in once `Users.admit` has told it of them.
+        """
         values = self._values()
         self._compose(["up", "--detach", "--wait", *services], "start")
         dsn = f"postgresql://forgelog:{values['POSTGRES_PASSWORD']}@127.0.0.1:{values['POSTGRES_PORT']}/postgres"
@@ -52,17 +57,19 @@ class Docker:
             self._compose(["stop"], "stop")
 
     def _values(self) -> dict[str, str]:
+        """Ports and passwords as they were, and those that are missing: a version before had none for the broker."""
+        values: dict[str, str] = {}
         if self._env_file.exists():
             lines = self._env_file.read_text().splitlines()
-            return dict(line.split("=", 1) for line in lines if "=" in line)
-        kafka = free_port()
-        values = {
-            "KAFKA_PORT": str(kafka),
-            "POSTGRES_PORT": str(free_port(avoid=(kafka,))),
-            "POSTGRES_PASSWORD": secrets.token_urlsafe(18),
-        }
-        with os.fdopen(os.open(self._env_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.writelines(f"{key}={value}\n" for key, value in values.items())
+            values = dict(line.split("=", 1) for line in lines if "=" in line)
+        else:
+            kafka = free_port()
+            values["KAFKA_PORT"] = str(kafka)
+            values["POSTGRES_PORT"] = str(free_port(avoid=(kafka,)))
+            values["POSTGRES_PASSWORD"] = secrets.token_urlsafe(18)
+        self._users.write(f"127.0.0.1:{values['KAFKA_PORT']}")
+        values["KAFKA_PASSWORD"] = self._users.password(PLATFORM)
+        write_atomically(self._env_file, "".join(f"{key}={value}\n" for key, value in values.items()), mode=0o600)
         return values
 
     def _compose(self, arguments: list[str], what: str) -> None:

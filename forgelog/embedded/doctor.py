@@ -53,7 +53,7 @@ async def examine(data: Path | None = None) -> list[Check]:
         else Check("docker", "note", "no engine answers", "not needed: the embedded servers are used")
     )
     if settings.kafka:
-        checks.append(await _given_kafka(settings.kafka))
+        checks.append(await _given_kafka(settings))
     else:
         checks += [await asyncio.to_thread(_java), _jars()]
     if settings.postgres:
@@ -130,10 +130,14 @@ def _postgres() -> Check:
         return Check("postgres", "failed", "none", str(error))
 
 
-async def _given_kafka(address: str) -> Check:
-    if await broker_answers(address):
-        return Check("kafka", "ok", f"answers at {address}")
-    return Check("kafka", "failed", f"no answer at {address}", "correct or unset FORGELOG_KAFKA")
+async def _given_kafka(settings: Settings) -> Check:
+    fix = "correct or unset FORGELOG_KAFKA and FORGELOG_KAFKA_CONFIG"
+    try:
+        if await broker_answers(settings):
+            return Check("kafka", "ok", f"answers at {settings.kafka}")
+        return Check("kafka", "failed", f"no answer at {settings.kafka}", fix)
+    except (EmbeddedError, SettingsError) as error:
+        return Check("kafka", "failed", str(error), fix)
 
 
 async def _given_postgres(dsn: str) -> Check:

@@ -16,13 +16,24 @@ import subprocess
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError
+from aiokafka.conn import create_conn
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    KafkaConnectionError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
+from aiokafka.protocol.metadata import MetadataRequest
 
+from events.log.access import VARIABLE, client_options
 from events.log.topics import MAX_RECORD_BYTES
-from events.runtime.settings import split_address
+from events.runtime.keys import FOLDER as KEYS
+from events.runtime.settings import Settings, split_address
 from forgelog.embedded import jars, java
+from forgelog.embedded.kafka_users import PLAIN, PLATFORM, SCRAM, Users
 from forgelog.embedded.ports import free_port, hold
 from forgelog.embedded.process import EmbeddedError, Spec, answers, write_atomically
 
@@ -35,8 +46,18 @@ _FIXED = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
-    "inter.broker.listener.name": "PLAINTEXT",
-    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "inter.broker.listener.name": "CLIENT",
+    # Nobody comes in without a password, and nobody may do what no rule allows; see `forgelog.embedded.kafka_users`.
+    "listener.security.protocol.map": "CLIENT:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT",
+    "listener.name.client.sasl.enabled.mechanisms": f"{PLAIN},{SCRAM}",
+    "listener.name.client.scram-sha-512.sasl.jaas.config": (
+        "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+    ),
+    "listener.name.controller.sasl.enabled.mechanisms": PLAIN,
+    "sasl.mechanism.inter.broker.protocol": PLAIN,
+    "sasl.mechanism.controller.protocol": PLAIN,
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "super.users": f"User:{PLATFORM}",
     # There is one broker: every internal topic has one copy, and few partitions keep start-up and memory small.
     "default.replication.factor": "1",
     "min.insync.replicas": "1",
@@ -105,14 +126,28 @@ def cluster_id(make: Callable[[], uuid.UUID] = uuid.uuid4) -> str:
 
 
 class Kafka:
-    """One broker whose data, configuration and ports live in `folder`."""
+    """One broker whose data, configuration and ports live in `folder`, and its users' files in `keys`."""
 
     name = "kafka"
     ready_seconds = 60.0
 
-    def __init__(self, folder: Path, log: Path, *, cache: Path | None = None, flush_ms: int = 1000) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        log: Path,
+        *,
+        cache: Path | None = None,
+        flush_ms: int = 1000,
+        keys: Path | None = None,
+        prefix: str = "",
+    ) -> None:
+        """`keys`: by default beside the folder, where the data folder's secrets are. `prefix`: of the topics that its
+        users may use."""
         self.folder = folder
         self.log = log
+        self.users = Users(keys or folder.parent / KEYS)
+        self._prefix = prefix
+        self._admitted = False
         self._cache = cache
         self._flush_ms = flush_ms
         self._ports = folder / "ports.json"
@@ -121,6 +156,11 @@ class Kafka:
     def address(self) -> str:
         """Bootstrap servers. Raises EmbeddedError before the first `prepare`."""
         return f"127.0.0.1:{self._read_ports()['broker']}"
+
+    @property
+    def access(self) -> Settings:
+        """Settings of a client that may do everything. Raises EmbeddedError before the first `prepare`."""
+        return Settings(kafka=self.address, kafka_config=self.users.file(PLATFORM), prefix=self._prefix)
 
     def spec(self) -> Spec:
         """How the process is, or was, started; nothing is changed. Raises EmbeddedError before the first `prepare`."""
@@ -132,10 +172,12 @@ class Kafka:
 
         Not to be called while the broker runs: it may move to other ports when its own are taken.
         """
+        self._admitted = False  # what the broker knows of its users may have been lost with its data
         runtime = java.find()
         libraries = jars.fetch(progress, self._cache)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._choose_ports()
+        self.users.write(self.address)
         properties = self._write_configuration()
         command = self._java(runtime, libraries)
         if not (self.folder / "data" / "meta.properties").exists():
@@ -153,11 +195,20 @@ class Kafka:
         )
 
     async def ready(self) -> bool:
-        """Whether it answers a metadata request: only then are topics served."""
-        address = self.address
-        if not await asyncio.to_thread(answers, split_address(address)):
+        """Whether it answers a metadata request (only then are topics served) and knows its users. Raises EmbeddedError
+        when it takes no users."""
+        if not await asyncio.to_thread(answers, split_address(self.address)):
             return False
-        return await broker_answers(address)
+        access = self.access
+        if not await broker_answers(access):
+            return False
+        if not self._admitted:
+            try:
+                await self.users.admit(access)
+            except (KafkaError, OSError):
+                return False
+            self._admitted = True
+        return True
 
     def hold_ports(self) -> None:
         """See that nobody is given the ports that it has, or had when it ran last."""
@@ -183,8 +234,10 @@ class Kafka:
         ports = self._read_ports()
         settings = {
             **_FIXED,
-            "listeners": f"PLAINTEXT://127.0.0.1:{ports['broker']},CONTROLLER://127.0.0.1:{ports['controller']}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{ports['broker']}",
+            "listeners": f"CLIENT://127.0.0.1:{ports['broker']},CONTROLLER://127.0.0.1:{ports['controller']}",
+            "advertised.listeners": f"CLIENT://127.0.0.1:{ports['broker']}",
+            "listener.name.client.plain.sasl.jaas.config": self.users.jaas(),
+            "listener.name.controller.plain.sasl.jaas.config": self.users.jaas(),
             "controller.quorum.voters": f"1@127.0.0.1:{ports['controller']}",
             # Relative to the process's folder: Kafka takes a comma in a path for the beginning of another one.
             "log.dirs": "data",
@@ -193,7 +246,7 @@ class Kafka:
         }
         properties = self.folder / "server.properties"
         text = "".join(f"{key}={value}\n".replace("\\", "\\\\") for key, value in settings.items())
-        write_atomically(properties, "# Written at every start by Forgelog; changes are lost.\n" + text)
+        write_atomically(properties, "# Written at every start by Forgelog; changes are lost.\n" + text, mode=0o600)
         write_atomically(self.folder / "log4j2.properties", _LOGGING)
         return properties
 
@@ -246,15 +299,39 @@ class Kafka:
             )
 
 
-async def broker_answers(bootstrap: str, seconds: float = 3.0) -> bool:
-    """Whether a broker at these addresses answers a metadata request."""
-    client = AIOKafkaClient(
-        bootstrap_servers=bootstrap, request_timeout_ms=int(seconds * 1000), client_id="forgelog-probe"
+async def broker_answers(settings: Settings, seconds: float = 3.0) -> bool:
+    """Whether a broker of these settings answers a metadata request. Raises EmbeddedError when it lets us not in, and
+    SettingsError for credentials that can't be read: waiting would not help."""
+    options = client_options(settings)
+    for address in options.pop("bootstrap_servers").split(","):
+        try:
+            return await _answers(address.strip(), options, seconds)
+        except (SaslAuthenticationFailed, AuthenticationFailedError, UnsupportedSaslMechanismError) as error:
+            user = options.get("sasl_plain_username", "")
+            raise EmbeddedError(
+                f"the broker at {address} refuses user {user!r} ({options.get('sasl_mechanism')}): {error}. Check "
+                f"{settings.kafka_config}"
+            ) from None
+        except (KafkaError, OSError, TimeoutError):
+            continue
+    return False
+
+
+async def _answers(address: str, options: dict[str, Any], seconds: float) -> bool:
+    """Raises KafkaError, OSError and TimeoutError."""
+    milliseconds = int(seconds * 1000)
+    connection = await create_conn(
+        *split_address(address), client_id="forgelog-probe", request_timeout_ms=milliseconds, **options
     )
     try:
-        await client.bootstrap()
-        return bool(client.cluster.brokers())
-    except (KafkaError, OSError):
-        return False
+        try:
+            return bool((await connection.send(MetadataRequest([]))).brokers)
+        except KafkaConnectionError:
+            if "sasl_mechanism" in options:
+                raise
+            raise EmbeddedError(
+                f"the broker at {address} ends connections that do not say who they are: name a file with user and "
+                f"password by {VARIABLE} (the form is that of `kcat -F`)"
+            ) from None
     finally:
-        await client.close()
+        connection.close()

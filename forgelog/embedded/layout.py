@@ -3,6 +3,7 @@
 platform.json     what runs now: written by the supervisor, read by `status`, `down`, clients
 wanted.json       what should run: written by `up` and `down`, read by the supervisor
 ports.json        ports of the services, kept so that addresses stay the same
+kcat.conf         for programs that publish commands and read events: the broker, and who they are there
 supervisor.lock   held (flock) by the one supervisor
 keys/             secrets, a file each; see `events.runtime.keys`
 kafka/ postgres/ agents/<node>/ logs/<child>.log
@@ -31,6 +32,8 @@ class Server:
     source: Source
     address: str = ""
     """Of a given one, or of the one in Docker; an embedded one finds its own."""
+    config: str = ""
+    """Of such a broker: the file that says how to get in; empty: it asks nobody who they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,14 @@ class PlatformState:
     gateway: str = ""
     """The front door's ``host:port``; empty with servers only."""
     children: list[ChildState] = field(default_factory=list)
+    kafka_config: str = ""
+    """The file with which the platform's own processes get into the broker; see `events.log.access`."""
+
+    @property
+    def servers(self) -> dict[str, Any]:
+        """The settings of who uses broker and database as the platform's own processes do."""
+        config = Path(self.kafka_config) if self.kafka_config else None
+        return {"kafka": self.kafka, "kafka_config": config, "postgres": self.postgres}
 
 
 TASKS = ("scratch", "ended", "trash")

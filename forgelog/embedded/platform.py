@@ -20,11 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from aiokafka.errors import KafkaError
 
+from events.runtime.keys import FOLDER as KEYS
 from events.runtime.keys import OWNER, KeyFileProblem, ensure_key, key_path, read_key
 from events.runtime.settings import Settings, SettingsError
 from forgelog.embedded import docker, jars
 from forgelog.embedded.kafka import broker_answers
+from forgelog.embedded.kafka_users import PLATFORM, Users
 from forgelog.embedded.layout import ChildState, Folder, Lock, PlatformState, Server, Source, Wanted
 from forgelog.embedded.nodes import Nodes, NotAnswered
 from forgelog.embedded.passfile import with_passfile
@@ -40,7 +43,7 @@ THREE_WAYS = (
 GIVEN_PASSFILE = "postgres-given.pgpass"
 """Another file than the embedded server's, whose password must not be lost."""
 
-_SERVERS = ("FORGELOG_KAFKA", "FORGELOG_POSTGRES")
+_SERVERS = ("FORGELOG_KAFKA", "FORGELOG_KAFKA_CONFIG", "FORGELOG_POSTGRES")
 
 _STOP_ORDER = ("agent", "service", "server")
 
@@ -257,7 +260,7 @@ class Platform:
             names = [name for name, server in (("kafka", kafka), ("postgres", postgres)) if server.source == "docker"]
             addresses = await asyncio.to_thread(docker.Docker(self.folder.path).up, names)
             if kafka.source == "docker":
-                kafka = replace(kafka, address=addresses[0])
+                kafka = await self._admitted(replace(kafka, address=addresses[0]))
             if postgres.source == "docker":
                 postgres = replace(postgres, address=addresses[1])
         # Of a given one, of Docker's, and of one that a version before remembered with its password.
@@ -268,14 +271,31 @@ class Platform:
         agents = options.agents if options.agents is not None else (before.agents if before else 1)
         return Wanted(kafka, postgres, services, agents)
 
+    async def _admitted(self, kafka: Server) -> Server:
+        """Docker's broker, once it answers and knows its users."""
+        users = Users(self.folder.path / KEYS)
+        access = Settings(kafka=kafka.address, kafka_config=users.file(PLATFORM), prefix=self.settings.prefix)
+        deadline = time.monotonic() + 60
+        while not await broker_answers(access):
+            if time.monotonic() > deadline:
+                raise EmbeddedError(f"the broker in Docker does not answer at {kafka.address}")
+            await asyncio.sleep(0.2)
+        try:
+            await users.admit(access)
+        except (KafkaError, OSError) as error:
+            raise EmbeddedError(f"the broker in Docker takes no users: {error}") from error
+        return replace(kafka, config=str(access.kafka_config))
+
     async def _server(self, name: str, given: str | None, before: Server | None, choice: Choice) -> Server:
         variable = f"FORGELOG_{name.upper()}"
         if given:
-            await self._check(name, variable, given)
-            return Server("given", given)
+            config = self.settings.kafka_config if name == "kafka" else None
+            server = Server("given", given, str(config.absolute()) if config else "")
+            await self._check(name, variable, server)
+            return server
         if before is not None and choice is Choice.AUTO:
             if before.source == "given":
-                await self._check(name, f"{variable}, remembered from the last `up`,", before.address)
+                await self._check(name, f"{variable}, remembered from the last `up`,", before)
             return before
         source: Source = "embedded"
         if choice is Choice.DOCKER or (choice is Choice.AUTO and await asyncio.to_thread(docker.available)):
@@ -287,10 +307,17 @@ class Platform:
             )
         return Server(source)
 
-    async def _check(self, name: str, variable: str, address: str) -> None:
-        answers = broker_answers if name == "kafka" else database_answers
-        if not await answers(address):
-            shown = address if name == "kafka" else "the given address"
+    async def _check(self, name: str, variable: str, server: Server) -> None:
+        if name == "kafka":
+            config = Path(server.config) if server.config else None
+            try:
+                there = await broker_answers(Settings(kafka=server.address, kafka_config=config))
+            except SettingsError as error:
+                raise EmbeddedError(str(error)) from error
+        else:
+            there = await database_answers(server.address)
+        if not there:
+            shown = server.address if name == "kafka" else "the given address"
             raise EmbeddedError(f"{variable}: no {name} answers at {shown}. {THREE_WAYS.format(variable=variable)}")
 
 

@@ -22,13 +22,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from events.runtime.keys import OWNER, key_path
 from events.runtime.settings import Settings, split_address
 from forgelog.embedded.kafka import Kafka
+from forgelog.embedded.kafka_users import AGENT, PLATFORM, PRODUCER
 from forgelog.embedded.keeper import Plan, Probe
 from forgelog.embedded.layout import Folder, PlatformState, Wanted
 from forgelog.embedded.nodes import MEMBERSHIP, OURS, in_use, membership
 from forgelog.embedded.passfile import without_password
 from forgelog.embedded.ports import free_port, hold
 from forgelog.embedded.postgres import Postgres
-from forgelog.embedded.process import EmbeddedError, Spec
+from forgelog.embedded.process import EmbeddedError, Spec, write_atomically
 
 SERVICES = ("jobs", "scheduling", "resources")
 """Each is `python -m services.<name>` and answers the gRPC health check on its FORGELOG_LISTEN."""
@@ -55,7 +56,9 @@ class Roster:
         self._folder = folder
         self._agents = folder.path / "agents"
         self._wanted_gateway = settings.gateway
-        self.kafka = Kafka(folder.path / "kafka", folder.log("kafka"), flush_ms=settings.broker_flush_ms)
+        self.kafka = Kafka(
+            folder.path / "kafka", folder.log("kafka"), flush_ms=settings.broker_flush_ms, prefix=settings.prefix
+        )
         self.postgres = Postgres(folder.path / "postgres", folder.log("postgres"))
         self._lock = threading.Lock()  # plans are made in threads
         self._channels: dict[str, grpc.aio.Channel] = {}
@@ -81,6 +84,22 @@ class Roster:
         kafka = self.kafka.address if wanted.kafka.source == "embedded" else wanted.kafka.address
         postgres = self.postgres.address if wanted.postgres.source == "embedded" else wanted.postgres.address
         return kafka, postgres
+
+    def kafka_config(self, wanted: Wanted, user: str = PLATFORM) -> str:
+        """The file with which that user gets into the broker; of a given one's users we know one only."""
+        return str(self.kafka.users.file(user)) if wanted.kafka.source != "given" else wanted.kafka.config
+
+    def write_producers_file(self, wanted: Wanted) -> None:
+        """The file for programs that publish commands and read events: `kcat -F` takes it, for example."""
+        if wanted.kafka.source != "given":
+            text = self.kafka.users.file(PRODUCER).read_text()
+        else:
+            text = f"bootstrap.servers={self.addresses(wanted)[0]}\n"
+            if wanted.kafka.config:
+                text += "# Add the user and password of your cluster's that your programs use.\n"
+        file = self._folder.path / "kcat.conf"
+        if not file.exists() or file.read_text() != text:
+            write_atomically(file, text, mode=0o600)
 
     def services(self, wanted: Wanted) -> list[Plan]:
         plans = [self._service(name, wanted) for name in SERVICES]
@@ -131,9 +150,12 @@ class Roster:
         node = node_name(number)
         folder = self.agent_folder(number)
 
+        config = folder / "kafka.conf"
+
         def spec() -> Spec:
             # It runs other people's programs: it is told no database, no service and no folder but its own.
-            environment = self._common(wanted, f"agent-{node}") | {
+            given = self.kafka_config(wanted, AGENT)
+            environment = self._common(wanted, f"agent-{node}", given and str(config)) | {
                 "FORGELOG_DATA": str(folder),
                 "FORGELOG_NODE": node,
                 "FORGELOG_AGENT_DIR": str(folder),
@@ -148,6 +170,8 @@ class Roster:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / OURS).touch(mode=0o600)
             (folder / MEMBERSHIP).unlink(missing_ok=True)  # the last agent's word
+            if given := self.kafka_config(wanted, AGENT):
+                write_atomically(config, Path(given).read_text(), mode=0o600)
             return spec()
 
         async def registered() -> bool:
@@ -178,7 +202,7 @@ class Roster:
         """What a service is told."""
         with self._lock:
             _, postgres = self.addresses(wanted)
-        return self._common(wanted, instance) | {
+        return self._common(wanted, instance, self.kafka_config(wanted)) | {
             "FORGELOG_POSTGRES": postgres,
             "FORGELOG_DATA": str(self._folder.path),
             "FORGELOG_LISTEN": listen,
@@ -186,12 +210,13 @@ class Roster:
             "FORGELOG_SERVICES": ",".join(f"{name}={self._address(name)}" for name in SERVICES),
         }
 
-    def _common(self, wanted: Wanted, instance: str) -> dict[str, str]:
-        """What every child is told."""
+    def _common(self, wanted: Wanted, instance: str, config: str) -> dict[str, str]:
+        """What every child is told; `config`: its file for the broker."""
         with self._lock:
             kafka, _ = self.addresses(wanted)
         return {
             "FORGELOG_KAFKA": kafka,
+            "FORGELOG_KAFKA_CONFIG": config,
             "FORGELOG_GATEWAY": self.gateway,
             "FORGELOG_INSTANCE": instance,
             "FORGELOG_TOKEN": "",  # a key that the caller of `up` has is not for its children's environment

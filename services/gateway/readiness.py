@@ -8,6 +8,7 @@ from typing import Any
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
+from events.log.access import client_options
 from events.log.topics import CONTEXTS
 from events.runtime.settings import Settings
 from services.gateway.forward import Forwarder
@@ -49,7 +50,7 @@ class Readiness:
         try:
             async with asyncio.timeout(CHECK_SECONDS):
                 if self._client is None:
-                    client = AIOKafkaClient(bootstrap_servers=self._settings.kafka_required)
+                    client = AIOKafkaClient(**client_options(self._settings))
                     await client.bootstrap()
                     self._client = client
                 await self._client.fetch_all_metadata()

@@ -120,7 +120,7 @@ class Arena:
         """With the servers' addresses as they are now; those of before while a new supervisor finds its way."""
         state = self.state
         if state.kafka and state.postgres:
-            self._addresses = {"kafka": state.kafka, "postgres": state.postgres}
+            self._addresses = state.servers
         return self.platform.settings.model_copy(update=self._addresses)
 
     def environment(self, instance: str) -> dict[str, str]:
@@ -129,6 +129,7 @@ class Arena:
         return {
             **os.environ,
             "FORGELOG_KAFKA": settings.kafka_required,
+            "FORGELOG_KAFKA_CONFIG": str(settings.kafka_config),
             "FORGELOG_POSTGRES": settings.postgres_required,
             "FORGELOG_DATA": str(self.data),
             "FORGELOG_INSTANCE": instance,
@@ -210,7 +211,7 @@ class Arena:
             # What the supervisor says may be of before it has seen the attack's last blow.
             if all(child.identity is not None and child.identity.alive for child in state.children):
                 settings = self.settings
-                both = broker_answers(settings.kafka_required), database_answers(settings.postgres_required)
+                both = broker_answers(settings), database_answers(settings.postgres_required)
                 if all(await asyncio.gather(*both)):
                     return
             if time.monotonic() > until:

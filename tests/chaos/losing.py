@@ -16,6 +16,7 @@ import asyncpg
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from events.log.access import client_options
 from events.log.tail import NoTopic, Tail
 from events.log.topics import CONTEXTS, TopicsUnusable, ensure_topics
 from events.runtime.origins import former_schema
@@ -53,7 +54,7 @@ async def log_lost(arena: Arena, load: Workload, chance: random.Random) -> str:
 async def _remake_topics(arena: Arena) -> None:
     """Delete all topics; whoever is first, a service or this, makes them anew."""
     before = await _events(arena)
-    admin = AIOKafkaAdminClient(bootstrap_servers=arena.settings.kafka_required)
+    admin = AIOKafkaAdminClient(**client_options(arena.settings))
     await admin.start()
     try:
         ours = {name for name in await admin.list_topics() if not name.startswith("_")}

@@ -21,6 +21,7 @@ import orjson
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from events.log.access import client_options
 from events.log.envelope import Position
 from events.log.ids import derived_id
 from events.log.topics import CONTEXTS
@@ -112,7 +113,7 @@ class Workload:
         at = ""
         while left:
             producer = AIOKafkaProducer(
-                bootstrap_servers=self.arena.settings.kafka_required,
+                **client_options(self.arena.settings),
                 acks="all",
                 request_timeout_ms=5000,
                 max_request_size=8 << 20,
@@ -326,7 +327,8 @@ class Workload:
         done = 0
         while done < len(records):
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "tests.chaos.sender", self.arena.settings.kafka_required, "commands.jobs"),
+                *(sys.executable, "-m", "tests.chaos.sender", "commands.jobs"),
+                env=self.arena.environment("sender"),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
             )

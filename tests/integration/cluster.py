@@ -25,6 +25,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from events.language.jobs import JobStarted
 from events.log import topics
+from events.log.access import client_options
 from events.log.envelope import Recorded
 from events.log.ids import derived_id
 from events.log.tail import Tail
@@ -32,8 +33,10 @@ from events.runtime.keys import OWNER, ensure_key, key_path
 from events.runtime.keys import SERVICES as KEY_OF_SERVICES
 from events.runtime.settings import Settings
 from forgelog.client.keyed import KeyedChannel
+from forgelog.embedded.kafka_users import AGENT, PRODUCER
 from forgelog.embedded.ports import free_port
 from tests import PATIENCE
+from tests.access import admit_users, as_user, environment
 
 SERVICES = ("jobs", "scheduling", "resources")
 GATEWAY = "gateway"
@@ -93,27 +96,32 @@ class Cluster:
 
     def start(self, name: str) -> None:
         """Start a service."""
-        environment = {
-            "FORGELOG_POSTGRES": self.settings.postgres_required,
+        told = {
+            **environment(self.settings),
             "FORGELOG_SCHEMA": self.settings.schema_,
             "FORGELOG_DATA": str(self.folder),
             "FORGELOG_SERVICES": ",".join(f"{service}=127.0.0.1:{self._ports[service]}" for service in SERVICES),
             "FORGELOG_LISTEN": f"127.0.0.1:{self._ports[name]}",
         }
-        self._run(name, f"services.{name}", environment)
+        self._run(name, f"services.{name}", told)
 
-    def start_agent(self, node: str, *, process: str = "", **environment: str) -> None:
+    def start_agent(self, node: str, *, process: str = "", **more: str) -> None:
         """Start a node's agent; `process` names one that claims a node's name beside the node's own agent."""
         process = process or node
         own = self.folder / process
         own.mkdir(parents=True, exist_ok=True)
-        told = {"FORGELOG_NODE": node, "FORGELOG_AGENT_DIR": str(own), "FORGELOG_DATA": str(own)}
-        self._run(process, "services.resources.agent", {**told, **environment})
+        told = {
+            **environment(as_user(self.settings, AGENT)),
+            "FORGELOG_POSTGRES": "",
+            "FORGELOG_NODE": node,
+            "FORGELOG_AGENT_DIR": str(own),
+            "FORGELOG_DATA": str(own),
+        }
+        self._run(process, "services.resources.agent", {**told, **more})
 
     def _run(self, name: str, module: str, extra: dict[str, str]) -> None:
         environment = {
             **os.environ,
-            "FORGELOG_KAFKA": self.settings.kafka_required,
             "FORGELOG_PREFIX": self.settings.prefix,
             **self.place,
             "FORGELOG_NODE_LOST_SECONDS": str(self.lost_seconds),
@@ -184,7 +192,7 @@ class Cluster:
     async def publish(self, context: str, type_name: str, body: dict[str, Any], id: str = "", key: str = "") -> str:
         """Publish a command as any producer in any language would: headers and JSON. Returns its id."""
         if self._producer is None:
-            self._producer = AIOKafkaProducer(bootstrap_servers=self.settings.kafka_required)
+            self._producer = AIOKafkaProducer(**client_options(as_user(self.settings, PRODUCER)))
             await self._producer.start()
         id = id or uuid.uuid4().hex
         await self._producer.send_and_wait(
@@ -270,6 +278,7 @@ async def cluster(
     """A running platform with so many nodes: n0, n1, ... A node whose agent is silent for `lost_seconds` is lost; by
     default that is longer than any agent takes to start again on a busy machine."""
     await topics.ensure_topics(settings)
+    await admit_users(settings)
     made = Cluster(settings, folder, lost_seconds)
     made.watching = watching = asyncio.create_task(made.watch())
     try:

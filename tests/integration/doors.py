@@ -15,9 +15,12 @@ import orjson
 from aiokafka import AIOKafkaProducer
 
 from events.language.common import CommandNoted, CommandRejected
+from events.log.access import client_options
 from events.log.envelope import Recorded
+from forgelog.embedded.kafka_users import PRODUCER
 from forgelog_pb.gateway.v1 import commands_pb2, commands_pb2_grpc
 from tests import PATIENCE
+from tests.access import as_user
 from tests.integration.cluster import Cluster
 
 
@@ -57,8 +60,8 @@ class KafkaDoor:
         self, type: str, body: bytes, id: str = "", project: str = "", actor: str = "", traceparent: str = ""
     ) -> Answer:
         if self._producer is None:
-            kafka = self._platform.settings.kafka_required
-            self._producer = AIOKafkaProducer(bootstrap_servers=kafka, max_request_size=4 << 20)
+            options = client_options(as_user(self._platform.settings, PRODUCER))
+            self._producer = AIOKafkaProducer(**options, max_request_size=4 << 20)
             await self._producer.start()
         id = id or uuid.uuid4().hex
         given = {"ce_project": project, "ce_actor": actor, "traceparent": traceparent}

@@ -30,6 +30,7 @@ from events.language.jobs import (
 )
 from events.language.resources import AllocationBound, AllocationReleased, NodeLost, NodeRegistered, ReleaseReason
 from events.log import topics
+from events.log.access import client_options
 from events.log.tail import new_consumer
 from events.runtime.settings import Settings
 from services.resources.agent.store import MEMBERSHIP
@@ -169,7 +170,7 @@ async def test_a_burst_of_output_is_whole_and_takes_nothing_from_others(platform
 
 
 async def test_output_that_a_topic_takes_only_in_small_batches_is_whole(platform: Cluster) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=platform.settings.kafka_required)
+    admin = AIOKafkaAdminClient(**client_options(platform.settings))
     await admin.start()
     try:
         topic = ConfigResource(
@@ -187,7 +188,7 @@ async def test_a_topic_of_an_earlier_version_gets_the_present_bound(settings: Se
     old = {"max.message.bytes": "1048576", "segment.bytes": "1048576"}  # what somebody has set besides stays
     await topics.ensure_topics(settings)
     resource = ConfigResource(ConfigResourceType.TOPIC, settings.prefix + topics.LOGS)
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_required)
+    admin = AIOKafkaAdminClient(**client_options(settings))
     await admin.start()
 
     async def shows(wanted: dict[str, str]) -> None:

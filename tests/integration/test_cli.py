@@ -29,6 +29,7 @@ from events.language.jobs import JobCompleted, JobStarted
 from events.language.resources import NodeDrained, NodeRegistered, NodeRemoved
 from events.runtime.runner import live_schema
 from tests import PATIENCE
+from tests.access import environment
 from tests.conftest import Servers, own_settings
 from tests.integration.cluster import FORGELOG, Cluster, cluster
 
@@ -93,8 +94,7 @@ async def forgelog(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -
         await platform.event(NodeRegistered)
         given = {
             **platform.place,
-            "FORGELOG_KAFKA": settings.kafka_required,
-            "FORGELOG_POSTGRES": settings.postgres_required,
+            **environment(settings),
             "FORGELOG_PREFIX": settings.prefix,
             "FORGELOG_SCHEMA": settings.schema_,
             "FORGELOG_DATA": str(folder),

@@ -19,9 +19,12 @@ from aiokafka import AIOKafkaProducer
 
 from events.language.jobs import JobCompleted, JobStarted
 from events.language.resources import NodeRegistered
+from events.log.access import client_options
 from forgelog import AsyncClient, Client, ForgelogError, NotFound, Refused, Timeout, Unavailable
 from forgelog.client.rows import EventRow
+from forgelog.embedded.kafka_users import PRODUCER
 from tests import PATIENCE
+from tests.access import as_user, kcat_conf
 from tests.conftest import Servers, own_settings
 from tests.integration.cluster import Cluster, cluster
 
@@ -207,9 +210,9 @@ async def test_the_documents_python_runs_as_written(platform: Cluster, tmp_path:
     environment = {
         **os.environ,
         **platform.place,
-        "KAFKA": platform.settings.kafka_required,
         "PYTHONPATH": str(ROOT),
     }
+    code = code.replace("~/.forgelog/kcat.conf", str(kcat_conf(platform.settings, tmp_path)))
     # This platform shares its broker with others: its topics have a prefix.
     code = code.replace('"commands.jobs"', f'"{platform.settings.prefix}commands.jobs"')
     done = await asyncio.to_thread(
@@ -227,20 +230,21 @@ async def test_the_documents_python_runs_as_written(platform: Cluster, tmp_path:
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/how-to/api.md"])
-async def test_the_documents_kcat_lines_run_a_job(platform: Cluster, document: str) -> None:
+async def test_the_documents_kcat_lines_run_a_job(platform: Cluster, document: str, tmp_path: Path) -> None:
     """As written where kcat is installed; elsewhere a plain producer sends what they say: headers and JSON."""
     text = (ROOT / document).read_text()
-    found = re.search(r"^echo '(.*)' \|\n +kcat -P -b \"\$KAFKA\" -t (\S+) (.*)$", text, re.MULTILINE)
+    found = re.search(r"^echo '(.*)' \|\n +kcat -F ~/.forgelog/kcat.conf -P -t (\S+) (.*)$", text, re.MULTILINE)
     assert found is not None
     body, topic, rest = found.groups()
     id = uuid.uuid4().hex
     topic, rest = platform.settings.prefix + topic, rest.replace("my-first-job", id)
     if shutil.which("kcat"):
-        line = f"echo '{body}' | kcat -P -b {platform.settings.kafka_required} -t {topic} {rest}"
+        conf = kcat_conf(platform.settings, tmp_path)
+        line = f"echo '{body}' | kcat -F {conf} -P -t {topic} {rest}"
         await asyncio.to_thread(subprocess.run, ["sh", "-c", line], check=True, timeout=PATIENCE)
     else:
         headers = [(name, value.encode()) for name, value in re.findall(r"-H (\S+?)=(\S+)", rest)]
-        async with AIOKafkaProducer(bootstrap_servers=platform.settings.kafka_required) as producer:
+        async with AIOKafkaProducer(**client_options(as_user(platform.settings, PRODUCER))) as producer:
             await producer.send_and_wait(topic, body.encode(), headers=headers)
     record = await platform.recorded(lambda r: r.meta.correlation == id and isinstance(r.data, JobCompleted))
     assert isinstance(record.data, JobCompleted)

@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 
 from forgelog.embedded.platform import Platform
-from tests import PATIENCE
+from tests import PATIENCE, access
 from tests.conftest import Servers, own_settings
 from tests.integration.documents import Shell, blocks_of, prepare, reason_to_skip
 
@@ -47,8 +47,7 @@ async def reader(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> 
         environment = {
             **clean,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "FORGELOG_KAFKA": settings.kafka_required,
-            "FORGELOG_POSTGRES": settings.postgres_required,
+            **access.environment(settings),
             "FORGELOG_PREFIX": settings.prefix,
             "FORGELOG_SCHEMA": settings.schema_,
             "FORGELOG_DATA": str(folder / ".forgelog"),
@@ -71,6 +70,7 @@ async def reader(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> 
                 {
                     "127.0.0.1:7070": report["gateway"],
                     "127.0.0.1:9092": settings.kafka_required,
+                    "~/.forgelog/kcat.conf": str(access.kcat_conf(settings, folder)),
                     "-t commands.jobs": f"-t {settings.prefix}commands.jobs",
                 },
             )

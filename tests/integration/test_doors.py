@@ -4,6 +4,7 @@ reflection."""
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import subprocess
@@ -27,9 +28,12 @@ from events.language.common import LogEvent
 from events.language.jobs import JobCompleted, JobQueued, JobStarted, JobSubmitted
 from events.language.resources import NodeRegistered
 from events.language.scheduling import JobEnqueued
+from events.log.access import client_options
 from events.log.envelope import Recorded
+from forgelog.embedded.kafka_users import PRODUCER
 from forgelog.manifest import jobs as manifest
 from tests import PATIENCE
+from tests.access import as_user
 from tests.conftest import Servers, own_settings
 from tests.integration.cluster import Cluster, cluster
 from tests.integration.doors import DOORS, close_doors, open_doors
@@ -144,11 +148,11 @@ async def test_a_submit_is_one_trace_and_one_flow_through_all_services(
 async def test_readme_s_plain_producer_submits_a_job(platform: Cluster) -> None:
     """The producer of the README's words, as a program of its own: headers and JSON, no package of ours."""
     program = """
-import asyncio, sys
+import asyncio, json, sys
 from aiokafka import AIOKafkaProducer
 
-async def main(broker, topic, job):
-    async with AIOKafkaProducer(bootstrap_servers=broker) as producer:
+async def main(options, topic, job):
+    async with AIOKafkaProducer(**json.loads(options)) as producer:
         headers = [("ce_id", b"my-first-job"), ("ce_type", b"forgelog.jobs.v1.SubmitJob")]
         await producer.send_and_wait(topic, job.encode(), headers=headers)
 
@@ -156,7 +160,8 @@ asyncio.run(main(*sys.argv[1:]))
 """
     settings = platform.settings
     job = '{"spec": {"metadata": {"name": "hello"}, "command": "echo", "args": ["hello"]}}'
-    arguments = [settings.kafka_required, f"{settings.prefix}commands.jobs", job]
+    options = json.dumps(client_options(as_user(settings, PRODUCER)))
+    arguments = [options, f"{settings.prefix}commands.jobs", job]
     for _ in range(2):  # the same id twice is one job
         done = await asyncio.to_thread(
             subprocess.run, [sys.executable, "-I", "-c", program, *arguments], capture_output=True, text=True

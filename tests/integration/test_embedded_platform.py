@@ -19,12 +19,14 @@ import psutil
 import pytest
 import pytest_asyncio
 
+from events.runtime.settings import Settings
 from forgelog import AsyncClient, AsyncJob
 from forgelog.embedded import docker
 from forgelog.embedded.passfile import password_in
 from forgelog.embedded.platform import Platform
 from forgelog.embedded.process import until
 from tests import PATIENCE
+from tests.access import environment
 from tests.chaos.arena import can_mount
 from tests.conftest import Servers, own_settings
 
@@ -136,8 +138,7 @@ async def test_down_after_the_supervisor_was_killed_ends_its_children(data: Path
 async def test_down_says_what_it_ends_and_leaves_it_when_told(data: Path, servers: Servers) -> None:
     async with own_settings(servers, data) as settings:
         given = {
-            "FORGELOG_KAFKA": settings.kafka_required,
-            "FORGELOG_POSTGRES": settings.postgres_required,
+            **environment(settings),
             "FORGELOG_PREFIX": settings.prefix,
             "FORGELOG_SCHEMA": settings.schema_,
             "FORGELOG_GATEWAY": "127.0.0.1:0",
@@ -215,7 +216,7 @@ async def test_the_log_works_on_a_broker_from_testcontainers() -> None:
     from forgelog.embedded.kafka import broker_answers
 
     with KafkaContainer("apache/kafka:4.3.1").with_kraft() as broker:
-        assert await broker_answers(broker.get_bootstrap_server())
+        assert await broker_answers(Settings(kafka=broker.get_bootstrap_server(), kafka_config=None))
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -19,8 +20,10 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from events.log.access import client_options
 from events.runtime.settings import Settings
-from forgelog.embedded.kafka import Kafka
+from forgelog.embedded.kafka import Kafka, broker_answers
+from forgelog.embedded.kafka_users import AGENT, PLATFORM, PRODUCER
 from forgelog.embedded.passfile import password_in, without_password
 from forgelog.embedded.postgres import Postgres, database_answers
 from forgelog.embedded.process import Child, EmbeddedError, wait_ready
@@ -43,8 +46,8 @@ async def started(server: Kafka | Postgres) -> Child:
     return child
 
 
-async def append(bootstrap: str, topic: str, values: list[bytes]) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True)
+async def append(settings: Settings, topic: str, values: list[bytes]) -> None:
+    producer = AIOKafkaProducer(**client_options(settings), acks="all", enable_idempotence=True)
     await producer.start()
     try:
         await asyncio.gather(*[await producer.send(topic, value) for value in values])
@@ -52,8 +55,8 @@ async def append(bootstrap: str, topic: str, values: list[bytes]) -> None:
         await producer.stop()
 
 
-async def read(bootstrap: str, topic: str, count: int) -> list[bytes]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
+async def read(settings: Settings, topic: str, count: int) -> list[bytes]:
+    consumer = AIOKafkaConsumer(**client_options(settings))
     await consumer.start()
     try:
         partition = TopicPartition(topic, 0)
@@ -68,8 +71,8 @@ async def read(bootstrap: str, topic: str, count: int) -> list[bytes]:
         await consumer.stop()
 
 
-async def create(bootstrap: str, topic: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+async def create(settings: Settings, topic: str) -> None:
+    admin = AIOKafkaAdminClient(**client_options(settings))
     await admin.start()
     try:
         await admin.create_topics([NewTopic(topic, 1, 1)])
@@ -82,18 +85,18 @@ async def test_broker_loses_nothing_when_it_is_killed(folder: Path) -> None:
     child = await started(kafka)
     first = kafka.address
     try:
-        await create(first, "events")
+        await create(kafka.access, "events")
         written = [b"%d" % number for number in range(2000)]
-        await append(first, "events", written)
+        await append(kafka.access, "events", written)
         child.send(signal.SIGKILL)
         assert await child.wait(10)
         assert child.exit == "SIGKILL"
 
         child = await started(kafka)
         assert kafka.address == first
-        assert await read(kafka.address, "events", 2000) == written
-        await append(kafka.address, "events", [b"after"])
-        assert (await read(kafka.address, "events", 2001))[-1] == b"after"
+        assert await read(kafka.access, "events", 2000) == written
+        await append(kafka.access, "events", [b"after"])
+        assert (await read(kafka.access, "events", 2001))[-1] == b"after"
     finally:
         await child.stop()
 
@@ -148,17 +151,72 @@ async def test_broker_moves_when_its_port_is_taken(folder: Path) -> None:
     child = await started(kafka)
     try:
         first = kafka.address
-        await create(first, "events")
-        await append(first, "events", [b"before"])
+        await create(kafka.access, "events")
+        await append(kafka.access, "events", [b"before"])
     finally:
         await child.stop()
     with socket.create_server(("127.0.0.1", int(first.split(":")[1]))):
         child = await started(kafka)
         try:
             assert kafka.address != first
-            assert await read(kafka.address, "events", 1) == [b"before"]
+            assert await read(kafka.access, "events", 1) == [b"before"]
         finally:
             await child.stop()
+
+
+def ask_nobody(properties: Path, address: str) -> None:
+    """Make the broker's configuration what the version before wrote: no users, no rules."""
+    lines = [
+        line
+        for line in properties.read_text().splitlines()
+        if not re.match(r"listener\.name\.|sasl\.|authorizer\.|super\.users|.*(CLIENT|PLAINTEXT)", line)
+    ]
+    controller = json.loads((properties.parent / "ports.json").read_text())["controller"]
+    lines += [
+        f"listeners=PLAINTEXT://{address},CONTROLLER://127.0.0.1:{controller}",
+        f"advertised.listeners=PLAINTEXT://{address}",
+        "inter.broker.listener.name=PLAINTEXT",
+        "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    ]
+    properties.write_text("\n".join(lines) + "\n")
+
+
+async def test_a_broker_folder_of_the_version_before_comes_up_with_its_data_and_asks_from_then_on(folder: Path) -> None:
+    kafka = Kafka(folder / "kafka", folder / "logs" / "kafka.log")
+    spec = await asyncio.to_thread(kafka.prepare)
+    ask_nobody(folder / "kafka" / "server.properties", kafka.address)
+    shutil.rmtree(folder / "keys")
+    anybody = Settings(kafka=kafka.address, kafka_config=None)
+    child = Child.start(spec)
+    try:
+        async with asyncio.timeout(60):
+            while not await broker_answers(anybody):
+                await asyncio.sleep(0.05)
+        await create(anybody, "events")
+        await append(anybody, "events", [b"before"])
+    finally:
+        await child.stop()
+
+    child = await started(kafka)
+    try:
+        with pytest.raises(EmbeddedError, match="FORGELOG_KAFKA_CONFIG"):
+            await broker_answers(Settings(kafka=kafka.address, kafka_config=None))
+        assert await read(kafka.access, "events", 1) == [b"before"]
+        await append(kafka.access, "events", [b"after"])
+        assert await read(kafka.access, "events", 2) == [b"before", b"after"]
+        for user in (AGENT, PRODUCER):
+            assert await broker_answers(Settings(kafka=kafka.address, kafka_config=kafka.users.file(user)))
+        secrets = [kafka.users.password(user) for user in (PLATFORM, AGENT, PRODUCER)]
+        shown = [
+            str(psutil.Process(child.pid).cmdline()),
+            str(psutil.Process(child.pid).environ()),
+            kafka.log.read_text(),
+        ]
+        assert not [text for text in shown for secret in secrets if secret in text]
+        holders = [path for path in (folder / "kafka").iterdir() if path.is_file() and secrets[0] in path.read_text()]
+        assert [(path.name, stat.S_IMODE(path.stat().st_mode)) for path in holders] == [("server.properties", 0o600)]
+    finally:
+        await child.stop()
 
 
 async def test_postgres_comes_back_after_a_kill(folder: Path) -> None:
@@ -206,8 +264,8 @@ async def test_postgres_is_not_started_twice_on_one_folder(folder: Path) -> None
 
 
 async def test_the_session_fixtures_give_a_usable_platform(settings: Settings) -> None:
-    await create(settings.kafka_required, f"{settings.prefix}x")
-    await append(settings.kafka_required, f"{settings.prefix}x", [b"1"])
+    await create(settings, f"{settings.prefix}x")
+    await append(settings, f"{settings.prefix}x", [b"1"])
     connection = await asyncpg.connect(settings.postgres_required)
     await connection.execute(f"CREATE SCHEMA {settings.schema_}")
     await connection.close()

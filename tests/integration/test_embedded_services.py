@@ -34,6 +34,7 @@ SERVICES = {"jobs", "scheduling", "resources", "gateway"}
 async def platform(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Platform]:
     folder = Path(tempfile.mkdtemp(prefix="forgelog tést, 数-"))
     monkeypatch.setenv("FORGELOG_KAFKA", servers.kafka)
+    monkeypatch.setenv("FORGELOG_KAFKA_CONFIG", str(servers.kafka_config or ""))
     monkeypatch.setenv("FORGELOG_POSTGRES", servers.postgres)
     monkeypatch.setenv("FORGELOG_GATEWAY", "127.0.0.1:0")
     monkeypatch.setenv("FORGELOG_TOKEN", "another-platform-s")
@@ -69,6 +70,7 @@ async def test_life_of_services_and_agents(platform: Platform, servers: Servers)
 
     jobs = told(platform, "jobs")
     assert jobs["FORGELOG_KAFKA"] == servers.kafka
+    assert jobs["FORGELOG_KAFKA_CONFIG"] == str(servers.kafka_config or "")
     assert jobs["FORGELOG_POSTGRES"] == servers.postgres
     assert jobs["FORGELOG_INSTANCE"] == "jobs-0"
     assert jobs["FORGELOG_GATEWAY"] == state.gateway == told(platform, "gateway")["FORGELOG_LISTEN"]

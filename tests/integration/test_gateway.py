@@ -29,7 +29,7 @@ from forgelog_pb.gateway.v1 import commands_pb2, commands_pb2_grpc
 from proto.schemas import schema_of
 from services.gateway.limits import Bounds
 from services.gateway.server import run
-from tests import PATIENCE
+from tests import PATIENCE, access
 from tests.conftest import Servers, own_settings
 from tests.integration.cluster import Cluster, cluster
 from tests.unit.gateway.attacks import ATTACKS, NAME
@@ -311,8 +311,7 @@ async def test_an_address_that_is_taken_is_named(
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         settings = platform.settings
-        servers = {"FORGELOG_KAFKA": settings.kafka_required, "FORGELOG_POSTGRES": settings.postgres_required}
-        environment = {**os.environ, **servers, "FORGELOG_DATA": str(tmp_path), variable: address}
+        environment = {**os.environ, **access.environment(settings), "FORGELOG_DATA": str(tmp_path), variable: address}
         done = await asyncio.to_thread(
             subprocess.run,
             [sys.executable, "-m", f"services.{service}"],

@@ -16,6 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from events.language.jobs import JobCompleted, JobStarted
 from events.log import identity, topics, wire
+from events.log.access import client_options
 from events.log.identity import Stand
 from events.log.outcomes import Outcomes
 from events.log.producer import Producer, Record
@@ -47,7 +48,7 @@ async def pool(settings: Settings) -> AsyncIterator[asyncpg.Pool]:
 
 async def lose(settings: Settings, names: Sequence[str] = (), *, for_good: bool = False) -> None:
     """Delete topics, by default all, and make them anew, unless that is left to others."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_required)
+    admin = AIOKafkaAdminClient(**client_options(settings))
     await admin.start()
     try:
         present = [name for name in await admin.list_topics() if name.startswith(settings.prefix)]

@@ -14,11 +14,13 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 
 from events.log import topics
+from events.log.access import client_options
 from events.log.outcomes import Outcomes
 from events.log.publish import Publisher
 from events.runtime.settings import Settings
 from events.runtime.writer import Writer
 from tests import PATIENCE
+from tests.access import admit_users, kcat_conf
 from tests.integration.test_runtime import history, running, submit
 from tests.unit.runtime.sample import SampleDecider
 
@@ -55,13 +57,17 @@ async def own(settings: Settings) -> Shown:
     }
 
 
-async def test_the_consumer_of_the_how_to_reads_what_the_platform_reads(settings: Settings, topic: str) -> None:
+async def test_the_consumer_of_the_how_to_reads_what_the_platform_reads(
+    settings: Settings, topic: str, tmp_path: Path
+) -> None:
     code = re.search(r"test_other_consumers.py.*?-->\n```python\n(.*?)```", HOW_TO.read_text(), re.DOTALL)
     assert code is not None
+    await admit_users(settings)
+    program = code[1].replace("~/.forgelog/kcat.conf", str(kcat_conf(settings, tmp_path)))
     ran = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-c", code[1]],
-        env={**os.environ, "KAFKA": settings.kafka_required, "TOPIC": topic},
+        [sys.executable, "-c", program],
+        env={**os.environ, "TOPIC": topic},
         capture_output=True,
         text=True,
         timeout=PATIENCE,
@@ -81,7 +87,7 @@ async def test_a_consumer_in_pure_python_unpacks_the_batches(
     monkeypatch.setattr(kafka.record.default_records, "zstd_decode", lambda b: unpacked.append(b) or zstd_decode(b))
 
     def read() -> Shown:
-        consumer = KafkaConsumer(bootstrap_servers=settings.kafka_required, auto_offset_reset="earliest")
+        consumer = KafkaConsumer(**client_options(settings), auto_offset_reset="earliest")
         places = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
         consumer.assign(places)
         ends = consumer.end_offsets(places)

@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 
 from events.language.common import MAX_COMMAND_BYTES, CommandRejected
 from events.log import topics
+from events.log.access import client_options
 from events.log.connect import connected
 from events.log.deadletters import EXCERPT_BYTES, list_dead_letters
 from events.log.envelope import Position
@@ -36,9 +37,7 @@ async def test_poison_is_answered_or_put_aside_and_nothing_stops(prepared: Setti
     topic = prepared.prefix + topics.commands("jobs")
     wanted = {}
     producers = {
-        packed: AIOKafkaProducer(
-            bootstrap_servers=prepared.kafka_required, max_request_size=8 << 20, compression_type=packed
-        )
+        packed: AIOKafkaProducer(**client_options(prepared), max_request_size=8 << 20, compression_type=packed)
         for packed in (None, "gzip", "zstd")
     }
     async with (
@@ -76,7 +75,7 @@ async def test_poison_is_answered_or_put_aside_and_nothing_stops(prepared: Setti
 async def test_reading_ends_where_a_topic_ends_in_a_transaction(prepared: Settings) -> None:
     """A transaction's marker takes an offset and is no record."""
     place = TopicPartition(prepared.prefix + topics.commands("jobs"), 0)
-    producer = AIOKafkaProducer(bootstrap_servers=prepared.kafka_required, transactional_id=f"{prepared.prefix}reading")
+    producer = AIOKafkaProducer(**client_options(prepared), transactional_id=f"{prepared.prefix}reading")
     async with connected(producer), producer.transaction():
         for n in range(3):
             await producer.send_and_wait(place.topic, str(n).encode(), partition=0)

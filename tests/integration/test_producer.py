@@ -9,6 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
+from events.log.access import client_options
 from events.log.producer import Producer, Record
 from events.log.topics import LOGS, ensure_topics, output_config
 from events.runtime.settings import Settings
@@ -19,7 +20,7 @@ FAR = 4_000_000_000_000
 
 
 async def test_a_refused_batch_does_not_block_those_behind_it(settings: Settings) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_required)
+    admin = AIOKafkaAdminClient(**client_options(settings))
     await admin.start()
     topic = settings.prefix + "strict"
     try:
@@ -62,7 +63,7 @@ def test_the_days_that_output_is_kept_are_left_alone_by_those_who_were_not(setti
 
 async def _until_days(settings: Settings, topic: str, days: int) -> None:
     """The broker tells of a change a moment after it has taken it."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_required)
+    admin = AIOKafkaAdminClient(**client_options(settings))
     await admin.start()
     try:
         async with asyncio.timeout(PATIENCE):

@@ -20,6 +20,7 @@ from events.language.jobs import CancelJob, JobSubmitted, SubmitJob
 from events.language.jobspec import JobDependency, JobMetadata, JobSpec
 from events.language.resources import AllocationBound
 from events.log import topics
+from events.log.access import client_options
 from events.log.deadletters import list_dead_letters, replay_dead_letter
 from events.log.outcomes import Outcomes
 from events.log.publish import Outgoing, Publisher
@@ -295,7 +296,7 @@ async def test_reactions_reach_other_partitions_once(prepared: Settings) -> None
 
 async def test_unusable_input_becomes_a_dead_letter_and_can_be_replayed(prepared: Settings) -> None:
     writer = Writer(SampleDecider(), prepared)
-    producer = AIOKafkaProducer(bootstrap_servers=prepared.kafka_required, max_request_size=4 << 20)
+    producer = AIOKafkaProducer(**client_options(prepared), max_request_size=4 << 20)
     await producer.start()
     topic = prepared.prefix + topics.commands("jobs")
 
@@ -339,7 +340,7 @@ async def test_what_comes_while_a_reader_is_busy_is_not_left_out_of_its_next_fet
     ten_minutes = {**PATIENT, "fetch_max_wait_ms": 600_000, "request_timeout_ms": 700_000}
     monkeypatch.setattr("events.log.tail._FIXED", ten_minutes)
     topic = prepared.prefix + topics.events("jobs")
-    producer = AIOKafkaProducer(bootstrap_servers=prepared.kafka_required)
+    producer = AIOKafkaProducer(**client_options(prepared))
     await producer.start()
     try:
         async with Tail(prepared, ["jobs"], patient=True) as tail:
@@ -357,7 +358,7 @@ async def test_what_comes_while_a_reader_is_busy_is_not_left_out_of_its_next_fet
 async def test_commands_of_a_transaction_are_decided_when_it_is_committed_and_never_if_not(prepared: Settings) -> None:
     topic = prepared.prefix + topics.commands("jobs")
     producer = AIOKafkaProducer(
-        bootstrap_servers=prepared.kafka_required, transactional_id=f"{prepared.prefix}client", max_batch_size=400
+        **client_options(prepared), transactional_id=f"{prepared.prefix}client", max_batch_size=400
     )
     await producer.start()
 

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from events.language.jobs import JobSubmitted
 from events.log import topics
+from events.log.access import client_options
 from events.log.connect import connected
 from events.log.producer import new_producer
 from events.log.publish import Outgoing, Publisher
@@ -67,7 +68,12 @@ async def test_a_byte_that_was_flipped_on_disk_is_found_and_stops_its_place_alon
     kafka, children = broker
     name = f"t{tmp_path.name.replace('_', '')[-20:]}"
     settings = Settings(
-        kafka=kafka.address, postgres=servers.postgres, prefix="tamper.", schema_=name, data=tmp_path / "data"
+        kafka=kafka.address,
+        kafka_config=kafka.access.kafka_config,
+        postgres=servers.postgres,
+        prefix="tamper.",
+        schema_=name,
+        data=tmp_path / "data",
     )
     await topics.ensure_topics(settings)
     async with Publisher(settings) as publisher, running(Writer(SampleDecider(), settings).run()):
@@ -231,7 +237,7 @@ async def test_an_auditor_needs_the_public_key_alone_and_leaves_nothing_behind(
 
 async def test_removed_heads_are_told_with_the_records_that_they_covered(signed: tuple[Settings, Runner]) -> None:
     settings, _ = signed
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_required)
+    admin = AIOKafkaAdminClient(**client_options(settings))
     await admin.start()
     ends = await heads_end(settings)
     await admin.delete_records({TopicPartition(settings.prefix + topics.HEADS, 0): RecordsToDelete(ends)})

@@ -28,6 +28,7 @@ from events.log.wire import Raw, headers_of, value_of
 from events.runtime.encoding import Encoder, Origin
 from proto.golden import FOLDER
 from tests import PATIENCE
+from tests.access import librdkafka
 from tests.integration.cluster import SERVICES, Cluster
 
 SAMPLES = sorted(FOLDER.glob("forgelog.*.json"))
@@ -120,7 +121,7 @@ def all_of(platform: Cluster, names: list[str]) -> list[BaseCloudEvent]:
     """Every record of these topics that is there now, as librdkafka and the SDK read them."""
     consumer = Consumer(
         {
-            "bootstrap.servers": platform.settings.kafka_required,
+            **librdkafka(platform.settings),
             "group.id": "judge",
             "enable.auto.commit": False,
             "enable.partition.eof": True,
@@ -170,7 +171,7 @@ async def test_a_command_that_the_sdk_makes_is_taken(http: httpx.AsyncClient, pl
 async def test_a_record_that_the_sdk_makes_is_a_command(platform: Cluster) -> None:
     event = command("judged-kafka")
     message = kafka_binding.to_binary_event(event)
-    producer = Producer({"bootstrap.servers": platform.settings.kafka_required})
+    producer = Producer(librdkafka(platform.settings))
     topic = platform.settings.prefix + topics.commands("jobs")
     producer.produce(topic, message.value, message.key, headers=dict(message.headers))
     assert await asyncio.to_thread(producer.flush, PATIENCE) == 0

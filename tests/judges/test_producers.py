@@ -16,8 +16,11 @@ from kafka import KafkaProducer
 from events.language.common import CommandRejected
 from events.language.jobs import JobSubmitted
 from events.log import topics
+from events.log.access import client_options
 from forgelog.embedded import jars, java
+from forgelog.embedded.kafka_users import PRODUCER
 from tests import PATIENCE
+from tests.access import as_user, java_properties, kcat_conf, librdkafka
 from tests.integration.cluster import Cluster
 from tests.judges import tools
 
@@ -38,18 +41,18 @@ def run(command: Sequence[str], given: bytes, environment: Mapping[str, str] | N
 
 def kcat(platform: Cluster, topic: str, value: bytes, headers: Mapping[str, str]) -> None:
     given = [part for name, text in headers.items() for part in ("-H", f"{name}={text}")]
-    address = platform.settings.kafka_required
-    run([str(tools.kcat()), "-P", "-b", address, "-t", topic, "-z", "snappy", *given], value)
+    conf = str(kcat_conf(platform.settings, platform.folder))
+    run([str(tools.kcat()), "-F", conf, "-P", "-t", topic, "-z", "snappy", *given], value)
 
 
 def confluent_kafka(platform: Cluster, topic: str, value: bytes, headers: Mapping[str, str]) -> None:
-    producer = Producer({"bootstrap.servers": platform.settings.kafka_required, "compression.type": "lz4"})
+    producer = Producer(librdkafka(platform.settings) | {"compression.type": "lz4"})
     producer.produce(topic, value, headers=dict(headers))
     assert producer.flush(PATIENCE) == 0
 
 
 def kafka_python(platform: Cluster, topic: str, value: bytes, headers: Mapping[str, str]) -> None:
-    producer = KafkaProducer(bootstrap_servers=platform.settings.kafka_required, compression_type="gzip")
+    producer = KafkaProducer(**client_options(as_user(platform.settings, PRODUCER)), compression_type="gzip")
     try:
         sent = producer.send(topic, value, headers=[(name, text.encode()) for name, text in headers.items()])
         sent.get(timeout=PATIENCE)
@@ -63,7 +66,9 @@ def java_client(platform: Cluster, topic: str, value: bytes, headers: Mapping[st
     found = java.find()
     text = ",".join(f"{name}:{each}" for name, each in headers.items())
     flags = ["-XX:TieredStopAtLevel=1", "-Dfile.encoding=UTF-8", "-cp", classes]
-    own = ["--bootstrap-server", platform.settings.kafka_required, "--topic", topic]
+    config = platform.folder / "producer.properties"
+    config.write_text("".join(f"{name}={text}\n" for name, text in java_properties(platform.settings).items()))
+    own = ["--bootstrap-server", platform.settings.kafka_required, "--command-config", str(config), "--topic", topic]
     more = ["--compression-codec", "zstd", "--reader-property", "parse.headers=true"]
     line = text.encode() + b"\t" + value + b"\n"
     run([str(found.path), *flags, "org.apache.kafka.tools.ConsoleProducer", *own, *more], line)

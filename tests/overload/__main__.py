@@ -25,7 +25,7 @@ async def run(folder: Path, seconds: float, times: float, flood: int, markdown: 
     await platform.up(Options(servers=Choice.EMBEDDED, agents=1))
     try:
         state = await platform.wait()
-        settings = platform.settings.model_copy(update={"kafka": state.kafka, "postgres": state.postgres})
+        settings = platform.settings.model_copy(update=state.servers)
 
         def pids() -> dict[str, int]:
             now = platform.state()

@@ -17,6 +17,7 @@ import grpc
 import orjson
 from aiokafka import AIOKafkaProducer
 
+from events.log.access import client_options
 from events.log.ids import new_command_id
 from events.runtime.settings import Settings
 from forgelog.client.aio import AsyncClient
@@ -215,7 +216,7 @@ async def heed(address: str, key: str, jobs: int, timeout: float) -> list[float]
 
 async def flood(settings: Settings, count: int) -> float:
     """Publish so many submits straight to Kafka, as fast as it takes them; seconds that took."""
-    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_required, linger_ms=5, max_batch_size=256 << 10)
+    producer = AIOKafkaProducer(**client_options(settings), linger_ms=5, max_batch_size=256 << 10)
     await producer.start()
     try:
         began = time.monotonic()

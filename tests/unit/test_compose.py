@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
 from events.runtime.settings import Settings
+from forgelog.embedded.docker import Docker
+from forgelog.embedded.kafka import Kafka
+from forgelog.embedded.kafka_users import PLATFORM, Users
 from services.resources.agent import config as agent
 
 ROOT = Path(__file__).parents[2]
@@ -88,3 +92,36 @@ def test_what_the_image_is_built_from_is_there() -> None:
     ):
         source = volume.split(":")[0]
         assert source in parsed(FILES[0])["volumes"] or (ROOT / source).exists()
+
+
+def test_dockers_broker_asks_as_the_embedded_one_does(tmp_path: Path) -> None:
+    """Kafka's image makes properties of variables: ``_`` is a dot, ``__`` an underscore, ``___`` a dash."""
+    environment = parsed(FILES[1])["services"]["kafka"]["environment"]
+    told = {
+        name.removeprefix("KAFKA_").lower().replace("_", ".").replace("...", "-").replace("..", "_"): str(value)
+        for name, value in environment.items()
+    }
+    kafka = Kafka(tmp_path / "kafka", tmp_path / "kafka.log")
+    kafka.folder.mkdir()
+    kafka._choose_ports()
+    kafka.users.write(kafka.address)
+    properties = kafka._write_configuration().read_text()
+    embedded = dict(line.split("=", 1) for line in properties.splitlines() if "=" in line)
+    password = kafka.users.password(PLATFORM)
+    asks = re.compile(r"listener\.(name|security)|sasl|authorizer|super|inter\.broker")
+    for name, value in embedded.items():
+        if asks.match(name):
+            assert told.pop(name).replace("${KAFKA_PASSWORD:?}", password) == value, name
+    assert not [name for name in told if asks.match(name)]
+
+
+def test_passwords_of_docker_are_in_private_files_alone(tmp_path: Path) -> None:
+    """Also where a version before left none for the broker."""
+    file = tmp_path / "docker.env"
+    file.write_text("KAFKA_PORT=1\nPOSTGRES_PORT=2\nPOSTGRES_PASSWORD=known\n")
+    made = Docker(tmp_path)
+    values = made._values()
+    assert (values["KAFKA_PORT"], values["POSTGRES_PASSWORD"]) == ("1", "known")
+    assert values["KAFKA_PASSWORD"] == Users(tmp_path / "keys").password(PLATFORM)
+    assert made._values() == values
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600

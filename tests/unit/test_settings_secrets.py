@@ -40,7 +40,14 @@ VALUES = (
     f"-1{SECRET}",
 )
 FIELDS = sorted(PREFIX + name.rstrip("_").upper() for name in Settings.model_fields)
-FREE = {"FORGELOG_DATA", "FORGELOG_SERVICES_KEY_FILE", "FORGELOG_OWNER_KEY_FILE", "FORGELOG_POOL", "FORGELOG_INSTANCE"}
+FREE = {
+    "FORGELOG_DATA",
+    "FORGELOG_INSTANCE",
+    "FORGELOG_KAFKA_CONFIG",
+    "FORGELOG_OWNER_KEY_FILE",
+    "FORGELOG_POOL",
+    "FORGELOG_SERVICES_KEY_FILE",
+}
 """What takes any text."""
 
 

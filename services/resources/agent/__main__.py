@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError
 
 from events.log.partition import partition_of
 from events.log.tail import LogLost
-from events.log.topics import TopicsUnusable, ensure_topics, events
+from events.log.topics import LOGS, TopicsUnusable, commands, events, existing
 from events.runtime import tracing
 from events.runtime.private import keep_private
 from events.runtime.service import configure_logging
@@ -35,13 +35,18 @@ log = logging.getLogger("forgelog.agent")
 
 LONGEST_PAUSE = 10.0
 
+USED = (commands("jobs"), commands("resources"), events("jobs"), events("resources"), LOGS)
+
 
 async def partition(settings: Settings) -> int:
-    """Where the pool's events are; waits until Kafka can be reached."""
+    """Where the pool's events are; waits until Kafka can be reached and the services have made the topics, which an
+    agent may not."""
     pause = 0.2
     while True:
         try:
-            counts = await ensure_topics(settings)
+            counts = await existing(settings)
+            if missing := {*USED} - {*counts}:
+                raise TopicsUnusable(f"topics {', '.join(sorted(missing))} are not there yet, or not this user's")
         except (KafkaError, OSError, TopicsUnusable) as error:
             log.warning("%s; trying again in %.1f s", error or type(error).__name__, pause)
             await asyncio.sleep(pause)

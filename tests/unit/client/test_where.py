@@ -15,16 +15,17 @@ from forgelog.embedded.layout import ChildState, Folder, PlatformState, Server, 
 from forgelog.embedded.platform import Platform
 from forgelog.embedded.process import Identity
 from forgelog.errors import ForgelogError
-from forgelog.where import choose, gateway_address, server_addresses
+from forgelog.where import choose, gateway_address, server_settings
 
 GONE = Identity(1, "another-boot+1")
 ADDRESS = "127.0.0.1:7171"
+SERVERS = {"kafka": "127.0.0.1:9092", "kafka_config": None, "postgres": "postgresql://db"}
 
 
 @pytest.fixture(autouse=True)
 def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No platform is named, and the user has none at home."""
-    for name in ("FORGELOG_GATEWAY", "FORGELOG_DATA", "FORGELOG_KAFKA", "FORGELOG_POSTGRES"):
+    for name in ("FORGELOG_GATEWAY", "FORGELOG_DATA", "FORGELOG_KAFKA", "FORGELOG_KAFKA_CONFIG", "FORGELOG_POSTGRES"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
@@ -64,7 +65,7 @@ def test_then_the_platform_of_the_data_folder(monkeypatch: pytest.MonkeyPatch, t
     assert gateway_address() == "127.0.0.1:2"
     monkeypatch.setenv("FORGELOG_DATA", str(platform(tmp_path / "data", me(), "127.0.0.1:3")))
     assert gateway_address() == "127.0.0.1:3"
-    assert server_addresses() == ("127.0.0.1:9092", "postgresql://db")
+    assert server_settings() == SERVERS
 
 
 @pytest.mark.parametrize("where", ["FORGELOG_DATA", "nearest", "default"])
@@ -81,7 +82,7 @@ def test_a_platform_that_is_down_is_an_error_and_no_other_takes_its_place(
         path.mkdir()
     if state != "never started":
         platform(path, GONE, "" if state == "down" else ADDRESS)
-    for ask in (gateway_address, server_addresses, AsyncClient):
+    for ask in (gateway_address, server_settings, AsyncClient):
         with pytest.raises(Unavailable) as caught:
             ask()
         assert str(path) in str(caught.value)
@@ -95,13 +96,13 @@ def test_a_gateway_without_its_supervisor_still_answers(tmp_path: Path) -> None:
     platform(tmp_path / ".forgelog", GONE, ADDRESS, (gateway,))
     assert gateway_address() == ADDRESS
     with pytest.raises(Unavailable, match="is down"):
-        server_addresses()
+        server_settings()
 
 
 def test_servers_of_one_s_own_stay_where_they_are(tmp_path: Path) -> None:
     given = Wanted(Server("given", "127.0.0.1:9092"), Server("given", "postgresql://db"))
     platform(tmp_path / ".forgelog", GONE, "", wanted=given)
-    assert server_addresses() == ("127.0.0.1:9092", "postgresql://db")
+    assert server_settings() == SERVERS
 
 
 def test_a_platform_that_starts_has_its_port_already(tmp_path: Path) -> None:
@@ -189,10 +190,10 @@ def test_the_address_of_the_folder_s_own_platform_names_its_servers(
     platform(tmp_path / ".forgelog", me())
     for address in (ADDRESS, ADDRESS.replace("127.0.0.1", "localhost")):
         monkeypatch.setenv("FORGELOG_GATEWAY", address)
-        assert server_addresses() == ("127.0.0.1:9092", "postgresql://db")
+        assert server_settings() == SERVERS
     platform(tmp_path / ".forgelog", me(), "")
     monkeypatch.setenv("FORGELOG_GATEWAY", "127.0.0.1:7272")
-    assert server_addresses() == ("127.0.0.1:9092", "postgresql://db")
+    assert server_settings() == SERVERS
 
 
 def test_another_user_s_folder_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -203,6 +204,6 @@ def test_another_user_s_folder_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(Path, "read_text", denied)  # root may read all
     monkeypatch.setattr(Path, "mkdir", denied)
-    for ask in (gateway_address, server_addresses, Folder(path).read_state, Folder(path).make, Platform(path).report):
+    for ask in (gateway_address, server_settings, Folder(path).read_state, Folder(path).make, Platform(path).report):
         with pytest.raises(ForgelogError, match=f"{path} is another user's; choose one of your own with --data"):
             ask()
