@@ -231,8 +231,8 @@ def _or_null(schema: Schema) -> Schema:
 
 
 def _without(name: str) -> Schema:
-    """Of an object that has no such property."""
-    return {"properties": {name: False}}
+    """Of an object that has no such property; null is as good as none."""
+    return {"properties": {name: {"type": "null"}}}
 
 
 def _json(schema: Schema) -> Schema:

@@ -49,7 +49,13 @@ ROUTES = (
     Rest("/v1/allocations/{allocation_id}", "ResourceQueries", "GetAllocation", "An allocation."),
     Rest("/v1/pools", "ResourceQueries", "ListPools", "What each pool has, has given out and has left."),
     Rest("/v1/pools/{pool}", "ResourceQueries", "GetPoolSummary", "What a pool has, has given out and has left."),
-    Rest("/v1/log/{context}/{subject}/history", "LogQueries", "GetHistory", "An aggregate's events, oldest first."),
+    Rest(
+        "/v1/log/{context}/{subject}/history",
+        "LogQueries",
+        "GetHistory",
+        "An aggregate's events, oldest first.",
+        {"correlation_id": ""},
+    ),
     Rest(
         "/v1/log/{context}/history",
         "LogQueries",

@@ -26,6 +26,7 @@ from events.log.envelope import Meta
 from events.log.ids import derived_id
 from events.log.wire import Raw, headers_of, value_of
 from events.runtime.encoding import Encoder, Origin
+from forgelog.embedded.kafka_users import PLATFORM
 from proto.golden import FOLDER
 from tests import PATIENCE
 from tests.access import librdkafka
@@ -121,7 +122,7 @@ def all_of(platform: Cluster, names: list[str]) -> list[BaseCloudEvent]:
     """Every record of these topics that is there now, as librdkafka and the SDK read them."""
     consumer = Consumer(
         {
-            **librdkafka(platform.settings),
+            **librdkafka(platform.settings, PLATFORM),
             "group.id": "judge",
             "enable.auto.commit": False,
             "enable.partition.eof": True,

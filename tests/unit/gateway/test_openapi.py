@@ -96,6 +96,11 @@ def test_an_events_body_is_shown_as_json(openapi: dict[str, Any]) -> None:
     assert valid(openapi, history["content"]["application/json"]["schema"], answer)
 
 
+def test_an_aggregates_history_is_not_asked_for_by_a_flow_too(openapi: dict[str, Any]) -> None:
+    asked = openapi["paths"]["/v1/log/{context}/{subject}/history"]["get"]["parameters"]
+    assert "correlation_id" not in {each["name"] for each in asked}
+
+
 def test_nothing_is_given_twice(openapi: dict[str, Any]) -> None:
     schema = body(openapi, "/v1/query/forgelog.jobs.v1.JobQueries/ListJobs")
     assert valid(openapi, schema, {"options": {"as_of": "2026-05-09T03:12:00Z"}, "page": {"limit": 5}, "cursor": "c"})
@@ -112,6 +117,7 @@ def test_what_has_no_past_takes_no_as_of(openapi: dict[str, Any], query: str, pa
     assert valid(openapi, schema, {"options": now})
     assert not valid(openapi, schema, past)
     assert not valid(openapi, schema, {"options": past})
+    assert valid(openapi, schema, {"options": {"as_of": None}})
     assert "as_of" not in {each["name"] for each in openapi["paths"][path]["get"]["parameters"]}
 
 
