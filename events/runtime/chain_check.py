@@ -95,7 +95,7 @@ class ChainCheck:
         else:
             self._link(raw)
         found.records += 1
-        if raw.get(HASH) is not None:
+        if raw.get(HASH) is not None and not self._repairs.cover(raw):
             found.unsigned += 1
             self._unsigned = self._unsigned or (raw.offset, raw.timestamp)
         self._pass_heads(before=raw.offset + 1, digest=self._digest.hex(), at=raw.offset)

@@ -185,6 +185,19 @@ def test_records_that_no_head_covers_are_a_problem_once_they_should_have_one() -
     assert checked(records, heads(records, 6), signed_until=records[7].timestamp).intact, "they are too new"
 
 
+def test_what_an_operator_passed_over_needs_no_head() -> None:
+    class Covering(Repairs):
+        def cover(self, raw: Raw) -> bool:
+            return raw.offset == 8
+
+    records = history()
+    check = ChainCheck(PLACE, iter(heads(records, 7)), Covering())
+    for raw in records:
+        check.feed(raw)
+    found = check.finish(len(records), 1 << 62)
+    assert (found.problems, found.unsigned) == ([], 0)
+
+
 def test_behind_a_saved_head_only_what_follows_is_read() -> None:
     records = history()
     (since,) = heads(records, 6)
