@@ -30,6 +30,9 @@ MOST_LOOKED_AT = 2 * MAX_PAGE
 CURSOR: Keys = {"t": datetime, "p": INT4, "o": INT8}
 """Of the order: time, partition, offset."""
 
+_BY_TIME = frozenset({"actor", "type"})
+"""Columns that have an index with the time behind them."""
+
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -138,11 +141,12 @@ async def page_of(
     column, values = _leading(filters, subject, correlation)
     rest = narrowed(filters, _Sql(), but=column)
     looked = most if rest else limit + 1
+    by_time = column in _BY_TIME
 
     def window(sql: _Sql, columns: str) -> str:
         """The next events by what narrows most, in order."""
-        floor = max(filters.since or _BEGINNING, after.time if after else _BEGINNING)
-        conditions = [f"h.context = {sql.put(context)}", f"h.time >= {sql.put(floor)}"]
+        floor = sql.put(max(filters.since or _BEGINNING, after.time if after else _BEGINNING))
+        conditions = [f"h.context = {sql.put(context)}"]
         if filters.until:
             conditions.append(f"h.time < {sql.put(filters.until)}")
         if as_of:
@@ -150,27 +154,36 @@ async def page_of(
         if after:
             place = ", ".join(sql.put(each) for each in after)
             conditions.append(f"(h.time, h.partition, h.off) > ({place})")
-        order = f"order by time, partition, off limit {sql.put(looked)}"
+        order = f"time, partition, off limit {sql.put(looked)}"
         if not column:
-            return f"select {columns} from history h where {' and '.join(conditions)} {order}"
+            where = " and ".join([f"h.time >= {floor}", *conditions])
+            return f"select {columns} from history h where {where} order by {order}"
+        if by_time:
+            # Not `=`: then the planner would know that the order by time is all there is to the order, and might follow
+            # the index of the time alone, past all events of others.
+            bounds = f"(h.{column}, h.time) >= (wanted.value, {floor}) and h.{column} <= wanted.value"
+            inner = f"h.{column}, h.{order}"
+        else:
+            bounds, inner = f"h.{column} = wanted.value and h.time >= {floor}", order
         # One walk along the index for each value, since no index has several values' events in the order of time.
-        each = f"h.{column} = wanted.value and {' and '.join(conditions)}"
         return (
             f"select {columns} from unnest({sql.put(values)}::text[]) as wanted(value) cross join lateral "
-            f"(select * from history h where {each} {order}) as found {order}"
+            f"(select * from history h where {' and '.join([bounds, *conditions])} order by {inner}) as found "
+            f"order by {order}"
         )
 
-    sql = _Sql()
-    inner = window(sql, COLUMNS)
-    outer = f"select {COLUMNS} from ({inner}) as looked where true{narrowed(filters, sql, but=column)} "
-    statement = f"{outer}order by time, partition, off limit {sql.put(limit + 1)}"
-    if not rest:
-        rows = await db.fetch(statement, *sql.arguments)
-        return rows[:limit], _place(rows[limit - 1]) if len(rows) > limit else None
-    async with db.transaction(isolation="repeatable_read", readonly=True):  # both must look at the same events
-        rows = await db.fetch(statement, *sql.arguments)
+    # Both statements must look at the same events.
+    async with db.transaction(isolation="repeatable_read", readonly=True):
+        if by_time:  # else the planner might gather all events of a value, and sort them
+            await db.execute("set local enable_sort = off; set local enable_bitmapscan = off")
+        sql = _Sql()
+        inner = window(sql, COLUMNS)
+        outer = f"select {COLUMNS} from ({inner}) as looked where true{narrowed(filters, sql, but=column)} "
+        rows = await db.fetch(f"{outer}order by time, partition, off limit {sql.put(limit + 1)}", *sql.arguments)
         if len(rows) > limit:
             return rows[:limit], _place(rows[limit - 1])
+        if not rest:
+            return rows, None
         sql = _Sql()
         keys = window(sql, "time, partition, off")
         last = await db.fetchrow(f"select * from ({keys}) as k offset {sql.put(looked - 1)}", *sql.arguments)

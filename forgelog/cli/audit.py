@@ -89,7 +89,7 @@ def verify(
     rows = [verified_data(item) for item in results]
     columns = [
         column("Partition"),
-        column("From", "first", right=True, rank=4),
+        *([column("From", "first", right=True, rank=4)] if since is not None else []),
         column("Records", right=True, rank=1),
         column("Signed heads", "heads", right=True, rank=2),
         column("Void", right=True, rank=3),
