@@ -35,7 +35,7 @@ def java_properties(settings: Settings, user: str = PRODUCER) -> dict[str, str]:
     if "sasl.username" not in told:
         return told
     login = f'username="{told.pop("sasl.username")}" password="{told.pop("sasl.password")}"'
-    module = "org.apache.kafka.common.security.scram.ScramLoginModule"
+    module = "org.apache.kafka.common.security.plain.PlainLoginModule"
     return {**told, "sasl.jaas.config": f"{module} required {login};"}
 
 

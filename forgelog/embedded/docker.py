@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from events.runtime.keys import FOLDER as KEYS
-from forgelog.embedded.kafka_users import PLATFORM, Users
+from forgelog.embedded.kafka_users import PLATFORM, PRODUCER, Users
 from forgelog.embedded.ports import free_port
 from forgelog.embedded.process import EmbeddedError, write_atomically
 
@@ -69,6 +69,7 @@ class Docker:
             values["POSTGRES_PASSWORD"] = secrets.token_urlsafe(18)
         self._users.write(f"127.0.0.1:{values['KAFKA_PORT']}")
         values["KAFKA_PASSWORD"] = self._users.password(PLATFORM)
+        values["KAFKA_PRODUCER_PASSWORD"] = self._users.password(PRODUCER)
         write_atomically(self._env_file, "".join(f"{key}={value}\n" for key, value in values.items()), mode=0o600)
         return values
 

@@ -6,9 +6,10 @@
 | `agent` | node agents | report (commands), ship output, read what concerns nodes |
 | `producer` | programs that you write, kcat | publish commands, read all but commands; write nothing else |
 
-`forgelog` comes in by PLAIN: the broker knows it from its own configuration, before it knows anything else. The others
-come in by SCRAM-SHA-512, which the broker keeps in its log, as their rules. Both are said again after every start; what
-is there already stays as it is.
+`forgelog` comes in by PLAIN: the broker knows it from its own configuration, before it knows anything else. `producer`
+may do so too, since librdkafka before 2.6.1 (Debian's kcat) can't do SCRAM with a broker that checks the nonce
+(CVE-2024-56128). All but `forgelog` may come in by SCRAM-SHA-512, which the broker keeps in its log, as their rules.
+These are said again after every start; what is there already stays as it is.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from forgelog.embedded.process import EmbeddedError, write_atomically
 PLATFORM, AGENT, PRODUCER = "forgelog", "agent", "producer"
 PLAIN, SCRAM = "PLAIN", "SCRAM-SHA-512"
 
-_MECHANISMS = {PLATFORM: PLAIN, AGENT: SCRAM, PRODUCER: SCRAM}
+_MECHANISMS = {PLATFORM: PLAIN, AGENT: SCRAM, PRODUCER: PLAIN}
+"""As their files say."""
 
 # Kafka's numbers (org.apache.kafka.common.resource.ResourceType, PatternType; ...common.acl.AclOperation,
 # AclPermissionType; ScramMechanism of KIP-554).
@@ -110,16 +112,14 @@ class Users:
 
     def jaas(self) -> str:
         """How the broker itself comes in, and who may by PLAIN: for its configuration."""
-        name, password = PLATFORM, self.password(PLATFORM)
-        return (
-            f"org.apache.kafka.common.security.plain.PlainLoginModule required "
-            f'username="{name}" password="{password}" user_{name}="{password}";'
-        )
+        users = [f'user_{user}="{self.password(user)}"' for user, how in _MECHANISMS.items() if how == PLAIN]
+        own = f'username="{PLATFORM}" password="{self.password(PLATFORM)}"'
+        return f"org.apache.kafka.common.security.plain.PlainLoginModule required {own} {' '.join(users)};"
 
     async def admit(self, settings: Settings) -> None:
         """Tell the broker of all users but the platform's own, and of what they may do; see `rules`. `settings`: of the
         platform's own user. Raises KafkaError and OSError, and EmbeddedError for what the broker refuses."""
-        upserts = [_credential(user, self.password(user)) for user, how in _MECHANISMS.items() if how == SCRAM]
+        upserts = [_credential(user, self.password(user)) for user in _MECHANISMS if user != PLATFORM]
         await admit(settings, upserts)
 
 

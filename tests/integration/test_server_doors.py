@@ -147,7 +147,9 @@ async def test_the_broker_ends_connections_that_do_not_say_who_they_are(platform
         {"sasl_password": "wrong"},
         {"sasl_username": "nobody"},
         {"sasl_username": PLATFORM},
-        {"sasl_mechanism": "PLAIN"},
+        {"sasl_username": AGENT},
+        {"sasl_mechanism": "SCRAM-SHA-512", "sasl_password": "wrong"},
+        {"sasl_mechanism": "SCRAM-SHA-512", "sasl_username": AGENT},
         {"sasl_mechanism": "PLAIN", "sasl_username": PLATFORM, "sasl_password": "forgelog"},
     ],
     ids=str,
@@ -185,6 +187,11 @@ async def test_only_services_write_events_heads_and_output(platform: Cluster, us
         with pytest.raises(TopicAuthorizationFailedError):
             await read(as_user(platform.settings, user), topic)
     assert not await forged(platform)
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])
+async def test_a_producer_says_who_it_is_in_either_way(platform: Cluster, tmp_path: Path, mechanism: str) -> None:
+    assert await broker_answers(with_lines(platform.settings, tmp_path, sasl_mechanism=mechanism))
 
 
 async def test_a_producer_reads_events_and_not_in_a_writers_name(platform: Cluster) -> None:

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from events.runtime.settings import Settings
 from forgelog.embedded.docker import Docker
 from forgelog.embedded.kafka import Kafka
-from forgelog.embedded.kafka_users import PLATFORM, Users
+from forgelog.embedded.kafka_users import PLATFORM, PRODUCER, Users
 from services.resources.agent import config as agent
 
 ROOT = Path(__file__).parents[2]
@@ -107,11 +107,14 @@ def test_dockers_broker_asks_as_the_embedded_one_does(tmp_path: Path) -> None:
     kafka.users.write(kafka.address)
     properties = kafka._write_configuration().read_text()
     embedded = dict(line.split("=", 1) for line in properties.splitlines() if "=" in line)
-    password = kafka.users.password(PLATFORM)
+    passwords = {"${KAFKA_PASSWORD:?}": PLATFORM, "${KAFKA_PRODUCER_PASSWORD:?}": PRODUCER}
     asks = re.compile(r"listener\.(name|security)|sasl|authorizer|super|inter\.broker")
     for name, value in embedded.items():
         if asks.match(name):
-            assert told.pop(name).replace("${KAFKA_PASSWORD:?}", password) == value, name
+            text = told.pop(name)
+            for variable, user in passwords.items():
+                text = text.replace(variable, kafka.users.password(user))
+            assert text == value, name
     assert not [name for name in told if asks.match(name)]
 
 
