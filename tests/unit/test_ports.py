@@ -45,9 +45,10 @@ def others(code: str, count: int = 1) -> Iterator[list[int]]:
 def unused() -> int:
     """A port that nobody has, and that this process does not hold."""
     while True:
-        with socket.socket() as probe, suppress(OSError):
-            port = random.choice(lasting_ports())
+        port = random.choice(lasting_ports())
+        with socket.socket() as probe, socket.socket(type=socket.SOCK_DGRAM) as holder, suppress(OSError):
             probe.bind(("127.0.0.1", port))
+            holder.bind(("127.0.0.1", port))
             return port
 
 
