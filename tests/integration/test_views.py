@@ -129,7 +129,7 @@ async def test_what_nobody_answered_yet_is_not_observed_by_the_fold_but_answered
             Tail(settings, ["scheduling"]) as decided,
             Tail(settings, ["resources"]) as told,
         ):
-            platform = Platform(publisher, outcomes, 1)
+            platform = Platform(publisher, outcomes, 1, "")
             await platform.command(register("n1", capacity={"cpus": 2.0}))
             await platform.submit("first", cpus=1.5)
             await until(told, AllocationBound)
