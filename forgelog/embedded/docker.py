@@ -55,10 +55,9 @@ class Docker:
         if self._env_file.exists():
             lines = self._env_file.read_text().splitlines()
             return dict(line.split("=", 1) for line in lines if "=" in line)
-        kafka = free_port()
         values = {
-            "KAFKA_PORT": str(kafka),
-            "POSTGRES_PORT": str(free_port(avoid=(kafka,))),
+            "KAFKA_PORT": str(free_port()),
+            "POSTGRES_PORT": str(free_port()),
             "POSTGRES_PASSWORD": secrets.token_urlsafe(18),
         }
         with os.fdopen(os.open(self._env_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
