@@ -111,7 +111,7 @@ def running() -> Iterator[dict[str, str]]:
             "folder": folder,
             "host": host,
             "controller": controller,
-            "daemon": free_port(avoid=(controller,)),
+            "daemon": free_port(),
             "cpus": os.cpu_count(),
         }
         (folder / "slurm.conf").write_text(_CONFIGURATION.format(**settings))

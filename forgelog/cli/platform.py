@@ -134,7 +134,7 @@ def status(output: OutputOption = Format.TABLE, data: DataOption = None) -> None
             _show(report)
         else:
             render.show_data(report, output)
-        _say_where_commands_go(report)
+        _say_where_commands_go(report.get("gateway"))
         if report["state"] != "up":
             raise typer.Exit(3)  # as systemctl's `status` does
 
@@ -184,7 +184,7 @@ def _greet(platform: Platform, state: PlatformState, seconds: float) -> None:
     render.note(f"  postgres  {without_password(state.postgres)}")
     render.note(f"  data      {platform.folder.path}")
     if state.gateway:
-        _say_where_commands_go({"gateway": state.gateway})
+        _say_where_commands_go(state.gateway)
 
 
 def _show(report: dict[str, Any]) -> None:
@@ -237,14 +237,14 @@ def fares(contexts: Iterable[dict[str, Any]]) -> Iterator[str]:
             )
 
 
-def _say_where_commands_go(report: dict[str, Any]) -> None:
-    """A word when commands such as `ps` speak with another platform than the one that is shown."""
+def _say_where_commands_go(gateway: str | None) -> None:
+    """A word when commands such as `ps` speak with another platform than the one at `gateway`, which is shown."""
     import os
 
     from forgelog.where import DATA, GATEWAY
 
     address = os.environ.get(GATEWAY)
-    if address and address.removeprefix("http://").rstrip("/") != report.get("gateway"):
+    if address and address.removeprefix("http://").rstrip("/") != gateway:
         render.note(
             f"commands such as 'ps' go to {address}, as {GATEWAY} says: that is not this platform; "
             f"unset it, or give --data (or {DATA}) before the command"

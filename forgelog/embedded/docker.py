@@ -63,9 +63,8 @@ class Docker:
             lines = self._env_file.read_text().splitlines()
             values = dict(line.split("=", 1) for line in lines if "=" in line)
         else:
-            kafka = free_port()
-            values["KAFKA_PORT"] = str(kafka)
-            values["POSTGRES_PORT"] = str(free_port(avoid=(kafka,)))
+            values["KAFKA_PORT"] = str(free_port())
+            values["POSTGRES_PORT"] = str(free_port())
             values["POSTGRES_PASSWORD"] = secrets.token_urlsafe(18)
         self._users.write(f"127.0.0.1:{values['KAFKA_PORT']}")
         values["KAFKA_PASSWORD"] = self._users.password(PLATFORM)

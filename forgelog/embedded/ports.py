@@ -49,9 +49,9 @@ def free_port(wanted: int = 0, avoid: Sequence[int] = ()) -> int:
 def is_free(port: int) -> bool:
     """Whether `free_port` would give this one out now."""
     with _lock:
-        if port in _held:
-            return not _listened(port)
-        if free := _take(port):
+        ours = port in _held
+        free = _take(port)
+        if free and not ours:
             _held.pop(port).close()
         return free
 

@@ -18,7 +18,6 @@ from pydantic import BaseModel, ValidationError
 
 from events.language.common import shown
 from events.language.jobspec import JobArray, JobResources, JobSpec, RestartPolicy, SecretRef
-from events.runtime.counts import count_of
 from forgelog.errors import Problem
 from forgelog.manifest.nodes import Node, problem
 from forgelog.units import parse_bytes, parse_cpus, parse_duration
@@ -202,7 +201,7 @@ class Shaper:
                 message = f"should be {message}"
             node = self._place(path)
             hint = f"it is {node.text}" if _showable(node.text) and node.text not in message else ""
-            if path and str(path[-1]).endswith("_bytes") and count_of(node.text) is not None:
+            if path and str(path[-1]).endswith("_bytes") and node.text.isdigit():
                 hint = f"{node.text} is a number of bytes; did you mean {node.text}Gi?"
             yield problem(node, message, hint, _dotted(path))
 
