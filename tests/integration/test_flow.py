@@ -32,6 +32,7 @@ from events.language.resources import (
 )
 from events.language.scheduling import JobDeferred
 from events.runtime.settings import Settings
+from tests import PATIENCE
 from tests.integration.cluster import Cluster, cluster
 
 MODULES = ("services.jobs", "services.scheduling", "services.resources", "services.resources.agent")
@@ -51,6 +52,13 @@ async def platform(settings: Settings, tmp_path: Path) -> AsyncIterator[Cluster]
 def once(marker: Path, first: str, then: str) -> tuple[str, ...]:
     """Arguments of a shell that does `first` the first time and `then` from the second on."""
     return ("-c", f"if [ -e {marker} ]; then {then}; else touch {marker}; {first}; fi")
+
+
+async def made(path: Path) -> None:
+    """A task that has started is not yet a shell that has come this far."""
+    async with asyncio.timeout(PATIENCE):
+        while not path.exists():  # noqa: ASYNC240
+            await asyncio.sleep(0.02)
 
 
 def numbers_in(folder: Path) -> list[int]:
@@ -148,6 +156,7 @@ async def test_a_lost_node_s_tasks_run_again_elsewhere(settings: Settings, tmp_p
         arguments = once(tmp_path / "marker", "sleep 1000", "exit 0")
         job = await platform.submit("sh", *arguments, resources=SMALL)
         started = await platform.event(JobStarted, lambda e: e.job_id == job)
+        await made(tmp_path / "marker")
         platform.kill_node(started.node_id)
         lost = await platform.event(NodeLost)
         assert lost.node_id == started.node_id
@@ -163,6 +172,7 @@ async def test_a_drained_node_s_tasks_move(settings: Settings, tmp_path: Path) -
         arguments = once(tmp_path / "marker", "sleep 1000", "exit 0")
         job = await platform.submit("sh", *arguments, resources=SMALL)
         started = await platform.event(JobStarted, lambda e: e.job_id == job)
+        await made(tmp_path / "marker")
         body = {"pool": "default", "node_id": started.node_id, "reason": "new kernel"}
         await platform.publish("resources", "DrainNode", body, key="default")
         await platform.event(NodeDrained, lambda e: e.node_id == started.node_id)
