@@ -3,7 +3,8 @@
 The services' ports are for the platform itself: the gateway, `forgelog status`, the supervisor. Each of their calls
 carries the platform's key (``authorization: Bearer ...``), a file that only the platform's user can read. `Callers` is
 the one place that names the principal of a call; `Authenticated` is the one that keeps the others out, reflection
-included. Only the gRPC health check stays open: it tells nothing but whether a service serves.
+included. Only the gRPC health check stays open: it tells nothing but whether a service serves. (A watch of health does
+not: strangers could hold as many as there may be calls.)
 
 Handlers are wrapped as they are looked up, once a call: an interceptor would cost a further coroutine.
 """
@@ -24,6 +25,9 @@ from events.runtime.settings import Settings, SettingsError
 
 PLATFORM = "platform"
 """The principal of whoever has the platform's key."""
+
+OPEN = frozenset({"/grpc.health.v1.Health/Check"})
+"""What answers without a key."""
 
 _HEADER = "authorization"
 _SCHEME = "Bearer "
@@ -98,7 +102,7 @@ class _Checked(grpc.GenericRpcHandler):  # type: ignore[type-arg]
 
     def service(self, details: Any) -> Any:
         handler = self._inner.service(details)
-        if handler is not None:
+        if handler is not None and details.method not in OPEN:
             try:
                 self._principal(details.invocation_metadata)
             except Unauthenticated as problem:

@@ -134,7 +134,7 @@ async def run(
     for servicer, add, _ in own:
         add(servicer, guarded)
     checks = health.aio.HealthServicer()  # type: ignore[attr-defined]
-    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    health_pb2_grpc.add_HealthServicer_to_server(checks, known)
     names = [name for _, _, name in own]
     enable_reflection([*names, health.SERVICE_NAME], known)
     try:

@@ -21,6 +21,8 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
     for_code,
 )
+from grpc_health.v1.health_pb2 import HealthCheckRequest
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from events.log import topics
 from events.log.access import client_options
@@ -57,6 +59,14 @@ async def status(channel: grpc.aio.Channel, context: str) -> Any:
     return await LogQueriesStub(channel).GetStatus(GetStatusRequest(context=context), timeout=30)  # type: ignore[misc]
 
 
+async def health(channel: grpc.aio.Channel) -> None:
+    """What a watch tells first."""
+    watch = HealthStub(channel).Watch(HealthCheckRequest(), timeout=30)
+    async for _ in watch:
+        watch.cancel()
+        return
+
+
 @pytest.mark.parametrize("context", CONTEXTS)
 async def test_a_services_port_needs_the_platforms_key(platform: Cluster, context: str) -> None:
     for stranger in (
@@ -64,10 +74,11 @@ async def test_a_services_port_needs_the_platforms_key(platform: Cluster, contex
         service_channel(platform.address(context), new_api_key()),
     ):
         async with stranger:
-            with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await status(stranger, context)
-        assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
-        assert "key" in str(refused.value.details())
+            for asked in (status(stranger, context), health(stranger)):
+                with pytest.raises(grpc.aio.AioRpcError) as refused:
+                    await asked
+                assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+                assert "key" in str(refused.value.details())
     async with service_channel(platform.address(context), services_key(own(platform))) as channel:
         assert (await status(channel, context)).ready
 

@@ -1,4 +1,4 @@
-"""Services' own ports take calls with the platform's key only; health alone stays open."""
+"""Services' own ports take calls with the platform's key only; the health check alone stays open."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ async def address() -> AsyncIterator[str]:
     Guarded(known, "test").add_registered_method_handlers("test.Queries", handlers)
     enable_reflection(["test.Queries"], known)
     checks = health.aio.HealthServicer()  # type: ignore[attr-defined]
-    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    health_pb2_grpc.add_HealthServicer_to_server(checks, known)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     yield f"127.0.0.1:{port}"
@@ -101,7 +101,8 @@ async def address() -> AsyncIterator[str]:
 
 async def call(channel: grpc.aio.Channel, method: str) -> bytes:
     """The first answer of any method."""
-    asked = reflection_pb2.ServerReflectionRequest(list_services="").SerializeToString()
+    reflection = reflection_pb2.ServerReflectionRequest(list_services="")
+    asked = b"" if method.endswith("Watch") else reflection.SerializeToString()
     if method.endswith("Unary"):
         return await channel.unary_unary(method)(b"", timeout=30)  # type: ignore[no-any-return]
     calls = channel.unary_stream(method)(asked, timeout=30)
@@ -115,6 +116,8 @@ METHODS = (
     "/test.Queries/Stream",
     f"/{ALPHA}/ServerReflectionInfo",
     f"/{V1}/ServerReflectionInfo",
+    # A stream that ends when its caller likes: strangers could take all the places that a service has for calls.
+    "/grpc.health.v1.Health/Watch",
 )
 
 
