@@ -103,6 +103,13 @@ def upcaster(old: str, new: type[Message] | str) -> Callable[[Upcast], Upcast]:
     return register
 
 
+def newest(type_name: str) -> str:
+    """The name that a type has in its newest version; unchanged for one that is new, or unknown."""
+    while (step := UPCASTERS.get(type_name)) is not None:
+        type_name = step.to
+    return type_name
+
+
 def upcast(type_name: str, value: bytes) -> tuple[str, bytes]:
     """A recorded message's type and JSON in its newest version; both unchanged (and unparsed) when they are new.
 

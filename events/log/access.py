@@ -135,7 +135,7 @@ class _Discreet(logging.Filter):
         )
 
 
-_SASL = {SaslHandShakeRequest.API_KEY, 36}
-"""Kafka's numbers of SaslHandshake and SaslAuthenticate."""
+_SASL = {SaslHandShakeRequest.API_KEY, 36, 51}
+"""Kafka's numbers of SaslHandshake, SaslAuthenticate and AlterUserScramCredentials."""
 
 logging.getLogger("aiokafka.conn").addFilter(_Discreet())

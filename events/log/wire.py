@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from events.language.base import Event, Message
 from events.language.bounds import MAX_ATTRIBUTE_BYTES, REPLACEMENT, TIME_MAX, TIME_MIN, mended
 from events.language.common import DEFAULT_ACTOR, DEFAULT_PROJECT
-from events.language.registry import UPCASTERS, event_types, lookup, upcast
+from events.language.registry import event_types, lookup, newest, upcast
 from events.log.envelope import Meta, Position, Recorded
 from events.log.records import Headers, Record
 
@@ -300,10 +300,7 @@ class Damage(Raw):
 
 def event_model(raw: Raw) -> type[Event]:
     """The event class of a record, in its newest version. Raises UnknownType for an event from the future."""
-    name = raw.type
-    while name in UPCASTERS:
-        name = UPCASTERS[name].to
-    model = lookup(name)
+    model = lookup(newest(raw.type))
     if model is None or not issubclass(model, Event):
         if isinstance(raw, Damage):
             raise Undecodable(raw.problem)

@@ -24,6 +24,7 @@ from events.language.common import (
     shown,
 )
 from events.language.problems import decode_command, origin_errors
+from events.language.registry import command_types, newest
 from events.log.envelope import Meta
 from events.log.ids import payload_digest, with_assigned_id
 from events.log.repeats import refuse_repeats
@@ -61,6 +62,8 @@ def read(raw: Raw, now: datetime, commands: Container[type[Command]], context: s
         meta = raw.meta()
     except Undecodable as error:
         return _bad_header(raw, str(error), now)
+    if (claimed := meta.actor) != DEFAULT_ACTOR and not _reports(meta):
+        meta = meta._replace(actor=DEFAULT_ACTOR)  # refusals are history too
     if size > _LONG and (long := next((name for name in ATTRIBUTES if len(raw.get(name) or b"") > _LONG), "")):
         return _bad_header(raw, f"header {long} has more than {_LONG} bytes; give a shorter one", now)
     if not meta.id:
@@ -74,7 +77,7 @@ def read(raw: Raw, now: datetime, commands: Container[type[Command]], context: s
         reason = f"the value has {len(value)} bytes; a command may have at most {MAX_COMMAND_BYTES}"
         return _no_command(raw, meta, reason)
     digest = payload_digest(meta.type, value)
-    if errors := origin_errors(meta.project, meta.actor):
+    if errors := origin_errors(meta.project, claimed):
         refused = Refused(ErrorCode.INVALID_ARGUMENT, f"{errors[0].field}: {errors[0].problem}", errors)
         return Refusal(meta._replace(project=DEFAULT_PROJECT, actor=DEFAULT_ACTOR), digest, refused, False)
     try:
@@ -82,12 +85,18 @@ def read(raw: Raw, now: datetime, commands: Container[type[Command]], context: s
         command = with_assigned_id(decode_command(meta.type, value), meta.id, meta.project)
     except Refused as refused:
         return Refusal(meta, digest, refused, not refused.errors)
-    if meta.actor != DEFAULT_ACTOR and not (type(command).by_agents and meta.actor.startswith(NODE_ACTOR)):
-        return Refusal(meta._replace(actor=DEFAULT_ACTOR), digest, _of_another(meta.actor), False)
+    if claimed != meta.actor:
+        return Refusal(meta, digest, _of_another(claimed), False)
     if type(command) not in commands:
         reason = f"{meta.type} is no command of {context}; publish it to commands.{type(command).context}"
         return _no_command(raw, meta, reason)
     return Admitted(meta, digest, command)
+
+
+def _reports(meta: Meta) -> bool:
+    """Whether a node's agent says something that agents may say."""
+    kind = command_types().get(newest(meta.type))
+    return kind is not None and kind.by_agents and meta.actor.startswith(NODE_ACTOR)
 
 
 def _of_another(actor: str) -> Refused:

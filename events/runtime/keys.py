@@ -5,6 +5,7 @@ Imports nothing heavy: the command line reads a key at every call. Must not know
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -51,6 +52,8 @@ def read_private(path: Path) -> str:
     except FileNotFoundError:
         raise KeyFileProblem(f"there is no {path}; `forgelog up` makes it") from None
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise KeyFileProblem(f"{path} can't be read: it is a link; name the file that it leads to") from None
         raise KeyFileProblem(f"{path} can't be read: {error.strerror}; only the platform's user may") from None
     try:
         if stat.S_IMODE(os.fstat(file).st_mode) & _OTHERS:
@@ -84,8 +87,7 @@ def _make(path: Path, text: str) -> None:
     """Raises FileExistsError when it is there."""
     if path.exists():
         raise FileExistsError(path)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.parent.chmod(0o700)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # one that is there may be for other things too
     scratch = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w") as file:

@@ -31,7 +31,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from events.log.access import VARIABLE, client_options
 from events.log.topics import MAX_RECORD_BYTES
 from events.runtime.keys import FOLDER as KEYS
-from events.runtime.settings import Settings, split_address
+from events.runtime.settings import Settings, SettingsError, split_address
 from forgelog.embedded import jars, java
 from forgelog.embedded.kafka_users import PLAIN, PLATFORM, SCRAM, Users
 from forgelog.embedded.ports import free_port, hold
@@ -165,6 +165,8 @@ class Kafka:
     def spec(self) -> Spec:
         """How the process is, or was, started; nothing is changed. Raises EmbeddedError before the first `prepare`."""
         self._read_ports()
+        if not self.users.file(PLATFORM).exists():  # as the version before ran it: open to all
+            raise EmbeddedError(f"the embedded broker in {self.folder} has no users yet; `forgelog up` makes them")
         return self._spec(self._java(java.find(), jars.folder(self._cache)))
 
     def prepare(self, progress: jars.Progress | None = None) -> Spec:
@@ -200,8 +202,11 @@ class Kafka:
         if not await asyncio.to_thread(answers, split_address(self.address)):
             return False
         access = self.access
-        if not await broker_answers(access):
-            return False
+        try:
+            if not await broker_answers(access):
+                return False
+        except SettingsError as error:
+            raise EmbeddedError(str(error)) from error
         if not self._admitted:
             try:
                 await self.users.admit(access)

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from events.runtime.keys import FOLDER as KEYS
 from forgelog.embedded.process import EmbeddedError, Identity, write_atomically
 
 Source = Literal["given", "docker", "embedded"]
@@ -91,6 +92,9 @@ TASKS = ("scratch", "ended", "trash")
 _CHOOSE = "--data or FORGELOG_DATA"
 
 _MADE = ("agents", "kafka", "logs")
+_OURS = frozenset({*_MADE, KEYS, "postgres", "audit.key", "docker.env", "ports.json", "supervisor.lock"})
+"""What may be in a folder before it has a ``wanted.json``, after a start that was broken off."""
+
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -125,7 +129,7 @@ class Folder:
 
     def _close(self) -> None:
         found = {each.name for each in self.path.iterdir()} - {"lost+found"}
-        if found and not found & {"wanted.json", *_MADE}:  # somebody named a folder that is for other things too
+        if "wanted.json" not in found and not found <= _OURS:  # somebody named a folder that is for other things too
             raise EmbeddedError(
                 f"others may enter the folder {self.path}, and it holds other things than a platform's; choose one "
                 f"of its own with {_CHOOSE}, or close it: chmod 700 {self.path}"
@@ -169,7 +173,11 @@ class Folder:
     def _read(self, name: str) -> dict[str, Any] | None:
         path = self.path / name
         try:
-            content: dict[str, Any] = json.loads(path.read_text())
+            with path.open() as file:
+                # Anybody can make a .forgelog in a folder that all may write in. (Root reads whose it likes.)
+                if os.geteuid() not in (0, os.fstat(file.fileno()).st_uid):
+                    raise self._of_another()
+                content: dict[str, Any] = json.loads(file.read())
         except FileNotFoundError:
             return None
         except PermissionError:

@@ -96,7 +96,7 @@ class Nodes:
 def membership(folder: Path) -> dict[str, Any]:
     """What the agent in that folder says of its node: ``registered``, ``agent_id``, ``problem``. Empty: nothing yet."""
     try:
-        said: dict[str, Any] = json.loads(notes.read(str(folder / MEMBERSHIP)))
+        said: dict[str, Any] = json.loads(notes.read(str(folder.resolve() / MEMBERSHIP)))
     except (OSError, ValueError):
         return {}
     return said

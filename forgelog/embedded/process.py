@@ -265,7 +265,8 @@ def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
     """Readers see the old content or the new, also after a crash."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
+        scratch.unlink(missing_ok=True)  # of a process that had our pid, with a mode of its own
+        with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -46,31 +46,34 @@ class FirstHead:
 
     def feed(self, data: bytes) -> bytes:
         """What may be passed on: all but the first head, until that is whole. Raises Unreadable."""
-        self._held += data
-        passed = b""
-        while self.authority is None and (size := self._whole()):
-            unit, self._held = self._held[:size], self._held[size:]
+        held, at = self._held + data, 0
+        passed = []  # joined once: a stranger may send very many small frames
+        while self.authority is None and (size := self._whole(held, at)):
+            unit = held[at : at + size]
+            at += size
             if self._begun and self._of_head(unit[3], unit[4], unit[5:]):
                 self._kept += unit
             else:
-                passed += unit
+                passed.append(unit)
             self._begun = True
+        self._held = held[at:]
         if self.authority is not None:
-            passed += self._kept + self._held
+            passed += self._kept, self._held
             self._kept = self._held = b""
-        return passed
+        return b"".join(passed)
 
-    def _whole(self) -> int:
-        """Bytes of the preface, or of the next frame; 0 when not all of it is there."""
+    def _whole(self, held: bytes, at: int) -> int:
+        """Bytes of the preface, or of the frame that begins there; 0 when not all of it is there."""
+        there = len(held) - at
         if not self._begun:
             size = PREFACE_BYTES
-        elif len(self._held) < _FRAME_HEAD:
+        elif there < _FRAME_HEAD:
             return 0
-        elif (size := int.from_bytes(self._held[:3])) > MAX_HEAD_BYTES:
+        elif (size := int.from_bytes(held[at : at + 3])) > MAX_HEAD_BYTES:
             raise Unreadable(f"a frame of {size} bytes before the first call")
         else:
             size += _FRAME_HEAD
-        return size if len(self._held) >= size else 0
+        return size if there >= size else 0
 
     def _of_head(self, kind: int, flags: int, rest: bytes) -> bool:
         """Whether a frame is of the head, which is then read as far as it goes. `rest`: its stream and payload."""

@@ -195,6 +195,9 @@ class Forwarder:
         if lost or code is grpc.StatusCode.CANCELLED:
             text = f"the {context} service can't be reached at {self.addresses[context]}; it may be starting: ask again"
             return DoorError(grpc.StatusCode.UNAVAILABLE, text, retry_after=1.0)
+        if code is grpc.StatusCode.UNAUTHENTICATED:
+            text = f"the {context} service has another services' key than the gateway; restart the platform"
+            return DoorError(grpc.StatusCode.UNAVAILABLE, text)
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             problem, hint = f"ended before the {context} service had answered", "give a longer one"
             late = FieldError(field="timeout", problem=problem, hint=hint)

@@ -72,7 +72,9 @@ class Protocol(H11Protocol):
             self.transport.abort()
             return
         what, seconds = ("line and headers", patience.head) if late == "head" else ("body", patience.body)
-        self._refuse(408, "deadline_exceeded", f"the request's {what} did not come within {seconds:g} s", [])
+        hint = "send less at a time, or set FORGELOG_GATEWAY_BODY_SECONDS" if late == "body" else "send it at once"
+        text = f"the request's {what} did not come within {seconds:g} s; {hint}"
+        self._refuse(408, "deadline_exceeded", text, [])
 
     def send_400_response(self, msg: str) -> None:
         """Called while h11's error is handled; h11 tells a head that is too large by its status."""

@@ -80,7 +80,10 @@ class Patient(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             async with asyncio.timeout(self._patience.body):
                 return await context.read()
         except TimeoutError:
-            text = f"the request did not come within {self._patience.body:g} s of the call's beginning"
+            text = (
+                f"the request did not come within {self._patience.body:g} s; send less at a time, or set "
+                "FORGELOG_GATEWAY_BODY_SECONDS"
+            )
             await self._cut(context, "body", DoorError(grpc.StatusCode.DEADLINE_EXCEEDED, text))
 
     async def _answer(self, answers: Any, context: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,28 @@ def test_a_folder_that_holds_other_things_is_not_closed(tmp_path: Path) -> None:
     (shared / "theirs").unlink()
     Folder(shared).make()
     assert shared.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_project_with_logs_of_its_own_is_not_closed(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    (project / "logs").mkdir(parents=True)
+    (project / "page.html").touch(0o644)
+    for path in (project, project / "logs"):
+        path.chmod(0o755)
+    with pytest.raises(EmbeddedError, match="holds other things"):
+        Folder(project).make()
+    modes = [path.stat().st_mode & 0o777 for path in (project, project / "logs", project / "page.html")]
+    assert modes == [0o755, 0o755, 0o644]
+
+
+def test_what_another_user_wrote_of_a_platform_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody can put a .forgelog into a folder that all may write in, such as /tmp: no key goes where that says."""
+    folder = Folder(tmp_path / "data")
+    folder.make()
+    folder.write_ports({"gateway": 1})
+    monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 4321)
+    with pytest.raises(EmbeddedError, match="is another user's"):
+        folder.read_ports()
 
 
 def test_wanted_and_state_come_back_as_written(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ class Found:
 
 class Store:
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = folder = folder.resolve()  # a link on the way is the user's own; below no link is followed
         self.tasks = folder / "tasks"
         self.scratch = folder / "scratch"
         self.spare = folder / "spare"

@@ -33,6 +33,16 @@ def test_a_folder_keeps_its_instance(tmp_path: Path) -> None:
     assert instance(tmp_path / "a") == instance(tmp_path / "a") != instance(tmp_path / "b")
 
 
+def test_a_folder_below_a_link_is_as_good(tmp_path: Path) -> None:
+    """As /scratch often is. Who runs the agent made that link; a task's are in the folders below."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "scratch").symlink_to(tmp_path / "disk")
+    before = instance(tmp_path / "scratch" / "agent")
+    assert instance(tmp_path / "scratch" / "agent") == before == instance(tmp_path / "disk" / "agent")
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "agent")
+    assert instance(tmp_path / "link") == before
+
+
 def test_a_moved_folder_keeps_its_instance(tmp_path: Path) -> None:
     before = instance(tmp_path / "a")
     (tmp_path / "a").rename(tmp_path / "b")

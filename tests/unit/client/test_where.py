@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -199,11 +201,16 @@ def test_the_address_of_the_folder_s_own_platform_names_its_servers(
 def test_another_user_s_folder_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = platform(tmp_path / ".forgelog", me())
 
-    def denied(self: Path, *_: object, **__: object) -> str:
-        raise PermissionError(13, "Permission denied", str(self))
+    def denied(allowed: Callable[..., Any]) -> Callable[..., Any]:
+        def method(self: Path, *given: Any, **options: Any) -> Any:
+            if path in (self, *self.parents):  # root may do all
+                raise PermissionError(13, "Permission denied", str(self))
+            return allowed(self, *given, **options)
 
-    monkeypatch.setattr(Path, "read_text", denied)  # root may read all
-    monkeypatch.setattr(Path, "mkdir", denied)
+        return method
+
+    monkeypatch.setattr(Path, "open", denied(Path.open))
+    monkeypatch.setattr(Path, "mkdir", denied(Path.mkdir))
     for ask in (gateway_address, server_settings, Folder(path).read_state, Folder(path).make, Platform(path).report):
         with pytest.raises(ForgelogError, match=f"{path} is another user's; choose one of your own with --data"):
             ask()

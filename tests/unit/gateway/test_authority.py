@@ -53,6 +53,13 @@ def test_the_name_is_found_and_every_byte_passes(head: bytes, pieces: int) -> No
     assert read(sent, pieces) == ("localhost:7070", sent)
 
 
+def test_a_frame_in_parts_among_many_small_ones_passes() -> None:
+    many = bytes.fromhex("000000 04 01 00000000") * 5000
+    sent = PREFACE + many + HEADS["in three frames"] + many
+    assert read(sent, 10_007) == ("localhost:7070", sent)
+    assert read(sent, len(sent)) == ("localhost:7070", sent)
+
+
 def test_what_comes_before_the_first_call_is_not_held() -> None:
     """A client waits for the answer to its settings before it calls."""
     head = FirstHead()

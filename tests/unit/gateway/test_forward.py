@@ -70,6 +70,16 @@ def test_a_query_of_the_log_without_a_context_is_told_which_there_are(forwarder:
     assert (error.field, error.hint) == ("context", "name one of jobs")
 
 
+def test_a_service_that_does_not_know_the_gateway_is_not_the_callers_fault(forwarder: Forwarder) -> None:
+    """The services' key was changed, and not all were started again: the caller's own key is as good as ever."""
+    refused = AioRpcError(grpc.StatusCode.UNAUTHENTICATED, Metadata(), Metadata(), "the key is not this platform's")
+    failed = forwarder._failed("jobs", refused)
+    assert isinstance(failed, DoorError)
+    assert failed.code is grpc.StatusCode.UNAVAILABLE
+    assert "the jobs service has another services' key than the gateway" in failed.message
+    assert "restart the platform" in failed.message
+
+
 def test_another_refusal_goes_on_as_it_is(forwarder: Forwarder) -> None:
     error = AioRpcError(grpc.StatusCode.NOT_FOUND, Metadata(), Metadata(), "there is no job 'x'")
     failed = forwarder._failed("jobs", error)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.language.common import ErrorCode
-from events.language.jobs import CancelJob, SubmitJob
+from events.language.common import DEFAULT_ACTOR, MAX_COMMAND_BYTES, ErrorCode
+from events.language.jobs import CancelJob, ReportJobStarted, SubmitJob
 from events.log.wire import Raw
 from events.runtime import admission
 from events.runtime.admission import Admitted, Refusal
@@ -64,3 +64,30 @@ def test_a_key_that_no_table_can_hold_is_named_with_escapes(value: bytes, field:
     assert isinstance(found, Refusal)
     assert found.refused.code is ErrorCode.INVALID_ARGUMENT
     assert [error.field for error in found.refused.errors] == [field]
+
+
+@pytest.mark.parametrize("actor", [b"somebody", b"forgelog", b"node:n1"])
+@pytest.mark.parametrize(
+    ("type_name", "value"),
+    [
+        (CancelJob.type_name(), b'{"job_id": "a"}'),
+        (CancelJob.type_name(), b'{"job_id": 1}'),
+        (CancelJob.type_name(), b"no JSON"),
+        (CancelJob.type_name(), b"x" * (MAX_COMMAND_BYTES + 1)),
+        ("forgelog.jobs.v1.NoCommand", b"{}"),
+        ("", b"{}"),
+    ],
+    ids=["a command", "wrong fields", "no JSON", "too long", "no type of ours", "no type"],
+)
+def test_no_refusal_says_that_another_acted(actor: bytes, type_name: str, value: bytes) -> None:
+    """What is refused is history too, and who acts is never the sender's word."""
+    found = read(value, [("ce_id", b"1"), ("ce_type", type_name.encode()), ("ce_actor", actor)])
+    assert isinstance(found, Refusal)
+    assert found.meta.actor == DEFAULT_ACTOR
+
+
+def test_an_agents_wrong_report_is_its_nodes() -> None:
+    headers = [("ce_id", b"1"), ("ce_type", ReportJobStarted.type_name().encode()), ("ce_actor", b"node:n1")]
+    found = read(b"{}", headers)
+    assert isinstance(found, Refusal)
+    assert found.meta.actor == "node:n1"

@@ -11,6 +11,7 @@ from aiokafka.protocol.admin import SaslAuthenticateRequest_v0
 
 from events.log.access import client_options, options_of, parse, written
 from events.runtime.settings import Settings, SettingsError
+from forgelog.embedded.kafka_users import _AlterScramStruct
 
 ROOT = Path(__file__).parents[3]
 SECRET = "s3cr=t value#"
@@ -122,5 +123,7 @@ def test_clients_log_no_password(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, logger="aiokafka.conn"):
         log.warning("Sending username and password in the clear")
         log.debug("Request to %s:%d %d: %s", "here", 1, 2, SaslAuthenticateRequest_v0(b"\0me\0" + SECRET.encode()))
+        password = _AlterScramStruct([], [("me", 2, 4096, b"salt", SECRET.encode(), {})], {})
+        log.debug("Request to %s:%d %d: %s", "here", 1, 3, password)
         log.debug("Request to %s:%d", "here", 1)
     assert caplog.messages == ["Request to here:1"]

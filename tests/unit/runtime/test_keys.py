@@ -20,6 +20,14 @@ def test_a_key_is_made_once_for_its_user_only(tmp_path: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == [OWNER]
 
 
+def test_a_folder_that_was_there_keeps_its_mode(tmp_path: Path) -> None:
+    """A setting may name a file in a folder that is for other things too, such as /etc."""
+    tmp_path.chmod(0o755)
+    ensure_key(tmp_path / "owner.key")
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+    assert stat.S_IMODE((tmp_path / "owner.key").stat().st_mode) == 0o600
+
+
 def test_those_who_make_it_at_once_have_the_same(tmp_path: Path) -> None:
     path = key_path(tmp_path, OWNER)
     with ThreadPoolExecutor(8) as pool:
