@@ -11,6 +11,7 @@ Handlers are wrapped as they are looked up, once a call: an interceptor would co
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -19,6 +20,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from grpc.aio import EOF  # type: ignore[attr-defined]
 
 from events.runtime.keys import SERVICES, KeyFileProblem, ensure_key, key_path
 from events.runtime.settings import Settings, SettingsError
@@ -28,6 +30,11 @@ PLATFORM = "platform"
 
 OPEN = frozenset({"/grpc.health.v1.Health/Check"})
 """What answers without a key."""
+
+MOST_STRANGERS = 64
+"""Most calls without a key to what is open at a time. Each holds a place of a call until its request is there."""
+STRANGERS_SECONDS = 1.0
+"""How long such a request is waited for."""
 
 _HEADER = "authorization"
 _SCHEME = "Bearer "
@@ -99,15 +106,51 @@ class _Checked(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     def __init__(self, inner: Any, callers: Callers) -> None:
         self._inner = inner
         self._principal = callers.principal
+        self._strangers = Strangers()
 
     def service(self, details: Any) -> Any:
         handler = self._inner.service(details)
-        if handler is not None and details.method not in OPEN:
+        if handler is not None:
             try:
                 self._principal(details.invocation_metadata)
             except Unauthenticated as problem:
+                if details.method in OPEN:
+                    return self._strangers.handler(handler)
                 return grpc.stream_stream_rpc_method_handler(_refuser(str(problem)))
         return handler
+
+
+class Strangers:
+    """Answers calls without a key to what is open: few at a time, each of which must send its request soon. Else they
+    could hold all calls that a server answers."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def handler(self, inner: Any) -> Any:
+        """The same as `inner`, a handler of one request and one answer."""
+
+        async def answer(_: Any, context: Any) -> Any:
+            return await inner.unary_unary(await self._request(context), context)
+
+        return grpc.stream_unary_rpc_method_handler(answer, inner.request_deserializer, inner.response_serializer)
+
+    async def _request(self, context: Any) -> Any:
+        if self._count >= MOST_STRANGERS:
+            text = f"{self._count} calls without a key are in hand already; send the key, or try again"
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+        self._count += 1
+        try:
+            async with asyncio.timeout(STRANGERS_SECONDS):
+                request = await context.read()
+        except TimeoutError:
+            text = f"the request did not come within {STRANGERS_SECONDS:g} s of the call's beginning"
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, text)
+        finally:
+            self._count -= 1
+        if request is EOF:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no request")
+        return request
 
 
 def _refuser(text: str) -> Callable[[Any, Any], AsyncIterator[bytes]]:

@@ -169,7 +169,7 @@ class Forwarder:
         """Empty when the service says it is SERVING, else what is wrong."""
         try:
             stub = health_pb2_grpc.HealthStub(self.channel(context))
-            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout)
+            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout, metadata=self._key)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 return f"does not answer at {self.addresses[context]} within {timeout:g} s"

@@ -1,4 +1,4 @@
-"""The key of gRPC calls: looked at before a call's message is read. Knows no method but the one that is open."""
+"""The key of gRPC calls: looked at before a call's message is read. Knows no method."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from typing import Any
 
 import grpc
 
+from events.runtime.callers import OPEN, Strangers
 from services.gateway import metrics
 from services.gateway.errors import DoorError, abort, code_name
 from services.gateway.principal import Access, Principal
-
-OPEN = frozenset({"/grpc.health.v1.Health/Check"})
-"""What answers without a key. (A watch of health does not: strangers could hold as many as there may be calls.)"""
 
 _caller: ContextVar[Principal] = ContextVar("caller")
 
@@ -29,6 +27,7 @@ class Gated(grpc.GenericRpcHandler):  # type: ignore[type-arg]
 
     def __init__(self, access: Access) -> None:
         self._access = access
+        self._strangers = Strangers()
         self._handlers: list[grpc.GenericRpcHandler] = []  # type: ignore[type-arg]
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:  # type: ignore[type-arg]
@@ -40,15 +39,19 @@ class Gated(grpc.GenericRpcHandler):  # type: ignore[type-arg]
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
         path = details.method
-        if path not in OPEN:
-            try:
-                principal = self._access.principal(_credentials(details.invocation_metadata))
-                if not path.startswith("/forgelog."):  # what these do is authorized by what they name
-                    self._access.authorize(principal, path)
-            except DoorError as refusal:
-                metrics.requests.labels("grpc", "(gate)", code_name(refusal.code)).inc()
-                return grpc.stream_stream_rpc_method_handler(_refuser(refusal))
-            _caller.set(principal)
+        try:
+            principal = self._access.principal(_credentials(details.invocation_metadata))
+            if not path.startswith("/forgelog."):  # what these do is authorized by what they name
+                self._access.authorize(principal, path)
+        except DoorError as refusal:
+            if path in OPEN:
+                return self._strangers.handler(self._handler(details))
+            metrics.requests.labels("grpc", "(gate)", code_name(refusal.code)).inc()
+            return grpc.stream_stream_rpc_method_handler(_refuser(refusal))
+        _caller.set(principal)
+        return self._handler(details)
+
+    def _handler(self, details: grpc.HandlerCallDetails) -> Any:
         return next((found for each in self._handlers if (found := each.service(details)) is not None), None)
 
 

@@ -18,6 +18,7 @@ import grpc
 import pytest
 import pytest_asyncio
 
+from events.runtime.callers import MOST_STRANGERS
 from events.runtime.keys import OWNER, key_path, read_key
 from events.runtime.settings import Settings
 from events.runtime.tasks import end_all
@@ -167,6 +168,15 @@ async def test_a_grpc_call_without_its_request_is_refused(gateway: Gateway) -> N
         assert refused.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         assert "did not come within 0.5 s" in (refused.value.details() or "")
         assert await channel.unary_unary(GET)(b"", metadata=gateway.metadata) == b"", "the connection is as good as new"
+
+
+async def test_strangers_do_not_hold_the_calls_that_the_gateway_answers(gateway: Gateway) -> None:
+    async with gateway.channel() as channel:
+        check = channel.stream_unary("/grpc.health.v1.Health/Check")
+        calls = await asyncio.gather(*(check() for _ in range(2 * MOST_STRANGERS)), return_exceptions=True)
+        codes = [each.code() for each in calls if isinstance(each, grpc.aio.AioRpcError)]
+        assert codes.count(grpc.StatusCode.DEADLINE_EXCEEDED) == MOST_STRANGERS
+        assert codes.count(grpc.StatusCode.RESOURCE_EXHAUSTED) == MOST_STRANGERS
 
 
 async def test_a_call_that_has_no_request_is_refused(gateway: Gateway) -> None:

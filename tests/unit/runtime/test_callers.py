@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
 from events.runtime.callers import (
+    MOST_STRANGERS,
     PLATFORM,
     Authenticated,
     Callers,
@@ -83,7 +85,7 @@ async def stream(_request: bytes, _context: Any) -> AsyncIterator[bytes]:
 @pytest.fixture
 async def address() -> AsyncIterator[str]:
     """A service with a query, a stream, reflection and health."""
-    server = grpc.aio.server()
+    server = grpc.aio.server(maximum_concurrent_rpcs=2 * MOST_STRANGERS)
     known = Authenticated(server, Callers(KEY))
     handlers = {
         "Unary": grpc.unary_unary_rpc_method_handler(unary, bytes, bytes),
@@ -140,6 +142,25 @@ async def test_whether_it_serves_is_told_to_anybody(address: str) -> None:
     async with grpc.aio.insecure_channel(address) as channel:
         answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_strangers_do_not_hold_the_calls_that_a_service_answers(address: str) -> None:
+    """Each begins to ask whether it serves, and never ends."""
+    async with grpc.aio.insecure_channel(address) as channel, asyncio.timeout(60):
+        check = channel.stream_unary("/grpc.health.v1.Health/Check")
+        waiting = {asyncio.ensure_future(check()) for _ in range(3 * MOST_STRANGERS)}
+        while len(waiting) > MOST_STRANGERS:
+            ended, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for each in ended:
+                assert isinstance(error := each.exception(), grpc.aio.AioRpcError)
+                assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        async with service_channel(address, KEY) as ours:
+            assert await call(ours, "/test.Queries/Unary") == b"answer"
+            answer = await health_pb2_grpc.HealthStub(ours).Check(health_pb2.HealthCheckRequest())
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        for each in waiting:
+            with pytest.raises(grpc.aio.AioRpcError, match="the request did not come within"):
+                await each
 
 
 async def test_a_method_that_does_not_exist_is_not_refused_for_the_key(address: str) -> None:
