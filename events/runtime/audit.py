@@ -12,7 +12,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    NodeNotReadyError,
+    RequestTimedOutError,
+    TopicAuthorizationFailedError,
+)
 
 from events.log import topics
 from events.log.connect import connected
@@ -21,7 +28,7 @@ from events.log.reading import read_to_end
 from events.log.repairs import Repairs
 from events.log.tail import HASTY, new_consumer, read_repairs
 from events.runtime.chain_check import ChainCheck, Verified
-from events.runtime.heads import Head, HeadStore, each_head, is_signed
+from events.runtime.heads import Head, HeadsProblem, HeadStore, each_head, is_signed
 from events.runtime.settings import Settings
 from events.runtime.signing import KeyProblem, public_key
 
@@ -30,6 +37,18 @@ SIGNED_WITHIN = timedelta(seconds=60)
 
 _EARLIER = timedelta(minutes=1)
 """How much before a saved head's own time its successors are looked for: clocks differ."""
+
+_LONG_AGO = datetime(1980, 1, 1, tzinfo=UTC)
+"""Before any log was written."""
+
+_UNREADABLE = (
+    KafkaConnectionError,
+    KafkaTimeoutError,
+    NodeNotReadyError,
+    RequestTimedOutError,
+    TopicAuthorizationFailedError,
+)
+"""Kafka can't be reached, or does not let us read: that says nothing of the history."""
 
 Progress = Callable[[str, int, int], None]
 """Told the place, records read and records to read."""
@@ -56,7 +75,10 @@ async def verify(
     `saved`: heads that were kept elsewhere, which must be of this history too.
     `since`: heads up to which the history was checked before. Of their partitions only what follows is read; each head
     must lie on the chain. Of other partitions everything is.
-    `signed_until`: what was written before then must have a signed head; None where that is not asked.
+    `signed_until`: what was written before then must have a signed head; None where that is not asked. So must what
+    says that it was written later than now.
+
+    Raises HeadsProblem where `saved` or `since` has nothing about these contexts.
 
     1. Which of the topics are there. Raises NoLog where none is.
     2. The signed heads, by place; those of another key are told of.
@@ -68,6 +90,10 @@ async def verify(
     if topics.HEADS not in counts and not any(name in counts for name in wanted):
         names = ", ".join(settings.prefix + name for name in wanted)
         raise NoLog(f"there is no topic {names} at {settings.kafka}; give the address of the platform's Kafka")
+    for given in (saved, since):
+        if given and not any(_topic_of(head["place"]) in wanted for head in given):
+            names = ", ".join(wanted)
+            raise HeadsProblem(f"none of the {len(given)} saved heads is of {names}; give heads of what is verified")
     about = Verified(f"{topics.HEADS}/0")
     trusted, why = (key, "") if key is not None else _own_key(settings)
     places = [f"{name}/{number}" for name in wanted for number in range(counts.get(name, 0))]
@@ -90,7 +116,7 @@ async def verify(
                 check = ChainCheck(place, heads, repairs, first)
                 results.append(await _verify_partition(consumer, settings.prefix, check, signed_until, progress))
         for place in sorted({*store.places(), *unsigned} - set(places)):
-            if place.rpartition("/")[0] in counts:
+            if _topic_of(place) in counts:
                 newest = max((head.offset for head in store.of(place)), default=0)
                 gone = f"offset 0: the partition is gone; a signed head names offset {newest}"
                 results.append(Verified(place, problems=[gone]))
@@ -98,11 +124,18 @@ async def verify(
         others.tell(found)
         found.problems += unsigned.get(found.place, [])
     others.tell_rest(about)
-    if trusted is None and (others.any or saved or since):
+    overdue = signed_until is not None and any(found.unsigned for found in results)
+    if trusted is None and (others.any or saved or since or overdue):
         about.problem(f"the signed heads were not checked: {why}")
+    if about.more:
+        about.problems.append(f"and {about.more} more problems of heads")
     if about.problems:
         results.append(about)
     return results
+
+
+def _topic_of(place: str) -> str:
+    return place.rpartition("/")[0]
 
 
 def _own_key(settings: Settings) -> tuple[bytes | None, str]:
@@ -126,7 +159,7 @@ def _take_saved(
     problems: dict[str, list[str]] = {}
     for head, begins in [*((head, False) for head in saved), *((head, True) for head in since)]:
         place = head["place"]
-        if trusted is None or place.rpartition("/")[0] not in wanted:
+        if trusted is None or _topic_of(place) not in wanted:
             continue
         if not is_signed(head, trusted):
             text = f"offset {head['offset']}: the saved head is not signed by this key; it proves nothing"
@@ -142,9 +175,9 @@ def _take_saved(
 def _when(head: Mapping[str, Any]) -> datetime:
     """When a head was signed, as its signer's clock had it; long ago when it does not say."""
     try:
-        return datetime.fromisoformat(head.get("time", "")).astimezone(UTC)
+        return max(_LONG_AGO, datetime.fromisoformat(head.get("time", "")).astimezone(UTC))
     except (ValueError, TypeError, OverflowError):
-        return datetime(1970, 1, 1, tzinfo=UTC)
+        return _LONG_AGO
 
 
 class _Others:
@@ -205,7 +238,7 @@ async def _load_heads(
         end = (await consumer.end_offsets([source]))[source]
         position = 0
         if since is not None:
-            moment = max(0, int((since - _EARLIER).timestamp() * 1000))
+            moment = _milliseconds(since - _EARLIER)
             position = getattr((await consumer.offsets_for_times({source: moment}))[source], "offset", end)
         async for raw, head in each_head(consumer, settings, position):
             if raw.offset != position:
@@ -216,7 +249,7 @@ async def _load_heads(
                 about.problem(f"offset {raw.offset}: is no signed head")
                 continue
             others.any = True
-            if trusted is not None and head["place"].rpartition("/")[0] not in ignored:
+            if trusted is not None and _topic_of(head["place"]) not in ignored:
                 ours = is_signed(head, trusted)
                 others.count(head, head["place"] in places, ours)
                 if ours:
@@ -225,6 +258,10 @@ async def _load_heads(
                 progress(about.place, position, end)
         if position < end:
             about.problem(f"offset {position}: records up to {end - 1} are missing: heads were removed")
+
+
+def _milliseconds(time: datetime) -> int:
+    return int(time.timestamp() * 1000)
 
 
 async def _verify_partition(
@@ -237,11 +274,14 @@ async def _verify_partition(
         async for _, records in read_to_end(consumer, {source: check.position}):
             for raw in records:
                 check.feed(raw)
+                end = max(end, check.position)  # more is written meanwhile
             if progress is not None:
-                progress(check.found.place, check.position, max(end, check.position))
+                progress(check.found.place, check.position, end)
+    except _UNREADABLE:
+        raise
     except KafkaError as error:
         check.found.problem(f"offset {check.position}: the broker can't read it: {type(error).__name__}")
         return check.found
-    return check.finish(
-        max(end, check.position), None if signed_until is None else int(signed_until.timestamp() * 1000)
-    )
+    if signed_until is None:
+        return check.finish(end)
+    return check.finish(end, (_milliseconds(signed_until), _milliseconds(datetime.now(UTC) + SIGNED_WITHIN)))

@@ -73,8 +73,8 @@ class ChainCheck:
         """The digest without what an operator passed over: a writer that took over behind it goes on from there."""
         self._agreed = -1
         """Offset of the newest head that agrees."""
-        self._unsigned: tuple[int, int] | None = None
-        """Offset and timestamp of the first record behind it."""
+        self._unsigned: tuple[int, int, int] | None = None
+        """Of the records behind it: the first one's offset, the oldest and the newest timestamp."""
 
     def feed(self, raw: Raw) -> None:
         found = self.found
@@ -95,26 +95,29 @@ class ChainCheck:
         else:
             self._link(raw)
         found.records += 1
-        if raw.get(HASH) is not None and not self._repairs.cover(raw):
+        if raw.get(HASH) is not None and not self._repairs.pass_over(raw):
             found.unsigned += 1
-            self._unsigned = self._unsigned or (raw.offset, raw.timestamp)
+            first, oldest, newest = self._unsigned or (raw.offset, raw.timestamp, raw.timestamp)
+            self._unsigned = (first, min(oldest, raw.timestamp), max(newest, raw.timestamp))
         self._pass_heads(before=raw.offset + 1, digest=self._digest.hex(), at=raw.offset)
 
-    def finish(self, end: int, signed_until: int | None = None) -> Verified:
-        """`end`: one past the partition's last offset. `signed_until`: records with a timestamp (ms) before it must
-        have a signed head; None when that is not asked."""
+    def finish(self, end: int, unsigned: tuple[int, int] | None = None) -> Verified:
+        """`end`: one past the partition's last offset. `unsigned`: the span of time (ms) whose records may be without a
+        signed head, both ends included: before it they have one, and a time behind it is no true one (no hash covers
+        a record's timestamp). None when that is not asked."""
         found = self.found
         if self.position < end:
             found.problem(f"offset {self.position}: records up to {end - 1} are missing")
         self._pass_heads(before=end)
         self._pass_cut(end)
-        if self._signs and signed_until is not None and self._unsigned and self._unsigned[1] < signed_until:
-            offset, _ = self._unsigned
-            newest = f"the newest one is at {self._agreed}" if self._agreed >= 0 else "there is none that agrees"
-            found.problem(
-                f"offset {offset}: no signed head covers the {found.unsigned} records from here on ({newest}): "
-                f"heads were removed, or not published"
-            )
+        if self._signs and unsigned is not None and self._unsigned:
+            offset, oldest, newest = self._unsigned
+            if oldest < unsigned[0] or newest > unsigned[1]:
+                known = f"the newest one is at {self._agreed}" if self._agreed >= 0 else "there is none that agrees"
+                found.problem(
+                    f"offset {offset}: no signed head covers the {found.unsigned} records from here on ({known}): "
+                    f"heads were removed, or not published"
+                )
         if found.more:
             found.problems.append(f"and {found.more} more problems in this partition")
         found.digest = self._digest.hex()

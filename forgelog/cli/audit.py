@@ -84,6 +84,8 @@ def verify(
                 )
             except NoLog as error:
                 raise Unavailable(str(error)) from None
+            except HeadsProblem as problem:
+                raise InvalidInput(str(problem)) from None
 
     results = reading_log(work)
     rows = [verified_data(item) for item in results]

@@ -26,7 +26,7 @@ from events.log.reading import read_to_end
 from events.log.repairing import look_at, skip
 from events.log.tail import new_consumer
 from events.runtime.audit import NoLog, verify
-from events.runtime.heads import newest_heads, publish_heads
+from events.runtime.heads import HeadsProblem, newest_heads, publish_heads
 from events.runtime.runner import Runner
 from events.runtime.service import open_pool
 from events.runtime.settings import Settings
@@ -150,6 +150,8 @@ async def test_a_history_that_was_cut_off_is_found(signed: tuple[Settings, Runne
     await producer.stop()
     for found in await verify(shorter, ["jobs"]):
         assert [problem for problem in found.problems if "the log was cut" in problem], found
+    for found in await verify(shorter, ["jobs"], since=[*heads.values()]):
+        assert found.problems[0].startswith("offset 0: the log was cut"), "where it ends, not where it was to begin"
 
 
 @pytest.fixture
@@ -230,6 +232,11 @@ async def test_an_auditor_needs_the_public_key_alone_and_leaves_nothing_behind(
         await verify(nowhere, ["jobs"], key=trusted)
     assert await topics.existing(nowhere) == {}, "an audit makes no topics"
 
+    scheduling = {**next(iter((await newest_heads(settings)).values())), "place": "events.scheduling/0"}
+    for given in ({"saved": [scheduling]}, {"since": [scheduling]}):
+        with pytest.raises(HeadsProblem, match=r"none of the 1 saved heads is of events\.jobs; give heads of"):
+            await verify(elsewhere, ["jobs"], key=trusted, **given)
+
     foreign = Ed25519PrivateKey.generate()
     for each in await verify(elsewhere, ["jobs"], key=public_bytes(foreign)):
         assert "1 of 1 signed heads" in each.problems[0], "a key that signed nothing here"
@@ -247,6 +254,14 @@ async def test_removed_heads_are_told_with_the_records_that_they_covered(signed:
     for found in partitions:
         (problem,) = found.problems
         assert problem.startswith("offset 1: no signed head covers the"), found
+
+    # The key has gone, too: that there is no head to check is no reason to be content.
+    empty = settings.model_copy(update={"prefix": f"{settings.prefix}empty."})
+    await topics.ensure_topics(empty)
+    await copy_log(settings, empty)
+    (settings.data / "audit.key").unlink()
+    about = (await verify(empty, ["jobs"], signed_until=datetime.now(UTC)))[-1]
+    assert "the signed heads were not checked: there is no" in about.problems[-1]
 
 
 async def test_of_two_logs_that_share_a_beginning_a_saved_head_names_the_one_that_it_is_not_of(
@@ -281,6 +296,9 @@ async def test_of_two_logs_that_share_a_beginning_a_saved_head_names_the_one_tha
     behind = await verify(settings, ["jobs"], since=[*shared.values()])
     assert all(each.intact for each in behind)
     assert {each.place: each.first for each in behind} == {place: head["offset"] for place, head in shared.items()}
+    forged = {**shared["events.jobs/0"], "time": "0001-01-01T00:00:00Z"}
+    told = await verify(settings, ["jobs"], since=[*shared.values(), forged])
+    assert "is not signed by this key; it proves nothing" in told[0].problems[0]
     (problem, *_) = (await verify(other, ["jobs"], key=public_key(settings), since=[*later.values()]))[0].problems
     assert int(problem.split()[1].rstrip(":")) <= later["events.jobs/0"]["offset"]
 

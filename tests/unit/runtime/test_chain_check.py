@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.log.repairs import Repairs
+from events.language.common import RecordSkipped
+from events.log.repairs import Repairs, digest_of
 from events.log.tail import EpochRule
-from events.log.wire import HASH, Damage, Raw
+from events.log.wire import HASH, Damage, Raw, value_of
 from events.runtime.chain_check import MOST_PROBLEMS, ChainCheck, Verified
 from events.runtime.encoding import Unit
 from events.runtime.heads import Head, HeadStore
@@ -64,17 +65,21 @@ def checked(
     end: int | None = None,
     place: str = PLACE,
     signed_until: int | None = None,
+    latest: int = 1 << 62,
+    repairs: Repairs | None = None,
 ) -> Verified:
-    check = ChainCheck(place, iter(signed), Repairs(), since)
+    check = ChainCheck(place, iter(signed), repairs or Repairs(), since)
     for raw in records:
         check.feed(raw)
-    return check.finish(len(records) if end is None else end, signed_until)
+    span = None if signed_until is None else (signed_until, latest)
+    return check.finish(len(records) if end is None else end, span)
 
 
-def with_(record: Raw, offset: int | None = None, **parts: Any) -> Raw:
+def with_(record: Raw, offset: int | None = None, timestamp: int | None = None, **parts: Any) -> Raw:
     """A record with some of its parts changed."""
     whole: Any = {"key": record.key, "value": record.value, "headers": record.headers, **parts}
-    return Raw(PLACE.split("/")[0], 0, record.offset if offset is None else offset, record.timestamp, **whole)
+    at = record.timestamp if timestamp is None else timestamp
+    return Raw(PLACE.split("/")[0], 0, record.offset if offset is None else offset, at, **whole)
 
 
 def placed(records: Sequence[Raw]) -> list[Raw]:
@@ -185,17 +190,49 @@ def test_records_that_no_head_covers_are_a_problem_once_they_should_have_one() -
     assert checked(records, heads(records, 6), signed_until=records[7].timestamp).intact, "they are too new"
 
 
-def test_what_an_operator_passed_over_needs_no_head() -> None:
-    class Covering(Repairs):
-        def cover(self, raw: Raw) -> bool:
-            return raw.offset == 8
-
+@pytest.mark.parametrize("moved", ["to come", "the first to come"])
+def test_a_record_of_a_time_to_come_needs_a_head_at_once(moved: str) -> None:
+    """Else who removes heads would only have to write later times into the records: no hash covers them."""
     records = history()
-    check = ChainCheck(PLACE, iter(heads(records, 7)), Covering())
-    for raw in records:
-        check.feed(raw)
-    found = check.finish(len(records), 1 << 62)
+    now = records[-1].timestamp + 1
+    later = now + 3_600_000
+    for offset in (7, 8) if moved == "to come" else (7,):
+        records[offset] = with_(records[offset], timestamp=later)
+    signed_until, latest = (records[6].timestamp, now) if moved == "to come" else (now, later + 1)
+    (problem,) = checked(records, heads(records, 6), signed_until=signed_until, latest=latest).problems
+    assert problem.startswith("offset 7: no signed head covers the 2 records from here on")
+
+
+def skipped(raw: Raw, *, first: int, last: int) -> Repairs:
+    """What an operator decided of a record, or of a span, of which he saw one."""
+    event = RecordSkipped(
+        subject_id=f"{PLACE}@{first}",
+        position=f"{PLACE}@{first}",
+        last_offset=last,
+        digest=digest_of(raw),
+        record_type="x",
+        reason="the disk is broken",
+    )
+    headers = [("ce_id", b"skip"), ("ce_type", event.type_name().encode()), ("ce_time", b"2026-01-01T00:00:00Z")]
+    repairs = Repairs()
+    assert repairs.add([Raw("repairs", 0, 0, 0, b"k", value_of(event), headers)])
+    return repairs
+
+
+def test_what_an_operator_passed_over_needs_no_head() -> None:
+    records = history()
+    found = checked(
+        records, heads(records, 7), repairs=skipped(records[8], first=8, last=8), signed_until=1 << 62, latest=1 << 62
+    )
     assert (found.problems, found.unsigned) == ([], 0)
+
+
+def test_a_repair_excuses_no_record_but_the_one_that_was_seen() -> None:
+    records = history()
+    repairs = skipped(records[8], first=0, last=1 << 60)
+    found = checked(records, repairs=repairs, signed_until=1 << 62, latest=1 << 62)
+    (problem,) = found.problems
+    assert problem.startswith("offset 1: no signed head covers the 5 records from here on")
 
 
 def test_behind_a_saved_head_only_what_follows_is_read() -> None:
