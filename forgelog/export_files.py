@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Protocol
 
-from forgelog.errors import InvalidInput
+from forgelog.errors import ForgelogError, InvalidInput
 
 GROUP_ROWS = 10_000
 GROUP_BYTES = 16 << 20
@@ -128,9 +128,19 @@ def format_of(path: str, given: ExportFormat | None) -> ExportFormat:
     return found
 
 
+def unwritable(path: str, error: OSError) -> ForgelogError:
+    """What to tell of a path, or of ``-``, to which no more can be written."""
+    where = "standard output" if path == "-" else path
+    return ForgelogError(f"--output: {where} can't be written: {error.strerror}")
+
+
 class ExportFile:
     """The sink of a path; ``-`` is standard output. Used as a context manager: where that ends in an error, no file is
-    left and one that was there before stays as it was. Raises InvalidInput for a path that can't be written."""
+    left and one that was there before stays as it was.
+
+    Raises InvalidInput for a path that can't be opened, ForgelogError where the end can't be written, and
+    BrokenPipeError where nobody reads standard output any more.
+    """
 
     def __init__(self, path: str, format: ExportFormat, fields: dict[str, type]) -> None:
         self._path = None if path == "-" else Path(path)
@@ -155,6 +165,9 @@ class ExportFile:
     def _begin(self, path: Path) -> BinaryIO:
         if path.is_dir():
             raise InvalidInput(f"--output: {path} is a folder; name a file in it")
+        if path.exists() and not path.is_file():
+            # a device or a pipe would be replaced by a file
+            raise InvalidInput(f"--output: {path} is no regular file; name one, or - for standard output")
         self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -167,7 +180,7 @@ class ExportFile:
     ) -> None:
         if self._path is None or self._part is None:
             if kind is None:
-                self._sink.close()
+                self._end_output()
             return
         try:
             if kind is None:
@@ -179,8 +192,16 @@ class ExportFile:
             else:
                 self._sink.abandon()
         except OSError as failed:
-            raise InvalidInput(f"--output: {self._path} can't be written: {failed.strerror}") from None
+            raise unwritable(str(self._path), failed) from None
         finally:
             with suppress(OSError):  # what could not be written is dropped
                 self._file.close()
             self._part.unlink(missing_ok=True)
+
+    def _end_output(self) -> None:
+        try:
+            self._sink.close()
+        except BrokenPipeError:
+            raise
+        except OSError as failed:
+            raise unwritable("-", failed) from None

@@ -6,7 +6,7 @@ The same words on every door: Kafka, gRPC, HTTP, CLI, manifest. Knows no door, a
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, get_args, get_origin
 
@@ -14,7 +14,19 @@ from pydantic import BaseModel, ValidationError
 
 from events.language.base import Command, Model
 from events.language.bounds import TEXT_PATTERN
-from events.language.common import ID_PATTERN, DisplayName, ErrorCode, FieldError, ProjectName, Refused, shown
+from events.language.common import (
+    ID_PATTERN,
+    DisplayName,
+    ErrorCode,
+    FieldError,
+    LogEvent,
+    ProjectName,
+    RecordRetried,
+    RecordSkipped,
+    Refused,
+    WriterStarted,
+    shown,
+)
 from events.language.registry import UPCASTERS, command_types, event_types, is_event_type, upcast
 
 MAX_ERRORS = 50
@@ -145,16 +157,31 @@ def close_to(word: str, known: Iterable[str]) -> str:
     return words[close[0]] if close else ""
 
 
-def event_types_named(name: str) -> tuple[str, ...]:
-    """The types of events that a name means, older versions included: itself, or all whose last word it is
-    (``JobStarted``). Raises ValueError that says what to write."""
+_IN_NO_HISTORY = frozenset(kind.type_name() for kind in (WriterStarted, RecordSkipped, RecordRetried))
+"""A writer's marker says nothing of an aggregate, and repairs have a topic of their own."""
+
+
+def context_of_type(type_name: str) -> str:
+    """``jobs`` of ``forgelog.jobs.v1.JobStarted``; ``log`` of events that every context has."""
+    return type_name.split(".")[1]
+
+
+def event_types_named(name: str, contexts: Collection[str]) -> tuple[str, ...]:
+    """The types of events that a name means in the history of these contexts, older versions included: itself, or all
+    whose last word it is (``JobStarted``). Raises ValueError that says what to write."""
     known = [full for full in (*event_types(), *UPCASTERS) if is_event_type(full)]
     found = tuple(sorted(full for full in known if name and name in (full, full.rpartition(".")[2])))
+    if found and _IN_NO_HISTORY.issuperset(found):
+        raise ValueError(f"{shown(name)} is no event of a context's history; docs/reference says where it stands")
+    own = tuple(full for full in found if context_of_type(full) in (LogEvent.context, *contexts))
+    if found and not own:
+        others = " or ".join(sorted({context_of_type(full) for full in found}))
+        raise ValueError(f"{shown(name)} is an event of {others}, not of {' or '.join(contexts)}; ask {others}")
     if not found:
         close = close_to(name, {full.rpartition(".")[2] for full in known})
         hint = f"did you mean {close!r}?" if close else "docs/reference lists them"
         raise ValueError(f"there is no event {shown(name)}; {hint}")
-    return found
+    return own
 
 
 def _unknown(type_name: str) -> Refused:

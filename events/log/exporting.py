@@ -19,7 +19,7 @@ from events.log import topics
 from events.log.connect import connected
 from events.log.fetching import Consumer
 from events.log.repairs import Repairs
-from events.log.tail import HASTY, EpochRule, new_consumer, read_repairs
+from events.log.tail import HASTY, EpochRule, NoTopic, new_consumer, read_repairs
 from events.log.wire import CAUSE, HASH, Damage, Raw, Undecodable
 from events.runtime.settings import Settings
 
@@ -94,9 +94,13 @@ async def exported(
     """Events at `since` or later and before `until` (before the log's end now, when left out), oldest first; those of
     one moment by context, partition and offset. `types` are full names.
 
-    Memory is bounded by the number of partitions. Raises CantExport, and Kafka's errors (`KafkaError`).
+    Memory is bounded by the number of partitions. Raises NoTopic where a context's topic is not there, CantExport, and
+    Kafka's errors (`KafkaError`).
     """
     counts = await topics.existing(settings)
+    if missing := [name for context in contexts if (name := topics.events(context)) not in counts]:
+        names = ", ".join(settings.prefix + name for name in missing)
+        raise NoTopic(f"there is no topic {names} at {settings.kafka}; give the address of the platform's Kafka")
     repairs = await read_repairs(settings) if topics.REPAIRS in counts else Repairs()
     # A consumer that takes some places and leaves others waiting.
     async with connected(new_consumer(settings, **{**HASTY, "max_partition_fetch_bytes": _FETCH_BYTES})) as consumer:
@@ -130,8 +134,6 @@ async def _begin(
         for rank, name in enumerate(names)
         for n in range(counts.get(name, 0))
     ]
-    if not sources:
-        return {}
     consumer.assign([source for _, source in sources])
     ends = await consumer.end_offsets([source for _, source in sources])
     starts = dict.fromkeys(ends, 0)

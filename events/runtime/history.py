@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -56,14 +57,18 @@ class Filters:
     until: datetime | None = None
 
     @classmethod
-    def of(cls, request: Any) -> Filters:
-        """Of a request's fields of these names. Raises QueryError that names the field, the problem and what to do."""
+    def of(cls, request: Any, context: str) -> Filters:
+        """Of a request's fields of these names, to that context.
+
+        Raises QueryError that names the field, the problem and what to do.
+        """
         since, until = _moment(request, "since"), _moment(request, "until")
         if since and until and since >= until:
             raise _wrong("until", f"{until:%Y-%m-%dT%H:%M:%SZ} is not after since; give a later time")
+        named = partial(event_types_named, contexts=(context,))
         return cls(
             _each("actors", request.actors, _actor),
-            tuple(full for names in _each("types", request.types, event_types_named) for full in names),
+            tuple(full for names in _each("types", request.types, named) for full in names),
             _each("projects", request.projects, _project),
             since,
             until,

@@ -54,7 +54,7 @@ class LogServicer(rpc.LogQueriesServicer):
         self._check(request.context)
         if request.subject and request.correlation_id:
             raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, "subject, correlation_id: give one of the two")
-        filters = history.Filters.of(request)
+        filters = history.Filters.of(request, self._context)
         limit, cursor = page(request.page, history.CURSOR)
         options = read_options(request.options)
         await self._read.wait_for(options["at_least"])
@@ -76,7 +76,7 @@ class LogServicer(rpc.LogQueriesServicer):
 
     async def WatchEvents(self, request: Any, context: Any) -> AsyncIterator[Any]:
         self._check(request.context)
-        filters = history.Filters.of(request)
+        filters = history.Filters.of(request, self._context)
         runner = self._read.runner
         if not runner.positions:
             raise QueryError(grpc.StatusCode.UNAVAILABLE, "the service has just started; ask again")

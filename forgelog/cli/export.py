@@ -12,8 +12,8 @@ from forgelog.cli.common import moment, platform_settings, reading_log
 from forgelog.cli.log import ContextOption, ProjectOption, TypeOption, contexts_of, projects_of, types_of
 from forgelog.cli.progress import Progress
 from forgelog.cli.render import Format, note
-from forgelog.errors import ForgelogError, InvalidInput
-from forgelog.export_files import ExportFile, ExportFormat, Sink, format_of
+from forgelog.errors import ForgelogError, InvalidInput, Unavailable
+from forgelog.export_files import ExportFile, ExportFormat, Sink, format_of, unwritable
 
 
 def register(app: typer.Typer) -> None:
@@ -47,11 +47,13 @@ def export(
     since, until = moment(from_, "--from"), moment(to, "--to")
     if since and until and since >= until:
         raise InvalidInput("--to: is not after --from; give a later time")
-    contexts, types, projects = contexts_of(context), types_of(type), projects_of(project)
+    contexts = contexts_of(context)
+    types, projects = types_of(type, contexts), projects_of(project)
     form = format_of(output, format)
 
     async def work() -> int:
         from events.log.exporting import FIELDS, CantExport, exported
+        from events.log.tail import NoTopic
 
         settings = platform_settings(log_only=True)
         count = 0
@@ -71,9 +73,18 @@ def export(
                     count += len(events)
             except CantExport as error:
                 raise ForgelogError(str(error)) from None
+            except NoTopic as error:
+                raise Unavailable(str(error)) from None
         return count
 
-    count = reading_log(work)
+    async def told() -> int:
+        try:
+            return await work()
+        except BrokenPipeError:  # the reader has enough, as `head` has
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains at its end
+            raise typer.Exit(0) from None
+
+    count = reading_log(told)
     where = "standard output" if output == "-" else output
     note(f"{count} events to {where}")
 
@@ -81,8 +92,7 @@ def export(
 def _write(sink: Sink, events: list[dict[str, Any]], output: str) -> None:
     try:
         sink.write(events)
-    except BrokenPipeError:  # whoever reads has enough, as `head` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains at its end
-        raise typer.Exit(0) from None
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        raise ForgelogError(f"--output: {output} can't be written: {error.strerror}") from None
+        raise unwritable(output, error) from None

@@ -87,7 +87,7 @@ def history(
 ) -> None:
     """Show all events of one aggregate, or all that the filters let through, each behind those that led to it."""
     as_of, names = moment(at), contexts_of(context)
-    filters = filters_of(actor, type, project, since, until)
+    filters = filters_of(names, actor, type, project, since, until)
     if id is None and flow:
         raise InvalidInput("--flow needs the id of a command")
     if id is None and not filters:
@@ -117,7 +117,8 @@ def history(
 async def _histories(client: AsyncClient, contexts: Sequence[str], id: str | None, **wanted: Any) -> list[Any]:
     from forgelog.client.log import in_order
 
-    return in_order([event for name in contexts for event in await client.history(name, id, **wanted)])
+    asked = [(name, own) for name in contexts if (own := of_context(name, wanted)) is not None]
+    return in_order([event for name, own in asked for event in await client.history(name, id, **own)])
 
 
 async def _called(client: AsyncClient, text: str, at: datetime | None) -> str:
@@ -191,16 +192,26 @@ def show_step(step: Mapping[str, Any], began: datetime) -> None:
             write((cut(line, room) if room is not None else line) + "\n")
 
 
-def types_of(given: Sequence[str] | None) -> list[str]:
-    """The full names of the types of events that an option names. Raises `InvalidInput`."""
+def types_of(given: Sequence[str] | None, contexts: Sequence[str]) -> list[str]:
+    """The full names of the types of events of these contexts that an option names. Raises `InvalidInput`."""
     if not given:
         return []
     from events.language.problems import event_types_named
 
     try:
-        return [full for name in given for full in event_types_named(name)]
+        return [full for name in given for full in event_types_named(name, contexts)]
     except ValueError as error:
         raise InvalidInput(f"--type: {error}") from None
+
+
+def of_context(context: str, filters: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The filters with that context's own types; None if it has none of those that are wanted."""
+    if not (types := filters.get("types")):
+        return dict(filters)
+    from events.language.problems import context_of_type
+
+    own = tuple(full for full in types if context_of_type(full) in ("log", context))
+    return {**filters, "types": own} if own else None
 
 
 def projects_of(given: Sequence[str] | None) -> list[str]:
@@ -238,6 +249,7 @@ UntilOption = Annotated[str | None, typer.Option("--until", metavar="TIME", help
 
 
 def filters_of(
+    contexts: Sequence[str],
     actor: Sequence[str] | None,
     type: Sequence[str] | None,
     project: Sequence[str] | None,
@@ -247,7 +259,7 @@ def filters_of(
     """What is given of these options, as the client takes it. Raises `InvalidInput`."""
     wanted = {
         "actors": tuple(actor or ()),
-        "types": tuple(types_of(type)),
+        "types": tuple(types_of(type, contexts)),
         "projects": tuple(projects_of(project)),
         "since": moment(since, "--since"),
         "until": moment(until, "--until"),
@@ -267,7 +279,8 @@ def watch(
 ) -> None:
     """Show events as they happen, until Ctrl-C. JSON is one event a line.
 
-    With --since, those that have happened since then come first; with --until, it ends with the last one before then.
+    With --since, those that have happened since then come first; with --until, it ends with the last one before then
+    that the tables have.
     """
 
     async def work() -> None:
@@ -275,11 +288,12 @@ def watch(
 
         from forgelog.client.aio import AsyncClient
 
-        names, filters = contexts_of(context), filters_of(actor, type, project, since, until)
+        names = contexts_of(context)
+        filters = filters_of(names, actor, type, project, since, until)
         events = stream(event_columns(datetime.now().astimezone().date()))
 
-        async def follow(client: AsyncClient, name: str, subjects: Sequence[str]) -> None:
-            async for event in client.watch(name, subjects=subjects, **filters):
+        async def follow(client: AsyncClient, name: str, subjects: Sequence[str], own: dict[str, Any]) -> None:
+            async for event in client.watch(name, subjects=subjects, **own):
                 if output is Format.TABLE:
                     write("\n".join(events.lines(event)) + "\n")
                     sys.stdout.flush()
@@ -289,7 +303,8 @@ def watch(
         async with AsyncClient() as client, asyncio.TaskGroup() as group:
             subjects = [await _called(client, text, None) for text in id or ()]
             for name in names:
-                group.create_task(follow(client, name, subjects))
+                if (own := of_context(name, filters)) is not None:
+                    group.create_task(follow(client, name, subjects, own))
 
     try:
         run(work)

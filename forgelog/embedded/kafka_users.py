@@ -7,9 +7,9 @@
 | `producer` | programs that you write, kcat | publish commands, read all but commands; write nothing else |
 
 `forgelog` comes in by PLAIN: the broker knows it from its own configuration, before it knows anything else. `producer`
-may do so too, since librdkafka before 2.6.1 (Debian's kcat) can't do SCRAM with a broker that checks the nonce
-(CVE-2024-56128). All but `forgelog` may come in by SCRAM-SHA-512, which the broker keeps in its log, as their rules.
-These are said again after every start; what is there already stays as it is.
+may do so too, since librdkafka before 2.6.1 (Debian's kcat) writes its SCRAM nonce twice, which Kafka 4 refuses. All
+but `forgelog` may come in by SCRAM-SHA-512, which the broker keeps in its log, as their rules. These are said again
+after every start; what is there already stays as it is.
 """
 
 from __future__ import annotations

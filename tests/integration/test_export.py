@@ -16,7 +16,7 @@ from events.log.exporting import CantExport, Exported, exported
 from events.log.producer import new_producer
 from events.log.publish import Outgoing, Publisher
 from events.log.reading import read_to_end
-from events.log.tail import EpochRule, new_consumer
+from events.log.tail import EpochRule, NoTopic, new_consumer
 from events.runtime.audit import verify
 from events.runtime.settings import Settings
 from events.runtime.writer import Writer
@@ -54,6 +54,10 @@ async def write(settings: Settings, turns: int, count: int) -> None:
 async def test_all_events_come_once_in_order_with_their_envelopes(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with pytest.raises(
+        NoTopic, match=r"there is no topic .*events\.jobs at .*; give the address of the platform's Kafka"
+    ):
+        await export(settings)  # an empty file would say that nothing happened
     monkeypatch.setattr(exporting, "BATCH", 7)
     monkeypatch.setattr(exporting, "LOOK_BACK", 5)
     await write(settings, turns=3, count=20)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet
 import pytest
 
 from events.log.exporting import FIELDS
-from forgelog.errors import InvalidInput
+from forgelog.errors import ForgelogError, InvalidInput
 from forgelog.export_files import GROUP_ROWS, ExportFile, ExportFormat, format_of, rfc3339
 
 START = datetime(2026, 5, 9, 3, 12, 0, 123456, tzinfo=UTC)
@@ -93,6 +95,51 @@ def test_a_place_that_can_t_be_written_is_said(tmp_path: Path) -> None:
     for path, said in ((tmp_path, "is a folder"), (tmp_path / "none" / "a", "can't be written: No such file")):
         with pytest.raises(InvalidInput, match=said), ExportFile(str(path), ExportFormat.JSONL, FIELDS):
             pass
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    """Root may replace /dev/null, and nobody means that."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    said = r"--output: .*pipe is no regular file; name one, or - for standard output"
+    with pytest.raises(InvalidInput, match=said), ExportFile(str(pipe), ExportFormat.JSONL, FIELDS):
+        pass
+    (tmp_path / "link").symlink_to(pipe)
+    with pytest.raises(InvalidInput, match="no regular file"):
+        ExportFile(str(tmp_path / "link"), ExportFormat.JSONL, FIELDS).__enter__()
+    assert pipe.is_fifo()
+    assert {each.name for each in tmp_path.iterdir()} == {"pipe", "link"}
+
+
+def test_a_full_standard_output_is_said_as_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = os.fdopen(os.open("/dev/full", os.O_WRONLY), "wb")
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=full))
+    said = "--output: standard output can't be written: No space left"
+    with pytest.raises(ForgelogError, match=said), ExportFile("-", ExportFormat.JSONL, FIELDS) as sink:
+        sink.write([event(1)])
+    monkeypatch.undo()
+    with pytest.raises(OSError, match="No space left"):
+        full.close()
+
+
+def test_whoever_reads_no_more_of_standard_output_is_no_fault_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    gone = os.fdopen(writes, "wb")
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=gone))
+    with pytest.raises(BrokenPipeError), ExportFile("-", ExportFormat.JSONL, FIELDS) as sink:
+        sink.write([event(1)])
+    monkeypatch.undo()
+    with pytest.raises(BrokenPipeError):
+        gone.close()
+
+
+def test_a_link_is_replaced_and_what_it_points_to_stays(tmp_path: Path) -> None:
+    (tmp_path / "other").write_text("theirs")
+    (tmp_path / "link").symlink_to(tmp_path / "other")
+    written(tmp_path / "link", ExportFormat.JSONL, [event(1)])
+    assert (tmp_path / "other").read_text() == "theirs"
+    assert not (tmp_path / "link").is_symlink()
 
 
 def test_without_pyarrow_it_is_said_how_to_get_it_and_nothing_is_made(

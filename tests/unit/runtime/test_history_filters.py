@@ -23,14 +23,14 @@ def test_a_request_s_filters(request_type: type) -> None:
         since=NOON,
         until=NOON + timedelta(hours=1),
     )
-    assert Filters.of(request) == Filters(
+    assert Filters.of(request, "jobs") == Filters(
         actors=("alice", "forgelog"),
         types=("forgelog.jobs.v1.JobStarted", "forgelog.jobs.v1.JobFailed"),
         projects=("local/default",),
         since=NOON,
         until=NOON + timedelta(hours=1),
     )
-    assert Filters.of(request_type()) == Filters()
+    assert Filters.of(request_type(), "jobs") == Filters()
 
 
 @pytest.mark.parametrize("request_type", REQUESTS)
@@ -43,6 +43,11 @@ def test_a_request_s_filters(request_type: type) -> None:
         ),
         ({"types": [""]}, r"types\[0\]: there is no event ''; docs/reference lists them"),
         ({"types": ["SubmitJob"]}, r"types\[0\]: there is no event 'SubmitJob'"),
+        (
+            {"types": ["JobStarted", "NodeCordoned"]},
+            r"types\[1\]: 'NodeCordoned' is an event of resources, not of jobs; ask resources",
+        ),
+        ({"types": ["WriterStarted"]}, r"types\[0\]: 'WriterStarted' is no event of a context's history"),
         ({"actors": [""]}, r"actors\[0\]: is empty; name an actor"),
         ({"actors": ["é" * 600]}, r"actors\[0\]: is longer than an actor's name, which has at most 1024 bytes"),
         ({"projects": ["default"]}, r"projects\[0\]: 'default' is no project; write organization/project"),
@@ -53,4 +58,4 @@ def test_a_filter_that_means_nothing_is_refused_by_name(
     request_type: type, fields: dict[str, object], said: str
 ) -> None:
     with pytest.raises(QueryError, match=said):
-        Filters.of(request_type(**fields))
+        Filters.of(request_type(**fields), "jobs")
