@@ -8,7 +8,7 @@ In this order:
 4. the data folder: ``FORGELOG_DATA``, else the nearest ``.forgelog``, else ``~/.forgelog``.
 
 A folder means the platform of that folder and no other: when it is down, that is an error. Nothing falls back to
-another platform that happens to listen somewhere.
+another platform that happens to listen somewhere, nor goes to another user's program that has taken the port.
 
 The key is that of ``FORGELOG_TOKEN``, else of the file that ``FORGELOG_TOKEN_FILE`` names, else the data folder's own.
 That last one belongs to the folder's platform, and goes nowhere but to its gateway while that runs.
@@ -20,13 +20,15 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from events.runtime.folders import find_data_folder
 from events.runtime.keys import OWNER, KeyFileProblem, key_path, read_key
+from events.runtime.listening import stranger
+from events.runtime.settings import split_address
 from forgelog.errors import ForgelogError, InvalidInput, Refused, Unavailable
 
 if TYPE_CHECKING:
@@ -147,6 +149,10 @@ def checked(address: str) -> str:
     return f"{found[1]}:{found[2]}"
 
 
+class _Taken(Unavailable):
+    """Another user's program listens where a server of ours is to."""
+
+
 class _Folder:
     """The data folder that is meant, and what its platform wrote of itself."""
 
@@ -167,10 +173,14 @@ class _Folder:
             raise InvalidInput(str(problem)) from None
 
     def serves(self, address: str) -> bool:
-        """Whether this folder's platform runs and the address is its gateway's: another may have it when it is down."""
-        with suppress(Unavailable):
+        """Whether this folder's platform runs and the address is its gateway's: another may have it when it is down.
+        Raises `Unavailable` when another user's program has it."""
+        try:
             return _same(self.gateway(), address)
-        return False
+        except _Taken:
+            raise
+        except Unavailable:
+            return False
 
     def listens_at(self, address: str) -> bool:
         """Whether the address is that of this folder's gateway, as it was when the platform last ran."""
@@ -178,6 +188,11 @@ class _Folder:
         return _same(own, address)
 
     def gateway(self) -> str:
+        address = self._gateway()
+        self._see_ours("the gateway", address)
+        return address
+
+    def _gateway(self) -> str:
         state, wanted = self._known()
         if state.gateway and (state.supervisor.alive or self._lives("gateway")):
             return state.gateway
@@ -197,7 +212,21 @@ class _Folder:
                 raise self._down()
         if not (state.kafka and state.postgres):
             raise Unavailable(f"the platform of {self._named()} is starting; 'forgelog up' waits until it is there")
+        if wanted.kafka.source != "given":
+            self._see_ours("kafka", state.kafka)
+        if wanted.postgres.source != "given":
+            parts = urlsplit(state.postgres)
+            self._see_ours("postgres", f"{parts.hostname}:{parts.port or 5432}")
         return state.servers
+
+    def _see_ours(self, name: str, address: str) -> None:
+        """Raises `_Taken`. The folder may be another user's where root asks, and its database's files, too."""
+        owners = [path.stat().st_uid for path in (self.path, self.path / "postgres" / "data") if path.exists()]
+        if user := stranger(*split_address(address), owners):
+            raise _Taken(
+                f"a program of {user} listens at {address}, which is {name}'s of {self._named()}: nothing is sent "
+                f"there; 'forgelog down' and 'forgelog up' take another port"
+            )
 
     def _known(self) -> tuple[PlatformState, Wanted]:
         if self._state is None or self._wanted is None:

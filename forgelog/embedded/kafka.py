@@ -35,7 +35,7 @@ from events.runtime.settings import Settings, SettingsError, split_address
 from forgelog.embedded import jars, java
 from forgelog.embedded.kafka_users import PLAIN, PLATFORM, SCRAM, Users
 from forgelog.embedded.ports import free_port, hold
-from forgelog.embedded.process import EmbeddedError, Spec, answers, write_atomically
+from forgelog.embedded.process import EmbeddedError, Spec, answers, refuse_strangers, write_atomically
 
 _MAIN = "kafka.Kafka"
 _FORMAT = "kafka.tools.StorageTool"
@@ -198,7 +198,8 @@ class Kafka:
 
     async def ready(self) -> bool:
         """Whether it answers a metadata request (only then are topics served) and knows its users. Raises EmbeddedError
-        when it takes no users."""
+        when it takes no users, or another user's program has its port."""
+        await asyncio.to_thread(refuse_strangers, split_address(self.address))
         if not await asyncio.to_thread(answers, split_address(self.address)):
             return False
         access = self.access

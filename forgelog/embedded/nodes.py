@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from events.runtime import notes
 from events.runtime.keys import OWNER, KeyFileProblem, key_path, read_key
+from events.runtime.listening import stranger
 from events.runtime.settings import split_address
 
 MEMBERSHIP = "membership.json"
@@ -81,6 +82,8 @@ class Nodes:
         return code == 200
 
     def _ask(self, method: str, path: str, body: str | None = None) -> tuple[int, Any]:
+        if user := stranger(*self._gateway):
+            raise NotAnswered(f"a program of {user} has taken the gateway's port")
         connection = http.client.HTTPConnection(*self._gateway, timeout=10.0)
         try:
             headers = {"Authorization": f"Bearer {read_key(self._key)}"}

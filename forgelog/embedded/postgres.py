@@ -31,7 +31,7 @@ from events.runtime.keys import FOLDER as KEYS
 from events.runtime.settings import split_address
 from forgelog.embedded import passfile
 from forgelog.embedded.ports import free_port, hold
-from forgelog.embedded.process import EmbeddedError, Spec, answers, write_atomically
+from forgelog.embedded.process import EmbeddedError, Spec, answers, refuse_strangers, write_atomically
 
 _MAJOR = 18
 _SYSTEM_USERS = ("postgres", "forgelog", "pgserver")
@@ -140,9 +140,10 @@ class Postgres:
             hold(int(self._read_state()["port"]))
 
     async def ready(self) -> bool:
-        """Whether it lets us in and answers a query."""
-        address = f"127.0.0.1:{self._read_state()['port']}"
-        if not await asyncio.to_thread(answers, split_address(address)):
+        """Whether it lets us in and answers a query. Raises EmbeddedError when another user's program has its port."""
+        address = split_address(f"127.0.0.1:{self._read_state()['port']}")
+        await asyncio.to_thread(refuse_strangers, address, [self._cluster.stat().st_uid])
+        if not await asyncio.to_thread(answers, address):
             return False
         return await database_answers(self.address)
 

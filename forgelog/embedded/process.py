@@ -19,6 +19,7 @@ from pathlib import Path
 
 import psutil
 
+from events.runtime.listening import stranger
 from forgelog.errors import ForgelogError
 
 POLL = 0.05
@@ -259,6 +260,16 @@ def answers(address: tuple[str, int], seconds: float = 0.5) -> bool:
             return True
     except OSError:
         return False
+
+
+def refuse_strangers(address: tuple[str, int], ours: Sequence[int] = ()) -> None:
+    """Raises EmbeddedError when another user's program listens there: no password and no key is for that. `ours`: users
+    beside our own that the program may run as."""
+    if user := stranger(*address, ours):
+        raise EmbeddedError(
+            f"a program of {user} has taken its port, {address[1]}: end that, or `forgelog down` and `forgelog up` "
+            f"take another"
+        )
 
 
 def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:

@@ -29,7 +29,7 @@ from forgelog.embedded.nodes import MEMBERSHIP, OURS, in_use, membership
 from forgelog.embedded.passfile import without_password
 from forgelog.embedded.ports import free_port, hold
 from forgelog.embedded.postgres import Postgres
-from forgelog.embedded.process import EmbeddedError, Spec, write_atomically
+from forgelog.embedded.process import EmbeddedError, Spec, refuse_strangers, write_atomically
 
 SERVICES = ("jobs", "scheduling", "resources")
 """Each is `python -m services.<name>` and answers the gRPC health check on its FORGELOG_LISTEN."""
@@ -231,6 +231,7 @@ class Roster:
     async def _healthy(self, service: str) -> bool:
         """The standard gRPC health check (grpc.health.v1)."""
         address = self._address(service)
+        await asyncio.to_thread(refuse_strangers, split_address(address))
         channel = self._channels.get(address)
         if channel is None:
             options: list[tuple[str, Any]] = [
@@ -249,7 +250,9 @@ class Roster:
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     async def _gateway_ready(self) -> bool:
-        return await asyncio.to_thread(_answers_ok, split_address(self.gateway), "/readyz")
+        address = split_address(self.gateway)
+        await asyncio.to_thread(refuse_strangers, address)
+        return await asyncio.to_thread(_answers_ok, address, "/readyz")
 
 
 def _answers_ok(address: tuple[str, int], path: str) -> bool:

@@ -19,10 +19,12 @@ import pytest
 from events.runtime.channels import server_options
 from events.runtime.settings import Settings
 from forgelog.embedded import ports
-from forgelog.embedded.layout import Folder
+from forgelog.embedded.layout import Folder, Server, Wanted
 from forgelog.embedded.ports import free_port, hold, is_free, lasting_ports
-from forgelog.embedded.roster import Roster
+from forgelog.embedded.process import EmbeddedError
+from forgelog.embedded.roster import GATEWAY, SERVICES, Roster
 from tests import PATIENCE
+from tests.squatter import squatter
 
 TAKES = "from forgelog.embedded.ports import free_port; print(free_port({}), flush=True); input()"
 HOLDS = "from forgelog.embedded.ports import hold; hold({0}); print({0}, flush=True); input()"
@@ -134,6 +136,25 @@ def test_services_draw_no_port_of_a_server_that_is_down(tmp_path: Path, monkeypa
     Roster(folder, Settings.load(data=folder.path)).choose_ports(None)
     assert not {broker, controller} & set(folder.read_ports().values())
     assert free_port(broker) == broker
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+@pytest.mark.parametrize("name", ["kafka", "postgres", "jobs", "gateway"])
+async def test_nobody_is_ready_whose_port_another_user_has_taken(tmp_path: Path, name: str) -> None:
+    """Whoever is told that a server is ready tells it a password or a key."""
+    folder = Folder(tmp_path / "data")
+    folder.make()
+    (folder.path / "postgres" / "data").mkdir(parents=True)
+    wanted = Wanted(Server("embedded"), Server("embedded"))
+    with squatter() as port:
+        (folder.path / "kafka" / "ports.json").write_text(json.dumps({"broker": port, "controller": port}))
+        (folder.path / "postgres" / "server.json").write_text(json.dumps({"port": port}))
+        folder.write_ports(dict.fromkeys((*SERVICES, GATEWAY), port))
+        roster = Roster(folder, Settings.load(data=folder.path))
+        plan = next(each for each in (*roster.servers(wanted), *roster.services(wanted)) if each.name == name)
+        assert plan.probe is not None
+        with pytest.raises(EmbeddedError, match=f"a program of nobody has taken its port, {port}"):
+            await plan.probe()
 
 
 def test_what_holds_a_port_takes_in_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

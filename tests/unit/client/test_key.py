@@ -16,9 +16,10 @@ import pytest
 import pytest_asyncio
 
 from events.runtime.keys import OWNER, ensure_key, key_path, new_api_key
-from forgelog import AsyncClient, InvalidInput, Refused
+from forgelog import AsyncClient, InvalidInput, Refused, Unavailable
 from forgelog.embedded.process import Identity
 from forgelog.where import choose, find_gateway, find_key
+from tests.squatter import squatter
 from tests.unit.client.test_where import ADDRESS, GONE, me, platform
 from tests.unit.gateway.door import door
 
@@ -63,6 +64,19 @@ def test_nor_to_who_listens_there_when_the_platform_is_down(tmp_path: Path) -> N
     key = keyed(tmp_path / ".forgelog", GONE)
     assert find_gateway(ADDRESS).key == ""
     assert find_key() == key  # to be printed, it need not run
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+def test_nor_to_another_users_program_that_has_taken_the_port(tmp_path: Path) -> None:
+    with squatter() as port:
+        platform(tmp_path / ".forgelog", me(), address := f"127.0.0.1:{port}")
+        ensure_key(key_path(tmp_path / ".forgelog", OWNER))
+        taken = f"a program of nobody listens at {address}, which is the gateway's of"
+        with pytest.raises(Unavailable, match=taken):
+            find_gateway()
+        found = find_gateway(address)
+        assert found.key == ""
+        assert taken in found.without
 
 
 def test_a_named_key_goes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

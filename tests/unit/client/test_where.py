@@ -18,6 +18,7 @@ from forgelog.embedded.platform import Platform
 from forgelog.embedded.process import Identity
 from forgelog.errors import ForgelogError
 from forgelog.where import choose, gateway_address, server_settings
+from tests.squatter import squatter
 
 GONE = Identity(1, "another-boot+1")
 ADDRESS = "127.0.0.1:7171"
@@ -68,6 +69,23 @@ def test_then_the_platform_of_the_data_folder(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("FORGELOG_DATA", str(platform(tmp_path / "data", me(), "127.0.0.1:3")))
     assert gateway_address() == "127.0.0.1:3"
     assert server_settings() == SERVERS
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+@pytest.mark.parametrize("name", ["kafka", "postgres"])
+def test_no_server_is_another_users_program_that_has_taken_the_port(tmp_path: Path, name: str) -> None:
+    with squatter() as port:
+        path = platform(tmp_path / ".forgelog", me())
+        servers = {"kafka": f"127.0.0.1:{port}", "postgres": f"postgresql://forgelog@127.0.0.1:{port}/postgres"}
+        state = Folder(path).read_state()
+        assert state is not None
+        setattr(state, name, servers[name])
+        Folder(path).write_state(state)
+        with pytest.raises(Unavailable, match=f"a program of nobody listens at 127.0.0.1:{port}, which is {name}'s of"):
+            server_settings()
+        given = Wanted(Server("given", servers["kafka"]), Server("given", servers["postgres"]))
+        Folder(path).write_wanted(given)
+        assert server_settings()[name] == servers[name]  # whose program that is was for its user to know
 
 
 @pytest.mark.parametrize("where", ["FORGELOG_DATA", "nearest", "default"])

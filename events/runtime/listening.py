@@ -1,0 +1,80 @@
+"""Which user's program listens on a port of this machine. A server is away for a moment when it starts or crashes, and
+every user may take its port then: what is secret goes to no program of another user's.
+
+Linux tells; elsewhere nothing is known, and nobody is suspected.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import pwd
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+
+_LISTENS = "0A"
+"""TCP_LISTEN in the kernel's tables (proc(5))."""
+
+
+def stranger(host: str, port: int, ours: Iterable[int] = ()) -> str:
+    """The name of another user whose program listens there; empty when there is none.
+
+    Of ours are our own user, root, and the users `ours`. A `host` that is no loopback address is not of this machine,
+    for all we know.
+    """
+    known = {0, os.geteuid(), *ours}
+    return next((_name(user) for user in sorted(listeners(host, port)) if user not in known), "")
+
+
+def listeners(host: str, port: int, tables: Iterable[Path] = TABLES) -> set[int]:
+    """The users whose programs a connection to a loopback address may get to."""
+    wanted = _loopback(host)
+    exact, wide = set[int](), set[int]()
+    for table in tables if wanted else ():
+        for address, user in _of(table, port):
+            if address in wanted:
+                exact.add(user)
+            elif address.is_unspecified:
+                wide.add(user)
+    return exact or wide
+
+
+def _loopback(host: str) -> set[Address]:
+    if host == "localhost":
+        return {ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1")}
+    try:
+        address = _plain(ipaddress.ip_address(host.strip("[]")))
+    except ValueError:
+        return set()
+    return {address} if address.is_loopback else set()
+
+
+def _of(table: Path, port: int) -> Iterator[tuple[Address, int]]:
+    """Address and user of what listens on a port."""
+    try:
+        text = table.read_text()
+    except OSError:
+        return
+    # sl, local_address, rem_address, st, tx_queue:rx_queue, tr:tm->when, retrnsmt, uid
+    line = rf"^ *\d+: ([0-9A-F]+):{port:04X} \S+ {_LISTENS} \S+ \S+ \S+ +(\d+) "
+    for address, user in re.findall(line, text, re.MULTILINE):
+        # Words of 32 bits, each as the machine has them in its memory.
+        words = (int(address[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(address), 8))
+        yield _plain(ipaddress.ip_address(b"".join(words))), int(user)
+
+
+def _plain(address: Address) -> Address:
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _name(user: int) -> str:
+    with suppress(KeyError):
+        return pwd.getpwuid(user).pw_name
+    return f"user {user}"
