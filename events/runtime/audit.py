@@ -103,7 +103,7 @@ async def verify(
         others = _Others()
         ignored = {topics.events(context) for context in topics.CONTEXTS} - set(wanted)
         if topics.HEADS in counts:
-            start = min(_when(head) for head in since) if set(begin) >= set(places) else None
+            start = min(map(_when, since)) if begin and set(begin) >= set(places) else None
             await _load_heads(settings, store, others, about, trusted, places, ignored, start, progress)
         else:
             about.problem("there is no topic of signed heads")

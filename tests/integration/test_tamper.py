@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from events.language.jobs import JobSubmitted
@@ -152,6 +152,45 @@ async def test_a_history_that_was_cut_off_is_found(signed: tuple[Settings, Runne
         assert [problem for problem in found.problems if "the log was cut" in problem], found
     for found in await verify(shorter, ["jobs"], since=[*heads.values()]):
         assert found.problems[0].startswith("offset 0: the log was cut"), "where it ends, not where it was to begin"
+
+
+async def test_topics_and_partitions_that_heads_name_and_that_are_gone_are_told(
+    signed: tuple[Settings, Runner],
+) -> None:
+    settings, _ = signed
+    heads = await newest_heads(settings)
+    bare = settings.model_copy(update={"prefix": f"{settings.prefix}bare."})
+    await make_topic(bare, topics.HEADS)
+    producer = new_producer(bare)
+    async with connected(producer):
+        for body in heads.values():
+            await producer.send_and_wait(bare.prefix + topics.HEADS, orjson.dumps(body))
+    (gone,) = [found for found in await verify(bare, ["jobs"]) if found.place == "events.jobs/0"]
+    assert gone.problems == ["offset 0: the topic is gone"]
+
+    await make_topic(bare, topics.events("jobs"))
+    told = {found.place: found.problems[0] for found in await verify(bare, ["jobs"])}
+    names = {place: head["offset"] for place, head in heads.items()}
+    assert told.pop("events.jobs/0") == f"offset 0: the log was cut; a signed head names {names.pop('events.jobs/0')}"
+    assert told == {
+        place: f"offset 0: the partition is gone; a signed head names offset {offset}"
+        for place, offset in names.items()
+    }
+
+    alone = settings.model_copy(update={"prefix": f"{settings.prefix}alone."})
+    await make_topic(alone, topics.events("jobs"))
+    assert (await verify(alone, ["jobs"]))[-1].problems == ["there is no topic of signed heads"]
+
+
+async def make_topic(settings: Settings, name: str) -> None:
+    """A topic with one partition, and no other."""
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    await admin.start()
+    await admin.create_topics([NewTopic(settings.prefix + name, 1, 1)])
+    await admin.close()
+    async with asyncio.timeout(PATIENCE):
+        while name not in await topics.existing(settings):
+            await asyncio.sleep(0.05)
 
 
 @pytest.fixture
