@@ -99,8 +99,7 @@ async def exported(
     """
     counts = await topics.existing(settings)
     if missing := [name for context in contexts if (name := topics.events(context)) not in counts]:
-        names = ", ".join(settings.prefix + name for name in missing)
-        raise NoTopic(f"there is no topic {names} at {settings.kafka}; give the address of the platform's Kafka")
+        raise NoTopic.at(settings, missing)
     repairs = await read_repairs(settings) if topics.REPAIRS in counts else Repairs()
     # A consumer that takes some places and leaves others waiting.
     async with connected(new_consumer(settings, **{**HASTY, "max_partition_fetch_bytes": _FETCH_BYTES})) as consumer:

@@ -56,6 +56,12 @@ LOOK_BACK = 200
 class NoTopic(LookupError):
     """Kafka does not know the topic, or has not said so in time."""
 
+    @classmethod
+    def at(cls, settings: Settings, names: Iterable[str]) -> NoTopic:
+        """Of topics (names without prefix) that must be there before they can be read."""
+        topics = ", ".join(settings.prefix + name for name in names)
+        return cls(f"there is no topic {topics} at {settings.kafka}; give the address of the platform's Kafka")
+
 
 class LogLost(KafkaError):  # type: ignore[misc]
     """A topic ends before a position that was read of it: it was cut, or made anew, under its reader."""

@@ -26,7 +26,7 @@ from events.log.connect import connected
 from events.log.fetching import Consumer
 from events.log.reading import read_to_end
 from events.log.repairs import Repairs
-from events.log.tail import HASTY, new_consumer, read_repairs
+from events.log.tail import HASTY, NoTopic, new_consumer, read_repairs
 from events.runtime.chain_check import ChainCheck, Verified
 from events.runtime.heads import Head, HeadsProblem, HeadStore, each_head, is_signed
 from events.runtime.settings import Settings
@@ -54,10 +54,6 @@ Progress = Callable[[str, int, int], None]
 """Told the place, records read and records to read."""
 
 
-class NoLog(Exception):
-    """There is nothing to verify. The text says what is missing."""
-
-
 async def verify(
     settings: Settings,
     contexts: Sequence[str] = topics.CONTEXTS,
@@ -80,7 +76,7 @@ async def verify(
 
     Raises HeadsProblem where `saved` or `since` has nothing about these contexts.
 
-    1. Which of the topics are there. Raises NoLog where none is.
+    1. Which of the topics are there. Raises NoTopic where none is.
     2. The signed heads, by place; those of another key are told of.
     3. Each partition's records, against its chain and its heads.
     4. Partitions that heads name and that are not there.
@@ -88,8 +84,7 @@ async def verify(
     counts = await topics.existing(settings)
     wanted = [topics.events(context) for context in contexts]
     if topics.HEADS not in counts and not any(name in counts for name in wanted):
-        names = ", ".join(settings.prefix + name for name in wanted)
-        raise NoLog(f"there is no topic {names} at {settings.kafka}; give the address of the platform's Kafka")
+        raise NoTopic.at(settings, wanted)
     for given in (saved, since):
         if given and not any(_topic_of(head["place"]) in wanted for head in given):
             names = ", ".join(wanted)

@@ -28,7 +28,7 @@ from events.log.connect import connected
 from events.log.fetching import Consumer
 from events.log.producer import Producer, Record
 from events.log.reading import read_to_end, records_at
-from events.log.tail import HASTY, new_consumer
+from events.log.tail import HASTY, NoTopic, new_consumer
 from events.log.wire import HASH, Raw, encode_time
 from events.runtime.runner import Runner
 from events.runtime.settings import Settings
@@ -200,7 +200,12 @@ async def each_head(consumer: Consumer, settings: Settings, start: int = 0) -> A
 
 
 async def newest_heads(settings: Settings) -> dict[str, dict[str, Any]]:
-    """The head with the highest offset of each place, whoever signed it; of what was published in several, the last."""
+    """The head with the highest offset of each place, whoever signed it; of what was published in several, the last.
+
+    Raises NoTopic, and Kafka's errors (`KafkaError`).
+    """
+    if topics.HEADS not in await topics.existing(settings):
+        raise NoTopic.at(settings, [topics.HEADS])
     newest: dict[str, dict[str, Any]] = {}
     async with connected(new_consumer(settings, **HASTY)) as consumer:
         async for _, head in each_head(consumer, settings):

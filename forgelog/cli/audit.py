@@ -15,7 +15,7 @@ from forgelog.cli.common import OutputOption, guarded, platform_settings, readin
 from forgelog.cli.log import ContextOption, contexts_of
 from forgelog.cli.progress import Progress
 from forgelog.cli.render import Format, column, show_data, show_rows, write
-from forgelog.errors import InvalidInput, Unavailable
+from forgelog.errors import InvalidInput
 
 if TYPE_CHECKING:
     from events.runtime.chain_check import Verified
@@ -60,7 +60,7 @@ def verify(
     """
 
     async def work() -> list[Verified]:
-        from events.runtime.audit import SIGNED_WITHIN, NoLog
+        from events.runtime.audit import SIGNED_WITHIN
         from events.runtime.audit import verify as check
         from events.runtime.heads import HeadsProblem, saved_heads
         from events.runtime.signing import KeyProblem, read_public_key
@@ -82,8 +82,6 @@ def verify(
                     since=begin,
                     signed_until=datetime.now(UTC) - SIGNED_WITHIN,
                 )
-            except NoLog as error:
-                raise Unavailable(str(error)) from None
             except HeadsProblem as problem:
                 raise InvalidInput(str(problem)) from None
 

@@ -80,17 +80,21 @@ def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 def reading_log(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """As `run`, for what reads Kafka itself: that it can't be reached is an error for people."""
+    """As `run`, for what reads Kafka itself: that it can't be reached, or has no such topic, is an error for people."""
 
     async def told() -> T:
         from aiokafka.errors import KafkaError
 
+        from events.log.tail import NoTopic
         from forgelog.errors import Unavailable
 
         try:
             return await work()
+        except NoTopic as error:
+            raise Unavailable(str(error)) from None
         except (KafkaError, OSError) as error:
-            raise Unavailable(f"the log can't be read: {error or type(error).__name__}") from None
+            hint = "check FORGELOG_KAFKA and, where Kafka asks who you are, FORGELOG_KAFKA_CONFIG"
+            raise Unavailable(f"the log can't be read: {error or type(error).__name__}; {hint}") from None
 
     return run(told)
 

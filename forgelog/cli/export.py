@@ -12,7 +12,7 @@ from forgelog.cli.common import moment, platform_settings, reading_log
 from forgelog.cli.log import ContextOption, ProjectOption, TypeOption, contexts_of, projects_of, types_of
 from forgelog.cli.progress import Progress
 from forgelog.cli.render import Format, note
-from forgelog.errors import ForgelogError, InvalidInput, Unavailable
+from forgelog.errors import ForgelogError, InvalidInput
 from forgelog.export_files import ExportFile, ExportFormat, Sink, format_of, unwritable
 
 
@@ -53,7 +53,6 @@ def export(
 
     async def work() -> int:
         from events.log.exporting import FIELDS, CantExport, exported
-        from events.log.tail import NoTopic
 
         settings = platform_settings(log_only=True)
         count = 0
@@ -73,8 +72,6 @@ def export(
                     count += len(events)
             except CantExport as error:
                 raise ForgelogError(str(error)) from None
-            except NoTopic as error:
-                raise Unavailable(str(error)) from None
         return count
 
     async def told() -> int:

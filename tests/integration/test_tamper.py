@@ -24,8 +24,8 @@ from events.log.producer import new_producer
 from events.log.publish import Outgoing, Publisher
 from events.log.reading import read_to_end
 from events.log.repairing import look_at, skip
-from events.log.tail import new_consumer
-from events.runtime.audit import NoLog, verify
+from events.log.tail import NoTopic, new_consumer
+from events.runtime.audit import verify
 from events.runtime.heads import HeadsProblem, newest_heads, publish_heads
 from events.runtime.runner import Runner
 from events.runtime.service import open_pool
@@ -267,8 +267,10 @@ async def test_an_auditor_needs_the_public_key_alone_and_leaves_nothing_behind(
     assert not elsewhere.data.exists()
 
     nowhere = elsewhere.model_copy(update={"prefix": f"{settings.prefix}nobody."})
-    with pytest.raises(NoLog, match=r"there is no topic .*nobody\.events\.jobs"):
+    with pytest.raises(NoTopic, match=r"there is no topic .*nobody\.events\.jobs"):
         await verify(nowhere, ["jobs"], key=trusted)
+    with pytest.raises(NoTopic, match=r"there is no topic .*nobody\.audit\.heads at"):
+        await newest_heads(nowhere)
     assert await topics.existing(nowhere) == {}, "an audit makes no topics"
 
     scheduling = {**next(iter((await newest_heads(settings)).values())), "place": "events.scheduling/0"}
