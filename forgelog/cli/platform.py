@@ -152,7 +152,11 @@ def doctor(
         from forgelog.embedded import doctor
 
         if security:
+            import logging
+
             from forgelog.embedded import security as doors
+
+            logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # that it is refused is what is hoped for
 
             checks = await doors.examine(data)
         else:
