@@ -28,7 +28,6 @@ from urllib.parse import urlsplit
 from events.runtime.folders import find_data_folder
 from events.runtime.keys import OWNER, KeyFileProblem, key_path, read_key
 from events.runtime.listening import stranger
-from events.runtime.settings import split_address
 from forgelog.errors import ForgelogError, InvalidInput, Refused, Unavailable
 
 if TYPE_CHECKING:
@@ -222,7 +221,8 @@ class _Folder:
     def _see_ours(self, name: str, address: str) -> None:
         """Raises `_Taken`. The folder may be another user's where root asks, and its database's files, too."""
         owners = [path.stat().st_uid for path in (self.path, self.path / "postgres" / "data") if path.exists()]
-        if user := stranger(*split_address(address), owners):
+        host, _, port = address.rpartition(":")  # settings' own parser would load pydantic at every command
+        if user := stranger(host, int(port), owners):
             raise _Taken(
                 f"a program of {user} listens at {address}, which is {name}'s of {self._named()}: nothing is sent "
                 f"there; 'forgelog down' and 'forgelog up' take another port"
