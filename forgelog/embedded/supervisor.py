@@ -91,7 +91,7 @@ class Supervisor:
             await self._servers_up()
             await self._stop_unwanted()
             if self._wanted.services:
-                self._note_servers()
+                self.note_servers()
                 self._state.gateway = self._roster.gateway
                 agents = self._roster.agents(self._wanted)
                 await self._share_anew(agents)
@@ -170,13 +170,17 @@ class Supervisor:
     async def _servers_up(self) -> None:
         servers = [keeper for keeper in self._keepers.values() if keeper.plan.kind == "server"]
         await until(lambda: all(keeper.up for keeper in servers), float("inf"), 0.02)
-        self._note_servers()
+        self.note_servers()
         self._changed()
 
-    def _note_servers(self) -> None:
+    def note_servers(self) -> None:
+        """Where the servers are, for those who ask by the data folder."""
         self._state.kafka, self._state.postgres = self._roster.addresses(self._wanted)
         self._state.kafka_config = self._roster.kafka_config(self._wanted)
-        self._roster.write_producers_file(self._wanted)
+        try:
+            self._roster.write_producers_file(self._wanted)
+        except OSError as error:  # the disk is full, or somebody has removed `keys`: no reason to end the children
+            log.error("kcat.conf can't be written: %s", error)
 
     async def _stop_unwanted(self) -> None:
         plans = self._roster.servers(self._wanted)

@@ -14,7 +14,7 @@ from forgelog.embedded import jars, java
 from forgelog.embedded.layout import ChildState, Folder, Lock, PlatformState, Server, Wanted
 from forgelog.embedded.platform import is_up
 from forgelog.embedded.process import EmbeddedError, Identity
-from forgelog.embedded.supervisor import rotate
+from forgelog.embedded.supervisor import Supervisor, rotate
 
 
 @pytest.mark.parametrize(
@@ -148,6 +148,24 @@ def test_the_platform_is_up_when_all_that_is_wanted_is() -> None:
     children[1].state = "ready"
     children.pop()
     assert not is_up(state, wanted)
+
+
+@pytest.mark.parametrize("gone", ["a key's file", "room for another"])
+def test_the_platform_goes_on_without_the_file_for_producers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, gone: str
+) -> None:
+    """`up` has the supervisor write it again; whoever removed `keys` meanwhile has ended no job by that."""
+    folder = Folder(tmp_path)
+    folder.make()
+    folder.write_wanted(Wanted(Server("embedded"), Server("given", "postgresql://db")))
+    (folder.path / "kafka").mkdir(exist_ok=True)
+    (folder.path / "kafka" / "ports.json").write_text('{"broker": 9092, "controller": 9093}')
+    if gone == "room for another":
+        (folder.path / "keys").mkdir(exist_ok=True)
+        (folder.path / "keys" / "kafka-producer.conf").write_text("sasl.username=producer\n")
+        monkeypatch.setattr(os, "replace", lambda *_: os.listdir(tmp_path / "none"))
+    Supervisor(folder, Settings.load(data=folder.path)).note_servers()
+    assert "kcat.conf can't be written" in caplog.text
 
 
 def test_a_rotated_log_goes_on_at_its_start(tmp_path: Path) -> None:
