@@ -16,6 +16,9 @@ from hpack import Decoder, Encoder, HPACKError
 MAX_HEAD_BYTES = 64 << 10
 """Most bytes of a head; gRPC's own bound is lower."""
 
+_MOST_KEPT = MAX_HEAD_BYTES + 4096
+"""Most bytes of a head's frames: many may hold next to nothing."""
+
 PREFACE_BYTES = 24
 _FRAME_HEAD = 9
 
@@ -34,7 +37,7 @@ class FirstHead:
     def __init__(self) -> None:
         self._held = b""
         """What came of a frame that is not whole yet."""
-        self._kept = b""
+        self._kept = bytearray()
         """The frames of the head, as far as they came."""
         self._block: bytes | None = None
         """What they hold."""
@@ -53,13 +56,15 @@ class FirstHead:
             at += size
             if self._begun and self._of_head(unit[3], unit[4], unit[5:]):
                 self._kept += unit
+                if len(self._kept) > _MOST_KEPT:
+                    raise Unreadable(f"a head of more than {_MOST_KEPT} bytes with its frames")
             else:
                 passed.append(unit)
             self._begun = True
         self._held = held[at:]
         if self.authority is not None:
-            passed += self._kept, self._held
-            self._kept = self._held = b""
+            passed += bytes(self._kept), self._held
+            self._kept, self._held = bytearray(), b""
         return b"".join(passed)
 
     def _whole(self, held: bytes, at: int) -> int:

@@ -117,6 +117,14 @@ def test_what_is_no_head_is_not_passed_on(sent: bytes) -> None:
     assert name == ""  # nobody's
 
 
+def test_a_head_of_empty_frames_without_an_end_is_not_kept() -> None:
+    """They hold nothing, so that no bound of what a head says stops them."""
+    head = FirstHead()
+    head.feed(PREFACE + frame(1, 0, b""))
+    with pytest.raises(Unreadable, match="a head of more than"):
+        head.feed(frame(9, 0, b"") * 20_000)
+
+
 def test_a_refusal_is_an_answer_to_the_call() -> None:
     told = refusal(7, "host: 'ünknown'")
     assert told[:9] == frame(4, 0, b"", 0)
