@@ -15,6 +15,9 @@ from events.log.tail import EpochRule
 from events.log.wire import HASH, Damage, Raw, without_hash
 from events.runtime.heads import Head
 
+LOOK_BACK = 200
+"""Records read before a saved head, so that the record at its offset can be checked itself."""
+
 MOST_PROBLEMS = 100
 """Problems of a partition that are told one by one; of the others the number is."""
 
@@ -54,19 +57,21 @@ class ChainCheck:
     """Fed a partition's records in log order, void ones and `Damage` included; `finish` ends it.
 
     `heads` are the place's signed heads by offset, None where they can't be checked. With `since`, one of them, what
-    lies before it is not asked for: the first record to be fed is the one at its offset, and the chain goes on from
-    that record's own hash, which must be the head's.
+    lies before it is not checked: records are fed from `position` on, a little before its offset, and the chain goes on
+    from the hash of the record there, which must be the head's.
     """
 
     def __init__(self, place: str, heads: Iterator[Head] | None, repairs: Repairs, since: Head | None = None) -> None:
         first = since.offset if since else 0
         self.found = Verified(place, first)
-        self.position = first
+        self.position = max(0, first - LOOK_BACK)
         """The next offset that is to come."""
         self._heads = heads or iter(())
         self._signs = heads is not None
         self._head = next(self._heads, None)
         self._repairs = repairs
+        self._before: list[Raw | bytes] = []
+        """Of the records before the head: the markers, and the others' hashes."""
         self._rule: EpochRule | None = None if since else EpochRule(begun=0)
         self._digest = chain.GENESIS
         self._aside: bytes | None = None
@@ -86,6 +91,9 @@ class ChainCheck:
         if isinstance(raw, Damage):
             found.problem(f"offset {raw.offset}: was changed (up to {raw.last}: {raw.wrong})")
             self._missed(raw.last)
+            return
+        if self._rule is None and raw.offset < found.first:
+            self._before.append(raw if raw.is_marker else raw.get(HASH) or b"")
             return
         if self._rule is None:
             self._begin_at(raw)
@@ -124,9 +132,30 @@ class ChainCheck:
         return found
 
     def _begin_at(self, raw: Raw) -> None:
-        """Go on from the record that a saved head names, as it lies here."""
+        """Go on from the record that a saved head names. Its epoch, on which all behind it depends, is believed since
+        its hash covers it: with the right hash before it, that is the one which was signed."""
+        stored = raw.get(HASH) or b""
+        if raw.offset == self.found.first and not any(
+            _linked(digest, raw).hex().encode() == stored for digest in self._possible_digests()
+        ):
+            self.found.problem(f"offset {raw.offset}: was changed (its content does not match its hash)")
+        self._before.clear()
         self._rule = EpochRule(raw.epoch, begun=raw.epoch + 1)
-        self._digest = _digest_of(raw.get(HASH) or b"", self._digest)
+        self._digest = _digest_of(stored, self._digest)
+
+    def _possible_digests(self) -> Iterator[bytes]:
+        """What the chain may have been before the head's record, the likeliest first: any record's hash, since those of
+        replaced writers, and what an operator passed over, are not part of it, with the markers behind it."""
+        for index in range(len(self._before) - 1, -1, -1):
+            if isinstance(stored := self._before[index], bytes):
+                yield self._with_markers(_digest_of(stored, chain.GENESIS), index + 1)
+        yield self._with_markers(chain.GENESIS, 0)
+
+    def _with_markers(self, digest: bytes, index: int) -> bytes:
+        for raw in self._before[index:]:
+            if isinstance(raw, Raw):
+                digest = _linked(digest, raw)
+        return digest
 
     def _missed(self, last: int) -> None:
         if self._rule is not None:

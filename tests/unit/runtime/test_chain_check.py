@@ -239,23 +239,60 @@ def test_behind_a_saved_head_only_what_follows_is_read() -> None:
     records = history()
     (since,) = heads(records, 6)
     signed = heads(records, 6, 8)
-    found = checked(records[6:], signed, since=since, end=9, signed_until=1 << 62)
+    found = checked(records, signed, since=since, end=9, signed_until=1 << 62)
     assert (found.problems, found.first, found.records, found.heads) == ([], 6, 3, 2)
     assert found.digest == checked(records).digest
 
-    changed = [records[6], with_(records[7], value=b"{}"), records[8]]
+    changed = [*records[:7], with_(records[7], value=b"{}"), records[8]]
     assert checked(changed, signed, since=since, end=9).problems[0].startswith("offset 7: was changed")
+    changed = [*records[:2], with_(records[2], value=b"{}"), *records[3:]]
+    assert checked(changed, signed, since=since, end=9).intact, "what lies before was verified before"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"headers": {"fl_epoch": b"0"}},
+        {"headers": {"fl_epoch": b"5"}},
+        {"headers": {"fl_epoch": b"1000000"}},
+        {"headers": {"ce_actor": b"mallory"}},
+        {"value": b"{}"},
+        {"key": b"another"},
+    ],
+    ids=str,
+)
+def test_the_record_of_a_saved_head_is_checked_itself(changed: dict[str, Any]) -> None:
+    """Its epoch says which of the records behind it are void: who may change that may hide all of them."""
+    records = history()
+    (since,) = heads(records, 6)
+    headers = dict(records[6].headers) | changed.get("headers", {})
+    records[6] = with_(records[6], **{**changed, "headers": list(headers.items())})
+    records[7:] = [with_(raw, value=b"{}") for raw in records[7:]]
+    problems = checked(records, [since], since=since).problems
+    assert problems[0] == "offset 6: was changed (its content does not match its hash)"
+
+
+@pytest.mark.parametrize("at", [1, 6, 7])
+def test_a_saved_head_may_be_of_any_record(at: int) -> None:
+    """The first one, the first of a writer that took over, and one behind what a writer that was replaced wrote."""
+    records = history()
+    records = placed([*records[:7], records[5], *records[7:]]) if at == 7 else records
+    (since,) = heads(records, at + (at == 7))
+    assert checked(records, [since], since=since).problems == []
 
 
 def test_a_saved_head_that_is_not_on_the_chain_is_told() -> None:
     ours, theirs = history(), history(branch="b")
     (since,) = heads(ours, 7)
-    (problem,) = checked(theirs[7:], [since], since=since, end=9).problems
+    (problem,) = checked(theirs, [since], since=since, end=9).problems
     assert problem.startswith("offset 7: the history up to here is not the one that was signed")
-    (problem,) = checked([], [since], since=since, end=5).problems
+    (problem,) = checked(theirs[:5], [since], since=since, end=5).problems
     assert problem == "offset 5: the log was cut; a signed head names 7"
     (since,) = heads(ours, 2)
-    assert checked(ours[3:], [since], since=since, end=9).problems[0] == "offset 2: records up to 2 are missing"
+    assert (
+        checked([*ours[:2], *ours[3:]], [since], since=since, end=9).problems[0]
+        == "offset 2: records up to 2 are missing"
+    )
 
 
 def test_of_very_many_problems_the_first_are_told_and_the_others_counted() -> None:
@@ -302,7 +339,7 @@ def test_any_change_to_a_signed_history_is_found_and_none_is_found_where_there_i
     signed = heads(records, *sorted({*inner, valid[-1]}))
     assert checked(records, signed, signed_until=1 << 62).problems == []
     since = data.draw(st.sampled_from(signed))
-    behind = checked(records[since.offset :], [h for h in signed if h >= since], since=since, end=len(records))
+    behind = checked(records, [h for h in signed if h >= since], since=since, end=len(records))
     assert behind.problems == []
 
     at = data.draw(st.sampled_from(valid))
