@@ -26,7 +26,7 @@ from events.runtime.keys import SERVICES, KeyFileProblem, ensure_key, key_path
 from events.runtime.settings import Settings, SettingsError
 
 PLATFORM = "platform"
-"""The principal of whoever has the platform's key."""
+"""The principal of a caller that has the platform's key."""
 
 OPEN = frozenset({"/grpc.health.v1.Health/Check"})
 """What answers without a key."""
@@ -121,8 +121,8 @@ class _Checked(grpc.GenericRpcHandler):  # type: ignore[type-arg]
 
 
 class Strangers:
-    """Answers calls without a key to what is open: few at a time, each of which must send its request soon. Else they
-    could hold all calls that a server answers."""
+    """Answers calls without a key to what is open: few at a time, and each must send its request soon. Else they could
+    hold all calls that a server answers."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -162,7 +162,7 @@ def _refuser(text: str) -> Callable[[Any, Any], AsyncIterator[bytes]]:
 
 
 def service_channel(address: str, key: str, options: Iterable[tuple[str, Any]] = ()) -> grpc.aio.Channel:
-    """A connection to a service's own port, each call of which carries the key."""
+    """A connection to a service's own port. Each call carries the key."""
     metadata = bearer(key)
     keyed: Any = [_Unary(metadata), _Stream(metadata)]
     return grpc.aio.insecure_channel(address, [("grpc.enable_http_proxy", 0), *options], interceptors=keyed)

@@ -191,8 +191,8 @@ async def broker(bootstrap: str) -> Check:
     finally:
         await client.close()
     if anonymous:
-        fix = "have it ask for SASL: whoever reaches it may write commands and events"
-        return Check("kafka", "failed", f"{bootstrap} lets in whoever comes", fix)
+        fix = "have it ask for SASL: everyone who reaches it may write commands and events"
+        return Check("kafka", "failed", f"{bootstrap} lets in everyone", fix)
     if not await asyncio.to_thread(answers, split_address(bootstrap.split(",")[0].strip())):
         return Check("kafka", "note", f"nobody answers at {bootstrap}")
     return Check("kafka", "ok", f"{bootstrap} lets in nobody without a password")

@@ -45,7 +45,7 @@ _OWNER = Principal(DEFAULT_ACTOR)
 
 
 class KeyFile:
-    """The key in a file, of which only a digest is kept; read again when the file has changed."""
+    """The key in a file. Only its digest is kept. The file is read again when it has changed."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

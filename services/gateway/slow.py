@@ -1,6 +1,6 @@
 """Clients that are slow on purpose: a head or a body that never ends, a stream that nobody reads.
 
-Each would hold a place of a connection, a call or a stream, of which there are so many. The bounds are generous to bad
+Each would hold a place of a connection, a call or a stream, and places are few. The times are generous to bad
 networks; who needs more sets ``FORGELOG_GATEWAY_*_SECONDS``. This module measures and says who is late; the protocols
 of connections cut, and `services.gateway.slow_calls` does the same for single gRPC calls.
 """

@@ -24,7 +24,7 @@ Handler = grpc.RpcMethodHandler
 
 
 class Patient(grpc.GenericRpcHandler):  # type: ignore[type-arg]
-    """All handlers of a server, each of which waits for its client only so long."""
+    """All handlers of a server. Each waits for its client only so long."""
 
     def __init__(self, inner: Any, patience: Patience) -> None:
         self._inner = inner
