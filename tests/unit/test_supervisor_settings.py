@@ -57,6 +57,19 @@ def test_the_data_folder_is_found_as_git_finds_its_own(tmp_path: Path) -> None:
     assert data_folder({"FORGELOG_DATA": str(tmp_path)}, deep) == tmp_path
 
 
+def test_root_finds_no_folder_that_another_user_has_put_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in /tmp: what it says would be done as root. A folder that is named is taken, and that of who called sudo."""
+    planted = tmp_path / ".forgelog"
+    planted.mkdir()
+    if os.geteuid() == 0:
+        os.chown(planted, 65_534, -1)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert data_folder({}, tmp_path) == Path.home() / ".forgelog"
+    assert data_folder({"SUDO_UID": str(planted.stat().st_uid)}, tmp_path) == planted
+    assert data_folder({"SUDO_UID": "none"}, tmp_path) == Path.home() / ".forgelog"
+    assert data_folder({"FORGELOG_DATA": str(planted)}, tmp_path) == planted
+
+
 @pytest.mark.parametrize("before", [False, True])
 def test_others_can_read_nothing_in_the_data_folder(tmp_path: Path, before: bool) -> None:
     """Whatever the umask, and also in a folder that an earlier version left open."""
