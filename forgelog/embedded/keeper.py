@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from events.runtime.settings import SettingsError
 from forgelog.embedded.layout import ChildState
 from forgelog.embedded.process import Child, EmbeddedError, Identity, Spec, end, log_tail
 
@@ -190,7 +191,7 @@ class Keeper:
         while True:
             try:
                 yes = await probe()
-            except EmbeddedError as error:
+            except (EmbeddedError, SettingsError, OSError) as error:
                 yes = False
                 if self.state.problem != str(error):
                     self.state.problem = str(error)

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from events.runtime.settings import SettingsError
 from forgelog.embedded.keeper import Backoff, Keeper, Plan
 from forgelog.embedded.process import (
     Child,
@@ -115,6 +116,24 @@ async def test_a_child_that_says_what_it_waits_for_is_shown_with_that(tmp_path: 
     keeper = Keeper(Plan("child", "agent", make, make, asked), changed)
     keeper.start()
     assert await until(lambda: ("starting", "node n1 is held by another agent") in shown, PATIENCE)
+    await keeper.stop()
+
+
+@pytest.mark.parametrize("error", [OSError(24, "Too many open files"), SettingsError("FORGELOG_X: is no file")])
+async def test_a_probe_that_fails_is_shown_and_made_again(tmp_path: Path, error: Exception) -> None:
+    waits = True
+
+    async def ready() -> bool:
+        if waits:
+            raise error
+        return True
+
+    plan = Plan("child", "server", lambda: python(tmp_path, SLEEPS, MARK=str(tmp_path)), lambda: None, ready)
+    keeper = Keeper(plan, lambda: None)
+    keeper.start()
+    assert await until(lambda: str(error) in keeper.state.problem, PATIENCE)
+    waits = False
+    assert await until(lambda: keeper.state.state == "ready" and not keeper.state.problem, PATIENCE)
     await keeper.stop()
 
 
