@@ -36,6 +36,8 @@ from events.runtime.signing import KeyProblem, public_bytes, signing_key
 
 HEADS_EVERY = 5.0
 """Seconds between two signed heads of a partition that grows."""
+_BEGUN_EVERY = 0.1
+"""Seconds between two looks whether the runner has begun."""
 
 MOST_FILE_BYTES = 64 << 20
 """Of a file of saved heads."""
@@ -59,6 +61,8 @@ async def publish_heads(settings: Settings, runner: Runner, notices: dict[str, s
     producer = Producer(settings)
     known = False
     try:
+        while not runner.positions:  # at once after that: till then the history looks as if heads had been removed
+            await asyncio.sleep(_BEGUN_EVERY)
         while True:
             known = known or await _know_heads(settings, runner)
             for place, (offset, digest) in list(runner.heads.items()):
@@ -78,10 +82,8 @@ async def publish_heads(settings: Settings, runner: Runner, notices: dict[str, s
 
 
 async def _know_heads(settings: Settings, runner: Runner) -> bool:
-    """Tell the runner the heads of what an earlier process projected: it may have ended before it signed them. False
-    when that has to be tried again."""
-    if not runner.positions:
-        return False
+    """Tell the runner, which has begun, the heads of what an earlier process projected: that may have ended before it
+    signed them. False when it has to be tried again."""
     context = runner.projection.context
     try:
         newest = await runner.newest_events()

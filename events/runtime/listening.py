@@ -30,7 +30,7 @@ def stranger(host: str, port: int, ours: Iterable[int] = ()) -> str:
     for all we know.
     """
     known = {0, os.geteuid(), *ours}
-    return next((_name(user) for user in sorted(listeners(host, port)) if user not in known), "")
+    return next((user_name(user) for user in sorted(listeners(host, port)) if user not in known), "")
 
 
 def listeners(host: str, port: int, tables: Iterable[Path] = TABLES) -> set[int]:
@@ -74,7 +74,8 @@ def _plain(address: Address) -> Address:
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def _name(user: int) -> str:
+def user_name(user: int) -> str:
+    """As the system calls that user, if it does."""
     with suppress(KeyError):
         return pwd.getpwuid(user).pw_name
     return f"user {user}"

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from events.runtime.keys import FOLDER as KEYS
+from events.runtime.listening import user_name
 from forgelog.embedded.process import EmbeddedError, Identity, write_atomically
 
 Source = Literal["given", "docker", "embedded"]
@@ -116,6 +117,7 @@ class Folder:
         EmbeddedError."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._see_ours()
             if self.path.stat().st_mode & _OTHERS:
                 self._close()
             for name in _MADE:
@@ -126,6 +128,16 @@ class Folder:
             raise EmbeddedError(
                 f"the data folder {self.path} can't be made: {error.strerror}; choose another with {_CHOOSE}"
             ) from error
+
+    def _see_ours(self) -> None:
+        """Root may write where it likes; what it wrote, its owner could use no more."""
+        with suppress(FileNotFoundError):
+            owner = (self.path / "wanted.json").lstat().st_uid
+            if owner != os.geteuid():
+                raise EmbeddedError(
+                    f"{self.path} is a platform of {user_name(owner)}'s: start it as that user, or choose another "
+                    f"folder with {_CHOOSE}"
+                )
 
     def _close(self) -> None:
         found = {each.name for each in self.path.iterdir()} - {"lost+found"}

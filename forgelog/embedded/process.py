@@ -14,6 +14,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -278,6 +279,10 @@ def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
     try:
         scratch.unlink(missing_ok=True)  # of a process that had our pid, with a mode of its own
         with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+            if os.geteuid() == 0:  # it may end another user's platform, which stays that user's
+                with suppress(FileNotFoundError):
+                    before = path.lstat()
+                    os.fchown(file.fileno(), before.st_uid, before.st_gid)
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -25,6 +25,7 @@ from events.log.publish import Outgoing, Publisher
 from events.log.reading import read_to_end
 from events.log.repairing import look_at, skip
 from events.log.tail import NoTopic, new_consumer
+from events.runtime import heads
 from events.runtime.audit import verify
 from events.runtime.heads import HeadsProblem, newest_heads, publish_heads
 from events.runtime.runner import Runner
@@ -344,7 +345,11 @@ async def test_of_two_logs_that_share_a_beginning_a_saved_head_names_the_one_tha
     assert int(problem.split()[1].rstrip(":")) <= later["events.jobs/0"]["offset"]
 
 
-async def test_a_service_signs_at_its_start_what_the_one_before_left_unsigned(settings: Settings) -> None:
+async def test_a_service_signs_at_its_start_what_the_one_before_left_unsigned(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at some time afterwards: whoever verifies right after `up` would be told of heads that were removed."""
+    monkeypatch.setattr(heads, "HEADS_EVERY", 3600)
     await topics.ensure_topics(settings)
     pool = await open_pool(settings)
     runner = Runner(SampleProjection(), settings, pool)

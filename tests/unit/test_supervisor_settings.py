@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from forgelog.embedded.layout import ChildState, Folder, Lock, PlatformState, Se
 from forgelog.embedded.platform import is_up
 from forgelog.embedded.process import EmbeddedError, Identity
 from forgelog.embedded.supervisor import Supervisor, rotate
+from tests.squatter import NOBODY
 
 
 @pytest.mark.parametrize(
@@ -119,6 +121,21 @@ def test_what_another_user_wrote_of_a_platform_is_not_believed(tmp_path: Path, m
     monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 4321)
     with pytest.raises(EmbeddedError, match="is another user's"):
         folder.read_ports()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may read another user's folder")
+def test_root_starts_no_platform_in_another_users_folder_and_leaves_it_that_users(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "data")
+    folder.make()
+    wanted = Wanted(Server("embedded"), Server("embedded"))
+    folder.write_wanted(wanted)
+    for path in (folder.path, folder.path / "wanted.json"):
+        os.chown(path, NOBODY, NOBODY)
+    with pytest.raises(EmbeddedError, match="is a platform of nobody's"):
+        folder.make()
+    folder.write_wanted(replace(wanted, keep_jobs=True))  # as `down` does
+    assert (folder.path / "wanted.json").stat().st_uid == NOBODY
+    assert (folder.path / "wanted.json").stat().st_gid == NOBODY
 
 
 def test_wanted_and_state_come_back_as_written(tmp_path: Path) -> None:
