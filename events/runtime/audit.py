@@ -2,7 +2,7 @@
 
 Every partition's chain is computed again and compared with every record's own hash and with every signed head
 (`events.runtime.heads`): what was changed, removed, inserted, cut or written anew is named by its partition and offset.
-It makes no key, no topic and no table, so whoever can read the topics can check them.
+It makes no key, no topic and no table: to read the topics is enough to check them.
 """
 
 from __future__ import annotations

@@ -147,7 +147,7 @@ def is_signed(head: dict[str, Any], trusted: bytes) -> bool:
 
 
 def head_of(value: bytes) -> dict[str, Any] | None:
-    """A record's body as a head, whoever signed it; None if it is none."""
+    """A record's body as a head, by any signer; None if it is none."""
     try:
         return _checked(orjson.loads(value))
     except ValueError:
@@ -202,7 +202,7 @@ async def each_head(consumer: Consumer, settings: Settings, start: int = 0) -> A
 
 
 async def newest_heads(settings: Settings) -> dict[str, dict[str, Any]]:
-    """The head with the highest offset of each place, whoever signed it; of what was published in several, the last.
+    """The head with the highest offset of each place, by any signer; of several with that offset, the last.
 
     Raises NoTopic, and Kafka's errors (`KafkaError`).
     """

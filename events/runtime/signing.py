@@ -52,7 +52,7 @@ def public_pem(key: bytes) -> str:
 def read_public_key(path: Path) -> bytes:
     """The public key in a file, 32 bytes: PEM, or its bytes in hexadecimal or base64, or as they are.
 
-    Raises KeyProblem, also for a private key: whoever only verifies should not have it.
+    Raises KeyProblem, also for a private key: an auditor should not have it.
     """
     remedy = "write it by `forgelog audit key > FILE` where the platform runs"
     try:

@@ -56,7 +56,7 @@ def export(
 
         settings = platform_settings(log_only=True)
         count = 0
-        # The bar is drawn for whoever looks, though the events are data.
+        # The bar is drawn though the output is data: it goes to the terminal alone.
         with Progress("exporting", Format.TABLE) as progress, ExportFile(output, form, FIELDS) as sink:
             try:
                 async for events in exported(

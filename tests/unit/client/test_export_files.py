@@ -122,7 +122,7 @@ def test_a_full_standard_output_is_said_as_what_it_is(monkeypatch: pytest.Monkey
         full.close()
 
 
-def test_whoever_reads_no_more_of_standard_output_is_no_fault_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_of_standard_output_may_stop_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     reads, writes = os.pipe()
     os.close(reads)
     gone = os.fdopen(writes, "wb")

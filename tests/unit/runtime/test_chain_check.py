@@ -192,7 +192,7 @@ def test_records_that_no_head_covers_are_a_problem_once_they_should_have_one() -
 
 @pytest.mark.parametrize("moved", ["to come", "the first to come"])
 def test_a_record_of_a_time_to_come_needs_a_head_at_once(moved: str) -> None:
-    """Else who removes heads would only have to write later times into the records: no hash covers them."""
+    """Else an attacker who removes heads writes later times into the records: no hash covers them."""
     records = history()
     now = records[-1].timestamp + 1
     later = now + 3_600_000
@@ -204,7 +204,7 @@ def test_a_record_of_a_time_to_come_needs_a_head_at_once(moved: str) -> None:
 
 
 def skipped(raw: Raw, *, first: int, last: int) -> Repairs:
-    """What an operator decided of a record, or of a span, of which he saw one."""
+    """An operator's decision to pass over a span of records, of which `raw` was looked at."""
     event = RecordSkipped(
         subject_id=f"{PLACE}@{first}",
         position=f"{PLACE}@{first}",
