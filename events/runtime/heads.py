@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -201,17 +201,28 @@ async def each_head(consumer: Consumer, settings: Settings, start: int = 0) -> A
             yield record, head_of(record.value or b"")
 
 
-async def newest_heads(settings: Settings) -> dict[str, dict[str, Any]]:
-    """The head with the highest offset of each place, by any signer; of several with that offset, the last.
+async def newest_heads(settings: Settings, trusted: bytes | None = None) -> dict[str, dict[str, Any]]:
+    """The head with the highest offset of each place, signed by the trusted public key (by any, when left out); of
+    several with that offset, the last.
 
     Raises NoTopic, and Kafka's errors (`KafkaError`).
     """
     if topics.HEADS not in await topics.existing(settings):
         raise NoTopic.at(settings, [topics.HEADS])
+    if trusted is None:
+        return await _newest(settings, lambda _: True)
+    # A signature takes ten times as long to check as a head to read, and all but a few heads are old.
+    newest = await _newest(settings, lambda head: bool(head["key"] == trusted.hex()))
+    if all(is_signed(head, trusted) for head in newest.values()):
+        return newest
+    return await _newest(settings, lambda head: is_signed(head, trusted))
+
+
+async def _newest(settings: Settings, taken: Callable[[dict[str, Any]], bool]) -> dict[str, dict[str, Any]]:
     newest: dict[str, dict[str, Any]] = {}
     async with connected(new_consumer(settings, **HASTY)) as consumer:
         async for _, head in each_head(consumer, settings):
-            if head is not None and head["offset"] >= newest.get(head["place"], head)["offset"]:
+            if head is not None and head["offset"] >= newest.get(head["place"], head)["offset"] and taken(head):
                 newest[head["place"]] = head
     return newest
 

@@ -5,6 +5,7 @@ Reads Kafka only. An auditor needs its address, the public key, and nothing of t
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -121,14 +122,32 @@ def verified_data(item: Verified) -> dict[str, Any]:
 
 
 @audit_app.command("heads")
-def heads(context: ContextOption = None, output: OutputOption = Format.TABLE) -> None:
+def heads(
+    context: ContextOption = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            "--key", metavar="FILE", help="The public key that signed them; the platform's own if it is there."
+        ),
+    ] = None,
+    output: OutputOption = Format.TABLE,
+) -> None:
     """Show the newest signed head of every partition: kept elsewhere (-o json) they keep the past."""
 
     async def work() -> list[dict[str, Any]]:
         from events.runtime.heads import newest_heads
+        from events.runtime.signing import KeyProblem, read_public_key
+        from events.runtime.signing import public_key as own_key
 
-        wanted = contexts_of(context)
-        newest = await newest_heads(platform_settings(log_only=True))
+        wanted, settings = contexts_of(context), platform_settings(log_only=True)
+        try:
+            trusted = read_public_key(key) if key is not None else None
+        except KeyProblem as problem:
+            raise InvalidInput(str(problem)) from None
+        if trusted is None:
+            with suppress(KeyProblem):  # elsewhere there is none, and everybody's heads are shown
+                trusted = own_key(settings)
+        newest = await newest_heads(settings, trusted)
         return [head for place, head in sorted(newest.items()) if place.removeprefix("events.").split("/")[0] in wanted]
 
     show_rows(

@@ -554,6 +554,7 @@ async def test_rebuild_and_audit(forgelog: Cli, sweep: str) -> None:
     assert verified.code == 0, verified
 
 
+@pytest.mark.usefixtures("sweep")
 async def test_an_auditor_verifies_with_the_public_key_and_saved_heads(forgelog: Cli, tmp_path: Path) -> None:
     key, saved = tmp_path / "audit.pub", tmp_path / "monday.json"
     printed = await forgelog("audit", "key")

@@ -284,6 +284,19 @@ async def test_an_auditor_needs_the_public_key_alone_and_leaves_nothing_behind(
         assert "1 of 1 signed heads" in each.problems[0], "a key that signed nothing here"
 
 
+async def test_heads_that_somebody_else_wrote_are_not_taken_for_the_newest(signed: tuple[Settings, Runner]) -> None:
+    """Saved in place of the platform's own they would prove nothing later."""
+    settings, _ = signed
+    own, trusted = await newest_heads(settings), public_key(settings)
+    producer = new_producer(settings)
+    async with connected(producer):
+        for head in own.values():
+            for forged in ({**head, "offset": 1 << 40}, {**head, "offset": 1 << 41, "key": "00" * 32}):
+                await producer.send_and_wait(settings.prefix + topics.HEADS, orjson.dumps(forged))
+    assert {head["offset"] for head in (await newest_heads(settings)).values()} == {1 << 41}
+    assert await newest_heads(settings, trusted) == own
+
+
 async def test_removed_heads_are_told_with_the_records_that_they_covered(signed: tuple[Settings, Runner]) -> None:
     settings, _ = signed
     admin = AIOKafkaAdminClient(**client_options(settings))
