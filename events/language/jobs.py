@@ -156,11 +156,15 @@ class JobSubmitted(JobEvent):
     spec: JobSpec
 
 
+MAX_REASON = 720
+"""Characters of why tasks are queued again: who asked (200 at most), and the reason that a command gave (500)."""
+
+
 class JobRequeued(JobEvent):
     """A user requeued ended tasks, and the job's dependencies do not hold yet: the tasks wait (state `pending`)."""
 
     tasks: TaskRanges
-    reason: Annotated[str, Field(max_length=500)] = ""
+    reason: Annotated[str, Field(max_length=MAX_REASON)] = ""
 
 
 class JobQueued(JobEvent):
@@ -174,7 +178,7 @@ class JobQueued(JobEvent):
     """Back-off: earliest time to start."""
     request: QueueRequest
     launch: JobLaunch
-    reason: Annotated[str, Field(max_length=500)] = ""
+    reason: Annotated[str, Field(max_length=MAX_REASON)] = ""
     """Why again: empty for a first attempt, else what the restart policy or the user said."""
     counted: bool = False
     """Whether it counts against the restart policy's `max_restarts`."""

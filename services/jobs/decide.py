@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from events.language.base import Command, Event
 from events.language.common import ErrorCode, FieldError, Refused, format_ranges
 from events.language.jobs import (
+    MAX_REASON,
     CancelJob,
     DependencyMet,
     DependencyRequested,
@@ -337,6 +338,6 @@ def requeue(job: Job, command: RequeueJob, context: Context) -> Sequence[Event]:
     reason = f"requeued by {context.actor}" + (f": {command.reason}" if command.reason else "")
     if job.waiting:
         tasks = format_ranges(task for some in by_attempt.values() for task in some)
-        requeued = JobRequeued(job_id=job.job_id, tasks=tasks, reason=reason[:500])
+        requeued = JobRequeued(job_id=job.job_id, tasks=tasks, reason=reason[:MAX_REASON])
         return [requeued, *ask(job.job_id, job.waiting)]
     return [queued(job, spec, tasks, attempt, reason=reason) for attempt, tasks in sorted(by_attempt.items())]

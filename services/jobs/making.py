@@ -8,6 +8,7 @@ from datetime import datetime
 from events.language.base import Event
 from events.language.common import ErrorCode, FieldError, Refused, format_ranges, parse_ranges
 from events.language.jobs import (
+    MAX_REASON,
     DependencyOutcome,
     DependencyResolved,
     JobCancelled,
@@ -40,7 +41,7 @@ def queued(
         tasks=format_ranges(tasks),
         attempt=attempt,
         not_before=not_before,
-        reason=reason[:500],
+        reason=reason[:MAX_REASON],
         counted=counted,
         request=QueueRequest(
             queue=spec.queue,
