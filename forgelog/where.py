@@ -110,7 +110,7 @@ def _named_key() -> str:
         return _checked_key(TOKEN, text)
     if name := os.environ.get(TOKEN_FILE):
         try:
-            return read_key(Path(name).expanduser().resolve())
+            return read_key(Path(name).expanduser())
         except KeyFileProblem as problem:
             raise InvalidInput(f"{TOKEN_FILE}: {problem}") from None
     return ""

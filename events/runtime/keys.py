@@ -5,7 +5,6 @@ Imports nothing heavy: the command line reads a key at every call. Must not know
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 import stat
@@ -21,6 +20,8 @@ SERVICES = "services.key"
 
 MOST_BYTES = 4096
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_ROOTS = stat.S_IRWXO | stat.S_IWGRP | stat.S_IXGRP
+"""Root's file reaches another user by its group only: so Kubernetes mounts secrets, and libpq takes them."""
 
 
 class KeyFileProblem(Exception):
@@ -46,17 +47,21 @@ def read_key(path: Path) -> str:
 
 
 def read_private(path: Path) -> str:
-    """A file with a secret in it. Raises KeyFileProblem, also when other users may read it."""
+    """A file with a secret in it. Raises KeyFileProblem, also when other users may read it.
+
+    Links are followed, since mounted secrets are links.
+    """
     try:
-        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise KeyFileProblem(f"there is no {path}; `forgelog up` makes it") from None
     except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise KeyFileProblem(f"{path} can't be read: it is a link; name the file that it leads to") from None
         raise KeyFileProblem(f"{path} can't be read: {error.strerror}; only the platform's user may") from None
     try:
-        if stat.S_IMODE(os.fstat(file).st_mode) & _OTHERS:
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode):
+            raise KeyFileProblem(f"{path} is no plain file; name one that has the secret in it")
+        if stat.S_IMODE(found.st_mode) & (_ROOTS if found.st_uid == 0 != os.geteuid() else _OTHERS):
             raise KeyFileProblem(f"{path} can be read by other users; chmod 600 {path}, and make a new key")
         content = os.read(file, MOST_BYTES + 1)
     except OSError as error:

@@ -329,7 +329,7 @@ def reachable(binaries: Path) -> Path:
         SHARED.chmod(0o755)  # whatever the umask
         with tempfile.TemporaryDirectory(dir=SHARED) as scratch:
             whole = shutil.copytree(binaries.parent, Path(scratch) / "copy", symlinks=True)
-            whole.chmod(0o755)
+            _open_to_all(whole)
             try:
                 whole.rename(copy)
             except OSError:
@@ -341,3 +341,11 @@ def reachable(binaries: Path) -> Path:
             f"({error.strerror}): install where every user may read, run as another user, or set FORGELOG_POSTGRES"
         ) from error
     return copy / binaries.name
+
+
+def _open_to_all(folder: Path) -> None:
+    """Every user may do what its own may, but for writing: what was installed under a umask of 077 has no more."""
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            mode = stat.S_IMODE(path.stat().st_mode)
+            path.chmod(mode | (mode & 0o500) >> 3 | (mode & 0o500) >> 6)

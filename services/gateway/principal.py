@@ -67,7 +67,7 @@ class KeyFile:
         self._looked = time.monotonic()
         seen: tuple[int, ...] = ()
         with suppress(OSError):
-            found = os.stat(self._path, follow_symlinks=False)
+            found = os.stat(self._path)
             seen = (found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
         if seen == self._seen:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -64,8 +65,32 @@ def test_a_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
         read_key(path)
 
 
-def test_a_link_is_no_key(tmp_path: Path) -> None:
-    ensure_key(tmp_path / "real.key")
+def test_a_link_leads_to_the_key_as_where_secrets_are_mounted(tmp_path: Path) -> None:
+    key = ensure_key(tmp_path / "real.key")
     (tmp_path / "link.key").symlink_to(tmp_path / "real.key")
-    with pytest.raises(KeyFileProblem, match="can't be read"):
+    assert read_key(tmp_path / "link.key") == key
+    (tmp_path / "real.key").chmod(0o644)
+    with pytest.raises(KeyFileProblem, match="other users"):
         read_key(tmp_path / "link.key")
+
+
+def test_what_is_no_plain_file_is_no_key(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.key", 0o600)
+    for path in (tmp_path / "pipe.key", tmp_path):
+        with pytest.raises(KeyFileProblem, match="is no plain file"):
+            read_key(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has files of root's")
+@pytest.mark.parametrize(("mode", "taken"), [(0o440, True), (0o400, True), (0o460, False), (0o444, False)])
+def test_another_user_takes_root_s_file_by_its_group(tmp_path: Path, mode: int, taken: bool) -> None:
+    key = ensure_key(tmp_path / "root.key")
+    os.chown(tmp_path / "root.key", 0, 65534)
+    (tmp_path / "root.key").chmod(mode)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "geteuid", lambda: 65534)
+        if taken:
+            assert read_key(tmp_path / "root.key") == key
+        else:
+            with pytest.raises(KeyFileProblem, match="other users"):
+                read_key(tmp_path / "root.key")
