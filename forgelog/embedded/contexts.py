@@ -14,6 +14,8 @@ import grpc
 import grpc.aio
 
 from events.runtime.callers import service_channel
+from events.runtime.listening import stranger
+from events.runtime.settings import split_address
 
 ANSWER = 3.0
 """Longest wait for a service, in seconds."""
@@ -30,7 +32,15 @@ async def ask_all(services: Mapping[str, str], key: str) -> list[dict[str, Any]]
     return list(await asyncio.gather(*(_ask(name, address, key) for name, address in services.items())))
 
 
+def not_asked(context: str, why: str) -> dict[str, Any]:
+    """What is told of a service that says nothing itself."""
+    return {"context": context, "ready": False, "waits": {"service": why}, "notices": {}, "lags": [], "late": []}
+
+
 async def _ask(context: str, address: str, key: str) -> dict[str, Any]:
+    host, port = split_address(address)
+    if user := stranger(host, port):
+        return not_asked(context, f"a program of {user} has taken its port, {port}: it is not asked")
     from forgelog_pb.log.v1 import queries_pb2 as pb
     from forgelog_pb.log.v1.queries_pb2_grpc import LogQueriesStub
 
@@ -68,7 +78,7 @@ def _silent(context: str, address: str, error: grpc.aio.AioRpcError) -> dict[str
         why = f"it can't be reached at {address}: it has ended, or is starting"
     else:
         why = f"it answers with {error.code().name}: {error.details()}"
-    return {"context": context, "ready": False, "waits": {"service": why}, "notices": {}, "lags": []}
+    return not_asked(context, why)
 
 
 async def late_jobs(address: str, key: str) -> list[dict[str, Any]]:

@@ -198,8 +198,8 @@ class Platform:
 
     async def contexts(self, report: dict[str, Any]) -> list[dict[str, Any]]:
         """How the services of a `report` fare, and placed jobs that nobody starts; see `forgelog.embedded.contexts`."""
-        from events.runtime.callers import services_key
-        from forgelog.embedded.contexts import ask_all, late_jobs
+        from events.runtime.callers import services_key_path
+        from forgelog.embedded.contexts import ask_all, late_jobs, not_asked
 
         services = {
             child["name"]: child["address"]
@@ -207,9 +207,9 @@ class Platform:
             if child["kind"] == "service" and child["name"] != "gateway" and child["address"] and child["pid"]
         }
         try:
-            key = services_key(self.settings)
-        except SettingsError as error:
-            raise EmbeddedError(str(error)) from error
+            key = read_key(services_key_path(self.settings))
+        except KeyFileProblem as problem:  # another one than theirs would not do: it is theirs to make
+            return [not_asked(name, f"{problem}; restart the platform") for name in services]
         told = await ask_all(services, key)
         for each in told:
             each["late"] = await late_jobs(services["jobs"], key) if each["context"] == "jobs" and each["ready"] else []
