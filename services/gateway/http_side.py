@@ -84,7 +84,8 @@ class Protocol(H11Protocol):
             code, problem = "request_header_fields_too_large", f"have more than {MAX_HEAD_BYTES} bytes"
             hint = "send large values in the body"
         else:
-            code, problem, hint = "invalid_argument", f"are not HTTP/1.1: {error}", "send HTTP/1.1, or gRPC over HTTP/2"
+            what = str(error).partition("bytearray(")[0].rstrip(": ")  # the line itself may hold a key
+            code, problem, hint = "invalid_argument", f"are not HTTP/1.1: {what}", "send HTTP/1.1, or gRPC over HTTP/2"
         errors = [FieldError(field="(headers)", problem=problem, hint=hint)]
         self._refuse(status, code, f"the request's line and headers {problem}; {hint}", errors)
 

@@ -124,6 +124,19 @@ async def test_a_wrong_key_is_none(gateway: Door, credentials: str, problem: str
         assert gateway.key not in answer.body
 
 
+@pytest.mark.parametrize(
+    "line", [b"Authorization: Bearer %s\0", b"Authorization : Bearer %s", b"GET /v1/jobs?token=%s HTTP/9.9.9"]
+)
+async def test_a_head_that_is_none_is_not_repeated(gateway: Door, line: bytes) -> None:
+    """Whoever misspells the header of a key should not find the key in a log of errors."""
+    secret = b"flk_5ecret"
+    begun = b"" if line.startswith(b"GET") else b"GET /v1/jobs HTTP/1.1\r\nHost: localhost\r\n"
+    answer = await gateway.send(begun + line % secret + b"\r\n\r\n")
+    assert answer.status == 400
+    assert "are not HTTP/1.1: illegal " in answer.body
+    assert secret.decode() not in answer.body
+
+
 async def test_two_keys_are_none(gateway: Door) -> None:
     other = ("Authorization", f"Bearer {new_api_key()}")
     answer = await gateway.ask("/v1/jobs", "GET", *gateway.credentials, other)
