@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Collection
 from datetime import UTC, datetime
 from typing import Any
@@ -56,7 +57,7 @@ class Follower:
         stays = request.follow or await self._job_ended(request.job_id) is not None
         while not context.done():
             arrived, positions = self._output.arrived, dict(self._read.runner.positions)
-            done = not stays or await self._ended(request, tasks, stream)
+            done = not stays or await self._lost(request.job_id) or await self._ended(request, tasks, stream)
             rows = await self._pieces(request, reached, tasks, stream)
             for row in rows:
                 reached = row["arrival"]
@@ -65,10 +66,6 @@ class Follower:
             if rows:
                 continue
             if done:
-                return
-            ended_at = await self._job_ended(request.job_id)
-            late = ended_at is not None and (datetime.now(UTC) - ended_at).total_seconds() > _LATE_SECONDS
-            if late and self._output.caught_up:
                 return
             await self._news(arrived, positions)
 
@@ -122,6 +119,14 @@ class Follower:
         async with self._read.view() as db:
             row = await db.fetchrow("select status, ended_at from jobs where job_id = $1", job_id)
         return row["ended_at"] if row is not None and row["status"] in _ENDED else None
+
+    async def _lost(self, job_id: str) -> bool:
+        """Whether what has not come never will: the job ended long ago, and all that came since is taken in."""
+        ended_at = await self._job_ended(job_id)
+        if ended_at is None:
+            return False
+        late = (datetime.now(UTC) - ended_at).total_seconds() - _LATE_SECONDS
+        return late > 0 and self._output.complete_to(time.monotonic() - late)
 
     async def _ended(self, request: Any, tasks: Any, stream: int | None) -> bool:
         """Whether nothing more can come: the job has ended and each of its attempts' streams has."""

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import asyncpg
@@ -70,12 +71,11 @@ class Output:
 
     def __init__(self) -> None:
         self.news = asyncio.Condition()
-        """Notified when something was stored."""
+        """Notified when something was stored, or everything up to a wanted time."""
         self.arrived = 0
         """Raised with it."""
-        self.caught_up = False
-        """Whether all was taken in that was there when it last began: after a start, or a time without a server, what
-        is missing may still be on its way, however old it is."""
+        self._complete = self._wanted = -math.inf
+        """All is stored that was in the log at the one time (monotonic); of the other somebody wants to know it."""
         self.pool: asyncpg.Pool | None = None
         self.schema = ""
         self._streams: OrderedDict[StreamKey, Stream] = OrderedDict()
@@ -83,6 +83,11 @@ class Output:
         """Streams with held pieces, and their partition."""
         self._last = 0
         """Number of the chunk that was stored last: chunks are numbered in the order in which they are read."""
+
+    def complete_to(self, moment: float) -> bool:
+        """Whether all is stored that was in the log at a time (`time.monotonic`). If not, `news` tells of it later."""
+        self._wanted = max(self._wanted, moment)
+        return self._complete >= moment
 
     async def ingest(self, settings: Settings, pool: asyncpg.Pool) -> None:
         """Take output in until cancelled; survives restarts of Kafka and Postgres."""
@@ -98,7 +103,6 @@ class Output:
 
     async def _ingest(self, settings: Settings, pool: asyncpg.Pool) -> None:
         self._forget()
-        self.caught_up = False
         self._most = settings.output_bytes
         await topics.ensure_topics(settings)
         async with pool.acquire() as db, db.transaction():
@@ -120,7 +124,13 @@ class Output:
             consumer.assign(places)
             for place in places:
                 consumer.seek(place, stored.get(("logs", place.partition), ReaderPosition()).offset)
+            now, ends = math.inf, dict[TopicPartition, int]()  # nobody wants to know
             while True:
+                if self._wanted > self._complete and not ends:
+                    now, ends = time.monotonic(), await consumer.end_offsets(places)
+                if ends and all([await self._stored(consumer, place, end) for place, end in ends.items()]):
+                    self._complete, ends = now, {}
+                    await self._tell()
                 fetched = await consumer.getmany(timeout_ms=1000, max_records=2000)
                 if fetched:
                     await asyncio.sleep(GATHER)
@@ -128,8 +138,15 @@ class Output:
                         fetched.setdefault(place, []).extend(records)
                 if fetched or self._overdue():
                     stored = await self._store(pool, fetched, stored)
-                if not self.caught_up:
-                    self.caught_up = all(_at_end(consumer, place, stored) for place in places)
+
+    async def _stored(self, consumer: Any, place: TopicPartition, end: int) -> bool:
+        """Whether all before an offset is. What was fetched is stored before the next is, unless it is held."""
+        return place.partition not in self._holding.values() and await consumer.position(place) >= end
+
+    async def _tell(self) -> None:
+        async with self.news:
+            self.arrived += 1
+            self.news.notify_all()
 
     async def _store(
         self, pool: asyncpg.Pool, fetched: Any, stored: dict[Place, ReaderPosition]
@@ -173,9 +190,7 @@ class Output:
             raise
         self._last += len(chunks)
         stored_bytes.inc(sum(len(chunk.data) for chunk in chunks))
-        async with self.news:
-            self.arrived += 1
-            self.news.notify_all()
+        await self._tell()
         return positions
 
     def _forget(self) -> None:
@@ -207,12 +222,6 @@ class Output:
             for key in others[: len(self._streams) - _REMEMBERED]:
                 del self._streams[key]
         return known
-
-
-def _at_end(consumer: Any, place: TopicPartition, stored: Mapping[Place, ReaderPosition]) -> bool:
-    """Whether all that the broker has told of a partition is stored."""
-    end = consumer.highwater(place)  # None before its first answer
-    return end is not None and stored.get(("logs", place.partition), ReaderPosition()).offset >= end
 
 
 def _columns(keys: Iterable[StreamKey]) -> tuple[Sequence[Any], ...]:

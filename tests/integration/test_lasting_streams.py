@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
@@ -216,6 +217,21 @@ async def test_a_kill_of_the_database(platform: Cluster, followers: Followers, d
         assert len(await asked) == 1
         await followers.check(platform)
         assert (await client.get(followers.job)).job.exit_code == 3
+
+
+async def test_output_that_is_taken_in_late(platform: Cluster, followers: Followers, database: Database) -> None:
+    """The job's end is known long before its last lines are: they are waited for all the same."""
+    db = await asyncpg.connect(database.server.address)
+    try:
+        async with db.transaction():
+            chunks = f"{platform.settings.schema_}_jobs_logs.chunks"
+            await db.execute(f"lock table {chunks} in share mode")  # it is read, and not written to
+            followers.go.touch()
+            await platform.recorded(lambda r: r.meta.subject == followers.job and isinstance(r.data, JobFailed))
+            await asyncio.sleep(8)  # longer than the output of an ended job is waited for
+    finally:
+        await db.close()
+    await followers.check(platform)
 
 
 async def test_rebuilds_under_queries(platform: Cluster) -> None:
