@@ -54,7 +54,8 @@ def read_private(path: Path) -> str:
     try:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise KeyFileProblem(f"there is no {path}; `forgelog up` makes it") from None
+        problem = f"there is no {path}; name a file that is there (`forgelog up` makes a data folder's)"
+        raise KeyFileProblem(problem) from None
     except OSError as error:
         raise KeyFileProblem(f"{path} can't be read: {error.strerror}; only the platform's user may") from None
     try:

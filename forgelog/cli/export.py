@@ -47,6 +47,11 @@ def export(
     since, until = moment(from_, "--from"), moment(to, "--to")
     if since and until and since >= until:
         raise InvalidInput("--to: is not after --from; give a later time")
+    if output in {*Format}:
+        raise InvalidInput(
+            f"--output: names the file to write, and {output} is a format of other commands; give --output "
+            f"events.jsonl, or ./{output}"
+        )
     contexts = contexts_of(context)
     types, projects = types_of(type, contexts), projects_of(project)
     form = format_of(output, format)
