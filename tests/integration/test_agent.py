@@ -1,5 +1,9 @@
 """The node agent on a whole platform: what happens to tasks when it is killed, stopped, replaced or cut off, and how
-what they print gets into the log."""
+what they print gets into the log.
+
+The tests share one platform, so each asks for the events of its own jobs only. Tests that leave the agent alone share
+the node n0; the others get a node of their own. Every job names its node, so that none is placed on another test's.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,15 @@ import os
 import shutil
 import signal
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import orjson
 import psutil
 import pytest
+import pytest_asyncio
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -28,13 +35,22 @@ from events.language.jobs import (
     TaskExit,
     TaskStart,
 )
-from events.language.resources import AllocationBound, AllocationReleased, NodeLost, NodeRegistered, ReleaseReason
+from events.language.resources import (
+    AllocationBound,
+    AllocationReleased,
+    NodeDrained,
+    NodeLost,
+    NodeRegistered,
+    NodeRemoved,
+    ReleaseReason,
+)
 from events.log import topics
 from events.log.access import client_options
 from events.log.tail import new_consumer
 from events.runtime.settings import Settings
 from services.resources.agent.store import MEMBERSHIP
 from tests import PATIENCE
+from tests.conftest import Servers, own_settings
 from tests.integration.cluster import Cluster, cluster
 
 pytestmark = pytest.mark.slow
@@ -42,11 +58,82 @@ pytestmark = pytest.mark.slow
 SMALL = {"cpus": 0.1, "memory_bytes": 64 << 20}
 
 
-@pytest.fixture
-async def platform(settings: Settings, tmp_path: Path) -> AsyncIterator[Cluster]:
-    async with cluster(settings, tmp_path) as platform:
+@pytest_asyncio.fixture(scope="module")
+async def platform(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
+    folder: Path = tmp_path_factory.mktemp("platform")
+    async with own_settings(servers, folder) as settings, cluster(settings, folder) as platform:
         await platform.event(NodeRegistered)
         yield platform
+
+
+class Node:
+    """A node of a platform: its agent, and jobs that run nowhere else."""
+
+    numbers = count(1)
+
+    def __init__(self, platform: Cluster, name: str) -> None:
+        self.platform = platform
+        self.name = name
+        self.folder = platform.folder / name
+
+    @property
+    def agent(self) -> psutil.Process:
+        return psutil.Process(self.platform._processes[self.name].pid)
+
+    def start_agent(self, **more: str) -> None:
+        self.platform.start_agent(self.name, **more)
+
+    def kill_agent(self) -> None:
+        self.platform.kill(self.name)
+
+    async def registered(self, times: int = 1) -> None:
+        """Wait until its agents have registered it so often."""
+        await self.platform.event(NodeRegistered, lambda _: len(self.all(NodeRegistered)) >= times)
+
+    def all(self, kind: type[Any]) -> list[Any]:
+        """Events of a kind about this node."""
+        return self.platform.all(kind, lambda event: event.node_id == self.name)
+
+    async def submit(self, command: str, *args: str, scheduling: dict[str, Any] | None = None, **spec: Any) -> str:
+        rules = {**(scheduling or {}), "node_selector": {"hostname": self.name}}
+        return await self.platform.submit(command, *args, resources=SMALL, scheduling=rules, **spec)
+
+    async def tell(self, command: str, done: type[Any]) -> None:
+        """Publish an operator's command for this node, and wait for the event that it leads to."""
+        body = {"pool": self.platform.settings.pool, "node_id": self.name}
+        await self.platform.publish("resources", command, body, key=body["pool"])
+        await self.platform.event(done, lambda event: event.node_id == self.name)
+
+
+@asynccontextmanager
+async def joined(platform: Cluster, **options: str) -> AsyncIterator[Node]:
+    """A node of a test's own, by an agent with such variables; afterwards it is emptied and leaves the pool."""
+    node = Node(platform, f"n{next(Node.numbers)}")
+    node.start_agent(**options)
+    await node.registered()
+    try:
+        yield node
+    finally:
+        if node.name not in platform._processes or platform._processes[node.name].poll() is not None:
+            before = len(node.all(NodeRegistered))
+            node.start_agent()
+            await node.registered(before + 1)
+        await node.tell("DrainNode", NodeDrained)
+        node.kill_agent()  # one that runs on would register the node again
+        await node.tell("RemoveNode", NodeRemoved)
+
+
+@pytest.fixture
+def n0(platform: Cluster) -> Node:
+    """The node that tests share: they may not harm its agent."""
+    return Node(platform, "n0")
+
+
+@pytest.fixture
+async def node(platform: Cluster) -> AsyncIterator[Node]:
+    """A node of the test's own, whose agent it may kill."""
+    async with joined(platform) as node:
+        yield node
 
 
 async def started(platform: Cluster, job: str) -> TaskStart:
@@ -64,10 +151,6 @@ async def until(condition: Any, problem: str) -> None:
         while not condition():
             await asyncio.sleep(0.02)
     assert condition(), problem
-
-
-def agent(platform: Cluster, node: str = "n0") -> psutil.Process:
-    return psutil.Process(platform._processes[node].pid)
 
 
 class Printed:
@@ -111,14 +194,14 @@ class Printed:
             self.ended.add(stream)
 
 
-async def test_a_killed_agent_s_tasks_run_on_and_are_found_again(platform: Cluster, tmp_path: Path) -> None:
+async def test_a_killed_agent_s_tasks_run_on_and_are_found_again(platform: Cluster, node: Node, tmp_path: Path) -> None:
     script = f"echo $$ >> {tmp_path}/starts; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done; exit 5"
-    job = await platform.submit("sh", "-c", script, resources=SMALL)
+    job = await node.submit("sh", "-c", script)
     task = await started(platform, job)
-    platform.kill("n0")
+    node.kill_agent()
     assert psutil.pid_exists(task.pid)
-    platform.start_agent("n0")
-    await platform.event(NodeRegistered, lambda _: len(platform.all(NodeRegistered)) == 2)
+    node.start_agent()
+    await node.registered(times=2)
     assert psutil.pid_exists(task.pid)
     (tmp_path / "go").touch()
     exit = await exited(platform, job)
@@ -126,14 +209,14 @@ async def test_a_killed_agent_s_tasks_run_on_and_are_found_again(platform: Clust
     assert (tmp_path / "starts").read_text() == f"{task.pid}\n"
 
 
-async def test_an_end_while_the_agent_was_away_is_told_later(platform: Cluster, tmp_path: Path) -> None:
+async def test_an_end_while_the_agent_was_away_is_told_later(platform: Cluster, node: Node, tmp_path: Path) -> None:
     script = f"while [ ! -e {tmp_path}/go ]; do sleep 0.05; done; echo late; exit 6"
-    job = await platform.submit("sh", "-c", script, resources=SMALL)
+    job = await node.submit("sh", "-c", script)
     task = await started(platform, job)
-    platform.kill("n0")
+    node.kill_agent()
     (tmp_path / "go").touch()
     await until(lambda: not psutil.pid_exists(task.pid), "the task does not end")
-    platform.start_agent("n0")
+    node.start_agent()
     exit = await exited(platform, job)
     assert (exit.exit_code, exit.reason) == (6, ExitReason.EXITED)
     await platform.event(AllocationReleased, lambda e: e.job_id == job)
@@ -141,77 +224,92 @@ async def test_an_end_while_the_agent_was_away_is_told_later(platform: Cluster, 
     assert printed.streams == {(0, 1, "stdout"): b"late\n", (0, 1, "stderr"): b""}
 
 
-async def test_output_is_live_and_has_no_gaps_over_a_crash(platform: Cluster, tmp_path: Path) -> None:
+async def test_output_is_live_and_has_no_gaps_over_a_crash(platform: Cluster, node: Node, tmp_path: Path) -> None:
     script = (
         f"i=0; while [ $i -lt 4000 ]; do echo line $i; i=$((i+1)); "
         f"[ $i -eq 1000 ] && while [ ! -e {tmp_path}/go ]; do sleep 0.01; done; done; echo end >&2"
     )
-    job = await platform.submit("sh", "-c", script, resources=SMALL)
+    job = await node.submit("sh", "-c", script)
     await started(platform, job)
     live = Printed(platform.settings, job)
     following = asyncio.create_task(live.follow())
     await until(lambda: b"line 999\n" in live.streams.get((0, 1, "stdout"), b""), "its output is not shipped live")
-    platform.kill("n0")
+    node.kill_agent()
     (tmp_path / "go").touch()
-    platform.start_agent("n0")
+    node.start_agent()
     await platform.event(JobCompleted, lambda e: e.job_id == job)
     await following
     assert live.streams[0, 1, "stdout"] == b"".join(b"line %d\n" % number for number in range(4000))
     assert live.streams[0, 1, "stderr"] == b"end\n"
 
 
-async def test_a_burst_of_output_is_whole_and_takes_nothing_from_others(platform: Cluster) -> None:
-    bursts = [await platform.submit("seq", "1", "700000", resources=SMALL) for _ in range(2)]
-    lone = await platform.submit("echo", "hello", resources=SMALL)
+async def test_a_burst_of_output_is_whole_and_takes_nothing_from_others(platform: Cluster, n0: Node) -> None:
+    bursts = [await n0.submit("seq", "1", "700000") for _ in range(2)]
+    lone = await n0.submit("echo", "hello")
     for job in bursts:
         printed = await Printed(platform.settings, job).follow()
         assert printed.streams[0, 1, "stdout"] == b"".join(b"%d\n" % number for number in range(1, 700_001))
     assert (await Printed(platform.settings, lone).follow()).streams[0, 1, "stdout"] == b"hello\n"
 
 
-async def test_output_that_a_topic_takes_only_in_small_batches_is_whole(platform: Cluster) -> None:
-    admin = AIOKafkaAdminClient(**client_options(platform.settings))
+class Configured:
+    """A topic's configuration."""
+
+    def __init__(self, admin: AIOKafkaAdminClient, topic: str) -> None:
+        self._admin = admin
+        self._topic = topic
+
+    async def become(self, config: dict[str, str]) -> None:
+        """Replace all that was set, and wait until that is in force."""
+        await self._admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, self._topic, config)])
+        await self.shows(config)
+
+    async def shows(self, wanted: dict[str, str]) -> None:
+        """A broker takes a new configuration first and shows it a little later."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                (told,) = await self._admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, self._topic)])
+                if wanted.items() <= {entry[0]: entry[1] for entry in told.resources[0][4]}.items():
+                    return
+                await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def output_topic(settings: Settings) -> AsyncIterator[Configured]:
+    """The topic of output, to configure; afterwards it has its present configuration."""
+    admin = AIOKafkaAdminClient(**client_options(settings))
     await admin.start()
+    topic = Configured(admin, settings.prefix + topics.LOGS)
     try:
-        topic = ConfigResource(
-            ConfigResourceType.TOPIC, platform.settings.prefix + topics.LOGS, {"max.message.bytes": "40000"}
-        )
-        await admin.alter_configs([topic])
+        try:
+            yield topic
+        finally:
+            await topics.ensure_topics(settings)
+            await topic.shows({"max.message.bytes": str(topics.MAX_RECORD_BYTES)})
     finally:
         await admin.close()
-    job = await platform.submit("seq", "1", "200000", resources=SMALL)
-    printed = await Printed(platform.settings, job).follow()
-    assert printed.streams[0, 1, "stdout"] == b"".join(b"%d\n" % number for number in range(1, 200_001))
+
+
+async def test_output_that_a_topic_takes_only_in_small_batches_is_whole(platform: Cluster, n0: Node) -> None:
+    async with output_topic(platform.settings) as topic:
+        await topic.become({"max.message.bytes": "40000"})
+        job = await n0.submit("seq", "1", "200000")
+        printed = await Printed(platform.settings, job).follow()
+        assert printed.streams[0, 1, "stdout"] == b"".join(b"%d\n" % number for number in range(1, 200_001))
 
 
 async def test_a_topic_of_an_earlier_version_gets_the_present_bound(settings: Settings) -> None:
     old = {"max.message.bytes": "1048576", "segment.bytes": "1048576"}  # what somebody has set besides stays
     await topics.ensure_topics(settings)
-    resource = ConfigResource(ConfigResourceType.TOPIC, settings.prefix + topics.LOGS)
-    admin = AIOKafkaAdminClient(**client_options(settings))
-    await admin.start()
-
-    async def shows(wanted: dict[str, str]) -> None:
-        """A broker takes a new configuration first and shows it a little later."""
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                (told,) = await admin.describe_configs([resource])
-                if wanted.items() <= {entry[0]: entry[1] for entry in told.resources[0][4]}.items():
-                    return
-                await asyncio.sleep(0.05)
-
-    try:
-        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, settings.prefix + topics.LOGS, old)])
-        await shows(old)
+    async with output_topic(settings) as topic:
+        await topic.become(old)
         await topics.ensure_topics(settings)
         week = str(7 * 24 * 3600 * 1000)
-        await shows({**old, "max.message.bytes": str(topics.MAX_RECORD_BYTES), "retention.ms": week})
-    finally:
-        await admin.close()
+        await topic.shows({**old, "max.message.bytes": str(topics.MAX_RECORD_BYTES), "retention.ms": week})
 
 
-async def test_what_could_not_be_started_says_so(platform: Cluster) -> None:
-    job = await platform.submit("no-such-program", resources=SMALL)
+async def test_what_could_not_be_started_says_so(platform: Cluster, n0: Node) -> None:
+    job = await n0.submit("no-such-program")
     exit = await exited(platform, job)
     assert exit.reason is ExitReason.SPAWN_FAILED
     assert "'no-such-program' is not found" in exit.message
@@ -221,17 +319,16 @@ async def test_what_could_not_be_started_says_so(platform: Cluster) -> None:
     assert set(printed.streams.values()) == {b""}
 
 
-async def test_what_a_task_finds_around_it(platform: Cluster) -> None:
-    secrets = platform.folder / "n0" / "secrets"
+async def test_what_a_task_finds_around_it(platform: Cluster, n0: Node) -> None:
+    secrets = n0.folder / "secrets"
     (secrets / "token").write_text("from-a-file\n")
     (secrets / "key").write_text("in-a-file\n")
     names = ["JOB", "TASK", "ATTEMPT", "ARRAY_SIZE", "NODE", "ALLOCATION"]
     show = " ".join(f'"$FORGELOG_{name}"' for name in names)
-    job = await platform.submit(
+    job = await n0.submit(
         "sh",
         "-c",
         f'echo {show} "[$CUDA_VISIBLE_DEVICES]" "$OWN" "$TOKEN" "$(cat "$FORGELOG_SECRETS/key")"; pwd; env',
-        resources=SMALL,
         array={"size": 2},
         environment={
             "variables": {"OWN": "set"},
@@ -250,17 +347,17 @@ async def test_what_a_task_finds_around_it(platform: Cluster) -> None:
     assert b"from-a-file" not in everything
 
 
-async def test_a_missing_secret_is_named(platform: Cluster) -> None:
-    job = await platform.submit("true", resources=SMALL, environment={"secrets": [{"name": "nowhere"}]})
+async def test_a_missing_secret_is_named(platform: Cluster, n0: Node) -> None:
+    job = await n0.submit("true", environment={"secrets": [{"name": "nowhere"}]})
     exit = await exited(platform, job)
     assert exit.reason is ExitReason.SPAWN_FAILED
     assert "secret 'nowhere' can't be read on node n0" in exit.message
 
 
-async def test_a_task_beyond_its_memory_is_killed(platform: Cluster) -> None:
+async def test_a_task_beyond_its_memory_is_killed(platform: Cluster, n0: Node) -> None:
     # `tail` keeps the last line, and a stream of zeros is one line without an end.
-    own = await platform.submit("tail", "/dev/zero", resources=SMALL)
-    child_s = await platform.submit("sh", "-c", "tail /dev/zero & wait; sleep 1000", resources=SMALL)
+    own = await n0.submit("tail", "/dev/zero")
+    child_s = await n0.submit("sh", "-c", "tail /dev/zero & wait; sleep 1000")
     for job in (own, child_s):
         exit = await exited(platform, job)
         assert (exit.reason, exit.signal) == (ExitReason.OUT_OF_MEMORY, signal.SIGKILL)
@@ -268,8 +365,8 @@ async def test_a_task_beyond_its_memory_is_killed(platform: Cluster) -> None:
         assert exit.usage.max_rss_bytes > 64 << 20
 
 
-async def test_a_killed_warden_s_task_is_ended_and_fails(platform: Cluster) -> None:
-    job = await platform.submit("sh", "-c", "setsid sleep 1000 & sleep 1000", resources=SMALL)
+async def test_a_killed_warden_s_task_is_ended_and_fails(platform: Cluster, n0: Node) -> None:
+    job = await n0.submit("sh", "-c", "setsid sleep 1000 & sleep 1000")
     task = await started(platform, job)
     process = psutil.Process(task.pid)
     await until(lambda: len(process.children()) == 2, "the tree is not complete")
@@ -282,9 +379,11 @@ async def test_a_killed_warden_s_task_is_ended_and_fails(platform: Cluster) -> N
     assert not [one for one in tree if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
 
 
-async def test_tasks_that_harm_their_node_end_by_their_policy_and_the_agent_goes_on(platform: Cluster) -> None:
+async def test_tasks_that_harm_their_node_end_by_their_policy_and_the_agent_goes_on(
+    platform: Cluster, node: Node
+) -> None:
     """Each of these once ran again without end, or brought the agent down."""
-    process = agent(platform)
+    process = node.agent
     deep = "import os\nfor _ in range(1100): os.mkdir('folder'); os.chdir('folder')"
     harms = {
         "kill": ("sh", "-c", "kill -9 $PPID; sleep 1000"),
@@ -294,28 +393,28 @@ async def test_tasks_that_harm_their_node_end_by_their_policy_and_the_agent_goes
         "dig": ("python3", "-c", deep),
         "forge": ("sh", "-c", 'for f in exit stop task started; do echo "{" > ../$f.json; done; exit 3'),
     }
-    jobs = {what: await platform.submit(*command, resources=SMALL) for what, command in harms.items()}
+    jobs = {what: await node.submit(*command) for what, command in harms.items()}
     ends = {what: (await exited(platform, job)) for what, job in jobs.items()}
     for job in jobs.values():
         await platform.event(AllocationReleased, lambda e, job=job: e.job_id == job)
     assert ends["kill"].reason is ExitReason.UNTRACKED
     codes = {what: end.exit_code for what, end in ends.items() if what != "kill"}
     assert codes == {"terminate": 3, "remove": 3, "lock": 3, "dig": 0, "forge": 3}
-    folder = platform.folder / "n0"
+    folder = node.folder
     left = [folder / name for name in ("tasks", "scratch", "trash")]
     await until(lambda: not [path for each in left for path in each.iterdir()], "their folders stay")
-    assert len(platform.all(JobExited)) == len(jobs)
+    assert len(platform.all(JobExited, lambda e: e.job_id in jobs.values())) == len(jobs)
     assert process.is_running()
 
 
-async def test_a_cancel_reaches_a_task_that_removed_its_folders(platform: Cluster) -> None:
+async def test_a_cancel_reaches_a_task_that_removed_its_folders(platform: Cluster, node: Node) -> None:
     script = 'd=$(dirname "$PWD"); cd /; rm -rf "$d"; echo ready; exec sleep 1000'
-    job = await platform.submit("sh", "-c", script, resources=SMALL, scheduling={"grace_seconds": 0.5})
+    job = await node.submit("sh", "-c", script, scheduling={"grace_seconds": 0.5})
     task = await started(platform, job)
-    notes = next((platform.folder / "n0" / "tasks").iterdir())
+    notes = next((node.folder / "tasks").iterdir())
     await until((notes / "started.json").exists, "its start is not noted")
     shutil.rmtree(notes)
-    process = agent(platform)
+    process = node.agent
     await platform.publish("jobs", "CancelJob", {"job_id": job}, key=job)
     await platform.event(JobCancelled, lambda e: e.job_id == job)
     await platform.event(AllocationReleased, lambda e: e.job_id == job)
@@ -323,40 +422,39 @@ async def test_a_cancel_reaches_a_task_that_removed_its_folders(platform: Cluste
     assert process.is_running()
 
 
-async def test_a_restarted_agent_reports_what_it_has_no_trace_of(platform: Cluster) -> None:
-    job = await platform.submit("sh", "-c", '[ "$FORGELOG_ATTEMPT" -gt 1 ] || sleep 1000', resources=SMALL)
+async def test_a_restarted_agent_reports_what_it_has_no_trace_of(platform: Cluster, node: Node) -> None:
+    job = await node.submit("sh", "-c", '[ "$FORGELOG_ATTEMPT" -gt 1 ] || sleep 1000')
     task = await started(platform, job)
-    position = platform.folder / "n0" / "position.json"
+    position = node.folder / "position.json"
     noted = position.stat().st_mtime_ns if position.exists() else 0
     await until(lambda: position.exists() and position.stat().st_mtime_ns > noted, "how far it read is not noted")
-    platform.kill("n0")
-    for notes in (platform.folder / "n0" / "tasks").iterdir():
+    node.kill_agent()
+    for notes in (node.folder / "tasks").iterdir():
         shutil.rmtree(notes)
-    platform.start_agent("n0")
+    node.start_agent()
     exit = await exited(platform, job)
-    assert (exit.reason, exit.message) == (ExitReason.LOST, "node n0 has no trace of it (any more)")
+    assert (exit.reason, exit.message) == (ExitReason.LOST, f"node {node.name} has no trace of it (any more)")
     assert not psutil.pid_exists(task.pid)
     await platform.event(JobCompleted, lambda e: e.job_id == job)
 
 
-async def test_sigterm_leaves_tasks_running(platform: Cluster, tmp_path: Path) -> None:
-    job = await platform.submit("sh", "-c", f"while [ ! -e {tmp_path}/go ]; do sleep 0.05; done", resources=SMALL)
+async def test_sigterm_leaves_tasks_running(platform: Cluster, node: Node, tmp_path: Path) -> None:
+    job = await node.submit("sh", "-c", f"while [ ! -e {tmp_path}/go ]; do sleep 0.05; done")
     task = await started(platform, job)
-    process = agent(platform)
+    process = node.agent
     process.terminate()
     process.wait(10)
     assert psutil.pid_exists(task.pid)
-    platform.start_agent("n0")
+    node.start_agent()
     (tmp_path / "go").touch()
     assert (await exited(platform, job)).exit_code == 0
 
 
-async def test_a_draining_agent_ends_its_tasks_first(settings: Settings, tmp_path: Path) -> None:
-    async with cluster(settings, tmp_path, nodes=0) as platform:
-        platform.start_agent("n0", FORGELOG_AGENT_STOP="drain")
-        job = await platform.submit("sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait", resources=SMALL)
+async def test_a_draining_agent_ends_its_tasks_first(platform: Cluster) -> None:
+    async with joined(platform, FORGELOG_AGENT_STOP="drain") as node:
+        job = await node.submit("sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait")
         task = await started(platform, job)
-        process = agent(platform)
+        process = node.agent
         process.terminate()
         process.wait(10)
         assert not psutil.pid_exists(task.pid)
@@ -375,10 +473,11 @@ async def lose_and_join(platform: Cluster) -> None:
     restart = {"mode": "never", "restart_lost": False}
     job = await platform.submit("sleep", "1000", resources=SMALL, scheduling={"restart": restart})
     task = await started(platform, job)
-    os.kill(agent(platform).pid, signal.SIGSTOP)
+    agent = Node(platform, "n0").agent
+    os.kill(agent.pid, signal.SIGSTOP)
     await platform.event(NodeLost)
     assert psutil.pid_exists(task.pid)
-    os.kill(agent(platform).pid, signal.SIGCONT)
+    os.kill(agent.pid, signal.SIGCONT)
     await until(lambda: not psutil.pid_exists(task.pid), "a lost task runs on")
     assert (await exited(platform, job)).reason is ExitReason.LOST
     await platform.event(NodeRegistered, lambda _: len(platform.all(NodeRegistered)) > 1)
@@ -418,40 +517,37 @@ def refused(folder: Path) -> bool:
     return path.exists() and "is held by agent" in orjson.loads(path.read_bytes())["problem"]
 
 
-async def test_without_contact_an_agent_fences_itself(settings: Settings, tmp_path: Path) -> None:
-    async with cluster(settings, tmp_path, nodes=0) as platform:
-        # The pool would wait 20 s; this agent believes that it has only one, so it must act on its own.
-        platform.start_agent("n0", FORGELOG_NODE_LOST_SECONDS="1")
-        job = await platform.submit("sleep", "1000", resources=SMALL, scheduling={"restart": {"restart_lost": False}})
+async def test_without_contact_an_agent_fences_itself(platform: Cluster) -> None:
+    # The pool would wait 20 s; this agent believes that it has only one, so it must act on its own.
+    async with joined(platform, FORGELOG_NODE_LOST_SECONDS="1") as node:
+        job = await node.submit("sleep", "1000", scheduling={"restart": {"restart_lost": False}})
         task = await started(platform, job)
-        os.kill(agent(platform).pid, signal.SIGSTOP)
+        os.kill(node.agent.pid, signal.SIGSTOP)
         await asyncio.sleep(1.2)
-        os.kill(agent(platform).pid, signal.SIGCONT)
+        os.kill(node.agent.pid, signal.SIGCONT)
         exit = await exited(platform, job)
         assert exit.reason is ExitReason.LOST
         assert "had no contact with the log" in exit.message
         assert not psutil.pid_exists(task.pid)
-        assert not platform.all(NodeLost)
-        again = await platform.submit("true", resources=SMALL)
+        assert not node.all(NodeLost)
+        again = await node.submit("true")
         await platform.event(JobCompleted, lambda e: e.job_id == again)
 
 
-async def test_two_agents_can_t_share_a_folder(platform: Cluster) -> None:
-    platform._run(
-        "twin", "services.resources.agent", {"FORGELOG_NODE": "n1", "FORGELOG_AGENT_DIR": f"{platform.folder}/n0"}
-    )
+async def test_two_agents_can_t_share_a_folder(platform: Cluster, n0: Node) -> None:
+    platform._run("twin", "services.resources.agent", {"FORGELOG_NODE": "twin", "FORGELOG_AGENT_DIR": str(n0.folder)})
     twin = platform._processes["twin"]
     await until(lambda: twin.poll() is not None, "the second agent runs")
     assert twin.returncode == 1
     assert "is in use by another agent" in platform.log("twin")
 
 
-async def test_folders_of_ended_tasks_are_put_away(platform: Cluster) -> None:
-    good = await platform.submit("true", resources=SMALL)
-    bad = await platform.submit("sh", "-c", "touch evidence; exit 1", resources=SMALL)
+async def test_folders_of_ended_tasks_are_put_away(platform: Cluster, node: Node) -> None:
+    good = await node.submit("true")
+    bad = await node.submit("sh", "-c", "touch evidence; exit 1")
     for job in (good, bad):
         await platform.event(AllocationReleased, lambda e, job=job: e.job_id == job)
-    folder = platform.folder / "n0"
+    folder = node.folder
     await until(lambda: not list((folder / "tasks").iterdir()), "the folders stay")
     kept = list((folder / "ended").iterdir())
     assert [(path / "scratch" / "work" / "evidence").exists() for path in kept] == [True]

@@ -1,4 +1,8 @@
-"""The main flow on a whole platform: from a command that any producer can publish to processes, and back."""
+"""The main flow on a whole platform: from a command that any producer can publish to processes, and back.
+
+The tests share two platforms, one whose processes are left alone and one whose processes are killed, so each asks for
+the events of its own jobs only.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import pytest_asyncio
 
 from events.language.common import CommandRejected, count_tasks
 from events.language.jobs import (
@@ -28,12 +33,15 @@ from events.language.resources import (
     NodeDrained,
     NodeLost,
     NodeRegistered,
+    NodeUncordoned,
     ReleaseReason,
 )
 from events.language.scheduling import JobDeferred
+from events.log.ids import derived_id
 from events.runtime.settings import Settings
 from tests import PATIENCE
-from tests.integration.cluster import Cluster, cluster
+from tests.conftest import Servers, own_settings
+from tests.integration.cluster import SERVICES, Cluster, cluster
 
 MODULES = ("services.jobs", "services.scheduling", "services.resources", "services.resources.agent")
 MISSING = [name for name in MODULES if find_spec(name) is None or find_spec(f"{name}.__main__") is None]
@@ -43,10 +51,27 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(MISSING), reason=f"not b
 SMALL = {"cpus": 0.1, "memory_bytes": 16 << 20}
 
 
-@pytest.fixture
-async def platform(settings: Settings, tmp_path: Path) -> AsyncIterator[Cluster]:
-    async with cluster(settings, tmp_path) as platform:
+@pytest_asyncio.fixture(scope="module")
+async def platform(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
+    """Nothing is killed here, and a node that was drained takes work again."""
+    folder: Path = tmp_path_factory.mktemp("platform")
+    async with own_settings(servers, folder) as settings, cluster(settings, folder, nodes=2) as platform:
+        await joined(platform, "n0", "n1")
         yield platform
+
+
+@pytest_asyncio.fixture(scope="module")
+async def victims(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
+    """A platform whose processes are killed and started again, one after the other."""
+    folder: Path = tmp_path_factory.mktemp("victims")
+    async with own_settings(servers, folder) as settings, cluster(settings, folder) as platform:
+        await joined(platform, "n0")
+        yield platform
+
+
+async def joined(platform: Cluster, *nodes: str) -> None:
+    for node in nodes:
+        await platform.event(NodeRegistered, lambda e, node=node: e.node_id == node)
 
 
 def once(marker: Path, first: str, then: str) -> tuple[str, ...]:
@@ -82,8 +107,8 @@ async def test_the_same_command_twice_is_one_job(platform: Cluster) -> None:
     body = {"spec": {"metadata": {"name": "once"}, "command": "true"}}
     for _ in range(2):
         await platform.publish("jobs", "SubmitJob", body, id="the-same")
-    await platform.event(JobCompleted)
-    assert len(platform.all(JobSubmitted)) == 1
+    await platform.event(JobCompleted, lambda e: e.job_id == derived_id("j", "the-same"))
+    assert len(platform.all(JobSubmitted, lambda e: e.spec.metadata.name == "once")) == 1
 
 
 async def test_a_command_that_is_wrong_is_refused_with_its_field(platform: Cluster) -> None:
@@ -151,8 +176,7 @@ async def test_a_dependent_waits_for_what_it_depends_on(platform: Cluster, tmp_p
 
 async def test_a_lost_node_s_tasks_run_again_elsewhere(settings: Settings, tmp_path: Path) -> None:
     async with cluster(settings, tmp_path, nodes=2, lost_seconds=3) as platform:
-        for node in ("n0", "n1"):
-            await platform.event(NodeRegistered, lambda e, node=node: e.node_id == node)
+        await joined(platform, "n0", "n1")
         arguments = once(tmp_path / "marker", "sleep 1000", "exit 0")
         job = await platform.submit("sh", *arguments, resources=SMALL)
         started = await platform.event(JobStarted, lambda e: e.job_id == job)
@@ -165,36 +189,34 @@ async def test_a_lost_node_s_tasks_run_again_elsewhere(settings: Settings, tmp_p
         assert [(task.attempt, task.reason) for task in exits] == [(1, ExitReason.LOST), (2, ExitReason.EXITED)]
 
 
-async def test_a_drained_node_s_tasks_move(settings: Settings, tmp_path: Path) -> None:
-    async with cluster(settings, tmp_path, nodes=2) as platform:
-        for node in ("n0", "n1"):
-            await platform.event(NodeRegistered, lambda e, node=node: e.node_id == node)
-        arguments = once(tmp_path / "marker", "sleep 1000", "exit 0")
-        job = await platform.submit("sh", *arguments, resources=SMALL)
-        started = await platform.event(JobStarted, lambda e: e.job_id == job)
-        await made(tmp_path / "marker")
-        body = {"pool": "default", "node_id": started.node_id, "reason": "new kernel"}
-        await platform.publish("resources", "DrainNode", body, key="default")
+async def test_a_drained_node_s_tasks_move(platform: Cluster, tmp_path: Path) -> None:
+    arguments = once(tmp_path / "marker", "sleep 1000", "exit 0")
+    job = await platform.submit("sh", *arguments, resources=SMALL)
+    started = await platform.event(JobStarted, lambda e: e.job_id == job)
+    await made(tmp_path / "marker")
+    place = {"pool": "default", "node_id": started.node_id}
+    await platform.publish("resources", "DrainNode", {**place, "reason": "new kernel"}, key="default")
+    try:
         await platform.event(NodeDrained, lambda e: e.node_id == started.node_id)
         await platform.event(JobCompleted, lambda e: e.job_id == job)
         again = platform.all(JobStarted, lambda e: e.job_id == job)[-1]
         assert again.node_id != started.node_id
+    finally:
+        await platform.publish("resources", "UncordonNode", place, key="default")
+        await platform.event(NodeUncordoned, lambda e: e.node_id == started.node_id)
 
 
 @pytest.mark.parametrize("victim", ["jobs", "scheduling", "resources", "n0"])
-async def test_any_process_may_be_killed_midway(settings: Settings, tmp_path: Path, victim: str) -> None:
-    async with cluster(settings, tmp_path) as platform:
-        await platform.event(NodeRegistered)
-        script = "sleep 0.3"
-        job = await platform.submit("sh", "-c", script, resources=SMALL, array={"size": 30})
-        await platform.event(JobStarted, lambda e: e.job_id == job)
-        platform.kill(victim)
-        await asyncio.sleep(0.5)
-        if victim == "n0":
-            platform.start_agent("n0")
-        else:
-            platform.start(victim)
-        done = await platform.event(JobCompleted, lambda e: e.job_id == job)
-        assert done.counts.completed == 30
-        exits = [task for event in platform.all(JobExited, lambda e: e.job_id == job) for task in event.tasks]
-        assert len({(task.task, task.attempt) for task in exits}) == len(exits)
+async def test_any_process_may_be_killed_midway(victims: Cluster, victim: str) -> None:
+    job = await victims.submit("sh", "-c", "sleep 0.3", resources=SMALL, array={"size": 30})
+    await victims.event(JobStarted, lambda e: e.job_id == job)
+    victims.kill(victim)
+    await asyncio.sleep(0.5)
+    if victim in SERVICES:
+        victims.start(victim)
+    else:
+        victims.start_agent(victim)
+    done = await victims.event(JobCompleted, lambda e: e.job_id == job)
+    assert done.counts.completed == 30
+    exits = [task for event in victims.all(JobExited, lambda e: e.job_id == job) for task in event.tasks]
+    assert len({(task.task, task.attempt) for task in exits}) == len(exits)
