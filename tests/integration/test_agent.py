@@ -107,7 +107,7 @@ class Node:
 
 @asynccontextmanager
 async def joined(platform: Cluster, **options: str) -> AsyncIterator[Node]:
-    """A node of a test's own, by an agent with such variables; afterwards it is emptied and leaves the pool."""
+    """A node of a test's own, whose agent is told `options` as variables; afterwards it is emptied and removed."""
     node = Node(platform, f"n{next(Node.numbers)}")
     node.start_agent(**options)
     await node.registered()
