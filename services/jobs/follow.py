@@ -42,6 +42,7 @@ class Follower:
         stream = request.stream - 1 if request.stream else None
         async with self._read.view(at_least=options["at_least"]) as db:
             job = await db.fetchrow("select tasks, attempts, ended_at from jobs where job_id = $1", request.job_id)
+            ended_at = await _ended_at(db, request.job_id)
         if job is None:
             raise not_found("job", request.job_id)
         total = job["tasks"]
@@ -54,10 +55,10 @@ class Follower:
             raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, f"{problem} {job['attempts']}")
         starts = await self._starts(request) if request.HasField("tail_bytes") and reached < 0 else {}
         # Output travels beside the events: an ended job's last pieces are waited for even when not asked to follow.
-        stays = request.follow or await self._job_ended(request.job_id) is not None
+        stays = request.follow or ended_at is not None
         while not context.done():
             arrived, positions = self._output.arrived, dict(self._read.runner.positions)
-            done = not stays or await self._lost(request.job_id) or await self._ended(request, tasks, stream)
+            done = not stays or await self._done(request, tasks, stream)
             rows = await self._pieces(request, reached, tasks, stream)
             for row in rows:
                 reached = row["arrival"]
@@ -114,26 +115,17 @@ class Follower:
             )
         return {(row["task"], row["attempt"], row["stream"]): max(0, row["size"] - request.tail_bytes) for row in rows}
 
-    async def _job_ended(self, job_id: str) -> datetime | None:
-        """When it ended; None while it has not."""
+    async def _done(self, request: Any, tasks: Any, stream: int | None) -> bool:
+        """Whether nothing more can come: the job has ended, and so has each of its attempts' streams; or it ended long
+        ago, and all that came since is taken in."""
         async with self._read.view() as db:
-            row = await db.fetchrow("select status, ended_at from jobs where job_id = $1", job_id)
-        return row["ended_at"] if row is not None and row["status"] in _ENDED else None
-
-    async def _lost(self, job_id: str) -> bool:
-        """Whether what has not come never will: the job ended long ago, and all that came since is taken in."""
-        ended_at = await self._job_ended(job_id)
-        if ended_at is None:
-            return False
-        late = (datetime.now(UTC) - ended_at).total_seconds() - _LATE_SECONDS
-        return late > 0 and self._output.complete_to(time.monotonic() - late)
-
-    async def _ended(self, request: Any, tasks: Any, stream: int | None) -> bool:
-        """Whether nothing more can come: the job has ended and each of its attempts' streams has."""
-        async with self._read.view() as db:
-            if await db.fetchval("select status from jobs where job_id = $1", request.job_id) not in _ENDED:
+            ended_at = await _ended_at(db, request.job_id)
+            if ended_at is None:
                 return False
             started = await _started(db, request, tasks)
+        late = (datetime.now(UTC) - ended_at).total_seconds() - _LATE_SECONDS
+        if late > 0 and self._output.complete_to(time.monotonic() - late):
+            return True
         async with self._database() as db:
             open_ = await db.fetchval(
                 "select count(*) from unnest($2::int[], $3::int[]) as a(task, attempt) "
@@ -166,6 +158,12 @@ class Follower:
             for wait in waits:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
+
+
+async def _ended_at(db: Db, job_id: str) -> datetime | None:
+    """When it ended; None while it has not."""
+    row = await db.fetchrow("select status, ended_at from jobs where job_id = $1", job_id)
+    return row["ended_at"] if row is not None and row["status"] in _ENDED else None
 
 
 async def _started(db: Db, request: Any, tasks: Any) -> list[Any]:
