@@ -166,6 +166,11 @@ def context_of_type(type_name: str) -> str:
     return type_name.split(".")[1]
 
 
+def is_event_of(type_name: str, contexts: Collection[str]) -> bool:
+    """Whether the history of one of these contexts may have events of the type."""
+    return context_of_type(type_name) in (LogEvent.context, *contexts)
+
+
 def event_types_named(name: str, contexts: Collection[str]) -> tuple[str, ...]:
     """The types of events that a name means in the history of these contexts, older versions included: itself, or all
     whose last word it is (``JobStarted``). Raises ValueError that says what to write."""
@@ -173,7 +178,7 @@ def event_types_named(name: str, contexts: Collection[str]) -> tuple[str, ...]:
     found = tuple(sorted(full for full in known if name and name in (full, full.rpartition(".")[2])))
     if found and _IN_NO_HISTORY.issuperset(found):
         raise ValueError(f"{shown(name)} is no event of a context's history; docs/reference says where it stands")
-    own = tuple(full for full in found if context_of_type(full) in (LogEvent.context, *contexts))
+    own = tuple(full for full in found if is_event_of(full, contexts))
     if found and not own:
         others = " or ".join(sorted({context_of_type(full) for full in found}))
         raise ValueError(f"{shown(name)} is an event of {others}, not of {' or '.join(contexts)}; ask {others}")

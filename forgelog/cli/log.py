@@ -208,9 +208,9 @@ def of_context(context: str, filters: Mapping[str, Any]) -> dict[str, Any] | Non
     """The filters with that context's own types; None if it has none of those that are wanted."""
     if not (types := filters.get("types")):
         return dict(filters)
-    from events.language.problems import context_of_type
+    from events.language.problems import is_event_of
 
-    own = tuple(full for full in types if context_of_type(full) in ("log", context))
+    own = tuple(full for full in types if is_event_of(full, (context,)))
     return {**filters, "types": own} if own else None
 
 
