@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
-import pwd
 import resource
 import stat
 from collections.abc import Iterable, Iterator
@@ -22,6 +21,7 @@ from aiokafka.errors import KafkaError
 
 from events.runtime.keys import FOLDER as KEYS
 from events.runtime.keys import OWNER, SERVICES, KeyFileProblem, key_path, read_key
+from events.runtime.listening import user_name
 from events.runtime.settings import SettingsError, split_address
 from forgelog.embedded.doctor import Check, settings_of
 from forgelog.embedded.layout import TASKS, Folder
@@ -80,11 +80,13 @@ def files(folder: Path) -> list[Check]:
     except FileNotFoundError:
         return [Check(name, "note", f"there is no {folder} yet", "`forgelog up` makes it")]
     if owner != os.geteuid():
-        return [Check(name, "failed", f"{folder} is {_user(owner)}'s", "ask as that user, or choose another by --data")]
+        return [
+            Check(name, "failed", f"{folder} is {user_name(owner)}'s", "ask as that user, or choose another by --data")
+        ]
     checks = [
         Check(name, "failed", f"{folder} has mode {stat.S_IMODE(mode):04o}", "`forgelog up` makes it 0700, or chmod it")
         if mode & _OTHERS
-        else Check(name, "ok", f"{folder}, only {_user(owner)} may enter it")
+        else Check(name, "ok", f"{folder}, only {user_name(owner)} may enter it")
     ]
     loose, foreign = [], []
     for path, found in _written(folder):
@@ -102,7 +104,7 @@ def files(folder: Path) -> list[Check]:
     )
     if foreign:
         checks.append(
-            Check("owners", "failed", f"{_some(foreign)} are another user's", f"chown them to {_user(owner)}")
+            Check("owners", "failed", f"{_some(foreign)} are another user's", f"chown them to {user_name(owner)}")
         )
     return checks
 
@@ -222,7 +224,7 @@ def database(dsn: str) -> Check:
 
 def tasks(user: int) -> Check:
     """Whose rights tasks have."""
-    name = _user(user)
+    name = user_name(user)
     found = f"tasks of jobs run as {name}, as the platform does: they can do with its files what {name} can"
     fix = "run jobs that you do not trust by an agent of another user's, on this or another machine"
     return Check("tasks", "note", found, fix)
@@ -258,13 +260,6 @@ def clock() -> Check:
     if ctypes.c_int.from_buffer(state, 5 * ctypes.sizeof(ctypes.c_long)).value & _STA_UNSYNC:
         return Check("clock", "note", "nothing synchronises it", "run chrony or systemd-timesyncd")
     return Check("clock", "ok", "synchronised")
-
-
-def _user(number: int) -> str:
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return f"user {number}"
 
 
 def _some(found: Iterable[object]) -> str:
