@@ -43,10 +43,8 @@ def schema() -> jsonschema_rs.Draft7Validator:
 
 @pytest.fixture(scope="module")
 def parser() -> Path:
-    try:
+    with tools.skipped_if_missing():
         return tools.asyncapi_parser()
-    except tools.Missing as missing:
-        pytest.skip(str(missing))
 
 
 def diagnostics(parser: Path, document: dict[str, Any]) -> Diagnostics:

@@ -24,10 +24,8 @@ JOB = {"spec": {"metadata": {"name": "by-grpcurl"}, "command": "true"}}
 
 @pytest.fixture(scope="module")
 def program() -> Path:
-    try:
+    with tools.skipped_if_missing():
         return tools.grpcurl()
-    except tools.Missing as missing:
-        pytest.skip(str(missing))
 
 
 async def grpcurl(program: Path, platform: Cluster, *words: str, data: str = "") -> subprocess.CompletedProcess[str]:

@@ -12,9 +12,11 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import pytest
 
 from forgelog.embedded import jars
 from forgelog.embedded.process import EmbeddedError
@@ -35,6 +37,15 @@ SHORT, LONG = 60.0, 300.0
 
 class Missing(Exception):
     """A judge can't be had here; the text says why."""
+
+
+@contextmanager
+def skipped_if_missing() -> Iterator[None]:
+    """Skip the test where the judge that it gets or uses here can't be had."""
+    try:
+        yield
+    except Missing as missing:
+        pytest.skip(str(missing))
 
 
 def kcat() -> Path:
