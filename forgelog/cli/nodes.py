@@ -89,6 +89,20 @@ def taint_text(taint: Mapping[str, Any]) -> str:
     return f"{taint['key']}{value}:{taint['effect']}"
 
 
+def _holder(row: Mapping[str, Any]) -> str:
+    return f"{row['job_id']}/{row['task']}" if row["job_id"] else ""
+
+
+GPU_COLUMNS = [
+    Column("GPU", lambda row: row["gpu"]["index"], right=True),
+    Column("Model", lambda row: row["gpu"]["name"], rank=1, least=8),
+    Column("Memory", lambda row: format_bytes(row["gpu"]["memory_bytes"]), right=True, rank=3),
+    Column("MIG", lambda row: [part["profile"] for part in row["gpu"]["mig_instances"]], rank=4, least=6),
+    Column("Health", lambda row: row["gpu"]["health"], style=True),
+    Column("Task", _holder, rank=2),
+]
+
+
 @nodes_app.command("show")
 def show(node: NodeArgument, pool: PoolOption = "", at: AtOption = None, output: OutputOption = Format.TABLE) -> None:
     """Show a node: its inventory, its devices, and who holds what."""
@@ -120,6 +134,9 @@ def show(node: NodeArgument, pool: PoolOption = "", at: AtOption = None, output:
             "lost at": short["lost_at"],
         }
     )
+    if found["gpus"]:
+        write("\n")
+        show_rows(found["gpus"], GPU_COLUMNS, Format.TABLE)
     if found["allocations"]:
         write("\n")
         columns = [

@@ -44,6 +44,9 @@ STYLES = {
     "paused": "yellow",
     "closed": "magenta",
     "ok": "green",
+    "healthy": "green",
+    "degraded": "yellow",
+    "unhealthy": "bold red",
     "differs": "bold red",
 }
 """Colours of states, the same in every table."""

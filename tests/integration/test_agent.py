@@ -361,7 +361,7 @@ async def test_a_task_beyond_its_memory_is_killed(platform: Cluster, n0: Node) -
     for job in (own, child_s):
         exit = await exited(platform, job)
         assert (exit.reason, exit.signal) == (ExitReason.OUT_OF_MEMORY, signal.SIGKILL)
-        assert "its limit is 64 MiB" in exit.message
+        assert "its limit is 64 MiB; ask for more memory" in exit.message
         assert exit.usage.max_rss_bytes > 64 << 20
 
 

@@ -312,7 +312,8 @@ class Running:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(attempt.pidfd, signal.SIGCONT)
         if tree.excess:
-            message = f"used {tree.excess / 2**20:.0f} MiB, its limit is {attempt.task.memory_bytes / 2**20:.0f} MiB"
+            limit = attempt.task.memory_bytes / 2**20
+            message = f"used {tree.excess / 2**20:.0f} MiB, its limit is {limit:.0f} MiB; ask for more memory"
             self.tell_to_stop(attempt, Stop(ExitReason.OUT_OF_MEMORY, 0, message))
 
     # The end

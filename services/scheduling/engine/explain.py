@@ -72,26 +72,32 @@ def _obstacle(cluster: Cluster, wish: Wish, node: Node) -> tuple[str, int | None
 
 
 def _shortage(wish: Wish, node: Node) -> tuple[str, int, str] | None:
-    for number, wanted in enumerate(wish.shape.request):
-        free = node.free[number] if node.free[number] > 0 else 0
-        if wanted > (free + CPU_TOLERANCE if number == 0 else free):
+    """What a node has too little of: what it will never have goes before what is only taken now."""
+    request = wish.shape.request
+    for number, wanted in enumerate(request):
+        if wanted > node.capacity[number] + (CPU_TOLERANCE if number == 0 else 0):
             kind, capacity = _KINDS[number], node.capacity[number]
-            never = wanted > capacity
-            have = f"the node has {_amount(kind, capacity)}" if never else f"at most {_amount(kind, free)} free"
-            return _short(kind, never), free, f"needs {_amount(kind, wanted)}, {have}"
-    gpus = wish.shape.request[2]
-    if not gpus or (free := shapes.free_devices(wish, node)) >= gpus:
-        return None
-    there = shapes.healthy_devices(wish, node)
-    kind = " ".join(filter(None, (wish.resources.gpu_type, "gpus")))
+            have = f"the node has {_amount(kind, capacity)}"
+            return f"too small: {kind}", _free(node, number), f"needs {_amount(kind, wanted)}, {have}"
+    gpus = request[2]
+    free_gpus = shapes.free_devices(wish, node) if gpus else 0
+    devices = " ".join(filter(None, (wish.resources.gpu_type, "gpus")))
     if wish.shape.gpu_memory_bytes:
-        kind += f" of {wish.shape.gpu_memory_bytes / (1 << 30):g} GiB"
-    have = f"the node has {there}" if there < gpus else f"at most {free} free"
-    return _short(kind, there < gpus), free, f"needs {gpus}, {have}"
+        devices += f" of {wish.shape.gpu_memory_bytes / (1 << 30):g} GiB"
+    if gpus and (there := shapes.healthy_devices(wish, node)) < gpus:
+        return f"too small: {devices}", free_gpus, f"needs {gpus}, the node has {there}"
+    for number, wanted in enumerate(request):
+        free = _free(node, number)
+        if wanted > (free + CPU_TOLERANCE if number == 0 else free):
+            kind = _KINDS[number]
+            return f"insufficient {kind}", free, f"needs {_amount(kind, wanted)}, at most {_amount(kind, free)} free"
+    if free_gpus < gpus:
+        return f"insufficient {devices}", free_gpus, f"needs {gpus}, at most {free_gpus} free"
+    return None
 
 
-def _short(kind: str, never: bool) -> str:
-    return f"too small: {kind}" if never else f"insufficient {kind}"
+def _free(node: Node, number: int) -> int:
+    return max(0, node.free[number])
 
 
 def group_of(node: Node) -> str:

@@ -11,12 +11,12 @@ from typing import Any
 import pynvml
 import pytest
 
-from events.language.hardware import GPUHealth, GPUPeer, GPUResource
+from events.language.hardware import GPUHealth, GPUPeer, GPUResource, GPUState
 from events.language.jobspec_placement import GPUInterconnect
 from services.resources.agent import gpus
 
 RECORDED = json.loads((Path(__file__).parent / "nvml.json").read_text())
-A100, H100, RTX = RECORDED["machines"]
+A100, H100, RTX, RECORDED_H100 = RECORDED["machines"]
 GIB = 1 << 30
 
 
@@ -105,6 +105,34 @@ def test_what_a_driver_does_not_say_is_left_out() -> None:
     gpu = machine(RTX)[0]
     assert (gpu.health, gpu.mig_supported, gpu.power_limit_watts) == (GPUHealth.UNKNOWN, False, None)
     assert gpu.peers == (GPUPeer(index=1, interconnect=GPUInterconnect.PCIE),)
+
+
+def test_what_a_real_driver_answered() -> None:
+    (gpu,) = machine(RECORDED_H100).values()
+    assert gpu == GPUResource(
+        index=0,
+        uuid="GPU-00000000-0000-0000-0000-000000000000",
+        name="NVIDIA H100 80GB HBM3",
+        vendor="NVIDIA",
+        memory_bytes=85_520_809_984,
+        pci_bus_id="00000000:00:06.0",
+        compute_capability="9.0",
+        cuda_cores=16896,
+        driver_version="580.159.04",
+        cuda_version="13.0",
+        power_limit_watts=700.0,
+        mig_supported=True,
+        health=GPUHealth.HEALTHY,
+        state=GPUState(
+            temperature_celsius=31.0,
+            power_watts=67.516,
+            utilization_percent=0.0,
+            memory_used_bytes=503_316_480,
+            ecc_corrected_errors=0,
+            ecc_uncorrected_errors=0,
+            pcie_replay_errors=0,
+        ),
+    )
 
 
 @pytest.mark.parametrize(("said", "numa"), [("1\n", 1), ("-1\n", None)])

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from forgelog.cli.nodes import GPU_COLUMNS
 from forgelog.cli.render import Column, Format, age_column, column, show_data, show_fields, show_rows, text_of
 
 NOW = datetime(2026, 5, 9, 12, 0, tzinfo=UTC)
@@ -64,3 +65,17 @@ def test_cells() -> None:
     assert text_of({"team": "vision", "gpu": ""}) == "team=vision,gpu"
     assert text_of([1, None, True]) == "1,,yes"
     assert text_of("日本 😀") == "日本 😀"
+
+
+def test_a_node_s_gpus_and_who_holds_them(capsys: pytest.CaptureFixture[str]) -> None:
+    gpu = {"name": "NVIDIA H100 80GB HBM3", "memory_bytes": 80 << 30, "health": "healthy", "mig_instances": []}
+    rows = [
+        {"gpu": {**gpu, "index": 0}, "job_id": "j1", "task": 0},
+        {"gpu": {**gpu, "index": 1, "mig_instances": [{"profile": "1g.10gb"}]}, "job_id": "", "task": None},
+    ]
+    show_rows(rows, GPU_COLUMNS, Format.TABLE)
+    assert capsys.readouterr().out.splitlines() == [
+        "GPU  MODEL                  MEMORY  MIG      HEALTH   TASK",
+        "  0  NVIDIA H100 80GB HBM3    80Gi           healthy  j1/0",
+        "  1  NVIDIA H100 80GB HBM3    80Gi  1g.10gb  healthy",
+    ]

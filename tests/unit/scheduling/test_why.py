@@ -61,6 +61,22 @@ class TestReasons:
     @pytest.mark.parametrize(
         ("wanted", "reason", "detail"),
         [
+            ({"gpus": 1}, "insufficient gpus", "needs 1, at most 0 free"),
+            ({"gpus": 1, "gpu_type": "A100"}, "too small: A100 gpus", "needs 1, the node has 0"),
+            ({"cpus": 4, "memory_bytes": 9 * GIB}, "too small: memory", "needs 9 GiB, the node has 8 GiB"),
+        ],
+    )
+    def test_what_a_node_will_never_have_goes_before_what_is_taken_now(
+        self, queue: Queues, wanted: dict[str, Any], reason: str, detail: str
+    ) -> None:
+        queue.event(node("n1", gpus=[gpu(0)]), job("runs", gpus=1))
+        queue.event(job("job-1", **wanted))
+        (event,) = told(queue.after(0.25))
+        assert [(told.reason, told.detail) for told in event.reasons] == [(reason, detail)]
+
+    @pytest.mark.parametrize(
+        ("wanted", "reason", "detail"),
+        [
             ({"cpus": 3.5}, "insufficient cpus", "needs 3.5, at most 3 free"),
             ({"memory_bytes": 8 * GIB}, "insufficient memory", "needs 8 GiB, at most 7.8 GiB free"),
             ({"cpus": 5.0}, "too small: cpus", "needs 5, the node has 4"),
