@@ -59,6 +59,11 @@ def event_types() -> Mapping[str, type[Event]]:
     return MappingProxyType(_EVENTS)
 
 
+def event_type(type_name: str) -> type[Event] | None:
+    """The event of that type; None for one that is written no more, or not known."""
+    return _EVENTS.get(type_name)
+
+
 def lookup(type_name: str) -> type[Message] | None:
     """The command or event of that type in its newest version; None for a type this version does not know."""
     return _ALL.get(type_name)

@@ -43,8 +43,7 @@ def repeated_key(text: bytes) -> str | None:
 
 def refuse_repeats(text: bytes) -> None:
     """Raises Refused(invalid_argument) that names a key which stands twice in one object."""
-    key = repeated_key(text)
-    if key is not None:
+    if _may_repeat(text) and (key := repeated_key(text)) is not None:
         problem = f"key {shown(key)} is given twice in one object"
         error = FieldError(field=key[:200] or "(body)", problem=problem, hint="give it once")
         raise Refused(ErrorCode.INVALID_ARGUMENT, f"the body is not clear: {problem}", [error])

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from events.language.base import Event, Message
 from events.language.bounds import MAX_ATTRIBUTE_BYTES, REPLACEMENT, TIME_MAX, TIME_MIN, mended
 from events.language.common import DEFAULT_ACTOR, DEFAULT_PROJECT
-from events.language.registry import event_types, lookup, newest, upcast
+from events.language.registry import event_type, event_types, lookup, newest, upcast
 from events.log.envelope import Meta, Position, Recorded
 from events.log.records import Headers, Record
 
@@ -300,8 +300,8 @@ class Damage(Raw):
 
 def event_model(raw: Raw) -> type[Event]:
     """The event class of a record, in its newest version. Raises UnknownType for an event from the future."""
-    model = lookup(newest(raw.type))
-    if model is None or not issubclass(model, Event):
+    model = event_type(raw.type) or event_type(newest(raw.type))
+    if model is None:
         if isinstance(raw, Damage):
             raise Undecodable(raw.problem)
         raise UnknownType(raw.type, raw.position)

@@ -7,6 +7,7 @@ moves on at once (speculatively); if the append fails the whole partition is thr
 from __future__ import annotations
 
 import logging
+from binascii import unhexlify
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ from events.log.repairs import Repair
 from events.log.tail import ReaderPosition
 from events.log.wire import CAUSE, HASH, Raw, decode_event, parse_cause, without_hash
 from events.runtime import admission
-from events.runtime.admission import Refusal
+from events.runtime.admission import Admitted, Refusal
 from events.runtime.decider import Context, Decider
 from events.runtime.encoding import DeadLetter, Encoder, Forward, Origin, TooLarge, Unit, origin_of
 from events.runtime.states import States
@@ -61,6 +62,8 @@ class Partition(Generic[S]):
     seen: OrderedDict[str, tuple[str, int]] = field(default_factory=OrderedDict)
     """Project and id of a command (see `command_key`) → (payload digest, offset of its first event; -1 until
     appended)."""
+    unscoped: bool = False
+    """Whether some of `seen` are of an unknown project."""
     inputs: dict[tuple[str, int], ReaderPosition] = field(default_factory=dict)
     """Topic and partition → where to handle inputs from."""
     observed: dict[tuple[str, int], ReaderPosition] = field(default_factory=dict)
@@ -85,6 +88,7 @@ class Partition(Generic[S]):
     _acts: bool = field(init=False)
     """Whether the decider ever acts of itself: if not, nobody need remember which keys were touched."""
     _encoder: Encoder = field(init=False)
+    context: str = field(init=False)
     _commands: str = field(init=False)
     """The topic of this context's commands."""
 
@@ -93,8 +97,9 @@ class Partition(Generic[S]):
         kind = type(self.decider)
         self._rests = kind.at_rest is not Decider.at_rest
         self._acts = kind.settle is not Decider.settle or kind.due is not Decider.due
-        self._encoder = Encoder(self.decider.context)
-        self._commands = topics.commands(self.decider.context)
+        self.context = self.decider.context
+        self._encoder = Encoder(self.context)
+        self._commands = topics.commands(self.context)
 
     @property
     def epoch(self) -> int:
@@ -114,10 +119,6 @@ class Partition(Generic[S]):
     @digest.setter
     def digest(self, digest: bytes) -> None:
         self._encoder.digest = digest
-
-    @property
-    def context(self) -> str:
-        return self.decider.context
 
     @property
     def has_view(self) -> bool:
@@ -140,15 +141,15 @@ class Partition(Generic[S]):
             return
         get = raw.get
         if stored := get(HASH):
-            self._encoder.digest = bytes.fromhex(stored.decode())
+            self._encoder.digest = unhexlify(stored)
         event = decode_event(raw.type, raw.value or b"", raw)
         if text := get(CAUSE):
             topic, partition, offset, mark = parse_cause(text.decode())
             if topic == self._commands:
                 mark, _, project = mark.partition(":")
-                project = project or (get("ce_project") or _DEFAULT_PROJECT).decode()
-                command = command_key(project, (get("ce_causationid") or b"").decode())
-                self._remember(command, mark, raw.offset)
+                if not project:
+                    project = (get("ce_project") or _DEFAULT_PROJECT).decode()
+                self._remember(command_key(project, (get("ce_causationid") or b"").decode()), mark, raw.offset)
                 self.inputs[topic, partition] = ReaderPosition(offset + 1)
             else:
                 self.inputs[topic, partition] = ReaderPosition(offset + 1, int(mark))
@@ -202,13 +203,9 @@ class Partition(Generic[S]):
             return None
         self.inputs[source] = ReaderPosition(raw.last + 1)
         read = admission.read(raw, now, self.decider.commands, self.context)
-        if isinstance(read, DeadLetter):
-            return read
-        meta, digest = read.meta, read.digest
-        if isinstance(read, Refusal):
-            unit = self._refuse(raw, meta, digest, read.refused, now, meta.subject)
-            return DeadLetter(raw, read.refused.message, unit) if read.dead else unit
-        command = read.command
+        if not isinstance(read, Admitted):
+            return self._not_admitted(raw, read, now)
+        meta, digest, command = read
         key = command.key()
         home = partition_of(key, self.count)
         if home != self.number:
@@ -217,10 +214,16 @@ class Partition(Generic[S]):
             return self._refuse(raw, meta, digest, Refused(ErrorCode.INTERNAL, _DEFECT), now, command.subject())
         return self._decide(raw, meta, command, key, digest, now)
 
+    def _not_admitted(self, raw: Raw, read: Refusal | DeadLetter, now: datetime) -> Unit | DeadLetter:
+        if isinstance(read, DeadLetter):
+            return read
+        unit = self._refuse(raw, read.meta, read.digest, read.refused, now, read.meta.subject)
+        return DeadLetter(raw, read.refused.message, unit) if read.dead else unit
+
     def _decide(self, raw: Raw, meta: Meta, command: Command, key: str, digest: str, now: datetime) -> Unit | None:
         kind = type(command)
         first = self.seen.get(command_key(meta.project, meta.id))
-        if first is None:
+        if first is None and self.unscoped:
             first = self.seen.get(command_key(UNKNOWN_PROJECT, meta.id))
         if first is not None:
             if first[0] != digest:

@@ -90,6 +90,7 @@ def load(decider: Decider[S], number: int, count: int, blob: bytes) -> Partition
         partition.states[key] = state = decider.load(key, dumped)
         partition.states.rest(key, decider.at_rest(state))
     older = [(command_key(UNKNOWN_PROJECT, id), digest, offset) for id, digest, offset in data.get("seen", ())]
+    partition.unscoped = bool(older)
     partition.seen = OrderedDict(
         (each, (digest, offset)) for each, digest, offset in (*older, *data.get("commands", ()))
     )

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from types import MappingProxyType
 from typing import Any
 
 from events.language.base import Event
@@ -48,23 +47,22 @@ CANCELLED_EXIT_CODE = 143
 """What a cancelled job exits with: 128 + SIGTERM, as a shell says it."""
 
 
-_NO_TASKS: array[int] = array("L")
+class _NoTasks(array):  # type: ignore[type-arg]
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+
+class _Nothing(dict[Any, Any]):
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise TypeError("what many jobs share is replaced, never changed")
+
+
+_NO_TASKS: array[int] = _NoTasks("L")
 _ITEM = _NO_TASKS.itemsize
-_NO_JOBS: Mapping[str, DependencyKind] = MappingProxyType({})
-_NO_COUNTS: Mapping[int, int] = MappingProxyType({})
-# What is empty in nearly every job is shared by all of them, and replaced, never changed.
-
-
-def _no_tasks() -> array[int]:
-    return _NO_TASKS
-
-
-def _no_jobs() -> Mapping[str, DependencyKind]:
-    return _NO_JOBS
-
-
-def _no_counts() -> Mapping[int, int]:
-    return _NO_COUNTS
+_NOTHING: Mapping[Any, Any] = _Nothing()
+# What is empty in nearly every job is shared by all of them, and replaced, never changed. A dataclass takes only what
+# can be hashed as a default; a factory would be called five times for each command.
 
 
 @dataclass(slots=True)
@@ -80,15 +78,15 @@ class Job:
     submitted_at: datetime | None = None
     statuses: bytearray = field(default_factory=bytearray)
     """Per task: index into `STATUSES`."""
-    attempts: array[int] = field(default_factory=_no_tasks)
+    attempts: array[int] = _NO_TASKS
     """Per task: the current attempt, from 1; 0 before the first."""
-    restarts: array[int] = field(default_factory=_no_tasks)
+    restarts: array[int] = _NO_TASKS
     """Per task: restarts that count against the policy, since the last (re)queueing by a user."""
-    interruptions: Mapping[int, int] = field(default_factory=_no_counts)
+    interruptions: Mapping[int, int] = _NOTHING
     """Task → restarts that its nodes made necessary, since the last (re)queueing by a user; others have none."""
     cancelling: Set[int] = frozenset()
     """Tasks that a user wants stopped and that have not ended yet."""
-    waiting: Mapping[str, DependencyKind] = field(default_factory=_no_jobs)
+    waiting: Mapping[str, DependencyKind] = _NOTHING
     """Dependencies that do not hold yet."""
     dependents: Set[str] = frozenset()
     """Jobs to be told when this one ends."""
@@ -142,7 +140,7 @@ class Job:
         code = CODE[to]
         for task in tasks:
             old = STATUSES[self.statuses[task]]
-            if old is not to or to is JobStatus.QUEUED:
+            if to not in JOB_MOVES[old] and (old is not to or to is JobStatus.QUEUED):
                 check_move(JOB_MOVES, old, to, f"job {self.job_id} task {task}")
             self.statuses[task] = code
 
@@ -208,8 +206,9 @@ _ENDINGS = {JobCompleted: JobStatus.COMPLETED, JobFailed: JobStatus.FAILED, JobC
 
 
 def _queued(job: Job, event: JobQueued) -> None:
-    interruptions = dict(job.interruptions)
-    for task in tasks_in(event.tasks):
+    interruptions = dict(job.interruptions) if job.interruptions else {}
+    tasks = tuple(tasks_in(event.tasks))
+    for task in tasks:
         if job.statuses[task] in ENDED_CODES:  # requeued by a user: a task that runs again by itself has not ended
             job.restarts[task] = 0
             interruptions.pop(task, None)
@@ -217,9 +216,9 @@ def _queued(job: Job, event: JobQueued) -> None:
             job.restarts[task] += 1
         elif event.attempt > 1:
             interruptions[task] = interruptions.get(task, 0) + 1
-        job.move((task,), JobStatus.QUEUED)
         job.attempts[task] = event.attempt
-    job.interruptions = interruptions or _NO_COUNTS
+    job.move(tasks, JobStatus.QUEUED)
+    job.interruptions = interruptions or _NOTHING
     if job.ended is not None:
         job.ended = None
         job.exit_code = 0
