@@ -66,6 +66,13 @@ def pytest_configure() -> None:
 
 @pytest_asyncio.fixture(scope="session")
 async def servers() -> AsyncIterator[Servers]:
+    async with running_servers() as running:
+        yield running
+
+
+@asynccontextmanager
+async def running_servers() -> AsyncIterator[Servers]:
+    """A broker and a Postgres, started here unless the environment names a pair."""
     kafka, postgres = os.environ.get("FORGELOG_TEST_KAFKA"), os.environ.get("FORGELOG_TEST_POSTGRES")
     if kafka and postgres:
         config = os.environ.get("FORGELOG_TEST_KAFKA_CONFIG")

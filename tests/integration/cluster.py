@@ -138,6 +138,10 @@ class Cluster:
         """Services and agents."""
         return [psutil.Process(process.pid) for process in self._processes.values()]
 
+    def process(self, name: str) -> psutil.Process:
+        """Of a service or an agent."""
+        return psutil.Process(self._processes[name].pid)
+
     def kill(self, name: str) -> None:
         """End a process with -9."""
         process = self._processes.pop(name)
@@ -172,8 +176,8 @@ class Cluster:
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text()
 
-    def stop(self) -> None:
-        """End everything, tasks included."""
+    def stop(self, *, tasks: bool = True) -> None:
+        """End everything; with `tasks`, theirs too."""
         for process in self._processes.values():
             process.send_signal(signal.SIGTERM)
         for process in self._processes.values():
@@ -182,7 +186,7 @@ class Cluster:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        for record in self.seen:
+        for record in self.seen if tasks else ():
             if isinstance(record.data, JobStarted):
                 for task in record.data.tasks:
                     end_tree(task.pid)

@@ -1,0 +1,269 @@
+"""A recorded history as the present code folds it: states, rows, chains. No I/O.
+
+What is here is all that the tests of recorded histories know of the runtime; when its interfaces change, this follows.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import Any
+
+import httpx
+import orjson
+
+from events.language.common import LogEvent
+from events.language.registry import lookup, upcast
+from events.log import topics
+from events.log.partition import partition_of
+from events.log.repairs import Repairs
+from events.log.tail import EpochRule, ReaderPosition
+from events.log.wire import Raw
+from events.runtime import snapshots
+from events.runtime.chain_check import ChainCheck, Verified
+from events.runtime.decider import Decider
+from events.runtime.folding import history_row
+from events.runtime.heads import Head, HeadStore, head_of, is_signed
+from events.runtime.partition import Partition
+from events.runtime.projection import Key, Projection, Row, Table
+from events.runtime.rebuild import projection_of
+from events.runtime.runner import inputs_of
+from events.runtime.snapshots import Snapshots
+from events.runtime.tables import HISTORY
+from services.jobs.decide import Jobs
+from services.resources.decide import Resources
+from services.scheduling.decide import Scheduling
+from tests.golden.history import History
+
+DECIDERS: dict[str, type[Decider[Any]]] = {"jobs": Jobs, "scheduling": Scheduling, "resources": Resources}
+
+
+@cache
+def decider_of(context: str) -> Decider[Any]:
+    return DECIDERS[context]()
+
+
+# Records
+
+
+def repairs_of(history: History) -> Repairs:
+    """What operators had passed over."""
+    repairs = Repairs()
+    repairs.add(history.of(topics.REPAIRS))
+    return repairs
+
+
+def valid(history: History, context: str, *, markers: bool = True) -> list[Raw]:
+    """A context's events as its readers see them, by partition and offset: without void and skipped ones."""
+    repairs = repairs_of(history)
+    rules: dict[int, EpochRule] = defaultdict(lambda: EpochRule(begun=0))
+    found: list[Raw] = []
+    for raw in history.of(topics.events(context)):
+        if repairs.pass_over(raw):
+            rules[raw.partition].missed(raw.last)
+        elif rules[raw.partition].admits(raw) and (markers or not raw.is_marker):
+            found.append(raw)
+    return found
+
+
+def chains(history: History) -> dict[str, Verified]:
+    """Every place of events → what the check of its hash chain and its signed heads found."""
+    key = bytes.fromhex(history.about["head_key"])
+    found: dict[str, Verified] = {}
+    with HeadStore() as store:
+        for raw in history.of(topics.HEADS):
+            head = head_of(raw.value or b"")
+            assert head is not None, f"{raw.position} is no head any more"
+            assert is_signed(head, key), f"{raw.position} is no signed head any more"
+            store.add(head["place"], Head(head["offset"], head["digest"]))
+        for context in history.about["contexts"]:
+            for number in range(history.about["partitions"]):
+                place = f"{topics.events(context)}/{number}"
+                check = ChainCheck(place, store.of(place), repairs_of(history))
+                records = [raw for raw in history.of(topics.events(context)) if raw.partition == number]
+                for raw in records:
+                    check.feed(raw)
+                found[place] = check.finish(len(records))
+    return found
+
+
+def told(verified: Verified) -> dict[str, Any]:
+    """What a recording keeps of a check."""
+    return {"records": verified.records, "void": verified.void, "heads": verified.heads, "digest": verified.digest}
+
+
+# States
+
+
+def states(history: History) -> dict[str, Any]:
+    """What each partition's writer knows at the end, by kind (``jobs/0/states``) and key."""
+    found: dict[str, Any] = {}
+    for context in history.about["contexts"]:
+        for number, partition in folded(history, context).items():
+            found |= known_to(partition, f"{context}/{number}")
+    return found
+
+
+def known_to(partition: Partition[Any], place: str) -> dict[str, Any]:
+    """What a snapshot of the partition has, by kind (``jobs/0/states`` for the place ``jobs/0``) and key."""
+    content, packs = snapshots.take(partition)
+    states = dict(content["states"])
+    for keys, dumps in packs:
+        states.update(zip(orjson.loads(zlib.decompress(keys)), orjson.loads(zlib.decompress(dumps)), strict=True))
+    chain = {name: content[name] for name in ("digest", "time", "next_offset", "epoch", "repairs")}
+    commands = {name.replace("\n", "/"): [digest, offset] for name, digest, offset in content["commands"]}
+    kinds = {
+        "states": states,
+        "commands": commands,
+        "inputs": _positions(content["inputs"]),
+        "observed": _positions(content["observed"]),
+        "chain": {"end": chain},
+    }
+    return {f"{place}/{kind}": plain(items) for kind, items in kinds.items()}
+
+
+def folded(history: History, context: str, given: dict[int, Partition[Any]] | None = None) -> dict[int, Partition[Any]]:
+    """A context's partitions with all of the history folded in; those that are `given` go on from where they are.
+
+    Own events first, foreign ones by time behind them: see `events.runtime.views`.
+    """
+    decider = decider_of(context)
+    count: int = history.about["partitions"]
+    partitions = {number: Partition(decider, number, count) for number in range(count)} | (given or {})
+    foreign = {model.context for model in decider.routes} - {context} if partitions[0].has_view else set()
+    records = [(raw.timestamp, False, raw) for raw in valid(history, context)]
+    records += [(raw.timestamp, True, raw) for each in sorted(foreign) for raw in valid(history, each)]
+    for _, of_others, raw in sorted(records, key=lambda item: item[:2]):
+        if of_others:
+            _observe(partitions, raw)
+        elif raw.offset >= partitions[raw.partition].next_offset:
+            partitions[raw.partition].fold(raw)
+            if raw.is_marker:
+                partitions[raw.partition].epoch = raw.offset
+    for partition in partitions.values():
+        partition.repairs = repairs_of(history).until
+    return partitions
+
+
+def _observe(partitions: dict[int, Partition[Any]], raw: Raw) -> None:
+    if raw.is_marker:
+        return
+    recorded = raw.decode()
+    route = partitions[0].decider.routes.get(type(recorded.data))  # type: ignore[arg-type]
+    keys = list(route(recorded.data)) if route is not None else []
+    for number, partition in partitions.items():
+        own = [key for key in keys if partition_of(key, partition.count) == number]
+        if own and partition.wants(raw.topic, raw.partition, raw.offset)[1]:
+            partition.event(recorded, own, recorded.meta.time, handle=False)
+        partition.passed(raw.topic, raw.partition, ReaderPosition.behind(raw))
+
+
+def stored_snapshots(history: History) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Snapshots that the recording's writers had stored and that writers of now would begin with: the place of each,
+    and what it gives with the rest of the history folded in."""
+    count: int = history.about["partitions"]
+    for stored in history.snapshots:
+        context, number = stored["context"], stored["partition"]
+        decider = decider_of(context)
+        if stored["version"] == Snapshots._version(decider):
+            loaded = snapshots.load(decider, number, count, base64.b64decode(stored["data"]))
+            partition = folded(history, context, {number: loaded})[number]
+            yield f"{context}/{number}@{stored['next_offset']}", known_to(partition, f"{context}/{number}")
+
+
+def _positions(items: list[Any]) -> dict[str, Any]:
+    return {f"{topic}/{number}": {"offset": offset, "epoch": epoch} for topic, number, offset, epoch in items}
+
+
+# Rows
+
+
+class _Rows:
+    """All rows in memory."""
+
+    def __init__(self, projection: Projection) -> None:
+        self.tables: dict[str, dict[Key, Row]] = {table.name: {} for table in projection.tables}
+
+    def get(self, table: Table, key: Key) -> Row | None:
+        return self.tables[table.name].get(key)
+
+    def put(self, table: Table, row: Row) -> None:
+        self.tables[table.name][table.key_of(row)] = row
+
+    def delete(self, table: Table, key: Key) -> None:
+        self.tables[table.name].pop(key, None)
+
+
+def rows(history: History) -> dict[str, Any]:
+    """The rows of every table, by table (``jobs/tasks``) and key; of `history` those of the context's own events."""
+    found: dict[str, Any] = {}
+    for context in history.about["contexts"]:
+        projection = projection_of(context)
+        held = _Rows(projection)
+        inputs = inputs_of(projection)
+        ranked = [(rank, raw) for rank, each in enumerate(inputs) for raw in valid(history, each, markers=False)]
+        told: list[Row] = []
+        for rank, raw in sorted(ranked, key=lambda item: (item[1].time(), item[0])):
+            recorded = raw.decode()
+            if inputs[rank] == context:
+                told.append(dict(zip(HISTORY.columns, history_row(recorded, raw.value or b""), strict=True)))
+            if not isinstance(recorded.data, LogEvent):
+                projection.project(recorded, held)
+        for table in projection.tables:
+            found[f"{context}/{table.name}"] = keyed(table, held.tables[table.name].values())
+        found[f"{context}/{HISTORY.name}"] = keyed(HISTORY, told)
+    return found
+
+
+def undecodable(history: History) -> list[str]:
+    """Positions of commands whose bodies do not decode, whatever was done about them."""
+    found = []
+    for context in history.about["contexts"]:
+        for raw in history.of(topics.commands(context)):
+            try:
+                name, value = upcast(raw.type, raw.value or b"")
+                model = lookup(name)
+                if model is None:
+                    raise ValueError(name)
+                model.model_validate_json(value)
+            except ValueError:
+                found.append(str(raw.position))
+    return found
+
+
+def answer(response: httpx.Response) -> dict[str, Any]:
+    """What a recording keeps of an answer by HTTP."""
+    is_json = response.headers.get("content-type", "").startswith("application/json")
+    return {"status": response.status_code, "body": response.json() if is_json else response.text}
+
+
+def keyed(table: Table, found: Iterable[Row]) -> dict[str, Any]:
+    """A table's rows by their keys, as plain data."""
+    rows = [{name: row[name] for name in table.columns if name in row} for row in found]
+    return {" ".join(str(row[name]) for name in table.key): plain(row) for row in rows}
+
+
+def plain(data: Any) -> Any:
+    """Data as JSON has it."""
+    return orjson.loads(orjson.dumps(data, default=_plain_value, option=orjson.OPT_NON_STR_KEYS))
+
+
+def _plain_value(value: Any) -> Any:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
+
+
+def versions() -> dict[str, dict[str, Any]]:
+    """Kind of what is stored → context → the version that present code stores it in."""
+    return {
+        "states": {context: Snapshots._version(decider_of(context)) for context in DECIDERS},
+        "rows": {context: projection_of(context).version for context in DECIDERS},
+    }
+
+
+def columns() -> dict[str, dict[str, str]]:
+    """Table (``jobs/tasks``) → its columns and their types."""
+    tables = [(context, table) for context in DECIDERS for table in (*projection_of(context).tables, HISTORY)]
+    return {f"{context}/{table.name}": dict(table.columns) for context, table in tables}
