@@ -25,30 +25,39 @@ typedef struct {
     int partition;
 } Record;
 
+static int refuse(const char *problem) {
+    PyErr_SetString(PyExc_ValueError, problem);
+    return -1;
+}
+
+static int64_t signed_of(uint64_t zigzag) {
+    return (int64_t)(zigzag >> 1) ^ -(int64_t)(zigzag & 1);
+}
+
 static int varint(const unsigned char **at, const unsigned char *end, int64_t *value) {
     uint64_t found = 0;
     int shift = 0;
-    while (*at < end && shift < 64) {
+    while (*at < end && shift < 63) {
         unsigned char byte = *(*at)++;
         found |= (uint64_t)(byte & 0x7f) << shift;
         if (!(byte & 0x80)) {
-            *value = (int64_t)(found >> 1) ^ -(int64_t)(found & 1);
+            *value = signed_of(found);
             return 0;
         }
         shift += 7;
     }
-    PyErr_SetString(PyExc_ValueError, "the batch ends within a number");
-    return -1;
+    if (*at == end) return refuse("the batch ends within a number");
+    if (**at > 1) return refuse("a number is longer than 64 bits");
+    *value = signed_of(found | (uint64_t)*(*at)++ << 63);
+    return 0;
 }
 
 /* The next field with its length in front; -1 is null, which only `nullable` fields may be. */
 static int field(const unsigned char **at, const unsigned char *end, int nullable, const unsigned char **start,
                  int64_t *length) {
     if (varint(at, end, length) < 0) return -1;
-    if (*length < (nullable ? -1 : 0) || (*length > 0 && *length > end - *at)) {
-        PyErr_SetString(PyExc_ValueError, "the batch ends within a field");
-        return -1;
-    }
+    if (*length < (nullable ? -1 : 0) || (*length > 0 && *length > end - *at))
+        return refuse("the batch ends within a field");
     *start = *at;
     if (*length > 0) *at += *length;
     return 0;
@@ -341,11 +350,11 @@ static PyObject *read_records(PyObject *module, PyObject *args) {
     PyObject *made = PyList_New(0);
     if (made == NULL) return NULL;
     for (int i = 0; i < count; i++) {
-        int64_t size, delta, number, key_length, value_length, headers;
+        int64_t size, delta, number, key_length, value_length, headers, offset, timestamp;
         const unsigned char *key, *value;
         if (varint(&at, end, &size) < 0) goto failed;
         if (size < 1 || size > end - at) {
-            PyErr_SetString(PyExc_ValueError, "the batch ends within a record");
+            refuse("the batch ends within a record");
             goto failed;
         }
         const unsigned char *stop = at + size;
@@ -354,7 +363,7 @@ static PyObject *read_records(PyObject *module, PyObject *args) {
         if (field(&at, stop, 1, &key, &key_length) < 0 || field(&at, stop, 1, &value, &value_length) < 0) goto failed;
         if (varint(&at, stop, &headers) < 0) goto failed;
         if (headers < 0 || headers > stop - at) {
-            PyErr_SetString(PyExc_ValueError, "a record has an impossible number of headers");
+            refuse("a record has an impossible number of headers");
             goto failed;
         }
         const unsigned char *from = at;
@@ -364,17 +373,25 @@ static PyObject *read_records(PyObject *module, PyObject *args) {
             if (field(&at, stop, 0, &skipped, &length) < 0 || field(&at, stop, 1, &skipped, &length) < 0) goto failed;
         }
         if (at != stop) {
-            PyErr_SetString(PyExc_ValueError, "a record is longer than its fields");
+            refuse("a record is longer than its fields");
             goto failed;
         }
-        if (base + number < start) continue;
+        if (__builtin_add_overflow(base, number, &offset)) {
+            refuse("a record's offset is out of range");
+            goto failed;
+        }
+        if (__builtin_add_overflow(first, delta, &timestamp)) {
+            refuse("a record's timestamp is out of range");
+            goto failed;
+        }
+        if (offset < start) continue;
         Record *record = (Record *)((PyTypeObject *)kind)->tp_alloc((PyTypeObject *)kind, 0);
         if (record == NULL) goto failed;
         record->topic = Py_NewRef(topic);
         record->section = Py_NewRef(section);
         record->partition = partition;
-        record->offset = base + number;
-        record->timestamp = first + delta;
+        record->offset = offset;
+        record->timestamp = timestamp;
         record->from = from - begin;
         record->to = stop - begin;
         record->count = (int)headers;
@@ -385,7 +402,7 @@ static PyObject *read_records(PyObject *module, PyObject *args) {
         if (failed) goto failed;
     }
     if (at != end) {
-        PyErr_SetString(PyExc_ValueError, "the batch is longer than its records");
+        refuse("the batch is longer than its records");
         goto failed;
     }
     return made;

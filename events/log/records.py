@@ -73,16 +73,23 @@ class PureRecord:
         return self.get(name) == content
 
 
+_LEAST, _MOST = -(1 << 63), (1 << 63) - 1
+"""Of an offset and of a timestamp."""
+
+
 def _varint(data: bytes, at: int) -> tuple[int, int]:
     found = shift = 0
-    while shift < 64:
+    while shift < 63:
         byte = data[at]
         at += 1
         found |= (byte & 0x7F) << shift
         if byte < 0x80:
             return (found >> 1) ^ -(found & 1), at
         shift += 7
-    raise IndexError
+    if data[at] > 1:
+        raise ValueError("a number is longer than 64 bits")
+    found |= data[at] << 63
+    return (found >> 1) ^ -(found & 1), at + 1
 
 
 def _field(data: bytes, at: int, stop: int, *, nullable: bool = False) -> tuple[bytes | None, int]:
@@ -100,7 +107,7 @@ def pure_read(
     """The records of a batch from the offset `start` on, as `kind`s (a subclass of `Record`).
 
     `section` is the batch behind its header, decompressed; `base` and `first` are its base offset and first timestamp.
-    Raises ValueError when it is malformed.
+    Raises ValueError when it is malformed, or when an offset or a timestamp does not fit into 64 bits.
     """
     made: list[Any] = []
     at = 0
@@ -124,8 +131,13 @@ def pure_read(
                 found.append(((name or b"").decode(errors="replace"), content))
             if at != stop:
                 raise ValueError("a record is longer than its fields")
-            if base + number >= start:
-                made.append(kind(topic, partition, base + number, first + delta, key, value, found))
+            offset, timestamp = base + number, first + delta
+            if not _LEAST <= offset <= _MOST:
+                raise ValueError("a record's offset is out of range")
+            if not _LEAST <= timestamp <= _MOST:
+                raise ValueError("a record's timestamp is out of range")
+            if offset >= start:
+                made.append(kind(topic, partition, offset, timestamp, key, value, found))
     except IndexError:
         raise ValueError("the batch ends within a number") from None
     if at != len(section):
