@@ -55,35 +55,45 @@ class Prey:
 
 def fell(prey: Prey) -> int:
     """Kill all of the processes, the warden last; how many are left, which should be none. Blocks, for seconds."""
-    left: list[int] = []
+    left: list[Process] = []
     for _ in range(ROUNDS):
-        left = _left(prey, proctree.table())
+        processes = proctree.table()
+        left = _left(prey, processes)
         if not left:
-            if prey.warden and proctree.alive(prey.warden, prey.warden_ticks):
-                _kill(prey.warden, signal.SIGKILL)
+            warden = _warden(prey, processes)
+            if warden is not None:
+                proctree.send(warden, signal.SIGKILL)
             return 0
-        for pid in left:
-            _kill(pid, signal.SIGKILL)  # counted again, if it is still there
+        for process in left:
+            proctree.send(process, signal.SIGKILL)  # counted again, if it is still there
         time.sleep(PAUSE)
     return len(left)
 
 
-def terminate(warden: int) -> None:
-    """Ask everything below a warden to end."""
-    for process in proctree.descendants(warden, proctree.by_parent(proctree.table())):
-        _kill(process.pid, signal.SIGTERM)
+def terminate(prey: Prey) -> None:
+    """Ask everything below the warden to end."""
+    processes = proctree.table()
+    if _warden(prey, processes) is not None:
+        for process in proctree.descendants(prey.warden, proctree.by_parent(processes)):
+            proctree.send(process, signal.SIGTERM)
 
 
-def _left(prey: Prey, processes: Mapping[int, Process]) -> list[int]:
+def _warden(prey: Prey, processes: Mapping[int, Process]) -> Process | None:
+    warden = processes.get(prey.warden)
+    return warden if warden is not None and warden.ticks == prey.warden_ticks else None
+
+
+def _left(prey: Prey, processes: Mapping[int, Process]) -> list[Process]:
     children = proctree.by_parent(processes)
     roots = [process.pid for process in processes.values() if _belongs(prey, process, processes)]
-    warden = processes.get(prey.warden)
-    if warden is not None and warden.ticks == prey.warden_ticks:
+    spared = {os.getpid()}
+    if (warden := _warden(prey, processes)) is not None:
         roots.append(warden.pid)
+        spared.add(warden.pid)
     found = set(roots)
     for root in roots:
         found |= {process.pid for process in proctree.descendants(root, children)}
-    return [pid for pid in found - {prey.warden, os.getpid()} if processes[pid].state not in "ZX"]
+    return [processes[pid] for pid in found - spared if processes[pid].state not in "ZX"]
 
 
 def _belongs(prey: Prey, process: Process, processes: Mapping[int, Process]) -> bool:
@@ -94,13 +104,6 @@ def _belongs(prey: Prey, process: Process, processes: Mapping[int, Process]) -> 
         if leader is None or leader.ticks == prey.ticks:
             return True
     return prey.marks <= _variables(process.pid)
-
-
-def _kill(pid: int, number: signal.Signals) -> None:
-    try:
-        os.kill(pid, number)
-    except (ProcessLookupError, PermissionError):
-        return  # gone meanwhile, or a set-uid program
 
 
 def _variables(pid: int) -> set[bytes]:

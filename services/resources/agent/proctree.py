@@ -1,4 +1,4 @@
-"""Processes as /proc shows them: who descends from whom, and how much memory they hold.
+"""Processes as /proc shows them: who descends from whom, how much memory they hold; and signals to them.
 
 Part of the launcher and its wardens, so it imports nothing but the smallest of the standard library. Must not know
 what a task is.
@@ -7,6 +7,7 @@ what a task is.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterable, Mapping
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -51,6 +52,34 @@ def alive(pid: int, ticks: int) -> bool:
     """Whether that very process still runs; a zombie does not."""
     process = look(pid)
     return process is not None and process.ticks == ticks and process.state not in "ZX"
+
+
+def send(process: Process, number: int) -> None:
+    """Signal that very process. One that is gone, or not ours to signal (a set-uid program), is passed over: a caller
+    that needs it ended looks again.
+
+    A descriptor holds on to the process while its start is looked at: since the table was read its pid may have become
+    another's. Where there can't be one (no descriptor is left), there is an instant in which that may still happen.
+    """
+    try:
+        held = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return
+    except OSError:
+        held = -1
+    try:
+        now = look(process.pid)
+        if now is None or now.ticks != process.ticks:
+            return
+        if held >= 0:
+            signal.pidfd_send_signal(held, number)
+        else:
+            os.kill(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return
+    finally:
+        if held >= 0:
+            os.close(held)
 
 
 def table() -> dict[int, Process]:

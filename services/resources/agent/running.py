@@ -19,7 +19,7 @@ from typing import Concatenate, ParamSpec
 from events.language.jobs import ExitReason
 from events.runtime import faults, tracing
 from events.runtime.same_folder import is_same_folder
-from services.resources.agent import leftovers, memory, reports
+from services.resources.agent import leftovers, memory, proctree, reports
 from services.resources.agent.attempts import Attempt, Exit, Stop, ended_now
 from services.resources.agent.environment import Around
 from services.resources.agent.launching import Launched, Launching
@@ -198,7 +198,7 @@ class Running:
             self._gone(attempt)
             return
         asyncio.get_running_loop().add_reader(attempt.pidfd, self._gone, attempt)
-        if self._store.exit_of(attempt.key) is not None:
+        if self._store.exit_of(attempt.key) is not None or not proctree.alive(attempt.warden, attempt.warden_ticks):
             self._gone(attempt)  # it ended before we looked, and its pid may be another's by now
 
     def _unwatch(self, attempt: Attempt) -> None:
@@ -273,7 +273,7 @@ class Running:
                 log.warning("the warden of %s can't be told to stop (%s); doing it here", attempt.key, error)
                 overdue = stop.grace_seconds
                 if stop.grace_seconds:
-                    leftovers.terminate(attempt.warden)
+                    leftovers.terminate(leftovers.Prey.of(attempt))
             else:
                 signal.pidfd_send_signal(attempt.pidfd, signal.SIGCONT)  # a task may have stopped its warden
                 signal.pidfd_send_signal(attempt.pidfd, signal.SIGTERM)

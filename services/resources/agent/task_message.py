@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import Any
 
 _COUNT = struct.Struct("=I")
+_CUT = "a task's message is cut"
 
 
 def encode(spec: dict[str, Any]) -> bytes:
@@ -62,7 +63,7 @@ def _texts(parts: list[bytes], *texts: str) -> None:
 
 
 def decode(message: bytes) -> dict[str, Any]:
-    """What `encode` was given."""
+    """What `encode` was given. Raises ValueError when the message is cut, or is longer than its parts."""
     reader = _Reader(message)
     key, folder, task_folder, record, command, _, refused, cwd, _, _, _, grace, max_runtime, most = reader.texts(14)
     args = reader.texts(reader.count())
@@ -71,6 +72,7 @@ def decode(message: bytes) -> dict[str, Any]:
     for _ in range(reader.count()):
         name, value = reader.texts(2)
         secrets[name] = value
+    reader.end()
     return {
         "key": json.loads(key),
         "folder": folder,
@@ -100,6 +102,8 @@ class _Reader:
         self._at = 0
 
     def count(self) -> int:
+        if len(self._message) - self._at < _COUNT.size:
+            raise ValueError(_CUT)
         (count,) = _COUNT.unpack_from(self._message, self._at)
         self._at += _COUNT.size
         return int(count)
@@ -107,7 +111,13 @@ class _Reader:
     def texts(self, count: int) -> list[str]:
         found = []
         for _ in range(count):
-            length = self.count()
-            found.append(self._message[self._at : self._at + length].decode("utf-8", "surrogateescape"))
-            self._at += length + 1
+            end = self.count() + self._at
+            if self._message[end : end + 1] != b"\0":
+                raise ValueError(_CUT)
+            found.append(self._message[self._at : end].decode("utf-8", "surrogateescape"))
+            self._at = end + 1
         return found
+
+    def end(self) -> None:
+        if self._at < len(self._message):
+            raise ValueError("a task's message is longer than its parts")

@@ -307,10 +307,7 @@ class Warden:
 
     def _signal(self, number: int) -> None:
         for process in proctree.descendants(os.getpid(), proctree.by_parent(proctree.table())):
-            try:
-                os.kill(process.pid, number)
-            except (ProcessLookupError, PermissionError):
-                continue  # gone meanwhile, or a set-uid program: the next round finds it if it is still there
+            proctree.send(process, number)  # what it could not reach, the next round finds if it is still there
 
     def _note_exit(self) -> None:
         status = self._status

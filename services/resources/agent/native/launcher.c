@@ -28,9 +28,15 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#ifndef SYS_pidfd_open /* headers of a kernel before 5.3; the numbers are those of all architectures but Alpha */
+#define SYS_pidfd_open 434
+#define SYS_pidfd_send_signal 424
+#endif
 
 enum { MAX_MESSAGE = 64 << 10, MAX_TEXT = 16 << 10, OPEN_FILES = 65536, FOREVER = 3600 };
 enum { STREAMS = 2, PIECE = 64 << 10 };
@@ -62,7 +68,7 @@ static void fail(const char *what)
 
 static void *allocate(size_t size)
 {
-    void *made = calloc(1, size);
+    void *made = calloc(1, size > 0 ? size : 1);
     if (made == NULL)
         fail("memory");
     return made;
@@ -90,25 +96,44 @@ static double seconds(clockid_t clock)
 
 /* The message */
 
-static uint32_t read_count(struct reader *reader)
+/* Bytes that a text takes at least: its length and its end. A secret is two of them. */
+enum { LEAST_TEXT = 5, LEAST_SECRET = 2 * LEAST_TEXT };
+
+static void refuse(const char *problem)
 {
-    uint32_t count;
-    if (reader->end - reader->at < (long)sizeof count) {
-        errno = EBADMSG;
-        fail("a task's message is cut");
-    }
-    memcpy(&count, reader->at, sizeof count);
-    reader->at += sizeof count;
+    errno = EBADMSG;
+    fail(problem);
+}
+
+static size_t left_of(const struct reader *reader)
+{
+    return (size_t)(reader->end - reader->at);
+}
+
+static uint32_t read_number(struct reader *reader)
+{
+    uint32_t number;
+    if (left_of(reader) < sizeof number)
+        refuse("a task's message is cut");
+    memcpy(&number, reader->at, sizeof number);
+    reader->at += sizeof number;
+    return number;
+}
+
+/* How many items follow, each of so many bytes at least: no memory is taken for more than the message can have. */
+static uint32_t read_count(struct reader *reader, size_t least)
+{
+    uint32_t count = read_number(reader);
+    if (count > left_of(reader) / least)
+        refuse("a task's message is cut");
     return count;
 }
 
 static char *read_text(struct reader *reader, uint32_t *length)
 {
-    uint32_t count = read_count(reader);
-    if ((uint64_t)(reader->end - reader->at) < (uint64_t)count + 1) {
-        errno = EBADMSG;
-        fail("a task's message is cut");
-    }
+    uint32_t count = read_number(reader);
+    if (count >= left_of(reader) || reader->at[count] != 0)
+        refuse("a task's message is cut");
     char *found = reader->at;
     reader->at += (size_t)count + 1;
     if (length != NULL)
@@ -119,7 +144,7 @@ static char *read_text(struct reader *reader, uint32_t *length)
 /* A list of texts, with room before them for `ahead` more and a null pointer behind them. */
 static char **read_texts(struct reader *reader, uint32_t ahead)
 {
-    uint32_t count = read_count(reader);
+    uint32_t count = read_count(reader, LEAST_TEXT);
     char **found = allocate(((size_t)ahead + count + 1) * sizeof *found);
     for (uint32_t index = 0; index < count; index++)
         found[ahead + index] = read_text(reader, NULL);
@@ -141,14 +166,16 @@ static struct task read_task(char *message, size_t length)
     task.args = read_texts(&reader, 1);
     task.args[0] = task.command;
     task.env = read_texts(&reader, 0);
-    task.secrets = read_count(&reader);
-    task.secret_names = allocate((task.secrets + 1) * sizeof *task.secret_names);
-    task.secret_values = allocate((task.secrets + 1) * sizeof *task.secret_values);
-    task.secret_lengths = allocate((task.secrets + 1) * sizeof *task.secret_lengths);
+    task.secrets = read_count(&reader, LEAST_SECRET);
+    task.secret_names = allocate(task.secrets * sizeof *task.secret_names);
+    task.secret_values = allocate(task.secrets * sizeof *task.secret_values);
+    task.secret_lengths = allocate(task.secrets * sizeof *task.secret_lengths);
     for (uint32_t index = 0; index < task.secrets; index++) {
         task.secret_names[index] = read_text(&reader, NULL);
         task.secret_values[index] = read_text(&reader, &task.secret_lengths[index]);
     }
+    if (left_of(&reader) > 0)
+        refuse("a task's message is longer than its parts");
     return task;
 }
 
@@ -265,23 +292,48 @@ static char *stat_fields(int pid, char line[static 1024])
     return name_end == NULL || name_end[1] == 0 ? NULL : name_end + 2;
 }
 
-/* When a process was started, in ticks since boot; 0 if there is none such. */
+/* When a process was started, in ticks since boot, by its fields; 0 if they are too few. */
+static unsigned long long ticks_in(const char *fields)
+{
+    for (int field = 3; fields != NULL && field < 22; field++) {
+        fields = strchr(fields, ' ');
+        if (fields != NULL)
+            fields++;
+    }
+    return fields == NULL ? 0 : strtoull(fields, NULL, 10);
+}
+
+/* The same by its pid; 0 if there is none such. */
 static unsigned long long ticks_of(int pid)
 {
-    char line[1024], *at = stat_fields(pid, line);
-    for (int field = 3; at != NULL && field < 22; field++) {
-        at = strchr(at, ' ');
-        if (at != NULL)
-            at++;
-    }
-    return at == NULL ? 0 : strtoull(at, NULL, 10);
+    char line[1024];
+    return ticks_in(stat_fields(pid, line));
 }
 
 /* The tree */
 
 struct process {
     int pid, parent;
+    unsigned long long ticks; /* with the pid it names a process: a pid may be another's later */
 };
+
+/* Signal that very process, if it is still there. A descriptor holds on to it while its start is looked at. Where there
+ * can't be one (no descriptor is left, an old kernel), there is an instant in which the pid may become another's. What is
+ * not ours to kill is left: the next round finds it if it is there. */
+static void signal_process(struct process process, int number)
+{
+    int fd = (int)syscall(SYS_pidfd_open, process.pid, 0);
+    if (fd < 0 && errno == ESRCH)
+        return;
+    if (ticks_of(process.pid) == process.ticks) {
+        if (fd >= 0)
+            syscall(SYS_pidfd_send_signal, fd, number, NULL, 0);
+        else
+            kill(process.pid, number);
+    }
+    if (fd >= 0)
+        close(fd);
+}
 
 /* Signal everything below this process. */
 static void signal_tree(int number)
@@ -299,20 +351,21 @@ static void signal_tree(int number)
         char *fields = stat_fields(one.pid, line);
         if (fields == NULL || sscanf(fields, "%c %d", &state, &one.parent) != 2)
             continue;
+        one.ticks = ticks_in(fields);
         if (count == room && (all = realloc(all, (room = 2 * room + 256) * sizeof *all)) == NULL)
             fail("memory");
         all[count++] = one;
     }
     closedir(proc);
-    int *tree = allocate((count + 1) * sizeof *tree);
+    struct process *tree = allocate((count + 1) * sizeof *tree);
     size_t found = 1;
-    tree[0] = getpid();
+    tree[0].pid = getpid();
     for (size_t next = 0; next < found; next++) /* parents before children */
         for (size_t index = 0; index < count; index++)
-            if (all[index].parent == tree[next] && found <= count)
-                tree[found++] = all[index].pid;
+            if (all[index].parent == tree[next].pid && found <= count)
+                tree[found++] = all[index];
     for (size_t index = 1; index < found; index++)
-        kill(tree[index], number); /* gone meanwhile, or not ours to kill: the next round finds it if it is there */
+        signal_process(tree[index], number);
     free(tree);
     free(all);
 }
