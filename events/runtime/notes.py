@@ -22,6 +22,7 @@ MOST = 1 << 20
 
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PLAIN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _PLAIN
 
 
 @contextmanager
@@ -70,26 +71,58 @@ def write(path: str, data: bytes) -> None:
     """Write a file that is there whole or not at all. What stood under its name is replaced, and not followed."""
     folder, name = os.path.split(path)
     with entered(folder) as inside:
-        file = _scratch(f"{name}.new", inside)
+        _fill(kept(name), inside, data)
+        os.rename(kept(name), name, src_dir_fd=inside, dst_dir_fd=inside)
+
+
+def keep(path: str, data: bytes) -> None:
+    """Do all of `write` but its last step: the file is not there yet, and what it would say is in `kept(path)`."""
+    folder, name = os.path.split(path)
+    with entered(folder) as inside:
+        _fill(kept(name), inside, data)
+
+
+def kept(path: str) -> str:
+    """Where a file is written before it is there under its own name."""
+    return f"{path}.new"
+
+
+def take_room(path: str, size: int) -> None:
+    """Have room on the disk for so many bytes of the file: `write` and `keep` succeed though the disk is full by then.
+
+    Raises OSError when there is no room. A file system that can't promise it makes no error.
+    """
+    folder, name = os.path.split(path)
+    with entered(folder) as inside:
+        file = os.open(kept(name), _NEW, 0o600, dir_fd=inside)
         try:
-            left = memoryview(data)
-            while left:
-                left = left[os.write(file, left) :]
+            os.posix_fallocate(file, 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                os.unlink(kept(name), dir_fd=inside)
+                raise
         finally:
             os.close(file)
-        os.rename(f"{name}.new", name, src_dir_fd=inside, dst_dir_fd=inside)
+
+
+def _fill(name: str, folder: int, data: bytes) -> None:
+    """What the file had is overwritten and then cut: emptied first, it would lose the room that was taken for it."""
+    file = _scratch(name, folder)
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(file, left) :]
+        os.ftruncate(file, len(data))
+    finally:
+        os.close(file)
 
 
 def _scratch(name: str, folder: int) -> int:
-    """An empty file to write to: one that was made ahead, or a new one."""
+    """A file to write to: one that was made ahead, or a new one."""
     try:
-        file = opened(name, folder, os.O_WRONLY)
+        return opened(name, folder, os.O_WRONLY)
     except FileNotFoundError:
         pass
     except OSError:
         os.unlink(name, dir_fd=folder)  # what a task has put there
-    else:
-        if os.fstat(file).st_size:
-            os.ftruncate(file, 0)
-        return file
-    return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _PLAIN, 0o600, dir_fd=folder)
+    return os.open(name, _NEW, 0o600, dir_fd=folder)

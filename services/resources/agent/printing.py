@@ -23,7 +23,7 @@ import select
 import sys
 import termios
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from events.runtime import notes
 
@@ -80,16 +80,17 @@ class Printing:
                 return int.from_bytes(os.read(signals, _SIGNAL)[:4], sys.byteorder)
         return 0
 
-    def end(self) -> None:
-        """The task is gone: move on what is left in its pipes. Others that still hold a pipe are not waited for."""
+    def end(self, waiting: Callable[[], None]) -> None:
+        """The task is gone: move on what is left in its pipes. Others that still hold a pipe are not waited for, but a
+        full disk is: then `waiting` is called first."""
         for stream in self._streams:
-            self._write_all(stream)
+            self._write_all(stream, waiting)
             left = array.array("i", [0])
             fcntl.ioctl(stream.source, termios.FIONREAD, left)
             rest = left[0]
             while rest > 0 and (moved := self._move(stream)):
                 rest -= moved
-                self._write_all(stream)
+                self._write_all(stream, waiting)
         if any(stream.cut for stream in self._streams):
             self._note_cut()
 
@@ -105,8 +106,9 @@ class Printing:
         self._write(stream)
         return read
 
-    def _write_all(self, stream: _Stream) -> None:
+    def _write_all(self, stream: _Stream, waiting: Callable[[], None]) -> None:
         while not self._write(stream):
+            waiting()
             time.sleep(FULL_DISK_PAUSE)
 
     def _write(self, stream: _Stream) -> bool:

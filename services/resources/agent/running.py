@@ -253,7 +253,7 @@ class Running:
 
     def _noted(self, attempt: Attempt) -> Exit | None:
         try:
-            return self._store.exit_of(attempt.key)
+            return self._store.exit_of(attempt.key, unpublished=True)
         except Exception as error:
             log.error("the note of how %s ended can't be read: %s", attempt.key, error, exc_info=error)
             return None

@@ -207,9 +207,16 @@ class Store:
             return None
         return one if one.task.key == path.name else None
 
-    def exit_of(self, key: str) -> Exit | None:
-        """How the attempt ended; None when nobody wrote it down, or what is written can't be."""
-        data = _note(f"{self.tasks}/{key}/{warden.EXIT}")
+    def exit_of(self, key: str, *, unpublished: bool = False) -> Exit | None:
+        """How the attempt ended; None when nobody wrote it down, or what is written can't be.
+
+        `unpublished`: also what its warden kept and did not publish, since the disk was full and it was to write the
+        output first. That is the last word once the warden is gone.
+        """
+        path = f"{self.tasks}/{key}/{warden.EXIT}"
+        data = _note(path)
+        if data is None and unpublished:
+            data = _note(notes.kept(path))
         if data is None:
             return None
         try:

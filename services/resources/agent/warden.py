@@ -5,7 +5,9 @@ What it writes into the attempt's control folder (JSON, by rename, so a reader s
 
 - ``task.json``: the agent's note of the task, and the warden's own pid: the claim that this attempt was started;
 - ``started.json``: pid and start of the command's process, leader of its own session;
-- ``exit.json``: how it ended, once nothing of its tree is left;
+- ``exit.json``: how it ended, once nothing of its tree is left and its output is written. Room for it is taken at the
+  start: nobody else knows how the task ended, and the disk may be full by then. While the output waits for a full disk,
+  ``exit.json.new`` says it already;
 - ``stdout``, ``stderr``: what it printed, up to a limit, if anything; ``cut.json`` counts the bytes beyond it (see
   `printing`).
 
@@ -47,6 +49,8 @@ KILL_FIRST, KILL_MOST = 0.01, 1.0
 """Seconds between two rounds of SIGKILL, doubling: a tree may grow while it is felled."""
 FULL_DISK_PAUSE = 0.2
 """Seconds until the note of an end is tried again."""
+EXIT_BYTES, MESSAGE_BYTES = 4096, 3584
+"""Room for the note of an end, and for the message in it, as JSON."""
 _FOREVER = 3600.0
 _PRIVATE = 0o077
 
@@ -96,8 +100,9 @@ def prepare(spare: str) -> None:
 def _furnish(spare: str) -> None:
     with contextlib.suppress(FileExistsError):
         os.mkdir(spare, 0o700)
-    for name in (TASK, STARTED, EXIT):
-        os.close(os.open(f"{spare}/{name}.new", os.O_WRONLY | os.O_CREAT, 0o600))
+    for name in (TASK, STARTED):
+        os.close(os.open(notes.kept(f"{spare}/{name}"), os.O_WRONLY | os.O_CREAT, 0o600))
+    notes.take_room(f"{spare}/{EXIT}", EXIT_BYTES)
 
 
 def watch_over(spec: dict[str, Any], spare: str, say: Callable[[dict[str, Any]], None]) -> None:
@@ -105,7 +110,7 @@ def watch_over(spec: dict[str, Any], spare: str, say: Callable[[dict[str, Any]],
     _prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)  # from here on, nothing but the task's end ends it
     folder: str = spec["folder"]
     try:
-        if not os.path.exists(f"{spare}/{EXIT}.new"):
+        if not os.path.exists(notes.kept(f"{spare}/{EXIT}")):
             _furnish(spare)
         os.rename(spare, folder)
     except OSError as error:
@@ -125,7 +130,7 @@ def watch_over(spec: dict[str, Any], spare: str, say: Callable[[dict[str, Any]],
         pid = _start(printing, spec)
     except SpawnFailed as failure:
         _remove_secrets(spec["task_folder"])
-        _write_exit(folder, reason="spawn_failed", message=str(failure))
+        _publish_exit(folder, _exit_note(reason="spawn_failed", message=str(failure)))
         say({"key": spec["key"], **warden})
         return
     started_at = time.time()
@@ -267,7 +272,6 @@ class Warden:
                 wait = min(wait, self._kill_at - now)
             if self._printing.wait(signals, max(0.0, wait)) in (signal.SIGTERM, signal.SIGINT):
                 self._told_to_stop()
-        self._printing.end()
         self._note_exit()
 
     def _reap(self) -> bool:
@@ -313,9 +317,7 @@ class Warden:
         status = self._status
         code = os.waitstatus_to_exitcode(status) if status is not None else None
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        _remove_secrets(self._task_folder)
-        _write_exit(
-            self._folder,
+        note = _exit_note(
             reason=self._reason if code is not None else "untracked",
             message=self._message if self._reason != "exited" else "",
             exit_code=code if code is not None and code >= 0 else None,
@@ -323,6 +325,9 @@ class Warden:
             cpu_seconds=used.ru_utime + used.ru_stime,
             max_rss_bytes=used.ru_maxrss << 10,
         )
+        _remove_secrets(self._task_folder)
+        self._printing.end(lambda: _keep_exit(self._folder, note))
+        _publish_exit(self._folder, note)
 
 
 def _remove_secrets(task_folder: str) -> None:
@@ -342,12 +347,29 @@ def _remove_secrets(task_folder: str) -> None:
         os.close(fd)
 
 
-def _write_exit(folder: str, **exit: Any) -> None:
-    """Note the end. While the disk is full it is tried again: nobody else knows how the task ended."""
-    end = {"ended_at": time.time(), **exit}
+def _exit_note(*, reason: str, message: str, **more: Any) -> bytes:
+    note = {"ended_at": time.time(), "reason": reason, "message": _fitting(message), **more}
+    return json.dumps(note).encode()
+
+
+def _fitting(message: str) -> str:
+    """As much of the message as there is room for."""
+    while (size := len(json.dumps(message))) > MESSAGE_BYTES:
+        message = message[: len(message) * MESSAGE_BYTES // size]
+    return message
+
+
+def _keep_exit(folder: str, note: bytes) -> None:
+    """Have the end on the disk before it is published, in case this process is killed meanwhile."""
+    with contextlib.suppress(OSError):  # the task took the room away: it is published, once there is some
+        notes.keep(f"{folder}/{EXIT}", note)
+
+
+def _publish_exit(folder: str, note: bytes) -> None:
+    """Note the end. If the disk is full all the same it is tried again: nobody else knows how the task ended."""
     while True:
         try:
-            write_json(f"{folder}/{EXIT}", end)
+            notes.write(f"{folder}/{EXIT}", note)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise  # the agent finds no note of the end, and says so

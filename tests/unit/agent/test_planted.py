@@ -15,7 +15,7 @@ import pytest
 
 from events.language.jobs import ExitReason
 from events.runtime import notes
-from services.resources.agent import native, warden
+from services.resources.agent import warden
 from services.resources.agent.attempts import Stop
 from services.resources.agent.output import _read_file, _read_note, _size, _write_note
 from services.resources.agent.store import Store
@@ -102,16 +102,6 @@ def test_an_agent_knows_its_own_files_from_what_a_task_put_there(tmp_path: Path,
     store.close()
 
 
-@pytest.fixture(params=["python", "native"])
-def program(request: pytest.FixtureRequest) -> Path | None:
-    if request.param == "python":
-        return None
-    built = native.launcher()
-    if built is None:
-        pytest.skip("there is no C compiler here")
-    return built
-
-
 @pytest.fixture
 async def ward(tmp_path: Path, program: Path | None) -> AsyncIterator[Wards]:
     async with wards(tmp_path, program, 0o027) as made:
@@ -126,7 +116,9 @@ async def test_a_warden_does_not_follow_a_folder_that_is_a_link_now(ward: Wards,
     assert unharmed(victim)
 
 
-@pytest.mark.parametrize("plant", ["ln -s {0} {1}", "ln {0} {1}", "mkfifo {1}"], ids=["link", "second name", "pipe"])
+@pytest.mark.parametrize(
+    "plant", ["ln -sf {0} {1}", "ln -f {0} {1}", "rm -f {1}; mkfifo {1}"], ids=["link", "second name", "pipe"]
+)
 async def test_a_warden_does_not_follow_a_file(ward: Wards, victim: Path, plant: str) -> None:
     control = ward.tasks / "a"
     plants = [

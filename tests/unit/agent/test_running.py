@@ -27,7 +27,7 @@ from services.resources.agent.launching import Launching
 from services.resources.agent.output import Output
 from services.resources.agent.reports import EXITED, FREED, STARTED, Reports
 from services.resources.agent.running import OUTPUT, Running
-from services.resources.agent.store import Store
+from services.resources.agent.store import Found, Store
 from tests.unit.agent.wards import running as is_running
 from tests.unit.agent.wards import until
 
@@ -154,6 +154,16 @@ async def test_processes_that_hide_from_a_killed_warden_are_ended_too(node: Node
     assert not [pid for pid in hidden if is_running(pid)]
 
 
+async def test_a_process_that_has_a_dead_warden_s_pid_is_not_taken_for_it(node: Node) -> None:
+    other = await node.started("exec sleep 1000", "b")
+    attempt = node.attempt("true")
+    found = Found(attempt.task, other.warden, other.warden_ticks - 1, 0, 0, 0.0, alive=True, exit=None)
+    node.running.resume(attempt, found)  # it lived when its folder was read, and its pid is another's now
+    assert (await node.ended(attempt)).reason is ExitReason.UNTRACKED
+    assert is_running(other.warden)
+    assert is_running(other.pid)
+
+
 async def test_a_task_that_stops_its_warden_does_not_stop_time(node: Node) -> None:
     attempt = await node.started(f"{GO}; kill -STOP $PPID; exit 3")
     node.go(attempt)
@@ -207,6 +217,27 @@ async def test_a_forged_note_of_its_end_is_none(node: Node, note: str) -> None:
     (node.store.tasks / attempt.key / "exit.json").write_text(note)
     os.kill(attempt.warden, signal.SIGKILL)
     assert (await node.ended(attempt)).reason is ExitReason.UNTRACKED
+
+
+@pytest.mark.parametrize(
+    ("note", "wanted"),
+    [
+        ('{"reason": "exited", "ended_at": 1, "exit_code": 3}', (ExitReason.EXITED, 3)),
+        ('{"reason": "lost", "ended_at": 1}', (ExitReason.UNTRACKED, None)),
+        ('{"reason": "exited", "ended', (ExitReason.UNTRACKED, None)),
+        ("\0" * 4096, (ExitReason.UNTRACKED, None)),
+    ],
+    ids=["whole", "forged", "cut", "only the room for it"],
+)
+async def test_a_note_that_its_warden_could_not_publish_counts_once_it_is_gone(
+    node: Node, note: str, wanted: tuple[ExitReason, int | None]
+) -> None:
+    attempt = await node.started("exec sleep 1000")
+    (node.store.tasks / attempt.key / "exit.json.new").write_text(note)
+    assert node.store.exit_of(attempt.key) is None
+    os.kill(attempt.warden, signal.SIGKILL)
+    exit = await node.ended(attempt)
+    assert (exit.reason, exit.exit_code) == wanted
 
 
 async def test_a_pipe_in_place_of_a_note_holds_nothing_up(node: Node) -> None:

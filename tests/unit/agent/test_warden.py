@@ -52,17 +52,6 @@ def of_process(pid: int, name: str) -> bytes:
     return Path(f"/proc/{pid}/{name}").read_bytes()
 
 
-@pytest.fixture(params=["python", "native"])
-def program(request: pytest.FixtureRequest) -> Path | None:
-    """Both launchers make the same promises."""
-    if request.param == "python":
-        return None
-    built = native.launcher()
-    if built is None:
-        pytest.skip("there is no C compiler here")
-    return built
-
-
 @pytest.fixture
 async def ward(tmp_path: Path, program: Path | None) -> AsyncIterator[Wards]:
     async with wards(tmp_path, program) as made:
@@ -358,13 +347,6 @@ async def test_many_tasks_at_once(ward: Wards) -> None:
 def test_a_launcher_that_can_t_be_built_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert native.launcher(tmp_path / "cache") is None
-
-
-def test_the_launcher_compiles_without_warnings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if native.launcher() is None:
-        pytest.skip("there is no C compiler here")
-    monkeypatch.setattr(native, "FLAGS", (*native.FLAGS, "-Werror"))
-    assert native.launcher(tmp_path) is not None
 
 
 # What a task does to its warden and its folder

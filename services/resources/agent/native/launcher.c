@@ -41,6 +41,7 @@
 enum { MAX_MESSAGE = 64 << 10, MAX_TEXT = 16 << 10, OPEN_FILES = 65536, FOREVER = 3600 };
 enum { STREAMS = 2, PIECE = 64 << 10 };
 enum { FULL_DISK_PAUSE = 200 }; /* milliseconds until the note of an end is tried again */
+enum { EXIT_BYTES = 4096, MESSAGE_BYTES = 3584 }; /* room for the note of an end, and for the message in it, as JSON */
 static const double KILL_FIRST = 0.01, KILL_MOST = 1.0;
 
 /* What a task is to run with: see `task_message`. Texts end with a zero byte; those named *_json are JSON already. */
@@ -229,6 +230,18 @@ static int enter(const char *folder)
     return found;
 }
 
+/* The descriptor, if it is of a plain file that has no other name; else -1, and errno. */
+static int only_plain(int fd)
+{
+    struct stat found;
+    if (fd >= 0 && (fstat(fd, &found) < 0 || !S_ISREG(found.st_mode) || found.st_nlink != 1)) {
+        close(fd);
+        errno = EINVAL;
+        return -1;
+    }
+    return fd;
+}
+
 /* Open a file of a folder that a task can reach. -1, and errno, if that fails. */
 static int open_inside(const char *folder, const char *name, int flags)
 {
@@ -239,40 +252,75 @@ static int open_inside(const char *folder, const char *name, int flags)
         close(inside);
         errno = failed;
     }
-    struct stat found;
-    if (fd >= 0 && (fstat(fd, &found) < 0 || !S_ISREG(found.st_mode) || found.st_nlink != 1)) {
-        close(fd);
-        errno = EINVAL;
-        fd = -1;
-    }
+    return only_plain(fd);
+}
+
+/* The file that a file of the folder is written to, before it gets its name: one that is there already, or a new one. */
+static int open_scratch(int inside, const char *scratch)
+{
+    int flags = O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+    int fd = openat(inside, scratch, flags | O_CREAT | O_EXCL, 0600);
+    if (fd >= 0 || errno != EEXIST)
+        return fd;
+    fd = only_plain(openat(inside, scratch, flags));
+    if (fd < 0 && unlinkat(inside, scratch, 0) == 0) /* what a task has put there */
+        fd = openat(inside, scratch, flags | O_CREAT | O_EXCL, 0600);
     return fd;
 }
 
-/* Write a file of the folder that is there whole or not at all. -1, and errno, if that fails. */
-static int write_file(const char *folder, const char *name, const char *data)
+/* What the file had is overwritten and then cut: emptied first, it would lose the room that was taken for it. */
+static int fill(int fd, const char *data)
+{
+    size_t length = strlen(data);
+    if (write_all(fd, data, length) < 0)
+        return -1;
+    return ftruncate(fd, (off_t)length);
+}
+
+/* Write a file of the folder that is there whole or not at all. Without `publish` all is done but the last step: it is not
+ * there yet. -1, and errno, if that fails. */
+static int write_note(const char *folder, const char *name, const char *data, int publish)
 {
     int inside = enter(folder), done = -1;
     if (inside < 0)
         return -1;
-    char *new = text("%s.new", name);
-    int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-    int fd = openat(inside, new, flags, 0600);
-    if (fd < 0 && errno == EEXIST && unlinkat(inside, new, 0) == 0) /* what a task has put there */
-        fd = openat(inside, new, flags, 0600);
-    int failed = errno;
+    char *scratch = text("%s.new", name);
+    int fd = open_scratch(inside, scratch), failed = errno;
     if (fd >= 0) {
-        done = write_all(fd, data, strlen(data));
+        done = fill(fd, data);
         failed = errno;
         close(fd);
-        if (done == 0) {
-            done = renameat(inside, new, inside, name);
+        if (done == 0 && publish) {
+            done = renameat(inside, scratch, inside, name);
             failed = errno;
         }
     }
-    free(new);
+    free(scratch);
     close(inside);
     errno = failed;
     return done;
+}
+
+static int write_file(const char *folder, const char *name, const char *data)
+{
+    return write_note(folder, name, data, 1);
+}
+
+/* Have room on the disk for so many bytes of a file of the folder: `write_file` succeeds though the disk is full by then.
+ * A file system that can't promise it makes no error. -1, and errno, if there is no room. */
+static int take_room(const char *folder, const char *name, off_t size)
+{
+    char *scratch = text("%s/%s.new", folder, name);
+    int fd = open(scratch, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600), failed = errno;
+    if (fd >= 0) {
+        failed = posix_fallocate(fd, 0, size);
+        close(fd);
+    }
+    free(scratch);
+    if (failed == EOPNOTSUPP || failed == EINVAL)
+        failed = 0;
+    errno = failed;
+    return failed == 0 ? 0 : -1;
 }
 
 /* The fields of /proc/PID/stat behind the name (proc_pid_stat(5)), from the state on; NULL if there is no such. */
@@ -507,19 +555,27 @@ static size_t move_stream(const struct task *task, struct stream *stream)
     return (size_t)got;
 }
 
+/* Write what was read, whole. While it waits for a full disk the note of the task's end is kept in its room, in case this
+ * process is killed meanwhile. */
+static void write_whole(const struct task *task, struct stream *stream, const char *exit_note)
+{
+    while (!write_stream(task, stream)) {
+        write_note(task->folder, "exit.json", exit_note, 0); /* it fails if the task took the room away */
+        poll(NULL, 0, FULL_DISK_PAUSE);
+    }
+}
+
 /* The task is gone: move on what is left in its pipes. What others still hold the pipe's end is not waited for. */
-static void end_streams(const struct task *task)
+static void end_streams(const struct task *task, const char *exit_note)
 {
     for (int index = 0; index < STREAMS; index++) {
         struct stream *stream = &streams[index];
         int left = 0;
-        while (!write_stream(task, stream))
-            poll(NULL, 0, FULL_DISK_PAUSE);
+        write_whole(task, stream, exit_note);
         ioctl(stream->from, FIONREAD, &left);
         for (size_t moved = 1; left > 0 && moved > 0; left -= (int)moved) {
             moved = move_stream(task, stream);
-            while (!write_stream(task, stream))
-                poll(NULL, 0, FULL_DISK_PAUSE);
+            write_whole(task, stream, exit_note);
         }
     }
     if (streams[0].cut + streams[1].cut > 0)
@@ -681,23 +737,50 @@ static int read_wish(const struct task *task, struct wish *wish)
     return 1;
 }
 
-static void write_exit(const struct task *task, const char *reason, const char *message, const char *rest)
+/* What the task put in place of its secrets is left: the agent removes the whole folder later. */
+static void remove_secrets(const struct task *task)
 {
-    /* What the task put in place of its secrets is left: the agent removes the whole folder later. */
     int own = task->secrets ? enter(task->task_folder) : -1;
     int secrets = own < 0 ? -1 : openat(own, "secrets", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (own >= 0)
         close(own);
     DIR *folder = secrets < 0 ? NULL : fdopendir(secrets);
-    if (folder != NULL) {
-        for (struct dirent *entry; (entry = readdir(folder)) != NULL;)
-            if (entry->d_name[0] != '.' || (strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..")))
-                unlinkat(dirfd(folder), entry->d_name, 0);
-        closedir(folder);
+    if (folder == NULL)
+        return;
+    for (struct dirent *entry; (entry = readdir(folder)) != NULL;)
+        if (entry->d_name[0] != '.' || (strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..")))
+            unlinkat(dirfd(folder), entry->d_name, 0);
+    closedir(folder);
+}
+
+/* How many bytes of the inside of a JSON string there is room for: no character and no escape is cut. */
+static int fitting(const char *message)
+{
+    size_t fits = 0, next = 0;
+    while (message[next] != 0 && next <= MESSAGE_BYTES) {
+        fits = next;
+        if (message[next] == '\\') {
+            size_t escape = message[next + 1] == 'u' ? 6 : 2;
+            next += strnlen(message + next, escape);
+        } else {
+            while ((message[++next] & 0xc0) == 0x80) /* the rest of a character in UTF-8 */
+                ;
+        }
     }
-    char *exit = text("{\"ended_at\": %.6f, \"reason\": \"%s\", \"message\": \"%s\"%s}", seconds(CLOCK_REALTIME), reason,
-                      message, rest);
-    while (write_file(task->folder, "exit.json", exit) < 0) {
+    return (int)(next <= MESSAGE_BYTES ? next : fits);
+}
+
+/* The note of how it ended. */
+static char *exit_note(const char *reason, const char *message, const char *rest)
+{
+    return text("{\"ended_at\": %.6f, \"reason\": \"%s\", \"message\": \"%.*s\"%s}", seconds(CLOCK_REALTIME), reason,
+                fitting(message), message, rest);
+}
+
+/* If the disk is full all the same it is tried again: nobody else knows how the task ended. */
+static void publish_exit(const struct task *task, const char *note)
+{
+    while (write_file(task->folder, "exit.json", note) < 0) {
         if (errno != ENOSPC && errno != EDQUOT)
             fail("exit.json"); /* the agent finds no note of the end, and says so */
         poll(NULL, 0, FULL_DISK_PAUSE);
@@ -742,7 +825,8 @@ static int reap(struct end *end, int pid)
     }
 }
 
-static void note_exit(const struct task *task, const struct end *end)
+/* What the task printed is whole before its end is told. */
+static void end_task(const struct task *task, const struct end *end)
 {
     struct rusage used;
     getrusage(RUSAGE_CHILDREN, &used);
@@ -753,9 +837,13 @@ static void note_exit(const struct task *task, const struct end *end)
         snprintf(code, sizeof code, "%d", WEXITSTATUS(end->status));
     else if (end->ended)
         snprintf(number, sizeof number, "%d", WTERMSIG(end->status));
-    write_exit(task, end->ended ? end->reason : "untracked", strcmp(end->reason, "exited") ? end->message : "",
-               text(", \"exit_code\": %s, \"signal\": %s, \"cpu_seconds\": %.6f, \"max_rss_bytes\": %lld", code, number,
-                    cpu, (long long)used.ru_maxrss << 10));
+    char *rest = text(", \"exit_code\": %s, \"signal\": %s, \"cpu_seconds\": %.6f, \"max_rss_bytes\": %lld", code, number,
+                      cpu, (long long)used.ru_maxrss << 10);
+    char *note = exit_note(end->ended ? end->reason : "untracked", strcmp(end->reason, "exited") ? end->message : "",
+                           rest);
+    remove_secrets(task);
+    end_streams(task, note);
+    publish_exit(task, note);
 }
 
 /* Wait for the command, and end its tree when told to, at its runtime limit, or when it leaves something over. */
@@ -792,8 +880,7 @@ static void watch(const struct task *task, int pid, const sigset_t *signals)
             begin_end(&end, wish.reason, wish.grace);
         }
     }
-    end_streams(task);
-    note_exit(task, &end);
+    end_task(task, &end);
 }
 
 /* Tell the agent, once: the task's key and what is known of it. The agent may be gone; the next one looks into the
@@ -826,14 +913,15 @@ static void watch_over(const struct task *task, int agent, const sigset_t *signa
     char *warden = text("\"warden\": %d, \"warden_ticks\": %llu", getpid(), ticks_of(getpid()));
     size_t inside = strlen(task->record_json) - 1; /* without the closing brace */
     char *record = text("%.*s%s%s}", (int)inside, task->record_json, inside > 1 ? ", " : "", warden);
-    if (write_file(task->folder, "task.json", record) < 0) {
+    if (take_room(task->folder, "exit.json", EXIT_BYTES) < 0 || write_file(task->folder, "task.json", record) < 0) {
         say_no_folder(agent, task, errno);
         return;
     }
     char *why = NULL;
     int pid = start(task, &why);
     if (pid < 0) {
-        write_exit(task, "spawn_failed", json_text(why), "");
+        remove_secrets(task);
+        publish_exit(task, exit_note("spawn_failed", json_text(why), ""));
         say(agent, task, warden);
         return;
     }
