@@ -23,6 +23,7 @@ import grpc.aio
 from grpc.aio import EOF  # type: ignore[attr-defined]
 
 from events.runtime.keys import SERVICES, KeyFileProblem, ensure_key, key_path
+from events.runtime.requests import NoMessage, reader
 from events.runtime.settings import Settings, SettingsError
 
 PLATFORM = "platform"
@@ -133,7 +134,8 @@ class Strangers:
         async def answer(_: Any, context: Any) -> Any:
             return await inner.unary_unary(await self._request(context), context)
 
-        return grpc.stream_unary_rpc_method_handler(answer, inner.request_deserializer, inner.response_serializer)
+        read = reader(inner.request_deserializer)
+        return grpc.stream_unary_rpc_method_handler(answer, read, inner.response_serializer)
 
     async def _request(self, context: Any) -> Any:
         if self._count >= MOST_STRANGERS:
@@ -150,6 +152,8 @@ class Strangers:
             self._count -= 1
         if request is EOF:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no request")
+        if isinstance(request, NoMessage):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, request.problem)
         return request
 
 

@@ -24,7 +24,7 @@ from aiokafka.errors import KafkaError
 from events.runtime import metrics
 from events.runtime.channels import ACCEPTED
 from events.runtime.queries import QueryError
-from events.runtime.requests import check_request
+from events.runtime.requests import check_request, reader
 from events.runtime.retry_hint import retry_metadata
 
 HELD_SECONDS = 2.0
@@ -94,13 +94,13 @@ class Guarded:
         self._server.add_registered_method_handlers(service, guarded)
 
     def _guard(self, name: str, handler: Any) -> Any:
-        write = _unless_written(handler.response_serializer)
+        read, write = reader(handler.request_deserializer), _unless_written(handler.response_serializer)
         if handler.unary_unary:
             answer = self._unary(name, handler.unary_unary)
-            return grpc.unary_unary_rpc_method_handler(answer, handler.request_deserializer, write)
+            return grpc.unary_unary_rpc_method_handler(answer, read, write)
         if handler.unary_stream:
             answers = self._stream(name, handler.unary_stream)
-            return grpc.unary_stream_rpc_method_handler(answers, handler.request_deserializer, write)
+            return grpc.unary_stream_rpc_method_handler(answers, read, write)
         raise TypeError(f"{name} takes a stream; queries take one request")
 
     def _unary(self, name: str, inner: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:

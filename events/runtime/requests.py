@@ -6,12 +6,13 @@ Driven by the messages' descriptors, so a new query's fields are held to it with
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import grpc
 from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from events.language.bounds import TIME_MAX, TIME_MIN
 from events.runtime.queries import QueryError
@@ -31,9 +32,33 @@ Check = Callable[[Any, str], None]
 """Looks at a field's value; the text is the field's path."""
 
 
+@dataclass(frozen=True, slots=True)
+class NoMessage:
+    """Bytes that are not the message which a method takes."""
+
+    problem: str
+
+
+def reader(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    """A deserializer that returns `NoMessage` where the given one raises: gRPC answers an exception there with UNKNOWN,
+    as if the server had failed."""
+    if deserialize is None:  # of a handler that takes bytes
+        return None
+
+    def read(content: bytes) -> Any:
+        try:
+            return deserialize(content)
+        except DecodeError as error:
+            return NoMessage(f"the request can't be decoded: {error}; send the message that the .proto files define")
+
+    return read
+
+
 def check_request(message: Any) -> None:
     """Raises QueryError(INVALID_ARGUMENT) that names the field: a text with U+0000 or too long, a time that can't be
     said in UTC, too many entries, a number below 0 (queries number and count from 0), a past where there is none."""
+    if isinstance(message, NoMessage):
+        raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, message.problem)
     if isinstance(message, Message):  # what is not decoded has no fields yet
         _check(message, "")
 

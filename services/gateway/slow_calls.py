@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 from grpc.aio import EOF  # type: ignore[attr-defined]
 
+from events.runtime.requests import NoMessage, reader
 from services.gateway import metrics
 from services.gateway.errors import DoorError, abort
 from services.gateway.slow import Late, Patience
@@ -34,7 +35,7 @@ class Patient(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         handler: Any = self._inner.service(details)
         if handler is None:
             return None
-        codecs = handler.request_deserializer, handler.response_serializer
+        codecs = reader(handler.request_deserializer), handler.response_serializer
         if not handler.request_streaming:
             if handler.response_streaming:
                 return grpc.stream_stream_rpc_method_handler(self._stream(handler.unary_stream), *codecs)
@@ -78,13 +79,16 @@ class Patient(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     async def _read(self, context: Any) -> Any:
         try:
             async with asyncio.timeout(self._patience.body):
-                return await context.read()
+                request = await context.read()
         except TimeoutError:
             text = (
                 f"the request did not come within {self._patience.body:g} s; send less at a time, or set "
                 "FORGELOG_GATEWAY_BODY_SECONDS"
             )
             await self._cut(context, "body", DoorError(grpc.StatusCode.DEADLINE_EXCEEDED, text))
+        if isinstance(request, NoMessage):
+            await abort(context, DoorError(grpc.StatusCode.INVALID_ARGUMENT, request.problem))
+        return request
 
     async def _answer(self, answers: Any, context: Any) -> None:
         async with aclosing(answers):

@@ -186,6 +186,15 @@ async def test_a_call_that_has_no_request_is_refused(gateway: Gateway) -> None:
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
+@pytest.mark.parametrize("method", ["/forgelog.gateway.v1.Commands/Publish", "/grpc.health.v1.Health/Check"])
+async def test_a_request_that_is_no_message_is_refused(gateway: Gateway, method: str) -> None:
+    async with gateway.channel() as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await channel.unary_unary(method)(b"\xff\xff", metadata=gateway.metadata, timeout=PATIENCE)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "can't be decoded" in (caught.value.details() or "")
+
+
 async def test_an_http_stream_that_is_not_read_is_cut(gateway: Gateway) -> None:
     _, writer = await gateway.connect()
     writer.write(gateway.head("GET /v1/jobs/x/logs?follow=true HTTP/1.1"))

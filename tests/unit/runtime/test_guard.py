@@ -16,6 +16,7 @@ from events.runtime.channels import accepted, client_options, server_options
 from events.runtime.guard import Guarded, passing
 from events.runtime.queries import QueryError
 from events.runtime.retry_hint import retry_seconds
+from forgelog_pb.jobs.v1.queries_pb2 import FollowLogsRequest, GetJobRequest
 
 STARTING_UP = asyncpg.CannotConnectNowError("the database system is starting up")
 STALE = asyncpg.FeatureNotSupportedError("cached plan must not change result type")
@@ -93,6 +94,8 @@ class Service:
         handlers = {
             "Unary": grpc.unary_unary_rpc_method_handler(self.unary, _as_it_is, _as_it_is),
             "Stream": grpc.unary_stream_rpc_method_handler(self.stream, _as_it_is, _as_it_is),
+            "Job": grpc.unary_unary_rpc_method_handler(self.unary, GetJobRequest.FromString, _as_it_is),
+            "Logs": grpc.unary_stream_rpc_method_handler(self.stream, FollowLogsRequest.FromString, _as_it_is),
         }
         Guarded(self._server, "test").add_registered_method_handlers("test.Queries", handlers)
         port = self._server.add_insecure_port("127.0.0.1:0")
@@ -110,6 +113,11 @@ class Service:
 
     def follow(self) -> Any:
         return self._channel.unary_stream("/test.Queries/Stream")(b"", timeout=30)
+
+    async def damaged(self, method: str) -> None:
+        call = self._channel.unary_stream if method == "Logs" else self._channel.unary_unary
+        answer = call(f"/test.Queries/{method}")(b"\xff\xff", timeout=30)
+        await (all_of(answer) if method == "Logs" else answer)
 
 
 def _as_it_is(message: bytes) -> bytes:
@@ -179,3 +187,15 @@ async def test_a_stream_that_fails_was_not_accepted() -> None:
     async with Service(always=KeyError("status")) as service:
         call = service.follow()
         assert not accepted(await call.initial_metadata())
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [("Job", "forgelog.jobs.v1.GetJobRequest"), ("Logs", "forgelog.jobs.v1.FollowLogsRequest")],
+)
+async def test_a_request_that_is_no_message_is_the_callers_mistake(method: str, message: str) -> None:
+    async with Service() as service:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await service.damaged(method)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert message in (caught.value.details() or "")
