@@ -212,6 +212,11 @@ class Running:
         """The warden has ended: after its task, as a rule."""
         self._unwatch(attempt)
         exit = self._store.exit_of(attempt.key)
+        if exit is not None and _lives(attempt):  # a warden writes it behind the end of all that it sees
+            log.error("%s has a note of its end and still runs; ending its processes", attempt.key)
+            message = "a note of its end was there while it still ran, which the task itself must have written"
+            self._end_by_force(attempt, _now(ExitReason.UNTRACKED, message), noted=False)
+            return
         if exit is not None:
             self._ended(attempt, exit)
             return
@@ -229,15 +234,17 @@ class Running:
             message = f"its node's agent met an error in following it: {type(error).__name__}: {error}"
             self._end_by_force(attempt, _now(ExitReason.UNTRACKED, message))
 
-    def _end_by_force(self, attempt: Attempt, exit: Exit) -> None:
-        """End its processes without its warden, if that still lives, and then the attempt."""
+    def _end_by_force(self, attempt: Attempt, exit: Exit, *, noted: bool = True) -> None:
+        """End its processes without its warden, if that still lives, and then the attempt: so as it is `noted`, if it
+        is, else as `exit`."""
         if attempt.key not in self._felling:
             self._unwatch(attempt)  # its warden's end is of our doing from now on
             attempt.launching = False
-            self._felling[attempt.key] = asyncio.create_task(self._fell(attempt, exit))
+            self._felling[attempt.key] = asyncio.create_task(self._fell(attempt, exit, noted))
 
-    async def _fell(self, attempt: Attempt, exit: Exit) -> None:
-        exit = self._noted(attempt) or exit  # what its warden writes from now on is of our doing
+    async def _fell(self, attempt: Attempt, exit: Exit, noted: bool) -> None:
+        if noted:
+            exit = self._noted(attempt) or exit  # what its warden writes from now on is of our doing
         while True:
             try:
                 left = await asyncio.to_thread(leftovers.fell, leftovers.Prey.of(attempt))
@@ -348,3 +355,9 @@ class Running:
 
 def _now(reason: ExitReason, message: str) -> Exit:
     return ended_now(reason, message, datetime.now(UTC))
+
+
+def _lives(attempt: Attempt) -> bool:
+    """Whether a process of the attempt that is known runs; its warden aside."""
+    known = {attempt.pid: attempt.ticks, **attempt.seen}
+    return any(pid not in (0, attempt.warden) and proctree.alive(pid, ticks) for pid, ticks in known.items())

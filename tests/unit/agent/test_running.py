@@ -145,6 +145,27 @@ async def test_a_task_that_kills_its_warden_fails_untracked(node: Node) -> None:
     assert "before it could note how the task ended" in exit.message
 
 
+async def test_a_task_that_writes_its_own_end_and_lives_on_is_not_believed(node: Node) -> None:
+    note = '{"reason": "exited", "ended_at": 1, "exit_code": 0}'
+    notes = "../../../tasks/$(basename $(dirname $PWD))"
+    attempt = await node.started(
+        f"{GO}; echo '{note}' >{notes}/new; mv {notes}/new {notes}/exit.json; kill -9 $PPID; sleep 1000"
+    )
+    node.go(attempt)
+    exit = await node.ended(attempt)
+    assert exit.reason is ExitReason.UNTRACKED
+    assert "still ran" in exit.message
+
+
+async def test_nor_is_one_that_only_writes_it(node: Node) -> None:
+    """Its warden lives, and writes over it in the end."""
+    notes = "../../../tasks/$(basename $(dirname $PWD))"
+    attempt = await node.started(f'{GO}; echo \'{{"reason": "exited", "exit_code": 0}}\' >{notes}/exit.json; exit 3')
+    node.go(attempt)
+    exit = await node.ended(attempt)
+    assert (exit.reason, exit.exit_code) == (ExitReason.EXITED, 3)
+
+
 async def test_processes_that_hide_from_a_killed_warden_are_ended_too(node: Node) -> None:
     attempt = await node.started("env -i setsid sleep 1000 & echo $!; sleep 1000")
     await until(lambda: len(attempt.seen) == 3, "its processes were not seen")
