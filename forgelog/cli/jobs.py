@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
 from forgelog.cli import complete
-from forgelog.cli.common import AtOption, OutputOption, moment, with_client
+from forgelog.cli.common import AtOption, OutputOption, moment, report, with_client
 from forgelog.cli.nodes import duration, pairs
 from forgelog.cli.render import (
     Column,
@@ -27,13 +27,16 @@ from forgelog.cli.render import (
     write,
 )
 from forgelog.cli.tables import clock
-from forgelog.errors import InvalidInput, exit_status
+from forgelog.errors import ForgelogError, InvalidInput, Unavailable, exit_status
 from forgelog.units import format_duration
 
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
     from forgelog.client.plain import Record
     from forgelog.client.rows import JobRow
+
+    Done: TypeAlias = list[tuple[str, Record | ForgelogError]]
+    """Job and what came of the command."""
 
 STATUSES = ("pending", "queued", "scheduled", "starting", "running", "completed", "failed", "cancelled")
 """Those that a job may have today, for the shell's completion."""
@@ -194,15 +197,13 @@ def cancel(
 ) -> None:
     """Stop jobs: waiting tasks never start, running ones get TERM and, after the job's grace, KILL."""
 
-    async def work(client: AsyncClient) -> tuple[list[str], list[Record]]:
-        ids = [await client.find(job) for job in jobs]
-        outcomes = [await client.cancel(id, tasks=tasks, reason=reason) for id in ids]
+    async def work(client: AsyncClient) -> Done:
+        done = await _each(client, jobs, lambda id: client.cancel(id, tasks=tasks, reason=reason))
         if wait_ and tasks is None:
-            await client.wait(ids)
-        return ids, outcomes
+            await client.wait([job for job, outcome in done if not isinstance(outcome, ForgelogError)])
+        return done
 
-    ids, outcomes = with_client(work)
-    _each(outcomes, ids, "cancelled", "had ended already", output)
+    _tell(with_client(work), "cancelled", "had ended already", output)
 
 
 def requeue(
@@ -210,17 +211,40 @@ def requeue(
 ) -> None:
     """Run the failed and cancelled tasks of ended jobs again, as new attempts."""
 
-    async def work(client: AsyncClient) -> tuple[list[str], list[Record]]:
-        ids = [await client.find(job) for job in jobs]
-        return ids, [await client.requeue(id, tasks=tasks, reason=reason) for id in ids]
+    async def work(client: AsyncClient) -> Done:
+        return await _each(client, jobs, lambda id: client.requeue(id, tasks=tasks, reason=reason))
 
-    ids, outcomes = with_client(work)
-    _each(outcomes, ids, "is queued again", "has nothing to run again", output)
+    _tell(with_client(work), "is queued again", "has nothing to run again", output)
 
 
-def _each(outcomes: list[Record], jobs: list[str], done: str, unchanged: str, output: Format) -> None:
+async def _each(client: AsyncClient, jobs: Sequence[str], act: Callable[[str], Coroutine[Any, Any, Record]]) -> Done:
+    """Do it to each of the jobs, whatever comes of the others; no more once the platform can't be reached."""
+
+    async def one(job: str) -> tuple[str, Record | ForgelogError]:
+        try:
+            id = await client.find(job)
+            return id, await act(id)
+        except ForgelogError as error:
+            return job, error
+
+    done: Done = []
+    for job in jobs:
+        done.append(await one(job))
+        if isinstance(done[-1][1], Unavailable):
+            break
+    return done
+
+
+def _tell(done: Done, good: str, unchanged: str, output: Format) -> None:
+    """Say what came of each; if one was refused, its error is the exit code."""
+    outcomes = [(job, outcome) for job, outcome in done if not isinstance(outcome, ForgelogError)]
     if output is not Format.TABLE:
-        show_data(outcomes, output)
-        return
-    for job, outcome in zip(jobs, outcomes, strict=True):
-        note(f"{job} {unchanged if outcome.result == 'unchanged' else done}")
+        show_data([outcome for _, outcome in outcomes], output)
+    else:
+        for job, outcome in outcomes:
+            note(f"{job} {unchanged if outcome.result == 'unchanged' else good}")
+    errors = [outcome for _, outcome in done if isinstance(outcome, ForgelogError)]
+    for error in errors:
+        report(error)
+    if errors:
+        raise typer.Exit(errors[0].exit_code)

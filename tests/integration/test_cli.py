@@ -405,6 +405,17 @@ async def test_why_names_what_nodes_lack(forgelog: Cli) -> None:
     assert (await forgelog.json("show", id))["job"]["reason"] == "too greedy"
 
 
+async def test_a_job_that_is_not_there_keeps_none_of_the_others_from_being_cancelled(forgelog: Cli) -> None:
+    for name in ("one", "two"):
+        assert (await forgelog("submit", *SMALL, "--name", f"several-{name}", "--", "sleep", "1000")).code == 0
+    cancelled = await forgelog("cancel", "several-one", "never-was", "several-two", "--wait", "-o", "json")
+    assert cancelled.code == 1
+    assert len(json.loads(cancelled.out)) == 2
+    assert "never-was" in cancelled.err
+    rows = await forgelog.json("ps", "-a")
+    assert {row["status"] for row in rows if row["name"].startswith("several-")} == {"cancelled"}
+
+
 async def test_requeue_runs_failed_tasks_again(forgelog: Cli, tmp_path: Path) -> None:
     script = f"test -e {tmp_path}/mark || {{ touch {tmp_path}/mark; exit 3; }}"
     id = (await forgelog.json("submit", *SMALL, "--", "sh", "-c", script))[0]["job_id"]
