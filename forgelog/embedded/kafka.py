@@ -12,6 +12,7 @@ import asyncio
 import base64
 import json
 import os
+import ssl
 import subprocess
 import uuid
 from collections.abc import Callable
@@ -306,8 +307,8 @@ class Kafka:
 
 
 async def broker_answers(settings: Settings, seconds: float = 3.0) -> bool:
-    """Whether a broker of these settings answers a metadata request. Raises EmbeddedError when it lets us not in, and
-    SettingsError for credentials that can't be read: waiting would not help."""
+    """Whether a broker of these settings answers a metadata request. Raises EmbeddedError when it lets us not in or
+    is not to be trusted, and SettingsError for credentials that can't be read: waiting would not help."""
     options = client_options(settings)
     for address in options.pop("bootstrap_servers").split(","):
         try:
@@ -317,6 +318,11 @@ async def broker_answers(settings: Settings, seconds: float = 3.0) -> bool:
             raise EmbeddedError(
                 f"the broker at {address} refuses user {user!r} ({options.get('sasl_mechanism')}): {error}. Check "
                 f"{settings.kafka_config}"
+            ) from None
+        except ssl.SSLCertVerificationError as error:
+            raise EmbeddedError(
+                f"the certificate of the broker at {address} is not trusted: {error.verify_message}. Check "
+                f"ssl.ca.location in {settings.kafka_config}, and that the certificate names that address"
             ) from None
         except (KafkaError, OSError, TimeoutError):
             continue
