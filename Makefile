@@ -8,7 +8,7 @@ SYNCED := .venv/.synced
 # A platform of this checkout's own; `forgelog` finds it from here and below.
 DATA ?= $(CURDIR)/.forgelog
 
-.PHONY: setup proto up down demo test explore lint format bench bench-peers chaos overload clean
+.PHONY: setup proto up down demo test explore lint format wheel bench bench-peers chaos overload clean
 
 setup: $(SYNCED) proto
 
@@ -56,6 +56,11 @@ lint: setup
 format: $(SYNCED)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+# For the Python that runs it, with the compiled parts where there is a C compiler: see docs/how-to/install.md.
+wheel: $(SYNCED)
+	$(UV) build --quiet --wheel --out-dir dist
+	@ls -t dist/*.whl | head -1
 
 bench: setup
 	$(BIN)/python -m bench $(BENCH)

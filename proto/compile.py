@@ -31,14 +31,16 @@ def sources(root: Path) -> list[Path]:
     return sorted((root / "proto").rglob("*.proto"))
 
 
-def compile_all(root: Path) -> None:
-    """Generates `forgelog_pb` afresh. Files appear whole (rename), so a running reader never sees half of one."""
+def compile_all(root: Path, target: Path | None = None) -> None:
+    """Generates the package into the folder `target` (`forgelog_pb` of the checkout when None). Files appear whole
+    (rename), so a running reader never sees half of one."""
     from grpc_tools import protoc
 
     proto = root / "proto"
     include = Path(protoc.__file__).parent / "_proto"
-    (root / PACKAGE).mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=root / PACKAGE, prefix=".build-") as folder:
+    package = target or root / PACKAGE
+    package.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=package, prefix=".build-") as folder:
         built = Path(folder)
         names = [str(path.relative_to(proto)) for path in sources(root)]
         arguments = [f"--{kind}_out={built}" for kind in ("python", "pyi", "grpc_python")]
@@ -47,7 +49,7 @@ def compile_all(root: Path) -> None:
         _rewrite(built)
         for path in sources(root):
             _stub(path, built / path.relative_to(proto).with_suffix(""))
-        _install(built / "forgelog", root / PACKAGE)
+        _install(built / "forgelog", package)
 
 
 def _rewrite(built: Path) -> None:

@@ -4,6 +4,7 @@ with the JSON Schemas and the AsyncAPI document in it.
 python -m proto.generate                 write what is stale (nothing is imported when nothing is)
 python -m proto.generate --check         change nothing; exit 1 with a diff when a committed file is stale
 python -m proto.generate --schemas DIR   JSON Schemas and the AsyncAPI document as well, into DIR
+python -m proto.generate --package DIR   nothing but the package, with the `.proto` files, into DIR (for a wheel)
 """
 
 from __future__ import annotations
@@ -96,6 +97,25 @@ def generate() -> list[Path]:
         return changed
 
 
+def package(target: Path) -> None:
+    """The package as it is installed elsewhere, into a new folder; the checkout stays as it is.
+
+    It has the `.proto` files too, under `proto`, as other languages' compilers take them. Raises `GenerationError` when
+    a `types.proto` is not what the models say.
+    """
+    from proto import compile, schemas
+
+    for path, wanted in types_protos().items():
+        if not path.exists() or path.read_text() != wanted:
+            raise GenerationError(f"{path.relative_to(ROOT)} is not what the models say; run `make proto` first")
+    compile.compile_all(ROOT, target)
+    schemas.write(target / "schemas")
+    for path in compile.sources(ROOT):
+        copy = target / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+
+
 def check() -> int:
     """Prints a diff for every stale file; the exit status."""
     status = 0
@@ -112,10 +132,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m proto.generate", description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="exit 1 with a diff when something is stale")
     parser.add_argument("--schemas", type=Path, metavar="DIR", help="write JSON Schemas and asyncapi.json into DIR")
+    parser.add_argument("--package", type=Path, metavar="DIR", help="write the package alone, into DIR")
     options = parser.parse_args()
     if options.check:
         return check()
     try:
+        if options.package:
+            package(options.package)
+            return 0
         for path in generate():
             print(f"wrote {path.relative_to(ROOT)}")
     except GenerationError as error:

@@ -340,6 +340,10 @@ class NodeSystem(Model):
     booted_at: Timestamp | None = None
 
 
+LAUNCHER_LABEL = "forgelog.io/launcher"
+"""Label of a node: how its agent starts tasks, ``compiled`` or ``pure`` (in Python)."""
+
+
 class NodeSpec(Model):
     """A node as its agent announces it."""
 

@@ -3,8 +3,9 @@
     python -m events.log.native
 
 compiles it (``make setup`` does so), by the compiler in ``CC``, else ``cc``, and says what it did if it did something.
-``FORGELOG_PURE=1`` goes without it though it is there. A helper that was compiled from another source than the one
-beside it is left alone (`make setup` compiles it anew).
+A wheel that was built where there is a compiler has it compiled. ``FORGELOG_PURE=1`` goes without it though it is
+there. A helper that was compiled from another source than the one beside it is left alone (the command above compiles
+it anew). `status` says which of them is in use.
 """
 
 from __future__ import annotations
@@ -17,24 +18,50 @@ import sys
 import sysconfig
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 HERE = Path(__file__).parent
 NAMES = ("_records",)
 
+Status = Literal["compiled", "pure", "stale"]
+COMPILED: Status = "compiled"
+PURE: Status = "pure"
+STALE: Status = "stale"
+
+_used: dict[str, Status] = {}
+"""By name: what `load` found first. The modules that use a helper load it once, when they are imported."""
+
 
 def load(name: str) -> Any:
     """The compiled module ``events.log.<name>``; None where Python must do."""
-    if os.environ.get("FORGELOG_PURE"):
-        return None
+    module, found = _look(name)
+    _used.setdefault(name, found)
+    return module
+
+
+def status() -> Status:
+    """How this process reads and writes the log: by the compiled helpers, in Python, or in Python because a helper was
+    compiled from another source than the one beside it (stale). What lies there now may be another one by now."""
+    found = {_used.get(name) or _look(name)[1] for name in NAMES}
+    return next((each for each in (STALE, PURE) if each in found), COMPILED)
+
+
+def unwanted() -> bool:
+    """Whether ``FORGELOG_PURE`` says to go without compiled helpers."""
+    return bool(os.environ.get("FORGELOG_PURE"))
+
+
+def _look(name: str) -> tuple[Any, Status]:
+    if unwanted():
+        return None, PURE
     try:
         module = importlib.import_module(f"events.log.{name}")
     except ImportError:
-        return None
+        return None, PURE
     source = HERE / f"{name}.c"
     if source.exists() and digest_of(source) != module.SOURCE:
-        return None
-    return module
+        return None, STALE
+    return module, COMPILED
 
 
 def digest_of(source: Path) -> str:
@@ -42,12 +69,13 @@ def digest_of(source: Path) -> str:
     return sha256(source.read_bytes()).hexdigest()[:16]
 
 
-def compile_module(name: str) -> str:
-    """Compile one; what to tell people, empty if there was nothing to do."""
+def compile_module(name: str, folder: Path = HERE) -> str:
+    """Compile one into the folder; what to tell people, empty if there was nothing to do. Where it can't be compiled,
+    none is left there."""
     source = HERE / f"{name}.c"
     digest = digest_of(source)
-    target = HERE / f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}"
-    if target.exists() and _made_from(name) == digest:
+    target = folder / f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}"
+    if folder == HERE and target.exists() and _made_from(name) == digest:
         return ""
     compiler = shutil.which(os.environ.get("CC", "cc"))
     headers = Path(sysconfig.get_paths()["include"])

@@ -12,6 +12,7 @@ import asyncpg
 import grpc
 from prometheus_client import generate_latest
 
+from events.log import native
 from events.log.deadletters import list_dead_letters
 from events.log.envelope import Position
 from events.runtime import history
@@ -152,6 +153,7 @@ class LogServicer(rpc.LogQueriesServicer):
             ],
             notices=status["notices"],
             ready=not status["waits"],
+            native=native.status(),
             waits=status["waits"],
             lags=[
                 pb.Lag(

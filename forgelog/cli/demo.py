@@ -32,10 +32,17 @@ def demo(
     """Train models on a two-node cluster, kill a service on the way, and prove that nothing was lost."""
 
     async def work() -> None:
+        from importlib.util import find_spec
+
         from events.runtime.folders import data_folder
         from forgelog.cli.platform import Progress
         from forgelog.demo.story import perform
+        from forgelog.errors import InvalidInput
 
+        if find_spec("sklearn") is None:
+            raise InvalidInput(
+                "demo: it needs scikit-learn, which is not installed; pip install 'forgelog[demo]' (or scikit-learn)"
+            )
         with Progress() as progress:
             await perform(data or data_folder() / "demo", kill, keep=keep, progress=progress)
 

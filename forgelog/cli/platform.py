@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 BEHIND_SECONDS = 5.0
 """From when on it is told that something is behind: a busy platform always is, by moments."""
 
+_COMPILED = {
+    "compiled": "in use",
+    "partly": "partly in use; 'forgelog doctor' says what is not",
+    "pure": "not in use: Python does their work; see 'forgelog doctor'",
+}
+
 DataOption = Annotated[
     Path | None,
     typer.Option(
@@ -122,12 +128,14 @@ def status(output: OutputOption = Format.TABLE, data: DataOption = None) -> None
     """Show the platform's processes, and what waits where. Exits with 3 when it is not up, or does not do its work."""
 
     async def work() -> None:
+        from forgelog.embedded.compiled import in_use
         from forgelog.embedded.platform import Platform
 
         platform = Platform(data)
         report = platform.report()
         if report["state"] != "down":
             report["contexts"] = await platform.contexts(report)
+            report["compiled_parts"] = in_use(report["contexts"])
             if report["state"] == "up" and not all(each["ready"] for each in report["contexts"]):
                 report["state"] = "unready"
         if output is Format.TABLE:
@@ -200,6 +208,7 @@ def _show(report: dict[str, Any]) -> None:
         "kafka": f"{report['kafka']} ({report['kafka_source']})" if report.get("kafka") else None,
         "data": report["data"],
         "memory": _mib(report.get("rss_bytes")),
+        "compiled parts": _COMPILED.get(report.get("compiled_parts", "")),
     }
     render.show_fields(fields)
     columns = [

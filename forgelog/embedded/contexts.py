@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from events.language.hardware import LAUNCHER_LABEL
 from events.runtime.callers import service_channel
 from events.runtime.listening import stranger
 from events.runtime.settings import split_address
@@ -24,6 +25,7 @@ LATE_SECONDS = 30.0
 """For so long a placed job may wait for its agent to start it before that is told."""
 
 _LATE_JOBS = 100
+_NODES = 1000
 
 
 async def ask_all(services: Mapping[str, str], key: str) -> list[dict[str, Any]]:
@@ -34,7 +36,8 @@ async def ask_all(services: Mapping[str, str], key: str) -> list[dict[str, Any]]
 
 def not_asked(context: str, why: str) -> dict[str, Any]:
     """What is told of a service that says nothing itself."""
-    return {"context": context, "ready": False, "waits": {"service": why}, "notices": {}, "lags": [], "late": []}
+    told: dict[str, Any] = {"context": context, "ready": False, "waits": {"service": why}, "notices": {}, "lags": []}
+    return {**told, "native": "", "late": [], "launchers": {}}
 
 
 async def _ask(context: str, address: str, key: str) -> dict[str, Any]:
@@ -68,6 +71,7 @@ async def _ask(context: str, address: str, key: str) -> dict[str, Any]:
         "waits": dict(told.waits),
         "notices": dict(told.notices),
         "lags": lags,
+        "native": told.native,
     }
 
 
@@ -104,3 +108,22 @@ async def late_jobs(address: str, key: str) -> list[dict[str, Any]]:
         if seconds > LATE_SECONDS:
             found.append({"job": job.job_id, "node": job.node_id, "seconds": round(seconds, 1)})
     return found
+
+
+async def launchers(address: str, key: str) -> dict[str, str]:
+    """How the agents of the nodes start tasks: by node, ``compiled`` or ``pure``; those that don't say are left out.
+
+    `address`: of the resources service; `key` opens it. None are told while it does not answer.
+    """
+    from forgelog_pb.resources.v1 import queries_pb2 as pb
+    from forgelog_pb.resources.v1.queries_pb2_grpc import ResourceQueriesStub
+
+    words = ("READY", "NOT_READY", "CORDONED", "DRAINING")
+    request = pb.ListNodesRequest(statuses=[f"NODE_STATUS_{word}" for word in words])
+    request.page.limit = _NODES
+    async with service_channel(address, key) as channel:
+        try:
+            answer: Any = await ResourceQueriesStub(channel).ListNodes(request, timeout=ANSWER)
+        except grpc.aio.AioRpcError:
+            return {}
+    return {node.node_id: node.labels[LAUNCHER_LABEL] for node in answer.nodes if LAUNCHER_LABEL in node.labels}

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import psutil
 
+from events.log import native
 from events.runtime.settings import Settings, SettingsError, split_address
-from forgelog.embedded import docker, jars, java, postgres
+from forgelog.embedded import compiled, docker, jars, java, postgres
 from forgelog.embedded.kafka import broker_answers
 from forgelog.embedded.layout import Folder
 from forgelog.embedded.platform import Platform
@@ -39,7 +40,7 @@ class Check:
 
 
 async def examine(data: Path | None = None) -> list[Check]:
-    checks = [_python()]
+    checks = [_python(), log_helper()]
     try:
         settings = settings_of(data)
     except SettingsError as error:
@@ -81,7 +82,8 @@ async def _work(data: Path) -> list[Check]:
         if child["state"] in ("frozen", "restarting", "held", "stopped")
         or (child["state"] == "not_ready" and child["kind"] == "server")
     ]
-    for each in await platform.contexts(report):
+    contexts = await platform.contexts(report)
+    for each in contexts:
         name = f"{each['context']} service"
         checks += [Check(name, "failed", f"{place}: {why}", _FIX) for place, why in each["waits"].items()]
         checks += [Check(name, "note", f"{place}: {why}", _NOTICED) for place, why in each["notices"].items()]
@@ -97,6 +99,7 @@ async def _work(data: Path) -> list[Check]:
         if each["ready"]:
             left = sum(lag["left"] for lag in each["lags"])
             checks.append(Check(name, "ok", f"does its work; {left} records are still to be read"))
+    checks += [Check(who, "note", how, fix) for who, how, fix in compiled.slower(contexts)]
     return checks
 
 
@@ -106,6 +109,17 @@ def settings_of(data: Path | None) -> Settings:
 
 def _python() -> Check:
     return Check("python", "ok", f"{platform.python_version()}, {sys.executable}")  # pip refuses an older one
+
+
+def log_helper() -> Check:
+    """Of this installation; what a running service uses, it says itself."""
+    status = native.status()
+    return Check(
+        "log helper",
+        "ok" if status == native.COMPILED else "note",
+        compiled.WORDS[status],
+        compiled.helper_fix(status),
+    )
 
 
 def _java() -> Check:

@@ -199,7 +199,7 @@ class Platform:
     async def contexts(self, report: dict[str, Any]) -> list[dict[str, Any]]:
         """How the services of a `report` fare, and placed jobs that nobody starts; see `forgelog.embedded.contexts`."""
         from events.runtime.callers import services_key_path
-        from forgelog.embedded.contexts import ask_all, late_jobs, not_asked
+        from forgelog.embedded.contexts import ask_all, late_jobs, launchers, not_asked
 
         services = {
             child["name"]: child["address"]
@@ -212,7 +212,9 @@ class Platform:
             return [not_asked(name, f"{problem}; restart the platform") for name in services]
         told = await ask_all(services, key)
         for each in told:
-            each["late"] = await late_jobs(services["jobs"], key) if each["context"] == "jobs" and each["ready"] else []
+            name, ready = each["context"], each["ready"]
+            each["late"] = await late_jobs(services[name], key) if name == "jobs" and ready else []
+            each["launchers"] = await launchers(services[name], key) if name == "resources" and ready else {}
         return told
 
     async def _end_left_over(self, state: PlatformState) -> bool:

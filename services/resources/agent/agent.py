@@ -37,7 +37,7 @@ from events.log.tail import Place, ReaderPosition, Tail
 from events.log.wire import Damage, Raw, Undecodable
 from events.runtime.settings import Settings
 from events.runtime.tasks import run_beside
-from services.resources.agent import native, reports
+from services.resources.agent import reports, shipped
 from services.resources.agent.attempts import Attempt, Stop, attempts_of, tasks_held
 from services.resources.agent.config import Config
 from services.resources.agent.environment import Around
@@ -82,7 +82,8 @@ class Agent:
     async def run(self) -> None:
         """Until `stop`, if that is to end the tasks, or until cancelled."""
         start = await self._start()
-        program = await asyncio.to_thread(native.launcher)
+        program = await asyncio.to_thread(shipped.launcher)
+        self._spec = shipped.labelled(self._spec, program)
         async with (
             Publisher(self._settings) as publisher,
             # Those of the pool come with its events.
