@@ -88,7 +88,7 @@ def export(
 
     count = reading_log(told)
     where = "standard output" if output == "-" else output
-    note(f"{count} events to {where}")
+    note(f"{count} event{'' if count == 1 else 's'} to {where}")
 
 
 def _write(sink: Sink, events: list[dict[str, Any]], output: str) -> None:

@@ -98,7 +98,7 @@ async def _work(data: Path) -> list[Check]:
         ]
         if each["ready"]:
             left = sum(lag["left"] for lag in each["lags"])
-            checks.append(Check(name, "ok", f"does its work; {left} records are still to be read"))
+            checks.append(Check(name, "ok", "does its work" + (f"; records still to be read: {left}" if left else "")))
     checks += [Check(who, "note", how, fix) for who, how, fix in compiled.slower(contexts)]
     return checks
 
