@@ -21,7 +21,7 @@ WORDS: Mapping[str, str] = {
 """How the log is read and written."""
 
 _COMPILER = "install a C compiler (gcc) and Python's headers (python3-dev)"
-_COMPILED_BY_NOW = "restart it: the helper is compiled by now"
+_COMPILED_BY_NOW = "the helper is compiled: restart it, without FORGELOG_PURE"
 _NODE = "on its machine, install a C compiler (gcc) or unset FORGELOG_PURE, and restart its agent"
 
 

@@ -131,7 +131,7 @@ def test_doctor_names_each_service_and_node_that_does_without(monkeypatch: pytes
     told = [context("jobs", "compiled"), context("scheduling", "stale"), context("resources", "", n0="pure")]
     monkeypatch.setattr(native, "status", lambda: "compiled")
     (service, how, fix), (node, start, there) = compiled.slower(told)
-    assert (service, fix) == ("scheduling service", "restart it: the helper is compiled by now")
+    assert (service, fix) == ("scheduling service", "the helper is compiled: restart it, without FORGELOG_PURE")
     assert how.startswith("reads the log in Python, since the compiled helper is of another version")
     assert (node, start) == ("node n0", "starts tasks by Python: a start takes ten times the processor time")
     assert there == "on its machine, install a C compiler (gcc) or unset FORGELOG_PURE, and restart its agent"
