@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -66,6 +66,33 @@ def check_dsn(dsn: str) -> None:
             "has no host, port and database where they should be, as in postgresql://user:password@host:5432/database; "
             "in a password write / as %2F, # as %23, ? as %3F, @ as %40, % as %25"
         )
+
+
+_BUCKET = re.compile(r"(?:s3|gs|az)://[A-Za-z0-9][A-Za-z0-9._-]*(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._=-]+)*/?")
+
+
+def check_store_url(url: str) -> None:
+    """Raises ValueError, which does not repeat it, when it is not the address of an object store."""
+    if not _BUCKET.fullmatch(url) and store_folder(url) is None:
+        raise ValueError(
+            "should be file:///absolute/folder, s3://bucket/prefix, gs://bucket/prefix or "
+            "az://account/container/prefix, "
+            "with letters, digits and . _ = - in a prefix. Credentials are not a part of it: they are read from the "
+            "environment (AWS_ACCESS_KEY_ID and the like)"
+        )
+
+
+def store_folder(url: str) -> Path | None:
+    """The folder of a `file:` URL; None of any other text."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    folder = unquote(parts.path)
+    plain = parts.scheme == "file" and not (parts.netloc or parts.query or parts.fragment)
+    return (
+        Path(folder) if plain and len(folder) > 1 and folder.isprintable() and ".." not in folder.split("/") else None
+    )
 
 
 class Settings(BaseSettings):
@@ -125,6 +152,9 @@ class Settings(BaseSettings):
     """Bytes kept of what one attempt of a task prints, both streams together; what comes beyond is counted and said."""
     output_days: int = Field(default=7, ge=1, le=36_500)
     """Days that the topic of output keeps what tasks print."""
+    objects: str | None = None
+    """Where objects are, bytes that are too large for events: ``file:///folder``, ``s3://bucket/prefix``,
+    ``gs://bucket/prefix`` or ``az://account/container/prefix``. Left out: ``objects`` in the data folder."""
     snapshot_events: int = Field(default=20_000, ge=100, le=100_000_000)
     """A writer keeps a snapshot of a partition after so many events: what its next start has to fold at most."""
     lost_log: Literal["anew", "stop"] = "anew"
@@ -210,6 +240,13 @@ class Settings(BaseSettings):
             check_dsn(value)
         return value
 
+    @field_validator("objects")
+    @classmethod
+    def _check_objects(cls, value: str | None) -> str | None:
+        if value:
+            check_store_url(value)
+        return value
+
     @field_validator("otlp_endpoint")
     @classmethod
     def _check_collector(cls, value: str | None) -> str | None:
@@ -263,6 +300,11 @@ class Settings(BaseSettings):
             "FORGELOG_POSTGRES is not set: give postgresql://user:password@host:port/database, or start the "
             "platform with `forgelog up`"
         )
+
+    @property
+    def objects_url(self) -> str:
+        """Where objects are; see `objects`."""
+        return self.objects or (self.data.expanduser().absolute() / "objects").as_uri()
 
     def address_of(self, service: str) -> str:
         """Where a service's gRPC server is. Raises SettingsError."""

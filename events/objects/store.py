@@ -1,0 +1,281 @@
+"""Objects: bytes that are too large for events, kept under their digest.
+
+Contract
+--------
+Create-only
+    An object's bytes never change. The same bytes are kept once, however often and by however many writers they are
+    put.
+All or nothing
+    An object can be read once its last byte is in the store, never before. A writer that is killed leaves nothing that
+    can be read.
+Checked
+    `open` compares the bytes with the digest when it reads all of them, and hands the last part on only if they agree.
+    A range is not checked: BLAKE3 needs all bytes.
+Durable
+    When `put` returns, the bytes are in the store (of a local folder: on the disk). Name an object in an event after
+    that, never before.
+Renewed
+    `put` writes an object anew that was put more than `RENEWED_AFTER` ago, and `missing` names it. So an object that is
+    about to be named by an event is not old, and what removes objects that no event names can go by their age.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+
+from events.language.objects import MAX_OBJECT_BYTES, ObjectRef
+from events.objects.address import (
+    Entry,
+    blob_name,
+    format_address,
+    index_name,
+    new_place,
+    parse_address,
+    parse_entry,
+)
+from events.objects.backend import Backend, Found, ObjectStoreError
+from events.objects.hashing import NOTHING, PART_BYTES, Fingerprint, in_parts
+
+__all__ = ["ObjectDamaged", "ObjectMissing", "ObjectRefused", "ObjectStoreError", "Objects"]
+
+RENEWED_AFTER = timedelta(hours=12)
+"""An object that was put longer ago is written anew when it is put."""
+_AT_A_TIME = 32
+"""Questions to the store at a time."""
+
+
+class ObjectMissing(LookupError):
+    """The store has no such object."""
+
+
+class ObjectDamaged(Exception):
+    """The store's bytes are not those that were put."""
+
+
+class ObjectRefused(ValueError):
+    """The bytes that were given are not those that were announced, or too many. Nothing is kept."""
+
+
+class Objects:
+    """The objects of one store. See the module for the contract."""
+
+    def __init__(self, url: str, *, renewed_after: timedelta = RENEWED_AFTER) -> None:
+        """`url` is `Settings.objects_url`; the store is opened at the first use. Raises ValueError."""
+        self._store = Backend(url)
+        self._renewed_after = renewed_after
+
+    async def put(
+        self, source: bytes | AsyncIterable[bytes], *, expect: str = "", size: int | None = None
+    ) -> ObjectRef:
+        """Keep the source's bytes; pieces of any length. Holds at most some parts of 8 MiB in memory.
+
+        `expect` is the digest and `size` the length that the bytes should have, if they are known. Raises ObjectRefused
+        if they have another, ObjectStoreError, and what the source raises; then nothing is kept.
+        """
+        digest = parse_address(expect) if expect else ""
+        seen = _Announced(digest, size)
+        async with aclosing(in_parts(_pieces(source))) as parts:
+            first = await anext(parts, b"")
+            second = await anext(parts, b"") if len(first) == PART_BYTES else b""
+            if not second:
+                await seen.add(first)
+                seen.check()
+                await self._put_blob(seen.ref, first)
+            elif digest and await self._is_fresh(digest):
+                async for _ in _checked((first, second), parts, seen):
+                    pass
+            else:
+                await self._put_large((first, second), parts, seen)
+        return seen.ref
+
+    async def open(self, ref: ObjectRef, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes from `start` to before `end` (None: to the last one), in pieces of at most 8 MiB.
+
+        Raises ValueError if that is no range of the object, ObjectMissing, ObjectDamaged (of a whole read: before the
+        last piece) and ObjectStoreError.
+        """
+        end = ref.size if end is None else end
+        if not 0 <= start <= end <= ref.size:
+            raise ValueError(f"bytes {start} to {end} are no range of an object of {ref.size} bytes")
+        place = await self._place(ref)
+        whole = end - start == ref.size
+        seen = Fingerprint()
+        for at in range(start, end, PART_BYTES):
+            wanted = min(PART_BYTES, end - at)
+            data = await self._store.read(place, at, at + wanted)
+            if data is None:
+                raise ObjectMissing(_missing(ref.digest))
+            if len(data) < wanted:
+                raise ObjectDamaged(_damaged(ref.digest, f"it ends after {at + len(data)} of {ref.size} bytes"))
+            if whole:
+                await seen.add(data)
+                if seen.size == ref.size and seen.digest != ref.digest:
+                    raise ObjectDamaged(_damaged(ref.digest, f"its bytes have the digest {seen.digest}"))
+            yield data
+
+    async def read(self, ref: ObjectRef) -> bytes:
+        """All bytes of an object that is small enough for memory. Raises what `open` does."""
+        return b"".join([piece async for piece in self.open(ref)])
+
+    async def stat(self, address: str) -> ObjectRef | None:
+        """The object of a digest or `blake3:` address; None if there is none. Raises ValueError, ObjectStoreError."""
+        digest = parse_address(address)
+        found = await self._find(digest)
+        return found and ObjectRef(digest=digest, size=found.size)
+
+    async def missing(self, refs: Sequence[ObjectRef]) -> list[ObjectRef]:
+        """Those that have to be put: not there, not whole, or put more than `RENEWED_AFTER` ago.
+
+        In the order given. Raises ObjectStoreError.
+        """
+        places = asyncio.Semaphore(_AT_A_TIME)
+
+        async def present(ref: ObjectRef) -> bool:
+            async with places:
+                return await self._is_fresh(ref.digest, ref.size)
+
+        answers = await asyncio.gather(*map(present, refs))
+        return [ref for ref, there in zip(refs, answers, strict=True) if not there]
+
+    async def delete(self, address: str) -> None:
+        """Remove an object that no event names; it may be gone already. Raises ValueError, ObjectStoreError."""
+        digest = parse_address(address)
+        entry, _ = await self._entry(digest)
+        # a reader meets either all of it or nothing: the entry goes first
+        await self._store.delete(index_name(digest))
+        if entry is not None:
+            await self._store.delete(entry.place)
+        await self._store.delete(blob_name(digest))
+
+    async def _put_blob(self, ref: ObjectRef, data: bytes) -> None:
+        name = blob_name(ref.digest)
+        if not await self._store.create(name, data):
+            found = await self._store.head(name)
+            if found is None or found.size != ref.size or not self._is_young(found.written):
+                await self._store.replace(name, data)
+
+    async def _put_large(self, first: Sequence[bytes], rest: AsyncIterator[bytes], seen: _Announced) -> None:
+        place = new_place()
+        await self._store.upload(place, _checked(first, rest, seen))
+        if not await self._put_entry(seen.ref.digest, Entry(place=place, size=seen.size)):
+            await self._store.delete(place)
+
+    async def _put_entry(self, digest: str, entry: Entry) -> bool:
+        """Say where a large object is. False if it is elsewhere already."""
+        name = index_name(digest)
+        if await self._store.create(name, entry.to_bytes()):
+            return True
+        earlier, written = await self._entry(digest)
+        if earlier == entry:
+            return True  # a request was sent twice, since its first answer was lost
+        if earlier is not None and await self._is_whole(earlier, entry.size):
+            if not self._is_young(written):
+                await self._store.replace(name, earlier.to_bytes())
+            return False
+        await self._store.replace(name, entry.to_bytes())
+        return True
+
+    async def _find(self, digest: str) -> Found | None:
+        """Length and age of an object; None if it is not there or not whole."""
+        if blob := await self._store.head(blob_name(digest)):
+            # a power cut can leave an empty file
+            return blob if blob.size or digest == NOTHING else None
+        entry, written = await self._entry(digest)
+        return Found(entry.size, written) if entry and await self._is_whole(entry, entry.size) else None
+
+    async def _is_fresh(self, digest: str, size: int | None = None) -> bool:
+        """Whether it need not be put again."""
+        found = await self._find(digest)
+        return found is not None and size in (None, found.size) and self._is_young(found.written)
+
+    def _is_young(self, written: datetime) -> bool:
+        return timedelta(0) <= datetime.now(UTC) - written < self._renewed_after
+
+    async def _entry(self, digest: str) -> tuple[Entry | None, datetime]:
+        """Where a large object is, and since when; None if there is no entry, or none that can be read."""
+        content = await self._store.content(index_name(digest))
+        return (parse_entry(content.data), content.written) if content else (None, datetime.min.replace(tzinfo=UTC))
+
+    async def _is_whole(self, entry: Entry, size: int) -> bool:
+        found = await self._store.head(entry.place)
+        return found is not None and found.size == entry.size == size
+
+    async def _place(self, ref: ObjectRef) -> str:
+        """Name in the store of an object's bytes. Raises ObjectMissing, ObjectDamaged."""
+        if ref.size > PART_BYTES:
+            content = await self._store.content(index_name(ref.digest))
+            if content is None:
+                raise ObjectMissing(_missing(ref.digest))
+            if (entry := parse_entry(content.data)) is None:
+                raise ObjectDamaged(_damaged(ref.digest, "its entry in the index can't be read"))
+            return entry.place
+        name = blob_name(ref.digest)
+        if ref.size == 0:  # no range of it can be read
+            found = await self._store.head(name)
+            if found is None:
+                raise ObjectMissing(_missing(ref.digest))
+            if found.size or ref.digest != NOTHING:
+                raise ObjectDamaged(_damaged(ref.digest, f"it has {found.size} bytes, and 0 have another digest"))
+        return name
+
+
+class _Announced(Fingerprint):
+    """What passes, and what was announced of it."""
+
+    def __init__(self, digest: str, size: int | None) -> None:
+        super().__init__()
+        self._wanted_digest, self._wanted_size = digest, size
+
+    async def add(self, data: bytes) -> None:
+        await super().add(data)
+        if self._wanted_size is not None and self.size > self._wanted_size:
+            raise ObjectRefused(f"size: more than the announced {self._wanted_size} bytes came; nothing is kept")
+        if self.size > MAX_OBJECT_BYTES:
+            raise ObjectRefused(f"size: an object has at most {MAX_OBJECT_BYTES} bytes; put it as several")
+
+    def check(self) -> None:
+        """Raises ObjectRefused if not all came, or not what was announced."""
+        if self._wanted_size not in (None, self.size):
+            raise ObjectRefused(f"size: {self.size} of the announced {self._wanted_size} bytes came; nothing is kept")
+        if self._wanted_digest not in ("", self.digest):
+            raise ObjectRefused(
+                f"digest: what came has {format_address(self.digest)}, announced was "
+                f"{format_address(self._wanted_digest)}; nothing is kept"
+            )
+
+    @property
+    def ref(self) -> ObjectRef:
+        return ObjectRef(digest=self.digest, size=self.size)
+
+
+async def _checked(first: Sequence[bytes], rest: AsyncIterator[bytes], seen: _Announced) -> AsyncIterator[bytes]:
+    """All parts, hashed as they pass. Raises ObjectRefused in place of the end if they are not what was announced."""
+    for part in first:
+        await seen.add(part)
+        yield part
+    async for part in rest:
+        await seen.add(part)
+        yield part
+    seen.check()
+
+
+async def _pieces(source: bytes | AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    if isinstance(source, bytes):
+        yield source
+        return
+    async for piece in source:
+        yield piece
+
+
+def _missing(digest: str) -> str:
+    return f"There is no object {format_address(digest)} in the store."
+
+
+def _damaged(digest: str, what: str) -> str:
+    return (
+        f"The object {format_address(digest)} is damaged: {what}. Check the store's disk, and put the object again or "
+        "restore it from a copy of the store."
+    )
