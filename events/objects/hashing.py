@@ -10,6 +10,8 @@ from collections.abc import AsyncGenerator, AsyncIterable
 
 from blake3 import blake3
 
+from events.language.objects import ObjectRef
+
 PART_BYTES = 8 << 20
 """Bytes of each part of a large object, the last one excepted. S3 wants at least 5 MiB."""
 
@@ -38,6 +40,11 @@ class Fingerprint:
     def digest(self) -> str:
         """64 hexadecimal digits."""
         return self._hash.hexdigest()
+
+    @property
+    def ref(self) -> ObjectRef:
+        """Names the object that these bytes are."""
+        return ObjectRef(digest=self.digest, size=self.size)
 
 
 async def in_parts(source: AsyncIterable[bytes], part_bytes: int = PART_BYTES) -> AsyncGenerator[bytes, None]:

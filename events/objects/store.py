@@ -246,10 +246,6 @@ class _Announced(Fingerprint):
                 f"{format_address(self._wanted_digest)}; nothing is kept"
             )
 
-    @property
-    def ref(self) -> ObjectRef:
-        return ObjectRef(digest=self.digest, size=self.size)
-
 
 async def _checked(first: Sequence[bytes], rest: AsyncIterator[bytes], seen: _Announced) -> AsyncIterator[bytes]:
     """All parts, hashed as they pass. Raises ObjectRefused in place of the end if they are not what was announced."""

@@ -6,6 +6,7 @@ ports.json        ports of the services, kept so that addresses stay the same
 kcat.conf         for programs that publish commands and read events: the broker, and who they are there
 supervisor.lock   held (flock) by the one supervisor
 keys/             secrets, a file each; see `events.runtime.keys`
+objects/          bytes that are too large for events; see `events.objects`
 kafka/ postgres/ agents/<node>/ logs/<child>.log
 """
 

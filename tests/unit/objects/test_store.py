@@ -33,7 +33,7 @@ both_sizes = pytest.mark.parametrize("data", [SMALL, LARGE], ids=["small", "larg
 async def ref_of(data: bytes) -> ObjectRef:
     seen = Fingerprint()
     await seen.add(data)
-    return ObjectRef(digest=seen.digest, size=seen.size)
+    return seen.ref
 
 
 async def streamed(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
