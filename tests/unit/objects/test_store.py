@@ -198,7 +198,7 @@ async def test_an_object_has_a_largest_size(folder: Place, monkeypatch: pytest.M
     assert not folder.names()
 
 
-@pytest.mark.parametrize("before", [b"x", LARGE], ids=["at once", "amid parts"])
+@pytest.mark.parametrize("before", [b"x", LARGE + LARGE], ids=["at once", "amid parts"])
 async def test_what_the_source_raises_comes_out_and_nothing_is_kept(place: Place, before: bytes) -> None:
     class Gone(OSError):
         pass
@@ -217,12 +217,13 @@ async def test_a_cancelled_upload_leaves_nothing(place: Place) -> None:
     amid = asyncio.Event()
 
     async def stalling() -> AsyncIterator[bytes]:
-        yield LARGE
+        yield LARGE + LARGE
         amid.set()
         await asyncio.Event().wait()
 
     put = asyncio.create_task(Objects(place.url).put(stalling()))
     await asyncio.wait({put, asyncio.ensure_future(amid.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    assert place.unfinished() == 1
     put.cancel()
     with pytest.raises(asyncio.CancelledError):
         await put
@@ -250,6 +251,7 @@ async def test_a_writer_that_is_killed_amid_an_upload_leaves_nothing_that_can_be
     )
     assert writer.stdout is not None
     assert await writer.stdout.readline() == b"amid\n"
+    assert place.unfinished() == 1
     writer.send_signal(signal.SIGKILL)
     await writer.wait()
 
