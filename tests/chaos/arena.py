@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from forgelog.embedded.ports import free_port
 from forgelog.embedded.postgres import database_answers
 from forgelog.embedded.process import EmbeddedError
 from forgelog.embedded.roster import node_name
+from tests.copies import copy_in_use
 
 SERVERS = ("kafka", "postgres")
 AGENTS = 2
@@ -257,8 +257,7 @@ class Arena:
         node, name = node_name(number), f"rival-{number}"
         folder = self.folder / f"{name}-{time.monotonic_ns()}"
         if copied:
-            with suppress(shutil.Error):  # what its agent removes meanwhile
-                shutil.copytree(self.data / "agents" / node, folder)
+            copy_in_use(self.data / "agents" / node, folder)
         folder.mkdir(exist_ok=True)
         environment = {
             **self.environment(name),

@@ -51,6 +51,7 @@ from events.runtime.settings import Settings
 from services.resources.agent.store import MEMBERSHIP
 from tests import PATIENCE
 from tests.conftest import Servers, own_settings
+from tests.copies import copy_in_use
 from tests.integration.cluster import Cluster, cluster
 
 pytestmark = pytest.mark.slow
@@ -491,7 +492,7 @@ async def test_a_second_agent_of_a_name_starts_nothing_until_the_first_is_lost(
     async with cluster(settings, tmp_path, nodes=0, lost_seconds=6) as platform:
         platform.start_agent("n0")
         first = await platform.event(NodeRegistered)
-        shutil.copytree(tmp_path / "n0", tmp_path / "copy")
+        copy_in_use(tmp_path / "n0", tmp_path / "copy")
         for name in ("copy", "own"):
             platform.start_agent("n0", process=name)
         await until(lambda: all(refused(tmp_path / name) for name in ("copy", "own")), "the others are not refused")
