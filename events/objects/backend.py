@@ -102,6 +102,8 @@ class Backend:
             try:
                 while (part := await _next(parts, stopped)) is not None:
                     yield part
+            except GeneratorExit:  # obstore reads no further: the store refused, and that is what is told
+                raise
             except BaseException as error:
                 failed.append(error)
                 raise

@@ -90,10 +90,10 @@ def load(decider: Decider[S], number: int, count: int, blob: bytes) -> Partition
         partition.states[key] = state = decider.load(key, dumped)
         partition.states.rest(key, decider.at_rest(state))
     older = [(command_key(UNKNOWN_PROJECT, id), digest, offset) for id, digest, offset in data.get("seen", ())]
-    partition.unscoped = bool(older)
     partition.seen = OrderedDict(
         (each, (digest, offset)) for each, digest, offset in (*older, *data.get("commands", ()))
     )
+    partition.unscoped = any(each.startswith(command_key(UNKNOWN_PROJECT, "")) for each in partition.seen)
     partition.inputs = {(topic, p): ReaderPosition(offset, epoch) for topic, p, offset, epoch in data["inputs"]}
     partition.observed = {(topic, p): ReaderPosition(offset, epoch) for topic, p, offset, epoch in data["observed"]}
     partition.digest = bytes.fromhex(data["digest"])

@@ -199,8 +199,12 @@ def cancel(
 
     async def work(client: AsyncClient) -> Done:
         done = await _each(client, jobs, lambda id: client.cancel(id, tasks=tasks, reason=reason))
-        if wait_ and tasks is None:
-            await client.wait([job for job, outcome in done if not isinstance(outcome, ForgelogError)])
+        cancelled = [job for job, outcome in done if not isinstance(outcome, ForgelogError)]
+        if wait_ and tasks is None and cancelled and not isinstance(done[-1][1], Unavailable):
+            try:
+                await client.wait(cancelled)
+            except ForgelogError as error:  # told behind what was done
+                done.append(("", error))
         return done
 
     _tell(with_client(work), "cancelled", "had ended already", output)

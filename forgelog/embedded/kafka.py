@@ -310,6 +310,7 @@ async def broker_answers(settings: Settings, seconds: float = 3.0) -> bool:
     """Whether a broker of these settings answers a metadata request. Raises EmbeddedError when it lets us not in or
     is not to be trusted, and SettingsError for credentials that can't be read: waiting would not help."""
     options = client_options(settings)
+    untrusted: EmbeddedError | None = None
     for address in options.pop("bootstrap_servers").split(","):
         try:
             return await _answers(address.strip(), options, seconds)
@@ -320,12 +321,14 @@ async def broker_answers(settings: Settings, seconds: float = 3.0) -> bool:
                 f"{settings.kafka_config}"
             ) from None
         except ssl.SSLCertVerificationError as error:
-            raise EmbeddedError(
+            untrusted = EmbeddedError(
                 f"the certificate of the broker at {address} is not trusted: {error.verify_message}. Check "
                 f"ssl.ca.location in {settings.kafka_config}, and that the certificate names that address"
-            ) from None
+            )
         except (KafkaError, OSError, TimeoutError):
             continue
+    if untrusted is not None:
+        raise untrusted
     return False
 
 

@@ -51,11 +51,17 @@ class _NoTasks(array):  # type: ignore[type-arg]
     __hash__ = object.__hash__  # type: ignore[assignment]
 
 
-class _Nothing(dict[Any, Any]):
-    __hash__ = object.__hash__  # type: ignore[assignment]
+class _Nothing(Mapping[Any, Any]):
+    __hash__ = object.__hash__
 
-    def __setitem__(self, key: Any, value: Any) -> None:
-        raise TypeError("what many jobs share is replaced, never changed")
+    def __getitem__(self, key: Any) -> Any:
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
 
 
 _NO_TASKS: array[int] = _NoTasks("L")

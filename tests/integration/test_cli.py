@@ -414,6 +414,7 @@ async def test_a_job_that_is_not_there_keeps_none_of_the_others_from_being_cance
     assert "never-was" in cancelled.err
     rows = await forgelog.json("ps", "-a")
     assert {row["status"] for row in rows if row["name"].startswith("several-")} == {"cancelled"}
+    assert "never-was" in (await forgelog("cancel", "never-was", "--wait")).err
 
 
 async def test_requeue_runs_failed_tasks_again(forgelog: Cli, tmp_path: Path) -> None:

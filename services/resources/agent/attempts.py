@@ -93,6 +93,8 @@ class Attempt:
     """Where `bound` stands in the log, until its folder exists: after a crash the log is read again from there."""
     folder: str | None = None
     """Where it runs, as far as that depends on what the node sees there; else its job's word."""
+    resumed: bool = False
+    """Whether an earlier agent or launcher started it."""
     launching: bool = False
     warden: int = 0
     warden_ticks: int = 0

@@ -70,6 +70,11 @@ def fell(prey: Prey) -> int:
     return len(left)
 
 
+def count(prey: Prey) -> int:
+    """How many of its processes run, its warden aside."""
+    return len(_left(prey, proctree.table()))
+
+
 def terminate(prey: Prey) -> None:
     """Ask everything below the warden to end."""
     processes = proctree.table()

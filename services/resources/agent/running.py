@@ -171,6 +171,7 @@ class Running:
     def resume(self, attempt: Attempt, found: Found) -> None:
         """Go on with what an earlier agent, or an earlier launcher, has started."""
         self.attempts[attempt.key] = attempt
+        attempt.resumed = True
         attempt.launching = False
         attempt.place = None
         attempt.warden, attempt.warden_ticks = found.warden, found.warden_ticks
@@ -212,10 +213,11 @@ class Running:
         """The warden has ended: after its task, as a rule."""
         self._unwatch(attempt)
         exit = self._store.exit_of(attempt.key)
-        if exit is not None and _lives(attempt):  # a warden writes it behind the end of all that it sees
-            log.error("%s has a note of its end and still runs; ending its processes", attempt.key)
-            message = "a note of its end was there while it still ran, which the task itself must have written"
-            self._end_by_force(attempt, _now(ExitReason.UNTRACKED, message), noted=False)
+        if exit is not None and _lives(attempt):
+            self._not_its_end(attempt)
+            return
+        if exit is not None and attempt.resumed:
+            self._felling[attempt.key] = asyncio.create_task(self._look_again(attempt, exit))
             return
         if exit is not None:
             self._ended(attempt, exit)
@@ -226,6 +228,27 @@ class Running:
             return
         message = "its warden was ended before it could note how the task ended; the task itself may have done that"
         self._end_by_force(attempt, _now(ExitReason.UNTRACKED, message))
+
+    async def _look_again(self, attempt: Attempt, exit: Exit) -> None:
+        """Of what ended while no agent watched only notes are known: look for its processes by all that tells them."""
+        while True:
+            try:
+                left = await asyncio.to_thread(leftovers.count, leftovers.Prey.of(attempt))
+                break
+            except OSError as error:
+                log.warning("the processes of %s can't be looked for (%s); trying again", attempt.key, error)
+                await asyncio.sleep(AGAIN)
+        del self._felling[attempt.key]
+        if left:
+            self._not_its_end(attempt)
+        else:
+            self._ended(attempt, exit)
+
+    def _not_its_end(self, attempt: Attempt) -> None:
+        """There is a note of its end, and it still runs: a warden writes one behind the end of all that it sees."""
+        log.error("%s has a note of its end and still runs; ending its processes", attempt.key)
+        message = "a note of its end was there while it still ran, which the task itself must have written"
+        self._end_by_force(attempt, _now(ExitReason.UNTRACKED, message), noted=False)
 
     def give_up(self, attempt: Attempt, error: Exception) -> None:
         """An error of the agent's own in dealing with an attempt."""
@@ -243,7 +266,7 @@ class Running:
             self._felling[attempt.key] = asyncio.create_task(self._fell(attempt, exit, noted))
 
     async def _fell(self, attempt: Attempt, exit: Exit, noted: bool) -> None:
-        if noted:
+        if noted and not _lives(attempt):
             exit = self._noted(attempt) or exit  # what its warden writes from now on is of our doing
         while True:
             try:

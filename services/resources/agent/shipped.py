@@ -12,6 +12,9 @@ from events.language.hardware import LAUNCHER_LABEL, NodeSpec
 from events.log.native import COMPILED, PURE, unwanted
 from services.resources.agent import native
 
+MAX_LABELS = 64
+"""Of a node (`NodeSpec.labels`)."""
+
 FOLDER = native.SOURCE.parent / "bin"
 """Of the program that came with the package; not there in a checkout, nor in a wheel without compiled parts."""
 
@@ -27,5 +30,7 @@ def launcher() -> Path | None:
 
 def labelled(spec: NodeSpec, program: Path | None) -> NodeSpec:
     """The node as its agent announces it, with what starts its tasks."""
+    if len(spec.labels) >= MAX_LABELS:  # those that its operator gave go first
+        return spec
     status = PURE if program is None else COMPILED
     return spec.model_copy(update={"labels": {**spec.labels, LAUNCHER_LABEL: status}})

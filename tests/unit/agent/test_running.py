@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +21,7 @@ from events.language.common import DEFAULT_PROJECT
 from events.language.jobs import ExitReason
 from events.language.jobspec import JobEnvironment, JobLaunch, JobResources
 from events.language.resources import AllocationBound
-from services.resources.agent import native, running
+from services.resources.agent import native, proctree, running
 from services.resources.agent.attempts import Attempt, Exit, Stop, Task
 from services.resources.agent.environment import Around
 from services.resources.agent.launching import Launching
@@ -157,6 +158,26 @@ async def test_a_task_that_writes_its_own_end_and_lives_on_is_not_believed(node:
     assert "still ran" in exit.message
 
 
+async def test_nor_is_one_that_writes_what_a_warden_keeps(node: Node) -> None:
+    attempt = await node.started("exec sleep 1000")
+    kept = '{"reason": "exited", "ended_at": 1, "exit_code": 0}'
+    (node.store.tasks / attempt.key / "exit.json.new").write_text(kept)
+    os.kill(attempt.warden, signal.SIGKILL)
+    assert (await node.ended(attempt)).reason is ExitReason.UNTRACKED
+
+
+async def test_nor_is_one_that_does_it_while_no_agent_runs(node: Node) -> None:
+    other = await node.started("exec sleep 1000", "b")
+    os.kill(other.warden, signal.SIGSTOP)  # nobody watches, nobody learns of its end
+    attempt = Attempt(other.task, bound=other.bound)
+    exit = Exit(ExitReason.EXITED, 1.0, exit_code=0)
+    note = '{"reason": "exited", "ended_at": 1, "exit_code": 0}'
+    (node.store.tasks / attempt.key / "exit.json").write_text(note)
+    node.running.resume(attempt, Found(other.task, 0, 0, 0, 0, 0.0, alive=False, exit=exit))
+    assert (await node.ended(attempt)).reason is ExitReason.UNTRACKED
+    assert not is_running(other.pid)
+
+
 async def test_nor_is_one_that_only_writes_it(node: Node) -> None:
     """Its warden lives, and writes over it in the end."""
     notes = "../../../tasks/$(basename $(dirname $PWD))"
@@ -257,6 +278,8 @@ async def test_a_note_that_its_warden_could_not_publish_counts_once_it_is_gone(
     (node.store.tasks / attempt.key / "exit.json.new").write_text(note)
     assert node.store.exit_of(attempt.key) is None
     os.kill(attempt.warden, signal.SIGKILL)
+    os.kill(attempt.pid, signal.SIGKILL)
+    _until_dead(attempt)
     exit = await node.ended(attempt)
     assert (exit.reason, exit.exit_code) == wanted
 
@@ -345,3 +368,9 @@ async def test_many_failed_attempts_leave_no_descriptor_and_no_folder(node: Node
     assert node.running.attempts == {}
     left = [path for name in ("tasks", "scratch", "trash") for path in (node.folder / name).iterdir()]
     assert left == []
+
+
+def _until_dead(attempt: Attempt) -> None:
+    """Blocks, so that the agent, which runs in this thread, learns of nothing before."""
+    while proctree.alive(attempt.pid, attempt.ticks):
+        time.sleep(0.001)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import traceback
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -13,6 +15,7 @@ import pytest
 
 from events.objects import backend
 from events.objects.backend import ObjectStoreError, explain
+from events.objects.hashing import PART_BYTES
 from events.objects.store import Objects
 from events.runtime.settings import Settings, SettingsError, check_store_url, store_folder
 from tests.unit.objects.conftest import KEY, SECRET
@@ -27,6 +30,18 @@ def told(error: BaseException) -> str:
 
 class Refusing(BaseHTTPRequestHandler):
     """Answers as Amazon does to a wrong secret: with the key, and with what was signed."""
+
+    def do_POST(self) -> None:
+        """Begins an upload: no part of it is taken."""
+        body = b"<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_DELETE(self) -> None:
+        self.send_response(204)
+        self.end_headers()
 
     def do_PUT(self) -> None:
         body = (
@@ -54,15 +69,35 @@ def refusing() -> Iterator[str]:
 
 
 @pytest.mark.usefixtures("s3")
-async def test_a_store_that_refuses_the_credentials(refusing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("size", [1, 2 * PART_BYTES + 1])
+async def test_a_store_that_refuses_the_credentials(refusing: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", refusing)
     with pytest.raises(ObjectStoreError) as error:
-        await Objects("s3://bucket/prefix").put(b"x")
+        await Objects("s3://bucket/prefix").put(bytes(size))
     text = told(error.value)
     assert "Can't write an object to s3://bucket/prefix: the store answered 403 SignatureDoesNotMatch. " in text
     assert "Check the credentials in this process's environment (AWS_ACCESS_KEY_ID and the like)" in text
     assert KEY not in text
     assert SECRET not in text
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A file system that has no room for an object of several parts."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={PART_BYTES + PART_BYTES // 2},mode=700", "tmpfs", folder]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small file system can be mounted by root on Linux only")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+async def test_a_disk_that_is_full(small: Path) -> None:
+    objects = Objects(f"file://{small}")
+    with pytest.raises(ObjectStoreError, match="No space left"):
+        await objects.put(bytes(3 * PART_BYTES))
+    assert (await objects.put(b"x")).size == 1, "nothing of it was left behind"
 
 
 @pytest.mark.usefixtures("s3")
