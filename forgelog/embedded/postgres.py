@@ -31,7 +31,7 @@ from events.runtime.keys import FOLDER as KEYS
 from events.runtime.settings import split_address
 from forgelog.embedded import passfile
 from forgelog.embedded.ports import free_port, hold
-from forgelog.embedded.process import EmbeddedError, Spec, answers, refuse_strangers, write_atomically
+from forgelog.embedded.process import EmbeddedError, Spec, answers, as_user, refuse_strangers, write_atomically
 
 _MAJOR = 18
 _SYSTEM_USERS = ("postgres", "forgelog", "pgserver")
@@ -170,26 +170,25 @@ class Postgres:
         if user is not None:
             os.chown(self._cluster, user, user)
         with self._password_file(user) as (password, passed):
+            command = [
+                str(binaries / "initdb"),
+                f"--pgdata={self._named(user)}",
+                "--username=forgelog",
+                f"--pwfile={password}",
+                "--auth=scram-sha-256",
+                "--encoding=UTF8",
+                "--locale-provider=builtin",  # the same order of strings on every machine
+                "--builtin-locale=C.UTF-8",
+                "--locale=C",
+            ]
+            kept = {name: value for name in ("PATH", "LD_LIBRARY_PATH") if (value := os.environ.get(name))}
             ran = subprocess.run(
-                [
-                    str(binaries / "initdb"),
-                    f"--pgdata={self._named(user)}",
-                    "--username=forgelog",
-                    f"--pwfile={password}",
-                    "--auth=scram-sha-256",
-                    "--encoding=UTF8",
-                    "--locale-provider=builtin",  # the same order of strings on every machine
-                    "--builtin-locale=C.UTF-8",
-                    "--locale=C",
-                ],
+                as_user(command, user),
                 capture_output=True,
                 text=True,
                 check=False,
                 cwd=self._cluster,
-                env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "TZ": "UTC"},
-                user=user,
-                group=user,
-                extra_groups=[] if user is not None else None,
+                env={**kept, "LC_ALL": "C", "TZ": "UTC"},
                 pass_fds=passed,
                 timeout=120,
             )
