@@ -70,6 +70,7 @@ class Node:
         self.told, self.shipping = Told(), Shipping()
 
     def attempt(self, script: str, key: str = "a", grace: float = 5.0) -> Attempt:
+        allocation = f"{key}.{os.getpid()}"  # processes are told by it: another run on this machine has others
         launch = JobLaunch(
             name=key,
             command="sh",
@@ -81,7 +82,7 @@ class Node:
         bound = AllocationBound(
             pool="default",
             project=DEFAULT_PROJECT,
-            allocation_id=key,
+            allocation_id=allocation,
             job_id=f"job-{key}",
             node_id="n1",
             tasks="0",
@@ -89,7 +90,7 @@ class Node:
             resources=JobResources(),
             launch=launch,
         )
-        task = Task(key, f"job-{key}", 0, 1, DEFAULT_PROJECT, "boot", grace, 1 << 40)
+        task = Task(allocation, f"job-{key}", 0, 1, DEFAULT_PROJECT, "boot", grace, 1 << 40)
         made = Attempt(task, bound=bound)
         self.running.attempts[made.key] = made
         return made
