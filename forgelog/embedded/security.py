@@ -153,13 +153,15 @@ def keys(folder: Path) -> list[Check]:
 def listening(children: Iterable[dict[str, Any]]) -> Iterator[tuple[str, str]]:
     """Name and address of everything that the platform's processes listen on."""
     for child in children:
+        if child["pid"] is None:  # psutil takes it for this process
+            continue
         try:
             process = psutil.Process(child["pid"])
             for connection in process.net_connections("inet"):
                 if connection.status == psutil.CONN_LISTEN:
                     yield child["name"], connection.laddr.ip
         except (psutil.Error, TypeError, ValueError):
-            continue  # it has ended, or has no process
+            continue  # it has ended
 
 
 def listeners(found: Iterable[tuple[str, str]]) -> list[Check]:

@@ -29,7 +29,7 @@ from forgelog.embedded.ports import free_port
 from forgelog.embedded.postgres import database_answers
 from forgelog.embedded.process import EmbeddedError
 from forgelog.embedded.roster import node_name
-from tests.copies import copy_in_use
+from tests.folders_in_use import copy_in_use
 
 SERVERS = ("kafka", "postgres")
 AGENTS = 2

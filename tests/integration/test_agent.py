@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -51,7 +50,7 @@ from events.runtime.settings import Settings
 from services.resources.agent.store import MEMBERSHIP
 from tests import PATIENCE
 from tests.conftest import Servers, own_settings
-from tests.copies import copy_in_use
+from tests.folders_in_use import copy_in_use, remove_in_use
 from tests.integration.cluster import Cluster, cluster
 
 pytestmark = pytest.mark.slow
@@ -414,7 +413,7 @@ async def test_a_cancel_reaches_a_task_that_removed_its_folders(platform: Cluste
     task = await started(platform, job)
     notes = next((node.folder / "tasks").iterdir())
     await until((notes / "started.json").exists, "its start is not noted")
-    shutil.rmtree(notes)
+    remove_in_use(notes)
     process = node.agent
     await platform.publish("jobs", "CancelJob", {"job_id": job}, key=job)
     await platform.event(JobCancelled, lambda e: e.job_id == job)
@@ -431,7 +430,7 @@ async def test_a_restarted_agent_reports_what_it_has_no_trace_of(platform: Clust
     await until(lambda: position.exists() and position.stat().st_mtime_ns > noted, "how far it read is not noted")
     node.kill_agent()
     for notes in (node.folder / "tasks").iterdir():
-        shutil.rmtree(notes)
+        remove_in_use(notes)
     node.start_agent()
     exit = await exited(platform, job)
     assert (exit.reason, exit.message) == (ExitReason.LOST, f"node {node.name} has no trace of it (any more)")

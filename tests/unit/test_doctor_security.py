@@ -92,7 +92,7 @@ def test_listeners_beyond_this_machine_are_off() -> None:
 def test_the_listeners_of_a_process_are_found() -> None:
     with socket.create_server(("127.0.0.1", 0)):
         assert ("me", "127.0.0.1") in list(security.listening([{"name": "me", "pid": os.getpid()}]))
-    assert list(security.listening([{"name": "gone", "pid": None}])) == []
+        assert list(security.listening([{"name": "gone", "pid": None}])) == []
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.copies import copy_in_use
+from tests.folders_in_use import copy_in_use
 
 
 def test_what_vanishes_meanwhile_is_left_out_and_what_cannot_be_read_is_told(
