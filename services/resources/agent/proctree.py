@@ -50,6 +50,12 @@ def look(pid: int) -> Process | None:
 
 def alive(pid: int, ticks: int) -> bool:
     """Whether that very process still runs; a zombie does not."""
+    try:
+        os.kill(pid, 0)  # most that are asked about are gone, and this is twenty times cheaper than a look
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
     process = look(pid)
     return process is not None and process.ticks == ticks and process.state not in "ZX"
 

@@ -199,7 +199,8 @@ class Running:
             self._gone(attempt)
             return
         asyncio.get_running_loop().add_reader(attempt.pidfd, self._gone, attempt)
-        if self._store.exit_of(attempt.key) is not None or not proctree.alive(attempt.warden, attempt.warden_ticks):
+        reused = attempt.resumed and not proctree.alive(attempt.warden, attempt.warden_ticks)
+        if reused or self._store.exit_of(attempt.key) is not None:
             self._gone(attempt)  # it ended before we looked, and its pid may be another's by now
 
     def _unwatch(self, attempt: Attempt) -> None:
