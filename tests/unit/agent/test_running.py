@@ -175,8 +175,11 @@ async def test_nor_is_one_that_does_it_while_no_agent_runs(node: Node) -> None:
     note = '{"reason": "exited", "ended_at": 1, "exit_code": 0}'
     (node.store.tasks / attempt.key / "exit.json").write_text(note)
     node.running.resume(attempt, Found(other.task, 0, 0, 0, 0, 0.0, alive=False, exit=exit))
-    assert (await node.ended(attempt)).reason is ExitReason.UNTRACKED
-    assert not is_running(other.pid)
+    try:
+        assert (await node.ended(attempt)).reason is ExitReason.UNTRACKED
+        assert not is_running(other.pid)
+    finally:
+        os.kill(other.warden, signal.SIGKILL)  # stopped, and known to nobody any more
 
 
 async def test_nor_is_one_that_only_writes_it(node: Node) -> None:
