@@ -214,14 +214,13 @@ class Running:
         """The warden has ended: after its task, as a rule."""
         self._unwatch(attempt)
         exit = self._store.exit_of(attempt.key)
-        if exit is not None and _lives(attempt):
-            self._not_its_end(attempt)
-            return
-        if exit is not None and attempt.resumed:
-            self._felling[attempt.key] = asyncio.create_task(self._look_again(attempt, exit))
-            return
         if exit is not None:
-            self._ended(attempt, exit)
+            if _lives(attempt):
+                self._not_its_end(attempt)
+            elif attempt.resumed:
+                self._felling[attempt.key] = asyncio.create_task(self._look_again(attempt, exit))
+            else:
+                self._ended(attempt, exit)
             return
         log.error("the warden of %s (pid %d) is gone without a note; ending its processes", attempt.key, attempt.warden)
         if attempt.asked is not None:
@@ -232,13 +231,7 @@ class Running:
 
     async def _look_again(self, attempt: Attempt, exit: Exit) -> None:
         """Of what ended while no agent watched only notes are known: look for its processes by all that tells them."""
-        while True:
-            try:
-                left = await asyncio.to_thread(leftovers.count, leftovers.Prey.of(attempt))
-                break
-            except OSError as error:
-                log.warning("the processes of %s can't be looked for (%s); trying again", attempt.key, error)
-                await asyncio.sleep(AGAIN)
+        left = await self._processes(attempt, leftovers.count)
         del self._felling[attempt.key]
         if left:
             self._not_its_end(attempt)
@@ -269,18 +262,20 @@ class Running:
     async def _fell(self, attempt: Attempt, exit: Exit, noted: bool) -> None:
         if noted and not _lives(attempt):
             exit = self._noted(attempt) or exit  # what its warden writes from now on is of our doing
-        while True:
-            try:
-                left = await asyncio.to_thread(leftovers.fell, leftovers.Prey.of(attempt))
-            except OSError as error:
-                log.warning("the processes of %s can't be looked for (%s); trying again", attempt.key, error)
-            else:
-                if not left:
-                    break
-                log.error("%d processes of %s can't be killed", left, attempt.key)
+        while left := await self._processes(attempt, leftovers.fell):
+            log.error("%d processes of %s can't be killed", left, attempt.key)
             await asyncio.sleep(AGAIN)
         del self._felling[attempt.key]
         self._ended(attempt, exit)
+
+    async def _processes(self, attempt: Attempt, deal: Callable[[leftovers.Prey], int]) -> int:
+        """What `deal` says of the attempt's processes, once they can be looked for."""
+        while True:
+            try:
+                return await asyncio.to_thread(deal, leftovers.Prey.of(attempt))
+            except OSError as error:
+                log.warning("the processes of %s can't be looked for (%s); trying again", attempt.key, error)
+                await asyncio.sleep(AGAIN)
 
     def _noted(self, attempt: Attempt) -> Exit | None:
         try:

@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import signal
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from events.runtime import notes
 from services.resources.agent.attempts import MESSAGE
 from services.resources.agent.store import Store
 from services.resources.agent.warden import EXIT
+from tests.small_disk import small_disk
 from tests.unit.agent.wards import Wards, running, until, wards
 
 UNTIL_TOLD = "while [ ! -e '{0}' ]; do sleep 0.02; done"
@@ -26,13 +26,8 @@ SIZE = 128 << 10
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A small file system of the test's own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=700", "tmpfs", folder]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a small file system can be mounted by root on Linux only")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
+    with small_disk(tmp_path / "disk", SIZE) as folder:
+        yield folder
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import traceback
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -18,6 +16,7 @@ from events.objects.backend import ObjectStoreError, explain
 from events.objects.hashing import PART_BYTES
 from events.objects.store import Objects
 from events.runtime.settings import Settings, SettingsError, check_store_url, store_folder
+from tests.small_disk import small_disk
 from tests.unit.objects.conftest import KEY, SECRET
 
 DIGEST = "4f" * 32
@@ -84,13 +83,8 @@ async def test_a_store_that_refuses_the_credentials(refusing: str, size: int, mo
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A file system that has no room for an object of several parts."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={PART_BYTES + PART_BYTES // 2},mode=700", "tmpfs", folder]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a small file system can be mounted by root on Linux only")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
+    with small_disk(tmp_path / "small", PART_BYTES + PART_BYTES // 2) as folder:
+        yield folder
 
 
 async def test_a_disk_that_is_full(small: Path) -> None:
