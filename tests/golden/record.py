@@ -48,7 +48,7 @@ from tests.access import admit_users
 from tests.conftest import own_settings, running_servers
 from tests.golden import folding, history, scenes
 from tests.golden.comparing import Comparison
-from tests.integration.cluster import GATEWAY, SERVICES, Cluster
+from tests.integration.cluster import Cluster, served
 
 PARTITIONS = 2
 """So few that there are snapshots of each, and more than one."""
@@ -105,19 +105,8 @@ async def running(settings: Settings, folder: Path) -> AsyncIterator[Recorded]:
     """A platform without nodes."""
     await topics.ensure_topics(settings)
     await admit_users(settings)
-    platform = Recorded(settings, folder, LOST_SECONDS)
-    watching = asyncio.create_task(platform.watch())
-    try:
-        for name in (*SERVICES, GATEWAY):
-            platform.start(name)
-        for name in (*SERVICES, GATEWAY):
-            await platform.healthy(name)
+    async with served(Recorded(settings, folder, LOST_SECONDS)) as platform:
         yield platform
-    finally:
-        platform.stop()
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
-        await platform.close()
 
 
 async def record(name: str) -> None:

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import httpx
@@ -275,6 +275,9 @@ def end_tree(pid: int) -> None:
                 one.kill()
 
 
+C = TypeVar("C", bound=Cluster)
+
+
 @asynccontextmanager
 async def cluster(
     settings: Settings, folder: Path, nodes: int = 1, lost_seconds: float = 20.0, gateway: bool = False
@@ -283,7 +286,14 @@ async def cluster(
     default that is longer than any agent takes to start again on a busy machine."""
     await topics.ensure_topics(settings)
     await admit_users(settings)
-    made = Cluster(settings, folder, lost_seconds)
+    async with served(Cluster(settings, folder, lost_seconds), nodes, gateway=gateway) as made:
+        yield made
+
+
+@asynccontextmanager
+async def served(made: C, nodes: int = 0, *, gateway: bool = True, tasks: bool = True) -> AsyncIterator[C]:
+    """The platform with its processes running; its topics and users are there. `tasks`: end those of its history too,
+    which a platform that was restored may not do: their pids are others' by now."""
     made.watching = watching = asyncio.create_task(made.watch())
     try:
         names = (*SERVICES, GATEWAY) if gateway else SERVICES
@@ -297,7 +307,7 @@ async def cluster(
         if watching.done() and not watching.cancelled():
             watching.result()
     finally:
-        made.stop()
+        made.stop(tasks=tasks)
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
         await made.close()

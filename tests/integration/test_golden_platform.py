@@ -26,7 +26,7 @@ from tests.golden import folding, scenes
 from tests.golden.changes import CHANGES
 from tests.golden.comparing import Comparison
 from tests.golden.history import SCHEMA, History, recorded
-from tests.integration.cluster import GATEWAY, SERVICES, Cluster
+from tests.integration.cluster import Cluster, served
 
 pytestmark = pytest.mark.slow
 
@@ -51,19 +51,8 @@ async def upgraded(
         await restore_log(history, settings)
         await restore_tables(history, settings)
         await admit_users(settings)
-        platform = Cluster(settings, folder, LOST_SECONDS)
-        watching = asyncio.create_task(platform.watch())
-        try:
-            for name in (*SERVICES, GATEWAY):
-                platform.start(name)
-            for name in (*SERVICES, GATEWAY):
-                await platform.healthy(name)
+        async with served(Cluster(settings, folder, LOST_SECONDS), tasks=False) as platform:
             yield history, platform
-        finally:
-            platform.stop(tasks=False)
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
-            await platform.close()
 
 
 async def restore_log(history: History, settings: Settings) -> None:
