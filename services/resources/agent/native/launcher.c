@@ -230,6 +230,16 @@ static int enter(const char *folder)
     return found;
 }
 
+/* The same of the folder that a warden, which has one only, writes to: entered at its first use, and kept. What a task puts
+ * in its place later is not written to. */
+static int enter_kept(const char *folder)
+{
+    static int kept = -1;
+    if (kept < 0)
+        kept = enter(folder);
+    return kept;
+}
+
 /* The descriptor, if it is of a plain file that has no other name; else -1, and errno. */
 static int only_plain(int fd)
 {
@@ -242,17 +252,10 @@ static int only_plain(int fd)
     return fd;
 }
 
-/* Open a file of a folder that a task can reach. -1, and errno, if that fails. */
-static int open_inside(const char *folder, const char *name, int flags)
+/* Open a file of a folder that was entered. -1, and errno, if that fails. */
+static int open_inside(int inside, const char *name, int flags)
 {
-    int inside = enter(folder), fd = -1;
-    if (inside >= 0) {
-        fd = openat(inside, name, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
-        int failed = errno;
-        close(inside);
-        errno = failed;
-    }
-    return only_plain(fd);
+    return inside < 0 ? -1 : only_plain(openat(inside, name, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600));
 }
 
 /* The file that a file of the folder is written to, before it gets its name: one that is there already, or a new one. */
@@ -281,7 +284,7 @@ static int fill(int fd, const char *data)
  * there yet. -1, and errno, if that fails. */
 static int write_note(const char *folder, const char *name, const char *data, int publish)
 {
-    int inside = enter(folder), done = -1;
+    int inside = enter_kept(folder), done = -1;
     if (inside < 0)
         return -1;
     char *scratch = text("%s.new", name);
@@ -296,7 +299,6 @@ static int write_note(const char *folder, const char *name, const char *data, in
         }
     }
     free(scratch);
-    close(inside);
     errno = failed;
     return done;
 }
@@ -310,8 +312,11 @@ static int write_file(const char *folder, const char *name, const char *data)
  * A file system that can't promise it makes no error. -1, and errno, if there is no room. */
 static int take_room(const char *folder, const char *name, off_t size)
 {
-    char *scratch = text("%s/%s.new", folder, name);
-    int fd = open(scratch, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600), failed = errno;
+    int inside = enter_kept(folder);
+    if (inside < 0)
+        return -1;
+    char *scratch = text("%s.new", name);
+    int fd = openat(inside, scratch, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600), failed = errno;
     if (fd >= 0) {
         failed = posix_fallocate(fd, 0, size);
         close(fd);
@@ -505,7 +510,7 @@ static void note_cuts(const struct task *task)
 static ssize_t append(const struct task *task, struct stream *stream, const char *data, size_t length)
 {
     if (stream->to < 0) {
-        stream->to = open_inside(task->folder, stream->name, O_WRONLY | O_APPEND | O_CREAT | O_EXCL);
+        stream->to = open_inside(enter_kept(task->folder), stream->name, O_WRONLY | O_APPEND | O_CREAT | O_EXCL);
         if (stream->to < 0)
             return -1;
     }
@@ -718,8 +723,11 @@ static char *json_field(const char *object, const char *name)
 static int read_wish(const struct task *task, struct wish *wish)
 {
     char request[MAX_TEXT];
-    int fd = open_inside(task->folder, "stop.json", O_RDONLY);
-    if (fd < 0 && errno == ENOENT)
+    int inside = enter(task->folder); /* the agent may have made it anew */
+    int fd = open_inside(inside, "stop.json", O_RDONLY), failed = errno;
+    if (inside >= 0)
+        close(inside);
+    if (fd < 0 && failed == ENOENT)
         return 0;
     ssize_t length = fd < 0 ? -1 : read(fd, request, sizeof request - 1);
     if (fd >= 0)
