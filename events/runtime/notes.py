@@ -15,7 +15,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 MOST = 1 << 20
 """Bytes of a note that are read."""
@@ -29,16 +29,59 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _PLAIN
 def entered(path: str) -> Iterator[int]:
     """A descriptor of a folder that a task can reach, of use for what is in it only. The folder above must not be a
     link either."""
-    above, name = os.path.split(path)
-    parent = os.open(above, _FOLDER)
-    try:
-        folder = os.open(name, _FOLDER, dir_fd=parent)
-    finally:
-        os.close(parent)
+    folder = _enter(path)
     try:
         yield folder
     finally:
         os.close(folder)
+
+
+def _enter(path: str) -> int:
+    above, name = os.path.split(path)
+    parent = os.open(above, _FOLDER)
+    try:
+        return os.open(name, _FOLDER, dir_fd=parent)
+    finally:
+        os.close(parent)
+
+
+class Folder:
+    """A folder that a task can reach, for whoever looks into it again and again."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._kept = -1
+
+    def keep(self) -> None:
+        """Enter it once, until `leave`: what a task puts in its place is not looked into. Where that can't be (it is
+        gone, or no descriptor is left), it is entered anew at each use."""
+        if self._kept < 0:
+            with suppress(OSError):
+                self._kept = _enter(self.path)
+
+    def leave(self) -> None:
+        if self._kept >= 0:
+            os.close(self._kept)
+            self._kept = -1
+
+    @contextmanager
+    def entered(self) -> Iterator[int]:
+        """A descriptor of it, as that of `entered`."""
+        if self._kept >= 0:
+            yield self._kept
+        else:
+            with entered(self.path) as folder:
+                yield folder
+
+    def read(self, name: str, most: int = MOST) -> bytes:
+        """What is in a file of it, up to so many bytes."""
+        with self.entered() as inside:
+            return read_in(inside, name, most)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file of it, as `write` does."""
+        with self.entered() as inside:
+            _write_in(inside, name, data)
 
 
 def opened(name: str, folder: int, flags: int = os.O_RDONLY) -> int:
@@ -71,8 +114,12 @@ def write(path: str, data: bytes) -> None:
     """Write a file that is there whole or not at all. What stood under its name is replaced, and not followed."""
     folder, name = os.path.split(path)
     with entered(folder) as inside:
-        _fill(kept(name), inside, data)
-        os.rename(kept(name), name, src_dir_fd=inside, dst_dir_fd=inside)
+        _write_in(inside, name, data)
+
+
+def _write_in(folder: int, name: str, data: bytes) -> None:
+    _fill(kept(name), folder, data)
+    os.rename(kept(name), name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 def keep(path: str, data: bytes) -> None:

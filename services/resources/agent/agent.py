@@ -106,7 +106,7 @@ class Agent:
                 self._store.instance_id,
                 self._running.on_settled,
             )
-            output = Output(self._settings, self._store.tasks, lambda each: self._running.on_settled(each, OUTPUT))
+            output = Output(self._settings, self._store.control, lambda each: self._running.on_settled(each, OUTPUT))
             self._running.connect(launching, self._reports, output)
             self._register.set()
             try:

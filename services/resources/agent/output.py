@@ -17,7 +17,6 @@ import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
@@ -47,12 +46,12 @@ PAUSE, LONGEST_PAUSE = 0.5, 10.0
 """Seconds until what could not be shipped is tried again, doubling."""
 
 Shipped = Callable[[Attempt], None]
+Control = Callable[[str], notes.Folder]
 
 
 @dataclass(slots=True)
 class Stream:
     name: str
-    path: str
     offset: int = 0
     base: int = 0
     """Bytes of the stream before the file's first: more than 0 once the file has shrunk."""
@@ -63,7 +62,7 @@ class Stream:
 @dataclass(slots=True)
 class Following:
     attempt: Attempt
-    folder: str
+    folder: notes.Folder
     streams: tuple[Stream, ...]
     last_growth: float = 0.0
     next_look: float = 0.0
@@ -72,10 +71,21 @@ class Following:
     noted: float = 0.0
     cut: bool = False
     """That output is missing was said."""
+    dropped_in_all: dict[str, int] | None = None
+    """Bytes of each stream that its warden did not keep, once that is final."""
 
     @property
     def shipped(self) -> int:
         return sum(stream.offset for stream in self.streams)
+
+    def dropped(self, stream: str) -> int:
+        """Bytes of the stream that its warden did not keep, as far as it has said."""
+        counts = self.dropped_in_all
+        if counts is None:
+            counts = _cut(self.folder)
+            if self.finished:
+                self.dropped_in_all = counts
+        return counts.get(stream, 0)
 
 
 @dataclass(slots=True)
@@ -101,11 +111,11 @@ class Piece:
 class Output:
     """`shipped` is called once for each finished attempt, when Kafka has all of its output."""
 
-    def __init__(self, settings: Settings, tasks: Path, shipped: Shipped) -> None:
-        """`tasks`: the folder with the attempts' folders."""
+    def __init__(self, settings: Settings, control: Control, shipped: Shipped) -> None:
+        """`control`: an attempt's control folder, by the attempt's key."""
         self._settings = settings
         self._topic = settings.prefix + topics.LOGS
-        self._tasks = tasks
+        self._control = control
         self._shipped = shipped
         self._limit = settings.output_bytes
         self._pause = PAUSE
@@ -114,9 +124,9 @@ class Output:
 
     def follow(self, attempt: Attempt) -> None:
         """Ship the attempt's output from now on, or from where an earlier agent got to."""
-        folder = f"{self._tasks}/{attempt.key}"
-        offsets = _read_note(f"{folder}/{NOTED}")
-        streams = tuple(Stream(name, f"{folder}/{name}", offset) for name, offset in zip(STREAMS, offsets, strict=True))
+        folder = self._control(attempt.key)
+        offsets = _read_note(folder) if attempt.resumed else [0] * len(STREAMS)
+        streams = tuple(Stream(name, offset) for name, offset in zip(STREAMS, offsets, strict=True))
         following = Following(attempt, folder, streams, last_growth=time.monotonic())
         self._followed[attempt.key] = following
         self._changed.set()
@@ -168,16 +178,18 @@ class Output:
         return pieces
 
     def _read(self, following: Following, stream: Stream, most: int, chunk: int) -> list[Piece]:
-        size = stream.base + _size(stream.path)
+        size = stream.base + _size(following.folder, stream.name)
         if size < stream.offset:
-            log.warning("%s has shrunk: what is in it now follows what was shipped", stream.path)
+            log.warning(
+                "%s/%s has shrunk: what is in it now follows what was shipped", following.folder.path, stream.name
+            )
             stream.base, size = stream.offset, stream.offset + size - stream.base
         room = max(0, self._limit - following.shipped)
         wanted = min(size - stream.offset, most, room)
         pieces: list[Piece] = []
         offset = stream.offset
         if wanted > 0:
-            data = _read_file(stream.path, offset - stream.base, wanted)
+            data = _read_file(following.folder, stream.name, offset - stream.base, wanted)
             for at in range(0, len(data), chunk):
                 pieces.append(Piece(following, stream, offset, data[at : at + chunk]))
                 offset += len(pieces[-1].value)
@@ -185,10 +197,10 @@ class Output:
             return pieces  # there is more to read
         over = size - offset
         if following.finished:
-            missing = over + _cut(following.folder, stream.name)
+            missing = over + following.dropped(stream.name)
             marks = [("eof", b"1"), *([("truncated", b"1"), ("missing", str(missing).encode())] if missing else ())]
             pieces.append(Piece(following, stream, offset, b"", marks))
-        elif not following.cut and offset >= size and (over or _cut(following.folder, stream.name)):
+        elif not following.cut and offset >= size and (over or following.dropped(stream.name)):
             pieces.append(Piece(following, stream, offset, b"", [("truncated", b"1")]))
             following.cut = True
         return pieces
@@ -240,62 +252,60 @@ class Output:
             self._shipped(following.attempt)
         elif now - following.noted >= NOTE_EVERY:
             following.noted = now
-            _write_note(f"{following.folder}/{NOTED}", [stream.offset for stream in following.streams])
+            _write_note(following.folder, [stream.offset for stream in following.streams])
 
 
-def _cut(folder: str, stream: str) -> int:
-    """Bytes of the stream that its warden did not keep, as far as it has said."""
+def _cut(folder: notes.Folder) -> dict[str, int]:
+    """Bytes of each stream that its warden did not keep, as far as it has said."""
     try:
-        return int(json.loads(notes.read(f"{folder}/{CUT}", 4096))[stream])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0  # nothing was cut
+        counts = json.loads(folder.read(CUT, 4096))
+        return {name: max(0, int(counts[name])) for name in STREAMS}
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return {}  # nothing was cut
 
 
-def _size(path: str) -> int:
+def _size(folder: notes.Folder, name: str) -> int:
     """0 as long as it never came to printing, and when the task has put something else there."""
-    folder, name = os.path.split(path)
     try:
-        with notes.entered(folder) as inside:
+        with folder.entered() as inside:
             found = os.stat(name, dir_fd=inside, follow_symlinks=False)
     except OSError:
         return 0
     return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
-def _read_file(path: str, offset: int, count: int) -> bytes:
+def _read_file(folder: notes.Folder, name: str, offset: int, count: int) -> bytes:
     """Nothing when the file is gone: then its size is 0 at the next look."""
-    folder, name = os.path.split(path)
     try:
-        with notes.entered(folder) as inside:
+        with folder.entered() as inside:
             file = notes.opened(name, inside)
         try:
             return os.pread(file, count, offset)
         finally:
             os.close(file)
     except OSError as error:
-        log.warning("%s can't be read: %s", path, error.strerror)
+        log.warning("%s/%s can't be read: %s", folder.path, name, error.strerror)
         return b""
 
 
-def _read_note(path: str) -> list[int]:
+def _read_note(folder: notes.Folder) -> list[int]:
     """Zeros as long as there is no note, and when it makes no sense: what is shipped again is told by its offset."""
     nothing = [0] * len(STREAMS)
     try:
-        offsets = [int(part) for part in notes.read(path, 1024).split()]
+        offsets = [int(part) for part in folder.read(NOTED, 1024).split()]
     except (OSError, ValueError):
         return nothing
     return offsets if len(offsets) == len(STREAMS) and min(offsets) >= 0 else nothing
 
 
-def _write_note(path: str, offsets: list[int]) -> None:
+def _write_note(folder: notes.Folder, offsets: list[int]) -> None:
     """In place and always of the same length: a reader never sees a part, and no file is made anew."""
-    folder, name = os.path.split(path)
     try:
-        with notes.entered(folder) as inside:
-            file = notes.opened(name, inside, os.O_WRONLY | os.O_CREAT)
+        with folder.entered() as inside:
+            file = notes.opened(NOTED, inside, os.O_WRONLY | os.O_CREAT)
         try:
             os.pwrite(file, " ".join(f"{offset:020d}" for offset in offsets).encode(), 0)
         finally:
             os.close(file)
     except OSError as error:  # a full disk, or a task that removed its notes: a later agent ships again from its start
-        log.warning("%s can't be written: %s", path, error.strerror)
+        log.warning("%s/%s can't be written: %s", folder.path, NOTED, error.strerror)

@@ -180,6 +180,7 @@ class Running:
         self._begun(attempt, found.alive and found.exit is None)
 
     def _begun(self, attempt: Attempt, alive: bool) -> None:
+        self._store.enter(attempt.key)
         self._output.follow(attempt)
         if attempt.pid:
             self._reports.add(reports.STARTED, attempt)
@@ -369,6 +370,7 @@ class Running:
         """Something that its end had left to be done is done."""
         attempt.unsettled.discard(what)
         if attempt.exit is not None and not attempt.unsettled and self.attempts.pop(attempt.key, None) is not None:
+            self._store.leave(attempt.key)
             self.settled.append(attempt)
 
 

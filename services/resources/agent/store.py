@@ -87,6 +87,8 @@ class Store:
         """Names this folder to the pool; known once it is open."""
         self._stuck: dict[Path, float] = {}
         """What could not be removed → when to try again (monotonic seconds)."""
+        self._entered: dict[str, notes.Folder] = {}
+        """Control folders that are looked into often, by the attempt's key."""
 
     def open(self) -> None:
         """Make the folders, take the lock, and find or make the folder's instance.
@@ -143,6 +145,8 @@ class Store:
             log.warning("%s can't be written: %s", self.membership, error.strerror)
 
     def close(self) -> None:
+        for key in list(self._entered):
+            self.leave(key)
         os.close(self._lock)
 
     # How far the log was read
@@ -187,9 +191,9 @@ class Store:
 
     def find(self, key: str) -> Found | None:
         """An attempt that was started; None when there is no good note of it."""
-        path = self.tasks / key
-        data = _note(path / warden.TASK)
-        started = _note(path / warden.STARTED) or {}
+        control = self.control(key)
+        data = _note_in(control, warden.TASK)
+        started = _note_in(control, warden.STARTED) or {}
         try:
             one = Found(
                 task=_TASK.validate_python(data),
@@ -199,13 +203,26 @@ class Store:
                 ticks=int(started.get("ticks", 0)),
                 started_at=float(started.get("started_at", 0.0)),
                 alive=proctree.alive(int(data["warden"]), int(data["warden_ticks"])),
-                exit=self.exit_of(path.name),
-                stop=self._stop_of(path),
+                exit=self.exit_of(key),
+                stop=_stop_in(control),
             )
             one.check()
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
             return None
-        return one if one.task.key == path.name else None
+        return one if one.task.key == key else None
+
+    def control(self, key: str) -> notes.Folder:
+        """The control folder of an attempt."""
+        return self._entered.get(key) or notes.Folder(f"{self.tasks}/{key}")
+
+    def enter(self, key: str) -> None:
+        """Have an attempt's control folder at hand from now on, until `leave`."""
+        control = self._entered[key] = self.control(key)
+        control.keep()
+
+    def leave(self, key: str) -> None:
+        if (control := self._entered.pop(key, None)) is not None:
+            control.leave()
 
     def exit_of(self, key: str, *, unpublished: bool = False) -> Exit | None:
         """How the attempt ended; None when nobody wrote it down, or what is written can't be.
@@ -213,10 +230,10 @@ class Store:
         `unpublished`: also what its warden kept and did not publish, since the disk was full and it was to write the
         output first. That is the last word once the warden is gone.
         """
-        path = f"{self.tasks}/{key}/{warden.EXIT}"
-        data = _note(path)
+        control = self.control(key)
+        data = _note_in(control, warden.EXIT)
         if data is None and unpublished:
-            data = _note(notes.kept(path))
+            data = _note_in(control, notes.kept(warden.EXIT))
         if data is None:
             return None
         try:
@@ -224,7 +241,7 @@ class Store:
         except ValueError as error:
             log.warning("the note of how %s ended makes no sense: %s", key, error)
             return None
-        if exit.reason in ASKED and self._stop_of(self.tasks / key) is None:
+        if exit.reason in ASKED and _stop_in(control) is None:
             log.warning("the note of how %s ended says %s, but nobody asked for that", key, exit.reason.value)
             return None
         return exit
@@ -232,14 +249,7 @@ class Store:
     def ask_to_stop(self, key: str, stop: Stop) -> None:
         """Leave the wish where the attempt's warden looks for it; the warden is woken by SIGTERM. Raises OSError."""
         request = {"reason": stop.reason.value, "grace": stop.grace_seconds, "message": stop.message}
-        warden.write_json(str(self.tasks / key / warden.STOP), request)
-
-    def _stop_of(self, path: Path) -> Stop | None:
-        data = _note(path / warden.STOP)
-        try:
-            return Stop(ExitReason(data["reason"]), float(data["grace"]), str(data["message"])) if data else None
-        except (KeyError, TypeError, ValueError):
-            return None
+        self.control(key).write(warden.STOP, json.dumps(request).encode())
 
     def retire(self, key: str, *, keep: bool) -> None:
         """The log knows its end: put the folders away. Secrets are never kept."""
@@ -294,10 +304,22 @@ class Store:
             log.warning("%s can't be removed: %s%s", path, "; ".join(left[:3]), more)
 
 
-def _note(path: Path | str) -> Any:
+def _note(path: Path) -> Any:
+    return _note_in(notes.Folder(os.fspath(path.parent)), path.name)
+
+
+def _note_in(folder: notes.Folder, name: str) -> Any:
     """A JSON file that a task may have reached: None when it is anything else than a small plain file of JSON, is not
     there, or was cut short by a power failure."""
     try:
-        return json.loads(notes.read(os.fspath(path)))
+        return json.loads(folder.read(name))
     except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _stop_in(control: notes.Folder) -> Stop | None:
+    data = _note_in(control, warden.STOP)
+    try:
+        return Stop(ExitReason(data["reason"]), float(data["grace"]), str(data["message"])) if data else None
+    except (KeyError, TypeError, ValueError):
         return None

@@ -44,7 +44,11 @@ def fill(disk: Path, leave: int = 0) -> Path:
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file:
         while (left := os.statvfs(disk).f_bavail - leave) > 0:
-            os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), left * os.statvfs(disk).f_frsize)
+            try:
+                os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), left * os.statvfs(disk).f_frsize)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:  # a warden took some of it meanwhile
+                    raise
     return ballast
 
 

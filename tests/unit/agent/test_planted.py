@@ -60,9 +60,10 @@ def test_a_note_is_read_and_written_in_its_own_place(tmp_path: Path, victim: Pat
     notes.write(str(folder / "stop.json"), b"mine")
     assert notes.read(str(folder / "exit.json")) == notes.read(str(folder / "stop.json")) == b"mine"
     assert (folder / "stop.json").stat().st_mode & 0o777 == 0o600
-    assert (_size(str(folder / "shipped")), _read_note(str(folder / "shipped"))) in (((0, [0, 0])), (len(KEPT), [0, 0]))
-    assert _read_file(str(folder / "shipped"), 0, 10) == b""
-    _write_note(str(folder / "shipped"), [1, 2])
+    control = notes.Folder(str(folder))
+    assert (_size(control, "shipped"), _read_note(control)) in (((0, [0, 0])), (len(KEPT), [0, 0]))
+    assert _read_file(control, "shipped", 0, 10) == b""
+    _write_note(control, [1, 2])
     assert unharmed(victim)
 
 
@@ -75,8 +76,10 @@ def test_no_link_in_the_middle_of_a_path_is_followed(tmp_path: Path, victim: Pat
             notes.read(str(folder / "exit.json"))
         with pytest.raises(OSError):
             notes.write(str(folder / "exit.json"), b"mine")
-        assert (_size(str(folder / "stdout")), _read_file(str(folder / "stdout"), 0, 10)) == (0, b"")
-        _write_note(str(folder / "shipped"), [1, 2])
+        control = notes.Folder(str(folder))
+        control.keep()
+        assert (_size(control, "stdout"), _read_file(control, "stdout", 0, 10)) == (0, b"")
+        _write_note(control, [1, 2])
     assert unharmed(victim)
 
 
