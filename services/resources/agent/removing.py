@@ -7,8 +7,10 @@ and the rest goes. The processes that used the folder must have ended.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -26,12 +28,24 @@ def remove(path: Path | str) -> list[str]:
         try:
             os.unlink(path)
         except (IsADirectoryError, PermissionError):
-            return _Removal(path).run()
+            return _removed(path)
     except FileNotFoundError:
         return []
     except OSError as error:
         return [_told(path, error)]
     return []
+
+
+def _removed(path: Path | str) -> list[str]:
+    top = _opened(os.fspath(path))
+    try:
+        removal = _Removal(path, top)
+        removal.run()
+    finally:
+        os.close(top)
+    if not removal.left:
+        os.rmdir(path)
+    return list(removal.left.values())
 
 
 def move(source: Path | str, target: Path | str, into: int | None = None, *, parent: int | None = None) -> None:
@@ -44,55 +58,84 @@ def move(source: Path | str, target: Path | str, into: int | None = None, *, par
         os.rename(source, target, src_dir_fd=parent, dst_dir_fd=into)
 
 
+def empty(path: Path | str, spared: Collection[str] = ()) -> dict[str, str]:
+    """Remove what is in a folder, but what has one of the names `spared`. Returns what stays, by name, each with its
+    reason. What comes into the folder meanwhile may stay. Raises OSError where the folder can't be entered. Blocks."""
+    top = _opened(os.fspath(path))
+    try:
+        removal = _Removal(path, top)
+        removal.clear(entry for entry in _entries(top) if entry[0] not in spared)
+        return removal.left
+    finally:
+        os.close(top)
+
+
 class _Removal:
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, top: int) -> None:
+        """`top`: the folder, open."""
         self._path = path
-        self._top = _opened(os.fspath(path))
-        self._left: dict[str, str] = {}
+        self._top = top
+        self.left: dict[str, str] = {}
         """What can't be removed, by its name in the top folder."""
         self._numbers = count()
         self._own = f".removing-{os.urandom(6).hex()}-"
+        self._moved: list[tuple[str, bool]] = []
+        """What was moved up and is still to be removed."""
 
-    def run(self) -> list[str]:
-        try:
-            while names := [entry for entry in _entries(self._top) if entry[0] not in self._left]:
-                for name, is_folder in names:
-                    try:
-                        if is_folder:
-                            self._clear(name)
-                        else:
-                            os.unlink(name, dir_fd=self._top)
-                    except FileNotFoundError:
-                        continue
-                    except OSError as error:
-                        self._left.setdefault(name, _told(f"{self._path}/{name}", error))
-        finally:
-            os.close(self._top)
-        if not self._left:
-            os.rmdir(self._path)
-        return list(self._left.values())
+    def run(self) -> None:
+        """Remove all that is in the folder, also what comes into it meanwhile."""
+        while names := [entry for entry in _entries(self._top) if entry[0] not in self.left]:
+            self.clear(names)
+
+    def clear(self, names: Iterable[tuple[str, bool]]) -> None:
+        """Remove these of the top folder, and all that is in them."""
+        for entry in names:
+            self._moved.append(entry)
+            while self._moved:
+                name, is_folder = self._moved.pop()
+                try:
+                    if is_folder:
+                        self._clear(name)
+                    else:
+                        os.unlink(name, dir_fd=self._top)
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    self.left.setdefault(name, _told(f"{self._path}/{name}", error))
 
     def _clear(self, name: str) -> None:
         """Empty a folder of the top one and remove it: its files go, its folders move up."""
         fd = _opened(name, self._top)
         try:
-            while entries := _entries(fd):
+            while True:
+                entries = _entries(fd)
                 for inner, is_folder in entries:
-                    if is_folder:
-                        self._move_up(fd, inner)
-                    else:
+                    if not is_folder:
                         os.unlink(inner, dir_fd=fd)
+                    elif not _rmdir(inner, fd):
+                        self._move_up(fd, inner)
+                if _rmdir(name, self._top):
+                    return
+                if not entries:
+                    raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), name)
         finally:
             os.close(fd)
-        os.rmdir(name, dir_fd=self._top)
 
     def _move_up(self, fd: int, name: str) -> None:
         target = f"{self._own}{next(self._numbers)}"
-        try:
-            os.rename(name, target, src_dir_fd=fd, dst_dir_fd=self._top)
-        except PermissionError:
-            _mend(name, fd)
-            os.rename(name, target, src_dir_fd=fd, dst_dir_fd=self._top)
+        move(name, target, self._top, parent=fd)
+        self._moved.append((target, True))
+
+
+def _rmdir(name: str, parent: int) -> bool:
+    """Whether the folder was empty, and is gone."""
+    try:
+        os.rmdir(name, dir_fd=parent)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True
 
 
 def _entries(fd: int) -> list[tuple[str, bool]]:

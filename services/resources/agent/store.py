@@ -286,22 +286,24 @@ class Store:
 
     def tidy(self) -> None:
         """Remove what was put away and is not kept any more. May take long: run it in a thread."""
-        for path in self._trash.iterdir():
-            self._remove(path)
+        now = time.monotonic()
+        self._stuck = {path: again for path, again in self._stuck.items() if again > now}
         kept = sorted((path.lstat().st_mtime, path) for path in self._ended.iterdir())
         for number, (since, path) in enumerate(kept):
             if number < len(kept) - KEEP_FOLDERS or since < time.time() - KEEP_SECONDS:
                 self._remove(path)
+        stuck = {path.name for path in self._stuck if path.parent == self._trash}
+        for name, reason in removing.empty(self._trash, stuck).items():
+            self._leave_for_now(self._trash / name, [reason])
 
     def _remove(self, path: Path) -> None:
-        now = time.monotonic()
-        if self._stuck.get(path, 0.0) > now:
-            return
-        self._stuck.pop(path, None)
-        if left := removing.remove(path):
-            self._stuck[path] = now + STUCK_PAUSE
-            more = f" and {len(left) - 3} more" if len(left) > 3 else ""
-            log.warning("%s can't be removed: %s%s", path, "; ".join(left[:3]), more)
+        if path not in self._stuck and (left := removing.remove(path)):
+            self._leave_for_now(path, left)
+
+    def _leave_for_now(self, path: Path, reasons: list[str]) -> None:
+        self._stuck[path] = time.monotonic() + STUCK_PAUSE
+        more = f" and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+        log.warning("%s can't be removed: %s%s", path, "; ".join(reasons[:3]), more)
 
 
 def _note(path: Path) -> Any:

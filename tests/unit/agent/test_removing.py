@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from services.resources.agent.removing import move, remove
+from services.resources.agent.removing import empty, move, remove
 
 NOBODY = 65534
 FOREIGN = "foreign"
@@ -150,3 +150,34 @@ def test_what_can_t_be_removed_is_told_and_the_rest_goes(folder: Path) -> None:
 def test_a_folder_can_be_moved(folder: Path, tmp_path: Path) -> None:
     move(folder, tmp_path / "target")
     assert (tmp_path / "target").is_dir()
+
+
+def test_what_is_in_a_folder_goes_and_the_folder_stays(folder: Path) -> None:
+    (folder / "a" / "b" / "c").mkdir(parents=True)
+    (folder / "a" / "b" / "file").touch()
+    (folder / "file").touch()
+    (folder / "spared").mkdir()
+    (folder / "spared" / "file").touch()
+    dig(folder / "a", 40)
+    assert empty(folder, {"spared"}) == {}
+    assert [path.name for path in folder.iterdir()] == ["spared"]
+    assert (folder / "spared" / "file").exists()
+
+
+def test_what_stays_in_a_folder_is_told_by_its_name_and_the_rest_goes(folder: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("a folder of another user needs root")
+    for name in ("a", FOREIGN, "z"):
+        (folder / name / "b").mkdir(mode=0o700, parents=True)
+        (folder / name / "b" / "file").touch()
+    os.chmod(folder / FOREIGN, 0o700)
+    said = as_nobody(folder, empty)
+    assert said == "{'foreign': 'left/foreign: Operation not permitted'}"
+    assert [path.name for path in folder.iterdir()] == [FOREIGN]
+
+
+def test_only_a_folder_can_be_emptied(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    for name in ("link", "nothing"):
+        with pytest.raises(OSError):
+            empty(tmp_path / name)
