@@ -26,7 +26,7 @@ from events.language.resources import NodeRegistered
 from events.log.ids import derived_id, new_command_id
 from events.log.publish import Outgoing, Publisher
 from events.log.tail import Tail
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 from tests.integration.cluster import Cluster, cluster
 
 SINGLES = 100

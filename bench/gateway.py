@@ -19,7 +19,7 @@ from events.language.jobs import SubmitJob
 from events.language.jobspec import JobMetadata, JobResources, JobSpec
 from events.log.envelope import Position
 from events.log.publish import Outgoing, Publisher
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 from forgelog.client.keyed import KeyedChannel
 from forgelog_pb.jobs.v1 import queries_pb2 as jobs_pb
 from forgelog_pb.query.v1 import options_pb2

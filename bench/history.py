@@ -31,9 +31,9 @@ from events.language.jobspec import JobMetadata, JobResources, JobSpec
 from events.log import topics
 from events.log.publish import Outgoing, Publisher
 from events.log.tail import Tail
-from events.runtime.rebuild import rebuild
-from events.runtime.service import open_pool
-from events.runtime.settings import Settings
+from events.process.settings import Settings
+from events.projections.rebuild import rebuild
+from events.service import open_pool
 from forgelog_pb.jobs.v1 import queries_pb2 as jobs_pb
 from forgelog_pb.query.v1 import options_pb2
 from tests.integration.cluster import SERVICES, Cluster

@@ -15,7 +15,7 @@ import psutil
 
 from bench.report import Figure
 from bench.servers import resident, tree
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 from forgelog import AsyncClient
 from forgelog.embedded.platform import Choice, Options, Platform
 

@@ -20,12 +20,12 @@ from events.log.producer import new_producer
 from events.log.publish import Outgoing, Publisher
 from events.log.tail import EpochRule, new_consumer
 from events.log.wire import Raw
-from events.runtime.partition import Partition
-from events.runtime.rebuild import rebuild
-from events.runtime.service import open_pool, spare_collections
-from events.runtime.settings import Settings
-from events.runtime.snapshots import Snapshots
-from events.runtime.writer import Writer
+from events.process.settings import Settings
+from events.projections.rebuild import rebuild
+from events.service import open_pool, spare_collections
+from events.writer.partition import Partition
+from events.writer.snapshots import Snapshots
+from events.writer.writer import Writer
 
 COMMANDS = 40_000
 

@@ -22,11 +22,11 @@ from events.log import chain, topics
 from events.log.batch import Batch
 from events.log.envelope import Meta, Recorded
 from events.log.ids import new_command_id
-from events.log.partition import partition_of
+from events.log.partitioner import partition_of
 from events.log.producer import new_producer
 from events.log.wire import headers_of, value_of
-from events.runtime.encoding import Encoded, Encoder, Origin
-from events.runtime.settings import Settings
+from events.process.settings import Settings
+from events.writer.encoding import Encoded, Encoder, Origin
 
 BATCH = 500
 """Records of one batch."""

@@ -26,8 +26,8 @@ from events.language.jobspec import (
 )
 from events.language.resources import NodeRegistered
 from events.language.scheduling import JobScheduled
-from events.runtime.decider import Context
-from events.runtime.settings import Settings
+from events.process.settings import Settings
+from events.writer.decider import Context
 from services.scheduling.decide import Scheduling
 from services.scheduling.engine.backlog import Backlog
 from services.scheduling.engine.cluster import Cluster

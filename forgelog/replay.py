@@ -1,6 +1,6 @@
 """Folds an aggregate's history step by step, in memory, and says what each event changed.
 
-Uses the projection's own fold (`events.runtime.projection`), the one that fills the tables. Knows no context.
+Uses the projection's own fold (`events.projections.projection`), the one that fills the tables. Knows no context.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import orjson
 from events.language.common import LogEvent
 from events.log.envelope import Meta, Position, Recorded
 from events.log.wire import decode_event
-from events.runtime.projection import Key, Projection, Row, Table
-from events.runtime.rebuild import projection_of
+from events.projections.projection import Key, Projection, Row, Table
+from events.projections.rebuild import projection_of
 
 
 class MemoryRows:

@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from events.runtime.folders import find_data_folder
-from events.runtime.keys import OWNER, KeyFileProblem, key_path, read_key
-from events.runtime.listening import stranger
+from events.process.folders import find_data_folder
+from events.process.keys import OWNER, KeyFileProblem, key_path, read_key
+from events.process.listening import stranger
 from forgelog.errors import ForgelogError, InvalidInput, Refused, Unavailable
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 from forgelog.embedded.kafka_users import PRODUCER, Users, admit
 
 

@@ -28,7 +28,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from events.log.access import client_options
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 from forgelog.embedded.kafka import Kafka
 from forgelog.embedded.postgres import Postgres
 from forgelog.embedded.process import Child, wait_ready

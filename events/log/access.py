@@ -17,8 +17,8 @@ from typing import Any
 from aiokafka.protocol.admin import SaslHandShakeRequest
 from aiokafka.protocol.api import RequestStruct
 
-from events.runtime.keys import KeyFileProblem, read_private
-from events.runtime.settings import Settings, SettingsError
+from events.process.keys import KeyFileProblem, read_private
+from events.process.settings import Settings, SettingsError
 
 VARIABLE = "FORGELOG_KAFKA_CONFIG"
 

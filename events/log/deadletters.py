@@ -17,7 +17,7 @@ from events.log.records import Headers
 from events.log.tail import HASTY, new_consumer
 from events.log.topics import commands, deadletter, ensure_topics
 from events.log.wire import Raw
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 
 EXCERPT_BYTES = 16_384
 """What a dead letter keeps of a value that is too large for a command, and of headers that are too large."""

@@ -21,7 +21,7 @@ from events.log.fetching import Consumer
 from events.log.repairs import Repairs
 from events.log.tail import HASTY, EpochRule, NoTopic, new_consumer, read_repairs
 from events.log.wire import CAUSE, HASH, Damage, Raw, Undecodable
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 
 LOOK_BACK = 1_000
 """Records read before the first one, to know which writer is the newest there."""

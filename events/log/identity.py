@@ -20,7 +20,7 @@ from events.log.reading import records_at
 from events.log.tail import HASTY, Place, ReaderPosition, new_consumer, place_of
 from events.log.topics import events
 from events.log.wire import Damage, Raw, without_hash
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 
 
 class Stand(NamedTuple):

@@ -21,8 +21,8 @@ from events.log.fetching import Consumer
 from events.log.tail import LogLost, ReaderPosition, Tail, new_consumer
 from events.log.topics import CONTEXTS
 from events.log.wire import Raw, Undecodable
-from events.runtime.settings import Settings
-from events.runtime.tasks import end_all
+from events.process.settings import Settings
+from events.process.tasks import end_all
 
 READ_SECONDS = 15.0
 """Longest wait for Kafka to give what is in the log."""

@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError
 from events.log.access import client_options
 from events.log.connect import start
 from events.log.topics import LEAST_BATCH_BYTES, MAX_LETTER_BYTES, MAX_RECORD_BYTES
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 
 log = logging.getLogger("forgelog.producer")
 

@@ -11,11 +11,11 @@ from events.language.base import Command
 from events.language.common import DEFAULT_ACTOR, DEFAULT_PROJECT
 from events.log.envelope import Meta, Position
 from events.log.ids import new_command_id, with_assigned_id
-from events.log.partition import partition_of
+from events.log.partitioner import partition_of
 from events.log.producer import Producer, Record
 from events.log.topics import commands
 from events.log.wire import headers_of, value_of
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

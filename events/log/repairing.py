@@ -17,7 +17,7 @@ from events.log.repairs import Repair, digest_of
 from events.log.tail import HASTY, new_consumer, read_repairs
 from events.log.topics import CONTEXTS, REPAIRS, commands, ensure_topics, events
 from events.log.wire import Damage, Raw, Undecodable, headers_of, value_of
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 
 READ_SECONDS = 15.0
 """Longest wait for Kafka to give the record."""

@@ -24,7 +24,7 @@ from events.log.reading import read_to_end
 from events.log.repairs import Repair, Repairs
 from events.log.topics import REPAIRS, context_of, events
 from events.log.wire import EPOCH, MARKER, Damage, Raw
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 
 log = logging.getLogger("forgelog.reading")
 

@@ -16,7 +16,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from events.log.access import client_options
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 
 log = logging.getLogger("forgelog.topics")
 

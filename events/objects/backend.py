@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from events.objects.hashing import PART_BYTES
-from events.runtime.settings import check_store_url, store_folder
+from events.process.settings import check_store_url, store_folder
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore

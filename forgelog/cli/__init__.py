@@ -96,7 +96,7 @@ def _version(wanted: bool) -> None:
 
 def main() -> None:
     """Entry point. One clear line for an error; FORGELOG_DEBUG=1 shows where it came from."""
-    from events.runtime.private import keep_private
+    from events.process.private import keep_private
     from forgelog.errors import ForgelogError
 
     keep_private()

@@ -19,7 +19,7 @@ from forgelog.cli.render import Format, column, show_data, show_rows, write
 from forgelog.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from events.runtime.chain_check import Verified
+    from events.audit.chain_check import Verified
 
 HEADS = (
     column("Partition", "place"),
@@ -61,10 +61,10 @@ def verify(
     """
 
     async def work() -> list[Verified]:
-        from events.runtime.audit import SIGNED_WITHIN
-        from events.runtime.audit import verify as check
-        from events.runtime.heads import HeadsProblem, saved_heads
-        from events.runtime.signing import KeyProblem, read_public_key
+        from events.audit.audit import SIGNED_WITHIN
+        from events.audit.audit import verify as check
+        from events.audit.heads import HeadsProblem, saved_heads
+        from events.audit.signing import KeyProblem, read_public_key
 
         try:
             trusted = read_public_key(key) if key is not None else None
@@ -135,9 +135,9 @@ def heads(
     """Show the newest signed head of every partition: kept elsewhere (-o json) they keep the past."""
 
     async def work() -> list[dict[str, Any]]:
-        from events.runtime.heads import newest_heads
-        from events.runtime.signing import KeyProblem, read_public_key
-        from events.runtime.signing import public_key as own_key
+        from events.audit.heads import newest_heads
+        from events.audit.signing import KeyProblem, read_public_key
+        from events.audit.signing import public_key as own_key
 
         wanted, settings = contexts_of(context), platform_settings(log_only=True)
         try:
@@ -158,9 +158,9 @@ def heads(
 @audit_app.command("key")
 def public_key(output: OutputOption = Format.TABLE) -> None:
     """Print the public key that heads are signed by, as PEM: who verifies needs it, and nothing that is secret."""
-    from events.runtime.settings import Settings, SettingsError
-    from events.runtime.signing import KeyProblem, public_pem
-    from events.runtime.signing import public_key as own_key
+    from events.audit.signing import KeyProblem, public_pem
+    from events.audit.signing import public_key as own_key
+    from events.process.settings import Settings, SettingsError
 
     def work() -> bytes:
         try:

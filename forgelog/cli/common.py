@@ -18,7 +18,7 @@ from forgelog.errors import ForgelogError, InvalidInput
 from forgelog.times import parse_time
 
 if TYPE_CHECKING:
-    from events.runtime.settings import Settings
+    from events.process.settings import Settings
     from forgelog.client.aio import AsyncClient
 
 T = TypeVar("T")
@@ -102,7 +102,7 @@ def reading_log(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 def platform_settings(*, log_only: bool = False) -> Settings:
     """Where Kafka and Postgres are: as the environment says, else those of the data folder's platform. With `log_only`
     Kafka is enough. Raises `Unavailable` when the platform is down."""
-    from events.runtime.settings import Settings, SettingsError
+    from events.process.settings import Settings, SettingsError
     from forgelog.errors import Unavailable
     from forgelog.where import server_settings
 

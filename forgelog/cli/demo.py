@@ -34,7 +34,7 @@ def demo(
     async def work() -> None:
         from importlib.util import find_spec
 
-        from events.runtime.folders import data_folder
+        from events.process.folders import data_folder
         from forgelog.cli.platform import Progress
         from forgelog.demo.story import perform
         from forgelog.errors import InvalidInput

@@ -18,7 +18,7 @@ from forgelog.cli.render import Format, age_column, column, note, show_data, sho
 from forgelog.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from events.runtime.rebuild import Difference
+    from events.projections.rebuild import Difference
 
 letters_app = typer.Typer(no_args_is_help=True, help="Input that was no command: list it, look at it, put it back.")
 
@@ -41,7 +41,7 @@ def rebuild(
         raise typer.BadParameter("say which service to rebuild; all at once only with --check")
 
     async def work() -> list[dict[str, Any]]:
-        from events.runtime import rebuild as runtime
+        from events.projections import rebuild as runtime
         from forgelog.errors import ForgelogError
 
         settings = platform_settings()

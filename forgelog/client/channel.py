@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 
-from events.runtime.channels import accepted, client_options
-from events.runtime.retry_hint import retry_seconds
+from events.process.channels import accepted, client_options
+from events.process.retry_hint import retry_seconds
 from forgelog.client.keyed import KeyedChannel
 from forgelog.errors import Busy, ForgelogError, InvalidInput, NotFound, Problem, Refused, Timeout, Unavailable
 from forgelog.where import EXAMPLE, TOKEN, TOKEN_FILE, find_gateway

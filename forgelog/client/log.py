@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
-from events.runtime.counts import count_of
+from events.process.counts import count_of
 from forgelog.client.core import Core
 from forgelog.client.plain import Record, plain, timestamp
 from forgelog.client.rows import EventRow

@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from events.runtime import rebuild
-from events.runtime.audit import verify
-from events.runtime.settings import Settings
+from events.audit.audit import verify
+from events.process.settings import Settings
+from events.projections import rebuild
 from forgelog.cli.render import column
 from forgelog.client.aio import AsyncClient, AsyncJob
 from forgelog.demo import train

@@ -14,9 +14,9 @@ import grpc
 import grpc.aio
 
 from events.language.hardware import LAUNCHER_LABEL
-from events.runtime.callers import service_channel
-from events.runtime.listening import stranger
-from events.runtime.settings import split_address
+from events.process.listening import stranger
+from events.process.settings import split_address
+from events.queries.callers import service_channel
 
 ANSWER = 3.0
 """Longest wait for a service, in seconds."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from events.runtime.keys import FOLDER as KEYS
+from events.process.keys import FOLDER as KEYS
 from forgelog.embedded.kafka_users import PLATFORM, PRODUCER, Users
 from forgelog.embedded.ports import free_port
 from forgelog.embedded.process import EmbeddedError, write_atomically

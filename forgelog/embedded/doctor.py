@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from events.log import native
-from events.runtime.settings import Settings, SettingsError, split_address
+from events.process.settings import Settings, SettingsError, split_address
 from forgelog.embedded import compiled, docker, jars, java, postgres
 from forgelog.embedded.kafka import broker_answers
 from forgelog.embedded.layout import Folder

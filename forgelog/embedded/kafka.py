@@ -31,8 +31,8 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from events.log.access import VARIABLE, client_options
 from events.log.topics import MAX_RECORD_BYTES
-from events.runtime.keys import FOLDER as KEYS
-from events.runtime.settings import Settings, SettingsError, split_address
+from events.process.keys import FOLDER as KEYS
+from events.process.settings import Settings, SettingsError, split_address
 from forgelog.embedded import jars, java
 from forgelog.embedded.kafka_users import PLAIN, PLATFORM, SCRAM, Users
 from forgelog.embedded.ports import free_port, hold

@@ -30,8 +30,8 @@ from aiokafka.protocol.types import CompactArray, CompactBytes, CompactString, I
 
 from events.log import topics
 from events.log.access import PASSWORD, client_options, parse, written
-from events.runtime.keys import KeyFileProblem, read_private
-from events.runtime.settings import Settings
+from events.process.keys import KeyFileProblem, read_private
+from events.process.settings import Settings
 from forgelog.embedded.process import EmbeddedError, write_atomically
 
 PLATFORM, AGENT, PRODUCER = "forgelog", "agent", "producer"

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from events.runtime.settings import SettingsError
+from events.process.settings import SettingsError
 from forgelog.embedded.layout import ChildState
 from forgelog.embedded.process import Child, EmbeddedError, Identity, Spec, end, log_tail
 

@@ -5,7 +5,7 @@ wanted.json       what should run: written by `up` and `down`, read by the super
 ports.json        ports of the services, kept so that addresses stay the same
 kcat.conf         for programs that publish commands and read events: the broker, and who they are there
 supervisor.lock   held (flock) by the one supervisor
-keys/             secrets, a file each; see `events.runtime.keys`
+keys/             secrets, a file each; see `events.process.keys`
 objects/          bytes that are too large for events; see `events.objects`
 kafka/ postgres/ agents/<node>/ logs/<child>.log
 """
@@ -21,8 +21,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from events.runtime.keys import FOLDER as KEYS
-from events.runtime.listening import user_name
+from events.process.keys import FOLDER as KEYS
+from events.process.listening import user_name
 from forgelog.embedded.process import EmbeddedError, Identity, write_atomically
 
 Source = Literal["given", "docker", "embedded"]

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from events.runtime import notes
-from events.runtime.keys import OWNER, KeyFileProblem, key_path, read_key
-from events.runtime.listening import stranger
-from events.runtime.settings import split_address
+from events.process import notes
+from events.process.keys import OWNER, KeyFileProblem, key_path, read_key
+from events.process.listening import stranger
+from events.process.settings import split_address
 
 MEMBERSHIP = "membership.json"
 """In an agent's folder: whether it holds its node; written by the agent, absent until it has begun to ask for it."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from events.runtime.keys import KeyFileProblem, ensure_key, read_key
+from events.process.keys import KeyFileProblem, ensure_key, read_key
 from forgelog.embedded.process import EmbeddedError
 
 _ANY = "*:*:*:*:"

@@ -22,9 +22,9 @@ from typing import Any
 import psutil
 from aiokafka.errors import KafkaError
 
-from events.runtime.keys import FOLDER as KEYS
-from events.runtime.keys import OWNER, KeyFileProblem, ensure_key, key_path, read_key
-from events.runtime.settings import Settings, SettingsError
+from events.process.keys import FOLDER as KEYS
+from events.process.keys import OWNER, KeyFileProblem, ensure_key, key_path, read_key
+from events.process.settings import Settings, SettingsError
 from forgelog.embedded import docker, jars
 from forgelog.embedded.kafka import broker_answers
 from forgelog.embedded.kafka_users import PLATFORM, Users
@@ -198,7 +198,7 @@ class Platform:
 
     async def contexts(self, report: dict[str, Any]) -> list[dict[str, Any]]:
         """How the services of a `report` fare, and placed jobs that nobody starts; see `forgelog.embedded.contexts`."""
-        from events.runtime.callers import services_key_path
+        from events.queries.callers import services_key_path
         from forgelog.embedded.contexts import ask_all, late_jobs, launchers, not_asked
 
         services = {

@@ -26,9 +26,9 @@ from pathlib import Path
 import asyncpg
 import psutil
 
-from events.runtime.counts import count_of
-from events.runtime.keys import FOLDER as KEYS
-from events.runtime.settings import split_address
+from events.process.counts import count_of
+from events.process.keys import FOLDER as KEYS
+from events.process.settings import split_address
 from forgelog.embedded import passfile
 from forgelog.embedded.ports import free_port, hold
 from forgelog.embedded.process import EmbeddedError, Spec, answers, as_user, refuse_strangers, write_atomically

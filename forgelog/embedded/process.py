@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psutil
 
-from events.runtime.listening import stranger
+from events.process.listening import stranger
 from forgelog.errors import ForgelogError
 
 POLL = 0.05

@@ -19,8 +19,8 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from events.runtime.keys import OWNER, key_path
-from events.runtime.settings import Settings, split_address
+from events.process.keys import OWNER, key_path
+from events.process.settings import Settings, split_address
 from forgelog.embedded.kafka import Kafka
 from forgelog.embedded.kafka_users import AGENT, PLATFORM, PRODUCER
 from forgelog.embedded.keeper import Plan, Probe

@@ -19,10 +19,10 @@ import psutil
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
-from events.runtime.keys import FOLDER as KEYS
-from events.runtime.keys import OWNER, SERVICES, KeyFileProblem, key_path, read_key
-from events.runtime.listening import user_name
-from events.runtime.settings import SettingsError, split_address
+from events.process.keys import FOLDER as KEYS
+from events.process.keys import OWNER, SERVICES, KeyFileProblem, key_path, read_key
+from events.process.listening import user_name
+from events.process.settings import SettingsError, split_address
 from forgelog.embedded.doctor import Check, settings_of
 from forgelog.embedded.layout import TASKS, Folder
 from forgelog.embedded.platform import Platform

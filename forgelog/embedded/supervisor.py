@@ -21,8 +21,8 @@ from typing import TypeVar
 
 import uvloop
 
-from events.runtime.private import keep_private
-from events.runtime.settings import Settings
+from events.process.private import keep_private
+from events.process.settings import Settings
 from forgelog.embedded.disk import Room
 from forgelog.embedded.keeper import Keeper, Plan
 from forgelog.embedded.layout import Folder, Lock, PlatformState, Wanted

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from events.runtime.same_folder import folder_identity
+from events.process.same_folder import folder_identity
 from forgelog.errors import InvalidInput, ManifestError, Problem
 from forgelog.manifest.jobs import ManifestJob
 

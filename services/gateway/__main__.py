@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from events.runtime.private import keep_private
-from events.runtime.service import configure_logging, run_until_stopped
-from events.runtime.settings import Settings, SettingsError
+from events.process.private import keep_private
+from events.process.settings import Settings, SettingsError
+from events.service import configure_logging, run_until_stopped
 from services.gateway.server import CannotListen, run
 
 

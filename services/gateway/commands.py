@@ -39,7 +39,7 @@ from events.log.outcomes import Outcome, Outcomes
 from events.log.publish import Outgoing, Published, Publisher
 from events.log.repeats import refuse_repeats
 from events.log.wire import Undecodable, value_of
-from events.runtime import faults
+from events.process import faults
 from services.gateway import metrics
 from services.gateway.catalog import Catalog
 from services.gateway.errors import DoorError

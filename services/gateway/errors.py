@@ -14,7 +14,7 @@ from google.rpc.error_details_pb2 import BadRequest  # type: ignore[import-untyp
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
 from events.language.common import FieldError, Refused
-from events.runtime.retry_hint import DETAILS, PUSHBACK, add_retry
+from events.process.retry_hint import DETAILS, PUSHBACK, add_retry
 
 HTTP_STATUS: dict[grpc.StatusCode, int] = {
     grpc.StatusCode.OK: 200,

@@ -15,10 +15,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from events.language.common import FieldError
 from events.log.topics import CONTEXTS
-from events.runtime.callers import Metadata, bearer, services_key
-from events.runtime.channels import ACCEPTED, accepted, client_options
-from events.runtime.retry_hint import DETAILS, retry_seconds
-from events.runtime.settings import Settings
+from events.process.channels import ACCEPTED, accepted, client_options
+from events.process.retry_hint import DETAILS, retry_seconds
+from events.process.settings import Settings
+from events.queries.callers import Metadata, bearer, services_key
 from forgelog_pb.log.v1.queries_pb2 import GetStatusRequest
 from forgelog_pb.log.v1.queries_pb2_grpc import LogQueriesStub
 from services.gateway import metrics

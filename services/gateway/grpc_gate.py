@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from events.runtime.callers import OPEN, Strangers
+from events.queries.callers import OPEN, Strangers
 from services.gateway import metrics
 from services.gateway.errors import DoorError, abort, code_name
 from services.gateway.principal import Access, Principal

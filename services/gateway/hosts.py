@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 
 from events.language.common import shown
-from events.runtime.settings import Settings, split_address
+from events.process.settings import Settings, split_address
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 

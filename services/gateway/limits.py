@@ -16,7 +16,7 @@ import grpc
 
 from events.log.envelope import Position
 from events.log.wire import Raw
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 from services.gateway import metrics
 from services.gateway.errors import DoorError
 from services.gateway.slow import Patience

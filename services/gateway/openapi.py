@@ -14,8 +14,8 @@ from events.language.common import DEFAULT_ACTOR, ErrorCode
 from events.language.proto_names import enum_prefix
 from events.language.registry import command_types
 from events.log.topics import CONTEXTS
-from events.runtime.queries import DEFAULT_PAGE, MAX_PAGE
-from events.runtime.requests import MAX_ENTRIES, MAX_TEXT, no_past
+from events.queries.queries import DEFAULT_PAGE, MAX_PAGE
+from events.queries.requests import MAX_ENTRIES, MAX_TEXT, no_past
 from forgelog_pb.gateway.v1 import commands_pb2
 from services.gateway.catalog import Catalog, Method
 from services.gateway.commands import DEFAULT_WAIT_SECONDS, MAX_BATCH, MAX_WAIT_SECONDS, Envelope

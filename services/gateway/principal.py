@@ -19,8 +19,8 @@ from pathlib import Path
 import grpc
 
 from events.language.common import DEFAULT_ACTOR, FieldError
-from events.runtime.keys import OWNER, KeyFileProblem, ensure_key, key_path, read_key
-from events.runtime.settings import Settings, SettingsError
+from events.process.keys import OWNER, KeyFileProblem, ensure_key, key_path, read_key
+from events.process.settings import Settings, SettingsError
 from services.gateway.errors import DoorError
 
 log = logging.getLogger("forgelog.gateway")

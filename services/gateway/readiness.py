@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 
 from events.log.access import client_options
 from events.log.topics import CONTEXTS
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 from services.gateway.forward import Forwarder
 
 CHECK_SECONDS = 2.0

@@ -11,7 +11,7 @@ import orjson
 import forgelog_pb
 from events.language.common import shown
 from events.language.problems import close_to
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 from services.gateway.errors import DoorError
 
 FOLDER = Path(forgelog_pb.__path__[0], "schemas")

@@ -19,11 +19,11 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from events.log.outcomes import Outcomes
 from events.log.publish import Publisher
 from events.log.topics import TopicsUnusable, ensure_topics
-from events.runtime import tracing
-from events.runtime.channels import server_options
-from events.runtime.reflection import enable_reflection
-from events.runtime.settings import Settings, split_address
-from events.runtime.tasks import run_together
+from events.process import tracing
+from events.process.channels import server_options
+from events.process.settings import Settings, split_address
+from events.process.tasks import run_together
+from events.queries.reflection import enable_reflection
 from forgelog_pb.gateway.v1.commands_pb2_grpc import add_CommandsServicer_to_server
 from services.gateway.catalog import Catalog
 from services.gateway.commands import Door

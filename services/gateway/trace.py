@@ -9,7 +9,7 @@ import os
 import re
 from typing import Any
 
-from events.runtime import tracing
+from events.process import tracing
 
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from events.runtime.queries import ReadModel
-from events.runtime.service import Servicer, serve
-from events.runtime.settings import Settings, SettingsError
+from events.process.settings import Settings, SettingsError
+from events.queries.queries import ReadModel
+from events.service import Servicer, serve
 from forgelog_pb.jobs.v1.queries_pb2_grpc import add_JobQueriesServicer_to_server
 from services.jobs.decide import Jobs
 from services.jobs.follow import Follower

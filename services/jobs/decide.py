@@ -43,7 +43,7 @@ from events.language.jobspec import DependencyKind, JobStatus
 from events.language.planned import refuse_planned
 from events.language.resources import AllocationBound, AllocationReleased, ReleaseReason
 from events.language.scheduling import JobDequeued
-from events.runtime.decider import Context, Decider
+from events.writer.decider import Context, Decider
 from services.jobs import state as jobs
 from services.jobs.dependencies import answered, ask, asked
 from services.jobs.making import check_range, conclude, invalid, known, queued, stale_report, unknown_attempt

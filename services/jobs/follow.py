@@ -11,9 +11,9 @@ from typing import Any
 import grpc
 
 from events.language.common import parse_ranges
-from events.runtime.counts import count_of
-from events.runtime.queries import QueryError, ReadModel, not_found, read_options
-from events.runtime.tables import Db
+from events.process.counts import count_of
+from events.projections.tables import Db
+from events.queries.queries import QueryError, ReadModel, not_found, read_options
 from forgelog_pb.jobs.v1 import queries_pb2
 from services.jobs.logs import Output
 from services.jobs.streams import STREAMS

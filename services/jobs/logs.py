@@ -25,9 +25,9 @@ from prometheus_client import Counter
 from events.log import topics
 from events.log.connect import connected
 from events.log.tail import PATIENT, Place, ReaderPosition, new_consumer
-from events.runtime.runner import GATHER, PositionsMoved, write_positions
-from events.runtime.settings import Settings
-from events.runtime.tables import Db, quoted
+from events.process.settings import Settings
+from events.projections.runner import GATHER, PositionsMoved, write_positions
+from events.projections.tables import Db, quoted
 from services.jobs.streams import (
     WAIT,
     Chunk,

@@ -26,8 +26,8 @@ from events.language.jobs import (
 )
 from events.language.jobspec import PRIORITY_WEIGHT, JobStatus
 from events.log.envelope import Recorded
-from events.runtime.projection import Key, Projection, Row, Rows, Table
-from services.jobs.views import COUNTED, jobs_in, render_job, render_spec
+from events.projections.projection import Key, Projection, Row, Rows, Table
+from services.jobs.rendering import COUNTED, jobs_in, render_job, render_spec
 
 JOBS = Table(
     name="jobs",

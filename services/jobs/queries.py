@@ -11,12 +11,12 @@ import grpc
 from events.language.convert import to_message
 from events.language.jobspec import JobStatus
 from events.language.proto_names import word_of
-from events.runtime.queries import INT4, PointReads, QueryError, ReadModel, next_cursor, not_found, page, read_options
-from events.runtime.tables import Db
+from events.projections.tables import Db
+from events.queries.queries import INT4, PointReads, QueryError, ReadModel, next_cursor, not_found, page, read_options
 from forgelog_pb.jobs.v1 import queries_pb2, queries_pb2_grpc, types_pb2
 from services.jobs.follow import Follower
 from services.jobs.projections import JOBS
-from services.jobs.views import job_message
+from services.jobs.rendering import job_message
 
 ENDED = tuple(status.value for status in (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED))
 

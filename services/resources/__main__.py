@@ -9,9 +9,9 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from events.runtime.queries import ReadModel
-from events.runtime.service import Servicer, serve
-from events.runtime.settings import Settings, SettingsError
+from events.process.settings import Settings, SettingsError
+from events.queries.queries import ReadModel
+from events.service import Servicer, serve
 from forgelog_pb.resources.v1.queries_pb2_grpc import add_ResourceQueriesServicer_to_server
 from services.resources.decide import LOST_AFTER_SECONDS, Resources
 from services.resources.projections import PROJECTION

@@ -45,7 +45,7 @@ from events.language.resources import (
     UncordonNode,
 )
 from events.language.scheduling import JobScheduled, JobUnscheduled
-from events.runtime.decider import Context, Decider, Route
+from events.writer.decider import Context, Decider, Route
 from services.resources import dumps, ending, placing, registering
 from services.resources.fold import fold
 from services.resources.state import Node, Pool

@@ -34,7 +34,7 @@ from events.language.resources import (
     ReleaseReason,
 )
 from events.log.envelope import Recorded
-from events.runtime.projection import Key, Projection, Row, Rows, Table
+from events.projections.projection import Key, Projection, Row, Rows, Table
 
 KINDS: Mapping[str, str] = {
     "cpus": "float8",

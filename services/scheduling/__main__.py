@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from events.runtime.queries import ReadModel
-from events.runtime.service import Servicer, serve
-from events.runtime.settings import Settings, SettingsError
+from events.process.settings import Settings, SettingsError
+from events.queries.queries import ReadModel
+from events.service import Servicer, serve
 from forgelog_pb.scheduling.v1.queries_pb2_grpc import add_SchedulingQueriesServicer_to_server
 from services.scheduling.decide import Scheduling
 from services.scheduling.projections import PROJECTION

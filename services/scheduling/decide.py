@@ -51,7 +51,7 @@ from events.language.scheduling import (
     QueueEntry,
     QueueStatus,
 )
-from events.runtime.decider import Context, Decider, Route
+from events.writer.decider import Context, Decider, Route
 from services.scheduling import dumps, fold, operating
 from services.scheduling.engine.backlog import Entry
 from services.scheduling.engine.explain import summary, waiting_for

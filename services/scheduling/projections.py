@@ -34,7 +34,7 @@ from events.language.scheduling import (
     SchedulingPolicy,
 )
 from events.log.envelope import Recorded
-from events.runtime.projection import Key, Projection, Row, Rows, Table
+from events.projections.projection import Key, Projection, Row, Rows, Table
 
 QUEUES = Table(
     name="queues",

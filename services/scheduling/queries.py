@@ -10,8 +10,8 @@ from events.language.common import DEFAULT_QUEUE
 from events.language.convert import to_message
 from events.language.resources import AllocationStatus
 from events.language.scheduling import QueueStatus, SchedulingPolicy
-from events.runtime.queries import INT8, ReadModel, next_cursor, not_found, page, read_options
-from events.runtime.tables import Db
+from events.projections.tables import Db
+from events.queries.queries import INT8, ReadModel, next_cursor, not_found, page, read_options
 from forgelog_pb.scheduling.v1 import queries_pb2, queries_pb2_grpc
 
 _SHOWN_PLACEMENTS = 100

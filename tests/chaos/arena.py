@@ -21,7 +21,7 @@ import grpc
 import psutil
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 from forgelog.embedded.kafka import broker_answers
 from forgelog.embedded.layout import PlatformState
 from forgelog.embedded.platform import Choice, Options, Platform
@@ -177,7 +177,7 @@ class Arena:
         self._stands.clear()
 
     def arm(self, instance: str, point: str, number: signal.Signals = KILL) -> None:
-        """The process of that instance is to end, or to stop, at that point; see `events.runtime.faults`."""
+        """The process of that instance is to end, or to stop, at that point; see `events.process.faults`."""
         made = self.faults / "made"
         made.write_text(number.name)
         made.rename(self.faults / f"{instance}@{point}")

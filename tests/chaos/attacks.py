@@ -9,7 +9,7 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator
 
 from events.log.topics import CONTEXTS
-from events.runtime import faults
+from events.process import faults
 from forgelog.embedded.roster import node_name
 from tests.chaos.arena import AGENTS, PATIENCE, SERVERS, Arena
 from tests.chaos.broken import defect, forged_event

@@ -19,7 +19,7 @@ from events.log.envelope import Position
 from events.log.producer import new_producer
 from events.log.tail import Tail
 from events.log.topics import CONTEXTS, events
-from events.runtime import faults
+from events.process import faults
 from forgelog.client.aio import AsyncClient
 from forgelog.errors import ForgelogError
 from tests.chaos.arena import PATIENCE, Arena

@@ -16,6 +16,7 @@ import asyncpg
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from events.audit.audit import verify
 from events.language.common import CommandNoted, CommandRejected, tasks_in
 from events.language.jobs import (
     ExitReason,
@@ -40,10 +41,9 @@ from events.log.reading import read_to_end
 from events.log.tail import HASTY, ReaderPosition, Tail, new_consumer
 from events.log.topics import CONTEXTS, commands, deadletter
 from events.log.wire import Cause, Raw
-from events.runtime import rebuild
-from events.runtime.audit import verify
-from events.runtime.origins import read_positions
-from events.runtime.runner import live_schema
+from events.projections import rebuild
+from events.projections.origins import read_positions
+from events.projections.runner import live_schema
 from forgelog.client.aio import AsyncClient
 from tests.chaos.arena import Arena
 from tests.chaos.workload import Workload

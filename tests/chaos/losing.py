@@ -19,8 +19,8 @@ from aiokafka.errors import KafkaError
 from events.log.access import client_options
 from events.log.tail import NoTopic, Tail
 from events.log.topics import CONTEXTS, TopicsUnusable, ensure_topics
-from events.runtime.origins import former_schema
-from events.runtime.runner import live_schema
+from events.projections.origins import former_schema
+from events.projections.runner import live_schema
 from tests.chaos.arena import PATIENCE, SERVERS, Arena
 from tests.chaos.workload import Workload
 from tests.integration.cluster import FORGELOG

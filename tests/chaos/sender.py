@@ -13,7 +13,7 @@ import orjson
 from aiokafka import AIOKafkaProducer
 
 from events.log.access import client_options
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 
 
 async def main(topic: str) -> None:

@@ -15,24 +15,24 @@ from typing import Any
 import httpx
 import orjson
 
+from events.audit.chain_check import ChainCheck, Verified
+from events.audit.heads import Head, HeadStore, head_of, is_signed
 from events.language.common import LogEvent
 from events.language.registry import lookup, upcast
 from events.log import topics
-from events.log.partition import partition_of
+from events.log.partitioner import partition_of
 from events.log.repairs import Repairs
 from events.log.tail import EpochRule, ReaderPosition
 from events.log.wire import Raw
-from events.runtime import snapshots
-from events.runtime.chain_check import ChainCheck, Verified
-from events.runtime.decider import Decider
-from events.runtime.folding import history_row
-from events.runtime.heads import Head, HeadStore, head_of, is_signed
-from events.runtime.partition import Partition
-from events.runtime.projection import Key, Projection, Row, Table
-from events.runtime.rebuild import projection_of
-from events.runtime.runner import inputs_of
-from events.runtime.snapshots import Snapshots
-from events.runtime.tables import HISTORY
+from events.projections.folding import history_row
+from events.projections.projection import Key, Projection, Row, Table
+from events.projections.rebuild import projection_of
+from events.projections.runner import inputs_of
+from events.projections.tables import HISTORY
+from events.writer import snapshots
+from events.writer.decider import Decider
+from events.writer.partition import Partition
+from events.writer.snapshots import Snapshots
 from services.jobs.decide import Jobs
 from services.resources.decide import Resources
 from services.scheduling.decide import Scheduling
@@ -128,7 +128,7 @@ def known_to(partition: Partition[Any], place: str) -> dict[str, Any]:
 def folded(history: History, context: str, given: dict[int, Partition[Any]] | None = None) -> dict[int, Partition[Any]]:
     """A context's partitions with all of the history folded in; those that are `given` go on from where they are.
 
-    Own events first, foreign ones by time behind them: see `events.runtime.views`.
+    Own events first, foreign ones by time behind them: see `events.writer.observing`.
     """
     decider = decider_of(context)
     count: int = history.about["partitions"]

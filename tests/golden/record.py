@@ -31,17 +31,17 @@ import orjson
 import psutil
 from aiokafka import TopicPartition
 
+from events.audit.audit import verify
+from events.audit.signing import public_key
 from events.language.registry import event_types
 from events.log import topics
 from events.log.connect import connected
 from events.log.reading import read_to_end
 from events.log.tail import HASTY, new_consumer
 from events.log.wire import Raw
-from events.runtime.audit import verify
-from events.runtime.rebuild import projection_of
-from events.runtime.settings import Settings
-from events.runtime.signing import public_key
-from events.runtime.tables import HISTORY, set_codecs
+from events.process.settings import Settings
+from events.projections.rebuild import projection_of
+from events.projections.tables import HISTORY, set_codecs
 from forgelog.embedded.postgres import binaries_folder
 from tests import PATIENCE
 from tests.access import admit_users

@@ -60,15 +60,15 @@ from events.log.access import client_options
 from events.log.connect import connected
 from events.log.envelope import Position
 from events.log.ids import derived_id
-from events.log.partition import partition_of
+from events.log.partitioner import partition_of
 from events.log.publish import Publisher
 from events.log.reading import read_to_end
 from events.log.repairing import look_at, retry, skip
 from events.log.tail import HASTY, EpochRule, new_consumer
 from events.log.wire import Raw
-from events.runtime.decider import Decider
-from events.runtime.encoding import Encoder, Origin
-from events.runtime.partition import Partition
+from events.writer.decider import Decider
+from events.writer.encoding import Encoder, Origin
+from events.writer.partition import Partition
 from services.jobs.decide import Jobs
 from services.scheduling.decide import Scheduling
 from tests import PATIENCE

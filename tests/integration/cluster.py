@@ -29,9 +29,9 @@ from events.log.access import client_options
 from events.log.envelope import Recorded
 from events.log.ids import derived_id
 from events.log.tail import Tail
-from events.runtime.keys import OWNER, ensure_key, key_path
-from events.runtime.keys import SERVICES as KEY_OF_SERVICES
-from events.runtime.settings import Settings
+from events.process.keys import OWNER, ensure_key, key_path
+from events.process.keys import SERVICES as KEY_OF_SERVICES
+from events.process.settings import Settings
 from forgelog.client.keyed import KeyedChannel
 from forgelog.embedded.kafka_users import AGENT, PRODUCER
 from forgelog.embedded.ports import free_port

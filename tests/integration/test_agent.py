@@ -46,7 +46,7 @@ from events.language.resources import (
 from events.log import topics
 from events.log.access import client_options
 from events.log.tail import new_consumer
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 from services.resources.agent.store import MEMBERSHIP
 from tests import PATIENCE
 from tests.conftest import Servers, own_settings

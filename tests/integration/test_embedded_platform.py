@@ -19,7 +19,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 from forgelog import AsyncClient, AsyncJob
 from forgelog.embedded import docker
 from forgelog.embedded.passfile import password_in

@@ -21,7 +21,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from events.log.access import client_options
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 from forgelog.embedded.kafka import Kafka, broker_answers
 from forgelog.embedded.kafka_users import AGENT, PLATFORM, PRODUCER
 from forgelog.embedded.passfile import password_in, without_password

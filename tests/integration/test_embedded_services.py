@@ -18,7 +18,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from events.runtime.keys import read_key
+from events.process.keys import read_key
 from forgelog.embedded.passfile import password_in
 from forgelog.embedded.platform import Options, Platform, is_up
 from forgelog.embedded.process import until

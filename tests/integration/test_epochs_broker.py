@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaTimeoutError
 
+from events.audit.audit import verify
 from events.language.common import CommandNoted
 from events.language.jobs import DependencyMet, JobSubmitted
 from events.log import topics
@@ -21,10 +22,9 @@ from events.log.producer import Producer, new_producer
 from events.log.publish import Outgoing, Publisher
 from events.log.tail import Tail
 from events.log.wire import Raw
-from events.runtime.audit import verify
-from events.runtime.settings import Settings
-from events.runtime.tasks import end_all
-from events.runtime.writer import Writer
+from events.process.settings import Settings
+from events.process.tasks import end_all
+from events.writer.writer import Writer
 from tests import PATIENCE
 from tests.integration.test_runtime import submit, until
 from tests.unit.runtime.sample import SampleDecider

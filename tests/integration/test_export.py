@@ -9,6 +9,7 @@ import orjson
 import pytest
 from aiokafka import TopicPartition
 
+from events.audit.audit import verify
 from events.language.jobs import JobSubmitted
 from events.log import exporting, topics
 from events.log.connect import connected
@@ -17,9 +18,8 @@ from events.log.producer import new_producer
 from events.log.publish import Outgoing, Publisher
 from events.log.reading import read_to_end
 from events.log.tail import EpochRule, NoTopic, new_consumer
-from events.runtime.audit import verify
-from events.runtime.settings import Settings
-from events.runtime.writer import Writer
+from events.process.settings import Settings
+from events.writer.writer import Writer
 from tests.integration.test_runtime import running, submit, submitted
 from tests.unit.runtime.sample import SampleDecider
 

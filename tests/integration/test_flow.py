@@ -38,7 +38,7 @@ from events.language.resources import (
 )
 from events.language.scheduling import JobDeferred
 from events.log.ids import derived_id
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 from tests import PATIENCE
 from tests.conftest import Servers, own_settings
 from tests.integration.cluster import SERVICES, Cluster, cluster

@@ -24,7 +24,7 @@ from jsonschema import Draft202012Validator
 from events.language.common import CommandRejected
 from events.language.jobs import JobSubmitted, SubmitJob
 from events.language.resources import NodeRegistered
-from events.runtime.keys import OWNER, key_path, read_key
+from events.process.keys import OWNER, key_path, read_key
 from forgelog_pb.gateway.v1 import commands_pb2, commands_pb2_grpc
 from proto.schemas import schema_of
 from services.gateway.limits import Bounds

@@ -18,8 +18,8 @@ from aiokafka import AIOKafkaProducer
 from events.language.jobs import JobCancelled, JobQueued
 from events.log import topics
 from events.log.access import client_options
-from events.runtime import rebuild
-from events.runtime.settings import Settings
+from events.process.settings import Settings
+from events.projections import rebuild
 from tests.access import admit_users
 from tests.conftest import Servers, own_settings
 from tests.golden import folding, scenes

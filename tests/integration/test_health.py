@@ -14,13 +14,13 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from events.health import Health
 from events.log import topics
 from events.log.publish import Publisher
-from events.runtime.health import Health
-from events.runtime.runner import Runner, live_schema
-from events.runtime.service import open_pool
-from events.runtime.settings import Settings
-from events.runtime.writer import Writer
+from events.process.settings import Settings
+from events.projections.runner import Runner, live_schema
+from events.service import open_pool
+from events.writer.writer import Writer
 from tests import PATIENCE
 from tests.integration.cluster import Cluster, cluster
 from tests.integration.test_runtime import running, submit, until
@@ -107,7 +107,7 @@ async def test_commands_that_are_not_decided_make_a_service_unready(
 
 
 async def test_a_database_that_is_away_is_said_to_be(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("events.runtime.health.DATABASE_EVERY", 0.1)
+    monkeypatch.setattr("events.health.DATABASE_EVERY", 0.1)
     away = await open_pool(service.settings.model_copy(update={"postgres": "postgresql://u@127.0.0.1:1/none"}))
     health = Health(service.writer, service.runner, away, BOUND)
     async with running(health.keep(service.note)):

@@ -11,8 +11,8 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from events.runtime import tables
-from events.runtime.history import Filters, Place, page_of, since_offsets, span
+from events.projections import tables
+from events.queries.history import Filters, Place, page_of, since_offsets, span
 from tests.conftest import Servers
 from tests.unit.runtime.sample import SampleProjection
 

@@ -23,8 +23,8 @@ from cryptography.x509.oid import NameOID
 
 from events.log import topics
 from events.log.publish import Outgoing, Publisher
-from events.runtime.settings import Settings
-from events.runtime.writer import Writer
+from events.process.settings import Settings
+from events.writer.writer import Writer
 from forgelog.embedded.kafka import Kafka, broker_answers
 from forgelog.embedded.kafka_users import PLATFORM
 from forgelog.embedded.ports import free_port

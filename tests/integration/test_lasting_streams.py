@@ -24,8 +24,8 @@ import pytest_asyncio
 
 from events.language.jobs import JobFailed
 from events.language.resources import NodeRegistered
-from events.runtime.channels import VARIABLE
-from events.runtime.rebuild import rebuild
+from events.process.channels import VARIABLE
+from events.projections.rebuild import rebuild
 from forgelog.client.aio import AsyncClient
 from forgelog.embedded.postgres import Postgres
 from forgelog.embedded.process import Child, wait_ready

@@ -22,16 +22,16 @@ from events.log.outcomes import Outcomes
 from events.log.producer import Producer, Record
 from events.log.publish import Outgoing, Publisher
 from events.log.tail import LogLost, ReaderPosition, Tail
-from events.runtime import rebuild as rebuilding
-from events.runtime.filling import RebuildFailed
-from events.runtime.origins import former_schema, read_stands
-from events.runtime.partition import Partition
-from events.runtime.queries import QueryError, ReadModel
-from events.runtime.runner import Runner, live_schema
-from events.runtime.service import open_pool
-from events.runtime.settings import Settings
-from events.runtime.snapshots import Snapshots
-from events.runtime.writer import Writer
+from events.process.settings import Settings
+from events.projections import rebuild as rebuilding
+from events.projections.origins import former_schema, read_stands
+from events.projections.replaying import RebuildFailed
+from events.projections.runner import Runner, live_schema
+from events.queries.queries import QueryError, ReadModel
+from events.service import open_pool
+from events.writer.partition import Partition
+from events.writer.snapshots import Snapshots
+from events.writer.writer import Writer
 from tests import PATIENCE
 from tests.integration.cluster import SERVICES, cluster
 from tests.integration.test_runtime import Deaf, running, submit, until
@@ -208,7 +208,7 @@ async def test_the_topics_are_there_again_before_the_writer_is(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others publish and read meanwhile: they don't wait for what the writer waits for."""
-    monkeypatch.setattr("events.runtime.writer._SESSION_SECONDS", 1000.0)
+    monkeypatch.setattr("events.writer.writer._SESSION_SECONDS", 1000.0)
     own = settings.model_copy(update={"instance": "jobs-0"})
     await topics.ensure_topics(own)
     async with asyncio.timeout(PATIENCE), running(Writer(SampleDecider(), own).run()):

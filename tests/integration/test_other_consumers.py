@@ -17,8 +17,8 @@ from events.log import topics
 from events.log.access import client_options
 from events.log.outcomes import Outcomes
 from events.log.publish import Publisher
-from events.runtime.settings import Settings
-from events.runtime.writer import Writer
+from events.process.settings import Settings
+from events.writer.writer import Writer
 from tests import PATIENCE
 from tests.access import admit_users, kcat_conf
 from tests.integration.test_runtime import history, running, submit

@@ -19,8 +19,8 @@ from events.log.outcomes import Outcomes
 from events.log.publish import Publisher
 from events.log.reading import read_to_end
 from events.log.tail import new_consumer
-from events.runtime.settings import Settings
-from events.runtime.writer import Writer
+from events.process.settings import Settings
+from events.writer.writer import Writer
 from tests import PATIENCE
 from tests.chaos.poison import poisons
 from tests.integration.test_runtime import history, running, submit

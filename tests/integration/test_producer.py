@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from events.log.access import client_options
 from events.log.producer import Producer, Record
 from events.log.topics import LOGS, ensure_topics, output_config
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 from tests import PATIENCE
 
 FAR = 4_000_000_000_000

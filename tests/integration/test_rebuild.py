@@ -16,14 +16,14 @@ from events.language.jobs import SubmitJob
 from events.language.jobspec import JobMetadata, JobSpec
 from events.log import topics
 from events.log.publish import Outgoing, Publisher
-from events.runtime import rebuild as rebuilding
-from events.runtime import shares, tables
-from events.runtime.filling import Interrupted, connected
-from events.runtime.runner import Runner, live_schema
-from events.runtime.service import open_pool
-from events.runtime.settings import Settings
-from events.runtime.tasks import end_all
-from events.runtime.writer import Writer
+from events.process.settings import Settings
+from events.process.tasks import end_all
+from events.projections import rebuild as rebuilding
+from events.projections import shards, tables
+from events.projections.replaying import Interrupted, connected
+from events.projections.runner import Runner, live_schema
+from events.service import open_pool
+from events.writer.writer import Writer
 from tests import PATIENCE
 from tests.unit.runtime.sample import SampleDecider, SampleProjection
 
@@ -33,7 +33,7 @@ JOBS = 60
 @pytest_asyncio.fixture
 async def filled(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Settings]:
     """A platform with live tables, its writer at rest; every process is worth its start."""
-    monkeypatch.setattr(shares, "SMALLEST", 10)
+    monkeypatch.setattr(shards, "SMALLEST", 10)
     monkeypatch.setattr(rebuilding.os, "cpu_count", lambda: 3)
     await topics.ensure_topics(settings)
     pool = await open_pool(settings)
@@ -95,7 +95,7 @@ async def test_a_share_that_comes_too_late_writes_nothing(filled: Settings) -> N
         await tables.create_bare(db, schema, SampleProjection())
     target = {("jobs", number): 1 for number in range(4)}
     with pytest.raises(rebuilding.RebuildFailed, match="another rebuild"):
-        await shares.fill(filled, SampleProjection(), schema, 1, [[0, 1], [2, 3]], target, lambda _: None)
+        await shards.fill(filled, SampleProjection(), schema, 1, [[0, 1], [2, 3]], target, lambda _: None)
     async with connected(filled) as db:
         assert await db.fetchval(f"select count(*) from {tables.quoted(schema)}.history") == 0
 
@@ -105,10 +105,10 @@ async def test_a_share_ends_when_nobody_hears_it(filled: Settings) -> None:
     async with connected(filled) as db:
         async with db.transaction():
             await tables.create_bare(db, schema, SampleProjection())
-        order = shares.order_of(filled, SampleProjection(), schema, await tables.schema_oid(db, schema))
+        order = shards.order_of(filled, SampleProjection(), schema, await tables.schema_oid(db, schema))
         hears, says = os.pipe()
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "events.runtime.shares", stdin=asyncio.subprocess.PIPE, stdout=says
+            sys.executable, "-m", "events.projections.shards", stdin=asyncio.subprocess.PIPE, stdout=says
         )
         os.close(says)
         os.close(hears)
@@ -148,5 +148,5 @@ def count_children(patch: pytest.MonkeyPatch, kill: int = 0) -> list[asyncio.sub
             process.kill()
         return process
 
-    patch.setattr(shares.asyncio, "create_subprocess_exec", counted)
+    patch.setattr(shards.asyncio, "create_subprocess_exec", counted)
     return started

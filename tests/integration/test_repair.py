@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from events.audit.audit import verify
 from events.language.base import Command, Event
 from events.language.common import CommandRejected
 from events.language.jobs import CancelJob, JobSubmitted
@@ -17,22 +18,21 @@ from events.language.resources import AllocationBound
 from events.log import topics
 from events.log.envelope import Position, Recorded
 from events.log.outcomes import Outcomes
-from events.log.partition import partition_of
+from events.log.partitioner import partition_of
 from events.log.producer import Producer, Record, new_producer
 from events.log.publish import Publisher
 from events.log.repairing import NoSuchRecord, look_at, retry, skip
 from events.log.tail import Tail, read_repairs
 from events.log.wire import Raw
-from events.runtime import rebuild as rebuilding
-from events.runtime import recovery
-from events.runtime.audit import verify
-from events.runtime.decider import Context
-from events.runtime.projection import Rows
-from events.runtime.runner import Runner
-from events.runtime.service import open_pool
-from events.runtime.settings import Settings
-from events.runtime.snapshots import Snapshots
-from events.runtime.writer import Writer
+from events.process.settings import Settings
+from events.projections import rebuild as rebuilding
+from events.projections.projection import Rows
+from events.projections.runner import Runner
+from events.service import open_pool
+from events.writer import recovery
+from events.writer.decider import Context
+from events.writer.snapshots import Snapshots
+from events.writer.writer import Writer
 from tests import PATIENCE
 from tests.integration.test_runtime import Deaf, running, submit, until
 from tests.unit.runtime.sample import Sample, SampleDecider, SampleProjection

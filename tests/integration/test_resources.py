@@ -17,12 +17,12 @@ from events.language.scheduling import ConfigureQueue, JobScheduled
 from events.log import topics
 from events.log.outcomes import Outcomes
 from events.log.publish import Publisher
-from events.runtime.callers import service_channel, services_key
-from events.runtime.decider import Context, Decider
-from events.runtime.service import run
-from events.runtime.settings import Settings
-from events.runtime.tasks import end_all
-from events.runtime.writer import Writer
+from events.process.settings import Settings
+from events.process.tasks import end_all
+from events.queries.callers import service_channel, services_key
+from events.service import run
+from events.writer.decider import Context, Decider
+from events.writer.writer import Writer
 from forgelog_pb.resources.v1 import queries_pb2 as pb
 from forgelog_pb.resources.v1 import types_pb2 as types
 from forgelog_pb.resources.v1.queries_pb2_grpc import ResourceQueriesStub

@@ -15,6 +15,8 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import RequestTimedOutError
 
+from events import service
+from events.audit.audit import verify
 from events.language.common import CommandRejected, ErrorCode
 from events.language.jobs import CancelJob, JobSubmitted, SubmitJob
 from events.language.jobspec import JobDependency, JobMetadata, JobSpec
@@ -25,16 +27,14 @@ from events.log.deadletters import list_dead_letters, replay_dead_letter
 from events.log.outcomes import Outcomes
 from events.log.publish import Outgoing, Publisher
 from events.log.tail import PATIENT, LogLost, Tail
-from events.runtime import rebuild as rebuilding
-from events.runtime import service
-from events.runtime.audit import verify
-from events.runtime.queries import ReadModel
-from events.runtime.runner import Runner, live_schema
-from events.runtime.service import open_pool
-from events.runtime.settings import Settings
-from events.runtime.snapshots import Snapshots
-from events.runtime.tasks import end_all
-from events.runtime.writer import Writer
+from events.process.settings import Settings
+from events.process.tasks import end_all
+from events.projections import rebuild as rebuilding
+from events.projections.runner import Runner, live_schema
+from events.queries.queries import ReadModel
+from events.service import open_pool
+from events.writer.snapshots import Snapshots
+from events.writer.writer import Writer
 from tests import PATIENCE
 from tests.unit.runtime.sample import SampleDecider, SampleProjection
 

@@ -18,12 +18,12 @@ from events.language.scheduling import ConfigureQueue, QueueStatus
 from events.log import topics
 from events.log.outcomes import Outcomes
 from events.log.publish import Publisher
-from events.runtime.callers import service_channel, services_key
-from events.runtime.rebuild import diff
-from events.runtime.service import run
-from events.runtime.settings import Settings
-from events.runtime.tasks import end_all
-from events.runtime.writer import Writer
+from events.process.settings import Settings
+from events.process.tasks import end_all
+from events.projections.rebuild import diff
+from events.queries.callers import service_channel, services_key
+from events.service import run
+from events.writer.writer import Writer
 from forgelog_pb.jobs.v1 import types_pb2 as job_types
 from forgelog_pb.scheduling.v1 import queries_pb2 as pb
 from forgelog_pb.scheduling.v1 import types_pb2 as types

@@ -27,9 +27,9 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from events.log import topics
 from events.log.access import client_options
 from events.log.topics import CONTEXTS
-from events.runtime.callers import service_channel, services_key
-from events.runtime.keys import new_api_key
-from events.runtime.settings import Settings
+from events.process.keys import new_api_key
+from events.process.settings import Settings
+from events.queries.callers import service_channel, services_key
 from forgelog.embedded.kafka import broker_answers
 from forgelog.embedded.kafka_users import AGENT, PLATFORM, PRODUCER, admit
 from forgelog.embedded.passfile import without_password

@@ -16,6 +16,10 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from events.audit import heads
+from events.audit.audit import verify
+from events.audit.heads import HeadsProblem, newest_heads, publish_heads
+from events.audit.signing import public_bytes, public_key, signing_key
 from events.language.jobs import JobSubmitted
 from events.log import topics
 from events.log.access import client_options
@@ -25,14 +29,10 @@ from events.log.publish import Outgoing, Publisher
 from events.log.reading import read_to_end
 from events.log.repairing import look_at, skip
 from events.log.tail import NoTopic, new_consumer
-from events.runtime import heads
-from events.runtime.audit import verify
-from events.runtime.heads import HeadsProblem, newest_heads, publish_heads
-from events.runtime.runner import Runner
-from events.runtime.service import open_pool
-from events.runtime.settings import Settings
-from events.runtime.signing import public_bytes, public_key, signing_key
-from events.runtime.writer import Writer
+from events.process.settings import Settings
+from events.projections.runner import Runner
+from events.service import open_pool
+from events.writer.writer import Writer
 from forgelog.embedded.kafka import Kafka
 from forgelog.embedded.process import Child, wait_ready
 from tests import PATIENCE

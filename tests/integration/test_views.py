@@ -1,4 +1,4 @@
-"""A view folded beside the history it belongs to (`events.runtime.views`), on a real log."""
+"""A view folded beside the history it belongs to (`events.writer.observing`), on a real log."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from events.log import topics
 from events.log.batch import Batch
 from events.log.envelope import Recorded
 from events.log.outcomes import Outcomes
-from events.log.partition import partition_of
+from events.log.partitioner import partition_of
 from events.log.producer import new_producer
 from events.log.publish import Publisher
 from events.log.tail import Tail
-from events.runtime import recovery
-from events.runtime.partition import Partition
-from events.runtime.settings import Settings
-from events.runtime.tasks import end_all
-from events.runtime.writer import Writer
+from events.process.settings import Settings
+from events.process.tasks import end_all
+from events.writer import recovery
+from events.writer.partition import Partition
+from events.writer.writer import Writer
 from services.jobs.decide import Jobs
 from services.resources.decide import Resources
 from services.scheduling.decide import Scheduling

@@ -25,7 +25,7 @@ from events.log import topics
 from events.log.envelope import Meta
 from events.log.ids import derived_id
 from events.log.wire import Raw, headers_of, value_of
-from events.runtime.encoding import Encoder, Origin
+from events.writer.encoding import Encoder, Origin
 from proto.golden import FOLDER
 from tests import PATIENCE
 from tests.access import librdkafka

@@ -12,7 +12,7 @@ import jsonschema_rs
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 from services.gateway.catalog import Catalog
 from services.gateway.openapi import document
 from services.gateway.rest import ROUTES

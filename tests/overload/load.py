@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaProducer
 
 from events.log.access import client_options
 from events.log.ids import new_command_id
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 from forgelog.client.aio import AsyncClient
 from forgelog.client.channel import come_again_after
 from forgelog.client.keyed import KeyedChannel

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 from tests.overload.load import Strangers, Tally, flood, heed, rush
 from tests.overload.watch import Memory, Pids, Story
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from events.language.resources import NodeRegistered
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 from tests.integration.cluster import cluster
 from tests.overload.rush import Target, play
 

@@ -12,9 +12,9 @@ from events.language.jobspec import JobMetadata, JobSpec
 from events.log import topics
 from events.log.outcomes import Outcomes
 from events.log.publish import Publisher
-from events.runtime.settings import Settings
-from events.runtime.tasks import end_all
-from events.runtime.writer import Writer
+from events.process.settings import Settings
+from events.process.tasks import end_all
+from events.writer.writer import Writer
 from tests import PATIENCE
 from tests.overload.watch import Story
 from tests.unit.runtime.sample import SampleDecider

@@ -16,7 +16,7 @@ from aiokafka import TopicPartition
 from events.language.jobs import JobCancelled, JobCompleted, JobFailed, JobSubmitted
 from events.log.connect import connected
 from events.log.tail import HASTY, Place, ReaderPosition, Tail, new_consumer
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 
 Pids = Callable[[], Mapping[str, int]]
 """Name of each process → pid; 0 when it does not live."""

@@ -18,7 +18,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from events.language.hardware import LAUNCHER_LABEL
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 from forgelog import AsyncClient
 from forgelog.embedded.kafka_users import AGENT
 from forgelog.embedded.passfile import password_in

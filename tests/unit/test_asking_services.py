@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from events.runtime.keys import SERVICES, ensure_key, key_path
+from events.process.keys import SERVICES, ensure_key, key_path
 from forgelog.embedded.platform import Platform
 from tests.squatter import squatter
 

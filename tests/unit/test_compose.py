@@ -13,7 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 from forgelog.embedded.docker import Docker
 from forgelog.embedded.kafka import Kafka
 from forgelog.embedded.kafka_users import PLATFORM, PRODUCER, Users

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from events.runtime.keys import OWNER, ensure_key, key_path
+from events.process.keys import OWNER, ensure_key, key_path
 from forgelog.embedded import security
 from forgelog.embedded.doctor import Check
 

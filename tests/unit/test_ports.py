@@ -16,8 +16,8 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
-from events.runtime.channels import server_options
-from events.runtime.settings import Settings
+from events.process.channels import server_options
+from events.process.settings import Settings
 from forgelog.embedded import ports
 from forgelog.embedded.layout import Folder, Server, Wanted
 from forgelog.embedded.ports import free_port, hold, is_free, lasting_ports

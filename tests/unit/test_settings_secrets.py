@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from events.runtime.channels import VARIABLE as KEEPALIVE
-from events.runtime.channels import keepalive_seconds
-from events.runtime.settings import PREFIX, Settings, SettingsError
+from events.process.channels import VARIABLE as KEEPALIVE
+from events.process.channels import keepalive_seconds
+from events.process.settings import PREFIX, Settings, SettingsError
 from forgelog.errors import InvalidInput
 from forgelog.where import checked
 from services.resources.__main__ import LOST_VARIABLE, lost_after

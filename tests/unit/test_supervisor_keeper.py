@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from events.runtime.settings import SettingsError
+from events.process.settings import SettingsError
 from forgelog.embedded.keeper import Backoff, Keeper, Plan
 from forgelog.embedded.process import (
     Child,

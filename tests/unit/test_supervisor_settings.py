@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from events.runtime.folders import data_folder
-from events.runtime.settings import Settings, SettingsError, split_address
+from events.process.folders import data_folder
+from events.process.settings import Settings, SettingsError, split_address
 from forgelog.embedded import jars, java
 from forgelog.embedded.layout import ChildState, Folder, Lock, PlatformState, Server, Wanted
 from forgelog.embedded.platform import is_up

@@ -17,13 +17,13 @@ import sys
 import uvloop
 from aiokafka.errors import KafkaError
 
-from events.log.partition import partition_of
+from events.log.partitioner import partition_of
 from events.log.tail import LogLost
 from events.log.topics import LOGS, TopicsUnusable, commands, events, existing
-from events.runtime import tracing
-from events.runtime.private import keep_private
-from events.runtime.service import configure_logging
-from events.runtime.settings import Settings, SettingsError
+from events.process import tracing
+from events.process.private import keep_private
+from events.process.settings import Settings, SettingsError
+from events.service import configure_logging
 from services.resources.agent import config, gpus, inventory
 from services.resources.agent.agent import Agent
 from services.resources.agent.config import Config

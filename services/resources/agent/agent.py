@@ -35,8 +35,8 @@ from events.log.outcomes import Outcomes
 from events.log.publish import Publisher
 from events.log.tail import Place, ReaderPosition, Tail
 from events.log.wire import Damage, Raw, Undecodable
-from events.runtime.settings import Settings
-from events.runtime.tasks import run_beside
+from events.process.settings import Settings
+from events.process.tasks import run_beside
 from services.resources.agent import reports, shipped
 from services.resources.agent.attempts import Attempt, Stop, attempts_of, tasks_held
 from services.resources.agent.config import Config

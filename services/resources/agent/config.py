@@ -17,8 +17,8 @@ from pydantic import TypeAdapter, ValidationError
 from events.language.common import Identifier
 from events.language.hardware import NodeRole
 from events.language.jobspec import LabelKey, LabelValue
-from events.runtime.private import TASKS_UMASK
-from events.runtime.settings import Settings, SettingsError
+from events.process.private import TASKS_UMASK
+from events.process.settings import Settings, SettingsError
 from services.resources.decide import LOST_AFTER_SECONDS
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTP]i?)?B?", re.IGNORECASE)
@@ -107,7 +107,7 @@ def _node_name() -> str:
 
 
 class _Reader:
-    """Variables as values. An empty one counts as not given. No error shows a value (see `events.runtime.settings`)."""
+    """Variables as values. An empty one counts as not given. No error shows a value (see `events.process.settings`)."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment

@@ -21,7 +21,7 @@ from events.language.hardware import NodeSpec
 from events.language.resources import HeartbeatNode, RegisterNode
 from events.log.outcomes import Outcome, Outcomes
 from events.log.publish import Publisher
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 from services.resources.agent.config import Config
 from services.resources.agent.store import Store
 

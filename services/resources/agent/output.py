@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from events.log import topics
-from events.log.partition import partition_of
+from events.log.partitioner import partition_of
 from events.log.producer import Producer, Record
-from events.runtime import notes
-from events.runtime.settings import Settings
+from events.process import notes
+from events.process.settings import Settings
 from services.resources.agent.attempts import Attempt
 from services.resources.agent.warden import CUT, STDERR, STDOUT
 

@@ -25,7 +25,7 @@ import termios
 import time
 from collections.abc import Callable, Sequence
 
-from events.runtime import notes
+from events.process import notes
 
 PIECE = 64 << 10
 FULL_DISK_PAUSE = 0.2

@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from typing import Concatenate, ParamSpec
 
 from events.language.jobs import ExitReason
-from events.runtime import faults, tracing
-from events.runtime.same_folder import is_same_folder
+from events.process import faults, tracing
+from events.process.same_folder import is_same_folder
 from services.resources.agent import leftovers, memory, proctree, reports
 from services.resources.agent.attempts import Attempt, Exit, Stop, ended_now
 from services.resources.agent.environment import Around

@@ -31,8 +31,8 @@ from pydantic import TypeAdapter
 from events.language.jobs import ExitReason, ReportJobStarted
 from events.log.identity import Stand
 from events.log.tail import ReaderPosition
-from events.runtime import notes
-from events.runtime.settings import SettingsError
+from events.process import notes
+from events.process.settings import SettingsError
 from services.resources.agent import proctree, removing, warden
 from services.resources.agent.attempts import Attempt, Exit, Stop, Task
 

@@ -36,7 +36,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from events.runtime import notes
+from events.process import notes
 from services.resources.agent import proctree
 from services.resources.agent.printing import Printing
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from events.language.hardware import NodeRole
-from events.runtime.settings import Settings, SettingsError
+from events.process.settings import Settings, SettingsError
 from services.resources.agent import config
 
 

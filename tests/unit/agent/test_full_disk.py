@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from events.language.jobs import ExitReason
-from events.runtime import notes
+from events.process import notes
 from services.resources.agent.attempts import MESSAGE
 from services.resources.agent.store import Store
 from services.resources.agent.warden import EXIT

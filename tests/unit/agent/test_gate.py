@@ -10,7 +10,7 @@ from events.language.hardware import NodeSpec
 from events.language.jobs import ExitReason
 from events.language.resources import HeldTasks
 from events.log.tail import ReaderPosition
-from events.runtime.settings import Settings
+from events.process.settings import Settings
 from services.resources.agent.agent import Agent
 from services.resources.agent.attempts import Attempt, Exit, Task
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from events.language.jobs import ExitReason
-from events.runtime import notes
+from events.process import notes
 from services.resources.agent import warden
 from services.resources.agent.attempts import Stop
 from services.resources.agent.output import _read_file, _read_note, _size, _write_note

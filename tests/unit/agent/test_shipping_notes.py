@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from events.runtime.notes import Folder
+from events.process.notes import Folder
 from services.resources.agent.output import NOTED, _cut, _read_file, _read_note, _size, _write_note
 
 

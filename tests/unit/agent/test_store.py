@@ -13,7 +13,7 @@ import pytest
 
 from events.log.identity import Stand
 from events.log.tail import ReaderPosition
-from events.runtime.settings import SettingsError
+from events.process.settings import SettingsError
 from services.resources.agent import warden
 from services.resources.agent.store import Store
 

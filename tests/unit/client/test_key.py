@@ -15,7 +15,7 @@ import grpc
 import pytest
 import pytest_asyncio
 
-from events.runtime.keys import OWNER, ensure_key, key_path, new_api_key
+from events.process.keys import OWNER, ensure_key, key_path, new_api_key
 from forgelog import AsyncClient, InvalidInput, Refused, Unavailable
 from forgelog.embedded.process import Identity
 from forgelog.where import choose, find_gateway, find_key

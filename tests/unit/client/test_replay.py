@@ -8,7 +8,7 @@ from typing import Any
 
 from events.language.scheduling import QueueConfigured
 from events.log.envelope import Recorded
-from events.runtime.projection import Key, Projection, Rows, Table
+from events.projections.projection import Key, Projection, Rows, Table
 from forgelog.replay import replay_steps
 
 QUEUES = Table("queues", ("queue",), {"queue": "text", "status": "text", "changes": "int"})

@@ -15,8 +15,8 @@ import grpc
 import pytest
 from grpc.aio import AioRpcError, Metadata
 
-from events.runtime.channels import ACCEPTED, VARIABLE, client_options, server_options
-from events.runtime.retry_hint import retry_metadata
+from events.process.channels import ACCEPTED, VARIABLE, client_options, server_options
+from events.process.retry_hint import retry_metadata
 from forgelog.client import channel
 from forgelog.client.channel import Connection
 from forgelog.errors import InvalidInput, Unavailable

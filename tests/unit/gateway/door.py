@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from events.runtime.keys import OWNER, key_path, read_key
-from events.runtime.settings import Settings
+from events.process.keys import OWNER, key_path, read_key
+from events.process.settings import Settings
 from services.gateway.server import run
 
 

@@ -8,8 +8,8 @@ import grpc
 import pytest
 from grpc.aio import AioRpcError, Metadata
 
-from events.runtime.retry_hint import retry_metadata
-from events.runtime.settings import Settings
+from events.process.retry_hint import retry_metadata
+from events.process.settings import Settings
 from services.gateway.catalog import Catalog
 from services.gateway.errors import DoorError
 from services.gateway.forward import Forwarder, Refusal

@@ -13,8 +13,8 @@ import pytest
 import pytest_asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from events.runtime.keys import new_api_key
-from events.runtime.settings import Settings, SettingsError
+from events.process.keys import new_api_key
+from events.process.settings import Settings, SettingsError
 from forgelog.client.keyed import KeyedChannel
 from forgelog_pb.gateway.v1 import commands_pb2, commands_pb2_grpc
 from services.gateway.catalog import Catalog

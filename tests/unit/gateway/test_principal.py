@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from events.runtime.keys import OWNER, ensure_key, key_path
-from events.runtime.settings import Settings, SettingsError
+from events.process.keys import OWNER, ensure_key, key_path
+from events.process.settings import Settings, SettingsError
 from services.gateway import principal
 from services.gateway.errors import DoorError
 from services.gateway.principal import Access, Principal

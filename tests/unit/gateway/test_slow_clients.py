@@ -18,10 +18,10 @@ import grpc
 import pytest
 import pytest_asyncio
 
-from events.runtime.callers import MOST_STRANGERS
-from events.runtime.keys import OWNER, key_path, read_key
-from events.runtime.settings import Settings
-from events.runtime.tasks import end_all
+from events.process.keys import OWNER, key_path, read_key
+from events.process.settings import Settings
+from events.process.tasks import end_all
+from events.queries.callers import MOST_STRANGERS
 from forgelog_pb.jobs.v1.queries_pb2 import FollowLogsRequest, FollowLogsResponse
 from services.gateway.front import PREFACE, is_grpc
 from services.gateway.server import run

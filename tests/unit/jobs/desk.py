@@ -22,7 +22,7 @@ from events.language.jobs import (
 from events.language.jobspec import JobEnvironment, JobLaunch, JobMetadata, JobResources, JobSpec, RestartPolicy
 from events.language.resources import AllocationBound, AllocationReleased, ReleaseReason
 from events.language.scheduling import JobDequeued
-from events.runtime.decider import Context
+from events.writer.decider import Context
 from services.jobs.decide import Jobs
 from services.jobs.state import Job
 

@@ -10,7 +10,7 @@ from hypothesis.stateful import invariant
 from events.language.jobs import JobExited, JobStarted
 from events.language.jobspec import JobArray, JobDependency, JobStatus
 from events.log.envelope import Meta, Position, Recorded
-from events.runtime.projection import Key, Row, Table
+from events.projections.projection import Key, Row, Table
 from services.jobs.projections import ATTEMPTS, COUNTED, JOBS, SPECS, TASKS, JobsProjection
 from tests.unit.jobs.desk import Desk, exited, started, submit
 from tests.unit.jobs.test_machine import Life

@@ -12,10 +12,10 @@ from events.language.base import Command, Event
 from events.log import topics
 from events.log.envelope import Meta
 from events.log.wire import Raw, headers_of, value_of
-from events.runtime import states
-from events.runtime.decider import Context
-from events.runtime.encoding import Unit
-from events.runtime.partition import Partition
+from events.writer import states
+from events.writer.decider import Context
+from events.writer.encoding import Unit
+from events.writer.partition import Partition
 from services.jobs.decide import Jobs
 from services.jobs.state import Job
 from tests.unit.jobs.desk import START, after, cancel, requeue, submit

@@ -15,7 +15,7 @@ from events.objects import backend
 from events.objects.backend import ObjectStoreError, explain
 from events.objects.hashing import PART_BYTES
 from events.objects.store import Objects
-from events.runtime.settings import Settings, SettingsError, check_store_url, store_folder
+from events.process.settings import Settings, SettingsError, check_store_url, store_folder
 from tests.small_disk import small_disk
 from tests.unit.objects.conftest import KEY, SECRET
 

@@ -25,7 +25,7 @@ from events.language.resources import (
     ReportAllocationsEnded,
 )
 from events.language.scheduling import JobScheduled, JobUnscheduled, Placement
-from events.runtime.decider import Context
+from events.writer.decider import Context
 from services.resources.decide import Resources
 from services.resources.state import Pool
 

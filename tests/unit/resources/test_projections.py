@@ -13,7 +13,7 @@ from events.language.base import Event
 from events.language.common import tasks_in
 from events.language.resources import CordonNode, LabelNode, RemoveNode, Taint, TaintNode
 from events.log.envelope import Meta, Position, Recorded
-from events.runtime.projection import Key, Row, Table
+from events.projections.projection import Key, Row, Table
 from services.resources.projections import ALLOCATIONS, KINDS, NODES, SPECS, ResourcesProjection
 from tests.unit.resources.pools import (
     POOL,

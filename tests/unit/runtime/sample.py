@@ -18,8 +18,8 @@ from events.language.jobs import (
     SubmitJob,
 )
 from events.log.envelope import Recorded
-from events.runtime.decider import Context, Decider
-from events.runtime.projection import Key, Projection, Rows, Table
+from events.projections.projection import Key, Projection, Rows, Table
+from events.writer.decider import Context, Decider
 
 
 @dataclass(slots=True)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from events.language.common import DEFAULT_ACTOR, MAX_COMMAND_BYTES, ErrorCode
 from events.language.jobs import CancelJob, ReportJobStarted, SubmitJob
 from events.log.wire import Raw
-from events.runtime import admission
-from events.runtime.admission import Admitted, Refusal
-from events.runtime.encoding import DeadLetter, Unit
-from events.runtime.partition import Partition
+from events.writer import admission
+from events.writer.admission import Admitted, Refusal
+from events.writer.encoding import DeadLetter, Unit
+from events.writer.partition import Partition
 from tests.chaos.poison import Poison, poisons
 from tests.unit.runtime.sample import SampleDecider
 

@@ -42,7 +42,7 @@ from events.language.resources import (
     UncordonNode,
 )
 from events.language.scheduling import ConfigureQueue, CreateQueue, DeleteQueue, QueueStatus, SchedulingPolicy
-from events.runtime.decider import Context, Decider
+from events.writer.decider import Context, Decider
 from services.jobs.decide import Jobs
 from services.resources.decide import Resources
 from services.scheduling.decide import Scheduling

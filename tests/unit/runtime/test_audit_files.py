@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from events.runtime.heads import HeadsProblem, is_signed, saved_heads, signed
-from events.runtime.settings import Settings
-from events.runtime.signing import KeyProblem, public_bytes, public_key, public_pem, read_public_key, signing_key
+from events.audit.heads import HeadsProblem, is_signed, saved_heads, signed
+from events.audit.signing import KeyProblem, public_bytes, public_key, public_pem, read_public_key, signing_key
+from events.process.settings import Settings
 
 KEY = Ed25519PrivateKey.generate()
 PUBLIC = public_bytes(KEY)

@@ -13,7 +13,9 @@ import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
-from events.runtime.callers import (
+from events.process.keys import new_api_key
+from events.process.settings import Settings, SettingsError
+from events.queries.callers import (
     MOST_STRANGERS,
     PLATFORM,
     Authenticated,
@@ -24,10 +26,8 @@ from events.runtime.callers import (
     services_key,
     services_key_path,
 )
-from events.runtime.guard import Guarded
-from events.runtime.keys import new_api_key
-from events.runtime.reflection import ALPHA, V1, enable_reflection
-from events.runtime.settings import Settings, SettingsError
+from events.queries.guard import Guarded
+from events.queries.reflection import ALPHA, V1, enable_reflection
 
 KEY = new_api_key()
 

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from events.audit.chain_check import MOST_PROBLEMS, ChainCheck, Verified
+from events.audit.heads import Head, HeadStore
 from events.language.common import RecordSkipped
 from events.log.repairs import Repairs, digest_of
 from events.log.tail import EpochRule
 from events.log.wire import HASH, Damage, Raw, value_of
-from events.runtime.chain_check import MOST_PROBLEMS, ChainCheck, Verified
-from events.runtime.encoding import Unit
-from events.runtime.heads import Head, HeadStore
-from events.runtime.partition import Partition
+from events.writer.encoding import Unit
+from events.writer.partition import Partition
 from tests.unit.runtime.sample import SampleDecider
 from tests.unit.runtime.test_epochs import START, Log, raw_command
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.runtime.clock import CATCH_UP, FALL_BACK, Clock
+from events.process.clock import CATCH_UP, FALL_BACK, Clock
 
 START = 1_790_000_000.0
 

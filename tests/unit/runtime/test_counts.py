@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from events.runtime.counts import count_of
-from events.runtime.queries import QueryError
-from events.runtime.settings import split_address
+from events.process.counts import count_of
+from events.process.settings import split_address
+from events.queries.queries import QueryError
 from forgelog.client.log import _place_offset
 from forgelog.errors import InvalidInput
 from forgelog.where import checked

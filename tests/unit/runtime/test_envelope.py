@@ -7,8 +7,8 @@ from typing import Any
 
 from events.log import chain
 from events.log.wire import CONTENT_TYPE, HASH, Raw, without_hash
-from events.runtime.encoding import Encoded, Unit
-from events.runtime.partition import Partition
+from events.writer.encoding import Encoded, Unit
+from events.writer.partition import Partition
 from tests.unit.runtime.sample import SampleDecider
 from tests.unit.runtime.test_epochs import START, Log, raw_command
 

@@ -16,9 +16,9 @@ from events.log import chain, topics
 from events.log.envelope import Meta
 from events.log.tail import EpochRule
 from events.log.wire import HASH, Raw, headers_of, value_of, without_hash
-from events.runtime import snapshots
-from events.runtime.encoding import Encoded, Forward, Unit
-from events.runtime.partition import Partition
+from events.writer import snapshots
+from events.writer.encoding import Encoded, Forward, Unit
+from events.writer.partition import Partition
 from tests.unit.runtime.sample import SampleDecider
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

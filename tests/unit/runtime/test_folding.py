@@ -11,9 +11,9 @@ import pytest
 from events.language.jobs import JobSubmitted, JobTasksCancelled
 from events.language.jobspec import JobMetadata, JobSpec
 from events.log.envelope import Meta, Position, Recorded
-from events.runtime import folding, tables
-from events.runtime.folding import Fold, UndeclaredRow
-from events.runtime.projection import Key, Row, Table
+from events.projections import folding, tables
+from events.projections.folding import Fold, UndeclaredRow
+from events.projections.projection import Key, Row, Table
 from tests.unit.runtime.sample import JOBS, SampleProjection
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -11,11 +11,11 @@ import grpc
 import pytest
 from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 
-from events.runtime import guard
-from events.runtime.channels import accepted, client_options, server_options
-from events.runtime.guard import Guarded, passing
-from events.runtime.queries import QueryError
-from events.runtime.retry_hint import retry_seconds
+from events.process.channels import accepted, client_options, server_options
+from events.process.retry_hint import retry_seconds
+from events.queries import guard
+from events.queries.guard import Guarded, passing
+from events.queries.queries import QueryError
 from forgelog_pb.jobs.v1.queries_pb2 import FollowLogsRequest, GetJobRequest
 
 STARTING_UP = asyncpg.CannotConnectNowError("the database system is starting up")

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from events.runtime.history import Filters
-from events.runtime.queries import QueryError
+from events.queries.history import Filters
+from events.queries.queries import QueryError
 from forgelog_pb.log.v1 import queries_pb2 as pb
 
 NOON = datetime(2026, 5, 9, 12, tzinfo=UTC)

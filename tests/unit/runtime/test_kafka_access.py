@@ -10,7 +10,7 @@ import pytest
 from aiokafka.protocol.admin import SaslAuthenticateRequest_v0
 
 from events.log.access import client_options, options_of, parse, written
-from events.runtime.settings import Settings, SettingsError
+from events.process.settings import Settings, SettingsError
 from forgelog.embedded.kafka_users import _AlterScramStruct
 
 ROOT = Path(__file__).parents[3]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from events.runtime.keys import OWNER, KeyFileProblem, ensure_key, key_path, new_api_key, read_key
+from events.process.keys import OWNER, KeyFileProblem, ensure_key, key_path, new_api_key, read_key
 
 
 def test_a_key_is_made_once_for_its_user_only(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from events.runtime.listening import listeners, stranger
+from events.process.listening import listeners, stranger
 from tests.squatter import NOBODY, squatter
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"

@@ -11,9 +11,9 @@ from events.log import topics
 from events.log.envelope import Meta
 from events.log.outcomes import Outcomes
 from events.log.wire import Raw, headers_of, value_of
-from events.runtime.encoding import Unit
-from events.runtime.partition import Partition
-from events.runtime.settings import Settings
+from events.process.settings import Settings
+from events.writer.encoding import Unit
+from events.writer.partition import Partition
 from services.jobs.decide import Jobs
 
 NOW = datetime(2026, 5, 9, 3, 12, tzinfo=UTC)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from events.runtime.queries import PointReads
+from events.queries.queries import PointReads
 
 
 class Read:

@@ -15,9 +15,9 @@ from events.language.common import DEFAULT_ACTOR, DEFAULT_PROJECT, CommandReject
 from events.language.jobs import ReportJobStarted
 from events.log import topics
 from events.log.wire import Raw
-from events.runtime import admission
-from events.runtime.encoding import DeadLetter, Forward, Unit
-from events.runtime.partition import Partition
+from events.writer import admission
+from events.writer.encoding import DeadLetter, Forward, Unit
+from events.writer.partition import Partition
 from tests.unit.runtime.sample import SampleDecider
 
 NOW = datetime(2026, 5, 9, 3, 12, tzinfo=UTC)

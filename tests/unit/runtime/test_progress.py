@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from events.runtime.progress import ASLEEP, Lag, Progress
+from events.progress import ASLEEP, Lag, Progress
 
 PATIENCE = 30.0
 

@@ -21,10 +21,10 @@ from events.log.envelope import Meta, Recorded
 from events.log.ids import id_ending, with_assigned_id
 from events.log.outcomes import Outcomes
 from events.log.wire import Raw, headers_of, value_of
-from events.runtime.encoding import Unit
-from events.runtime.partition import Partition
-from events.runtime.settings import Settings
-from events.runtime.snapshots import dump, load
+from events.process.settings import Settings
+from events.writer.encoding import Unit
+from events.writer.partition import Partition
+from events.writer.snapshots import dump, load
 from services.jobs.decide import Jobs
 
 NOW = datetime(2026, 5, 9, 3, 12, tzinfo=UTC)

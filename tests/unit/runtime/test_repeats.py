@@ -15,8 +15,8 @@ from events.language.common import CommandRejected, ErrorCode
 from events.log import repeats
 from events.log.repeats import repeated_key
 from events.log.wire import Raw
-from events.runtime.encoding import Unit
-from events.runtime.partition import Partition
+from events.writer.encoding import Unit
+from events.writer.partition import Partition
 from forgelog.errors import ManifestError
 from forgelog.manifest.jobs import parse
 from services.gateway import http_bodies, http_commands

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from events.runtime import same_folder
-from events.runtime.same_folder import folder_identity, is_same_folder
+from events.process import same_folder
+from events.process.same_folder import folder_identity, is_same_folder
 from forgelog.manifest import in_callers_folder, job_from
 
 

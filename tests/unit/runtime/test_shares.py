@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from events.log.tail import Place
-from events.runtime.shares import SMALLEST, divide
+from events.projections.shards import SMALLEST, divide
 from tests.unit.runtime.sample import SampleProjection
 
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.runtime import states as states_module
-from events.runtime.partition import Partition
-from events.runtime.snapshots import dump, load
-from events.runtime.states import Index, States, joined, split
+from events.writer import states as states_module
+from events.writer.partition import Partition
+from events.writer.snapshots import dump, load
+from events.writer.states import Index, States, joined, split
 from tests.unit.runtime.sample import Sample, SampleDecider
 
 

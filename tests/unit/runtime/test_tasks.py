@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from events.runtime.tasks import end_all, run_beside, run_together
+from events.process.tasks import end_all, run_beside, run_together
 
 
 async def forever() -> None:

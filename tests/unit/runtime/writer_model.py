@@ -1,6 +1,6 @@
 """The writer as a machine that can be stopped before and behind each of its awaits.
 
-Its state is the real `Partition`; its steps are those of `events.runtime.writer` and `events.runtime.recovery`: send
+Its state is the real `Partition`; its steps are those of `events.writer.writer` and `events.writer.recovery`: send
 the marker, hear of it, read up, observe what others said, decide, send, hear, note, start over. `Flaws` are mistakes
 that it could make.
 """
@@ -20,9 +20,9 @@ from events.log import topics
 from events.log.envelope import Meta, Position, Recorded
 from events.log.tail import EpochRule, ReaderPosition
 from events.log.wire import Raw, headers_of, value_of
-from events.runtime import snapshots
-from events.runtime.encoding import Encoded, Forward, Unit
-from events.runtime.partition import Partition
+from events.writer import snapshots
+from events.writer.encoding import Encoded, Forward, Unit
+from events.writer.partition import Partition
 from tests.unit.runtime.kafka_model import EVENTS, Batch, Log, Network
 from tests.unit.runtime.sample import Sample, SampleDecider
 

@@ -28,7 +28,7 @@ from events.language.resources import (
     ReleaseReason,
 )
 from events.language.scheduling import JobDeferred, JobScheduled
-from events.runtime.decider import Context
+from events.writer.decider import Context
 from services.scheduling.decide import Scheduling
 from services.scheduling.engine.node import Hold
 from services.scheduling.state import Queue

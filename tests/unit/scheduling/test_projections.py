@@ -17,10 +17,10 @@ from events.language.base import Event
 from events.language.resources import DrainNode
 from events.language.scheduling import ConfigureQueue, JobDeferred, JobScheduled, SchedulingPolicy
 from events.log.envelope import Meta, Position, Recorded
-from events.runtime import tables
-from events.runtime.folding import Fold
-from events.runtime.projection import Key, Row, Table
-from events.runtime.settings import Settings
+from events.process.settings import Settings
+from events.projections import tables
+from events.projections.folding import Fold
+from events.projections.projection import Key, Row, Table
 from services.scheduling.projections import ENTRIES, OUTCOMES, PLACEMENTS, PROJECTION, QUEUES
 from tests.unit.resources.pools import Pools, ended, register
 from tests.unit.scheduling.queues import (

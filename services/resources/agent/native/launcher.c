@@ -212,7 +212,7 @@ static int write_all(int fd, const char *data, size_t length)
 }
 
 /* A task can put what it likes in place of its folders and of the files in them: no link is followed from the folder
- * above on, nothing but a plain file is read or written, and no open waits (see `events.runtime.notes`). */
+ * above on, nothing but a plain file is read or written, and no open waits (see `events.process.notes`). */
 
 /* Enter a folder that a task can reach. A descriptor for what is in it; -1, and errno, if that fails. */
 static int enter(const char *folder)

@@ -1,0 +1,195 @@
+"""Query handlers as a service offers them: timed, tried again over a moment without the database, and every failure a
+status for the caller.
+
+Queries only read. So one that failed because the database was away, or because a rebuild swapped the tables under it,
+is asked once more; a stream as long as nothing of it was sent. When that does not help the caller is told to come
+again (UNAVAILABLE, with a hint when); a client then goes on behind what it has.
+
+Handlers are wrapped once, when they are added to the server: an interceptor would be asked anew for every call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, NoReturn
+
+import asyncpg
+import grpc
+from aiokafka.errors import KafkaError
+
+from events.process import metrics
+from events.process.channels import ACCEPTED
+from events.process.retry_hint import retry_metadata
+from events.queries.queries import QueryError
+from events.queries.requests import check_request, reader
+
+HELD_SECONDS = 2.0
+"""How long after its start a query is still tried again. A killed Postgres is back in about a second."""
+RETRY_AFTER = 1.0
+"""Seconds after which a caller is asked to come again."""
+QUIET_SECONDS = 0.5
+"""When a stream has sent nothing for so long, its caller is told that it was accepted."""
+
+_PAUSE = 0.1
+
+_SWAPPED = (
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.InvalidSchemaNameError,
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.OutdatedSchemaCacheError,
+)
+_SWAPPED_WORDS = ("could not open relation with OID", "cache lookup failed", "cached plan must not change")
+
+_AWAY = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+
+log = logging.getLogger("forgelog.service")
+
+
+def passing(error: Exception) -> str:
+    """Why the same query may succeed when it is asked again; empty when nothing says so."""
+    if isinstance(error, _SWAPPED):
+        return "the tables are being made or swapped; ask again"
+    if isinstance(error, asyncpg.PostgresError) and any(words in str(error) for words in _SWAPPED_WORDS):
+        return "the tables are being made or swapped; ask again"
+    if isinstance(error, KafkaError) and error.retriable:
+        return "the broker can't be reached; ask again"
+    if isinstance(error, _AWAY) and not isinstance(error, ValueError):  # asyncpg's own of a wrong argument are both
+        return "the database can't be reached; ask again"
+    return ""
+
+
+class Guarded:
+    """Stands for a server where servicers are added to it.
+
+    Turns `QueryError` into its status, and what nobody foresaw into INTERNAL with a logged traceback.
+    """
+
+    def __init__(self, server: Any, context: str) -> None:
+        self._server = server
+        self._context = context
+
+    def add_generic_rpc_handlers(self, handlers: Any) -> None:
+        """The unguarded handlers under their names: `add_registered_method_handlers` is called with the same."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """What the generated ``add_XServicer_to_server`` calls."""
+        guarded = {name: self._guard(name, handler) for name, handler in handlers.items()}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, guarded),))
+        self._server.add_registered_method_handlers(service, guarded)
+
+    def _guard(self, name: str, handler: Any) -> Any:
+        read, write = reader(handler.request_deserializer), _unless_written(handler.response_serializer)
+        if handler.unary_unary:
+            answer = self._unary(name, handler.unary_unary)
+            return grpc.unary_unary_rpc_method_handler(answer, read, write)
+        if handler.unary_stream:
+            answers = self._stream(name, handler.unary_stream)
+            return grpc.unary_stream_rpc_method_handler(answers, read, write)
+        raise TypeError(f"{name} takes a stream; queries take one request")
+
+    def _unary(self, name: str, inner: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        timer = metrics.queries.labels(self._context, name)
+
+        async def unary(request: Any, context: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                while True:
+                    try:
+                        check_request(request)
+                        return await inner(request, context)
+                    except Exception as error:  # noqa: BLE001 - every failure must reach the caller as a status
+                        if not await _again(error, started):
+                            await _abort(context, error, name)
+            finally:
+                timer.observe(time.perf_counter() - started)
+
+        return unary
+
+    def _stream(self, name: str, inner: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        async def stream(request: Any, context: Any) -> AsyncGenerator[Any]:
+            started, sent = time.perf_counter(), False
+            quiet = _Quiet(context)
+            while True:
+                try:
+                    check_request(request)
+                    async with aclosing(inner(request, context)) as answers:
+                        async for answer in quiet.until_first(answers):
+                            sent = True
+                            yield answer
+                    return
+                except Exception as error:  # noqa: BLE001 - every failure must reach the caller as a status
+                    if sent or not await _again(error, started):
+                        await _abort(context, error, name)
+
+        return stream
+
+
+class _Quiet:
+    """Tells a stream's caller that it was accepted, when its first answer does not come soon."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self._told = False
+
+    async def until_first(self, answers: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
+        """The same answers."""
+        if not self._told:
+            first = asyncio.ensure_future(anext(answers))
+            try:
+                done, _ = await asyncio.wait([first], timeout=QUIET_SECONDS)
+                if not done:
+                    await self._context.send_initial_metadata((ACCEPTED,))
+                    self._told = True
+                yield await first
+            except StopAsyncIteration:
+                return
+            finally:
+                first.cancel()
+                await asyncio.gather(first, return_exceptions=True)  # else the answers can't be closed
+        async for answer in answers:
+            yield answer
+
+
+async def _again(error: Exception, started: float) -> bool:
+    """Whether to ask once more: after a pause, as long as the query is not old."""
+    if not passing(error) or time.perf_counter() - started > HELD_SECONDS:
+        return False
+    await asyncio.sleep(_PAUSE)
+    return True
+
+
+async def _abort(context: Any, error: Exception, method: str) -> NoReturn:
+    if isinstance(error, grpc.aio.AbortError | grpc.aio.BaseError):
+        raise error
+    if isinstance(error, QueryError):
+        code, text = error.code, error.message
+    elif text := passing(error):
+        log.warning("%s: %s: %s", method, type(error).__name__, error)
+        code = grpc.StatusCode.UNAVAILABLE
+    else:
+        log.exception("%s failed", method, exc_info=error)
+        code, text = grpc.StatusCode.INTERNAL, f"{method} failed because of a defect in the service; see its log"
+    trailing = retry_metadata(code.value[0], text, RETRY_AFTER) if code is grpc.StatusCode.UNAVAILABLE else ()
+    await context.abort(code, text, trailing)
+    raise AssertionError("abort returned")
+
+
+def _unless_written(serializer: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """A servicer may return an answer that is written already: rows that were rendered when they were stored."""
+    return lambda answer: answer if type(answer) is bytes else serializer(answer)

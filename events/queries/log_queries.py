@@ -1,0 +1,206 @@
+"""`forgelog.log.v1.LogQueries`: what every service tells of its own part of the log. The same code for all contexts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import grpc
+from prometheus_client import generate_latest
+
+from events.log import native
+from events.log.deadletters import list_dead_letters
+from events.log.envelope import Position
+from events.process.settings import Settings
+from events.queries import history
+from events.queries.queries import QueryError, ReadModel, next_cursor, page, read_options
+from forgelog_pb.log.v1 import queries_pb2 as pb
+from forgelog_pb.log.v1 import queries_pb2_grpc as rpc
+
+_WATCH_BATCH = 1000
+
+
+def to_event(row: asyncpg.Record) -> Any:
+    """A history row as its message."""
+    return pb.LoggedEvent(
+        context=row["context"],
+        position=f"events.{row['context']}/{row['partition']}@{row['off']}",
+        id=row["id"],
+        type=row["type"],
+        subject=row["subject"],
+        time=row["time"],
+        project=row["project"],
+        actor=row["actor"],
+        correlation_id=row["correlation"],
+        causation_id=row["causation"],
+        cause=row["cause"],
+        data=row["data"],
+    )
+
+
+class LogServicer(rpc.LogQueriesServicer):
+    """Answers from the projection's history table."""
+
+    def __init__(self, context: str, read: ReadModel, settings: Settings, status: Callable[[], dict[str, Any]]) -> None:
+        self._context = context
+        self._read = read
+        self._settings = settings
+        self._status = status
+
+    async def GetHistory(self, request: Any, _: Any) -> Any:
+        self._check(request.context)
+        if request.subject and request.correlation_id:
+            raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, "subject, correlation_id: give one of the two")
+        filters = history.Filters.of(request, self._context)
+        limit, cursor = page(request.page, history.CURSOR)
+        options = read_options(request.options)
+        await self._read.wait_for(options["at_least"])
+        async with self._read.view() as db:
+            rows, end = await history.page_of(
+                db,
+                self._context,
+                filters,
+                subject=request.subject,
+                correlation=request.correlation_id,
+                as_of=options["as_of"],
+                after=history.Place(cursor["t"], cursor["p"], cursor["o"]) if cursor else None,
+                limit=limit,
+            )
+        following = ""
+        if end is not None:
+            following = next_cursor({"t": end.time.isoformat(), "p": end.partition, "o": end.offset})
+        return pb.GetHistoryResponse(events=[to_event(row) for row in rows], next_cursor=following)
+
+    async def WatchEvents(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        self._check(request.context)
+        filters = history.Filters.of(request, self._context)
+        runner = self._read.runner
+        if not runner.positions:
+            raise QueryError(grpc.StatusCode.UNAVAILABLE, "the service has just started; ask again")
+        reached = self._own_ends()
+        if filters.since is not None:
+            async with self._read.view() as db:
+                reached |= await history.since_offsets(db, self._context, filters.since)
+        for text in request.after:
+            position = _position(text)
+            if position.topic != f"events.{self._context}":
+                problem = f"after: {text} is no position of events.{self._context}; give those that this stream gave"
+                raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, problem)
+            reached[position.partition] = position.offset + 1
+        while not context.done():
+            # Looked at before the events are: what the tables have by then is shown.
+            over = filters.until is not None and datetime.now(UTC) >= filters.until
+            sent = False
+            for place, end in self._own_ends().items():
+                while (since := reached.get(place, 0)) < end:
+                    until = min(end, since + _WATCH_BATCH)
+                    async with self._read.view() as db:
+                        rows = await history.span(
+                            db, self._context, place, since, until, list(request.subjects), filters
+                        )
+                    for row in rows:
+                        yield pb.WatchEventsResponse(event=to_event(row))
+                    reached[place] = until
+                    sent = True
+            if over:
+                return
+            if not sent:
+                await self._news(reached, filters.until)
+
+    async def _news(self, reached: Mapping[int, int], until: datetime | None) -> None:
+        """Wait for events behind these offsets, at most until that time."""
+        runner = self._read.runner
+        left = None if until is None else (until - datetime.now(UTC)).total_seconds()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(left), runner.changes:
+                await runner.changes.wait_for(
+                    lambda: any(end > reached.get(place, 0) for place, end in self._own_ends().items())
+                )
+
+    def _own_ends(self) -> dict[int, int]:
+        """Partition → how far the tables have its events. The tables may be made of other contexts' events too, which
+        those contexts' services tell of."""
+        ends = self._read.runner.positions.items()
+        return {number: at.offset for (name, number), at in ends if name == self._context}
+
+    async def GetStatus(self, request: Any, _: Any) -> Any:
+        self._check(request.context)
+        status = self._status()
+        return pb.GetStatusResponse(
+            context=self._context,
+            partitions=[
+                pb.PartitionStatus(
+                    partition=int(number), state=at["state"], epoch=at["epoch"], next_offset=at["next_offset"]
+                )
+                for number, at in status["partitions"].items()
+            ],
+            projected=status["projected"],
+            problems=status["problems"],
+            stopped=[
+                pb.StoppedPlace(
+                    place=stop.place,
+                    position=str(stop.position),
+                    record=stop.record,
+                    cause=stop.cause,
+                    since=stop.since,
+                    skippable=stop.skippable,
+                )
+                for stop in status["stopped"]
+            ],
+            notices=status["notices"],
+            ready=not status["waits"],
+            native=native.status(),
+            waits=status["waits"],
+            lags=[
+                pb.Lag(
+                    kind=lag.kind,
+                    place=lag.place,
+                    position=lag.position,
+                    end=lag.end,
+                    left=lag.left,
+                    oldest_seconds=lag.oldest_seconds,
+                    still_seconds=lag.still_seconds,
+                    cause=lag.cause,
+                )
+                for lag in status["lags"]
+            ],
+        )
+
+    async def ListDeadLetters(self, request: Any, _: Any) -> Any:
+        self._check(request.context)
+        letters = await list_dead_letters(self._settings, self._context, request.limit or 1000)
+        return pb.ListDeadLettersResponse(
+            letters=[
+                pb.DeadLetter(
+                    position=str(letter.position),
+                    origin=letter.origin,
+                    reason=letter.reason,
+                    at=letter.at,
+                    key=letter.key,
+                    headers={name: (value or b"").decode(errors="replace") for name, value in letter.headers},
+                    value=letter.value,
+                    replayed=letter.replayed,
+                )
+                for letter in letters
+            ]
+        )
+
+    async def GetMetrics(self, request: Any, _: Any) -> Any:
+        return pb.GetMetricsResponse(text=generate_latest().decode())
+
+    def _check(self, context: str) -> None:
+        if context and context != self._context:
+            raise QueryError(
+                grpc.StatusCode.INVALID_ARGUMENT, f"this is the service of {self._context!r}, not of {context!r}"
+            )
+
+
+def _position(text: str) -> Position:
+    try:
+        return Position.parse(text)
+    except ValueError as error:
+        raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, f"after: {error}") from None

@@ -1,0 +1,268 @@
+"""The reading side of a projection: `ReadModel.view` gives a connection on the live tables, or on the tables as they
+were at a time. Also what servicers share: refusals, page cursors, the options every query takes.
+
+`as_of` is general: the projection's own fold is run over the events up to that time into temporary tables of the same
+names, in a transaction that is rolled back; the query's SQL is the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import grpc
+import orjson
+
+from events.log.envelope import Meta, Position, Recorded
+from events.log.wire import decode_event
+from events.projections import tables
+from events.projections.folding import Fold
+from events.projections.runner import Runner
+from events.projections.tables import Db
+
+MAX_PAGE = 10_000
+DEFAULT_PAGE = 100
+AT_LEAST_SECONDS = 10.0
+"""Longest wait for `at_least` positions; a query's deadline may be shorter."""
+
+GATHER_SECONDS = 0.001
+"""How long point reads wait for each other while they come in crowds."""
+
+CLOCKS_DIFFER = timedelta(minutes=1)
+"""How far the clock of the one who asks for a moment may be ahead of this machine's."""
+
+_AS_OF_BATCH = 5_000
+
+
+class QueryError(Exception):
+    """A query that can't be answered: becomes its gRPC status."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def not_found(kind: str, id: str, at: datetime | None = None) -> QueryError:
+    """There is no such aggregate (at that time)."""
+    when = f" as of {at.isoformat()}" if at else ""
+    return QueryError(grpc.StatusCode.NOT_FOUND, f"there is no {kind} {id!r}{when}")
+
+
+def read_options(options: Any, now: datetime | None = None) -> dict[str, Any]:
+    """A query's `ReadOptions` message as keyword arguments of `ReadModel.view`; `now` is this moment when left out.
+
+    Raises QueryError for a time to come: an answer as of then would change until then.
+    """
+    as_of = None
+    if options.HasField("as_of"):
+        as_of = options.as_of.ToDatetime(tzinfo=UTC)
+        now = now or datetime.now(UTC)
+        if as_of > now + CLOCKS_DIFFER:
+            raise QueryError(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"options.as_of: {_said(as_of)} is in the future (here it is {_said(now)}); give a past time",
+            )
+    return {"as_of": as_of, "at_least": tuple(options.at_least)}
+
+
+def _said(time: datetime) -> str:
+    return f"{time:%Y-%m-%dT%H:%M:%SZ}"
+
+
+INT4 = range(-1, (1 << 31) - 1)
+INT8 = range(-1, (1 << 63) - 1)
+"""Whole numbers in a cursor: those that a Postgres ``int`` and ``bigint`` can be, behind which there is another."""
+
+Keys = Mapping[str, type[str] | type[datetime] | range]
+"""Of a list's order: what a cursor holds, by name."""
+
+
+def page(request: Any, keys: Keys) -> tuple[int, dict[str, Any] | None]:
+    """A `PageRequest` as its limit and the cursor's content, which has just these keys; None at the beginning. Raises
+    QueryError on a bad one, also on a cursor that somebody else made."""
+    limit = request.limit or DEFAULT_PAGE
+    if not 0 < limit <= MAX_PAGE:
+        raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, f"page.limit is {limit}; ask for 1 to {MAX_PAGE} rows")
+    if not request.cursor:
+        return limit, None
+    try:
+        content = orjson.loads(base64.urlsafe_b64decode(request.cursor))
+        if not isinstance(content, dict) or content.keys() != keys.keys():
+            raise ValueError("other keys")
+        return limit, {name: _key(content[name], kind) for name, kind in keys.items()}
+    except (ValueError, OverflowError):
+        raise QueryError(
+            grpc.StatusCode.INVALID_ARGUMENT, "page.cursor is not one that this list returned; start without a cursor"
+        ) from None
+
+
+def _key(value: Any, kind: type[str] | type[datetime] | range) -> Any:
+    """One of a cursor's values. Raises ValueError or OverflowError."""
+    if isinstance(kind, range):
+        if type(value) is int and value in kind:
+            return value
+    elif type(value) is str and "\0" not in value:
+        return value if kind is str else datetime.fromisoformat(value).astimezone(UTC)
+    raise ValueError(f"{value!r} is no {kind}")
+
+
+def next_cursor(content: dict[str, Any]) -> str:
+    """An opaque cursor; `content` is the last row's sort key."""
+    return base64.urlsafe_b64encode(orjson.dumps(content)).decode()
+
+
+class ReadModel:
+    """Reads a projection's tables, through a pool that was opened for their schema."""
+
+    def __init__(self, runner: Runner, pool: asyncpg.Pool) -> None:
+        self._runner = runner
+        self._pool = pool
+
+    @property
+    def runner(self) -> Runner:
+        """The projection's runner: its `changes` condition serves streams that watch."""
+        return self._runner
+
+    @asynccontextmanager
+    async def view(
+        self,
+        *,
+        as_of: datetime | None = None,
+        at_least: Sequence[str] = (),
+        subjects: Sequence[str] | None = None,
+    ) -> AsyncIterator[Db]:
+        """A connection on which unqualified table names are the projection's tables.
+
+        With `as_of` they are as they were then, folded from the events of `subjects` (or of all aggregates). Raises
+        QueryError when `at_least` names no position, or one that the tables don't reach in time.
+        """
+        await self.wait_for(at_least)
+        if self._runner.foreign:
+            raise QueryError(grpc.StatusCode.FAILED_PRECONDITION, self._runner.foreign)
+        schema = tables.quoted(self._runner.schema)
+        async with self._pool.acquire() as db:
+            if as_of is None:
+                yield db
+                return
+            if as_of.tzinfo is None:
+                raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, "as_of has no time zone; end it with Z")
+            transaction = db.transaction()
+            await transaction.start()
+            try:
+                await db.execute(f"set local search_path to pg_temp, {schema}")
+                await self._fold_as_of(db, as_of, subjects)
+                yield db
+            finally:
+                await transaction.rollback()
+
+    async def _fold_as_of(self, db: Db, as_of: datetime, subjects: Sequence[str] | None) -> None:
+        projection = self._runner.projection
+        for table in projection.tables:
+            for statement in tables.create_statements(table, temporary=True):
+                await db.execute(statement)
+        fold = Fold(projection, complete=True)
+        narrowed = "" if subjects is None else "and subject = any($2::text[])"
+        arguments: list[Any] = [as_of] if subjects is None else [as_of, list(subjects)]
+        cursor = db.cursor(
+            f"select * from history where time <= $1 {narrowed} order by context, partition, off",
+            *arguments,
+            prefetch=_AS_OF_BATCH,
+        )
+        batch: list[Recorded] = []
+        async for row in cursor:
+            batch.append(recorded_of(row))
+            if len(batch) == _AS_OF_BATCH:
+                await fold.apply(db, batch)
+                batch.clear()
+        await fold.apply(db, batch)
+
+    async def wait_for(self, at_least: Sequence[str]) -> None:
+        """Wait until the tables contain these positions."""
+        if not at_least:
+            return
+        try:
+            wanted = [Position.parse(text) for text in at_least]
+        except ValueError as error:
+            raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, f"at_least: {error}") from None
+        missing = await self._runner.wait_for(wanted, AT_LEAST_SECONDS)
+        if missing:
+            names = ", ".join(str(position) for position in missing)
+            raise QueryError(
+                grpc.StatusCode.UNAVAILABLE,
+                f"the tables do not contain {names} after {AT_LEAST_SECONDS:.0f} s; they are behind, or no such "
+                f"position exists yet: ask again, or leave at_least out",
+            )
+
+
+class PointReads:
+    """One row each for many callers: those that wait while a query is under way share the next one.
+
+    Every caller sees what was there when it asked, or newer: a query that has begun takes nobody in any more.
+    """
+
+    def __init__(self, read: ReadModel, sql: str) -> None:
+        """`sql` takes an array of keys and returns rows of a key and its value."""
+        self._read = read
+        self._sql = sql
+        self._waiting: dict[str, list[asyncio.Future[Any]]] = {}
+        self._running: asyncio.Task[None] | None = None
+        self._crowd = 0
+        """How many shared the last query."""
+
+    async def get(self, key: str) -> Any:
+        """The key's value; None when there is no such row. Errors are the database's."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(key, []).append(future)
+        if self._running is None:
+            self._running = asyncio.create_task(self._answer())
+        return await future
+
+    async def _answer(self) -> None:
+        try:
+            while self._waiting:
+                # Alone, a caller does not wait; among many, they come along with each other.
+                await asyncio.sleep(GATHER_SECONDS if self._crowd > 1 else 0)
+                asked, self._waiting = self._waiting, {}
+                self._crowd = sum(map(len, asked.values()))
+                try:
+                    async with self._read.view() as db:
+                        found = {key: value for key, value in await db.fetch(self._sql, list(asked))}  # noqa: C416
+                except Exception as error:  # noqa: BLE001 - told to every caller
+                    for future in (each for futures in asked.values() for each in futures):
+                        if not future.done():
+                            future.set_exception(error)
+                    continue
+                for key, futures in asked.items():
+                    for future in futures:
+                        if not future.done():  # its caller may have gone
+                            future.set_result(found.get(key))
+        finally:
+            self._running = None
+
+
+def recorded_of(row: asyncpg.Record) -> Recorded:
+    """A row of the history table as the event it was."""
+    position = Position(f"events.{row['context']}", row["partition"], row["off"])
+    return Recorded(
+        data=decode_event(row["type"], row["data"].encode(), position),
+        meta=Meta(
+            id=row["id"],
+            type=row["type"],
+            subject=row["subject"],
+            time=row["time"],
+            project=row["project"],
+            actor=row["actor"],
+            correlation=row["correlation"],
+            causation=row["causation"],
+        ),
+        key=row["key"],
+        position=position,
+        epoch=row["epoch"],
+        cause=row["cause"],
+    )

@@ -1,0 +1,153 @@
+"""What a query's request must keep, whatever its fields: checked where every query comes in, before its handler.
+
+Driven by the messages' descriptors, so a new query's fields are held to it without being named. Knows no query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import grpc
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError, Message
+
+from events.language.bounds import TIME_MAX, TIME_MIN
+from events.queries.queries import QueryError
+from forgelog_pb.query.v1 import options_pb2
+
+MAX_ENTRIES = 10_000
+"""Most entries of a list or a map in a request."""
+
+MAX_TEXT = 200_000
+"""Most characters of a text in a request."""
+
+_TIMES = (int(TIME_MIN.timestamp()), int(TIME_MAX.timestamp()))
+
+_SIGNED = (FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64)
+
+Check = Callable[[Any, str], None]
+"""Looks at a field's value; the text is the field's path."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoMessage:
+    """Bytes that are not the message which a method takes."""
+
+    problem: str
+
+
+def reader(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    """A deserializer that returns `NoMessage` where the given one raises: gRPC answers an exception there with UNKNOWN,
+    as if the server had failed."""
+    if deserialize is None:  # of a handler that takes bytes
+        return None
+
+    def read(content: bytes) -> Any:
+        try:
+            return deserialize(content)
+        except DecodeError as error:
+            return NoMessage(f"the request can't be decoded: {error}; send the message that the .proto files define")
+
+    return read
+
+
+def check_request(message: Any) -> None:
+    """Raises QueryError(INVALID_ARGUMENT) that names the field: a text with U+0000 or too long, a time that can't be
+    said in UTC, too many entries, a number below 0 (queries number and count from 0), a past where there is none."""
+    if isinstance(message, NoMessage):
+        raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, message.problem)
+    if isinstance(message, Message):  # what is not decoded has no fields yet
+        _check(message, "")
+
+
+def _check(message: Any, path: str) -> None:
+    for field, value in message.ListFields():
+        check = _check_of(field)
+        if check is not None:
+            check(value, f"{path}{field.name}")
+
+
+@cache
+def _check_of(field: Any) -> Check | None:
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        return _map(_one(field.message_type.fields_by_name["value"]))
+    one = _one(field)
+    return _list(one) if field.is_repeated else one
+
+
+def _one(field: Any) -> Check | None:
+    if field.message_type is not None:
+        if field.message_type.full_name == "google.protobuf.Timestamp":
+            return _time
+        if why := no_past(field):
+            return _present(why)
+        return lambda value, path: _check(value, f"{path}.")
+    if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
+        return _text
+    return _number if field.cpp_type in _SIGNED else None
+
+
+def no_past(field: Any) -> str:
+    """Why a request's field of `ReadOptions` takes no ``as_of``; empty if it takes one."""
+    why: str = field.GetOptions().Extensions[options_pb2.no_past]
+    return why
+
+
+def _present(why: str) -> Check:
+    def check(options: Any, path: str) -> None:
+        if options.HasField("as_of"):
+            raise _wrong(f"{path}.as_of", f"{why}; leave it out")
+        _check(options, f"{path}.")
+
+    return check
+
+
+def _text(value: Any, path: str) -> None:
+    if "\0" in value:
+        raise _wrong(path, "has the character U+0000; leave it out")
+    if len(value) > MAX_TEXT:
+        raise _wrong(path, f"has {len(value)} characters; at most {MAX_TEXT} are allowed")
+
+
+def _number(value: Any, path: str) -> None:
+    if value < 0:
+        raise _wrong(path, f"is {value}; give 0 or more")
+
+
+def _time(value: Any, path: str) -> None:
+    if not _TIMES[0] <= value.seconds < _TIMES[1] or not 0 <= value.nanos < 1_000_000_000:
+        raise _wrong(path, f"is no time that can be said; give one from {TIME_MIN.date()} to {TIME_MAX.date()}")
+
+
+def _list(one: Check | None) -> Check:
+    def check(values: Any, path: str) -> None:
+        _count(values, path)
+        if one is not None:
+            for index, value in enumerate(values):
+                one(value, f"{path}[{index}]")
+
+    return check
+
+
+def _map(one: Check | None) -> Check:
+    def check(values: Any, path: str) -> None:
+        _count(values, path)
+        for key, value in values.items():
+            if isinstance(key, str):
+                _text(key, f"{path} (a key)")
+            if one is not None:
+                one(value, f"{path}.{key}")
+
+    return check
+
+
+def _count(values: Any, path: str) -> None:
+    if len(values) > MAX_ENTRIES:
+        raise _wrong(path, f"has {len(values)} entries; at most {MAX_ENTRIES} are allowed")
+
+
+def _wrong(path: str, problem: str) -> QueryError:
+    return QueryError(grpc.StatusCode.INVALID_ARGUMENT, f"{path}: {problem}")

@@ -1,0 +1,122 @@
+"""The contract between a context's pure decisions and the runtime that feeds them.
+
+A decider folds the events of one key (a job; a queue; a pool) into a state and decides commands against it. Everything
+here is synchronous and pure: time and ids come in the `Context`. The runtime owns Kafka, ordering, fencing and resume;
+see `events.writer.writer`.
+
+The runtime guarantees:
+- `evolve` sees every event of its own context's key, in log order, exactly once; `decide` and `react` never change the
+  state: what they return is folded by `evolve`.
+- Foreign events (`routes`) are handled once each in effect: after a crash the runtime resumes behind the last input
+  that led to an event; an input that led to none may be handled again, so `react` on the same state must then again
+  return nothing.
+- `observe` folds foreign events into a part of the state that is a *view* (a node's free capacity, say). It never sees
+  an event before the own events that this one follows from. Beyond that a view may not depend on how foreign events
+  interleaved with the context's own: after a crash they may come earlier, or later, than they did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+
+from events.language.base import Command, Event
+
+S = TypeVar("S")
+
+
+class Context(NamedTuple):
+    """What a decision may know besides its state: who, when, and a unique id."""
+
+    now: datetime
+    """The writer's clock, never earlier than the partition's last event."""
+    id: str
+    """Id of the command or of the input event: unique; use it to derive new ids."""
+    actor: str
+    project: str
+    subject: str
+
+
+Route = Callable[[Any], Iterable[str]]
+"""The keys (of this context) that a foreign event concerns."""
+
+
+class Decider(Generic[S]):
+    """Base class of a context's decisions. Subclasses set the class variables and override what they need."""
+
+    context: ClassVar[str]
+    commands: ClassVar[tuple[type[Command], ...]]
+    """Commands this context takes."""
+    events: ClassVar[tuple[type[Event], ...]]
+    """Events this context writes."""
+    routes: ClassVar[Mapping[type[Event], Route]] = {}
+    """Events (of any context, the own one included) this context reacts to or observes, and the keys each concerns.
+    An own-context event listed here reaches `react` of *other* keys; `evolve` of its own key happens regardless."""
+
+    reacting: ClassVar[frozenset[type[Event]] | None] = None
+    """Of `routes`, the events that `react` is asked about, where the others are only observed; None: all."""
+
+    def reacts(self, kind: type[Event]) -> bool:
+        """Whether `react` is asked about such an event of `routes`."""
+        return self.reacting is None or kind in self.reacting
+
+    def initial(self, key: str) -> S:
+        """The state before any event."""
+        raise NotImplementedError
+
+    def evolve(self, state: S, event: Event, time: datetime) -> S:
+        """The state after an own event (may change `state` in place and return it). `time` is the event's time."""
+        raise NotImplementedError
+
+    def decide(self, state: S, command: Command, context: Context) -> Sequence[Event]:
+        """The events a command leads to; none if nothing changes. Raises `Refused`. Must not change `state`."""
+        raise NotImplementedError
+
+    def react(self, state: S, event: Event, context: Context) -> Sequence[Event]:
+        """The own events that a foreign event leads to. Called after `observe` of the same event."""
+        return ()
+
+    def observe(self, state: S, event: Event, time: datetime) -> S:
+        """The state with a foreign event folded into its view."""
+        return state
+
+    def settle(self, state: S, context: Context) -> Sequence[Event]:
+        """Further events once a batch of inputs has been handled: called once per touched key (scheduling plans here).
+        Called again until it returns none."""
+        return ()
+
+    def due(self, state: S) -> datetime | None:
+        """When `wake` should next be called for this key; None if never."""
+        return None
+
+    def wake(self, state: S, context: Context) -> Sequence[Event]:
+        """Events that the passing of time leads to (`context.now` has reached `due`)."""
+        return ()
+
+    def touch(self, state: S, command: Command, time: datetime) -> None:
+        """Notes a quiet command's arrival in the state's volatile part (a heartbeat's time), which is not part of the
+        log: see `resumed`."""
+
+    def resumed(self, state: S, now: datetime) -> None:
+        """What is volatile (see `touch`) counts as seen at `now`: a writer has taken over and folded this state, or it
+        was stopped for a while and may not have heard what was said."""
+
+    def at_rest(self, state: S) -> bool:
+        """Whether nothing more happens to this aggregate unless someone asks for it.
+
+        It has nothing to `settle`, is never `due`, and nothing in it is volatile. The runtime packs such states away by
+        `dump` and brings them back by `load` when they are needed.
+        """
+        return False
+
+    def dump(self, state: S) -> dict[str, Any]:
+        """The state as JSON-ready data, for snapshots."""
+        raise NotImplementedError
+
+    def load(self, key: str, data: dict[str, Any]) -> S:
+        """The state that `dump` gave. A snapshot of another `dump_version` is thrown away, not migrated."""
+        raise NotImplementedError
+
+    dump_version: ClassVar[int] = 1
+    """Raise it when `dump` changes shape or folding changes; older snapshots are then ignored."""

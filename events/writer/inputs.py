@@ -1,0 +1,233 @@
+"""Handing what was read to the partitions of a writer, each call guarded: what raises stops its own place.
+
+- A foreign event that can't be decoded, or whose reaction or view raises, stops that input of the partition, at that
+  event. The partition goes on with its commands and its other inputs, as if that one had no news.
+- A command that leads to what does not fold is refused, as a defect of the service; the partition is folded anew.
+- A partition that can't act by itself (`settle`, `wake`, `resumed`), or can't even refuse a command, stops whole.
+
+Whatever raised may have left the state half changed: so the partition is folded anew, or given up.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from events.log import topics
+from events.log.envelope import Position
+from events.log.partitioner import partition_of
+from events.log.repairs import Repair, Repairs
+from events.log.tail import ReaderPosition
+from events.log.wire import Raw, event_model
+from events.process import faults, metrics
+from events.process.clock import Clock
+from events.writer.decider import Decider
+from events.writer.encoding import DeadLetter, Forward, Unit
+from events.writer.partition import Partition
+from events.writer.stops import Stops
+
+S = TypeVar("S")
+
+log = logging.getLogger("forgelog.writer")
+
+Work = dict[int, list[Unit]]
+
+
+class Feeder(Generic[S]):
+    """Feeds a writer's partitions and keeps what stands still."""
+
+    def __init__(
+        self,
+        decider: Decider[S],
+        partitions: dict[int, Partition[S]],
+        catching_up: Collection[int],
+        clock: Clock,
+        start_over: Callable[[int], None],
+    ) -> None:
+        """`partitions`: those the writer holds at the moment. `catching_up`: those of them that take no commands yet.
+        `start_over`: called for a partition whose state is to be thrown away and folded anew."""
+        self.count = 0
+        """Partitions of the topic."""
+        self.stops = Stops(log)
+        self.inputs: dict[int, dict[tuple[str, int], ReaderPosition]] = {}
+        """Partition → its inputs that stand still, and where."""
+        self.repairs = Repairs()
+        self._decider = decider
+        self._partitions = partitions
+        self._catching_up = catching_up
+        self._clock = clock
+        self._start_over = start_over
+        self._context = decider.context
+        self._own = topics.events(decider.context)
+        self.foreign = {topics.events(model.context) for model in decider.routes}
+        """Topics of the events that the decider reacts to; its own may be among them."""
+        self._defective: set[tuple[int, int]] = set()
+        """Partition and offset of commands that led to what does not fold."""
+
+    def forget(self) -> None:
+        """The log is another one: nothing of it has been met."""
+        self.stops.forget()
+        self.inputs.clear()
+        self._defective.clear()
+
+    # What was read
+
+    def events(self, raws: Iterable[Raw], work: Work, now: datetime) -> None:
+        """Hand events to the partitions they concern."""
+        last: dict[tuple[str, int], Raw] = {}
+        for raw in raws:
+            if raw.topic == self._own and raw.is_marker:
+                partition = self._partitions.get(raw.partition)
+                if partition is not None and raw.offset > partition.epoch:
+                    log.warning("%s/%d: superseded by the writer of epoch %d", self._own, raw.partition, raw.offset)
+                    self._start_over(raw.partition)
+            if raw.topic not in self.foreign:
+                continue
+            if not raw.is_marker:
+                self._event(raw, work, now)
+            last[(raw.topic, raw.partition)] = raw
+        for (topic, number), raw in last.items():
+            position = ReaderPosition.behind(raw)
+            for partition in self._partitions.values():
+                partition.passed(topic, number, position)
+
+    def _event(self, raw: Raw, work: Work, now: datetime) -> None:
+        """Hand on an event; it is decoded at most once, and only if its type is routed and somebody wants it."""
+        keys: dict[int, list[str]] = {}
+        try:
+            route = self._decider.routes.get(event_model(raw))
+            if route is None:
+                return
+            wanted = self._wanting(raw)
+            if not wanted:
+                return
+            recorded = raw.decode()
+            for key in route(recorded.data):
+                keys.setdefault(partition_of(key, self.count), []).append(key)
+        except Exception as error:  # noqa: BLE001 - whatever a record or a route raises stops its place, and is told
+            for number in self._wanting(raw):
+                self.stop_input(number, raw, error)
+            return
+        if recorded.meta.time > now:
+            now = self._clock.at_least(recorded.meta.time)
+        for number, concerned in keys.items():
+            if number not in wanted:
+                continue
+            handle, observe = wanted[number]
+            try:
+                if faults.armed():
+                    faults.raising(faults.IN_REACT, str(raw.position))
+                unit = self._partitions[number].event(recorded, concerned, now, handle=handle, observe=observe)
+            except Exception as error:  # noqa: BLE001 - as above
+                self.stop_input(number, raw, error)
+                self._start_over(number)
+                continue
+            if unit is not None:
+                work.setdefault(number, []).append(unit)
+
+    def _wanting(self, raw: Raw) -> dict[int, tuple[bool, bool]]:
+        """The partitions that have still to handle or to observe an event."""
+        return {
+            number: wants
+            for number, partition in self._partitions.items()
+            if any(wants := partition.wants(raw.topic, raw.partition, raw.offset))
+        }
+
+    def commands(self, fetched: Any, work: Work, side: list[Forward | DeadLetter], now: datetime) -> None:
+        """Have commands decided."""
+        for place, records in fetched.items():
+            number = place.partition
+            partition = self._partitions.get(number)
+            if partition is None or number in self._catching_up or not records:
+                continue  # the seek at its start brings them again
+            metrics.commands.labels(self._context).inc(len(records))
+            if self.repairs.concern(records[0].topic, number):
+                records = [raw for raw in records if not self.repairs.pass_over(raw)]
+            for raw in records:
+                try:
+                    decide = not self._defective or (number, raw.offset) not in self._defective
+                    result = partition.command(raw, now, decide=decide)
+                except Exception as error:  # noqa: BLE001 - as above
+                    self._failed(number, raw, error)
+                    break
+                if isinstance(result, Unit):
+                    work.setdefault(number, []).append(result)
+                elif result is not None:
+                    side.append(result)
+                    if isinstance(result, DeadLetter) and result.unit is not None:
+                        work.setdefault(number, []).append(result.unit)
+
+    def _failed(self, number: int, raw: Raw, error: Exception) -> None:
+        if (number, raw.offset) in self._defective:
+            self.stop(number, error, raw)
+            return
+        log.exception("%s: its events do not fold; it is refused", raw.position, exc_info=error)
+        self._defective.add((number, raw.offset))
+        self._start_over(number)
+
+    def time(self, work: Work, now: datetime) -> None:
+        """Let partitions act by themselves."""
+        for number, partition in list(self._partitions.items()):
+            if number in self._catching_up:
+                continue
+            try:
+                units = partition.wake(now) + partition.settle(now)
+            except Exception as error:  # noqa: BLE001 - as above
+                self.stop(number, error)
+                continue
+            if units:
+                work.setdefault(number, []).extend(units)
+
+    def resumed(self, number: int, now: datetime) -> None:
+        """Time went by that a partition has not seen."""
+        try:
+            self._partitions[number].resumed(now)
+        except Exception as error:  # noqa: BLE001 - as above
+            self.stop(number, error)
+
+    # What stands still
+
+    def name(self, number: int) -> str:
+        """A partition, for people."""
+        return f"{self._context}/{number}"
+
+    def stop(self, number: int, error: Exception, raw: Raw | None = None) -> None:
+        """A partition stands still, whole; at a record, or while it acted by itself."""
+        partition = self._partitions.pop(number, None)
+        at, doing = None, ""
+        if raw is None and partition is not None:
+            at = Position(self._own, number, partition.next_offset)
+            doing = f"what {partition.acting or 'it'} does by itself"
+        self.stops.add(self.name(number), error, raw, at=at, doing=doing, number=number)
+
+    def stop_input(self, number: int, raw: Raw, error: Exception) -> None:
+        """An input of a partition stands still."""
+        place = raw.topic, raw.partition
+        stands = ReaderPosition(raw.offset, raw.epoch)
+        self.inputs.setdefault(number, {})[place] = stands
+        if (partition := self._partitions.get(number)) is not None:
+            partition.stopped[place] = stands
+        self.stops.add(f"{self.name(number)} reading {raw.topic}/{raw.partition}", error, raw, number=number)
+
+    def release(self, number: int) -> None:
+        """A partition is another process's now, and so is what stands still of it."""
+        self.inputs.pop(number, None)
+        for stop in self.stops:
+            if stop.number == number:
+                self.stops.lift(stop.place)
+
+    def repaired(self, repair: Repair) -> set[int]:
+        """The partitions that are to be folded anew: they stood still at the record, or their state has it in it."""
+        anew = {stop.number for stop in self.stops.mended_by(repair)}
+        for inputs in self.inputs.values():
+            stands = inputs.get(repair.place)
+            if stands is not None and repair.first <= stands.offset <= repair.last:
+                del inputs[repair.place]
+        for number, partition in self._partitions.items():
+            if repair.skips and partition.contains(repair):
+                anew.add(number)
+            else:
+                partition.repairs = max(partition.repairs, repair.number + 1)
+        return anew

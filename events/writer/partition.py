@@ -1,0 +1,425 @@
+"""One event partition as its writer holds it: states, dedup window, resume positions, hash chain. No I/O.
+
+Inputs go in as undecoded records, `Unit`s come out: the records of one input, to be appended in one batch. The state
+moves on at once (speculatively); if the append fails the whole partition is thrown away and folded anew from the log.
+"""
+
+from __future__ import annotations
+
+import logging
+from binascii import unhexlify
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from events.language.base import Command, Event
+from events.language.common import (
+    DEFAULT_PROJECT,
+    PLATFORM_ACTOR,
+    CommandNoted,
+    CommandRejected,
+    ErrorCode,
+    LogEvent,
+    Refused,
+)
+from events.log import chain, topics
+from events.log.envelope import Meta, Recorded
+from events.log.ids import UNKNOWN_PROJECT, command_key, foreign_id
+from events.log.partitioner import partition_of
+from events.log.repairs import Repair
+from events.log.tail import ReaderPosition
+from events.log.wire import CAUSE, HASH, Raw, decode_event, parse_cause, without_hash
+from events.writer import admission
+from events.writer.admission import Admitted, Refusal
+from events.writer.decider import Context, Decider
+from events.writer.encoding import DeadLetter, Encoder, Forward, Origin, TooLarge, Unit, origin_of
+from events.writer.states import States
+from events.writer.timers import Timers
+
+S = TypeVar("S")
+
+DEDUP_WINDOW = 100_000
+"""Commands per partition whose ids are remembered; a repeat within it yields the first outcome."""
+
+_TRACES = 20_000
+
+_DEFAULT_PROJECT = DEFAULT_PROJECT.encode()
+
+_DEFECT = "the decision failed because of a defect in the service; see its log"
+
+log = logging.getLogger("forgelog.writer")
+
+
+@dataclass(slots=True)
+class Partition(Generic[S]):
+    decider: Decider[S]
+    number: int
+    count: int
+    """Partitions of the topic."""
+    states: States[S] = field(init=False)
+    seen: OrderedDict[str, tuple[str, int]] = field(default_factory=OrderedDict)
+    """Project and id of a command (see `command_key`) → (payload digest, offset of its first event; -1 until
+    appended)."""
+    unscoped: bool = False
+    """Whether some of `seen` are of an unknown project."""
+    inputs: dict[tuple[str, int], ReaderPosition] = field(default_factory=dict)
+    """Topic and partition → where to handle inputs from."""
+    observed: dict[tuple[str, int], ReaderPosition] = field(default_factory=dict)
+    """Topic and partition → up to where the view has been folded."""
+    stopped: dict[tuple[str, int], ReaderPosition] = field(default_factory=dict)
+    """Inputs that are not handled from there on, since the record there raises."""
+    repairs: int = 0
+    """Number of the first repair that the state does not know."""
+    acting: str = ""
+    """The key that was last let act by itself."""
+    last_time: datetime | None = None
+    next_offset: int = 0
+    folded: int = 0
+    """Events folded since the last snapshot."""
+    touched: set[str] = field(default_factory=set)
+    _epoch: int = -1
+    _serial: int = 0
+    _timers: Timers = field(default_factory=Timers)
+    _traces: OrderedDict[str, tuple[str, str]] = field(default_factory=OrderedDict)
+    _rests: bool = field(init=False)
+    """Whether the decider's states come to rest at all."""
+    _acts: bool = field(init=False)
+    """Whether the decider ever acts of itself: if not, nobody need remember which keys were touched."""
+    _encoder: Encoder = field(init=False)
+    context: str = field(init=False)
+    _commands: str = field(init=False)
+    """The topic of this context's commands."""
+
+    def __post_init__(self) -> None:
+        self.states = States(self.decider)
+        kind = type(self.decider)
+        self._rests = kind.at_rest is not Decider.at_rest
+        self._acts = kind.settle is not Decider.settle or kind.due is not Decider.due
+        self.context = self.decider.context
+        self._encoder = Encoder(self.context)
+        self._commands = topics.commands(self.context)
+
+    @property
+    def epoch(self) -> int:
+        """Offset of this writer's marker; -1 before there is one."""
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+        self._encoder.begin(epoch)
+
+    @property
+    def digest(self) -> bytes:
+        """The hash chain up to the last record."""
+        return self._encoder.digest
+
+    @digest.setter
+    def digest(self, digest: bytes) -> None:
+        self._encoder.digest = digest
+
+    @property
+    def has_view(self) -> bool:
+        """Whether the decider folds foreign events too."""
+        return type(self.decider).observe is not Decider.observe
+
+    def read_from(self, topic: str, partition: int) -> ReaderPosition:
+        """Where this partition needs a foreign topic to be read from."""
+        if self.has_view:
+            return self.observed.get((topic, partition), ReaderPosition())
+        return self.resume_of(topic, partition)
+
+    # Folding the partition's own history
+
+    def fold(self, raw: Raw) -> None:
+        """Fold one valid record of the own event partition, in log order (recovery)."""
+        self.next_offset = raw.offset + 1
+        if raw.is_marker:
+            self.digest = chain.link(self.digest, raw.key or b"", raw.value or b"", without_hash(raw.headers))
+            return
+        get = raw.get
+        if stored := get(HASH):
+            self._encoder.digest = unhexlify(stored)
+        event = decode_event(raw.type, raw.value or b"", raw)
+        if text := get(CAUSE):
+            topic, partition, offset, mark = parse_cause(text.decode())
+            if topic == self._commands:
+                mark, _, project = mark.partition(":")
+                if not project:
+                    project = (get("ce_project") or _DEFAULT_PROJECT).decode()
+                self._remember(command_key(project, (get("ce_causationid") or b"").decode()), mark, raw.offset)
+                self.inputs[topic, partition] = ReaderPosition(offset + 1)
+            else:
+                self.inputs[topic, partition] = ReaderPosition(offset + 1, int(mark))
+        self._evolve((raw.key or b"").decode(), event, raw.time())
+
+    def _evolve(self, key: str, event: Any, time: datetime) -> None:
+        self.last_time = time if self.last_time is None or time > self.last_time else self.last_time
+        self.folded += 1
+        if isinstance(event, LogEvent):
+            return
+        state = self.states.get(key)
+        if state is None:
+            state = self.decider.initial(key)
+        self.states[key] = state = self.decider.evolve(state, event, time)
+        if self._rests:
+            resting = self.decider.at_rest(state)
+            self.states.rest(key, resting)
+            if resting:  # it has nothing to settle and is never due
+                self.touched.discard(key)
+                return
+        self._touch(key)
+
+    def _touch(self, key: str) -> None:
+        if self._acts:
+            self.touched.add(key)
+
+    def _remember(self, command: str, digest: str, offset: int) -> None:
+        if command in self.seen:
+            return
+        self.seen[command] = (digest, offset)
+        if len(self.seen) > DEDUP_WINDOW:
+            self.seen.popitem(last=False)
+
+    def resume_of(self, topic: str, partition: int) -> ReaderPosition:
+        """Where to handle inputs of a topic's partition from."""
+        return self.inputs.get((topic, partition), ReaderPosition())
+
+    def contains(self, repair: Repair) -> bool:
+        """Whether the state was folded from a record that is to be passed over."""
+        topic, number = repair.place
+        if (topic, number) == (topics.events(self.context), self.number):
+            return repair.first < self.next_offset
+        return self.has_view and repair.first < self.observed.get((topic, number), ReaderPosition()).offset
+
+    # Deciding
+
+    def command(self, raw: Raw, now: datetime, *, decide: bool = True) -> Unit | Forward | DeadLetter | None:
+        """Decide one record of the own command partition. Not `decide`: what it leads to does not fold; refuse it."""
+        source = (raw.topic, raw.partition)
+        if raw.offset < self.resume_of(*source).offset:
+            return None
+        self.inputs[source] = ReaderPosition(raw.last + 1)
+        read = admission.read(raw, now, self.decider.commands, self.context)
+        if not isinstance(read, Admitted):
+            return self._not_admitted(raw, read, now)
+        meta, digest, command = read
+        key = command.key()
+        home = partition_of(key, self.count)
+        if home != self.number:
+            return Forward(raw, key, home)
+        if not decide:
+            return self._refuse(raw, meta, digest, Refused(ErrorCode.INTERNAL, _DEFECT), now, command.subject())
+        return self._decide(raw, meta, command, key, digest, now)
+
+    def _not_admitted(self, raw: Raw, read: Refusal | DeadLetter, now: datetime) -> Unit | DeadLetter:
+        if isinstance(read, DeadLetter):
+            return read
+        unit = self._refuse(raw, read.meta, read.digest, read.refused, now, read.meta.subject)
+        return DeadLetter(raw, read.refused.message, unit) if read.dead else unit
+
+    def _decide(self, raw: Raw, meta: Meta, command: Command, key: str, digest: str, now: datetime) -> Unit | None:
+        kind = type(command)
+        first = self.seen.get(command_key(meta.project, meta.id))
+        if first is None and self.unscoped:
+            first = self.seen.get(command_key(UNKNOWN_PROJECT, meta.id))
+        if first is not None:
+            if first[0] != digest:
+                message = f"ce_id {meta.id!r} was used before for another command; give each command its own id"
+                refused = Refused(ErrorCode.ABORTED, message)
+                return self._refuse(raw, meta, digest, refused, now, command.subject())
+            return self._note(raw, meta, digest, command, now, repeat=True, first_offset=first[1])
+        if kind.assigns_id and (foreign := foreign_id(command, meta.project)) is not None:
+            return self._refuse(raw, meta, digest, foreign, now, command.subject())
+        state = self.states.get(key)
+        if state is None:
+            state = self.decider.initial(key)
+        now = self._clock(now)
+        context = Context(now, meta.id, meta.actor, meta.project, command.subject())
+        try:
+            decided = self.decider.decide(state, command, context)
+        except Refused as refused:
+            return self._refuse(raw, meta, digest, refused, now, command.subject())
+        except Exception:
+            log.exception("%s: deciding %s %s failed", raw.position, meta.type, meta.id)
+            return self._refuse(raw, meta, digest, Refused(ErrorCode.INTERNAL, _DEFECT), now, command.subject())
+        if kind.quiet:
+            self.decider.touch(state, command, now)
+            self._touch(key)
+            if not decided:
+                return None
+        if not decided:
+            return self._note(raw, meta, digest, command, now, repeat=False, first_offset=-1)
+        return self._unit(decided, origin_of(raw.position, meta, digest), now, digest)
+
+    def _refuse(self, raw: Raw, meta: Meta, digest: str, refused: Refused, now: datetime, subject: str) -> Unit:
+        event = CommandRejected(
+            subject_id=subject or meta.subject or meta.id,
+            command_id=meta.id,
+            command_type=meta.type,
+            code=refused.code,
+            message=refused.message,
+            errors=refused.errors,
+        )
+        return self._unit([event], origin_of(raw.position, meta, digest), self._clock(now), digest)
+
+    def _note(
+        self, raw: Raw, meta: Meta, digest: str, command: Command, now: datetime, *, repeat: bool, first_offset: int
+    ) -> Unit:
+        event = CommandNoted(
+            subject_id=command.subject() or meta.id,
+            command_id=meta.id,
+            command_type=meta.type,
+            repeat=repeat,
+            first_offset=first_offset,
+        )
+        return self._unit([event], origin_of(raw.position, meta, digest), self._clock(now), digest)
+
+    # Reacting
+
+    def wants(self, topic: str, number: int, offset: int) -> tuple[bool, bool]:
+        """Whether a foreign event at this offset is still to be handled, and still to be observed."""
+        if self.stopped and (stop := self.stopped.get((topic, number))) is not None and offset >= stop.offset:
+            return False, False
+        handle = offset >= self.resume_of(topic, number).offset
+        observe = self.has_view and offset >= self.observed.get((topic, number), ReaderPosition()).offset
+        return handle, observe
+
+    def passed(self, topic: str, number: int, position: ReaderPosition) -> None:
+        """Every foreign event of that topic's partition before `position` has been handled and observed, but for those
+        from a stop on."""
+        if self.stopped and (stop := self.stopped.get((topic, number))) is not None:
+            position = min(position, stop)
+        if position.offset > self.resume_of(topic, number).offset:
+            self.inputs[(topic, number)] = position
+        if self.has_view and position.offset > self.observed.get((topic, number), ReaderPosition()).offset:
+            self.observed[(topic, number)] = position
+
+    def event(
+        self, recorded: Recorded, keys: Sequence[str], now: datetime, *, handle: bool = True, observe: bool = True
+    ) -> Unit | None:
+        """Observe and react to a foreign event that concerns these keys of this partition."""
+        event, meta = recorded.data, recorded.meta
+        now = self._clock(now)
+        handle = handle and self.decider.reacts(type(event))  # type: ignore[arg-type]
+        decided: list[Event] = []
+        for key in keys:
+            state = self.states.get(key)
+            if state is None:
+                state = self.decider.initial(key)
+            if observe:
+                self.states[key] = state = self.decider.observe(state, event, meta.time)  # type: ignore[arg-type]
+                self._touch(key)
+            if handle:
+                context = Context(now, f"{meta.id}:{key}", meta.actor, meta.project, key)
+                decided += self.decider.react(state, event, context)  # type: ignore[arg-type]
+        if not decided:
+            return None
+        return self._unit(decided, origin_of(recorded.position, meta, str(recorded.epoch)), now)
+
+    # The writer's own initiative
+
+    def settle(self, now: datetime) -> list[Unit]:
+        """Let every touched key settle, and note when each is next due."""
+        units: list[Unit] = []
+        touched, self.touched = self.touched, set()
+        for key in touched:
+            self.acting = key
+            while True:
+                state = self.states.get(key)
+                if state is None:
+                    break
+                moment = self._clock(now)
+                decided = self.decider.settle(state, self._own_context(moment, key))
+                if not decided:
+                    break
+                units.append(self._unit(decided, self._own_origin(), moment))
+            self._note_due(key)
+        self.touched.difference_update(touched)
+        return units
+
+    def wake(self, now: datetime) -> list[Unit]:
+        """Let every key whose time has come act on it."""
+        units: list[Unit] = []
+        while (key := self._timers.pop(now)) is not None:
+            self.acting = key
+            state = self.states.get(key)
+            if state is None:
+                continue
+            due = self.decider.due(state)
+            if due is not None and due <= now:
+                moment = self._clock(now)
+                decided = self.decider.wake(state, self._own_context(moment, key))
+                if decided:
+                    units.append(self._unit(decided, self._own_origin(), moment))
+                self.touched.add(key)
+            else:
+                self._note_due(key)
+        return units
+
+    def _note_due(self, key: str) -> None:
+        state = self.states.get(key)
+        if state is not None:
+            self._timers.note(key, self.decider.due(state))
+
+    def next_due(self) -> datetime | None:
+        """When `wake` has something to look at next."""
+        return self._timers.next
+
+    def resumed(self, now: datetime) -> None:
+        """What is volatile counts as seen just now: the history has just been folded, or time went by unseen."""
+        for key, state in self.states.items():
+            self.decider.resumed(state, now)
+            self._touch(key)
+
+    def _own_context(self, now: datetime, key: str) -> Context:
+        return Context(now, self._own_id(), PLATFORM_ACTOR, DEFAULT_PROJECT, key)
+
+    def _own_origin(self) -> Origin:
+        return Origin(self._own_id(), "", PLATFORM_ACTOR, DEFAULT_PROJECT, "")
+
+    def _own_id(self) -> str:
+        return f"{self.context}-{self.number}-{self.epoch}-{self._serial}"
+
+    def _clock(self, now: datetime) -> datetime:
+        return now if self.last_time is None or now > self.last_time else self.last_time
+
+    # Encoding
+
+    def _unit(self, decided: Sequence[Event], origin: Origin, now: datetime, digest: str = "") -> Unit:
+        """`digest`: of the command that this answers, if it answers one."""
+        self._serial += 1
+        placed: list[tuple[Event, str, str]] = []
+        traces: list[tuple[str, str]] = []
+        for event in decided:
+            subject = event.subject()
+            placed.append((event, subject if isinstance(event, LogEvent) else event.key(), subject))
+            if origin.correlation:
+                traces.append((origin.correlation, origin.traceparent))
+                self._trace(subject, origin.correlation, origin.traceparent)
+            else:
+                traces.append(self._traces.get(subject, ("", "")))
+        records = self._encoder.records(placed, origin, now, traces)
+        size = sum(record.size for record in records)
+        if size > topics.MAX_BATCH_BYTES:
+            raise TooLarge(f"{size} bytes of events follow from one input; at most {topics.MAX_BATCH_BYTES} may")
+        for event, key, _ in placed:
+            self._evolve(key, event, now)
+        command = command_key(origin.project, origin.id) if digest else ""
+        if command:
+            self._remember(command, digest, -1)
+        return Unit(records, size, command, origin.name, origin.traceparent)
+
+    def _trace(self, subject: str, correlation: str, traceparent: str) -> None:
+        self._traces[subject] = (correlation, traceparent)
+        if len(self._traces) > _TRACES:
+            self._traces.popitem(last=False)
+
+    def appended(self, unit: Unit, offset: int) -> None:
+        """A unit's records are in the log from `offset` on."""
+        self.next_offset = offset + len(unit.records)
+        entry = self.seen.get(unit.command) if unit.command else None
+        if entry is not None and entry[1] < 0:
+            self.seen[unit.command] = (entry[0], offset)

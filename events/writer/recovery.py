@@ -1,0 +1,203 @@
+"""Taking over event partitions: fence with a marker, fold the history up to it (DESIGN section 4, rules 2 and 4)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar
+
+from aiokafka import AIOKafkaProducer
+
+from events.language.common import PLATFORM_ACTOR, WriterStarted
+from events.log import topics
+from events.log.envelope import Meta
+from events.log.identity import Compared, Stand, compare
+from events.log.ids import new_command_id
+from events.log.repairs import Repairs
+from events.log.tail import Place, ReaderPosition, Tail, read_repairs
+from events.log.wire import Raw, headers_of, value_of
+from events.process import faults
+from events.process.settings import Settings
+from events.writer import observing
+from events.writer.decider import Decider
+from events.writer.partition import Partition
+from events.writer.snapshots import Snapshots
+
+S = TypeVar("S")
+
+log = logging.getLogger("forgelog.writer")
+
+AT_ONCE = 2_000
+"""Most events folded before the view is brought to where they are."""
+
+
+class Failed(NamedTuple):
+    """What a partition could not be folded over."""
+
+    raw: Raw
+    error: Exception
+    of_view: bool = False
+    """Whether it is a foreign event that its view could not observe."""
+
+
+async def take_over(
+    decider: Decider[S],
+    numbers: Sequence[int],
+    count: int,
+    settings: Settings,
+    producer: AIOKafkaProducer,
+    snapshots: Snapshots | None,
+    now: datetime,
+    places: Collection[Place] = (),
+    stopped: Mapping[int, Mapping[tuple[str, int], ReaderPosition]] | None = None,
+) -> dict[int, Partition[S] | Failed]:
+    """The folded partitions; in place of one that can't be folded, at what and why.
+
+    `now`: the writer's clock. `places`: those whose events the decider is told, its own among them. `stopped`: inputs
+    that are not read on, by partition. From the marker's offset on, whatever an earlier writer still appends is void.
+    """
+    epochs = await asyncio.gather(*(_fence(decider.context, number, settings, producer, now) for number in numbers))
+    faults.point(faults.AFTER_MARKER)
+    repairs = await read_repairs(settings)
+    partitions = {number: Partition(decider, number, count) for number in numbers}
+    if snapshots is not None:
+        found = await _snapshots_of(snapshots, decider, numbers, count, settings, places)
+        for number, partition in found.items():
+            if any(repair.skips and partition.contains(repair) for repair in repairs.since(partition.repairs)):
+                log.info("%s/%d: its snapshot has a record that is passed over since", decider.context, number)
+            else:
+                partitions[number] = partition
+    for number, partition in partitions.items():
+        partition.repairs = repairs.until
+        partition.stopped = dict((stopped or {}).get(number, {}))
+    outcome: dict[int, Partition[S] | Failed] = dict(partitions)
+    problems = await _fold(decider, partitions, dict(zip(numbers, epochs, strict=True)), settings, repairs)
+    for number, epoch in zip(numbers, epochs, strict=True):
+        partitions[number].epoch = epoch
+    outcome.update(problems)
+    return outcome
+
+
+async def _snapshots_of(
+    snapshots: Snapshots,
+    decider: Decider[S],
+    numbers: Sequence[int],
+    count: int,
+    settings: Settings,
+    places: Collection[Place],
+) -> dict[int, Partition[S]]:
+    """Partitions as their snapshots have them; those of another log are removed."""
+    loaded = {number: found for number in numbers if (found := await snapshots.load(decider, number, count))}
+    stands = {
+        (decider.context, number): Stand(
+            ReaderPosition(partition.next_offset, partition.epoch), origins.get((decider.context, number), "")
+        )
+        for number, (partition, origins) in loaded.items()
+    }
+    compared = await compare(settings, {*places, *((decider.context, number) for number in numbers)}, stands)
+    snapshots.origins = compared.origins
+    kept: dict[int, Partition[S]] = {}
+    for number, (partition, origins) in loaded.items():
+        why = compared.strange.get((decider.context, number), "") or _heard_elsewhere(partition, origins, compared)
+        if why:
+            log.error("%s/%d: its snapshots are of another log; removed: %s", decider.context, number, why)
+            await snapshots.forget(decider.context, number)
+        else:
+            kept[number] = partition
+    return kept
+
+
+def _heard_elsewhere(partition: Partition[Any], origins: Mapping[Place, str], compared: Compared) -> str:
+    """How it shows that a partition has handled foreign events that are not in the log; empty if all are."""
+    for (topic, number), at in (*partition.inputs.items(), *partition.observed.items()):
+        place = topics.context_of(topic), number
+        if not topic.startswith("events.") or place not in compared.ends:
+            continue
+        if at.offset > compared.ends[place] or origins.get(place, "") not in ("", compared.origins.get(place, "")):
+            return f"{topic}/{number} is not the log it has read up to {at.offset}"
+    return ""
+
+
+async def _fence(context: str, number: int, settings: Settings, producer: AIOKafkaProducer, now: datetime) -> int:
+    """Append a `WriterStarted` marker; its offset is the new epoch."""
+    name = settings.instance or context
+    marker = WriterStarted(subject_id=f"{context}/{number}", writer=name)
+    meta = Meta(
+        id=new_command_id(),
+        type=WriterStarted.type_name(),
+        source=f"forgelog/{context}",
+        subject=marker.subject_id,
+        time=now,
+        project="",
+        actor=PLATFORM_ACTOR,
+    )
+    stored = await producer.send_and_wait(
+        settings.prefix + topics.events(context),
+        value=value_of(marker),
+        key=marker.subject_id.encode(),
+        partition=number,
+        headers=headers_of(meta),
+        timestamp_ms=int(now.timestamp() * 1000),
+    )
+    return int(stored.offset)
+
+
+async def _fold(
+    decider: Decider[S],
+    partitions: dict[int, Partition[S]],
+    epochs: dict[int, int],
+    settings: Settings,
+    repairs: Repairs,
+) -> dict[int, Failed]:
+    """Fold each partition's valid records up to and including its marker, and its view as far as it goes meanwhile; of
+    those that can't be folded, at what and why."""
+    has_view = any(partition.has_view for partition in partitions.values())
+    foreign = sorted({model.context for model in decider.routes} - {decider.context}) if has_view else []
+    begin = observing.starts(partitions.values())
+    for number, partition in partitions.items():
+        begin[decider.context, number] = ReaderPosition(partition.next_offset, partition.epoch)
+    problems: dict[int, Failed] = {}
+    open_ = dict(partitions)
+    async with Tail(
+        settings, [decider.context, *foreign], start=begin, max_records=AT_ONCE, hasty=True, repairs=repairs
+    ) as tail:
+        for place in tail.positions:
+            if place[0] == decider.context and place[1] not in open_:
+                tail.pause(place)
+        view = None
+        if foreign:
+            ends = {place: end for place, end in (await tail.ends()).items() if place[0] != decider.context}
+            view = observing.Views(decider, partitions, tail, ends)
+        while open_:
+            numbers = list(open_) if view is None else [min(open_, key=lambda number: _reached(open_[number]))]
+            raws = await tail.poll_raw(1.0, only=[(decider.context, number) for number in numbers])
+            for index, raw in enumerate(raws):
+                number = raw.partition
+                if number not in open_ or raw.offset > epochs[number]:
+                    continue
+                try:
+                    open_[number].fold(raw)
+                except Exception as error:  # noqa: BLE001 - whatever it raises, the partition stands there
+                    problems[number] = Failed(raw, error)
+                    del open_[number]
+                if index % 500 == 499:
+                    await asyncio.sleep(0)
+            for number in numbers:
+                place = (decider.context, number)
+                if number in problems or tail.positions[place].offset > epochs[number]:
+                    tail.pause(place)
+                    if number in open_:
+                        open_.pop(number).next_offset = epochs[number] + 1
+            if view is not None and open_:
+                await view.observe(min(_reached(partition) for partition in open_.values()))
+                for number, (raw, why) in view.failed.items():
+                    problems.setdefault(number, Failed(raw, why, of_view=True))
+                    open_.pop(number, None)
+    return problems
+
+
+def _reached(partition: Partition[Any]) -> int:
+    """When the last event was that has been folded, in milliseconds since 1970."""
+    return int(partition.last_time.timestamp() * 1000) if partition.last_time is not None else 0

@@ -1,0 +1,241 @@
+"""Snapshots bound a writer's start-up: a partition's state at a position, in Postgres, checked by hash.
+
+They are never needed: without any, the history is folded from its beginning. A snapshot is taken of a state whose
+events this process appended, and stored only once its own reader has seen the log up to there without a newer marker:
+otherwise a zombie could store a state that contains void events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import zlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import asyncpg
+import orjson
+from blake3 import blake3
+
+from events.log.identity import origins_in
+from events.log.ids import UNKNOWN_PROJECT, command_key
+from events.log.tail import Place, ReaderPosition
+from events.log.wire import Raw
+from events.process import faults
+from events.process.settings import Settings
+from events.writer.decider import Decider
+from events.writer.partition import Partition
+from events.writer.states import Pack, joined, split
+
+S = TypeVar("S")
+
+FORMAT = 2
+"""Raise it when the layout below or the runtime's own folding changes."""
+
+log = logging.getLogger("forgelog.snapshots")
+
+
+class Taken(NamedTuple):
+    """A partition's whole state at one moment, as plain data that nothing changes any more."""
+
+    content: dict[str, Any]
+    packs: list[Pack]
+
+
+class Loaded(NamedTuple, Generic[S]):
+    """A partition as a snapshot has it, and the origins of the log it was taken of."""
+
+    partition: Partition[S]
+    origins: dict[Place, str]
+
+
+def take(partition: Partition[Any]) -> Taken:
+    """The partition as it is now: the part of a snapshot that the writer has to wait for."""
+    decider = partition.decider
+    content = {
+        "states": {key: decider.dump(state) for key, state in partition.states.items()},
+        "commands": [[command, digest, offset] for command, (digest, offset) in partition.seen.items()],
+        "inputs": [[topic, p, at.offset, at.epoch] for (topic, p), at in partition.inputs.items()],
+        "observed": [[topic, p, at.offset, at.epoch] for (topic, p), at in partition.observed.items()],
+        "digest": partition.digest.hex(),
+        "time": partition.last_time.isoformat() if partition.last_time else None,
+        "next_offset": partition.next_offset,
+        "epoch": partition.epoch,
+        "repairs": partition.repairs,
+    }
+    return Taken(content, list(partition.states.packs))
+
+
+def encode(taken: Taken) -> bytes:
+    """Compressed JSON behind its length in four bytes, then the states that are packed."""
+    content = zlib.compress(orjson.dumps(taken.content), 1)
+    return b"".join((len(content).to_bytes(4, "big"), content, *joined(taken.packs)))
+
+
+def dump(partition: Partition[Any]) -> bytes:
+    """What `load` takes."""
+    return encode(take(partition))
+
+
+def load(decider: Decider[S], number: int, count: int, blob: bytes) -> Partition[S]:
+    """The partition that `dump` gave."""
+    view = memoryview(blob)
+    end = 4 + int.from_bytes(view[:4], "big")
+    data = orjson.loads(zlib.decompress(view[4:end]))
+    partition = Partition(decider, number, count)
+    partition.states.add_packs(split(view[end:]))
+    for key, dumped in data["states"].items():
+        partition.states[key] = state = decider.load(key, dumped)
+        partition.states.rest(key, decider.at_rest(state))
+    older = [(command_key(UNKNOWN_PROJECT, id), digest, offset) for id, digest, offset in data.get("seen", ())]
+    partition.seen = OrderedDict(
+        (each, (digest, offset)) for each, digest, offset in (*older, *data.get("commands", ()))
+    )
+    partition.unscoped = any(each.startswith(command_key(UNKNOWN_PROJECT, "")) for each in partition.seen)
+    partition.inputs = {(topic, p): ReaderPosition(offset, epoch) for topic, p, offset, epoch in data["inputs"]}
+    partition.observed = {(topic, p): ReaderPosition(offset, epoch) for topic, p, offset, epoch in data["observed"]}
+    partition.digest = bytes.fromhex(data["digest"])
+    partition.last_time = datetime.fromisoformat(data["time"]) if data["time"] else None
+    partition.next_offset = data["next_offset"]
+    partition.epoch = data["epoch"]
+    partition.repairs = data.get("repairs", 0)
+    return partition
+
+
+class Snapshots:
+    """Keeps the two newest snapshots of each partition. Storing happens in the background, off the writer's path."""
+
+    def __init__(self, settings: Settings, pool: asyncpg.Pool, every: int) -> None:
+        """`every`: events folded between two snapshots of a partition."""
+        self._pool = pool
+        self._every = every
+        self._table = f'"{settings.schema_}_log".snapshots'
+        self._schema = f'"{settings.schema_}_log"'
+        self.origins: dict[Place, str] = {}
+        """Of the log that the states are folded from; see `events.log.identity`."""
+        self._held: dict[int, tuple[int, int, asyncio.Task[bytes]]] = {}
+        """Partition → position, epoch and data (encoded in a thread) of a state its reader has not confirmed yet."""
+        self._storing: set[asyncio.Task[None]] = set()
+
+    async def prepare(self) -> None:
+        """Make the table, once; waits for the database as long as it takes."""
+        while True:
+            try:
+                return await self._make()
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                log.warning("snapshots wait for the database: %s", error)
+                await asyncio.sleep(1)
+
+    async def _make(self) -> None:
+        async with self._pool.acquire() as db, db.transaction():
+            await db.execute("select pg_advisory_xact_lock(hashtext($1))", self._schema)
+            await db.execute(f"create schema if not exists {self._schema}")
+            await db.execute(
+                f"create table if not exists {self._table} (context text, partition int, next_offset bigint, "
+                f"epoch bigint, version text, hash bytea, data bytea, taken_at timestamptz default now(), "
+                f"primary key (context, partition, next_offset))"
+            )
+            await db.execute(f"alter table {self._table} add column if not exists origins text")
+
+    @staticmethod
+    def _version(decider: Decider[Any]) -> str:
+        return f"{FORMAT}.{decider.dump_version}"
+
+    async def load(self, decider: Decider[S], number: int, count: int) -> Loaded[S] | None:
+        """The newest usable snapshot, or None. A damaged one is reported and passed over."""
+        try:
+            async with self._pool.acquire() as db:
+                rows = await db.fetch(
+                    f"select next_offset, hash, data, origins from {self._table} "
+                    f"where context = $1 and partition = $2 and version = $3 order by next_offset desc",
+                    decider.context,
+                    number,
+                    self._version(decider),
+                )
+        except (OSError, asyncpg.PostgresError) as error:
+            log.warning("snapshots can't be read (%s); folding %s/%d from the start", error, decider.context, number)
+            return None
+        for row in rows:
+            if blake3(row["data"]).digest() != row["hash"]:
+                log.error(
+                    "snapshot of %s/%d at %d is damaged; passed over", decider.context, number, row["next_offset"]
+                )
+                continue
+            stored = orjson.loads(row["origins"] or "[]")
+            origins = {(context, place): origin for context, place, origin in stored}
+            try:
+                return Loaded(load(decider, number, count, row["data"]), origins)
+            except Exception:
+                log.exception("snapshot of %s/%d at %d can't be used", decider.context, number, row["next_offset"])
+        return None
+
+    def note_origins(self, raws: Sequence[Raw]) -> None:
+        """Learn the origins of places that were empty when the states were loaded."""
+        self.origins.update(origins_in(raws))
+
+    def start_over(self) -> None:
+        """The log may be another one from here on: a state that no reader has confirmed is not stored any more."""
+        self._held.clear()
+
+    async def forget(self, context: str, number: int) -> None:
+        """Remove a partition's snapshots, if the database can be reached: they are of another log."""
+        try:
+            async with self._pool.acquire() as db:
+                await db.execute(f"delete from {self._table} where context = $1 and partition = $2", context, number)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            log.warning("snapshots of %s/%d can't be removed: %s", context, number, error)
+
+    def due(self, partition: Partition[Any]) -> bool:
+        """Whether `offer` would take a snapshot now: then the state must be what is in the log.
+
+        What it costs grows with the states, most of all with those at work, and so does the time between two.
+        """
+        states = partition.states
+        enough = max(self._every, len(states.items()), states.packed // 8)
+        return partition.folded >= enough and partition.number not in self._held
+
+    def offer(self, partition: Partition[Any], confirmed: ReaderPosition) -> None:
+        """Take a snapshot when one is due, and store a held one that the partition's reader has confirmed."""
+        number = partition.number
+        held = self._held.get(number)
+        if held is not None:
+            position, epoch, data = held
+            if confirmed.epoch != epoch or partition.epoch != epoch:
+                del self._held[number]
+            elif confirmed.offset >= position and data.done():
+                del self._held[number]
+                task = asyncio.create_task(self._store(partition.decider, number, position, epoch, data.result()))
+                self._storing.add(task)
+                task.add_done_callback(self._storing.discard)
+        elif self.due(partition):
+            partition.folded = 0
+            encoding = asyncio.create_task(asyncio.to_thread(encode, take(partition)))
+            self._held[number] = (partition.next_offset, partition.epoch, encoding)
+
+    async def _store(self, decider: Decider[Any], number: int, position: int, epoch: int, data: bytes) -> None:
+        try:
+            async with self._pool.acquire() as db, db.transaction():
+                await db.execute(
+                    f"insert into {self._table} (context, partition, next_offset, epoch, version, hash, data, origins) "
+                    f"values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing",
+                    decider.context,
+                    number,
+                    position,
+                    epoch,
+                    self._version(decider),
+                    blake3(data).digest(),
+                    data,
+                    orjson.dumps([(*place, origin) for place, origin in self.origins.items()]).decode(),
+                )
+                faults.point(faults.MID_SNAPSHOT)
+                await db.execute(
+                    f"delete from {self._table} where context = $1 and partition = $2 and next_offset not in (select "
+                    f"next_offset from {self._table} where context = $1 and partition = $2 "
+                    f"order by next_offset desc limit 2)",
+                    decider.context,
+                    number,
+                )
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            log.warning("snapshot of %s/%d not stored: %s", decider.context, number, error)

@@ -1,0 +1,372 @@
+"""The single writer of a context's event partitions: feeds `Partition`s from Kafka and appends what they decide.
+
+One loop per service process: take what has arrived, decide it all, append each partition's events in RecordBatches
+(a unit never split), and while Kafka stores them decide what has arrived meanwhile. Assignment comes from a consumer
+group on the command topic; a partition that is assigned is fenced with a marker and folded up to it before its first
+command is decided. Any failed append, and any newer marker, throws the partition's state away and starts it over from
+the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Collection, Iterator
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from aiokafka import ConsumerRebalanceListener, TopicPartition
+
+from events.log import connect, topics
+from events.log.access import client_options
+from events.log.fetching import Consumer, Raws
+from events.log.tail import PATIENT, LogLost, Place, ReaderPosition, Tail
+from events.log.wire import Raw
+from events.process.clock import Clock
+from events.process.settings import Settings
+from events.process.tasks import end_all
+from events.writer.appending import Appender
+from events.writer.assignment import Holding
+from events.writer.decider import Decider
+from events.writer.encoding import DeadLetter, Forward, Unit
+from events.writer.partition import Partition
+from events.writer.snapshots import Snapshots
+from events.writer.stops import Stops
+
+S = TypeVar("S")
+
+log = logging.getLogger("forgelog.writer")
+
+_MOST_RECORDS = 2_000
+
+_SESSION_SECONDS = 10.0
+"""Silence after which the broker counts a member of the group as gone. Until then a static member (KIP-345) that joins
+again has the assignment of before, which names no partition of a topic that was made anew meanwhile."""
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at what this writer has appended, where nobody here reacts to it; one begins when the fetch
+that waits for other topics' news has ended, so on a platform at rest it may take ten more."""
+
+
+class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
+    """Runs a decider. `run` returns when cancelled; `status` tells how each partition fares."""
+
+    def __init__(self, decider: Decider[S], settings: Settings, snapshots: Snapshots | None = None) -> None:
+        self.decider = decider
+        self.settings = settings
+        self.snapshots = snapshots
+        self.clock = Clock()
+        self.context = decider.context
+        self.partitions: dict[int, Partition[S]] = {}
+        self.appender = Appender(decider.context, settings, self.partitions)
+        self.holding = Holding(decider, settings, self.partitions, self.appender, self.clock, snapshots)
+        self._feeder = self.holding.feeder
+        self._changed = asyncio.Event()
+        self._appending: asyncio.Task[None] | None = None
+        """The batches on their way to Kafka."""
+        foreign = {model.context for model in decider.routes}
+        self._contexts = tuple(sorted(foreign | {self.context}))
+        self._looking: dict[Place, int] = {}
+        """Own places that are being read for a look, and the offset it began at."""
+        self._consumer: Consumer | None = None
+        self._tail: Tail | None = None
+        self._begun = 0
+        """Batches that were to be appended."""
+        self._ended = 0
+        self._look_at = 0.0
+        self._check_at = 0.0
+        self._heard_of = False
+        """Whether the consumer knew of the commands' topic: a slow broker may tell it late."""
+
+    # Assignment (called by the consumer's coordinator)
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        self.holding.assigned -= {place.partition for place in revoked}
+        self._changed.set()
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        self.holding.assigned |= {place.partition for place in assigned}
+        self._changed.set()
+
+    def status(self) -> dict[str, Any]:
+        """State, epoch and next offset of every assigned partition, and the problems."""
+        shown: dict[str, Any] = {}
+        for number in sorted(self.holding.assigned | set(self.partitions)):
+            partition = self.partitions.get(number)
+            state = "ready" if partition is not None else "stopped" if self.holding.stands(number) else "starting"
+            state = "catching up" if number in self.holding.targets else state
+            shown[str(number)] = {
+                "state": state,
+                "epoch": partition.epoch if partition else -1,
+                "next_offset": partition.next_offset if partition else 0,
+            }
+        return {
+            "context": self.context,
+            "partitions": shown,
+            "problems": {stop.place: stop.text for stop in self.stops},
+            "notices": dict(self.holding.notes),
+        }
+
+    def readings(self) -> Iterator[tuple[str, str, int, int, str]]:
+        """Of all that is read here: kind and place (see `events.progress`), how far it was read, its end, and
+        what is known to stop it."""
+        yield (
+            "appends",
+            topics.events(self.context),
+            self._ended,
+            self._begun,
+            "the broker does not take what was decided",
+        )
+        if self._consumer is None or self._tail is None:
+            return
+        own = topics.commands(self.context)
+        waits = "what was decided before is still on its way into the log" if self._begun > self._ended else ""
+        for number in self.partitions:
+            standing = self._consumer.standing(TopicPartition(self.settings.prefix + own, number))
+            if standing is not None and number not in self.holding.targets:
+                yield "commands", f"{own}/{number}", *standing, self.stops.cause_of(own, number) or waits
+        for place, at in self._tail.positions.items():
+            topic = topics.events(place[0])
+            if topic in self._feeder.foreign:
+                end, cause = self._tail.heard_end(place), self.stops.cause_of(topic, place[1]) or waits
+                yield "events", f"{topic}/{place[1]}", at.offset, end, cause
+
+    @property
+    def ready(self) -> bool:
+        """Whether every assigned partition takes commands, or stands still and says so."""
+        assigned = self.holding.assigned
+        held = set(self.partitions) | {number for number in assigned if self.holding.stands(number)}
+        return bool(held) and held == assigned and not self.holding.targets
+
+    @property
+    def stops(self) -> Stops:
+        """What stands still (a partition, an input), and why."""
+        return self._feeder.stops
+
+    # The loop
+
+    async def run(self) -> None:
+        """Write until cancelled; starts over when the log is another one."""
+        while True:
+            try:
+                await self._run()
+            except LogLost as error:
+                log.error("%s: %s; starting over from what it is now", self.context, error)
+            finally:
+                self._forget()
+            await topics.ensure_topics(self.settings)  # others need them while this waits
+            await asyncio.sleep(_SESSION_SECONDS + 1.0 if self.settings.instance else random.uniform(0.5, 1.0))
+
+    def _forget(self) -> None:
+        """Nothing is held while it does not run, and nothing is on its way."""
+        self._appending = None
+        self.partitions.clear()
+        self.holding.forget()
+        self._looking.clear()
+        if self.snapshots is not None:
+            self.snapshots.start_over()
+        self._heard_of = False
+
+    async def _run(self) -> None:
+        counts = await topics.ensure_topics(self.settings)
+        self._feeder.count = counts[topics.commands(self.context)]
+        consumer = Consumer(
+            **client_options(self.settings),
+            group_id=f"{self.settings.prefix}{self.context}.writer",
+            group_instance_id=self.settings.instance or None,
+            client_id=self.settings.instance or "forgelog",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",  # who takes back a transaction takes back its commands
+            key_deserializer=Raws(self.settings.prefix),
+            fetch_max_bytes=16 << 20,
+            **PATIENT,
+            max_partition_fetch_bytes=4 << 20,
+            session_timeout_ms=int(_SESSION_SECONDS * 1000),
+            heartbeat_interval_ms=1_000,
+        )
+        try:
+            await self.appender.producer.open()
+            await consumer.start()
+            consumer.subscribe([self.settings.prefix + topics.commands(self.context)], listener=self)
+            async with Tail(self.settings, self._contexts, start="end", patient=True) as tail:
+                self._feeder.repairs = tail.repairs
+                self._consumer, self._tail = consumer, tail
+                await self._loop(consumer, tail)
+        finally:
+            self._consumer = self._tail = None
+            try:
+                await connect.stop(consumer)
+            finally:
+                await self.appender.producer.close()
+
+    async def _loop(self, consumer: Consumer, tail: Tail) -> None:
+        commands: asyncio.Task[Any] | None = None
+        events: asyncio.Task[list[Raw]] | None = None
+        changed = asyncio.create_task(self._changed.wait())
+        try:
+            while True:
+                commands = commands or asyncio.create_task(
+                    consumer.getmany(timeout_ms=60_000, max_records=_MOST_RECORDS)
+                )
+                events = events or asyncio.create_task(tail.poll_raw(60.0))
+                waiting: set[asyncio.Task[Any]] = {commands, events, changed}
+                if self._appending is not None:
+                    waiting.add(self._appending)
+                await asyncio.wait(waiting, timeout=self._until_due(), return_when=asyncio.FIRST_COMPLETED)
+                if self._appending is not None and self._appending.done():
+                    await self._appended()
+                work: dict[int, list[Unit]] = {}
+                side: list[Forward | DeadLetter] = []
+                now = self.clock.now()
+                if self.clock.missed():
+                    self._resume(now)
+                if events.done():
+                    self._hear(events.result(), work, now)
+                    events = None
+                    self._take_repairs(tail)
+                if commands.done():
+                    self._feeder.commands(commands.result(), work, side, now)
+                    commands = None
+                self._feeder.time(work, now)
+                if work or side:
+                    await self._appended()  # one batch on its way while the next is decided, not more
+                    self._appending = asyncio.create_task(self._append(work, side))
+                await self._keep_snapshots(tail)
+                self._look(tail)
+                self._check_inputs(consumer)
+                if self.holding.targets:
+                    self.holding.check_ready(consumer, tail)
+                if changed.done() or self.holding.start_due():
+                    await self._quiesce(commands, events, tail)
+                    commands = events = None
+                    self._changed.clear()
+                    changed.cancel()
+                    changed = asyncio.create_task(self._changed.wait())
+                    await self.holding.reassign(consumer, tail)
+        finally:
+            await end_all([task for task in (commands, events, changed, self._appending) if task is not None])
+
+    async def _appended(self) -> None:
+        """Wait until what is on its way has come to its end. Raises what ended it."""
+        task, self._appending = self._appending, None
+        if task is not None:
+            await task
+
+    def _until_due(self) -> float:
+        """Seconds until something is due by the clock; at most one."""
+        wait = 1.0
+        now = self.clock.now()
+        for number, partition in self.partitions.items():
+            due = partition.next_due()
+            if due is not None and number not in self.holding.targets:
+                wait = min(wait, max(0.0, (due - now).total_seconds()))
+        return min(wait, self.holding.until_start())
+
+    def _resume(self, now: datetime) -> None:
+        """Time went by that this process has not seen: what it has not heard meanwhile may wait in Kafka."""
+        for number in list(self.partitions):
+            if number not in self.holding.targets:
+                self._feeder.resumed(number, now)
+
+    def _hear(self, raws: list[Raw], work: dict[int, list[Unit]], now: datetime) -> None:
+        self._feeder.events(raws, work, now)
+        if self.snapshots is not None:
+            self.snapshots.note_origins(raws)
+
+    def _take_repairs(self, tail: Tail) -> None:
+        for repair in tail.take_repairs():
+            for number in self._feeder.repaired(repair):
+                self.holding.start_over(number)
+
+    async def _append(self, work: dict[int, list[Unit]], side: list[Forward | DeadLetter]) -> None:
+        """Append every partition's units; if that fails all start over."""
+        self._begun += 1
+        try:
+            if not await self.appender.append(work, side):
+                for number in list(self.partitions):
+                    self.holding.start_over(number)
+        finally:
+            self._ended += 1
+
+    # Looking at what is there
+
+    def _look(self, tail: Tail) -> None:
+        """Read the own topic only now and then, unless the decider reacts to it: else each append would wake the very
+        process that made it. What a look is for can wait: a newer marker makes void whatever this one still appends,
+        and a snapshot is stored once it was seen."""
+        if topics.events(self.context) in self._feeder.foreign:
+            return
+        if self.stops:  # what stands still waits for a repair, which comes with what is read: read on everywhere
+            self._looking.clear()
+            for number in self.holding.assigned:
+                tail.resume((self.context, number))
+            return
+        look = time.monotonic() >= self._look_at
+        for place, standing in tail.positions.items():
+            if place[0] != self.context:
+                continue
+            partition = self.partitions.get(place[1])
+            if place in self._looking:
+                if standing.offset == self._looking[place]:
+                    continue
+                del self._looking[place]
+            elif look and partition is not None and standing.offset < partition.next_offset:
+                self._looking[place] = standing.offset
+                tail.resume(place)
+                continue
+            tail.pause(place)
+        if look:
+            self._look_at = time.monotonic() + LOOK_EVERY
+
+    def _check_inputs(self, consumer: Consumer) -> None:
+        """Notice that the commands are others now. Raises LogLost."""
+        if time.monotonic() < self._check_at:
+            return
+        self._check_at = time.monotonic() + LOOK_EVERY
+        own = topics.commands(self.context)
+        heard_of = bool(consumer.partitions_for_topic(self.settings.prefix + own))
+        if self._heard_of and not heard_of:
+            raise LogLost({own: 0})
+        self._heard_of = self._heard_of or heard_of
+        if not self.holding.assigned:
+            # Who reads nothing does not hear of a topic that is made anew: its partitions would wait for minutes.
+            consumer._client.force_metadata_update()
+        for number, partition in self.partitions.items():
+            place = TopicPartition(self.settings.prefix + own, number)
+            if number in self.holding.targets or place not in consumer.assignment():
+                continue
+            end, handled = consumer.highwater(place), partition.resume_of(own, number).offset
+            if end is not None and end < handled:
+                raise LogLost({f"{own}/{number}": handled})
+
+    async def _quiesce(
+        self, commands: asyncio.Task[Any] | None, events: asyncio.Task[list[Raw]] | None, tail: Tail
+    ) -> None:
+        """Stop reading and handle what was read, so that no record fetched before a seek is handled after it."""
+        await end_all([task for task in (commands, events) if task is not None])
+        work: dict[int, list[Unit]] = {}
+        side: list[Forward | DeadLetter] = []
+        now = self.clock.now()
+        if events is not None and not events.cancelled():
+            self._hear(events.result(), work, now)
+        if commands is not None and not commands.cancelled():
+            self._feeder.commands(commands.result(), work, side, now)
+        await self._appended()
+        if work or side:
+            await self._append(work, side)
+
+    # Snapshots
+
+    async def _keep_snapshots(self, tail: Tail) -> None:
+        if self.snapshots is None:
+            return
+        if any(self.snapshots.due(partition) for partition in self.partitions.values()):
+            await self._appended()  # a snapshot holds what is in the log, and no more
+        for number, partition in self.partitions.items():
+            if number in self.holding.targets:
+                continue
+            confirmed = tail.positions.get((self.context, number), ReaderPosition())
+            self.snapshots.offer(partition, confirmed)

@@ -1,0 +1,54 @@
+"""Jobs as answers: rows as the messages of queries. The ones that are asked for most are rendered when a row is made or
+written (`events.projections.projection.Table.rendered`), so that a list of 10,000 is put together without a look at
+them.
+
+A rendered message is framed: preceded by its field number in the answers that hold it, and its length. Answers then are
+joined of such pieces (https://protobuf.dev/programming-guides/encoding/).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from events.language.convert import to_bytes, to_message
+from events.language.jobspec import JobSpec
+from events.projections.projection import Row
+from forgelog_pb.jobs.v1 import queries_pb2, types_pb2
+
+COUNTED = ("pending", "queued", "scheduled", "running", "completed", "failed", "cancelled")
+"""Task statuses that the spine's flow reaches; each has a counter column on the job's row."""
+
+_JOB_FIELD, _SPEC_FIELD = b"\x0a", b"\x12"
+"""Field 1 of GetJobResponse, ListJobsResponse and WatchJobsResponse; field 2 of GetJobResponse. Length-delimited."""
+
+
+def jobs_in(ids: str) -> list[str]:
+    """The ids of a row's `waits_for`, which are divided by commas."""
+    return ids.split(",") if ids else []
+
+
+def job_message(row: Any) -> Any:
+    """A job's row."""
+    values = dict(row)
+    values["waits_for"] = jobs_in(row["waits_for"])
+    values["tasks"] = {"total": row["tasks"], **{status: row[f"tasks_{status}"] for status in COUNTED}}
+    return to_message(values, queries_pb2.Job)
+
+
+def render_job(row: Row) -> bytes:
+    """A job as field 1 of an answer."""
+    return _framed(_JOB_FIELD, job_message(row).SerializeToString())
+
+
+def render_spec(spec: JobSpec) -> bytes:
+    """A job's spec, defaults filled in, as field 2 of an answer."""
+    return _framed(_SPEC_FIELD, to_bytes(spec, types_pb2.JobSpec))
+
+
+def _framed(field: bytes, content: bytes) -> bytes:
+    length, varint = len(content), bytearray()
+    while length > 0x7F:
+        varint.append(length & 0x7F | 0x80)
+        length >>= 7
+    varint.append(length)
+    return field + bytes(varint) + content
