@@ -13,6 +13,7 @@ from events.log.identity import Compared, Stand, compare
 from events.log.tail import Place, ReaderPosition
 from events.process.settings import Settings
 from events.projections import tables
+from events.projections.positions import read_positions
 from events.projections.projection import Projection
 from events.projections.tables import Db
 
@@ -22,12 +23,6 @@ log = logging.getLogger("forgelog.projection")
 def former_schema(live: str) -> str:
     """Where tables lie whose log is gone."""
     return f"{live}_former"
-
-
-async def read_positions(db: Db, schema: str) -> dict[Place, ReaderPosition]:
-    """The stored positions of a schema."""
-    rows = await db.fetch(f"select context, partition, off, epoch from {tables.quoted(schema)}.positions")
-    return {(row["context"], row["partition"]): ReaderPosition(row["off"], row["epoch"]) for row in rows}
 
 
 async def read_stands(db: Db, schema: str) -> dict[Place, Stand]:

@@ -68,6 +68,11 @@ class Projection:
     version: ClassVar[int] = 1
     """Raise it when the fold or the tables change: the tables are then rebuilt blue/green at the next start."""
 
+    @property
+    def contexts(self) -> tuple[str, ...]:
+        """The contexts whose event topics it reads."""
+        return self.inputs or (self.context,)
+
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
         """The rows this event reads or writes."""
         raise NotImplementedError

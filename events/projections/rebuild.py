@@ -20,10 +20,10 @@ from events.log.tail import Place, Tail
 from events.process import faults
 from events.process.settings import Settings
 from events.projections import shards, tables
-from events.projections.origins import compare_tables, drop_former, read_positions, write_origins
+from events.projections.origins import compare_tables, drop_former, write_origins
+from events.projections.positions import live_schema, read_positions
 from events.projections.projection import Projection, Table
 from events.projections.replaying import BATCH, Interrupted, RebuildFailed, advance, connected
-from events.projections.runner import inputs_of, live_schema
 from events.projections.tables import Db
 
 __all__ = ["Difference", "Interrupted", "RebuildFailed", "Rebuilt", "diff", "projection_of", "rebuild"]
@@ -153,7 +153,7 @@ async def _fill(
 ) -> tuple[int, Tail]:
     """Fold the log from its beginning into a new schema, up to `target` or what is the end now; the tail stays open."""
     await db.execute(f"drop schema if exists {tables.quoted(schema)} cascade")
-    tail = Tail(settings, inputs_of(projection), start="beginning", max_records=BATCH, hasty=True)
+    tail = Tail(settings, projection.contexts, start="beginning", max_records=BATCH, hasty=True)
     await tail.start()
     try:
         if target is None:

@@ -18,9 +18,8 @@ from events.log.wire import Raw, Undecodable
 from events.process.settings import Settings
 from events.projections import tables
 from events.projections.folding import Fold, Unfoldable, history_row
-from events.projections.origins import read_positions
+from events.projections.positions import UNSTORABLE, read_positions, write_positions
 from events.projections.projection import Projection
-from events.projections.runner import UNSTORABLE, write_positions
 from events.projections.tables import Db
 
 BATCH = 10_000

@@ -27,8 +27,10 @@ from events.process import faults, metrics
 from events.process.settings import Settings
 from events.projections import origins, tables
 from events.projections.folding import Fold, history_row
+from events.projections.positions import UNSTORABLE, PositionsMoved, live_schema, read_positions, write_positions
 from events.projections.projection import Projection
-from events.projections.tables import Db
+from events.projections.rebuild import rebuild
+from events.projections.replaying import Interrupted, RebuildFailed
 from events.writer.stops import Stops
 
 GATHER = 0.05
@@ -49,63 +51,7 @@ _REBUILT_EVERY = 1.0
 Item = tuple[Raw, Recorded | None]
 """A record and its event; None for a marker."""
 
-UNSTORABLE = (
-    asyncpg.DataError,
-    asyncpg.IntegrityConstraintViolationError,
-    asyncpg.ProgramLimitExceededError,
-    ValueError,
-)
-"""What the database, or its client, raises at a value that no table can hold."""
-
 log = logging.getLogger("forgelog.projection")
-
-
-class PositionsMoved(Exception):
-    """Someone else moved the positions; what this runner holds is stale."""
-
-
-def live_schema(settings: Settings, context: str) -> str:
-    """The schema that queries read."""
-    return f"{settings.schema_}_{context}"
-
-
-def inputs_of(projection: Projection) -> tuple[str, ...]:
-    """The contexts a projection reads."""
-    return projection.inputs or (projection.context,)
-
-
-async def write_positions(db: Db, old: dict[Place, ReaderPosition], new: dict[Place, ReaderPosition]) -> None:
-    """Move the positions, or raise PositionsMoved if they are not where this runner left them."""
-    moved = [place for place, position in new.items() if old.get(place) != position]
-    if not moved:
-        return
-    known = [place for place in moved if place in old]
-    fresh = [place for place in moved if place not in old]
-    changed = 0
-    if known:
-        changed += await db.fetchval(
-            "with n as (select * from unnest($1::text[], $2::int[], $3::bigint[], $4::bigint[], $5::bigint[]) "
-            "as n(context, partition, off, epoch, was)), u as (update positions p set off = n.off, epoch = n.epoch "
-            "from n where p.context = n.context and p.partition = n.partition and p.off = n.was returning 1) "
-            "select count(*) from u",
-            [place[0] for place in known],
-            [place[1] for place in known],
-            [new[place].offset for place in known],
-            [new[place].epoch for place in known],
-            [old[place].offset for place in known],
-        )
-    if fresh:
-        changed += await db.fetchval(
-            "with u as (insert into positions (context, partition, off, epoch) "
-            "select * from unnest($1::text[], $2::int[], $3::bigint[], $4::bigint[]) on conflict do nothing "
-            "returning 1) select count(*) from u",
-            [place[0] for place in fresh],
-            [place[1] for place in fresh],
-            [new[place].offset for place in fresh],
-            [new[place].epoch for place in fresh],
-        )
-    if changed != len(moved):
-        raise PositionsMoved
 
 
 class Runner:
@@ -171,14 +117,14 @@ class Runner:
             await tables.create_schema(db, self.schema, self.projection)
             row = await db.fetchrow(f"select version, repairs from {tables.quoted(self.schema)}.made")
             made, repairs = (row["version"], row["repairs"]) if row else (0, 0)
-            self._stored = await origins.read_positions(db, self.schema)
+            self._stored = await read_positions(db, self.schema)
             self.trouble = ""
             self.note = await origins.former_note(db, self.schema)
         if made != self.projection.version:
             await self._rebuild(f"made by version {made}, now {self.projection.version}")
             return
         self._fold = Fold(self.projection)
-        async with Tail(self.settings, inputs_of(self.projection), start=self._stored, patient=True) as tail:
+        async with Tail(self.settings, self.projection.contexts, start=self._stored, patient=True) as tail:
             async with self._pool.acquire() as db:
                 compared = await origins.compare_tables(self.settings, db, self.schema, tail.positions)
                 if not compared.strange:
@@ -238,7 +184,7 @@ class Runner:
             while True:
                 await asyncio.sleep(_REBUILT_EVERY)
                 async with self._pool.acquire() as db:
-                    if await origins.read_positions(db, self.schema) != self._stored:
+                    if await read_positions(db, self.schema) != self._stored:
                         return
         finally:
             self.foreign = ""
@@ -273,8 +219,6 @@ class Runner:
 
     async def _rebuild(self, why: str, stands: Mapping[Place, int] | None = None) -> None:
         """Build the tables anew; each place as far as it can be folded. The runner stops where one can't go on."""
-        from events.projections.rebuild import Interrupted, RebuildFailed, rebuild
-
         log.info("%s: %s: rebuilding", self.schema, why)
         until = dict(stands or {})
         while True:
@@ -374,7 +318,7 @@ class Runner:
 
         Positions of topics that this projection does not read hold at once.
         """
-        contexts = inputs_of(self.projection)
+        contexts = self.projection.contexts
 
         def missing() -> list[Position]:
             return [

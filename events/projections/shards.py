@@ -30,7 +30,6 @@ from events.process.tasks import end_all
 from events.projections import replaying, tables
 from events.projections.projection import Projection
 from events.projections.replaying import Interrupted, RebuildFailed
-from events.projections.runner import inputs_of
 
 SMALLEST = 25_000
 """Events that are worth a process: it takes 0.7 s to start, in which one folds so many."""
@@ -42,7 +41,7 @@ def divide(projection: Projection, target: Mapping[Place, int], processes: int) 
     """Partitions by share, about equal in events; a single share when dividing isn't possible or worth it."""
     numbers = sorted((number for _, number in target), key=lambda number: -_events(target, number))
     wanted = min(processes, len(numbers), sum(target.values()) // SMALLEST)
-    if not projection.divisible or len(inputs_of(projection)) > 1 or wanted < 2:
+    if not projection.divisible or len(projection.contexts) > 1 or wanted < 2:
         return [numbers]
     shares: list[list[int]] = [[] for _ in range(wanted)]
     for number in numbers:
@@ -152,7 +151,7 @@ async def _work(order: dict[str, Any]) -> dict[str, Any]:
         _say({"offsets": offsets})
 
     tail = Tail(
-        settings, inputs_of(projection), start="beginning", partitions=numbers, max_records=replaying.BATCH, hasty=True
+        settings, projection.contexts, start="beginning", partitions=numbers, max_records=replaying.BATCH, hasty=True
     )
     async with tail, replaying.connected(settings) as db, replaying.connected(settings) as side:
         async with side.transaction(), db.transaction():

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from forgelog.client.core import PAGE, Core
 from forgelog.client.plain import Record, plain, timestamp
@@ -28,7 +28,6 @@ from forgelog_pb.scheduling.v1 import queries_pb2_grpc as queue_rpc
 
 if TYPE_CHECKING:
     from events.language.jobspec import JobSpec
-    from forgelog.client.aio import AsyncClient
 
 CONTEXT = "jobs"
 ENDED = ("completed", "failed", "cancelled")
@@ -124,7 +123,7 @@ class JobCalls(Core):
         return self._handle(id)
 
     def _handle(self, id: str, name: str = "") -> AsyncJob:
-        return AsyncJob(cast("AsyncClient", self), id, name)
+        return AsyncJob(self, id, name)
 
     async def get(self, id: str, *, at: datetime | None = None) -> JobAnswer:
         """A job: ``job`` in short and ``spec``. Raises `NotFound`."""
@@ -305,11 +304,20 @@ class JobCalls(Core):
         return await self.publish(("forgelog.jobs.v1.RequeueJob", body))
 
 
+class _OtherCalls(Protocol):
+    """What a job asks of its client beside `JobCalls`."""
+
+    async def why(self, id: str, *, at: datetime | None = None) -> WhyAnswer: ...
+
+    async def history(self, context: str, id: str | None = None, *, at: datetime | None = None) -> list[EventRow]: ...
+
+
 class AsyncJob:
     """One job. `status` and the other attributes of the short view are as of the last answer."""
 
-    def __init__(self, client: AsyncClient, id: str, name: str = "") -> None:
+    def __init__(self, client: JobCalls, id: str, name: str = "") -> None:
         self._client = client
+        self._others = cast("_OtherCalls", client)
         self.id = id
         self.name = name
         self.last: JobRow | None = None
@@ -382,8 +390,8 @@ class AsyncJob:
 
     async def why(self, *, at: datetime | None = None) -> WhyAnswer:
         """Why it waits; see `AsyncClient.why`."""
-        return await self._client.why(self.id, at=at)
+        return await self._others.why(self.id, at=at)
 
     async def history(self, *, at: datetime | None = None) -> list[EventRow]:
         """Its events, oldest first."""
-        return await self._client.history(CONTEXT, self.id, at=at)
+        return await self._others.history(CONTEXT, self.id, at=at)

@@ -26,7 +26,8 @@ from events.log import topics
 from events.log.connect import connected
 from events.log.tail import PATIENT, Place, ReaderPosition, new_consumer
 from events.process.settings import Settings
-from events.projections.runner import GATHER, PositionsMoved, write_positions
+from events.projections.positions import PositionsMoved, write_positions
+from events.projections.runner import GATHER
 from events.projections.tables import Db, quoted
 from services.jobs.streams import (
     WAIT,

@@ -42,8 +42,7 @@ from events.log.tail import HASTY, ReaderPosition, Tail, new_consumer
 from events.log.topics import CONTEXTS, commands, deadletter
 from events.log.wire import Cause, Raw
 from events.projections import rebuild
-from events.projections.origins import read_positions
-from events.projections.runner import live_schema
+from events.projections.positions import live_schema, read_positions
 from forgelog.client.aio import AsyncClient
 from tests.chaos.arena import Arena
 from tests.chaos.workload import Workload

@@ -20,7 +20,7 @@ from events.log.access import client_options
 from events.log.tail import NoTopic, Tail
 from events.log.topics import CONTEXTS, TopicsUnusable, ensure_topics
 from events.projections.origins import former_schema
-from events.projections.runner import live_schema
+from events.projections.positions import live_schema
 from tests.chaos.arena import PATIENCE, SERVERS, Arena
 from tests.chaos.workload import Workload
 from tests.integration.cluster import FORGELOG

@@ -27,7 +27,6 @@ from events.log.wire import Raw
 from events.projections.folding import history_row
 from events.projections.projection import Key, Projection, Row, Table
 from events.projections.rebuild import projection_of
-from events.projections.runner import inputs_of
 from events.projections.tables import HISTORY
 from events.writer import snapshots
 from events.writer.decider import Decider
@@ -203,7 +202,7 @@ def rows(history: History) -> dict[str, Any]:
     for context in history.about["contexts"]:
         projection = projection_of(context)
         held = _Rows(projection)
-        inputs = inputs_of(projection)
+        inputs = projection.contexts
         ranked = [(rank, raw) for rank, each in enumerate(inputs) for raw in valid(history, each, markers=False)]
         told: list[Row] = []
         for rank, raw in sorted(ranked, key=lambda item: (item[1].time(), item[0])):

@@ -27,7 +27,7 @@ from ruamel.yaml import YAML
 
 from events.language.jobs import JobCompleted, JobStarted
 from events.language.resources import NodeDrained, NodeRegistered, NodeRemoved
-from events.projections.runner import live_schema
+from events.projections.positions import live_schema
 from tests import PATIENCE
 from tests.access import environment
 from tests.conftest import Servers, own_settings

@@ -25,8 +25,9 @@ from events.log.tail import LogLost, ReaderPosition, Tail
 from events.process.settings import Settings
 from events.projections import rebuild as rebuilding
 from events.projections.origins import former_schema, read_stands
+from events.projections.positions import live_schema
 from events.projections.replaying import RebuildFailed
-from events.projections.runner import Runner, live_schema
+from events.projections.runner import Runner
 from events.queries.queries import QueryError, ReadModel
 from events.service import open_pool
 from events.writer.partition import Partition

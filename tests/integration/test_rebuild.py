@@ -20,8 +20,9 @@ from events.process.settings import Settings
 from events.process.tasks import end_all
 from events.projections import rebuild as rebuilding
 from events.projections import shards, tables
+from events.projections.positions import live_schema
 from events.projections.replaying import Interrupted, connected
-from events.projections.runner import Runner, live_schema
+from events.projections.runner import Runner
 from events.service import open_pool
 from events.writer.writer import Writer
 from tests import PATIENCE

@@ -30,7 +30,8 @@ from events.log.tail import PATIENT, LogLost, Tail
 from events.process.settings import Settings
 from events.process.tasks import end_all
 from events.projections import rebuild as rebuilding
-from events.projections.runner import Runner, live_schema
+from events.projections.positions import live_schema
+from events.projections.runner import Runner
 from events.queries.queries import ReadModel
 from events.service import open_pool
 from events.writer.snapshots import Snapshots

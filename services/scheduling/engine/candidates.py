@@ -7,21 +7,29 @@ comes to the top.
 from __future__ import annotations
 
 import heapq
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from events.language.hardware import NodeStatus
 from services.scheduling.engine import shape as shapes
+from services.scheduling.engine.affinity import Presence
 from services.scheduling.engine.node import Node
 from services.scheduling.engine.shape import Wish
 
-if TYPE_CHECKING:
-    from services.scheduling.engine.cluster import Cluster
+
+class ChangeLog(Protocol):
+    """What candidates read of the cluster."""
+
+    nodes: dict[str, Node]
+    presence: Presence
+    changes: list[Node]
+    """Nodes in the order they changed; the first has number `dropped`."""
+    dropped: int
 
 
 class Candidates:
     """A heap of ``(-score, order, version, node)``."""
 
-    def __init__(self, cluster: Cluster, wish: Wish) -> None:
+    def __init__(self, cluster: ChangeLog, wish: Wish) -> None:
         self.wish = wish
         self._request = wish.shape.request
         self._plain = not wish.shape.scheduling
