@@ -1,0 +1,73 @@
+"""Modules import each other in one direction only.
+
+`make lint` checks the floors; this finds circles inside a floor too. An import counts wherever it is written: at the
+top, in a function, or for types only.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("events", "services", "forgelog", "proto")
+
+
+def modules() -> dict[str, Path]:
+    """Every module by its name."""
+    found = {}
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            found[name.removesuffix(".__init__")] = path
+    return found
+
+
+def imported(source: str, names: frozenset[str]) -> Iterator[str]:
+    """The modules among `names` that a source imports."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                if inner in names or node.module in names:
+                    yield inner if inner in names else node.module
+
+
+def circle(graph: Mapping[str, set[str]]) -> list[str]:
+    """Modules that import each other, the first one again at the end; empty if there are none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        found: list[str] = error.args[1]
+        return found
+    return []
+
+
+@pytest.mark.parametrize(
+    ("graph", "members"),
+    [
+        ({"a": {"b"}, "b": {"c"}}, set()),
+        ({"a": {"b", "c"}, "b": {"d"}, "c": {"d"}}, set()),
+        ({"a": {"b"}, "b": {"c"}, "c": {"b"}}, {"b", "c"}),
+        ({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}, {"a", "b", "c"}),
+    ],
+)
+def test_a_circle_is_found(graph: dict[str, set[str]], members: set[str]) -> None:
+    assert set(circle(graph)) == members
+
+
+def test_every_import_counts() -> None:
+    source = "import a.b\nif TYPE_CHECKING:\n    from a import c\ndef f():\n    from a.d import name\n"
+    assert set(imported(source, frozenset({"a", "a.b", "a.c", "a.d"}))) == {"a.b", "a.c", "a.d"}
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    found = modules()
+    names = frozenset(found)
+    assert circle({name: set(imported(path.read_text(), names)) - {name} for name, path in found.items()}) == []
