@@ -1,7 +1,7 @@
 /* The log's hot loops in C: records out of a fetched batch, and a record's bytes for the hash chain.
  *
  * Must do exactly what `events.log.records` and `events.log.chain` do in Python, which run where this was not compiled;
- * tests/unit/runtime/test_native.py holds one against the other. Knows the layout of a record (Kafka's message format 2,
+ * tests/unit/log/test_native.py holds one against the other. Knows the layout of a record (Kafka's message format 2,
  * KIP-98) and nothing of what is in it.
  */
 #define PY_SSIZE_T_CLEAN

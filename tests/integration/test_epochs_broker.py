@@ -1,6 +1,6 @@
 """Real writers on a real broker whose every send may pause, fail, land untold, or land when nobody counts on it.
 
-The subset of `tests/unit/runtime/test_epochs_steps.py` that needs no model: the same inputs, the same promises.
+The subset of `tests/unit/writer/test_epochs_steps.py` that needs no model: the same inputs, the same promises.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from events.process.tasks import end_all
 from events.writer.writer import Writer
 from tests import PATIENCE
 from tests.integration.test_runtime import submit, until
-from tests.unit.runtime.sample import SampleDecider
+from tests.unit.writer.sample import SampleDecider
 
 pytestmark = pytest.mark.slow
 

@@ -21,7 +21,7 @@ from events.log.tail import EpochRule, NoTopic, new_consumer
 from events.process.settings import Settings
 from events.writer.writer import Writer
 from tests.integration.test_runtime import running, submit, submitted
-from tests.unit.runtime.sample import SampleDecider
+from tests.unit.writer.sample import SampleDecider
 
 
 async def export(settings: Settings, **wanted: Any) -> list[Exported]:

@@ -25,7 +25,7 @@ from events.writer.writer import Writer
 from tests import PATIENCE
 from tests.integration.cluster import Cluster, cluster
 from tests.integration.test_runtime import running, submit, until
-from tests.unit.runtime.sample import SampleDecider, SampleProjection
+from tests.unit.writer.sample import SampleDecider, SampleProjection
 
 BOUND = 1.0
 """Seconds without a move from which on a reader stands still."""

@@ -14,7 +14,7 @@ import pytest_asyncio
 from events.projections import tables
 from events.queries.history import Filters, Place, page_of, since_offsets, span
 from tests.conftest import Servers
-from tests.unit.runtime.sample import SampleProjection
+from tests.unit.writer.sample import SampleProjection
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 EVENTS = 4_000

@@ -31,7 +31,7 @@ from forgelog.embedded.ports import free_port
 from forgelog.embedded.process import Child, EmbeddedError, wait_ready
 from tests.conftest import Servers
 from tests.integration.test_runtime import running, submit, submitted
-from tests.unit.runtime.sample import SampleDecider
+from tests.unit.writer.sample import SampleDecider
 
 pytestmark = pytest.mark.slow
 

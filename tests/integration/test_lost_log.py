@@ -36,7 +36,7 @@ from events.writer.writer import Writer
 from tests import PATIENCE
 from tests.integration.cluster import SERVICES, cluster
 from tests.integration.test_runtime import Deaf, running, submit, until
-from tests.unit.runtime.sample import SampleDecider, SampleProjection
+from tests.unit.writer.sample import SampleDecider, SampleProjection
 
 
 @pytest_asyncio.fixture

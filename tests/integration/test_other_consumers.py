@@ -22,7 +22,7 @@ from events.writer.writer import Writer
 from tests import PATIENCE
 from tests.access import admit_users, kcat_conf
 from tests.integration.test_runtime import history, running, submit
-from tests.unit.runtime.sample import SampleDecider
+from tests.unit.writer.sample import SampleDecider
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning:kafka")]
 

@@ -24,7 +24,7 @@ from events.writer.writer import Writer
 from tests import PATIENCE
 from tests.chaos.poison import poisons
 from tests.integration.test_runtime import history, running, submit
-from tests.unit.runtime.sample import SampleDecider
+from tests.unit.writer.sample import SampleDecider
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from events.projections.runner import Runner
 from events.service import open_pool
 from events.writer.writer import Writer
 from tests import PATIENCE
-from tests.unit.runtime.sample import SampleDecider, SampleProjection
+from tests.unit.writer.sample import SampleDecider, SampleProjection
 
 JOBS = 60
 

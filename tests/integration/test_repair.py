@@ -35,7 +35,7 @@ from events.writer.snapshots import Snapshots
 from events.writer.writer import Writer
 from tests import PATIENCE
 from tests.integration.test_runtime import Deaf, running, submit, until
-from tests.unit.runtime.sample import Sample, SampleDecider, SampleProjection
+from tests.unit.writer.sample import Sample, SampleDecider, SampleProjection
 
 ODD = "odd"
 """Name of the job that something raises at."""

@@ -37,7 +37,7 @@ from events.service import open_pool
 from events.writer.snapshots import Snapshots
 from events.writer.writer import Writer
 from tests import PATIENCE
-from tests.unit.runtime.sample import SampleDecider, SampleProjection
+from tests.unit.writer.sample import SampleDecider, SampleProjection
 
 
 def submit(name: str, job_id: str = "", after: tuple[str, ...] = ()) -> SubmitJob:

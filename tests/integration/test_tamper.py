@@ -38,7 +38,7 @@ from forgelog.embedded.process import Child, wait_ready
 from tests import PATIENCE
 from tests.conftest import Servers
 from tests.integration.test_runtime import running, submit, submitted, until
-from tests.unit.runtime.sample import SampleDecider, SampleProjection
+from tests.unit.writer.sample import SampleDecider, SampleProjection
 
 UNORDERED = b'{"place": "events.jobs/0", "offset": [], "digest": "", "key": "", "signature": ""}'
 

@@ -17,7 +17,7 @@ from events.process.tasks import end_all
 from events.writer.writer import Writer
 from tests import PATIENCE
 from tests.overload.watch import Story
-from tests.unit.runtime.sample import SampleDecider
+from tests.unit.writer.sample import SampleDecider
 
 SPEC = JobSpec(metadata=JobMetadata(name="x"), command="true")
 

@@ -68,8 +68,8 @@ def test_the_log_s_helper(tmp_path: Path, flags: tuple[str, ...]) -> None:
     ).stdout.strip()
     check(
         tmp_path,
-        "tests/unit/runtime/test_native.py",
-        "tests/unit/runtime/test_repeats.py",
+        "tests/unit/log/test_native.py",
+        "tests/unit/log/test_repeats.py",
         "tests/unit/native/test_record_numbers.py",
         LD_PRELOAD=runtime,
         PYTHONMALLOC="malloc",  # else a byte beyond an object is within Python's own memory as a rule

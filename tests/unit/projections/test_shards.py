@@ -6,7 +6,7 @@ import pytest
 
 from events.log.tail import Place
 from events.projections.shards import SMALLEST, divide
-from tests.unit.runtime.sample import SampleProjection
+from tests.unit.writer.sample import SampleProjection
 
 
 class Tangled(SampleProjection):

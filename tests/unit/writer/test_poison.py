@@ -18,7 +18,7 @@ from events.log.wire import Raw
 from events.writer import admission
 from events.writer.encoding import DeadLetter, Forward, Unit
 from events.writer.partition import Partition
-from tests.unit.runtime.sample import SampleDecider
+from tests.unit.writer.sample import SampleDecider
 
 NOW = datetime(2026, 5, 9, 3, 12, tzinfo=UTC)
 SUBMIT = b"forgelog.jobs.v1.SubmitJob"

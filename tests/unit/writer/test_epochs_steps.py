@@ -21,7 +21,7 @@ from events.language.jobs import JobSubmitted
 from events.log import chain
 from events.log.tail import EpochRule, ReaderPosition
 from events.log.wire import HASH, Raw, without_hash
-from tests.unit.runtime.writer_model import COMMANDS, OTHERS, Everything, Flaws, Process, World
+from tests.unit.writer.writer_model import COMMANDS, OTHERS, Everything, Flaws, Process, World
 
 ANY = st.integers(0, 1_000_000)
 SOME = st.integers(1, 4)

@@ -18,7 +18,7 @@ from events.writer.admission import Admitted, Refusal
 from events.writer.encoding import DeadLetter, Unit
 from events.writer.partition import Partition
 from tests.chaos.poison import Poison, poisons
-from tests.unit.runtime.sample import SampleDecider
+from tests.unit.writer.sample import SampleDecider
 
 NOW = datetime(2026, 5, 9, tzinfo=UTC)
 CANCEL = [("ce_id", b"1"), ("ce_type", CancelJob.type_name().encode())]

@@ -14,7 +14,7 @@ from events.log.envelope import Meta, Position, Recorded
 from events.projections import folding, tables
 from events.projections.folding import Fold, UndeclaredRow
 from events.projections.projection import Key, Row, Table
-from tests.unit.runtime.sample import JOBS, SampleProjection
+from tests.unit.writer.sample import JOBS, SampleProjection
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -9,8 +9,8 @@ from events.log import chain
 from events.log.wire import CONTENT_TYPE, HASH, Raw, without_hash
 from events.writer.encoding import Encoded, Unit
 from events.writer.partition import Partition
-from tests.unit.runtime.sample import SampleDecider
-from tests.unit.runtime.test_epochs import START, Log, raw_command
+from tests.unit.writer.sample import SampleDecider
+from tests.unit.writer.test_epochs import START, Log, raw_command
 
 
 def decided(log: Log, *commands: Raw) -> Partition[Any]:

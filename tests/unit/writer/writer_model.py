@@ -23,8 +23,8 @@ from events.log.wire import Raw, headers_of, value_of
 from events.writer import snapshots
 from events.writer.encoding import Encoded, Forward, Unit
 from events.writer.partition import Partition
-from tests.unit.runtime.kafka_model import EVENTS, Batch, Log, Network
-from tests.unit.runtime.sample import Sample, SampleDecider
+from tests.unit.writer.kafka_model import EVENTS, Batch, Log, Network
+from tests.unit.writer.sample import Sample, SampleDecider
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 COMMANDS = topics.commands("jobs")

@@ -12,7 +12,7 @@ from events.writer import states as states_module
 from events.writer.partition import Partition
 from events.writer.snapshots import dump, load
 from events.writer.states import Index, States, joined, split
-from tests.unit.runtime.sample import Sample, SampleDecider
+from tests.unit.writer.sample import Sample, SampleDecider
 
 
 class Ending(SampleDecider):

@@ -19,7 +19,7 @@ from events.log.wire import HASH, Raw, headers_of, value_of, without_hash
 from events.writer import snapshots
 from events.writer.encoding import Encoded, Forward, Unit
 from events.writer.partition import Partition
-from tests.unit.runtime.sample import SampleDecider
+from tests.unit.writer.sample import SampleDecider
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

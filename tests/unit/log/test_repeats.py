@@ -21,7 +21,7 @@ from forgelog.errors import ManifestError
 from forgelog.manifest.jobs import parse
 from services.gateway import http_bodies, http_commands
 from services.gateway.errors import DoorError
-from tests.unit.runtime.sample import SampleDecider
+from tests.unit.writer.sample import SampleDecider
 
 TWICE = b'{"job_id":"a","spec":{"metadata":{"name":"a"},"command":"true"},"spec":{"metadata":{"name":"b"}}}'
 

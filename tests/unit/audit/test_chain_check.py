@@ -18,8 +18,8 @@ from events.log.tail import EpochRule
 from events.log.wire import HASH, Damage, Raw, value_of
 from events.writer.encoding import Unit
 from events.writer.partition import Partition
-from tests.unit.runtime.sample import SampleDecider
-from tests.unit.runtime.test_epochs import START, Log, raw_command
+from tests.unit.writer.sample import SampleDecider
+from tests.unit.writer.test_epochs import START, Log, raw_command
 
 PLACE = "events.jobs/0"
 
