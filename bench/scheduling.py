@@ -27,7 +27,7 @@ from events.language.jobspec import (
 from events.language.resources import NodeRegistered
 from events.language.scheduling import JobScheduled
 from events.process.settings import Settings
-from events.writer.decider import Context
+from events.writer.decider import DecisionContext
 from services.scheduling.decide import Scheduling
 from services.scheduling.engine.backlog import Backlog
 from services.scheduling.engine.cluster import Cluster
@@ -153,7 +153,7 @@ class _Writer:
         placed = 0
         for event in inputs:
             self._fold(self.decider.react(self.queue, event, self._context()))
-        while events := self.decider.settle(self.queue, self._context()):
+        while events := self.decider.after_batch(self.queue, self._context()):
             self._fold(events)
             placed += sum(len(event.placements) for event in events if isinstance(event, JobScheduled))
         return placed
@@ -162,8 +162,8 @@ class _Writer:
         for event in events:
             self.queue = self.decider.evolve(self.queue, event, START)
 
-    def _context(self) -> Context:
-        return Context(START, "input", "owner", DEFAULT_PROJECT, QUEUE)
+    def _context(self) -> DecisionContext:
+        return DecisionContext(START, "input", "owner", DEFAULT_PROJECT, QUEUE)
 
 
 def _queued(number: int, resources: JobResources) -> JobQueued:

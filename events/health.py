@@ -21,7 +21,7 @@ from events.progress import Lag, Progress
 from events.projections.runner import Runner
 from events.writer.writer import Writer
 
-LOOK_EVERY = 1.0
+CHECK_EVERY = 1.0
 """Seconds between two looks at the readers: their numbers come with what they fetch, so that a look asks nobody."""
 
 DATABASE_EVERY = 10.0
@@ -96,7 +96,7 @@ class Health:
     def look(self) -> None:
         """Note how far every reader is, unless that was done just now."""
         now = time.monotonic()
-        if now - self._looked < LOOK_EVERY:
+        if now - self._looked < CHECK_EVERY:
             return
         self._looked = now
         self._progress.begin(now)
@@ -122,7 +122,7 @@ class Health:
                     # Else every connection is at work, for others. The question is not put again: cancelled, it would
                     # wait for the database all the same.
                     self._database = f"the database does not answer within {_ANSWER:g} s"
-                await asyncio.sleep(LOOK_EVERY if self._database else DATABASE_EVERY)
+                await asyncio.sleep(CHECK_EVERY if self._database else DATABASE_EVERY)
         finally:
             if asking is not None:
                 asking.cancel()

@@ -1,6 +1,6 @@
 """The classes of the client's answers, from the messages of the queries: `forgelog/client/rows.py`.
 
-Each is a `Record` (a dict whose keys are attributes) with the types of its keys, for readers, editors and type
+Each is an `Answer` (a dict whose keys are attributes) with the types of its keys, for readers, editors and type
 checkers. What a message's field says in its `.proto` file is said there too.
 """
 
@@ -44,13 +44,13 @@ ADDED: Mapping[str, tuple[str, ...]] = {
         '"""`data` as text; a character that is torn waits for its rest."""',
     ),
     "forgelog.scheduling.v1.ExplainJobResponse": (
-        "dependencies: list[Record]",
+        "dependencies: list[Answer]",
         '"""The jobs that it waits for, as the method `dependencies` gives them."""',
     ),
 }
 """What the client adds to an answer."""
 
-REPLACED: Mapping[str, Mapping[str, str]] = {"forgelog.log.v1.LoggedEvent": {"data": "Record"}}
+REPLACED: Mapping[str, Mapping[str, str]] = {"forgelog.log.v1.LoggedEvent": {"data": "Answer"}}
 """What the client makes something else of."""
 
 _HEAD = '''\
@@ -64,7 +64,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from forgelog.client.plain import Record
+from forgelog.client.plain import Answer
 '''
 
 ALWAYS = frozenset({"submitted_at", "time", "decided_at"})
@@ -113,7 +113,7 @@ def _files() -> list[FileDescriptorProto]:
 def _class(file: FileDescriptorProto, index: int, message: DescriptorProto, name: str, title: str) -> str:
     comments = {tuple(place.path): place.leading_comments.strip() for place in file.source_code_info.location}
     about = comments.get((4, index)) or f"What `{name}` holds."
-    lines = [f'class {title}(Record, message="{name}"):', f'    """{_sentence(about)}"""', ""]
+    lines = [f'class {title}(Answer, message="{name}"):', f'    """{_sentence(about)}"""', ""]
     for number, field in enumerate(message.field):
         kind = REPLACED.get(name, {}).get(field.name) or _type(field, message)
         lines.append(f"    {field.name}: {kind}")
@@ -140,4 +140,4 @@ def _type(field: FieldDescriptorProto, message: DescriptorProto) -> str:
 def _one(field: Any) -> str:
     if field.type != FieldDescriptorProto.TYPE_MESSAGE:
         return _TYPES[field.type]
-    return _KNOWN.get(field.type_name) or CLASSES.get(field.type_name.removeprefix("."), "Record")
+    return _KNOWN.get(field.type_name) or CLASSES.get(field.type_name.removeprefix("."), "Answer")

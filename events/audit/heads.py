@@ -27,7 +27,7 @@ from events.audit.signing import KeyProblem, public_bytes, signing_key
 from events.log import topics
 from events.log.connect import connected
 from events.log.fetching import Consumer
-from events.log.producer import Producer, Record
+from events.log.producer import Producer, ToSend
 from events.log.reading import read_to_end, records_at
 from events.log.tail import HASTY, NoTopic, new_consumer
 from events.log.wire import HASH, Raw, encode_time
@@ -71,7 +71,7 @@ async def publish_heads(settings: Settings, runner: Runner, notices: dict[str, s
                 head = signed(key, public, place, offset, digest)
                 name = str(head["place"])
                 try:
-                    await producer.send_all([Record(settings.prefix + topics.HEADS, orjson.dumps(head), name.encode())])
+                    await producer.send_all([ToSend(settings.prefix + topics.HEADS, orjson.dumps(head), name.encode())])
                 except (KafkaError, OSError) as error:
                     log.warning("head of %s not published: %s", name, error)
                     break

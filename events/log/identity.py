@@ -23,7 +23,7 @@ from events.log.wire import Damage, Raw, without_hash
 from events.process.settings import Settings
 
 
-class Stand(NamedTuple):
+class StoredPosition(NamedTuple):
     """A stored position, and the origin of the log it was taken in."""
 
     position: ReaderPosition
@@ -38,7 +38,7 @@ class Compared:
     origins: dict[Place, str]
     """Of every place that holds something."""
     ends: dict[Place, int]
-    strange: dict[Place, str]
+    mismatches: dict[Place, str]
     """Places whose position is none of this log's, and how that shows."""
 
 
@@ -52,17 +52,17 @@ def origins_in(raws: Iterable[Raw]) -> dict[Place, str]:
     return {place_of(raw): origin_of(raw) for raw in raws if not raw.offset and not isinstance(raw, Damage)}
 
 
-def described(strange: Mapping[Place, str]) -> str:
-    """What is strange, for people."""
-    return "; ".join(f"{events(context)}/{number}: {why}" for (context, number), why in sorted(strange.items()))
+def described(mismatches: Mapping[Place, str]) -> str:
+    """Mismatches, for people."""
+    return "; ".join(f"{events(context)}/{number}: {why}" for (context, number), why in sorted(mismatches.items()))
 
 
-async def compare(settings: Settings, places: Collection[Place], stands: Mapping[Place, Stand]) -> Compared:
+async def compare(settings: Settings, places: Collection[Place], stored: Mapping[Place, StoredPosition]) -> Compared:
     """Hold stored positions against the log. `places`: those there are. Raises Kafka's errors (`KafkaError`).
 
     A record that the broker can't give, because it is damaged, proves nothing.
     """
-    strange = {place: "there is no such partition" for place in stands if place not in places}
+    mismatches = {place: "there is no such partition" for place in stored if place not in places}
     topics = {place: TopicPartition(settings.prefix + events(place[0]), place[1]) for place in places}
     async with connected(new_consumer(settings, **HASTY)) as consumer:
 
@@ -75,13 +75,13 @@ async def compare(settings: Settings, places: Collection[Place], stands: Mapping
         first = await read({place: 0 for place, end in ends.items() if end})
         origins = {place: origin_of(raw) for place, raw in first.items()}
         kept: dict[Place, ReaderPosition] = {}
-        for place, (position, origin) in stands.items():
-            if place in strange or position.offset == 0:
+        for place, (position, origin) in stored.items():
+            if place in mismatches or position.offset == 0:
                 continue
             if position.offset > ends[place]:
-                strange[place] = f"the log ends at {ends[place]}, and was read up to {position.offset} before"
+                mismatches[place] = f"the log ends at {ends[place]}, and was read up to {position.offset} before"
             elif origin and origin != origins.get(place, origin):
-                strange[place] = "the log begins with another record than the one that was read before"
+                mismatches[place] = "the log begins with another record than the one that was read before"
             else:
                 kept[place] = position
         markers = await read({place: at.epoch for place, at in kept.items() if at.epoch >= 0})
@@ -94,5 +94,5 @@ async def compare(settings: Settings, places: Collection[Place], stands: Mapping
     for place, at in kept.items():
         marker, other = markers.get(place), newer.get(place)
         if (marker is not None and not marker.is_marker) or (other is not None and other.is_marker):
-            strange[place] = f"the records before {at.offset} are others than those that were read before"
-    return Compared(origins, ends, strange)
+            mismatches[place] = f"the records before {at.offset} are others than those that were read before"
+    return Compared(origins, ends, mismatches)

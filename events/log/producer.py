@@ -38,7 +38,7 @@ def new_producer(settings: Settings, *, batch_bytes: int = MAX_RECORD_BYTES, **o
     )
 
 
-class Record(NamedTuple):
+class ToSend(NamedTuple):
     """What `Producer.send_all` takes. `topic` with its prefix."""
 
     topic: str
@@ -100,7 +100,7 @@ class Producer:
         """How many partitions the topic (named with its prefix) has."""
         return len(await (await self._open()).partitions_for(topic))
 
-    async def send_all(self, records: Sequence[Record]) -> list[Any]:
+    async def send_all(self, records: Sequence[ToSend]) -> list[Any]:
         """Send and wait until Kafka has them all; their metadata, in order. After an error any of them may be there."""
         producer = await self._open()
         futures: list[asyncio.Future[Any]] = []

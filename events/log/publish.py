@@ -12,7 +12,7 @@ from events.language.common import DEFAULT_ACTOR, DEFAULT_PROJECT
 from events.log.envelope import Meta, Position
 from events.log.ids import new_command_id, with_assigned_id
 from events.log.partitioner import partition_of
-from events.log.producer import Producer, Record
+from events.log.producer import Producer, ToSend
 from events.log.topics import commands
 from events.log.wire import headers_of, value_of
 from events.process.settings import Settings
@@ -87,7 +87,7 @@ class Publisher:
             for (id, subject, _), at in zip(prepared, stored, strict=True)
         ]
 
-    async def _prepare(self, item: Outgoing) -> tuple[str, str, Record]:
+    async def _prepare(self, item: Outgoing) -> tuple[str, str, ToSend]:
         id = item.id or new_command_id()
         command = with_assigned_id(item.command, id, item.project)
         key, subject = command.key(), command.subject()
@@ -107,7 +107,7 @@ class Publisher:
         return (
             id,
             subject,
-            Record(
+            ToSend(
                 topic,
                 value_of(command),
                 key.encode(),

@@ -12,7 +12,7 @@ from events.language.common import LogEvent, RecordRetried, RecordSkipped
 from events.log.connect import connected
 from events.log.envelope import Meta, Position
 from events.log.ids import new_command_id
-from events.log.producer import Producer, Record
+from events.log.producer import Producer, ToSend
 from events.log.repairs import Repair, digest_of
 from events.log.tail import HASTY, new_consumer, read_repairs
 from events.log.topics import CONTEXTS, REPAIRS, commands, ensure_topics, events
@@ -111,6 +111,6 @@ async def _record(settings: Settings, event: LogEvent, actor: str) -> tuple[int,
     now = datetime.now(UTC)
     meta = Meta(new_command_id(), event.type_name(), event.subject_id, now, "", actor, "forgelog/repair")
     async with Producer(settings) as producer:
-        record = Record(settings.prefix + REPAIRS, value_of(event), partition=0, headers=headers_of(meta))
+        record = ToSend(settings.prefix + REPAIRS, value_of(event), partition=0, headers=headers_of(meta))
         (stored,) = await producer.send_all([record])
     return stored.offset, now

@@ -346,7 +346,7 @@ class Tail:
         if len(self._paused) < len(self.positions):
             self._running.resume(*self._repairs_topic())
 
-    def heard_end(self, place: Place) -> int:
+    def last_known_end(self, place: Place) -> int:
         """The log's end as the last answer to a fetch had it, at least what was read: asks nobody."""
         standing = self._consumer.standing(self._topic(place)) if self._consumer is not None else None
         read = self.positions[place].offset

@@ -23,15 +23,15 @@ _XERIAL = b"\x82SNAPPY\x00"
 _XERIAL_HEADER = 16
 
 
-class TooLarge(Exception):
+class BatchTooLarge(Exception):
     """The records unpack to more than the bound, or can't be unpacked at all."""
 
 
 def unpack(kind: int, packed: bytes, most: int = MAX_UNPACKED_BYTES) -> bytes:
-    """The records that were packed with a codec (1 gzip, 2 snappy, 3 lz4, 4 zstd). Raises TooLarge."""
+    """The records that were packed with a codec (1 gzip, 2 snappy, 3 lz4, 4 zstd). Raises BatchTooLarge."""
     decode = _CODECS.get(kind)
     if decode is None:
-        raise TooLarge(f"the batch is packed with an unknown codec ({kind})")
+        raise BatchTooLarge(f"the batch is packed with an unknown codec ({kind})")
     return decode(packed, most)
 
 
@@ -42,11 +42,11 @@ def _gzip(packed: bytes, most: int) -> bytes:
         try:
             made += member.decompress(packed, most + 1 - len(made))
         except zlib.error as error:
-            raise TooLarge(f"the batch can't be unpacked: {error}") from None
+            raise BatchTooLarge(f"the batch can't be unpacked: {error}") from None
         if len(made) > most:
             raise _too_large(most)
         if not member.eof:
-            raise TooLarge("the batch can't be unpacked: it ends too early")
+            raise BatchTooLarge("the batch can't be unpacked: it ends too early")
         packed = member.unused_data
     return bytes(made)
 
@@ -58,11 +58,11 @@ def _snappy(packed: bytes, most: int) -> bytes:
     at = _XERIAL_HEADER
     while at < len(packed):
         if at + 4 > len(packed):
-            raise TooLarge("the batch can't be unpacked: it ends within a block's length")
+            raise BatchTooLarge("the batch can't be unpacked: it ends within a block's length")
         (size,) = struct.unpack_from(">i", packed, at)
         at += 4
         if size <= 0 or at + size > len(packed):
-            raise TooLarge("the batch can't be unpacked: it ends within a block")
+            raise BatchTooLarge("the batch can't be unpacked: it ends within a block")
         made += _snappy_block(packed[at : at + size], most)  # a block may be of any size, so each is bounded
         if len(made) > most:
             raise _too_large(most)
@@ -83,7 +83,7 @@ def _snappy_block(packed: bytes, most: int) -> bytes:
     try:
         return bytes(cramjam.snappy.decompress_raw(packed))
     except cramjam.DecompressionError as error:
-        raise TooLarge(f"the batch can't be unpacked: {error}") from None
+        raise BatchTooLarge(f"the batch can't be unpacked: {error}") from None
 
 
 def _into(decode: Callable[[bytes, bytearray], int]) -> Callable[[bytes, int], bytes]:
@@ -96,15 +96,15 @@ def _into(decode: Callable[[bytes, bytearray], int]) -> Callable[[bytes, int], b
             except cramjam.DecompressionError as error:
                 if size < most:
                     continue
-                raise TooLarge(f"the batch unpacks to more than {most} bytes, or not at all: {error}") from None
+                raise BatchTooLarge(f"the batch unpacks to more than {most} bytes, or not at all: {error}") from None
             return bytes(memoryview(buffer)[:length])
         raise _too_large(most)
 
     return unpacked
 
 
-def _too_large(most: int) -> TooLarge:
-    return TooLarge(f"the batch unpacks to more than {most} bytes")
+def _too_large(most: int) -> BatchTooLarge:
+    return BatchTooLarge(f"the batch unpacks to more than {most} bytes")
 
 
 _CODECS: dict[int, Callable[[bytes, int], bytes]] = {

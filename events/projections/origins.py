@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping
 
-from events.log.identity import Compared, Stand, compare
+from events.log.identity import Compared, StoredPosition, compare
 from events.log.tail import Place, ReaderPosition
 from events.process.settings import Settings
 from events.projections import tables
@@ -25,17 +25,17 @@ def former_schema(live: str) -> str:
     return f"{live}_former"
 
 
-async def read_stands(db: Db, schema: str) -> dict[Place, Stand]:
+async def read_stored(db: Db, schema: str) -> dict[Place, StoredPosition]:
     """The stored positions of a schema, each with the log it was taken in."""
     rows = await db.fetch(f"select context, partition, origin from {tables.quoted(schema)}.origins")
     origins = {(row["context"], row["partition"]): row["origin"] for row in rows}
     positions = await read_positions(db, schema)
-    return {place: Stand(position, origins.get(place, "")) for place, position in positions.items()}
+    return {place: StoredPosition(position, origins.get(place, "")) for place, position in positions.items()}
 
 
 async def compare_tables(settings: Settings, db: Db, schema: str, places: Collection[Place]) -> Compared:
     """Hold a schema's positions against the log."""
-    return await compare(settings, places, await read_stands(db, schema))
+    return await compare(settings, places, await read_stored(db, schema))
 
 
 async def write_origins(db: Db, schema: str, origins: Mapping[Place, str]) -> None:

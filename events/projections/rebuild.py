@@ -94,7 +94,7 @@ async def rebuild(
         async with _closing(tail), db.transaction():
             await db.execute(f"lock table {tables.quoted(live)}.positions in access exclusive mode")
             compared = await compare_tables(settings, db, live, tail.positions)
-            if not compared.strange:  # else the live tables are of another log, and stand nowhere in this one
+            if not compared.mismatches:  # else the live tables are of another log, and stand nowhere in this one
                 stored = await read_positions(db, live)
                 target = {place: min(at.offset, until.get(place, at.offset)) for place, at in stored.items()}
                 count += await advance(projection, db, fresh, tail, target, _told_nothing)
@@ -124,8 +124,8 @@ async def diff(settings: Settings, projection: Projection | str, progress: Progr
             # The live runner waits at its next batch until the comparison is done.
             await db.execute(f"lock table {tables.quoted(live)}.positions in exclusive mode")
             compared = await compare_tables(settings, db, live, tail.positions)
-            if compared.strange:
-                raise RebuildFailed(f"its tables are not of this log: {described(compared.strange)}; rebuild them")
+            if compared.mismatches:
+                raise RebuildFailed(f"its tables are not of this log: {described(compared.mismatches)}; rebuild them")
             target = {place: at.offset for place, at in (await read_positions(db, live)).items()}
             # The live tables may be behind what was filled: compare where the slower of the two stands.
             behind = any(target.get(place, 0) < at.offset for place, at in tail.positions.items())

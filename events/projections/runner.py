@@ -127,11 +127,11 @@ class Runner:
         async with Tail(self.settings, self.projection.contexts, start=self._stored, patient=True) as tail:
             async with self._pool.acquire() as db:
                 compared = await origins.compare_tables(self.settings, db, self.schema, tail.positions)
-                if not compared.strange:
+                if not compared.mismatches:
                     await origins.write_origins(db, self.schema, compared.origins)
-            if compared.strange:
+            if compared.mismatches:
                 await tail.stop()
-                await self._leave(described(compared.strange))
+                await self._leave(described(compared.mismatches))
                 return
             self._unnamed = set(tail.positions) - set(compared.origins)
             if self._contains(tail.repairs.since(repairs)):
@@ -347,7 +347,7 @@ class Runner:
     def readings(self) -> Iterator[tuple[str, str, int, int, str]]:
         """Of every place: kind, place, how far the tables hold it, its end, and what is known to stop it."""
         if self._tail is not None:
-            self._ends |= {place: self._tail.heard_end(place) for place in self._tail.positions}
+            self._ends |= {place: self._tail.last_known_end(place) for place in self._tail.positions}
         stores = "the database has not taken what was read" if self._storing else ""
         for (context, number), at in self.positions.items():
             topic = topics.events(context)

@@ -1,7 +1,7 @@
-"""Shares of a rebuild: partitions that are folded in a process each, since one process keeps only one core busy.
+"""Shards of a rebuild: partitions that are folded in a process each, since one process keeps only one core busy.
 
 The parent says on a child's stdin what to do and reads its progress and its result from its stdout, a line of JSON
-each. A share is one transaction, so a child that dies leaves nothing; one whose parent has died notices at its next
+each. A shard is one transaction, so a child that dies leaves nothing; one whose parent has died notices at its next
 batch, when nobody reads what it says. Should a further rebuild begin before that, it waits until the child's
 transaction is over, and a child that comes too late finds that the schema is not the one it was started for.
 
@@ -38,15 +38,15 @@ _LINE_BYTES = 1 << 20
 
 
 def divide(projection: Projection, target: Mapping[Place, int], processes: int) -> list[list[int]]:
-    """Partitions by share, about equal in events; a single share when dividing isn't possible or worth it."""
+    """Partitions by shard, about equal in events; a single shard when dividing isn't possible or worth it."""
     numbers = sorted((number for _, number in target), key=lambda number: -_events(target, number))
     wanted = min(processes, len(numbers), sum(target.values()) // SMALLEST)
     if not projection.divisible or len(projection.contexts) > 1 or wanted < 2:
         return [numbers]
-    shares: list[list[int]] = [[] for _ in range(wanted)]
+    shards: list[list[int]] = [[] for _ in range(wanted)]
     for number in numbers:
-        min(shares, key=lambda share: sum(_events(target, n) for n in share)).append(number)
-    return [share for share in shares if share]
+        min(shards, key=lambda shard: sum(_events(target, n) for n in shard)).append(number)
+    return [shard for shard in shards if shard]
 
 
 def _events(target: Mapping[Place, int], number: int) -> int:
@@ -58,25 +58,25 @@ async def fill(
     projection: Projection,
     schema: str,
     oid: int,
-    shares: Sequence[Sequence[int]],
+    shards: Sequence[Sequence[int]],
     target: Mapping[Place, int],
     progress: Callable[[int], None],
 ) -> tuple[int, dict[Place, ReaderPosition]]:
-    """Fold all shares into the empty tables of `schema`, whose object id is `oid`; returns the events folded and where
+    """Fold all shards into the empty tables of `schema`, whose object id is `oid`; returns the events folded and where
     each place stands. `progress` is told the sum of the offsets reached. Raises RebuildFailed."""
-    reached = [0] * len(shares)
+    reached = [0] * len(shards)
 
-    def told(share: int) -> Callable[[int], None]:
+    def told(shard: int) -> Callable[[int], None]:
         def tell(offsets: int) -> None:
-            reached[share] = offsets
+            reached[shard] = offsets
             progress(sum(reached))
 
         return tell
 
     order = order_of(settings, projection, schema, oid)
     tasks = [
-        asyncio.create_task(_child({**order, "target": _plain(target, share)}, told(number)))
-        for number, share in enumerate(shares)
+        asyncio.create_task(_child({**order, "target": _plain(target, shard)}, told(number)))
+        for number, shard in enumerate(shards)
     ]
     try:
         results = await asyncio.gather(*tasks)
@@ -87,7 +87,7 @@ async def fill(
 
 
 def order_of(settings: Settings, projection: Projection, schema: str, oid: int) -> dict[str, Any]:
-    """What a child is told, but for its share."""
+    """What a child is told, but for its shard."""
     kind = type(projection)
     return {
         "settings": settings.model_dump(mode="json", by_alias=True, exclude_unset=True),
@@ -97,8 +97,8 @@ def order_of(settings: Settings, projection: Projection, schema: str, oid: int) 
     }
 
 
-def _plain(target: Mapping[Place, int], share: Sequence[int]) -> list[tuple[str, int, int]]:
-    return [(context, number, end) for (context, number), end in target.items() if number in share]
+def _plain(target: Mapping[Place, int], shard: Sequence[int]) -> list[tuple[str, int, int]]:
+    return [(context, number, end) for (context, number), end in target.items() if number in shard]
 
 
 async def _child(order: dict[str, Any], told: Callable[[int], None]) -> tuple[int, dict[Place, ReaderPosition]]:

@@ -22,7 +22,7 @@ from events.process.settings import Settings
 from events.writer import recovery, resuming
 from events.writer.appending import Appender
 from events.writer.decider import Decider
-from events.writer.inputs import Feeder
+from events.writer.inputs import InputHandler
 from events.writer.partition import Partition
 from events.writer.snapshots import Snapshots
 
@@ -31,7 +31,7 @@ S = TypeVar("S")
 log = logging.getLogger("forgelog.writer")
 
 
-class Holding(Generic[S]):
+class Assignment(Generic[S]):
     """Which partitions are assigned, held, not ready yet, or to start over."""
 
     def __init__(
@@ -49,7 +49,7 @@ class Holding(Generic[S]):
         """Partitions that are not ready yet, and how far they must have read."""
         self.notes: dict[str, str] = {}
         """What was found and mended, for people."""
-        self.feeder = Feeder(decider, partitions, self.targets, clock, self.start_over)
+        self.handler = InputHandler(decider, partitions, self.targets, clock, self.start_over)
         self._decider = decider
         self._settings = settings
         self._partitions = partitions
@@ -65,11 +65,11 @@ class Holding(Generic[S]):
         self.assigned.clear()
         self.targets.clear()
         self._restart.clear()
-        self.feeder.forget()
+        self.handler.forget()
 
     def stands(self, number: int) -> bool:
         """Whether the partition as a whole is stopped."""
-        return self.feeder.name(number) in self.feeder.stops
+        return self.handler.name(number) in self.handler.stops
 
     def start_over(self, number: int) -> None:
         """Throw a partition's state away; it is taken over again shortly."""
@@ -94,8 +94,8 @@ class Holding(Generic[S]):
             self.targets.pop(number, None)
         for number in set(self._restart) - self.assigned:
             del self._restart[number]  # else it would stay due
-        for number in {stop.number for stop in self.feeder.stops} - self.assigned:
-            self.feeder.release(number)
+        for number in {stop.number for stop in self.handler.stops} - self.assigned:
+            self.handler.release(number)
         now = time.monotonic()
         fresh = [
             number
@@ -116,13 +116,13 @@ class Holding(Generic[S]):
             started = await recovery.take_over(
                 self._decider,
                 fresh,
-                self.feeder.count,
+                self.handler.count,
                 self._settings,
                 producer,
                 self._snapshots,
                 self._clock.now(),
                 tail.positions,
-                self.feeder.inputs,
+                self.handler.inputs,
             )
         except LogLost:
             raise
@@ -136,10 +136,10 @@ class Holding(Generic[S]):
         for number, outcome in started.items():
             if isinstance(outcome, recovery.Failed):
                 if outcome.of_view:
-                    self.feeder.stop_input(number, outcome.raw, outcome.error)
+                    self.handler.stop_input(number, outcome.raw, outcome.error)
                     self.start_over(number)
                 else:
-                    self.feeder.stop(number, outcome.error, outcome.raw)
+                    self.handler.stop(number, outcome.error, outcome.raw)
                 continue
             self._partitions[number] = outcome
             self.targets[number] = {}  # what it must have read is found out next: it is not ready meanwhile
@@ -160,19 +160,19 @@ class Holding(Generic[S]):
         for place, standing in tail.positions.items():
             topic = topics.events(place[0])
             wanted: list[ReaderPosition] = []
-            if topic in self.feeder.foreign:
+            if topic in self.handler.foreign:
                 wanted += [self._partitions[number].read_from(topic, place[1]) for number in fresh]
             if topic == own and place[1] in fresh:
                 epoch = self._partitions[place[1]].epoch
                 wanted.append(ReaderPosition(epoch + 1, epoch))
-                if topic not in self.feeder.foreign and standing.offset <= epoch:
+                if topic not in self.handler.foreign and standing.offset <= epoch:
                     tail.seek(place, wanted[0])  # it was somebody else's, and was not read meanwhile
             earliest = min(wanted, key=lambda position: position.offset, default=standing)
             if earliest.offset < standing.offset:
                 earlier[place] = earliest
         if earlier:
             await tail.rewind(earlier)
-        inputs = {place: end for place, end in ends.items() if topics.events(place[0]) in self.feeder.foreign}
+        inputs = {place: end for place, end in ends.items() if topics.events(place[0]) in self.handler.foreign}
         for number in fresh:
             self.targets[number] = inputs
 
@@ -191,5 +191,5 @@ class Holding(Generic[S]):
             consumer.seek(place, resume.offset)
             consumer.resume(place)
             now = self._clock.now() if partition.last_time is None else self._clock.at_least(partition.last_time)
-            self.feeder.resumed(number, now)
+            self.handler.on_resume(number, now)
             log.info("%s/%d: ready, epoch %d, commands from %d", self._context, number, partition.epoch, resume.offset)

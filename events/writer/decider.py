@@ -1,8 +1,8 @@
 """The contract between a context's pure decisions and the runtime that feeds them.
 
 A decider folds the events of one key (a job; a queue; a pool) into a state and decides commands against it. Everything
-here is synchronous and pure: time and ids come in the `Context`. The runtime owns Kafka, ordering, fencing and resume;
-see `events.writer.writer`.
+here is synchronous and pure: time and ids come in the `DecisionContext`. The runtime owns Kafka, ordering, fencing and
+resume; see `events.writer.writer`.
 
 The runtime guarantees:
 - `evolve` sees every event of its own context's key, in log order, exactly once; `decide` and `react` never change the
@@ -26,7 +26,7 @@ from events.language.base import Command, Event
 S = TypeVar("S")
 
 
-class Context(NamedTuple):
+class DecisionContext(NamedTuple):
     """What a decision may know besides its state: who, when, and a unique id."""
 
     now: datetime
@@ -69,11 +69,11 @@ class Decider(Generic[S]):
         """The state after an own event (may change `state` in place and return it). `time` is the event's time."""
         raise NotImplementedError
 
-    def decide(self, state: S, command: Command, context: Context) -> Sequence[Event]:
+    def decide(self, state: S, command: Command, context: DecisionContext) -> Sequence[Event]:
         """The events a command leads to; none if nothing changes. Raises `Refused`. Must not change `state`."""
         raise NotImplementedError
 
-    def react(self, state: S, event: Event, context: Context) -> Sequence[Event]:
+    def react(self, state: S, event: Event, context: DecisionContext) -> Sequence[Event]:
         """The own events that a foreign event leads to. Called after `observe` of the same event."""
         return ()
 
@@ -81,32 +81,32 @@ class Decider(Generic[S]):
         """The state with a foreign event folded into its view."""
         return state
 
-    def settle(self, state: S, context: Context) -> Sequence[Event]:
-        """Further events once a batch of inputs has been handled: called once per touched key (scheduling plans here).
-        Called again until it returns none."""
+    def after_batch(self, state: S, context: DecisionContext) -> Sequence[Event]:
+        """Further events once a batch of inputs has been handled (scheduling plans here). Called for each key that the
+        batch concerned, again until it returns none."""
         return ()
 
     def due(self, state: S) -> datetime | None:
         """When `wake` should next be called for this key; None if never."""
         return None
 
-    def wake(self, state: S, context: Context) -> Sequence[Event]:
+    def wake(self, state: S, context: DecisionContext) -> Sequence[Event]:
         """Events that the passing of time leads to (`context.now` has reached `due`)."""
         return ()
 
-    def touch(self, state: S, command: Command, time: datetime) -> None:
-        """Notes a quiet command's arrival in the state's volatile part (a heartbeat's time), which is not part of the
-        log: see `resumed`."""
+    def note_quiet(self, state: S, command: Command, time: datetime) -> None:
+        """Note a quiet command's arrival in the state's volatile part (a heartbeat's time), which is not part of the
+        log: see `on_resume`."""
 
-    def resumed(self, state: S, now: datetime) -> None:
-        """What is volatile (see `touch`) counts as seen at `now`: a writer has taken over and folded this state, or it
-        was stopped for a while and may not have heard what was said."""
+    def on_resume(self, state: S, now: datetime) -> None:
+        """What is volatile (see `note_quiet`) counts as seen at `now`: a writer has taken over and folded this state,
+        or it was stopped for a while and may not have heard what was said."""
 
-    def at_rest(self, state: S) -> bool:
+    def may_passivate(self, state: S) -> bool:
         """Whether nothing more happens to this aggregate unless someone asks for it.
 
-        It has nothing to `settle`, is never `due`, and nothing in it is volatile. The runtime packs such states away by
-        `dump` and brings them back by `load` when they are needed.
+        `after_batch` has nothing to do for it, it is never `due`, and nothing in it is volatile. The runtime packs such
+        states away by `dump` and brings them back by `load` when they are needed.
         """
         return False
 

@@ -3,7 +3,8 @@
 - A foreign event that can't be decoded, or whose reaction or view raises, stops that input of the partition, at that
   event. The partition goes on with its commands and its other inputs, as if that one had no news.
 - A command that leads to what does not fold is refused, as a defect of the service; the partition is folded anew.
-- A partition that can't act by itself (`settle`, `wake`, `resumed`), or can't even refuse a command, stops whole.
+- A partition that can't act by itself (`after_batch`, `wake`, `on_resume`), or can't even refuse a command, stops as a
+  whole.
 
 Whatever raised may have left the state half changed: so the partition is folded anew, or given up.
 """
@@ -35,8 +36,8 @@ log = logging.getLogger("forgelog.writer")
 Work = dict[int, list[Unit]]
 
 
-class Feeder(Generic[S]):
-    """Feeds a writer's partitions and keeps what stands still."""
+class InputHandler(Generic[S]):
+    """Hands a writer's inputs to its partitions and keeps what stands still."""
 
     def __init__(
         self,
@@ -173,17 +174,17 @@ class Feeder(Generic[S]):
             if number in self._catching_up:
                 continue
             try:
-                units = partition.wake(now) + partition.settle(now)
+                units = partition.wake(now) + partition.after_batch(now)
             except Exception as error:  # noqa: BLE001 - as above
                 self.stop(number, error)
                 continue
             if units:
                 work.setdefault(number, []).extend(units)
 
-    def resumed(self, number: int, now: datetime) -> None:
+    def on_resume(self, number: int, now: datetime) -> None:
         """Time went by that a partition has not seen."""
         try:
-            self._partitions[number].resumed(now)
+            self._partitions[number].on_resume(now)
         except Exception as error:  # noqa: BLE001 - as above
             self.stop(number, error)
 
@@ -199,7 +200,7 @@ class Feeder(Generic[S]):
         at, doing = None, ""
         if raw is None and partition is not None:
             at = Position(self._own, number, partition.next_offset)
-            doing = f"what {partition.acting or 'it'} does by itself"
+            doing = f"what {partition.acting_on or 'it'} does by itself"
         self.stops.add(self.name(number), error, raw, at=at, doing=doing, number=number)
 
     def stop_input(self, number: int, raw: Raw, error: Exception) -> None:

@@ -33,7 +33,7 @@ from events.log.tail import ReaderPosition
 from events.log.wire import CAUSE, HASH, Raw, decode_event, parse_cause, without_hash
 from events.writer import admission
 from events.writer.admission import Admitted, Refusal
-from events.writer.decider import Context, Decider
+from events.writer.decider import Decider, DecisionContext
 from events.writer.encoding import DeadLetter, Encoder, Forward, Origin, TooLarge, Unit, origin_of
 from events.writer.states import States
 from events.writer.timers import Timers
@@ -72,21 +72,21 @@ class Partition(Generic[S]):
     """Inputs that are not handled from there on, since the record there raises."""
     repairs: int = 0
     """Number of the first repair that the state does not know."""
-    acting: str = ""
+    acting_on: str = ""
     """The key that was last let act by itself."""
     last_time: datetime | None = None
     next_offset: int = 0
     folded: int = 0
     """Events folded since the last snapshot."""
-    touched: set[str] = field(default_factory=set)
+    dirty: set[str] = field(default_factory=set)
     _epoch: int = -1
     _serial: int = 0
     _timers: Timers = field(default_factory=Timers)
     _traces: OrderedDict[str, tuple[str, str]] = field(default_factory=OrderedDict)
-    _rests: bool = field(init=False)
+    _passivates: bool = field(init=False)
     """Whether the decider's states come to rest at all."""
     _acts: bool = field(init=False)
-    """Whether the decider ever acts of itself: if not, nobody need remember which keys were touched."""
+    """Whether the decider ever acts of itself: if not, no key is ever dirty."""
     _encoder: Encoder = field(init=False)
     context: str = field(init=False)
     _commands: str = field(init=False)
@@ -95,8 +95,8 @@ class Partition(Generic[S]):
     def __post_init__(self) -> None:
         self.states = States(self.decider)
         kind = type(self.decider)
-        self._rests = kind.at_rest is not Decider.at_rest
-        self._acts = kind.settle is not Decider.settle or kind.due is not Decider.due
+        self._passivates = kind.may_passivate is not Decider.may_passivate
+        self._acts = kind.after_batch is not Decider.after_batch or kind.due is not Decider.due
         self.context = self.decider.context
         self._encoder = Encoder(self.context)
         self._commands = topics.commands(self.context)
@@ -164,17 +164,17 @@ class Partition(Generic[S]):
         if state is None:
             state = self.decider.initial(key)
         self.states[key] = state = self.decider.evolve(state, event, time)
-        if self._rests:
-            resting = self.decider.at_rest(state)
-            self.states.rest(key, resting)
-            if resting:  # it has nothing to settle and is never due
-                self.touched.discard(key)
+        if self._passivates:
+            passive = self.decider.may_passivate(state)
+            self.states.passivate(key, passive)
+            if passive:  # it has nothing to do after a batch and is never due
+                self.dirty.discard(key)
                 return
-        self._touch(key)
+        self._mark_dirty(key)
 
-    def _touch(self, key: str) -> None:
+    def _mark_dirty(self, key: str) -> None:
         if self._acts:
-            self.touched.add(key)
+            self.dirty.add(key)
 
     def _remember(self, command: str, digest: str, offset: int) -> None:
         if command in self.seen:
@@ -237,7 +237,7 @@ class Partition(Generic[S]):
         if state is None:
             state = self.decider.initial(key)
         now = self._clock(now)
-        context = Context(now, meta.id, meta.actor, meta.project, command.subject())
+        context = DecisionContext(now, meta.id, meta.actor, meta.project, command.subject())
         try:
             decided = self.decider.decide(state, command, context)
         except Refused as refused:
@@ -246,8 +246,8 @@ class Partition(Generic[S]):
             log.exception("%s: deciding %s %s failed", raw.position, meta.type, meta.id)
             return self._refuse(raw, meta, digest, Refused(ErrorCode.INTERNAL, _DEFECT), now, command.subject())
         if kind.quiet:
-            self.decider.touch(state, command, now)
-            self._touch(key)
+            self.decider.note_quiet(state, command, now)
+            self._mark_dirty(key)
             if not decided:
                 return None
         if not decided:
@@ -311,9 +311,9 @@ class Partition(Generic[S]):
                 state = self.decider.initial(key)
             if observe:
                 self.states[key] = state = self.decider.observe(state, event, meta.time)  # type: ignore[arg-type]
-                self._touch(key)
+                self._mark_dirty(key)
             if handle:
-                context = Context(now, f"{meta.id}:{key}", meta.actor, meta.project, key)
+                context = DecisionContext(now, f"{meta.id}:{key}", meta.actor, meta.project, key)
                 decided += self.decider.react(state, event, context)  # type: ignore[arg-type]
         if not decided:
             return None
@@ -321,30 +321,30 @@ class Partition(Generic[S]):
 
     # The writer's own initiative
 
-    def settle(self, now: datetime) -> list[Unit]:
-        """Let every touched key settle, and note when each is next due."""
+    def after_batch(self, now: datetime) -> list[Unit]:
+        """Let every dirty key's state act on the batch, and note when each is next due."""
         units: list[Unit] = []
-        touched, self.touched = self.touched, set()
-        for key in touched:
-            self.acting = key
+        dirty, self.dirty = self.dirty, set()
+        for key in dirty:
+            self.acting_on = key
             while True:
                 state = self.states.get(key)
                 if state is None:
                     break
                 moment = self._clock(now)
-                decided = self.decider.settle(state, self._own_context(moment, key))
+                decided = self.decider.after_batch(state, self._own_context(moment, key))
                 if not decided:
                     break
                 units.append(self._unit(decided, self._own_origin(), moment))
             self._note_due(key)
-        self.touched.difference_update(touched)
+        self.dirty.difference_update(dirty)
         return units
 
     def wake(self, now: datetime) -> list[Unit]:
         """Let every key whose time has come act on it."""
         units: list[Unit] = []
         while (key := self._timers.pop(now)) is not None:
-            self.acting = key
+            self.acting_on = key
             state = self.states.get(key)
             if state is None:
                 continue
@@ -354,7 +354,7 @@ class Partition(Generic[S]):
                 decided = self.decider.wake(state, self._own_context(moment, key))
                 if decided:
                     units.append(self._unit(decided, self._own_origin(), moment))
-                self.touched.add(key)
+                self.dirty.add(key)
             else:
                 self._note_due(key)
         return units
@@ -368,14 +368,14 @@ class Partition(Generic[S]):
         """When `wake` has something to look at next."""
         return self._timers.next
 
-    def resumed(self, now: datetime) -> None:
+    def on_resume(self, now: datetime) -> None:
         """What is volatile counts as seen just now: the history has just been folded, or time went by unseen."""
         for key, state in self.states.items():
-            self.decider.resumed(state, now)
-            self._touch(key)
+            self.decider.on_resume(state, now)
+            self._mark_dirty(key)
 
-    def _own_context(self, now: datetime, key: str) -> Context:
-        return Context(now, self._own_id(), PLATFORM_ACTOR, DEFAULT_PROJECT, key)
+    def _own_context(self, now: datetime, key: str) -> DecisionContext:
+        return DecisionContext(now, self._own_id(), PLATFORM_ACTOR, DEFAULT_PROJECT, key)
 
     def _own_origin(self) -> Origin:
         return Origin(self._own_id(), "", PLATFORM_ACTOR, DEFAULT_PROJECT, "")

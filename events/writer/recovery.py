@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 from events.language.common import PLATFORM_ACTOR, WriterStarted
 from events.log import topics
 from events.log.envelope import Meta
-from events.log.identity import Compared, Stand, compare
+from events.log.identity import Compared, StoredPosition, compare
 from events.log.ids import new_command_id
 from events.log.repairs import Repairs
 from events.log.tail import Place, ReaderPosition, Tail, read_repairs
@@ -90,17 +90,17 @@ async def _snapshots_of(
 ) -> dict[int, Partition[S]]:
     """Partitions as their snapshots have them; those of another log are removed."""
     loaded = {number: found for number in numbers if (found := await snapshots.load(decider, number, count))}
-    stands = {
-        (decider.context, number): Stand(
+    stored = {
+        (decider.context, number): StoredPosition(
             ReaderPosition(partition.next_offset, partition.epoch), origins.get((decider.context, number), "")
         )
         for number, (partition, origins) in loaded.items()
     }
-    compared = await compare(settings, {*places, *((decider.context, number) for number in numbers)}, stands)
+    compared = await compare(settings, {*places, *((decider.context, number) for number in numbers)}, stored)
     snapshots.origins = compared.origins
     kept: dict[int, Partition[S]] = {}
     for number, (partition, origins) in loaded.items():
-        why = compared.strange.get((decider.context, number), "") or _heard_elsewhere(partition, origins, compared)
+        why = compared.mismatches.get((decider.context, number), "") or _heard_elsewhere(partition, origins, compared)
         if why:
             log.error("%s/%d: its snapshots are of another log; removed: %s", decider.context, number, why)
             await snapshots.forget(decider.context, number)

@@ -88,7 +88,7 @@ def load(decider: Decider[S], number: int, count: int, blob: bytes) -> Partition
     partition.states.add_packs(split(view[end:]))
     for key, dumped in data["states"].items():
         partition.states[key] = state = decider.load(key, dumped)
-        partition.states.rest(key, decider.at_rest(state))
+        partition.states.passivate(key, decider.may_passivate(state))
     older = [(command_key(UNKNOWN_PROJECT, id), digest, offset) for id, digest, offset in data.get("seen", ())]
     partition.seen = OrderedDict(
         (each, (digest, offset)) for each, digest, offset in (*older, *data.get("commands", ()))

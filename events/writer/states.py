@@ -75,14 +75,14 @@ class Index:
 
 
 class States(Generic[S]):
-    """Like a dict of states; `rest` marks those that may be packed."""
+    """Like a dict of states; `passivate` marks those that may be packed."""
 
-    __slots__ = ("_decider", "_index", "_live", "_opened", "_resting", "packs")
+    __slots__ = ("_decider", "_index", "_live", "_opened", "_passive", "packs")
 
     def __init__(self, decider: Decider[S]) -> None:
         self._decider = decider
         self._live: dict[str, S] = {}
-        self._resting: OrderedDict[str, None] = OrderedDict()
+        self._passive: OrderedDict[str, None] = OrderedDict()
         """Live ones that are at rest, oldest first: they stay a while, since what ends a job is not its last event."""
         self.packs: list[Pack] = []
         self._index = Index()
@@ -120,14 +120,14 @@ class States(Generic[S]):
         """About how many are packed away."""
         return len(self.packs) * PACK
 
-    def rest(self, key: str, resting: bool) -> None:
+    def passivate(self, key: str, passive: bool) -> None:
         """Note whether a live state is at rest; those that have been longest are packed away when there are enough."""
-        if not resting:
-            self._resting.pop(key, None)
+        if not passive:
+            self._passive.pop(key, None)
             return
-        self._resting[key] = None
-        if len(self._resting) >= 2 * PACK:
-            self._pack([self._resting.popitem(last=False)[0] for _ in range(PACK)])
+        self._passive[key] = None
+        if len(self._passive) >= 2 * PACK:
+            self._pack([self._passive.popitem(last=False)[0] for _ in range(PACK)])
 
     def _pack(self, keys: Sequence[str]) -> None:
         dumps = [self._decider.dump(self._live.pop(key)) for key in keys]

@@ -28,7 +28,7 @@ from events.process.clock import Clock
 from events.process.settings import Settings
 from events.process.tasks import end_all
 from events.writer.appending import Appender
-from events.writer.assignment import Holding
+from events.writer.assignment import Assignment
 from events.writer.decider import Decider
 from events.writer.encoding import DeadLetter, Forward, Unit
 from events.writer.partition import Partition
@@ -45,7 +45,7 @@ _SESSION_SECONDS = 10.0
 """Silence after which the broker counts a member of the group as gone. Until then a static member (KIP-345) that joins
 again has the assignment of before, which names no partition of a topic that was made anew meanwhile."""
 
-LOOK_EVERY = 1.0
+CHECK_EVERY = 1.0
 """Seconds between two looks at what this writer has appended, where nobody here reacts to it; one begins when the fetch
 that waits for other topics' news has ended, so on a platform at rest it may take ten more."""
 
@@ -61,8 +61,8 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         self.context = decider.context
         self.partitions: dict[int, Partition[S]] = {}
         self.appender = Appender(decider.context, settings, self.partitions)
-        self.holding = Holding(decider, settings, self.partitions, self.appender, self.clock, snapshots)
-        self._feeder = self.holding.feeder
+        self.assignment = Assignment(decider, settings, self.partitions, self.appender, self.clock, snapshots)
+        self._handler = self.assignment.handler
         self._changed = asyncio.Event()
         self._appending: asyncio.Task[None] | None = None
         """The batches on their way to Kafka."""
@@ -83,20 +83,20 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
     # Assignment (called by the consumer's coordinator)
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        self.holding.assigned -= {place.partition for place in revoked}
+        self.assignment.assigned -= {place.partition for place in revoked}
         self._changed.set()
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        self.holding.assigned |= {place.partition for place in assigned}
+        self.assignment.assigned |= {place.partition for place in assigned}
         self._changed.set()
 
     def status(self) -> dict[str, Any]:
         """State, epoch and next offset of every assigned partition, and the problems."""
         shown: dict[str, Any] = {}
-        for number in sorted(self.holding.assigned | set(self.partitions)):
+        for number in sorted(self.assignment.assigned | set(self.partitions)):
             partition = self.partitions.get(number)
-            state = "ready" if partition is not None else "stopped" if self.holding.stands(number) else "starting"
-            state = "catching up" if number in self.holding.targets else state
+            state = "ready" if partition is not None else "stopped" if self.assignment.stands(number) else "starting"
+            state = "catching up" if number in self.assignment.targets else state
             shown[str(number)] = {
                 "state": state,
                 "epoch": partition.epoch if partition else -1,
@@ -106,7 +106,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             "context": self.context,
             "partitions": shown,
             "problems": {stop.place: stop.text for stop in self.stops},
-            "notices": dict(self.holding.notes),
+            "notices": dict(self.assignment.notes),
         }
 
     def readings(self) -> Iterator[tuple[str, str, int, int, str]]:
@@ -125,25 +125,25 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         waits = "what was decided before is still on its way into the log" if self._begun > self._ended else ""
         for number in self.partitions:
             standing = self._consumer.standing(TopicPartition(self.settings.prefix + own, number))
-            if standing is not None and number not in self.holding.targets:
+            if standing is not None and number not in self.assignment.targets:
                 yield "commands", f"{own}/{number}", *standing, self.stops.cause_of(own, number) or waits
         for place, at in self._tail.positions.items():
             topic = topics.events(place[0])
-            if topic in self._feeder.foreign:
-                end, cause = self._tail.heard_end(place), self.stops.cause_of(topic, place[1]) or waits
+            if topic in self._handler.foreign:
+                end, cause = self._tail.last_known_end(place), self.stops.cause_of(topic, place[1]) or waits
                 yield "events", f"{topic}/{place[1]}", at.offset, end, cause
 
     @property
     def ready(self) -> bool:
         """Whether every assigned partition takes commands, or stands still and says so."""
-        assigned = self.holding.assigned
-        held = set(self.partitions) | {number for number in assigned if self.holding.stands(number)}
-        return bool(held) and held == assigned and not self.holding.targets
+        assigned = self.assignment.assigned
+        held = set(self.partitions) | {number for number in assigned if self.assignment.stands(number)}
+        return bool(held) and held == assigned and not self.assignment.targets
 
     @property
     def stops(self) -> Stops:
         """What stands still (a partition, an input), and why."""
-        return self._feeder.stops
+        return self._handler.stops
 
     # The loop
 
@@ -163,7 +163,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         """Nothing is held while it does not run, and nothing is on its way."""
         self._appending = None
         self.partitions.clear()
-        self.holding.forget()
+        self.assignment.forget()
         self._looking.clear()
         if self.snapshots is not None:
             self.snapshots.start_over()
@@ -171,7 +171,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
 
     async def _run(self) -> None:
         counts = await topics.ensure_topics(self.settings)
-        self._feeder.count = counts[topics.commands(self.context)]
+        self._handler.count = counts[topics.commands(self.context)]
         consumer = Consumer(
             **client_options(self.settings),
             group_id=f"{self.settings.prefix}{self.context}.writer",
@@ -192,7 +192,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
             await consumer.start()
             consumer.subscribe([self.settings.prefix + topics.commands(self.context)], listener=self)
             async with Tail(self.settings, self._contexts, start="end", patient=True) as tail:
-                self._feeder.repairs = tail.repairs
+                self._handler.repairs = tail.repairs
                 self._consumer, self._tail = consumer, tail
                 await self._loop(consumer, tail)
         finally:
@@ -228,24 +228,24 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                     events = None
                     self._take_repairs(tail)
                 if commands.done():
-                    self._feeder.commands(commands.result(), work, side, now)
+                    self._handler.commands(commands.result(), work, side, now)
                     commands = None
-                self._feeder.time(work, now)
+                self._handler.time(work, now)
                 if work or side:
                     await self._appended()  # one batch on its way while the next is decided, not more
                     self._appending = asyncio.create_task(self._append(work, side))
                 await self._keep_snapshots(tail)
                 self._look(tail)
                 self._check_inputs(consumer)
-                if self.holding.targets:
-                    self.holding.check_ready(consumer, tail)
-                if changed.done() or self.holding.start_due():
+                if self.assignment.targets:
+                    self.assignment.check_ready(consumer, tail)
+                if changed.done() or self.assignment.start_due():
                     await self._quiesce(commands, events, tail)
                     commands = events = None
                     self._changed.clear()
                     changed.cancel()
                     changed = asyncio.create_task(self._changed.wait())
-                    await self.holding.reassign(consumer, tail)
+                    await self.assignment.reassign(consumer, tail)
         finally:
             await end_all([task for task in (commands, events, changed, self._appending) if task is not None])
 
@@ -261,25 +261,25 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         now = self.clock.now()
         for number, partition in self.partitions.items():
             due = partition.next_due()
-            if due is not None and number not in self.holding.targets:
+            if due is not None and number not in self.assignment.targets:
                 wait = min(wait, max(0.0, (due - now).total_seconds()))
-        return min(wait, self.holding.until_start())
+        return min(wait, self.assignment.until_start())
 
     def _resume(self, now: datetime) -> None:
         """Time went by that this process has not seen: what it has not heard meanwhile may wait in Kafka."""
         for number in list(self.partitions):
-            if number not in self.holding.targets:
-                self._feeder.resumed(number, now)
+            if number not in self.assignment.targets:
+                self._handler.on_resume(number, now)
 
     def _hear(self, raws: list[Raw], work: dict[int, list[Unit]], now: datetime) -> None:
-        self._feeder.events(raws, work, now)
+        self._handler.events(raws, work, now)
         if self.snapshots is not None:
             self.snapshots.note_origins(raws)
 
     def _take_repairs(self, tail: Tail) -> None:
         for repair in tail.take_repairs():
-            for number in self._feeder.repaired(repair):
-                self.holding.start_over(number)
+            for number in self._handler.repaired(repair):
+                self.assignment.start_over(number)
 
     async def _append(self, work: dict[int, list[Unit]], side: list[Forward | DeadLetter]) -> None:
         """Append every partition's units; if that fails all start over."""
@@ -287,7 +287,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         try:
             if not await self.appender.append(work, side):
                 for number in list(self.partitions):
-                    self.holding.start_over(number)
+                    self.assignment.start_over(number)
         finally:
             self._ended += 1
 
@@ -297,11 +297,11 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         """Read the own topic only now and then, unless the decider reacts to it: else each append would wake the very
         process that made it. What a look is for can wait: a newer marker makes void whatever this one still appends,
         and a snapshot is stored once it was seen."""
-        if topics.events(self.context) in self._feeder.foreign:
+        if topics.events(self.context) in self._handler.foreign:
             return
         if self.stops:  # what stands still waits for a repair, which comes with what is read: read on everywhere
             self._looking.clear()
-            for number in self.holding.assigned:
+            for number in self.assignment.assigned:
                 tail.resume((self.context, number))
             return
         look = time.monotonic() >= self._look_at
@@ -319,24 +319,24 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
                 continue
             tail.pause(place)
         if look:
-            self._look_at = time.monotonic() + LOOK_EVERY
+            self._look_at = time.monotonic() + CHECK_EVERY
 
     def _check_inputs(self, consumer: Consumer) -> None:
         """Notice that the commands are others now. Raises LogLost."""
         if time.monotonic() < self._check_at:
             return
-        self._check_at = time.monotonic() + LOOK_EVERY
+        self._check_at = time.monotonic() + CHECK_EVERY
         own = topics.commands(self.context)
         heard_of = bool(consumer.partitions_for_topic(self.settings.prefix + own))
         if self._heard_of and not heard_of:
             raise LogLost({own: 0})
         self._heard_of = self._heard_of or heard_of
-        if not self.holding.assigned:
+        if not self.assignment.assigned:
             # Who reads nothing does not hear of a topic that is made anew: its partitions would wait for minutes.
             consumer._client.force_metadata_update()
         for number, partition in self.partitions.items():
             place = TopicPartition(self.settings.prefix + own, number)
-            if number in self.holding.targets or place not in consumer.assignment():
+            if number in self.assignment.targets or place not in consumer.assignment():
                 continue
             end, handled = consumer.highwater(place), partition.resume_of(own, number).offset
             if end is not None and end < handled:
@@ -353,7 +353,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         if events is not None and not events.cancelled():
             self._hear(events.result(), work, now)
         if commands is not None and not commands.cancelled():
-            self._feeder.commands(commands.result(), work, side, now)
+            self._handler.commands(commands.result(), work, side, now)
         await self._appended()
         if work or side:
             await self._append(work, side)
@@ -366,7 +366,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         if any(self.snapshots.due(partition) for partition in self.partitions.values()):
             await self._appended()  # a snapshot holds what is in the log, and no more
         for number, partition in self.partitions.items():
-            if number in self.holding.targets:
+            if number in self.assignment.targets:
                 continue
             confirmed = tail.positions.get((self.context, number), ReaderPosition())
             self.snapshots.offer(partition, confirmed)

@@ -32,10 +32,10 @@ from forgelog.units import format_duration
 
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
-    from forgelog.client.plain import Record
+    from forgelog.client.plain import Answer
     from forgelog.client.rows import JobRow
 
-    Done: TypeAlias = list[tuple[str, Record | ForgelogError]]
+    Done: TypeAlias = list[tuple[str, Answer | ForgelogError]]
     """Job and what came of the command."""
 
 STATUSES = ("pending", "queued", "scheduled", "starting", "running", "completed", "failed", "cancelled")
@@ -221,10 +221,10 @@ def requeue(
     _tell(with_client(work), "is queued again", "has nothing to run again", output)
 
 
-async def _each(client: AsyncClient, jobs: Sequence[str], act: Callable[[str], Coroutine[Any, Any, Record]]) -> Done:
+async def _each(client: AsyncClient, jobs: Sequence[str], act: Callable[[str], Coroutine[Any, Any, Answer]]) -> Done:
     """Do it to each of the jobs, whatever comes of the others; no more once the platform can't be reached."""
 
-    async def one(job: str) -> tuple[str, Record | ForgelogError]:
+    async def one(job: str) -> tuple[str, Answer | ForgelogError]:
         try:
             id = await client.find(job)
             return id, await act(id)

@@ -16,7 +16,7 @@ from forgelog.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
-    from forgelog.client.plain import Record
+    from forgelog.client.plain import Answer
 
 POLICIES = ("fifo", "priority")
 QUEUE_STATUSES = ("active", "paused", "draining", "closed")
@@ -135,7 +135,7 @@ def entry_columns(now: datetime) -> list[Column]:
     ]
 
 
-def _done(outcome: Record, text: str, output: Format) -> None:
+def _done(outcome: Answer, text: str, output: Format) -> None:
     if output is not Format.TABLE:
         show_data(outcome, output)
     else:

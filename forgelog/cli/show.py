@@ -17,7 +17,7 @@ from forgelog.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
-    from forgelog.client.plain import Record
+    from forgelog.client.plain import Answer
 
 MOST_TASKS = 50
 """Tasks that `show` lists unless it is asked for all."""
@@ -60,9 +60,9 @@ def show(
     _show_job(found, when or datetime.now(UTC))
 
 
-async def _first_tasks(client: AsyncClient, job: Record, at: datetime | None) -> list[Record]:
+async def _first_tasks(client: AsyncClient, job: Answer, at: datetime | None) -> list[Answer]:
     """The tasks to look at first, `MOST_TASKS` at most; only statuses that some task has are asked for."""
-    tasks: list[Record] = []
+    tasks: list[Answer] = []
     for status in ORDER:
         if job.tasks.get(status) and len(tasks) < MOST_TASKS:
             tasks += await client.tasks(job.job_id, status=(status,), at=at, limit=MOST_TASKS - len(tasks))

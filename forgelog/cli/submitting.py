@@ -22,7 +22,7 @@ from forgelog.errors import ForgelogError, InvalidInput, exit_status
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
     from forgelog.client.jobs import AsyncJob
-    from forgelog.client.plain import Record
+    from forgelog.client.plain import Answer
 
 ENDINGS = (".yaml", ".yml", ".json")
 PRIORITIES = ("scavenger", "best_effort", "low", "normal", "high", "urgent", "critical")
@@ -302,7 +302,7 @@ async def _until_end(client: AsyncClient, job: AsyncJob, output: Format) -> int:
     return exit_status(ended.status, ended.exit_code)
 
 
-def _say_end(job: Record) -> None:
+def _say_end(job: Answer) -> None:
     """Say why a job has not completed."""
     if job.status != "completed":
         note(f"job {job.job_id} {_ENDED[job.status]}" + (f": {job.reason}" if job.reason else ""))

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from forgelog.client.channel import DEFAULT_TIMEOUT, Connection
-from forgelog.client.plain import Record, plain, timestamp
+from forgelog.client.plain import Answer, plain, timestamp
 from forgelog.errors import Problem, Refused, Timeout
 from forgelog_pb.gateway.v1 import commands_pb2, commands_pb2_grpc
 from forgelog_pb.query.v1 import options_pb2
@@ -57,7 +57,7 @@ class Core:
 
     # Commands
 
-    async def publish(self, command: Any, *, id: str = "", wait: bool = True, timeout: float | None = None) -> Record:
+    async def publish(self, command: Any, *, id: str = "", wait: bool = True, timeout: float | None = None) -> Answer:
         """Publish a command and, unless told not to `wait`, return what became of it.
 
         `command` is one of the language's commands, or a pair of its type (``CancelJob``) and its fields. `id` is the
@@ -75,7 +75,7 @@ class Core:
         answer = await self._connection.call(stub.PublishAndWait, request, timeout=limit, what="publish")
         return self._outcome(answer.outcome)
 
-    async def publish_many(self, commands: Iterable[Any], *, timeout: float | None = None) -> list[Record]:
+    async def publish_many(self, commands: Iterable[Any], *, timeout: float | None = None) -> list[Answer]:
         """Publish several commands in one go and return what became of each, in their order.
 
         A refused one is not raised: its record has ``result == "rejected"`` and a ``rejection``.
@@ -83,7 +83,7 @@ class Core:
         messages = [self._message(command, "") for command in commands]
         stub = commands_pb2_grpc.CommandsStub(self.channel)
         limit = self._connection.timeout if timeout is None else timeout
-        outcomes: list[Record] = []
+        outcomes: list[Answer] = []
         for start in range(0, len(messages), PAGE):
             request = commands_pb2.PublishManyRequest(commands=messages[start : start + PAGE], wait=True)
             request.timeout.FromMilliseconds(int(limit * 1000))
@@ -106,7 +106,7 @@ class Core:
             id=id or new_id(), type=type_name, project=self._project, actor=self._actor, json=body
         )
 
-    def _outcome(self, outcome: Any) -> Record:
+    def _outcome(self, outcome: Any) -> Answer:
         self._remember(outcome.positions)
         record = plain(outcome)
         if record.result == "rejected":

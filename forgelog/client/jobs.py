@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from forgelog.client.core import PAGE, Core
-from forgelog.client.plain import Record, plain, timestamp
+from forgelog.client.plain import Answer, plain, timestamp
 from forgelog.client.references import Candidate, chosen
 from forgelog.client.rows import AttemptRow, EventRow, JobAnswer, JobRow, LogPiece, TaskRow, WhyAnswer
 from forgelog.client.specs import in_callers_folder, jobs_of, one_of
@@ -85,7 +85,7 @@ class JobCalls(Core):
         names = {job.index: job.name for job in jobs}
         return [self._handle(ids[index], names[index]) for index in sorted(ids)]
 
-    async def _submit(self, job_id: str, spec: JobSpec, id: str, timeout: float | None) -> Record:
+    async def _submit(self, job_id: str, spec: JobSpec, id: str, timeout: float | None) -> Answer:
         from events.language.common import DEFAULT_PROJECT
         from events.language.jobs import SubmitJob
         from events.log.ids import id_ending
@@ -289,14 +289,14 @@ class JobCalls(Core):
 
     # Act
 
-    async def cancel(self, id: str, *, tasks: str | None = None, reason: str = "") -> Record:
+    async def cancel(self, id: str, *, tasks: str | None = None, reason: str = "") -> Answer:
         """Stop a job, or some of its tasks (``0-3,7``). Waiting ones never start; running ones get TERM, then KILL."""
         body: dict[str, Any] = {"job_id": id, "reason": reason}
         if tasks is not None:
             body["tasks"] = tasks
         return await self.publish(("forgelog.jobs.v1.CancelJob", body))
 
-    async def requeue(self, id: str, *, tasks: str | None = None, reason: str = "") -> Record:
+    async def requeue(self, id: str, *, tasks: str | None = None, reason: str = "") -> Answer:
         """Run failed and cancelled tasks of an ended job again."""
         body: dict[str, Any] = {"job_id": id, "reason": reason}
         if tasks is not None:
@@ -345,7 +345,7 @@ class AsyncJob:
         job = (await self._client.get(self.id, at=at)).job
         return job if at is not None else self._saw(job)
 
-    async def spec(self) -> Record:
+    async def spec(self) -> Answer:
         """As it was submitted, defaults filled in."""
         return (await self._client.get(self.id)).spec
 
@@ -380,11 +380,11 @@ class AsyncJob:
         """Every attempt that had a process or an end, of all tasks or one."""
         return await self._client.attempts(self.id, task=task, at=at)
 
-    async def cancel(self, *, tasks: str | None = None, reason: str = "") -> Record:
+    async def cancel(self, *, tasks: str | None = None, reason: str = "") -> Answer:
         """Stop it, or some of its tasks (``0-3,7``); the outcome's ``result`` is ``unchanged`` if it had ended."""
         return await self._client.cancel(self.id, tasks=tasks, reason=reason)
 
-    async def requeue(self, *, tasks: str | None = None, reason: str = "") -> Record:
+    async def requeue(self, *, tasks: str | None = None, reason: str = "") -> Answer:
         """Run its failed and cancelled tasks again, or some of them. Raises `Refused` while it has not ended."""
         return await self._client.requeue(self.id, tasks=tasks, reason=reason)
 

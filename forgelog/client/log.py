@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from events.process.counts import count_of
 from forgelog.client.core import Core
-from forgelog.client.plain import Record, plain, timestamp
+from forgelog.client.plain import Answer, plain, timestamp
 from forgelog.client.rows import EventRow
 from forgelog.errors import InvalidInput
 from forgelog_pb.log.v1 import queries_pb2 as log_pb
@@ -116,16 +116,16 @@ class LogCalls(Core):
             request.page.limit = 1  # what is asked for does not matter: the answer waits for what was written
             await self._ask(stub.GetHistory, request, f"the tables of {context}")
 
-    async def status(self, context: str) -> Record:
+    async def status(self, context: str) -> Answer:
         """How a context's writer and projection fare."""
         stub = log_rpc.LogQueriesStub(self.channel)
         return plain(await self._ask(stub.GetStatus, log_pb.GetStatusRequest(context=context), f"status of {context}"))
 
 
-def _event(record: Record) -> EventRow:
+def _event(record: Answer) -> EventRow:
     import orjson
 
-    record["data"] = Record(orjson.loads(record["data"])) if record["data"] else Record()
+    record["data"] = Answer(orjson.loads(record["data"])) if record["data"] else Answer()
     return cast("EventRow", record)
 
 

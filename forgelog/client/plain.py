@@ -17,11 +17,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from forgelog.errors import InvalidInput
 from forgelog.units import quoted
 
-_CLASSES: dict[str, type[Record]] = {}
+_CLASSES: dict[str, type[Answer]] = {}
 """Name of a message → the class of its answers; `forgelog.client.rows` fills it."""
 
 
-class Record(dict[str, Any]):
+class Answer(dict[str, Any]):
     """What the platform answered: a dict whose keys are attributes too (``job.status``).
 
     Subclasses say which message's answer they are (``message="forgelog.jobs.v1.Job"``) and the types of its keys.
@@ -39,9 +39,9 @@ class Record(dict[str, Any]):
             raise AttributeError(f"there is no {name!r} here; there are {', '.join(self)}") from None
 
 
-def plain(message: Message) -> Record:
-    """A message as a `Record`. Fields without presence keep their default; unset messages and optionals are None."""
-    record = _CLASSES.get(message.DESCRIPTOR.full_name, Record)()
+def plain(message: Message) -> Answer:
+    """A message as an `Answer`. Fields without presence keep their default; unset messages and optionals are None."""
+    record = _CLASSES.get(message.DESCRIPTOR.full_name, Answer)()
     field: Any
     for field in message.DESCRIPTOR.fields:
         name = field.name

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import cast
 
 from forgelog.client.jobs import JobCalls
-from forgelog.client.plain import Record, plain
+from forgelog.client.plain import Answer, plain
 from forgelog.client.rows import EntryRow, JobAnswer, QueueRow, WhyAnswer
 from forgelog.errors import NotFound
 from forgelog_pb.scheduling.v1 import queries_pb2 as pb
@@ -43,20 +43,20 @@ class QueueCalls(JobCalls):
             answer["message"] = f"nothing of it waits: it has {_ended(found.job.status)}{reason}"
         return answer
 
-    async def dependencies(self, job: JobAnswer, *, at: datetime | None = None) -> list[Record]:
+    async def dependencies(self, job: JobAnswer, *, at: datetime | None = None) -> list[Answer]:
         """The jobs that a job (as `get` gives it) depends on: ``job_id``, ``kind``, ``name``, ``status``, and ``met``,
         which is false while it is waited for. Those still waited for come first; `SHOWN_DEPENDENCIES` at most."""
         waits = set(job.job.waits_for)
         wanted = sorted(job.spec.depends_on, key=lambda item: item.job_id not in waits)[:SHOWN_DEPENDENCIES]
 
-        async def look(item: Record) -> Record:
+        async def look(item: Answer) -> Answer:
             try:
                 other = (await self.get(item.job_id, at=at)).job
                 name, status = other.name, other.status
             except NotFound:
                 name, status = "", "unknown"
             met = item.job_id not in waits
-            return Record(job_id=item.job_id, kind=item.kind, name=name, status=status, met=met)
+            return Answer(job_id=item.job_id, kind=item.kind, name=name, status=status, met=met)
 
         return list(await asyncio.gather(*(look(item) for item in wanted)))
 
@@ -73,7 +73,7 @@ class QueueCalls(JobCalls):
             rpc.SchedulingQueriesStub(self.channel).ListEntries, request, "entries", "queue", limit
         )
 
-    async def create_queue(self, queue: str, *, policy: str = "") -> Record:
+    async def create_queue(self, queue: str, *, policy: str = "") -> Answer:
         """Make a queue; nodes whose agents are started with its name as their pool serve it. When this returns,
         `queues` has it, and jobs may be submitted to it. Raises `Refused` if there is such a queue."""
         body = {"queue": queue, **({"policy": policy} if policy else {})}
@@ -81,11 +81,11 @@ class QueueCalls(JobCalls):
         await self.queues()
         return outcome
 
-    async def delete_queue(self, queue: str) -> Record:
+    async def delete_queue(self, queue: str) -> Answer:
         """Delete a queue. Raises `Refused` while it has jobs, while its pool has nodes, and for ``default``."""
         return await self.publish(("forgelog.scheduling.v1.DeleteQueue", {"queue": queue}))
 
-    async def configure_queue(self, queue: str, *, policy: str = "", status: str = "") -> Record:
+    async def configure_queue(self, queue: str, *, policy: str = "", status: str = "") -> Answer:
         """Set a queue's policy (fifo, priority) or status (active, paused, draining, closed)."""
         body = {"queue": queue, **{name: word for name, word in (("policy", policy), ("status", status)) if word}}
         return await self.publish(("forgelog.scheduling.v1.ConfigureQueue", body))

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import cast
 
 from forgelog.client.core import Core
-from forgelog.client.plain import Record, plain
+from forgelog.client.plain import Answer, plain
 from forgelog.client.references import Candidate, chosen
 from forgelog.client.rows import AllocationRow, NodeAnswer, NodeRow, PoolRow
 from forgelog.client.words import enum_words
@@ -82,36 +82,36 @@ class ResourceCalls(Core):
         stub = rpc.ResourceQueriesStub(self.channel)
         return await self._pages(stub.ListAllocations, request, "allocations", "allocations", limit)
 
-    async def cordon(self, node: str, *, reason: str = "", pool: str = "") -> Record:
+    async def cordon(self, node: str, *, reason: str = "", pool: str = "") -> Answer:
         """Let nothing new onto a node."""
         return await self._node_command("CordonNode", node, pool, {"reason": reason})
 
-    async def uncordon(self, node: str, *, reason: str = "", pool: str = "") -> Record:
+    async def uncordon(self, node: str, *, reason: str = "", pool: str = "") -> Answer:
         """Let work onto a cordoned or draining node again."""
         return await self._node_command("UncordonNode", node, pool, {"reason": reason})
 
-    async def drain(self, node: str, *, reason: str = "", grace: float | None = None, pool: str = "") -> Record:
+    async def drain(self, node: str, *, reason: str = "", grace: float | None = None, pool: str = "") -> Answer:
         """Cordon a node and stop what runs there; `grace` (seconds) overrides each job's own."""
         more: dict[str, object] = {"reason": reason}
         if grace is not None:
             more["grace_seconds"] = grace
         return await self._node_command("DrainNode", node, pool, more)
 
-    async def label(self, node: str, labels: Mapping[str, str | None], *, pool: str = "") -> Record:
+    async def label(self, node: str, labels: Mapping[str, str | None], *, pool: str = "") -> Answer:
         """Set labels of a node; a None value removes one."""
         if not labels:
             raise InvalidInput("give at least one label, such as zone=a")
         return await self._node_command("LabelNode", node, pool, {"labels": dict(labels)})
 
-    async def taint(self, node: str, taints: Iterable[Mapping[str, str]], *, pool: str = "") -> Record:
+    async def taint(self, node: str, taints: Iterable[Mapping[str, str]], *, pool: str = "") -> Answer:
         """Replace the taints that operators set on a node; each is ``{"key": ..., "value": ..., "effect": ...}``."""
         return await self._node_command("TaintNode", node, pool, {"taints": [dict(item) for item in taints]})
 
-    async def remove_node(self, node: str, *, reason: str = "", pool: str = "") -> Record:
+    async def remove_node(self, node: str, *, reason: str = "", pool: str = "") -> Answer:
         """Forget a node that runs nothing. An agent that still runs registers it again."""
         return await self._node_command("RemoveNode", node, pool, {"reason": reason})
 
-    async def _node_command(self, name: str, node: str, pool: str, more: Mapping[str, object]) -> Record:
+    async def _node_command(self, name: str, node: str, pool: str, more: Mapping[str, object]) -> Answer:
         if not pool:
             pool = (await self.node(node)).node.pool
         return await self.publish((f"forgelog.{CONTEXT}.v1.{name}", {"pool": pool, "node_id": node, **more}))

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from forgelog.client.plain import Record
+from forgelog.client.plain import Answer
 
 
-class TaskTally(Record, message="forgelog.jobs.v1.TaskTally"):
+class TaskTally(Answer, message="forgelog.jobs.v1.TaskTally"):
     """How many tasks are where."""
 
     total: int
@@ -24,7 +24,7 @@ class TaskTally(Record, message="forgelog.jobs.v1.TaskTally"):
     cancelled: int
 
 
-class JobRow(Record, message="forgelog.jobs.v1.Job"):
+class JobRow(Answer, message="forgelog.jobs.v1.Job"):
     """A job in short."""
 
     job_id: str
@@ -61,7 +61,7 @@ class JobRow(Record, message="forgelog.jobs.v1.Job"):
     """Jobs whose end it waits for."""
 
 
-class TaskRow(Record, message="forgelog.jobs.v1.Task"):
+class TaskRow(Answer, message="forgelog.jobs.v1.Task"):
     """One task of a job: its current attempt."""
 
     task: int
@@ -85,7 +85,7 @@ class TaskRow(Record, message="forgelog.jobs.v1.Task"):
     ended_at: datetime | None
 
 
-class AttemptRow(Record, message="forgelog.jobs.v1.TaskAttempt"):
+class AttemptRow(Answer, message="forgelog.jobs.v1.TaskAttempt"):
     """One run of a task."""
 
     task: int
@@ -103,15 +103,15 @@ class AttemptRow(Record, message="forgelog.jobs.v1.TaskAttempt"):
     """Bytes of its output that are not kept: lost, or beyond the limit."""
 
 
-class JobAnswer(Record, message="forgelog.jobs.v1.GetJobResponse"):
+class JobAnswer(Answer, message="forgelog.jobs.v1.GetJobResponse"):
     """What `forgelog.jobs.v1.GetJobResponse` holds."""
 
     job: JobRow
-    spec: Record
+    spec: Answer
     """As it was submitted, defaults filled in."""
 
 
-class LogPiece(Record, message="forgelog.jobs.v1.FollowLogsResponse"):
+class LogPiece(Answer, message="forgelog.jobs.v1.FollowLogsResponse"):
     """A piece of one stream of one task."""
 
     task: int
@@ -134,7 +134,7 @@ class LogPiece(Record, message="forgelog.jobs.v1.FollowLogsResponse"):
     """`data` as text; a character that is torn waits for its rest."""
 
 
-class QueueRow(Record, message="forgelog.scheduling.v1.Queue"):
+class QueueRow(Answer, message="forgelog.scheduling.v1.Queue"):
     """What `forgelog.scheduling.v1.Queue` holds."""
 
     queue: str
@@ -148,7 +148,7 @@ class QueueRow(Record, message="forgelog.scheduling.v1.Queue"):
     updated_at: datetime | None
 
 
-class EntryRow(Record, message="forgelog.scheduling.v1.Entry"):
+class EntryRow(Answer, message="forgelog.scheduling.v1.Entry"):
     """Tasks of one attempt of a job that wait."""
 
     queue: str
@@ -161,7 +161,7 @@ class EntryRow(Record, message="forgelog.scheduling.v1.Entry"):
     task_count: int
     attempt: int
     priority: str
-    resources: Record
+    resources: Answer
     """What each task needs."""
     submitted_at: datetime
     queued_at: datetime | None
@@ -171,10 +171,10 @@ class EntryRow(Record, message="forgelog.scheduling.v1.Entry"):
     """Place in the queue, from 1; 0 when it was not asked for the whole queue."""
     message: str
     """Why it could not be placed when it was last tried; empty before."""
-    reasons: list[Record]
+    reasons: list[Answer]
 
 
-class PlacementRow(Record, message="forgelog.scheduling.v1.PlacedTasks"):
+class PlacementRow(Answer, message="forgelog.scheduling.v1.PlacedTasks"):
     """A decision: these tasks on this node."""
 
     queue: str
@@ -192,7 +192,7 @@ class PlacementRow(Record, message="forgelog.scheduling.v1.PlacedTasks"):
     """Why resources rejected it."""
 
 
-class WhyAnswer(Record, message="forgelog.scheduling.v1.ExplainJobResponse"):
+class WhyAnswer(Answer, message="forgelog.scheduling.v1.ExplainJobResponse"):
     """What `forgelog.scheduling.v1.ExplainJobResponse` holds."""
 
     entries: list[EntryRow]
@@ -201,11 +201,11 @@ class WhyAnswer(Record, message="forgelog.scheduling.v1.ExplainJobResponse"):
     """Its last decisions, newest first; at most 100."""
     message: str
     """One line for people."""
-    dependencies: list[Record]
+    dependencies: list[Answer]
     """The jobs that it waits for, as the method `dependencies` gives them."""
 
 
-class NodeRow(Record, message="forgelog.resources.v1.Node"):
+class NodeRow(Answer, message="forgelog.resources.v1.Node"):
     """A node in short."""
 
     node_id: str
@@ -213,18 +213,18 @@ class NodeRow(Record, message="forgelog.resources.v1.Node"):
     status: str
     hostname: str
     role: str
-    capacity: Record
+    capacity: Answer
     """What jobs may use."""
-    allocated: Record
+    allocated: Answer
     """What allocations hold."""
-    free: Record
+    free: Answer
     """What is left; 0 where the node has shrunk below what is held. An exclusive job leaves a rest that nobody
     can have."""
     gpu_models: dict[str, int]
     """Name of each GPU model → how many."""
     labels: dict[str, str]
     """The agent's and the operators', these going first."""
-    taints: list[Record]
+    taints: list[Answer]
     """The agent's and the operators'."""
     hold_reason: str
     """Why an operator cordoned or drained it; empty when it is neither, or nothing was said."""
@@ -243,7 +243,7 @@ class NodeRow(Record, message="forgelog.resources.v1.Node"):
     agent_id: str
 
 
-class AllocationRow(Record, message="forgelog.resources.v1.Allocation"):
+class AllocationRow(Answer, message="forgelog.resources.v1.Allocation"):
     """Tasks' hold on a node's resources."""
 
     allocation_id: str
@@ -259,9 +259,9 @@ class AllocationRow(Record, message="forgelog.resources.v1.Allocation"):
     stopping: str
     """Those of `rest` that were asked to stop."""
     attempt: int
-    resources: Record
+    resources: Answer
     """Of each task. Unset when it was rejected."""
-    devices: list[Record]
+    devices: list[Answer]
     """Devices each task got."""
     created_at: datetime | None
     """When it was bound or rejected."""
@@ -272,28 +272,28 @@ class AllocationRow(Record, message="forgelog.resources.v1.Allocation"):
     """Why it was rejected, asked to stop, or lost."""
 
 
-class NodeAnswer(Record, message="forgelog.resources.v1.GetNodeResponse"):
+class NodeAnswer(Answer, message="forgelog.resources.v1.GetNodeResponse"):
     """What `forgelog.resources.v1.GetNodeResponse` holds."""
 
     node: NodeRow
-    spec: Record
+    spec: Answer
     """What its agent announced."""
-    gpus: list[Record]
+    gpus: list[Answer]
     allocations: list[AllocationRow]
     """Those that hold something, oldest first; at most 10000."""
 
 
-class PoolRow(Record, message="forgelog.resources.v1.PoolSummary"):
+class PoolRow(Answer, message="forgelog.resources.v1.PoolSummary"):
     """What `forgelog.resources.v1.PoolSummary` holds."""
 
     pool: str
     nodes: int
-    by_status: list[Record]
+    by_status: list[Answer]
     """Statuses that some node has."""
-    total: Record
+    total: Answer
     """Of every node that is not lost."""
-    allocated: Record
-    free: Record
+    allocated: Answer
+    free: Answer
     """On nodes that take work."""
     gpu_models: dict[str, int]
     """Name of each GPU model → how many, on nodes that are not lost."""
@@ -301,7 +301,7 @@ class PoolRow(Record, message="forgelog.resources.v1.PoolSummary"):
     running_tasks: int
 
 
-class EventRow(Record, message="forgelog.log.v1.LoggedEvent"):
+class EventRow(Answer, message="forgelog.log.v1.LoggedEvent"):
     """What `forgelog.log.v1.LoggedEvent` holds."""
 
     context: str
@@ -317,5 +317,5 @@ class EventRow(Record, message="forgelog.log.v1.LoggedEvent"):
     causation_id: str
     cause: str
     """Position of the command or event that led to this one; empty for the platform's own initiative."""
-    data: Record
+    data: Answer
     """The body as JSON."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from forgelog.client.aio import AsyncClient, AsyncJob
 from forgelog.client.channel import DEFAULT_TIMEOUT
-from forgelog.client.plain import Record
+from forgelog.client.plain import Answer
 from forgelog.client.rows import (
     AllocationRow,
     AttemptRow,
@@ -116,7 +116,7 @@ class Client:
 
     # Commands
 
-    def publish(self, command: Any, *, id: str = "", wait: bool = True, timeout: float | None = None) -> Record:
+    def publish(self, command: Any, *, id: str = "", wait: bool = True, timeout: float | None = None) -> Answer:
         """Publish a command and, unless told not to `wait`, return what became of it.
 
         `command` is one of the language's commands, or a pair of its type (``CancelJob``) and its fields. `id` is the
@@ -124,7 +124,7 @@ class Client:
         ``positions`` and ``events``. Raises `Refused`, `Timeout`, `Unavailable`."""
         return self._loop.run(self._async.publish(command, id=id, wait=wait, timeout=timeout))
 
-    def publish_many(self, commands: Iterable[Any], *, timeout: float | None = None) -> list[Record]:
+    def publish_many(self, commands: Iterable[Any], *, timeout: float | None = None) -> list[Answer]:
         """Publish several commands in one go and return what became of each, in their order.
 
         A refused one is not raised: its record has ``result == "rejected"`` and a ``rejection``."""
@@ -188,7 +188,7 @@ class Client:
         """
         return self._loop.run(self._async.find(text, at=at))
 
-    def dependencies(self, job: JobAnswer, *, at: datetime | None = None) -> list[Record]:
+    def dependencies(self, job: JobAnswer, *, at: datetime | None = None) -> list[Answer]:
         """The jobs that a job (as `get` gives it) depends on: ``job_id``, ``kind``, ``name``, ``status``, and ``met``,
         which is false while it is waited for. Those still waited for come first."""
         return self._loop.run(self._async.dependencies(job, at=at))
@@ -219,11 +219,11 @@ class Client:
         stream has `eof`, and mostly no data; `truncated` and `missing_bytes` tell of what is not there."""
         return self._loop.iterate(self._async.logs(id, **wanted))
 
-    def cancel(self, id: str, *, tasks: str | None = None, reason: str = "") -> Record:
+    def cancel(self, id: str, *, tasks: str | None = None, reason: str = "") -> Answer:
         """Stop a job, or some of its tasks (``0-3,7``). Waiting ones never start; running ones get TERM, then KILL."""
         return self._loop.run(self._async.cancel(id, tasks=tasks, reason=reason))
 
-    def requeue(self, id: str, *, tasks: str | None = None, reason: str = "") -> Record:
+    def requeue(self, id: str, *, tasks: str | None = None, reason: str = "") -> Answer:
         """Run failed and cancelled tasks of an ended job again."""
         return self._loop.run(self._async.requeue(id, tasks=tasks, reason=reason))
 
@@ -240,16 +240,16 @@ class Client:
         """What waits in a queue (in all), first to be placed first."""
         return self._loop.run(self._async.entries(queue, at=at, limit=limit))
 
-    def create_queue(self, queue: str, *, policy: str = "") -> Record:
+    def create_queue(self, queue: str, *, policy: str = "") -> Answer:
         """Make a queue; nodes whose agents are started with its name as their pool serve it. When this returns,
         `queues` has it, and jobs may be submitted to it. Raises `Refused` if there is such a queue."""
         return self._loop.run(self._async.create_queue(queue, policy=policy))
 
-    def delete_queue(self, queue: str) -> Record:
+    def delete_queue(self, queue: str) -> Answer:
         """Delete a queue. Raises `Refused` while it has jobs, while its pool has nodes, and for ``default``."""
         return self._loop.run(self._async.delete_queue(queue))
 
-    def configure_queue(self, queue: str, *, policy: str = "", status: str = "") -> Record:
+    def configure_queue(self, queue: str, *, policy: str = "", status: str = "") -> Answer:
         """Set a queue's policy (fifo, priority) or status (active, paused, draining, closed)."""
         return self._loop.run(self._async.configure_queue(queue, policy=policy, status=status))
 
@@ -278,27 +278,27 @@ class Client:
         """Who holds what on which node, newest first."""
         return self._loop.run(self._async.allocations(**filters))
 
-    def cordon(self, node: str, *, reason: str = "", pool: str = "") -> Record:
+    def cordon(self, node: str, *, reason: str = "", pool: str = "") -> Answer:
         """Let nothing new onto a node."""
         return self._loop.run(self._async.cordon(node, reason=reason, pool=pool))
 
-    def uncordon(self, node: str, *, reason: str = "", pool: str = "") -> Record:
+    def uncordon(self, node: str, *, reason: str = "", pool: str = "") -> Answer:
         """Let work onto a cordoned or draining node again."""
         return self._loop.run(self._async.uncordon(node, reason=reason, pool=pool))
 
-    def drain(self, node: str, *, reason: str = "", grace: float | None = None, pool: str = "") -> Record:
+    def drain(self, node: str, *, reason: str = "", grace: float | None = None, pool: str = "") -> Answer:
         """Cordon a node and stop what runs there; `grace` (seconds) overrides each job's own."""
         return self._loop.run(self._async.drain(node, reason=reason, grace=grace, pool=pool))
 
-    def label(self, node: str, labels: Mapping[str, str | None], *, pool: str = "") -> Record:
+    def label(self, node: str, labels: Mapping[str, str | None], *, pool: str = "") -> Answer:
         """Set labels of a node; a None value removes one."""
         return self._loop.run(self._async.label(node, labels, pool=pool))
 
-    def taint(self, node: str, taints: Iterable[Mapping[str, str]], *, pool: str = "") -> Record:
+    def taint(self, node: str, taints: Iterable[Mapping[str, str]], *, pool: str = "") -> Answer:
         """Replace the taints that operators set on a node; each is ``{"key": ..., "value": ..., "effect": ...}``."""
         return self._loop.run(self._async.taint(node, taints, pool=pool))
 
-    def remove_node(self, node: str, *, reason: str = "", pool: str = "") -> Record:
+    def remove_node(self, node: str, *, reason: str = "", pool: str = "") -> Answer:
         """Forget a node that runs nothing. An agent that still runs registers it again."""
         return self._loop.run(self._async.remove_node(node, reason=reason, pool=pool))
 
@@ -325,7 +325,7 @@ class Client:
         on other clients see it too. Raises `Unavailable` where they are far behind."""
         self._loop.run(self._async.until_shown())
 
-    def status(self, context: str) -> Record:
+    def status(self, context: str) -> Answer:
         """How a context's writer and projection fare."""
         return self._loop.run(self._async.status(context))
 
@@ -364,7 +364,7 @@ class Job:
         """The job in short, now or as of a moment."""
         return self._run(self._async.refresh(at=at))
 
-    def spec(self) -> Record:
+    def spec(self) -> Answer:
         """As it was submitted, defaults filled in."""
         return self._run(self._async.spec())
 
@@ -388,11 +388,11 @@ class Job:
         """Every attempt that had a process or an end, of all tasks or one."""
         return self._run(self._async.attempts(task=task, at=at))
 
-    def cancel(self, *, tasks: str | None = None, reason: str = "") -> Record:
+    def cancel(self, *, tasks: str | None = None, reason: str = "") -> Answer:
         """Stop it, or some of its tasks (``0-3,7``); the outcome's ``result`` is ``unchanged`` if it had ended."""
         return self._run(self._async.cancel(tasks=tasks, reason=reason))
 
-    def requeue(self, *, tasks: str | None = None, reason: str = "") -> Record:
+    def requeue(self, *, tasks: str | None = None, reason: str = "") -> Answer:
         """Run its failed and cancelled tasks again, or some of them. Raises `Refused` while it has not ended."""
         return self._run(self._async.requeue(tasks=tasks, reason=reason))
 

@@ -43,7 +43,7 @@ from events.process import faults
 from services.gateway import metrics
 from services.gateway.catalog import Catalog
 from services.gateway.errors import DoorError
-from services.gateway.limits import Backlog, Bounds, Limit
+from services.gateway.limits import Bounds, Limit, Undecided
 from services.gateway.principal import Access, Principal
 
 log = logging.getLogger("forgelog.gateway")
@@ -112,7 +112,7 @@ class Door:
         self._requests = Limit("requests", bounds.requests)
         self._bytes = Limit("bytes", bounds.bytes)
         self._commands = Limit("commands", bounds.commands)
-        self.backlog = Backlog(bounds.backlog)
+        self.backlog = Undecided(bounds.backlog)
 
     def open(self, publisher: Publisher, outcomes: Outcomes) -> None:
         """From now on commands are published by these."""

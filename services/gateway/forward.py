@@ -41,7 +41,7 @@ DEFAULT_SECONDS = 30.0
 MAX_MESSAGE_BYTES = 64 << 20
 
 
-class Refusal(Exception):
+class Relayed(Exception):
     """A service's own answer that is no success; it goes to the caller as it is."""
 
     def __init__(self, code: grpc.StatusCode, details: str, trailing: Metadata = ()) -> None:
@@ -119,7 +119,7 @@ class Forwarder:
     async def unary(
         self, principal: Principal, method: Method, request: bytes, metadata: Metadata, timeout: float | None
     ) -> bytes:
-        """A query's answer. Raises Refusal or DoorError."""
+        """A query's answer. Raises Relayed or DoorError."""
         self._access.authorize(principal, method.path)
         context = self.context_of(method, request)
         with self.queries.take():
@@ -142,7 +142,7 @@ class Forwarder:
         quiet: Callable[[Metadata], Awaitable[None]] | None = None,
     ) -> AsyncGenerator[bytes]:
         """A query's answers as they come. `quiet` is called when the service says that it has taken the request and has
-        nothing to say yet. Raises Refusal or DoorError."""
+        nothing to say yet. Raises Relayed or DoorError."""
         self._access.authorize(principal, method.path)
         context = self.context_of(method, request)
         with self.streams.take():
@@ -186,7 +186,7 @@ class Forwarder:
             return f"is not ready, and does not say why ({error.code().name})"
         return "; ".join(f"{place}: {why}" for place, why in sorted(told.waits.items())) or "is not ready"
 
-    def _failed(self, context: str, error: grpc.aio.AioRpcError) -> Refusal | DoorError:
+    def _failed(self, context: str, error: grpc.aio.AioRpcError) -> Relayed | DoorError:
         code, details = error.code(), error.details() or ""
         received: Any = error.trailing_metadata() or ()
         # A service that can't answer now says when to come again; else gRPC itself tells that there is none. One that
@@ -203,7 +203,7 @@ class Forwarder:
             late = FieldError(field="timeout", problem=problem, hint=hint)
             return DoorError(code, f"timeout: {problem}; {hint}", [late])
         trailing = tuple((key, value) for key, value in received if not key.startswith("grpc-") or key == DETAILS)
-        return Refusal(code, details, trailing)
+        return Relayed(code, details, trailing)
 
 
 def metadata_of(pairs: Iterable[tuple[str, Any]], trace: Trace) -> Metadata:
@@ -245,7 +245,7 @@ class ForwardHandler(grpc.GenericRpcHandler):  # type: ignore[type-arg]
                 with Trace(method.path, _traceparent(given)) as trace:
                     timeout = context.time_remaining()
                     answer = await self._forwarder.unary(caller(), method, request, metadata_of(given, trace), timeout)
-            except Refusal as refusal:
+            except Relayed as refusal:
                 metrics.requests.labels("grpc", label, code_name(refusal.code)).inc()
                 await context.abort(refusal.code, refusal.details, refusal.trailing)
             except DoorError as error:
@@ -271,7 +271,7 @@ class ForwardHandler(grpc.GenericRpcHandler):  # type: ignore[type-arg]
                     answers = self._forwarder.stream(caller(), method, request, metadata, timeout, quiet)
                     async for answer in answers:
                         yield answer
-            except Refusal as refusal:
+            except Relayed as refusal:
                 code = code_name(refusal.code)
                 await context.abort(refusal.code, refusal.details, refusal.trailing)
             except DoorError as error:

@@ -19,7 +19,7 @@ from starlette.responses import Response, StreamingResponse
 from events.language.problems import close_to
 from services.gateway import metrics
 from services.gateway.errors import HTTP_STATUS, DoorError, as_json, code_name
-from services.gateway.forward import Refusal
+from services.gateway.forward import Relayed
 from services.gateway.transcode import dumps
 
 log = logging.getLogger("forgelog.gateway")
@@ -48,12 +48,12 @@ def raw_response(body: bytes, status: int = 200, headers: Mapping[str, str] | No
     return Response(body + b"\n", status, headers, media_type="application/json")
 
 
-def error_response(error: DoorError | Refusal) -> Response:
+def error_response(error: DoorError | Relayed) -> Response:
     """A refusal as an answer."""
     body, headers = _error_body(error), {}
     if error.retry_after:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
-    if isinstance(error, Refusal):
+    if isinstance(error, Relayed):
         return json_response(body, HTTP_STATUS[error.code], headers)
     if error.command_id:
         body["id"] = error.command_id
@@ -68,7 +68,7 @@ def answering(name: str, handler: Handler) -> Handler:
         started = perf_counter()
         try:
             response = await handler(request)
-        except (DoorError, Refusal) as error:
+        except (DoorError, Relayed) as error:
             response = error_response(error)
         except HTTPException as error:
             response = http_error(request, error)
@@ -122,11 +122,11 @@ class Form:
 
     media_type: str
     item: Callable[[bytes], bytes]
-    error: Callable[[DoorError | Refusal], bytes]
+    error: Callable[[DoorError | Relayed], bytes]
     keepalive: bytes = b""
 
 
-def _error_body(error: DoorError | Refusal) -> dict[str, Any]:
+def _error_body(error: DoorError | Relayed) -> dict[str, Any]:
     errors = error.errors if isinstance(error, DoorError) else ()
     body = as_json(code_name(error.code), _text(error), errors)
     if error.retry_after:
@@ -134,11 +134,11 @@ def _error_body(error: DoorError | Refusal) -> dict[str, Any]:
     return {"error": body}
 
 
-def _error_json(error: DoorError | Refusal) -> bytes:
+def _error_json(error: DoorError | Relayed) -> bytes:
     return dumps(_error_body(error))
 
 
-def _text(error: DoorError | Refusal) -> str:
+def _text(error: DoorError | Relayed) -> str:
     return error.message if isinstance(error, DoorError) else error.details
 
 
@@ -165,7 +165,7 @@ async def stream_response(items: AsyncGenerator[bytes], form: Form, headers: Map
     """A stream. What fails at once is raised, so that it becomes the status; what fails later is the last item."""
     first: asyncio.Future[bytes] = asyncio.ensure_future(anext(items))
     await asyncio.wait([first], timeout=FIRST_SECONDS)
-    if first.done() and isinstance(first.exception(), DoorError | Refusal):
+    if first.done() and isinstance(first.exception(), DoorError | Relayed):
         first.result()
     shown = {**headers, "cache-control": "no-store"}
     return StreamingResponse(_written(items, first, form), 200, shown, media_type=form.media_type)
@@ -181,7 +181,7 @@ async def _written(items: AsyncGenerator[bytes], following: asyncio.Future[bytes
                 item = following.result()
             except StopAsyncIteration:
                 return
-            except (DoorError, Refusal) as error:
+            except (DoorError, Relayed) as error:
                 yield form.error(error)
                 return
             yield form.item(item)

@@ -135,7 +135,7 @@ class _Place:
         """Offset and time of commands published here and not decided, about one in `SAMPLE_SECONDS`."""
 
 
-class Backlog:
+class Undecided:
     """How far the decisions are behind the commands, by context.
 
     Measured in the log itself: where this gateway's last commands are, and which command the newest events follow from.

@@ -1,6 +1,6 @@
 """A job's whole life, as pure decisions: submit, wait for others, queue, start, exit, restart, cancel, end.
 
-Knows the language and the Job aggregate; nothing of Kafka, SQL or gRPC. Time and ids come with the `Context`.
+Knows the language and the Job aggregate; nothing of Kafka, SQL or gRPC. Time and ids come with the `DecisionContext`.
 
     SubmitJob ─► JobSubmitted ─► (dependencies hold) JobQueued ─► [scheduling, resources] ─► JobAssigned
       ─► (agent) JobStarted ─► (agent) JobExited ─► JobQueued again, or JobCompleted / JobFailed / JobCancelled
@@ -43,7 +43,7 @@ from events.language.jobspec import DependencyKind, JobStatus
 from events.language.planned import refuse_planned
 from events.language.resources import AllocationBound, AllocationReleased, ReleaseReason
 from events.language.scheduling import JobDequeued
-from events.writer.decider import Context, Decider
+from events.writer.decider import Decider, DecisionContext
 from services.jobs import state as jobs
 from services.jobs.dependencies import answered, ask, asked
 from services.jobs.making import check_range, conclude, invalid, known, queued, stale_report, unknown_attempt
@@ -92,7 +92,7 @@ class Jobs(Decider[Job]):
     def evolve(self, state: Job, event: Event, time: datetime) -> Job:
         return jobs.evolve(state, event, time)
 
-    def at_rest(self, state: Job) -> bool:
+    def may_passivate(self, state: Job) -> bool:
         return state.ended is not None
 
     def dump(self, state: Job) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class Jobs(Decider[Job]):
     def load(self, key: str, data: dict[str, Any]) -> Job:
         return jobs.load(key, data)
 
-    def decide(self, state: Job, command: Command, context: Context) -> Sequence[Event]:
+    def decide(self, state: Job, command: Command, context: DecisionContext) -> Sequence[Event]:
         match command:
             case SubmitJob():
                 return submit(state, command, context)
@@ -115,7 +115,7 @@ class Jobs(Decider[Job]):
                 return exited(known(state), command, context)
         raise TypeError(f"jobs takes no {type(command).__name__}")
 
-    def react(self, state: Job, event: Event, context: Context) -> Sequence[Event]:
+    def react(self, state: Job, event: Event, context: DecisionContext) -> Sequence[Event]:
         match event:
             case DependencyRequested():
                 return asked(state, event)
@@ -135,7 +135,7 @@ class Jobs(Decider[Job]):
 # Submit
 
 
-def submit(job: Job, command: SubmitJob, context: Context) -> Sequence[Event]:
+def submit(job: Job, command: SubmitJob, context: DecisionContext) -> Sequence[Event]:
     spec = command.spec
     if job.submitted:
         problem = f"there is a job {job.job_id!r} already"
@@ -197,7 +197,7 @@ def started(job: Job, command: ReportJobStarted) -> Sequence[Event]:
     return [JobStarted(job_id=job.job_id, node_id=command.node_id, tasks=tuple(news))] if news else ()
 
 
-def exited(job: Job, command: ReportJobExited, context: Context) -> Sequence[Event]:
+def exited(job: Job, command: ReportJobExited, context: DecisionContext) -> Sequence[Event]:
     news, stale = [], []
     for exit in command.tasks:
         if exit.task >= job.size or exit.attempt > job.attempts[exit.task]:
@@ -212,7 +212,7 @@ def exited(job: Job, command: ReportJobExited, context: Context) -> Sequence[Eve
     return _end_attempts(job, command.node_id, news, context)
 
 
-def lost(job: Job, event: AllocationReleased, context: Context) -> Sequence[Event]:
+def lost(job: Job, event: AllocationReleased, context: DecisionContext) -> Sequence[Event]:
     """A node was lost with tasks of this job."""
     exits = [
         TaskExit(
@@ -229,7 +229,7 @@ def lost(job: Job, event: AllocationReleased, context: Context) -> Sequence[Even
     return _end_attempts(job, event.node_id, exits, context) if exits else ()
 
 
-def _end_attempts(job: Job, node_id: str, exits: list[TaskExit], context: Context) -> Sequence[Event]:
+def _end_attempts(job: Job, node_id: str, exits: list[TaskExit], context: DecisionContext) -> Sequence[Event]:
     """Attempts are over: judge each, queue the ones that run again, end the job if they were the last."""
     spec = job.spec
     assert spec is not None
@@ -273,7 +273,7 @@ def _end_attempts(job: Job, node_id: str, exits: list[TaskExit], context: Contex
 # Cancel and requeue
 
 
-def cancel(job: Job, command: CancelJob, context: Context) -> Sequence[Event]:
+def cancel(job: Job, command: CancelJob, context: DecisionContext) -> Sequence[Event]:
     spec = job.spec
     assert spec is not None
     check_range(job, command.tasks)
@@ -319,7 +319,7 @@ def dequeued(job: Job, event: JobDequeued) -> Sequence[Event]:
     return [cancelled, *conclude(job, cancelled=tasks, reason=event.reason)]
 
 
-def requeue(job: Job, command: RequeueJob, context: Context) -> Sequence[Event]:
+def requeue(job: Job, command: RequeueJob, context: DecisionContext) -> Sequence[Event]:
     spec = job.spec
     assert spec is not None
     if job.ended is None:

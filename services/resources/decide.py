@@ -2,7 +2,7 @@
 
 Scheduling proposes placements; here each is bound or rejected. A node's agent starts what is bound, stops what is asked
 to stop, and reports what is gone; a node whose agent falls silent is lost, and with it all it held. Pure: knows no
-Kafka, no SQL, no gRPC, no clock but the one in `Context`.
+Kafka, no SQL, no gRPC, no clock but the one in `DecisionContext`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from events.language.resources import (
     UncordonNode,
 )
 from events.language.scheduling import JobScheduled, JobUnscheduled
-from events.writer.decider import Context, Decider, Route
+from events.writer.decider import Decider, DecisionContext, Route
 from services.resources import dumps, ending, placing, registering
 from services.resources.fold import fold
 from services.resources.state import Node, Pool
@@ -104,7 +104,7 @@ class Resources(Decider[Pool]):
 
     # Commands
 
-    def decide(self, state: Pool, command: Command, context: Context) -> Sequence[Event]:
+    def decide(self, state: Pool, command: Command, context: DecisionContext) -> Sequence[Event]:
         match command:
             case RegisterNode():
                 return self._register(state, command, context)
@@ -127,7 +127,7 @@ class Resources(Decider[Pool]):
             case _:
                 raise TypeError(f"{type(command).__name__} is no command of resources")
 
-    def _register(self, pool: Pool, command: RegisterNode, context: Context) -> list[Event]:
+    def _register(self, pool: Pool, command: RegisterNode, context: DecisionContext) -> list[Event]:
         registering.check_inventory(command)
         node = pool.nodes.get(command.node_id)
         if node is not None:
@@ -155,7 +155,7 @@ class Resources(Decider[Pool]):
             events += ending.releases_of_lost(pool, pool.on(node))
         return events
 
-    def _check_holder(self, node: Node, command: RegisterNode, context: Context) -> None:
+    def _check_holder(self, node: Node, command: RegisterNode, context: DecisionContext) -> None:
         """Refuses a registration that would take a node from an agent that may still run tasks on it."""
         if node.lost or node.succeeded_by(command.boot_id, command.instance_id):
             return
@@ -274,7 +274,7 @@ class Resources(Decider[Pool]):
 
     # What scheduling says
 
-    def react(self, state: Pool, event: Event, context: Context) -> Sequence[Event]:
+    def react(self, state: Pool, event: Event, context: DecisionContext) -> Sequence[Event]:
         if isinstance(event, JobScheduled):
             return list(placing.place(state, event))
         if isinstance(event, JobUnscheduled):
@@ -291,7 +291,7 @@ class Resources(Decider[Pool]):
 
     # What is owed, and the passing of time
 
-    def settle(self, state: Pool, context: Context) -> Sequence[Event]:
+    def after_batch(self, state: Pool, context: DecisionContext) -> Sequence[Event]:
         """What decisions left over: releases after a loss, stops of a drain, the end of a drain."""
         for node_id in sorted(state.owing):
             node = state.nodes[node_id]
@@ -309,11 +309,11 @@ class Resources(Decider[Pool]):
             state.look_at = min(seen) + self._lost_after if seen else None
         return state.look_at
 
-    def wake(self, state: Pool, context: Context) -> Sequence[Event]:
+    def wake(self, state: Pool, context: DecisionContext) -> Sequence[Event]:
         due = self.due(state)
         state.look_at = None
         if due is not None and (context.now - due).total_seconds() > STALL_SECONDS:
-            self.resumed(state, context.now)
+            self.on_resume(state, context.now)
             return ()
         events: list[Event] = []
         for node in state.nodes.values():
@@ -326,11 +326,11 @@ class Resources(Decider[Pool]):
                 break
         return events
 
-    def touch(self, state: Pool, command: Command, time: datetime) -> None:
+    def note_quiet(self, state: Pool, command: Command, time: datetime) -> None:
         if isinstance(command, HeartbeatNode) and (node := state.nodes.get(command.node_id)) is not None:
             node.last_seen = time
 
-    def resumed(self, state: Pool, now: datetime) -> None:
+    def on_resume(self, state: Pool, now: datetime) -> None:
         state.look_at = None
         for node in state.nodes.values():
             node.last_seen = now

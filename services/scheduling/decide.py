@@ -51,11 +51,11 @@ from events.language.scheduling import (
     QueueEntry,
     QueueStatus,
 )
-from events.writer.decider import Context, Decider, Route
+from events.writer.decider import Decider, DecisionContext, Route
 from services.scheduling import dumps, fold, operating
 from services.scheduling.engine.backlog import Entry
 from services.scheduling.engine.explain import summary, waiting_for
-from services.scheduling.engine.plan import Planned, plan, undo
+from services.scheduling.engine.plan import Proposal, plan, undo
 from services.scheduling.engine.shape import Shape
 from services.scheduling.state import Queue
 
@@ -68,7 +68,7 @@ BYTES_AT_ONCE = 1_500_000
 IDS_AT_ONCE = 500
 """Most allocations that one `JobUnscheduled` names."""
 
-LOOK_AGAIN = timedelta(seconds=10)
+RECHECK_EVERY = timedelta(seconds=10)
 """How often it is seen whether the reasons why tasks wait have changed."""
 
 LOOKS_AT_ONCE = 100
@@ -132,7 +132,7 @@ class Scheduling(Decider[Queue]):
 
     # Operators
 
-    def decide(self, state: Queue, command: Command, context: Context) -> Sequence[Event]:
+    def decide(self, state: Queue, command: Command, context: DecisionContext) -> Sequence[Event]:
         refuse_planned(command)
         match command:
             case CreateQueue():
@@ -145,7 +145,7 @@ class Scheduling(Decider[Queue]):
 
     # What jobs and resources say
 
-    def react(self, state: Queue, event: Event, context: Context) -> Sequence[Event]:
+    def react(self, state: Queue, event: Event, context: DecisionContext) -> Sequence[Event]:
         match event:
             case JobQueued():
                 return queued(state, event)
@@ -157,11 +157,11 @@ class Scheduling(Decider[Queue]):
 
     # Placing
 
-    def settle(self, state: Queue, context: Context) -> Sequence[Event]:
-        for id in state.guesses:
+    def after_batch(self, state: Queue, context: DecisionContext) -> Sequence[Event]:
+        for id in state.tentative:
             if id not in state.placements:
                 state.cluster.release(id)
-        state.guesses = []
+        state.tentative = []
         state.backlog.wake(context.now)
         versions = (state.cluster.version, state.backlog.version)
         if state.planned == versions or state.status in (QueueStatus.PAUSED, QueueStatus.CLOSED):
@@ -176,7 +176,7 @@ class Scheduling(Decider[Queue]):
             event = scheduled(state, item, context.now)
             size += item.entry.job.size + sum(len(placed.tasks) + 120 for placed in event.placements)
             events.append(event)
-            state.guesses += [placed.allocation_id for placed in event.placements]
+            state.tentative += [placed.allocation_id for placed in event.placements]
         if not planned:
             state.planned = versions
             if state.cluster.shapes > len(state.backlog.ready):
@@ -193,14 +193,14 @@ class Scheduling(Decider[Queue]):
 
     @staticmethod
     def _next_look(state: Queue) -> datetime | None:
-        looks = state.looks
-        while looks and not fold.stands(looks[0]):
-            heapq.heappop(looks)
-        if not looks:
+        rechecks = state.rechecks
+        while rechecks and not fold.stands(rechecks[0]):
+            heapq.heappop(rechecks)
+        if not rechecks:
             return None
-        return max(looks[0][0], state.look_from) if state.look_from else looks[0][0]
+        return max(rechecks[0][0], state.recheck_from) if state.recheck_from else rechecks[0][0]
 
-    def wake(self, state: Queue, context: Context) -> Sequence[Event]:
+    def wake(self, state: Queue, context: DecisionContext) -> Sequence[Event]:
         now = context.now
         state.backlog.wake(now)
         while state.recoveries and state.recoveries[0][0] <= now:
@@ -217,11 +217,11 @@ class Scheduling(Decider[Queue]):
         looked = 0
         while (due := self._next_look(state)) is not None and due <= now:
             if looked == LOOKS_AT_ONCE or len(known) * len(state.cluster.nodes) >= NODES_AT_ONCE:
-                state.look_from = now + PACE
+                state.recheck_from = now + PACE
                 break
             looked += 1
-            entry = heapq.heappop(state.looks)[2]
-            fold.look(state, entry, now + LOOK_AGAIN)
+            entry = heapq.heappop(state.rechecks)[2]
+            fold.recheck(state, entry, now + RECHECK_EVERY)
             if (event := deferred(state, entry, now, known)) is not None:
                 events.append(event)
         return events
@@ -336,7 +336,7 @@ def rejected(queue: Queue, event: AllocationRejected) -> list[Event]:
     return events
 
 
-def scheduled(queue: Queue, item: Planned, now: datetime) -> JobScheduled:
+def scheduled(queue: Queue, item: Proposal, now: datetime) -> JobScheduled:
     """The event of a plan for one entry."""
     entry, job = item.entry, item.entry.job
     ready = max(entry.since, entry.not_before) if entry.not_before else entry.since

@@ -17,11 +17,11 @@ from events.language.scheduling import PendingReason, QueueStatus, SchedulingPol
 from services.scheduling import fold
 from services.scheduling.engine.backlog import Backlog, Entry, Job
 from services.scheduling.engine.node import Hold, Node, hold_of
-from services.scheduling.state import Placement, Queue
+from services.scheduling.state import PlacedTasks, Queue
 
 
 def dump(queue: Queue) -> dict[str, Any]:
-    void = set(queue.guesses).difference(queue.placements)
+    void = set(queue.tentative).difference(queue.placements)
     return {
         "made": queue.made,
         "status": queue.status.value,
@@ -50,7 +50,7 @@ def load(name: str, data: dict[str, Any]) -> Queue:
     for item in data["placements"]:
         job = queue.backlog.jobs[item["job_id"]]
         tasks = sets.parse(item["tasks"])
-        queue.placements[item["id"]] = Placement(
+        queue.placements[item["id"]] = PlacedTasks(
             item["id"], job, item["node_id"], item["attempt"], tasks, sets.parse(item["stopping"])
         )
     for item in data["holds"]:
@@ -92,10 +92,10 @@ def _load_job(queue: Queue, data: dict[str, Any]) -> None:
         not_before = datetime.fromisoformat(item["not_before"]) if item["not_before"] else None
         entry = backlog.add(job, item["attempt"], sets.parse(item["tasks"]), since, not_before)
         entry.told = tuple(PendingReason.model_validate(reason) for reason in item["told"])
-        fold.look(queue, entry, since + fold.FIRST_LOOK)
+        fold.recheck(queue, entry, since + fold.FIRST_RECHECK)
 
 
-def _placement(placement: Placement) -> dict[str, Any]:
+def _placement(placement: PlacedTasks) -> dict[str, Any]:
     return {
         "id": placement.id,
         "job_id": placement.job.id,

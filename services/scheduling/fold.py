@@ -41,9 +41,9 @@ from events.language.scheduling import (
 )
 from services.scheduling.engine.backlog import Entry, Job
 from services.scheduling.engine.node import Hold, hold_of
-from services.scheduling.state import LEAST_LOOKS, Placement, Queue
+from services.scheduling.state import LEAST_RECHECKS, PlacedTasks, Queue
 
-FIRST_LOOK = timedelta(seconds=0.25)
+FIRST_RECHECK = timedelta(seconds=0.25)
 """How long tasks wait before it is said why: most are placed sooner."""
 
 RECOVERY = timedelta(seconds=1)
@@ -92,25 +92,25 @@ def _enqueued(queue: Queue, event: JobEnqueued, time: datetime) -> None:
     entry = event.entry
     job = queue.backlog.job(entry.job_id, entry.project, entry.owner, entry.request, entry.launch)
     added = queue.backlog.add(job, entry.attempt, sets.parse(entry.tasks), time, entry.not_before)
-    look(queue, added, time + FIRST_LOOK)
+    recheck(queue, added, time + FIRST_RECHECK)
 
 
-def look(queue: Queue, entry: Entry, when: datetime) -> None:
+def recheck(queue: Queue, entry: Entry, when: datetime) -> None:
     """See at that time why an entry waits, if it still does."""
-    entry.look_at = when
+    entry.recheck_at = when
     queue.serial += 1
-    heapq.heappush(queue.looks, (when, queue.serial, entry))
-    if len(queue.looks) > queue.most_looks:
+    heapq.heappush(queue.rechecks, (when, queue.serial, entry))
+    if len(queue.rechecks) > queue.most_rechecks:
         # While a history is folded nobody looks: most of it is about entries that are long gone.
-        queue.looks = [look for look in queue.looks if stands(look)]
-        heapq.heapify(queue.looks)
-        queue.most_looks = max(LEAST_LOOKS, 2 * len(queue.looks))
+        queue.rechecks = [check for check in queue.rechecks if stands(check)]
+        heapq.heapify(queue.rechecks)
+        queue.most_rechecks = max(LEAST_RECHECKS, 2 * len(queue.rechecks))
 
 
-def stands(look: tuple[datetime, int, Entry]) -> bool:
+def stands(check: tuple[datetime, int, Entry]) -> bool:
     """Whether a look is still to be had: its entry waits, and no other look has taken its place."""
-    when, _, entry = look
-    return bool(entry.tasks) and entry.look_at == when
+    when, _, entry = check
+    return bool(entry.tasks) and entry.recheck_at == when
 
 
 def _scheduled(queue: Queue, event: JobScheduled) -> None:
@@ -119,7 +119,7 @@ def _scheduled(queue: Queue, event: JobScheduled) -> None:
     queue.number += len(event.placements)
     for placed in event.placements:
         tasks = sets.parse(placed.tasks)
-        queue.placements[placed.allocation_id] = Placement(
+        queue.placements[placed.allocation_id] = PlacedTasks(
             placed.allocation_id, job, placed.node_id, placed.attempt, tasks
         )
         backlog.place(job, placed.allocation_id, tasks)
@@ -202,7 +202,7 @@ def _allocation(queue: Queue, event: AllocationEvent, time: datetime) -> None:
             _forget(queue, event.allocation_id, sets.parse(event.tasks))
 
 
-def _forget(queue: Queue, allocation_id: str, tasks: sets.Tasks | None) -> Placement | None:
+def _forget(queue: Queue, allocation_id: str, tasks: sets.Tasks | None) -> PlacedTasks | None:
     """Strike tasks (all if None) off a placement, and the placement with the last one."""
     placement = queue.placements.get(allocation_id)
     if placement is None:

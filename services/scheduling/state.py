@@ -17,11 +17,11 @@ from events.language.task_sets import NONE, Tasks
 from services.scheduling.engine.backlog import Backlog, Entry, Job
 from services.scheduling.engine.cluster import Cluster
 
-LEAST_LOOKS = 1_024
+LEAST_RECHECKS = 1_024
 
 
 @dataclass(slots=True)
-class Placement:
+class PlacedTasks:
     """Tasks that have, or are about to get, a share of a node."""
 
     id: str
@@ -42,7 +42,7 @@ class Queue:
     status: QueueStatus = QueueStatus.ACTIVE
     backlog: Backlog = field(default_factory=Backlog)
     cluster: Cluster = field(default_factory=Cluster)
-    placements: dict[str, Placement] = field(default_factory=dict)
+    placements: dict[str, PlacedTasks] = field(default_factory=dict)
     made: bool = False
     """Whether its own history says that there is such a queue: it was made, changed or given a job, and not deleted."""
     number: int = 1
@@ -52,17 +52,17 @@ class Queue:
 
     # Volatile: worked out anew after a restart.
 
-    rejected: Placement | None = None
+    rejected: PlacedTasks | None = None
     """The placement that the event being handled speaks of."""
     planned: tuple[int, int] | None = None
     """Versions of cluster and backlog for which there is nothing to place."""
-    guesses: list[str] = field(default_factory=list)
+    tentative: list[str] = field(default_factory=list)
     """Allocations that the last plan holds on the cluster; void unless they became placements."""
-    looks: list[tuple[datetime, int, Entry]] = field(default_factory=list)
+    rechecks: list[tuple[datetime, int, Entry]] = field(default_factory=list)
     """Heap of when to see why an entry waits."""
-    most_looks: int = LEAST_LOOKS
+    most_rechecks: int = LEAST_RECHECKS
     """When there are more, those of entries that wait no more are dropped."""
-    look_from: datetime | None = None
+    recheck_from: datetime | None = None
     """No looks before this time: they are paced."""
     recoveries: list[tuple[datetime, str]] = field(default_factory=list)
     """Heap of when to try a node again that rejected a placement."""

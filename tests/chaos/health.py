@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from events.log.topics import CONTEXTS
 from tests.chaos.arena import PATIENCE, Arena
 
-LOOK_EVERY = 0.5
+CHECK_EVERY = 0.5
 ANSWER = 4.0
 """Seconds for `/readyz`, which asks everybody for two."""
 
@@ -39,7 +39,7 @@ class Health:
             began = time.monotonic()
             ready, told = await asyncio.to_thread(readiness, self.arena.gateway, self.arena.platform.key)
             self.looks.append(Look(began, ready, told))
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(CHECK_EVERY)
 
     async def problems(self) -> list[str]:
         """What was not true in this round, which is over: the platform is whole."""
@@ -70,7 +70,7 @@ class Health:
             if time.monotonic() > until:
                 said = {each["context"]: each["waits"] for each in contexts}
                 return [f"the platform is whole, and says: /readyz {told}, status {report['state']}, {said}, {behind}"]
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(CHECK_EVERY)
 
 
 def readiness(address: str, key: str) -> tuple[bool, str]:

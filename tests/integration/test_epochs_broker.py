@@ -127,7 +127,7 @@ class Writers:
 
     def usurp(self) -> None:
         writer = self.start()
-        writer.holding.assigned |= set(range(self.settings.partitions))
+        writer.assignment.assigned |= set(range(self.settings.partitions))
         writer._changed.set()
 
     async def end_one(self) -> None:

@@ -17,14 +17,14 @@ from aiokafka.admin import AIOKafkaAdminClient
 from events.language.jobs import JobCompleted, JobStarted
 from events.log import identity, topics, wire
 from events.log.access import client_options
-from events.log.identity import Stand
+from events.log.identity import StoredPosition
 from events.log.outcomes import Outcomes
-from events.log.producer import Producer, Record
+from events.log.producer import Producer, ToSend
 from events.log.publish import Outgoing, Publisher
 from events.log.tail import LogLost, ReaderPosition, Tail
 from events.process.settings import Settings
 from events.projections import rebuild as rebuilding
-from events.projections.origins import former_schema, read_stands
+from events.projections.origins import former_schema, read_stored
 from events.projections.positions import live_schema
 from events.projections.replaying import RebuildFailed
 from events.projections.runner import Runner
@@ -176,7 +176,7 @@ async def test_a_log_that_is_lost_under_those_who_read_it_is_noticed_by_all(
 async def test_who_waits_for_outcomes_goes_on_though_repairs_are_lost_too(settings: Settings) -> None:
     await topics.ensure_topics(settings)
     async with Producer(settings) as producer:
-        await producer.send_all([Record(settings.prefix + topics.REPAIRS, b"of the log that will be lost")])
+        await producer.send_all([ToSend(settings.prefix + topics.REPAIRS, b"of the log that will be lost")])
     async with asyncio.timeout(PATIENCE), Outcomes(settings) as outcomes:
         lasting = asyncio.create_task(outcomes.lasting())
         async with running(Writer(SampleDecider(), settings).run()):
@@ -265,7 +265,7 @@ async def test_a_writer_learns_which_log_it_is_where_nothing_was_yet(settings: S
         assert place not in snapshots.origins
         marker = [("ce_type", wire.MARKER), ("fl_epoch", b"0")]
         await producer.send_all(
-            [Record(settings.prefix + topics.events(place[0]), b"{}", partition=place[1], headers=marker)]
+            [ToSend(settings.prefix + topics.events(place[0]), b"{}", partition=place[1], headers=marker)]
         )
         await until(lambda: place in snapshots.origins, PATIENCE)
     assert snapshots.origins[place] == (await identity.compare(settings, [place], {})).origins[place]
@@ -276,13 +276,13 @@ async def test_a_position_is_held_against_the_log(settings: Settings, pool: asyn
         async with at_work(settings, pool):
             await submitted(settings, names("job", count))
             await listed(pool, live_schema(settings, "jobs"), names("job", count))
-    stored = await read_stands(pool, live_schema(settings, "jobs"))
+    stored = await read_stored(pool, live_schema(settings, "jobs"))
     place = max(stored, key=lambda each: stored[each].position.offset)
     (offset, epoch), origin = stored[place].position, stored[place].origin
 
     async def strange(position: ReaderPosition, of: str = origin) -> str:
-        compared = await identity.compare(settings, list(stored), {place: Stand(position, of)})
-        return compared.strange.get(place, "")
+        compared = await identity.compare(settings, list(stored), {place: StoredPosition(position, of)})
+        return compared.mismatches.get(place, "")
 
     assert await strange(ReaderPosition(offset, epoch)) == ""
     assert await strange(ReaderPosition(offset, epoch), "") == ""  # as an earlier version stored it
@@ -292,8 +292,8 @@ async def test_a_position_is_held_against_the_log(settings: Settings, pool: asyn
     # restored from an older copy and written on: by a writer that the position does not know
     assert "are others" in await strange(ReaderPosition(offset, 0))
     assert "are others" in await strange(ReaderPosition(offset, 1))
-    absent = await identity.compare(settings, list(stored), {("jobs", 99): Stand(ReaderPosition(3, 0))})
-    assert absent.strange == {("jobs", 99): "there is no such partition"}
+    absent = await identity.compare(settings, list(stored), {("jobs", 99): StoredPosition(ReaderPosition(3, 0))})
+    assert absent.mismatches == {("jobs", 99): "there is no such partition"}
 
 
 async def test_a_forged_epoch_does_not_stop_tables_that_start_behind_it(settings: Settings, pool: asyncpg.Pool) -> None:
@@ -303,10 +303,10 @@ async def test_a_forged_epoch_does_not_stop_tables_that_start_behind_it(settings
         await listed(pool, live, names("job", 8))
     async with Producer(settings) as producer:
         topic, headers = settings.prefix + topics.events("jobs"), [("fl_epoch", b"soon")]
-        forged = await producer.send_all([Record(topic, b"{}", partition=n, headers=headers) for n in range(4)])
+        forged = await producer.send_all([ToSend(topic, b"{}", partition=n, headers=headers) for n in range(4)])
     ends = {("jobs", number): stored.offset + 1 for number, stored in enumerate(forged)}
     async with running(Runner(SampleProjection(), settings, pool).run()), asyncio.timeout(PATIENCE):
-        while any(stand.position.offset < ends[at] for at, stand in (await read_stands(pool, live)).items()):
+        while any(stand.position.offset < ends[at] for at, stand in (await read_stored(pool, live)).items()):
             await asyncio.sleep(0.05)
     async with at_work(settings, pool):
         await submitted(settings, ["later"])

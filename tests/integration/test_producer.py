@@ -10,7 +10,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from events.log.access import client_options
-from events.log.producer import Producer, Record
+from events.log.producer import Producer, ToSend
 from events.log.topics import LOGS, ensure_topics, output_config
 from events.process.settings import Settings
 from tests import PATIENCE
@@ -26,11 +26,11 @@ async def test_a_refused_batch_does_not_block_those_behind_it(settings: Settings
     try:
         await admin.create_topics([NewTopic(name=topic, num_partitions=1, replication_factor=1)])
         async with Producer(settings) as producer:
-            first = await producer.send_all([Record(topic, b"1"), Record(topic, b"2")])
+            first = await producer.send_all([ToSend(topic, b"1"), ToSend(topic, b"2")])
             for _ in range(2):
                 with pytest.raises(KafkaError):
-                    await producer.send_all([Record(topic, b"lost", timestamp_ms=FAR)])
-            then = await producer.send_all([Record(topic, b"3")])
+                    await producer.send_all([ToSend(topic, b"lost", timestamp_ms=FAR)])
+            then = await producer.send_all([ToSend(topic, b"3")])
             assert [at.offset for at in [*first, *then]] == [0, 1, 2]
     finally:
         await admin.delete_topics([topic])
@@ -40,7 +40,7 @@ async def test_a_refused_batch_does_not_block_those_behind_it(settings: Settings
 async def test_records_from_the_future_are_taken_by_the_platforms_own_topics(settings: Settings) -> None:
     await ensure_topics(settings)
     async with Producer(settings) as producer:
-        (stored,) = await producer.send_all([Record(f"{settings.prefix}commands.jobs", b"{}", timestamp_ms=FAR)])
+        (stored,) = await producer.send_all([ToSend(f"{settings.prefix}commands.jobs", b"{}", timestamp_ms=FAR)])
         assert stored.offset >= 0
 
 

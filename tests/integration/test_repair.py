@@ -19,7 +19,7 @@ from events.log import topics
 from events.log.envelope import Position, Recorded
 from events.log.outcomes import Outcomes
 from events.log.partitioner import partition_of
-from events.log.producer import Producer, Record, new_producer
+from events.log.producer import Producer, ToSend, new_producer
 from events.log.publish import Publisher
 from events.log.repairing import NoSuchRecord, look_at, retry, skip
 from events.log.tail import Tail, read_repairs
@@ -30,7 +30,7 @@ from events.projections.projection import Rows
 from events.projections.runner import Runner
 from events.service import open_pool
 from events.writer import recovery
-from events.writer.decider import Context
+from events.writer.decider import DecisionContext
 from events.writer.snapshots import Snapshots
 from events.writer.writer import Writer
 from tests import PATIENCE
@@ -52,13 +52,13 @@ class Raising(SampleDecider):
             raise RuntimeError("it does not fold")
         return super().evolve(state, event, time)
 
-    def react(self, state: Sample, event: Event, context: Context) -> Sequence[Event]:
+    def react(self, state: Sample, event: Event, context: DecisionContext) -> Sequence[Event]:
         if "react" in self.where and isinstance(event, JobSubmitted) and event.spec.metadata.name == ODD:
             raise RuntimeError("it can't be reacted to")
         return super().react(state, event, context)
 
-    def settle(self, state: Sample, context: Context) -> Sequence[Event]:
-        if "settle" in self.where and state.submitted:
+    def after_batch(self, state: Sample, context: DecisionContext) -> Sequence[Event]:
+        if "after_batch" in self.where and state.submitted:
             raise RuntimeError("it does not come to rest")
         return ()
 
@@ -208,7 +208,7 @@ async def test_what_a_state_can_not_do_by_itself_stops_its_partition(settings: S
     job, other = jobs_of(0, 1, settings.partitions)[0], jobs_of(1, 1, settings.partitions)[0]
     async with place(settings, decider) as here:
         await here.submit(job)
-        decider.where = {"settle"}
+        decider.where = {"after_batch"}
         waits = asyncio.create_task(here.send(CancelJob(job_id=job), "touches it"))
         await until(lambda: "jobs/0" in here.writer.stops)
         decider.where.clear()
@@ -293,7 +293,7 @@ async def test_a_writer_with_an_input_that_stands_still_hears_that_it_is_superse
         await until(lambda: here.writer._tail is not None and len(here.writer._tail._paused) == settings.partitions)
         topic = settings.prefix + topics.events("resources")
         headers = [("ce_type", AllocationBound.type_name().encode())]
-        await producer.send_all([Record(topic, b"{torn", partition=0, headers=headers)])
+        await producer.send_all([ToSend(topic, b"{torn", partition=0, headers=headers)])
         await until(lambda: here.writer.stops)
         before = here.writer.partitions[0].epoch
         other = await recovery._fence("jobs", 0, settings, await producer.running(), datetime.now(UTC))

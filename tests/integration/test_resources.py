@@ -21,7 +21,7 @@ from events.process.settings import Settings
 from events.process.tasks import end_all
 from events.queries.callers import service_channel, services_key
 from events.service import run
-from events.writer.decider import Context, Decider
+from events.writer.decider import Decider, DecisionContext
 from events.writer.writer import Writer
 from forgelog_pb.resources.v1 import queries_pb2 as pb
 from forgelog_pb.resources.v1 import types_pb2 as types
@@ -49,7 +49,7 @@ class Planner(Decider[None]):
     def evolve(self, state: None, event: Event, time: datetime) -> None:
         return None
 
-    def decide(self, state: None, command: Command, context: Context) -> Sequence[Event]:
+    def decide(self, state: None, command: Command, context: DecisionContext) -> Sequence[Event]:
         return [self.plans.pop(0)]
 
 

@@ -223,9 +223,9 @@ async def test_a_partition_that_is_revoked_amid_its_new_start_keeps_nobody_busy(
     writer = Writer(SampleDecider(), prepared)
     async with running(writer.run()):
         await until(lambda: writer.ready)
-        writer.holding.start_over(0)
+        writer.assignment.start_over(0)
         await writer.on_partitions_revoked([TopicPartition(prepared.prefix + topics.commands("jobs"), 0)])
-        await until(lambda: writer.holding.until_start() == float("inf"))
+        await until(lambda: writer.assignment.until_start() == float("inf"))
         assert writer._until_due() > 0
         assert set(writer.partitions) == {1, 2, 3}
 

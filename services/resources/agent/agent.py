@@ -30,7 +30,7 @@ from events.language.resources import (
     ReleaseReason,
 )
 from events.log.envelope import Recorded
-from events.log.identity import Stand, compare, described, origins_in
+from events.log.identity import StoredPosition, compare, described, origins_in
 from events.log.outcomes import Outcomes
 from events.log.publish import Publisher
 from events.log.tail import Place, ReaderPosition, Tail
@@ -134,14 +134,16 @@ class Agent:
     async def _start(self) -> dict[Place, ReaderPosition] | Literal["end"]:
         """Where to read from: behind what was read; at first at the end, but the first record of an empty log is read,
         since it tells which log this is; of another log all that it says."""
-        stand = self._store.load_position(self._log_name)
-        compared = await compare(self._settings, [self._place], {self._place: stand} if stand is not None else {})
+        stored = self._store.load_position(self._log_name)
+        compared = await compare(self._settings, [self._place], {self._place: stored} if stored is not None else {})
         self._origin = compared.origins.get(self._place, "")
-        if stand is None:
+        if stored is None:
             return "end" if compared.ends[self._place] else {self._place: ReaderPosition()}
-        if not compared.strange:
-            return {self._place: stand.position}
-        log.error("the log was lost or cut (%s); reading what is there from its beginning", described(compared.strange))
+        if not compared.mismatches:
+            return {self._place: stored.position}
+        log.error(
+            "the log was lost or cut (%s); reading what is there from its beginning", described(compared.mismatches)
+        )
         return {self._place: ReaderPosition()}
 
     async def _follow_and_drain(self) -> None:
@@ -276,7 +278,7 @@ class Agent:
         places = [attempt.place for attempt in self._running.attempts.values() if attempt.place is not None]
         position = min(places, key=lambda place: place.offset, default=self._read)
         try:
-            self._store.save_position(self._log_name, Stand(position, self._origin))
+            self._store.save_position(self._log_name, StoredPosition(position, self._origin))
         except OSError as error:  # a full disk, as a rule: a restarted agent reads again what it has read
             log.warning("how far the log was read can't be noted: %s", error)
             return

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from services.resources.agent import proctree
 
-LOOK_EVERY = 0.5
+CHECK_EVERY = 0.5
 """Seconds between two looks."""
 
 

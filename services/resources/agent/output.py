@@ -22,7 +22,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from events.log import topics
 from events.log.partitioner import partition_of
-from events.log.producer import Producer, Record
+from events.log.producer import Producer, ToSend
 from events.process import notes
 from events.process.settings import Settings
 from services.resources.agent.attempts import Attempt
@@ -50,7 +50,7 @@ Control = Callable[[str], notes.Folder]
 
 
 @dataclass(slots=True)
-class Stream:
+class OutputFile:
     name: str
     offset: int = 0
     base: int = 0
@@ -63,7 +63,7 @@ class Stream:
 class Following:
     attempt: Attempt
     folder: notes.Folder
-    streams: tuple[Stream, ...]
+    streams: tuple[OutputFile, ...]
     last_growth: float = 0.0
     next_look: float = 0.0
     finished: bool = False
@@ -91,7 +91,7 @@ class Following:
 @dataclass(slots=True)
 class Piece:
     following: Following
-    stream: Stream
+    stream: OutputFile
     offset: int
     value: bytes
     marks: list[tuple[str, bytes]] = field(default_factory=list)
@@ -126,7 +126,7 @@ class Output:
         """Ship the attempt's output from now on, or from where an earlier agent got to."""
         folder = self._control(attempt.key)
         offsets = _read_note(folder) if attempt.resumed else [0] * len(STREAMS)
-        streams = tuple(Stream(name, offset) for name, offset in zip(STREAMS, offsets, strict=True))
+        streams = tuple(OutputFile(name, offset) for name, offset in zip(STREAMS, offsets, strict=True))
         following = Following(attempt, folder, streams, last_growth=time.monotonic())
         self._followed[attempt.key] = following
         self._changed.set()
@@ -177,7 +177,7 @@ class Output:
             following.next_look = now + (COLD if cold else HOT)
         return pieces
 
-    def _read(self, following: Following, stream: Stream, most: int, chunk: int) -> list[Piece]:
+    def _read(self, following: Following, stream: OutputFile, most: int, chunk: int) -> list[Piece]:
         size = stream.base + _size(following.folder, stream.name)
         if size < stream.offset:
             log.warning(
@@ -205,9 +205,9 @@ class Output:
             following.cut = True
         return pieces
 
-    def _record(self, piece: Piece, partitions: int) -> Record:
+    def _record(self, piece: Piece, partitions: int) -> ToSend:
         key = piece.following.attempt.task.job_id
-        return Record(self._topic, piece.value, key.encode(), partition_of(key, partitions), piece.headers())
+        return ToSend(self._topic, piece.value, key.encode(), partition_of(key, partitions), piece.headers())
 
     async def _ship(self, producer: Producer, partitions: int, pieces: list[Piece]) -> None:
         """Send each attempt's pieces for themselves: those of one that Kafka does not take hold up no others."""

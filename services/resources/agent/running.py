@@ -315,7 +315,7 @@ class Running:
     async def watch_trees(self) -> None:
         """Keep an eye on each attempt's processes, until cancelled: memory, stopped wardens, who belongs to it."""
         while True:
-            await asyncio.sleep(memory.LOOK_EVERY)
+            await asyncio.sleep(memory.CHECK_EVERY)
             limits = {
                 attempt.key: (attempt.warden, attempt.task.memory_bytes)
                 for attempt in self.attempts.values()

@@ -29,7 +29,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from events.language.jobs import ExitReason, ReportJobStarted
-from events.log.identity import Stand
+from events.log.identity import StoredPosition
 from events.log.tail import ReaderPosition
 from events.process import notes
 from events.process.settings import SettingsError
@@ -151,19 +151,19 @@ class Store:
 
     # How far the log was read
 
-    def load_position(self, log_name: str) -> Stand | None:
+    def load_position(self, log_name: str) -> StoredPosition | None:
         """Where to read on in that log (its prefix, pool and partition); None at the very first start there."""
         data = _note(self._position)
         if data is None or data.get("log") != log_name:
             return None
-        return Stand(ReaderPosition(data["offset"], data["epoch"]), data.get("origin", ""))
+        return StoredPosition(ReaderPosition(data["offset"], data["epoch"]), data.get("origin", ""))
 
-    def save_position(self, log_name: str, stand: Stand) -> None:
+    def save_position(self, log_name: str, stored: StoredPosition) -> None:
         content = {
             "log": log_name,
-            "offset": stand.position.offset,
-            "epoch": stand.position.epoch,
-            "origin": stand.origin,
+            "offset": stored.position.offset,
+            "epoch": stored.position.epoch,
+            "origin": stored.origin,
         }
         warden.write_json(str(self._position), content)
 

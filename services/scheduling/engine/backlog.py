@@ -63,7 +63,7 @@ class Entry:
     """Its time has not come."""
     told: tuple[PendingReason, ...] = ()
     """The reasons that were last given for its waiting."""
-    look_at: datetime | None = None
+    recheck_at: datetime | None = None
     """When to see again why it waits."""
     order: Order = (0, 0.0, "", 0)
     """Its place among those that are ready."""

@@ -32,7 +32,7 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class Proposal:
     """What was decided for one entry."""
 
     entry: Entry
@@ -53,13 +53,13 @@ def allocation_id(job_id: str, attempt: int, number: int) -> str:
     return f"{job_id}.{attempt}.{number}"
 
 
-def plan(cluster: Cluster, backlog: Backlog, number: int, most: int) -> list[Planned]:
+def plan(cluster: Cluster, backlog: Backlog, number: int, most: int) -> list[Proposal]:
     """What to place now, at most about `most` placements; the first gets allocation number `number`.
 
     The placements are held on the cluster when this returns: call `undo`, or let the same ids be held for good.
     """
     cluster.refresh()
-    planned: list[Planned] = []
+    planned: list[Proposal] = []
     heads: list[tuple[Order, int, Shape]] = []
     at: dict[Shape, int] = {}
     for serial, (shape, entries) in enumerate(backlog.ready.items()):
@@ -73,7 +73,7 @@ def plan(cluster: Cluster, backlog: Backlog, number: int, most: int) -> list[Pla
         entry = entries[at[shape]]
         placements, full = _place(cluster, entry, allowed, number, min(most, MOST_PLACEMENTS))
         if placements:
-            planned.append(Planned(entry, tuple(placements)))
+            planned.append(Proposal(entry, tuple(placements)))
             number += len(placements)
             most -= len(placements)
         if full and not cluster.presence.concerns(entry.job.wish.labels):
@@ -131,7 +131,7 @@ def _candidates(cluster: Cluster, entry: Entry) -> Candidates:
     return Candidates(cluster, wish)
 
 
-def undo(cluster: Cluster, planned: list[Planned]) -> None:
+def undo(cluster: Cluster, planned: list[Proposal]) -> None:
     """Take back what a plan held."""
     for item in planned:
         for placement in item.placements:

@@ -232,7 +232,7 @@ async def test_a_stop_that_the_warden_does_not_carry_out_is_carried_out(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(running, "OVERDUE", 0.1)
-    monkeypatch.setattr(running.memory, "LOOK_EVERY", 1000.0)
+    monkeypatch.setattr(running.memory, "CHECK_EVERY", 1000.0)
     attempt = await node.started("exec sleep 1000")
     monkeypatch.setattr(node.store, "ask_to_stop", lambda *_: None)  # as if the task had taken the request away
     attempt.stop = Stop(ExitReason.STOPPED, 0, "cancelled")

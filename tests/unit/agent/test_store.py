@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from events.log.identity import Stand
+from events.log.identity import StoredPosition
 from events.log.tail import ReaderPosition
 from events.process.settings import SettingsError
 from services.resources.agent import warden
@@ -52,7 +52,7 @@ def test_a_moved_folder_keeps_its_instance(tmp_path: Path) -> None:
 
 def test_a_copy_is_an_instance_of_its_own_that_knows_no_task_and_no_position(tmp_path: Path) -> None:
     store = opened(tmp_path / "a")
-    store.save_position("log", Stand(ReaderPosition(7), "origin"))
+    store.save_position("log", StoredPosition(ReaderPosition(7), "origin"))
     (store.tasks / "alloc-0-1").mkdir()
     warden.write_json(str(store.tasks / "alloc-0-1" / warden.TASK), {"allocation_id": "alloc"})
     shutil.copytree(tmp_path / "a", tmp_path / "b")
@@ -82,12 +82,12 @@ def test_an_earlier_agents_word_on_its_membership_is_forgotten(tmp_path: Path) -
 def test_a_position_is_kept_with_the_log_it_was_taken_in(tmp_path: Path) -> None:
     store = opened(tmp_path / "a")
     assert store.load_position("pool") is None
-    store.save_position("pool", Stand(ReaderPosition(7, 2), "origin"))
-    assert store.load_position("pool") == Stand(ReaderPosition(7, 2), "origin")
+    store.save_position("pool", StoredPosition(ReaderPosition(7, 2), "origin"))
+    assert store.load_position("pool") == StoredPosition(ReaderPosition(7, 2), "origin")
     assert store.load_position("other") is None
     # as an earlier version wrote it
     warden.write_json(str(store.folder / "position.json"), {"log": "pool", "offset": 7, "epoch": 2})
-    assert store.load_position("pool") == Stand(ReaderPosition(7, 2), "")
+    assert store.load_position("pool") == StoredPosition(ReaderPosition(7, 2), "")
 
 
 # What tasks leave in their folders and do to their notes

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from forgelog.client.plain import Record, name_of, plain, timestamp, word_of
+from forgelog.client.plain import Answer, name_of, plain, timestamp, word_of
 from forgelog.errors import InvalidInput
 from forgelog_pb.jobs.v1 import types_pb2 as jobs_pb
 from forgelog_pb.log.v1 import queries_pb2 as log_pb
@@ -25,7 +25,7 @@ def test_an_answer_is_a_dict_with_attributes() -> None:
 
 def test_an_unknown_attribute_names_those_there_are() -> None:
     with pytest.raises(AttributeError, match="there is no 'sttus' here; there are status"):
-        _ = Record(status="running").sttus
+        _ = Answer(status="running").sttus
 
 
 def test_an_unset_message_is_none() -> None:

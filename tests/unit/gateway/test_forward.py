@@ -12,7 +12,7 @@ from events.process.retry_hint import retry_metadata
 from events.process.settings import Settings
 from services.gateway.catalog import Catalog
 from services.gateway.errors import DoorError
-from services.gateway.forward import Forwarder, Refusal
+from services.gateway.forward import Forwarder, Relayed
 from services.gateway.http_answers import error_response
 from services.gateway.limits import Bounds
 from services.gateway.principal import Access
@@ -47,7 +47,7 @@ def test_a_service_that_can_not_answer_now_speaks_for_itself(forwarder: Forwarde
     code = grpc.StatusCode.UNAVAILABLE
     trailing = Metadata(*retry_metadata(code.value[0], "the database can't be reached", 2.5))
     failed = forwarder._failed("jobs", AioRpcError(code, Metadata(), trailing, "the database can't be reached"))
-    assert isinstance(failed, Refusal)
+    assert isinstance(failed, Relayed)
     answer = error_response(failed)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "3")
     assert b'"retry_after_ms":2500' in answer.body
@@ -83,7 +83,7 @@ def test_a_service_that_does_not_know_the_gateway_is_not_the_callers_fault(forwa
 def test_another_refusal_goes_on_as_it_is(forwarder: Forwarder) -> None:
     error = AioRpcError(grpc.StatusCode.NOT_FOUND, Metadata(), Metadata(), "there is no job 'x'")
     failed = forwarder._failed("jobs", error)
-    assert isinstance(failed, Refusal)
+    assert isinstance(failed, Relayed)
     answer = error_response(failed)
     assert (answer.status_code, "retry-after" in answer.headers) == (404, False)
 

@@ -11,7 +11,7 @@ from events.log.envelope import Position
 from events.log.wire import CAUSE, Cause, Raw
 from services.gateway import limits
 from services.gateway.errors import DoorError, trailing_metadata
-from services.gateway.limits import Backlog, Limit
+from services.gateway.limits import Limit, Undecided
 
 JOBS = "commands.jobs"
 
@@ -69,7 +69,7 @@ def test_the_hint_is_how_long_what_is_in_hand_will_take(clock: Clock) -> None:
 
 
 def test_commands_wait_from_published_to_decided_whoever_published_between() -> None:
-    backlog = Backlog(100)
+    backlog = Undecided(100)
     backlog.published(Position(JOBS, 0, 10))
     assert backlog.of(JOBS) == 1
     backlog.published(Position(JOBS, 0, 500))  # 489 others came between
@@ -88,7 +88,7 @@ def test_commands_wait_from_published_to_decided_whoever_published_between() -> 
 
 
 def test_many_that_wait_for_long_are_an_overload_and_others_go_on(clock: Clock) -> None:
-    backlog = Backlog(100)
+    backlog = Undecided(100)
     for offset in range(200):
         backlog.published(Position(JOBS, 0, offset))
     backlog.check([JOBS])  # a burst
@@ -101,14 +101,14 @@ def test_many_that_wait_for_long_are_an_overload_and_others_go_on(clock: Clock) 
 
 
 def test_few_may_wait_for_ever(clock: Clock) -> None:
-    backlog = Backlog(100)
+    backlog = Undecided(100)
     backlog.published(Position(JOBS, 0, 0))
     clock.now += 3600
     backlog.check([JOBS])
 
 
 def test_what_is_remembered_of_the_waiting_is_bounded(clock: Clock) -> None:
-    backlog = Backlog(1_000_000)
+    backlog = Undecided(1_000_000)
     for offset in range(10_000):
         backlog.published(Position(JOBS, 0, offset))
         clock.now += 0.001

@@ -22,7 +22,7 @@ from events.language.jobs import (
 from events.language.jobspec import JobEnvironment, JobLaunch, JobMetadata, JobResources, JobSpec, RestartPolicy
 from events.language.resources import AllocationBound, AllocationReleased, ReleaseReason
 from events.language.scheduling import JobDequeued
-from events.writer.decider import Context
+from events.writer.decider import DecisionContext
 from services.jobs.decide import Jobs
 from services.jobs.state import Job
 
@@ -68,9 +68,9 @@ class Desk:
         """The job as a snapshot gives it back."""
         return self.decider.load(id, self.decider.dump(self.job(id)))
 
-    def _context(self, id: str, actor: str = "owner") -> Context:
+    def _context(self, id: str, actor: str = "owner") -> DecisionContext:
         self._inputs += 1
-        return Context(self.now, f"input-{self._inputs}", actor, DEFAULT_PROJECT, id)
+        return DecisionContext(self.now, f"input-{self._inputs}", actor, DEFAULT_PROJECT, id)
 
     def _react(self, event: Event) -> list[Event]:
         events: list[Event] = []

@@ -13,7 +13,7 @@ from events.log import topics
 from events.log.envelope import Meta
 from events.log.wire import Raw, headers_of, value_of
 from events.writer import states
-from events.writer.decider import Context
+from events.writer.decider import DecisionContext
 from events.writer.encoding import Unit
 from events.writer.partition import Partition
 from services.jobs.decide import Jobs
@@ -26,14 +26,14 @@ COUNT = 12
 class Restless(Jobs):
     """The same decisions, and nothing is packed."""
 
-    def at_rest(self, state: Job) -> bool:
+    def may_passivate(self, state: Job) -> bool:
         return False
 
 
 class Settling(Jobs):
     """Jobs that are looked at whenever something has happened to them."""
 
-    def settle(self, state: Job, context: Context) -> Sequence[Event]:
+    def after_batch(self, state: Job, context: DecisionContext) -> Sequence[Event]:
         return ()
 
 
@@ -90,11 +90,11 @@ def test_an_ended_job_is_neither_settled_nor_looked_at_again() -> None:
     for number in range(COUNT):
         settling.ends(f"job{number}")
     settling.command(submit("alive"))
-    assert settling.partition.touched == {"alive"}
+    assert settling.partition.dirty == {"alive"}
     assert settling.partition.next_due() is None
 
 
 def test_nobody_remembers_what_happened_to_jobs_that_never_act_of_themselves() -> None:
     writer = Writer(Jobs())
     writer.command(submit("alive"))
-    assert writer.partition.touched == set()
+    assert writer.partition.dirty == set()

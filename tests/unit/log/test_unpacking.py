@@ -15,7 +15,7 @@ from events.language.common import MAX_COMMAND_BYTES, MAX_HEADER_BYTES
 from events.log.deadletters import EXCERPT_BYTES, letter_of
 from events.log.fetching import Raws, _Fetched, _RawRecords
 from events.log.topics import MAX_LETTER_BYTES
-from events.log.unpacking import MAX_UNPACKED_BYTES, TooLarge, unpack
+from events.log.unpacking import MAX_UNPACKED_BYTES, BatchTooLarge, unpack
 from events.log.wire import Damage, Raw
 
 PACKERS: dict[str, tuple[int, Any]] = {
@@ -38,7 +38,7 @@ def test_every_codec_gives_back_what_was_packed(codec: str) -> None:
 @pytest.mark.parametrize("codec", PACKERS)
 def test_no_codec_unpacks_beyond_the_bound(codec: str) -> None:
     kind, pack = PACKERS[codec]
-    with pytest.raises(TooLarge, match="1000000 bytes"):
+    with pytest.raises(BatchTooLarge, match="1000000 bytes"):
         unpack(kind, pack(b"x" * 1_000_001), most=1_000_000)
     assert len(unpack(kind, pack(b"x" * 1_000_000), most=1_000_000)) == 1_000_000
 
@@ -48,13 +48,13 @@ def test_no_codec_unpacks_beyond_the_bound(codec: str) -> None:
 def test_what_is_not_packed_so_is_refused_too(codec: str, damage: bytes) -> None:
     kind, pack = PACKERS[codec]
     packed = pack(b"abc" * 1000)
-    with pytest.raises(TooLarge):
+    with pytest.raises(BatchTooLarge):
         unpack(kind, packed[: len(packed) // 2] + damage)
 
 
 def test_the_members_of_a_gzip_file_are_bounded_together() -> None:
     assert unpack(1, gzip.compress(b"a") + gzip.compress(b"b")) == b"ab"
-    with pytest.raises(TooLarge):
+    with pytest.raises(BatchTooLarge):
         unpack(1, gzip.compress(b"a" * 60) + gzip.compress(b"b" * 60), most=100)
 
 

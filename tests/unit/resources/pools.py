@@ -25,7 +25,7 @@ from events.language.resources import (
     ReportAllocationsEnded,
 )
 from events.language.scheduling import JobScheduled, JobUnscheduled, Placement
-from events.writer.decider import Context
+from events.writer.decider import DecisionContext
 from services.resources.decide import Resources
 from services.resources.state import Pool
 
@@ -48,7 +48,7 @@ class Pools:
         """What a command leads to, with what is owed after it."""
         decided = self.decider.decide(self.state, command, self._context())
         if command.quiet:
-            self.decider.touch(self.state, command, self.now)
+            self.decider.note_quiet(self.state, command, self.now)
         return self._fold(decided)
 
     def event(self, event: Event) -> list[Event]:
@@ -72,9 +72,9 @@ class Pools:
             state = self.decider.evolve(state, event, time)
         return state
 
-    def _context(self) -> Context:
+    def _context(self) -> DecisionContext:
         self._inputs += 1
-        return Context(self.now, f"input-{self._inputs}", "owner", DEFAULT_PROJECT, POOL)
+        return DecisionContext(self.now, f"input-{self._inputs}", "owner", DEFAULT_PROJECT, POOL)
 
     def _fold(self, decided: Sequence[Event]) -> list[Event]:
         events: list[Event] = []
@@ -83,7 +83,7 @@ class Pools:
                 self.state = self.decider.evolve(self.state, event, self.now)
                 self.history.append((event, self.now))
                 events.append(event)
-            decided = self.decider.settle(self.state, self._context())
+            decided = self.decider.after_batch(self.state, self._context())
         return events
 
 

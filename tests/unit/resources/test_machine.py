@@ -157,7 +157,7 @@ class PoolMachine(RuleBasedStateMachine):
                 self.pool.state.nodes[id].gpus,
                 self.pool.state.nodes[id].exclusive,
             )
-        decider.resumed(loaded, self.pool.now)
+        decider.on_resume(loaded, self.pool.now)
         self.pool.state = loaded
 
     @invariant()

@@ -234,7 +234,7 @@ class TestLosing:
     def test_a_new_writer_gives_every_node_time_to_be_heard(self, pool: Pools) -> None:
         pool.state = pool.replayed()
         pool.now += timedelta(seconds=3600)
-        pool.decider.resumed(pool.state, pool.now)
+        pool.decider.on_resume(pool.state, pool.now)
         assert pool.after(14) == []
         assert said(pool.after(1)) == ["NodeLost"]
 

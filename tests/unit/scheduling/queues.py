@@ -28,7 +28,7 @@ from events.language.resources import (
     ReleaseReason,
 )
 from events.language.scheduling import JobDeferred, JobScheduled
-from events.writer.decider import Context
+from events.writer.decider import DecisionContext
 from services.scheduling.decide import Scheduling
 from services.scheduling.engine.node import Hold
 from services.scheduling.state import Queue
@@ -70,7 +70,7 @@ class Queues:
 
     def settle(self) -> list[Event]:
         told: list[Event] = []
-        while events := self.decider.settle(self.state, self._context()):
+        while events := self.decider.after_batch(self.state, self._context()):
             told += self._fold(events)
         return told
 
@@ -120,9 +120,9 @@ class Queues:
             waiting[entry.job.id] = sets.union(waiting.get(entry.job.id, sets.NONE), entry.tasks)
         return {job: sets.text(tasks) for job, tasks in waiting.items()}
 
-    def _context(self) -> Context:
+    def _context(self) -> DecisionContext:
         self._inputs += 1
-        return Context(self.now, f"input-{self._inputs}", "owner", DEFAULT_PROJECT, QUEUE)
+        return DecisionContext(self.now, f"input-{self._inputs}", "owner", DEFAULT_PROJECT, QUEUE)
 
     def _fold(self, events: Sequence[Event]) -> list[Event]:
         for event in events:

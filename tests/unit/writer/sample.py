@@ -19,7 +19,7 @@ from events.language.jobs import (
 )
 from events.log.envelope import Recorded
 from events.projections.projection import Key, Projection, Rows, Table
-from events.writer.decider import Context, Decider
+from events.writer.decider import Decider, DecisionContext
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class SampleDecider(Decider[Sample]):
         state.told += isinstance(event, DependencyMet)
         return state
 
-    def decide(self, state: Sample, command: Command, context: Context) -> Sequence[Event]:
+    def decide(self, state: Sample, command: Command, context: DecisionContext) -> Sequence[Event]:
         if isinstance(command, SubmitJob):
             if state.submitted:
                 raise Refused(ErrorCode.ALREADY_EXISTS, f"job {command.job_id} exists")
@@ -62,7 +62,7 @@ class SampleDecider(Decider[Sample]):
             JobTasksCancelled(job_id=command.job_id, tasks="1", reason=command.reason),
         ]
 
-    def react(self, state: Sample, event: Event, context: Context) -> Sequence[Event]:
+    def react(self, state: Sample, event: Event, context: DecisionContext) -> Sequence[Event]:
         assert isinstance(event, JobSubmitted)
         return [
             DependencyMet(job_id=item.job_id, dependency=event.job_id, outcome=DependencyOutcome.COMPLETED)

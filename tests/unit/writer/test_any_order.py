@@ -42,7 +42,7 @@ from events.language.resources import (
     UncordonNode,
 )
 from events.language.scheduling import ConfigureQueue, CreateQueue, DeleteQueue, QueueStatus, SchedulingPolicy
-from events.writer.decider import Context, Decider
+from events.writer.decider import Decider, DecisionContext
 from services.jobs.decide import Jobs
 from services.resources.decide import Resources
 from services.scheduling.decide import Scheduling
@@ -81,9 +81,9 @@ class Play:
             self.states[key] = self.decider.initial(key)
         return self.states[key]
 
-    def _context(self, key: str) -> Context:
+    def _context(self, key: str) -> DecisionContext:
         self.inputs += 1
-        return Context(self.now, f"input-{self.inputs}", "owner", DEFAULT_PROJECT, key)
+        return DecisionContext(self.now, f"input-{self.inputs}", "owner", DEFAULT_PROJECT, key)
 
     def _command(self, command: Command) -> None:
         state = self._state(command.key())
@@ -92,7 +92,7 @@ class Play:
         except Refused:
             return
         if command.quiet:
-            self.decider.touch(state, command, self.now)
+            self.decider.note_quiet(state, command, self.now)
         self._fold(decided)
 
     def _event(self, event: Event) -> None:
@@ -116,7 +116,7 @@ class Play:
     def _settle(self) -> None:
         for key in list(self.states):
             for _ in range(MOST_SETTLINGS):
-                decided = self.decider.settle(self.states[key], self._context(key))
+                decided = self.decider.after_batch(self.states[key], self._context(key))
                 if not decided:
                     break
                 self._fold(decided)

@@ -18,7 +18,7 @@ from tests.unit.writer.sample import Sample, SampleDecider
 class Ending(SampleDecider):
     """A sample that is cancelled is at rest."""
 
-    def at_rest(self, state: Sample) -> bool:
+    def may_passivate(self, state: Sample) -> bool:
         return state.cancelled > 0
 
 
@@ -39,7 +39,7 @@ def test_states_are_as_a_dict_has_them(steps: list[tuple[int, int]]) -> None:
         key = f"job{number}"
         told = (states.get(key) or Sample()).told + 1
         states[key] = Sample(True, cancelled, told)
-        states.rest(key, decider.at_rest(states[key]))
+        states.passivate(key, decider.may_passivate(states[key]))
         plain[key] = Sample(True, cancelled, told)
     assert {key: states.get(key) for key in plain} == plain
     assert states.get("never") is None
@@ -53,7 +53,7 @@ def test_a_snapshot_keeps_what_is_packed(steps: list[tuple[int, int]]) -> None:
     partition: Partition[Any] = Partition(decider, 0, 1)
     for number, cancelled in steps:
         partition.states[f"job{number}"] = Sample(True, cancelled, number)
-        partition.states.rest(f"job{number}", cancelled > 0)
+        partition.states.passivate(f"job{number}", cancelled > 0)
     again = load(decider, 0, 1, dump(partition))
     keys = [f"job{number}" for number in range(31)]
     assert [again.states.get(key) for key in keys] == [partition.states.get(key) for key in keys]
@@ -64,7 +64,7 @@ def test_a_packed_state_changes_only_when_it_is_set() -> None:
     states = States(Ending())
     for number in range(9):
         states[f"job{number}"] = Sample(True, 1, number)
-        states.rest(f"job{number}", True)
+        states.passivate(f"job{number}", True)
     assert states.packs
     taken = states["job0"]
     taken.told = 99
