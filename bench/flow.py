@@ -21,7 +21,7 @@ from bench.report import Figure
 from bench.servers import resident, tree
 from events.language.base import Command
 from events.language.jobs import JobCompleted, JobStarted, SubmitJob
-from events.language.jobspec import JobArray, JobMetadata, JobResources, JobSpec
+from events.language.jobs.spec import JobArray, JobMetadata, JobResources, JobSpec
 from events.language.resources import NodeRegistered
 from events.log.ids import derived_id, new_command_id
 from events.log.publish import Outgoing, Publisher

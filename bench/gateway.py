@@ -16,7 +16,7 @@ import grpc
 
 from bench.report import Figure
 from events.language.jobs import SubmitJob
-from events.language.jobspec import JobMetadata, JobResources, JobSpec
+from events.language.jobs.spec import JobMetadata, JobResources, JobSpec
 from events.log.envelope import Position
 from events.log.publish import Outgoing, Publisher
 from events.process.settings import Settings

@@ -27,7 +27,7 @@ from bench import flow, gateway, past
 from bench.report import Figure
 from bench.servers import resident, tree
 from events.language.jobs import SubmitJob
-from events.language.jobspec import JobMetadata, JobResources, JobSpec
+from events.language.jobs.spec import JobMetadata, JobResources, JobSpec
 from events.log import topics
 from events.log.publish import Outgoing, Publisher
 from events.log.tail import Tail

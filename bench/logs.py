@@ -14,7 +14,7 @@ from aiokafka import TopicPartition
 
 from bench.report import Figure
 from events.language.jobs import SubmitJob
-from events.language.jobspec import JobMetadata, JobSpec
+from events.language.jobs.spec import JobMetadata, JobSpec
 from events.log import topics
 from events.log.producer import new_producer
 from events.log.publish import Outgoing, Publisher

@@ -11,12 +11,10 @@ from functools import partial
 from statistics import median, quantiles
 
 from bench.report import Figure
-from events.language.amounts import NANO, of_request
 from events.language.base import Event
 from events.language.common import DEFAULT_PROJECT, ResourceVector
-from events.language.hardware import GPUResource, NodeSpec
 from events.language.jobs import JobQueued
-from events.language.jobspec import (
+from events.language.jobs.spec import (
     JobEnvironment,
     JobLaunch,
     JobPriority,
@@ -25,6 +23,8 @@ from events.language.jobspec import (
     QueueRequest,
 )
 from events.language.resources import NodeRegistered
+from events.language.resources.amounts import NANO, of_request
+from events.language.resources.hardware import GPUResource, NodeSpec
 from events.language.scheduling import JobScheduled
 from events.process.settings import Settings
 from events.writer.decider import DecisionContext

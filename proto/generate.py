@@ -63,7 +63,7 @@ def _inputs() -> str:
     """A digest of everything the outputs depend on."""
     digest = hashlib.sha256(version("grpcio-tools").encode() + version("protobuf").encode())
     paths = [
-        *(ROOT / "events/language").glob("*.py"),
+        *(ROOT / "events/language").rglob("*.py"),
         *(ROOT / "proto").glob("*.py"),
         *(ROOT / "proto").rglob("*.proto"),
     ]

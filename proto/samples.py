@@ -16,8 +16,9 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AwareDatetime, StringConstraints
 from pydantic.fields import FieldInfo
 
-from events.language import jobs, jobspec, jobspec_isolation, jobspec_monitoring, jobspec_placement, jobspec_training
+from events.language import jobs
 from events.language.base import Model
+from events.language.jobs import spec, spec_isolation, spec_monitoring, spec_placement, spec_training
 from events.language.planned import Planned
 from proto.shapes import unwrap
 
@@ -68,27 +69,27 @@ _TEXTS = (
 )
 _BY_MODEL: Mapping[type[Model], Mapping[str, Any]] = {
     jobs.JobExited: {"completed": "0", "failed": "1", "cancelled": "2"},
-    jobspec.JobSpec: {"debug_mode": True},
-    jobspec.JobResources: {"gpus": 2},
-    jobspec_placement.GPURequirements: {"allocation": "mig", "mig_profile": "1g.10gb"},
-    jobspec_placement.TimeWindow: {"start": "22:00", "end": "06:00"},
-    jobspec_placement.JobTiming: {"deadline": datetime(2026, 2, 1, tzinfo=UTC)},
-    jobspec_isolation.VolumeMount: {"kind": "host", "source": "/data"},
-    jobspec_isolation.JobSecurity: {
+    spec.JobSpec: {"debug_mode": True},
+    spec.JobResources: {"gpus": 2},
+    spec_placement.GPURequirements: {"allocation": "mig", "mig_profile": "1g.10gb"},
+    spec_placement.TimeWindow: {"start": "22:00", "end": "06:00"},
+    spec_placement.JobTiming: {"deadline": datetime(2026, 2, 1, tzinfo=UTC)},
+    spec_isolation.VolumeMount: {"kind": "host", "source": "/data"},
+    spec_isolation.JobSecurity: {
         "run_as_user": None,
         "run_as_group": None,
         "capabilities_add": ["CAP_NET_RAW"],
         "capabilities_drop": ["ALL"],
         "network": "cluster",
     },
-    jobspec_training.JobCheckpointing: {"resume_strategy": "specific"},
-    jobspec_training.JobDistributed: {
+    spec_training.JobCheckpointing: {"resume_strategy": "specific"},
+    spec_training.JobDistributed: {
         "rank": None,
         "elastic": True,
         "min_world_size": 4,
         "max_world_size": 16,
     },
-    jobspec_monitoring.AlertRule: {"comparison": "below", "channels": []},
+    spec_monitoring.AlertRule: {"comparison": "below", "channels": []},
 }
 """Values that rules across fields ask for; a plain guess would break them."""
 

@@ -36,15 +36,27 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
     "common": ("events.language.common",),
     "log": ("events.language.common",),
     "jobs": (
-        "events.language.jobspec",
-        "events.language.jobspec_placement",
-        "events.language.jobspec_isolation",
-        "events.language.jobspec_training",
-        "events.language.jobspec_monitoring",
-        "events.language.jobs",
+        "events.language.jobs.spec",
+        "events.language.jobs.spec_placement",
+        "events.language.jobs.spec_isolation",
+        "events.language.jobs.spec_training",
+        "events.language.jobs.spec_monitoring",
+        "events.language.jobs.models",
+        "events.language.jobs.commands",
+        "events.language.jobs.events",
     ),
-    "scheduling": ("events.language.scheduling",),
-    "resources": ("events.language.hardware_gpu", "events.language.hardware", "events.language.resources"),
+    "scheduling": (
+        "events.language.scheduling.models",
+        "events.language.scheduling.commands",
+        "events.language.scheduling.events",
+    ),
+    "resources": (
+        "events.language.resources.hardware_gpu",
+        "events.language.resources.hardware",
+        "events.language.resources.models",
+        "events.language.resources.commands",
+        "events.language.resources.events",
+    ),
 }
 """Context → the modules its types are defined in. A context joins by a line here and one in the registry."""
 

@@ -6,17 +6,20 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any
 
-from events.language.moves import ALLOCATION_MOVES, JOB_MOVES, NODE_MOVES, QUEUE_MOVES, final
+from events.language.jobs.moves import JOB_MOVES
+from events.language.moves import final
+from events.language.resources.moves import ALLOCATION_MOVES, NODE_MOVES
+from events.language.scheduling.moves import QUEUE_MOVES
 from proto.shapes import member_docs
 
 _INTRO = """\
 # State machines
 
-<!-- Generated from events/language/moves.py by `make proto`: change the tables there, not this file. -->
+<!-- Generated from events/language/*/moves.py by `make proto`: change the tables there, not this file. -->
 
 Every status changes only along these moves; anything else is refused with `failed_precondition`, or stops the service
 that met it in the log. The tables are `JOB_MOVES`, `NODE_MOVES`, `ALLOCATION_MOVES` and `QUEUE_MOVES` in
-`events.language.moves`.
+the `moves` of each context in `events.language`.
 """
 _MACHINES: tuple[tuple[str, str, Mapping[Any, frozenset[Any]]], ...] = (
     (

@@ -5,8 +5,7 @@ Knows no context. Identifiers are what users type, so they are bounded and print
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
@@ -184,77 +183,6 @@ class RecordRetried(LogEvent):
 
     position: Annotated[str, StringConstraints(min_length=1, max_length=400)]
     reason: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
-
-
-_FIRST = ((0, 0),)
-_RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
-
-
-def parse_ranges(text: str) -> tuple[tuple[int, int], ...]:
-    """``"0-3,7"`` as inclusive pairs ``((0, 3), (7, 7))``; sorted and merged. Numbers are below `MAX_ARRAY_TASKS`, so
-    a range that is expanded stays small. Raises ValueError with the bad part."""
-    if text == "0":
-        return _FIRST  # every job that is no array
-    if (parts := text.count(",") + 1) > MAX_ARRAY_TASKS:
-        raise ValueError(f"has {parts} ranges; a job has at most {MAX_ARRAY_TASKS} tasks")
-    pairs: list[tuple[int, int]] = []
-    for part in text.split(","):
-        match = _RANGE.fullmatch(part.strip())
-        if match is None:
-            raise ValueError(f"{shown(part)} is not a task number or range; write for example '0-3,7'")
-        low = int(match[1])
-        high = int(match[2]) if match[2] else low
-        if high < low:
-            raise ValueError(f"range {part!r} runs backwards")
-        if high >= MAX_ARRAY_TASKS:
-            raise ValueError(f"names task {high}; the tasks of a job are numbered from 0 to {MAX_ARRAY_TASKS - 1}")
-        pairs.append((low, high))
-    pairs.sort()
-    merged: list[tuple[int, int]] = []
-    for low, high in pairs:
-        if merged and low <= merged[-1][1] + 1:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], high))
-        else:
-            merged.append((low, high))
-    return tuple(merged)
-
-
-def format_ranges(tasks: Iterable[int]) -> str:
-    """Task numbers as ranges: ``[0, 1, 2, 7]`` becomes ``"0-2,7"``. Duplicates collapse."""
-    parts: list[str] = []
-    start = last = -2
-    for number in sorted(set(tasks)):
-        if number == last + 1:
-            last = number
-            continue
-        if start >= 0:
-            parts.append(str(start) if start == last else f"{start}-{last}")
-        start = last = number
-    if start >= 0:
-        parts.append(str(start) if start == last else f"{start}-{last}")
-    return ",".join(parts)
-
-
-def tasks_in(ranges: str) -> Iterator[int]:
-    """Every task number of a `TaskRanges`, ascending."""
-    pairs = parse_ranges(ranges)
-    if len(pairs) == 1:
-        return iter(range(pairs[0][0], pairs[0][1] + 1))
-    return (task for low, high in pairs for task in range(low, high + 1))
-
-
-def count_tasks(ranges: str) -> int:
-    """How many tasks a `TaskRanges` names."""
-    return sum(high - low + 1 for low, high in parse_ranges(ranges))
-
-
-def _ranges(value: str) -> str:
-    parse_ranges(value)
-    return value
-
-
-TaskRanges = Annotated[str, StringConstraints(min_length=1, max_length=200_000), AfterValidator(_ranges)]
-"""Task numbers of a job in compact form: ``"0-4999"``, ``"3,7-9"``. A job that is no array has the one task ``"0"``."""
 
 
 class ResourceVector(Model):

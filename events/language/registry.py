@@ -18,9 +18,12 @@ from events.language.base import Command, Event, Message
 
 MODULES: tuple[str, ...] = (
     "events.language.common",
-    "events.language.jobs",
-    "events.language.scheduling",
-    "events.language.resources",
+    "events.language.jobs.commands",
+    "events.language.jobs.events",
+    "events.language.scheduling.commands",
+    "events.language.scheduling.events",
+    "events.language.resources.commands",
+    "events.language.resources.events",
 )
 """Where commands and events are defined."""
 

@@ -34,7 +34,7 @@ class Running:
 async def running_on(platform: Platform) -> Running | None:
     """What runs on the nodes of a platform's own agents; None when nothing does. Raises ForgelogError when the platform
     does not tell."""
-    from events.language.common import count_tasks
+    from events.language.task_ranges import count_tasks
     from forgelog.client.aio import AsyncClient
 
     report = platform.report()

@@ -27,7 +27,7 @@ from forgelog_pb.scheduling.v1 import queries_pb2 as queue_pb
 from forgelog_pb.scheduling.v1 import queries_pb2_grpc as queue_rpc
 
 if TYPE_CHECKING:
-    from events.language.jobspec import JobSpec
+    from events.language.jobs.spec import JobSpec
 
 CONTEXT = "jobs"
 ENDED = ("completed", "failed", "cancelled")

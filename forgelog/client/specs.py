@@ -27,7 +27,7 @@ def jobs_of(described: Any, fields: Mapping[str, Any]) -> list[ManifestJob]:
 
 
 def _described(described: Any, fields: Mapping[str, Any]) -> list[ManifestJob]:
-    from events.language.jobspec import JobSpec
+    from events.language.jobs.spec import JobSpec
     from forgelog.manifest import ManifestJob, job_from, load
 
     if described is None or isinstance(described, Mapping):

@@ -34,7 +34,7 @@ from forgelog.client.rows import (
 )
 
 if TYPE_CHECKING:
-    from events.language.jobspec import JobSpec
+    from events.language.jobs.spec import JobSpec
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from events.language.hardware import LAUNCHER_LABEL
+from events.language.resources.hardware import LAUNCHER_LABEL
 from events.process.listening import stranger
 from events.process.settings import split_address
 from events.queries.callers import service_channel

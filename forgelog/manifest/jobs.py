@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from events.language.common import Identifier, shown
-from events.language.jobspec import DependencyKind, JobDependency, JobSpec
+from events.language.jobs.spec import DependencyKind, JobDependency, JobSpec
 from forgelog.errors import InvalidInput, ManifestError, Problem
 from forgelog.manifest.nodes import Node, from_python, parse_documents, problem
 from forgelog.manifest.shape import Shaper, suggest

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from events.language.common import shown
-from events.language.jobspec import JobArray, JobResources, JobSpec, RestartPolicy, SecretRef
+from events.language.jobs.spec import JobArray, JobResources, JobSpec, RestartPolicy, SecretRef
 from forgelog.errors import Problem
 from forgelog.manifest.nodes import Node, problem
 from forgelog.units import parse_bytes, parse_cpus, parse_duration

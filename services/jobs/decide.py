@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from events.language.base import Command, Event
-from events.language.common import ErrorCode, FieldError, Refused, format_ranges
+from events.language.common import ErrorCode, FieldError, Refused
 from events.language.jobs import (
     MAX_REASON,
     CancelJob,
@@ -39,10 +39,11 @@ from events.language.jobs import (
     SubmitJob,
     TaskExit,
 )
-from events.language.jobspec import DependencyKind, JobStatus
+from events.language.jobs.spec import DependencyKind, JobStatus
 from events.language.planned import refuse_planned
 from events.language.resources import AllocationBound, AllocationReleased, ReleaseReason
 from events.language.scheduling import JobDequeued
+from events.language.task_ranges import format_ranges
 from events.writer.decider import Decider, DecisionContext
 from services.jobs import state as jobs
 from services.jobs.dependencies import answered, ask, asked

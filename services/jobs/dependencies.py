@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from events.language.base import Event
-from events.language.common import format_ranges
 from events.language.jobs import (
     DependencyMet,
     DependencyOutcome,
@@ -19,7 +18,8 @@ from events.language.jobs import (
     DependentRegistered,
     JobTasksCancelled,
 )
-from events.language.jobspec import DependencyKind, JobStatus
+from events.language.jobs.spec import DependencyKind, JobStatus
+from events.language.task_ranges import format_ranges
 from services.jobs.making import conclude, queued
 from services.jobs.state import Job
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 
-from events.language.common import parse_ranges
+from events.language.task_ranges import parse_ranges
 from events.process.counts import count_of
 from events.projections.tables import Db
 from events.queries.queries import QueryError, ReadModel, not_found, read_options

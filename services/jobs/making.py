@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from events.language.base import Event
-from events.language.common import ErrorCode, FieldError, Refused, format_ranges, parse_ranges
+from events.language.common import ErrorCode, FieldError, Refused
 from events.language.jobs import (
     MAX_REASON,
     DependencyOutcome,
@@ -17,7 +17,8 @@ from events.language.jobs import (
     JobQueued,
     TaskCounts,
 )
-from events.language.jobspec import JobLaunch, JobSpec, QueueRequest
+from events.language.jobs.spec import JobLaunch, JobSpec, QueueRequest
+from events.language.task_ranges import format_ranges, parse_ranges
 from services.jobs.state import CANCELLED_EXIT_CODE, Job
 
 

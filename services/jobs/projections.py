@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 from events.language.base import Message
-from events.language.common import count_tasks, tasks_in
 from events.language.jobs import (
     DependencyMet,
     DependencyRequested,
@@ -24,7 +23,8 @@ from events.language.jobs import (
     JobTasksCancelled,
     TaskExit,
 )
-from events.language.jobspec import PRIORITY_WEIGHT, JobStatus
+from events.language.jobs.spec import PRIORITY_WEIGHT, JobStatus
+from events.language.task_ranges import count_tasks, tasks_in
 from events.log.envelope import Recorded
 from events.projections.projection import Key, Projection, Row, Rows, Table
 from services.jobs.rendering import COUNTED, jobs_in, render_job, render_spec

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 
 from events.language.convert import to_message
-from events.language.jobspec import JobStatus
+from events.language.jobs.spec import JobStatus
 from events.language.proto_names import word_of
 from events.projections.tables import Db
 from events.queries.queries import INT4, PointReads, QueryError, ReadModel, next_cursor, not_found, page, read_options

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from events.language.convert import to_bytes, to_message
-from events.language.jobspec import JobSpec
+from events.language.jobs.spec import JobSpec
 from events.projections.projection import Row
 from forgelog_pb.jobs.v1 import queries_pb2, types_pb2
 

@@ -12,7 +12,7 @@ from enum import Enum, auto
 from signal import Signals
 
 from events.language.jobs import ExitReason, TaskExit
-from events.language.jobspec import RestartMode, RestartPolicy
+from events.language.jobs.spec import RestartMode, RestartPolicy
 
 LONGEST = 300
 """Characters of a process's own message that are kept in a reason."""

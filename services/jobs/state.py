@@ -13,7 +13,6 @@ from functools import lru_cache
 from typing import Any
 
 from events.language.base import Event
-from events.language.common import format_ranges, tasks_in
 from events.language.jobs import (
     DependencyMet,
     DependencyOutcome,
@@ -34,8 +33,10 @@ from events.language.jobs import (
     TaskCounts,
     TaskExit,
 )
-from events.language.jobspec import DependencyKind, JobSpec, JobStatus
-from events.language.moves import JOB_MOVES, check_move
+from events.language.jobs.moves import JOB_MOVES
+from events.language.jobs.spec import DependencyKind, JobSpec, JobStatus
+from events.language.moves import check_move
+from events.language.task_ranges import format_ranges, tasks_in
 from services.jobs.restart import describe
 
 STATUSES = tuple(JobStatus)

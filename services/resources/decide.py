@@ -12,10 +12,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
-from events.language import task_sets as sets
+from events.language import task_ranges as sets
 from events.language.base import Command, Event
 from events.language.common import ErrorCode, FieldError, Refused
-from events.language.hardware import NodeStatus
 from events.language.resources import (
     AllocationBound,
     AllocationRejected,
@@ -44,6 +43,7 @@ from events.language.resources import (
     TaintNode,
     UncordonNode,
 )
+from events.language.resources.hardware import NodeStatus
 from events.language.scheduling import JobScheduled, JobUnscheduled
 from events.writer.decider import Decider, DecisionContext, Route
 from services.resources import dumps, ending, placing, registering

@@ -8,10 +8,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from events.language import task_sets as sets
-from events.language.hardware import NodeSpec, NodeStatus
-from events.language.jobspec import JobResources, Toleration
+from events.language import task_ranges as sets
+from events.language.jobs.spec import JobResources, Toleration
 from events.language.resources import Taint
+from events.language.resources.hardware import NodeSpec, NodeStatus
 from services.resources.state import Allocation, Node, Pool
 
 

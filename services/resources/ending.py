@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from events.language import task_sets as sets
+from events.language import task_ranges as sets
 from events.language.base import Event
-from events.language.hardware import NodeStatus
-from events.language.jobspec import TaintEffect
+from events.language.jobs.spec import TaintEffect
 from events.language.resources import AllocationReleased, AllocationStopRequested, ReleaseReason
-from events.language.taints import show, tolerates
-from events.language.task_sets import Tasks
+from events.language.resources.hardware import NodeStatus
+from events.language.resources.taints import show, tolerates
+from events.language.task_ranges import Tasks
 from services.resources.state import Allocation, Node, Pool
 
 AT_ONCE = 1_000

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from events.language import task_sets as sets
+from events.language import task_ranges as sets
 from events.language.base import Event
-from events.language.hardware import NodeStatus
-from events.language.moves import ALLOCATION_MOVES, NODE_MOVES, check_move
+from events.language.moves import check_move
 from events.language.resources import (
     AllocationBound,
     AllocationRejected,
@@ -27,6 +26,8 @@ from events.language.resources import (
     PoolEvent,
     ReleaseReason,
 )
+from events.language.resources.hardware import NodeStatus
+from events.language.resources.moves import ALLOCATION_MOVES, NODE_MOVES
 from services.resources import ending
 from services.resources.placing import bound
 from services.resources.state import Node, Pool

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from events.language import task_sets as sets
-from events.language.amounts import of_request
-from events.language.devices import describe, pick
-from events.language.hardware import NodeStatus
+from events.language import task_ranges as sets
 from events.language.resources import AllocationBound, AllocationRejected, DeviceShare
+from events.language.resources.amounts import of_request
+from events.language.resources.devices import describe, pick
+from events.language.resources.hardware import NodeStatus
 from events.language.scheduling import JobScheduled, Placement
 from services.resources.ending import why_stop
 from services.resources.state import Allocation, Node, Pool

@@ -11,8 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
-from events.language import task_sets as sets
-from events.language.hardware import NodeSpec, NodeStatus
+from events.language import task_ranges as sets
 from events.language.resources import (
     AllocationBound,
     AllocationEvent,
@@ -33,6 +32,7 @@ from events.language.resources import (
     PoolEvent,
     ReleaseReason,
 )
+from events.language.resources.hardware import NodeSpec, NodeStatus
 from events.log.envelope import Recorded
 from events.projections.projection import Key, Projection, Row, Rows, Table
 

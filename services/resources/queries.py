@@ -9,9 +9,9 @@ from typing import Any
 import grpc
 
 from events.language.convert import to_message
-from events.language.hardware import NodeStatus
 from events.language.proto_names import word_of
 from events.language.resources import AllocationStatus
+from events.language.resources.hardware import NodeStatus
 from events.queries.queries import MAX_PAGE, QueryError, ReadModel, next_cursor, not_found, page, read_options
 from forgelog_pb.resources.v1 import queries_pb2, queries_pb2_grpc, types_pb2
 from services.resources.projections import KINDS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from events.language import task_sets as sets
+from events.language import task_ranges as sets
 from events.language.common import ErrorCode, FieldError, Refused
 from events.language.resources import HeldTasks, NodeHoldings, RegisterNode
 from services.resources.state import Node, Pool

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from events.language import task_sets as sets
-from events.language.amounts import Amounts, of_request, of_vector
-from events.language.hardware import NodeSpec, NodeStatus
-from events.language.jobspec import JobResources, Toleration
+from events.language import task_ranges as sets
+from events.language.jobs.spec import JobResources, Toleration
 from events.language.resources import AllocationStatus, Taint
-from events.language.task_sets import Tasks
+from events.language.resources.amounts import Amounts, of_request, of_vector
+from events.language.resources.hardware import NodeSpec, NodeStatus
+from events.language.task_ranges import Tasks
 
 REMEMBERED = 10_000
 """Ended allocations a pool remembers by id, so that a repeated report of an end is known for one."""

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
-from events.language import task_sets as sets
+from events.language import task_ranges as sets
 from events.language.base import Command, Event
 from events.language.jobs import JobCancelRequested, JobQueued
 from events.language.planned import refuse_planned

@@ -8,11 +8,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from events.language import task_sets as sets
-from events.language.amounts import Amounts
-from events.language.hardware import GPUResource, NodeStatus
-from events.language.jobspec import JobLaunch, JobResources, QueueRequest
+from events.language import task_ranges as sets
+from events.language.jobs.spec import JobLaunch, JobResources, QueueRequest
 from events.language.resources import Taint
+from events.language.resources.amounts import Amounts
+from events.language.resources.hardware import GPUResource, NodeStatus
 from events.language.scheduling import PendingReason, QueueStatus, SchedulingPolicy
 from services.scheduling import fold
 from services.scheduling.engine.backlog import Backlog, Entry, Job

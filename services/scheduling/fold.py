@@ -5,11 +5,9 @@ from __future__ import annotations
 import heapq
 from datetime import datetime, timedelta
 
-from events.language import task_sets as sets
-from events.language.amounts import of_vector
+from events.language import task_ranges as sets
 from events.language.base import Event
-from events.language.hardware import NodeStatus
-from events.language.jobspec import TaintEffect
+from events.language.jobs.spec import TaintEffect
 from events.language.resources import (
     AllocationBound,
     AllocationEvent,
@@ -28,6 +26,8 @@ from events.language.resources import (
     PoolEvent,
     Taint,
 )
+from events.language.resources.amounts import of_vector
+from events.language.resources.hardware import NodeStatus
 from events.language.scheduling import (
     JobDeferred,
     JobDequeued,

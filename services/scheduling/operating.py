@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 from events.language.base import Event
 from events.language.common import DEFAULT_QUEUE, ErrorCode, FieldError, Refused
-from events.language.moves import QUEUE_MOVES, check_move
+from events.language.moves import check_move
 from events.language.scheduling import ConfigureQueue, CreateQueue, QueueConfigured, QueueCreated, QueueDeleted
+from events.language.scheduling.moves import QUEUE_MOVES
 from services.scheduling.state import Queue
 
 NAMED = 3

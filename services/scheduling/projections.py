@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from events.language import task_sets as sets
-from events.language.jobspec import PRIORITY_WEIGHT
+from events.language import task_ranges as sets
+from events.language.jobs.spec import PRIORITY_WEIGHT
 from events.language.resources import (
     AllocationBound,
     AllocationRejected,

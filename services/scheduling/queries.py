@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from events.language import task_sets as sets
+from events.language import task_ranges as sets
 from events.language.common import DEFAULT_QUEUE
 from events.language.convert import to_message
 from events.language.resources import AllocationStatus

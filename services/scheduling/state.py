@@ -13,7 +13,7 @@ from datetime import datetime
 from events.language.common import DEFAULT_QUEUE
 from events.language.resources import Taint
 from events.language.scheduling import QueueStatus
-from events.language.task_sets import NONE, Tasks
+from events.language.task_ranges import NONE, Tasks
 from services.scheduling.engine.backlog import Backlog, Entry, Job
 from services.scheduling.engine.cluster import Cluster
 

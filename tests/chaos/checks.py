@@ -17,7 +17,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from events.audit.audit import verify
-from events.language.common import CommandNoted, CommandRejected, tasks_in
+from events.language.common import CommandNoted, CommandRejected
 from events.language.jobs import (
     ExitReason,
     JobCancelled,
@@ -35,6 +35,7 @@ from events.language.resources import (
     NodeRegistered,
     total,
 )
+from events.language.task_ranges import tasks_in
 from events.log.connect import connected
 from events.log.envelope import Recorded
 from events.log.reading import read_to_end

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from events.language.common import ResourceVector
-from events.language.hardware import GPUHealth, GPUResource, NodeSpec
+from events.language.resources.hardware import GPUHealth, GPUResource, NodeSpec
 from proto.samples import full
 from services.resources.agent import __main__ as process
 from services.resources.agent import agent, inventory, membership

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from events.language.common import CommandRejected, count_tasks
+from events.language.common import CommandRejected
 from events.language.jobs import (
     ExitReason,
     JobCancelled,
@@ -37,6 +37,7 @@ from events.language.resources import (
     ReleaseReason,
 )
 from events.language.scheduling import JobDeferred
+from events.language.task_ranges import count_tasks
 from events.log.ids import derived_id
 from events.process.settings import Settings
 from tests import PATIENCE

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from events.language.jobs import SubmitJob
-from events.language.jobspec import JobMetadata, JobSpec
+from events.language.jobs.spec import JobMetadata, JobSpec
 from events.log import topics
 from events.log.publish import Outgoing, Publisher
 from events.process.settings import Settings

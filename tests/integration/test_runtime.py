@@ -19,7 +19,7 @@ from events import service
 from events.audit.audit import verify
 from events.language.common import CommandRejected, ErrorCode
 from events.language.jobs import CancelJob, JobSubmitted, SubmitJob
-from events.language.jobspec import JobDependency, JobMetadata, JobSpec
+from events.language.jobs.spec import JobDependency, JobMetadata, JobSpec
 from events.language.resources import AllocationBound
 from events.log import topics
 from events.log.access import client_options

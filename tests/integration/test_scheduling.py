@@ -13,7 +13,7 @@ import pytest
 
 from events.language.base import Command
 from events.language.jobs import CancelJob, SubmitJob
-from events.language.jobspec import JobArray, JobMetadata, JobPriority, JobResources, JobScheduling, JobSpec
+from events.language.jobs.spec import JobArray, JobMetadata, JobPriority, JobResources, JobScheduling, JobSpec
 from events.language.scheduling import ConfigureQueue, QueueStatus
 from events.log import topics
 from events.log.outcomes import Outcomes

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from events.language.jobs import SubmitJob
-from events.language.jobspec import JobMetadata, JobSpec
+from events.language.jobs.spec import JobMetadata, JobSpec
 from events.log import topics
 from events.log.outcomes import Outcomes
 from events.log.publish import Publisher

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 import pytest
 from ruamel.yaml import YAML
 
-from events.language.hardware import LAUNCHER_LABEL
+from events.language.resources.hardware import LAUNCHER_LABEL
 from events.process.settings import Settings
 from forgelog import AsyncClient
 from forgelog.embedded.kafka_users import AGENT

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from events.language.hardware import LAUNCHER_LABEL, NodeSpec, ResourceVector
+from events.language.resources.hardware import LAUNCHER_LABEL, NodeSpec, ResourceVector
 from events.log import native
 from forgelog.embedded import compiled, doctor
 from services.resources.agent import native as programs

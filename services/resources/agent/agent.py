@@ -14,10 +14,9 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from events.language import task_sets as sets
+from events.language import task_ranges as sets
 from events.language.base import Message
 from events.language.common import CommandRejected, ErrorCode
-from events.language.hardware import NodeSpec
 from events.language.jobs import ExitReason
 from events.language.resources import (
     AllocationBound,
@@ -29,6 +28,7 @@ from events.language.resources import (
     NodeRemoved,
     ReleaseReason,
 )
+from events.language.resources.hardware import NodeSpec
 from events.log.envelope import Recorded
 from events.log.identity import StoredPosition, compare, described, origins_in
 from events.log.outcomes import Outcomes

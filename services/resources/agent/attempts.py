@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
-from events.language import task_sets as sets
+from events.language import task_ranges as sets
 from events.language.common import utc
 from events.language.jobs import ExitReason, TaskExit, TaskStart, TaskUsage
 from events.language.resources import AllocationBound, HeldTasks

@@ -15,8 +15,8 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from events.language.common import Identifier
-from events.language.hardware import NodeRole
-from events.language.jobspec import LabelKey, LabelValue
+from events.language.jobs.spec import LabelKey, LabelValue
+from events.language.resources.hardware import NodeRole
 from events.process.private import TASKS_UMASK
 from events.process.settings import Settings, SettingsError
 from services.resources.decide import LOST_AFTER_SECONDS

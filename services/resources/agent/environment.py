@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from events.language.jobspec import JobEnvironment
+from events.language.jobs.spec import JobEnvironment
 from services.resources.agent.attempts import Attempt
 
 INHERITED = (

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from events.language.hardware import GPUHealth, GPUPeer, GPUResource, GPUState, MigInstance
-from events.language.jobspec_placement import GPUInterconnect
+from events.language.jobs.spec_placement import GPUInterconnect
+from events.language.resources.hardware import GPUHealth, GPUPeer, GPUResource, GPUState, MigInstance
 
 log = logging.getLogger("forgelog.agent.gpus")
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from events.language.common import ResourceVector, utc
-from events.language.hardware import (
+from events.language.resources.hardware import (
     CPUState,
     GPUHealth,
     GPUResource,

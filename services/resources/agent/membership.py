@@ -17,8 +17,8 @@ import psutil
 from aiokafka.errors import KafkaError
 
 from events.language.common import NODE_ACTOR, ErrorCode
-from events.language.hardware import NodeSpec
 from events.language.resources import HeartbeatNode, RegisterNode
+from events.language.resources.hardware import NodeSpec
 from events.log.outcomes import Outcome, Outcomes
 from events.log.publish import Publisher
 from events.process.settings import Settings

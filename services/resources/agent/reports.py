@@ -20,9 +20,10 @@ from aiokafka.errors import KafkaError
 from blake3 import blake3
 
 from events.language.base import Command
-from events.language.common import DEFAULT_PROJECT, NODE_ACTOR, ErrorCode, format_ranges
+from events.language.common import DEFAULT_PROJECT, NODE_ACTOR, ErrorCode
 from events.language.jobs import ReportJobExited, ReportJobStarted
 from events.language.resources import EndedTasks, ReportAllocationsEnded
+from events.language.task_ranges import format_ranges
 from events.log.outcomes import Outcome, Outcomes
 from events.log.publish import Outgoing, Publisher
 from events.log.wire import value_of

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from events.language.hardware import LAUNCHER_LABEL, NodeSpec
+from events.language.resources.hardware import LAUNCHER_LABEL, NodeSpec
 from events.log.native import COMPILED, PURE, unwanted
 from services.resources.agent import native
 

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from events.language.hardware import (
+from events.language.jobs.spec_placement import NetworkType
+from events.language.resources.hardware import (
     CPUPlace,
     CPUResource,
     HugePages,
@@ -21,7 +22,6 @@ from events.language.hardware import (
     ResourceTopology,
     StorageMedium,
 )
-from events.language.jobspec_placement import NetworkType
 
 WORDS = 200
 """Characters that hardware may say of itself; see `hardware_gpu.Words`."""

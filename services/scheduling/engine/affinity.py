@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from events.language.jobspec import JobAffinity
+from events.language.jobs.spec import JobAffinity
 from services.scheduling.engine.node import Hold, Node
 
 HOSTNAME = "hostname"

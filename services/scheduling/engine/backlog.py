@@ -10,9 +10,9 @@ from operator import attrgetter
 
 from sortedcontainers import SortedKeyList
 
-from events.language.jobspec import PRIORITY_WEIGHT, JobLaunch, QueueRequest
+from events.language.jobs.spec import PRIORITY_WEIGHT, JobLaunch, QueueRequest
 from events.language.scheduling import PendingReason, SchedulingPolicy
-from events.language.task_sets import NONE, Tasks, count, union
+from events.language.task_ranges import NONE, Tasks, count, union
 from services.scheduling.engine.shape import Shape, Wish, wish_of
 
 Order = tuple[int, float, str, int]

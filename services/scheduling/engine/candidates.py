@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from typing import Protocol
 
-from events.language.hardware import NodeStatus
+from events.language.resources.hardware import NodeStatus
 from services.scheduling.engine import shape as shapes
 from services.scheduling.engine.affinity import Presence
 from services.scheduling.engine.node import Node

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from dataclasses import replace
 
-from events.language.amounts import Amounts
-from events.language.hardware import GPUResource, NodeStatus
 from events.language.resources import Taint
-from events.language.task_sets import Tasks, both, minus
+from events.language.resources.amounts import Amounts
+from events.language.resources.hardware import GPUResource, NodeStatus
+from events.language.task_ranges import Tasks, both, minus
 from services.scheduling.engine.affinity import Presence
 from services.scheduling.engine.candidates import Candidates
 from services.scheduling.engine.node import Hold, Node, Vector

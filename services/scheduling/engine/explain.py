@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from events.language.amounts import CPU_TOLERANCE, NANO
+from events.language.resources.amounts import CPU_TOLERANCE, NANO
 from events.language.scheduling import PendingReason, QueueStatus
 from services.scheduling.engine import shape as shapes
 from services.scheduling.engine.backlog import Entry

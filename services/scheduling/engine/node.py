@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from events.language.amounts import CPU_TOLERANCE, Amounts, of_request
-from events.language.devices import pick
-from events.language.hardware import GPUHealth, GPUResource, NodeStatus
-from events.language.jobspec import JobAffinity, JobResources
+from events.language.jobs.spec import JobAffinity, JobResources
 from events.language.resources import Taint
-from events.language.task_sets import Tasks, count, each
+from events.language.resources.amounts import CPU_TOLERANCE, Amounts, of_request
+from events.language.resources.devices import pick
+from events.language.resources.hardware import GPUHealth, GPUResource, NodeStatus
+from events.language.task_ranges import Tasks, count, each
 
 Device = tuple[str, int]
 """What tells GPUs apart for a request: name without case, bytes of memory."""

@@ -10,7 +10,7 @@ import heapq
 from dataclasses import dataclass
 from hashlib import sha256
 
-from events.language.task_sets import Tasks, count, split
+from events.language.task_ranges import Tasks, count, split
 from services.scheduling.engine.backlog import Backlog, Entry, Order
 from services.scheduling.engine.candidates import Candidates
 from services.scheduling.engine.cluster import Cluster

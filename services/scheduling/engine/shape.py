@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from events.language.amounts import of_request
-from events.language.hardware import GPUHealth, NodeStatus
-from events.language.jobspec import JobAffinity, JobResources, JobScheduling, LabelMatch, MatchOperator, TaintEffect
-from events.language.taints import show, tolerates
+from events.language.jobs.spec import JobAffinity, JobResources, JobScheduling, LabelMatch, MatchOperator, TaintEffect
+from events.language.resources.amounts import of_request
+from events.language.resources.hardware import GPUHealth, NodeStatus
+from events.language.resources.taints import show, tolerates
 from services.scheduling.engine.node import Device, Node, Vector, vector
 
 PREFERENCE = 1.0

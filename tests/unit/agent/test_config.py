@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from events.language.hardware import NodeRole
+from events.language.resources.hardware import NodeRole
 from events.process.settings import Settings, SettingsError
 from services.resources.agent import config
 

@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import pytest
 
-from events.language.hardware import NodeSpec
 from events.language.jobs import ExitReason
 from events.language.resources import HeldTasks
+from events.language.resources.hardware import NodeSpec
 from events.log.tail import ReaderPosition
 from events.process.settings import Settings
 from services.resources.agent.agent import Agent

@@ -11,8 +11,8 @@ from typing import Any
 import pynvml
 import pytest
 
-from events.language.hardware import GPUHealth, GPUPeer, GPUResource, GPUState
-from events.language.jobspec_placement import GPUInterconnect
+from events.language.jobs.spec_placement import GPUInterconnect
+from events.language.resources.hardware import GPUHealth, GPUPeer, GPUResource, GPUState
 from services.resources.agent import gpus
 
 RECORDED = json.loads((Path(__file__).parent / "nvml.json").read_text())

@@ -9,7 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from events.language.hardware import (
+from events.language.jobs.spec_placement import NetworkType
+from events.language.resources.hardware import (
     CPUPlace,
     GPUHealth,
     GPUResource,
@@ -20,7 +21,6 @@ from events.language.hardware import (
     PCIeDevice,
     StorageMedium,
 )
-from events.language.jobspec_placement import NetworkType
 from services.resources.agent import inventory, sysfs
 from services.resources.agent.config import Config
 

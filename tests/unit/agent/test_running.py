@@ -19,7 +19,7 @@ import pytest
 
 from events.language.common import DEFAULT_PROJECT
 from events.language.jobs import ExitReason
-from events.language.jobspec import JobEnvironment, JobLaunch, JobResources
+from events.language.jobs.spec import JobEnvironment, JobLaunch, JobResources
 from events.language.resources import AllocationBound
 from services.resources.agent import native, proctree, running
 from services.resources.agent.attempts import Attempt, Exit, Stop, Task

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.language.jobspec import DependencyKind, JobPriority, JobSpec, RestartMode
+from events.language.jobs.spec import DependencyKind, JobPriority, JobSpec, RestartMode
 from forgelog.errors import InvalidInput, ManifestError
 from forgelog.manifest import job_from, load, parse
 

@@ -19,7 +19,7 @@ from events.language.jobs import (
     TaskExit,
     TaskStart,
 )
-from events.language.jobspec import JobEnvironment, JobLaunch, JobMetadata, JobResources, JobSpec, RestartPolicy
+from events.language.jobs.spec import JobEnvironment, JobLaunch, JobMetadata, JobResources, JobSpec, RestartPolicy
 from events.language.resources import AllocationBound, AllocationReleased, ReleaseReason
 from events.language.scheduling import JobDequeued
 from events.writer.decider import DecisionContext

@@ -8,7 +8,7 @@ import pytest
 
 from events.language.common import ErrorCode
 from events.language.jobs import ExitReason, JobCancelled, JobQueued
-from events.language.jobspec import JobArray
+from events.language.jobs.spec import JobArray
 from services.jobs.making import queued
 from tests.unit.jobs.desk import Desk, after, cancel, dequeued, exited, refusal, requeue, said, started, submit
 

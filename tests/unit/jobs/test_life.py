@@ -20,7 +20,7 @@ from events.language.jobs import (
     JobTasksCancelled,
     RequeueJob,
 )
-from events.language.jobspec import JobArray, JobStatus, RestartPolicy
+from events.language.jobs.spec import JobArray, JobStatus, RestartPolicy
 from services.jobs.restart import backoff
 from tests.unit.jobs.desk import (
     Desk,

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from events.language.common import Refused, format_ranges, tasks_in
+from events.language.common import Refused
 from events.language.jobs import (
     ExitReason,
     JobCompleted,
@@ -18,7 +18,8 @@ from events.language.jobs import (
     JobStarted,
     JobSubmitted,
 )
-from events.language.jobspec import JobArray, JobStatus
+from events.language.jobs.spec import JobArray, JobStatus
+from events.language.task_ranges import format_ranges, tasks_in
 from services.jobs import state as jobs
 from tests.unit.jobs.desk import Desk, bound, cancel, dequeued, exited, node_lost, requeue, started, submit
 

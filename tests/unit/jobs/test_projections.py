@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis.stateful import invariant
 
 from events.language.jobs import JobExited, JobStarted
-from events.language.jobspec import JobArray, JobDependency, JobStatus
+from events.language.jobs.spec import JobArray, JobDependency, JobStatus
 from events.log.envelope import Meta, Position, Recorded
 from events.projections.projection import Key, Row, Table
 from services.jobs.projections import ATTEMPTS, COUNTED, JOBS, SPECS, TASKS, JobsProjection

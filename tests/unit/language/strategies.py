@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import AwareDatetime, StringConstraints, ValidationError
 
 from events.language.base import Model
-from events.language.common import format_ranges
+from events.language.task_ranges import format_ranges
 from proto.samples import full
 from proto.shapes import unwrap
 

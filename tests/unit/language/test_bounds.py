@@ -14,10 +14,11 @@ from pydantic_core import SchemaValidator, core_schema
 
 from events.language.base import Model
 from events.language.bounds import INT_MAX, INT_MIN, REPLACEMENT, TEXT_PATTERN, TIME_MAX, TIME_MIN
-from events.language.common import ErrorCode, Refused, parse_ranges
+from events.language.common import ErrorCode, Refused
 from events.language.jobs import CancelJob, JobCancelRequested, JobExited
 from events.language.problems import decode_command
 from events.language.registry import command_types, event_types
+from events.language.task_ranges import parse_ranges
 from events.log.envelope import Position
 from events.log.wire import Raw, Undecodable, decode_event
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from events.language.base import Message
 from events.language.convert import from_message, to_bytes, to_dict, to_message
 from events.language.jobs import JobStarted, SubmitJob, TaskStart
-from events.language.jobspec import JobMetadata, JobPriority, JobSpec, JobStatus, RestartPolicy
+from events.language.jobs.spec import JobMetadata, JobPriority, JobSpec, JobStatus, RestartPolicy
 from events.language.proto_names import message_name, proto_enum, proto_enum_of, word_of
 from events.language.registry import command_types, event_types
 from events.language.resources import LabelNode

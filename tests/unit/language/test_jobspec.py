@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from events.language.common import MAX_ARRAY_TASKS, count_tasks, format_ranges, parse_ranges, tasks_in
-from events.language.jobspec import PRIORITY_WEIGHT, JobPriority, JobSpec, JobStatus
+from events.language.common import MAX_ARRAY_TASKS
+from events.language.jobs.spec import PRIORITY_WEIGHT, JobPriority, JobSpec, JobStatus
 from events.language.resources import total
+from events.language.task_ranges import count_tasks, format_ranges, parse_ranges, tasks_in
 
 
 def spec(**changes: Any) -> JobSpec:

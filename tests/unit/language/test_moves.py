@@ -9,20 +9,14 @@ from typing import Any
 import pytest
 
 from events.language.common import ErrorCode, Refused
-from events.language.hardware import NodeStatus
-from events.language.jobspec import JobStatus
-from events.language.moves import (
-    ALLOCATION_MOVES,
-    JOB_MOVES,
-    NODE_MOVES,
-    QUEUE_MOVES,
-    IllegalMove,
-    check_move,
-    final,
-    may_move,
-)
+from events.language.jobs.moves import JOB_MOVES
+from events.language.jobs.spec import JobStatus
+from events.language.moves import IllegalMove, check_move, final, may_move
 from events.language.resources import AllocationStatus
+from events.language.resources.hardware import NodeStatus
+from events.language.resources.moves import ALLOCATION_MOVES, NODE_MOVES
 from events.language.scheduling import QueueStatus
+from events.language.scheduling.moves import QUEUE_MOVES
 from proto.generate import ROOT
 from proto.statemachines import documents
 

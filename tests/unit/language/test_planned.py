@@ -8,7 +8,7 @@ import pytest
 
 from events.language.common import ErrorCode, Refused
 from events.language.jobs import SubmitJob
-from events.language.jobspec import JobSpec
+from events.language.jobs.spec import JobSpec
 from events.language.planned import planned_fields, planned_of, refuse_planned
 from events.language.scheduling import ConfigureQueue, SchedulingPolicy
 

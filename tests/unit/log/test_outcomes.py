@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from events.language.common import CommandNoted
 from events.language.jobs import SubmitJob
-from events.language.jobspec import JobMetadata, JobSpec
+from events.language.jobs.spec import JobMetadata, JobSpec
 from events.log import topics
 from events.log.envelope import Meta
 from events.log.outcomes import Outcomes

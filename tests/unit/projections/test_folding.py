@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from events.language.jobs import JobSubmitted, JobTasksCancelled
-from events.language.jobspec import JobMetadata, JobSpec
+from events.language.jobs.spec import JobMetadata, JobSpec
 from events.log.envelope import Meta, Position, Recorded
 from events.projections import folding, tables
 from events.projections.folding import Fold, UndeclaredRow

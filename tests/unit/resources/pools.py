@@ -8,8 +8,7 @@ from typing import Any
 
 from events.language.base import Command, Event
 from events.language.common import DEFAULT_PROJECT, ResourceVector, utc
-from events.language.hardware import GPUResource, NodeSpec
-from events.language.jobspec import (
+from events.language.jobs.spec import (
     JobEnvironment,
     JobLaunch,
     JobPriority,
@@ -24,6 +23,7 @@ from events.language.resources import (
     RegisterNode,
     ReportAllocationsEnded,
 )
+from events.language.resources.hardware import GPUResource, NodeSpec
 from events.language.scheduling import JobScheduled, JobUnscheduled, Placement
 from events.writer.decider import DecisionContext
 from services.resources.decide import Resources

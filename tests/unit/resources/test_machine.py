@@ -9,11 +9,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from events.language.amounts import CPU_TOLERANCE
 from events.language.base import Command, Event
-from events.language.common import Refused, tasks_in
-from events.language.hardware import NodeStatus
-from events.language.jobspec import TaintEffect
+from events.language.common import Refused
+from events.language.jobs.spec import TaintEffect
 from events.language.resources import (
     AllocationBound,
     AllocationReleased,
@@ -24,6 +22,9 @@ from events.language.resources import (
     TaintNode,
     UncordonNode,
 )
+from events.language.resources.amounts import CPU_TOLERANCE
+from events.language.resources.hardware import NodeStatus
+from events.language.task_ranges import tasks_in
 from tests.unit.resources.pools import (
     GIB,
     POOL,

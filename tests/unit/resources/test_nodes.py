@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from events.language.common import ErrorCode, Refused
-from events.language.jobspec import TaintEffect, Toleration
+from events.language.jobs.spec import TaintEffect, Toleration
 from events.language.resources import (
     AllocationReleased,
     AllocationStopRequested,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from events.language.base import Command
-from events.language.hardware import GPUHealth
 from events.language.resources import (
     AllocationBound,
     AllocationRejected,
@@ -13,6 +12,7 @@ from events.language.resources import (
     DeviceShare,
     DrainNode,
 )
+from events.language.resources.hardware import GPUHealth
 from tests.unit.resources.pools import GIB, POOL, Pools, ended, gpu, placement, register, said, scheduled
 
 

@@ -8,10 +8,10 @@ from typing import Any
 from hypothesis import settings
 from hypothesis.stateful import invariant
 
-from events.language.amounts import NANO
 from events.language.base import Event
-from events.language.common import tasks_in
 from events.language.resources import CordonNode, LabelNode, RemoveNode, Taint, TaintNode
+from events.language.resources.amounts import NANO
+from events.language.task_ranges import tasks_in
 from events.log.envelope import Meta, Position, Recorded
 from events.projections.projection import Key, Row, Table
 from services.resources.projections import ALLOCATIONS, KINDS, NODES, SPECS, ResourcesProjection

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from events.language import task_sets as sets
-from events.language.amounts import CPU_TOLERANCE, Amounts, of_request
-from events.language.devices import pick
-from events.language.hardware import GPUResource, NodeStatus
-from events.language.jobspec import JobAffinity, JobResources, LabelMatch, MatchOperator, QueueRequest, TaintEffect
+from events.language import task_ranges as sets
+from events.language.jobs.spec import JobAffinity, JobResources, LabelMatch, MatchOperator, QueueRequest, TaintEffect
 from events.language.resources import Taint
-from events.language.taints import tolerates
+from events.language.resources.amounts import CPU_TOLERANCE, Amounts, of_request
+from events.language.resources.devices import pick
+from events.language.resources.hardware import GPUResource, NodeStatus
+from events.language.resources.taints import tolerates
 
 WEIGHTS = (1.0, 1.0, 4.0, 0.25, 0.25)
 

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from events.language import task_sets as sets
+from events.language import task_ranges as sets
 from events.language.base import Command, Event
 from events.language.common import DEFAULT_PROJECT, ResourceVector, utc
-from events.language.hardware import GPUResource, NodeSpec
 from events.language.jobs import JobCancelRequested, JobQueued
-from events.language.jobspec import (
+from events.language.jobs.spec import (
     JobEnvironment,
     JobLaunch,
     JobPriority,
@@ -27,6 +26,7 @@ from events.language.resources import (
     NodeRegistered,
     ReleaseReason,
 )
+from events.language.resources.hardware import GPUResource, NodeSpec
 from events.language.scheduling import JobDeferred, JobScheduled
 from events.writer.decider import DecisionContext
 from services.scheduling.decide import Scheduling

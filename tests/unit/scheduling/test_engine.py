@@ -9,11 +9,9 @@ from unittest.mock import patch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from events.language import task_sets as sets
-from events.language.amounts import NANO, Amounts
+from events.language import task_ranges as sets
 from events.language.common import DEFAULT_PROJECT
-from events.language.hardware import GPUHealth, NodeStatus
-from events.language.jobspec import (
+from events.language.jobs.spec import (
     JobAffinity,
     JobEnvironment,
     JobLaunch,
@@ -27,6 +25,8 @@ from events.language.jobspec import (
     Toleration,
 )
 from events.language.resources import Taint
+from events.language.resources.amounts import NANO, Amounts
+from events.language.resources.hardware import GPUHealth, NodeStatus
 from services.scheduling.engine.backlog import Backlog
 from services.scheduling.engine.candidates import Candidates
 from services.scheduling.engine.cluster import Cluster

@@ -11,13 +11,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from events.language import task_sets as sets
-from events.language.amounts import CPU_TOLERANCE
+from events.language import task_ranges as sets
 from events.language.base import Command, Event
 from events.language.common import Refused
-from events.language.hardware import NodeStatus
 from events.language.jobs import JobQueued
-from events.language.jobspec import JobPriority, Toleration
+from events.language.jobs.spec import JobPriority, Toleration
 from events.language.resources import (
     AllocationBound,
     AllocationRejected,
@@ -31,6 +29,8 @@ from events.language.resources import (
     TaintNode,
     UncordonNode,
 )
+from events.language.resources.amounts import CPU_TOLERANCE
+from events.language.resources.hardware import NodeStatus
 from events.language.scheduling import (
     ConfigureQueue,
     JobDequeued,

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from events.language.common import ErrorCode, Refused
-from events.language.jobspec import JobPriority
+from events.language.jobs.spec import JobPriority
 from events.language.scheduling import (
     ConfigureQueue,
     JobDequeued,

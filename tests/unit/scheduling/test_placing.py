@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from events.language.hardware import GPUHealth
-from events.language.jobspec import JobAffinity, LabelMatch, MatchOperator, TaintEffect, Toleration
+from events.language.jobs.spec import JobAffinity, LabelMatch, MatchOperator, TaintEffect, Toleration
 from events.language.resources import NodeLabelled, NodeTainted, Taint
+from events.language.resources.hardware import GPUHealth
 from services.scheduling.engine.cluster import MOST_SPARE
 from tests.unit.scheduling.queues import GIB, QUEUE, Queues, gpu, job, node, places, plans, released, said
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 from hypothesis.stateful import invariant
 
-from events.language import task_sets as sets
+from events.language import task_ranges as sets
 from events.language.base import Event
 from events.language.resources import DrainNode
 from events.language.scheduling import ConfigureQueue, JobDeferred, JobScheduled, SchedulingPolicy

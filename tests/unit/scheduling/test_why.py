@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from events.language.base import Event
-from events.language.jobspec import JobAffinity, LabelMatch, MatchOperator
+from events.language.jobs.spec import JobAffinity, LabelMatch, MatchOperator
 from events.language.resources import NodeCordoned, NodeLost, NodeTainted, Taint
 from events.language.scheduling import ConfigureQueue, JobDeferred, PendingReason, QueueStatus
 from services.scheduling import decide

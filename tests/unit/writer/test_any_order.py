@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from events.language.base import Command, Event
 from events.language.common import DEFAULT_PROJECT, Refused, utc
 from events.language.jobs import DependencyOutcome, DependencyRequested, DependencyResolved, ExitReason
-from events.language.jobspec import DependencyKind, JobArray, TaintEffect
+from events.language.jobs.spec import DependencyKind, JobArray, TaintEffect
 from events.language.resources import (
     AllocationBound,
     AllocationRejected,

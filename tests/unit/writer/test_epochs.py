@@ -11,7 +11,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from events.language.common import WriterStarted
 from events.language.jobs import JobSubmitted, SubmitJob
-from events.language.jobspec import JobMetadata, JobSpec
+from events.language.jobs.spec import JobMetadata, JobSpec
 from events.log import chain, topics
 from events.log.envelope import Meta
 from events.log.tail import EpochRule

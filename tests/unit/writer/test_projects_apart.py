@@ -15,7 +15,7 @@ import pytest
 from events.language.base import Command
 from events.language.common import CommandNoted, CommandRejected, ErrorCode
 from events.language.jobs import CancelJob, JobCancelRequested, JobSubmitted, SubmitJob
-from events.language.jobspec import JobMetadata, JobSpec
+from events.language.jobs.spec import JobMetadata, JobSpec
 from events.log import topics
 from events.log.envelope import Meta, Recorded
 from events.log.ids import id_ending, with_assigned_id

@@ -15,7 +15,7 @@ from typing import Any
 from events.language.base import Event
 from events.language.common import WriterStarted
 from events.language.jobs import JobSubmitted, SubmitJob
-from events.language.jobspec import JobDependency, JobMetadata, JobSpec
+from events.language.jobs.spec import JobDependency, JobMetadata, JobSpec
 from events.log import topics
 from events.log.envelope import Meta, Position, Recorded
 from events.log.tail import EpochRule, ReaderPosition

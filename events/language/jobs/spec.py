@@ -1,7 +1,7 @@
 """What a user says of a job: the models of module 1 (job management) and their bounds.
 
 Fields marked `Planned` are refused until something acts on them (see `events.language.planned`); larger groups of them
-have modules of their own (`jobspec_placement`, `jobspec_isolation`, `jobspec_training`, `jobspec_monitoring`).
+have modules of their own (`spec_placement`, `spec_isolation`, `spec_training`, `spec_monitoring`).
 `JobSpec` is the body of a manifest and of `SubmitJob`. `QueueRequest` and `JobLaunch` are the two cuts of it that
 travel on: what the scheduler must know, and what the node agent must know to start a process.
 """
@@ -22,10 +22,10 @@ from events.language.common import (
     ResourceVector,
     Timestamp,
 )
-from events.language.jobspec_isolation import ContainerImage, JobSecurity, UserName, VolumeMount
-from events.language.jobspec_monitoring import JobMonitoring
-from events.language.jobspec_placement import GPURequirements, JobPreemption, JobTiming, TopologyRequirements
-from events.language.jobspec_training import JobCheckpointing, JobDistributed
+from events.language.jobs.spec_isolation import ContainerImage, JobSecurity, UserName, VolumeMount
+from events.language.jobs.spec_monitoring import JobMonitoring
+from events.language.jobs.spec_placement import GPURequirements, JobPreemption, JobTiming, TopologyRequirements
+from events.language.jobs.spec_training import JobCheckpointing, JobDistributed
 from events.language.planned import Planned
 
 

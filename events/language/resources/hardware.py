@@ -13,7 +13,9 @@ from pydantic import Field, StringConstraints
 
 from events.language.base import Model
 from events.language.common import Identifier, ResourceVector, Timestamp
-from events.language.hardware_gpu import (
+from events.language.jobs.spec import LabelKey, LabelValue
+from events.language.jobs.spec_placement import NetworkType
+from events.language.resources.hardware_gpu import (
     Bytes,
     Celsius,
     Count,
@@ -27,8 +29,6 @@ from events.language.hardware_gpu import (
     Percent,
     Words,
 )
-from events.language.jobspec import LabelKey, LabelValue
-from events.language.jobspec_placement import NetworkType
 
 __all__ = [
     "CPUPlace",

@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints
 
 from events.language.base import Model
 from events.language.common import DeviceIndex, Identifier, OptionalIdentifier, TaskNumber
-from events.language.jobspec_placement import ComputeCapability, GPUAllocationType, GPUInterconnect, MigProfile
+from events.language.jobs.spec_placement import ComputeCapability, GPUAllocationType, GPUInterconnect, MigProfile
 
 Bytes = Annotated[int, Field(ge=0, le=1 << 62)]
 Percent = Annotated[float, Field(ge=0, le=100)]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from events.language.hardware import GPUHealth, GPUResource
-from events.language.jobspec import JobResources
+from events.language.jobs.spec import JobResources
+from events.language.resources.hardware import GPUHealth, GPUResource
 
 
 def usable(gpu: GPUResource, resources: JobResources) -> bool:

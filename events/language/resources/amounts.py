@@ -1,6 +1,7 @@
 """Amounts of the resource kinds that are counted, in whole numbers: taking and giving back leaves no rest.
 
-CPUs are counted in billionths. GPUs are counted here too; which device goes to whom is in `events.language.devices`.
+CPUs are counted in billionths. GPUs are counted here too; which device goes to whom is in
+`events.language.resources.devices`.
 Scheduling, which proposes, and resources, which decides, count alike, so this is part of the language.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from events.language.common import ResourceVector
-from events.language.jobspec import JobResources
+from events.language.jobs.spec import JobResources
 
 NANO = 1_000_000_000
 

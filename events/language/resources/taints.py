@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from events.language.jobspec import Toleration
+from events.language.jobs.spec import Toleration
 from events.language.resources import Taint
 
 

@@ -1,9 +1,4 @@
-"""Commands and events of jobs: a job is one or more tasks (an array), each run by attempts on nodes.
-
-The models of a job's description are in `events.language.jobspec`. A task is named by its number in the array (0 for a
-job that is no array); an attempt is numbered from 1. Every report names the attempt it is about, so a late report of an
-earlier attempt can never be taken for news of the present one.
-"""
+"""Events of jobs. A task is named by its number in the array (0 for a job that is no array); an attempt from 1."""
 
 from __future__ import annotations
 
@@ -12,26 +7,19 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from events.language.base import Command, Event, Model
+from events.language.base import Event, Model
 from events.language.common import (
     MAX_ARRAY_TASKS,
     Attempt,
-    DeviceIndex,
     DisplayName,
     Identifier,
     OptionalIdentifier,
     ProjectName,
-    TaskNumber,
-    TaskRanges,
     Timestamp,
 )
-from events.language.jobspec import DependencyKind, JobLaunch, JobSpec, QueueRequest
-
-
-class JobCommand(Command):
-    context: ClassVar[str] = "jobs"
-    subject_from: ClassVar[str] = "job_id"
-    key_from: ClassVar[str] = "job_id"
+from events.language.jobs.models import TaskExit, TaskStart
+from events.language.jobs.spec import DependencyKind, JobLaunch, JobSpec, QueueRequest
+from events.language.task_ranges import TaskRanges
 
 
 class JobEvent(Event):
@@ -40,112 +28,6 @@ class JobEvent(Event):
     key_from: ClassVar[str] = "job_id"
 
     job_id: Identifier
-
-
-class ExitReason(StrEnum):
-    """Why a task's process is no more."""
-
-    EXITED = "exited"
-    """It ended by itself; see `exit_code` or `signal`."""
-    TIMEOUT = "timeout"
-    """Stopped at its runtime limit."""
-    STOPPED = "stopped"
-    """Stopped on request (cancel, drain, preemption)."""
-    OUT_OF_MEMORY = "out_of_memory"
-    """Killed at its memory limit."""
-    SPAWN_FAILED = "spawn_failed"
-    """It could not be started; `message` says why."""
-    LOST = "lost"
-    """Its node was lost, or lost contact with the log; it is no fault of the task's."""
-    UNTRACKED = "untracked"
-    """What watched over it on its node is gone, so its exit status is not known; the task itself can have ended that.
-    Counts as a failure; `message` says what is known."""
-
-
-class TaskStart(Model):
-    """A task's process is running."""
-
-    task: TaskNumber
-    attempt: Attempt
-    allocation_id: Identifier
-    pid: int = Field(ge=0, le=2_147_483_647)
-    started_at: Timestamp
-    gpus: tuple[DeviceIndex, ...] = ()
-    """Indices of the GPU devices it was given."""
-
-
-class TaskUsage(Model):
-    """What a task's process tree used, from wait4(2)."""
-
-    cpu_seconds: float = Field(default=0.0, ge=0)
-    max_rss_bytes: int = Field(default=0, ge=0)
-
-
-class TaskExit(Model):
-    """A task's process (and all its descendants) is gone."""
-
-    task: TaskNumber
-    attempt: Attempt
-    allocation_id: OptionalIdentifier = ""
-    reason: ExitReason = ExitReason.EXITED
-    exit_code: int | None = Field(default=None, ge=0, le=255)
-    signal: int | None = Field(default=None, ge=1, le=64)
-    message: Annotated[str, Field(max_length=2000)] = ""
-    ended_at: Timestamp
-    usage: TaskUsage = TaskUsage()
-
-
-# Commands
-
-
-class SubmitJob(JobCommand):
-    """Accept a job. An empty `job_id` is assigned from the command's id."""
-
-    assigns_id: ClassVar[bool] = True
-
-    job_id: OptionalIdentifier = ""
-    spec: JobSpec
-
-
-class CancelJob(JobCommand):
-    """Stop a job, or some of its tasks; queued tasks never start, running ones get TERM, grace, KILL."""
-
-    job_id: Identifier
-    tasks: TaskRanges | None = None
-    """Which tasks; all when left out."""
-    reason: Annotated[str, Field(max_length=500)] = ""
-
-
-class RequeueJob(JobCommand):
-    """Run the failed or cancelled tasks of an ended job again, as new attempts."""
-
-    job_id: Identifier
-    tasks: TaskRanges | None = None
-    """Which tasks; every failed or cancelled one when left out."""
-    reason: Annotated[str, Field(max_length=500)] = ""
-
-
-class ReportJobStarted(JobCommand):
-    """From the node agent: processes of this job are running."""
-
-    by_agents: ClassVar[bool] = True
-
-    job_id: Identifier
-    node_id: Identifier
-    tasks: tuple[TaskStart, ...] = Field(min_length=1, max_length=10_000)
-
-
-class ReportJobExited(JobCommand):
-    """From the node agent: processes of this job are gone."""
-
-    by_agents: ClassVar[bool] = True
-
-    job_id: Identifier
-    node_id: Identifier
-    tasks: tuple[TaskExit, ...] = Field(min_length=1, max_length=10_000)
-
-
-# Events
 
 
 class JobSubmitted(JobEvent):
