@@ -45,9 +45,10 @@ from events.language.resources import AllocationBound, AllocationReleased, Relea
 from events.language.scheduling import JobDequeued
 from events.language.task_ranges import format_ranges
 from events.writer.decider import Decider, DecisionContext
-from services.jobs import state as jobs
+from services.jobs import dumps, fold
 from services.jobs.dependencies import answered, ask, asked
-from services.jobs.making import check_range, conclude, invalid, known, queued, stale_report, unknown_attempt
+from services.jobs.events_of import conclude, queued
+from services.jobs.refusals import check_range, invalid, known, stale_report, unknown_attempt
 from services.jobs.restart import Fate, Verdict, judge
 from services.jobs.state import ENDED_CODES, Job, exit_code_of, failure_of
 
@@ -91,16 +92,16 @@ class Jobs(Decider[Job]):
         return Job(key)
 
     def evolve(self, state: Job, event: Event, time: datetime) -> Job:
-        return jobs.evolve(state, event, time)
+        return fold.evolve(state, event, time)
 
     def may_passivate(self, state: Job) -> bool:
         return state.ended is not None
 
     def dump(self, state: Job) -> dict[str, Any]:
-        return jobs.dump(state)
+        return dumps.dump(state)
 
     def load(self, key: str, data: dict[str, Any]) -> Job:
-        return jobs.load(key, data)
+        return dumps.load(key, data)
 
     def decide(self, state: Job, command: Command, context: DecisionContext) -> Sequence[Event]:
         match command:

@@ -20,7 +20,7 @@ from events.language.jobs import (
 )
 from events.language.jobs.spec import DependencyKind, JobStatus
 from events.language.task_ranges import format_ranges
-from services.jobs.making import conclude, queued
+from services.jobs.events_of import conclude, queued
 from services.jobs.state import Job
 
 

@@ -46,8 +46,7 @@ from events.language.resources import (
 from events.language.resources.hardware import NodeStatus
 from events.language.scheduling import JobScheduled, JobUnscheduled
 from events.writer.decider import Decider, DecisionContext, Route
-from services.resources import dumps, ending, placing, registering
-from services.resources.fold import fold
+from services.resources import dumps, ending, fold, placing, registering
 from services.resources.state import Node, Pool
 
 LOST_AFTER_SECONDS = 15.0
@@ -338,7 +337,7 @@ class Resources(Decider[Pool]):
     # State
 
     def evolve(self, state: Pool, event: Event, time: datetime) -> Pool:
-        return fold(state, event, time)
+        return fold.evolve(state, event, time)
 
     dump_version: ClassVar[int] = 2
 

@@ -33,7 +33,7 @@ from services.resources.placing import bound
 from services.resources.state import Node, Pool
 
 
-def fold(pool: Pool, event: Event, time: datetime) -> Pool:
+def evolve(pool: Pool, event: Event, time: datetime) -> Pool:
     """The pool after an event (the same object). Raises `IllegalMove` for a history that can't be."""
     match event:
         case AllocationBound():

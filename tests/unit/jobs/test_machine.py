@@ -20,7 +20,7 @@ from events.language.jobs import (
 )
 from events.language.jobs.spec import JobArray, JobStatus
 from events.language.task_ranges import format_ranges, tasks_in
-from services.jobs import state as jobs
+from services.jobs.state import ENDED_CODES
 from tests.unit.jobs.desk import Desk, bound, cancel, dequeued, exited, node_lost, requeue, started, submit
 
 TASKS = strategies.integers(0, 3)
@@ -115,7 +115,7 @@ class Life(RuleBasedStateMachine):
     def a_job_ends_exactly_when_its_last_task_has(self) -> None:
         for job in self.desk.jobs.values():
             if job.spec is not None:
-                over = all(status in jobs.ENDED_CODES for status in job.statuses)
+                over = all(status in ENDED_CODES for status in job.statuses)
                 assert (job.ended is not None) is over
 
     @invariant()

@@ -1,0 +1,80 @@
+"""A job as JSON-ready data, for snapshots, and back.
+
+A change here, or in how events fold, needs a higher `Jobs.dump_version`.
+"""
+
+from __future__ import annotations
+
+from array import array
+from datetime import datetime
+from typing import Any
+
+from events.language.jobs.spec import DependencyKind, JobStatus
+from events.language.task_ranges import format_ranges, tasks_in
+from services.jobs.state import ITEM_BYTES, Job
+
+
+def dump(job: Job) -> dict[str, Any]:
+    """The job as JSON-ready data, without what is as in a new job: a writer waits while its jobs are dumped."""
+    data: dict[str, Any] = {
+        "project": job.project,
+        "owner": job.owner,
+        "spec": job.spec_json.decode(),
+        "submitted_at": job.submitted_at.isoformat() if job.submitted_at else None,
+        "statuses": job.statuses.hex(),
+        "attempts": _short(job.attempts),
+    }
+    if any(job.restarts):
+        data["restarts"] = job.restarts.tolist()
+    if job.interruptions:
+        data["interruptions"] = {str(task): count for task, count in job.interruptions.items()}
+    if job.cancelling:
+        data["cancelling"] = format_ranges(job.cancelling)
+    if job.waiting:
+        data["waiting"] = {dependency: kind.value for dependency, kind in job.waiting.items()}
+    if job.dependents:
+        data["dependents"] = sorted(job.dependents)
+    if job.exit_code:
+        data["exit_code"] = job.exit_code
+    if job.failure:
+        data["failure"] = job.failure
+    if job.ended is not None:
+        data["ended"] = job.ended.value
+    return data
+
+
+def _short(numbers: array[int]) -> list[int]:
+    """All of them, or the one that all are."""
+    if len(numbers) > 1 and len(set(numbers)) > 1:
+        return numbers.tolist()
+    return numbers[:1].tolist()
+
+
+def load(job_id: str, data: dict[str, Any]) -> Job:
+    """The job that `dump` gave."""
+    get = data.get
+    statuses = bytearray.fromhex(data["statuses"])
+    size, attempts, restarts = len(statuses), data["attempts"], get("restarts")
+    job = Job(
+        job_id=job_id,
+        project=data["project"],
+        owner=data["owner"],
+        spec_json=data["spec"].encode(),
+        submitted_at=datetime.fromisoformat(data["submitted_at"]) if data["submitted_at"] else None,
+        statuses=statuses,
+        attempts=array("L", attempts if len(attempts) == size else attempts * size),
+        restarts=array("L", restarts or bytes(size * ITEM_BYTES)),
+        exit_code=get("exit_code", 0),
+        failure=get("failure", ""),
+    )
+    if interruptions := get("interruptions"):
+        job.interruptions = {int(task): count for task, count in interruptions.items()}
+    if cancelling := get("cancelling"):
+        job.cancelling = frozenset(tasks_in(cancelling))
+    if waiting := get("waiting"):
+        job.waiting = {dependency: DependencyKind(kind) for dependency, kind in waiting.items()}
+    if dependents := get("dependents"):
+        job.dependents = frozenset(dependents)
+    if ended := get("ended"):
+        job.ended = JobStatus(ended)
+    return job

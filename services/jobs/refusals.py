@@ -1,0 +1,45 @@
+"""Why commands on a job are refused, in words. Pure."""
+
+from __future__ import annotations
+
+from events.language.common import ErrorCode, FieldError, Refused
+from events.language.task_ranges import parse_ranges
+from services.jobs.state import Job
+
+
+def known(job: Job) -> Job:
+    """The job, if there is one."""
+    if not job.submitted:
+        raise Refused(
+            ErrorCode.NOT_FOUND,
+            f"there is no job {job.job_id!r}",
+            [FieldError(field="job_id", problem=f"there is no job {job.job_id!r}", hint="`forgelog ps -a` lists jobs")],
+        )
+    return job
+
+
+def invalid(field: str, problem: str, hint: str) -> Refused:
+    return Refused(
+        ErrorCode.INVALID_ARGUMENT, f"{field}: {problem}", [FieldError(field=field, problem=problem, hint=hint)]
+    )
+
+
+def unknown_attempt(job: Job, task: int, attempt: int) -> Refused:
+    current = job.attempts[task] if task < job.size else 0
+    problem = f"job {job.job_id} has no attempt {attempt} of task {task}; the current one is {current}"
+    return Refused(ErrorCode.FAILED_PRECONDITION, problem, [FieldError(field="tasks", problem=problem)])
+
+
+def stale_report(job: Job, what: str, reports: list[tuple[int, int]]) -> Refused:
+    task, attempt = reports[0]
+    problem = (
+        f"attempt {attempt} of task {task} can't have {what}: task {task} of job {job.job_id} is "
+        f"{job.status(task).value} at attempt {job.attempts[task]}"
+    )
+    return Refused(ErrorCode.FAILED_PRECONDITION, problem, [FieldError(field="tasks", problem=problem)])
+
+
+def check_range(job: Job, ranges: str | None) -> None:
+    if ranges is not None and (most := parse_ranges(ranges)[-1][1]) >= job.size:
+        problem = f"job {job.job_id} has no task {most}; its tasks are 0 to {job.size - 1}"
+        raise Refused(ErrorCode.INVALID_ARGUMENT, problem, [FieldError(field="tasks", problem=problem)])
