@@ -184,7 +184,7 @@ class InputHandler(Generic[S]):
     def on_resume(self, number: int, now: datetime) -> None:
         """Time went by that a partition has not seen."""
         try:
-            self._partitions[number].on_resume(now)
+            self._partitions[number].initiative.on_resume(now)
         except Exception as error:  # noqa: BLE001 - as above
             self.stop(number, error)
 
@@ -200,7 +200,7 @@ class InputHandler(Generic[S]):
         at, doing = None, ""
         if raw is None and partition is not None:
             at = Position(self._own, number, partition.next_offset)
-            doing = f"what {partition.acting_on or 'it'} does by itself"
+            doing = f"what {partition.initiative.acting_on or 'it'} does by itself"
         self.stops.add(self.name(number), error, raw, at=at, doing=doing, number=number)
 
     def stop_input(self, number: int, raw: Raw, error: Exception) -> None:

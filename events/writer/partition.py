@@ -34,16 +34,15 @@ from events.log.wire import CAUSE, HASH, Raw, decode_event, parse_cause, without
 from events.writer import admission
 from events.writer.admission import Admitted, Refusal
 from events.writer.decider import Decider, DecisionContext
-from events.writer.encoding import DeadLetter, Encoder, Forward, Origin, TooLarge, Unit, origin_of
+from events.writer.encoding import DeadLetter, Forward, Origin, Unit, origin_of
+from events.writer.initiative import Decide, Initiative
 from events.writer.states import States
-from events.writer.timers import Timers
+from events.writer.units import Units
 
 S = TypeVar("S")
 
 DEDUP_WINDOW = 100_000
 """Commands per partition whose ids are remembered; a repeat within it yields the first outcome."""
-
-_TRACES = 20_000
 
 _DEFAULT_PROJECT = DEFAULT_PROJECT.encode()
 
@@ -72,22 +71,14 @@ class Partition(Generic[S]):
     """Inputs that are not handled from there on, since the record there raises."""
     repairs: int = 0
     """Number of the first repair that the state does not know."""
-    acting_on: str = ""
-    """The key that was last let act by itself."""
     last_time: datetime | None = None
     next_offset: int = 0
     folded: int = 0
     """Events folded since the last snapshot."""
-    dirty: set[str] = field(default_factory=set)
-    _epoch: int = -1
-    _serial: int = 0
-    _timers: Timers = field(default_factory=Timers)
-    _traces: OrderedDict[str, tuple[str, str]] = field(default_factory=OrderedDict)
+    initiative: Initiative[S] = field(init=False)
     _passivates: bool = field(init=False)
     """Whether the decider's states come to rest at all."""
-    _acts: bool = field(init=False)
-    """Whether the decider ever acts of itself: if not, no key is ever dirty."""
-    _encoder: Encoder = field(init=False)
+    _units: Units = field(init=False)
     context: str = field(init=False)
     _commands: str = field(init=False)
     """The topic of this context's commands."""
@@ -96,29 +87,28 @@ class Partition(Generic[S]):
         self.states = States(self.decider)
         kind = type(self.decider)
         self._passivates = kind.may_passivate is not Decider.may_passivate
-        self._acts = kind.after_batch is not Decider.after_batch or kind.due is not Decider.due
         self.context = self.decider.context
-        self._encoder = Encoder(self.context)
+        self._units = Units(self.context, self.number)
+        self.initiative = Initiative(self.decider, self.states)
         self._commands = topics.commands(self.context)
 
     @property
     def epoch(self) -> int:
         """Offset of this writer's marker; -1 before there is one."""
-        return self._epoch
+        return self._units.epoch
 
     @epoch.setter
     def epoch(self, epoch: int) -> None:
-        self._epoch = epoch
-        self._encoder.begin(epoch)
+        self._units.begin(epoch)
 
     @property
     def digest(self) -> bytes:
         """The hash chain up to the last record."""
-        return self._encoder.digest
+        return self._units.encoder.digest
 
     @digest.setter
     def digest(self, digest: bytes) -> None:
-        self._encoder.digest = digest
+        self._units.encoder.digest = digest
 
     @property
     def has_view(self) -> bool:
@@ -141,7 +131,7 @@ class Partition(Generic[S]):
             return
         get = raw.get
         if stored := get(HASH):
-            self._encoder.digest = unhexlify(stored)
+            self._units.encoder.digest = unhexlify(stored)
         event = decode_event(raw.type, raw.value or b"", raw)
         if text := get(CAUSE):
             topic, partition, offset, mark = parse_cause(text.decode())
@@ -168,13 +158,9 @@ class Partition(Generic[S]):
             passive = self.decider.may_passivate(state)
             self.states.passivate(key, passive)
             if passive:  # it has nothing to do after a batch and is never due
-                self.dirty.discard(key)
+                self.initiative.dirty.discard(key)
                 return
-        self._mark_dirty(key)
-
-    def _mark_dirty(self, key: str) -> None:
-        if self._acts:
-            self.dirty.add(key)
+        self.initiative.mark(key)
 
     def _remember(self, command: str, digest: str, offset: int) -> None:
         if command in self.seen:
@@ -247,7 +233,7 @@ class Partition(Generic[S]):
             return self._refuse(raw, meta, digest, Refused(ErrorCode.INTERNAL, _DEFECT), now, command.subject())
         if kind.quiet:
             self.decider.note_quiet(state, command, now)
-            self._mark_dirty(key)
+            self.initiative.mark(key)
             if not decided:
                 return None
         if not decided:
@@ -311,7 +297,7 @@ class Partition(Generic[S]):
                 state = self.decider.initial(key)
             if observe:
                 self.states[key] = state = self.decider.observe(state, event, meta.time)  # type: ignore[arg-type]
-                self._mark_dirty(key)
+                self.initiative.mark(key)
             if handle:
                 context = DecisionContext(now, f"{meta.id}:{key}", meta.actor, meta.project, key)
                 decided += self.decider.react(state, event, context)  # type: ignore[arg-type]
@@ -322,100 +308,38 @@ class Partition(Generic[S]):
     # The writer's own initiative
 
     def after_batch(self, now: datetime) -> list[Unit]:
-        """Let every dirty key's state act on the batch, and note when each is next due."""
-        units: list[Unit] = []
-        dirty, self.dirty = self.dirty, set()
-        for key in dirty:
-            self.acting_on = key
-            while True:
-                state = self.states.get(key)
-                if state is None:
-                    break
-                moment = self._clock(now)
-                decided = self.decider.after_batch(state, self._own_context(moment, key))
-                if not decided:
-                    break
-                units.append(self._unit(decided, self._own_origin(), moment))
-            self._note_due(key)
-        self.dirty.difference_update(dirty)
-        return units
+        """Let every dirty key's state act on the batch that was handled."""
+        return self.initiative.after_batch(now, self._act)
 
     def wake(self, now: datetime) -> list[Unit]:
         """Let every key whose time has come act on it."""
-        units: list[Unit] = []
-        while (key := self._timers.pop(now)) is not None:
-            self.acting_on = key
-            state = self.states.get(key)
-            if state is None:
-                continue
-            due = self.decider.due(state)
-            if due is not None and due <= now:
-                moment = self._clock(now)
-                decided = self.decider.wake(state, self._own_context(moment, key))
-                if decided:
-                    units.append(self._unit(decided, self._own_origin(), moment))
-                self.dirty.add(key)
-            else:
-                self._note_due(key)
-        return units
+        return self.initiative.wake(now, self._act)
 
-    def _note_due(self, key: str) -> None:
-        state = self.states.get(key)
-        if state is not None:
-            self._timers.note(key, self.decider.due(state))
-
-    def next_due(self) -> datetime | None:
-        """When `wake` has something to look at next."""
-        return self._timers.next
-
-    def on_resume(self, now: datetime) -> None:
-        """What is volatile counts as seen just now: the history has just been folded, or time went by unseen."""
-        for key, state in self.states.items():
-            self.decider.on_resume(state, now)
-            self._mark_dirty(key)
+    def _act(self, decide: Decide[S], key: str, state: S, now: datetime) -> Unit | None:
+        now = self._clock(now)
+        decided = decide(state, self._own_context(now, key))
+        return self._unit(decided, self._own_origin(), now) if decided else None
 
     def _own_context(self, now: datetime, key: str) -> DecisionContext:
-        return DecisionContext(now, self._own_id(), PLATFORM_ACTOR, DEFAULT_PROJECT, key)
+        return DecisionContext(now, self._units.own_id(), PLATFORM_ACTOR, DEFAULT_PROJECT, key)
 
     def _own_origin(self) -> Origin:
-        return Origin(self._own_id(), "", PLATFORM_ACTOR, DEFAULT_PROJECT, "")
-
-    def _own_id(self) -> str:
-        return f"{self.context}-{self.number}-{self.epoch}-{self._serial}"
+        return Origin(self._units.own_id(), "", PLATFORM_ACTOR, DEFAULT_PROJECT, "")
 
     def _clock(self, now: datetime) -> datetime:
         return now if self.last_time is None or now > self.last_time else self.last_time
 
-    # Encoding
+    # Units
 
     def _unit(self, decided: Sequence[Event], origin: Origin, now: datetime, digest: str = "") -> Unit:
         """`digest`: of the command that this answers, if it answers one."""
-        self._serial += 1
-        placed: list[tuple[Event, str, str]] = []
-        traces: list[tuple[str, str]] = []
-        for event in decided:
-            subject = event.subject()
-            placed.append((event, subject if isinstance(event, LogEvent) else event.key(), subject))
-            if origin.correlation:
-                traces.append((origin.correlation, origin.traceparent))
-                self._trace(subject, origin.correlation, origin.traceparent)
-            else:
-                traces.append(self._traces.get(subject, ("", "")))
-        records = self._encoder.records(placed, origin, now, traces)
-        size = sum(record.size for record in records)
-        if size > topics.MAX_BATCH_BYTES:
-            raise TooLarge(f"{size} bytes of events follow from one input; at most {topics.MAX_BATCH_BYTES} may")
+        records, size, placed = self._units.encode(decided, origin, now)
         for event, key, _ in placed:
             self._evolve(key, event, now)
         command = command_key(origin.project, origin.id) if digest else ""
         if command:
             self._remember(command, digest, -1)
         return Unit(records, size, command, origin.name, origin.traceparent)
-
-    def _trace(self, subject: str, correlation: str, traceparent: str) -> None:
-        self._traces[subject] = (correlation, traceparent)
-        if len(self._traces) > _TRACES:
-            self._traces.popitem(last=False)
 
     def appended(self, unit: Unit, offset: int) -> None:
         """A unit's records are in the log from `offset` on."""

@@ -260,7 +260,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         wait = 1.0
         now = self.clock.now()
         for number, partition in self.partitions.items():
-            due = partition.next_due()
+            due = partition.initiative.next_due()
             if due is not None and number not in self.assignment.targets:
                 wait = min(wait, max(0.0, (due - now).total_seconds()))
         return min(wait, self.assignment.until_start())

@@ -90,11 +90,11 @@ def test_an_ended_job_is_neither_settled_nor_looked_at_again() -> None:
     for number in range(COUNT):
         settling.ends(f"job{number}")
     settling.command(submit("alive"))
-    assert settling.partition.dirty == {"alive"}
-    assert settling.partition.next_due() is None
+    assert settling.partition.initiative.dirty == {"alive"}
+    assert settling.partition.initiative.next_due() is None
 
 
 def test_nobody_remembers_what_happened_to_jobs_that_never_act_of_themselves() -> None:
     writer = Writer(Jobs())
     writer.command(submit("alive"))
-    assert writer.partition.dirty == set()
+    assert writer.partition.initiative.dirty == set()

@@ -175,7 +175,7 @@ class Process:
         assert partition is not None
         partition.next_offset, partition.epoch = epoch + 1, epoch
         if self.world.flaws.records_without_epoch:
-            partition._encoder.begin(-1)
+            partition._units.encoder.begin(-1)
         self.ready_at = len(self.world.others)
         self.heard_to = partition.read_from(*OTHERS).offset
 

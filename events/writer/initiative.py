@@ -1,0 +1,92 @@
+"""What a partition does by itself: once a batch was handled, and when a state's time has come. No I/O, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Generic, TypeAlias, TypeVar
+
+from events.language.base import Event
+from events.writer.decider import Decider, DecisionContext
+from events.writer.encoding import Unit
+from events.writer.states import States
+from events.writer.timers import Timers
+
+S = TypeVar("S")
+
+Decide: TypeAlias = Callable[[S, DecisionContext], Sequence[Event]]
+"""`Decider.after_batch` or `Decider.wake`."""
+
+Act: TypeAlias = Callable[[Decide[S], str, S, datetime], Unit | None]
+"""Decides for a key's state at a time, and gives what came of it; None: nothing."""
+
+
+class Initiative(Generic[S]):
+    """Which keys are dirty, and when each is next due."""
+
+    __slots__ = ("_acts", "_decider", "_states", "_timers", "acting_on", "dirty")
+
+    def __init__(self, decider: Decider[S], states: States[S]) -> None:
+        self.dirty: set[str] = set()
+        """Keys whose states have changed, or observed something, since the last batch."""
+        self.acting_on = ""
+        """The key that was last let act."""
+        self._decider = decider
+        self._states = states
+        self._timers = Timers()
+        kind = type(decider)
+        self._acts = kind.after_batch is not Decider.after_batch or kind.due is not Decider.due
+        """Whether the decider ever acts of itself: if not, no key is ever dirty."""
+
+    def mark(self, key: str) -> None:
+        """Note that a key is dirty."""
+        if self._acts:
+            self.dirty.add(key)
+
+    def after_batch(self, now: datetime, act: Act[S]) -> list[Unit]:
+        """Let every dirty key's state act on the batch, and note when each is next due."""
+        units: list[Unit] = []
+        dirty, self.dirty = self.dirty, set()
+        for key in dirty:
+            self.acting_on = key
+            while (state := self._states.get(key)) is not None:
+                unit = act(self._decider.after_batch, key, state, now)
+                if unit is None:
+                    break
+                units.append(unit)
+            self._note_due(key)
+        self.dirty.difference_update(dirty)
+        return units
+
+    def wake(self, now: datetime, act: Act[S]) -> list[Unit]:
+        """Let every key whose time has come act on it."""
+        units: list[Unit] = []
+        while (key := self._timers.pop(now)) is not None:
+            self.acting_on = key
+            state = self._states.get(key)
+            if state is None:
+                continue
+            due = self._decider.due(state)
+            if due is not None and due <= now:
+                unit = act(self._decider.wake, key, state, now)
+                if unit is not None:
+                    units.append(unit)
+                self.dirty.add(key)
+            else:
+                self._note_due(key)
+        return units
+
+    def _note_due(self, key: str) -> None:
+        state = self._states.get(key)
+        if state is not None:
+            self._timers.note(key, self._decider.due(state))
+
+    def next_due(self) -> datetime | None:
+        """When `wake` has something to look at next."""
+        return self._timers.next
+
+    def on_resume(self, now: datetime) -> None:
+        """What is volatile counts as seen just now: the history has just been folded, or time went by unseen."""
+        for key, state in self._states.items():
+            self._decider.on_resume(state, now)
+            self.mark(key)
