@@ -16,9 +16,10 @@ from bench.report import Figure
 from events.language.jobs import SubmitJob
 from events.language.jobs.spec import JobMetadata, JobSpec
 from events.log import topics
+from events.log.consumers import new_consumer
+from events.log.positions import EpochRule
 from events.log.producer import new_producer
 from events.log.publish import Outgoing, Publisher
-from events.log.tail import EpochRule, new_consumer
 from events.log.wire import Raw
 from events.process.settings import Settings
 from events.projections.rebuild import rebuild

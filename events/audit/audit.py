@@ -26,10 +26,11 @@ from events.audit.heads import Head, HeadsProblem, HeadStore, each_head, is_sign
 from events.audit.signing import KeyProblem, public_key
 from events.log import topics
 from events.log.connect import connected
+from events.log.consumers import HASTY, new_consumer
 from events.log.fetching import Consumer
 from events.log.reading import read_to_end
 from events.log.repairs import Repairs
-from events.log.tail import HASTY, NoTopic, new_consumer, read_repairs
+from events.log.tail import NoTopic, read_repairs
 from events.process.settings import Settings
 
 SIGNED_WITHIN = timedelta(seconds=60)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from events.audit.heads import Head
 from events.log import chain
+from events.log.positions import EpochRule
 from events.log.repairs import Repairs
-from events.log.tail import EpochRule
 from events.log.wire import HASH, Damage, Raw, without_hash
 
 LOOK_BACK = 200

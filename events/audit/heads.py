@@ -26,10 +26,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from events.audit.signing import KeyProblem, public_bytes, signing_key
 from events.log import topics
 from events.log.connect import connected
+from events.log.consumers import HASTY, new_consumer
 from events.log.fetching import Consumer
 from events.log.producer import Producer, ToSend
 from events.log.reading import read_to_end, records_at
-from events.log.tail import HASTY, NoTopic, new_consumer
+from events.log.tail import NoTopic
 from events.log.wire import HASH, Raw, encode_time
 from events.process.settings import Settings
 from events.projections.runner import Runner

@@ -10,11 +10,11 @@ from aiokafka import TopicPartition
 
 from events.language.common import MAX_COMMAND_BYTES, MAX_HEADER_BYTES
 from events.log.connect import connected
+from events.log.consumers import HASTY, new_consumer
 from events.log.envelope import Position
 from events.log.producer import new_producer
 from events.log.reading import read_to_end
 from events.log.records import Headers
-from events.log.tail import HASTY, new_consumer
 from events.log.topics import commands, deadletter, ensure_topics
 from events.log.wire import Raw
 from events.process.settings import Settings

@@ -17,9 +17,11 @@ from aiokafka import TopicPartition
 
 from events.log import topics
 from events.log.connect import connected
+from events.log.consumers import HASTY, new_consumer
 from events.log.fetching import Consumer
+from events.log.positions import EpochRule
 from events.log.repairs import Repairs
-from events.log.tail import HASTY, EpochRule, NoTopic, new_consumer, read_repairs
+from events.log.tail import NoTopic, read_repairs
 from events.log.wire import CAUSE, HASH, Damage, Raw, Undecodable
 from events.process.settings import Settings
 

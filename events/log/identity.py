@@ -16,8 +16,9 @@ from aiokafka import TopicPartition
 
 from events.log import chain
 from events.log.connect import connected
+from events.log.consumers import HASTY, new_consumer
+from events.log.positions import Place, ReaderPosition, place_of
 from events.log.reading import records_at
-from events.log.tail import HASTY, Place, ReaderPosition, new_consumer, place_of
 from events.log.topics import events
 from events.log.wire import Damage, Raw, without_hash
 from events.process.settings import Settings

@@ -16,9 +16,11 @@ from aiokafka.errors import KafkaError
 
 from events.language.common import CommandNoted, CommandRejected
 from events.log.connect import start, stop
+from events.log.consumers import new_consumer
 from events.log.envelope import Position, Recorded
 from events.log.fetching import Consumer
-from events.log.tail import LogLost, ReaderPosition, Tail, new_consumer
+from events.log.positions import ReaderPosition
+from events.log.tail import LogLost, Tail
 from events.log.topics import CONTEXTS
 from events.log.wire import Raw, Undecodable
 from events.process.settings import Settings

@@ -37,8 +37,8 @@ async def read_to_end(
 ) -> AsyncIterator[tuple[TopicPartition, list[Raw]]]:
     """Each partition's records from its start (an offset) to its end at the time of the call, in order, in batches.
 
-    The consumer (of `events.log.tail.new_consumer`) must be connected; it is assigned these partitions. Kafka's errors
-    are raised (`KafkaError`).
+    The consumer (of `events.log.consumers.new_consumer`) must be connected; it is assigned these partitions. Kafka's
+    errors are raised (`KafkaError`).
     """
     consumer.assign(list(starts))
     ends = await consumer.end_offsets(list(starts))

@@ -10,11 +10,12 @@ from aiokafka import TopicPartition
 
 from events.language.common import LogEvent, RecordRetried, RecordSkipped
 from events.log.connect import connected
+from events.log.consumers import HASTY, new_consumer
 from events.log.envelope import Meta, Position
 from events.log.ids import new_command_id
 from events.log.producer import Producer, ToSend
 from events.log.repairs import Repair, digest_of
-from events.log.tail import HASTY, new_consumer, read_repairs
+from events.log.tail import read_repairs
 from events.log.topics import CONTEXTS, REPAIRS, commands, ensure_topics, events
 from events.log.wire import Damage, Raw, Undecodable, headers_of, value_of
 from events.process.settings import Settings

@@ -1,7 +1,6 @@
 """Reading event topics as everyone must: in order, valid records only, from a position that includes the epoch.
 
-The epoch rule (`DESIGN` section 4): a `WriterStarted` marker's own offset is its epoch; behind a marker, records of an
-older epoch are void. A reader that keeps the newest marker's offset beside its position can start anywhere.
+Which records are valid says the epoch rule: see `events.log.positions`.
 """
 
 from __future__ import annotations
@@ -11,43 +10,23 @@ import logging
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from events.log.access import client_options
 from events.log.connect import connected, start, stop
+from events.log.consumers import HASTY, PATIENT, new_consumer
 from events.log.envelope import Recorded
-from events.log.fetching import Consumer, Raws
+from events.log.fetching import Consumer
+from events.log.positions import EpochRule, Place, ReaderPosition, place_of
 from events.log.reading import read_to_end
 from events.log.repairs import Repair, Repairs
 from events.log.topics import REPAIRS, context_of, events
-from events.log.wire import EPOCH, MARKER, Damage, Raw
+from events.log.wire import Damage, Raw
 from events.process.settings import Settings
 
 log = logging.getLogger("forgelog.reading")
-
-Place = tuple[str, int]
-"""A context and a partition of its event topic."""
-
-
-class ReaderPosition(NamedTuple):
-    """Where a reader stands in a partition: the next offset to read, and the newest marker before it."""
-
-    offset: int = 0
-    epoch: int = -1
-
-    @classmethod
-    def behind(cls, record: Raw) -> ReaderPosition:
-        """Where a reader stands that has read a valid record."""
-        return cls(record.last + 1, record.offset if record.is_marker else record.epoch)
-
-
-def place_of(record: Raw) -> Place:
-    """The place of an event's record."""
-    return context_of(record.topic), record.partition
-
 
 LOOK_BACK = 200
 """Records read before the end to learn the epoch there."""
@@ -72,66 +51,8 @@ class LogLost(KafkaError):  # type: ignore[misc]
         self.places = tuple(places)
 
 
-class EpochRule:
-    """The epoch rule for one partition: tells valid records from void ones. Pure; fed in log order."""
-
-    __slots__ = ("_begun", "epoch")
-
-    def __init__(self, epoch: int = -1, begun: int | None = None) -> None:
-        """`begun`: the offset from which on the reader sees every marker; None where it is not known."""
-        self.epoch = epoch
-        self._begun = begun
-
-    def admits(self, record: Raw) -> bool:
-        """Whether the record is valid; moves on to its epoch if it is a marker."""
-        if record.has("ce_type", MARKER):
-            self.epoch = record.offset
-            return True
-        try:
-            epoch: int = record.number(EPOCH)
-        except ValueError:
-            return False  # a writer's epoch is a number
-        if epoch > self.epoch:
-            if epoch >= (record.offset if self._begun is None else self._begun):
-                return False  # no writer's of this log: its marker stands before what it appends, and was not seen
-            self.epoch = epoch  # proves a marker at that offset, which this reader started behind
-        return epoch == self.epoch
-
-    def missed(self, last: int) -> None:
-        """What stands there, up to this offset, was passed over: it may have been a marker."""
-        if self._begun is not None:
-            self._begun = max(self._begun, last + 1)
-
-
-PATIENT: dict[str, Any] = {"fetch_max_wait_ms": 3_000, "consumer_timeout_ms": 5_000, "prefetch_backoff": 30.0}
-"""Options of consumers that read for ever, and all their places, so that a platform at rest is at rest: how long a
-fetch waits at the broker for something new; how often the consumer looks by itself for more to ask (by default five
-times a second; a changed assignment, what was consumed, and places that go on when all had paused, wake it at once);
-and that no fetch is sent while something is to be consumed: it would leave that place out, for as long as it waits."""
-
 _FIXED = {**PATIENT, "fetch_max_wait_ms": 10_000}
 """The same, for those who don't have to wait behind a fetch: their assignment never changes."""
-
-HASTY: dict[str, Any] = {"fetch_max_wait_ms": 10, "prefetch_backoff": 0.0}
-"""Options of consumers that read what is there already, some of their places at a time."""
-
-
-def new_consumer(settings: Settings, **options: Any) -> Consumer:
-    """A consumer of `Raw`s without a group: its positions are its owner's business."""
-    given = {
-        "fetch_max_wait_ms": 500,
-        "auto_offset_reset": "earliest",
-        "client_id": settings.instance or "forgelog",
-        "key_deserializer": Raws(settings.prefix),
-        "fetch_max_bytes": 16 << 20,
-        "max_partition_fetch_bytes": 4 << 20,
-        **options,
-    }
-    return Consumer(
-        **client_options(settings),
-        enable_auto_commit=False,
-        **given,
-    )
 
 
 async def read_repairs(settings: Settings, known: Repairs | None = None) -> Repairs:

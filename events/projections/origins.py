@@ -10,7 +10,7 @@ import logging
 from collections.abc import Collection, Mapping
 
 from events.log.identity import Compared, StoredPosition, compare
-from events.log.tail import Place, ReaderPosition
+from events.log.positions import Place, ReaderPosition
 from events.process.settings import Settings
 from events.projections import tables
 from events.projections.positions import read_positions

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncpg
 
-from events.log.tail import Place, ReaderPosition
+from events.log.positions import Place, ReaderPosition
 from events.process.settings import Settings
 from events.projections import tables
 from events.projections.tables import Db

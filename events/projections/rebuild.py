@@ -16,7 +16,8 @@ from importlib import import_module
 from typing import Any
 
 from events.log.identity import described
-from events.log.tail import Place, Tail
+from events.log.positions import Place
+from events.log.tail import Tail
 from events.process import faults
 from events.process.settings import Settings
 from events.projections import shards, tables

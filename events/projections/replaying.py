@@ -13,7 +13,8 @@ from typing import Any
 import asyncpg
 
 from events.log.envelope import Position, Recorded
-from events.log.tail import Place, ReaderPosition, Tail, place_of
+from events.log.positions import Place, ReaderPosition, place_of
+from events.log.tail import Tail
 from events.log.wire import Raw, Undecodable
 from events.process.settings import Settings
 from events.projections import tables

@@ -20,8 +20,9 @@ from aiokafka.errors import KafkaError
 from events.log import topics
 from events.log.envelope import Position, Recorded
 from events.log.identity import described, origins_in
+from events.log.positions import Place, ReaderPosition, place_of
 from events.log.repairs import Repair, Repairs
-from events.log.tail import LogLost, Place, ReaderPosition, Tail, place_of
+from events.log.tail import LogLost, Tail
 from events.log.wire import HASH, Raw, Undecodable
 from events.process import faults, metrics
 from events.process.settings import Settings

@@ -24,7 +24,8 @@ import uvloop
 from aiokafka.errors import KafkaError
 
 from events.log.envelope import Position
-from events.log.tail import Place, ReaderPosition, Tail
+from events.log.positions import Place, ReaderPosition
+from events.log.tail import Tail
 from events.process.settings import Settings
 from events.process.tasks import end_all
 from events.projections import replaying, tables

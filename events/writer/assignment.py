@@ -16,7 +16,8 @@ from aiokafka.errors import KafkaError
 
 from events.log import topics
 from events.log.fetching import Consumer
-from events.log.tail import LogLost, NoTopic, Place, ReaderPosition, Tail
+from events.log.positions import Place, ReaderPosition
+from events.log.tail import LogLost, NoTopic, Tail
 from events.process.clock import Clock
 from events.process.settings import Settings
 from events.writer import recovery, resuming

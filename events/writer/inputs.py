@@ -19,8 +19,8 @@ from typing import Any, Generic, TypeVar
 from events.log import topics
 from events.log.envelope import Position
 from events.log.partitioner import partition_of
+from events.log.positions import ReaderPosition
 from events.log.repairs import Repair, Repairs
-from events.log.tail import ReaderPosition
 from events.log.wire import Raw, event_model
 from events.process import faults, metrics
 from events.process.clock import Clock

@@ -18,7 +18,8 @@ from typing import Any
 
 from events.log import topics
 from events.log.partitioner import partition_of
-from events.log.tail import Place, ReaderPosition, Tail, place_of
+from events.log.positions import Place, ReaderPosition, place_of
+from events.log.tail import Tail
 from events.log.wire import Raw, event_model
 from events.writer.decider import Decider
 from events.writer.partition import Partition

@@ -28,8 +28,8 @@ from events.log import chain, topics
 from events.log.envelope import Meta, Recorded
 from events.log.ids import UNKNOWN_PROJECT, command_key, foreign_id
 from events.log.partitioner import partition_of
+from events.log.positions import ReaderPosition
 from events.log.repairs import Repair
-from events.log.tail import ReaderPosition
 from events.log.wire import CAUSE, HASH, Raw, decode_event, parse_cause, without_hash
 from events.writer import admission
 from events.writer.admission import Admitted, Refusal

@@ -15,8 +15,9 @@ from events.log import topics
 from events.log.envelope import Meta
 from events.log.identity import Compared, StoredPosition, compare
 from events.log.ids import new_command_id
+from events.log.positions import Place, ReaderPosition
 from events.log.repairs import Repairs
-from events.log.tail import Place, ReaderPosition, Tail, read_repairs
+from events.log.tail import Tail, read_repairs
 from events.log.wire import Raw, headers_of, value_of
 from events.process import faults
 from events.process.settings import Settings

@@ -13,7 +13,7 @@ from typing import Any
 from aiokafka import TopicPartition
 
 from events.log.fetching import Consumer
-from events.log.tail import ReaderPosition
+from events.log.positions import ReaderPosition
 from events.writer.partition import Partition
 
 

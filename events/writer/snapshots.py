@@ -21,7 +21,7 @@ from blake3 import blake3
 
 from events.log.identity import origins_in
 from events.log.ids import UNKNOWN_PROJECT, command_key
-from events.log.tail import Place, ReaderPosition
+from events.log.positions import Place, ReaderPosition
 from events.log.wire import Raw
 from events.process import faults
 from events.process.settings import Settings

@@ -21,8 +21,10 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition
 
 from events.log import connect, topics
 from events.log.access import client_options
+from events.log.consumers import PATIENT
 from events.log.fetching import Consumer, Raws
-from events.log.tail import PATIENT, LogLost, Place, ReaderPosition, Tail
+from events.log.positions import Place, ReaderPosition
+from events.log.tail import LogLost, Tail
 from events.log.wire import Raw
 from events.process.clock import Clock
 from events.process.settings import Settings

@@ -5,10 +5,7 @@ A thin coat: every method has the arguments, the answer and the errors of its na
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
-from concurrent.futures import Future
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from forgelog.client.aio import AsyncClient, AsyncJob
 from forgelog.client.channel import DEFAULT_TIMEOUT
+from forgelog.client.loop import Loop
 from forgelog.client.plain import Answer
 from forgelog.client.rows import (
     AllocationRow,
@@ -39,48 +37,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class _Loop:
-    """An event loop in a daemon thread."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="forgelog-client", daemon=True)
-        self._thread.start()
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine there and wait for it; an interrupt here cancels it there."""
-        future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result()
-        except KeyboardInterrupt:
-            future.cancel()
-            raise
-
-    def iterate(self, source: AsyncIterator[T]) -> Iterator[T]:
-        """An asynchronous iterator as a plain one; closing it closes the source."""
-
-        async def following() -> tuple[T] | None:
-            try:
-                return (await anext(source),)
-            except StopAsyncIteration:
-                return None
-
-        async def close() -> None:
-            if (end := getattr(source, "aclose", None)) is not None:
-                await end()
-
-        try:
-            while (item := self.run(following())) is not None:
-                yield item[0]
-        finally:
-            self.run(close())
-
-    def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-
 class Client:
     """A client of one platform; a context manager, or `close` it. See `AsyncClient` for what the arguments mean."""
 
@@ -94,7 +50,7 @@ class Client:
         timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
         self._async = AsyncClient(address, project=project, actor=actor, token=token, timeout=timeout)
-        self._loop = _Loop()
+        self._loop = Loop()
 
     def __enter__(self) -> Client:
         return self

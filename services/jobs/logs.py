@@ -24,7 +24,8 @@ from prometheus_client import Counter
 
 from events.log import topics
 from events.log.connect import connected
-from events.log.tail import PATIENT, Place, ReaderPosition, new_consumer
+from events.log.consumers import PATIENT, new_consumer
+from events.log.positions import Place, ReaderPosition
 from events.process.settings import Settings
 from events.projections.positions import PositionsMoved, write_positions
 from events.projections.runner import GATHER

@@ -27,7 +27,7 @@ from events.language.jobs.spec import PRIORITY_WEIGHT, JobStatus
 from events.language.task_ranges import count_tasks, tasks_in
 from events.log.envelope import Recorded
 from events.projections.projection import Key, Projection, Row, Rows, Table
-from services.jobs.rendering import COUNTED, jobs_in, render_job, render_spec
+from services.jobs.rendering import COUNTED, jobs_in, render_job, render_spec, status_of
 
 JOBS = Table(
     name="jobs",
@@ -158,7 +158,7 @@ class JobsProjection(Projection):
         change = _CHANGES.get(kind)
         if change is not None:
             change(event, job, rows, time)
-        job["status"] = _overall(job)
+        job["status"] = status_of(job)
         rows.put(JOBS, job)
 
 
@@ -390,17 +390,3 @@ _CHANGES: Mapping[type[Message], Callable[[Any, Row, Rows, datetime], None]] = {
 }
 """What an event changes beside the time; the others change nothing else. (By type, since at each miss `isinstance` and
 `match` look through the registries of abstract base classes.)"""
-
-
-_PROGRESS = ("running", "scheduled", "queued", "pending", "failed", "cancelled")
-"""The furthest that any live task is, else how they ended."""
-
-_COUNTS = tuple((f"tasks_{status}", status) for status in _PROGRESS)
-
-
-def _overall(job: Row) -> str:
-    """A job's status from its tasks'."""
-    for column, status in _COUNTS:
-        if job[column] > 0:
-            return status
-    return _COMPLETED

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from events.language.convert import to_bytes, to_message
-from events.language.jobs.spec import JobSpec
+from events.language.jobs.spec import JobSpec, JobStatus
 from events.projections.projection import Row
 from forgelog_pb.jobs.v1 import queries_pb2, types_pb2
 
@@ -52,3 +52,18 @@ def _framed(field: bytes, content: bytes) -> bytes:
         length >>= 7
     varint.append(length)
     return field + bytes(varint) + content
+
+
+_PROGRESS = ("running", "scheduled", "queued", "pending", "failed", "cancelled")
+"""The furthest that any live task is, else how they ended."""
+
+_COMPLETED = JobStatus.COMPLETED.value
+_COUNTS = tuple((f"tasks_{status}", status) for status in _PROGRESS)
+
+
+def status_of(job: Row) -> str:
+    """A job's status from its tasks'."""
+    for column, status in _COUNTS:
+        if job[column] > 0:
+            return status
+    return _COMPLETED

@@ -37,9 +37,11 @@ from events.language.resources import (
 )
 from events.language.task_ranges import tasks_in
 from events.log.connect import connected
+from events.log.consumers import HASTY, new_consumer
 from events.log.envelope import Recorded
+from events.log.positions import ReaderPosition
 from events.log.reading import read_to_end
-from events.log.tail import HASTY, ReaderPosition, Tail, new_consumer
+from events.log.tail import Tail
 from events.log.topics import CONTEXTS, commands, deadletter
 from events.log.wire import Cause, Raw
 from events.projections import rebuild

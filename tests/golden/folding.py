@@ -21,8 +21,8 @@ from events.language.common import LogEvent
 from events.language.registry import lookup, upcast
 from events.log import topics
 from events.log.partitioner import partition_of
+from events.log.positions import EpochRule, ReaderPosition
 from events.log.repairs import Repairs
-from events.log.tail import EpochRule, ReaderPosition
 from events.log.wire import Raw
 from events.projections.folding import history_row
 from events.projections.projection import Key, Projection, Row, Table

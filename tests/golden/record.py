@@ -36,8 +36,8 @@ from events.audit.signing import public_key
 from events.language.registry import event_types
 from events.log import topics
 from events.log.connect import connected
+from events.log.consumers import HASTY, new_consumer
 from events.log.reading import read_to_end
-from events.log.tail import HASTY, new_consumer
 from events.log.wire import Raw
 from events.process.settings import Settings
 from events.projections.rebuild import projection_of

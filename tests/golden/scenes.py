@@ -58,13 +58,14 @@ from events.language.scheduling import (
 from events.log import topics
 from events.log.access import client_options
 from events.log.connect import connected
+from events.log.consumers import HASTY, new_consumer
 from events.log.envelope import Position
 from events.log.ids import derived_id
 from events.log.partitioner import partition_of
+from events.log.positions import EpochRule
 from events.log.publish import Publisher
 from events.log.reading import read_to_end
 from events.log.repairing import look_at, retry, skip
-from events.log.tail import HASTY, EpochRule, new_consumer
 from events.log.wire import Raw
 from events.writer.decider import Decider
 from events.writer.encoding import Encoder, Origin

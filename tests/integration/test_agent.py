@@ -45,7 +45,7 @@ from events.language.resources import (
 )
 from events.log import topics
 from events.log.access import client_options
-from events.log.tail import new_consumer
+from events.log.consumers import new_consumer
 from events.process.settings import Settings
 from services.resources.agent.store import MEMBERSHIP
 from tests import PATIENCE

@@ -13,11 +13,13 @@ from events.audit.audit import verify
 from events.language.jobs import JobSubmitted
 from events.log import exporting, topics
 from events.log.connect import connected
+from events.log.consumers import new_consumer
 from events.log.exporting import CantExport, Exported, exported
+from events.log.positions import EpochRule
 from events.log.producer import new_producer
 from events.log.publish import Outgoing, Publisher
 from events.log.reading import read_to_end
-from events.log.tail import EpochRule, NoTopic, new_consumer
+from events.log.tail import NoTopic
 from events.process.settings import Settings
 from events.writer.writer import Writer
 from tests.integration.test_runtime import running, submit, submitted

@@ -19,9 +19,10 @@ from events.log import identity, topics, wire
 from events.log.access import client_options
 from events.log.identity import StoredPosition
 from events.log.outcomes import Outcomes
+from events.log.positions import ReaderPosition
 from events.log.producer import Producer, ToSend
 from events.log.publish import Outgoing, Publisher
-from events.log.tail import LogLost, ReaderPosition, Tail
+from events.log.tail import LogLost, Tail
 from events.process.settings import Settings
 from events.projections import rebuild as rebuilding
 from events.projections.origins import former_schema, read_stored

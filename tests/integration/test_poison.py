@@ -13,12 +13,12 @@ from events.language.common import MAX_COMMAND_BYTES, CommandRejected
 from events.log import topics
 from events.log.access import client_options
 from events.log.connect import connected
+from events.log.consumers import new_consumer
 from events.log.deadletters import EXCERPT_BYTES, list_dead_letters
 from events.log.envelope import Position
 from events.log.outcomes import Outcomes
 from events.log.publish import Publisher
 from events.log.reading import read_to_end
-from events.log.tail import new_consumer
 from events.process.settings import Settings
 from events.writer.writer import Writer
 from tests import PATIENCE

@@ -23,10 +23,11 @@ from events.language.jobs.spec import JobDependency, JobMetadata, JobSpec
 from events.language.resources import AllocationBound
 from events.log import topics
 from events.log.access import client_options
+from events.log.consumers import PATIENT
 from events.log.deadletters import list_dead_letters, replay_dead_letter
 from events.log.outcomes import Outcomes
 from events.log.publish import Outgoing, Publisher
-from events.log.tail import PATIENT, LogLost, Tail
+from events.log.tail import LogLost, Tail
 from events.process.settings import Settings
 from events.process.tasks import end_all
 from events.projections import rebuild as rebuilding

@@ -24,11 +24,12 @@ from events.language.jobs import JobSubmitted
 from events.log import topics
 from events.log.access import client_options
 from events.log.connect import connected
+from events.log.consumers import new_consumer
 from events.log.producer import new_producer
 from events.log.publish import Outgoing, Publisher
 from events.log.reading import read_to_end
 from events.log.repairing import look_at, skip
-from events.log.tail import NoTopic, new_consumer
+from events.log.tail import NoTopic
 from events.process.settings import Settings
 from events.projections.runner import Runner
 from events.service import open_pool

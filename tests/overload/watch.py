@@ -15,7 +15,9 @@ from aiokafka import TopicPartition
 
 from events.language.jobs import JobCancelled, JobCompleted, JobFailed, JobSubmitted
 from events.log.connect import connected
-from events.log.tail import HASTY, Place, ReaderPosition, Tail, new_consumer
+from events.log.consumers import HASTY, new_consumer
+from events.log.positions import Place, ReaderPosition
+from events.log.tail import Tail
 from events.process.settings import Settings
 
 Pids = Callable[[], Mapping[str, int]]

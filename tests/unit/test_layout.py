@@ -1,4 +1,4 @@
-"""Modules import each other in one direction only.
+"""Modules import each other in one direction only, are short, and are called alike in every service.
 
 `make lint` checks the floors; this finds circles inside a floor too. An import counts wherever it is written: at the
 top, in a function, or for types only.
@@ -15,6 +15,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("events", "services", "forgelog", "proto")
+
+MOST_LINES = 400
+
+ROOMS = ("decide", "state", "fold", "dumps", "projections", "queries", "__main__")
+"""Modules that every service with aggregates has."""
 
 
 def modules() -> dict[str, Path]:
@@ -71,3 +76,14 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     found = modules()
     names = frozenset(found)
     assert circle({name: set(imported(path.read_text(), names)) - {name} for name, path in found.items()}) == []
+
+
+def test_no_module_is_long() -> None:
+    lines = {name: len(path.read_text().splitlines()) for name, path in modules().items()}
+    assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}
+
+
+@pytest.mark.parametrize("service", sorted(path.parent.name for path in (ROOT / "services").glob("*/decide.py")))
+def test_services_have_the_same_rooms(service: str) -> None:
+    folder = ROOT / "services" / service
+    assert [room for room in ROOMS if not (folder / f"{room}.py").is_file() and not (folder / room).is_dir()] == []

@@ -32,8 +32,9 @@ from events.language.resources.hardware import NodeSpec
 from events.log.envelope import Recorded
 from events.log.identity import StoredPosition, compare, described, origins_in
 from events.log.outcomes import Outcomes
+from events.log.positions import Place, ReaderPosition
 from events.log.publish import Publisher
-from events.log.tail import Place, ReaderPosition, Tail
+from events.log.tail import Tail
 from events.log.wire import Damage, Raw, Undecodable
 from events.process.settings import Settings
 from events.process.tasks import run_beside

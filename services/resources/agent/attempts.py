@@ -17,7 +17,7 @@ from events.language.common import utc
 from events.language.jobs import ExitReason, TaskExit, TaskStart, TaskUsage
 from events.language.resources import AllocationBound, HeldTasks
 from events.log.envelope import Recorded
-from events.log.tail import ReaderPosition
+from events.log.positions import ReaderPosition
 
 MESSAGE = 2000
 """Characters that a `TaskExit.message` may have."""

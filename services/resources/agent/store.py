@@ -30,7 +30,7 @@ from pydantic import TypeAdapter
 
 from events.language.jobs import ExitReason, ReportJobStarted
 from events.log.identity import StoredPosition
-from events.log.tail import ReaderPosition
+from events.log.positions import ReaderPosition
 from events.process import notes
 from events.process.settings import SettingsError
 from services.resources.agent import proctree, removing, warden

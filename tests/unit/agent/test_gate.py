@@ -9,7 +9,7 @@ import pytest
 from events.language.jobs import ExitReason
 from events.language.resources import HeldTasks
 from events.language.resources.hardware import NodeSpec
-from events.log.tail import ReaderPosition
+from events.log.positions import ReaderPosition
 from events.process.settings import Settings
 from services.resources.agent.agent import Agent
 from services.resources.agent.attempts import Attempt, Exit, Task

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from events.log.identity import StoredPosition
-from events.log.tail import ReaderPosition
+from events.log.positions import ReaderPosition
 from events.process.settings import SettingsError
 from services.resources.agent import warden
 from services.resources.agent.store import Store

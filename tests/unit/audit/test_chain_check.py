@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from events.audit.chain_check import MOST_PROBLEMS, ChainCheck, Verified
 from events.audit.heads import Head, HeadStore
 from events.language.common import RecordSkipped
+from events.log.positions import EpochRule
 from events.log.repairs import Repairs, digest_of
-from events.log.tail import EpochRule
 from events.log.wire import HASH, Damage, Raw, value_of
 from events.writer.encoding import Unit
 from events.writer.partition import Partition

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from events.log.tail import EpochRule
+from events.log.positions import EpochRule
 from events.log.wire import EPOCH, Raw
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from events.log.tail import Place
+from events.log.positions import Place
 from events.projections.shards import SMALLEST, divide
 from tests.unit.writer.sample import SampleProjection
 

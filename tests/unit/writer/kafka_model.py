@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from events.log import topics
-from events.log.tail import EpochRule
+from events.log.positions import EpochRule
 from events.log.wire import Raw
 
 EVENTS = topics.events("jobs")

@@ -14,7 +14,7 @@ from events.language.jobs import JobSubmitted, SubmitJob
 from events.language.jobs.spec import JobMetadata, JobSpec
 from events.log import chain, topics
 from events.log.envelope import Meta
-from events.log.tail import EpochRule
+from events.log.positions import EpochRule
 from events.log.wire import HASH, Raw, headers_of, value_of, without_hash
 from events.writer import snapshots
 from events.writer.encoding import Encoded, Forward, Unit

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from events.language.common import CommandNoted
 from events.language.jobs import JobSubmitted
 from events.log import chain
-from events.log.tail import EpochRule, ReaderPosition
+from events.log.positions import EpochRule, ReaderPosition
 from events.log.wire import HASH, Raw, without_hash
 from tests.unit.writer.writer_model import COMMANDS, OTHERS, Everything, Flaws, Process, World
 

@@ -18,7 +18,7 @@ from events.language.jobs import JobSubmitted, SubmitJob
 from events.language.jobs.spec import JobDependency, JobMetadata, JobSpec
 from events.log import topics
 from events.log.envelope import Meta, Position, Recorded
-from events.log.tail import EpochRule, ReaderPosition
+from events.log.positions import EpochRule, ReaderPosition
 from events.log.wire import Raw, headers_of, value_of
 from events.writer import snapshots
 from events.writer.encoding import Encoded, Forward, Unit
