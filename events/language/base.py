@@ -1,9 +1,9 @@
 """What every model, command and event of the language shares: immutability, bounds, names on the wire.
 
 Knows nothing of Kafka, Postgres or gRPC. A command or an event names its context and version; its type on the wire is
-``forgelog.<context>.v<version>.<ClassName>`` (CloudEvents 1.0 ``type``). `subject_from` names the field that holds the
-aggregate the message is about, `key_from` the field whose value is the partition key (the unit of single-writer
-decisions): a job id for jobs, a queue for scheduling, a pool for resources.
+``forgelog.<context>.v<version>.<ClassName>`` (CloudEvents 1.0 ``type``). It also names two aggregates: the one that it
+is about, and the one whose single writer decides it. Often they are the same (a job). `AllocationBound` is about an
+allocation and is decided by its pool.
 """
 
 from __future__ import annotations
@@ -51,8 +51,20 @@ class Message(Model):
 
     context: ClassVar[str]
     version: ClassVar[int] = 1
+    aggregate: ClassVar[str]
+    """Kind of the aggregate that this is about, such as ``job``. A kind has one meaning in all contexts: scheduling's
+    events about jobs are part of the same history as those of jobs."""
     subject_from: ClassVar[str]
+    """The field that holds the id of that aggregate."""
+    decided_by: ClassVar[str] = ""
+    """Kind of the aggregate whose single writer decides this; empty: `aggregate` itself."""
     key_from: ClassVar[str]
+    """The field that holds the id of the deciding aggregate: the partition key, and the key of the decider's state."""
+
+    @classmethod
+    def decider_kind(cls) -> str:
+        """The kind of aggregate whose single writer decides this, such as ``queue``."""
+        return cls.decided_by or cls.aggregate
 
     @classmethod
     def type_name(cls) -> str:

@@ -125,6 +125,8 @@ class LogEvent(Event):
     """Events that the log itself writes, in every context. Their `context` on the wire is ``log``."""
 
     context: ClassVar[str] = "log"
+    aggregate: ClassVar[str] = ""
+    """None by itself: a refusal is about what its command was about, see `events.language.registry.aggregate_of`."""
     subject_from: ClassVar[str] = "subject_id"
     key_from: ClassVar[str] = "subject_id"
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from events.language.aggregates import check_aggregates
 from events.language.base import Command, Event, Message
 
 MODULES: tuple[str, ...] = (
@@ -47,6 +48,7 @@ for _message in _messages():
     elif issubclass(_message, Event):
         _EVENTS[_message.type_name()] = _message
 _ALL: dict[str, type[Message]] = {**_COMMANDS, **_EVENTS}
+check_aggregates(_ALL.values())
 
 contexts: tuple[str, ...] = tuple(sorted({message.context for message in _ALL.values()}))
 """The contexts that have commands or events, ``log`` (the log's own events) included."""
@@ -70,6 +72,15 @@ def event_type(type_name: str) -> type[Event] | None:
 def lookup(type_name: str) -> type[Message] | None:
     """The command or event of that type in its newest version; None for a type this version does not know."""
     return _ALL.get(type_name)
+
+
+def aggregate_of(message: Message) -> str:
+    """Kind of the aggregate that a message is about, such as ``job``. An answer to a command (`CommandRejected`,
+    `CommandNoted`) is about what the command was about. Empty where that is not known, and for the log's other events.
+    """
+    command: str = getattr(message, "command_type", "")
+    model = type(message) if not command else lookup(newest(command))
+    return model.aggregate if model is not None else ""
 
 
 def is_event_type(type_name: str) -> bool:

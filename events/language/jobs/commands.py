@@ -20,6 +20,7 @@ from events.language.task_ranges import TaskRanges
 
 class JobCommand(Command):
     context: ClassVar[str] = "jobs"
+    aggregate: ClassVar[str] = "job"
     subject_from: ClassVar[str] = "job_id"
     key_from: ClassVar[str] = "job_id"
 

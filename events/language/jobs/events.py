@@ -24,6 +24,7 @@ from events.language.task_ranges import TaskRanges
 
 class JobEvent(Event):
     context: ClassVar[str] = "jobs"
+    aggregate: ClassVar[str] = "job"
     subject_from: ClassVar[str] = "job_id"
     key_from: ClassVar[str] = "job_id"
 

@@ -18,6 +18,8 @@ from events.language.task_ranges import TaskRanges
 
 class PoolCommand(Command):
     context: ClassVar[str] = "resources"
+    aggregate: ClassVar[str] = "node"
+    decided_by: ClassVar[str] = "pool"
     subject_from: ClassVar[str] = "node_id"
     key_from: ClassVar[str] = "pool"
 

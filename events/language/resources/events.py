@@ -21,7 +21,9 @@ from events.language.task_ranges import TaskRanges
 
 class PoolEvent(Event):
     context: ClassVar[str] = "resources"
+    aggregate: ClassVar[str] = "node"
     subject_from: ClassVar[str] = "node_id"
+    decided_by: ClassVar[str] = "pool"
     key_from: ClassVar[str] = "pool"
 
     pool: Identifier
@@ -115,7 +117,9 @@ class NodeRemoved(PoolEvent):
 
 class AllocationEvent(Event):
     context: ClassVar[str] = "resources"
+    aggregate: ClassVar[str] = "allocation"
     subject_from: ClassVar[str] = "allocation_id"
+    decided_by: ClassVar[str] = "pool"
     key_from: ClassVar[str] = "pool"
 
     pool: Identifier

@@ -16,6 +16,7 @@ from events.language.scheduling.models import (
 
 class SchedulingCommand(Command):
     context: ClassVar[str] = "scheduling"
+    aggregate: ClassVar[str] = "queue"
     subject_from: ClassVar[str] = "queue"
     key_from: ClassVar[str] = "queue"
 

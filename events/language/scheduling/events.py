@@ -22,7 +22,9 @@ from events.language.task_ranges import TaskRanges
 
 class SchedulingEvent_(Event):
     context: ClassVar[str] = "scheduling"
+    aggregate: ClassVar[str] = "job"
     subject_from: ClassVar[str] = "job_id"
+    decided_by: ClassVar[str] = "queue"
     key_from: ClassVar[str] = "queue"
 
     queue: Identifier
@@ -31,6 +33,7 @@ class SchedulingEvent_(Event):
 class QueueCreated(SchedulingEvent_):
     """There is such a queue from here on; it is active."""
 
+    aggregate: ClassVar[str] = "queue"
     subject_from: ClassVar[str] = "queue"
 
     policy: SchedulingPolicy
@@ -39,12 +42,14 @@ class QueueCreated(SchedulingEvent_):
 class QueueDeleted(SchedulingEvent_):
     """There is no such queue any more."""
 
+    aggregate: ClassVar[str] = "queue"
     subject_from: ClassVar[str] = "queue"
 
 
 class QueueConfigured(SchedulingEvent_):
     """A queue has this policy and status from here on."""
 
+    aggregate: ClassVar[str] = "queue"
     subject_from: ClassVar[str] = "queue"
 
     policy: SchedulingPolicy

@@ -1,0 +1,54 @@
+"""Rules for how messages name their aggregates; a message that breaks one keeps the language from being loaded.
+
+Knows the classes of messages alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from events.language.base import Message
+
+LOG = "log"
+"""Context of the log's own events: they are about any aggregate, and no decider decides them."""
+
+_KIND = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+
+
+class LanguageError(ValueError):
+    """A message class that can't be used; the text names the class, what is wrong and what to do."""
+
+
+def check_aggregates(messages: Iterable[type[Message]]) -> None:
+    """Raises `LanguageError` for the first message that names its aggregates in a way that can't be."""
+    decides: dict[str, str] = {}
+    for message in messages:
+        if message.context != LOG:
+            _check(message, decides)
+
+
+def _check(message: type[Message], decides: dict[str, str]) -> None:
+    """`decides`: kind that decides → the context in which it does, as far as it is known."""
+    for variable in ("aggregate", "subject_from", "key_from"):
+        if not getattr(message, variable, ""):
+            raise LanguageError(f"{message.type_name()}: {variable} is not set; set it as a class variable")
+    kind = message.decider_kind()
+    for variable, name in (("aggregate", message.aggregate), ("decided_by", kind)):
+        if not _KIND.fullmatch(name):
+            raise LanguageError(f"{message.type_name()}: {variable} is {name!r}; use lower-case words, such as 'job'")
+    for variable in ("subject_from", "key_from"):
+        if (field := getattr(message, variable)) not in message.model_fields:
+            raise LanguageError(
+                f"{message.type_name()}: {variable} is {field!r}, which is no field of it; name a field"
+            )
+    if message.aggregate == kind and message.subject_from != message.key_from:
+        raise LanguageError(
+            f"{message.type_name()}: it is about the {kind} that decides it, so subject_from and key_from must be the "
+            f"same field; or set decided_by"
+        )
+    if (context := decides.setdefault(kind, message.context)) != message.context:
+        raise LanguageError(
+            f"{message.type_name()}: {kind} decides in {context} already; give the aggregate of {message.context} "
+            f"another name, or set decided_by"
+        )
