@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import importlib
 import importlib.util
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,7 @@ from difflib import unified_diff
 from importlib.metadata import version
 from pathlib import Path
 
+from events.language.contexts import VARIABLE
 from proto import GenerationError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,7 +45,7 @@ def types_protos() -> Mapping[Path, str]:
 def documents() -> Mapping[Path, str]:
     """Every committed document that is generated, with the text it should have."""
     found: dict[Path, str] = {}
-    for module in ("proto.statemachines", "proto.reference", "proto.rows"):
+    for module in ("proto.statemachines", "proto.reference", "proto.rows", "proto.compose"):
         if importlib.util.find_spec(module) is not None:
             render: Callable[[], Mapping[str, str]] = importlib.import_module(module).documents
             found.update({ROOT / name: text for name, text in render().items()})
@@ -116,6 +118,11 @@ def package(target: Path) -> None:
         shutil.copyfile(path, copy)
 
 
+def forget_added_contexts() -> None:
+    """What is generated is of Forgelog's own contexts, whatever this process was told of others. To be called first."""
+    os.environ.pop(VARIABLE, None)
+
+
 def check() -> int:
     """Prints a diff for every stale file; the exit status."""
     status = 0
@@ -134,6 +141,7 @@ def main() -> int:
     parser.add_argument("--schemas", type=Path, metavar="DIR", help="write JSON Schemas and asyncapi.json into DIR")
     parser.add_argument("--package", type=Path, metavar="DIR", help="write the package alone, into DIR")
     options = parser.parse_args()
+    forget_added_contexts()
     if options.check:
         return check()
     try:

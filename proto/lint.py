@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from proto.generate import ROOT, check
+from proto.generate import ROOT, check, forget_added_contexts
 from proto.release import buf, newest, tags_without_image
 
 
@@ -33,6 +33,7 @@ def tags() -> list[str]:
 
 
 def main() -> int:
+    forget_added_contexts()
     status = check()
     status |= subprocess.run([buf(), "lint"], cwd=ROOT).returncode
     commit = main_commit()

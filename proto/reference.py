@@ -14,9 +14,10 @@ from pydantic.fields import FieldInfo
 
 from events.language.base import Message, Model
 from events.language.common import MAX_ARRAY_TASKS, MAX_COMMAND_BYTES
+from events.language.contexts import contexts
 from events.language.jobs import SubmitJob
 from events.language.planned import Planned, planned_of
-from events.language.registry import command_types, contexts, event_types
+from events.language.registry import command_types, event_types
 from events.language.scheduling import ConfigureQueue
 from proto.samples import example
 from proto.schemas import headers
@@ -43,7 +44,8 @@ def _language() -> Iterator[str]:
 Forgelog takes **commands** (wishes) and writes **events** (facts). Both are Kafka records: CloudEvents 1.0 in the Kafka
 binding's binary mode, so attributes are headers and the value is JSON. Any client that writes headers can take part.
 
-- Commands go to `commands.<context>`, events come from `events.<context>`; contexts are {_contexts()}.
+- Commands go to `commands.<context>`, events come from `events.<context>`. The contexts are:
+{_contexts()}
 - The record's key decides the partition, and with it the order: use the value of the field named under "key" below,
   and Kafka's default partitioner (murmur2). A command under another key is forwarded to where it belongs.
 - A command that can't be carried out becomes a `CommandRejected` event with a code and the fields at fault: refusals
@@ -99,7 +101,7 @@ ignored.
 
 
 def _contexts() -> str:
-    return ", ".join(f"`{context}`" for context in contexts if context != "log")
+    return "\n".join(f"    - `{spec.name}`: {spec.summary}" for spec in contexts().values())
 
 
 def _kcat() -> str:

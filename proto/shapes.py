@@ -28,37 +28,17 @@ from pydantic_core import PydanticUndefined
 
 from events.language import registry
 from events.language.base import Message, Model
+from events.language.contexts import contexts
 from events.language.planned import Planned
 from events.language.proto_names import message_name, package_name, proto_enum
 from proto import GenerationError
 
 PACKAGES: Mapping[str, tuple[str, ...]] = {
-    "common": ("events.language.common",),
-    "log": ("events.language.common",),
-    "jobs": (
-        "events.language.jobs.spec",
-        "events.language.jobs.spec_placement",
-        "events.language.jobs.spec_isolation",
-        "events.language.jobs.spec_training",
-        "events.language.jobs.spec_monitoring",
-        "events.language.jobs.models",
-        "events.language.jobs.commands",
-        "events.language.jobs.events",
-    ),
-    "scheduling": (
-        "events.language.scheduling.models",
-        "events.language.scheduling.commands",
-        "events.language.scheduling.events",
-    ),
-    "resources": (
-        "events.language.resources.hardware_gpu",
-        "events.language.resources.hardware",
-        "events.language.resources.models",
-        "events.language.resources.commands",
-        "events.language.resources.events",
-    ),
+    "common": (registry.COMMON,),
+    "log": (registry.COMMON,),
+    **{name: spec.modules() for name, spec in contexts().items()},
 }
-"""Context → the modules its types are defined in. A context joins by a line here and one in the registry."""
+"""Context → the modules its types are defined in."""
 
 INT32_MAX = (1 << 31) - 1
 STRUCT, VALUE = "google.protobuf.Struct", "google.protobuf.Value"

@@ -1,7 +1,7 @@
 """Every command and event of the language by its type on the wire, and the upcasters from older versions.
 
-Knows the language's modules and nothing of the log. A context joins by being named in `MODULES`. A class with
-subclasses (`JobEnded`, `PoolEvent`) only shares fields and is no type by itself.
+Knows the language's modules and nothing of the log. A context joins by being one of `events.language.contexts`. A
+class with subclasses (`JobEnded`, `PoolEvent`) only shares fields and is no type by itself.
 """
 
 from __future__ import annotations
@@ -16,28 +16,41 @@ import orjson
 
 from events.language.aggregates import check_aggregates
 from events.language.base import Command, Event, Message
+from events.language.contexts import ContextsError, ContextSpec
+from events.language.contexts import contexts as specs
 
-MODULES: tuple[str, ...] = (
-    "events.language.common",
-    "events.language.jobs.commands",
-    "events.language.jobs.events",
-    "events.language.scheduling.commands",
-    "events.language.scheduling.events",
-    "events.language.resources.commands",
-    "events.language.resources.events",
-)
-"""Where commands and events are defined."""
+COMMON = "events.language.common"
+"""The module of the log's own events, which every context has."""
 
 
 def _messages() -> Iterator[type[Message]]:
-    """The concrete message classes, in the order they are written down."""
-    found: list[type[Message]] = []
-    for name in MODULES:
-        for value in vars(import_module(name)).values():
-            if isinstance(value, type) and issubclass(value, Command | Event) and value.__module__ == name:
-                found.append(value)
+    """The concrete message classes, in the order they are written down. Raises ContextsError."""
+    found = _defined(COMMON)
+    for spec in specs().values():
+        found += _messages_of(spec)
     bases = {base for message in found for base in message.__mro__[1:]}
     return (message for message in found if message not in bases)
+
+
+def _messages_of(spec: ContextSpec) -> list[type[Message]]:
+    try:
+        found = [message for name in spec.modules() for message in _defined(name)]
+    except ModuleNotFoundError as error:
+        raise ContextsError(f"the language of the context {spec.name!r} can't be imported: {error}") from None
+    for message in found:
+        if getattr(message, "context", spec.name) != spec.name:
+            where = f"{message.__module__}.{message.__name__}"
+            raise ContextsError(f"{where} names the context {message.context!r}, but is in a module of {spec.name!r}")
+    return found
+
+
+def _defined(module: str) -> list[type[Message]]:
+    """The message classes that a module defines."""
+    return [
+        value
+        for value in vars(import_module(module)).values()
+        if isinstance(value, type) and issubclass(value, Command | Event) and value.__module__ == module
+    ]
 
 
 _COMMANDS: dict[str, type[Command]] = {}

@@ -15,13 +15,14 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
+from events.language.contexts import contexts
 from events.log.access import client_options
 from events.process.settings import Settings
 
 log = logging.getLogger("forgelog.topics")
 
-CONTEXTS = ("jobs", "scheduling", "resources")
-"""Every context there is, in the order of the main flow."""
+CONTEXTS = tuple(contexts())
+"""Every context there is; see `events.language.contexts`."""
 
 REPLICAS = 3
 """Copies of every partition, as far as there are brokers."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
+from events.language.contexts import contexts
 from events.log.identity import described
 from events.log.positions import Place
 from events.log.tail import Tail
@@ -61,10 +62,10 @@ class Difference:
 
 
 def projection_of(context: str) -> Projection:
-    """A context's projection: ``PROJECTION`` of ``services.<context>.projections``."""
+    """A context's projection: ``PROJECTION`` of the module ``projections`` of its service. Raises LookupError."""
     try:
-        projection: Projection = import_module(f"services.{context}.projections").PROJECTION
-    except ModuleNotFoundError as error:
+        projection: Projection = import_module(f"{contexts()[context].package}.projections").PROJECTION
+    except (KeyError, ModuleNotFoundError) as error:
         raise LookupError(f"there is no service {context!r} with projections") from error
     return projection
 

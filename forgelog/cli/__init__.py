@@ -96,8 +96,9 @@ def _version(wanted: bool) -> None:
 
 def main() -> None:
     """Entry point. One clear line for an error; FORGELOG_DEBUG=1 shows where it came from."""
+    from events.language.contexts import ContextsError
     from events.process.private import keep_private
-    from forgelog.errors import ForgelogError
+    from forgelog.errors import ForgelogError, InvalidInput
 
     keep_private()
     command = command_of(sys.argv[1:])
@@ -106,6 +107,9 @@ def main() -> None:
         make_app(None if "_FORGELOG_COMPLETE" in os.environ else command)()
     except KeyboardInterrupt:
         sys.exit(130)
+    except ContextsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(InvalidInput.exit_code)
     except Exception as error:  # the last resort: no traceback reaches a user
         if os.environ.get("FORGELOG_DEBUG") == "1":
             raise

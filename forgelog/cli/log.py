@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from events.language.contexts import contexts
 from forgelog.cli import complete
 from forgelog.cli.common import AtOption, OutputOption, moment, run, with_client
 from forgelog.cli.render import (
@@ -31,7 +32,7 @@ from forgelog.errors import InvalidInput, NotFound
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
 
-CONTEXTS = ("jobs", "scheduling", "resources")
+CONTEXTS = tuple(contexts())
 
 ContextOption = Annotated[
     str | None,

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from events.audit.audit import verify
+from events.language.contexts import contexts
 from events.process.settings import Settings
 from events.projections import rebuild
 from forgelog.cli.render import column
@@ -27,7 +28,6 @@ from forgelog.demo.stage import MODELS, Jobs, Stage
 from forgelog.embedded.platform import Options, Platform
 from forgelog.errors import ForgelogError
 
-CONTEXTS = ("jobs", "scheduling", "resources")
 TASKS = len(train.CONFIGURATIONS)
 PATIENCE = 150.0
 """Seconds for the training runs, a restart of the broker included."""
@@ -173,7 +173,7 @@ class Story:
     async def rebuilt(self) -> None:
         self.stage.act("Build every table anew from the log, beside the live ones, and compare")
         rows = []
-        for context in CONTEXTS:
+        for context in contexts():
             found = await rebuild.diff(self._settings(), context)
             rows.append(
                 {
@@ -221,7 +221,7 @@ async def perform(data: Path | None, victim: str, *, keep: bool, progress: Any) 
     was_up = platform.supervised
     stage = Stage()
     try:
-        stage.act("Start a platform: the real Kafka broker, the real Postgres, four services, two nodes")
+        stage.act("Start a platform: the real Kafka broker, the real Postgres, the services, two nodes")
         await platform.up(Options(agents=2), progress.download)
         state = await platform.wait(180, progress.children)
         progress.done()

@@ -28,6 +28,7 @@ from aiokafka.protocol.admin import CreateAclsRequest_v1
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import CompactArray, CompactBytes, CompactString, Int8, Int16, Int32, Schema, TaggedFields
 
+from events.language.contexts import contexts
 from events.log import topics
 from events.log.access import PASSWORD, client_options, parse, written
 from events.process.keys import KeyFileProblem, read_private
@@ -63,11 +64,11 @@ class Rule:
 
 def rules(prefix: str) -> list[Rule]:
     """Of all users, for a platform whose topics have this prefix. Who may read or write something may describe it."""
-    jobs, resources = "jobs", "resources"
+    reported = [name for name, spec in contexts().items() if spec.from_agents]
     agent = [
-        *(Rule(AGENT, _TOPIC, topics.commands(context), _WRITE) for context in (jobs, resources)),
+        *(Rule(AGENT, _TOPIC, topics.commands(context), _WRITE) for context in reported),
         Rule(AGENT, _TOPIC, topics.LOGS, _WRITE),
-        *(Rule(AGENT, _TOPIC, topics.events(context), _READ) for context in (jobs, resources)),
+        *(Rule(AGENT, _TOPIC, topics.events(context), _READ) for context in reported),
         Rule(AGENT, _TOPIC, topics.REPAIRS, _READ),
     ]
     producer = [

@@ -11,7 +11,7 @@ import re
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from events.language.contexts import contexts
 from events.process.keys import OWNER, key_path
 from events.process.settings import Settings, split_address
 from forgelog.embedded.kafka import Kafka
@@ -31,10 +32,11 @@ from forgelog.embedded.ports import free_port, hold
 from forgelog.embedded.postgres import Postgres
 from forgelog.embedded.process import EmbeddedError, Spec, refuse_strangers, write_atomically
 
-SERVICES = ("jobs", "scheduling", "resources")
-"""Each is `python -m services.<name>` and answers the gRPC health check on its FORGELOG_LISTEN."""
-
 GATEWAY = "gateway"
+
+SERVICES: Mapping[str, str] = {name: spec.package for name, spec in contexts().items()}
+"""Context → what `python -m` runs; it answers the gRPC health check on its FORGELOG_LISTEN."""
+
 GATEWAY_PORT = 7070
 ANSWER = 3.0
 """Longest wait for a service's health, in seconds; the gateway asks the others meanwhile, for two."""
@@ -102,8 +104,8 @@ class Roster:
             write_atomically(file, text, mode=0o600)
 
     def services(self, wanted: Wanted) -> list[Plan]:
-        plans = [self._service(name, wanted) for name in SERVICES]
-        return [*plans, self._service(GATEWAY, wanted)]
+        modules = {**SERVICES, GATEWAY: "services.gateway"}
+        return [self._service(name, module, wanted) for name, module in modules.items()]
 
     def agents(self, wanted: Wanted) -> list[Plan]:
         return [self._agent(number, wanted) for number in range(wanted.agents)]
@@ -138,10 +140,10 @@ class Roster:
     def _address(self, service: str) -> str:
         return f"127.0.0.1:{self._folder.read_ports()[service]}"
 
-    def _service(self, name: str, wanted: Wanted) -> Plan:
+    def _service(self, name: str, module: str, wanted: Wanted) -> Plan:
         def make() -> Spec:
             environment = self._environment(wanted, f"{name}-0", self._address(name))
-            return self._python(name, f"services.{name}", environment, self._folder.path, SERVICE_GRACE)
+            return self._python(name, module, environment, self._folder.path, SERVICE_GRACE)
 
         probe: Probe = self._gateway_ready if name == GATEWAY else (lambda: self._healthy(name))
         return Plan(name, "service", make, _if_any(make), probe, lambda: self._address(name))

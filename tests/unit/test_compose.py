@@ -13,10 +13,12 @@ import pytest
 from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
+from events.language.contexts import ContextSpec, contexts
 from events.process.settings import Settings
 from forgelog.embedded.docker import Docker
 from forgelog.embedded.kafka import Kafka
 from forgelog.embedded.kafka_users import PLATFORM, PRODUCER, Users
+from proto import GenerationError, compose
 from services.resources.agent import config as agent
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +82,24 @@ def test_addresses_name_services_and_their_ports() -> None:
     gateway = services()["gateway"]
     assert gateway["environment"]["FORGELOG_GATEWAY"] == "0.0.0.0:7070"
     assert gateway["ports"] == ["127.0.0.1:7070:7070"]
+
+
+def test_a_context_that_is_added_is_a_service_that_the_others_find() -> None:
+    spec = ContextSpec("notes", "what people write", service="noting")
+    text = compose.render(FILES[0].read_text(), {**contexts(), spec.name: spec})
+    found = YAML(typ="safe", pure=True).load(text)["services"]
+    assert found["notes"]["command"] == ["noting"]
+    assert found["notes"]["environment"]["FORGELOG_INSTANCE"] == "notes-0"
+    assert {**found["notes"], "command": [], "environment": {}} == {**found["jobs"], "command": [], "environment": {}}
+    assert found["gateway"]["environment"]["FORGELOG_SERVICES"].endswith(",notes=notes:5000")
+    assert [name for name in found if name not in parsed(FILES[0])["services"]] == ["notes"]
+    assert compose.render(text, contexts()) == FILES[0].read_text()
+
+
+@pytest.mark.parametrize("change", [("# END contexts", "# END"), ("# BEGIN addresses", "# BEGIN  addresses")])
+def test_a_file_without_its_marks_is_not_written(change: tuple[str, str]) -> None:
+    with pytest.raises(GenerationError, match=r"docker-compose.yml has 0 parts between `# BEGIN \w+` and"):
+        compose.render(FILES[0].read_text().replace(*change), contexts())
 
 
 def test_what_the_image_is_built_from_is_there() -> None:

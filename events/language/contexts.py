@@ -1,0 +1,148 @@
+"""The contexts that there are. Everything that has to name them all takes them from here.
+
+From a context's `ContextSpec` follow its topics, its types in the registry and in `types.proto`, what the users of the
+broker may do, its process in the embedded platform and in `docker-compose.yml`, and the words of the command line.
+
+Modules and packages are named, not imported: a command line that only needs the names starts without them.
+
+`FORGELOG_CONTEXTS` adds contexts that are defined elsewhere: ``package.module:NAME``, with commas between. Each NAME is
+a `ContextSpec` in a module that imports nothing else of the language. All processes of a platform are told the same.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from types import MappingProxyType
+
+VARIABLE = "FORGELOG_CONTEXTS"
+
+RESERVED = frozenset(
+    {"agent", "common", "gateway", "kafka", "log", "otel", "postgres", "query", "supervisor"}  # others are called so
+)
+"""Names that no context can have: of processes, and of packages of messages."""
+
+_NAME = re.compile(r"[a-z][a-z0-9]{1,15}")  # also in names of topics, hosts and schemas, with a prefix and an ending
+_DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
+_ENTRY = re.compile(rf"({_DOTTED}):([A-Za-z_]\w*)", re.ASCII)
+_ROOMS = ("enums", "models", "commands", "events")
+
+
+class ContextsError(SystemExit, ValueError):
+    """A context can't be used; the text says which and why. It has nothing of the variable's value.
+
+    Contexts are needed while modules are imported, before a program's `main` can catch anything. Where nobody catches
+    it, it ends the process with its text and without a traceback, as `sys.exit` does.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class ContextSpec:
+    """One context. Raises ContextsError for a name that can't be used."""
+
+    name: str
+    """2 to 16 lower-case letters and digits, a letter first: ``commands.<name>``, ``forgelog.<name>.v1``."""
+    summary: str
+    """What it decides, as a noun phrase of a few words."""
+    language: tuple[str, ...] = ()
+    """Modules of its enums, models, commands and events, in the order of `types.proto`. Left out: the module
+    ``events.language.<name>``; of a package, those of its `enums`, `models`, `commands` and `events` that are there."""
+    service: str = ""
+    """Package of its service: ``python -m <service>`` runs it, ``<service>.projections`` has its tables. Left out:
+    ``services.<name>``."""
+    from_agents: bool = False
+    """Whether node agents publish its commands and read its events."""
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name) or self.name in RESERVED:
+            raise ContextsError(
+                f"a context can't be called {self.name!r}: write 2 to 16 lower-case letters and digits, a letter "
+                f"first, and none of {', '.join(sorted(RESERVED))}"
+            )
+
+    @property
+    def package(self) -> str:
+        """See `service`."""
+        return self.service or f"services.{self.name}"
+
+    def modules(self) -> tuple[str, ...]:
+        """See `language`. Imports a package that has to be looked into. Raises ModuleNotFoundError."""
+        if self.language:
+            return self.language
+        whole = f"events.language.{self.name}"
+        found = find_spec(whole)
+        if found is None:
+            raise ModuleNotFoundError(f"there is no module {whole}", name=whole)
+        if found.submodule_search_locations is None:
+            return (whole,)
+        return tuple(f"{whole}.{room}" for room in _ROOMS if find_spec(f"{whole}.{room}") is not None)
+
+
+OWN = (
+    ContextSpec(
+        "jobs",
+        "jobs, their tasks and attempts",
+        language=(
+            "events.language.jobs.spec",
+            "events.language.jobs.spec_placement",
+            "events.language.jobs.spec_isolation",
+            "events.language.jobs.spec_training",
+            "events.language.jobs.spec_monitoring",
+            "events.language.jobs.models",
+            "events.language.jobs.commands",
+            "events.language.jobs.events",
+        ),
+        from_agents=True,
+    ),
+    ContextSpec("scheduling", "queues, and which job runs where"),
+    ContextSpec(
+        "resources",
+        "nodes, and who has what of them",
+        language=(
+            "events.language.resources.hardware_gpu",
+            "events.language.resources.hardware",
+            "events.language.resources.models",
+            "events.language.resources.commands",
+            "events.language.resources.events",
+        ),
+        from_agents=True,
+    ),
+)
+"""Forgelog's own, in the order of the main flow."""
+
+
+@cache
+def contexts() -> Mapping[str, ContextSpec]:
+    """Every context by its name: Forgelog's own, then those that `FORGELOG_CONTEXTS` adds. Raises ContextsError."""
+    found = {spec.name: spec for spec in OWN}
+    for number, spec in enumerate(_added(os.environ.get(VARIABLE, "")), 1):
+        if spec.name in found:
+            raise ContextsError(f"{VARIABLE}: entry {number} is a second context {spec.name!r}; give it another name")
+        found[spec.name] = spec
+    return MappingProxyType(found)
+
+
+def _added(value: str) -> Iterator[ContextSpec]:
+    for number, entry in enumerate(filter(None, (part.strip() for part in value.split(","))), 1):
+        place = f"{VARIABLE}: entry {number}"
+        match = _ENTRY.fullmatch(entry)
+        if match is None:
+            raise ContextsError(f"{place} is not package.module:NAME")
+        module, name = match.groups()
+        try:
+            spec = getattr(import_module(module), name, None)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+                raise ContextsError(f"{place}: {error}, which its module imports") from None
+            raise ContextsError(f"{place} names a module that can't be found; is its folder in PYTHONPATH?") from None
+        if not isinstance(spec, ContextSpec):
+            raise ContextsError(
+                f"{place}: its module has no ContextSpec of that name, or imports more of Forgelog than "
+                "events.language.contexts"
+            )
+        yield spec

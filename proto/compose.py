@@ -1,0 +1,44 @@
+"""What `docker-compose.yml` says of the contexts: a service each, and where the others find it.
+
+The file is written by hand but for these parts, each between a line ``# BEGIN <part>`` and a line ``# END <part>``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from events.language.contexts import ContextSpec, contexts
+from proto import GenerationError
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = "docker-compose.yml"
+
+_SERVICE = """\
+  {name}:
+    <<: *service
+    command: [{package}]
+    environment: {{ <<: *environment, FORGELOG_INSTANCE: {name}-0 }}
+    volumes: ["keys:/keys"]
+"""
+
+
+def documents() -> Mapping[str, str]:
+    """The one file."""
+    return {TARGET: render((ROOT / TARGET).read_text(), contexts())}
+
+
+def render(text: str, specs: Mapping[str, ContextSpec]) -> str:
+    """The file with its generated parts anew. Raises GenerationError when the lines around one are missing."""
+    addresses = ",".join(f"{name}={name}:5000" for name in specs)
+    services = "\n".join(_SERVICE.format(name=name, package=spec.package) for name, spec in specs.items())
+    return _put(_put(text, "addresses", f"  FORGELOG_SERVICES: {addresses}\n"), "contexts", services)
+
+
+def _put(text: str, part: str, content: str) -> str:
+    around = re.compile(rf"(^ *# BEGIN {part}\b[^\n]*\n).*?(^ *# END {part}$)", re.DOTALL | re.MULTILINE)
+    found, count = around.subn(lambda match: match[1] + content + match[2], text)
+    if count != 1:
+        raise GenerationError(f"{TARGET} has {count} parts between `# BEGIN {part}` and `# END {part}`; it needs one")
+    return found

@@ -1,0 +1,212 @@
+"""A context is named once, in `events.language.contexts` or by a variable; all else follows from that."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from events.language.contexts import OWN, RESERVED, VARIABLE, ContextsError, ContextSpec, contexts
+from events.language.registry import command_types, event_types
+
+ROOT = Path(__file__).parents[3]
+
+SPEC = """
+from events.language.contexts import ContextSpec
+NOTES = ContextSpec("notes", "what people write", language=("noting.language",), service="noting", from_agents=True)
+"""
+LANGUAGE = '''
+from typing import ClassVar
+from events.language.base import Command, Event
+
+class AddNote(Command):
+    """Write a note."""
+    context: ClassVar[str] = "notes"
+    subject_from: ClassVar[str] = "note_id"
+    key_from: ClassVar[str] = "note_id"
+    note_id: str
+    text: str
+
+class NoteAdded(Event):
+    """A note was written."""
+    context: ClassVar[str] = "notes"
+    subject_from: ClassVar[str] = "note_id"
+    key_from: ClassVar[str] = "note_id"
+    note_id: str
+    text: str
+'''
+PROJECTIONS = "PROJECTION = 'that of notes'\n"
+
+ASK = """
+import json, sys
+from pathlib import Path
+from events.language.registry import command_types, event_types
+from events.log import topics
+from events.process.settings import Settings
+from events.projections.rebuild import projection_of
+from forgelog.cli.log import ContextOption, contexts_of
+from forgelog.embedded.kafka_users import rules
+from forgelog.embedded.layout import Folder, Server, Wanted
+from forgelog.embedded.roster import Roster
+from proto import text
+from proto.shapes import files
+from services.gateway.openapi import _CONTEXT
+
+folder = Folder(Path(sys.argv[1]))
+folder.make()
+roster = Roster(folder, Settings.load(data=folder.path))
+roster.choose_ports(None)
+given = Wanted(Server("given", "127.0.0.1:1"), Server("given", "postgresql://127.0.0.1:1/db"))
+specs = {plan.name: plan.make() for plan in roster.services(given)}
+print(json.dumps({
+    "commands": [name for name in command_types() if ".notes." in name],
+    "events": [name for name in event_types() if ".notes." in name],
+    "topics": sorted(name for name in topics.wanted(4) if "notes" in name),
+    "rules": sorted([rule.user, rule.name, rule.operation, rule.deny] for rule in rules("p.") if "notes" in rule.name),
+    "words": contexts_of(None),
+    "help": ContextOption.__metadata__[0].help,
+    "module": specs["notes"].argv[-1],
+    "told": specs["jobs"].env["FORGELOG_SERVICES"].replace(roster._address("notes"), "ADDRESS"),
+    "children": list(specs),
+    "projection": projection_of("notes"),
+    "asked": _CONTEXT["enum"],
+    "types": {file.context: text.render(file, "") for file in files()}["notes"],
+}))
+"""
+
+
+@pytest.fixture
+def noting(tmp_path: Path) -> Path:
+    """A folder with a context that is no part of Forgelog."""
+    package = tmp_path / "noting"
+    package.mkdir()
+    (package / "__init__.py").write_text(SPEC)
+    (package / "language.py").write_text(LANGUAGE)
+    (package / "projections.py").write_text(PROJECTIONS)
+    return tmp_path
+
+
+def run(value: str, path: Path, *argv: str) -> subprocess.CompletedProcess[str]:
+    """What a Python of its own says that is told these contexts."""
+    environment = {**os.environ, VARIABLE: value, "PYTHONPATH": f"{path}{os.pathsep}{ROOT}"}
+    return subprocess.run([sys.executable, *argv], env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_all_that_names_the_contexts_follows_a_context_that_is_added(noting: Path) -> None:
+    done = run("noting:NOTES", noting, "-c", ASK, str(noting / "data"))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    names = [*(spec.name for spec in OWN), "notes"]
+    assert found["commands"] == ["forgelog.notes.v1.AddNote"]
+    assert found["events"] == ["forgelog.notes.v1.NoteAdded"]
+    assert found["topics"] == ["commands.notes", "deadletter.notes", "events.notes"]
+    read, write = 3, 4
+    assert found["rules"] == [
+        ["agent", "p.commands.notes", write, False],
+        ["agent", "p.events.notes", read, False],
+        ["producer", "p.commands.notes", write, False],
+        ["producer", "p.deadletter.notes", read, False],
+        ["producer", "p.events.notes", read, False],
+        ["producer", "p.notes.writer", read, True],
+    ]
+    assert (found["words"], found["asked"]) == (names, names)
+    assert ", ".join(names) in found["help"]
+    assert found["children"] == [*names, "gateway"]
+    assert found["module"] == "noting"
+    assert found["told"].endswith(",notes=ADDRESS")
+    assert found["projection"] == "that of notes"
+    assert "package forgelog.notes.v1;" in found["types"]
+    assert "message NoteAdded {\n  string note_id = 1;\n  string text = 2;" in found["types"]
+
+
+def test_what_is_generated_is_of_forgelogs_own_contexts(noting: Path) -> None:
+    done = run("noting:NOTES", noting, "-m", "proto.generate", "--check")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("secret.word", "entry 1 is not package.module:NAME"),
+        ("noting:NOTES,,secret word:X", "entry 2 is not package.module:NAME"),
+        ("secret.word:X", "entry 1 names a module that can't be found; is its folder in PYTHONPATH?"),
+        ("noting.secret:X", "entry 1 names a module that can't be found; is its folder in PYTHONPATH?"),
+        ("broken:X", "entry 1: No module named 'nowhere', which its module imports"),
+        ("noting:secret", "entry 1: its module has no ContextSpec of that name"),
+        ("circular:SPEC", "imports more of Forgelog than events.language.contexts"),
+        ("noting:NOTES, noting:NOTES", "entry 2 is a second context 'notes'; give it another name"),
+        ("named:SPEC", "a context can't be called 'gateway': write 2 to 16 lower-case letters and digits"),
+    ],
+)
+def test_what_cannot_be_used_is_named_in_a_line_that_keeps_the_value(noting: Path, value: str, problem: str) -> None:
+    head = "from events.language.contexts import ContextSpec\n"
+    (noting / "broken.py").write_text("import nowhere\n")
+    (noting / "circular.py").write_text(f"import forgelog.embedded.roster\n{head}SPEC = ContextSpec('circular', '')\n")
+    (noting / "named.py").write_text(f"{head}SPEC = ContextSpec('gateway', '')\n")
+    for argv, code in (
+        (("-m", "services.jobs"), 1),
+        (("-c", "from forgelog.cli import main; main()", "history", "x"), 2),
+    ):
+        done = run(value, noting, *argv)
+        assert problem in done.stderr, argv
+        assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (code, "", 1), done.stderr
+        assert "secret" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("modules", "problem"),
+    [
+        (("noting.words",), "the language of the context 'mute' can't be imported: No module named 'noting.words'"),
+        ((), "the language of the context 'mute' can't be imported: there is no module events.language.mute"),
+        (("noting.language",), "noting.language.AddNote names the context 'notes', but is in a module of 'mute'"),
+    ],
+)
+def test_a_language_that_cannot_be_used_is_named_in_a_line(
+    noting: Path, modules: tuple[str, ...], problem: str
+) -> None:
+    head = "from events.language.contexts import ContextSpec\n"
+    (noting / "mute.py").write_text(f"{head}SPEC = ContextSpec('mute', '', language={modules!r})\n")
+    done = run("mute:SPEC", noting, "-m", "services.jobs")
+    assert (done.returncode, done.stderr, done.stdout) == (1, f"{problem}\n", "")
+
+
+@pytest.mark.parametrize(
+    "name", ["", "n", "Notes", "my notes", "my_notes", "1st", "n" * 17, "läufe", *sorted(RESERVED)]
+)
+def test_a_context_has_a_name_that_fits_everywhere(name: str) -> None:
+    with pytest.raises(ContextsError, match="can't be called"):
+        ContextSpec(name, "")
+
+
+def test_modules_are_found_by_convention(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import events.language
+
+    monkeypatch.setattr(events.language, "__path__", [*events.language.__path__, str(tmp_path)])
+    (tmp_path / "single.py").touch()
+    (tmp_path / "parted").mkdir()
+    for room in ("__init__", "events", "commands", "models", "moves"):
+        (tmp_path / "parted" / f"{room}.py").touch()
+    assert ContextSpec("single", "").modules() == ("events.language.single",)
+    parted = tuple(f"events.language.parted.{room}" for room in ("models", "commands", "events"))
+    assert ContextSpec("parted", "").modules() == parted
+    assert ContextSpec("parted", "", language=("a.b",)).modules() == ("a.b",)
+    with pytest.raises(ModuleNotFoundError, match=r"there is no module events.language.nowhere"):
+        ContextSpec("nowhere", "").modules()
+
+
+def test_every_context_has_a_language_and_a_service() -> None:
+    for spec in contexts().values():
+        kinds = {*command_types().values(), *event_types().values()}
+        assert {kind.__module__ for kind in kinds if kind.context == spec.name} <= set(spec.modules())
+        assert find_spec(f"{spec.package}.__main__") is not None
+        assert find_spec(f"{spec.package}.projections") is not None
+
+
+def test_agents_publish_to_the_contexts_that_take_commands_of_agents() -> None:
+    taking = {kind.context for kind in command_types().values() if kind.by_agents}
+    assert {spec.name for spec in contexts().values() if spec.from_agents} == taking
