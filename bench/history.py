@@ -26,13 +26,14 @@ from rich.console import Console
 from bench import flow, gateway, past
 from bench.report import Figure
 from bench.servers import resident, tree
+from events.language.contexts import contexts
 from events.language.jobs import SubmitJob
 from events.language.jobs.spec import JobMetadata, JobResources, JobSpec
 from events.log import topics
 from events.log.publish import Outgoing, Publisher
 from events.log.tail import Tail
 from events.process.settings import Settings
-from events.projections.rebuild import rebuild
+from events.projections.rebuild import projection_of, rebuild
 from events.service import open_pool
 from forgelog_pb.jobs.v1 import queries_pb2 as jobs_pb
 from forgelog_pb.query.v1 import options_pb2
@@ -213,11 +214,7 @@ async def _timed(what: str, work: Awaitable[Any]) -> Any:
 
 
 def _projections() -> dict[str, Any]:
-    from services.jobs.projections import PROJECTION as JOBS
-    from services.resources.projections import PROJECTION as RESOURCES
-    from services.scheduling.projections import PROJECTION as SCHEDULING
-
-    return {"jobs": JOBS, "scheduling": SCHEDULING, "resources": RESOURCES}
+    return {context: projection_of(context) for context in contexts()}
 
 
 async def figures(settings: Settings, runs: int) -> list[Figure]:

@@ -21,6 +21,7 @@ import grpc
 import psutil
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from events.language.contexts import contexts
 from events.process.settings import Settings
 from forgelog.embedded.kafka import broker_answers
 from forgelog.embedded.layout import PlatformState
@@ -226,7 +227,7 @@ class Arena:
         address = f"127.0.0.1:{free_port()}"
         with (self.data / "logs" / f"{name}.log").open("ab") as log:
             self._replicas[name] = subprocess.Popen(  # noqa: ASYNC220 - a fork takes a millisecond
-                [sys.executable, "-P", "-m", f"services.{context}"],
+                [sys.executable, "-P", "-m", contexts()[context].package],
                 env={**self.environment(name), "FORGELOG_LISTEN": address},
                 stdout=log,
                 stderr=log,

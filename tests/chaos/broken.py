@@ -78,13 +78,20 @@ async def _append(arena: Arena, context: str, number: int, epoch: int, content: 
     return Position(events(context), number, stored.offset)
 
 
+HEARD = {
+    "jobs": "resources",
+    "scheduling": "jobs",
+    "resources": "scheduling",
+}
+"""Context → another whose events it surely reacts to while jobs run."""
+
+
 def defect(point: str) -> Callable[[Arena, Workload, random.Random], Awaitable[str]]:
     """An exception at every event of one partition, where it is reacted to, or projected; then it is mended."""
 
     async def attack(arena: Arena, load: Workload, chance: random.Random) -> str:
-        hears = {"jobs": "resources", "scheduling": "jobs", "resources": "scheduling"}
-        context = chance.choice(CONTEXTS)
-        source = hears[context] if point == faults.IN_REACT else context
+        context = chance.choice([*HEARD])
+        source = HEARD[context] if point == faults.IN_REACT else context
         place = f"{events(source)}/{chance.randrange(4) if source == 'jobs' else ''}"  # the others fill one partition
         (arena.faults / f"{context}-0@{point}").write_text(place)
         restarts = _restarts(arena)

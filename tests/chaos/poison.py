@@ -1,6 +1,6 @@
 """Records that no good producer sends: into a command topic, each must become a dead letter or a refusal, and no more.
 
-Knows the language's names and the topics' limits, nothing of the platform's code.
+Knows the language and the topics' limits, nothing of the platform's code.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from events.language.registry import command_types
 from events.log.topics import CONTEXTS, MAX_RECORD_BYTES
 
 FAR = (1 << 63) - 1
@@ -18,7 +19,8 @@ FAR = (1 << 63) - 1
 LARGE = b" " * (6 << 20)
 """Unpacked; packed it is a small record that the broker takes."""
 
-COMMANDS = {"jobs": "SubmitJob", "scheduling": "ConfigureQueue", "resources": "RegisterNode"}
+COMMANDS = {kind.context: name for name, kind in reversed(command_types().items())}
+"""Context → the type of its first command."""
 
 _EXIT = b'{"job_id": "a", "node_id": "n", "tasks": [{"task": 0, "attempt": 1, "ended_at": "%s", "usage": {%s}}]}'
 
@@ -62,9 +64,9 @@ class Poison:
 
 def poisons(context: str, new_id: Callable[[], str]) -> list[Poison]:
     """All of them, for one context's command topic, each under an id of its own."""
-    submit = f"forgelog.{context}.v1.{COMMANDS[context]}".encode()
+    submit = COMMANDS[context].encode()
     other = next(name for name in CONTEXTS if name != context)
-    foreign = f"forgelog.{other}.v1.{COMMANDS[other]}".encode()
+    foreign = COMMANDS[other].encode()
 
     def headers(kind: bytes | None = submit, *more: tuple[str, bytes | None]) -> list[tuple[str, bytes | None]]:
         return [("ce_id", new_id().encode()), ("ce_type", kind), *more]
@@ -111,7 +113,7 @@ def poisons(context: str, new_id: Callable[[], str]) -> list[Poison]:
         Poison("a time before year 1", b"{}", headers(submit, ("ce_time", b"0001-01-01T00:00:00+14:00"))),
         *[
             Poison(name, value, headers(f"forgelog.{context}.v1.{kind}".encode()), dead=False)
-            for name, kind, value in REFUSED[context]
+            for name, kind, value in REFUSED.get(context, ())
         ],
         Poison("as large as the broker takes", huge, headers()),
     ]

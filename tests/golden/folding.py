@@ -10,6 +10,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import httpx
@@ -18,6 +19,7 @@ import orjson
 from events.audit.chain_check import ChainCheck, Verified
 from events.audit.heads import Head, HeadStore, head_of, is_signed
 from events.language.common import LogEvent
+from events.language.contexts import contexts
 from events.language.registry import lookup, upcast
 from events.log import topics
 from events.log.partitioner import partition_of
@@ -32,17 +34,17 @@ from events.writer import snapshots
 from events.writer.decider import Decider
 from events.writer.partition import Partition
 from events.writer.snapshots import Snapshots
-from services.jobs.decide import Jobs
-from services.resources.decide import Resources
-from services.scheduling.decide import Scheduling
 from tests.golden.history import History
-
-DECIDERS: dict[str, type[Decider[Any]]] = {"jobs": Jobs, "scheduling": Scheduling, "resources": Resources}
 
 
 @cache
 def decider_of(context: str) -> Decider[Any]:
-    return DECIDERS[context]()
+    """The one that its service has in the module `decide`."""
+    module = import_module(f"{contexts()[context].package}.decide")
+    own = (each for each in vars(module).values() if isinstance(each, type) and each.__module__ == module.__name__)
+    (decider,) = (each for each in own if issubclass(each, Decider))
+    found: Decider[Any] = decider()
+    return found
 
 
 # Records
@@ -257,12 +259,12 @@ def _plain_value(value: Any) -> Any:
 def versions() -> dict[str, dict[str, Any]]:
     """Kind of what is stored → context → the version that present code stores it in."""
     return {
-        "states": {context: Snapshots._version(decider_of(context)) for context in DECIDERS},
-        "rows": {context: projection_of(context).version for context in DECIDERS},
+        "states": {context: Snapshots._version(decider_of(context)) for context in contexts()},
+        "rows": {context: projection_of(context).version for context in contexts()},
     }
 
 
 def columns() -> dict[str, dict[str, str]]:
     """Table (``jobs/tasks``) → its columns and their types."""
-    tables = [(context, table) for context in DECIDERS for table in (*projection_of(context).tables, HISTORY)]
+    tables = [(context, table) for context in contexts() for table in (*projection_of(context).tables, HISTORY)]
     return {f"{context}/{table.name}": dict(table.columns) for context, table in tables}

@@ -23,6 +23,7 @@ import psutil
 from aiokafka import AIOKafkaProducer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from events.language.contexts import contexts
 from events.language.jobs import JobStarted
 from events.log import topics
 from events.log.access import client_options
@@ -38,7 +39,7 @@ from forgelog.embedded.ports import free_port
 from tests import PATIENCE
 from tests.access import admit_users, as_user, environment
 
-SERVICES = ("jobs", "scheduling", "resources")
+SERVICES = tuple(contexts())
 GATEWAY = "gateway"
 FORGELOG = (sys.executable, "-c", "from forgelog.cli import main; main()")
 """The command line of this very checkout."""
@@ -103,7 +104,7 @@ class Cluster:
             "FORGELOG_SERVICES": ",".join(f"{service}=127.0.0.1:{self._ports[service]}" for service in SERVICES),
             "FORGELOG_LISTEN": f"127.0.0.1:{self._ports[name]}",
         }
-        self._run(name, f"services.{name}", told)
+        self._run(name, "services.gateway" if name == GATEWAY else contexts()[name].package, told)
 
     def start_agent(self, node: str, *, process: str = "", **more: str) -> None:
         """Start a node's agent; `process` names one that claims a node's name beside the node's own agent."""

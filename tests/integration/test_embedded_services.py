@@ -18,6 +18,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
+from events.language.contexts import contexts
 from events.process.keys import read_key
 from forgelog.embedded.passfile import password_in
 from forgelog.embedded.platform import Options, Platform, is_up
@@ -27,11 +28,12 @@ from tests import PATIENCE
 from tests.conftest import Servers
 
 STUBS = Path(__file__).parent / "stub_services"
-SERVICES = {"jobs", "scheduling", "resources", "gateway"}
+"""What they have in common; the fixture adds those of contexts, each `services.<context>`."""
+SERVICES = {*contexts(), "gateway"}
 
 
 @pytest_asyncio.fixture
-async def platform(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Platform]:
+async def platform(servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Platform]:
     folder = Path(tempfile.mkdtemp(prefix="forgelog tést, 数-"))
     monkeypatch.setenv("FORGELOG_KAFKA", servers.kafka)
     monkeypatch.setenv("FORGELOG_KAFKA_CONFIG", str(servers.kafka_config or ""))
@@ -39,7 +41,13 @@ async def platform(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
     monkeypatch.setenv("FORGELOG_GATEWAY", "127.0.0.1:0")
     monkeypatch.setenv("FORGELOG_TOKEN", "another-platform-s")
     monkeypatch.setenv("FORGELOG_OWNER_KEY_FILE", "/another/platform/s")
-    monkeypatch.setenv("PYTHONPATH", str(STUBS))
+    stubs = shutil.copytree(STUBS, tmp_path / "stubs")
+    for context in contexts():
+        if not (stubs / "services" / context).is_dir():
+            (stubs / "services" / f"{context}.py").write_text(
+                f"from services.stub import serve\n\nserve({context!r})\n"
+            )
+    monkeypatch.setenv("PYTHONPATH", str(stubs))
     made = Platform(folder)
     yield made
     await made.down()
@@ -122,8 +130,9 @@ async def test_life_of_services_and_agents(platform: Platform, servers: Servers)
     # down: agents first, then the gateway, then the rest
     assert await platform.down()
     ended = (platform.folder.path / "ended").read_text().split()
-    assert ended[-5:-3] == [node_name(0), "gateway"]
-    assert set(ended[-3:]) == {"jobs", "scheduling", "resources"}
+    *_, agent, gateway = ended[: -len(contexts())]
+    assert (agent, gateway) == (node_name(0), "gateway")
+    assert set(ended[-len(contexts()) :]) == set(contexts())
     assert not any(psutil.pid_exists(child["pid"]) and _alive(child["pid"]) for child in after.values())
 
 

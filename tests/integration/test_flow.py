@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 
 from events.language.common import CommandRejected
+from events.language.contexts import contexts
 from events.language.jobs import (
     ExitReason,
     JobCancelled,
@@ -44,7 +45,7 @@ from tests import PATIENCE
 from tests.conftest import Servers, own_settings
 from tests.integration.cluster import SERVICES, Cluster, cluster
 
-MODULES = ("services.jobs", "services.scheduling", "services.resources", "services.resources.agent")
+MODULES = (*(spec.package for spec in contexts().values()), "services.resources.agent")
 MISSING = [name for name in MODULES if find_spec(name) is None or find_spec(f"{name}.__main__") is None]
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(MISSING), reason=f"not built yet: {', '.join(MISSING)}")]
@@ -207,7 +208,7 @@ async def test_a_drained_node_s_tasks_move(platform: Cluster, tmp_path: Path) ->
         await platform.event(NodeUncordoned, lambda e: e.node_id == started.node_id)
 
 
-@pytest.mark.parametrize("victim", ["jobs", "scheduling", "resources", "n0"])
+@pytest.mark.parametrize("victim", [*SERVICES, "n0"])
 async def test_any_process_may_be_killed_midway(victims: Cluster, victim: str) -> None:
     job = await victims.submit("sh", "-c", "sleep 0.3", resources=SMALL, array={"size": 30})
     await victims.event(JobStarted, lambda e: e.job_id == job)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from events.language.contexts import contexts
 from events.process.settings import Settings
 from tests.overload.load import Strangers, Tally, flood, heed, rush
 from tests.overload.watch import Memory, Pids, Story
@@ -34,7 +35,7 @@ GROWTH: Mapping[str, int] = {"gateway": 160 * MIB}
 OTHERS = 160 * MIB
 PER_JOB = 10_000
 """Bytes of a job in a service's memory, all told: state, dedup window, cached rows."""
-SERVICES = ("gateway", "jobs", "scheduling", "resources")
+SERVICES = ("gateway", *contexts())
 
 log = logging.getLogger("overload")
 

@@ -128,7 +128,11 @@ def test_status_says_in_a_word_whether_they_are_in_use(contexts: list[dict[str, 
 
 @pytest.mark.usefixtures("unloaded")
 def test_doctor_names_each_service_and_node_that_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = [context("jobs", "compiled"), context("scheduling", "stale"), context("resources", "", n0="pure")]
+    told = [
+        context("jobs", "compiled"),
+        context("scheduling", "stale"),
+        context("resources", "", n0="pure"),
+    ]
     monkeypatch.setattr(native, "status", lambda: "compiled")
     (service, how, fix), (node, start, there) = compiled.slower(told)
     assert (service, fix) == ("scheduling service", "the helper is compiled: restart it, without FORGELOG_PURE")

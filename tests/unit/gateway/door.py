@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from events.language.contexts import contexts
 from events.process.keys import OWNER, key_path, read_key
 from events.process.settings import Settings
 from services.gateway.server import run
@@ -51,7 +52,7 @@ class Door:
 
 @asynccontextmanager
 async def door(folder: Path, **more: Any) -> AsyncIterator[Door]:
-    nowhere = dict.fromkeys(("jobs", "scheduling", "resources"), "127.0.0.1:1")
+    nowhere = dict.fromkeys(contexts(), "127.0.0.1:1")
     settings = Settings(kafka="127.0.0.1:1", gateway="127.0.0.1:0", data=folder, services=nowhere, **more)
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(run(settings, started=port.set_result))

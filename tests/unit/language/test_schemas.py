@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
+from events.language.contexts import contexts
 from events.language.jobs import SubmitJob
 from proto.samples import full
 from proto.schemas import all_types, asyncapi, schema_of, write
@@ -68,7 +69,7 @@ def _references(node: Any) -> Iterator[str]:
 def test_every_type_is_on_a_channel_with_a_valid_example(document: dict[str, Any]) -> None:
     on_channels = {name for channel in document["channels"].values() for name in channel["messages"]}
     assert on_channels == set(TYPES)
-    assert {"commands.jobs", "events.jobs", "commands.resources", "events.scheduling"} <= set(document["channels"])
+    assert set(document["channels"]) == {f"{kind}.{name}" for kind in ("commands", "events") for name in contexts()}
     for message in document["components"]["messages"].values():
         for example in message["examples"]:
             for schema, value in ((message["headers"], example["headers"]), (message["payload"], example["payload"])):

@@ -7,7 +7,7 @@ must fold, at once and again from the history.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from events.language.base import Command, Event
 from events.language.common import DEFAULT_PROJECT, Refused, utc
+from events.language.contexts import contexts
 from events.language.jobs import DependencyOutcome, DependencyRequested, DependencyResolved, ExitReason
 from events.language.jobs.spec import DependencyKind, JobArray, TaintEffect
 from events.language.resources import (
@@ -267,11 +268,14 @@ resources = st.one_of(
 )
 
 
-@pytest.mark.parametrize(
-    ("decider", "inputs"),
-    [(Jobs, jobs), (Scheduling, scheduling), (Resources, resources)],
-    ids=["jobs", "scheduling", "resources"],
-)
+PLAYED: Mapping[type[Decider[Any]], st.SearchStrategy[Input]] = {
+    Jobs: jobs,
+    Scheduling: scheduling,
+    Resources: resources,
+}
+
+
+@pytest.mark.parametrize(("decider", "inputs"), PLAYED.items(), ids=[kind.context for kind in PLAYED])
 @given(data=st.data())
 @settings(max_examples=150, deadline=None)
 def test_a_decider_raises_nothing_but_refusals(
@@ -299,5 +303,6 @@ def _kinds(inputs: st.SearchStrategy[Input]) -> set[type[Any]]:
 
 def test_every_input_of_every_decider_is_played() -> None:
     """A new command or a new event that a context hears must be added above."""
-    for kind, inputs in ((Jobs, jobs), (Scheduling, scheduling), (Resources, resources)):
+    assert {kind.context for kind in PLAYED} == set(contexts())
+    for kind, inputs in PLAYED.items():
         assert {*kind.commands, *kind.routes} <= _kinds(inputs)

@@ -1,3 +1,0 @@
-from services.stub import serve
-
-serve("jobs")
