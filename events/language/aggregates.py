@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 
 from events.language.base import Message
+from events.language.contexts import ContextsError
 
 LOG = "log"
 """Context of the log's own events: they are about any aggregate, and no decider decides them."""
@@ -16,7 +17,7 @@ LOG = "log"
 _KIND = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 
-class LanguageError(ValueError):
+class LanguageError(ContextsError):
     """A message class that can't be used; the text names the class, what is wrong and what to do."""
 
 

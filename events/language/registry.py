@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from events.language.aggregates import check_aggregates
+from events.language.aggregates import LanguageError, check_aggregates
 from events.language.base import Command, Event, Message
 from events.language.contexts import ContextsError, ContextSpec
 from events.language.contexts import contexts as specs
@@ -40,7 +40,7 @@ def _messages_of(spec: ContextSpec) -> list[type[Message]]:
     for message in found:
         if getattr(message, "context", spec.name) != spec.name:
             where = f"{message.__module__}.{message.__name__}"
-            raise ContextsError(f"{where} names the context {message.context!r}, but is in a module of {spec.name!r}")
+            raise LanguageError(f"{where} names the context {message.context!r}, but is in a module of {spec.name!r}")
     return found
 
 

@@ -27,6 +27,7 @@ from events.language.base import Command, Event
 class AddNote(Command):
     """Write a note."""
     context: ClassVar[str] = "notes"
+    aggregate: ClassVar[str] = "note"
     subject_from: ClassVar[str] = "note_id"
     key_from: ClassVar[str] = "note_id"
     note_id: str
@@ -35,6 +36,7 @@ class AddNote(Command):
 class NoteAdded(Event):
     """A note was written."""
     context: ClassVar[str] = "notes"
+    aggregate: ClassVar[str] = "note"
     subject_from: ClassVar[str] = "note_id"
     key_from: ClassVar[str] = "note_id"
     note_id: str
@@ -164,6 +166,7 @@ def test_what_cannot_be_used_is_named_in_a_line_that_keeps_the_value(noting: Pat
         (("noting.words",), "the language of the context 'mute' can't be imported: No module named 'noting.words'"),
         ((), "the language of the context 'mute' can't be imported: there is no module events.language.mute"),
         (("noting.language",), "noting.language.AddNote names the context 'notes', but is in a module of 'mute'"),
+        (("noting.bare",), "forgelog.mute.v1.Erase: aggregate is not set; set it as a class variable"),
     ],
 )
 def test_a_language_that_cannot_be_used_is_named_in_a_line(
@@ -171,6 +174,8 @@ def test_a_language_that_cannot_be_used_is_named_in_a_line(
 ) -> None:
     head = "from events.language.contexts import ContextSpec\n"
     (noting / "mute.py").write_text(f"{head}SPEC = ContextSpec('mute', '', language={modules!r})\n")
+    bare = "from events.language.base import Command\nclass Erase(Command):\n    context = 'mute'\n"
+    (noting / "noting" / "bare.py").write_text(bare)
     done = run("mute:SPEC", noting, "-m", "services.jobs")
     assert (done.returncode, done.stderr, done.stdout) == (1, f"{problem}\n", "")
 
