@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -13,13 +14,13 @@ import pytest
 
 from events.language.contexts import OWN, RESERVED, VARIABLE, ContextsError, ContextSpec, contexts
 from events.language.registry import command_types, event_types
+from forgelog.embedded import kafka_users
 
 ROOT = Path(__file__).parents[3]
 
-SPEC = """
-from events.language.contexts import ContextSpec
-NOTES = ContextSpec("notes", "what people write", language=("noting.language",), service="noting", from_agents=True)
-"""
+(SPEC,) = re.findall(r"```python\n(# noting/__init__.py\n.*?)```", (ROOT / "docs/layout.md").read_text(), re.DOTALL)
+"""As the documentation shows it."""
+
 LANGUAGE = '''
 from typing import ClassVar
 from events.language.base import Command, Event
@@ -109,8 +110,6 @@ def test_all_that_names_the_contexts_follows_a_context_that_is_added(noting: Pat
     assert found["topics"] == ["commands.notes", "deadletter.notes", "events.notes"]
     read, write = 3, 4
     assert found["rules"] == [
-        ["agent", "p.commands.notes", write, False],
-        ["agent", "p.events.notes", read, False],
         ["producer", "p.commands.notes", write, False],
         ["producer", "p.deadletter.notes", read, False],
         ["producer", "p.events.notes", read, False],
@@ -210,6 +209,16 @@ def test_every_context_has_a_language_and_a_service() -> None:
         assert {kind.__module__ for kind in kinds if kind.context == spec.name} <= set(spec.modules())
         assert find_spec(f"{spec.package}.__main__") is not None
         assert find_spec(f"{spec.package}.projections") is not None
+
+
+def test_what_agents_may_do_follows_the_contexts_that_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {
+        "notes": ContextSpec("notes", "what people write", from_agents=True),
+        "mute": ContextSpec("mute", "nothing"),
+    }
+    monkeypatch.setattr(kafka_users, "contexts", lambda: told)
+    names = {rule.name for rule in kafka_users.rules("") if rule.user == kafka_users.AGENT}
+    assert names == {"commands.notes", "events.notes", "logs.jobs", "repairs"}
 
 
 def test_agents_publish_to_the_contexts_that_take_commands_of_agents() -> None:
