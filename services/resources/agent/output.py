@@ -71,8 +71,8 @@ class Following:
     noted: float = 0.0
     cut: bool = False
     """That output is missing was said."""
-    dropped_in_all: dict[str, int] | None = None
-    """Bytes of each stream that its warden did not keep, once that is final."""
+    counts: dict[str, int] | None = None
+    """Bytes of each stream that its warden did not keep, as read at this look."""
 
     @property
     def shipped(self) -> int:
@@ -80,12 +80,9 @@ class Following:
 
     def dropped(self, stream: str) -> int:
         """Bytes of the stream that its warden did not keep, as far as it has said."""
-        counts = self.dropped_in_all
-        if counts is None:
-            counts = _cut(self.folder)
-            if self.finished:
-                self.dropped_in_all = counts
-        return counts.get(stream, 0)
+        if self.counts is None:
+            self.counts = _cut(self.folder)
+        return self.counts.get(stream, 0)
 
 
 @dataclass(slots=True)
@@ -166,6 +163,7 @@ class Output:
             if room <= 0:
                 break
             before = len(pieces)
+            following.counts = None
             for stream in following.streams:
                 if not stream.ended and room > 0:
                     found = self._read(following, stream, min(share, room), chunk)
