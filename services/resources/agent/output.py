@@ -41,6 +41,8 @@ COOLING = 2.0
 """Seconds without a write after which a stream counts as quiet."""
 NOTED = "shipped"
 """File in an attempt's folder: how many bytes of each stream Kafka has, two decimal numbers."""
+MOST_CUT = 1 << 60
+"""Bytes that no task prints: a count beyond it is a forged one."""
 NOTE_EVERY = 1.0
 PAUSE, LONGEST_PAUSE = 0.5, 10.0
 """Seconds until what could not be shipped is tried again, doubling."""
@@ -257,9 +259,10 @@ def _cut(folder: notes.Folder) -> dict[str, int]:
     """Bytes of each stream that its warden did not keep, as far as it has said."""
     try:
         counts = json.loads(folder.read(CUT, 4096))
-        return {name: max(0, int(counts[name])) for name in STREAMS}
+        found = {name: int(counts[name]) for name in STREAMS}
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return {}  # nothing was cut
+    return found if all(0 <= count < MOST_CUT for count in found.values()) else {}
 
 
 def _size(folder: notes.Folder, name: str) -> int:

@@ -42,6 +42,8 @@ def test_bytes_that_were_dropped_are_counted_for_each_stream(folder: Folder) -> 
         b"[]",
         b'{"stdout": 1}',
         b'{"stdout": 1e999, "stderr": 0}',
+        b'{"stdout": 1e300, "stderr": 0}',
+        b'{"stdout": -1, "stderr": 0}',
         b'{"stdout": "x", "stderr": 0}',
         b"[" * 4000,
     ],
