@@ -46,29 +46,29 @@ def _enter(path: str) -> int:
 
 
 class Folder:
-    """A folder that a task can reach, for whoever looks into it again and again."""
+    """A folder that a task can reach. Its path is followed at each use, unless it is open."""
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._kept = -1
+        self._descriptor = -1
 
-    def keep(self) -> None:
-        """Enter it once, until `leave`: what a task puts in its place is not looked into. Where that can't be (it is
-        gone, or no descriptor is left), it is entered anew at each use."""
-        if self._kept < 0:
+    def open(self) -> None:
+        """Enter it once for all uses until `close`: what a task puts in its place meanwhile is not used. A folder that
+        can't be entered (it is gone, or no descriptor is left) stays closed."""
+        if self._descriptor < 0:
             with suppress(OSError):
-                self._kept = _enter(self.path)
+                self._descriptor = _enter(self.path)
 
-    def leave(self) -> None:
-        if self._kept >= 0:
-            os.close(self._kept)
-            self._kept = -1
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
     @contextmanager
     def entered(self) -> Iterator[int]:
         """A descriptor of it, as that of `entered`."""
-        if self._kept >= 0:
-            yield self._kept
+        if self._descriptor >= 0:
+            yield self._descriptor
         else:
             with entered(self.path) as folder:
                 yield folder
@@ -82,6 +82,11 @@ class Folder:
         """Write a file of it, as `write` does."""
         with self.entered() as inside:
             _write_in(inside, name, data)
+
+    def keep(self, name: str, data: bytes) -> None:
+        """Do all of `write` but its last step: the file is not there yet, and what it would say is in `kept(name)`."""
+        with self.entered() as inside:
+            _fill(kept(name), inside, data)
 
 
 def opened(name: str, folder: int, flags: int = os.O_RDONLY) -> int:
@@ -122,20 +127,13 @@ def _write_in(folder: int, name: str, data: bytes) -> None:
     os.rename(kept(name), name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
-def keep(path: str, data: bytes) -> None:
-    """Do all of `write` but its last step: the file is not there yet, and what it would say is in `kept(path)`."""
-    folder, name = os.path.split(path)
-    with entered(folder) as inside:
-        _fill(kept(name), inside, data)
-
-
 def kept(path: str) -> str:
     """Where a file is written before it is there under its own name."""
     return f"{path}.new"
 
 
 def take_room(path: str, size: int) -> None:
-    """Have room on the disk for so many bytes of the file: `write` and `keep` succeed though the disk is full by then.
+    """Have room on the disk for so many bytes of the file: `write` succeeds though the disk is full by then.
 
     Raises OSError when there is no room. A file system that can't promise it makes no error.
     """

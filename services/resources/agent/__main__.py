@@ -84,7 +84,7 @@ def main() -> None:
     except SettingsError as error:
         sys.exit(f"agent: {error}")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # one descriptor per running task
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # two descriptors per running task
     tracing.configure(settings, f"forgelog-agent-{wanted.node}")
     try:
         with contextlib.suppress(asyncio.CancelledError):

@@ -41,6 +41,8 @@ COOLING = 2.0
 """Seconds without a write after which a stream counts as quiet."""
 NOTED = "shipped"
 """File in an attempt's folder: how many bytes of each stream Kafka has, two decimal numbers."""
+MOST_CUT = 1 << 60
+"""Bytes that no task prints: a count beyond it is a forged one."""
 NOTE_EVERY = 1.0
 PAUSE, LONGEST_PAUSE = 0.5, 10.0
 """Seconds until what could not be shipped is tried again, doubling."""
@@ -71,8 +73,8 @@ class Following:
     noted: float = 0.0
     cut: bool = False
     """That output is missing was said."""
-    dropped_in_all: dict[str, int] | None = None
-    """Bytes of each stream that its warden did not keep, once that is final."""
+    counts: dict[str, int] | None = None
+    """Bytes of each stream that its warden did not keep, as read at this look."""
 
     @property
     def shipped(self) -> int:
@@ -80,12 +82,9 @@ class Following:
 
     def dropped(self, stream: str) -> int:
         """Bytes of the stream that its warden did not keep, as far as it has said."""
-        counts = self.dropped_in_all
-        if counts is None:
-            counts = _cut(self.folder)
-            if self.finished:
-                self.dropped_in_all = counts
-        return counts.get(stream, 0)
+        if self.counts is None:
+            self.counts = _cut(self.folder)
+        return self.counts.get(stream, 0)
 
 
 @dataclass(slots=True)
@@ -166,6 +165,7 @@ class Output:
             if room <= 0:
                 break
             before = len(pieces)
+            following.counts = None
             for stream in following.streams:
                 if not stream.ended and room > 0:
                     found = self._read(following, stream, min(share, room), chunk)
@@ -259,9 +259,10 @@ def _cut(folder: notes.Folder) -> dict[str, int]:
     """Bytes of each stream that its warden did not keep, as far as it has said."""
     try:
         counts = json.loads(folder.read(CUT, 4096))
-        return {name: max(0, int(counts[name])) for name in STREAMS}
+        found = {name: int(counts[name]) for name in STREAMS}
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return {}  # nothing was cut
+    return found if all(0 <= count < MOST_CUT for count in found.values()) else {}
 
 
 def _size(folder: notes.Folder, name: str) -> int:

@@ -37,8 +37,8 @@ _SIGNAL = 128
 
 
 class _Stream:
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.source = self.input = self.file = -1
         self.left = b""
         """Read and not yet written."""
@@ -49,10 +49,11 @@ class _Stream:
 class Printing:
     """Both streams of one attempt. Errors of its methods are OSError."""
 
-    def __init__(self, paths: Sequence[str], cut: str, most: int | None) -> None:
-        """`paths`: the files, standard output's first. `cut`: where the bytes that were dropped are counted. `most`:
-        bytes kept of all streams together."""
-        self._streams = [_Stream(path) for path in paths]
+    def __init__(self, folder: notes.Folder, names: Sequence[str], cut: str, most: int | None) -> None:
+        """`names`: the files, standard output's first. `cut`: the one where the bytes that were dropped are counted.
+        `most`: bytes kept of all streams together."""
+        self._folder = folder
+        self._streams = [_Stream(name) for name in names]
         self._cut = cut
         self._room = most
 
@@ -134,15 +135,13 @@ class Printing:
                 self._note_cut()
         return True
 
-    @staticmethod
-    def _append(stream: _Stream, data: bytes) -> int:
+    def _append(self, stream: _Stream, data: bytes) -> int:
         if stream.file < 0:
-            folder, name = os.path.split(stream.path)
-            with notes.entered(folder) as inside:
-                stream.file = notes.opened(name, inside, _MAKE)
+            with self._folder.entered() as inside:
+                stream.file = notes.opened(stream.name, inside, _MAKE)
         return os.write(stream.file, data)
 
     def _note_cut(self) -> None:
-        names = {os.path.basename(stream.path): stream.cut for stream in self._streams}
+        counts = {stream.name: stream.cut for stream in self._streams}
         with contextlib.suppress(OSError):  # the disk is full; at the end it is tried again
-            notes.write(self._cut, json.dumps(names).encode())
+            self._folder.write(self._cut, json.dumps(counts).encode())

@@ -59,8 +59,9 @@ def move(source: Path | str, target: Path | str, into: int | None = None, *, par
 
 
 def empty(path: Path | str, spared: Collection[str] = ()) -> dict[str, str]:
-    """Remove what is in a folder, but what has one of the names `spared`. Returns what stays, by name, each with its
-    reason. What comes into the folder meanwhile may stay. Raises OSError where the folder can't be entered. Blocks."""
+    """Remove what is in a folder, those `spared` excepted. Returns what stays, by its name there, each with its reason
+    and the entry that it was found in. What comes into the folder meanwhile may stay. Raises OSError where the folder
+    can't be entered. Blocks."""
     top = _opened(os.fspath(path))
     try:
         removal = _Removal(path, top)
@@ -79,8 +80,8 @@ class _Removal:
         """What can't be removed, by its name in the top folder."""
         self._numbers = count()
         self._own = f".removing-{os.urandom(6).hex()}-"
-        self._moved: list[tuple[str, bool]] = []
-        """What was moved up and is still to be removed."""
+        self._moved: list[tuple[str, str]] = []
+        """Folders that were moved up and are still to be removed, each with the name that is told of it."""
 
     def run(self) -> None:
         """Remove all that is in the folder, also what comes into it meanwhile."""
@@ -89,21 +90,25 @@ class _Removal:
 
     def clear(self, names: Iterable[tuple[str, bool]]) -> None:
         """Remove these of the top folder, and all that is in them."""
-        for entry in names:
-            self._moved.append(entry)
+        for name, is_folder in names:
+            self._try(name, is_folder, name, name)
             while self._moved:
-                name, is_folder = self._moved.pop()
-                try:
-                    if is_folder:
-                        self._clear(name)
-                    else:
-                        os.unlink(name, dir_fd=self._top)
-                except FileNotFoundError:
-                    continue
-                except OSError as error:
-                    self.left.setdefault(name, _told(f"{self._path}/{name}", error))
+                inner, shown = self._moved.pop()
+                self._try(inner, True, shown, name)
 
-    def _clear(self, name: str) -> None:
+    def _try(self, name: str, is_folder: bool, shown: str, entry: str) -> None:
+        """`shown`: the name that is told. `entry`: what it was found in, of the top folder."""
+        try:
+            if is_folder:
+                self._clear(name, entry)
+            else:
+                os.unlink(name, dir_fd=self._top)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self.left.setdefault(name, _told(f"{self._path}/{shown}", error))
+
+    def _clear(self, name: str, entry: str) -> None:
         """Empty a folder of the top one and remove it: its files go, its folders move up."""
         fd = _opened(name, self._top)
         try:
@@ -113,7 +118,7 @@ class _Removal:
                     if not is_folder:
                         os.unlink(inner, dir_fd=fd)
                     elif not _rmdir(inner, fd):
-                        self._move_up(fd, inner)
+                        self._move_up(fd, inner, entry)
                 if _rmdir(name, self._top):
                     return
                 if not entries:
@@ -121,10 +126,10 @@ class _Removal:
         finally:
             os.close(fd)
 
-    def _move_up(self, fd: int, name: str) -> None:
+    def _move_up(self, fd: int, name: str, entry: str) -> None:
         target = f"{self._own}{next(self._numbers)}"
         move(name, target, self._top, parent=fd)
-        self._moved.append((target, True))
+        self._moved.append((target, f"{entry}/…/{name}"))
 
 
 def _rmdir(name: str, parent: int) -> bool:

@@ -19,8 +19,9 @@ import fcntl
 import json
 import logging
 import os
+import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,8 @@ ASKED = frozenset({ExitReason.STOPPED, ExitReason.OUT_OF_MEMORY, ExitReason.LOST
 """Ends that only the agent asks a warden for."""
 STUCK_PAUSE = 600.0
 """Seconds until it is tried again to remove what could not be removed."""
+_MOST_ENTERED = resource.getrlimit(resource.RLIMIT_NOFILE)[1] // 4
+"""Control folders that are open at a time; the agent raises its limit to the hard one."""
 _TASK = TypeAdapter(Task)
 
 
@@ -216,13 +219,14 @@ class Store:
         return self._entered.get(key) or notes.Folder(f"{self.tasks}/{key}")
 
     def enter(self, key: str) -> None:
-        """Have an attempt's control folder at hand from now on, until `leave`."""
-        control = self._entered[key] = self.control(key)
-        control.keep()
+        """Have an attempt's control folder open from now on, until `leave`, if that leaves enough descriptors."""
+        if len(self._entered) < _MOST_ENTERED:
+            control = self._entered[key] = self.control(key)
+            control.open()
 
     def leave(self, key: str) -> None:
         if (control := self._entered.pop(key, None)) is not None:
-            control.leave()
+            control.close()
 
     def exit_of(self, key: str, *, unpublished: bool = False) -> Exit | None:
         """How the attempt ended; None when nobody wrote it down, or what is written can't be.
@@ -288,22 +292,23 @@ class Store:
         """Remove what was put away and is not kept any more. May take long: run it in a thread."""
         now = time.monotonic()
         self._stuck = {path: again for path, again in self._stuck.items() if again > now}
+        stuck = {path.name for path in self._stuck if path.parent == self._trash}
+        if left := removing.empty(self._trash, stuck):
+            self._leave_for_now([self._trash / name for name in left], list(left.values()))
         kept = sorted((path.lstat().st_mtime, path) for path in self._ended.iterdir())
         for number, (since, path) in enumerate(kept):
             if number < len(kept) - KEEP_FOLDERS or since < time.time() - KEEP_SECONDS:
                 self._remove(path)
-        stuck = {path.name for path in self._stuck if path.parent == self._trash}
-        for name, reason in removing.empty(self._trash, stuck).items():
-            self._leave_for_now(self._trash / name, [reason])
 
     def _remove(self, path: Path) -> None:
-        if path not in self._stuck and (left := removing.remove(path)):
-            self._leave_for_now(path, left)
+        if path not in self._stuck and (reasons := removing.remove(path)):
+            self._leave_for_now([path], reasons)
 
-    def _leave_for_now(self, path: Path, reasons: list[str]) -> None:
-        self._stuck[path] = time.monotonic() + STUCK_PAUSE
-        more = f" and {len(reasons) - 3} more" if len(reasons) > 3 else ""
-        log.warning("%s can't be removed: %s%s", path, "; ".join(reasons[:3]), more)
+    def _leave_for_now(self, paths: Iterable[Path], reasons: Sequence[str]) -> None:
+        again = time.monotonic() + STUCK_PAUSE
+        self._stuck |= dict.fromkeys(paths, again)
+        more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+        log.warning("what is put away can't all be removed: %s%s", "; ".join(reasons[:3]), more)
 
 
 def _note(path: Path) -> Any:

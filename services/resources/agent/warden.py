@@ -119,18 +119,20 @@ def watch_over(spec: dict[str, Any], spare: str, say: Callable[[dict[str, Any]],
         else:
             say({"key": spec["key"], "error": f"the task's control folder {folder} can't be made: {error.strerror}"})
         return
+    control = notes.Folder(folder)
+    control.open()
     warden = {"warden": os.getpid(), "warden_ticks": _my_ticks()}
     try:
-        write_json(f"{folder}/{TASK}", {**spec["record"], **warden})
+        control.write(TASK, json.dumps({**spec["record"], **warden}).encode())
     except OSError as error:
         say({"key": spec["key"], "error": f"the task's control folder {folder} can't be made: {error.strerror}"})
         return
     try:
-        printing = Printing([f"{folder}/{name}" for name in (STDOUT, STDERR)], f"{folder}/{CUT}", spec["output_bytes"])
+        printing = Printing(control, (STDOUT, STDERR), CUT, spec["output_bytes"])
         pid = _start(printing, spec)
     except SpawnFailed as failure:
         _remove_secrets(spec["task_folder"])
-        _publish_exit(folder, _exit_note(reason="spawn_failed", message=str(failure)))
+        _publish_exit(control, _exit_note(reason="spawn_failed", message=str(failure)))
         say({"key": spec["key"], **warden})
         return
     started_at = time.time()
@@ -138,9 +140,9 @@ def watch_over(spec: dict[str, Any], spare: str, say: Callable[[dict[str, Any]],
     started = {"pid": pid, "ticks": process.ticks if process else 0, "started_at": started_at}
     say({"key": spec["key"], **warden, **started})
     with contextlib.suppress(OSError):  # the agent was told
-        write_json(f"{folder}/{STARTED}", started)
+        control.write(STARTED, json.dumps(started).encode())
     os.chdir("/")
-    Warden(folder, spec["task_folder"], pid, spec["grace"], spec["max_runtime"], printing).watch()
+    Warden(control, spec["task_folder"], pid, spec["grace"], spec["max_runtime"], printing).watch()
 
 
 def signal_descriptor(numbers: Iterable[int]) -> int:
@@ -236,9 +238,15 @@ class Warden:
     """Waits for one command, and ends its tree when told to, at its runtime limit, or when it leaves something over."""
 
     def __init__(
-        self, folder: str, task_folder: str, pid: int, grace: float, max_runtime: float | None, printing: Printing
+        self,
+        control: notes.Folder,
+        task_folder: str,
+        pid: int,
+        grace: float,
+        max_runtime: float | None,
+        printing: Printing,
     ) -> None:
-        self._folder = folder
+        self._control = control
         self._printing = printing
         self._task_folder = task_folder
         self._pid = pid
@@ -288,7 +296,7 @@ class Warden:
 
     def _told_to_stop(self) -> None:
         try:
-            request = json.loads(notes.read(f"{self._folder}/{STOP}"))
+            request = json.loads(self._read_wish())
             reason, message, grace = str(request["reason"]), str(request["message"]), float(request["grace"])
         except FileNotFoundError:
             return  # not the agent's wish
@@ -296,6 +304,12 @@ class Warden:
             reason, message, grace = "stopped", "its stop request could not be read", self._grace
         self._message = message
         self._end(reason, grace if grace >= 0 else 0.0)
+
+    def _read_wish(self) -> bytes:
+        try:
+            return self._control.read(STOP)
+        except FileNotFoundError:  # an agent that was started since then knows the folder by its path
+            return notes.read(f"{self._control.path}/{STOP}")
 
     def _end(self, reason: str, grace: float) -> None:
         """TERM now and KILL after the grace. A second, more urgent wish shortens the grace."""
@@ -326,8 +340,8 @@ class Warden:
             max_rss_bytes=used.ru_maxrss << 10,
         )
         _remove_secrets(self._task_folder)
-        self._printing.end(lambda: _keep_exit(self._folder, note))
-        _publish_exit(self._folder, note)
+        self._printing.end(lambda: _keep_exit(self._control, note))
+        _publish_exit(self._control, note)
 
 
 def _remove_secrets(task_folder: str) -> None:
@@ -359,17 +373,17 @@ def _fitting(message: str) -> str:
     return message
 
 
-def _keep_exit(folder: str, note: bytes) -> None:
+def _keep_exit(control: notes.Folder, note: bytes) -> None:
     """Have the end on the disk before it is published, in case this process is killed meanwhile."""
     with contextlib.suppress(OSError):  # the task took the room away: it is published, once there is some
-        notes.keep(f"{folder}/{EXIT}", note)
+        control.keep(EXIT, note)
 
 
-def _publish_exit(folder: str, note: bytes) -> None:
+def _publish_exit(control: notes.Folder, note: bytes) -> None:
     """Note the end. If the disk is full all the same it is tried again: nobody else knows how the task ended."""
     while True:
         try:
-            notes.write(f"{folder}/{EXIT}", note)
+            control.write(EXIT, note)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise  # the agent finds no note of the end, and says so

@@ -42,12 +42,13 @@ async def ward(disk: Path, program: Path | None) -> AsyncIterator[Wards]:
 def fill(disk: Path, leave: int = 0) -> Path:
     """Take what is left of a disk, but so many pages. The file that takes it."""
     ballast = disk / "ballast"
+    tries = iter(range(100))
     with ballast.open("wb", buffering=0) as file:
         while (left := os.statvfs(disk).f_bavail - leave) > 0:
             try:
                 os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), left * os.statvfs(disk).f_frsize)
             except OSError as error:
-                if error.errno != errno.ENOSPC:  # a warden took some of it meanwhile
+                if error.errno != errno.ENOSPC or next(tries, None) is None:  # a warden took some of it meanwhile
                     raise
     return ballast
 

@@ -77,7 +77,7 @@ def test_no_link_in_the_middle_of_a_path_is_followed(tmp_path: Path, victim: Pat
         with pytest.raises(OSError):
             notes.write(str(folder / "exit.json"), b"mine")
         control = notes.Folder(str(folder))
-        control.keep()
+        control.open()
         assert (_size(control, "stdout"), _read_file(control, "stdout", 0, 10)) == (0, b"")
         _write_note(control, [1, 2])
     assert unharmed(victim)

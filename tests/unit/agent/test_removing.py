@@ -176,6 +176,16 @@ def test_what_stays_in_a_folder_is_told_by_its_name_and_the_rest_goes(folder: Pa
     assert [path.name for path in folder.iterdir()] == [FOREIGN]
 
 
+def test_what_stays_is_told_with_the_entry_that_it_was_found_in(folder: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("a folder of another user needs root")
+    (folder / "a" / "b" / FOREIGN).mkdir(parents=True)
+    (folder / "a" / "b" / FOREIGN / "file").touch()
+    os.chmod(folder / "a" / "b" / FOREIGN, 0o700)
+    said = as_nobody(folder, lambda top: list(empty(top).values()))
+    assert said == "['left/a/…/b: Operation not permitted']"
+
+
 def test_only_a_folder_can_be_emptied(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
     for name in ("link", "nothing"):

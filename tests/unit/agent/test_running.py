@@ -288,6 +288,56 @@ async def test_a_note_that_its_warden_could_not_publish_counts_once_it_is_gone(
     assert (exit.reason, exit.exit_code) == wanted
 
 
+def _renamed(folder: Path) -> None:
+    folder.rename(folder.with_name("elsewhere"))
+
+
+def _replaced(folder: Path) -> None:
+    _renamed(folder)
+    folder.mkdir()
+
+
+def _copied(folder: Path) -> None:
+    _renamed(folder)
+    shutil.copytree(folder.with_name("elsewhere"), folder)
+
+
+tampered = pytest.mark.parametrize("tamper", [_renamed, _replaced, _copied])
+
+
+@tampered
+async def test_a_task_that_renames_its_control_folder_is_stopped_as_any(
+    node: Node, tamper: Callable[[Path], None]
+) -> None:
+    attempt = await node.started("exec sleep 1000")
+    await node.noted(attempt)
+    tamper(node.store.tasks / attempt.key)
+    node.running.tell_to_stop(attempt, Stop(ExitReason.STOPPED, 100.0, "by the test"))
+    exit = await node.ended(attempt)
+    assert (exit.reason, exit.signal, exit.message) == (ExitReason.STOPPED, signal.SIGTERM, "by the test")
+
+
+@tampered
+async def test_the_end_of_a_task_that_renames_its_control_folder_is_known(
+    node: Node, tamper: Callable[[Path], None]
+) -> None:
+    attempt = await node.started(f"{GO}; exit 3")
+    await node.noted(attempt)
+    tamper(node.store.tasks / attempt.key)
+    node.go(attempt)
+    exit = await node.ended(attempt)
+    assert (exit.reason, exit.exit_code) == (ExitReason.EXITED, 3)
+
+
+async def test_an_agent_that_finds_another_folder_in_place_of_a_task_s_stops_it_all_the_same(node: Node) -> None:
+    attempt = await node.started("exec sleep 1000")
+    await node.noted(attempt)
+    _copied(node.store.tasks / attempt.key)
+    node.store.leave(attempt.key)  # as a new agent, which knows the folder by its path
+    node.running.tell_to_stop(attempt, Stop(ExitReason.STOPPED, 100.0, "by the test"))
+    assert (await node.ended(attempt)).reason is ExitReason.STOPPED
+
+
 async def test_a_pipe_in_place_of_a_note_holds_nothing_up(node: Node) -> None:
     attempt = await node.started("exec sleep 1000")
     os.mkfifo(node.store.tasks / attempt.key / "exit.json")

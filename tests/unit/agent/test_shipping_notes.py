@@ -42,6 +42,8 @@ def test_bytes_that_were_dropped_are_counted_for_each_stream(folder: Folder) -> 
         b"[]",
         b'{"stdout": 1}',
         b'{"stdout": 1e999, "stderr": 0}',
+        b'{"stdout": 1e300, "stderr": 0}',
+        b'{"stdout": -1, "stderr": 0}',
         b'{"stdout": "x", "stderr": 0}',
         b"[" * 4000,
     ],
@@ -53,24 +55,24 @@ def test_a_count_of_dropped_bytes_that_makes_no_sense_is_none(folder: Folder, fo
 
 def test_a_folder_that_is_gone_takes_no_note_and_has_no_output(tmp_path: Path) -> None:
     gone = Folder(str(tmp_path / "gone"))
-    gone.keep()
+    gone.open()
     _write_note(gone, [1, 2])
     assert _read_note(gone) == [0, 0]
     assert (_size(gone, "stdout"), _read_file(gone, "stdout", 0, 10)) == (0, b"")
 
 
-def test_what_a_task_puts_in_place_of_a_folder_that_is_kept_is_not_looked_into(tmp_path: Path) -> None:
+def test_what_a_task_puts_in_place_of_an_open_folder_is_not_looked_into(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "stdout").write_bytes(b"its own")
     folder = Folder(str(tmp_path / "a"))
-    folder.keep()
+    folder.open()
     (tmp_path / "a").rename(tmp_path / "b")
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "stdout").write_bytes(b"another's")
     assert _read_file(folder, "stdout", 0, 10) == b"its own"
     folder.write("exit.json", b"{}")
     assert folder.read("exit.json") == (tmp_path / "b" / "exit.json").read_bytes() == b"{}"
-    folder.leave()
+    folder.close()
     assert _read_file(folder, "stdout", 0, 10) == b"another's"
 
 

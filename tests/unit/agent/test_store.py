@@ -14,6 +14,7 @@ import pytest
 from events.log.identity import StoredPosition
 from events.log.positions import ReaderPosition
 from events.process.settings import SettingsError
+from services.resources.agent import store as store_module
 from services.resources.agent import warden
 from services.resources.agent.store import Store
 
@@ -194,6 +195,36 @@ def test_what_is_put_away_goes_even_without_its_control_folder(tmp_path: Path) -
     store.retire("never-there", keep=False)
     store.tidy()
     assert list(store.scratch.iterdir()) == list((tmp_path / "trash").iterdir()) == []
+    store.close()
+
+
+def test_control_folders_are_open_as_far_as_there_are_descriptors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "_MOST_ENTERED", 2)
+    store = opened(tmp_path)
+    before = len(os.listdir("/proc/self/fd"))
+    for key in ("a", "b", "c"):
+        (store.tasks / key).mkdir()
+        (store.tasks / key / warden.EXIT).write_text('{"ended_at": 1.5, "reason": "exited", "exit_code": 3}')
+        store.enter(key)
+    assert len(os.listdir("/proc/self/fd")) == before + 2
+    for key in ("a", "b", "c"):
+        assert (exit := store.exit_of(key)) is not None
+        assert exit.exit_code == 3
+    for key in ("a", "b", "c"):
+        store.leave(key)
+    assert len(os.listdir("/proc/self/fd")) == before
+    store.close()
+
+
+def test_a_control_folder_that_can_t_be_entered_is_looked_for_again(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.enter("a")
+    assert store.exit_of("a") is None
+    (store.tasks / "a").mkdir()
+    (store.tasks / "a" / warden.EXIT).write_text('{"ended_at": 1.5, "reason": "exited", "exit_code": 3}')
+    assert store.exit_of("a") is not None
     store.close()
 
 

@@ -230,8 +230,8 @@ static int enter(const char *folder)
     return found;
 }
 
-/* The same of the folder that a warden, which has one only, writes to: entered at its first use, and kept. What a task puts
- * in its place later is not written to. */
+/* The control folder, which a warden has only one of: entered at its first use, and kept. What a task puts in its place
+ * later is not written to. */
 static int enter_kept(const char *folder)
 {
     static int kept = -1;
@@ -723,11 +723,16 @@ static char *json_field(const char *object, const char *name)
 static int read_wish(const struct task *task, struct wish *wish)
 {
     char request[MAX_TEXT];
-    int inside = enter(task->folder); /* the agent may have made it anew */
-    int fd = open_inside(inside, "stop.json", O_RDONLY), failed = errno;
-    if (inside >= 0)
-        close(inside);
-    if (fd < 0 && failed == ENOENT)
+    int fd = open_inside(enter_kept(task->folder), "stop.json", O_RDONLY);
+    if (fd < 0 && errno == ENOENT) { /* an agent that was started since then knows the folder by its path */
+        int inside = enter(task->folder);
+        fd = open_inside(inside, "stop.json", O_RDONLY);
+        int failed = errno;
+        if (inside >= 0)
+            close(inside);
+        errno = failed;
+    }
+    if (fd < 0 && errno == ENOENT)
         return 0;
     ssize_t length = fd < 0 ? -1 : read(fd, request, sizeof request - 1);
     if (fd >= 0)
