@@ -18,7 +18,6 @@ from events.language.contexts import contexts
 from events.language.jobs import SubmitJob
 from events.language.planned import Planned, planned_of
 from events.language.registry import command_types, event_types
-from events.language.scheduling import ConfigureQueue
 from proto.samples import example
 from proto.schemas import headers
 from proto.shapes import PACKAGES, bounds_of, member_docs, types_of, unwrap
@@ -94,7 +93,7 @@ ignored.
 
 | field | awaits |
 |---|---|"""
-    for command in (SubmitJob, ConfigureQueue):
+    for command in command_types().values():
         for path, mark in planned_of(command):
             only = " (" + ", ".join(f"`{word}`" for word in sorted(mark.values)) + ")" if mark.values else ""
             yield f"| `{command.__name__}.{path}`{only} | {mark.by} |"

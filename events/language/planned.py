@@ -1,8 +1,8 @@
 """Fields that the language has and the platform does not act on yet: they are refused with their path, never ignored.
 
 A field is marked in its model: ``deadline: Annotated[Timestamp | None, Planned("deadline scheduling")] = None``. When
-the platform learns to act on it, the mark goes. Deciders refuse what `planned_fields` reports with
-`ErrorCode.UNIMPLEMENTED` (see `refuse_planned`).
+the platform learns to act on it, the mark goes. The writer refuses a command that sets such a field, before it is
+decided (`refuse_planned`): a context has nothing to do for that.
 """
 
 from __future__ import annotations
@@ -51,18 +51,23 @@ def planned_fields(model: Model, path: str = "") -> list[FieldError]:
 
     `path` goes before the fields' own; give a whole command, or its part with the part's name (``spec``).
     """
-    return list(_walk(model, f"{path}." if path else ""))
+    found: list[FieldError] = []
+    _collect(model, f"{path}." if path else "", found)
+    return found
 
 
 def refuse_planned(model: Model, path: str = "") -> None:
     """Raises `Refused` (unimplemented) with every planned field that `model` sets."""
+    if not _holds_planned(type(model)):
+        return
     errors = planned_fields(model, path)
     if errors:
         names = ", ".join(error.field for error in errors)
         raise Refused(ErrorCode.UNIMPLEMENTED, f"not acted on yet: {names}; leave these fields out", errors)
 
 
-def _walk(model: BaseModel, prefix: str) -> Iterator[FieldError]:
+def _collect(model: BaseModel, prefix: str, found: list[FieldError]) -> None:
+    """Adds to `found`. No generator: every command that has such fields comes through here."""
     plan = _plan(type(model))
     written = model.model_fields_set  # the others have their defaults, in which nothing is planned
     for name, default, mark in plan.marked:
@@ -71,25 +76,22 @@ def _walk(model: BaseModel, prefix: str) -> Iterator[FieldError]:
         value = getattr(model, name)
         if (value in mark.values) if mark.values else (value != default):
             for path in _paths(value, prefix + name):
-                yield FieldError(
-                    field=path,
-                    problem=f"{_said(value)} not acted on yet" if mark.values else "is not acted on yet",
-                    hint=f"leave it out; {mark.by} will act on it",
-                )
+                problem = f"{_said(value)} not acted on yet" if mark.values else "is not acted on yet"
+                found.append(FieldError(field=path, problem=problem, hint=f"leave it out; {mark.by} will act on it"))
     for name in plan.inner:
         if name not in written:
             continue
         value = getattr(model, name)
         if isinstance(value, BaseModel):
-            yield from _walk(value, f"{prefix}{name}.")
+            _collect(value, f"{prefix}{name}.", found)
         elif isinstance(value, tuple | list):
             for index, item in enumerate(value):
                 if isinstance(item, BaseModel):
-                    yield from _walk(item, f"{prefix}{name}.{index}.")
+                    _collect(item, f"{prefix}{name}.{index}.", found)
         elif isinstance(value, Mapping):
             for key, item in value.items():
                 if isinstance(item, BaseModel):
-                    yield from _walk(item, f"{prefix}{name}.{key}.")
+                    _collect(item, f"{prefix}{name}.{key}.", found)
 
 
 def _said(value: Any) -> str:
@@ -125,6 +127,7 @@ def _marked(model: type[BaseModel]) -> Iterator[tuple[str, Any, Planned]]:
                 yield name, info.get_default(call_default_factory=True, validated_data={}), item
 
 
+@cache
 def _holds_planned(model: type[BaseModel]) -> bool:
     plan = _plan(model)
     return bool(plan.marked or plan.inner)

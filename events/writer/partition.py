@@ -24,6 +24,7 @@ from events.language.common import (
     LogEvent,
     Refused,
 )
+from events.language.planned import refuse_planned
 from events.log import chain, topics
 from events.log.envelope import Meta, Recorded
 from events.log.ids import UNKNOWN_PROJECT, command_key, foreign_id
@@ -225,6 +226,7 @@ class Partition(Generic[S]):
         now = self._clock(now)
         context = DecisionContext(now, meta.id, meta.actor, meta.project, command.subject())
         try:
+            refuse_planned(command)
             decided = self.decider.decide(state, command, context)
         except Refused as refused:
             return self._refuse(raw, meta, digest, refused, now, command.subject())

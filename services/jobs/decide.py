@@ -40,7 +40,6 @@ from events.language.jobs import (
     TaskExit,
 )
 from events.language.jobs.spec import DependencyKind, JobStatus
-from events.language.planned import refuse_planned
 from events.language.resources import AllocationBound, AllocationReleased, ReleaseReason
 from events.language.scheduling import JobDequeued
 from events.language.task_ranges import format_ranges
@@ -143,7 +142,6 @@ def submit(job: Job, command: SubmitJob, context: DecisionContext) -> Sequence[E
         problem = f"there is a job {job.job_id!r} already"
         error = FieldError(field="job_id", problem=problem, hint="leave job_id out to have one assigned")
         raise Refused(ErrorCode.ALREADY_EXISTS, problem, [error])
-    refuse_planned(spec, "spec")
     folder = spec.environment.working_directory
     if folder and not folder.startswith("/"):
         hint = "write the whole path of the folder on the node, such as /data/run, or leave it out"

@@ -18,7 +18,6 @@ from typing import Any, ClassVar
 from events.language import task_ranges as sets
 from events.language.base import Command, Event
 from events.language.jobs import JobCancelRequested, JobQueued
-from events.language.planned import refuse_planned
 from events.language.resources import (
     AllocationBound,
     AllocationRejected,
@@ -133,7 +132,6 @@ class Scheduling(Decider[Queue]):
     # Operators
 
     def decide(self, state: Queue, command: Command, context: DecisionContext) -> Sequence[Event]:
-        refuse_planned(command)
         match command:
             case CreateQueue():
                 return operating.create(state, command)

@@ -78,13 +78,6 @@ def test_a_job_id_is_taken_once(desk: Desk) -> None:
     assert (refused.code, refused.errors[0].field) == (ErrorCode.ALREADY_EXISTS, "job_id")
 
 
-def test_a_field_nothing_acts_on_yet_is_refused_by_its_path(desk: Desk) -> None:
-    refused = refusal(desk, submit(distributed={"world_size": 4}))
-    assert refused.code is ErrorCode.UNIMPLEMENTED
-    assert [error.field for error in refused.errors] == ["spec.distributed.world_size"]
-    assert desk.job().spec is None
-
-
 def test_a_relative_working_directory_is_refused(desk: Desk) -> None:
     refused = refusal(desk, submit(environment={"working_directory": "."}))
     assert (refused.code, refused.errors[0].field) == (

@@ -225,9 +225,6 @@ class TestStatus:
         move = configure(status=QueueStatus.DRAINING)
         assert refused(lambda: queue.command(move)) is ErrorCode.FAILED_PRECONDITION
 
-    def test_a_policy_without_an_engine_is_refused(self, queue: Queues) -> None:
-        assert refused(lambda: queue.command(configure(policy=SchedulingPolicy.GANG))) is ErrorCode.UNIMPLEMENTED
-
 
 def test_tasks_of_one_attempt_that_come_in_parts_are_one_entry(queue: Queues) -> None:
     queue.event(job("array", "0-1"))

@@ -128,8 +128,3 @@ def test_a_snapshot_keeps_it() -> None:
     make(queue)
     assert queue.decider.load(QUEUE, queue.decider.dump(queue.state)).exists
     assert not queue.decider.load("other", queue.decider.dump(queue.decider.initial("other"))).exists
-
-
-def test_it_takes_no_policy_that_nothing_acts_on() -> None:
-    refused = refusal(a_queue(), CreateQueue(queue=QUEUE, policy=SchedulingPolicy.GANG))
-    assert refused.code is ErrorCode.UNIMPLEMENTED

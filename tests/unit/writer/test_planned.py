@@ -1,0 +1,106 @@
+"""A field that nothing acts on yet is refused with its path by the writer, whatever the context and the command.
+
+Its decider is not asked. The reference lists the same fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from events.language.base import Command, Event
+from events.language.common import NODE_ACTOR, CommandRejected, ErrorCode
+from events.language.planned import planned_of
+from events.language.registry import command_types
+from events.log import topics
+from events.log.envelope import Meta
+from events.log.wire import Raw, headers_of, value_of
+from events.writer.decider import Decider, DecisionContext
+from events.writer.encoding import Unit
+from events.writer.partition import Partition
+from proto.reference import documents
+from proto.samples import full
+
+NOW = datetime(2026, 5, 9, 3, 12, tzinfo=UTC)
+
+
+def every() -> Iterator[Any]:
+    """Each planned field of each command, and each planned value of a field that is planned in part."""
+    for kind in command_types().values():
+        for path, mark in planned_of(kind):
+            for value in sorted(mark.values) or (None,):
+                only = "" if value is None else f"={value}"
+                yield pytest.param(kind, path, value, id=f"{kind.__name__}.{path}{only}")
+
+
+EVERY = list(every())
+
+
+def setting(kind: type[Command], path: str, value: Any) -> Command:
+    """A command with that planned field and no other; None is the field's sample."""
+    data: Any = full(kind).model_dump()
+    for other, _ in planned_of(kind):
+        *groups, name = other.split(".")
+        below = data
+        for group in groups:
+            below = below[group]
+        if other != path:
+            del below[name]
+        elif value is not None:
+            below[name] = value
+    return kind.model_validate(data)
+
+
+class Undecided(Decider[None]):
+    """A decider that no command may reach."""
+
+    def initial(self, key: str) -> None:
+        return None
+
+    def evolve(self, state: None, event: Event, time: datetime) -> None:
+        raise AssertionError("there is nothing to fold")
+
+    def decide(self, state: None, command: Command, context: DecisionContext) -> Sequence[Event]:
+        raise AssertionError(f"{type(command).__name__} came to be decided")
+
+
+def sent(command: Command) -> CommandRejected:
+    """What the command leads to."""
+    kind = type(command)
+    members = {"context": kind.context, "aggregate": kind.decider_kind(), "commands": (kind,), "events": ()}
+    partition = Partition(type("Decides", (Undecided,), members)(), 0, 1)
+    partition.epoch = 0
+    actor = f"{NODE_ACTOR}{getattr(command, 'node_id', '')}" if kind.by_agents else "owner"
+    meta = Meta("c-1", kind.type_name(), "", NOW, "local/default", actor)
+    unit = partition.command(Raw(topics.commands(kind.context), 0, 0, 0, b"", value_of(command), headers_of(meta)), NOW)
+    assert isinstance(unit, Unit)
+    (record,) = unit.records
+    event = record.at(topics.events(kind.context), 0, 1).decode().data
+    assert isinstance(event, CommandRejected)
+    return event
+
+
+@pytest.mark.parametrize(("kind", "path", "value"), EVERY)
+def test_a_planned_field_is_refused_by_its_path(kind: type[Command], path: str, value: Any) -> None:
+    refused = sent(setting(kind, path, value))
+    assert refused.code is ErrorCode.UNIMPLEMENTED
+    assert refused.errors
+    for error in refused.errors:
+        assert f"{error.field}.".startswith(f"{path}."), error
+        assert error.problem.endswith("not acted on yet")
+        assert error.hint.startswith("leave it out; ")
+
+
+@pytest.mark.parametrize(("kind", "path", "value"), EVERY)
+def test_a_planned_field_is_in_the_reference(kind: type[Command], path: str, value: Any) -> None:
+    (row,) = (
+        row for row in documents()["docs/reference/language.md"].splitlines() if f"`{kind.__name__}.{path}`" in row
+    )
+    assert value is None or f"`{value}`" in row
+
+
+def test_several_commands_have_planned_fields() -> None:
+    assert {"SubmitJob", "CreateQueue", "ConfigureQueue"} <= {param.values[0].__name__ for param in EVERY}
