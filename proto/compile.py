@@ -2,7 +2,8 @@
 
 protoc writes `forgelog/jobs/v1/types_pb2.py`; a package named `forgelog` exists already, so the tree is moved to
 `forgelog_pb` and the imports are rewritten. The names inside the descriptors (what gRPC reflection shows) stay as they
-are in the files. A stub of each service's `_pb2_grpc` module is written too, for the type checker.
+are in the files. Written too: a stub of each service's `_pb2_grpc` module, for the type checker, and what the comments
+say of each query (`proto.summaries`).
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from proto import GenerationError
+from proto import GenerationError, summaries
 
 PACKAGE = "forgelog_pb"
+DESCRIBED = "described.binpb"
+"""What protoc writes of the files with their comments, beside the code."""
+
 _IMPORT = re.compile(r"^(from|import) forgelog\.", re.MULTILINE)
 _SERVICE = re.compile(r"^service (\w+) \{(.*?)^\}", re.MULTILINE | re.DOTALL)
 _RPC = re.compile(r"^\s*rpc (\w+)\(", re.MULTILINE)
@@ -27,8 +31,13 @@ class ProtocFailed(GenerationError):
 
 
 def sources(root: Path) -> list[Path]:
-    """All `.proto` files."""
-    return sorted((root / "proto").rglob("*.proto"))
+    """Forgelog's own `.proto` files."""
+    return sorted((root / "proto/forgelog").rglob("*.proto"))
+
+
+def taken_over(root: Path) -> list[Path]:
+    """The `.proto` files of others that ours import. Their Python code comes with `googleapis-common-protos`."""
+    return sorted((root / "proto/google").rglob("*.proto"))
 
 
 def compile_all(root: Path, target: Path | None = None) -> None:
@@ -44,11 +53,13 @@ def compile_all(root: Path, target: Path | None = None) -> None:
         built = Path(folder)
         names = [str(path.relative_to(proto)) for path in sources(root)]
         arguments = [f"--{kind}_out={built}" for kind in ("python", "pyi", "grpc_python")]
+        arguments += [f"--descriptor_set_out={built / DESCRIBED}", "--include_source_info"]
         if protoc.main(["protoc", f"--proto_path={proto}", f"--proto_path={include}", *arguments, *names]) != 0:
             raise ProtocFailed(f"protoc failed on the files of {proto}")
         _rewrite(built)
         for path in sources(root):
             _stub(path, built / path.relative_to(proto).with_suffix(""))
+        (built / "forgelog/summaries.py").write_text(summaries.render((built / DESCRIBED).read_bytes()))
         _install(built / "forgelog", package)
 
 

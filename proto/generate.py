@@ -102,8 +102,8 @@ def generate() -> list[Path]:
 def package(target: Path) -> None:
     """The package as it is installed elsewhere, into a new folder; the checkout stays as it is.
 
-    It has the `.proto` files too, under `proto`, as other languages' compilers take them. Raises `GenerationError` when
-    a `types.proto` is not what the models say.
+    It has the `.proto` files too, under `proto`, as other languages' compilers take them: with the files of others that
+    they import. Raises `GenerationError` when a `types.proto` is not what the models say.
     """
     from proto import compile, schemas
 
@@ -112,7 +112,7 @@ def package(target: Path) -> None:
             raise GenerationError(f"{path.relative_to(ROOT)} is not what the models say; run `make proto` first")
     compile.compile_all(ROOT, target)
     schemas.write(target / "schemas")
-    for path in compile.sources(ROOT):
+    for path in [*compile.sources(ROOT), *compile.taken_over(ROOT)]:
         copy = target / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)

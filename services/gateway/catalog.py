@@ -14,6 +14,7 @@ from pkgutil import walk_packages
 from typing import Any
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.descriptor_pool import Default
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -43,6 +44,8 @@ class Method:
     response: type[Message]
     streams: bool
     """Whether it answers with a stream."""
+    options: MethodOptions
+    """Of the rpc, as its `.proto` file has them."""
 
     @property
     def path(self) -> str:
@@ -122,4 +125,5 @@ def _method(service: str, context: str, method: MethodDescriptor) -> Method:
         GetMessageClass(method.input_type),
         GetMessageClass(method.output_type),
         bool(method.server_streaming),
+        method.GetOptions(),
     )

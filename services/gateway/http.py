@@ -36,7 +36,7 @@ from services.gateway.http_gate import is_stranger, principal_of
 from services.gateway.openapi import document
 from services.gateway.principal import Access
 from services.gateway.readiness import Readiness
-from services.gateway.rest import ROUTES, Rest
+from services.gateway.routes import QueryRoute, query_routes
 from services.gateway.schemas import Schemas
 from services.gateway.trace import Trace
 from services.gateway.transcode import request_from_json, request_from_parameters, to_json
@@ -65,13 +65,14 @@ class Http:
         self._catalog = catalog
         self._readiness = readiness
         self._schemas = schemas
-        self._openapi = orjson.dumps(document(catalog, ROUTES))
+        self._routes = query_routes(catalog)
+        self._openapi = orjson.dumps(document(catalog, self._routes))
 
     def application(self) -> Starlette:
         routes = [
             self._route("/v1/commands", self._commands, "POST"),
             self._route("/v1/query/{service}/{method}", self._query, "GET", "POST"),
-            *(self._rest(rest) for rest in ROUTES),
+            *(self._query_route(route) for route in self._routes),
             self._page("/openapi.json", self._document),
             self._page("/asyncapi.json", self._asyncapi),
             self._page("/schemas", self._types),
@@ -118,19 +119,20 @@ class Http:
             message = request_from_parameters(_parameters(request), method.request)
         return await self._answer(request, method, message)
 
-    def _rest(self, rest: Rest) -> Route:
+    def _query_route(self, route: QueryRoute) -> Route:
+        method = route.method
+
         async def handler(request: Request) -> Response:
-            method = self._find(rest.service, rest.method)
             given = _parameters(request)
-            if fixed := [name for name, _ in given if name in rest.fixed]:
+            if fixed := [name for name, _ in given if name in route.fixed]:
                 problem, hint = "is set by this path", "leave it out"
                 error = FieldError(field=fixed[0], problem=problem, hint=hint)
                 raise DoorError(grpc.StatusCode.INVALID_ARGUMENT, f"{fixed[0]}: {problem}; {hint}", [error])
-            pairs = [*request.path_params.items(), *rest.fixed.items(), *given]
+            pairs = [*request.path_params.items(), *route.fixed.items(), *given]
             message = request_from_parameters(pairs, method.request)
-            return await self._answer(request, method, message, rest)
+            return await self._answer(request, method, message, text=route.form == "text")
 
-        return Route(rest.path, answering(rest.path, handler), methods=["GET"])
+        return self._route(route.path, handler, "GET")
 
     def _find(self, service: str, method: str) -> Method:
         try:
@@ -138,7 +140,7 @@ class Http:
         except Unknown as unknown:
             raise DoorError(grpc.StatusCode.NOT_FOUND, str(unknown)) from None
 
-    async def _answer(self, request: Request, method: Method, message: Any, rest: Rest | None = None) -> Response:
+    async def _answer(self, request: Request, method: Method, message: Any, *, text: bool = False) -> Response:
         with Trace(f"{request.method} {method.path}", request.headers.get("traceparent", "")) as trace:
             metadata = metadata_of(request.headers.items(), trace)
             headers = {"x-trace-id": trace.trace_id}
@@ -147,14 +149,14 @@ class Http:
                 answer = await self._forwarder.unary(principal, method, asked, metadata, timeout)
                 return raw_response(to_json(method.response.FromString(answer)), 200, headers)
             items = self._forwarder.stream(principal, method, asked, metadata, timeout)
-            if rest is not None and rest.form == "text":
+            if text:
                 return await stream_response(_texts(items, method), TEXT, headers)
             return await stream_response(_jsons(items, method), form_of(request), headers)
 
     # The gateway itself
 
     async def _index(self, _: Request) -> Response:
-        paths = ["/v1/commands", "/v1/query/<service>/<method>", *(rest.path for rest in ROUTES)]
+        paths = ["/v1/commands", "/v1/query/<service>/<method>", *(route.path for route in self._routes)]
         more = ["/openapi.json", "/asyncapi.json", "/schemas", "/healthz", "/readyz", "/metrics"]
         return json_response({"forgelog": "gateway", "paths": paths + more, "grpc": "the same port, with reflection"})
 

@@ -22,7 +22,7 @@ from services.gateway.commands import DEFAULT_WAIT_SECONDS, MAX_BATCH, MAX_WAIT_
 from services.gateway.forward import MAX_SECONDS
 from services.gateway.http_commands import BATCH, CLOUDEVENT_IGNORED, CLOUDEVENT_KEYS, STRUCTURED
 from services.gateway.http_gate import OPEN
-from services.gateway.rest import Rest
+from services.gateway.routes import QueryRoute
 from services.gateway.transcode import EMBEDDED, INTEGERS, PAGE_REQUEST, READ_OPTIONS, is_map, shortcuts
 
 Schema = dict[str, Any]
@@ -72,7 +72,7 @@ _ABOUT = {
 """What every query takes as parameters of its own."""
 
 
-def document(catalog: Catalog, routes: Iterable[Rest]) -> Schema:
+def document(catalog: Catalog, routes: Iterable[QueryRoute]) -> Schema:
     """The whole document, as JSON-ready data."""
     schemas, asked = _Schemas(), _Requests()
     paths: dict[str, Schema] = {"/v1/commands": {"post": _commands(schemas)}}
@@ -82,12 +82,10 @@ def document(catalog: Catalog, routes: Iterable[Rest]) -> Schema:
             "get": {**_query(method, schemas), "parameters": [*_parameters(method, asked), _TIMEOUT], **_maps(method)},
             "post": {**_query(method, schemas), "requestBody": body, "parameters": [_TIMEOUT]},
         }
-    for rest in routes:
-        found = catalog.methods.get(next((p for p in catalog.methods if _is(p, rest)), ""))
-        if found is not None:
-            parameters = [*_parameters(found, asked, rest), _TIMEOUT]
-            operation = {**_query(found, schemas, rest), "summary": rest.about, "parameters": parameters}
-            paths[rest.path] = {"get": operation | _maps(found)}
+    for route in routes:
+        parameters = [*_parameters(route.method, asked, route), _TIMEOUT]
+        operation = {**_query(route.method, schemas, route), "summary": route.summary, "parameters": parameters}
+        paths[route.path] = {"get": operation | _maps(route.method)}
     for path, about in _OTHERS.items():
         operation = {"summary": about, "responses": {"200": {"description": about}, "default": _REFUSED}}
         if names := re.findall(r"\{(\w+)", path):
@@ -116,11 +114,6 @@ def document(catalog: Catalog, routes: Iterable[Rest]) -> Schema:
             "schemas": {**schemas.found, **asked.found, **_command_schemas(), "Error": _ERROR},
         },
     }
-
-
-def _is(path: str, rest: Rest) -> bool:
-    service, method = path[1:].split("/")
-    return method == rest.method and service.rsplit(".", 1)[-1] == rest.service
 
 
 def _commands(schemas: _Schemas) -> Schema:
@@ -170,14 +163,14 @@ def _commands(schemas: _Schemas) -> Schema:
     }
 
 
-def _query(method: Method, schemas: _Schemas, rest: Rest | None = None) -> Schema:
+def _query(method: Method, schemas: _Schemas, route: QueryRoute | None = None) -> Schema:
     answer = {"schema": schemas.of(method.response.DESCRIPTOR)}
     content = (
         {"application/x-ndjson": answer, "text/event-stream": answer}
         if method.streams
         else {"application/json": answer}
     )
-    if rest is not None and rest.form == "text":
+    if route is not None and route.form == "text":
         content = {"text/plain": {"schema": {"type": "string"}}}
     responses = {"200": {"description": "The answer.", "content": content}, "default": _REFUSED}
     return {"summary": f"{method.service}.{method.name}", "responses": responses}
@@ -189,9 +182,9 @@ def _maps(method: Method) -> Schema:
     return {"description": f"Also takes {', '.join(maps)}."} if maps else {}
 
 
-def _parameters(method: Method, asked: _Requests, rest: Rest | None = None) -> Iterable[Schema]:
-    in_path = re.findall(r"\{(\w+)", rest.path) if rest else []
-    fixed = rest.fixed if rest else {}
+def _parameters(method: Method, asked: _Requests, route: QueryRoute | None = None) -> Iterable[Schema]:
+    in_path = route.variables if route else ()
+    fixed = route.fixed if route else {}
     for field in method.request.DESCRIPTOR.fields:
         kind: Any = field.message_type
         if field.name in in_path:

@@ -4,6 +4,7 @@ reflection."""
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import re
@@ -263,6 +264,10 @@ async def test_queries_by_http(platform: Cluster, doors: dict[str, Any], http: h
     assert printed.headers["content-type"] == "text/plain; charset=utf-8"
     assert sorted(printed.text.splitlines()) == ["task 0", "task 1", "task 2"]
     assert (await http.get(f"/v1/jobs/{id}/logs", params={"tasks": "1"})).text == "task 1\n"
+    chunks = await http.get(f"/v1/jobs/{id}/chunks", params={"tasks": "1"})
+    assert chunks.headers["content-type"] == "application/x-ndjson"
+    pieces = [orjson.loads(line) for line in chunks.text.splitlines()]
+    assert b"".join(base64.b64decode(piece.get("data", "")) for piece in pieces) == b"task 1\n"
     history = (await http.get(f"/v1/log/jobs/{id}/history", params=now)).json()["events"]
     assert [event["type"].rsplit(".", 1)[1] for event in history][:2] == ["JobSubmitted", "JobQueued"]
     assert history[0]["data"]["spec"]["metadata"]["name"] == "sweep"

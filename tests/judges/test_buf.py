@@ -32,7 +32,8 @@ def test_no_promise_of_the_last_release_is_broken() -> None:
     ids=["a number", "a type", "a name"],
 )
 def test_a_change_is_found_without_any_history(tmp_path: Path, old: str, new: str) -> None:
-    shutil.copytree(ROOT / "proto/forgelog", tmp_path / "proto/forgelog")
+    for name in ("forgelog", "google"):
+        shutil.copytree(ROOT / "proto" / name, tmp_path / "proto" / name)
     shutil.copy(ROOT / "buf.yaml", tmp_path)
     types = tmp_path / "proto/forgelog/jobs/v1/types.proto"
     text = types.read_text()

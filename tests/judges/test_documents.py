@@ -15,7 +15,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from events.process.settings import Settings
 from services.gateway.catalog import Catalog
 from services.gateway.openapi import document
-from services.gateway.rest import ROUTES
+from services.gateway.routes import query_routes
 from services.gateway.schemas import Schemas
 from tests.judges import tools
 
@@ -33,7 +33,8 @@ def asyncapi() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def openapi() -> dict[str, Any]:
-    return document(Catalog(), ROUTES)
+    catalog = Catalog()
+    return document(catalog, query_routes(catalog))
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,8 @@ class Door:
 @asynccontextmanager
 async def door(folder: Path, **more: Any) -> AsyncIterator[Door]:
     nowhere = dict.fromkeys(contexts(), "127.0.0.1:1")
-    settings = Settings(kafka="127.0.0.1:1", gateway="127.0.0.1:0", data=folder, services=nowhere, **more)
+    given = {"kafka": "127.0.0.1:1", "gateway": "127.0.0.1:0", "data": folder, "services": nowhere, **more}
+    settings = Settings(**given)
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(run(settings, started=port.set_result))
     try:

@@ -9,9 +9,10 @@ from jsonschema import Draft202012Validator
 
 from services.gateway.catalog import Catalog
 from services.gateway.openapi import document
-from services.gateway.rest import ROUTES, Rest
+from services.gateway.routes import QueryRoute, query_routes
 
 CATALOG = Catalog()
+ROUTES = query_routes(CATALOG)
 GOOD = {"spec": {"metadata": {"name": "a"}, "command": "true"}}
 
 
@@ -134,9 +135,9 @@ def test_a_request_takes_its_page_and_options_by_their_short_names(openapi: dict
     assert not valid(openapi, schema, {"statuses": ["runing"]})
 
 
-@pytest.mark.parametrize("rest", ROUTES, ids=lambda rest: rest.path)
-def test_every_parameter_is_held_to_what_is_taken(openapi: dict[str, Any], rest: Rest) -> None:
-    parameters = {each["name"]: each["schema"] for each in openapi["paths"][rest.path]["get"]["parameters"]}
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.path)
+def test_every_parameter_is_held_to_what_is_taken(openapi: dict[str, Any], route: QueryRoute) -> None:
+    parameters = {each["name"]: each["schema"] for each in openapi["paths"][route.path]["get"]["parameters"]}
     assert not valid(openapi, parameters["timeout"], 0)
     for name, schema in parameters.items():
         assert schema.get("type") != "object", "a URL has labels.zone=b, which OpenAPI can't say"

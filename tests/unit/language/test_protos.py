@@ -68,7 +68,8 @@ def test_rendering_twice_changes_nothing() -> None:
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     """A git repository with this one's proto files, committed."""
-    shutil.copytree(ROOT / "proto/forgelog", tmp_path / "proto/forgelog")
+    for name in ("forgelog", "google"):
+        shutil.copytree(ROOT / "proto" / name, tmp_path / "proto" / name)
     shutil.copy(ROOT / "buf.yaml", tmp_path)
     who = {
         "GIT_AUTHOR_NAME": "a",
