@@ -7,6 +7,7 @@ import sys
 from events.process.private import keep_private
 from events.process.settings import Settings, SettingsError
 from events.service import configure_logging, run_until_stopped
+from services.gateway.routes import RouteError
 from services.gateway.server import CannotListen, run
 
 
@@ -16,7 +17,7 @@ def main() -> None:
         settings = Settings.load()
         configure_logging(settings)
         run_until_stopped(lambda: run(settings))
-    except (SettingsError, CannotListen) as error:
+    except (SettingsError, CannotListen, RouteError) as error:
         sys.exit(f"gateway: {error}")
 
 
