@@ -1,55 +1,71 @@
-"""`python -m proto.golden`: writes a golden sample for every command and event version that has none.
+"""`python -m proto.golden`: writes a golden sample for every command and event version, and every model, without one.
 
 tests/golden/ keeps one recorded value of every version ever shipped. They are history: an existing file is never
 changed. When a version is raised, its old sample stays and must still be readable through an upcaster.
 
-``defaults.json`` there keeps the default of every field that can be in a message: what is not written means its
-default, so a default never changes either. Fields that come later are added.
+``models/`` there has the models that messages are made of, as ``context.Class``. A model has no version of its own.
+When the versions of all messages that hold it were raised for a change that its sample does not survive, delete the
+sample and record it anew.
+
+``defaults.json`` there keeps the default of every field that can be in a message, by ``context.Class``: what is not
+written means its default, so a default never changes either. Fields that come later are added.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
+from events.language.base import Message, Model
 from events.language.registry import command_types, event_types
 from proto.generate import ROOT
 from proto.samples import full
+from proto.shapes import PACKAGES, qualified, types_of
 
 FOLDER = ROOT / "tests/golden"
+MODELS = "models"
 DEFAULTS = "defaults.json"
 
 
+def wanted() -> Mapping[str, type[Model]]:
+    """What has a sample, by its file below the folder without ``.json``: ``forgelog.jobs.v1.SubmitJob``,
+    ``models/jobs.JobSpec``."""
+    models = [kind for context in PACKAGES for kind in types_of(context) if issubclass(kind, Model)]
+    inner = {f"{MODELS}/{qualified(kind)}": kind for kind in models if not issubclass(kind, Message)}
+    return {**command_types(), **event_types(), **inner}
+
+
 def missing(folder: Path = FOLDER) -> list[str]:
-    """Type names without a sample."""
-    return [name for name in (*command_types(), *event_types()) if not (folder / f"{name}.json").exists()]
+    """Which of `wanted` have no sample."""
+    return [name for name in wanted() if not (folder / f"{name}.json").exists()]
 
 
 def write_missing(folder: Path = FOLDER) -> list[str]:
-    """Records a sample for each type that has none; their names."""
-    folder.mkdir(parents=True, exist_ok=True)
-    types = {**command_types(), **event_types()}
+    """Records a sample for each that has none; their names."""
+    (folder / MODELS).mkdir(parents=True, exist_ok=True)
+    models = wanted()
     names = missing(folder)
     for name in names:
-        record = {"type": name, "value": json.loads(full(types[name]).model_dump_json())}
+        record = {"type": name.removeprefix(f"{MODELS}/"), "value": json.loads(full(models[name]).model_dump_json())}
         (folder / f"{name}.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     return names
 
 
 def defaults() -> dict[str, dict[str, Any]]:
-    """Model → field → default, of every message and every model that can be in one."""
+    """``context.Class`` → field → default, of every message and every model that can be in one."""
     found: dict[str, dict[str, Any]] = {}
     todo: list[type[BaseModel]] = [*command_types().values(), *event_types().values()]
     while todo:
         model = todo.pop()
-        if model.__name__ in found:
+        name = qualified(model)
+        if name in found:
             continue
-        found[model.__name__] = {
+        found[name] = {
             name: to_jsonable_python(info.get_default(call_default_factory=True, validated_data={}))
             for name, info in model.model_fields.items()
             if not info.is_required()

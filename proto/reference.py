@@ -20,7 +20,7 @@ from events.language.planned import Planned, planned_of
 from events.language.registry import command_types, event_types
 from proto.samples import example
 from proto.schemas import headers
-from proto.shapes import PACKAGES, bounds_of, member_docs, types_of, unwrap
+from proto.shapes import PACKAGES, bounds_of, member_docs, told_apart, types_of, unwrap
 
 _NOTE = "<!-- Generated from events/language by `make proto`: change the models there, not this file. -->"
 _ALIASES = {"common": "values that all contexts share", "log": "what the log itself writes, in every context"}
@@ -84,7 +84,7 @@ types as protobuf messages, for gRPC: `proto/forgelog/<context>/v1/types.proto`.
     for title, types in (("Commands", command_types()), ("Events", event_types())):
         yield f"\n## {title}\n\n| type | key | meaning |\n|---|---|---|"
         for name, kind in types.items():
-            yield f"| [`{name}`](language-types.md#{kind.__name__.lower()}) | `{kind.key_from}` | {_line(kind)} |"
+            yield f"| [`{name}`](language-types.md#{_anchor(kind)}) | `{kind.key_from}` | {_line(kind)} |"
     yield """
 ## Fields that are not acted on yet
 
@@ -96,7 +96,7 @@ ignored.
     for command in command_types().values():
         for path, mark in planned_of(command):
             only = " (" + ", ".join(f"`{word}`" for word in sorted(mark.values)) + ")" if mark.values else ""
-            yield f"| `{command.__name__}.{path}`{only} | {mark.by} |"
+            yield f"| `{told_apart(command)}.{path}`{only} | {mark.by} |"
 
 
 def _contexts() -> str:
@@ -117,7 +117,7 @@ def _types() -> Iterator[str]:
     for context in PACKAGES:
         yield f"\n## {context.capitalize()}: {_ALIASES.get(context, f'`forgelog.{context}.v1`')}"
         for kind in types_of(context):
-            yield f"\n### {kind.__name__}\n"
+            yield f"\n### {told_apart(kind)}\n"
             doc = inspect.cleandoc(kind.__dict__.get("__doc__") or "").replace("``", "`")
             if issubclass(kind, Message):
                 yield f"`{kind.type_name()}`\n"
@@ -159,10 +159,15 @@ def _words(annotation: Any) -> str:
     elif kind is AwareDatetime or kind is datetime:
         words = "time"
     elif issubclass(kind, Model | StrEnum):
-        words = f"[{kind.__name__}](#{kind.__name__.lower()})"
+        words = f"[{told_apart(kind)}](#{_anchor(kind)})"
     else:
         words = {str: "text", int: "whole number", float: "number", bool: "true or false"}[kind]
     return f"{words} or null" if optional else words
+
+
+def _anchor(kind: type[Model] | type[StrEnum]) -> str:
+    """Of a type's section. Renderers make it of the title: lower case, letters and digits alone."""
+    return told_apart(kind).lower().replace(".", "")
 
 
 def _line(kind: type[Message]) -> str:

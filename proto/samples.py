@@ -1,5 +1,8 @@
 """One plausible value of every model: examples for documents, and the golden samples that history is tested with.
 
+A field may say a value of its own: ``row: Annotated[str, Field(pattern=..., examples=["north-7"])]``. Without one, a
+value is made from its name, type and bounds.
+
 Deterministic: the same model gives the same sample. `full` fills every field, planned ones included; an example leaves
 out what would be refused and what has a default.
 """
@@ -20,6 +23,7 @@ from events.language import jobs
 from events.language.base import Model
 from events.language.jobs import spec, spec_isolation, spec_monitoring, spec_placement, spec_training
 from events.language.planned import Planned
+from proto import GenerationError
 from proto.shapes import unwrap
 
 TIME = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
@@ -111,7 +115,8 @@ def _data(model: type[Model], *, every: bool) -> dict[str, Any]:
         if name in forced:
             data[name] = forced[name]
         elif every or info.is_required() or (name in ("args", "tasks") and not _is_planned(info)):
-            data[name] = _value(name, info.annotation, tuple(info.metadata), every=every)
+            known = info.examples[0] if info.examples else None
+            data[name] = _value(name, info.annotation, tuple(info.metadata), every=every) if known is None else known
     return data
 
 
@@ -163,7 +168,7 @@ def _text(name: str, bounds: tuple[Any, ...]) -> str:
     for text in (*([known] if isinstance(known, str) else []), *_TEXTS):
         if all(_fits(text, rule) for rule in rules):
             return text
-    raise ValueError(f"no sample text fits field {name!r}; add one to proto/samples.py")
+    raise GenerationError(f"no sample text fits the field {name!r}: give it one, as Field(examples=[...])")
 
 
 def _fits(text: str, rule: StringConstraints) -> bool:

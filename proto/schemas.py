@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
-from pydantic.json_schema import models_json_schema
 
 from events.language.base import Command, Message
 from events.language.common import MAX_COMMAND_BYTES, Identifier, ProjectName
+from events.language.json_schemas import Named, definitions
 from events.language.registry import command_types, contexts, event_types
 from proto.samples import TIME, example
 
@@ -32,14 +32,14 @@ def all_types() -> dict[str, type[Message]]:
 
 def schema_of(message: type[Message]) -> dict[str, Any]:
     """The JSON Schema of a command's or event's value; complete in itself."""
-    schema = message.model_json_schema()
+    schema = message.model_json_schema(schema_generator=Named)
     return {"$schema": DIALECT, "$id": f"urn:forgelog:{message.type_name()}", **schema}
 
 
 def asyncapi() -> dict[str, Any]:
     """The AsyncAPI 3 document: channels, messages with their headers, payloads and examples."""
     types = all_types()
-    _, definitions = models_json_schema([(kind, "validation") for kind in types.values()], ref_template=_REF)
+    references, schemas = definitions(types.values(), _REF, ["Headers"])
     topics = [context for context in contexts if context != "log"]
     channels: dict[str, Any] = {}
     operations: dict[str, Any] = {}
@@ -71,8 +71,8 @@ def asyncapi() -> dict[str, Any]:
         "channels": channels,
         "operations": operations,
         "components": {
-            "messages": {name: _message(kind) for name, kind in types.items()},
-            "schemas": {**definitions["$defs"], "Headers": headers()},
+            "messages": {name: _message(kind, references[kind]) for name, kind in types.items()},
+            "schemas": {**schemas, "Headers": headers()},
         },
     }
 
@@ -86,7 +86,7 @@ def _channel(topic: str, kinds: list[type[Message]], about: str) -> dict[str, An
     }
 
 
-def _message(kind: type[Message]) -> dict[str, Any]:
+def _message(kind: type[Message], reference: str) -> dict[str, Any]:
     sample = example(kind)
     assert isinstance(sample, Message)
     payload = json.loads(sample.model_dump_json(exclude_unset=True))
@@ -99,7 +99,7 @@ def _message(kind: type[Message]) -> dict[str, Any]:
             "allOf": [{"$ref": "#/components/schemas/Headers"}],
             "properties": {"ce_type": {"const": kind.type_name()}},
         },
-        "payload": {"$ref": _REF.format(model=kind.__name__)},
+        "payload": {"$ref": reference},
         "correlationId": {"location": "$message.header#/ce_correlationid"},
         "bindings": {
             "kafka": {

@@ -11,6 +11,7 @@ import ast
 import inspect
 import sys
 import types
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -116,6 +117,28 @@ def types_of(context: str) -> list[type[Model] | type[StrEnum]]:
 @cache
 def _homes() -> dict[type, str]:
     return {kind: context for context in PACKAGES for kind in types_of(context)}
+
+
+def home_of(kind: type) -> str:
+    """The context that a type belongs to."""
+    return _homes()[kind]
+
+
+def qualified(kind: type) -> str:
+    """A name that no other type has, whatever the contexts that come later: ``jobs.JobSpec``."""
+    return f"{home_of(kind)}.{kind.__name__}"
+
+
+@cache
+def _ambiguous() -> frozenset[str]:
+    """In lower case, as in anchors."""
+    counts = Counter(kind.__name__.lower() for kind in _homes())
+    return frozenset(name for name, count in counts.items() if count > 1)
+
+
+def told_apart(kind: type) -> str:
+    """A type's name for people: its class's, or `qualified` where several contexts have a class of that name."""
+    return qualified(kind) if kind.__name__.lower() in _ambiguous() else kind.__name__
 
 
 def name_of(kind: type) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
-from pydantic.json_schema import models_json_schema
 
+from events.language.base import Command
 from events.language.bounds import TEXT_PATTERN
 from events.language.common import DEFAULT_ACTOR, ErrorCode
+from events.language.json_schemas import definitions
 from events.language.proto_names import enum_prefix
 from events.language.registry import command_types
 from events.log.topics import CONTEXTS
@@ -111,7 +113,7 @@ def document(catalog: Catalog, routes: Iterable[QueryRoute]) -> Schema:
                 _KEY: {"type": "http", "scheme": "bearer", "description": "What forgelog token prints."}
             },
             "responses": _AT_THE_DOOR,
-            "schemas": {**schemas.found, **asked.found, **_command_schemas(), "Error": _ERROR},
+            "schemas": {**schemas.found, **asked.found, **_command_schemas()[1], "Error": _ERROR},
         },
     }
 
@@ -120,9 +122,10 @@ def _commands(schemas: _Schemas) -> Schema:
     envelope = Envelope.model_json_schema()["properties"]
     envelope["actor"] = {"const": DEFAULT_ACTOR, "description": "Whose key the request has."}
     envelope = {name: {"anyOf": [schema, {"enum": ["", None]}]} for name, schema in envelope.items()}
+    references, _ = _command_schemas()
     plain, events = [], []
     for name, model in command_types().items():
-        data = {"$ref": _REF + model.__name__}
+        data = {"$ref": references[model]}
         kind = {"type": "string", "enum": [name, name.rsplit(".", 1)[-1]]}
         plain.append(_closed({**envelope, "type": kind, "data": data}, "type", "data"))
         attributes = {other: envelope[ours] for other, ours in CLOUDEVENT_KEYS.items() if ours in envelope}
@@ -232,11 +235,10 @@ def _json(schema: Schema) -> Schema:
     return {"content": {"application/json": {"schema": schema}}}
 
 
-def _command_schemas() -> Schema:
-    models = [(model, "validation") for model in command_types().values()]
-    _, found = models_json_schema(models, ref_template=_REF + "{model}")  # type: ignore[arg-type]
-    defined: Schema = found.get("$defs", {})
-    return defined
+@cache
+def _command_schemas() -> tuple[dict[type[Command], str], Schema]:
+    """The reference to each command's schema; and the schemas by name."""
+    return definitions(command_types().values(), _REF + "{model}", ["Error"])
 
 
 class _Schemas:

@@ -10,13 +10,14 @@ import pytest
 
 from events.language.registry import command_types, event_types, lookup, upcast
 from events.log.wire import value_of
-from proto.golden import FOLDER, defaults, missing, recorded_defaults, write_missing
+from proto.golden import FOLDER, MODELS, defaults, missing, recorded_defaults, wanted, write_missing
 from proto.samples import full
 
 SAMPLES = sorted(FOLDER.glob("forgelog.*.json"))
+INNER = sorted(FOLDER.glob(f"{MODELS}/*.json"))
 
 
-def test_every_type_has_a_golden_sample() -> None:
+def test_every_type_and_model_has_a_golden_sample() -> None:
     assert missing() == [], "run `python -m proto.golden` and commit the new files"
 
 
@@ -36,6 +37,17 @@ def test_a_recorded_sample_is_read_and_written_without_loss(path: Path) -> None:
     assert kind.model_validate(again) == message
 
 
+@pytest.mark.parametrize("path", INNER, ids=lambda path: path.stem)
+def test_a_recorded_model_is_read_and_written_without_loss(path: Path) -> None:
+    record = json.loads(path.read_text())
+    kind = wanted().get(f"{MODELS}/{path.stem}")
+    assert kind is not None, f"{path.stem} is gone; delete its sample once no message that is written has it"
+    model = kind.model_validate_json(json.dumps(record["value"]))
+    again = json.loads(model.model_dump_json())
+    _assert_within(record["value"], again, record["type"])
+    assert kind.model_validate(again) == model
+
+
 def _assert_within(recorded: Any, present: Any, path: str) -> None:
     if isinstance(recorded, dict):
         assert isinstance(present, dict), path
@@ -51,10 +63,12 @@ def _assert_within(recorded: Any, present: Any, path: str) -> None:
 
 
 def test_recording_never_changes_a_sample_that_exists(tmp_path: Path) -> None:
-    name = "forgelog.jobs.v1.CancelJob"
-    (tmp_path / f"{name}.json").write_text("recorded long ago")
-    assert name not in write_missing(tmp_path)
-    assert (tmp_path / f"{name}.json").read_text() == "recorded long ago"
+    names = {"forgelog.jobs.v1.CancelJob", "models/jobs.JobSpec"}
+    (tmp_path / MODELS).mkdir()
+    for name in names:
+        (tmp_path / f"{name}.json").write_text("recorded long ago")
+    assert names.isdisjoint(write_missing(tmp_path))
+    assert {(tmp_path / f"{name}.json").read_text() for name in names} == {"recorded long ago"}
     assert missing(tmp_path) == []
 
 
