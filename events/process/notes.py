@@ -76,12 +76,18 @@ class Folder:
     def read(self, name: str, most: int = MOST) -> bytes:
         """What is in a file of it, up to so many bytes."""
         with self.entered() as inside:
-            return read_in(inside, name, most)
+            file = opened(name, inside)
+        try:
+            return os.read(file, most)
+        finally:
+            os.close(file)
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file of it, as `write` does."""
+        """Write a file of it that is there whole or not at all. What stood under its name is replaced, and not
+        followed."""
         with self.entered() as inside:
-            _write_in(inside, name, data)
+            _fill(kept(name), inside, data)
+            os.rename(kept(name), name, src_dir_fd=inside, dst_dir_fd=inside)
 
     def keep(self, name: str, data: bytes) -> None:
         """Do all of `write` but its last step: the file is not there yet, and what it would say is in `kept(name)`."""
@@ -100,31 +106,15 @@ def opened(name: str, folder: int, flags: int = os.O_RDONLY) -> int:
 
 
 def read(path: str, most: int = MOST) -> bytes:
-    """What is in a file, up to so many bytes."""
+    """What `Folder.read` says of the file at a path."""
     folder, name = os.path.split(path)
-    with entered(folder) as inside:
-        return read_in(inside, name, most)
-
-
-def read_in(folder: int, name: str, most: int = MOST) -> bytes:
-    """As `read`, in a folder that is entered already."""
-    file = opened(name, folder)
-    try:
-        return os.read(file, most)
-    finally:
-        os.close(file)
+    return Folder(folder).read(name, most)
 
 
 def write(path: str, data: bytes) -> None:
-    """Write a file that is there whole or not at all. What stood under its name is replaced, and not followed."""
+    """Do what `Folder.write` does, by the file's path."""
     folder, name = os.path.split(path)
-    with entered(folder) as inside:
-        _write_in(inside, name, data)
-
-
-def _write_in(folder: int, name: str, data: bytes) -> None:
-    _fill(kept(name), folder, data)
-    os.rename(kept(name), name, src_dir_fd=folder, dst_dir_fd=folder)
+    Folder(folder).write(name, data)
 
 
 def kept(path: str) -> str:
