@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import asyncpg
@@ -19,6 +19,7 @@ from events.log import topics
 from events.process import metrics
 from events.progress import Lag, Progress
 from events.projections.runner import Runner
+from events.streams.intake import Intake
 from events.writer.writer import Writer
 
 CHECK_EVERY = 1.0
@@ -36,10 +37,18 @@ log = logging.getLogger("forgelog.health")
 class Health:
     """Of one service. `keep` runs until cancelled."""
 
-    def __init__(self, writer: Writer[Any], runner: Runner, pool: asyncpg.Pool, patience: float) -> None:
+    def __init__(
+        self,
+        writer: Writer[Any],
+        runner: Runner,
+        pool: asyncpg.Pool,
+        patience: float,
+        intakes: Sequence[Intake] = (),
+    ) -> None:
         """`pool`: that of the queries. `patience`: seconds without a move from which on a reader stands still."""
         self._writer = writer
         self._runner = runner
+        self._intakes = intakes
         self._pool = pool
         self._progress = Progress(patience)
         self._looked = 0.0
@@ -67,9 +76,13 @@ class Health:
                 found[f"{topics.commands(self._context)}/{number}"] = "what others have told meanwhile is being read"
         if not self._runner.positions:
             found["tables"] = self._runner.trouble or "they are being made, or built anew from the log"
+        for intake in self._intakes:
+            if intake.pool is None and intake.trouble:
+                found[f"stream {intake.stream.topic.name}"] = intake.trouble
         if self._database:
             found["database"] = self._database
-        stopped = {stop.place: stop.text for stop in (*self._writer.stops, *self._runner.stops)}
+        stops = (*self._writer.stops, *self._runner.stops, *(stop for each in self._intakes for stop in each.stops))
+        stopped = {stop.place: stop.text for stop in stops}
         return {**found, **self._progress.standing(), **stopped}
 
     async def keep(self, tell: Callable[[bool], Awaitable[None]]) -> None:
@@ -100,7 +113,8 @@ class Health:
             return
         self._looked = now
         self._progress.begin(now)
-        for kind, place, position, end, cause in (*self._writer.readings(), *self._runner.readings()):
+        streams = (reading for intake in self._intakes for reading in intake.readings())
+        for kind, place, position, end, cause in (*self._writer.readings(), *self._runner.readings(), *streams):
             self._progress.note(kind, place, position, end, cause)
         self._progress.end()
         behind = sum(lag.left for lag in self._progress.lags if lag.kind == "tables")

@@ -29,6 +29,7 @@ from events.queries.guard import Guarded
 from events.queries.log_queries import LogServicer
 from events.queries.queries import ReadModel
 from events.queries.reflection import enable_reflection
+from events.streams.intake import Intake
 from events.writer.decider import Decider
 from events.writer.snapshots import Snapshots
 from events.writer.writer import Writer
@@ -91,6 +92,7 @@ async def run(
     settings: Settings,
     *,
     extra: Sequence[Background] = (),
+    intakes: Sequence[Intake] = (),
     started: Callable[[int], None] | None = None,
 ) -> None:
     """Run a service until cancelled. `started` is told the gRPC port. Raises SettingsError when its port is taken
@@ -101,20 +103,21 @@ async def run(
     writer = Writer(decider, settings, snapshots)
     runner = Runner(projection, settings, pool)
     reading = await open_pool(settings, runner.schema)
-    read = ReadModel(runner, reading)
+    read = ReadModel(runner, reading, intakes)
 
     signing: dict[str, str] = {}
     """What keeps heads from being signed."""
-    fares = Health(writer, runner, reading, settings.stall_seconds)
+    fares = Health(writer, runner, reading, settings.stall_seconds, intakes)
 
     def status() -> dict[str, Any]:
         fares.look()
         ours, theirs = writer.status(), runner.status()
+        stopped = [*writer.stops, *runner.stops, *(stop for intake in intakes for stop in intake.stops)]
         return {
             "partitions": ours["partitions"],
             "projected": theirs["positions"],
-            "problems": {**ours["problems"], **theirs["problems"]},
-            "stopped": [*writer.stops, *runner.stops],
+            "problems": {stop.place: stop.text for stop in stopped},
+            "stopped": stopped,
             "notices": {**ours["notices"], **theirs["notices"], **signing},
             "waits": fares.waits(),
             "lags": fares.lags,
@@ -160,6 +163,7 @@ async def run(
             runner.run(),
             fares.keep(tell),
             publish_heads(settings, runner, signing),
+            *(intake.run(settings, pool) for intake in intakes),
             *(_forever(background, settings, pool) for background in extra),
         )
     finally:
@@ -173,13 +177,18 @@ async def _forever(background: Background, settings: Settings, pool: asyncpg.Poo
 
 
 def serve(
-    decider: Decider[Any], projection: Projection, servicers: Servicers, *, extra: Sequence[Background] = ()
+    decider: Decider[Any],
+    projection: Projection,
+    servicers: Servicers,
+    *,
+    extra: Sequence[Background] = (),
+    intakes: Sequence[Intake] = (),
 ) -> None:
     """Run a service until SIGTERM or SIGINT; settings come from the environment."""
     keep_private()
     settings = Settings.load()
     configure_logging(settings)
-    run_until_stopped(lambda: run(decider, projection, servicers, settings, extra=extra))
+    run_until_stopped(lambda: run(decider, projection, servicers, settings, extra=extra, intakes=intakes))
 
 
 def spare_collections() -> None:

@@ -20,6 +20,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import MappingProxyType
 
+from events.language.streams import OUTPUT, StreamTopic
+
 VARIABLE = "FORGELOG_CONTEXTS"
 
 RESERVED = frozenset(
@@ -57,6 +59,8 @@ class ContextSpec:
     ``services.<name>``."""
     from_agents: bool = False
     """Whether node agents publish its commands and read its events."""
+    streams: tuple[StreamTopic, ...] = ()
+    """Topics of its data that is too much for events."""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name) or self.name in RESERVED:
@@ -98,6 +102,7 @@ OWN = (
             "events.language.jobs.events",
         ),
         from_agents=True,
+        streams=(OUTPUT,),
     ),
     ContextSpec("scheduling", "queues, and which job runs where"),
     ContextSpec(

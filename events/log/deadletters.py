@@ -1,4 +1,7 @@
-"""Input that was no command: listed, shown and replayed. It lies in ``deadletter.X`` with its reason and position."""
+"""Input that was no command, or no piece of a stream: listed, shown and replayed.
+
+It lies in ``deadletter.X`` with its reason and position.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from events.log.envelope import Position
 from events.log.producer import new_producer
 from events.log.reading import read_to_end
 from events.log.records import Headers
-from events.log.topics import commands, deadletter, ensure_topics
+from events.log.topics import deadletter, ensure_topics
 from events.log.wire import Raw
 from events.process.settings import Settings
 
@@ -71,14 +74,14 @@ class DeadLetterRecord:
     position: Position
     """Where it lies; its id in all calls."""
     origin: str
-    """Where it was published: the position in the command topic."""
+    """Where it was published: the position in the topic of commands, or of a stream."""
     reason: str
     at: datetime
     key: str
     headers: Headers
     value: bytes
     replayed: bool = False
-    """Whether it has been put back to the commands."""
+    """Whether it has been put back where it was published."""
     whole: bool = True
     """False when `value` is only the beginning of a value that was too large; `reason` has its size and digest."""
 
@@ -123,7 +126,7 @@ def _marked(letter: DeadLetterRecord, replayed: bool) -> DeadLetterRecord:
 
 
 async def replay_dead_letter(settings: Settings, position: Position, value: bytes | None = None) -> Position:
-    """Put a dead letter back to its commands, mended by `value` if given, and note that in the dead letters.
+    """Put a dead letter back where it was published, mended by `value` if given, and note that in the dead letters.
 
     Its command id stays, so a letter that was answered with a refusal gets a fresh id suffix ``+N``. Raises LookupError
     when nothing lies at `position`, NotWhole when only an excerpt does and no `value` is given.
@@ -136,18 +139,19 @@ async def replay_dead_letter(settings: Settings, position: Position, value: byte
     if value is None and not letter.whole:
         text = f"the dead letter at {position} keeps only the beginning of its body; give the mended one with --file"
         raise NotWhole(text)
+    origin = Position.parse(letter.origin)
     # The first try was answered with a refusal under its id; a repeat would only be told that refusal again.
     headers = [(name, content + b"+replay" if name == "ce_id" else content) for name, content in letter.headers]
     async with connected(new_producer(settings)) as producer:
         stored = await producer.send_and_wait(
-            settings.prefix + commands(context),
+            settings.prefix + origin.topic,
             value=letter.value if value is None else value,
             key=letter.key.encode() or None,
-            partition=position.partition,
+            partition=origin.partition,
             headers=headers,
         )
         note = [("fl_replayed", b"1"), ("fl_position", letter.origin.encode())]
         await producer.send_and_wait(
             settings.prefix + position.topic, value=b"", partition=position.partition, headers=note
         )
-    return Position(commands(context), stored.partition, stored.offset)
+    return Position(origin.topic, stored.partition, stored.offset)

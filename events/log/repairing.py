@@ -16,7 +16,7 @@ from events.log.ids import new_command_id
 from events.log.producer import Producer, ToSend
 from events.log.repairs import Repair, digest_of
 from events.log.tail import read_repairs
-from events.log.topics import CONTEXTS, REPAIRS, commands, ensure_topics, events
+from events.log.topics import CONTEXTS, REPAIRS, STREAMS, commands, ensure_topics, events
 from events.log.wire import Damage, Raw, Undecodable, headers_of, value_of
 from events.process.settings import Settings
 
@@ -47,9 +47,10 @@ async def look_at(settings: Settings, position: Position) -> Suspect:
     """The record at a position. Raises NoSuchRecord."""
     counts = await ensure_topics(settings)
     readable = [topic for context in CONTEXTS for topic in (events(context), commands(context))]
+    readable += [stream.name for stream in STREAMS]
     if position.topic not in readable:
         known = ", ".join(readable)
-        raise NoSuchRecord(f"{position} is no place of an event or a command; its topic is one of {known}")
+        raise NoSuchRecord(f"{position} is no place of an event, a command or a stream; its topic is one of {known}")
     if not 0 <= position.partition < counts[position.topic]:
         raise NoSuchRecord(f"{position.topic} has partitions 0 to {counts[position.topic] - 1}")
     place = TopicPartition(settings.prefix + position.topic, position.partition)

@@ -1,7 +1,7 @@
 """The log's topics: their names, and setting them up idempotently.
 
 ``commands.X`` and ``events.X`` of a context have the same partition count for ever; partition p of the one is decided
-into partition p of the other. Retention is without limit, except for the output of tasks (``logs.jobs``).
+into partition p of the other. Retention is without limit, except for streams that say otherwise (`STREAMS`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from events.language.contexts import contexts
+from events.language.streams import OUTPUT, StreamTopic
 from events.log.access import client_options
 from events.process.settings import Settings
 
@@ -42,7 +43,10 @@ EVENTS = "events."
 LEAST_BATCH_BYTES = 16 << 10
 """Batches are made no smaller than this where a topic takes none of the usual size."""
 
-LOGS = "logs.jobs"
+STREAMS: tuple[StreamTopic, ...] = tuple(stream for spec in contexts().values() for stream in spec.streams)
+"""Every stream's topic."""
+
+LOGS = OUTPUT.name
 HEADS = "audit.heads"
 REPAIRS = "repairs"
 
@@ -51,7 +55,6 @@ _ANY_TIME = {"message.timestamp.after.max.ms": str((1 << 63) - 1)}
 _FOREVER = {"retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": str(MAX_RECORD_BYTES), **_ANY_TIME}
 # A dead letter is its record, as large as may be, and the reason.
 _LETTERS = {**_FOREVER, "max.message.bytes": str(MAX_LETTER_BYTES)}
-_OUTPUT = {"max.message.bytes": str(MAX_RECORD_BYTES), **_ANY_TIME}
 _DAY_MS = 24 * 3600 * 1000
 _SET_FOR_TOPIC = 1
 """Kafka's number for a setting that is the topic's own, among the sources of settings (KIP-226)."""
@@ -78,17 +81,27 @@ class TopicsUnusable(Exception):
     """The topics can't be made or don't fit together; the text says which and why."""
 
 
-def wanted(partitions: int, output_days: int = 7) -> dict[str, tuple[int, dict[str, str]]]:
-    """Topic name (without prefix) → partitions and configuration."""
+def wanted(partitions: int, settings: Settings | None = None) -> dict[str, tuple[int, dict[str, str]]]:
+    """Topic name (without prefix) → partitions and configuration: by these settings, or by those of nobody."""
     topics: dict[str, tuple[int, dict[str, str]]] = {}
     for context in CONTEXTS:
         topics[commands(context)] = (partitions, _FOREVER)
         topics[events(context)] = (partitions, _FOREVER)
         topics[deadletter(context)] = (partitions, _LETTERS)
-    topics[LOGS] = (partitions, {**_OUTPUT, "retention.ms": str(output_days * _DAY_MS)})
+    for stream in STREAMS:
+        topics[stream.name] = (partitions, _stream(stream, settings))
     topics[HEADS] = (1, _FOREVER)
     topics[REPAIRS] = (1, _FOREVER)
     return topics
+
+
+def _stream(stream: StreamTopic, settings: Settings | None) -> dict[str, str]:
+    compression = {} if stream.compression == "none" else {"compression.type": stream.compression}
+    if not stream.days:
+        return {**_FOREVER, **compression}
+    days = Settings.model_fields[stream.days].default if settings is None else getattr(settings, stream.days)
+    size = {"max.message.bytes": str(MAX_RECORD_BYTES), **_ANY_TIME}
+    return {**size, **compression, "retention.ms": str(days * _DAY_MS)}
 
 
 async def ensure_topics(settings: Settings, *, deadline: float = 30.0) -> dict[str, int]:
@@ -100,7 +113,7 @@ async def ensure_topics(settings: Settings, *, deadline: float = 30.0) -> dict[s
     admin = AIOKafkaAdminClient(**client_options(settings))
     await admin.start()
     try:
-        names = wanted(settings.partitions, settings.output_days)
+        names = wanted(settings.partitions, settings)
         until = time.monotonic() + deadline
         while True:
             existing = set(await admin.list_topics())
@@ -114,7 +127,8 @@ async def ensure_topics(settings: Settings, *, deadline: float = 30.0) -> dict[s
                 absent = ", ".join(sorted(set(names) - set(counts)))
                 raise TopicsUnusable(f"topics {absent} were not ready {deadline:.0f} s after they were asked for")
             await asyncio.sleep(0.05)
-        await _configure(admin, settings)
+        for stream in STREAMS:
+            await _configure(admin, settings, stream)
     finally:
         await admin.close()
     for context in CONTEXTS:
@@ -153,27 +167,27 @@ async def _create(admin: AIOKafkaAdminClient, prefix: str, topics: dict[str, tup
             raise TopicsUnusable(f"topic {error[0]} could not be made: {for_code(code).__name__} {error[2:] or ''}")
 
 
-def output_config(settings: Settings, own: Mapping[str, str]) -> dict[str, str]:
-    """The configuration that the topic of output should have; `own` is what was set for it before. A process that was
-    not told a retention leaves that alone: another process, or an operator, may have been told one."""
-    config = wanted(settings.partitions, settings.output_days)[LOGS][1]
-    if "output_days" not in settings.model_fields_set and "retention.ms" in own:
+def stream_config(stream: StreamTopic, settings: Settings, own: Mapping[str, str]) -> dict[str, str]:
+    """The configuration that a stream's topic should have; `own` is what was set for it before. A process that was not
+    told a retention leaves that alone: another process, or an operator, may have been told one."""
+    config = _stream(stream, settings)
+    if stream.days and stream.days not in settings.model_fields_set and "retention.ms" in own:
         return {**config, "retention.ms": own["retention.ms"]}
     return config
 
 
-async def _configure(admin: AIOKafkaAdminClient, settings: Settings) -> None:
-    """Give the topic of output, which an earlier version or other settings may have made, its present configuration.
+async def _configure(admin: AIOKafkaAdminClient, settings: Settings, stream: StreamTopic) -> None:
+    """Give a stream's topic, which an earlier version or other settings may have made, its present configuration.
 
     Where the broker does not allow it the topic stays as it is: producers make smaller batches when one is refused.
     """
-    topic = settings.prefix + LOGS
+    topic = settings.prefix + stream.name
     try:
         (described,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
         entries = described.resources[0][4]
         now = {entry[0]: entry[1] for entry in entries}
         own = {entry[0]: entry[1] for entry in entries if entry[3] == _SET_FOR_TOPIC and entry[1] is not None}
-        config = output_config(settings, own)
+        config = stream_config(stream, settings, own)
         if all(now.get(name) == value for name, value in config.items()):
             return
         # The request replaces all that was set for the topic, so what somebody has set besides goes with it.

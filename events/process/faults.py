@@ -19,6 +19,8 @@ AFTER_MARKER = "after-marker"
 """A writer has fenced its partitions and folded nothing yet."""
 MID_ROWS = "mid-rows"
 """A projection's positions are moved, its rows not yet written, the transaction not committed."""
+MID_STREAM = "mid-stream"
+"""A stream's positions are moved, its rows not yet written, the transaction not committed."""
 MID_SNAPSHOT = "mid-snapshot"
 """A snapshot is inserted, the older ones not removed, the transaction not committed."""
 MID_REBUILD = "mid-rebuild"
@@ -36,6 +38,8 @@ IN_REACT = "in-react"
 """A partition hears a foreign event. See `raising`."""
 IN_PROJECT = "in-project"
 """Tables fold an event. See `raising`."""
+IN_TAKE = "in-take"
+"""A stream takes a record. See `raising`."""
 
 _FOLDER = os.environ.get("FORGELOG_FAULTS")
 _INSTANCE = os.environ.get("FORGELOG_INSTANCE", "")

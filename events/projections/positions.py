@@ -21,6 +21,11 @@ UNSTORABLE = (
 """What the database, or its client, raises at a value that no table can hold."""
 
 
+def of_a_value(error: Exception) -> bool:
+    """Whether what was written is to blame, and not the database or its connection."""
+    return isinstance(error, UNSTORABLE) or not isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError)
+
+
 class PositionsMoved(Exception):
     """Someone else moved the positions; what this runner holds is stale."""
 

@@ -28,7 +28,7 @@ from events.process import faults, metrics
 from events.process.settings import Settings
 from events.projections import origins, tables
 from events.projections.folding import Fold, history_row
-from events.projections.positions import UNSTORABLE, PositionsMoved, live_schema, read_positions, write_positions
+from events.projections.positions import PositionsMoved, live_schema, of_a_value, read_positions, write_positions
 from events.projections.projection import Projection
 from events.projections.rebuild import rebuild
 from events.projections.replaying import Interrupted, RebuildFailed
@@ -262,7 +262,7 @@ class Runner:
         except (OSError, KafkaError, PositionsMoved):
             raise
         except Exception as error:
-            if not items or not _of_a_value(error):
+            if not items or not of_a_value(error):
                 raise
             self._fold = Fold(self.projection)
             if len(items) == 1:
@@ -367,8 +367,3 @@ class Runner:
             "problems": {stop.place: stop.text for stop in self.stops},
             "notices": {f"tables of {self.projection.context}": self.note} if self.note else {},
         }
-
-
-def _of_a_value(error: Exception) -> bool:
-    """Whether what was written is to blame, and not the database or its connection."""
-    return isinstance(error, UNSTORABLE) or not isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import asyncpg
 import grpc
@@ -117,12 +118,22 @@ def next_cursor(content: dict[str, Any]) -> str:
     return base64.urlsafe_b64encode(orjson.dumps(content)).decode()
 
 
+class Stored(Protocol):
+    """What else of the log a service stores, beside its projection: streams."""
+
+    async def wait_for(self, wanted: Sequence[Position], timeout: float) -> list[Position]:
+        """Wait until these positions are stored; those that are not after `timeout` seconds. Positions of other topics
+        hold at once."""
+
+
 class ReadModel:
     """Reads a projection's tables, through a pool that was opened for their schema."""
 
-    def __init__(self, runner: Runner, pool: asyncpg.Pool) -> None:
+    def __init__(self, runner: Runner, pool: asyncpg.Pool, others: Sequence[Stored] = ()) -> None:
+        """`others`: `at_least` waits for these, too."""
         self._runner = runner
         self._pool = pool
+        self._others = others
 
     @property
     def runner(self) -> Runner:
@@ -190,7 +201,10 @@ class ReadModel:
             wanted = [Position.parse(text) for text in at_least]
         except ValueError as error:
             raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, f"at_least: {error}") from None
+        until = time.monotonic() + AT_LEAST_SECONDS
         missing = await self._runner.wait_for(wanted, AT_LEAST_SECONDS)
+        for other in self._others:
+            missing += await other.wait_for(wanted, until - time.monotonic())
         if missing:
             names = ", ".join(str(position) for position in missing)
             raise QueryError(

@@ -67,7 +67,7 @@ def rules(prefix: str) -> list[Rule]:
     reported = [name for name, spec in contexts().items() if spec.from_agents]
     agent = [
         *(Rule(AGENT, _TOPIC, topics.commands(context), _WRITE) for context in reported),
-        Rule(AGENT, _TOPIC, topics.LOGS, _WRITE),
+        *(Rule(AGENT, _TOPIC, stream.name, _WRITE) for stream in topics.STREAMS if stream.from_agents),
         *(Rule(AGENT, _TOPIC, topics.events(context), _READ) for context in reported),
         Rule(AGENT, _TOPIC, topics.REPAIRS, _READ),
     ]

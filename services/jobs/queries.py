@@ -14,7 +14,7 @@ from events.language.proto_names import word_of
 from events.projections.tables import Db
 from events.queries.queries import INT4, PointReads, QueryError, ReadModel, next_cursor, not_found, page, read_options
 from forgelog_pb.jobs.v1 import queries_pb2, queries_pb2_grpc, types_pb2
-from services.jobs.follow import Follower
+from services.jobs.output.follow import Follower
 from services.jobs.projections import JOBS
 from services.jobs.rendering import job_message
 

@@ -9,9 +9,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
+from events.language.streams import OUTPUT
 from events.log.access import client_options
 from events.log.producer import Producer, ToSend
-from events.log.topics import LOGS, ensure_topics, output_config
+from events.log.topics import LOGS, ensure_topics, stream_config
 from events.process.settings import Settings
 from tests import PATIENCE
 
@@ -56,9 +57,12 @@ def test_the_days_that_output_is_kept_are_left_alone_by_those_who_were_not(setti
     """A command line or an agent without the setting must not shorten what the platform, or an operator, has set."""
     month, week = ({"retention.ms": str(days * 86_400_000)} for days in (30, 7))
     told = settings.model_copy(update={"output_days": 7})
-    assert output_config(settings, {**month, "max.message.bytes": "1048576"}) == {**output_config(told, {}), **month}
-    assert output_config(settings, {})["retention.ms"] == week["retention.ms"]
-    assert output_config(told, month)["retention.ms"] == week["retention.ms"]
+    assert stream_config(OUTPUT, settings, {**month, "max.message.bytes": "1048576"}) == {
+        **stream_config(OUTPUT, told, {}),
+        **month,
+    }
+    assert stream_config(OUTPUT, settings, {})["retention.ms"] == week["retention.ms"]
+    assert stream_config(OUTPUT, told, month)["retention.ms"] == week["retention.ms"]
 
 
 async def _until_days(settings: Settings, topic: str, days: int) -> None:

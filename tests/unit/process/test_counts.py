@@ -10,7 +10,7 @@ from events.queries.queries import QueryError
 from forgelog.client.log import _place_offset
 from forgelog.errors import InvalidInput
 from forgelog.where import checked
-from services.jobs.follow import _cursor
+from services.jobs.output.follow import _cursor
 
 NONE = ["", "-1", "+1", "1.0", " 1", "1_0", "²", "٣", "①", "9" * 19, "9" * 5_000]
 

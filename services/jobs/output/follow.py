@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Collection
 from datetime import UTC, datetime
@@ -14,9 +13,10 @@ from events.language.task_ranges import parse_ranges
 from events.process.counts import count_of
 from events.projections.tables import Db
 from events.queries.queries import QueryError, ReadModel, not_found, read_options
+from events.streams.intake import Intake
+from events.streams.reading import StreamReader
 from forgelog_pb.jobs.v1 import queries_pb2
-from services.jobs.logs import Output
-from services.jobs.streams import STREAMS
+from services.jobs.output.pieces import PARTS
 
 _PIECES = 64
 """Read at once: at most 4 MiB, as agents ship pieces of at most 64 KiB."""
@@ -30,9 +30,9 @@ _ENDED = ("completed", "failed", "cancelled")
 class Follower:
     """Answers `FollowLogs`."""
 
-    def __init__(self, read: ReadModel, output: Output) -> None:
+    def __init__(self, read: ReadModel, output: Intake) -> None:
         self._read = read
-        self._output = output
+        self._output = StreamReader(read, output)
 
     async def follow(self, request: Any, context: Any) -> AsyncIterator[Any]:
         """Pieces in the order in which they arrived. Raises QueryError."""
@@ -56,48 +56,39 @@ class Follower:
         starts = await self._starts(request) if request.HasField("tail_bytes") and reached < 0 else {}
         # Output travels beside the events: an ended job's last pieces are waited for even when not asked to follow.
         stays = request.follow or ended_at is not None
-        while not context.done():
-            arrived, positions = self._output.arrived, dict(self._read.runner.positions)
-            done = not stays or await self._done(request, tasks, stream)
-            rows = await self._pieces(request, reached, tasks, stream)
-            for row in rows:
-                reached = row["arrival"]
-                if (answer := _answer(row, starts)) is not None:
-                    yield answer
-            if rows:
-                continue
-            if done:
-                return
-            await self._news(arrived, positions)
 
-    async def _pieces(self, request: Any, reached: int, tasks: Any, stream: int | None) -> list[Any]:
+        async def fetch(db: Db, reached: int) -> list[Any]:
+            return await self._pieces(db, request, reached, tasks, stream)
+
+        async def done() -> bool:
+            return not stays or await self._done(request, tasks, stream)
+
+        async for row in self._output.follow(fetch, done, context.done, reached):
+            if (answer := _answer(row, starts)) is not None:
+                yield answer
+
+    async def _pieces(self, db: Db, request: Any, reached: int, tasks: Any, stream: int | None) -> list[Any]:
         lows, highs = tasks
-        async with self._database() as db:
-            rows: list[Any] = await db.fetch(
-                f"select * from {self._output.schema}.chunks c where job_id = $1 and arrival > $2 "
-                "and ($3::int = 0 or attempt = $3) and ($4::smallint is null or stream = $4) "
-                "and ($5::int[] = '{}' or exists (select 1 from unnest($5::int[], $6::int[]) as r(low, high) "
-                "where c.task between low and high)) order by arrival limit $7",
-                request.job_id,
-                reached,
-                request.attempt,
-                stream,
-                lows,
-                highs,
-                _PIECES,
-            )
+        rows: list[Any] = await db.fetch(
+            f"select * from {self._output.schema}.chunks c where job_id = $1 and arrival > $2 "
+            "and ($3::int = 0 or attempt = $3) and ($4::smallint is null or stream = $4) "
+            "and ($5::int[] = '{}' or exists (select 1 from unnest($5::int[], $6::int[]) as r(low, high) "
+            "where c.task between low and high)) order by arrival limit $7",
+            request.job_id,
+            reached,
+            request.attempt,
+            stream,
+            lows,
+            highs,
+            _PIECES,
+        )
         return rows
-
-    def _database(self) -> Any:
-        if self._output.pool is None:
-            raise QueryError(grpc.StatusCode.UNAVAILABLE, "the service has just started; ask again")
-        return self._output.pool.acquire()
 
     async def missing(self, job_id: str, tasks: Collection[int]) -> dict[tuple[int, int], int]:
         """Of each attempt of these tasks, the bytes of its output that are not kept: lost, or beyond the limit."""
-        if self._output.pool is None or not tasks:
-            return {}  # without a pool the service has just started
-        async with self._database() as db:
+        if not self._output.ready or not tasks:
+            return {}
+        async with self._output.view() as db:
             rows = await db.fetch(
                 f"select task, attempt, sum(missing)::bigint as missing from {self._output.schema}.streams "
                 "where job_id = $1 and task = any($2) and missing > 0 group by task, attempt",
@@ -108,7 +99,7 @@ class Follower:
 
     async def _starts(self, request: Any) -> dict[tuple[int, int, int], int]:
         """Where the last `tail_bytes` of each stream begin."""
-        async with self._database() as db:
+        async with self._output.view() as db:
             rows = await db.fetch(
                 f"select task, attempt, stream, size from {self._output.schema}.streams where job_id = $1",
                 request.job_id,
@@ -123,10 +114,7 @@ class Follower:
             if ended_at is None:
                 return False
             started = await _started(db, request, tasks)
-        late = (datetime.now(UTC) - ended_at).total_seconds() - _LATE_SECONDS
-        if late > 0 and self._output.complete_to(time.monotonic() - late):
-            return True
-        async with self._database() as db:
+        async with self._output.view() as db:
             open_ = await db.fetchval(
                 "select count(*) from unnest($2::int[], $3::int[]) as a(task, attempt) "
                 "cross join unnest($4::smallint[]) as n(stream) "
@@ -135,29 +123,10 @@ class Follower:
                 request.job_id,
                 [row["task"] for row in started],
                 [row["attempt"] for row in started],
-                list(range(len(STREAMS))) if stream is None else [stream],
+                list(range(len(PARTS))) if stream is None else [stream],
             )
-        return bool(open_ == 0)
-
-    async def _news(self, arrived: int, positions: Any) -> None:
-        """Wait until output has arrived or events were folded; a second at most."""
-        output, runner = self._output, self._read.runner
-
-        async def output_came() -> None:
-            async with output.news:
-                await output.news.wait_for(lambda: output.arrived != arrived)
-
-        async def events_came() -> None:
-            async with runner.changes:
-                await runner.changes.wait_for(lambda: runner.positions != positions)
-
-        waits = [asyncio.create_task(output_came()), asyncio.create_task(events_came())]
-        try:
-            await asyncio.wait(waits, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+        late = (datetime.now(UTC) - ended_at).total_seconds() - _LATE_SECONDS
+        return open_ == 0 or (late > 0 and self._output.complete_to(time.monotonic() - late, request.job_id))
 
 
 async def _ended_at(db: Db, job_id: str) -> datetime | None:

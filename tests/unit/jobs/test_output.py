@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.jobs.streams import HELD, Chunk, Piece, Stream, Unusable, give_up, held_from, read_piece, take
+from events.streams.stream import Unusable
+from services.jobs.output.pieces import HELD, Chunk, Part, Piece, give_up, read_piece, take
 
 KEY = ("job", 0, 1, 0)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -38,8 +39,8 @@ def piece(offset: int, data: bytes, eof: bool = False, **more: Any) -> Piece:
     return Piece(KEY, offset, offset, data, NOW, eof, **more)
 
 
-def came(stream: Stream, one: Piece, most: int = 1 << 30) -> list[Chunk]:
-    return take(stream, one, most, 0.0)
+def came(part: Part, one: Piece, most: int = 1 << 30) -> list[Chunk]:
+    return take(part, one, most, 0.0)
 
 
 def text_of(chunks: list[Chunk]) -> bytes:
@@ -77,65 +78,65 @@ def test_null_headers_and_impossible_times_are_no_output() -> None:
 
 
 def test_a_repeat_is_nothing_and_an_overlap_only_what_is_new() -> None:
-    stream = Stream()
-    assert came(stream, piece(0, b"hello"))
-    assert not came(stream, piece(0, b"hello"))
-    (chunk,) = came(stream, piece(3, b"lo world"))
-    assert (chunk.offset, chunk.data, stream.size) == (5, b" world", 11)
+    part = Part()
+    assert came(part, piece(0, b"hello"))
+    assert not came(part, piece(0, b"hello"))
+    (chunk,) = came(part, piece(3, b"lo world"))
+    assert (chunk.offset, chunk.data, part.size) == (5, b" world", 11)
 
 
 def test_an_end_is_told_once_with_or_without_data() -> None:
-    stream = Stream()
-    (chunk,) = came(stream, piece(0, b"", eof=True))
+    part = Part()
+    (chunk,) = came(part, piece(0, b"", eof=True))
     assert chunk.eof
-    assert not came(stream, piece(0, b"", eof=True))
+    assert not came(part, piece(0, b"", eof=True))
 
 
 def test_what_exceeds_the_limit_is_dropped_and_said() -> None:
-    stream = Stream()
-    (chunk,) = came(stream, piece(0, b"x" * 8), most=5)
+    part = Part()
+    (chunk,) = came(part, piece(0, b"x" * 8), most=5)
     assert (chunk.data, chunk.truncated) == (b"xxxxx", True)
-    assert not came(stream, piece(8, b"more"), most=5)
-    (end,) = came(stream, piece(12, b"", eof=True), most=5)
+    assert not came(part, piece(8, b"more"), most=5)
+    (end,) = came(part, piece(12, b"", eof=True), most=5)
     assert (end.eof, end.missing) == (True, 7)
 
 
 def test_an_agent_s_cut_is_said_when_it_begins_and_counted_at_the_end() -> None:
-    stream = Stream()
-    came(stream, piece(0, b"kept"))
-    (begun,) = came(stream, piece(4, b"", truncated=True))
+    part = Part()
+    came(part, piece(0, b"kept"))
+    (begun,) = came(part, piece(4, b"", truncated=True))
     assert (begun.truncated, begun.missing) == (True, 0)
-    (end,) = came(stream, piece(4, b"", eof=True, truncated=True, missing=1000))
+    (end,) = came(part, piece(4, b"", eof=True, truncated=True, missing=1000))
     assert (end.eof, end.missing) == (True, 1000)
 
 
 def test_what_came_ahead_is_read_behind_what_it_was_ahead_of() -> None:
-    stream = Stream()
-    came(stream, piece(0, b"one "))
-    assert not came(stream, piece(8, b"three", eof=True))
-    assert not came(stream, piece(8, b"three", eof=True))
-    assert held_from([stream]) == 8
-    chunks = came(stream, piece(4, b"two "))
+    part = Part()
+    came(part, piece(0, b"one "))
+    assert not came(part, piece(8, b"three", eof=True))
+    assert not came(part, piece(8, b"three", eof=True))
+    assert [held.arrival for held in part.held] == [8]
+    chunks = came(part, piece(4, b"two "))
     assert (text_of(chunks), [chunk.eof for chunk in chunks]) == (b"two three", [False, True])
-    assert held_from([stream]) is None
+    assert not part.held
 
 
 def test_what_never_came_is_a_gap_that_says_its_size() -> None:
-    stream = Stream()
-    came(stream, piece(0, b"one "))
-    came(stream, piece(8, b"three"))
-    chunks = give_up(stream, 1 << 30, 1.0)
+    part = Part()
+    came(part, piece(0, b"one "))
+    came(part, piece(8, b"three"))
+    chunks = give_up(part, 1 << 30, 1.0)
     assert [(chunk.offset, chunk.data, chunk.missing) for chunk in chunks] == [(8, b"three", 4)]
-    assert not came(stream, piece(4, b"two "))  # too late
+    assert not came(part, piece(4, b"two "))  # too late
 
 
 def test_no_more_than_a_bound_is_held() -> None:
-    stream = Stream()
+    part = Part()
     chunks: list[Chunk] = []
     for number in range(HELD // (64 << 10) + 1):
-        chunks += came(stream, piece(1 + number * (64 << 10), b"x" * (64 << 10)))
+        chunks += came(part, piece(1 + number * (64 << 10), b"x" * (64 << 10)))
     assert (chunks[0].offset, chunks[0].missing) == (1, 1)
-    assert not stream.held
+    assert not part.held
 
 
 @given(st.binary(max_size=60), st.lists(st.integers(0, 60), max_size=8), st.randoms(use_true_random=False))
@@ -147,8 +148,8 @@ def test_in_any_order_and_however_often_the_stream_is_what_was_printed(
     pieces += chance.choices(pieces, k=len(pieces)) if pieces else []
     pieces.append(piece(len(text), b"", eof=True))
     chance.shuffle(pieces)
-    stream, chunks = Stream(), []
+    part, chunks = Part(), []
     for each in pieces:
-        chunks += came(stream, each)
-    assert (text_of(chunks), stream.eof, stream.held) == (text, True, [])
+        chunks += came(part, each)
+    assert (text_of(chunks), part.eof, part.held) == (text, True, [])
     assert not any(chunk.missing for chunk in chunks)

@@ -1,0 +1,24 @@
+"""Streams: topics of data that is too much for events. A context names its own in its `ContextSpec`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class StreamTopic:
+    """A stream's topic."""
+
+    name: str
+    """Without the platform's prefix, such as ``logs.jobs``."""
+    days: str = ""
+    """Name of the setting with the days that the topic keeps its records; empty: it keeps them without limit."""
+    compression: Literal["none", "zstd"] = "none"
+    """How the broker keeps it. ``none``: as its producers send it."""
+    from_agents: bool = False
+    """Whether node agents write to it."""
+
+
+OUTPUT = StreamTopic("logs.jobs", days="output_days", from_agents=True)
+"""What tasks print."""

@@ -1,0 +1,281 @@
+"""The intake of a stream: reads its topic and stores it (`events.streams.storing`).
+
+It has a consumer of its own over all partitions, without a group. Several processes may take one stream in: positions
+are compared before they are moved, and one of them moves with every chunk, so what one has stored the others find
+stored. What can't be stored because of its content stops its partition alone, until it is repaired.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+import asyncpg
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+from prometheus_client import Counter
+
+from events.log import topics
+from events.log.connect import connected
+from events.log.consumers import PATIENT, new_consumer
+from events.log.deadletters import letter_of
+from events.log.envelope import Position
+from events.log.fetching import Consumer
+from events.log.partitioner import partition_of
+from events.log.producer import Producer, ToSend
+from events.log.repairs import Repairs
+from events.log.tail import read_repairs
+from events.log.wire import Damage, Raw
+from events.process import metrics
+from events.process.settings import Settings
+from events.projections.positions import PositionsMoved
+from events.projections.runner import GATHER
+from events.projections.tables import quoted
+from events.streams.storing import Storing
+from events.streams.stream import AnyStream, Unusable
+from events.streams.taking import Item
+from events.writer.stops import Stops
+
+_MOST = 2000
+"""Records fetched at once."""
+_AGAIN = 5.0
+"""Seconds until a stream that stopped as a whole is tried again."""
+
+log = logging.getLogger("forgelog.streams")
+
+stored_chunks = Counter("forgelog_stream_chunks_total", "Chunks of streams stored", ["stream"])
+
+
+class Intake:
+    """Takes one stream in, in one process."""
+
+    def __init__(self, stream: AnyStream) -> None:
+        self.stream = stream
+        self.news = asyncio.Condition()
+        """Notified when something was stored, and when a partition turns out to be stored up to a wanted time."""
+        self.arrived = 0
+        """Raised with it."""
+        self.stops = Stops(log)
+        """Partitions that stand still, or the stream as a whole, and why."""
+        self.trouble = ""
+        """Why nothing could be stored the last time; empty if it could."""
+        self.pool: asyncpg.Pool | None = None
+        """None until the tables are there."""
+        self.schema = ""
+        """Of the tables, quoted."""
+        self._topic = stream.topic.name
+        self._partitions = 0
+        self._repairs = Repairs()
+        self._consumer: Consumer | None = None
+        self._storing: Storing | None = None
+        self._wanted = -math.inf
+        """Somebody wants to know whether all is stored that was in the log at this time (monotonic)."""
+        self._complete: dict[int, float] = {}
+        """Partition → all is stored that was in the log at that time."""
+        self._ends: dict[int, int] = {}
+        """Partition → the end of the log at `_ends_at`, of those that are not yet known to be stored up to it."""
+        self._ends_at = 0.0
+        self._known_ends: dict[int, int] = {}
+        """The log's ends as they were heard last."""
+
+    # What readers ask
+
+    def complete_to(self, moment: float, key: str) -> bool:
+        """Whether all is stored that was in the log at a time (`time.monotonic`) under a Kafka key. If not, `news`
+        tells of it later."""
+        self._wanted = max(self._wanted, moment)
+        return self._complete.get(self._partition_of(key), -math.inf) >= moment
+
+    def stands(self, key: str) -> str:
+        """Why nothing more is stored under this Kafka key; empty if it is."""
+        return self.stops.cause_of(self._topic, self._partition_of(key))
+
+    def _partition_of(self, key: str) -> int:
+        return partition_of(key, self._partitions) if self._partitions else -1
+
+    async def wait_for(self, wanted: Sequence[Position], timeout: float) -> list[Position]:
+        """Wait until the records at these positions are stored; returns those that are not after `timeout` seconds.
+
+        Positions of other topics hold at once.
+        """
+
+        def missing() -> list[Position]:
+            return [
+                position
+                for position in wanted
+                if position.topic == self._topic and self.position(position.partition) <= position.offset
+            ]
+
+        if not missing():
+            return []
+        try:
+            async with asyncio.timeout(timeout), self.news:
+                await self.news.wait_for(lambda: not missing())
+        except TimeoutError:
+            return missing()
+        return []
+
+    def position(self, partition: int) -> int:
+        """The next offset to be stored."""
+        return 0 if self._storing is None else self._storing.position(partition)
+
+    def readings(self) -> Iterator[tuple[str, str, int, int, str]]:
+        """Of every partition: kind, place, how far it is stored, its end, and what is known to stop it."""
+        storing = self._storing
+        if storing is None:
+            return
+        waits = storing.holding | storing.standing.keys()
+        stores = "the database has not taken what was read" if storing.busy else ""
+        for partition in range(self._partitions):
+            at, end = storing.position(partition), self._known_ends.get(partition, 0)
+            if self._consumer is not None and (standing := self._consumer.standing(self._at(partition))) is not None:
+                read, end = standing
+                self._known_ends[partition] = end
+                if read >= end and partition not in waits and not storing.busy:
+                    at = end  # what a transaction leaves at the end is no record
+            cause = self.stops.cause_of(self._topic, partition) or self.trouble or stores
+            yield "stream", f"{self._topic}/{partition}", at, max(at, end), cause
+
+    # Taking in
+
+    async def run(self, settings: Settings, pool: asyncpg.Pool) -> None:
+        """Take the stream in until cancelled; survives restarts of Kafka and Postgres."""
+        self.schema = quoted(f"{settings.schema_}_{self.stream.schema}")
+        self._settings = settings
+        self.stream.configure(settings)
+        self._letters = Producer(settings)  # connects when there is a letter
+        try:
+            while True:
+                await self._run_until_trouble(pool)
+        finally:
+            await self._letters.close()
+
+    async def _run_until_trouble(self, pool: asyncpg.Pool) -> None:
+        try:
+            await self._run(pool)
+        except PositionsMoved:
+            log.info("%s: another process has stored some of it; going on behind that", self._topic)
+        except (OSError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            self.trouble = f"{type(error).__name__}: {error}"
+            log.warning("%s waits: %s", self._topic, self.trouble)
+            await asyncio.sleep(0.5)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it stops this stream and nothing else
+            nowhere = Position(f"stream.{self._topic}", 0, 0)
+            self.stops.add(f"stream {self._topic}", error, at=nowhere, doing="what the stream does")
+            await asyncio.sleep(_AGAIN)
+        finally:
+            self._consumer = None
+
+    async def _run(self, pool: asyncpg.Pool) -> None:
+        settings = self._settings
+        self._partitions = (await topics.ensure_topics(settings))[self._topic]
+        storing = Storing(self.stream, pool, f"{settings.schema_}_{self.stream.schema}", self._stopped)
+        await storing.open()
+        self._storing, self.pool = storing, pool
+        async with connected(new_consumer(settings, **PATIENT)) as consumer:
+            repairs = TopicPartition(settings.prefix + topics.REPAIRS, 0)
+            if (await consumer.end_offsets([repairs]))[repairs] > self._repairs.until:
+                await read_repairs(settings, self._repairs)
+            consumer.assign([*map(self._at, range(self._partitions)), repairs])
+            for partition in range(self._partitions):
+                consumer.seek(self._at(partition), storing.position(partition))
+            consumer.seek(repairs, self._repairs.until)
+            self._consumer = consumer
+            self._complete, self._ends = {}, {}
+            self.stops.forget()
+            self.trouble = ""
+            while True:
+                await self._note_complete(consumer, storing)
+                fetched = await consumer.getmany(timeout_ms=1000, max_records=_MOST)
+                self._hear(fetched.pop(repairs, ()), consumer, storing)
+                if fetched:
+                    await asyncio.sleep(GATHER)
+                    for place, records in (await consumer.getmany(timeout_ms=0, max_records=_MOST)).items():
+                        fetched.setdefault(place, []).extend(records)
+                    self._hear(fetched.pop(repairs, ()), consumer, storing)
+                items = await self._read((raw for records in fetched.values() for raw in records), storing)
+                overdue = storing.overdue()
+                if items or overdue or storing.unfinished:
+                    count = await storing.store(items, overdue)
+                    stored_chunks.labels(self._topic).inc(count)
+                    await self._tell()
+
+    def _at(self, partition: int) -> TopicPartition:
+        return TopicPartition(self._settings.prefix + self._topic, partition)
+
+    async def _note_complete(self, consumer: Consumer, storing: Storing) -> None:
+        """Find out which partitions are stored up to the time that somebody wants to know of."""
+        behind = [n for n in range(self._partitions) if self._complete.get(n, -math.inf) < self._wanted]
+        if not self._ends and (asked := [self._at(n) for n in behind if n not in storing.standing]):
+            self._ends_at = time.monotonic()
+            self._ends = {at.partition: end for at, end in (await consumer.end_offsets(asked)).items()}
+        if not self._ends:
+            return
+        # What was fetched is stored before the next is, unless it is held.
+        holding, done = storing.holding, False
+        for partition, end in list(self._ends.items()):
+            if partition in storing.standing:
+                del self._ends[partition]
+            elif partition not in holding and await consumer.position(self._at(partition)) >= end:
+                del self._ends[partition]
+                self._complete[partition] = self._ends_at
+                done = True
+        if done:
+            await self._tell()
+
+    async def _tell(self) -> None:
+        async with self.news:
+            self.arrived += 1
+            self.news.notify_all()
+
+    def _hear(self, raws: Iterable[Raw], consumer: Consumer, storing: Storing) -> None:
+        """Partitions that stand at what is repaired now go on."""
+        for repair in self._repairs.add(raws):
+            for stop in self.stops.mended_by(repair):
+                if stop.position.topic == self._topic:
+                    place = self._at(stop.position.partition)
+                    consumer.seek(place, storing.go_on(place.partition))
+                    consumer.resume(place)
+
+    def _stopped(self, raw: Raw, error: Exception) -> None:
+        if self._consumer is not None:
+            self._consumer.pause(self._at(raw.partition))
+        self.stops.add(f"stream {self._topic}/{raw.partition}", error, raw)
+
+    async def _read(self, raws: Iterable[Raw], storing: Storing) -> list[Item]:
+        """Records as pieces. What is none becomes a dead letter before its position moves."""
+        items: list[Item] = []
+        letters: list[ToSend] = []
+        now = time.monotonic()
+        for raw in raws:
+            if storing.stands_before(raw):
+                continue
+            item = Item(raw)
+            try:
+                if not (self._repairs.concern(raw.topic, raw.partition) and self._repairs.pass_over(raw)):
+                    piece = self._piece(raw)
+                    item = Item(raw, self.stream.key(piece), piece, now)
+            except Unusable as error:
+                letters.append(self._letter(raw, str(error)))
+            except Exception as error:  # noqa: BLE001 - whatever the stream's code raises stops this partition only
+                storing.stop_at(raw, error)
+                continue
+            items.append(item)
+        if letters:
+            await self._letters.send_all(letters)
+            metrics.dead_letters.labels(self.stream.context).inc(len(letters))
+        return items
+
+    def _piece(self, raw: Raw) -> object:
+        if isinstance(raw, Damage):
+            raise Unusable(raw.problem)
+        return self.stream.read(raw)
+
+    def _letter(self, raw: Raw, reason: str) -> ToSend:
+        log.warning("%s is no piece of the stream, and becomes a dead letter: %s", raw.position, reason)
+        key, value, headers = letter_of(raw, reason)
+        topic = self._settings.prefix + topics.deadletter(self.stream.context)
+        return ToSend(topic, value or b"", key, headers=headers)

@@ -1,0 +1,124 @@
+"""What tasks print, as a stream: from the topic ``logs.jobs`` into tables of its own. No part of a decision.
+
+Node agents ship output in pieces (key: the job; headers ``job``, ``task``, ``attempt``, ``stream``, ``offset`` in
+bytes, ``eof``, ``truncated``, ``missing``). A part's size says what of a piece is stored already. A piece that is ahead
+of its part is held for a while (see `services.jobs.output.pieces`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from prometheus_client import Counter
+
+from events.language.streams import OUTPUT
+from events.log.wire import Raw
+from events.process.settings import Settings
+from events.projections.tables import Db
+from events.streams.stream import Stream
+from services.jobs.output.pieces import WAIT, Chunk, Part, PartKey, Piece, give_up, read_piece, take
+
+log = logging.getLogger("forgelog.logs")
+
+stored_bytes = Counter("forgelog_output_bytes_total", "Bytes of tasks' output stored")
+
+_KEYS = "unnest($1::text[], $2::int[], $3::int[], $4::smallint[]"
+_CHUNKS = ("job_id", "arrival", "task", "attempt", "stream", "off", "data", "at", "eof", "truncated", "missing")
+
+
+class OutputStream(Stream[Piece, PartKey, Part, Chunk]):
+    """Each byte that a task printed is stored once, in its place."""
+
+    context: ClassVar = "jobs"
+    topic: ClassVar = OUTPUT
+    schema: ClassVar = "jobs_logs"
+    place: ClassVar = "logs"
+    tables: ClassVar = (
+        "create table if not exists streams (job_id text, task int, attempt int, stream smallint, "
+        "size bigint not null, eof bool not null, truncated bool not null, missing bigint not null default 0, "
+        "primary key (job_id, task, attempt, stream))",
+        "alter table streams add column if not exists missing bigint not null default 0",
+        "create table if not exists chunks (job_id text, arrival bigint, task int not null, attempt int not null, "
+        "stream smallint not null, off bigint not null, data bytea not null, at timestamptz not null, "
+        "eof bool not null, truncated bool not null, missing bigint not null default 0, primary key (job_id, arrival))",
+        "alter table chunks add column if not exists missing bigint not null default 0",
+    )
+
+    def configure(self, settings: Settings) -> None:
+        self._most = settings.output_bytes
+
+    def read(self, raw: Raw) -> Piece:
+        return read_piece(raw)
+
+    def key(self, piece: Piece) -> PartKey:
+        return piece.key
+
+    async def load(self, db: Db, keys: Sequence[PartKey]) -> Mapping[PartKey, Part]:
+        rows = await db.fetch(
+            f"select s.* from streams s join {_KEYS}) as k(job_id, task, attempt, stream) "
+            "using (job_id, task, attempt, stream)",
+            *_columns(keys),
+        )
+        parts = {key: Part() for key in keys}
+        for row in rows:
+            key = (row["job_id"], row["task"], row["attempt"], row["stream"])
+            parts[key] = Part(row["size"], row["eof"], row["truncated"], row["missing"])
+        return parts
+
+    def take(self, state: Part, piece: Piece, now: float) -> Sequence[Chunk]:
+        return take(state, piece, self._most, now)
+
+    def held(self, state: Part) -> Sequence[int]:
+        return [piece.arrival for piece in state.held]
+
+    def due(self, state: Part) -> float | None:
+        return state.since + WAIT if state.held else None
+
+    def overdue(self, state: Part, now: float) -> Sequence[Chunk]:
+        chunks = give_up(state, self._most, now)
+        for chunk in chunks[:1]:
+            log.warning("%s: %d bytes were lost on the way", chunk.key, chunk.missing)
+        return chunks
+
+    async def store(self, db: Db, numbers: range, chunks: Sequence[Chunk], states: Mapping[PartKey, Part]) -> None:
+        await db.copy_records_to_table(
+            "chunks",
+            records=[
+                (
+                    chunk.key[0],
+                    number,
+                    *chunk.key[1:],
+                    chunk.offset,
+                    chunk.data,
+                    chunk.at,
+                    chunk.eof,
+                    chunk.truncated,
+                    chunk.missing,
+                )
+                for number, chunk in zip(numbers, chunks, strict=True)
+            ],
+            columns=_CHUNKS,
+        )
+        await db.execute(
+            f"insert into streams select * from {_KEYS}, $5::bigint[], $6::bool[], $7::bool[], $8::bigint[]) "
+            "on conflict (job_id, task, attempt, stream) do update set size = excluded.size, eof = excluded.eof, "
+            "truncated = excluded.truncated, missing = excluded.missing",
+            *_columns(states),
+            [part.size for part in states.values()],
+            [part.eof for part in states.values()],
+            [part.truncated for part in states.values()],
+            [part.missing for part in states.values()],
+        )
+
+    def stored(self, chunks: Sequence[Chunk]) -> None:
+        stored_bytes.inc(sum(len(chunk.data) for chunk in chunks))
+
+    async def newest(self, db: Db) -> int:
+        number: int = await db.fetchval("select coalesce(max(arrival), 0) from chunks")
+        return number
+
+
+def _columns(keys: Iterable[PartKey]) -> list[list[Any]]:
+    return [list(column) for column in zip(*keys, strict=True)]
