@@ -175,33 +175,49 @@ class Intake:
         storing = Storing(self.stream, pool, f"{settings.schema_}_{self.stream.schema}", self._stopped)
         await storing.open()
         self._storing, self.pool = storing, pool
-        async with connected(new_consumer(settings, **PATIENT)) as consumer:
-            repairs = TopicPartition(settings.prefix + topics.REPAIRS, 0)
-            if (await consumer.end_offsets([repairs]))[repairs] > self._repairs.until:
-                await read_repairs(settings, self._repairs)
-            consumer.assign([*map(self._at, range(self._partitions)), repairs])
-            for partition in range(self._partitions):
-                consumer.seek(self._at(partition), storing.position(partition))
-            consumer.seek(repairs, self._repairs.until)
-            self._consumer = consumer
-            self._complete, self._ends = {}, {}
-            self.stops.forget()
-            self.trouble = ""
-            while True:
-                await self._note_complete(consumer, storing)
-                fetched = await consumer.getmany(timeout_ms=1000, max_records=_MOST)
-                self._hear(fetched.pop(repairs, ()), consumer, storing)
-                if fetched:
-                    await asyncio.sleep(GATHER)
-                    for place, records in (await consumer.getmany(timeout_ms=0, max_records=_MOST)).items():
-                        fetched.setdefault(place, []).extend(records)
-                    self._hear(fetched.pop(repairs, ()), consumer, storing)
-                items = await self._read((raw for records in fetched.values() for raw in records), storing)
-                overdue = storing.overdue()
-                if items or overdue or storing.unfinished:
-                    count = await storing.store(items, overdue)
-                    stored_chunks.labels(self._topic).inc(count)
-                    await self._tell()
+        self._complete, self._ends = {}, {}
+        self.stops.forget()
+        self.trouble = ""
+        await self._tell()  # another process may have stored what somebody waits for
+        while True:
+            async with connected(new_consumer(settings, **PATIENT)) as consumer:
+                await self._assign(consumer, storing)
+                self._consumer = consumer
+                while not await self._turn(consumer, storing):
+                    pass
+
+    async def _assign(self, consumer: Consumer, storing: Storing) -> None:
+        repairs = self._repairs_place
+        if (await consumer.end_offsets([repairs]))[repairs] > self._repairs.until:
+            await read_repairs(self._settings, self._repairs)
+        places = [self._at(partition) for partition in range(self._partitions)]
+        consumer.assign([*places, repairs])
+        consumer.seek(repairs, self._repairs.until)
+        for place in places:
+            consumer.seek(place, storing.read_from(place.partition))
+        consumer.pause(*map(self._at, storing.standing))
+
+    async def _turn(self, consumer: Consumer, storing: Storing) -> bool:
+        """Read and store what has come; whether a partition goes on that stood. By another consumer then: in this one,
+        a place that is sought would have to wait for the fetch that waits at the broker."""
+        await self._note_complete(consumer, storing)
+        fetched = await consumer.getmany(timeout_ms=1000, max_records=_MOST)
+        if fetched:
+            await asyncio.sleep(GATHER)
+            for place, records in (await consumer.getmany(timeout_ms=0, max_records=_MOST)).items():
+                fetched.setdefault(place, []).extend(records)
+        again = self._hear(fetched.pop(self._repairs_place, ()), storing)
+        items = await self._read((raw for records in fetched.values() for raw in records), storing)
+        overdue = storing.overdue()
+        if items or overdue or storing.unfinished:
+            count = await storing.store(items, overdue)
+            stored_chunks.labels(self._topic).inc(count)
+            await self._tell()
+        return again
+
+    @property
+    def _repairs_place(self) -> TopicPartition:
+        return TopicPartition(self._settings.prefix + topics.REPAIRS, 0)
 
     def _at(self, partition: int) -> TopicPartition:
         return TopicPartition(self._settings.prefix + self._topic, partition)
@@ -231,14 +247,13 @@ class Intake:
             self.arrived += 1
             self.news.notify_all()
 
-    def _hear(self, raws: Iterable[Raw], consumer: Consumer, storing: Storing) -> None:
-        """Partitions that stand at what is repaired now go on."""
-        for repair in self._repairs.add(raws):
-            for stop in self.stops.mended_by(repair):
-                if stop.position.topic == self._topic:
-                    place = self._at(stop.position.partition)
-                    consumer.seek(place, storing.go_on(place.partition))
-                    consumer.resume(place)
+    def _hear(self, raws: Iterable[Raw], storing: Storing) -> bool:
+        """Partitions that stand at what is repaired now go on; whether there are any."""
+        mended = [stop for repair in self._repairs.add(raws) for stop in self.stops.mended_by(repair)]
+        mine = [stop.position.partition for stop in mended if stop.position.topic == self._topic]
+        for partition in mine:
+            storing.go_on(partition)
+        return bool(mine)
 
     def _stopped(self, raw: Raw, error: Exception) -> None:
         if self._consumer is not None:

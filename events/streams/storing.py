@@ -96,11 +96,14 @@ class Storing:
         self._pending = [item for item in self._pending if not self.stands_before(item.raw)]
         self._stopped(raw, error)
 
-    def go_on(self, partition: int) -> int:
-        """The partition is read on; the offset from which."""
+    def go_on(self, partition: int) -> None:
+        """The partition is read again from where it is stored."""
         self.standing.pop(partition, None)
         self._read_to[partition] = self.position(partition)
-        return self._read_to[partition]
+
+    def read_from(self, partition: int) -> int:
+        """The next offset to be read."""
+        return self._read_to.get(partition, self.position(partition))
 
     async def store(self, items: Sequence[Item], overdue: Sequence[Any]) -> int:
         """Store records, then what is overdue; how many chunks that gave. Stops at those that can't be stored.

@@ -1,0 +1,363 @@
+"""Records of a stream are stored once each; what can't be stored stops its partition alone, until it is repaired.
+
+The stream is that of tasks' output, on a real broker and a real Postgres.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from events.log import topics
+from events.log.deadletters import list_dead_letters, replay_dead_letter
+from events.log.envelope import Position
+from events.log.partitioner import partition_of
+from events.log.producer import Producer, ToSend
+from events.log.repairing import look_at, retry, skip
+from events.log.wire import Raw
+from events.process import faults
+from events.process.settings import Settings
+from events.projections.runner import Runner
+from events.queries.queries import QueryError, ReadModel
+from events.service import open_pool
+from events.streams.intake import Intake
+from events.streams.reading import StreamReader
+from services.jobs.output import stream as output
+from services.jobs.output.pieces import Part, Piece
+from services.jobs.output.stream import OutputStream
+from tests import PATIENCE
+from tests.access import environment
+from tests.integration.test_runtime import running, until
+from tests.unit.writer.sample import SampleProjection
+
+PARTITION = 1
+
+
+def job(number: int, partition: int = PARTITION, partitions: int = 4) -> str:
+    """The id of one of the jobs whose output lies in a partition."""
+    ids = (f"job-{serial}" for serial in range(10_000))
+    return [id for id in ids if partition_of(id, partitions) == partition][number]
+
+
+ELSEWHERE = job(0, 2)
+"""A job whose output lies in another partition."""
+
+
+@dataclass
+class Place:
+    """An intake that runs, and what is needed to look at it."""
+
+    settings: Settings
+    intake: Intake
+    pool: asyncpg.Pool
+    producer: Producer
+
+    async def send(self, job: str, offset: int, text: str, *, eof: bool = False, **headers: str) -> Position:
+        """A piece, as an agent sends it."""
+        given = {"job": job, "task": "0", "attempt": "1", "stream": "stdout", "offset": str(offset), **headers}
+        if eof:
+            given["eof"] = "1"
+        named = [(name, value.encode()) for name, value in given.items()]
+        record = ToSend(self.settings.prefix + topics.LOGS, text.encode(), job.encode(), headers=named)
+        (stored,) = await self.producer.send_all([record])
+        return Position(topics.LOGS, stored.partition, stored.offset)
+
+    async def printed(self, job: str) -> str:
+        """What is stored of a job."""
+        rows = await self.pool.fetch(
+            f"select data from {self.intake.schema}.chunks where job_id = $1 order by arrival", job
+        )
+        return b"".join(row["data"] for row in rows).decode()
+
+    async def stores(self, job: str, text: str) -> None:
+        """Wait until this is stored of a job."""
+
+        async def wait() -> None:
+            while await self.printed(job) != text:
+                arrived = self.intake.arrived
+                async with self.intake.news:
+                    await self.intake.news.wait_for(lambda: self.intake.arrived != arrived)
+
+        await until_done(wait(), lambda: f"{self.stands} {self.intake.trouble}")
+
+    async def refuse(self, condition: str) -> None:
+        """The database refuses such chunks from now on."""
+        await self.pool.execute(
+            f"alter table {self.intake.schema}.chunks add constraint refused check (not ({condition})) not valid"
+        )
+
+    async def refuse_nothing(self) -> None:
+        await self.pool.execute(f"alter table {self.intake.schema}.chunks drop constraint refused")
+
+    @property
+    def stands(self) -> dict[str, str]:
+        """Place → the record at which it stands."""
+        return {stop.place: str(stop.position) for stop in self.intake.stops}
+
+    async def skip(self, position: Position) -> None:
+        await skip(self.settings, await look_at(self.settings, position), "a test", "tester")
+
+
+async def until_done(work: Any, told: Any) -> None:
+    try:
+        await asyncio.wait_for(work, PATIENCE)
+    except TimeoutError:
+        raise AssertionError(told()) from None
+
+
+@asynccontextmanager
+async def place(settings: Settings, stream: OutputStream | None = None) -> AsyncIterator[Place]:
+    await topics.ensure_topics(settings)
+    pool = await open_pool(settings)
+    intake = Intake(stream or OutputStream())
+    try:
+        async with running(intake.run(settings, pool)), Producer(settings) as producer:
+            await until(lambda: intake.pool is not None)
+            yield Place(settings, intake, pool, producer)
+    finally:
+        await pool.close()
+
+
+class Raising(OutputStream):
+    """Raises at a piece with the text ``odd``, while `faulty`: when it is read, or when it is taken."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.faulty = True
+
+    def read(self, raw: Raw) -> Piece:
+        self._raise("read", raw.value)
+        return super().read(raw)
+
+    def take(self, state: Part, piece: Piece, now: float) -> Sequence[Any]:
+        self._raise("take", piece.data)
+        return super().take(state, piece, now)
+
+    def _raise(self, where: str, data: bytes | None) -> None:
+        if self.faulty and self.where == where and data == b"odd":
+            raise LookupError("there is no such thing")
+
+
+async def test_a_piece_that_the_database_refuses_stops_its_partition_alone(settings: Settings) -> None:
+    good, bad, later = job(0), job(1), job(2)
+    async with place(settings) as here:
+        await here.refuse(f"job_id = '{bad}'")
+        await here.send(good, 0, "before")
+        at = await here.send(bad, 0, "refused")
+        await here.send(good, 6, " and after")
+        await here.send(ELSEWHERE, 0, "elsewhere", eof=True)
+        await here.stores(ELSEWHERE, "elsewhere")
+        await here.stores(good, "before")
+        await until(lambda: here.stands)
+        assert here.stands == {f"stream logs.jobs/{PARTITION}": str(at)}
+        (stop,) = here.intake.stops
+        assert "refused" in stop.cause
+        assert stop.skippable
+        await here.send(ELSEWHERE, 9, "more")
+        await here.send(later, 0, "waits")
+        assert here.intake.position(PARTITION) == at.offset
+        assert [cause for _, name, *_, cause in here.intake.readings() if name.endswith(f"/{PARTITION}")] == [stop.text]
+
+        await here.skip(at)
+        await here.stores(good, "before and after")
+        await here.stores(later, "waits")
+        assert (here.stands, await here.printed(bad)) == ({}, "")
+
+
+async def test_where_the_cause_was_mended_the_piece_is_tried_again(settings: Settings) -> None:
+    bad = job(1)
+    async with place(settings) as here:
+        await here.refuse("off = 3")
+        await here.send(bad, 0, "one")
+        at = await here.send(bad, 3, "two")
+        await until(lambda: here.stands)
+        await here.refuse_nothing()
+        await retry(settings, at, "mended", "tester")
+        await here.stores(bad, "onetwo")
+        assert not here.stands
+
+
+@pytest.mark.parametrize("where", ["read", "take"])
+async def test_a_defect_stops_the_partition_of_its_record(settings: Settings, where: str) -> None:
+    stream = Raising(where)
+    async with place(settings, stream) as here:
+        await here.send(job(0), 0, "good")
+        at = await here.send(job(1), 0, "odd")
+        await here.send(ELSEWHERE, 0, "elsewhere")
+        await here.stores(ELSEWHERE, "elsewhere")
+        await here.stores(job(0), "good")
+        await until(lambda: here.stands)
+        assert here.stands == {f"stream logs.jobs/{PARTITION}": str(at)}
+        stream.faulty = False
+        await retry(settings, at, "mended", "tester")
+        await here.stores(job(1), "odd")
+
+
+async def test_not_the_piece_that_fills_a_gap_is_to_blame_but_the_held_one(settings: Settings) -> None:
+    """The refused piece came ahead of its part, so it is stored together with the one that it waited for."""
+    one = job(0)
+    async with place(settings) as here:
+        await here.refuse("off = 8")
+        at = await here.send(one, 8, "refused")
+        await here.send(job(1), 0, "other")
+        await here.stores(job(1), "other")
+        await here.send(one, 0, "in time.")
+        await here.stores(one, "in time.")
+        await until(lambda: here.stands)
+        assert list(here.stands.values()) == [str(at)]
+        await here.refuse_nothing()
+        await retry(settings, at, "mended", "tester")
+        await here.stores(one, "in time.refused")
+
+
+async def test_what_was_waited_for_in_vain_can_be_refused_too(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output, "WAIT", 0.2)
+    async with place(settings) as here:
+        await here.refuse("off = 8")
+        at = await here.send(job(0), 8, "refused")
+        await until(lambda: here.stands)
+        assert list(here.stands.values()) == [str(at)]
+        await here.skip(at)
+        await here.send(job(0), 0, "good")
+        await here.stores(job(0), "good")
+
+
+async def test_a_held_piece_is_read_again_after_a_restart(settings: Settings) -> None:
+    one = job(0)
+    async with place(settings) as here:
+        at = await here.send(one, 4, "last")
+        behind = await here.send(job(1), 0, "behind it")
+        await here.stores(job(1), "behind it")
+        assert here.intake.position(PARTITION) == at.offset < behind.offset
+    async with place(settings) as here:
+        await here.send(one, 0, "1st ")
+        await here.stores(one, "1st last")
+        await here.stores(job(1), "behind it")
+        assert await here.intake.wait_for([behind], PATIENCE) == []
+
+
+async def test_two_intakes_at_once_store_each_piece_once(settings: Settings) -> None:
+    async with place(settings) as here, place(settings) as there:
+        for number in range(30):
+            for partition in range(settings.partitions):
+                await here.send(job(0, partition), 2 * number, f"{number:2}")
+        whole = "".join(f"{number:2}" for number in range(30))
+        for partition in range(settings.partitions):
+            await here.stores(job(0, partition), whole)
+        numbers = await here.pool.fetch(f"select arrival from {here.intake.schema}.chunks order by arrival")
+        assert [row["arrival"] for row in numbers] == list(range(1, len(numbers) + 1))
+        assert here.intake.schema == there.intake.schema
+
+
+async def test_a_query_waits_for_a_position_of_the_stream(settings: Settings) -> None:
+    async with place(settings) as here:
+        read = ReadModel(Runner(SampleProjection(), settings, here.pool), here.pool, [here.intake])
+        at = await here.send(job(0), 0, "text")
+        await read.wait_for([str(at)])
+        assert await here.printed(job(0)) == "text"
+        behind = at._replace(offset=at.offset + 1)
+        assert await here.intake.wait_for([behind, Position("events.jobs", 0, 99)], 0.0) == [behind]
+
+
+async def test_a_reader_is_told_that_more_may_come_where_nothing_is_stored(settings: Settings) -> None:
+    async with place(settings) as here:
+        reader = StreamReader(ReadModel(Runner(SampleProjection(), settings, here.pool), here.pool), here.intake)
+        await here.refuse("off = 3")
+        await here.send(job(0), 0, "one")
+        await here.send(job(0), 3, "two")
+        await here.send(ELSEWHERE, 0, "elsewhere")
+        await until(lambda: here.stands)
+        now = time.monotonic()
+
+        async def rows(db: Any, reached: int) -> list[Any]:
+            query = f"select arrival, data from {reader.schema}.chunks where job_id = $1 and arrival > $2 order by 1"
+            found: list[Any] = await db.fetch(query, asked, reached)
+            return found
+
+        async def done() -> bool:
+            return reader.complete_to(now, asked)
+
+        asked = ELSEWHERE
+        assert [row["data"] async for row in reader.follow(rows, done, lambda: False)] == [b"elsewhere"]
+        asked = job(0)
+        following = reader.follow(rows, done, lambda: False)
+        assert (await anext(following))["data"] == b"one"
+        with pytest.raises(QueryError, match=r"not stored: logs\.jobs stands still at logs\.jobs/1@1"):
+            await anext(following)
+
+
+async def test_what_is_no_piece_becomes_a_dead_letter_that_can_be_put_back(settings: Settings) -> None:
+    async with place(settings) as here:
+        at = await here.send(job(0), 0, "text", task="first")
+        await here.send(job(0), 0, "text")
+        await here.stores(job(0), "text")
+        (letter,) = await list_dead_letters(settings, "jobs")
+        assert (letter.origin, letter.value) == (str(at), b"text")
+        assert "malformed" in letter.reason
+        back = await replay_dead_letter(settings, letter.position)
+        assert (back.topic, back.partition) == (at.topic, at.partition)
+
+
+INTAKE = """
+import asyncio
+from events.process.settings import Settings
+from events.service import open_pool
+from events.streams.intake import Intake
+from services.jobs.output.stream import OutputStream
+
+async def main():
+    settings = Settings.load()
+    await Intake(OutputStream()).run(settings, await open_pool(settings))
+
+asyncio.run(main())
+"""
+
+
+async def test_an_intake_that_is_killed_amid_its_rows_has_stored_nothing_of_them(
+    settings: Settings, tmp_path: Path
+) -> None:
+    one = job(0)
+    async with place(settings) as here:
+        await here.send(one, 0, "before ")
+        await here.stores(one, "before ")
+        schema, pool = here.intake.schema, here.pool
+        positions = f"select context, partition, off from {schema}.positions order by 1, 2"
+        before = await pool.fetch(positions)
+    (tmp_path / f"intake@{faults.MID_STREAM}").write_text("SIGKILL")
+    own = {
+        "FORGELOG_PREFIX": settings.prefix,
+        "FORGELOG_SCHEMA": settings.schema_,
+        "FORGELOG_DATA": str(settings.data),
+        "FORGELOG_FAULTS": str(tmp_path),
+        "FORGELOG_INSTANCE": "intake",
+    }
+    env = {**os.environ, **environment(settings), **own}
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", INTAKE, env=env)
+    try:
+        async with Producer(settings) as producer:
+            await Place(settings, here.intake, pool, producer).send(one, 7, "after")
+        assert await asyncio.wait_for(process.wait(), PATIENCE) == -signal.SIGKILL
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    db = await asyncpg.connect(settings.postgres_required)
+    try:
+        assert await db.fetch(positions) == before
+    finally:
+        await db.close()
+    async with place(settings) as here:
+        await here.stores(one, "before after")
