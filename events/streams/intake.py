@@ -188,6 +188,8 @@ class Intake:
 
     async def _assign(self, consumer: Consumer, storing: Storing) -> None:
         repairs = self._repairs_place
+        # What it has not heard of when it is assigned it would ask for seconds later.
+        await consumer.partitions_of(self._settings.prefix + self._topic)
         if (await consumer.end_offsets([repairs]))[repairs] > self._repairs.until:
             await read_repairs(self._settings, self._repairs)
         places = [self._at(partition) for partition in range(self._partitions)]

@@ -28,6 +28,8 @@ from ruamel.yaml import YAML
 from events.language.contexts import contexts
 from events.language.jobs import JobCompleted, JobStarted
 from events.language.resources import NodeDrained, NodeRegistered, NodeRemoved
+from events.log import topics
+from events.log.producer import Producer, ToSend
 from events.projections.positions import live_schema
 from tests import PATIENCE
 from tests.access import environment
@@ -634,6 +636,35 @@ async def test_dead_letters_are_listed_shown_and_put_back(forgelog: Cli, tmp_pat
     replayed = await forgelog("deadletters", "replay", letter["position"], "--file", str(mended))
     assert replayed.code == 0, replayed
     await forgelog.platform.event(JobCompleted, lambda e: e.job_id == "mended")
+
+
+async def test_output_that_can_t_be_stored_is_named_and_passed_over(forgelog: Cli, sweep: str) -> None:
+    """As an event that can't be folded: `repair` shows the piece, and passes over it."""
+    settings = forgelog.platform.settings
+    chunks = f"{settings.schema_}_jobs_logs.chunks"
+    headers = [(name, b"0") for name in ("job", "task", "attempt", "offset")] + [("stream", b"stdout")]
+    db = await asyncpg.connect(settings.postgres_required)
+    try:
+        await db.execute(f"alter table {chunks} add constraint odd check (job_id <> '0') not valid")
+        async with Producer(settings) as producer:
+            piece = ToSend(settings.prefix + topics.LOGS, b"text", b"0", headers=headers)
+            (stored,) = await producer.send_all([piece])
+        at = f"{topics.LOGS}/{stored.partition}@{stored.offset}"
+        async with asyncio.timeout(PATIENCE):
+            while not (stopped := await forgelog.json("repair")):
+                pass
+        assert [(each["position"], each["skippable"]) for each in stopped] == [(at, True)]
+        assert stopped[0]["places"] == [f"stream {topics.LOGS}/{stored.partition}"]
+        assert "odd" in stopped[0]["cause"]
+        shown = await forgelog("repair", at)
+        assert (shown.code, "text" in shown.out) == (0, True)
+        done = await forgelog("repair", at, "--skip", "--reason", "it is odd")
+        assert done.code == 0, done
+        assert await forgelog.json("repair") == []
+    finally:
+        await db.execute(f"alter table {chunks} drop constraint if exists odd")
+        await db.close()
+    assert (await forgelog("logs", sweep)).code == 0
 
 
 async def test_every_form_of_output_parses(forgelog: Cli, sweep: str) -> None:

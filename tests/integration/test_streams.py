@@ -84,12 +84,17 @@ class Place:
         """Wait until this is stored of a job."""
 
         async def wait() -> None:
+            arrived = self.intake.arrived
             while await self.printed(job) != text:
-                arrived = self.intake.arrived
-                async with self.intake.news:
-                    await self.intake.news.wait_for(lambda: self.intake.arrived != arrived)
+                arrived = await self.news(arrived)
 
         await until_done(wait(), lambda: f"{self.stands} {self.intake.trouble}")
+
+    async def news(self, arrived: int) -> int:
+        """Wait until something was stored since then; the number of it."""
+        async with self.intake.news:
+            await self.intake.news.wait_for(lambda: self.intake.arrived != arrived)
+            return self.intake.arrived
 
     async def refuse(self, condition: str) -> None:
         """The database refuses such chunks from now on."""
