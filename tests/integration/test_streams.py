@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 import time
@@ -14,6 +15,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import asyncpg
@@ -41,6 +43,7 @@ from tests.access import environment
 from tests.integration.test_runtime import running, until
 from tests.unit.writer.sample import SampleProjection
 
+ROOT = Path(__file__).parents[2]
 PARTITION = 1
 
 
@@ -331,6 +334,31 @@ asyncio.run(main())
 """
 
 
+async def test_the_program_of_the_page_prints_what_the_page_shows(settings: Settings, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "how-to" / "streams.md").read_text()
+    python = [
+        text for kind, text in re.findall(r"^```(\w+)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE) if kind == "python"
+    ]
+    text = "\n".join(re.findall(r"^```text\n(.*?)^```$", page, re.DOTALL | re.MULTILINE))
+    (tmp_path / "lab.py").write_text(python[0])
+    (tmp_path / "program.py").write_text("\n".join(python[1:]))
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    env = {**os.environ, **environment(settings), **own(settings), "FORGELOG_CONTEXTS": "lab:SPEC", "PYTHONPATH": path}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "program.py", cwd=tmp_path, env=env, stdout=PIPE, stderr=PIPE
+    )
+    out, err = await asyncio.wait_for(process.communicate(), PATIENCE)
+    assert (process.returncode, out.decode()) == (0, text), err.decode()
+
+
+def own(settings: Settings) -> dict[str, str]:
+    return {
+        "FORGELOG_PREFIX": settings.prefix,
+        "FORGELOG_SCHEMA": settings.schema_,
+        "FORGELOG_DATA": str(settings.data),
+    }
+
+
 async def test_an_intake_that_is_killed_amid_its_rows_has_stored_nothing_of_them(
     settings: Settings, tmp_path: Path
 ) -> None:
@@ -342,14 +370,8 @@ async def test_an_intake_that_is_killed_amid_its_rows_has_stored_nothing_of_them
         positions = f"select context, partition, off from {schema}.positions order by 1, 2"
         before = await pool.fetch(positions)
     (tmp_path / f"intake@{faults.MID_STREAM}").write_text("SIGKILL")
-    own = {
-        "FORGELOG_PREFIX": settings.prefix,
-        "FORGELOG_SCHEMA": settings.schema_,
-        "FORGELOG_DATA": str(settings.data),
-        "FORGELOG_FAULTS": str(tmp_path),
-        "FORGELOG_INSTANCE": "intake",
-    }
-    env = {**os.environ, **environment(settings), **own}
+    faulty = {"FORGELOG_FAULTS": str(tmp_path), "FORGELOG_INSTANCE": "intake"}
+    env = {**os.environ, **environment(settings), **own(settings), **faulty}
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", INTAKE, env=env)
     try:
         async with Producer(settings) as producer:
