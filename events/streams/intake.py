@@ -188,7 +188,7 @@ class Intake:
 
     async def _assign(self, consumer: Consumer, storing: Storing) -> None:
         repairs = self._repairs_place
-        # What it has not heard of when it is assigned it would ask for seconds later.
+        # What it has not heard of when it is assigned would have to wait for the first fetch of what it has.
         await consumer.partitions_of(self._settings.prefix + self._topic)
         if (await consumer.end_offsets([repairs]))[repairs] > self._repairs.until:
             await read_repairs(self._settings, self._repairs)

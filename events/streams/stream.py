@@ -46,7 +46,7 @@ class Stream(ABC, Generic[Piece, Key, State, Chunk]):
     transaction all states are dropped and loaded anew, so a state holds nothing that is neither in its rows nor `held`.
 
     Determinism: `take` and `overdue` do no I/O and read no clock. The same records in the same order give the same
-    chunks, whatever the batches in which they come.
+    chunks, whatever the batches in which they come; only what is given up as overdue depends on when they come.
 
     Errors: what `read`, `take`, `overdue` or the database raises because of a piece stops the partition of its record,
     and only that (see `forgelog repair`). Errors of the connection are tried again.

@@ -71,7 +71,7 @@ class OutputStream(Stream[Piece, PartKey, Part, Chunk]):
         return take(state, piece, self._most, now)
 
     def held(self, state: Part) -> Sequence[int]:
-        return [piece.arrival for piece in state.held]
+        return [piece.arrival for piece in state.held] if state.held else ()
 
     def due(self, state: Part) -> float | None:
         return state.since + WAIT if state.held else None
