@@ -318,6 +318,7 @@ def attacks(*, disk: bool, clocks: bool) -> list[tuple[str, Attack, int]]:
         (faults.AFTER_APPEND, writers),
         (faults.AFTER_MARKER, writers),
         (faults.MID_ROWS, writers),
+        (faults.MID_STREAM, ("jobs-0",)),
         (faults.MID_SNAPSHOT, writers),
         (faults.BEFORE_LAUNCH, ("agent",)),
         (faults.AFTER_LAUNCH, ("agent",)),
