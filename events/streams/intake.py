@@ -18,6 +18,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from prometheus_client import Counter
 
+from events.language.common import shown
 from events.log import topics
 from events.log.connect import connected
 from events.log.consumers import PATIENT, new_consumer
@@ -260,7 +261,8 @@ class Intake:
     def _stopped(self, raw: Raw, error: Exception) -> None:
         if self._consumer is not None:
             self._consumer.pause(self._at(raw.partition))
-        self.stops.add(f"stream {self._topic}/{raw.partition}", error, raw)
+        key = (raw.key or b"").decode(errors="replace")
+        self.stops.add(f"stream {self._topic}/{raw.partition}", error, raw, doing=f"a record of {shown(key)}")
 
     async def _read(self, raws: Iterable[Raw], storing: Storing) -> list[Item]:
         """Records as pieces. What is none becomes a dead letter before its position moves."""

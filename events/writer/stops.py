@@ -70,12 +70,15 @@ class Stops:
         skippable: bool | None = None,
         number: int = -1,
     ) -> Stop:
-        """Note that a place stands still: at a record, or before it could write at a position, `doing` something."""
+        """Note that a place stands still: at a record, or before it could write at a position, `doing` something.
+
+        `doing` names a record that has neither type nor id, too.
+        """
         expected = isinstance(error, Undecodable)
         cause = str(error) if expected else f"{type(error).__name__}: {error}"
         position = raw.position if raw is not None else at or Position(place.replace(" ", "-"), 0, 0)
         cause = " ".join(cause.removeprefix(f"{position}: ").split())[:MOST_CAUSE]
-        what = doing if raw is None else _named(raw)
+        what = (_named(raw) if raw is not None else "") or doing or "no event"
         stop = Stop(
             place, position, raw is not None if skippable is None else skippable, what, cause, datetime.now(UTC), number
         )
@@ -113,4 +116,4 @@ def _named(raw: Raw) -> str:
             names.append(raw.text(header)[:200])
         except Undecodable:
             names.append("(not UTF-8)")
-    return " ".join(filter(None, names)) or "no event"
+    return " ".join(filter(None, names))

@@ -172,6 +172,7 @@ async def test_a_piece_that_the_database_refuses_stops_its_partition_alone(setti
         (stop,) = here.intake.stops
         assert "refused" in stop.cause
         assert stop.skippable
+        assert stop.record == f"a record of '{bad}'"
         await here.send(ELSEWHERE, 9, "more")
         await here.send(later, 0, "waits")
         assert here.intake.position(PARTITION) == at.offset

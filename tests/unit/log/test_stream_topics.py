@@ -1,0 +1,25 @@
+"""A stream's topic says how it is kept."""
+
+from __future__ import annotations
+
+from events.language.streams import OUTPUT, StreamTopic
+from events.log.topics import STREAMS, stream_config, wanted
+from events.process.settings import Settings
+
+DAY = 86_400_000
+
+
+def test_a_topic_keeps_its_records_for_the_days_of_its_setting_or_without_limit() -> None:
+    days = Settings(output_days=3)
+    assert stream_config(OUTPUT, days, {})["retention.ms"] == str(3 * DAY)
+    assert "compression.type" not in stream_config(OUTPUT, days, {})
+    kept = stream_config(StreamTopic("points.lab", compression="zstd"), days, {})
+    assert (kept["retention.ms"], kept["compression.type"]) == ("-1", "zstd")
+
+
+def test_the_topics_of_all_streams_are_made() -> None:
+    made = wanted(8, Settings(output_days=3))
+    assert OUTPUT in STREAMS
+    for stream in STREAMS:
+        assert made[stream.name] == (8, stream_config(stream, Settings(output_days=3), {}))
+    assert wanted(8)[OUTPUT.name][1]["retention.ms"] == str(Settings.model_fields["output_days"].default * DAY)
