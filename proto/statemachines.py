@@ -1,15 +1,19 @@
-"""The tables of allowed moves, drawn: docs/reference/state-machines.md."""
+"""The tables of allowed moves, drawn: docs/reference/state-machines.md.
+
+A context's tables are the `MACHINES` of the modules of its language, or of the module `moves` beside those.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
-from events.language.jobs.moves import JOB_MOVES
-from events.language.moves import final
-from events.language.resources.moves import ALLOCATION_MOVES, NODE_MOVES
-from events.language.scheduling.moves import QUEUE_MOVES
+from events.language.contexts import ContextSpec, contexts
+from events.language.moves import StateMachine, final
 from proto.shapes import member_docs
 
 _INTRO = """\
@@ -18,28 +22,36 @@ _INTRO = """\
 <!-- Generated from events/language/*/moves.py by `make proto`: change the tables there, not this file. -->
 
 Every status changes only along these moves; anything else is refused with `failed_precondition`, or stops the service
-that met it in the log. The tables are `JOB_MOVES`, `NODE_MOVES`, `ALLOCATION_MOVES` and `QUEUE_MOVES` in
+that met it in the log. The tables are {tables} in
 the `moves` of each context in `events.language`.
 """
-_MACHINES: tuple[tuple[str, str, Mapping[Any, frozenset[Any]]], ...] = (
-    (
-        "Jobs and their tasks",
-        "Back to `queued` is the next attempt: a retry by the restart policy, a lost or drained node, a preemption,\n"
-        "or (from `failed` and `cancelled`) a `RequeueJob`.",
-        JOB_MOVES,
-    ),
-    ("Nodes", "A lost node comes back as what it was: a cordon or drain outlives the loss.", NODE_MOVES),
-    ("Allocations", "An allocation holds its resources from `bound` until `released` or `lost`.", ALLOCATION_MOVES),
-    ("Queues", "Set by `ConfigureQueue`.", QUEUE_MOVES),
-)
-"""Title, what to know, table; the first status of a table is the initial one."""
+
+
+def machines() -> Mapping[str, StateMachine]:
+    """Every table's state machine by the table's name, such as ``jobs.JOB_MOVES``, context by context."""
+    found = {}
+    for name, spec in sorted(contexts().items()):
+        for module in _modules(spec):
+            names = {id(value): constant for constant, value in vars(module).items() if constant.isupper()}
+            for machine in getattr(module, "MACHINES", ()):
+                found[f"{name}.{names.get(id(machine.table), machine.title)}"] = machine
+    return found
+
+
+def _modules(spec: ContextSpec) -> Iterator[ModuleType]:
+    names = spec.modules()
+    beside = dict.fromkeys(f"{parent}.moves" for name in names if (parent := name.rpartition(".")[0]))
+    for name in (*names, *(name for name in beside if find_spec(name) is not None)):
+        yield import_module(name)
 
 
 def documents() -> dict[str, str]:
     """The document by its path below the repository."""
-    parts = [_INTRO]
-    for title, about, table in _MACHINES:
-        parts.append("\n".join(_section(title, about, table)))
+    found = machines()
+    *names, last = (f"`{name.partition('.')[2]}`" for name in found)
+    parts = [_INTRO.format(tables=f"{', '.join(names)} and {last}")]
+    for machine in found.values():
+        parts.append("\n".join(_section(*machine)))
     return {"docs/reference/state-machines.md": "\n".join(parts)}
 
 

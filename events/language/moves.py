@@ -1,4 +1,4 @@
-"""State machines as tables of allowed moves; each context has its tables in its `moves`.
+"""State machines as tables of allowed moves; each context has its tables in its `moves`, and lists them as `MACHINES`.
 
 Aggregates ask `check_move` before a status changes; the tables are drawn in docs/reference/state-machines.md. A status
 that may follow itself (a retry whose start was never seen) says so in its row.
@@ -8,13 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from events.language.common import ErrorCode, Refused
 
 Status = TypeVar("Status", bound=StrEnum)
 
 Moves = Mapping[Status, frozenset[Status]]
+
+
+class StateMachine(NamedTuple):
+    """A table with what the reference says of it. ``MACHINES: tuple[StateMachine, ...]`` in the module of a context's
+    tables lists them."""
+
+    title: str
+    """Of what, in the plural: ``Nodes``."""
+    about: str
+    """What there is to know besides the table; Markdown."""
+    table: Moves[Any]
+    """The first status is the initial one."""
 
 
 class IllegalMove(Refused):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from events.language.jobs.spec import JobStatus
-from events.language.moves import Moves
+from events.language.moves import Moves, StateMachine
 
 J = JobStatus
 
@@ -31,3 +31,12 @@ JOB_MOVES: Moves[JobStatus] = {
     J.CANCELLED: frozenset({J.QUEUED, J.PENDING}),
 }
 """A job and each of its tasks; a job starts as `pending`."""
+
+MACHINES = (
+    StateMachine(
+        "Jobs and their tasks",
+        "Back to `queued` is the next attempt: a retry by the restart policy, a lost or drained node, a preemption,\n"
+        "or (from `failed` and `cancelled`) a `RequeueJob`.",
+        JOB_MOVES,
+    ),
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from events.language.moves import Moves
+from events.language.moves import Moves, StateMachine
 from events.language.resources.hardware import NodeStatus
 from events.language.resources.models import AllocationStatus
 
@@ -31,3 +31,10 @@ ALLOCATION_MOVES: Moves[AllocationStatus] = {
     A.LOST: frozenset(),
 }
 """An allocation; it is `pending` from the placement until the pool's writer has bound or rejected it."""
+
+MACHINES = (
+    StateMachine("Nodes", "A lost node comes back as what it was: a cordon or drain outlives the loss.", NODE_MOVES),
+    StateMachine(
+        "Allocations", "An allocation holds its resources from `bound` until `released` or `lost`.", ALLOCATION_MOVES
+    ),
+)

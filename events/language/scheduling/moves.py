@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from events.language.moves import Moves
+from events.language.moves import Moves, StateMachine
 from events.language.scheduling.models import QueueStatus
 
 Q = QueueStatus
@@ -14,3 +14,5 @@ QUEUE_MOVES: Moves[QueueStatus] = {
     Q.CLOSED: frozenset({Q.ACTIVE, Q.PAUSED}),
 }
 """A queue; it starts as `active`."""
+
+MACHINES = (StateMachine("Queues", "Set by `ConfigureQueue`.", QUEUE_MOVES),)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 from itertools import pairwise
-from typing import Any
 
 import pytest
 
@@ -13,23 +12,21 @@ from events.language.jobs.moves import JOB_MOVES
 from events.language.jobs.spec import JobStatus
 from events.language.moves import IllegalMove, check_move, final, may_move
 from events.language.resources import AllocationStatus
-from events.language.resources.hardware import NodeStatus
-from events.language.resources.moves import ALLOCATION_MOVES, NODE_MOVES
-from events.language.scheduling import QueueStatus
-from events.language.scheduling.moves import QUEUE_MOVES
+from events.language.resources.moves import ALLOCATION_MOVES
 from proto.generate import ROOT
-from proto.statemachines import documents
-
-TABLES: list[tuple[Any, type[StrEnum]]] = [
-    (JOB_MOVES, JobStatus),
-    (NODE_MOVES, NodeStatus),
-    (ALLOCATION_MOVES, AllocationStatus),
-    (QUEUE_MOVES, QueueStatus),
-]
+from proto.statemachines import documents, machines
 
 
-@pytest.mark.parametrize(("table", "enum"), TABLES)
-def test_every_status_has_a_row_and_can_be_reached(table: Any, enum: type[StrEnum]) -> None:
+def test_every_context_lists_its_tables() -> None:
+    names = ["jobs.JOB_MOVES", "resources.NODE_MOVES", "resources.ALLOCATION_MOVES", "scheduling.QUEUE_MOVES"]
+    assert [*machines()] == names
+    assert machines()["jobs.JOB_MOVES"].table is JOB_MOVES
+
+
+@pytest.mark.parametrize("name", machines())
+def test_every_status_has_a_row_and_can_be_reached(name: str) -> None:
+    table = machines()[name].table
+    enum: type[StrEnum] = type(next(iter(table)))
     assert set(table) == set(enum)
     reached = [next(iter(table))]
     for status in reached:

@@ -25,9 +25,11 @@ FIELD = {"north": "row", "south": "shelf"}
 WEIGHT = {"north": 1, "south": 2}
 
 LANGUAGE = '''
+from enum import StrEnum
 from typing import Annotated, ClassVar
 from pydantic import Field
 from events.language.base import Command, Event, Model
+from events.language.moves import StateMachine
 from events.language.planned import Planned
 
 class Placement(Model):
@@ -36,6 +38,16 @@ class Placement(Model):
     """Where in {context}."""
     weight: int = {weight}
     """Of {context}."""
+
+class State(StrEnum):
+    """Of a thing in {context}."""
+    LYING = "lying"
+    """It lies in {context}."""
+    GONE = "gone"
+    """It left {context}."""
+
+THING_MOVES = {{State.LYING: frozenset({{State.GONE}}), State.GONE: frozenset()}}
+MACHINES = (StateMachine("Things of {context}", "They go.", THING_MOVES),)
 
 class {base}Thing:
     context: ClassVar[str] = "{context}"
@@ -58,7 +70,7 @@ class Placed({base}Thing, Event):
 ASK = """
 import json
 from events.language.registry import command_types
-from proto import golden
+from proto import golden, statemachines
 from proto.reference import documents
 from proto.samples import example, full
 from proto.schemas import asyncapi, schema_of
@@ -67,7 +79,7 @@ from services.gateway.openapi import _command_schemas
 
 types = command_types()
 print(json.dumps({
-    "pages": documents(),
+    "pages": documents() | statemachines.documents(),
     "asyncapi": asyncapi(),
     "openapi": _command_schemas()[1],
     "schemas": {name: schema_of(kind) for name, kind in types.items()},
@@ -112,6 +124,14 @@ def test_each_has_a_section_of_its_own_and_links_lead_to_it(found: Any, context:
     language = found["pages"]["docs/reference/language.md"]
     assert f"[`forgelog.{context}.v1.Place`](language-types.md#{context}place)" in language
     assert f"| `{context}.Place.later` | {context} to come |" in language
+
+
+@BOTH
+def test_each_has_its_state_machine_drawn(found: Any, context: str) -> None:
+    page = found["pages"]["docs/reference/state-machines.md"]
+    section = page.split(f"\n## Things of {context}\n")[1].split("\n## ")[0]
+    assert "    [*] --> lying\n    lying --> gone\n    gone --> [*]\n" in section
+    assert f"| `lying` | It lies in {context}. | `gone` |" in section
 
 
 def test_every_link_of_the_reference_leads_to_one_section(found: Any) -> None:
