@@ -45,7 +45,7 @@ def types_protos() -> Mapping[Path, str]:
 def documents() -> Mapping[Path, str]:
     """Every committed document that is generated, with the text it should have."""
     found: dict[Path, str] = {}
-    for module in ("proto.statemachines", "proto.reference", "proto.rows", "proto.compose"):
+    for module in ("proto.statemachines", "proto.reference", "proto.rows", "proto.compose", "proto.commands"):
         if importlib.util.find_spec(module) is not None:
             render: Callable[[], Mapping[str, str]] = importlib.import_module(module).documents
             found.update({ROOT / name: text for name, text in render().items()})
@@ -68,6 +68,7 @@ def _inputs() -> str:
         *(ROOT / "events/language").rglob("*.py"),
         *(ROOT / "proto").glob("*.py"),
         *(ROOT / "proto").rglob("*.proto"),
+        *(ROOT / "forgelog/cli").glob("*.py"),
     ]
     for path in sorted(paths):
         digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")

@@ -57,6 +57,11 @@ class ContextSpec:
     service: str = ""
     """Package of its service: ``python -m <service>`` runs it, ``<service>.projections`` has its tables. Left out:
     ``services.<name>``."""
+    cli: str = ""
+    """Module of its commands, in the form that `forgelog.cli` wants; for contexts whose commands are not there."""
+    kinds: tuple[tuple[str, str], ...] = ()
+    """What it takes from manifests: the word of ``kind:``, and ``package.module:NAME`` of its
+    `forgelog.manifest.kinds.ManifestKind`."""
     from_agents: bool = False
     """Whether node agents publish its commands and read its events."""
     streams: tuple[StreamTopic, ...] = ()
@@ -101,6 +106,7 @@ OWN = (
             "events.language.jobs.commands",
             "events.language.jobs.events",
         ),
+        kinds=(("Job", "forgelog.manifest.jobs:JOB"),),
         from_agents=True,
         streams=(OUTPUT,),
     ),

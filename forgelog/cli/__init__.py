@@ -1,43 +1,88 @@
-"""The `forgelog` command: which module has which command, and how errors reach people.
+"""The `forgelog` command: finds the module of a command, and shows errors to people.
 
-Only the module of the command that was typed is imported, so that no command waits for another's imports. Must not
-know what any command does.
+A module of this package that has commands says so: ``COMMANDS`` is a dict from a command's name to its function, or to
+the `typer.Typer` of a group. `make proto` lists them all in `forgelog.cli.commands`. So the module of the command that
+was typed is imported and no other, and `forgelog --help` imports none. Contexts that are defined elsewhere name their
+module in their `ContextSpec`.
+
+Must not know what any command does.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn, TypeAlias
 
 import typer
 
-MODULES: dict[str, tuple[str, ...]] = {
-    "platform": ("up", "down", "status", "doctor"),
-    "token": ("token",),
-    "demo": ("demo",),
-    "submitting": ("submit", "run"),
-    "jobs": ("ps", "wait", "cancel", "requeue"),
-    "show": ("show", "why"),
-    "queues": ("queue",),
-    "output": ("logs",),
-    "nodes": ("nodes",),
-    "log": ("history", "replay", "watch"),
-    "maintenance": ("rebuild", "deadletters"),
-    "audit": ("audit",),
-    "export": ("export",),
-    "repair": ("repair",),
-}
-"""Module of this package → its commands. Each module has ``register(app: typer.Typer) -> None``, which adds them. A
-command that is missing here still works, only slower: then all modules are imported."""
+from forgelog.cli.commands import MODULES
+
+Commands: TypeAlias = Mapping[str, Callable[..., Any] | typer.Typer]
 
 
 def make_app(command: str | None = None) -> typer.Typer:
-    """The application with all commands, or with those of the module that has `command`."""
+    """The application with all commands, or with those of the module that has `command`.
+
+    Raises ContextsError when a module that a context names can't be used.
+    """
+    app = _bare()
+    having = [module for module, commands in MODULES.items() if command in commands]
+    for module in having or MODULES:
+        _add(app, import_module(f"{__name__}.{module}").COMMANDS)
+    for commands in [] if having else _added():
+        _add(app, commands)
+    return app
+
+
+def make_list() -> typer.Typer:
+    """The application as `--help` shows it: all commands by name, and none that could be run."""
+    app = _bare()
+    for commands in MODULES.values():
+        for name, text in commands.items():
+            app.command(name, help=text)(_never)
+    for more in _added():
+        _add(app, more)
+    return app
+
+
+def _add(app: typer.Typer, commands: Commands) -> None:
+    for name, command in commands.items():
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
+
+
+def _added() -> Iterator[Commands]:
+    """The commands of contexts that are defined elsewhere. Raises ContextsError."""
+    if "FORGELOG_CONTEXTS" not in os.environ:
+        return
+    from events.language.contexts import ContextsError, contexts
+
+    taken = {name for commands in MODULES.values() for name in commands}
+    for spec in contexts().values():
+        if not spec.cli:
+            continue
+        try:
+            commands: Commands = import_module(spec.cli).COMMANDS
+        except (ModuleNotFoundError, AttributeError) as error:
+            raise ContextsError(f"the commands of the context {spec.name!r} can't be used: {error}") from None
+        if twice := sorted(taken & commands.keys()):
+            raise ContextsError(f"the context {spec.name!r} has a second command {twice[0]!r}; give it another name")
+        taken |= commands.keys()
+        yield commands
+
+
+def _never() -> NoReturn:
+    raise AssertionError("the list of commands runs none")
+
+
+def _bare() -> typer.Typer:
+    """The application without a command."""
     app = typer.Typer(
         name="forgelog",
         help="Run jobs on nodes with GPUs; every fact is an event in one log.",
@@ -67,11 +112,6 @@ def make_app(command: str | None = None) -> typer.Typer:
 
             choose(gateway, data)
 
-    having = [module for module, commands in MODULES.items() if command in commands]
-    for module in having or MODULES:
-        name = f"{__name__}.{module}"
-        if importlib.util.find_spec(name) is not None:
-            importlib.import_module(name).register(app)
     return app
 
 
@@ -104,7 +144,9 @@ def main() -> None:
     command = command_of(sys.argv[1:])
     try:
         # Shell completion asks with an empty command line about all commands.
-        make_app(None if "_FORGELOG_COMPLETE" in os.environ else command)()
+        completing = "_FORGELOG_COMPLETE" in os.environ
+        app = make_app(None if completing else command) if completing or command else make_list()
+        app()
     except KeyboardInterrupt:
         sys.exit(130)
     except ContextsError as error:

@@ -32,10 +32,6 @@ HEADS = (
 audit_app = typer.Typer(no_args_is_help=True, help="Prove that the history is the one that was written.")
 
 
-def register(app: typer.Typer) -> None:
-    app.add_typer(audit_app, name="audit")
-
-
 @audit_app.command("verify")
 def verify(
     context: ContextOption = None,
@@ -173,3 +169,6 @@ def public_key(output: OutputOption = Format.TABLE) -> None:
         write(public_pem(key))
     else:
         show_data({"algorithm": "Ed25519", "hex": key.hex(), "pem": public_pem(key)}, output)
+
+
+COMMANDS = {"audit": audit_app}

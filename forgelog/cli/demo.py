@@ -10,10 +10,6 @@ import typer
 from forgelog.cli.common import run
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(demo)
-
-
 def demo(
     data: Annotated[
         Path | None,
@@ -47,3 +43,6 @@ def demo(
             await perform(data or data_folder() / "demo", kill, keep=keep, progress=progress)
 
     run(work)
+
+
+COMMANDS = {"demo": demo}

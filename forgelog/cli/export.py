@@ -16,10 +16,6 @@ from forgelog.errors import ForgelogError, InvalidInput
 from forgelog.export_files import ExportFile, ExportFormat, Sink, format_of, unwritable
 
 
-def register(app: typer.Typer) -> None:
-    app.command("export")(export)
-
-
 def export(
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE", help="Where to; '-' is standard output (jsonl only).")
@@ -98,3 +94,6 @@ def _write(sink: Sink, events: list[dict[str, Any]], output: str) -> None:
         raise
     except OSError as error:
         raise unwritable(output, error) from None
+
+
+COMMANDS = {"export": export}

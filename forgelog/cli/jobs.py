@@ -42,13 +42,6 @@ STATUSES = ("pending", "queued", "scheduled", "starting", "running", "completed"
 """Those that a job may have today, for the shell's completion."""
 
 
-def register(app: typer.Typer) -> None:
-    app.command("ps")(ps)
-    app.command("wait")(wait)
-    app.command("cancel")(cancel)
-    app.command("requeue")(requeue)
-
-
 JobArgument = Annotated[
     str,
     typer.Argument(metavar="JOB", help="Its id, the beginning of it, or its name.", autocompletion=complete.jobs),
@@ -252,3 +245,6 @@ def _tell(done: Done, good: str, unchanged: str, output: Format) -> None:
         report(error)
     if errors:
         raise typer.Exit(errors[0].exit_code)
+
+
+COMMANDS = {"ps": ps, "wait": wait, "cancel": cancel, "requeue": requeue}

@@ -40,12 +40,6 @@ ContextOption = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    app.command("history")(history)
-    app.command("replay")(replay)
-    app.command("watch")(watch)
-
-
 def contexts_of(given: str | None) -> tuple[str, ...]:
     """The contexts that an option names. Raises `InvalidInput`."""
     if given is None:
@@ -343,3 +337,6 @@ def event_columns(today: date) -> list[Column]:
         column("By", "actor", rank=2),
         Column("What", _summary, rank=1, least=16),
     ]
+
+
+COMMANDS = {"history": history, "replay": replay, "watch": watch}

@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 letters_app = typer.Typer(no_args_is_help=True, help="Input that was no command: list it, look at it, put it back.")
 
 
-def register(app: typer.Typer) -> None:
-    app.command("rebuild")(rebuild)
-    app.add_typer(letters_app, name="deadletters")
-
-
 def rebuild(
     services: Annotated[list[str] | None, typer.Argument(help=f"{', '.join(CONTEXTS)}; all when left out.")] = None,
     check: Annotated[
@@ -198,3 +193,6 @@ def _letter(letter: Any) -> dict[str, Any]:
         "headers": {name: value.decode(errors="replace") for name, value in letter.headers},
         "value": letter.value.decode(errors="replace"),
     }
+
+
+COMMANDS = {"rebuild": rebuild, "deadletters": letters_app}

@@ -24,10 +24,6 @@ EFFECTS = ("no_schedule", "prefer_no_schedule", "no_execute")
 nodes_app = typer.Typer(invoke_without_command=True, help="Show nodes; cordon, drain, label, taint or remove one.")
 
 
-def register(app: typer.Typer) -> None:
-    app.add_typer(nodes_app, name="nodes")
-
-
 NodeArgument = Annotated[
     str, typer.Argument(help="The node's id, or the beginning of it.", autocompletion=complete.nodes)
 ]
@@ -277,3 +273,6 @@ def _act(
         note("nothing to change: it was so already")
     else:
         note(f"{id} {done}")
+
+
+COMMANDS = {"nodes": nodes_app}

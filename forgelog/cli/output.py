@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 PALETTE = ("cyan", "magenta", "yellow", "green", "blue", "red")
 
 
-def register(app: typer.Typer) -> None:
-    app.command("logs")(logs)
-
-
 def logs(
     job: Annotated[
         str,
@@ -142,3 +138,6 @@ class Lines:
         if target.isatty():
             mark = typer.style(mark, fg=PALETTE[task % len(PALETTE)])
         _raw(stream, mark.encode() + line + b"\n")
+
+
+COMMANDS = {"logs": logs}

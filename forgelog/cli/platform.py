@@ -37,13 +37,6 @@ DataOption = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(up)
-    app.command()(down)
-    app.command()(status)
-    app.command()(doctor)
-
-
 def up(
     agents: Annotated[
         int | None,
@@ -325,3 +318,6 @@ class Progress(AbstractContextManager["Progress"]):
                 description=f"{child.name:<12} {child.state}" + (f" ({child.last_exit})" if child.last_exit else ""),
                 completed=1 if finished else 0,
             )
+
+
+COMMANDS = {"up": up, "down": down, "status": status, "doctor": doctor}

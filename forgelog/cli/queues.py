@@ -40,10 +40,6 @@ queues_app = typer.Typer(cls=_ShowFirst, help="Show queues and what waits in the
 QueueArgument = Annotated[str, typer.Argument(metavar="QUEUE", help="Its name.", autocompletion=complete.queues)]
 
 
-def register(app: typer.Typer) -> None:
-    app.add_typer(queues_app, name="queue")
-
-
 @queues_app.command("create")
 def create(
     name: Annotated[str, typer.Argument(metavar="QUEUE", help="Its name: a-z, 0-9, '.', '_', '-'.")],
@@ -140,3 +136,6 @@ def _done(outcome: Answer, text: str, output: Format) -> None:
         show_data(outcome, output)
     else:
         note("nothing to change: it was so already" if outcome.result == "unchanged" else text)
+
+
+COMMANDS = {"queue": queues_app}

@@ -23,10 +23,6 @@ GOES_ON_SECONDS = 60.0
 SHOWN_BYTES = 2_000
 
 
-def register(app: typer.Typer) -> None:
-    app.command("repair")(repair)
-
-
 def repair(
     position: Annotated[
         str | None, typer.Argument(help="A record, such as events.jobs/2@77; all that stop a place when left out.")
@@ -223,3 +219,6 @@ def _position(text: str) -> Position:
         return Position.parse(text)
     except ValueError as error:
         raise InvalidInput(str(error)) from None
+
+
+COMMANDS = {"repair": repair}

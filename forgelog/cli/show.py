@@ -25,11 +25,6 @@ ORDER = ("failed", "cancelled", "running", "starting", "scheduled", "queued", "p
 """Tasks are shown in this order: those that need a look first."""
 
 
-def register(app: typer.Typer) -> None:
-    app.command("show")(show)
-    app.command("why")(why)
-
-
 def show(
     job: JobArgument,
     all_: Annotated[bool, typer.Option("--all", "-a", help=f"Every task, not only {MOST_TASKS}.")] = False,
@@ -229,3 +224,6 @@ PLACEMENT_COLUMNS = [
     Column("Waited", lambda row: format_duration(row["waited_seconds"]), right=True, rank=4),
     column("Reason", rank=2, least=16),
 ]
+
+
+COMMANDS = {"show": show, "why": why}

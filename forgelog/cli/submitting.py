@@ -94,11 +94,6 @@ WordsArgument = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    app.command("submit")(submit)
-    app.command("run")(run)
-
-
 def submit(
     words: WordsArgument = None,
     name: NameOption = "",
@@ -361,3 +356,6 @@ def _array(size: int | None, max_parallel: int | None) -> dict[str, int] | None:
             raise InvalidInput("--max-parallel: goes with --array")
         return None
     return {"size": size} | ({"max_parallel": max_parallel} if max_parallel is not None else {})
+
+
+COMMANDS = {"submit": submit, "run": run}

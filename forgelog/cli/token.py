@@ -7,12 +7,11 @@ import typer
 from forgelog.cli.common import guarded
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(token)
-
-
 def token() -> None:
     """Print the platform's key: curl -H "Authorization: Bearer $(forgelog token)" ..."""
     from forgelog.where import find_key
 
     typer.echo(guarded(find_key))
+
+
+COMMANDS = {"token": token}

@@ -1,6 +1,6 @@
-"""Manifests: YAML or JSON files that describe jobs in human units, with errors at line and column.
+"""Manifests: YAML or JSON files that describe jobs and more in human units, with errors at line and column.
 
-Knows the language of jobs, and nothing of how a job is sent anywhere.
+`kinds` says what a document may be. Nothing here knows how what is described is sent anywhere.
 """
 
 from __future__ import annotations

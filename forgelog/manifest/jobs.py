@@ -1,4 +1,4 @@
-"""Jobs out of a manifest's documents: kinds, commands as lists, and dependencies by name in an order that works.
+"""Jobs out of a manifest's documents: commands as lists, and dependencies by name in an order that works.
 
 Knows nothing of sending: a job that waits for other documents is completed by `ManifestJob.spec` once they have ids.
 """
@@ -14,8 +14,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from events.language.common import Identifier, shown
 from events.language.jobs.spec import DependencyKind, JobDependency, JobSpec
-from forgelog.errors import InvalidInput, ManifestError, Problem
-from forgelog.manifest.nodes import Node, from_python, parse_documents, problem
+from forgelog.errors import Problem
+from forgelog.manifest import kinds
+from forgelog.manifest.nodes import Node, from_python, problem
 from forgelog.manifest.shape import Shaper, suggest
 
 _IDENTIFIER = TypeAdapter(Identifier)
@@ -56,33 +57,17 @@ class ManifestJob:
 
 def load(path: str | Path) -> list[ManifestJob]:
     """The jobs of a file, dependencies first; ``-`` reads standard input. Raises `ManifestError`."""
-    if str(path) == "-":
-        import sys
-
-        return parse(sys.stdin.read(), "standard input")
-    file = Path(path)
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InvalidInput(f"can't read {file}: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"{file} is not valid", [Problem("", f"not UTF-8 text at byte {error.start}")]) from None
-    return parse(text, str(file))
+    return kinds.load(path, JOB)
 
 
 def parse(text: str, name: str = "manifest") -> list[ManifestJob]:
     """The jobs of a YAML or JSON text, dependencies first. Raises `ManifestError` with every error there is."""
-    documents = parse_documents(text, name)
-    if len(documents) == 1 and documents[0].kind == "list":
-        documents = documents[0].items
-    if not documents:
-        raise ManifestError(f"{name} has no job", [Problem("", "the file is empty", "write at least name and command")])
-    return _jobs(documents, name)
+    return kinds.parse(text, name, JOB)
 
 
 def job_from(data: Mapping[str, Any], name: str = "the job") -> ManifestJob:
     """A job from plain data with the same keys and units as a manifest. Raises `ManifestError`."""
-    return _jobs([from_python(dict(data))], name)[0]
+    return kinds.described([from_python(dict(data))], name, JOB)[0]
 
 
 @dataclass(slots=True)
@@ -94,15 +79,12 @@ class _Draft:
     depends_on: Node | None
 
 
-def _jobs(documents: Sequence[Node], name: str) -> list[ManifestJob]:
-    problems: list[Problem] = []
+def _jobs(documents: Sequence[Node], problems: list[Problem]) -> list[ManifestJob]:
     drafts = [_draft(node, problems) for node in documents]
     dependencies = [_dependencies(index, drafts, problems) for index in range(len(drafts))]
     order = _order(drafts, dependencies, problems)
     if problems:
-        problems.sort(key=lambda item: (item.line, item.column))
-        count = "an error" if len(problems) == 1 else f"{len(problems)} errors"
-        raise ManifestError(f"{name} has {count}", problems)
+        return []
     jobs = []
     for index in order:
         draft = drafts[index]
@@ -110,6 +92,10 @@ def _jobs(documents: Sequence[Node], name: str) -> list[ManifestJob]:
         found = tuple(item for item, _ in dependencies[index])
         jobs.append(ManifestJob(index, draft.name, draft.job_id, draft.spec, found))
     return jobs
+
+
+JOB = kinds.ManifestKind("Job", "name and command", "forgelog submit", _jobs)
+"""A job; its dependencies may be documents of the same file."""
 
 
 def _draft(node: Node, problems: list[Problem]) -> _Draft:
@@ -122,10 +108,7 @@ def _draft(node: Node, problems: list[Problem]) -> _Draft:
     rest: list[tuple[Node, Node]] = []
     args: list[Node] = []
     for key, value in node.pairs:
-        if key.text == "kind":
-            if value.text != "Job":
-                problems.append(problem(value, f"kind {shown(value.text)} is not known", "the one kind is Job"))
-        elif key.text in ("job_id", "id"):
+        if key.text in ("job_id", "id"):
             job_id = value.text
             try:
                 _IDENTIFIER.validate_python(job_id)

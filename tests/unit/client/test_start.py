@@ -26,6 +26,23 @@ def test_help_loads_nothing_heavy() -> None:
     assert loaded(code) == set()
 
 
+@pytest.mark.parametrize("typed", [["--help"], ["-h"], [], ["--version"], ["--gateway", "there:1", "--help"]])
+def test_the_list_of_commands_loads_no_module_of_them(typed: list[str]) -> None:
+    """However many contexts there are."""
+    code = f"""
+import sys
+sys.argv = ["forgelog", *{typed!r}]
+from forgelog.cli import main
+try:
+    main()
+except SystemExit:
+    pass
+print(*sorted(name for name in sys.modules if name.startswith("forgelog.cli.") or name == "asyncio"))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE)
+    assert done.stdout.splitlines()[-1] == "forgelog.cli.commands"
+
+
 @pytest.mark.parametrize("command", [name for names in MODULES.values() for name in names])
 def test_a_command_s_help_loads_nothing_heavy(command: str) -> None:
     code = f"from forgelog.cli import make_app\nmake_app({command!r})([{command!r}, '--help'], standalone_mode=False)"
