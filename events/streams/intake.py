@@ -268,30 +268,28 @@ class Intake:
         """Records as pieces. What is none becomes a dead letter before its position moves."""
         items: list[Item] = []
         letters: list[ToSend] = []
-        now = time.monotonic()
+        now, read, key = time.monotonic(), self.stream.read, self.stream.key
+        repaired = any(self._repairs.concern(self._topic, partition) for partition in range(self._partitions))
         for raw in raws:
-            if storing.stands_before(raw):
+            if storing.standing and storing.stands_before(raw):
                 continue
-            item = Item(raw)
+            if repaired and self._repairs.pass_over(raw):
+                items.append(Item(raw))
+                continue
             try:
-                if not (self._repairs.concern(raw.topic, raw.partition) and self._repairs.pass_over(raw)):
-                    piece = self._piece(raw)
-                    item = Item(raw, self.stream.key(piece), piece, now)
+                if isinstance(raw, Damage):
+                    raise Unusable(raw.problem)
+                piece = read(raw)
+                items.append(Item(raw, key(piece), piece, now))
             except Unusable as error:
                 letters.append(self._letter(raw, str(error)))
+                items.append(Item(raw))
             except Exception as error:  # noqa: BLE001 - whatever the stream's code raises stops this partition only
                 storing.stop_at(raw, error)
-                continue
-            items.append(item)
         if letters:
             await self._letters.send_all(letters)
             metrics.dead_letters.labels(self.stream.context).inc(len(letters))
         return items
-
-    def _piece(self, raw: Raw) -> object:
-        if isinstance(raw, Damage):
-            raise Unusable(raw.problem)
-        return self.stream.read(raw)
 
     def _letter(self, raw: Raw, reason: str) -> ToSend:
         log.warning("%s is no piece of the stream, and becomes a dead letter: %s", raw.position, reason)

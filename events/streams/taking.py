@@ -5,7 +5,7 @@ Knows no consumer, no position and no transaction.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -81,38 +81,39 @@ class Taker:
     async def take(self, db: Db, items: Sequence[Item], overdue: Sequence[Any], now: float) -> Taken:
         """Take these records in order, then what is overdue. After an error the states are of no more use."""
         stream, taken = self._stream, Taken()
-        states = await self._known(db, {*(item.key for item in items if item.piece is not None), *overdue})
-        for item in items:
-            if item.piece is None:
-                continue
-            if faults.armed():
-                faults.raising(faults.IN_TAKE, str(item.raw.position))
-            state = states[item.key]
-            if chunks := stream.take(state, item.piece, item.came):
+        items = [item for item in items if item.piece is not None]
+        states = await self._known(db, {*(item.key for item in items), *overdue})
+        for item in items if faults.armed() else ():
+            faults.raising(faults.IN_TAKE, str(item.raw.position))
+        for _, key, piece, came in items:
+            state = states[key]
+            if chunks := stream.take(state, piece, came):
                 taken.chunks += chunks
-                taken.states[item.key] = state
-            self._note(item.key, state, item)
+                taken.states[key] = state
         for key in overdue:
             state = states[key]
             if chunks := stream.overdue(state, now):
                 taken.chunks += chunks
                 taken.states[key] = state
-            self._note(key, state)
+        self._note(states, items)
         return taken
 
-    def _note(self, key: Any, state: Any, item: Item | None = None) -> None:
-        """Note what the state holds now, and until when."""
-        if held := self._stream.held(state):
-            known = self._waiting.get(key, {})
-            if item is not None:
-                known.setdefault(item.offset, item)
-            self._waiting[key] = {offset: known[offset] for offset in held}
-        elif key in self._waiting:
-            del self._waiting[key]
-        if (due := self._stream.due(state)) is not None:
-            self._due[key] = due
-        elif key in self._due:
-            del self._due[key]
+    def _note(self, states: Mapping[Any, Any], items: Sequence[Item]) -> None:
+        """Note what these states hold now, some of these records perhaps, and until when."""
+        holding = {key: held for key, state in states.items() if (held := self._stream.held(state))}
+        known = {key: dict(self._waiting.get(key, {})) for key in holding}
+        for item in items if holding else ():
+            if item.key in holding:
+                known[item.key].setdefault(item.offset, item)
+        for key, state in states.items():
+            if key in holding:
+                self._waiting[key] = {offset: known[key][offset] for offset in holding[key]}
+            else:
+                self._waiting.pop(key, None)
+            if (due := self._stream.due(state)) is not None:
+                self._due[key] = due
+            else:
+                self._due.pop(key, None)
 
     async def _known(self, db: Db, keys: set[Any]) -> dict[Any, Any]:
         """The states of these keys, from memory or from the tables."""
