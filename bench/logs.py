@@ -44,7 +44,7 @@ def _projection() -> Any:
 
 
 @asynccontextmanager
-async def _running(writer: Writer[Any]) -> AsyncIterator[None]:
+async def _running(writer: Writer) -> AsyncIterator[None]:
     task = asyncio.create_task(writer.run())
     try:
         yield
@@ -133,7 +133,7 @@ def _replay(settings: Settings, numbers: list[int], count: int, decode: bool) ->
     async def main() -> tuple[int, float]:
         bare = {} if decode else {"key_deserializer": None}  # the raw limit is aiokafka's own reading
         topic = settings.prefix + topics.events("jobs")
-        partitions: dict[int, Partition[Any]] = {n: Partition(_decider(), n, count) for n in numbers}
+        partitions: dict[int, Partition] = {n: Partition(_decider(), n, count) for n in numbers}
         rules = {number: EpochRule() for number in numbers}
         async with new_consumer(settings, **bare) as consumer:
             places = [TopicPartition(topic, number) for number in numbers]

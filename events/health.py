@@ -11,7 +11,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
 import asyncpg
 
@@ -39,7 +38,7 @@ class Health:
 
     def __init__(
         self,
-        writer: Writer[Any],
+        writer: Writer,
         runner: Runner,
         pool: asyncpg.Pool,
         patience: float,

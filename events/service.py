@@ -30,7 +30,7 @@ from events.queries.log_queries import LogServicer
 from events.queries.queries import ReadModel
 from events.queries.reflection import enable_reflection
 from events.streams.intake import Intake
-from events.writer.decider import Decider
+from events.writer.deciders import OneOrMore, gathered
 from events.writer.snapshots import Snapshots
 from events.writer.writer import Writer
 from forgelog_pb.log.v1.queries_pb2_grpc import add_LogQueriesServicer_to_server
@@ -86,7 +86,7 @@ async def _keep(_: Any) -> None:
 
 
 async def run(
-    decider: Decider[Any],
+    deciders: OneOrMore,
     projection: Projection,
     servicers: Servicers,
     settings: Settings,
@@ -97,10 +97,11 @@ async def run(
 ) -> None:
     """Run a service until cancelled. `started` is told the gRPC port. Raises SettingsError when its port is taken
     or the services' key can't be read."""
-    tracing.configure(settings, f"forgelog-{decider.context}")
+    deciders = gathered(deciders)
+    tracing.configure(settings, f"forgelog-{deciders.context}")
     pool = await open_pool(settings)
     snapshots = Snapshots(settings, pool, settings.snapshot_events)
-    writer = Writer(decider, settings, snapshots)
+    writer = Writer(deciders, settings, snapshots)
     runner = Runner(projection, settings, pool)
     reading = await open_pool(settings, runner.schema)
     read = ReadModel(runner, reading, intakes)
@@ -126,10 +127,10 @@ async def run(
     options = server_options(most_received=MAX_REQUEST_BYTES, most_sent=MAX_ANSWER_BYTES)
     server = grpc.aio.server(options=options, maximum_concurrent_rpcs=settings.rpcs)
     known = Authenticated(server, Callers(services_key(settings)))
-    guarded = Guarded(known, decider.context)
+    guarded = Guarded(known, deciders.context)
     own: list[Servicer] = [
         (
-            LogServicer(decider.context, read, settings, status),
+            LogServicer(deciders.context, read, settings, status),
             add_LogQueriesServicer_to_server,
             "forgelog.log.v1.LogQueries",
         ),
@@ -147,7 +148,7 @@ async def run(
         problem = f"can't listen on {settings.listen} (it is taken, or none of this machine's)"
         raise SettingsError(f"{problem}; set FORGELOG_LISTEN to a free host:port") from error
     await server.start()
-    log.info("%s: queries on port %d", decider.context, port)
+    log.info("%s: queries on port %d", deciders.context, port)
     if started is not None:
         started(port)
 
@@ -177,7 +178,7 @@ async def _forever(background: Background, settings: Settings, pool: asyncpg.Poo
 
 
 def serve(
-    decider: Decider[Any],
+    deciders: OneOrMore,
     projection: Projection,
     servicers: Servicers,
     *,
@@ -188,7 +189,7 @@ def serve(
     keep_private()
     settings = Settings.load()
     configure_logging(settings)
-    run_until_stopped(lambda: run(decider, projection, servicers, settings, extra=extra, intakes=intakes))
+    run_until_stopped(lambda: run(deciders, projection, servicers, settings, extra=extra, intakes=intakes))
 
 
 def spare_collections() -> None:

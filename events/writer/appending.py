@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -20,15 +20,13 @@ from events.process.settings import Settings
 from events.writer.encoding import DeadLetter, Forward, Unit
 from events.writer.partition import Partition
 
-S = TypeVar("S")
-
 log = logging.getLogger("forgelog.writer")
 
 
-class Appender(Generic[S]):
+class Appender:
     """Appends for the partitions of a writer, and passes on the commands that are not theirs."""
 
-    def __init__(self, context: str, settings: Settings, partitions: dict[int, Partition[S]]) -> None:
+    def __init__(self, context: str, settings: Settings, partitions: dict[int, Partition]) -> None:
         """`partitions`: those the writer holds at the moment, which it adds to and takes from."""
         self.context = context
         self.settings = settings

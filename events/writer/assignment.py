@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import random
 import time
-from typing import Generic, TypeVar
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -22,25 +21,23 @@ from events.process.clock import Clock
 from events.process.settings import Settings
 from events.writer import recovery, resuming
 from events.writer.appending import Appender
-from events.writer.decider import Decider
+from events.writer.deciders import Deciders
 from events.writer.inputs import InputHandler
 from events.writer.partition import Partition
 from events.writer.snapshots import Snapshots
 
-S = TypeVar("S")
-
 log = logging.getLogger("forgelog.writer")
 
 
-class Assignment(Generic[S]):
+class Assignment:
     """Which partitions are assigned, held, not ready yet, or to start over."""
 
     def __init__(
         self,
-        decider: Decider[S],
+        deciders: Deciders,
         settings: Settings,
-        partitions: dict[int, Partition[S]],
-        appender: Appender[S],
+        partitions: dict[int, Partition],
+        appender: Appender,
         clock: Clock,
         snapshots: Snapshots | None,
     ) -> None:
@@ -50,14 +47,14 @@ class Assignment(Generic[S]):
         """Partitions that are not ready yet, and how far they must have read."""
         self.notes: dict[str, str] = {}
         """What was found and mended, for people."""
-        self.handler = InputHandler(decider, partitions, self.targets, clock, self.start_over)
-        self._decider = decider
+        self.handler = InputHandler(deciders, partitions, self.targets, clock, self.start_over)
+        self._deciders = deciders
         self._settings = settings
         self._partitions = partitions
         self._appender = appender
         self._clock = clock
         self._snapshots = snapshots
-        self._context = decider.context
+        self._context = deciders.context
         self._restart: dict[int, float] = {}
         """Partitions that start over, and from when on they may."""
 
@@ -115,7 +112,7 @@ class Assignment(Generic[S]):
         try:
             producer = await self._appender.producer.running()
             started = await recovery.take_over(
-                self._decider,
+                self._deciders,
                 fresh,
                 self.handler.count,
                 self._settings,

@@ -1,8 +1,9 @@
 """The contract between a context's pure decisions and the runtime that feeds them.
 
-A decider folds the events of one key (a job; a queue; a pool) into a state and decides commands against it. Everything
-here is synchronous and pure: time and ids come in the `DecisionContext`. The runtime owns Kafka, ordering, fencing and
-resume; see `events.writer.writer`.
+A decider folds the events of one aggregate (a job; a queue; a pool) into a state and decides commands against it. A
+context has one decider for each kind of aggregate that decides (`events.writer.deciders`). Everything here is
+synchronous and pure: time and ids come in the `DecisionContext`. The runtime owns Kafka, ordering, fencing and resume;
+see `events.writer.writer`.
 
 The runtime guarantees:
 - `evolve` sees every event of its own context's key, in log order, exactly once; `decide` and `react` never change the
@@ -36,20 +37,26 @@ class DecisionContext(NamedTuple):
     actor: str
     project: str
     subject: str
+    """Id of the aggregate that the command is about; the state's key where there is no command."""
+    aggregate: str = ""
+    """Kind of the subject."""
 
 
 Route = Callable[[Any], Iterable[str]]
-"""The keys (of this context) that a foreign event concerns."""
+"""The keys (of this decider's states) that a foreign event concerns."""
 
 
 class Decider(Generic[S]):
-    """Base class of a context's decisions. Subclasses set the class variables and override what they need."""
+    """Base class of the decisions of one kind of aggregate. Subclasses set the class variables and override what they
+    need."""
 
     context: ClassVar[str]
+    aggregate: ClassVar[str]
+    """Kind of the aggregate that decides, such as ``queue``: what the messages below name as `decider_kind`."""
     commands: ClassVar[tuple[type[Command], ...]]
-    """Commands this context takes."""
+    """Commands that this aggregate takes."""
     events: ClassVar[tuple[type[Event], ...]]
-    """Events this context writes."""
+    """Events that this aggregate writes."""
     routes: ClassVar[Mapping[type[Event], Route]] = {}
     """Events (of any context, the own one included) this context reacts to or observes, and the keys each concerns.
     An own-context event listed here reaches `react` of *other* keys; `evolve` of its own key happens regardless."""

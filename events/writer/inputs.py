@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from events.log import topics
 from events.log.envelope import Position
@@ -24,25 +24,23 @@ from events.log.repairs import Repair, Repairs
 from events.log.wire import Raw, event_model
 from events.process import faults, metrics
 from events.process.clock import Clock
-from events.writer.decider import Decider
+from events.writer.deciders import Concerned, Deciders
 from events.writer.encoding import DeadLetter, Forward, Unit
 from events.writer.partition import Partition
 from events.writer.stops import Stops
-
-S = TypeVar("S")
 
 log = logging.getLogger("forgelog.writer")
 
 Work = dict[int, list[Unit]]
 
 
-class InputHandler(Generic[S]):
+class InputHandler:
     """Hands a writer's inputs to its partitions and keeps what stands still."""
 
     def __init__(
         self,
-        decider: Decider[S],
-        partitions: dict[int, Partition[S]],
+        deciders: Deciders,
+        partitions: dict[int, Partition],
         catching_up: Collection[int],
         clock: Clock,
         start_over: Callable[[int], None],
@@ -55,15 +53,15 @@ class InputHandler(Generic[S]):
         self.inputs: dict[int, dict[tuple[str, int], ReaderPosition]] = {}
         """Partition → its inputs that stand still, and where."""
         self.repairs = Repairs()
-        self._decider = decider
+        self._deciders = deciders
         self._partitions = partitions
         self._catching_up = catching_up
         self._clock = clock
         self._start_over = start_over
-        self._context = decider.context
-        self._own = topics.events(decider.context)
-        self.foreign = {topics.events(model.context) for model in decider.routes}
-        """Topics of the events that the decider reacts to; its own may be among them."""
+        self._context = deciders.context
+        self._own = topics.events(deciders.context)
+        self.foreign = {topics.events(context) for context in deciders.foreign}
+        """Topics of the events that are routed to the deciders; its own may be among them."""
         self._defective: set[tuple[int, int]] = set()
         """Partition and offset of commands that led to what does not fold."""
 
@@ -96,31 +94,31 @@ class InputHandler(Generic[S]):
 
     def _event(self, raw: Raw, work: Work, now: datetime) -> None:
         """Hand on an event; it is decoded at most once, and only if its type is routed and somebody wants it."""
-        keys: dict[int, list[str]] = {}
+        concerned: dict[int, list[Concerned]] = {}
         try:
-            route = self._decider.routes.get(event_model(raw))
-            if route is None:
+            if not self._deciders.routes(event_model(raw)):
                 return
             wanted = self._wanting(raw)
             if not wanted:
                 return
             recorded = raw.decode()
-            for key in route(recorded.data):
-                keys.setdefault(partition_of(key, self.count), []).append(key)
+            event: Any = recorded.data
+            for each in self._deciders.concerned(event):
+                concerned.setdefault(partition_of(each.key, self.count), []).append(each)
         except Exception as error:  # noqa: BLE001 - whatever a record or a route raises stops its place, and is told
             for number in self._wanting(raw):
                 self.stop_input(number, raw, error)
             return
         if recorded.meta.time > now:
             now = self._clock.at_least(recorded.meta.time)
-        for number, concerned in keys.items():
+        for number, states in concerned.items():
             if number not in wanted:
                 continue
             handle, observe = wanted[number]
             try:
                 if faults.armed():
                     faults.raising(faults.IN_REACT, str(raw.position))
-                unit = self._partitions[number].event(recorded, concerned, now, handle=handle, observe=observe)
+                unit = self._partitions[number].event(recorded, states, now, handle=handle, observe=observe)
             except Exception as error:  # noqa: BLE001 - as above
                 self.stop_input(number, raw, error)
                 self._start_over(number)
@@ -184,7 +182,7 @@ class InputHandler(Generic[S]):
     def on_resume(self, number: int, now: datetime) -> None:
         """Time went by that a partition has not seen."""
         try:
-            self._partitions[number].initiative.on_resume(now)
+            self._partitions[number].on_resume(now)
         except Exception as error:  # noqa: BLE001 - as above
             self.stop(number, error)
 
@@ -200,7 +198,7 @@ class InputHandler(Generic[S]):
         at, doing = None, ""
         if raw is None and partition is not None:
             at = Position(self._own, number, partition.next_offset)
-            doing = f"what {partition.initiative.acting_on or 'it'} does by itself"
+            doing = f"what {partition.acting_on or 'it'} does by itself"
         self.stops.add(self.name(number), error, raw, at=at, doing=doing, number=number)
 
     def stop_input(self, number: int, raw: Raw, error: Exception) -> None:

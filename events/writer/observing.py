@@ -21,11 +21,11 @@ from events.log.partitioner import partition_of
 from events.log.positions import Place, ReaderPosition, place_of
 from events.log.tail import Tail
 from events.log.wire import Raw, event_model
-from events.writer.decider import Decider
+from events.writer.deciders import Concerned, Deciders
 from events.writer.partition import Partition
 
 
-def starts(partitions: Iterable[Partition[Any]]) -> dict[Place, ReaderPosition]:
+def starts(partitions: Iterable[Partition]) -> dict[Place, ReaderPosition]:
     """Where these partitions need foreign topics to be read from; places they know nothing of are left out."""
     found: dict[Place, ReaderPosition] = {}
     all_ = list(partitions)
@@ -43,10 +43,10 @@ class Views:
     """
 
     def __init__(
-        self, decider: Decider[Any], partitions: Mapping[int, Partition[Any]], tail: Tail, ends: Mapping[Place, int]
+        self, deciders: Deciders, partitions: Mapping[int, Partition], tail: Tail, ends: Mapping[Place, int]
     ) -> None:
         """`ends`: where the foreign places end; what is appended from now on is left to the writer."""
-        self._decider = decider
+        self._deciders = deciders
         self._partitions = partitions
         self._count = next(iter(partitions.values())).count
         self._tail = tail
@@ -79,20 +79,20 @@ class Views:
         """Let the partitions concerned observe an event; False if it must wait."""
         try:
             model = event_model(raw)
-            route = self._decider.routes.get(model)
-            if route is None:
+            if not self._deciders.routes(model):
                 return True
             recorded = raw.decode()
-            keys = list(route(recorded.data))
+            event: Any = recorded.data
+            found = self._deciders.concerned(event)
         except Exception:  # noqa: BLE001 - the writer meets it again, and says so
             return False
-        concerned: dict[int, list[str]] = {}
-        for key in keys:
-            number = partition_of(key, self._count)
+        concerned: dict[int, list[Concerned]] = {}
+        for each in found:
+            number = partition_of(each.key, self._count)
             if number in self._partitions and number not in self.failed:
-                concerned.setdefault(number, []).append(key)
+                concerned.setdefault(number, []).append(each)
         wants = {number: self._partitions[number].wants(raw.topic, raw.partition, raw.offset) for number in concerned}
-        if any(handle for handle, _ in wants.values()) and self._decider.reacts(model):
+        if any(handle for handle, _ in wants.values()) and self._deciders.reacts(model):
             return False
         for number in concerned:
             if wants[number][1]:

@@ -10,9 +10,9 @@ import logging
 from binascii import unhexlify
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from events.language.base import Command, Event
 from events.language.common import (
@@ -21,7 +21,6 @@ from events.language.common import (
     CommandNoted,
     CommandRejected,
     ErrorCode,
-    LogEvent,
     Refused,
 )
 from events.language.planned import refuse_planned
@@ -34,13 +33,12 @@ from events.log.repairs import Repair
 from events.log.wire import CAUSE, HASH, Raw, decode_event, parse_cause, without_hash
 from events.writer import admission
 from events.writer.admission import Admitted, Refusal
-from events.writer.decider import Decider, DecisionContext
+from events.writer.decider import DecisionContext
+from events.writer.deciders import Concerned, Deciders, OneOrMore, gathered
 from events.writer.encoding import DeadLetter, Forward, Origin, Unit, origin_of
-from events.writer.initiative import Decide, Initiative
-from events.writer.states import States
+from events.writer.initiative import Decide
+from events.writer.kinds import Kind, Placings
 from events.writer.units import Units
-
-S = TypeVar("S")
 
 DEDUP_WINDOW = 100_000
 """Commands per partition whose ids are remembered; a repeat within it yields the first outcome."""
@@ -53,12 +51,14 @@ log = logging.getLogger("forgelog.writer")
 
 
 @dataclass(slots=True)
-class Partition(Generic[S]):
-    decider: Decider[S]
+class Partition:
+    given: InitVar[OneOrMore]
     number: int
     count: int
     """Partitions of the topic."""
-    states: States[S] = field(init=False)
+    deciders: Deciders = field(init=False)
+    kinds: dict[str, Kind[Any]] = field(init=False)
+    """What is held of each kind of aggregate that decides."""
     seen: OrderedDict[str, tuple[str, int]] = field(default_factory=OrderedDict)
     """Project and id of a command (see `command_key`) → (payload digest, offset of its first event; -1 until
     appended)."""
@@ -76,21 +76,20 @@ class Partition(Generic[S]):
     next_offset: int = 0
     folded: int = 0
     """Events folded since the last snapshot."""
-    initiative: Initiative[S] = field(init=False)
-    _passivates: bool = field(init=False)
-    """Whether the decider's states come to rest at all."""
+    _acting: Kind[Any] | None = None
+    """The kind that was last let act by itself."""
+    _placings: Placings = field(init=False)
     _units: Units = field(init=False)
     context: str = field(init=False)
     _commands: str = field(init=False)
     """The topic of this context's commands."""
 
-    def __post_init__(self) -> None:
-        self.states = States(self.decider)
-        kind = type(self.decider)
-        self._passivates = kind.may_passivate is not Decider.may_passivate
-        self.context = self.decider.context
+    def __post_init__(self, given: OneOrMore) -> None:
+        self.deciders = gathered(given)
+        self.kinds = {decider.aggregate: Kind(decider) for decider in self.deciders}
+        self._placings = Placings(self.deciders, self.kinds)
+        self.context = self.deciders.context
         self._units = Units(self.context, self.number)
-        self.initiative = Initiative(self.decider, self.states)
         self._commands = topics.commands(self.context)
 
     @property
@@ -113,8 +112,8 @@ class Partition(Generic[S]):
 
     @property
     def has_view(self) -> bool:
-        """Whether the decider folds foreign events too."""
-        return type(self.decider).observe is not Decider.observe
+        """Whether a decider folds foreign events too."""
+        return self.deciders.observing
 
     def read_from(self, topic: str, partition: int) -> ReaderPosition:
         """Where this partition needs a foreign topic to be read from."""
@@ -149,19 +148,18 @@ class Partition(Generic[S]):
     def _evolve(self, key: str, event: Any, time: datetime) -> None:
         self.last_time = time if self.last_time is None or time > self.last_time else self.last_time
         self.folded += 1
-        if isinstance(event, LogEvent):
+        place = self._placings[type(event)]
+        if place is None:
             return
-        state = self.states.get(key)
-        if state is None:
-            state = self.decider.initial(key)
-        self.states[key] = state = self.decider.evolve(state, event, time)
-        if self._passivates:
-            passive = self.decider.may_passivate(state)
-            self.states.passivate(key, passive)
+        kind = place.kind
+        kind.states[key] = state = kind.decider.evolve(kind.state(key), event, time)
+        if kind.passivates:
+            passive = kind.decider.may_passivate(state)
+            kind.states.passivate(key, passive)
             if passive:  # it has nothing to do after a batch and is never due
-                self.initiative.dirty.discard(key)
+                kind.initiative.dirty.discard(key)
                 return
-        self.initiative.mark(key)
+        kind.initiative.mark(key)
 
     def _remember(self, command: str, digest: str, offset: int) -> None:
         if command in self.seen:
@@ -189,7 +187,7 @@ class Partition(Generic[S]):
         if raw.offset < self.resume_of(*source).offset:
             return None
         self.inputs[source] = ReaderPosition(raw.last + 1)
-        read = admission.read(raw, now, self.decider.commands, self.context)
+        read = admission.read(raw, now, self.deciders.commands, self.context)
         if not isinstance(read, Admitted):
             return self._not_admitted(raw, read, now)
         meta, digest, command = read
@@ -208,7 +206,6 @@ class Partition(Generic[S]):
         return DeadLetter(raw, read.refused.message, unit) if read.dead else unit
 
     def _decide(self, raw: Raw, meta: Meta, command: Command, key: str, digest: str, now: datetime) -> Unit | None:
-        kind = type(command)
         first = self.seen.get(command_key(meta.project, meta.id))
         if first is None and self.unscoped:
             first = self.seen.get(command_key(UNKNOWN_PROJECT, meta.id))
@@ -218,24 +215,26 @@ class Partition(Generic[S]):
                 refused = Refused(ErrorCode.ABORTED, message)
                 return self._refuse(raw, meta, digest, refused, now, command.subject())
             return self._note(raw, meta, digest, command, now, repeat=True, first_offset=first[1])
-        if kind.assigns_id and (foreign := foreign_id(command, meta.project)) is not None:
+        if type(command).assigns_id and (foreign := foreign_id(command, meta.project)) is not None:
             return self._refuse(raw, meta, digest, foreign, now, command.subject())
-        state = self.states.get(key)
-        if state is None:
-            state = self.decider.initial(key)
+        place = self._placings[type(command)]
+        assert place is not None
+        kind = place.kind
+        state = kind.state(key)
         now = self._clock(now)
-        context = DecisionContext(now, meta.id, meta.actor, meta.project, command.subject())
+        subject = key if place.own else command.subject()
+        context = DecisionContext(now, meta.id, meta.actor, meta.project, subject, place.aggregate)
         try:
             refuse_planned(command)
-            decided = self.decider.decide(state, command, context)
+            decided = kind.decider.decide(state, command, context)
         except Refused as refused:
-            return self._refuse(raw, meta, digest, refused, now, command.subject())
+            return self._refuse(raw, meta, digest, refused, now, subject)
         except Exception:
             log.exception("%s: deciding %s %s failed", raw.position, meta.type, meta.id)
-            return self._refuse(raw, meta, digest, Refused(ErrorCode.INTERNAL, _DEFECT), now, command.subject())
-        if kind.quiet:
-            self.decider.note_quiet(state, command, now)
-            self.initiative.mark(key)
+            return self._refuse(raw, meta, digest, Refused(ErrorCode.INTERNAL, _DEFECT), now, subject)
+        if type(command).quiet:
+            kind.decider.note_quiet(state, command, now)
+            kind.initiative.mark(key)
             if not decided:
                 return None
         if not decided:
@@ -286,23 +285,28 @@ class Partition(Generic[S]):
             self.observed[(topic, number)] = position
 
     def event(
-        self, recorded: Recorded, keys: Sequence[str], now: datetime, *, handle: bool = True, observe: bool = True
+        self,
+        recorded: Recorded,
+        concerned: Sequence[Concerned],
+        now: datetime,
+        *,
+        handle: bool = True,
+        observe: bool = True,
     ) -> Unit | None:
-        """Observe and react to a foreign event that concerns these keys of this partition."""
-        event, meta = recorded.data, recorded.meta
+        """Observe and react to a foreign event that concerns these states of this partition."""
+        event: Any = recorded.data
+        meta = recorded.meta
         now = self._clock(now)
-        handle = handle and self.decider.reacts(type(event))  # type: ignore[arg-type]
         decided: list[Event] = []
-        for key in keys:
-            state = self.states.get(key)
-            if state is None:
-                state = self.decider.initial(key)
-            if observe:
-                self.states[key] = state = self.decider.observe(state, event, meta.time)  # type: ignore[arg-type]
-                self.initiative.mark(key)
-            if handle:
-                context = DecisionContext(now, f"{meta.id}:{key}", meta.actor, meta.project, key)
-                decided += self.decider.react(state, event, context)  # type: ignore[arg-type]
+        for name, key in concerned:
+            kind = self.kinds[name]
+            state = kind.state(key)
+            if observe and kind.observes:
+                kind.states[key] = state = kind.decider.observe(state, event, meta.time)
+                kind.initiative.mark(key)
+            if handle and kind.decider.reacts(type(event)):
+                context = DecisionContext(now, f"{meta.id}:{name}/{key}", meta.actor, meta.project, key, name)
+                decided += kind.decider.react(state, event, context)
         if not decided:
             return None
         return self._unit(decided, origin_of(recorded.position, meta, str(recorded.epoch)), now)
@@ -311,22 +315,42 @@ class Partition(Generic[S]):
 
     def after_batch(self, now: datetime) -> list[Unit]:
         """Let every dirty key's state act on the batch that was handled."""
-        return self.initiative.after_batch(now, self._act)
+        units: list[Unit] = []
+        for kind in self.kinds.values():
+            if kind.initiative.dirty:
+                self._acting = kind
+                units += kind.initiative.after_batch(now, self._act)
+        return units
 
     def wake(self, now: datetime) -> list[Unit]:
         """Let every key whose time has come act on it."""
-        return self.initiative.wake(now, self._act)
+        units: list[Unit] = []
+        for kind in self.kinds.values():
+            self._acting = kind
+            units += kind.initiative.wake(now, self._act)
+        return units
 
-    def _act(self, decide: Decide[S], key: str, state: S, now: datetime) -> Unit | None:
+    def next_due(self) -> datetime | None:
+        """When `wake` has something to look at next."""
+        return min((due for kind in self.kinds.values() if (due := kind.initiative.next_due())), default=None)
+
+    def on_resume(self, now: datetime) -> None:
+        """What is volatile counts as seen just now: the history has just been folded, or time went by unseen."""
+        for kind in self.kinds.values():
+            self._acting = kind
+            kind.initiative.on_resume(now)
+
+    @property
+    def acting_on(self) -> str:
+        """The key that was last let act by itself."""
+        return self._acting.initiative.acting_on if self._acting is not None else ""
+
+    def _act(self, decide: Decide[Any], key: str, state: Any, now: datetime) -> Unit | None:
+        assert self._acting is not None
         now = self._clock(now)
-        decided = decide(state, self._own_context(now, key))
-        return self._unit(decided, self._own_origin(), now) if decided else None
-
-    def _own_context(self, now: datetime, key: str) -> DecisionContext:
-        return DecisionContext(now, self._units.own_id(), PLATFORM_ACTOR, DEFAULT_PROJECT, key)
-
-    def _own_origin(self) -> Origin:
-        return Origin(self._units.own_id(), "", PLATFORM_ACTOR, DEFAULT_PROJECT, "")
+        id, kind = self._units.own_id(), self._acting.decider.aggregate
+        decided = decide(state, DecisionContext(now, id, PLATFORM_ACTOR, DEFAULT_PROJECT, key, kind))
+        return self._unit(decided, Origin(id, "", PLATFORM_ACTOR, DEFAULT_PROJECT, ""), now) if decided else None
 
     def _clock(self, now: datetime) -> datetime:
         return now if self.last_time is None or now > self.last_time else self.last_time

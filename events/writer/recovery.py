@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
 
@@ -22,11 +22,9 @@ from events.log.wire import Raw, headers_of, value_of
 from events.process import faults
 from events.process.settings import Settings
 from events.writer import observing
-from events.writer.decider import Decider
+from events.writer.deciders import Deciders
 from events.writer.partition import Partition
 from events.writer.snapshots import Snapshots
-
-S = TypeVar("S")
 
 log = logging.getLogger("forgelog.writer")
 
@@ -44,7 +42,7 @@ class Failed(NamedTuple):
 
 
 async def take_over(
-    decider: Decider[S],
+    deciders: Deciders,
     numbers: Sequence[int],
     count: int,
     settings: Settings,
@@ -53,28 +51,28 @@ async def take_over(
     now: datetime,
     places: Collection[Place] = (),
     stopped: Mapping[int, Mapping[tuple[str, int], ReaderPosition]] | None = None,
-) -> dict[int, Partition[S] | Failed]:
+) -> dict[int, Partition | Failed]:
     """The folded partitions; in place of one that can't be folded, at what and why.
 
-    `now`: the writer's clock. `places`: those whose events the decider is told, its own among them. `stopped`: inputs
+    `now`: the writer's clock. `places`: those whose events the deciders are told, its own among them. `stopped`: inputs
     that are not read on, by partition. From the marker's offset on, whatever an earlier writer still appends is void.
     """
-    epochs = await asyncio.gather(*(_fence(decider.context, number, settings, producer, now) for number in numbers))
+    epochs = await asyncio.gather(*(_fence(deciders.context, number, settings, producer, now) for number in numbers))
     faults.point(faults.AFTER_MARKER)
     repairs = await read_repairs(settings)
-    partitions = {number: Partition(decider, number, count) for number in numbers}
+    partitions = {number: Partition(deciders, number, count) for number in numbers}
     if snapshots is not None:
-        found = await _snapshots_of(snapshots, decider, numbers, count, settings, places)
+        found = await _snapshots_of(snapshots, deciders, numbers, count, settings, places)
         for number, partition in found.items():
             if any(repair.skips and partition.contains(repair) for repair in repairs.since(partition.repairs)):
-                log.info("%s/%d: its snapshot has a record that is passed over since", decider.context, number)
+                log.info("%s/%d: its snapshot has a record that is passed over since", deciders.context, number)
             else:
                 partitions[number] = partition
     for number, partition in partitions.items():
         partition.repairs = repairs.until
         partition.stopped = dict((stopped or {}).get(number, {}))
-    outcome: dict[int, Partition[S] | Failed] = dict(partitions)
-    problems = await _fold(decider, partitions, dict(zip(numbers, epochs, strict=True)), settings, repairs)
+    outcome: dict[int, Partition | Failed] = dict(partitions)
+    problems = await _fold(deciders, partitions, dict(zip(numbers, epochs, strict=True)), settings, repairs)
     for number, epoch in zip(numbers, epochs, strict=True):
         partitions[number].epoch = epoch
     outcome.update(problems)
@@ -83,34 +81,34 @@ async def take_over(
 
 async def _snapshots_of(
     snapshots: Snapshots,
-    decider: Decider[S],
+    deciders: Deciders,
     numbers: Sequence[int],
     count: int,
     settings: Settings,
     places: Collection[Place],
-) -> dict[int, Partition[S]]:
+) -> dict[int, Partition]:
     """Partitions as their snapshots have them; those of another log are removed."""
-    loaded = {number: found for number in numbers if (found := await snapshots.load(decider, number, count))}
+    loaded = {number: found for number in numbers if (found := await snapshots.load(deciders, number, count))}
     stored = {
-        (decider.context, number): StoredPosition(
-            ReaderPosition(partition.next_offset, partition.epoch), origins.get((decider.context, number), "")
+        (deciders.context, number): StoredPosition(
+            ReaderPosition(partition.next_offset, partition.epoch), origins.get((deciders.context, number), "")
         )
         for number, (partition, origins) in loaded.items()
     }
-    compared = await compare(settings, {*places, *((decider.context, number) for number in numbers)}, stored)
+    compared = await compare(settings, {*places, *((deciders.context, number) for number in numbers)}, stored)
     snapshots.origins = compared.origins
-    kept: dict[int, Partition[S]] = {}
+    kept: dict[int, Partition] = {}
     for number, (partition, origins) in loaded.items():
-        why = compared.mismatches.get((decider.context, number), "") or _heard_elsewhere(partition, origins, compared)
+        why = compared.mismatches.get((deciders.context, number), "") or _heard_elsewhere(partition, origins, compared)
         if why:
-            log.error("%s/%d: its snapshots are of another log; removed: %s", decider.context, number, why)
-            await snapshots.forget(decider.context, number)
+            log.error("%s/%d: its snapshots are of another log; removed: %s", deciders.context, number, why)
+            await snapshots.forget(deciders.context, number)
         else:
             kept[number] = partition
     return kept
 
 
-def _heard_elsewhere(partition: Partition[Any], origins: Mapping[Place, str], compared: Compared) -> str:
+def _heard_elsewhere(partition: Partition, origins: Mapping[Place, str], compared: Compared) -> str:
     """How it shows that a partition has handled foreign events that are not in the log; empty if all are."""
     for (topic, number), at in (*partition.inputs.items(), *partition.observed.items()):
         place = topics.context_of(topic), number
@@ -146,8 +144,8 @@ async def _fence(context: str, number: int, settings: Settings, producer: AIOKaf
 
 
 async def _fold(
-    decider: Decider[S],
-    partitions: dict[int, Partition[S]],
+    deciders: Deciders,
+    partitions: dict[int, Partition],
     epochs: dict[int, int],
     settings: Settings,
     repairs: Repairs,
@@ -155,25 +153,25 @@ async def _fold(
     """Fold each partition's valid records up to and including its marker, and its view as far as it goes meanwhile; of
     those that can't be folded, at what and why."""
     has_view = any(partition.has_view for partition in partitions.values())
-    foreign = sorted({model.context for model in decider.routes} - {decider.context}) if has_view else []
+    foreign = sorted(deciders.foreign - {deciders.context}) if has_view else []
     begin = observing.starts(partitions.values())
     for number, partition in partitions.items():
-        begin[decider.context, number] = ReaderPosition(partition.next_offset, partition.epoch)
+        begin[deciders.context, number] = ReaderPosition(partition.next_offset, partition.epoch)
     problems: dict[int, Failed] = {}
     open_ = dict(partitions)
     async with Tail(
-        settings, [decider.context, *foreign], start=begin, max_records=AT_ONCE, hasty=True, repairs=repairs
+        settings, [deciders.context, *foreign], start=begin, max_records=AT_ONCE, hasty=True, repairs=repairs
     ) as tail:
         for place in tail.positions:
-            if place[0] == decider.context and place[1] not in open_:
+            if place[0] == deciders.context and place[1] not in open_:
                 tail.pause(place)
         view = None
         if foreign:
-            ends = {place: end for place, end in (await tail.ends()).items() if place[0] != decider.context}
-            view = observing.Views(decider, partitions, tail, ends)
+            ends = {place: end for place, end in (await tail.ends()).items() if place[0] != deciders.context}
+            view = observing.Views(deciders, partitions, tail, ends)
         while open_:
             numbers = list(open_) if view is None else [min(open_, key=lambda number: _reached(open_[number]))]
-            raws = await tail.poll_raw(1.0, only=[(decider.context, number) for number in numbers])
+            raws = await tail.poll_raw(1.0, only=[(deciders.context, number) for number in numbers])
             for index, raw in enumerate(raws):
                 number = raw.partition
                 if number not in open_ or raw.offset > epochs[number]:
@@ -186,7 +184,7 @@ async def _fold(
                 if index % 500 == 499:
                     await asyncio.sleep(0)
             for number in numbers:
-                place = (decider.context, number)
+                place = (deciders.context, number)
                 if number in problems or tail.positions[place].offset > epochs[number]:
                     tail.pause(place)
                     if number in open_:
@@ -199,6 +197,6 @@ async def _fold(
     return problems
 
 
-def _reached(partition: Partition[Any]) -> int:
+def _reached(partition: Partition) -> int:
     """When the last event was that has been folded, in milliseconds since 1970."""
     return int(partition.last_time.timestamp() * 1000) if partition.last_time is not None else 0

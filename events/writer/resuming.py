@@ -8,8 +8,6 @@ topic that was cut that is its end, of one that was made anew its beginning.
 
 from __future__ import annotations
 
-from typing import Any
-
 from aiokafka import TopicPartition
 
 from events.log.fetching import Consumer
@@ -17,7 +15,7 @@ from events.log.positions import ReaderPosition
 from events.writer.partition import Partition
 
 
-async def mend(partition: Partition[Any], consumer: Consumer, prefix: str) -> list[str]:
+async def mend(partition: Partition, consumer: Consumer, prefix: str) -> list[str]:
     """Give inputs that were lost a new point of resume; says which and where, for people. Raises `KafkaError`."""
     reached = {
         place: max(

@@ -11,9 +11,10 @@ import asyncio
 import logging
 import zlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any, Generic, NamedTuple, TypeVar
+from itertools import islice
+from typing import Any, NamedTuple
 
 import asyncpg
 import orjson
@@ -25,13 +26,12 @@ from events.log.positions import Place, ReaderPosition
 from events.log.wire import Raw
 from events.process import faults
 from events.process.settings import Settings
-from events.writer.decider import Decider
+from events.writer.deciders import Deciders, OneOrMore
+from events.writer.kinds import Kind
 from events.writer.partition import Partition
 from events.writer.states import Pack, joined, split
 
-S = TypeVar("S")
-
-FORMAT = 2
+FORMAT = 3
 """Raise it when the layout below or the runtime's own folding changes."""
 
 log = logging.getLogger("forgelog.snapshots")
@@ -44,18 +44,17 @@ class Taken(NamedTuple):
     packs: list[Pack]
 
 
-class Loaded(NamedTuple, Generic[S]):
+class Loaded(NamedTuple):
     """A partition as a snapshot has it, and the origins of the log it was taken of."""
 
-    partition: Partition[S]
+    partition: Partition
     origins: dict[Place, str]
 
 
-def take(partition: Partition[Any]) -> Taken:
+def take(partition: Partition) -> Taken:
     """The partition as it is now: the part of a snapshot that the writer has to wait for."""
-    decider = partition.decider
     content = {
-        "states": {key: decider.dump(state) for key, state in partition.states.items()},
+        "kinds": {name: _taken(kind) for name, kind in partition.kinds.items()},
         "commands": [[command, digest, offset] for command, (digest, offset) in partition.seen.items()],
         "inputs": [[topic, p, at.offset, at.epoch] for (topic, p), at in partition.inputs.items()],
         "observed": [[topic, p, at.offset, at.epoch] for (topic, p), at in partition.observed.items()],
@@ -65,7 +64,20 @@ def take(partition: Partition[Any]) -> Taken:
         "epoch": partition.epoch,
         "repairs": partition.repairs,
     }
-    return Taken(content, list(partition.states.packs))
+    return Taken(content, [pack for kind in partition.kinds.values() for pack in kind.states.packs])
+
+
+def _taken(kind: Kind[Any]) -> dict[str, Any]:
+    """`packs`: how many of those behind the content are of this kind; they come in the order of the kinds."""
+    states = kind.states
+    return {"states": {key: kind.decider.dump(state) for key, state in states.items()}, "packs": len(states.packs)}
+
+
+def _load_kind(kind: Kind[Any], data: dict[str, Any], packs: Iterator[Pack]) -> None:
+    kind.states.add_packs(islice(packs, data["packs"]))
+    for key, dumped in data["states"].items():
+        kind.states[key] = state = kind.decider.load(key, dumped)
+        kind.states.passivate(key, kind.decider.may_passivate(state))
 
 
 def encode(taken: Taken) -> bytes:
@@ -74,21 +86,20 @@ def encode(taken: Taken) -> bytes:
     return b"".join((len(content).to_bytes(4, "big"), content, *joined(taken.packs)))
 
 
-def dump(partition: Partition[Any]) -> bytes:
+def dump(partition: Partition) -> bytes:
     """What `load` takes."""
     return encode(take(partition))
 
 
-def load(decider: Decider[S], number: int, count: int, blob: bytes) -> Partition[S]:
+def load(deciders: OneOrMore, number: int, count: int, blob: bytes) -> Partition:
     """The partition that `dump` gave."""
     view = memoryview(blob)
     end = 4 + int.from_bytes(view[:4], "big")
     data = orjson.loads(zlib.decompress(view[4:end]))
-    partition = Partition(decider, number, count)
-    partition.states.add_packs(split(view[end:]))
-    for key, dumped in data["states"].items():
-        partition.states[key] = state = decider.load(key, dumped)
-        partition.states.passivate(key, decider.may_passivate(state))
+    partition = Partition(deciders, number, count)
+    packs = split(view[end:])
+    for name, kind in data["kinds"].items():
+        _load_kind(partition.kinds[name], kind, packs)
     older = [(command_key(UNKNOWN_PROJECT, id), digest, offset) for id, digest, offset in data.get("seen", ())]
     partition.seen = OrderedDict(
         (each, (digest, offset)) for each, digest, offset in (*older, *data.get("commands", ()))
@@ -140,35 +151,35 @@ class Snapshots:
             await db.execute(f"alter table {self._table} add column if not exists origins text")
 
     @staticmethod
-    def _version(decider: Decider[Any]) -> str:
-        return f"{FORMAT}.{decider.dump_version}"
+    def _version(deciders: Deciders) -> str:
+        return f"{FORMAT}.{deciders.version}"
 
-    async def load(self, decider: Decider[S], number: int, count: int) -> Loaded[S] | None:
+    async def load(self, deciders: Deciders, number: int, count: int) -> Loaded | None:
         """The newest usable snapshot, or None. A damaged one is reported and passed over."""
         try:
             async with self._pool.acquire() as db:
                 rows = await db.fetch(
                     f"select next_offset, hash, data, origins from {self._table} "
                     f"where context = $1 and partition = $2 and version = $3 order by next_offset desc",
-                    decider.context,
+                    deciders.context,
                     number,
-                    self._version(decider),
+                    self._version(deciders),
                 )
         except (OSError, asyncpg.PostgresError) as error:
-            log.warning("snapshots can't be read (%s); folding %s/%d from the start", error, decider.context, number)
+            log.warning("snapshots can't be read (%s); folding %s/%d from the start", error, deciders.context, number)
             return None
         for row in rows:
             if blake3(row["data"]).digest() != row["hash"]:
                 log.error(
-                    "snapshot of %s/%d at %d is damaged; passed over", decider.context, number, row["next_offset"]
+                    "snapshot of %s/%d at %d is damaged; passed over", deciders.context, number, row["next_offset"]
                 )
                 continue
             stored = orjson.loads(row["origins"] or "[]")
             origins = {(context, place): origin for context, place, origin in stored}
             try:
-                return Loaded(load(decider, number, count, row["data"]), origins)
+                return Loaded(load(deciders, number, count, row["data"]), origins)
             except Exception:
-                log.exception("snapshot of %s/%d at %d can't be used", decider.context, number, row["next_offset"])
+                log.exception("snapshot of %s/%d at %d can't be used", deciders.context, number, row["next_offset"])
         return None
 
     def note_origins(self, raws: Sequence[Raw]) -> None:
@@ -187,16 +198,17 @@ class Snapshots:
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             log.warning("snapshots of %s/%d can't be removed: %s", context, number, error)
 
-    def due(self, partition: Partition[Any]) -> bool:
+    def due(self, partition: Partition) -> bool:
         """Whether `offer` would take a snapshot now: then the state must be what is in the log.
 
         What it costs grows with the states, most of all with those at work, and so does the time between two.
         """
-        states = partition.states
-        enough = max(self._every, len(states.items()), states.packed // 8)
+        states = [kind.states for kind in partition.kinds.values()]
+        live, packed = sum(len(each.items()) for each in states), sum(each.packed for each in states)
+        enough = max(self._every, live, packed // 8)
         return partition.folded >= enough and partition.number not in self._held
 
-    def offer(self, partition: Partition[Any], confirmed: ReaderPosition) -> None:
+    def offer(self, partition: Partition, confirmed: ReaderPosition) -> None:
         """Take a snapshot when one is due, and store a held one that the partition's reader has confirmed."""
         number = partition.number
         held = self._held.get(number)
@@ -206,7 +218,7 @@ class Snapshots:
                 del self._held[number]
             elif confirmed.offset >= position and data.done():
                 del self._held[number]
-                task = asyncio.create_task(self._store(partition.decider, number, position, epoch, data.result()))
+                task = asyncio.create_task(self._store(partition.deciders, number, position, epoch, data.result()))
                 self._storing.add(task)
                 task.add_done_callback(self._storing.discard)
         elif self.due(partition):
@@ -214,17 +226,17 @@ class Snapshots:
             encoding = asyncio.create_task(asyncio.to_thread(encode, take(partition)))
             self._held[number] = (partition.next_offset, partition.epoch, encoding)
 
-    async def _store(self, decider: Decider[Any], number: int, position: int, epoch: int, data: bytes) -> None:
+    async def _store(self, deciders: Deciders, number: int, position: int, epoch: int, data: bytes) -> None:
         try:
             async with self._pool.acquire() as db, db.transaction():
                 await db.execute(
                     f"insert into {self._table} (context, partition, next_offset, epoch, version, hash, data, origins) "
                     f"values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing",
-                    decider.context,
+                    deciders.context,
                     number,
                     position,
                     epoch,
-                    self._version(decider),
+                    self._version(deciders),
                     blake3(data).digest(),
                     data,
                     orjson.dumps([(*place, origin) for place, origin in self.origins.items()]).decode(),
@@ -234,8 +246,8 @@ class Snapshots:
                     f"delete from {self._table} where context = $1 and partition = $2 and next_offset not in (select "
                     f"next_offset from {self._table} where context = $1 and partition = $2 "
                     f"order by next_offset desc limit 2)",
-                    decider.context,
+                    deciders.context,
                     number,
                 )
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            log.warning("snapshot of %s/%d not stored: %s", decider.context, number, error)
+            log.warning("snapshot of %s/%d not stored: %s", deciders.context, number, error)

@@ -15,7 +15,7 @@ import random
 import time
 from collections.abc import Collection, Iterator
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 
@@ -31,13 +31,11 @@ from events.process.settings import Settings
 from events.process.tasks import end_all
 from events.writer.appending import Appender
 from events.writer.assignment import Assignment
-from events.writer.decider import Decider
+from events.writer.deciders import OneOrMore, gathered
 from events.writer.encoding import DeadLetter, Forward, Unit
 from events.writer.partition import Partition
 from events.writer.snapshots import Snapshots
 from events.writer.stops import Stops
-
-S = TypeVar("S")
 
 log = logging.getLogger("forgelog.writer")
 
@@ -52,24 +50,23 @@ CHECK_EVERY = 1.0
 that waits for other topics' news has ended, so on a platform at rest it may take ten more."""
 
 
-class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
-    """Runs a decider. `run` returns when cancelled; `status` tells how each partition fares."""
+class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Runs a context's deciders. `run` returns when cancelled; `status` tells how each partition fares."""
 
-    def __init__(self, decider: Decider[S], settings: Settings, snapshots: Snapshots | None = None) -> None:
-        self.decider = decider
+    def __init__(self, deciders: OneOrMore, settings: Settings, snapshots: Snapshots | None = None) -> None:
+        deciders = gathered(deciders)
         self.settings = settings
         self.snapshots = snapshots
         self.clock = Clock()
-        self.context = decider.context
-        self.partitions: dict[int, Partition[S]] = {}
-        self.appender = Appender(decider.context, settings, self.partitions)
-        self.assignment = Assignment(decider, settings, self.partitions, self.appender, self.clock, snapshots)
+        self.context = deciders.context
+        self.partitions: dict[int, Partition] = {}
+        self.appender = Appender(deciders.context, settings, self.partitions)
+        self.assignment = Assignment(deciders, settings, self.partitions, self.appender, self.clock, snapshots)
         self._handler = self.assignment.handler
         self._changed = asyncio.Event()
         self._appending: asyncio.Task[None] | None = None
         """The batches on their way to Kafka."""
-        foreign = {model.context for model in decider.routes}
-        self._contexts = tuple(sorted(foreign | {self.context}))
+        self._contexts = tuple(sorted(deciders.foreign | {self.context}))
         self._looking: dict[Place, int] = {}
         """Own places that are being read for a look, and the offset it began at."""
         self._consumer: Consumer | None = None
@@ -262,7 +259,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
         wait = 1.0
         now = self.clock.now()
         for number, partition in self.partitions.items():
-            due = partition.initiative.next_due()
+            due = partition.next_due()
             if due is not None and number not in self.assignment.targets:
                 wait = min(wait, max(0.0, (due - now).total_seconds()))
         return min(wait, self.assignment.until_start())
@@ -296,7 +293,7 @@ class Writer(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]
     # Looking at what is there
 
     def _look(self, tail: Tail) -> None:
-        """Read the own topic only now and then, unless the decider reacts to it: else each append would wake the very
+        """Read the own topic only now and then, unless a decider reacts to it: else each append would wake the very
         process that made it. What a look is for can wait: a newer marker makes void whatever this one still appends,
         and a snapshot is stored once it was seen."""
         if topics.events(self.context) in self._handler.foreign:

@@ -57,9 +57,10 @@ _GONE = _PLACED | {JobStatus.RUNNING, JobStatus.CHECKPOINTING, JobStatus.PAUSED,
 
 
 class Jobs(Decider[Job]):
-    """The decider of the jobs context; its key is the job id."""
+    """The decider of jobs; its key is the job id."""
 
     context = "jobs"
+    aggregate = "job"
     dump_version = 4
     commands = (SubmitJob, CancelJob, RequeueJob, ReportJobStarted, ReportJobExited)
     events = (

@@ -61,6 +61,7 @@ class Resources(Decider[Pool]):
     """Folds and decides one pool."""
 
     context: ClassVar[str] = "resources"
+    aggregate: ClassVar[str] = "pool"
     commands: ClassVar[tuple[type[Command], ...]] = (
         RegisterNode,
         HeartbeatNode,

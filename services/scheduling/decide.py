@@ -81,9 +81,10 @@ Known = dict[tuple[Shape, frozenset[tuple[str, str]]], tuple[PendingReason, ...]
 
 
 class Scheduling(Decider[Queue]):
-    """The decider of the scheduling context; its key is the queue, which schedules onto the pool of the same name."""
+    """The decider of queues; its key is the queue, which schedules onto the pool of the same name."""
 
     context: ClassVar[str] = "scheduling"
+    aggregate: ClassVar[str] = "queue"
     commands: ClassVar[tuple[type[Command], ...]] = (ConfigureQueue, CreateQueue, DeleteQueue)
     events: ClassVar[tuple[type[Event], ...]] = (
         JobEnqueued,

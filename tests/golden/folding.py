@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import import_module
+from itertools import islice
 from typing import Any
 
 import httpx
@@ -32,19 +33,18 @@ from events.projections.rebuild import projection_of
 from events.projections.tables import HISTORY
 from events.writer import snapshots
 from events.writer.decider import Decider
+from events.writer.deciders import Deciders
 from events.writer.partition import Partition
 from events.writer.snapshots import Snapshots
 from tests.golden.history import History
 
 
 @cache
-def decider_of(context: str) -> Decider[Any]:
-    """The one that its service has in the module `decide`."""
+def deciders_of(context: str) -> Deciders:
+    """Those that its service has in the module `decide`."""
     module = import_module(f"{contexts()[context].package}.decide")
     own = (each for each in vars(module).values() if isinstance(each, type) and each.__module__ == module.__name__)
-    (decider,) = (each for each in own if issubclass(each, Decider))
-    found: Decider[Any] = decider()
-    return found
+    return Deciders(*(each() for each in own if issubclass(each, Decider)))
 
 
 # Records
@@ -108,12 +108,15 @@ def states(history: History) -> dict[str, Any]:
     return found
 
 
-def known_to(partition: Partition[Any], place: str) -> dict[str, Any]:
+def known_to(partition: Partition, place: str) -> dict[str, Any]:
     """What a snapshot of the partition has, by kind (``jobs/0/states`` for the place ``jobs/0``) and key."""
     content, packs = snapshots.take(partition)
-    states = dict(content["states"])
-    for keys, dumps in packs:
-        states.update(zip(orjson.loads(zlib.decompress(keys)), orjson.loads(zlib.decompress(dumps)), strict=True))
+    states: dict[str, Any] = {}
+    left = iter(packs)
+    for kind in content["kinds"].values():  # one of each context so far
+        states |= kind["states"]
+        for keys, dumps in islice(left, kind["packs"]):
+            states.update(zip(orjson.loads(zlib.decompress(keys)), orjson.loads(zlib.decompress(dumps)), strict=True))
     chain = {name: content[name] for name in ("digest", "time", "next_offset", "epoch", "repairs")}
     commands = {name.replace("\n", "/"): [digest, offset] for name, digest, offset in content["commands"]}
     kinds = {
@@ -126,15 +129,15 @@ def known_to(partition: Partition[Any], place: str) -> dict[str, Any]:
     return {f"{place}/{kind}": plain(items) for kind, items in kinds.items()}
 
 
-def folded(history: History, context: str, given: dict[int, Partition[Any]] | None = None) -> dict[int, Partition[Any]]:
+def folded(history: History, context: str, given: dict[int, Partition] | None = None) -> dict[int, Partition]:
     """A context's partitions with all of the history folded in; those that are `given` go on from where they are.
 
     Own events first, foreign ones by time behind them: see `events.writer.observing`.
     """
-    decider = decider_of(context)
+    deciders = deciders_of(context)
     count: int = history.about["partitions"]
-    partitions = {number: Partition(decider, number, count) for number in range(count)} | (given or {})
-    foreign = {model.context for model in decider.routes} - {context} if partitions[0].has_view else set()
+    partitions = {number: Partition(deciders, number, count) for number in range(count)} | (given or {})
+    foreign = deciders.foreign - {context} if partitions[0].has_view else set()
     records = [(raw.timestamp, False, raw) for raw in valid(history, context)]
     records += [(raw.timestamp, True, raw) for each in sorted(foreign) for raw in valid(history, each)]
     for _, of_others, raw in sorted(records, key=lambda item: item[:2]):
@@ -149,14 +152,13 @@ def folded(history: History, context: str, given: dict[int, Partition[Any]] | No
     return partitions
 
 
-def _observe(partitions: dict[int, Partition[Any]], raw: Raw) -> None:
+def _observe(partitions: dict[int, Partition], raw: Raw) -> None:
     if raw.is_marker:
         return
     recorded = raw.decode()
-    route = partitions[0].decider.routes.get(type(recorded.data))  # type: ignore[arg-type]
-    keys = list(route(recorded.data)) if route is not None else []
+    concerned = partitions[0].deciders.concerned(recorded.data)  # type: ignore[arg-type]
     for number, partition in partitions.items():
-        own = [key for key in keys if partition_of(key, partition.count) == number]
+        own = [each for each in concerned if partition_of(each.key, partition.count) == number]
         if own and partition.wants(raw.topic, raw.partition, raw.offset)[1]:
             partition.event(recorded, own, recorded.meta.time, handle=False)
         partition.passed(raw.topic, raw.partition, ReaderPosition.behind(raw))
@@ -168,9 +170,9 @@ def stored_snapshots(history: History) -> Iterator[tuple[str, dict[str, Any]]]:
     count: int = history.about["partitions"]
     for stored in history.snapshots:
         context, number = stored["context"], stored["partition"]
-        decider = decider_of(context)
-        if stored["version"] == Snapshots._version(decider):
-            loaded = snapshots.load(decider, number, count, base64.b64decode(stored["data"]))
+        deciders = deciders_of(context)
+        if stored["version"] == Snapshots._version(deciders):
+            loaded = snapshots.load(deciders, number, count, base64.b64decode(stored["data"]))
             partition = folded(history, context, {number: loaded})[number]
             yield f"{context}/{number}@{stored['next_offset']}", known_to(partition, f"{context}/{number}")
 
@@ -259,7 +261,7 @@ def _plain_value(value: Any) -> Any:
 def versions() -> dict[str, dict[str, Any]]:
     """Kind of what is stored → context → the version that present code stores it in."""
     return {
-        "states": {context: Snapshots._version(decider_of(context)) for context in contexts()},
+        "states": {context: Snapshots._version(deciders_of(context)) for context in contexts()},
         "rows": {context: projection_of(context).version for context in contexts()},
     }
 

@@ -278,7 +278,7 @@ async def _rejected(stage: Stage) -> None:
     platform.kill("scheduling")
     pen = await Pen.of(stage, "scheduling", Scheduling(), POOL)
     earlier = platform.all(JobScheduled, lambda event: event.job_id == stage.jobs["single"])[0]
-    id = f"{job}.1.{pen.partition.states[POOL].number}"
+    id = f"{job}.1.{pen.partition.kinds['queue'].states[POOL].number}"
     placement = earlier.placements[0].model_copy(update={"allocation_id": id})
     await pen.write(earlier.model_copy(update={"job_id": job, "placements": (placement,)}), "unaware")
     platform.start("scheduling")
@@ -342,7 +342,7 @@ async def _faulty(stage: Stage) -> None:
 class Pen:
     """Writes in the name of a context's last writer, which has ended."""
 
-    def __init__(self, stage: Stage, partition: Partition[Any], encoder: Encoder) -> None:
+    def __init__(self, stage: Stage, partition: Partition, encoder: Encoder) -> None:
         self._stage = stage
         self._encoder = encoder
         self.partition = partition

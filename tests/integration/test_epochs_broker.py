@@ -119,7 +119,7 @@ class Writers:
         self.tasks: list[asyncio.Task[None]] = []
         self.cancelled = 0
 
-    def start(self) -> Writer[Any]:
+    def start(self) -> Writer:
         writer = Writer(SampleDecider(), self.settings)
         writer.appender.producer = FaultyProducers(self.settings, self.faults)
         self.tasks.append(asyncio.create_task(writer.run()))
@@ -200,7 +200,9 @@ async def test_nothing_is_lost_or_done_twice_whatever_happens_to_sends(settings:
             try:
                 dependents = sum(hash_of(id) for id in sent)
                 await until(lambda: all(told[id].done() for id in sent), PATIENCE)
-                await until(lambda: sum(p.states["base"].told for p in holding(last)) == dependents, PATIENCE)
+                await until(
+                    lambda: sum(p.kinds["job"].states["base"].told for p in holding(last)) == dependents, PATIENCE
+                )
                 await asyncio.sleep(1.6)  # what was to land late has
                 assert not faults.tasks
             finally:
@@ -214,8 +216,8 @@ async def test_nothing_is_lost_or_done_twice_whatever_happens_to_sends(settings:
     assert min(faults.counts[kind] for kind in ("pause", "never lands", "lands untold", "lands late")) > 0
 
 
-def holding(writer: Writer[Any]) -> list[Any]:
-    return [partition for partition in writer.partitions.values() if "base" in partition.states]
+def holding(writer: Writer) -> list[Any]:
+    return [partition for partition in writer.partitions.values() if "base" in partition.kinds["job"].states]
 
 
 def check(records: list[Raw], sent: list[str], told: dict[str, Any]) -> None:

@@ -232,7 +232,7 @@ async def test_a_writer_decides_the_commands_of_a_topic_that_was_made_anew(setti
     again = Writer(SampleDecider(), settings)
     async with running(again.run()):
         await submitted(settings, names("more", 4))
-        states = {key for partition in again.partitions.values() for key, _ in partition.states.items()}
+        states = {key for partition in again.partitions.values() for key, _ in partition.kinds["job"].states.items()}
     assert {*names("old", 40), *names("new", 4), *names("more", 4)} <= states
 
 
@@ -251,7 +251,7 @@ async def test_snapshots_of_a_lost_log_are_removed(settings: Settings, pool: asy
     again = Writer(SampleDecider(), settings, Snapshots(settings, pool, every=1_000_000))
     async with running(again.run()):
         await until(lambda: again.ready, PATIENCE)
-        states = {key for partition in again.partitions.values() for key, _ in partition.states.items()}
+        states = {key for partition in again.partitions.values() for key, _ in partition.kinds["job"].states.items()}
         assert states == set(names("new", 40 * turn + 100))
     assert await pool.fetchval(f"select count(*) from {table}") == 0
 

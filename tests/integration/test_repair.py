@@ -88,7 +88,7 @@ class Place:
     """A writer, its tables, and someone who sends commands to them."""
 
     def __init__(
-        self, settings: Settings, writer: Writer[Sample], runner: Runner, publisher: Publisher, outcomes: Outcomes
+        self, settings: Settings, writer: Writer, runner: Runner, publisher: Publisher, outcomes: Outcomes
     ) -> None:
         self.settings, self.writer, self.runner = settings, writer, runner
         self._publisher, self._outcomes = publisher, outcomes
@@ -144,7 +144,7 @@ async def place(
     await pool.close()
 
 
-def stopped(part: Writer[Any] | Runner) -> dict[str, str]:
+def stopped(part: Writer | Runner) -> dict[str, str]:
     """Place → the record at which it stands."""
     return {stop.place: str(stop.position) for stop in part.stops}
 
@@ -199,7 +199,7 @@ async def test_a_reaction_that_raises_stops_that_input_and_a_retry_lets_it_go_on
         decider.where.clear()
         await retry(settings, at, "mended", "tester")
         await until(lambda: not here.writer.stops and here.writer.ready)
-        await until(lambda: here.writer.partitions[0].states[target].told == 1)
+        await until(lambda: here.writer.partitions[0].kinds["job"].states[target].told == 1)
         await here.equal_to_a_rebuild()
 
 
@@ -265,8 +265,8 @@ async def test_tables_and_states_that_have_a_skipped_record_are_made_without_it(
                 await asyncio.sleep(0.05)
         assert await here.runner.wait_for([last], PATIENCE) == []
         await here.skip(at)
-        await until(lambda: here.writer.ready and not here.writer.partitions[0].states.get(job))
-        assert here.writer.partitions[0].states[behind].submitted
+        await until(lambda: here.writer.ready and not here.writer.partitions[0].kinds["job"].states.get(job))
+        assert here.writer.partitions[0].kinds["job"].states[behind].submitted
         again = await here.send(submit("good", job), "a second time")
         assert again.rejected is None
         assert await here.runner.wait_for([again.position], PATIENCE) == []

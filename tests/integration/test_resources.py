@@ -37,6 +37,7 @@ class Planner(Decider[None]):
     """Stands in for scheduling: any command to a queue makes the next prepared plan a fact."""
 
     context: ClassVar[str] = "scheduling"
+    aggregate: ClassVar[str] = "queue"
     commands: ClassVar[tuple[type[Command], ...]] = (ConfigureQueue,)
     events: ClassVar[tuple[type[Event], ...]] = (JobScheduled,)
 

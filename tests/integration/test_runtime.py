@@ -286,13 +286,21 @@ async def test_reactions_reach_other_partitions_once(prepared: Settings) -> None
             await publisher.publish(submit("base", "base"))
             await publisher.publish_many([Outgoing(submit("d", f"d-{n}", ("base",))) for n in range(40)])
             await until(
-                lambda: any(p.states["base"].told == 40 for p in writer.partitions.values() if "base" in p.states)
+                lambda: any(
+                    p.kinds["job"].states["base"].told == 40
+                    for p in writer.partitions.values()
+                    if "base" in p.kinds["job"].states
+                )
             )
         again = Writer(SampleDecider(), prepared)
         async with running(again.run()):
             await publisher.publish(submit("d", "late", ("base",)))
             await until(
-                lambda: any(p.states["base"].told == 41 for p in again.partitions.values() if "base" in p.states)
+                lambda: any(
+                    p.kinds["job"].states["base"].told == 41
+                    for p in again.partitions.values()
+                    if "base" in p.kinds["job"].states
+                )
             )
 
 
@@ -485,7 +493,7 @@ async def test_a_snapshot_spares_the_fold_and_changes_nothing(prepared: Settings
             states = {
                 key: (state.submitted, state.told)
                 for p in writer.partitions.values()
-                for key, state in p.states.items()
+                for key, state in p.kinds["job"].states.items()
             }
         assert len(states) >= 200
         second = Writer(decider(), prepared, snapshots)
@@ -494,7 +502,7 @@ async def test_a_snapshot_spares_the_fold_and_changes_nothing(prepared: Settings
             again = {
                 key: (state.submitted, state.told)
                 for p in second.partitions.values()
-                for key, state in p.states.items()
+                for key, state in p.kinds["job"].states.items()
             }
             assert states.items() <= again.items()
             assert all(p.folded <= p.next_offset - 20 for p in second.partitions.values())

@@ -125,7 +125,14 @@ async def test_a_byte_that_was_flipped_on_disk_is_found_and_stops_its_place_alon
         await until(lambda: not writer.stops and not runner.stops and writer.ready)
         await publisher.publish_many([Outgoing(submit("new", f"new-{number}")) for number in range(16)])
         await until(
-            lambda: sum(state.submitted for each in writer.partitions.values() for state in each.states.values()) > 15
+            lambda: (
+                sum(
+                    state.submitted
+                    for each in writer.partitions.values()
+                    for state in each.kinds["job"].states.values()
+                )
+                > 15
+            )
         )
         async with pool.acquire() as db:
             count = f'select count(*) from "{runner.schema}".jobs where name = $1'

@@ -50,7 +50,7 @@ class Counting(Scheduling):
 
 
 @asynccontextmanager
-async def taken_over(decider: Scheduling, settings: Settings) -> AsyncIterator[tuple[Partition[Queue], Any]]:
+async def taken_over(decider: Scheduling, settings: Settings) -> AsyncIterator[tuple[Partition, Any]]:
     """The default queue's partition as a new writer folds it, without a snapshot; and that writer's producer."""
     number = partition_of("default", settings.partitions)
     producer = new_producer(settings)
@@ -69,7 +69,7 @@ async def taken_over(decider: Scheduling, settings: Settings) -> AsyncIterator[t
         await producer.stop()
 
 
-async def append(settings: Settings, partition: Partition[Queue], producer: Any, *events: Event) -> None:
+async def append(settings: Settings, partition: Partition, producer: Any, *events: Event) -> None:
     """Record what this writer is made to decide."""
     unit = partition._unit(events, partition._own_origin(), datetime.now(UTC))
     batch = Batch()
@@ -92,7 +92,7 @@ async def test_a_first_fold_holds_what_lives_and_not_all_that_ever_did(
                 await platform.command(ended((held.allocation_id, "0")))
     decider = Counting()
     async with taken_over(decider, settings) as (partition, _):
-        queue = partition.states["default"]
+        queue = partition.kinds["queue"].states["default"]
         assert held.allocation_id in queue.placements
         assert len(queue.placements) <= 2, "the last release may be of the same moment as the last placement"
         assert queue.number == JOBS + 1
@@ -158,7 +158,7 @@ async def test_what_nobody_answered_yet_is_not_observed_by_the_fold_but_answered
             async with taken_over(Scheduling(), settings) as (partition, _):
                 place = rejected.position.topic, rejected.position.partition
                 assert partition.observed[place].offset == rejected.position.offset
-                assert "second.1.1" in partition.states["default"].placements
+                assert "second.1.1" in partition.kinds["queue"].states["default"].placements
 
             scheduling = asyncio.create_task(Writer(Scheduling(), settings).run())
             again = await until(decided, JobEnqueued)

@@ -24,16 +24,16 @@ from tests.unit.writer.test_epochs import START, Log, raw_command
 PLACE = "events.jobs/0"
 
 
-def writer(log: Log) -> Partition[Any]:
+def writer(log: Log) -> Partition:
     epoch = log.marker("w")
-    partition: Partition[Any] = Partition(SampleDecider(), 0, 1)
+    partition: Partition = Partition(SampleDecider(), 0, 1)
     for record in log.valid():
         partition.fold(record)
     partition.next_offset, partition.epoch = epoch + 1, epoch
     return partition
 
 
-def submit(log: Log, partition: Partition[Any], number: int) -> None:
+def submit(log: Log, partition: Partition, number: int) -> None:
     unit = partition.command(raw_command(number, f"c{number}", f"job-{number}"), START + timedelta(seconds=number))
     assert isinstance(unit, Unit)
     partition.appended(unit, log.append(unit.records))

@@ -41,7 +41,7 @@ class Writer:
     """A partition that is given commands, and foreign events by hand."""
 
     def __init__(self, decider: Jobs) -> None:
-        self.partition: Partition[Job] = Partition(decider, 0, 1)
+        self.partition: Partition = Partition(decider, 0, 1)
         self.partition.epoch = 0
         self.said: list[Any] = []
 
@@ -77,12 +77,14 @@ def test_ended_jobs_are_packed_and_answer_as_before(pair: list[Writer]) -> None:
             writer.command(cancel(f"job{number}"))
             writer.command(requeue(f"none{number}"))
     packing, plain = pair
-    assert packing.partition.states.packed > 0
-    assert plain.partition.states.packed == 0
+    assert packing.partition.kinds["job"].states.packed > 0
+    assert plain.partition.kinds["job"].states.packed == 0
     assert packing.said == plain.said
     assert packing.partition.digest == plain.partition.digest
     for number in range(COUNT):
-        assert packing.partition.states.get(f"job{number}") == plain.partition.states.get(f"job{number}")
+        assert packing.partition.kinds["job"].states.get(f"job{number}") == plain.partition.kinds["job"].states.get(
+            f"job{number}"
+        )
 
 
 def test_an_ended_job_is_neither_settled_nor_looked_at_again() -> None:
@@ -90,11 +92,11 @@ def test_an_ended_job_is_neither_settled_nor_looked_at_again() -> None:
     for number in range(COUNT):
         settling.ends(f"job{number}")
     settling.command(submit("alive"))
-    assert settling.partition.initiative.dirty == {"alive"}
-    assert settling.partition.initiative.next_due() is None
+    assert settling.partition.kinds["job"].initiative.dirty == {"alive"}
+    assert settling.partition.kinds["job"].initiative.next_due() is None
 
 
 def test_nobody_remembers_what_happened_to_jobs_that_never_act_of_themselves() -> None:
     writer = Writer(Jobs())
     writer.command(submit("alive"))
-    assert writer.partition.initiative.dirty == set()
+    assert writer.partition.kinds["job"].initiative.dirty == set()

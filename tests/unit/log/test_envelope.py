@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from events.log import chain
 from events.log.wire import CONTENT_TYPE, HASH, Raw, without_hash
@@ -13,10 +12,10 @@ from tests.unit.writer.sample import SampleDecider
 from tests.unit.writer.test_epochs import START, Log, raw_command
 
 
-def decided(log: Log, *commands: Raw) -> Partition[Any]:
+def decided(log: Log, *commands: Raw) -> Partition:
     """A writer that took over and decided these."""
     epoch = log.marker("w")
-    partition: Partition[Any] = Partition(SampleDecider(), 0, 1)
+    partition: Partition = Partition(SampleDecider(), 0, 1)
     for record in log.valid():
         partition.fold(record)
     partition.next_offset, partition.epoch = epoch + 1, epoch

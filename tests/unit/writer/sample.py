@@ -33,6 +33,7 @@ class SampleDecider(Decider[Sample]):
     """A job can be submitted once and cancelled often; each submit tells the job that it depends on."""
 
     context = "jobs"
+    aggregate = "job"
     commands = (SubmitJob, CancelJob)
     events = (JobSubmitted, JobTasksCancelled, DependencyMet)
     routes: ClassVar = {JobSubmitted: lambda event: tuple(item.job_id for item in event.spec.depends_on)}

@@ -77,9 +77,9 @@ class Writers(RuleBasedStateMachine):
         self.commands.append(raw_command(len(self.commands), id, f"job-{id}"))
 
     @rule(target=writers, snapshot=st.booleans())
-    def a_writer_takes_over(self, snapshot: bool) -> Partition[Any]:
+    def a_writer_takes_over(self, snapshot: bool) -> Partition:
         epoch = self.log.marker("w")
-        partition: Partition[Any] = Partition(SampleDecider(), 0, 1)
+        partition: Partition = Partition(SampleDecider(), 0, 1)
         if snapshot and self.blobs:
             partition = snapshots.load(SampleDecider(), 0, 1, self.blobs[-1][2])
         epochs = EpochRule(partition.epoch)
@@ -90,7 +90,7 @@ class Writers(RuleBasedStateMachine):
         return partition
 
     @rule(writer=writers, most=st.integers(1, 5))
-    def a_writer_decides(self, writer: Partition[Any], most: int) -> None:
+    def a_writer_decides(self, writer: Partition, most: int) -> None:
         """Also a zombie does: nothing tells it that it is one."""
         resume = writer.resume_of(topics.commands("jobs"), 0).offset
         units = []
@@ -106,11 +106,11 @@ class Writers(RuleBasedStateMachine):
             offset += len(unit.records)
 
     @rule(writer=consumes(writers))
-    def a_writer_crashes(self, writer: Partition[Any]) -> None:
+    def a_writer_crashes(self, writer: Partition) -> None:
         pass
 
     @rule(writer=writers)
-    def a_writer_whose_reader_confirms_takes_a_snapshot(self, writer: Partition[Any]) -> None:
+    def a_writer_whose_reader_confirms_takes_a_snapshot(self, writer: Partition) -> None:
         epochs = EpochRule()
         for record in self.log.records[: writer.next_offset]:
             epochs.admits(record)

@@ -39,7 +39,7 @@ class Log:
     """A partition of jobs and the log it writes, one command at a time."""
 
     def __init__(self) -> None:
-        self.partition: Partition[Any] = Partition(Jobs(), 0, 1)
+        self.partition: Partition = Partition(Jobs(), 0, 1)
         self.partition.epoch = 0
         self.raws: list[Raw] = []
         self._commands = 0

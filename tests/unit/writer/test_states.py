@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,14 +48,16 @@ def test_states_are_as_a_dict_has_them(steps: list[tuple[int, int]]) -> None:
 @given(STEPS)
 def test_a_snapshot_keeps_what_is_packed(steps: list[tuple[int, int]]) -> None:
     decider = Ending()
-    partition: Partition[Any] = Partition(decider, 0, 1)
+    partition: Partition = Partition(decider, 0, 1)
     for number, cancelled in steps:
-        partition.states[f"job{number}"] = Sample(True, cancelled, number)
-        partition.states.passivate(f"job{number}", cancelled > 0)
+        partition.kinds["job"].states[f"job{number}"] = Sample(True, cancelled, number)
+        partition.kinds["job"].states.passivate(f"job{number}", cancelled > 0)
     again = load(decider, 0, 1, dump(partition))
     keys = [f"job{number}" for number in range(31)]
-    assert [again.states.get(key) for key in keys] == [partition.states.get(key) for key in keys]
-    assert again.states.packed >= partition.states.packed
+    assert [again.kinds["job"].states.get(key) for key in keys] == [
+        partition.kinds["job"].states.get(key) for key in keys
+    ]
+    assert again.kinds["job"].states.packed >= partition.kinds["job"].states.packed
 
 
 def test_a_packed_state_changes_only_when_it_is_set() -> None:

@@ -21,6 +21,7 @@ from events.log.envelope import Meta, Position, Recorded
 from events.log.positions import EpochRule, ReaderPosition
 from events.log.wire import Raw, headers_of, value_of
 from events.writer import snapshots
+from events.writer.deciders import Concerned
 from events.writer.encoding import Encoded, Forward, Unit
 from events.writer.partition import Partition
 from tests.unit.writer.kafka_model import EVENTS, Batch, Log, Network
@@ -123,7 +124,7 @@ class Process:
     def begin(self) -> None:
         """Start (over): a new producer session, and a marker as its first batch."""
         self.session, self.sequence = next(self.world.sessions), 0
-        self.partition: Partition[Any] | None = None
+        self.partition: Partition | None = None
         self.units: list[Unit] = []
         """Decided, not sent."""
         self.under_way: list[Batch] = []
@@ -198,13 +199,13 @@ class Process:
         for recorded in self.world.others[self.heard_to : self.heard_to + most]:
             event: Any = recorded.data
             handle, observe = partition.wants(*OTHERS, recorded.position.offset)
-            keys = [item.job_id for item in event.spec.depends_on]
+            keys = [Concerned("job", item.job_id) for item in event.spec.depends_on]
             unit = partition.event(recorded, keys, self.world.now(), handle=handle, observe=observe)
             if unit is not None:
                 self.units.append(unit)
             self.heard_to = recorded.position.offset + 1
             partition.passed(*OTHERS, ReaderPosition(self.heard_to, 0))
-        heard = sum(state.heard for state in partition.states.values())
+        heard = sum(state.heard for state in partition.kinds["job"].states.values())
         assert heard == self.heard_to, "the view has each event once"
 
     def decide(self, most: int) -> None:

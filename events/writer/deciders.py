@@ -1,0 +1,96 @@
+"""The deciders of one context: one for each kind of aggregate that decides, chosen by a message's type. Immutable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, TypeAlias
+
+from events.language.base import Command, Event, Message
+from events.writer.decider import Decider, Route
+
+
+class DeciderError(ValueError):
+    """Deciders that can't make up a context; the text names them, what is wrong and what to do."""
+
+
+class Concerned(NamedTuple):
+    """A state that an event concerns."""
+
+    kind: str
+    """Of the aggregate that decides, such as ``queue``."""
+    key: str
+
+
+class Deciders:
+    """A context's deciders by kind."""
+
+    __slots__ = ("_by_kind", "_routed", "commands", "context", "foreign", "observing", "version")
+
+    def __init__(self, *deciders: Decider[Any]) -> None:
+        """Raises `DeciderError`: for none, for those of several contexts, for two of one kind, and for one that lists a
+        command or an event that another kind of aggregate decides."""
+        found = {decider.context for decider in deciders}
+        if len(found) != 1:
+            names = ", ".join(sorted(found)) or "none"
+            raise DeciderError(f"deciders of one context are needed, these are of: {names}; give each context its own")
+        (self.context,) = found
+        self._by_kind: dict[str, Decider[Any]] = {}
+        for decider in deciders:
+            if other := self._by_kind.get(decider.aggregate):
+                names = f"{type(other).__name__} and {type(decider).__name__}"
+                raise DeciderError(f"{names} both decide {decider.aggregate} of {self.context}; give each its own kind")
+            self._by_kind[decider.aggregate] = decider
+            _check(decider)
+        self.commands: frozenset[type[Command]] = frozenset(each for decider in deciders for each in decider.commands)
+        """Commands that the context takes."""
+        self._routed: dict[type[Event], tuple[tuple[Decider[Any], Route], ...]] = {}
+        for decider in deciders:
+            for event, route in decider.routes.items():
+                self._routed[event] = (*self._routed.get(event, ()), (decider, route))
+        self.foreign: frozenset[str] = frozenset(event.context for event in self._routed)
+        """Contexts whose events are routed; the own one may be among them."""
+        self.observing: bool = any(type(decider).observe is not Decider.observe for decider in deciders)
+        """Whether a decider folds routed events into a view."""
+        self.version: str = ".".join(f"{each.aggregate}={each.dump_version}" for each in deciders)
+        """Of what the deciders' `dump` gives, such as ``job=4``."""
+
+    def __iter__(self) -> Iterator[Decider[Any]]:
+        return iter(self._by_kind.values())
+
+    def of(self, message: type[Message]) -> Decider[Any]:
+        """The decider of a command or of an own event. Raises `DeciderError` when the context has none of that kind."""
+        decider = self._by_kind.get(message.decider_kind()) if message.context == self.context else None
+        if decider is None:
+            raise DeciderError(f"{message.type_name()}: {self.context} has no decider of {message.decider_kind()}")
+        return decider
+
+    def routes(self, event: type[Event]) -> bool:
+        """Whether such events are routed at all."""
+        return event in self._routed
+
+    def concerned(self, event: Event) -> list[Concerned]:
+        """The states that an event concerns, as the routes say. Raises what a route raises."""
+        routed = self._routed.get(type(event), ())
+        return [Concerned(decider.aggregate, key) for decider, route in routed for key in route(event)]
+
+    def reacts(self, event: type[Event]) -> bool:
+        """Whether any decider's `react` is asked about such events, where others only observe them."""
+        return any(decider.reacts(event) for decider, _ in self._routed.get(event, ()))
+
+
+OneOrMore: TypeAlias = "Deciders | Decider[Any]"
+"""A context with a single kind of aggregate may give its decider."""
+
+
+def gathered(deciders: OneOrMore) -> Deciders:
+    """The deciders of a context. Raises `DeciderError`."""
+    return deciders if isinstance(deciders, Deciders) else Deciders(deciders)
+
+
+def _check(decider: Decider[Any]) -> None:
+    for message in (*decider.commands, *decider.events):
+        if (message.context, message.decider_kind()) != (decider.context, decider.aggregate):
+            raise DeciderError(
+                f"{type(decider).__name__} decides {decider.aggregate} of {decider.context}, but lists "
+                f"{message.type_name()}, which {message.decider_kind()} of {message.context} decides; list it there"
+            )

@@ -1,0 +1,69 @@
+"""What a partition holds of each kind of aggregate that decides, and where a message belongs. No I/O."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from events.language.base import Message
+from events.language.common import LogEvent
+from events.writer.decider import Decider
+from events.writer.deciders import Deciders
+from events.writer.initiative import Initiative
+from events.writer.states import States
+
+S = TypeVar("S")
+
+
+class Kind(Generic[S]):
+    """The states of one decider, and what they do by themselves."""
+
+    __slots__ = ("decider", "initiative", "observes", "passivates", "states")
+
+    def __init__(self, decider: Decider[S]) -> None:
+        self.decider = decider
+        self.states: States[S] = States(decider)
+        self.initiative = Initiative(decider, self.states)
+        kind = type(decider)
+        self.passivates = kind.may_passivate is not Decider.may_passivate
+        """Whether the decider's states come to rest at all."""
+        self.observes = kind.observe is not Decider.observe
+        """Whether the decider folds foreign events too."""
+
+    def state(self, key: str) -> S:
+        """The state of a key; the initial one if nothing happened to it yet."""
+        state = self.states.get(key)
+        return self.decider.initial(key) if state is None else state
+
+
+class Placing(NamedTuple):
+    """Where messages of a type belong."""
+
+    kind: Kind[Any]
+    """Of the aggregate that decides."""
+    aggregate: str
+    """What they are about."""
+    own: bool
+    """Whether that is the deciding aggregate itself: then its id is the key."""
+    names_project: bool
+    """Whether they have a field `project`."""
+
+
+class Placings(dict[type[Message], "Placing | None"]):
+    """Type of a command or an event → its place; None for the log's own events, which no decider folds.
+
+    Raises `DeciderError` for a type that is not the context's.
+    """
+
+    def __init__(self, deciders: Deciders, kinds: dict[str, Kind[Any]]) -> None:
+        super().__init__()
+        self._deciders = deciders
+        self._kinds = kinds
+
+    def __missing__(self, message: type[Message]) -> Placing | None:
+        place: Placing | None = None
+        if not issubclass(message, LogEvent):
+            kind = self._kinds[self._deciders.of(message).aggregate]
+            own = message.aggregate == message.decider_kind()
+            place = Placing(kind, message.aggregate, own, "project" in message.model_fields)
+        self[message] = place
+        return place
