@@ -23,6 +23,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from events.language.base import Command, Event
+from events.writer.provenance import Provenance
 
 S = TypeVar("S")
 
@@ -40,6 +41,8 @@ class DecisionContext(NamedTuple):
     """Id of the aggregate that the command is about; the state's key where there is no command."""
     aggregate: str = ""
     """Kind of the subject."""
+    owner: Provenance | None = None
+    """Where the subject comes from; None if there is no such aggregate yet. `project` above is the command's."""
 
 
 Route = Callable[[Any], Iterable[str]]
@@ -116,6 +119,14 @@ class Decider(Generic[S]):
         states away by `dump` and brings them back by `load` when they are needed.
         """
         return False
+
+    def holds(self, state: S, aggregate: str, id: str) -> bool:
+        """Whether the state still speaks of another aggregate that it decides for, such as a pool of an allocation.
+
+        If not, the runtime may forget where that aggregate comes from. If the state speaks of it once more later, its
+        next event counts as its first.
+        """
+        return True
 
     def dump(self, state: S) -> dict[str, Any]:
         """The state as JSON-ready data, for snapshots."""

@@ -34,6 +34,11 @@ class Kind(Generic[S]):
         state = self.states.get(key)
         return self.decider.initial(key) if state is None else state
 
+    def taken(self, key: str) -> S:
+        """As `state`; it is at work from now on."""
+        state = self.states.take(key)
+        return self.decider.initial(key) if state is None else state
+
 
 class Placing(NamedTuple):
     """Where messages of a type belong."""

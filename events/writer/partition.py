@@ -30,14 +30,15 @@ from events.log.ids import UNKNOWN_PROJECT, command_key, foreign_id
 from events.log.partitioner import partition_of
 from events.log.positions import ReaderPosition
 from events.log.repairs import Repair
-from events.log.wire import CAUSE, HASH, Raw, decode_event, parse_cause, without_hash
+from events.log.wire import CAUSE, HASH, MARKER, Raw, decode_event, parse_cause, without_hash
 from events.writer import admission
 from events.writer.admission import Admitted, Refusal
 from events.writer.decider import DecisionContext
 from events.writer.deciders import Concerned, Deciders, OneOrMore, gathered
 from events.writer.encoding import DeadLetter, Forward, Origin, Unit, origin_of
 from events.writer.initiative import Decide
-from events.writer.kinds import Kind, Placings
+from events.writer.kinds import Kind, Placing, Placings
+from events.writer.provenance import Provenance
 from events.writer.units import Units
 
 DEDUP_WINDOW = 100_000
@@ -78,6 +79,8 @@ class Partition:
     """Events folded since the last snapshot."""
     _acting: Kind[Any] | None = None
     """The kind that was last let act by itself."""
+    _cause: bytes = b""
+    """Of the record that was last folded: input and mark."""
     _placings: Placings = field(init=False)
     _units: Units = field(init=False)
     context: str = field(init=False)
@@ -89,7 +92,7 @@ class Partition:
         self.kinds = {decider.aggregate: Kind(decider) for decider in self.deciders}
         self._placings = Placings(self.deciders, self.kinds)
         self.context = self.deciders.context
-        self._units = Units(self.context, self.number)
+        self._units = Units(self.context, self.number, self._placings)
         self._commands = topics.commands(self.context)
 
     @property
@@ -126,14 +129,15 @@ class Partition:
     def fold(self, raw: Raw) -> None:
         """Fold one valid record of the own event partition, in log order (recovery)."""
         self.next_offset = raw.offset + 1
-        if raw.is_marker:
+        get = raw.get
+        if (named := get("ce_type")) == MARKER:
             self.digest = chain.link(self.digest, raw.key or b"", raw.value or b"", without_hash(raw.headers))
             return
-        get = raw.get
         if stored := get(HASH):
             self._units.encoder.digest = unhexlify(stored)
-        event = decode_event(raw.type, raw.value or b"", raw)
-        if text := get(CAUSE):
+        event = decode_event(named.decode() if named else "", raw.value or b"", raw)
+        if (text := get(CAUSE)) and (cause := text.rpartition(b"|")[0]) != self._cause:
+            self._cause = cause  # the same for all records of one input: what follows is to be noted once
             topic, partition, offset, mark = parse_cause(text.decode())
             if topic == self._commands:
                 mark, _, project = mark.partition(":")
@@ -143,16 +147,29 @@ class Partition:
                 self.inputs[topic, partition] = ReaderPosition(offset + 1)
             else:
                 self.inputs[topic, partition] = ReaderPosition(offset + 1, int(mark))
-        self._evolve((raw.key or b"").decode(), event, raw.time())
+        key = (raw.key or b"").decode()
+        place = self._placings[type(event)]
+        if place is not None:
+            states = place.kind.states
+            if place.own:
+                if key not in states.own and not states.restored(key):
+                    states.own[key] = Provenance.of(raw)
+            elif states.provenance(key, other := (place.aggregate, event.subject())) is None:
+                states.note(key, other, Provenance.of(raw))
+        self._evolve(place, key, event, raw.time())
+        if place is not None and not place.own and states.crowded:
+            states.sweep()
 
-    def _evolve(self, key: str, event: Any, time: datetime) -> None:
+    def _evolve(self, place: Placing | None, key: str, event: Any, time: datetime) -> None:
         self.last_time = time if self.last_time is None or time > self.last_time else self.last_time
         self.folded += 1
-        place = self._placings[type(event)]
         if place is None:
             return
         kind = place.kind
-        kind.states[key] = state = kind.decider.evolve(kind.state(key), event, time)
+        state = kind.states.take(key)
+        if state is None:
+            state = kind.decider.initial(key)
+        kind.states[key] = state = kind.decider.evolve(state, event, time)
         if kind.passivates:
             passive = kind.decider.may_passivate(state)
             kind.states.passivate(key, passive)
@@ -223,7 +240,8 @@ class Partition:
         state = kind.state(key)
         now = self._clock(now)
         subject = key if place.own else command.subject()
-        context = DecisionContext(now, meta.id, meta.actor, meta.project, subject, place.aggregate)
+        owner = kind.states.provenance(key, None if place.own else (place.aggregate, subject))
+        context = DecisionContext(now, meta.id, meta.actor, meta.project, subject, place.aggregate, owner)
         try:
             refuse_planned(command)
             decided = kind.decider.decide(state, command, context)
@@ -300,12 +318,13 @@ class Partition:
         decided: list[Event] = []
         for name, key in concerned:
             kind = self.kinds[name]
-            state = kind.state(key)
+            state = kind.taken(key) if observe and kind.observes else kind.state(key)
             if observe and kind.observes:
                 kind.states[key] = state = kind.decider.observe(state, event, meta.time)
                 kind.initiative.mark(key)
             if handle and kind.decider.reacts(type(event)):
-                context = DecisionContext(now, f"{meta.id}:{name}/{key}", meta.actor, meta.project, key, name)
+                id, owner = f"{meta.id}:{name}/{key}", kind.states.provenance(key)
+                context = DecisionContext(now, id, meta.actor, meta.project, key, name, owner)
                 decided += kind.decider.react(state, event, context)
         if not decided:
             return None
@@ -349,7 +368,8 @@ class Partition:
         assert self._acting is not None
         now = self._clock(now)
         id, kind = self._units.own_id(), self._acting.decider.aggregate
-        decided = decide(state, DecisionContext(now, id, PLATFORM_ACTOR, DEFAULT_PROJECT, key, kind))
+        owner = self._acting.states.provenance(key)
+        decided = decide(state, DecisionContext(now, id, PLATFORM_ACTOR, DEFAULT_PROJECT, key, kind, owner))
         return self._unit(decided, Origin(id, "", PLATFORM_ACTOR, DEFAULT_PROJECT, ""), now) if decided else None
 
     def _clock(self, now: datetime) -> datetime:
@@ -359,9 +379,14 @@ class Partition:
 
     def _unit(self, decided: Sequence[Event], origin: Origin, now: datetime, digest: str = "") -> Unit:
         """`digest`: of the command that this answers, if it answers one."""
-        records, size, placed = self._units.encode(decided, origin, now)
-        for event, key, _ in placed:
-            self._evolve(key, event, now)
+        placed = self._units.place(decided, origin, of_command=bool(digest))
+        records, size = self._units.encode(placed, origin, now)
+        placings = self._placings
+        for event, key, *_ in placed:
+            self._evolve(placings[type(event)], key, event, now)
+        for kind in self.kinds.values():
+            if kind.states.crowded:
+                kind.states.sweep()
         command = command_key(origin.project, origin.id) if digest else ""
         if command:
             self._remember(command, digest, -1)

@@ -70,13 +70,19 @@ def take(partition: Partition) -> Taken:
 def _taken(kind: Kind[Any]) -> dict[str, Any]:
     """`packs`: how many of those behind the content are of this kind; they come in the order of the kinds."""
     states = kind.states
-    return {"states": {key: kind.decider.dump(state) for key, state in states.items()}, "packs": len(states.packs)}
+    states.sweep()
+    return {
+        "states": {key: kind.decider.dump(state) for key, state in states.items()},
+        "provenance": {key: states.provenances(key) for key, _ in states.items()},
+        "packs": len(states.packs),
+    }
 
 
 def _load_kind(kind: Kind[Any], data: dict[str, Any], packs: Iterator[Pack]) -> None:
     kind.states.add_packs(islice(packs, data["packs"]))
     for key, dumped in data["states"].items():
         kind.states[key] = state = kind.decider.load(key, dumped)
+        kind.states.restore(key, data["provenance"][key])
         kind.states.passivate(key, kind.decider.may_passivate(state))
 
 

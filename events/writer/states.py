@@ -3,6 +3,9 @@
 A context whose aggregates end (a job does) would otherwise hold every one of its history in memory, for the seldom
 command that comes after the end. States at rest are packed by the hundred: their dumps as JSON, compressed, beside an
 index of eight bytes a state. What is packed is whole: a state that is taken out is the one that was put in.
+
+Beside each state stands the provenance of the aggregates that it speaks of (`events.writer.provenance`): its own, and
+for a state that decides for others (a pool for its allocations) theirs, as long as the decider `holds` them.
 """
 
 from __future__ import annotations
@@ -16,17 +19,21 @@ from typing import Any, Generic, TypeVar
 import orjson
 
 from events.writer.decider import Decider
+from events.writer.provenance import Provenance, Subject
 
 S = TypeVar("S")
 
 PACK = 256
 """States of one pack: more compress better, fewer are quicker to open."""
 
+LEAST_OTHERS = 256
+"""How many provenances of others are kept before it is seen which of them are still needed."""
+
 _LOW = 0xFFFFFF
 _MASK = 0xFFFFFFFFFFFFFFFF
 
 Pack = tuple[bytes, bytes]
-"""Keys and dumps, in the same order: compressed JSON lists."""
+"""Keys, and the provenance and dump of each, in the same order: compressed JSON lists."""
 
 
 class Index:
@@ -77,7 +84,19 @@ class Index:
 class States(Generic[S]):
     """Like a dict of states; `passivate` marks those that may be packed."""
 
-    __slots__ = ("_decider", "_index", "_live", "_opened", "_passive", "packs")
+    __slots__ = (
+        "_absent",
+        "_decider",
+        "_index",
+        "_live",
+        "_most_others",
+        "_opened",
+        "_other_count",
+        "_others",
+        "_passive",
+        "own",
+        "packs",
+    )
 
     def __init__(self, decider: Decider[S]) -> None:
         self._decider = decider
@@ -87,12 +106,29 @@ class States(Generic[S]):
         self.packs: list[Pack] = []
         self._index = Index()
         self._opened: tuple[int, list[str], list[Any]] | None = None
+        self._absent = ""
+        """A key that is in no pack: a new one is asked for several times."""
+        self.own: dict[str, Provenance] = {}
+        """Key → provenance of the aggregate that the state is."""
+        self._others: dict[str, dict[Subject, Provenance]] = {}
+        """Key → provenance of other aggregates that the state speaks of."""
+        self._other_count = 0
+        """At most how many of `_others` there are."""
+        self._most_others = LEAST_OTHERS
 
     def get(self, key: str) -> S | None:
         """The state; one at rest is a copy, which stays at rest until it is set."""
         state = self._live.get(key)
-        if state is None and self.packs:
-            return self._unpack(key)
+        if state is None and self.packs and (entry := self._entry(key)) is not None:
+            return self._decider.load(key, entry[1])
+        return state
+
+    def take(self, key: str) -> S | None:
+        """The state; one that was packed away is at work from now on."""
+        state = self._live.get(key)
+        if state is None and self.packs and (entry := self._entry(key)) is not None:
+            self.restore(key, entry[0])
+            self._live[key] = state = self._decider.load(key, entry[1])
         return state
 
     def __getitem__(self, key: str) -> S:
@@ -129,17 +165,83 @@ class States(Generic[S]):
         if len(self._passive) >= 2 * PACK:
             self._pack([self._passive.popitem(last=False)[0] for _ in range(PACK)])
 
+    # Provenance
+
+    def provenance(self, key: str, other: Subject | None = None) -> Provenance | None:
+        """Of the aggregate that the state is, or of another one that it speaks of; None if nothing is known of it."""
+        found = self.own.get(key) if other is None else self._others.get(key, _NONE).get(other)
+        if found is None and self.packs and key not in self._live and (entry := self._entry(key)) is not None:
+            own, *others = entry[0]
+            if other is None:
+                return Provenance(*own) if own is not None else None
+            return next((Provenance(*rest) for kind, id, *rest in others if (kind, id) == other), None)
+        return found
+
+    def restored(self, key: str) -> bool:
+        """Bring a state that was packed away back to work; whether its own provenance is known then."""
+        return bool(self.packs) and self.take(key) is not None and key in self.own
+
+    def note(self, key: str, other: Subject | None, provenance: Provenance) -> None:
+        """The provenance of the aggregate that the state of a key is, or of another one that it speaks of."""
+        if other is None:
+            self.own[key] = provenance
+            return
+        self._others.setdefault(key, {})[other] = provenance
+        self._other_count += 1
+
+    @property
+    def crowded(self) -> bool:
+        """Whether `sweep` is due, which costs as much as there are provenances of others."""
+        return self._other_count > self._most_others
+
+    def sweep(self) -> None:
+        """Forget the provenance of aggregates that their states do not speak of any more."""
+        holds = self._decider.holds
+        for key, others in list(self._others.items()):
+            state = self._live.get(key)
+            kept = {each: found for each, found in others.items() if state is not None and holds(state, *each)}
+            if kept:
+                self._others[key] = kept
+            else:
+                del self._others[key]
+        self._other_count = sum(map(len, self._others.values()))
+        self._most_others = max(LEAST_OTHERS, 2 * self._other_count)
+
+    def provenances(self, key: str) -> list[Any]:
+        """All that is known for a state at work, as plain data: its own (or None), then that of others."""
+        own = self.own.get(key)
+        others = self._others.get(key, _NONE)
+        return [own and list(own), *([kind, id, *found] for (kind, id), found in others.items())]
+
+    def restore(self, key: str, provenances: Sequence[Any]) -> None:
+        """What `provenances` gave."""
+        own, *others = provenances
+        if own is not None:
+            self.own[key] = Provenance(*own)
+        for kind, id, *found in others:
+            self.note(key, (kind, id), Provenance(*found))
+
+    # Packs
+
     def _pack(self, keys: Sequence[str]) -> None:
-        dumps = [self._decider.dump(self._live.pop(key)) for key in keys]
-        self.add_packs([(_compressed(keys), _compressed(dumps))])
+        entries = []
+        for key in keys:
+            entries.append([self.provenances(key), self._decider.dump(self._live.pop(key))])
+            self.own.pop(key, None)
+            self._others.pop(key, None)
+        self.add_packs([(_compressed(keys), _compressed(entries))])
 
     def add_packs(self, packs: Iterable[Pack]) -> None:
         """Packs as `packs` has them, of a snapshot."""
         for pack in packs:
             self._index.add(orjson.loads(zlib.decompress(pack[0])), len(self.packs))
             self.packs.append(pack)
+        self._absent = ""
 
-    def _unpack(self, key: str) -> S | None:
+    def _entry(self, key: str) -> list[Any] | None:
+        """The newest provenance and dump of a state that was packed away."""
+        if key == self._absent:
+            return None
         for number in self._index.find(key):
             if self._opened is None or self._opened[0] != number:
                 keys, dumps = self.packs[number]
@@ -147,10 +249,15 @@ class States(Generic[S]):
                 if key not in names:
                     continue  # another key of the same hash
                 self._opened = number, names, orjson.loads(zlib.decompress(dumps))
-            _, names, states = self._opened
+            _, names, entries = self._opened
             if key in names:
-                return self._decider.load(key, states[names.index(key)])
+                entry: list[Any] = entries[names.index(key)]
+                return entry
+        self._absent = key
         return None
+
+
+_NONE: dict[Subject, Provenance] = {}
 
 
 def _compressed(data: Any) -> bytes:

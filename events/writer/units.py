@@ -1,37 +1,30 @@
-"""Decided events as units: every event with its key, its subject and its trace, encoded and chained. No I/O."""
+"""Decided events as units: each event with its place and its aggregate's provenance, encoded and chained. No I/O."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime
 
 from events.language.base import Event
-from events.language.common import LogEvent
 from events.log import topics
-from events.writer.encoding import Encoded, Encoder, Origin, TooLarge
-
-_TRACES = 20_000
-"""Subjects whose traces are remembered."""
-
-Placed = tuple[Event, str, str]
-"""An event, its key and its subject."""
+from events.writer.encoding import Encoded, Encoder, Origin, Placed, TooLarge
+from events.writer.kinds import Placings
+from events.writer.provenance import Provenance
 
 
 class Units:
     """Encodes the units of one partition, one after the other."""
 
-    __slots__ = ("_context", "_number", "_serial", "_traces", "encoder", "epoch")
+    __slots__ = ("_context", "_number", "_placings", "_serial", "encoder", "epoch")
 
-    def __init__(self, context: str, number: int) -> None:
+    def __init__(self, context: str, number: int, placings: Placings) -> None:
         self.epoch = -1
         """Offset of this writer's marker; -1 before there is one."""
         self._context = context
         self._number = number
+        self._placings = placings
         self.encoder = Encoder(context)
         self._serial = 0
-        self._traces: OrderedDict[str, tuple[str, str]] = OrderedDict()
-        """Subject → correlation and traceparent of the last input that led to an event of it."""
 
     def begin(self, epoch: int) -> None:
         """From now on, records are this epoch's."""
@@ -42,31 +35,44 @@ class Units:
         """The id of what the writer does by itself next; unique."""
         return f"{self._context}-{self._number}-{self.epoch}-{self._serial}"
 
-    def encode(
-        self, decided: Sequence[Event], origin: Origin, now: datetime
-    ) -> tuple[list[Encoded], int, list[Placed]]:
-        """The records of events that descend from `origin`, their bytes, and the events with their places.
+    def place(self, decided: Sequence[Event], origin: Origin, *, of_command: bool) -> list[Placed]:
+        """Events that descend from `origin`, each with what its record says besides.
 
-        Raises TooLarge if they do not fit into one batch.
+        The project is that of the event's aggregate. Actor and flow are the command's for what a command leads to: it
+        is that person's doing. For what a reaction or a timer leads to they are the aggregate's own. An aggregate that
+        begins here takes all of them from the origin.
         """
-        self._serial += 1
         placed: list[Placed] = []
-        traces: list[tuple[str, str]] = []
+        _, correlation, actor, project, traceparent, *_ = origin
         for event in decided:
-            subject = event.subject()
-            placed.append((event, subject if isinstance(event, LogEvent) else event.key(), subject))
-            if origin.correlation:
-                traces.append((origin.correlation, origin.traceparent))
-                self._trace(subject, origin.correlation, origin.traceparent)
+            place = self._placings[type(event)]
+            if place is None:  # an answer to the command, or of the log itself
+                subject = event.subject()
+                placed.append((event, subject, subject, project, actor, correlation, traceparent))
+                continue
+            key = event.key()
+            named: str = getattr(event, "project") if place.names_project else ""  # noqa: B009
+            states = place.kind.states
+            if place.own:
+                subject, other = key, None
+                own = states.own.get(key)
             else:
-                traces.append(self._traces.get(subject, ("", "")))
-        records = self.encoder.records(placed, origin, now, traces)
+                subject, own = event.subject(), None
+                other = (place.aggregate, subject)
+            if own is None and (own := states.provenance(key, other)) is None:
+                own = Provenance.first(named or project, actor, correlation, traceparent)
+                states.note(key, other, own)
+            if of_command:
+                placed.append((event, key, subject, named or own[0], actor, correlation, traceparent))
+            else:
+                placed.append((event, key, subject, named or own[0], own[1], own[2], own[3]))
+        return placed
+
+    def encode(self, placed: Sequence[Placed], origin: Origin, now: datetime) -> tuple[list[Encoded], int]:
+        """The records of a unit's events, and their bytes. Raises TooLarge if they do not fit into one batch."""
+        self._serial += 1
+        records = self.encoder.records(placed, origin, now)
         size = sum(record.size for record in records)
         if size > topics.MAX_BATCH_BYTES:
             raise TooLarge(f"{size} bytes of events follow from one input; at most {topics.MAX_BATCH_BYTES} may")
-        return records, size, placed
-
-    def _trace(self, subject: str, correlation: str, traceparent: str) -> None:
-        self._traces[subject] = (correlation, traceparent)
-        if len(self._traces) > _TRACES:
-            self._traces.popitem(last=False)
+        return records, size

@@ -340,6 +340,10 @@ class Resources(Decider[Pool]):
     def evolve(self, state: Pool, event: Event, time: datetime) -> Pool:
         return fold.evolve(state, event, time)
 
+    def holds(self, state: Pool, aggregate: str, id: str) -> bool:
+        """Nodes, and allocations that hold something."""
+        return id in (state.nodes if aggregate == "node" else state.allocations)
+
     dump_version: ClassVar[int] = 2
 
     def dump(self, state: Pool) -> dict[str, Any]:

@@ -227,6 +227,10 @@ class Scheduling(Decider[Queue]):
 
     # State
 
+    def holds(self, state: Queue, aggregate: str, id: str) -> bool:
+        """Jobs that wait or are placed."""
+        return id in state.backlog.jobs
+
     dump_version: ClassVar[int] = 3
 
     def dump(self, state: Queue) -> dict[str, Any]:

@@ -366,7 +366,8 @@ class Pen:
         settings, now = self._stage.platform.settings, datetime.now(UTC)
         topic, number = topics.events(self.partition.context), self.partition.number
         origin = Origin(id, "", PLATFORM_ACTOR, DEFAULT_PROJECT, "")
-        (record,) = self._encoder.records([(event, event.key(), event.subject())], origin, now, [("", "")])
+        placed = (event, event.key(), event.subject(), DEFAULT_PROJECT, PLATFORM_ACTOR, "", "")
+        (record,) = self._encoder.records([placed], origin, now)
         raw = record.at(topic, number, 0)
         producer = AIOKafkaProducer(**client_options(settings))
         await producer.start()

@@ -1,0 +1,47 @@
+"""Where an aggregate comes from: whose it is, and which flow began it. All of its events carry that on.
+
+It is taken from the aggregate's first event, so it can be folded from any log. No I/O.
+"""
+
+from __future__ import annotations
+
+from sys import intern
+from typing import NamedTuple, TypeAlias
+
+from events.language.common import DEFAULT_ACTOR, DEFAULT_PROJECT, NODE_ACTOR, PLATFORM_ACTOR
+from events.log.wire import Raw
+
+Subject: TypeAlias = tuple[str, str]
+"""Kind and id of an aggregate."""
+
+_HEADERS = ("ce_project", "ce_actor", "ce_correlationid", "traceparent")
+
+
+class Provenance(NamedTuple):
+    """Of one aggregate."""
+
+    project: str
+    actor: str
+    """Who made it. `PLATFORM_ACTOR` for what a node's agent made: what becomes of it is not that agent's doing."""
+    correlation: str = ""
+    """Id of the command that began the flow that made it; empty when none did."""
+    traceparent: str = ""
+    """W3C Trace Context of that flow."""
+
+    @classmethod
+    def first(cls, project: str, actor: str, correlation: str, traceparent: str) -> Provenance:
+        """Of an aggregate whose first event carries these."""
+        actor = PLATFORM_ACTOR if actor.startswith(NODE_ACTOR) else intern(actor)
+        return cls(intern(project), actor, correlation, traceparent)
+
+    @classmethod
+    def of(cls, raw: Raw) -> Provenance:
+        """Of an aggregate whose first event is this record."""
+        texts = raw.texts(_HEADERS)
+        if texts is None:  # it has what no table can hold
+            meta = raw.event_meta()
+            return cls.first(meta.project, meta.actor, meta.correlation, meta.traceparent)
+        project, actor, correlation, traceparent = texts
+        if actor.startswith(NODE_ACTOR):
+            actor = PLATFORM_ACTOR
+        return cls(intern(project or DEFAULT_PROJECT), intern(actor or DEFAULT_ACTOR), correlation, traceparent)
