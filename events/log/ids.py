@@ -58,10 +58,6 @@ def foreign_id(command: Command, project: str) -> Refused | None:
     return Refused(ErrorCode.INVALID_ARGUMENT, f"{field}: {problem}", [error])
 
 
-UNKNOWN_PROJECT = ""
-"""Of a command that a snapshot of an older version remembers: it counts as each project's."""
-
-
 def command_key(project: str, command_id: str) -> str:
     """What a command is remembered by: two projects may use one id for different commands. (No project's name has a
     line break.)"""

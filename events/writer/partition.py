@@ -26,7 +26,7 @@ from events.language.common import (
 from events.language.planned import refuse_planned
 from events.log import chain, topics
 from events.log.envelope import Meta, Recorded
-from events.log.ids import UNKNOWN_PROJECT, command_key, foreign_id
+from events.log.ids import command_key, foreign_id
 from events.log.partitioner import partition_of
 from events.log.positions import ReaderPosition
 from events.log.repairs import Repair
@@ -63,8 +63,6 @@ class Partition:
     seen: OrderedDict[str, tuple[str, int]] = field(default_factory=OrderedDict)
     """Project and id of a command (see `command_key`) → (payload digest, offset of its first event; -1 until
     appended)."""
-    unscoped: bool = False
-    """Whether some of `seen` are of an unknown project."""
     inputs: dict[tuple[str, int], ReaderPosition] = field(default_factory=dict)
     """Topic and partition → where to handle inputs from."""
     observed: dict[tuple[str, int], ReaderPosition] = field(default_factory=dict)
@@ -224,8 +222,6 @@ class Partition:
 
     def _decide(self, raw: Raw, meta: Meta, command: Command, key: str, digest: str, now: datetime) -> Unit | None:
         first = self.seen.get(command_key(meta.project, meta.id))
-        if first is None and self.unscoped:
-            first = self.seen.get(command_key(UNKNOWN_PROJECT, meta.id))
         if first is not None:
             if first[0] != digest:
                 message = f"ce_id {meta.id!r} was used before for another command; give each command its own id"

@@ -21,7 +21,6 @@ import orjson
 from blake3 import blake3
 
 from events.log.identity import origins_in
-from events.log.ids import UNKNOWN_PROJECT, command_key
 from events.log.positions import Place, ReaderPosition
 from events.log.wire import Raw
 from events.process import faults
@@ -106,18 +105,14 @@ def load(deciders: OneOrMore, number: int, count: int, blob: bytes) -> Partition
     packs = split(view[end:])
     for name, kind in data["kinds"].items():
         _load_kind(partition.kinds[name], kind, packs)
-    older = [(command_key(UNKNOWN_PROJECT, id), digest, offset) for id, digest, offset in data.get("seen", ())]
-    partition.seen = OrderedDict(
-        (each, (digest, offset)) for each, digest, offset in (*older, *data.get("commands", ()))
-    )
-    partition.unscoped = any(each.startswith(command_key(UNKNOWN_PROJECT, "")) for each in partition.seen)
+    partition.seen = OrderedDict((command, (digest, offset)) for command, digest, offset in data["commands"])
     partition.inputs = {(topic, p): ReaderPosition(offset, epoch) for topic, p, offset, epoch in data["inputs"]}
     partition.observed = {(topic, p): ReaderPosition(offset, epoch) for topic, p, offset, epoch in data["observed"]}
     partition.digest = bytes.fromhex(data["digest"])
     partition.last_time = datetime.fromisoformat(data["time"]) if data["time"] else None
     partition.next_offset = data["next_offset"]
     partition.epoch = data["epoch"]
-    partition.repairs = data.get("repairs", 0)
+    partition.repairs = data["repairs"]
     return partition
 
 

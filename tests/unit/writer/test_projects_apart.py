@@ -5,11 +5,9 @@ Nothing here asks who may use a project; that is decided before a command comes 
 
 from __future__ import annotations
 
-import zlib
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
 import pytest
 
 from events.language.base import Command
@@ -107,24 +105,6 @@ def test_a_command_on_a_job_of_another_project_is_remembered_as_its_sender_s(the
     assert again.repeat
     theirs = log.sent(cancel, "c-2", VISION).data
     assert not (isinstance(theirs, CommandNoted) and theirs.repeat), "this project has sent none of that id"
-
-
-@pytest.mark.parametrize("again_dumped", [0, 2])
-def test_a_snapshot_of_the_version_before_still_tells_repeats(again_dumped: int) -> None:
-    """It has ids without projects: each counts as every project's, so that nothing is done twice."""
-    log = Log()
-    first = log.sent(submit("a", f"a{id_ending(VISION)}"), "c-1", VISION)
-    blob = dump(log.partition)
-    end = 4 + int.from_bytes(blob[:4], "big")
-    content = orjson.loads(zlib.decompress(blob[4:end]))
-    content["seen"] = [[key.split("\n")[1], digest, offset] for key, digest, offset in content.pop("commands")]
-    old = zlib.compress(orjson.dumps(content))
-    log.partition = load(Jobs(), 0, 1, b"".join((len(old).to_bytes(4, "big"), old, blob[end:])))
-    for _ in range(again_dumped):
-        log.partition = load(Jobs(), 0, 1, dump(log.partition))
-    again = log.sent(submit("a", f"a{id_ending(VISION)}"), "c-1", VISION).data
-    assert isinstance(again, CommandNoted)
-    assert again.first_offset == first.position.offset
 
 
 async def test_who_waits_for_a_command_gets_only_its_own_project_s_outcome() -> None:
