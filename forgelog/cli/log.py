@@ -66,7 +66,7 @@ def history(
     id: MaybeIdArgument = None,
     context: ContextOption = None,
     flow: Annotated[
-        bool, typer.Option("--flow", help="ID is a command's: show everything it led to, in all contexts.")
+        bool, typer.Option("--flow", help="ID is a command's: show the flow that it began, in all contexts.")
     ] = False,
     actor: ActorOption = None,
     type: TypeOption = None,
@@ -98,7 +98,7 @@ def history(
         if (meant := await _called(client, id, as_of)) != id:
             return await _histories(client, names, meant, **wanted)
         if await _histories(client, names, id, **{**wanted, "flow": True, "limit": 1}):
-            raise NotFound(f"{id!r} is a command; 'forgelog history {id} --flow' shows everything it led to")
+            raise NotFound(f"{id!r} is a command; 'forgelog history {id} --flow' shows what it led to")
         return []
 
     events = with_client(work)
