@@ -24,6 +24,7 @@ from events.log.tail import Tail
 from events.process.settings import Settings
 from events.process.tasks import end_all
 from events.writer import recovery
+from events.writer.deciders import Deciders
 from events.writer.partition import Partition
 from events.writer.writer import Writer
 from services.jobs.decide import Jobs
@@ -58,7 +59,7 @@ async def taken_over(decider: Scheduling, settings: Settings) -> AsyncIterator[t
     try:
         numbers = range(settings.partitions)
         folded = await recovery.take_over(
-            decider, numbers, settings.partitions, settings, producer, None, datetime.now(UTC)
+            Deciders(decider), numbers, settings.partitions, settings, producer, None, datetime.now(UTC)
         )
         partition = folded[number]
         assert isinstance(partition, Partition)
