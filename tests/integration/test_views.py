@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from events.language.base import Event
+from events.language.common import DEFAULT_PROJECT, PLATFORM_ACTOR
 from events.language.resources import AllocationBound, AllocationRejected
 from events.language.scheduling import JobDeferred, JobEnqueued, JobScheduled, Placement
 from events.log import topics
@@ -25,6 +26,7 @@ from events.process.settings import Settings
 from events.process.tasks import end_all
 from events.writer import recovery
 from events.writer.deciders import Deciders
+from events.writer.encoding import Origin
 from events.writer.partition import Partition
 from events.writer.writer import Writer
 from services.jobs.decide import Jobs
@@ -72,7 +74,8 @@ async def taken_over(decider: Scheduling, settings: Settings) -> AsyncIterator[t
 
 async def append(settings: Settings, partition: Partition, producer: Any, *events: Event) -> None:
     """Record what this writer is made to decide."""
-    unit = partition._unit(events, partition._own_origin(), datetime.now(UTC))
+    origin = Origin(partition._units.own_id(), "", PLATFORM_ACTOR, DEFAULT_PROJECT, "")
+    unit = partition._unit(events, origin, datetime.now(UTC))
     batch = Batch()
     batch.extend(unit.records)
     topic = settings.prefix + topics.events("scheduling")
