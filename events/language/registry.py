@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any
@@ -91,9 +92,17 @@ def aggregate_of(message: Message) -> str:
     """Kind of the aggregate that a message is about, such as ``job``. An answer to a command (`CommandRejected`,
     `CommandNoted`) is about what the command was about. Empty where that is not known, and for the log's other events.
     """
-    command: str = getattr(message, "command_type", "")
-    model = type(message) if not command else lookup(newest(command))
-    return model.aggregate if model is not None else ""
+    kind = type(message)
+    if kind.aggregate or "command_type" not in kind.model_fields:
+        return kind.aggregate
+    command = lookup(newest(getattr(message, "command_type")))  # noqa: B009 - of every answer
+    return command.aggregate if command is not None else ""
+
+
+@cache
+def aggregates_of(context: str) -> tuple[str, ...]:
+    """The kinds of aggregates that a context's messages are about, such as ``allocation`` and ``node``."""
+    return tuple(sorted({message.aggregate for message in _ALL.values() if message.context == context}))
 
 
 def is_event_type(type_name: str) -> bool:

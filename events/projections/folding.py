@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from events.language.common import LogEvent
+from events.language.registry import aggregate_of
 from events.log.envelope import Recorded
 from events.projections import tables
 from events.projections.projection import Key, Projection, Row, Table
@@ -163,6 +164,7 @@ def history_row(recorded: Recorded, value: bytes) -> tuple[Any, ...]:
         recorded.position.partition,
         recorded.position.offset,
         recorded.position.topic.split(".", 1)[1],
+        aggregate_of(recorded.data),
         meta.subject,
         recorded.key,
         meta.id,

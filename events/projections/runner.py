@@ -116,13 +116,15 @@ class Runner:
     async def _run(self) -> None:
         async with self._pool.acquire() as db:
             await tables.create_schema(db, self.schema, self.projection)
-            row = await db.fetchrow(f"select version, repairs from {tables.quoted(self.schema)}.made")
-            made, repairs = (row["version"], row["repairs"]) if row else (0, 0)
+            row = await db.fetchrow(f"select version, format, repairs from {tables.quoted(self.schema)}.made")
+            made = (row["version"], row["format"]) if row else (0, 0)
+            repairs = row["repairs"] if row else 0
             self._stored = await read_positions(db, self.schema)
             self.trouble = ""
             self.note = await origins.former_note(db, self.schema)
-        if made != self.projection.version:
-            await self._rebuild(f"made by version {made}, now {self.projection.version}")
+        if made != (self.projection.version, tables.FORMAT):
+            now = f"{self.projection.version} (format {tables.FORMAT})"
+            await self._rebuild(f"made by version {made[0]} (format {made[1]}), now {now}")
             return
         self._fold = Fold(self.projection)
         async with Tail(self.settings, self.projection.contexts, start=self._stored, patient=True) as tail:

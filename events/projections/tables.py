@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 else:
     Db = asyncpg.Connection
 
+FORMAT = 2
+"""Of the runner's own tables. Raise it when they change; tables of another format are built anew."""
+
 HISTORY = Table(
     name="history",
     key=("context", "partition", "off"),
@@ -28,6 +31,7 @@ HISTORY = Table(
         "partition": "int",
         "off": "bigint",
         "context": "text",
+        "aggregate": "text",
         "subject": "text",
         "key": "text",
         "id": "text",
@@ -41,7 +45,7 @@ HISTORY = Table(
         "epoch": "bigint",
         "data": "text",
     },
-    indexes=("subject, context, partition, off", "correlation", "time", "actor, time", "type, time"),
+    indexes=("subject, aggregate, context, partition, off", "correlation", "time", "actor, time", "type, time"),
 )
 
 _HISTORY_COLUMNS = list(HISTORY.columns)
@@ -136,8 +140,13 @@ async def create_schema(db: Db, schema: str, projection: Projection) -> None:
         await db.execute("create table if not exists made (version int not null, at timestamptz default now())")
         # Tables of an earlier version have no such column.
         await db.execute("alter table made add column if not exists repairs bigint not null default 0")
+        await db.execute("alter table made add column if not exists format int not null default 1")
         if not await db.fetchval("select count(*) from made"):
-            await db.execute("insert into made (version) values ($1)", projection.version)
+            await db.execute("insert into made (version, format) values ($1, $2)", projection.version, FORMAT)
+        if await db.fetchval("select format from made") != FORMAT:
+            # They serve until new ones are made: the queries of now must find their columns, and need no index more.
+            await db.execute("alter table history add column if not exists aggregate text not null default ''")
+            return
         for table in (*projection.tables, HISTORY):
             for statement in create_statements(table):
                 await db.execute(statement)

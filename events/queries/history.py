@@ -20,10 +20,13 @@ from pydantic import TypeAdapter, ValidationError
 from events.language.bounds import MAX_ATTRIBUTE_BYTES
 from events.language.common import ProjectName, shown
 from events.language.problems import event_types_named
+from events.language.registry import aggregates_of
 from events.projections.tables import Db
 from events.queries.queries import INT4, INT8, MAX_PAGE, Keys, QueryError
 
-COLUMNS = "context, partition, off, subject, id, type, time, project, actor, correlation, causation, cause, data"
+COLUMNS = (
+    "context, partition, off, aggregate, subject, id, type, time, project, actor, correlation, causation, cause, data"
+)
 
 MOST_LOOKED_AT = 2 * MAX_PAGE
 """Events that a page looks at, at most."""
@@ -55,6 +58,10 @@ class Filters:
     projects: tuple[str, ...] = ()
     since: datetime | None = None
     until: datetime | None = None
+    aggregate: str = ""
+    """About aggregates of this kind; of any kind if empty."""
+    by_itself: bool = False
+    """What the platform did by itself: events that follow from no command and no other event."""
 
     @classmethod
     def of(cls, request: Any, context: str) -> Filters:
@@ -72,7 +79,15 @@ class Filters:
             _each("projects", request.projects, _project),
             since,
             until,
+            _kind(request.aggregate, context),
+            request.by_itself,
         )
+
+
+def _kind(name: str, context: str) -> str:
+    if name and name not in (kinds := aggregates_of(context)):
+        raise _wrong("aggregate", f"{shown(name)} is no kind of aggregate of {context}; write {' or '.join(kinds)}")
+    return name
 
 
 def _actor(name: str) -> str:
@@ -127,6 +142,10 @@ def narrowed(filters: Filters, sql: _Sql, *, but: str = "") -> str:
     """The conditions of the filters on what an event is, without those of a column."""
     wanted = {"actor": filters.actors, "type": filters.types, "project": filters.projects}
     parts = [f"{name} = any({sql.put(list(these))}::text[])" for name, these in wanted.items() if these and name != but]
+    if filters.aggregate and but != "subject":
+        parts.append(f"aggregate = {sql.put(filters.aggregate)}")
+    if filters.by_itself:
+        parts.append("cause = ''")
     return "".join(f" and {part}" for part in parts)
 
 
@@ -156,6 +175,8 @@ async def page_of(
             conditions.append(f"h.time < {sql.put(filters.until)}")
         if as_of:
             conditions.append(f"h.time <= {sql.put(as_of)}")
+        if column == "subject" and filters.aggregate:
+            conditions.append(f"h.aggregate = {sql.put(filters.aggregate)}")
         if after:
             place = ", ".join(sql.put(each) for each in after)
             conditions.append(f"(h.time, h.partition, h.off) > ({place})")

@@ -39,6 +39,7 @@ def to_event(row: asyncpg.Record) -> Any:
         causation_id=row["causation"],
         cause=row["cause"],
         data=row["data"],
+        aggregate=row["aggregate"],
     )
 
 

@@ -73,6 +73,8 @@ def history(
     project: ProjectOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
+    aggregate: AggregateOption = None,
+    by_itself: ByItselfOption = False,
     limit: Annotated[
         int | None,
         typer.Option("--limit", "-n", min=1, help=f"At most so many, the oldest; without ID {MOST_SHOWN}."),
@@ -82,11 +84,13 @@ def history(
 ) -> None:
     """Show all events of one aggregate, or all that the filters let through, each behind those that led to it."""
     as_of, names = moment(at), contexts_of(context)
-    filters = filters_of(names, actor, type, project, since, until)
+    filters = filters_of(names, actor, type, project, since, until, aggregate, by_itself)
     if id is None and flow:
         raise InvalidInput("--flow needs the id of a command")
     if id is None and not filters:
-        raise InvalidInput("say which events: an ID, or --actor, --type, --project, --since or --until")
+        raise InvalidInput(
+            "say which events: an ID, or --actor, --type, --project, --aggregate, --by-itself, --since or --until"
+        )
     most = limit or (MOST_SHOWN if id is None else None)
     # One more than is shown tells that there are more.
     wanted = {**filters, "at": as_of, "flow": flow, "limit": None if most is None else most + 1}
@@ -200,13 +204,29 @@ def types_of(given: Sequence[str] | None, contexts: Sequence[str]) -> list[str]:
 
 
 def of_context(context: str, filters: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The filters with that context's own types; None if it has none of those that are wanted."""
+    """The filters with that context's own types; None if it has none of those, or no aggregate, that are wanted."""
+    if (aggregate := filters.get("aggregate")) and aggregate not in aggregates_in((context,)):
+        return None
     if not (types := filters.get("types")):
         return dict(filters)
     from events.language.problems import is_event_of
 
     own = tuple(full for full in types if is_event_of(full, (context,)))
     return {**filters, "types": own} if own else None
+
+
+def aggregates_in(contexts: Sequence[str]) -> list[str]:
+    """The kinds of aggregates that these contexts' events are about."""
+    from events.language.registry import aggregates_of
+
+    return sorted({kind for context in contexts for kind in aggregates_of(context)})
+
+
+def aggregate_of(given: str | None, contexts: Sequence[str]) -> str | None:
+    """What ``--aggregate`` names. Raises `InvalidInput`."""
+    if given is None or given in (kinds := aggregates_in(contexts)):
+        return given
+    raise InvalidInput(f"--aggregate: {given!r} is no kind of aggregate; write one of {', '.join(kinds)}")
 
 
 def projects_of(given: Sequence[str] | None) -> list[str]:
@@ -243,6 +263,15 @@ SinceOption = Annotated[
 UntilOption = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Before then; as --since.")]
 
 
+AggregateOption = Annotated[
+    str | None,
+    typer.Option("--aggregate", metavar="KIND", help="Only about this kind: job, allocation, node, queue."),
+]
+ByItselfOption = Annotated[
+    bool, typer.Option("--by-itself", help="Only what the platform did by itself, because of time or capacity.")
+]
+
+
 def filters_of(
     contexts: Sequence[str],
     actor: Sequence[str] | None,
@@ -250,6 +279,8 @@ def filters_of(
     project: Sequence[str] | None,
     since: str | None,
     until: str | None,
+    aggregate: str | None = None,
+    by_itself: bool = False,
 ) -> dict[str, Any]:
     """What is given of these options, as the client takes it. Raises `InvalidInput`."""
     wanted = {
@@ -258,6 +289,8 @@ def filters_of(
         "projects": tuple(projects_of(project)),
         "since": moment(since, "--since"),
         "until": moment(until, "--until"),
+        "aggregate": aggregate_of(aggregate, contexts),
+        "by_itself": by_itself or None,
     }
     return {name: value for name, value in wanted.items() if value not in (None, ())}
 
@@ -270,6 +303,8 @@ def watch(
     project: ProjectOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
+    aggregate: AggregateOption = None,
+    by_itself: ByItselfOption = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Show events as they happen, until Ctrl-C. JSON is one event a line.
@@ -284,7 +319,7 @@ def watch(
         from forgelog.client.aio import AsyncClient
 
         names = contexts_of(context)
-        filters = filters_of(names, actor, type, project, since, until)
+        filters = filters_of(names, actor, type, project, since, until, aggregate, by_itself)
         events = stream(event_columns(datetime.now().astimezone().date()))
 
         async def follow(client: AsyncClient, name: str, subjects: Sequence[str], own: dict[str, Any]) -> None:

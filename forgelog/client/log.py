@@ -33,13 +33,16 @@ class LogCalls(Core):
         projects: Sequence[str] = (),
         since: datetime | None = None,
         until: datetime | None = None,
+        aggregate: str = "",
+        by_itself: bool = False,
         limit: int | None = None,
     ) -> list[EventRow]:
         """An aggregate's events, oldest first: ``position``, ``time``, ``type``, ``actor``, ``data`` (a dict) and more.
 
-        Without an `id`, those of all aggregates. With `flow`, `id` is a command's, and the events are all it led to in
-        that context. Only those that fit all filters: of these `actors`, `types` (may be short: ``JobStarted``) and
-        `projects`, at `since` or later, before `until`. At most `limit`, the oldest.
+        Without an `id`, those of all aggregates. With `flow`, `id` is a command's, and the events are those of the flow
+        that it began, in that context. Only those that fit all filters: of these `actors`, `types` (may be short:
+        ``JobStarted``) and `projects`, at `since` or later, before `until`; about an `aggregate` of this kind
+        (``job``, ``node``); with `by_itself`, what the platform did by itself. At most `limit`, the oldest.
         """
         if id == "" or (flow and id is None):
             raise InvalidInput(f"id: is empty; give the id of {'a command' if flow else 'a job, a node or a queue'}")
@@ -52,6 +55,8 @@ class LogCalls(Core):
             projects=projects,
             since=None if since is None else timestamp(since, "since"),
             until=None if until is None else timestamp(until, "until"),
+            aggregate=aggregate,
+            by_itself=by_itself,
         )
         if flow:
             request.correlation_id = id or ""
@@ -71,12 +76,15 @@ class LogCalls(Core):
         projects: Sequence[str] = (),
         since: datetime | None = None,
         until: datetime | None = None,
+        aggregate: str = "",
+        by_itself: bool = False,
     ) -> AsyncIterator[EventRow]:
         """Events as they happen, without an end but `until`; goes on where it was when the connection breaks: no event
         is left out and none comes twice.
 
         `types` may be short (``JobStarted``); `after` are positions to start behind. In partitions not named there it
-        starts at the time `since`, else at the end. `subjects`, `actors` and `projects` filter as in `history`.
+        starts at the time `since`, else at the end. `subjects`, `actors`, `projects`, `aggregate` and `by_itself`
+        filter as in `history`.
         """
         stub = log_rpc.LogQueriesStub(self.channel)
         reached: dict[str, int] = {}
@@ -99,6 +107,8 @@ class LogCalls(Core):
                 projects=projects,
                 since=began,
                 until=ends_at,
+                aggregate=aggregate,
+                by_itself=by_itself,
             ),
             what=f"watch {context}",
             endless=until is None,

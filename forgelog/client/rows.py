@@ -319,3 +319,5 @@ class EventRow(Answer, message="forgelog.log.v1.LoggedEvent"):
     """Position of the command or event that led to this one; empty for the platform's own initiative."""
     data: Answer
     """The body as JSON."""
+    aggregate: str
+    """Kind of the aggregate that the subject is: job, allocation, node, queue. Empty where that is not known."""

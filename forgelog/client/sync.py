@@ -263,9 +263,11 @@ class Client:
     def history(self, context: str, id: str | None = None, **wanted: Any) -> list[EventRow]:
         """An aggregate's events, oldest first: ``position``, ``time``, ``type``, ``actor``, ``data`` (a dict) and more.
 
-        Without an `id`, those of all aggregates. With `flow`, `id` is a command's, and the events are all it led to in
-        that context. Only those that fit all filters: of these `actors`, `types` (may be short: ``JobStarted``) and
-        `projects`, at `since` or later, before `until`. At most `limit`, the oldest. `at`: as of then."""
+        Without an `id`, those of all aggregates. With `flow`, `id` is a command's, and the events are those of the flow
+        that it began, in that context. Only those that fit all filters: of these `actors`, `types` (may be short:
+        ``JobStarted``) and `projects`, at `since` or later, before `until`; about an `aggregate` of this kind
+        (``job``, ``node``); with `by_itself`, what the platform did by itself. At most `limit`, the oldest. `at`: as
+        of then."""
         return self._loop.run(self._async.history(context, id, **wanted))
 
     def watch(self, context: str, **wanted: Any) -> Iterator[EventRow]:
@@ -273,7 +275,8 @@ class Client:
         is left out and none comes twice.
 
         `types` may be short (``JobStarted``); `after` are positions to start behind. In partitions not named there it
-        starts at the time `since`, else at the end. `subjects`, `actors` and `projects` filter as in `history`."""
+        starts at the time `since`, else at the end. `subjects`, `actors`, `projects`, `aggregate` and `by_itself`
+        filter as in `history`."""
         return self._loop.iterate(self._async.watch(context, **wanted))
 
     def until_shown(self) -> None:

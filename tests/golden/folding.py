@@ -30,7 +30,7 @@ from events.log.wire import Raw
 from events.projections.folding import history_row
 from events.projections.projection import Key, Projection, Row, Table
 from events.projections.rebuild import projection_of
-from events.projections.tables import HISTORY
+from events.projections.tables import FORMAT, HISTORY
 from events.writer import snapshots
 from events.writer.decider import Decider
 from events.writer.deciders import Deciders
@@ -262,7 +262,7 @@ def versions() -> dict[str, dict[str, Any]]:
     """Kind of what is stored → context → the version that present code stores it in."""
     return {
         "states": {context: Snapshots._version(deciders_of(context)) for context in contexts()},
-        "rows": {context: projection_of(context).version for context in contexts()},
+        "rows": {context: f"{FORMAT}.{projection_of(context).version}" for context in contexts()},
     }
 
 

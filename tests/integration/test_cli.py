@@ -719,7 +719,11 @@ async def test_a_manifest_s_mistake_is_shown_at_its_place(forgelog: Cli, tmp_pat
         (["requeue", "never-was"], 1, "never-was"),
         (["history", "nobody"], 1, "nobody"),
         (["history", ""], 2, "id: is empty"),
-        (["history"], 2, "say which events: an ID, or --actor, --type, --project, --since or --until"),
+        (
+            ["history"],
+            2,
+            "say which events: an ID, or --actor, --type, --project, --aggregate, --by-itself, --since",
+        ),
         (["export", "-o", "-", "--format", "parquet"], 2, "standard output takes jsonl only"),
         (["export", "-o", "json"], 2, "--output: names the file to write, and json is a format of other commands"),
         (["export", "-o", "-", "--from", "1h ago", "--to", "2h ago"], 2, "--to: is not after --from"),

@@ -31,6 +31,7 @@ def event(number: int) -> dict[str, Any]:
         "partition": number % 2,
         "off": number // 2,
         "context": "jobs" if number % 3 else "resources",
+        "aggregate": "node" if kind == CORDONED else "job",
         "subject": f"j{number % 50}",
         "key": "k",
         "id": f"e{number}",
@@ -40,7 +41,7 @@ def event(number: int) -> dict[str, Any]:
         "actor": "alice" if alice else "owner",
         "correlation": f"c{number // 40}",
         "causation": "",
-        "cause": "",
+        "cause": "" if number % 11 == 0 else "commands.jobs/0@1",
         "epoch": 0,
         "data": "{}",
     }
@@ -85,6 +86,10 @@ LATER, EARLIER = START + timedelta(seconds=200), START + timedelta(seconds=300)
             "",
         ),
         (Filters(actors=("alice",), since=START + timedelta(seconds=400)), lambda _: False, ""),
+        (Filters(aggregate="node"), lambda e: e["aggregate"] == "node", ""),
+        (Filters(by_itself=True), lambda e: not e["cause"], ""),
+        (Filters(aggregate="job"), lambda e: e["subject"] == "j7" and e["aggregate"] == "job", "j7"),
+        (Filters(aggregate="node"), lambda e: e["subject"] == "j7" and e["aggregate"] == "node", "j7"),
         (Filters(types=(FAILED,)), lambda e: e["subject"] == "j10" and e["type"] == FAILED, "j10"),
     ],
 )

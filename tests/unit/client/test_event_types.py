@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from forgelog import InvalidInput
-from forgelog.cli.log import CONTEXTS, of_context, types_of
+from forgelog.cli.log import CONTEXTS, aggregate_of, of_context, types_of
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,16 @@ def test_each_context_is_asked_for_its_own_types_and_not_at_all_where_it_has_non
     assert of_context("resources", {"types": (started, rejected), "limit": 7}) == {"types": (rejected,), "limit": 7}
     assert of_context("resources", {"types": (started,)}) is None
     assert of_context("resources", {"actors": ("owner",)}) == {"actors": ("owner",)}
+
+
+def test_a_context_without_aggregates_of_the_wanted_kind_is_not_asked() -> None:
+    assert of_context("resources", {"aggregate": "node"}) == {"aggregate": "node"}
+    assert of_context("jobs", {"aggregate": "node"}) is None
+    assert of_context("scheduling", {"aggregate": "job"}) == {"aggregate": "job"}
+
+
+def test_a_kind_of_aggregate_that_there_is_not_is_refused_with_those_there_are() -> None:
+    assert aggregate_of("queue", ("jobs", "scheduling")) == "queue"
+    assert aggregate_of(None, ("jobs",)) is None
+    with pytest.raises(InvalidInput, match="--aggregate: 'pod' is no kind of aggregate; write one of job, queue"):
+        aggregate_of("pod", ("jobs", "scheduling"))

@@ -22,6 +22,8 @@ def test_a_request_s_filters(request_type: type) -> None:
         projects=["local/default"],
         since=NOON,
         until=NOON + timedelta(hours=1),
+        aggregate="job",
+        by_itself=True,
     )
     assert Filters.of(request, "jobs") == Filters(
         actors=("alice", "forgelog"),
@@ -29,6 +31,8 @@ def test_a_request_s_filters(request_type: type) -> None:
         projects=("local/default",),
         since=NOON,
         until=NOON + timedelta(hours=1),
+        aggregate="job",
+        by_itself=True,
     )
     assert Filters.of(request_type(), "jobs") == Filters()
 
@@ -51,6 +55,7 @@ def test_a_request_s_filters(request_type: type) -> None:
         ({"actors": [""]}, r"actors\[0\]: is empty; name an actor"),
         ({"actors": ["é" * 600]}, r"actors\[0\]: is longer than an actor's name, which has at most 1024 bytes"),
         ({"projects": ["default"]}, r"projects\[0\]: 'default' is no project; write organization/project"),
+        ({"aggregate": "node"}, "aggregate: 'node' is no kind of aggregate of jobs; write job"),
         ({"since": NOON, "until": NOON}, r"until: 2026-05-09T12:00:00Z is not after since; give a later time"),
     ],
 )
