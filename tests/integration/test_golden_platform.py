@@ -106,9 +106,9 @@ async def test_tables_of_the_present_form_are_opened_as_they_are(upgraded: tuple
     try:
         for context, version in history.about["stored_as"]["rows"].items():
             schema = f"{platform.settings.schema_}_{context}"
-            (made,) = await db.fetch(f"select version, at from {schema}.made")
+            (made,) = await db.fetch(f"select version, format, at from {schema}.made")
             present = folding.versions()["rows"][context]
-            assert made["version"] == present
+            assert f"{made['format']}.{made['version']}" == present
             assert f"'{made['at']:%Y-%m-%d %H:%M:%S}" in history.sql or present != version, f"{context} was rebuilt"
             assert not await db.fetchval("select count(*) from pg_namespace where nspname = $1", f"{schema}_former")
     finally:

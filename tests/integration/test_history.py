@@ -188,3 +188,28 @@ async def test_tables_of_an_earlier_version_get_the_indexes_when_they_are_opened
     await db.execute("drop index history_index_3, history_index_4")
     await tables.create_schema(db, SCHEMA, SampleProjection())
     assert await db.fetchval(names, SCHEMA) == wanted == len(tables.HISTORY.indexes) + 1
+
+
+async def test_tables_of_the_format_before_answer_until_they_are_built_anew(servers: Servers) -> None:
+    """What they know: nothing of kinds. They get no index, which would take long, and stay marked as what they are."""
+    schema = f"{SCHEMA}_before"
+    db = await asyncpg.connect(servers.postgres)
+    try:
+        await db.execute(f"drop schema if exists {schema} cascade")
+        await tables.create_schema(db, schema, SampleProjection())
+        await db.execute(f"set search_path to {schema}")
+        await db.execute("alter table history drop column aggregate; alter table made drop column format")
+        columns = [name for name in COLUMNS if name != "aggregate"]
+        records = [tuple(each[name] for name in columns) for each in OWN[:50]]
+        await db.copy_records_to_table("history", schema_name=schema, records=records, columns=columns)
+        await tables.create_schema(db, schema, SampleProjection())
+        rows, _ = await page_of(db, "jobs", Filters(), limit=100)
+        assert [row["id"] for row in rows] == [each["id"] for each in OWN[:50]]
+        assert {row["aggregate"] for row in rows} == {""}
+        assert await db.fetchval("select format from made") == 1
+        assert not await db.fetchval(
+            "select count(*) from pg_indexes where schemaname = $1 and indexdef like '%aggregate%'", schema
+        )
+    finally:
+        await db.execute(f"drop schema if exists {schema} cascade")
+        await db.close()
