@@ -59,8 +59,6 @@ def _add(app: typer.Typer, commands: Commands) -> None:
 
 def _added() -> Iterator[Commands]:
     """The commands of contexts that are defined elsewhere. Raises ContextsError."""
-    if "FORGELOG_CONTEXTS" not in os.environ:
-        return
     from events.language.contexts import ContextsError, contexts
 
     taken = {name for commands in MODULES.values() for name in commands}

@@ -118,6 +118,13 @@ def document(catalog: Catalog, routes: Iterable[QueryRoute]) -> Schema:
     }
 
 
+def _names(type_name: str) -> list[str]:
+    """What a command may be called: its type, or in short its last word, where no other context's command has that."""
+    short = type_name.rsplit(".", 1)[-1]
+    alone = sum(each.endswith(f".{short}") for each in command_types()) == 1
+    return [type_name, short] if alone else [type_name]
+
+
 def _commands(schemas: _Schemas) -> Schema:
     envelope = Envelope.model_json_schema()["properties"]
     envelope["actor"] = {"const": DEFAULT_ACTOR, "description": "Whose key the request has."}
@@ -126,7 +133,7 @@ def _commands(schemas: _Schemas) -> Schema:
     plain, events = [], []
     for name, model in command_types().items():
         data = {"$ref": references[model]}
-        kind = {"type": "string", "enum": [name, name.rsplit(".", 1)[-1]]}
+        kind = {"type": "string", "enum": _names(name)}
         plain.append(_closed({**envelope, "type": kind, "data": data}, "type", "data"))
         attributes = {other: envelope[ours] for other, ours in CLOUDEVENT_KEYS.items() if ours in envelope}
         ignored = {each: {"type": ["string", "null"]} for each in (*sorted(CLOUDEVENT_IGNORED), "traceparent")}

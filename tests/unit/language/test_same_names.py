@@ -75,13 +75,14 @@ from proto.reference import documents
 from proto.samples import example, full
 from proto.schemas import asyncapi, schema_of
 from proto.shapes import files
-from services.gateway.openapi import _command_schemas
+from services.gateway.catalog import Catalog
+from services.gateway.openapi import document
 
 types = command_types()
 print(json.dumps({
     "pages": documents() | statemachines.documents(),
     "asyncapi": asyncapi(),
-    "openapi": _command_schemas()[1],
+    "openapi": document(Catalog(), []),
     "schemas": {name: schema_of(kind) for name, kind in types.items()},
     "samples": {name: json.loads(full(kind).model_dump_json()) for name, kind in types.items()},
     "defaults": golden.defaults(),
@@ -149,11 +150,19 @@ def test_each_has_a_schema_of_its_own(found: Any, context: str) -> None:
     asyncapi = found["asyncapi"]
     payload = asyncapi["components"]["messages"][f"forgelog.{context}.v1.Place"]["payload"]
     assert payload == {"$ref": f"#/components/schemas/{context}.Place"}
-    for schemas in (asyncapi["components"]["schemas"], found["openapi"]):
+    for schemas in (asyncapi["components"]["schemas"], found["openapi"]["components"]["schemas"]):
         assert FIELD[context] in schemas[f"{context}.Placement"]["properties"]
         reference = schemas[f"{context}.Place"]["properties"]["placement"]["$ref"]
         assert reference == f"#/components/schemas/{context}.Placement"
     assert FIELD[context] in found["schemas"][f"forgelog.{context}.v1.Place"]["$defs"]["Placement"]["properties"]
+
+
+def test_the_gateway_is_asked_by_the_whole_name_of_what_is_in_two_contexts(found: Any) -> None:
+    taken = found["openapi"]["paths"]["/v1/commands"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    names = [form["properties"]["type"]["enum"] for form in taken["oneOf"]]
+    assert ["forgelog.north.v1.Place"] in names
+    assert ["forgelog.south.v1.Place"] in names
+    assert ["forgelog.jobs.v1.SubmitJob", "SubmitJob"] in names
 
 
 def test_a_name_that_one_context_has_stays_short(found: Any) -> None:
