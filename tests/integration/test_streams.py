@@ -27,7 +27,7 @@ from events.log.envelope import Position
 from events.log.partitioner import partition_of
 from events.log.producer import Producer, ToSend
 from events.log.repairing import look_at, retry, skip
-from events.log.wire import Raw
+from events.log.wire import Damage, Raw
 from events.process import faults
 from events.process.settings import Settings
 from events.projections.runner import Runner
@@ -318,6 +318,18 @@ async def test_what_is_no_piece_becomes_a_dead_letter_that_can_be_put_back(setti
         assert "malformed" in letter.reason
         back = await replay_dead_letter(settings, letter.position)
         assert (back.topic, back.partition) == (at.topic, at.partition)
+
+
+async def test_a_damaged_batch_becomes_a_dead_letter_and_is_passed_over(settings: Settings) -> None:
+    async with place(settings) as here:
+        storing = here.intake._storing
+        assert storing is not None
+        batch = Damage.at(topics.LOGS, PARTITION, 5, 7, "its checksum is wrong", b"its bytes")
+        await storing.store(await here.intake._read([batch], storing), [])
+        assert here.intake.position(PARTITION) == 8
+        (letter,) = await list_dead_letters(settings, "jobs")
+        assert (letter.origin, letter.value) == (f"logs.jobs/{PARTITION}@5", b"its bytes")
+        assert "its checksum is wrong" in letter.reason
 
 
 INTAKE = """
