@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from keyword import iskeyword
 from types import MappingProxyType
 
 from events.language.streams import OUTPUT, StreamTopic
@@ -31,6 +32,7 @@ RESERVED = frozenset(
 
 _NAME = re.compile(r"[a-z][a-z0-9]{1,15}")  # also in names of topics, hosts and schemas, with a prefix and an ending
 _DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
+_MODULE = re.compile(_DOTTED, re.ASCII)
 _ENTRY = re.compile(rf"({_DOTTED}):([A-Za-z_]\w*)", re.ASCII)
 _ROOMS = ("enums", "models", "commands", "events")
 
@@ -45,7 +47,7 @@ class ContextsError(SystemExit, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ContextSpec:
-    """One context. Raises ContextsError for a name that can't be used."""
+    """One context. Raises ContextsError for a name, or the name of a module, that can't be used."""
 
     name: str
     """2 to 16 lower-case letters and digits, a letter first: ``commands.<name>``, ``forgelog.<name>.v1``."""
@@ -68,11 +70,20 @@ class ContextSpec:
     """Topics of its data that is too much for events."""
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name) or self.name in RESERVED:
+        if not _NAME.fullmatch(self.name) or self.name in RESERVED or iskeyword(self.name):
             raise ContextsError(
                 f"a context can't be called {self.name!r}: write 2 to 16 lower-case letters and digits, a letter "
-                f"first, and none of {', '.join(sorted(RESERVED))}"
+                f"first, no keyword of Python, and none of {', '.join(sorted(RESERVED))}"
             )
+        if isinstance(self.language, str):
+            example = "('package.module',)"
+            raise ContextsError(f"the context {self.name!r}: language is a text; write a tuple of modules: {example}")
+        for place, modules in (("language", self.language), ("service", (self.service,)), ("cli", (self.cli,))):
+            for module in modules:
+                if (module or place == "language") and not _is_module(module):
+                    raise ContextsError(
+                        f"the context {self.name!r}: {place} names no module by its full name: write package.module"
+                    )
 
     @property
     def package(self) -> str:
@@ -90,6 +101,11 @@ class ContextSpec:
         if found.submodule_search_locations is None:
             return (whole,)
         return tuple(f"{whole}.{room}" for room in _ROOMS if find_spec(f"{whole}.{room}") is not None)
+
+
+def _is_module(name: str) -> bool:
+    """Whether it is a module's full name, as an import statement takes it."""
+    return _MODULE.fullmatch(name) is not None and not any(map(iskeyword, name.split(".")))
 
 
 OWN = (
@@ -147,13 +163,28 @@ def _added(value: str) -> Iterator[ContextSpec]:
         module, name = match.groups()
         try:
             spec = getattr(import_module(module), name, None)
-        except ModuleNotFoundError as error:
-            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-                raise ContextsError(f"{place}: {error}, which its module imports") from None
-            raise ContextsError(f"{place} names a module that can't be found; is its folder in PYTHONPATH?") from None
+        except ContextsError:
+            raise
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - anybody's code
+            raise ContextsError(f"{place}{_problem(module, error)}") from None
         if not isinstance(spec, ContextSpec):
-            raise ContextsError(
-                f"{place}: its module has no ContextSpec of that name, or imports more of Forgelog than "
-                "events.language.contexts"
-            )
+            raise ContextsError(f"{place}: its module has no ContextSpec of that name, {_MORE}")
         yield spec
+
+
+_MORE = "or imports more of Forgelog than events.language.contexts"
+
+
+def _problem(module: str, error: BaseException) -> str:
+    """Why a module of the variable's can't be imported, without its name."""
+    if isinstance(error, ModuleNotFoundError):
+        if error.name is not None and f"{module}.".startswith(f"{error.name}."):
+            return " names a module that can't be found; is its folder in PYTHONPATH?"
+        return f": {error}, which its module imports"
+    more = f", {_MORE}" if isinstance(error, ImportError) else ""
+    return f": its module can't be imported: {broken(error)}{more}"
+
+
+def broken(error: BaseException) -> str:
+    """What stopped a module's import, by the error's type alone: its text may say anything."""
+    return f"{type(error).__name__}; import it by itself to see where"

@@ -17,7 +17,7 @@ import orjson
 
 from events.language.aggregates import LanguageError, check_aggregates
 from events.language.base import Command, Event, Message
-from events.language.contexts import ContextsError, ContextSpec
+from events.language.contexts import ContextsError, ContextSpec, broken
 from events.language.contexts import contexts as specs
 
 COMMON = "events.language.common"
@@ -36,8 +36,11 @@ def _messages() -> Iterator[type[Message]]:
 def _messages_of(spec: ContextSpec) -> list[type[Message]]:
     try:
         found = [message for name in spec.modules() for message in _defined(name)]
-    except ModuleNotFoundError as error:
-        raise ContextsError(f"the language of the context {spec.name!r} can't be imported: {error}") from None
+    except ContextsError:
+        raise
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - anybody's code
+        said = str(error) if isinstance(error, ModuleNotFoundError) else broken(error)
+        raise ContextsError(f"the language of the context {spec.name!r} can't be imported: {said}") from None
     for message in found:
         if getattr(message, "context", spec.name) != spec.name:
             where = f"{message.__module__}.{message.__name__}"
@@ -57,6 +60,10 @@ def _defined(module: str) -> list[type[Message]]:
 _COMMANDS: dict[str, type[Command]] = {}
 _EVENTS: dict[str, type[Event]] = {}
 for _message in _messages():
+    if not hasattr(_message, "context"):
+        raise LanguageError(
+            f"{_message.__module__}.{_message.__name__}: context is not set; set it as a class variable"
+        )
     if issubclass(_message, Command):
         _COMMANDS[_message.type_name()] = _message
     elif issubclass(_message, Event):
@@ -126,7 +133,7 @@ class Upcaster:
 
 
 UPCASTERS: dict[str, Upcaster] = {}
-"""Old type name → upcaster. Commands and events of those types stay readable for ever."""
+"""Old type name → upcaster. Commands and events of those types stay readable."""
 
 
 def upcaster(old: str, new: type[Message] | str) -> Callable[[Upcast], Upcast]:

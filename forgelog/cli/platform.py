@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -84,9 +85,7 @@ def down(
     """Stop the platform; its data stays. Running jobs are named first: they end, and begin anew at the next `up`."""
 
     async def work() -> None:
-        from forgelog.embedded.platform import Platform
-
-        platform = Platform(data)
+        platform = _platform(data)
         await _say_what_ends(platform, keep=keep_jobs, ask=not yes)
         stopped = await platform.down(keep_jobs=keep_jobs)
         render.note(f"{'stopped' if stopped else 'nothing was running'}; the data is in {platform.folder.path}")
@@ -94,16 +93,30 @@ def down(
     run(work)
 
 
+def _platform(data: Path | None) -> Platform:
+    """That of the folder. A platform can be looked at and stopped where `FORGELOG_CONTEXTS` can't be used."""
+    from events.language.contexts import VARIABLE, ContextsError
+
+    try:
+        from forgelog.embedded.platform import Platform
+    except ContextsError as error:
+        render.note(f"{error}; going on without {VARIABLE}")
+        os.environ.pop(VARIABLE, None)
+        from forgelog.embedded.platform import Platform
+    return Platform(data)
+
+
 async def _say_what_ends(platform: Platform, *, keep: bool, ask: bool) -> None:
     """Name the jobs that `down` ends or leaves, and on a terminal ask before they end."""
     import sys
 
+    from events.language.contexts import ContextsError
     from forgelog.cli.going_down import running_on
     from forgelog.errors import ForgelogError
 
     try:
         running = await running_on(platform)
-    except ForgelogError as error:
+    except (ForgelogError, ContextsError) as error:
         render.note(f"which jobs run is not known: {error}")
         return
     if running is None:
@@ -121,13 +134,17 @@ def status(output: OutputOption = Format.TABLE, data: DataOption = None) -> None
     """Show the platform's processes, and what waits where. Exits with 3 when it is not up, or does not do its work."""
 
     async def work() -> None:
+        platform = _platform(data)
+        from events.language.contexts import ContextsError
         from forgelog.embedded.compiled import in_use
-        from forgelog.embedded.platform import Platform
 
-        platform = Platform(data)
         report = platform.report()
         if report["state"] != "down":
-            report["contexts"] = await platform.contexts(report)
+            try:
+                report["contexts"] = await platform.contexts(report)
+            except ContextsError as error:
+                render.note(f"how the services fare is not known: {error}")
+                report["contexts"] = []
             report["compiled_parts"] = in_use(report["contexts"])
             if report["state"] == "up" and not all(each["ready"] for each in report["contexts"]):
                 report["state"] = "unready"

@@ -33,7 +33,7 @@ from forgelog.embedded.nodes import Nodes, NotAnswered
 from forgelog.embedded.passfile import with_passfile
 from forgelog.embedded.postgres import database_answers
 from forgelog.embedded.process import EmbeddedError, end, log_tail, until
-from forgelog.embedded.roster import node_name
+from forgelog.embedded.roster import node_name, see_contexts
 
 THREE_WAYS = (
     "Three ways to have it: set {variable} to one you run; start a Docker engine (with the compose plugin) and use "
@@ -86,6 +86,7 @@ class Platform:
 
     async def up(self, options: Options | None = None, progress: jars.Progress | None = None) -> None:
         """See that a supervisor runs and knows what is wanted; returns at once, see `wait`. Raises EmbeddedError."""
+        see_contexts(self.folder, running=self.supervised)
         self.folder.make()
         self._make_keys()
         wanted = await self._choose(options or Options())

@@ -11,7 +11,8 @@ import re
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from events.language.contexts import contexts
+from events.language.contexts import VARIABLE, ContextsError, contexts
 from events.process.keys import OWNER, key_path
 from events.process.settings import Settings, split_address
 from forgelog.embedded.kafka import Kafka
@@ -34,9 +35,6 @@ from forgelog.embedded.process import EmbeddedError, Spec, refuse_strangers, wri
 
 GATEWAY = "gateway"
 
-SERVICES: Mapping[str, str] = {name: spec.package for name, spec in contexts().items()}
-"""Context → what `python -m` runs; it answers the gRPC health check on its FORGELOG_LISTEN."""
-
 GATEWAY_PORT = 7070
 ANSWER = 3.0
 """Longest wait for a service's health, in seconds; the gateway asks the others meanwhile, for two."""
@@ -49,6 +47,20 @@ def node_name(number: int) -> str:
     """``hostname-0``: letters, digits, '.' and '-' only."""
     host = re.sub(r"[^a-z0-9.-]+", "-", socket.gethostname().lower()).strip("-.") or "node"
     return f"{host}-{number}"
+
+
+def see_contexts(folder: Folder, *, running: bool) -> None:
+    """That every service could start; of a platform that is `running`, that it has them all. Raises EmbeddedError."""
+    try:
+        import_module("events.language.registry")
+    except ContextsError as error:
+        raise EmbeddedError(str(error)) from None
+    has = [name for name in folder.read_ports() if name != GATEWAY]  # a supervisor gives each its port when it starts
+    if running and set(has) != contexts().keys():
+        raise EmbeddedError(
+            f"the running platform has the contexts {', '.join(has)}; here {VARIABLE} makes them "
+            f"{', '.join(contexts())}: forgelog down, then up, or set the variable as it was"
+        )
 
 
 class Roster:
@@ -104,7 +116,8 @@ class Roster:
             write_atomically(file, text, mode=0o600)
 
     def services(self, wanted: Wanted) -> list[Plan]:
-        modules = {**SERVICES, GATEWAY: "services.gateway"}
+        # Each answers the gRPC health check on its FORGELOG_LISTEN.
+        modules = {**{name: spec.package for name, spec in contexts().items()}, GATEWAY: "services.gateway"}
         return [self._service(name, module, wanted) for name, module in modules.items()]
 
     def agents(self, wanted: Wanted) -> list[Plan]:
@@ -122,7 +135,7 @@ class Roster:
         running = (
             {child.name for child in before.children if child.identity and child.identity.alive} if before else set()
         )
-        for name in (*SERVICES, GATEWAY):
+        for name in (*contexts(), GATEWAY):
             port = known.get(name, 0)
             if name == GATEWAY and not port:
                 port = int(self._wanted_gateway.rpartition(":")[2]) or GATEWAY_PORT
@@ -209,7 +222,7 @@ class Roster:
             "FORGELOG_DATA": str(self._folder.path),
             "FORGELOG_LISTEN": listen,
             "FORGELOG_OWNER_KEY_FILE": str(key_path(self._folder.path, OWNER)),  # where the command line looks
-            "FORGELOG_SERVICES": ",".join(f"{name}={self._address(name)}" for name in SERVICES),
+            "FORGELOG_SERVICES": ",".join(f"{name}={self._address(name)}" for name in contexts()),
         }
 
     def _common(self, wanted: Wanted, instance: str, config: str) -> dict[str, str]:

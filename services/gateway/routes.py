@@ -21,7 +21,7 @@ from services.gateway.catalog import Catalog, Method
 from services.gateway.errors import DoorError
 from services.gateway.transcode import request_from_parameters
 
-RESERVED = ("commands", "query")
+OWN_PARTS = ("commands", "query")
 """First parts of paths below ``/v1`` that are the gateway's own."""
 
 _PATH = re.compile(r"/v1(/([a-z][a-z0-9_-]*|\{[a-z][a-z0-9_]*\}))+")
@@ -90,7 +90,7 @@ def _route(method: Method, path: str, more: Any, summary: str) -> QueryRoute:
     if not _PATH.fullmatch(path):
         hint = "write /v1/ and then words in small letters, or fields of the request in braces, between slashes"
         raise _wrong(method, path, "is no path that is taken", hint)
-    if path.split("/")[2] in RESERVED:
+    if path.split("/")[2] in OWN_PARTS:
         raise _wrong(method, path, "is the gateway's own", "begin it with another word")
     fields: Any = method.request.DESCRIPTOR.fields_by_name
     for name in route.variables:

@@ -13,7 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
-from events.language.contexts import ContextSpec, contexts
+from events.language.contexts import VARIABLE, ContextSpec, contexts
 from events.process.settings import Settings
 from forgelog.embedded.docker import Docker
 from forgelog.embedded.kafka import Kafka
@@ -57,7 +57,7 @@ def test_each_service_runs_a_module_with_variables_that_it_reads(name: str) -> N
     service = services()[name]
     (module,) = service["command"]
     assert importlib.util.find_spec(f"{module}.__main__") is not None
-    known = {f"FORGELOG_{field.rstrip('_').upper()}" for field in Settings.model_fields} | OTHERS
+    known = {f"FORGELOG_{field.rstrip('_').upper()}" for field in Settings.model_fields} | {VARIABLE} | OTHERS
     assert set(service["environment"]) <= known
     assert all(variable in Path(agent.__file__).read_text() for variable in OTHERS)
 
@@ -82,6 +82,11 @@ def test_addresses_name_services_and_their_ports() -> None:
     gateway = services()["gateway"]
     assert gateway["environment"]["FORGELOG_GATEWAY"] == "0.0.0.0:7070"
     assert gateway["ports"] == ["127.0.0.1:7070:7070"]
+
+
+def test_every_process_is_told_the_same_contexts() -> None:
+    told = {service["environment"]["FORGELOG_CONTEXTS"] for service in services().values()}
+    assert told == {"${FORGELOG_CONTEXTS:-}"}
 
 
 def test_a_context_that_is_added_is_a_service_that_the_others_find() -> None:

@@ -16,13 +16,14 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
+from events.language.contexts import contexts
 from events.process.channels import server_options
 from events.process.settings import Settings
 from forgelog.embedded import ports
 from forgelog.embedded.layout import Folder, Server, Wanted
 from forgelog.embedded.ports import free_port, hold, is_free, lasting_ports
 from forgelog.embedded.process import EmbeddedError
-from forgelog.embedded.roster import GATEWAY, SERVICES, Roster
+from forgelog.embedded.roster import GATEWAY, Roster
 from tests import PATIENCE
 from tests.squatter import squatter
 
@@ -149,7 +150,7 @@ async def test_nobody_is_ready_whose_port_another_user_has_taken(tmp_path: Path,
     with squatter() as port:
         (folder.path / "kafka" / "ports.json").write_text(json.dumps({"broker": port, "controller": port}))
         (folder.path / "postgres" / "server.json").write_text(json.dumps({"port": port}))
-        folder.write_ports(dict.fromkeys((*SERVICES, GATEWAY), port))
+        folder.write_ports(dict.fromkeys((*contexts(), GATEWAY), port))
         roster = Roster(folder, Settings.load(data=folder.path))
         plan = next(each for each in (*roster.servers(wanted), *roster.services(wanted)) if each.name == name)
         assert plan.probe is not None

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,6 +44,8 @@ class NoteAdded(Event):
     note_id: str
     text: str
 '''
+HEAD = "from events.language.contexts import ContextSpec\n"
+
 PROJECTIONS = "PROJECTION = 'that of notes'\n"
 
 ASK = """
@@ -130,6 +133,25 @@ def test_what_is_generated_is_of_forgelogs_own_contexts(noting: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+LANGUAGE_OF_MUTE = "the language of the context 'mute' can't be imported"
+IMPORTS_ALONE = "imports more of Forgelog than events.language.contexts"
+
+MODULES = {
+    "broken": "import nowhere\n",
+    "circular": f"import forgelog.embedded.roster\n{HEAD}SPEC = ContextSpec('circular', '')\n",
+    "deep": f"from events.language.registry import lookup\n{HEAD}SPEC = ContextSpec('deep', '')\n",
+    "ending": "import sys\nsys.exit('secret')\n",
+    "failing": "raise RuntimeError('secret')\n",
+    "missing": "from json import secret\n",
+    "named": f"{HEAD}SPEC = ContextSpec('gateway', '')\n",
+    "silent": "def __getattr__(name):\n    raise KeyError('secret')\n",
+    "written": "secret word\n",
+    "texted": f"{HEAD}SPEC = ContextSpec('mute', '', language='noting.language')\n",
+    "relative": f"{HEAD}SPEC = ContextSpec('mute', '', language=('.secret',))\n",
+}
+"""Module → its text; none of them has a context that can be used."""
+
+
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
@@ -139,16 +161,22 @@ def test_what_is_generated_is_of_forgelogs_own_contexts(noting: Path) -> None:
         ("noting.secret:X", "entry 1 names a module that can't be found; is its folder in PYTHONPATH?"),
         ("broken:X", "entry 1: No module named 'nowhere', which its module imports"),
         ("noting:secret", "entry 1: its module has no ContextSpec of that name"),
-        ("circular:SPEC", "imports more of Forgelog than events.language.contexts"),
+        ("circular:SPEC", IMPORTS_ALONE),
+        ("deep:SPEC", IMPORTS_ALONE),
         ("noting:NOTES, noting:NOTES", "entry 2 is a second context 'notes'; give it another name"),
         ("named:SPEC", "a context can't be called 'gateway': write 2 to 16 lower-case letters and digits"),
+        ("noting:NOTES,failing:SPEC", "entry 2: its module can't be imported: RuntimeError; import it by itself"),
+        ("ending:SPEC", "entry 1: its module can't be imported: SystemExit; import it by itself"),
+        ("missing:SPEC", "entry 1: its module can't be imported: ImportError; import it by itself"),
+        ("written:SPEC", "entry 1: its module can't be imported: SyntaxError; import it by itself"),
+        ("silent:SPEC", "entry 1: its module can't be imported: KeyError; import it by itself"),
+        ("texted:SPEC", "the context 'mute': language is a text; write a tuple of modules: ('package.module',)"),
+        ("relative:SPEC", "the context 'mute': language names no module by its full name: write package.module"),
     ],
 )
 def test_what_cannot_be_used_is_named_in_a_line_that_keeps_the_value(noting: Path, value: str, problem: str) -> None:
-    head = "from events.language.contexts import ContextSpec\n"
-    (noting / "broken.py").write_text("import nowhere\n")
-    (noting / "circular.py").write_text(f"import forgelog.embedded.roster\n{head}SPEC = ContextSpec('circular', '')\n")
-    (noting / "named.py").write_text(f"{head}SPEC = ContextSpec('gateway', '')\n")
+    for name, text in MODULES.items():
+        (noting / f"{name}.py").write_text(text)
     for argv, code in (
         (("-m", "services.jobs"), 1),
         (("-c", "from forgelog.cli import main; main()", "history", "x"), 2),
@@ -162,25 +190,53 @@ def test_what_cannot_be_used_is_named_in_a_line_that_keeps_the_value(noting: Pat
 @pytest.mark.parametrize(
     ("modules", "problem"),
     [
-        (("noting.words",), "the language of the context 'mute' can't be imported: No module named 'noting.words'"),
-        ((), "the language of the context 'mute' can't be imported: there is no module events.language.mute"),
+        (("noting.words",), f"{LANGUAGE_OF_MUTE}: No module named 'noting.words'"),
+        ((), f"{LANGUAGE_OF_MUTE}: there is no module events.language.mute"),
         (("noting.language",), "noting.language.AddNote names the context 'notes', but is in a module of 'mute'"),
         (("noting.bare",), "forgelog.mute.v1.Erase: aggregate is not set; set it as a class variable"),
+        (("noting.nameless",), "noting.nameless.Erase: context is not set; set it as a class variable"),
+        (("noting.failing",), f"{LANGUAGE_OF_MUTE}: RuntimeError; import it by itself"),
+        (("noting.written",), f"{LANGUAGE_OF_MUTE}: SyntaxError; import it by itself"),
+        (("noting.missing",), f"{LANGUAGE_OF_MUTE}: ImportError; import it by itself"),
+        (("noting.untyped",), f"{LANGUAGE_OF_MUTE}: PydanticUserError; import it by itself"),
     ],
 )
 def test_a_language_that_cannot_be_used_is_named_in_a_line(
     noting: Path, modules: tuple[str, ...], problem: str
 ) -> None:
-    head = "from events.language.contexts import ContextSpec\n"
-    (noting / "mute.py").write_text(f"{head}SPEC = ContextSpec('mute', '', language={modules!r})\n")
-    bare = "from events.language.base import Command\nclass Erase(Command):\n    context = 'mute'\n"
-    (noting / "noting" / "bare.py").write_text(bare)
+    (noting / "mute.py").write_text(f"{HEAD}SPEC = ContextSpec('mute', '', language={modules!r})\n")
+    base = "from events.language.base import Command\nclass Erase(Command):\n"
+    for name, text in {
+        **{name: MODULES[name] for name in ("failing", "written", "missing")},
+        "bare": f"{base}    context = 'mute'\n",
+        "nameless": f"{base}    pass\n",
+        "untyped": f"{base}    context = 'mute'\n    name = 1\n",
+    }.items():
+        (noting / "noting" / f"{name}.py").write_text(text)
     done = run("mute:SPEC", noting, "-m", "services.jobs")
-    assert (done.returncode, done.stderr, done.stdout) == (1, f"{problem}\n", "")
+    assert (done.returncode, len(done.stderr.splitlines()), done.stdout) == (1, 1, "")
+    assert done.stderr.startswith(problem)
+    assert "secret" not in done.stderr
 
 
 @pytest.mark.parametrize(
-    "name", ["", "n", "Notes", "my notes", "my_notes", "1st", "n" * 17, "läufe", *sorted(RESERVED)]
+    ("given", "problem"),
+    [
+        ({"language": "a.b"}, r"language is a text; write a tuple of modules: \('package.module',\)"),
+        ({"language": ("a.b", ".c")}, "language names no module by its full name: write package.module"),
+        ({"language": ("",)}, "language names no module by its full name"),
+        ({"language": ("a.class",)}, "language names no module by its full name"),
+        ({"service": "a-b"}, "service names no module by its full name"),
+        ({"cli": "a/b.py"}, "cli names no module by its full name"),
+    ],
+)
+def test_a_context_names_modules_by_their_full_names(given: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ContextsError, match=f"the context 'mute': {problem}"):
+        ContextSpec("mute", "", **given)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "n", "Notes", "my notes", "my_notes", "1st", "n" * 17, "läufe", "class", "import", *sorted(RESERVED)]
 )
 def test_a_context_has_a_name_that_fits_everywhere(name: str) -> None:
     with pytest.raises(ContextsError, match="can't be called"):
@@ -206,7 +262,9 @@ def test_modules_are_found_by_convention(tmp_path: Path, monkeypatch: pytest.Mon
 def test_every_context_has_a_language_and_a_service() -> None:
     for spec in contexts().values():
         kinds = {*command_types().values(), *event_types().values()}
-        assert {kind.__module__ for kind in kinds if kind.context == spec.name} <= set(spec.modules())
+        own = {kind.__module__ for kind in kinds if kind.context == spec.name}
+        assert own
+        assert own <= set(spec.modules())
         assert find_spec(f"{spec.package}.__main__") is not None
         assert find_spec(f"{spec.package}.projections") is not None
 

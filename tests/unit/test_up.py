@@ -1,0 +1,107 @@
+"""What `up` sees to before it starts anything: that the contexts can be used, and are those of a platform that runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from events.language.contexts import OWN, VARIABLE, ContextSpec, contexts
+from events.process.keys import OWNER, ensure_key, key_path
+from forgelog.embedded import roster
+from forgelog.embedded.layout import ChildState, Folder, PlatformState, Server, Wanted
+from forgelog.embedded.platform import Platform
+from forgelog.embedded.process import EmbeddedError, Identity
+from forgelog.embedded.roster import GATEWAY
+
+ROOT = Path(__file__).parents[2]
+
+SPEC = "from events.language.contexts import ContextSpec\nNOTES = ContextSpec('notes', '', language=('words',))\n"
+
+
+def forgelog(path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command, told a context of a module in this folder, on the platform of its folder ``data``."""
+    return subprocess.run(
+        [sys.executable, "-c", "from forgelog.cli import main; main()", *words, "--data", str(path / "data")],
+        env={**os.environ, VARIABLE: "noting:NOTES", "PYTHONPATH": f"{path}{os.pathsep}{ROOT}"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize(
+    ("language", "problem"),
+    [
+        ("class (", "the language of the context 'notes' can't be imported: SyntaxError"),
+        ("from events.language.base import Event\nclass Noted(Event): context = 'notes'\n", "aggregate is not set"),
+    ],
+)
+def test_a_language_that_cannot_be_used_is_told_before_anything_starts(
+    tmp_path: Path, language: str, problem: str
+) -> None:
+    (tmp_path / "noting.py").write_text(SPEC)
+    (tmp_path / "words.py").write_text(language)
+    data = tmp_path / "data"
+    done = forgelog(tmp_path, "up")
+    assert problem in done.stderr
+    assert (done.returncode, len(done.stderr.splitlines()), data.exists()) == (EmbeddedError.exit_code, 1, False)
+
+
+@pytest.mark.parametrize("had", [[], ["notes", "mail"]], ids=["more now", "others now"])
+async def test_other_contexts_than_a_running_platforms_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, had: list[str]
+) -> None:
+    names = [spec.name for spec in OWN]
+    folder = Folder(tmp_path)
+    folder.make()
+    folder.write_ports(dict.fromkeys([*names, *had, GATEWAY], 1))
+    folder.write_state(PlatformState(Identity.of(os.getpid())))
+    more = ContextSpec("notes", "what people write")
+    monkeypatch.setattr(roster, "contexts", lambda: {**contexts(), more.name: more})
+    with pytest.raises(EmbeddedError) as refused:
+        await Platform(tmp_path).up()
+    assert str(refused.value) == (
+        f"the running platform has the contexts {', '.join([*names, *had])}; here {VARIABLE} makes them "
+        f"{', '.join([*names, 'notes'])}: forgelog down, then up, or set the variable as it was"
+    )
+    assert folder.read_wanted() is None
+
+
+@pytest.mark.parametrize(
+    ("files", "problem"),
+    [
+        ({}, "FORGELOG_CONTEXTS: entry 1 names a module that can't be found"),
+        ({"noting.py": SPEC, "words.py": "class ("}, "the language of the context 'notes' can't be imported"),
+    ],
+    ids=["no module", "no language"],
+)
+def test_a_platform_is_looked_at_and_stopped_where_its_contexts_cannot_be_used(
+    tmp_path: Path, files: dict[str, str], problem: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    folder = Folder(tmp_path / "data")
+    folder.make()
+    ensure_key(key_path(folder.path, OWNER))
+    folder.write_wanted(Wanted(Server("given", "127.0.0.1:1"), Server("given", "postgresql://127.0.0.1:1/db")))
+    agent = subprocess.Popen(["sleep", "600"])
+    try:
+        here = Identity.of(agent.pid)
+        child = ChildState("agent-0", "agent", "ready", pid=here.pid, started=here.started, address="n0")
+        folder.write_state(PlatformState(Identity(here.pid, "long ago"), gateway="127.0.0.1:1", children=[child]))
+        shown = forgelog(tmp_path, "status", "--output", "json")
+        assert (shown.returncode, json.loads(shown.stdout)["state"]) == (3, "unsupervised"), shown.stderr
+        assert problem in shown.stderr
+        done = forgelog(tmp_path, "down")
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+        assert done.stderr.splitlines()[-1].startswith("stopped; ")
+        assert agent.wait(10) == -signal.SIGTERM
+    finally:
+        agent.kill()
+        agent.wait()
