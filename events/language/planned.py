@@ -7,7 +7,7 @@ decided (`refuse_planned`): a context has nothing to do for that.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, get_args
@@ -18,6 +18,7 @@ from pydantic_core import CoreSchema
 
 from events.language.base import Model
 from events.language.common import ErrorCode, FieldError, Refused
+from events.language.contexts import ContextsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +82,18 @@ def _collect(model: BaseModel, prefix: str, found: list[FieldError]) -> None:
     for name in plan.inner:
         if name not in written:
             continue
-        value = getattr(model, name)
-        if isinstance(value, BaseModel):
-            _collect(value, f"{prefix}{name}.", found)
-        elif isinstance(value, tuple | list):
-            for index, item in enumerate(value):
-                if isinstance(item, BaseModel):
-                    _collect(item, f"{prefix}{name}.{index}.", found)
-        elif isinstance(value, Mapping):
-            for key, item in value.items():
-                if isinstance(item, BaseModel):
-                    _collect(item, f"{prefix}{name}.{key}.", found)
+        _look_into(getattr(model, name), prefix + name, found)
+
+
+def _look_into(value: Any, path: str, found: list[FieldError]) -> None:
+    if isinstance(value, BaseModel):
+        _collect(value, f"{path}.", found)
+    elif isinstance(value, tuple | list):
+        for index, item in enumerate(value):
+            _look_into(item, f"{path}.{index}", found)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            _look_into(item, f"{path}.{key}", found)
 
 
 def _said(value: Any) -> str:
@@ -129,8 +131,43 @@ def _marked(model: type[BaseModel]) -> Iterator[tuple[str, Any, Planned]]:
 
 @cache
 def _holds_planned(model: type[BaseModel]) -> bool:
-    plan = _plan(model)
-    return bool(plan.marked or plan.inner)
+    """Whether it, or a model in it, has a marked field."""
+    return any(next(_marked(kind), None) for kind in _reached([model]))
+
+
+def _reached(models: Iterable[type[BaseModel]]) -> Iterator[type[BaseModel]]:
+    """These and all models in them, each once: models may refer to themselves."""
+    waiting = [*models]
+    seen = set(waiting)
+    while waiting:
+        model = waiting.pop()
+        yield model
+        for info in model.model_fields.values():
+            new = {*_models_in(info.annotation)} - seen
+            seen |= new
+            waiting += new
+
+
+class MarkMisplaced(ContextsError):
+    """A mark that marks no field; the text names the field of the model and what to do."""
+
+
+def check_marks(models: Iterable[type[BaseModel]]) -> None:
+    """Raises MarkMisplaced for a mark, in these models or in models in them, that is inside a field's type."""
+    for model in _reached(models):
+        for name, info in model.model_fields.items():
+            if any(isinstance(part, Planned) for part in _parts(info.annotation)):
+                raise MarkMisplaced(
+                    f"{model.__module__}.{model.__name__}.{name}: a mark Planned is inside the field's type, where "
+                    "nobody looks for it; write Annotated[..., Planned(...)] around the whole type"
+                )
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    """What a type is made of, and the marks of it."""
+    for inner in get_args(annotation):
+        yield inner
+        yield from _parts(inner)
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -141,9 +178,17 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def planned_of(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, Planned]]:
-    """Every marked field of a model class and of the models in it, by path: for the reference."""
+    """Every marked field of a model class and of the models in it, by path: for the reference. A model within itself is
+    left out."""
+    return _planned_of(model, path, ())
+
+
+def _planned_of(
+    model: type[BaseModel], path: str, around: tuple[type[BaseModel], ...]
+) -> Iterator[tuple[str, Planned]]:
     for name, _, mark in _marked(model):
         yield f"{path}{name}", mark
     for name in _plan(model).inner:
         for kind in _models_in(model.model_fields[name].annotation):
-            yield from planned_of(kind, f"{path}{name}.")
+            if kind is not model and kind not in around:
+                yield from _planned_of(kind, f"{path}{name}.", (*around, model))

@@ -19,6 +19,7 @@ from events.language.aggregates import LanguageError, check_aggregates
 from events.language.base import Command, Event, Message
 from events.language.contexts import ContextsError, ContextSpec, broken
 from events.language.contexts import contexts as specs
+from events.language.planned import check_marks
 
 COMMON = "events.language.common"
 """The module of the log's own events, which every context has."""
@@ -70,6 +71,7 @@ for _message in _messages():
         _EVENTS[_message.type_name()] = _message
 _ALL: dict[str, type[Message]] = {**_COMMANDS, **_EVENTS}
 check_aggregates(_ALL.values())
+check_marks(_ALL.values())
 
 contexts: tuple[str, ...] = tuple(sorted({message.context for message in _ALL.values()}))
 """The contexts that have commands or events, ``log`` (the log's own events) included."""
