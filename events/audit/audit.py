@@ -24,6 +24,7 @@ from aiokafka.errors import (
 from events.audit.chain_check import ChainCheck, Verified
 from events.audit.heads import Head, HeadsProblem, HeadStore, each_head, is_signed
 from events.audit.signing import KeyProblem, public_key
+from events.language.contexts import VARIABLE
 from events.log import topics
 from events.log.connect import connected
 from events.log.consumers import HASTY, new_consumer
@@ -41,6 +42,8 @@ _EARLIER = timedelta(minutes=1)
 
 _LONG_AGO = datetime(1980, 1, 1, tzinfo=UTC)
 """Before any log was written."""
+
+_NO_TOPIC = "there is no such topic, and no head that was checked names it"
 
 _UNREADABLE = (
     KafkaConnectionError,
@@ -80,7 +83,8 @@ async def verify(
     1. Which of the topics are there. Raises NoTopic where none is.
     2. The signed heads, by place; those of another key are told of.
     3. Each partition's records, against its chain and its heads.
-    4. Partitions that heads name and that are not there.
+    4. Partitions that heads name and that are not there, or of a context that is not known here. A topic that is not
+       there and that no head names was never written: its context has not begun.
     """
     counts = await topics.existing(settings)
     wanted = [topics.events(context) for context in contexts]
@@ -93,7 +97,7 @@ async def verify(
     about = Verified(f"{topics.HEADS}/0")
     trusted, why = (key, "") if key is not None else _own_key(settings)
     places = [f"{name}/{number}" for name in wanted for number in range(counts.get(name, 0))]
-    results = [Verified(f"{name}/0", problems=["offset 0: the topic is gone"]) for name in wanted if name not in counts]
+    results: list[Verified] = []
     with HeadStore() as store:
         begin, unsigned = _take_saved(store, trusted, wanted, saved, since)
         others = _Others()
@@ -111,11 +115,13 @@ async def verify(
                 heads = store.of(place, first.offset if first else 0) if trusted else None
                 check = ChainCheck(place, heads, repairs, first)
                 results.append(await _verify_partition(consumer, settings.prefix, check, signed_until, progress))
-        for place in sorted({*store.places(), *unsigned} - set(places)):
-            if _topic_of(place) in counts:
-                newest = max((head.offset for head in store.of(place)), default=0)
-                gone = f"offset 0: the partition is gone; a signed head names offset {newest}"
-                results.append(Verified(place, problems=[gone]))
+        named = {*store.places(), *unsigned} - set(places)
+        if not set(topics.CONTEXTS) <= set(contexts):
+            named = {place for place in named if _topic_of(place) in wanted}
+        there = await topics.existing(settings, {_topic_of(place) for place in named}) if named else counts
+        results += [_not_there(place, wanted, there, store) for place in sorted(named)]
+        quiet = {*wanted} - {*counts} - {_topic_of(place) for place in named}
+        results += [Verified(f"{name}/0", unchecked=_NO_TOPIC) for name in wanted if name in quiet]
     for found in results:
         others.tell(found)
         found.problems += unsigned.get(found.place, [])
@@ -132,6 +138,19 @@ async def verify(
 
 def _topic_of(place: str) -> str:
     return place.rpartition("/")[0]
+
+
+def _not_there(place: str, wanted: Collection[str], there: Collection[str], store: HeadStore) -> Verified:
+    """Of a place that a head names and that was not read. `there`: the topics that are."""
+    topic = _topic_of(place)
+    if topic in there and topic not in wanted:
+        context = topics.context_of(topic)
+        return Verified(place, unchecked=f"no context {context!r} is known here; set {VARIABLE}")
+    newest = max((head.offset for head in store.of(place)), default=None)
+    if newest is None:  # a saved head names it that another key signed, which is told
+        return Verified(place)
+    what = "partition" if topic in there else "topic"
+    return Verified(place, problems=[f"offset 0: the {what} is gone; a signed head names offset {newest}"])
 
 
 def _own_key(settings: Settings) -> tuple[bytes | None, str]:

@@ -38,6 +38,8 @@ class Verified:
     unsigned: int = 0
     """Records at the end that no signed head covers yet."""
     digest: str = ""
+    unchecked: str = ""
+    """Why its records were not looked at, where they were not and that is no problem; else empty."""
     problems: list[str] = field(default_factory=list)
     more: int = 0
     """Problems that were found besides."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -141,13 +141,15 @@ async def ensure_topics(settings: Settings, *, deadline: float = 30.0) -> dict[s
     return counts
 
 
-async def existing(settings: Settings) -> dict[str, int]:
-    """The partition counts of those topics that are there (names without prefix). Makes none."""
+async def existing(settings: Settings, others: Collection[str] = ()) -> dict[str, int]:
+    """The partition counts of those topics, and of `others`, that are there (names without prefix). Makes none."""
     admin = AIOKafkaAdminClient(**client_options(settings))
     await admin.start()
     try:
         there = set(await admin.list_topics())
-        names = [name for name in wanted(settings.partitions) if settings.prefix + name in there]
+        names = [
+            name for name in {**wanted(settings.partitions), **dict.fromkeys(others)} if settings.prefix + name in there
+        ]
         return await _counts(admin, settings.prefix, names) if names else {}
     finally:
         await admin.close()

@@ -29,6 +29,9 @@ HEADS = (
 )
 """A digest (64 characters) is never cut: in a narrow terminal it takes two lines."""
 
+_RESULTS = {True: "ok", False: "differs", None: "not checked"}
+"""By whether a partition is intact."""
+
 audit_app = typer.Typer(no_args_is_help=True, help="Prove that the history is the one that was written.")
 
 
@@ -53,7 +56,7 @@ def verify(
 
     Changes nothing and makes no key. Exits with 0 if all is as it was written; with 1 if a record or a head was
     changed, removed, inserted or written anew, and names the partition and the offset; with 2 if a file that was given
-    can't be used; with 69 if Kafka can't be reached.
+    can't be used; with 69 if Kafka can't be reached. Names what it could not check: a context that is not known here.
     """
 
     async def work() -> list[Verified]:
@@ -92,11 +95,11 @@ def verify(
         column("Void", right=True, rank=3),
         column("Result", style=True),
     ]
-    shown = [{**row, "result": "ok" if row["intact"] else "differs"} for row in rows]
+    shown = [{**row, "result": _RESULTS[row["intact"]]} for row in rows]
     show_rows(shown if output is Format.TABLE else rows, columns, output)
     if output is Format.TABLE:
         for item in results:
-            for problem in item.problems:
+            for problem in [*item.problems, *([f"not checked: {item.unchecked}"] if item.unchecked else [])]:
                 write(f"{item.place}: {problem}\n")
     if not all(item.intact for item in results):
         raise typer.Exit(1)
@@ -106,7 +109,7 @@ def verified_data(item: Verified) -> dict[str, Any]:
     """What was found of one partition, as plain data."""
     return {
         "partition": item.place,
-        "intact": item.intact,
+        "intact": item.intact if item.problems or not item.unchecked else None,
         "first": item.first,
         "records": item.records,
         "void": item.void,
@@ -114,6 +117,7 @@ def verified_data(item: Verified) -> dict[str, Any]:
         "unsigned": item.unsigned,
         "digest": item.digest,
         "problems": list(item.problems),
+        "not_checked": item.unchecked,
     }
 
 

@@ -174,12 +174,13 @@ async def test_topics_and_partitions_that_heads_name_and_that_are_gone_are_told(
     async with connected(producer):
         for body in heads.values():
             await producer.send_and_wait(bare.prefix + topics.HEADS, orjson.dumps(body))
-    (gone,) = [found for found in await verify(bare, ["jobs"]) if found.place == "events.jobs/0"]
-    assert gone.problems == ["offset 0: the topic is gone"]
+    names = {place: head["offset"] for place, head in heads.items()}
+    assert {found.place: found.problems for found in await verify(bare, ["jobs"])} == {
+        place: [f"offset 0: the topic is gone; a signed head names offset {offset}"] for place, offset in names.items()
+    }
 
     await make_topic(bare, topics.events("jobs"))
     told = {found.place: found.problems[0] for found in await verify(bare, ["jobs"])}
-    names = {place: head["offset"] for place, head in heads.items()}
     assert told.pop("events.jobs/0") == f"offset 0: the log was cut; a signed head names {names.pop('events.jobs/0')}"
     assert told == {
         place: f"offset 0: the partition is gone; a signed head names offset {offset}"
@@ -191,6 +192,32 @@ async def test_topics_and_partitions_that_heads_name_and_that_are_gone_are_told(
     assert (await verify(alone, ["jobs"]))[-1].problems == ["there is no topic of signed heads"]
 
 
+async def test_a_context_that_is_not_known_or_has_not_begun_is_no_tampering(signed: tuple[Settings, Runner]) -> None:
+    settings, _ = signed
+    key = signing_key(settings)
+    head = heads.signed(key, public_bytes(key).hex(), ("notes", 2), 7, "00" * 32)
+    producer = new_producer(settings)
+    async with connected(producer):
+        await producer.send_and_wait(settings.prefix + topics.HEADS, orjson.dumps(head))
+    found = {each.place: each for each in await verify(settings)}
+    assert found["events.notes/2"].problems == ["offset 0: the topic is gone; a signed head names offset 7"]
+
+    await make_topic(settings, "events.notes")
+    found = {each.place: each for each in await verify(settings)}
+    assert all(each.intact for each in found.values())
+    assert {place: each.unchecked for place, each in found.items() if each.unchecked} == {
+        "events.notes/2": "no context 'notes' is known here; set FORGELOG_CONTEXTS"
+    }
+    assert "events.notes/2" not in {each.place for each in await verify(settings, ["jobs", "scheduling"])}
+
+    fresh = settings.model_copy(update={"prefix": f"{settings.prefix}fresh."})
+    await make_topic(fresh, topics.HEADS)
+    assert {each.place: (each.problems, each.unchecked) for each in await verify(fresh)} == {
+        f"{topics.events(context)}/0": ([], "there is no such topic, and no head that was checked names it")
+        for context in topics.CONTEXTS
+    }
+
+
 async def make_topic(settings: Settings, name: str) -> None:
     """A topic with one partition, and no other."""
     admin = AIOKafkaAdminClient(**client_options(settings))
@@ -198,7 +225,7 @@ async def make_topic(settings: Settings, name: str) -> None:
     await admin.create_topics([NewTopic(settings.prefix + name, 1, 1)])
     await admin.close()
     async with asyncio.timeout(PATIENCE):
-        while name not in await topics.existing(settings):
+        while name not in await topics.existing(settings, [name]):
             await asyncio.sleep(0.05)
 
 
