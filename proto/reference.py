@@ -12,6 +12,7 @@ from typing import Any, get_args, get_origin
 from pydantic import AwareDatetime
 from pydantic.fields import FieldInfo
 
+from events.language.asyncapi import headers
 from events.language.base import Message, Model
 from events.language.common import MAX_ARRAY_TASKS, MAX_COMMAND_BYTES
 from events.language.contexts import contexts
@@ -19,7 +20,6 @@ from events.language.jobs import SubmitJob
 from events.language.planned import Planned, planned_of
 from events.language.registry import command_types, event_types
 from proto.samples import example
-from proto.schemas import headers
 from proto.shapes import PACKAGES, bounds_of, member_docs, told_apart, types_of, unwrap
 
 _NOTE = "<!-- Generated from events/language by `make proto`: change the models there, not this file. -->"

@@ -206,7 +206,11 @@ class Door:
             raise Refused(ErrorCode.INVALID_ARGUMENT, f"type: {problem}", [error])
         if len(body.value) > MAX_COMMAND_BYTES:
             raise self._too_large(len(body.value))
-        message = self._catalog.message_class(model.type_name())()
+        try:
+            message = self._catalog.message_class(model.type_name())()
+        except KeyError:  # of a context that `FORGELOG_CONTEXTS` adds
+            text = f"{model.type_name()} has no message; send it as JSON"
+            raise Refused(ErrorCode.INVALID_ARGUMENT, text) from None
         try:
             message.ParseFromString(body.value)
         except DecodeError as error:

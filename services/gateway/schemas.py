@@ -1,4 +1,7 @@
-"""``/asyncapi.json`` and ``/schemas``: what is in the log's topics, as `make proto` wrote it down from the language."""
+"""``/asyncapi.json`` and ``/schemas``: what is in the log's topics.
+
+Of Forgelog's own contexts `make proto` wrote it down. That of others is made of their language when it is asked for.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import grpc
 import orjson
 
 import forgelog_pb
+from events.language.asyncapi import all_types, asyncapi, schema_of
 from events.language.common import shown
 from events.language.problems import close_to
 from events.process.settings import Settings
@@ -28,6 +32,9 @@ class Schemas:
     def asyncapi(self) -> bytes:
         """The AsyncAPI 3 document, as JSON."""
         document = orjson.loads((FOLDER / "asyncapi.json").read_bytes())
+        if not all_types().keys() <= self._written:
+            own = document["components"]["messages"]
+            document = asyncapi(lambda kind: own.get(kind.type_name(), {}).get("examples", []))
         document["servers"]["local"]["host"] = self._settings.kafka
         for channel in document["channels"].values():
             channel["address"] = self._settings.prefix + channel["address"]
@@ -37,13 +44,20 @@ class Schemas:
     @cached_property
     def types(self) -> tuple[str, ...]:
         """All commands and events, by name."""
-        return tuple(sorted(path.name.removesuffix(_END) for path in FOLDER.glob(f"*{_END}")))
+        return tuple(sorted({*self._written, *all_types()}))
+
+    @cached_property
+    def _written(self) -> frozenset[str]:
+        """The types whose schemas are files."""
+        return frozenset(path.name.removesuffix(_END) for path in FOLDER.glob(f"*{_END}"))
 
     def of(self, name: str) -> bytes:
         """The JSON Schema of a type, by its full name or its last part. Raises DoorError (404)."""
         found = [each for each in self.types if name in (each, each.rsplit(".", 1)[-1])]
         if len(found) == 1:
-            return (FOLDER / f"{found[0]}{_END}").read_bytes()
+            if found[0] in self._written:
+                return (FOLDER / f"{found[0]}{_END}").read_bytes()
+            return orjson.dumps(schema_of(all_types()[found[0]]))
         if found:
             raise DoorError(grpc.StatusCode.NOT_FOUND, f"{shown(name)} is short for several: {' or '.join(found)}")
         short = [each.rsplit(".", 1)[-1] for each in self.types]

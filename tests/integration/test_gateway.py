@@ -21,12 +21,12 @@ import pytest
 import pytest_asyncio
 from jsonschema import Draft202012Validator
 
+from events.language.asyncapi import schema_of
 from events.language.common import CommandRejected
 from events.language.jobs import JobSubmitted, SubmitJob
 from events.language.resources import NodeRegistered
 from events.process.keys import OWNER, key_path, read_key
 from forgelog_pb.gateway.v1 import commands_pb2, commands_pb2_grpc
-from proto.schemas import schema_of
 from services.gateway.limits import Bounds
 from services.gateway.server import run
 from tests import PATIENCE, access

@@ -49,7 +49,7 @@ HEAD = "from events.language.contexts import ContextSpec\n"
 PROJECTIONS = "PROJECTION = 'that of notes'\n"
 
 ASK = """
-import json, sys
+import json, re, sys
 from pathlib import Path
 from events.language.registry import command_types, event_types
 from events.log import topics
@@ -62,11 +62,14 @@ from forgelog.embedded.roster import Roster
 from proto import text
 from proto.shapes import files
 from services.gateway.openapi import _CONTEXT
+from services.gateway.schemas import Schemas
 
 folder = Folder(Path(sys.argv[1]))
 folder.make()
 roster = Roster(folder, Settings.load(data=folder.path))
 roster.choose_ports(None)
+schemas = Schemas(Settings.load(data=folder.path))
+document = json.loads(schemas.asyncapi)
 given = Wanted(Server("given", "127.0.0.1:1"), Server("given", "postgresql://127.0.0.1:1/db"))
 specs = {plan.name: plan.make() for plan in roster.services(given)}
 print(json.dumps({
@@ -81,6 +84,13 @@ print(json.dumps({
     "children": list(specs),
     "projection": projection_of("notes"),
     "asked": _CONTEXT["enum"],
+    "listed": [name for name in schemas.types if ".notes." in name],
+    "schema": sorted(json.loads(schemas.of("AddNote"))["properties"]),
+    "channels": [name for name in document["channels"] if "notes" in name],
+    "messages": [name for name in document["components"]["messages"] if ".notes." in name],
+    "leading nowhere": sorted(set(re.findall(r'"#/components/schemas/([^"]+)"', schemas.asyncapi.decode()))
+        - document["components"]["schemas"].keys()),
+    "examples": len(document["components"]["messages"]["forgelog.jobs.v1.SubmitJob"]["examples"]),
     "types": {file.context: text.render(file, "") for file in files()}["notes"],
 }))
 """
@@ -124,8 +134,41 @@ def test_all_that_names_the_contexts_follows_a_context_that_is_added(noting: Pat
     assert found["module"] == "noting"
     assert found["told"].endswith(",notes=ADDRESS")
     assert found["projection"] == "that of notes"
+    assert found["listed"] == found["messages"] == [*found["commands"], *found["events"]]
+    assert found["schema"] == ["note_id", "text"]
+    assert found["channels"] == ["commands.notes", "events.notes"]
+    assert (found["leading nowhere"], found["examples"]) == ([], 1)
     assert "package forgelog.notes.v1;" in found["types"]
     assert "message NoteAdded {\n  string note_id = 1;\n  string text = 2;" in found["types"]
+
+
+SEND = """
+import sys
+from google.protobuf.any_pb2 import Any
+from events.process.settings import Settings
+from services.gateway.catalog import Catalog
+from services.gateway.commands import Door
+from services.gateway.errors import DoorError
+from services.gateway.limits import Bounds
+from services.gateway.principal import Access, Principal
+
+door = Door(Catalog(), Bounds(), Access(Settings(data=sys.argv[1])))
+try:
+    door.check(Principal("owner"), {}, Any(type_url="type.googleapis.com/forgelog.notes.v1.AddNote"))
+except DoorError as error:
+    print(error.code.name, error)
+body = b'{"note_id": "n", "text": "t"}'
+print(door.check(Principal("owner"), {"type": "forgelog.notes.v1.AddNote"}, body).outgoing.command)
+"""
+
+
+def test_a_command_that_has_no_message_is_sent_as_json(noting: Path) -> None:
+    (noting / "data").mkdir()
+    done = run("noting:NOTES", noting, "-c", SEND, str(noting / "data"))
+    assert (done.stdout.splitlines(), done.stderr) == (
+        ["INVALID_ARGUMENT forgelog.notes.v1.AddNote has no message; send it as JSON", "note_id='n' text='t'"],
+        "",
+    )
 
 
 def test_what_is_generated_is_of_forgelogs_own_contexts(noting: Path) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
+from events.language.asyncapi import all_types, schema_of
 from events.language.contexts import contexts
 from events.language.jobs import SubmitJob
 from proto.samples import full
-from proto.schemas import all_types, asyncapi, schema_of, write
+from proto.schemas import asyncapi, write
 
 TYPES = all_types()
 
