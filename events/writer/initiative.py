@@ -24,7 +24,7 @@ Act: TypeAlias = Callable[[Decide[S], str, S, datetime], Unit | None]
 class Initiative(Generic[S]):
     """Which keys are dirty, and when each is next due."""
 
-    __slots__ = ("_acts", "_decider", "_states", "_timers", "acting_on", "dirty")
+    __slots__ = ("_decider", "_states", "_timers", "acting_on", "acts", "dirty")
 
     def __init__(self, decider: Decider[S], states: States[S]) -> None:
         self.dirty: set[str] = set()
@@ -35,12 +35,12 @@ class Initiative(Generic[S]):
         self._states = states
         self._timers = Timers()
         kind = type(decider)
-        self._acts = kind.after_batch is not Decider.after_batch or kind.due is not Decider.due
+        self.acts = kind.after_batch is not Decider.after_batch or kind.due is not Decider.due
         """Whether the decider ever acts of itself: if not, no key is ever dirty."""
 
     def mark(self, key: str) -> None:
         """Note that a key is dirty."""
-        if self._acts:
+        if self.acts:
             self.dirty.add(key)
 
     def after_batch(self, now: datetime, act: Act[S]) -> list[Unit]:

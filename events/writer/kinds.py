@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from events.language.base import Message
 from events.language.common import LogEvent
@@ -40,7 +41,8 @@ class Kind(Generic[S]):
         return self.decider.initial(key) if state is None else state
 
 
-class Placing(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Placing:
     """Where messages of a type belong."""
 
     kind: Kind[Any]
@@ -49,6 +51,8 @@ class Placing(NamedTuple):
     """What they are about."""
     own: bool
     """Whether that is the deciding aggregate itself: then its id is the key."""
+    subject_from: str
+    """The field that has its id."""
     names_project: bool
     """Whether they have a field `project`."""
 
@@ -69,6 +73,6 @@ class Placings(dict[type[Message], "Placing | None"]):
         if not issubclass(message, LogEvent):
             kind = self._kinds[self._deciders.of(message).aggregate]
             own = message.aggregate == message.decider_kind()
-            place = Placing(kind, message.aggregate, own, "project" in message.model_fields)
+            place = Placing(kind, message.aggregate, own, message.subject_from, "project" in message.model_fields)
         self[message] = place
         return place

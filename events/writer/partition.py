@@ -78,7 +78,7 @@ class Partition:
     _acting: Kind[Any] | None = None
     """The kind that was last let act by itself."""
     _cause: bytes = b""
-    """Of the record that was last folded: input and mark."""
+    """Of the record that was folded last: input and mark."""
     _placings: Placings = field(init=False)
     _units: Units = field(init=False)
     context: str = field(init=False)
@@ -135,7 +135,7 @@ class Partition:
             self._units.encoder.digest = unhexlify(stored)
         event = decode_event(named.decode() if named else "", raw.value or b"", raw)
         if (text := get(CAUSE)) and (cause := text.rpartition(b"|")[0]) != self._cause:
-            self._cause = cause  # the same for all records of one input: what follows is to be noted once
+            self._cause = cause  # the same for all records of one input: it is noted once
             topic, partition, offset, mark = parse_cause(text.decode())
             if topic == self._commands:
                 mark, _, project = mark.partition(":")
@@ -146,16 +146,19 @@ class Partition:
             else:
                 self.inputs[topic, partition] = ReaderPosition(offset + 1, int(mark))
         key = (raw.key or b"").decode()
-        place = self._placings[type(event)]
+        new, place = False, self._placings[type(event)]
         if place is not None:
             states = place.kind.states
             if place.own:
                 if key not in states.own and not states.restored(key):
                     states.own[key] = Provenance.of(raw)
-            elif states.provenance(key, other := (place.aggregate, event.subject())) is None:
-                states.note(key, other, Provenance.of(raw))
+            else:
+                other = place.aggregate, getattr(event, place.subject_from)
+                new = other not in states.others.get(key, ()) and not (states.packs and states.provenance(key, other))
+                if new:
+                    states.note(key, other, Provenance.of(raw))
         self._evolve(place, key, event, raw.time())
-        if place is not None and not place.own and states.crowded:
+        if new and states.crowded:
             states.sweep()
 
     def _evolve(self, place: Placing | None, key: str, event: Any, time: datetime) -> None:
@@ -164,17 +167,18 @@ class Partition:
         if place is None:
             return
         kind = place.kind
-        state = kind.states.take(key)
-        if state is None:
-            state = kind.decider.initial(key)
-        kind.states[key] = state = kind.decider.evolve(state, event, time)
+        held = kind.states.take(key)
+        state = kind.decider.evolve(kind.decider.initial(key) if held is None else held, event, time)
+        if state is not held:
+            kind.states[key] = state
         if kind.passivates:
             passive = kind.decider.may_passivate(state)
             kind.states.passivate(key, passive)
             if passive:  # it has nothing to do after a batch and is never due
                 kind.initiative.dirty.discard(key)
                 return
-        kind.initiative.mark(key)
+        if kind.initiative.acts:
+            kind.initiative.dirty.add(key)
 
     def _remember(self, command: str, digest: str, offset: int) -> None:
         if command in self.seen:

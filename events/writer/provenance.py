@@ -31,17 +31,16 @@ class Provenance(NamedTuple):
     @classmethod
     def first(cls, project: str, actor: str, correlation: str, traceparent: str) -> Provenance:
         """Of an aggregate whose first event carries these."""
-        actor = PLATFORM_ACTOR if actor.startswith(NODE_ACTOR) else intern(actor)
-        return cls(intern(project), actor, correlation, traceparent)
+        if actor.startswith(NODE_ACTOR):
+            actor = PLATFORM_ACTOR
+        return cls(intern(project), intern(actor), correlation, traceparent)  # the same in thousands of aggregates
 
     @classmethod
     def of(cls, raw: Raw) -> Provenance:
         """Of an aggregate whose first event is this record."""
         texts = raw.texts(_HEADERS)
-        if texts is None:  # it has what no table can hold
+        if texts is None:  # it has what no table can hold, and is read with replacements
             meta = raw.event_meta()
-            return cls.first(meta.project, meta.actor, meta.correlation, meta.traceparent)
+            texts = meta.project, meta.actor, meta.correlation, meta.traceparent
         project, actor, correlation, traceparent = texts
-        if actor.startswith(NODE_ACTOR):
-            actor = PLATFORM_ACTOR
-        return cls(intern(project or DEFAULT_PROJECT), intern(actor or DEFAULT_ACTOR), correlation, traceparent)
+        return cls.first(project or DEFAULT_PROJECT, actor or DEFAULT_ACTOR, correlation, traceparent)

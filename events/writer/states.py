@@ -92,8 +92,8 @@ class States(Generic[S]):
         "_most_others",
         "_opened",
         "_other_count",
-        "_others",
         "_passive",
+        "others",
         "own",
         "packs",
     )
@@ -110,7 +110,7 @@ class States(Generic[S]):
         """A key that is in no pack: a new one is asked for several times."""
         self.own: dict[str, Provenance] = {}
         """Key → provenance of the aggregate that the state is."""
-        self._others: dict[str, dict[Subject, Provenance]] = {}
+        self.others: dict[str, dict[Subject, Provenance]] = {}
         """Key → provenance of other aggregates that the state speaks of."""
         self._other_count = 0
         """At most how many of `_others` there are."""
@@ -169,7 +169,7 @@ class States(Generic[S]):
 
     def provenance(self, key: str, other: Subject | None = None) -> Provenance | None:
         """Of the aggregate that the state is, or of another one that it speaks of; None if nothing is known of it."""
-        found = self.own.get(key) if other is None else self._others.get(key, _NONE).get(other)
+        found = self.own.get(key) if other is None else self.others.get(key, _NONE).get(other)
         if found is None and self.packs and key not in self._live and (entry := self._entry(key)) is not None:
             own, *others = entry[0]
             if other is None:
@@ -186,7 +186,10 @@ class States(Generic[S]):
         if other is None:
             self.own[key] = provenance
             return
-        self._others.setdefault(key, {})[other] = provenance
+        others = self.others.get(key)
+        if others is None:
+            self.others[key] = others = {}
+        others[other] = provenance
         self._other_count += 1
 
     @property
@@ -197,20 +200,20 @@ class States(Generic[S]):
     def sweep(self) -> None:
         """Forget the provenance of aggregates that their states do not speak of any more."""
         holds = self._decider.holds
-        for key, others in list(self._others.items()):
+        for key, others in list(self.others.items()):
             state = self._live.get(key)
             kept = {each: found for each, found in others.items() if state is not None and holds(state, *each)}
             if kept:
-                self._others[key] = kept
+                self.others[key] = kept
             else:
-                del self._others[key]
-        self._other_count = sum(map(len, self._others.values()))
+                del self.others[key]
+        self._other_count = sum(map(len, self.others.values()))
         self._most_others = max(LEAST_OTHERS, 2 * self._other_count)
 
     def provenances(self, key: str) -> list[Any]:
         """All that is known for a state at work, as plain data: its own (or None), then that of others."""
         own = self.own.get(key)
-        others = self._others.get(key, _NONE)
+        others = self.others.get(key, _NONE)
         return [own and list(own), *([kind, id, *found] for (kind, id), found in others.items())]
 
     def restore(self, key: str, provenances: Sequence[Any]) -> None:
@@ -228,7 +231,7 @@ class States(Generic[S]):
         for key in keys:
             entries.append([self.provenances(key), self._decider.dump(self._live.pop(key))])
             self.own.pop(key, None)
-            self._others.pop(key, None)
+            self.others.pop(key, None)
         self.add_packs([(_compressed(keys), _compressed(entries))])
 
     def add_packs(self, packs: Iterable[Pack]) -> None:

@@ -57,8 +57,9 @@ class Units:
                 subject, other = key, None
                 own = states.own.get(key)
             else:
-                subject, own = event.subject(), None
-                other = (place.aggregate, subject)
+                subject = getattr(event, place.subject_from)
+                other = place.aggregate, subject
+                own = states.others[key].get(other) if key in states.others else None
             if own is None and (own := states.provenance(key, other)) is None:
                 own = Provenance.first(named or project, actor, correlation, traceparent)
                 states.note(key, other, own)
