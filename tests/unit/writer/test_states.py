@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from events.writer import states as states_module
 from events.writer.partition import Partition
+from events.writer.provenance import Provenance
 from events.writer.snapshots import dump, load
 from events.writer.states import Index, States, joined, split
 from tests.unit.writer.sample import Sample, SampleDecider
@@ -92,3 +93,48 @@ def test_the_index_names_the_newest_pack_first() -> None:
 @given(st.lists(st.tuples(st.binary(max_size=50), st.binary(max_size=50))))
 def test_packs_survive_being_joined(packs: list[tuple[bytes, bytes]]) -> None:
     assert list(split(memoryview(b"".join(joined(packs))))) == packs
+
+
+def of(number: int) -> Provenance:
+    return Provenance("lab/vision", "owner", f"c{number}", "trace")
+
+
+LOAN = ("loan", "x")
+
+
+def test_provenance_is_packed_with_its_state_and_comes_back_with_it() -> None:
+    states = States(Ending())
+
+    def put(number: int) -> None:
+        states[f"job{number}"] = Sample(True, 1, number)
+        states.passivate(f"job{number}", True)
+
+    for number in range(9):
+        states.note(f"job{number}", None, of(number))
+        states.note(f"job{number}", LOAN, of(100 + number))
+        put(number)
+    assert len(states.packs) > 1
+    for _ in range(3):
+        for number in range(9):
+            key = f"job{number}"
+            assert (states.provenance(key), states.provenance(key, LOAN)) == (of(number), of(100 + number))
+            assert states.provenance(key, ("loan", "another")) is None
+            assert states.take(key) == Sample(True, 1, number)
+            assert (states.own[key], states.others[key]) == (of(number), {LOAN: of(100 + number)})
+            put(number)
+    assert len(states.own) < 9, "what is packed is nowhere else"
+    assert states.provenance("never") is None
+
+
+def test_a_key_that_was_asked_for_in_vain_is_found_once_it_is_packed() -> None:
+    states = States(Ending())
+    for number in range(9):
+        states[f"job{number}"] = Sample(True, 1, number)
+        states.passivate(f"job{number}", True)
+    assert states.get("late") is None
+    states["late"] = Sample(True, 1, 7)
+    for key in ("late", *(f"more{number}" for number in range(6))):
+        states[key] = Sample(True, 1, 7)
+        states.passivate(key, True)
+    assert "late" not in dict(states.items()), "it is packed"
+    assert states.get("late") == Sample(True, 1, 7)
