@@ -7,10 +7,11 @@ that it could make.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import Any
+from typing import Any, ClassVar
 
 from events.language.base import Event
 from events.language.common import WriterStarted
@@ -21,7 +22,8 @@ from events.log.envelope import Meta, Position, Recorded
 from events.log.positions import EpochRule, ReaderPosition
 from events.log.wire import Raw, headers_of, value_of
 from events.writer import snapshots
-from events.writer.deciders import Concerned
+from events.writer.decider import DecisionContext
+from events.writer.deciders import Deciders
 from events.writer.encoding import Encoded, Forward, Unit
 from events.writer.partition import Partition
 from tests.unit.writer.kafka_model import EVENTS, Batch, Log, Network
@@ -56,6 +58,21 @@ class Decider(SampleDecider):
 
     def load(self, key: str, data: dict[str, Any]) -> Sample:
         return Hearing(**data)
+
+
+class Listener(Decider):
+    """A second kind of aggregate, with the same keys: it hears what the first one hears, and decides nothing."""
+
+    aggregate = "listener"
+    commands: ClassVar[Any] = ()
+    events: ClassVar[Any] = ()
+
+    def react(self, state: Sample, event: Event, context: DecisionContext) -> Sequence[Event]:
+        return ()
+
+
+def deciders() -> Deciders:
+    return Deciders(Decider(), Listener())
 
 
 @dataclass(frozen=True)
@@ -145,7 +162,7 @@ class Process:
 
     def _load(self) -> None:
         stored = self.world.snapshots
-        self.partition = snapshots.load(Decider(), 0, 1, stored[-1]) if stored else Partition(Decider(), 0, 1)
+        self.partition = snapshots.load(deciders(), 0, 1, stored[-1]) if stored else Partition(deciders(), 0, 1)
         self.reading = self._rule(self.partition.epoch, self.partition.next_offset)
         self.ready_at = -1
 
@@ -199,14 +216,16 @@ class Process:
         for recorded in self.world.others[self.heard_to : self.heard_to + most]:
             event: Any = recorded.data
             handle, observe = partition.wants(*OTHERS, recorded.position.offset)
-            keys = [Concerned("job", item.job_id) for item in event.spec.depends_on]
-            unit = partition.event(recorded, keys, self.world.now(), handle=handle, observe=observe)
+            unit = partition.event(
+                recorded, partition.deciders.concerned(event), self.world.now(), handle=handle, observe=observe
+            )
             if unit is not None:
                 self.units.append(unit)
             self.heard_to = recorded.position.offset + 1
             partition.passed(*OTHERS, ReaderPosition(self.heard_to, 0))
-        heard = sum(state.heard for state in partition.kinds["job"].states.values())
-        assert heard == self.heard_to, "the view has each event once"
+        for name, kind in partition.kinds.items():
+            heard = sum(state.heard for state in kind.states.values())
+            assert heard == self.heard_to, f"the view of {name} has each event once"
 
     def decide(self, most: int) -> None:
         """Take some commands, in order, from where the log says that it is."""
