@@ -28,7 +28,7 @@ from events.projections.projection import Projection, Table
 from events.projections.replaying import BATCH, Interrupted, RebuildFailed, advance, connected
 from events.projections.tables import Db
 
-__all__ = ["Difference", "Interrupted", "RebuildFailed", "Rebuilt", "diff", "projection_of", "rebuild"]
+__all__ = ["Difference", "Interrupted", "NoProjection", "RebuildFailed", "Rebuilt", "diff", "projection_of", "rebuild"]
 
 Progress = Callable[[int, int], None]
 """Called with events read and events to read."""
@@ -61,12 +61,25 @@ class Difference:
         return not self.missing and not self.surplus
 
 
+class NoProjection(LookupError):
+    """A context has no projections; the text says which."""
+
+
 def projection_of(context: str) -> Projection:
-    """A context's projection: ``PROJECTION`` of the module ``projections`` of its service. Raises LookupError."""
+    """A context's projection: ``PROJECTION`` of the module ``projections`` of its service. Raises NoProjection."""
+    spec = contexts().get(context)
+    if spec is None:
+        raise NoProjection(f"there is no context {context!r}")
+    name = f"{spec.package}.projections"
     try:
-        projection: Projection = import_module(f"{contexts()[context].package}.projections").PROJECTION
-    except (KeyError, ModuleNotFoundError) as error:
-        raise LookupError(f"there is no service {context!r} with projections") from error
+        module = import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # of what the module itself imports
+        raise NoProjection(f"the context {context!r} has no projections: there is no module {name}") from None
+    projection: Projection | None = getattr(module, "PROJECTION", None)
+    if projection is None:
+        raise NoProjection(f"the context {context!r} has no projections: {name} has no PROJECTION")
     return projection
 
 

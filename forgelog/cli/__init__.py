@@ -59,7 +59,7 @@ def _add(app: typer.Typer, commands: Commands) -> None:
 
 def _added() -> Iterator[Commands]:
     """The commands of contexts that are defined elsewhere. Raises ContextsError."""
-    from events.language.contexts import ContextsError, contexts
+    from events.language.contexts import ContextsError, broken, contexts
 
     taken = {name for commands in MODULES.values() for name in commands}
     for spec in contexts().values():
@@ -69,6 +69,10 @@ def _added() -> Iterator[Commands]:
             commands: Commands = import_module(spec.cli).COMMANDS
         except (ModuleNotFoundError, AttributeError) as error:
             raise ContextsError(f"the commands of the context {spec.name!r} can't be used: {error}") from None
+        except ContextsError:
+            raise
+        except Exception as error:  # noqa: BLE001 - anybody's code
+            raise ContextsError(f"the commands of the context {spec.name!r} can't be used: {broken(error)}") from None
         if twice := sorted(taken & commands.keys()):
             raise ContextsError(f"the context {spec.name!r} has a second command {twice[0]!r}; give it another name")
         taken |= commands.keys()

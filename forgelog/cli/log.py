@@ -156,13 +156,17 @@ def replay(
 
 
 async def _steps(client: AsyncClient, contexts: Sequence[str], id: str, at: datetime | None) -> list[dict[str, Any]]:
+    from events.projections.rebuild import NoProjection
     from forgelog.client.log import in_order
     from forgelog.replay import replay_steps
 
     steps: list[dict[str, Any]] = []
     for name in contexts:
         if events := await client.history(name, id, at=at):
-            steps += replay_steps(name, events)
+            try:
+                steps += replay_steps(name, events)
+            except NoProjection as error:
+                note(f"{error}; nothing to replay")
     return in_order(steps)
 
 

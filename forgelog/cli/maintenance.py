@@ -49,6 +49,10 @@ def rebuild(
                     else:
                         done = await runtime.rebuild(settings, name, progress.update, forget_former=True)
                         results.append({"context": name, "events": done.events, "seconds": round(done.seconds, 3)})
+                except runtime.NoProjection as error:
+                    if services:
+                        raise NotFound(str(error)) from None
+                    note(f"{error}; nothing to check")
                 except runtime.RebuildFailed as error:
                     raise ForgelogError(f"{name} can't be rebuilt: {error}; its live tables are untouched") from None
         return results

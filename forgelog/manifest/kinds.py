@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from events.language.common import shown
-from events.language.contexts import ContextsError, contexts
+from events.language.contexts import ContextsError, broken, contexts
 from forgelog.errors import InvalidInput, ManifestError, Problem
 from forgelog.manifest.nodes import Node, parse_documents, problem
 from forgelog.manifest.shape import suggest
@@ -55,6 +55,10 @@ def named(word: str) -> ManifestKind[Any]:
         kind = getattr(import_module(module), name, None)
     except ModuleNotFoundError as error:
         raise ContextsError(f"the kind {word!r} can't be used: {error}") from None
+    except ContextsError:
+        raise
+    except Exception as error:  # noqa: BLE001 - anybody's code
+        raise ContextsError(f"the kind {word!r} can't be used: {broken(error)}") from None
     if not isinstance(kind, ManifestKind):
         raise ContextsError(f"the kind {word!r} can't be used: {module} has no ManifestKind {name!r}")
     return kind

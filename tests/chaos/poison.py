@@ -113,7 +113,7 @@ def poisons(context: str, new_id: Callable[[], str]) -> list[Poison]:
         Poison("a time before year 1", b"{}", headers(submit, ("ce_time", b"0001-01-01T00:00:00+14:00"))),
         *[
             Poison(name, value, headers(f"forgelog.{context}.v1.{kind}".encode()), dead=False)
-            for name, kind, value in REFUSED.get(context, ())
+            for name, kind, value in REFUSED[context]
         ],
         Poison("as large as the broker takes", huge, headers()),
     ]

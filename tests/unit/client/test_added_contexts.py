@@ -123,6 +123,8 @@ def test_no_other_command_waits_for_them(noting: Path) -> None:
         ("COMMANDS = {'ps': print}", "error: the context 'notes' has a second command 'ps'; give it another name\n"),
         ("", "error: the commands of the context 'notes' can't be used: module 'noting.commands' has no attribute"),
         ("import nowhere", "error: the commands of the context 'notes' can't be used: No module named 'nowhere'\n"),
+        ("class (", "error: the commands of the context 'notes' can't be used: SyntaxError; import it by itself"),
+        ("{}['secret']", "error: the commands of the context 'notes' can't be used: KeyError; import it by itself"),
     ],
 )
 def test_commands_that_cannot_be_used_are_named_in_a_line(noting: Path, commands: str, said: str) -> None:
@@ -163,10 +165,18 @@ def test_its_mistakes_are_told_with_their_places(noting: Path) -> None:
     assert "write at least a text" in checked(noting, "").stderr
 
 
-def test_a_kind_that_cannot_be_used_is_named_in_a_line(noting: Path) -> None:
-    (noting / "noting/manifest.py").write_text("NOTE = 1\n")
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("NOTE = 1", "noting.manifest has no ManifestKind 'NOTE'\n"),
+        ("import nowhere", "No module named 'nowhere'\n"),
+        ("class (", "SyntaxError; import it by itself to see where\n"),
+    ],
+)
+def test_a_kind_that_cannot_be_used_is_named_in_a_line(noting: Path, text: str, said: str) -> None:
+    (noting / "noting/manifest.py").write_text(text)
     done = checked(noting, "kind: Note\n", "jobs")
-    assert done.stderr == "error: the kind 'Note' can't be used: noting.manifest has no ManifestKind 'NOTE'\n"
+    assert done.stderr == f"error: the kind 'Note' can't be used: {said}"
     assert done.returncode == InvalidInput.exit_code
 
 
