@@ -34,6 +34,8 @@ _NAME = re.compile(r"[a-z][a-z0-9]{1,15}")  # also in names of topics, hosts and
 _DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 _MODULE = re.compile(_DOTTED, re.ASCII)
 _ENTRY = re.compile(rf"({_DOTTED}):([A-Za-z_]\w*)", re.ASCII)
+_TUPLES = {"language": "('package.module',)", "kinds": "(('Word', 'package.module:NAME'),)", "streams": "(TOPIC,)"}
+"""Field of a `ContextSpec` → how a tuple of one is written: without its last comma it is none."""
 _ROOMS = ("enums", "models", "commands", "events")
 
 
@@ -47,7 +49,7 @@ class ContextsError(SystemExit, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ContextSpec:
-    """One context. Raises ContextsError for a name, or the name of a module, that can't be used."""
+    """One context. Raises ContextsError for a value that can't be used."""
 
     name: str
     """2 to 16 lower-case letters and digits, a letter first: ``commands.<name>``, ``forgelog.<name>.v1``."""
@@ -75,9 +77,11 @@ class ContextSpec:
                 f"a context can't be called {self.name!r}: write 2 to 16 lower-case letters and digits, a letter "
                 f"first, no keyword of Python, and none of {', '.join(sorted(RESERVED))}"
             )
-        if isinstance(self.language, str):
-            example = "('package.module',)"
-            raise ContextsError(f"the context {self.name!r}: language is a text; write a tuple of modules: {example}")
+        for place, example in _TUPLES.items():
+            if not isinstance(getattr(self, place), tuple):
+                raise ContextsError(f"the context {self.name!r}: {place} is no tuple; write {example}")
+        if not all(isinstance(kind, tuple) and len(kind) == 2 for kind in self.kinds):
+            raise ContextsError(f"the context {self.name!r}: kinds has what is no pair; write {_TUPLES['kinds']}")
         for place, modules in (("language", self.language), ("service", (self.service,)), ("cli", (self.cli,))):
             for module in modules:
                 if (module or place == "language") and not _is_module(module):

@@ -147,7 +147,10 @@ def main() -> None:
     try:
         # Shell completion asks with an empty command line about all commands.
         completing = "_FORGELOG_COMPLETE" in os.environ
-        app = make_app(None if completing else command) if completing or command else make_list()
+        if completing or command:
+            app = make_app(None if completing else command)
+        else:
+            app = _bare() if "--version" in sys.argv else make_list()
         app()
     except KeyboardInterrupt:
         sys.exit(130)

@@ -105,3 +105,12 @@ def test_a_platform_is_looked_at_and_stopped_where_its_contexts_cannot_be_used(
     finally:
         agent.kill()
         agent.wait()
+
+
+def test_the_version_is_told_where_the_contexts_cannot_be_used() -> None:
+    code = "from forgelog.cli import main; main()"
+    environment = {**os.environ, VARIABLE: "nowhere:X"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--version"], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout.split()[0], done.stderr) == (0, "forgelog", "")

@@ -15,6 +15,7 @@ import pytest
 
 from events.language.contexts import OWN, RESERVED, VARIABLE, ContextsError, ContextSpec, contexts
 from events.language.registry import command_types, event_types
+from events.language.streams import OUTPUT
 from forgelog.embedded import kafka_users
 
 ROOT = Path(__file__).parents[3]
@@ -213,7 +214,7 @@ MODULES = {
         ("missing:SPEC", "entry 1: its module can't be imported: ImportError; import it by itself"),
         ("written:SPEC", "entry 1: its module can't be imported: SyntaxError; import it by itself"),
         ("silent:SPEC", "entry 1: its module can't be imported: KeyError; import it by itself"),
-        ("texted:SPEC", "the context 'mute': language is a text; write a tuple of modules: ('package.module',)"),
+        ("texted:SPEC", "the context 'mute': language is no tuple; write ('package.module',)"),
         ("relative:SPEC", "the context 'mute': language names no module by its full name: write package.module"),
     ],
 )
@@ -265,7 +266,10 @@ def test_a_language_that_cannot_be_used_is_named_in_a_line(
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        ({"language": "a.b"}, r"language is a text; write a tuple of modules: \('package.module',\)"),
+        ({"language": "a.b"}, r"language is no tuple; write \('package.module',\)"),
+        ({"kinds": "Note"}, r"kinds is no tuple; write \(\('Word', 'package.module:NAME'\),\)"),
+        ({"kinds": ("Note", "a.b:NOTE")}, "kinds has what is no pair; write "),
+        ({"streams": OUTPUT}, r"streams is no tuple; write \(TOPIC,\)"),
         ({"language": ("a.b", ".c")}, "language names no module by its full name: write package.module"),
         ({"language": ("",)}, "language names no module by its full name"),
         ({"language": ("a.class",)}, "language names no module by its full name"),
@@ -273,7 +277,7 @@ def test_a_language_that_cannot_be_used_is_named_in_a_line(
         ({"cli": "a/b.py"}, "cli names no module by its full name"),
     ],
 )
-def test_a_context_names_modules_by_their_full_names(given: dict[str, Any], problem: str) -> None:
+def test_a_context_is_written_in_the_right_form(given: dict[str, Any], problem: str) -> None:
     with pytest.raises(ContextsError, match=f"the context 'mute': {problem}"):
         ContextSpec("mute", "", **given)
 
