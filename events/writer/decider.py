@@ -6,14 +6,16 @@ synchronous and pure: time and ids come in the `DecisionContext`. The runtime ow
 see `events.writer.writer`.
 
 The runtime guarantees:
-- `evolve` sees every event of its own context's key, in log order, exactly once; `decide` and `react` never change the
-  state: what they return is folded by `evolve`.
+- `evolve` sees every event that its aggregate decided, in log order, exactly once. `decide` and `react` never change
+  the state: what they return is folded by `evolve`, and so they return events of that aggregate alone.
+- Every record carries the project, and mostly the actor and the flow, of the aggregate that its event is about
+  (`events.writer.provenance`): a decider says what has happened, not to whom it belongs.
 - Foreign events (`routes`) are handled once each in effect: after a crash the runtime resumes behind the last input
   that led to an event; an input that led to none may be handled again, so `react` on the same state must then again
   return nothing.
 - `observe` folds foreign events into a part of the state that is a *view* (a node's free capacity, say). It never sees
   an event before the own events that this one follows from. Beyond that a view may not depend on how foreign events
-  interleaved with the context's own: after a crash they may come earlier, or later, than they did.
+  interleaved with the aggregate's own: after a crash they may come earlier, or later, than they did.
 """
 
 from __future__ import annotations
