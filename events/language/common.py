@@ -5,6 +5,7 @@ Knows no context. Identifiers are what users type, so they are bounded and print
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -27,6 +28,14 @@ ID_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?$"
 
 Identifier = Annotated[str, StringConstraints(pattern=ID_PATTERN, max_length=128)]
 """1-128 characters: lower-case letters, digits, ``. _ -``; starts and ends with a letter or digit."""
+
+_IDENTIFIER = re.compile(ID_PATTERN.removeprefix("^").removesuffix("$"))
+
+
+def is_identifier(text: str) -> bool:
+    """Whether a text is an `Identifier`."""
+    return _IDENTIFIER.fullmatch(text) is not None
+
 
 OptionalIdentifier = Annotated[str, StringConstraints(pattern=rf"^$|{ID_PATTERN}", max_length=128)]
 """An `Identifier`, or empty: assigned when the command is decided."""

@@ -35,6 +35,7 @@ from events.process.settings import Settings
 from events.projections.positions import PositionsMoved
 from events.projections.runner import GATHER
 from events.projections.tables import quoted
+from events.streams.ends import DoneTo
 from events.streams.storing import Storing
 from events.streams.stream import AnyStream, Unusable
 from events.streams.taking import Item
@@ -42,6 +43,8 @@ from events.writer.stops import Stops
 
 _MOST = 2000
 """Records fetched at once."""
+_ANSWER_SECONDS = 10.0
+"""Longest wait for the broker to say where partitions end."""
 _AGAIN = 5.0
 """Seconds until a stream that stopped as a whole is tried again."""
 
@@ -74,11 +77,8 @@ class Intake:
         self._storing: Storing | None = None
         self._wanted = -math.inf
         """Somebody wants to know whether all is stored that was in the log at this time (monotonic)."""
-        self._complete: dict[int, float] = {}
-        """Partition → all is stored that was in the log at that time."""
-        self._ends: dict[int, int] = {}
-        """Partition → the end of the log at `_ends_at`, of those that are not yet known to be stored up to it."""
-        self._ends_at = 0.0
+        self._read_to = DoneTo()
+        self._stored_to = DoneTo()
         self._known_ends: dict[int, int] = {}
         """The log's ends as they were heard last."""
 
@@ -88,7 +88,7 @@ class Intake:
         """Whether all is stored that was in the log at a time (`time.monotonic`) under a Kafka key. If not, `news`
         tells of it later."""
         self._wanted = max(self._wanted, moment)
-        return self._complete.get(self._partition_of(key), -math.inf) >= moment
+        return self._stored_to.time(self._partition_of(key)) >= moment
 
     def stands(self, key: str) -> str:
         """Why nothing more is stored under this Kafka key; empty if it is."""
@@ -128,7 +128,7 @@ class Intake:
         storing = self._storing
         if storing is None:
             return
-        waits = storing.holding | storing.standing.keys()
+        waits = storing.holding().keys() | storing.standing.keys()
         stores = "the database has not taken what was read" if storing.busy else ""
         for partition in range(self._partitions):
             at, end = storing.position(partition), self._known_ends.get(partition, 0)
@@ -176,10 +176,10 @@ class Intake:
         storing = Storing(self.stream, pool, f"{settings.schema_}_{self.stream.schema}", self._stopped)
         await storing.open()
         self._storing, self.pool = storing, pool
-        self._complete, self._ends = {}, {}
+        self._read_to, self._stored_to = DoneTo(), DoneTo()
         self.stops.forget()
         self.trouble = ""
-        await self._tell()  # another process may have stored what somebody waits for
+        await self._notify()  # another process may have stored what somebody waits for
         while True:
             async with connected(new_consumer(settings, **PATIENT)) as consumer:
                 await self._assign(consumer, storing)
@@ -203,19 +203,19 @@ class Intake:
     async def _turn(self, consumer: Consumer, storing: Storing) -> bool:
         """Read and store what has come; whether a partition goes on that stood. By another consumer then: in this one,
         a place that is sought would have to wait for the fetch that waits at the broker."""
-        await self._note_complete(consumer, storing)
+        await self._look_at_ends(consumer, storing)
         fetched = await consumer.getmany(timeout_ms=1000, max_records=_MOST)
         if fetched:
             await asyncio.sleep(GATHER)
             for place, records in (await consumer.getmany(timeout_ms=0, max_records=_MOST)).items():
                 fetched.setdefault(place, []).extend(records)
-        again = self._hear(fetched.pop(self._repairs_place, ()), storing)
+        again = self._apply_repairs(fetched.pop(self._repairs_place, ()), storing)
         items = await self._read((raw for records in fetched.values() for raw in records), storing)
-        overdue = storing.overdue()
+        overdue = storing.late(self._read_to.time)
         if items or overdue or storing.unfinished:
             count = await storing.store(items, overdue)
             stored_chunks.labels(self._topic).inc(count)
-            await self._tell()
+            await self._notify()
         return again
 
     @property
@@ -225,37 +225,46 @@ class Intake:
     def _at(self, partition: int) -> TopicPartition:
         return TopicPartition(self._settings.prefix + self._topic, partition)
 
-    async def _note_complete(self, consumer: Consumer, storing: Storing) -> None:
-        """Find out which partitions are stored up to the time that somebody wants to know of."""
-        behind = [n for n in range(self._partitions) if self._complete.get(n, -math.inf) < self._wanted]
-        if not self._ends and (asked := [self._at(n) for n in behind if n not in storing.standing]):
-            self._ends_at = time.monotonic()
-            self._ends = {at.partition: end for at, end in (await consumer.end_offsets(asked)).items()}
-        if not self._ends:
-            return
+    async def _look_at_ends(self, consumer: Consumer, storing: Storing) -> None:
+        """Find out which partitions are stored up to the time that somebody wants to know of, and where nothing more
+        can come for states that are due."""
+        for partition in storing.standing:
+            self._forget(partition)
+        going = [n for n in range(self._partitions) if n not in storing.standing]
+        ask = self._stored_to.to_ask(dict.fromkeys(going, self._wanted)) | self._read_to.to_ask(storing.due())
+        if ask:
+            asked = time.monotonic()
+            # After a longer time the broker was away, and so it was for producers: what is held is waited for anew.
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                ends = {at.partition: end for at, end in (await consumer.end_offsets([*map(self._at, ask)])).items()}
+            self._read_to.heard(ends, asked)
+            self._stored_to.heard(ends, asked)
         # What was fetched is stored before the next is, unless it is held.
-        holding, done = storing.holding, False
-        for partition, end in list(self._ends.items()):
-            if partition in storing.standing:
-                del self._ends[partition]
-            elif partition not in holding and await consumer.position(self._at(partition)) >= end:
-                del self._ends[partition]
-                self._complete[partition] = self._ends_at
-                done = True
+        holding, done = storing.holding(), False
+        for partition in {*self._read_to.open, *self._stored_to.open}:
+            read = await consumer.position(self._at(partition))
+            self._read_to.reach(partition, read)
+            done |= self._stored_to.reach(partition, min(read, holding.get(partition, read)))
         if done:
-            await self._tell()
+            await self._notify()
 
-    async def _tell(self) -> None:
+    def _forget(self, partition: int) -> None:
+        """A partition stands still, or is read again."""
+        self._read_to.forget(partition)
+        self._stored_to.forget(partition)
+
+    async def _notify(self) -> None:
         async with self.news:
             self.arrived += 1
             self.news.notify_all()
 
-    def _hear(self, raws: Iterable[Raw], storing: Storing) -> bool:
+    def _apply_repairs(self, raws: Iterable[Raw], storing: Storing) -> bool:
         """Partitions that stand at what is repaired now go on; whether there are any."""
         mended = [stop for repair in self._repairs.add(raws) for stop in self.stops.mended_by(repair)]
         mine = [stop.position.partition for stop in mended if stop.position.topic == self._topic]
         for partition in mine:
             storing.go_on(partition)
+            self._forget(partition)
         return bool(mine)
 
     def _stopped(self, raw: Raw, error: Exception) -> None:

@@ -5,9 +5,10 @@ Knows the database and no consumer.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import asyncpg
 from aiokafka.errors import KafkaError
@@ -16,9 +17,9 @@ from events.log.positions import Place, ReaderPosition
 from events.log.wire import Raw
 from events.process import faults
 from events.projections.positions import PositionsMoved, of_a_value, write_positions
-from events.projections.tables import quoted
+from events.projections.tables import Db, quoted
 from events.streams.stream import AnyStream
-from events.streams.taking import Item, Taker
+from events.streams.taking import Item, KeyStates, Late, Taken
 
 _CHUNKS: Place = ("chunks", 0)
 """Where the number of the last chunk is kept, among the positions."""
@@ -28,6 +29,10 @@ set local search_path to {schema};
 create table if not exists positions (
   context text, partition int, off bigint not null, epoch bigint not null, primary key (context, partition))
 """
+
+
+class _Tried(Exception):
+    """What was tried would have been stored; its transaction is undone by this."""
 
 
 class Storing:
@@ -46,7 +51,7 @@ class Storing:
         self._place = stream.place or stream.topic.name
         self._pool = pool
         self._stopped = stopped
-        self._taker = Taker(stream)
+        self._states = KeyStates(stream)
         self._positions: dict[Place, ReaderPosition] = {}
         """As stored."""
         self._read_to: dict[int, int] = {}
@@ -77,14 +82,22 @@ class Storing:
         """Whether records have to be taken again."""
         return bool(self._pending)
 
-    @property
-    def holding(self) -> set[int]:
-        """Partitions with records that were read, and are not stored yet."""
-        return {item.partition for item in self._held()}
+    def holding(self) -> dict[int, int]:
+        """Partitions with records that were read, and are not stored yet, and the offset of the first of them."""
+        found: dict[int, int] = {}
+        for item in self._held():
+            found[item.partition] = min(item.offset, found.get(item.partition, item.offset))
+        return found
 
-    def overdue(self) -> list[Any]:
-        """The keys whose states waited for long enough."""
-        return self._taker.overdue(time.monotonic())
+    def due(self) -> dict[int, float]:
+        """See `KeyStates.due`; of partitions that don't stand."""
+        due = self._states.due(time.monotonic())
+        return {partition: moment for partition, moment in due.items() if partition not in self.standing}
+
+    def late(self, read_to: Callable[[int], float]) -> list[Late]:
+        """See `KeyStates.late`; of partitions that don't stand: what is waited for may lie behind the record there."""
+        late = self._states.late(time.monotonic(), read_to)
+        return [each for each in late if each.partition not in self.standing]
 
     def stands_before(self, raw: Raw) -> bool:
         """Whether the partition stands at this record, or at one before it."""
@@ -105,102 +118,128 @@ class Storing:
         """The next offset to be read."""
         return self._read_to.get(partition, self.position(partition))
 
-    async def store(self, items: Sequence[Item], overdue: Sequence[Any]) -> int:
+    async def store(self, items: Sequence[Item], overdue: Sequence[Late]) -> int:
         """Store records, then what is overdue; how many chunks that gave. Stops at those that can't be stored.
 
         Raises PositionsMoved when another process has stored some of it, and errors of the connection: then this object
         is of no more use.
         """
         before = self._last
-        await self._divided(items, overdue)
+        await self._bisect(items, overdue)
         return self._last - before
 
-    async def _divided(self, items: Sequence[Item], overdue: Sequence[Any]) -> None:
+    async def _bisect(self, items: Sequence[Item], overdue: Sequence[Late]) -> None:
         """What is to blame for an error is found by halves."""
         if (error := await self._try(items, overdue)) is None:
             return
         if len(items) + len(overdue) > 1:
             for half, late in _halves(items, overdue):
-                left = [item for item in half if not self.stands_before(item.raw)]
-                if left or late:
-                    await self._divided(left, late)
-        elif items:
-            await self._alone(items[0], error)
-        elif blamed := [item for item in self._pending if item.key in overdue or not overdue]:
-            self.stop_at(blamed[0].raw, error)
-        else:
-            raise error  # no record's
-
-    async def _alone(self, item: Item, error: Exception) -> None:
-        """A record can't be stored together with those that its state holds. Find out which of them is to blame: it is
-        stored without them, then each of them."""
-        mine = [each for each in self._pending if each.key == item.key]
-        if mine:
-            others = [each for each in self._pending if each.key != item.key]
-            found = await self._try([item], first=others)
-        else:
-            found = error
-        if found is not None:
-            self.stop_at(item.raw, found)
+                half = [item for item in half if not self.stands_before(item.raw)]
+                late = [each for each in late if each.partition not in self.standing]
+                if half or late:
+                    await self._bisect(half, late)
             return
-        for each in mine:
-            if each in self._pending and (found := await self._try(first=[each])) is not None:
-                self.stop_at(each.raw, found)
+        suspects = [each for each in self._pending if not overdue or each.key == overdue[0].key]
+        if items:
+            suspects = [*(each for each in suspects if each.key == items[0].key), items[0]]
+        if not suspects:
+            raise error  # no record's
+        await self._isolate(suspects, error)
 
-    async def _try(
-        self, items: Sequence[Item] = (), overdue: Sequence[Any] = (), first: Sequence[Item] | None = None
-    ) -> Exception | None:
+    async def _isolate(self, suspects: Sequence[Item], error: Exception) -> None:
+        """Records can't be stored together: stop at the one that can't be stored by itself.
+
+        Each is tried alone, in a transaction that is not kept. Where each can be stored so, the newest is taken for it.
+        """
+        for suspect in suspects if len(suspects) > 1 else ():
+            if (found := await self._try_alone(suspect)) is not None:
+                self.stop_at(suspect.raw, found)
+                return
+        self.stop_at(suspects[-1].raw, error)
+
+    async def _try_alone(self, item: Item) -> Exception | None:
+        """The error, if a record can't be stored; what its state waits for is given up for that."""
+        try:
+            async with self._transaction() as db:
+                late = Late(item.key, item.partition, math.inf)
+                taken = await self._states.take(db, [item], [late], time.monotonic())
+                await self._put(db, taken, {})
+                raise _Tried
+        except _Tried:
+            return None
+        except Exception as error:
+            if not _of_a_record(error):
+                raise
+            return error
+        finally:
+            self._states.forget()
+
+    async def _try(self, items: Sequence[Item], overdue: Sequence[Late]) -> Exception | None:
         """`_write`; the error, if what should be stored is to blame for one. All is then as before."""
         held = self._held()
         try:
-            await self._write(items, overdue, self._pending if first is None else first)
-        except (OSError, KafkaError, PositionsMoved):
-            raise
+            await self._write(items, overdue)
         except Exception as error:
-            if not of_a_value(error):
+            if not _of_a_record(error):
                 raise
             self._pending, self.busy = held, False
             return error
         return None
 
-    async def _write(self, items: Sequence[Item], overdue: Sequence[Any], first: Sequence[Item]) -> None:
-        """One transaction. `first`: those of the pending records that are taken before `items`."""
-        left = [item for item in self._pending if item not in first]
+    async def _write(self, items: Sequence[Item], overdue: Sequence[Late]) -> None:
+        """One transaction, in which pending records are taken before these."""
         read = {**self._read_to, **{item.partition: item.raw.last + 1 for item in items}}
         self.busy = True
         try:
-            async with self._pool.acquire() as db, db.transaction():
-                await db.execute(f"set local search_path to {self.schema}")
-                taken = await self._taker.take(db, [*first, *items], overdue, time.monotonic())
-                positions = self._reached(read, [*self._taker.held, *left])
-                # Moves with every chunk, so that two processes never store at once, not even while positions stand.
-                last = self._last + len(taken.chunks)
-                positions[_CHUNKS] = ReaderPosition(last)
-                await write_positions(db, self._positions, positions)
-                faults.point(faults.MID_STREAM)
-                if taken.chunks:
-                    await self._stream.store(db, range(self._last + 1, last + 1), taken.chunks, taken.states)
+            async with self._transaction() as db:
+                taken = await self._states.take(db, [*self._pending, *items], overdue, time.monotonic())
+                positions, last = await self._put(db, taken, self._reached(read, self._states.held))
         except BaseException:
-            self._taker.forget()  # they were changed for a transaction that was not
+            self._states.forget()  # they were changed for a transaction that was not
             raise
         self.busy = False
-        self._positions, self._read_to, self._pending, self._last = positions, read, left, last
+        self._positions, self._read_to, self._pending, self._last = positions, read, [], last
         self._stream.stored(taken.chunks)
 
-    def _reached(self, read: dict[int, int], held: Sequence[Item]) -> dict[Place, ReaderPosition]:
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[Db]:
+        """A transaction on the tables."""
+        async with self._pool.acquire() as db, db.transaction():
+            await db.execute(f"set local search_path to {self.schema}")
+            yield db
+
+    async def _put(
+        self, db: Db, taken: Taken, reached: Mapping[Place, ReaderPosition]
+    ) -> tuple[dict[Place, ReaderPosition], int]:
+        """Write what was taken, and positions; all positions, and the number of the last chunk, as they are then."""
+        # Moves with every chunk, so that two processes never store at once, not even while positions stand.
+        last = self._last + len(taken.chunks)
+        positions = {**self._positions, **reached, _CHUNKS: ReaderPosition(last)}
+        await write_positions(db, self._positions, positions)
+        faults.point(faults.MID_STREAM)
+        if taken.chunks:
+            await self._stream.store(db, range(self._last + 1, last + 1), taken.chunks, taken.states)
+        return positions, last
+
+    def _reached(self, read: dict[int, int], held: Iterable[Item]) -> dict[Place, ReaderPosition]:
         """The positions behind what was read, but before what is held and where a partition stands: a restart reads
         that again."""
         before = dict(self.standing)
         for item in held:
             before[item.partition] = min(item.offset, before.get(item.partition, item.offset))
         reached = {n: min(offset, before.get(n, offset)) for n, offset in read.items()}
-        return self._positions | {(self._place, n): ReaderPosition(offset) for n, offset in reached.items()}
+        return {(self._place, n): ReaderPosition(offset) for n, offset in reached.items()}
 
     def _held(self) -> list[Item]:
-        return [*self._pending, *self._taker.held]
+        return [*self._pending, *self._states.held]
 
 
-def _halves(items: Sequence[Item], overdue: Sequence[Any]) -> Iterator[tuple[Sequence[Item], Sequence[Any]]]:
+def _of_a_record(error: Exception) -> bool:
+    """Whether what should be stored is to blame, and not a connection or another process."""
+    return not isinstance(error, OSError | KafkaError | PositionsMoved) and of_a_value(error)
+
+
+def _halves(items: Sequence[Item], overdue: Sequence[Late]) -> Iterator[tuple[Sequence[Item], Sequence[Late]]]:
     """All of it in two steps, in order."""
     middle = (len(items) + len(overdue)) // 2
     late = max(0, middle - len(items))

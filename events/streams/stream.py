@@ -39,7 +39,9 @@ class Stream(ABC, Generic[Piece, Key, State, Chunk]):
 
     Order: the pieces of a key come in the order of their partition, which need not be the producer's. `take` may keep
     a piece that came early in the state, and name its record in `held`. The stored position stays before a held
-    record, so that a restart reads it again. `due` bounds how long a piece is held.
+    record, so that a restart reads it again. `due` bounds how long a piece is held: at least until all is read that was
+    in its partition when it was due, so that nothing is given up that has come in time; less long only while all states
+    hold too much together (`events.streams.taking.MOST_HELD`).
 
     Rows: chunks are numbered 1, 2, 3 ... in the order in which they are stored, over all partitions: their arrival. No
     number is given twice. Chunks, the states' rows and the positions are written in one transaction. After a failed
@@ -88,11 +90,12 @@ class Stream(ABC, Generic[Piece, Key, State, Chunk]):
         return ()
 
     def due(self, state: State) -> float | None:
-        """When `overdue` is to be asked (monotonic seconds); None while nothing is waited for."""
+        """When `overdue` is to be asked (monotonic seconds) of a state that holds records; None while it is not."""
         return None
 
     def overdue(self, state: State, now: float) -> Sequence[Chunk]:
-        """What can be stored because it was waited for long enough. Later, `due` must be later than `now` or None."""
+        """What can be stored because it was waited for long enough. Later, `due` must be later than `now` or None. Also
+        asked of a state that holds a single record, to find out whether that can be stored."""
         return ()
 
     @abstractmethod

@@ -33,6 +33,7 @@ from events.process.settings import Settings
 from events.projections.runner import Runner
 from events.queries.queries import QueryError, ReadModel
 from events.service import open_pool
+from events.streams import intake as intakes
 from events.streams.intake import Intake
 from events.streams.reading import StreamReader
 from services.jobs.output import stream as output
@@ -222,7 +223,6 @@ async def test_not_the_piece_that_fills_a_gap_is_to_blame_but_the_held_one(setti
         await here.send(job(1), 0, "other")
         await here.stores(job(1), "other")
         await here.send(one, 0, "in time.")
-        await here.stores(one, "in time.")
         await until(lambda: here.stands)
         assert list(here.stands.values()) == [str(at)]
         await here.refuse_nothing()
@@ -242,6 +242,37 @@ async def test_what_was_waited_for_in_vain_can_be_refused_too(
         await here.skip(at)
         await here.send(job(0), 0, "good")
         await here.stores(job(0), "good")
+
+
+async def test_what_came_in_time_is_not_given_up_however_long_it_takes_to_read_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The held piece is overdue at once, and what it waits for lies many fetches behind it."""
+    monkeypatch.setattr(output, "WAIT", 0.0)
+    monkeypatch.setattr(intakes, "_MOST", 5)
+    await topics.ensure_topics(settings)
+    async with await open_pool(settings) as pool, Producer(settings) as producer:
+        sender = Place(settings, Intake(OutputStream()), pool, producer)
+        await sender.send(job(0), 4, "last")
+        for number in range(40):
+            await sender.send(job(1), 2 * number, f"{number:2}")
+        await sender.send(job(0), 0, "1st ")
+    async with place(settings) as here:
+        await here.stores(job(0), "1st last")
+
+
+async def test_what_one_partition_waits_for_keeps_no_reader_of_another(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output, "WAIT", 1e9)
+    async with place(settings) as here:
+        await here.send(job(0), 4, "ahead")
+        await here.send(ELSEWHERE, 0, "elsewhere")
+        await here.stores(ELSEWHERE, "elsewhere")
+        for _ in range(2):
+            now = time.monotonic()
+            await until(lambda now=now: here.intake.complete_to(now, ELSEWHERE))
+            assert not here.intake.complete_to(now, job(0))
 
 
 async def test_a_held_piece_is_read_again_after_a_restart(settings: Settings) -> None:

@@ -10,10 +10,12 @@ bytes are missing.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from events.language.common import is_identifier, shown
 from events.streams.stream import Unusable
 
 PARTS = ("stdout", "stderr")
@@ -22,6 +24,10 @@ WAIT = 10.0
 """Seconds that missing bytes are waited for."""
 HELD = 4 << 20
 """Bytes of one part that are held at most."""
+OVERHEAD = 4096
+"""What a held piece counts besides its data: else there would be no end of empty ones."""
+MOST = 1 << 60
+"""Numbers of bytes are smaller: those of a task's attempt, and what they add up to, fit into a table's 64 bits."""
 
 PartKey = tuple[str, int, int, int]
 """Job, task, attempt, index into `PARTS`."""
@@ -47,6 +53,11 @@ class Piece:
     def end(self) -> int:
         return self.offset + len(self.data)
 
+    @property
+    def weight(self) -> int:
+        """What it counts while it is held."""
+        return len(self.data) + OVERHEAD
+
 
 @dataclass(slots=True)
 class Part:
@@ -59,6 +70,8 @@ class Part:
     """Bytes that are not stored: lost, or beyond the limit."""
     held: list[Piece] = field(default_factory=list)
     """Pieces ahead of `size`, by offset."""
+    weight: int = 0
+    """Of all of them."""
     since: float = 0.0
     """When the first of them came (monotonic seconds)."""
 
@@ -87,14 +100,16 @@ def read_piece(record: Any) -> Piece:
         raise Unusable(f"header {error} is missing") from None
     except ValueError as error:
         raise Unusable(f"a header is malformed: {error}") from None
-    if (
-        not key[0]
-        or not key[0].isprintable()
-        or min(key[1], key[2], offset, missing) < 0
-        or max(key[1], key[2]) >= 1 << 31
-        or max(offset, missing) >= 1 << 62
+    if not is_identifier(key[0]):
+        raise Unusable(f"header job is no job's id: {shown(key[0])}")
+    for name, number, most in (
+        ("task", key[1], 1 << 31),
+        ("attempt", key[2], 1 << 31),
+        ("offset", offset, MOST),
+        ("missing", missing, MOST),
     ):
-        raise Unusable("a header is out of range")
+        if not 0 <= number < most:
+            raise Unusable(f"header {name} is out of range: {shown(number)} is not from 0 to {most - 1}")
     try:
         at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
     except (ValueError, OverflowError):
@@ -108,7 +123,7 @@ def take(part: Part, piece: Piece, most: int, now: float) -> list[Chunk]:
     is held. `most`: bytes kept of the part."""
     if piece.offset > part.size and piece.offset <= most and not part.truncated:
         _hold(part, piece, now)
-        return give_up(part, most, now) if sum(len(held.data) for held in part.held) > HELD else []
+        return give_up(part, most, now) if part.weight > HELD else []
     chunks = _store(part, piece, most)
     return chunks + _release(part, most)
 
@@ -117,30 +132,44 @@ def give_up(part: Part, most: int, now: float) -> list[Chunk]:
     """Take what is missing before the first held piece for lost."""
     if not part.held:
         return []
-    first = part.held.pop(0)
+    first = _pop(part)
     gap = first.offset - part.size
     part.size = first.offset
     part.missing += gap
     part.since = now
-    chunks = _store(part, first, most)
-    if chunks:
-        chunks[0] = replace(chunks[0], missing=chunks[0].missing + gap)
+    # What is missing is said, even where nothing of the piece is to be stored.
+    chunks = _store(part, first, most) or [Chunk(first.key, first.offset, b"", first.at, False)]
+    chunks[0] = replace(chunks[0], missing=chunks[0].missing + gap)
     return chunks + _release(part, most)
 
 
 def _hold(part: Part, piece: Piece, now: float) -> None:
     if not part.held:
         part.since = now
-    if any(held.offset == piece.offset and held.end >= piece.end and held.eof >= piece.eof for held in part.held):
-        return
-    part.held.append(piece)
-    part.held.sort(key=lambda held: (held.offset, held.eof))
+    index = bisect_left(part.held, piece.offset, key=_offset)
+    while index < len(part.held) and (held := part.held[index]).offset == piece.offset:
+        if held.end >= piece.end and held.eof >= piece.eof:
+            return  # a repeat
+        index += 1
+    insort(part.held, piece, key=lambda held: (held.offset, held.eof))
+    part.weight += piece.weight
+
+
+def _offset(piece: Piece) -> int:
+    return piece.offset
+
+
+def _pop(part: Part) -> Piece:
+    """The first held piece, which is not held any more."""
+    first = part.held.pop(0)
+    part.weight -= first.weight
+    return first
 
 
 def _release(part: Part, most: int) -> list[Chunk]:
     chunks: list[Chunk] = []
     while part.held and part.held[0].offset <= part.size:
-        chunks += _store(part, part.held.pop(0), most)
+        chunks += _store(part, _pop(part), most)
     return chunks
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events.streams.stream import Unusable
-from services.jobs.output.pieces import HELD, Chunk, Part, Piece, give_up, read_piece, take
+from services.jobs.output.pieces import HELD, OVERHEAD, Chunk, Part, Piece, give_up, read_piece, take
 
 KEY = ("job", 0, 1, 0)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -60,9 +60,12 @@ def test_a_record_is_read_as_a_piece() -> None:
         ({"stream": "stdin"}, "malformed"),
         ({"offset": "-1"}, "out of range"),
         ({"attempt": str(1 << 31)}, "out of range"),
-        ({"job": ""}, "out of range"),
-        ({"job": "a\x00b"}, "out of range"),
-        ({"offset": str(1 << 63)}, "out of range"),
+        ({"job": ""}, "job is no job's id"),
+        ({"job": "a\x00b"}, "job is no job's id"),
+        ({"job": "j" * 129}, "job is no job's id"),
+        ({"job": "job\n"}, "job is no job's id"),
+        ({"offset": str(1 << 60)}, "offset is out of range"),
+        ({"missing": str(1 << 60)}, "missing is out of range"),
     ],
 )
 def test_a_record_that_names_no_stream_says_why(changes: dict[str, str | None], words: str) -> None:
@@ -71,7 +74,7 @@ def test_a_record_that_names_no_stream_says_why(changes: dict[str, str | None], 
 
 
 def test_null_headers_and_impossible_times_are_no_output() -> None:
-    with pytest.raises(Unusable, match="out of range"):
+    with pytest.raises(Unusable, match="no job's id"):
         read_piece(Record([*headers(), ("job", None)]))  # type: ignore[list-item]
     with pytest.raises(Unusable, match="no time"):
         read_piece(Record(headers(), timestamp=(1 << 63) - 1))
@@ -137,6 +140,33 @@ def test_no_more_than_a_bound_is_held() -> None:
         chunks += came(part, piece(1 + number * (64 << 10), b"x" * (64 << 10)))
     assert (chunks[0].offset, chunks[0].missing) == (1, 1)
     assert not part.held
+
+
+def test_empty_pieces_that_are_ahead_are_bounded_too() -> None:
+    part = Part()
+    chunks: list[Chunk] = []
+    for number in range(3 * HELD // OVERHEAD):
+        chunks += came(part, piece(2 + 2 * number, b""))
+    assert len(part.held) <= HELD // OVERHEAD
+    assert part.weight == OVERHEAD * len(part.held)
+    assert sum(chunk.missing for chunk in chunks) == part.size == part.missing
+
+
+def test_an_empty_piece_that_is_given_up_says_what_is_missing() -> None:
+    part = Part()
+    assert not came(part, piece(5, b""))
+    (chunk,) = give_up(part, 1 << 30, 1.0)
+    assert (chunk.offset, chunk.data, chunk.missing, part.size, part.missing) == (5, b"", 5, 5, 5)
+
+
+def test_what_is_missing_of_an_attempt_fits_into_64_bits_whatever_the_headers_say() -> None:
+    most = (1 << 60) - 1
+    parts = [Part(), Part()]
+    for part in parts:
+        came(part, piece(most, b"x"), most=1 << 62)
+        give_up(part, 1 << 62, 1.0)
+        came(part, piece(most, b"xxx", eof=True, missing=most))
+    assert sum(part.missing for part in parts) < 1 << 63
 
 
 @given(st.binary(max_size=60), st.lists(st.integers(0, 60), max_size=8), st.randoms(use_true_random=False))
