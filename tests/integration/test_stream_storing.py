@@ -37,7 +37,7 @@ class Place:
     """Offsets of the records at which a partition stands, in the order in which they were found."""
 
     def __post_init__(self) -> None:
-        self.storing = Storing(self.stream, self.pool, self.schema, lambda raw, error: self.stopped.append(raw.offset))
+        self.storing = Storing(self.stream, self.pool, self.schema, lambda raw, _error: self.stopped.append(raw.offset))
 
     async def stored(self) -> list[tuple[str, int, bytes, int]]:
         """Job, offset, data and missing bytes of each chunk."""
@@ -59,7 +59,7 @@ class Place:
 
     def late(self) -> list[Late]:
         """What is overdue, all being read."""
-        return self.storing.late(lambda partition: math.inf)
+        return self.storing.late(lambda _partition: math.inf)
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ from events.streams.reading import StreamReader
 from forgelog_pb.jobs.v1 import queries_pb2
 from services.jobs.output.pieces import PARTS
 
-MOST_SUM = (1 << 63) - 1
+_MOST_SUM = (1 << 63) - 1
 """Parts that an earlier version stored may have more missing together than a message can say."""
 _PIECES = 64
 """Read at once: at most 4 MiB, as agents ship pieces of at most 64 KiB."""
@@ -92,8 +92,8 @@ class Follower:
             return {}
         async with self._output.view() as db:
             rows = await db.fetch(
-                f"select task, attempt, least(sum(missing), {MOST_SUM})::bigint as missing from {self._output.schema}.streams "
-                "where job_id = $1 and task = any($2) and missing > 0 group by task, attempt",
+                f"select task, attempt, least(sum(missing), {_MOST_SUM})::bigint as missing "
+                f"from {self._output.schema}.streams where job_id = $1 and task = any($2) and missing > 0 group by task, attempt",
                 job_id,
                 list(tasks),
             )
