@@ -20,6 +20,7 @@ from services.jobs.output.pieces import PARTS
 
 _MOST_SUM = (1 << 63) - 1
 """Parts that an earlier version stored may have more missing together than a message can say."""
+
 _PIECES = 64
 """Read at once: at most 4 MiB, as agents ship pieces of at most 64 KiB."""
 
@@ -93,7 +94,8 @@ class Follower:
         async with self._output.view() as db:
             rows = await db.fetch(
                 f"select task, attempt, least(sum(missing), {_MOST_SUM})::bigint as missing "
-                f"from {self._output.schema}.streams where job_id = $1 and task = any($2) and missing > 0 group by task, attempt",
+                f"from {self._output.schema}.streams "
+                "where job_id = $1 and task = any($2) and missing > 0 group by task, attempt",
                 job_id,
                 list(tasks),
             )
