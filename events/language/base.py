@@ -97,3 +97,7 @@ class Command(Message):
 
 class Event(Message):
     """A fact. Never edited; a changed shape, or a changed default, is a new version plus an upcaster."""
+
+    begins: ClassVar[bool] = False
+    """Whether the aggregate that it is about begins with it, or begins once more (a node is registered again): it is
+    from then on what this event's record says, such as of that project."""

@@ -39,12 +39,13 @@ class DecisionContext(NamedTuple):
     """Id of the command or of the input event: unique; use it to derive new ids."""
     actor: str
     project: str
+    """`actor` and `project`: the command's, or the input event's; where there is neither, the aggregate's own."""
     subject: str
     """Id of the aggregate that the command is about; the state's key where there is no command."""
     aggregate: str = ""
     """Kind of the subject."""
     owner: Provenance | None = None
-    """Where the subject comes from; None if there is no such aggregate yet. `project` above is the command's."""
+    """Where the subject comes from; None if there is no such aggregate yet, or no more."""
 
 
 Route = Callable[[Any], Iterable[str]]
@@ -95,7 +96,11 @@ class Decider(Generic[S]):
 
     def after_batch(self, state: S, context: DecisionContext) -> Sequence[Event]:
         """Further events once a batch of inputs has been handled (scheduling plans here). Called for each key that the
-        batch concerned, again until it returns none."""
+        batch concerned, again until it returns none.
+
+        What these events begin takes project, actor and flow from the aggregate that acts, as does the context. Of an
+        aggregate that no event is about (a pool) none are known: then they are `local/default`, `forgelog` and no flow.
+        """
         return ()
 
     def due(self, state: S) -> datetime | None:
@@ -103,7 +108,8 @@ class Decider(Generic[S]):
         return None
 
     def wake(self, state: S, context: DecisionContext) -> Sequence[Event]:
-        """Events that the passing of time leads to (`context.now` has reached `due`)."""
+        """Events that the passing of time leads to (`context.now` has reached `due`). What they begin belongs to whom
+        `after_batch` says."""
         return ()
 
     def note_quiet(self, state: S, command: Command, time: datetime) -> None:
@@ -125,8 +131,9 @@ class Decider(Generic[S]):
     def holds(self, state: S, aggregate: str, id: str) -> bool:
         """Whether the state still speaks of another aggregate that it decides for, such as a pool of an allocation.
 
-        If not, the runtime may forget where that aggregate comes from. If the state speaks of it once more later, its
-        next event counts as its first.
+        If not, an event about it carries project, actor and flow of what led to that event, and the runtime forgets
+        where that aggregate comes from, sooner or later: that shows nowhere. Only an event that `begins` an aggregate
+        may make the state speak of it. A decider that decides for other aggregates overrides this.
         """
         return True
 

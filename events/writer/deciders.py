@@ -28,7 +28,8 @@ class Deciders:
 
     def __init__(self, *deciders: Decider[Any]) -> None:
         """Raises `DeciderError`: for none, for those of several contexts, for two of one kind, and for one that lists a
-        command or an event that another kind of aggregate decides."""
+        command or an event that another kind of aggregate decides, that decides for other aggregates and does not say
+        with `holds` for which, or none of whose events begins these."""
         found = {decider.context for decider in deciders}
         if len(found) != 1:
             names = ", ".join(sorted(found)) or "none"
@@ -94,3 +95,12 @@ def _check(decider: Decider[Any]) -> None:
                 f"{type(decider).__name__} decides {decider.aggregate} of {decider.context}, but lists "
                 f"{message.type_name()}, which {message.decider_kind()} of {message.context} decides; list it there"
             )
+    name = type(decider).__name__
+    others = [event for event in decider.events if event.aggregate != decider.aggregate]
+    if others and type(decider).holds is Decider.holds:
+        raise DeciderError(
+            f"{name} decides for others ({others[0].aggregate}), but does not say of which its state still speaks: "
+            f"where they come from would be kept for good; override `holds`"
+        )
+    for kind in sorted({event.aggregate for event in others} - {event.aggregate for event in others if event.begins}):
+        raise DeciderError(f"{name} lists no event that begins a {kind}; mark the one that does with `begins = True`")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from events.language.base import Message
+from events.language.base import Event, Message
 from events.language.common import LogEvent
 from events.writer.decider import Decider
-from events.writer.deciders import Deciders
+from events.writer.deciders import DeciderError, Deciders
 from events.writer.initiative import Initiative
 from events.writer.states import States
 
@@ -18,17 +19,30 @@ S = TypeVar("S")
 class Kind(Generic[S]):
     """The states of one decider, and what they do by themselves."""
 
-    __slots__ = ("decider", "initiative", "observes", "passivates", "states")
+    __slots__ = ("_events", "decider", "initiative", "observes", "passivates", "states")
 
     def __init__(self, decider: Decider[S]) -> None:
         self.decider = decider
         self.states: States[S] = States(decider)
         self.initiative = Initiative(decider, self.states)
+        self._events = frozenset(decider.events)
         kind = type(decider)
         self.passivates = kind.may_passivate is not Decider.may_passivate
         """Whether the decider's states come to rest at all."""
         self.observes = kind.observe is not Decider.observe
         """Whether the decider folds foreign events too."""
+
+    def own(self, decided: Sequence[Event]) -> Sequence[Event]:
+        """What its decider has decided. Raises `DeciderError` if that is not what this kind decides: the events would
+        be written with a state that nobody looked at, and that may be another partition's."""
+        if self._events.issuperset(map(type, decided)):
+            return decided
+        decider = self.decider
+        stray = next(type(event) for event in decided if type(event) not in self._events)
+        raise DeciderError(
+            f"{type(decider).__name__} decides {decider.aggregate} of {decider.context}, but gave {stray.type_name()}, "
+            + (f"which {stray.decider_kind()} decides" if stray.decider_kind() != decider.aggregate else "unlisted")
+        )
 
     def state(self, key: str) -> S:
         """The state of a key; the initial one if nothing happened to it yet."""
@@ -55,6 +69,8 @@ class Placing:
     """The field that has its id."""
     names_project: bool
     """Whether they have a field `project`."""
+    begins: bool
+    """Whether their aggregate begins with them."""
 
 
 class Placings(dict[type[Message], "Placing | None"]):
@@ -73,6 +89,8 @@ class Placings(dict[type[Message], "Placing | None"]):
         if not issubclass(message, LogEvent):
             kind = self._kinds[self._deciders.of(message).aggregate]
             own = message.aggregate == message.decider_kind()
-            place = Placing(kind, message.aggregate, own, message.subject_from, "project" in message.model_fields)
+            begins = issubclass(message, Event) and message.begins
+            names_project = "project" in message.model_fields
+            place = Placing(kind, message.aggregate, own, message.subject_from, names_project, begins)
         self[message] = place
         return place

@@ -15,14 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from events.language.base import Command, Event
-from events.language.common import (
-    DEFAULT_PROJECT,
-    PLATFORM_ACTOR,
-    CommandNoted,
-    CommandRejected,
-    ErrorCode,
-    Refused,
-)
+from events.language.common import DEFAULT_PROJECT, PLATFORM_ACTOR, CommandNoted, CommandRejected, ErrorCode, Refused
 from events.language.planned import refuse_planned
 from events.log import chain, topics
 from events.log.envelope import Meta, Recorded
@@ -45,6 +38,9 @@ DEDUP_WINDOW = 100_000
 """Commands per partition whose ids are remembered; a repeat within it yields the first outcome."""
 
 _DEFAULT_PROJECT = DEFAULT_PROJECT.encode()
+
+_NOBODYS = Provenance(DEFAULT_PROJECT, PLATFORM_ACTOR)
+"""Of an aggregate that no event is about."""
 
 _DEFECT = "the decision failed because of a defect in the service; see its log"
 
@@ -146,19 +142,16 @@ class Partition:
             else:
                 self.inputs[topic, partition] = ReaderPosition(offset + 1, int(mark))
         key = (raw.key or b"").decode()
-        new, place = False, self._placings[type(event)]
+        place = self._placings[type(event)]
         if place is not None:
             states = place.kind.states
-            if place.own:
-                if key not in states.own and not states.restored(key):
-                    states.own[key] = Provenance.of(raw)
-            else:
-                other = place.aggregate, getattr(event, place.subject_from)
-                new = other not in states.others.get(key, ()) and not (states.packs and states.provenance(key, other))
-                if new:
-                    states.note(key, other, Provenance.of(raw))
+            if place.begins:
+                other = None if place.own else (place.aggregate, getattr(event, place.subject_from))
+                states.begin(key, other, Provenance.of(raw))
+            elif place.own and key not in states.own and not states.restored(key):
+                states.own[key] = Provenance.of(raw)
         self._evolve(place, key, event, raw.time())
-        if new and states.crowded:
+        if place is not None and place.begins and states.crowded:
             states.sweep()
 
     def _evolve(self, place: Placing | None, key: str, event: Any, time: datetime) -> None:
@@ -244,7 +237,7 @@ class Partition:
         context = DecisionContext(now, meta.id, meta.actor, meta.project, subject, place.aggregate, owner)
         try:
             refuse_planned(command)
-            decided = kind.decider.decide(state, command, context)
+            decided = kind.own(kind.decider.decide(state, command, context))
         except Refused as refused:
             return self._refuse(raw, meta, digest, refused, now, subject)
         except Exception:
@@ -325,7 +318,7 @@ class Partition:
             if handle and kind.decider.reacts(type(event)):
                 id, owner = f"{meta.id}:{name}/{key}", kind.states.provenance(key)
                 context = DecisionContext(now, id, meta.actor, meta.project, key, name, owner)
-                decided += kind.decider.react(state, event, context)
+                decided += kind.own(kind.decider.react(state, event, context))
         if not decided:
             return None
         return self._unit(decided, origin_of(recorded.position, meta, str(recorded.epoch)), now)
@@ -361,16 +354,18 @@ class Partition:
 
     @property
     def acting_on(self) -> str:
-        """The key that was last let act by itself."""
-        return self._acting.initiative.acting_on if self._acting is not None else ""
+        """Kind and key that were last let act by itself, such as ``queue default``; empty before there are any."""
+        acting = self._acting
+        return f"{acting.decider.aggregate} {acting.initiative.acting_on}" if acting is not None else ""
 
     def _act(self, decide: Decide[Any], key: str, state: Any, now: datetime) -> Unit | None:
         assert self._acting is not None
         now = self._clock(now)
         id, kind = self._units.own_id(), self._acting.decider.aggregate
         owner = self._acting.states.provenance(key)
-        decided = decide(state, DecisionContext(now, id, PLATFORM_ACTOR, DEFAULT_PROJECT, key, kind, owner))
-        return self._unit(decided, Origin(id, "", PLATFORM_ACTOR, DEFAULT_PROJECT, ""), now) if decided else None
+        project, actor, correlation, traceparent = owner or _NOBODYS
+        decided = self._acting.own(decide(state, DecisionContext(now, id, actor, project, key, kind, owner)))
+        return self._unit(decided, Origin(id, correlation, actor, project, traceparent), now) if decided else None
 
     def _clock(self, now: datetime) -> datetime:
         return now if self.last_time is None or now > self.last_time else self.last_time

@@ -168,18 +168,31 @@ class States(Generic[S]):
     # Provenance
 
     def provenance(self, key: str, other: Subject | None = None) -> Provenance | None:
-        """Of the aggregate that the state is, or of another one that it speaks of; None if nothing is known of it."""
-        found = self.own.get(key) if other is None else self.others.get(key, _NONE).get(other)
-        if found is None and self.packs and key not in self._live and (entry := self._entry(key)) is not None:
+        """Of the aggregate that the state is, or of another one that it speaks of.
+
+        None if nothing is known of it, or if the state does not speak of it (any more): then it makes no difference
+        whether it has been forgotten yet.
+        """
+        state = self._live.get(key)
+        if state is None and self.packs and (entry := self._entry(key)) is not None:
             own, *others = entry[0]
             if other is None:
                 return Provenance(*own) if own is not None else None
             return next((Provenance(*rest) for kind, id, *rest in others if (kind, id) == other), None)
-        return found
+        if other is None:
+            return self.own.get(key)
+        found = self.others.get(key, _NONE).get(other)
+        return found if found is not None and state is not None and self._decider.holds(state, *other) else None
 
     def restored(self, key: str) -> bool:
         """Bring a state that was packed away back to work; whether its own provenance is known then."""
         return bool(self.packs) and self.take(key) is not None and key in self.own
+
+    def begin(self, key: str, other: Subject | None, provenance: Provenance) -> None:
+        """An aggregate begins, or begins once more: whatever was known of it is of another one."""
+        if self.packs:
+            self.take(key)  # else it would bring back what was known
+        self.note(key, other, provenance)
 
     def note(self, key: str, other: Subject | None, provenance: Provenance) -> None:
         """The provenance of the aggregate that the state of a key is, or of another one that it speaks of."""
@@ -202,8 +215,7 @@ class States(Generic[S]):
         holds = self._decider.holds
         for key, others in list(self.others.items()):
             state = self._live.get(key)
-            kept = {each: found for each, found in others.items() if state is not None and holds(state, *each)}
-            if kept:
+            if state is not None and (kept := {each: one for each, one in others.items() if holds(state, *each)}):
                 self.others[key] = kept
             else:
                 del self.others[key]
@@ -211,10 +223,10 @@ class States(Generic[S]):
         self._most_others = max(LEAST_OTHERS, 2 * self._other_count)
 
     def provenances(self, key: str) -> list[Any]:
-        """All that is known for a state at work, as plain data: its own (or None), then that of others."""
-        own = self.own.get(key)
-        others = self.others.get(key, _NONE)
-        return [own and list(own), *([kind, id, *found] for (kind, id), found in others.items())]
+        """What is known for a state at work, as plain data: its own (or None), then that of others it speaks of."""
+        own, others, holds = self.own.get(key), self.others.get(key, _NONE), self._decider.holds
+        state = self._live[key]
+        return [own and list(own), *([*each, *found] for each, found in others.items() if holds(state, *each))]
 
     def restore(self, key: str, provenances: Sequence[Any]) -> None:
         """What `provenances` gave."""

@@ -9,7 +9,7 @@ from events.language.base import Event
 from events.log import topics
 from events.writer.encoding import Encoded, Encoder, Origin, Placed, TooLarge
 from events.writer.kinds import Placings
-from events.writer.provenance import Provenance
+from events.writer.provenance import Provenance, Subject
 
 
 class Units:
@@ -40,9 +40,10 @@ class Units:
 
         The project is that of the event's aggregate. Actor and flow are the command's for what a command leads to: it
         is that person's doing. For what a reaction or a timer leads to they are the aggregate's own. An aggregate that
-        begins here takes all of them from the origin.
+        begins here takes all of them from the origin; so does what is said of one that has not begun, or is over.
         """
         placed: list[Placed] = []
+        begun: dict[Subject, Provenance] = {}  # the states do not speak of them yet
         _, correlation, actor, project, traceparent, *_ = origin
         for event in decided:
             place = self._placings[type(event)]
@@ -54,15 +55,22 @@ class Units:
             named: str = getattr(event, "project") if place.names_project else ""  # noqa: B009
             states = place.kind.states
             if place.own:
-                subject, other = key, None
-                own = states.own.get(key)
+                subject, other, own = key, None, None
+                if not place.begins and (own := states.own.get(key)) is None:
+                    own = states.provenance(key)
             else:
                 subject = getattr(event, place.subject_from)
-                other = place.aggregate, subject
-                own = states.others[key].get(other) if key in states.others else None
-            if own is None and (own := states.provenance(key, other)) is None:
+                other, own = (place.aggregate, subject), None
+                if not place.begins:
+                    own = begun.get(other) if begun and other in begun else states.provenance(key, other)
+            if own is None:
                 own = Provenance.first(named or project, actor, correlation, traceparent)
-                states.note(key, other, own)
+                if place.begins:
+                    states.begin(key, other, own)
+                    if other is not None:
+                        begun[other] = own
+                elif other is None:
+                    states.note(key, None, own)
             if of_command:
                 placed.append((event, key, subject, named or own[0], actor, correlation, traceparent))
             else:

@@ -109,24 +109,39 @@ def states(history: History) -> dict[str, Any]:
 
 
 def known_to(partition: Partition, place: str) -> dict[str, Any]:
-    """What a snapshot of the partition has, by kind (``jobs/0/states`` for the place ``jobs/0``) and key."""
+    """What a snapshot of the partition has, by kind (``jobs/0/states`` for the place ``jobs/0``) and key.
+
+    A context of several kinds of aggregate has ``library/0/states/shelf`` and the like.
+    """
     content, packs = snapshots.take(partition)
-    states: dict[str, Any] = {}
+    aggregates: dict[str, Any] = {}
     left = iter(packs)
-    for kind in content["kinds"].values():  # one of each context so far
-        states |= kind["states"]
-        for keys, dumps in islice(left, kind["packs"]):
-            states.update(zip(orjson.loads(zlib.decompress(keys)), orjson.loads(zlib.decompress(dumps)), strict=True))
+    for name, kind in content["kinds"].items():
+        suffix = f"/{name}" if len(content["kinds"]) > 1 else ""
+        aggregates[f"states{suffix}"] = states = dict(kind["states"])
+        aggregates[f"provenance{suffix}"] = provenance = {
+            key: _by_subject(each) for key, each in kind["provenance"].items()
+        }
+        for keys, entries in islice(left, kind["packs"]):
+            names, dumps = orjson.loads(zlib.decompress(keys)), orjson.loads(zlib.decompress(entries))
+            for key, (provenances, dump) in zip(names, dumps, strict=True):
+                if key not in kind["states"]:  # else it is at work again; a later pack is the newer one
+                    states[key], provenance[key] = dump, _by_subject(provenances)
     chain = {name: content[name] for name in ("digest", "time", "next_offset", "epoch", "repairs")}
     commands = {name.replace("\n", "/"): [digest, offset] for name, digest, offset in content["commands"]}
     kinds = {
-        "states": states,
+        **aggregates,
         "commands": commands,
         "inputs": _positions(content["inputs"]),
         "observed": _positions(content["observed"]),
         "chain": {"end": chain},
     }
     return {f"{place}/{kind}": plain(items) for kind, items in kinds.items()}
+
+
+def _by_subject(provenances: list[Any]) -> dict[str, Any]:
+    own, *others = provenances
+    return {"own": own, **{f"{kind} {id}": known for kind, id, *known in others}}
 
 
 def folded(history: History, context: str, given: dict[int, Partition] | None = None) -> dict[int, Partition]:

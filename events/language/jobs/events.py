@@ -34,6 +34,8 @@ class JobEvent(Event):
 class JobSubmitted(JobEvent):
     """A job was accepted."""
 
+    begins: ClassVar[bool] = True
+
     project: ProjectName
     owner: DisplayName
     spec: JobSpec

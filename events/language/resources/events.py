@@ -49,6 +49,8 @@ class NodeHoldings(Model):
 class NodeRegistered(PoolEvent):
     """A node joined the pool, or its agent started anew."""
 
+    begins: ClassVar[bool] = True
+
     by_agents: ClassVar[bool] = True
 
     spec: NodeSpec
@@ -130,6 +132,8 @@ class AllocationEvent(Event):
 
 class AllocationBound(AllocationEvent):
     """Resources of a node are taken for these tasks; the node's agent starts them when it reads this."""
+
+    begins: ClassVar[bool] = True
 
     node_id: Identifier
     tasks: TaskRanges

@@ -35,6 +35,7 @@ class QueueCreated(SchedulingEvent_):
 
     aggregate: ClassVar[str] = "queue"
     subject_from: ClassVar[str] = "queue"
+    begins: ClassVar[bool] = True
 
     policy: SchedulingPolicy
 
@@ -58,6 +59,8 @@ class QueueConfigured(SchedulingEvent_):
 
 class JobEnqueued(SchedulingEvent_):
     """Tasks entered the queue."""
+
+    begins: ClassVar[bool] = True
 
     job_id: Identifier
     entry: QueueEntry

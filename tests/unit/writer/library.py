@@ -5,7 +5,7 @@ A third kind, the loan, is decided by its book.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
@@ -22,6 +22,8 @@ from events.writer.decider import Decider, DecisionContext
 from events.writer.deciders import Deciders
 from events.writer.encoding import Unit
 from events.writer.partition import Partition
+from events.writer.provenance import Provenance
+from events.writer.snapshots import dump, load
 
 NOW = datetime(2026, 5, 9, 3, 12, tzinfo=UTC)
 LOAN_DAYS = 30
@@ -51,6 +53,10 @@ class Lend(Command):
     loan: str
 
 
+class Remind(Lend):
+    """Remind somebody of a loan, whether it has come back or not."""
+
+
 class ShelfFilled(Event):
     context: ClassVar[str] = "library"
     aggregate: ClassVar[str] = "shelf"
@@ -58,6 +64,20 @@ class ShelfFilled(Event):
     key_from: ClassVar[str] = "shelf"
 
     shelf: str
+
+
+class ShelfLent(Event):
+    """A loan that a shelf begins by itself."""
+
+    context: ClassVar[str] = "library"
+    aggregate: ClassVar[str] = "loan"
+    subject_from: ClassVar[str] = "loan"
+    decided_by: ClassVar[str] = "shelf"
+    key_from: ClassVar[str] = "shelf"
+    begins: ClassVar[bool] = True
+
+    shelf: str
+    loan: str
 
 
 class BookEvent(Event):
@@ -72,14 +92,18 @@ class BookEvent(Event):
 
 
 class BookLent(BookEvent):
-    pass
+    begins: ClassVar[bool] = True
 
 
 class BookReturned(BookEvent):
     pass
 
 
-MESSAGES: tuple[type[Message], ...] = (Put, Lend, ShelfFilled, BookLent, BookReturned)
+class LoanReminded(BookEvent):
+    """Whether the loan is still out or not."""
+
+
+MESSAGES: tuple[type[Message], ...] = (Put, Lend, Remind, ShelfFilled, ShelfLent, BookLent, BookReturned, LoanReminded)
 
 
 @pytest.fixture
@@ -97,6 +121,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Any:
 @dataclass(slots=True)
 class Shelf:
     books: int = 0
+    lent: list[str] = field(default_factory=list)
 
 
 class Shelves(Decider[Shelf]):
@@ -111,7 +136,10 @@ class Shelves(Decider[Shelf]):
         return Shelf()
 
     def evolve(self, state: Shelf, event: Event, time: datetime) -> Shelf:
-        state.books += 1
+        if isinstance(event, ShelfLent):
+            state.lent.append(event.loan)
+        else:
+            state.books += 1
         return state
 
     def decide(self, state: Shelf, command: Command, context: DecisionContext) -> Sequence[Event]:
@@ -121,7 +149,7 @@ class Shelves(Decider[Shelf]):
         return [ShelfFilled(shelf=context.subject)] if state.books % 3 == 0 else ()
 
     def dump(self, state: Shelf) -> dict[str, Any]:
-        return {"books": state.books}
+        return {"books": state.books, "lent": state.lent}
 
     def load(self, key: str, data: dict[str, Any]) -> Shelf:
         return Shelf(**data)
@@ -138,8 +166,12 @@ class Books(Decider[Book]):
 
     context = "library"
     aggregate = "book"
-    commands = (Lend,)
-    events = (BookLent, BookReturned)
+    commands = (Lend, Remind)
+    events = (BookLent, BookReturned, LoanReminded)
+
+    def __init__(self) -> None:
+        self.owners: list[Provenance | None] = []
+        """Of the loans that commands were about, as they were told when they were decided."""
 
     def initial(self, key: str) -> Book:
         return Book()
@@ -154,6 +186,9 @@ class Books(Decider[Book]):
 
     def decide(self, state: Book, command: Command, context: DecisionContext) -> Sequence[Event]:
         assert isinstance(command, Lend)
+        self.owners.append(context.owner)
+        if isinstance(command, Remind):
+            return [LoanReminded(book=command.book, loan=command.loan)]
         if command.loan in state.loans:
             raise Refused(ErrorCode.ALREADY_EXISTS, f"loan {command.loan} exists")
         return [BookLent(book=command.book, loan=command.loan)]
@@ -186,8 +221,9 @@ def deciders() -> Deciders:
 class Desk:
     """The library's only partition, and the log that it writes."""
 
-    def __init__(self) -> None:
-        self.partition = Partition(deciders(), 0, 1)
+    def __init__(self, made: Callable[[], Deciders] = deciders) -> None:
+        self._made = made
+        self.partition = Partition(made(), 0, 1)
         self.partition.epoch = 0
         self.now = NOW
         self.raws: list[Raw] = []
@@ -218,8 +254,31 @@ class Desk:
 
     def folded(self) -> Partition:
         """The partition as another writer folds it from the log."""
-        partition = Partition(deciders(), 0, 1)
+        partition = Partition(self._made(), 0, 1)
         for raw in self.raws:
             partition.fold(raw)
         partition.epoch = 0
         return partition
+
+    # Who goes on
+
+    def keep(self) -> None:
+        """The same writer."""
+
+    def sweep(self) -> None:
+        """The same writer, once it has looked which provenances are still needed."""
+        for kind in self.partition.kinds.values():
+            kind.states.sweep()
+
+    def recover(self) -> None:
+        """Another one, that folds the log."""
+        self._take_over(self.folded())
+
+    def from_snapshot(self) -> None:
+        """Another one, that begins with a snapshot."""
+        self._take_over(load(self._made(), 0, 1, dump(self.partition)))
+
+    def _take_over(self, partition: Partition) -> None:
+        self.partition = partition
+        partition.on_resume(self.now)
+        assert partition.after_batch(self.now) == []

@@ -2,24 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from events.language.base import Command, Event
+from events.language.common import CommandRejected, ErrorCode
 from events.language.contexts import contexts
-from events.language.jobs import JobSubmitted, SubmitJob
+from events.language.jobs import CancelJob, JobSubmitted
 from events.language.registry import command_types, event_types
 from events.language.scheduling import JobEnqueued, QueueConfigured
+from events.log import topics
+from events.log.envelope import Meta, Recorded
+from events.log.wire import Raw, headers_of, value_of
 from events.writer import states
+from events.writer.decider import Decider, DecisionContext
 from events.writer.deciders import Concerned, DeciderError, Deciders, gathered
+from events.writer.encoding import DeadLetter
 from events.writer.partition import Partition
-from events.writer.snapshots import dump, load, take
+from events.writer.snapshots import take
 from services.jobs.decide import Jobs
 from services.scheduling.decide import Scheduling
 from tests.golden.folding import deciders_of
-from tests.unit.writer.library import Book, Books, Desk, Lend, Put, Shelf, Shelves, deciders, library
+from tests.unit.writer.library import (
+    NOW,
+    Book,
+    BookLent,
+    BookReturned,
+    Books,
+    Desk,
+    Lend,
+    LoanReminded,
+    Put,
+    Remind,
+    Shelf,
+    ShelfFilled,
+    ShelfLent,
+    Shelves,
+    deciders,
+    library,
+)
 from tests.unit.writer.sample import SampleDecider
 
 __all__ = ["library"]
@@ -43,7 +69,7 @@ def test_every_message_of_a_context_has_a_decider_that_lists_it(context: str) ->
 def test_a_message_is_decided_by_the_kind_that_it_names() -> None:
     two = deciders()
     assert [type(two.of(message)) for message in (Put, Lend)] == [Shelves, Books]
-    assert two.commands == {Put, Lend}
+    assert two.commands == {Put, Lend, Remind}
     assert two.version == "shelf=1.book=1"
 
 
@@ -89,7 +115,76 @@ def test_routes_name_kind_and_key() -> None:
 
 
 def test_a_command_that_no_decider_takes_is_refused() -> None:
-    assert SubmitJob not in Deciders(Scheduling()).commands
+    partition = Partition(Deciders(Scheduling()), 0, 1)
+    command = CancelJob(job_id="a")
+    meta = Meta("c1", command.type_name(), "", NOW, VISION, "owner")
+    letter = partition.command(
+        Raw(topics.commands("scheduling"), 0, 0, 0, b"", value_of(command), headers_of(meta)), NOW
+    )
+    assert isinstance(letter, DeadLetter)
+    assert letter.reason == "forgelog.jobs.v1.CancelJob is no command of scheduling; publish it to commands.jobs"
+    assert letter.unit is not None
+    rejected = letter.unit.records[0].at("events.scheduling", 0, 0).decode().data
+    assert isinstance(rejected, CommandRejected)
+    assert (rejected.code, rejected.message) == (ErrorCode.INVALID_ARGUMENT, letter.reason)
+
+
+class Silent(Books):
+    """Does not say of which loans it still speaks."""
+
+    holds = Decider.holds
+
+
+class Unbegun(Books):
+    """None of its events begins a loan."""
+
+    events: ClassVar[Any] = (BookReturned, LoanReminded)
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (
+            Silent,
+            r"Silent decides for others \(loan\), but does not say of which its state still .* override `holds`",
+        ),
+        (Unbegun, "Unbegun lists no event that begins a loan; mark the one that does with `begins = True`"),
+    ],
+)
+def test_who_decides_for_others_says_when_they_begin_and_when_they_are_over(made: type[Books], told: str) -> None:
+    """Else where they come from would be kept for good, or never be known."""
+    with pytest.raises(DeciderError, match=told):
+        Deciders(made())
+
+
+class Stray(Books):
+    """Answers with what a shelf decides."""
+
+    def decide(self, state: Book, command: Command, context: DecisionContext) -> Sequence[Event]:
+        return [ShelfFilled(shelf="a")]
+
+    def due(self, state: Book) -> datetime | None:
+        return NOW
+
+    def wake(self, state: Book, context: DecisionContext) -> Sequence[Event]:
+        return [ShelfFilled(shelf="a")]
+
+
+@pytest.mark.usefixtures("library")
+def test_what_another_kind_decides_is_not_written(caplog: pytest.LogCaptureFixture) -> None:
+    """Its key may be another partition's."""
+    desk = Desk(lambda: Deciders(Shelves(), Stray()))
+    (refused,) = desk.send(Lend(book="a", loan="x"), "1", VISION)
+    assert isinstance(refused.data, CommandRejected)
+    told = "Stray decides book of library, but gave forgelog.library.v1.ShelfFilled, which shelf decides"
+    assert told in caplog.text
+    kind = desk.partition.kinds["book"]
+    kind.states["a"] = Book()
+    kind.initiative.mark("a")
+    desk.partition.after_batch(NOW)
+    with pytest.raises(DeciderError, match=told):
+        desk.partition.wake(NOW)
+    assert desk.partition.acting_on == "book a"
 
 
 # States
@@ -118,12 +213,15 @@ def test_two_kinds_with_one_id_share_nothing() -> None:
     assert (returned[0].meta.project, returned[0].meta.correlation) == (SOUND, "2")
 
 
+LOANS = st.tuples(st.sampled_from("abc"), st.sampled_from("xyz"))
+"""Books and ids of loans, which come again."""
+
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("put"), st.sampled_from("abc"), st.sampled_from([VISION, SOUND])),
-        st.tuples(st.just("lend"), st.sampled_from("abc"), st.sampled_from([VISION, SOUND])),
+        st.tuples(st.sampled_from(["lend", "remind"]), LOANS, st.sampled_from([VISION, SOUND])),
         st.tuples(st.just("after"), st.sampled_from([1, 20, 40]), st.just("")),
-        st.tuples(st.sampled_from(["fold", "snapshot"]), st.just(""), st.just("")),
+        st.tuples(st.sampled_from(["fold", "snapshot", "sweep"]), st.just(""), st.just("")),
     ),
     max_size=40,
 )
@@ -135,33 +233,34 @@ STEPS = st.lists(
 def test_whatever_happens_log_and_snapshot_give_the_states_and_provenances_that_the_writer_has(
     steps: list[tuple[str, Any, str]],
 ) -> None:
-    """And every event carries its aggregate's project, as its first one did, whoever goes on with it."""
+    """And every event carries its aggregate's project, as that one began, whoever goes on with it."""
     desk, plain = Desk(), Desk()
-    first: dict[tuple[str, str], str] = {}
+    first: dict[tuple[str, ...], str] = {}
     pack, states.PACK = states.PACK, 2
     try:
         for number, (what, name, project) in enumerate(steps):
-            said = []
-            for each in (desk, plain):
-                if what == "put":
-                    said += [each.send(Put(shelf=name), f"c{number}", project)]
-                elif what == "lend":
-                    said += [each.send(Lend(book=name, loan=f"l{number}"), f"c{number}", project)]
-                elif what == "after":
-                    said += [each.after(name)]
-            if what == "fold":
-                desk.partition = desk.folded()
-            elif what == "snapshot":
-                desk.partition = load(deciders(), 0, 1, dump(desk.partition))
-            if not said:
-                desk.partition.on_resume(desk.now)
-                assert desk.partition.after_batch(desk.now) == []
-            else:
-                ours, theirs = ([(each.data, each.meta._replace(id="")) for each in one] for one in said)
-                assert sorted(map(str, ours)) == sorted(map(str, theirs)), "who took over says the same"
-                for each in said[1]:
-                    about = each.data.aggregate, each.meta.subject
-                    assert each.meta.project == first.setdefault(about, each.meta.project)
+            match what:
+                case "put":
+                    said = [each.send(Put(shelf=name), f"c{number}", project) for each in (desk, plain)]
+                case "lend" | "remind":
+                    command = (Lend if what == "lend" else Remind)(book=name[0], loan=name[1])
+                    said = [each.send(command, f"c{number}", project) for each in (desk, plain)]
+                case "after":
+                    said = [each.after(name) for each in (desk, plain)]
+                case _:
+                    {"fold": Desk.recover, "snapshot": Desk.from_snapshot, "sweep": Desk.sweep}[what](desk)
+                    continue
+            ours, theirs = ([(each.data, each.meta._replace(id="")) for each in one] for one in said)
+            assert sorted(map(str, ours)) == sorted(map(str, theirs)), "who took over says the same"
+            for each in said[1]:
+                if isinstance(each.data, CommandRejected):
+                    continue
+                about = each.data.aggregate, each.key, each.meta.subject
+                if isinstance(each.data, BookLent):
+                    first[about] = project
+                assert each.meta.project == first.setdefault(about, project)
+                if about[0] == "loan" and each.meta.subject not in plain.partition.kinds["book"].states[each.key].loans:
+                    del first[about]
         assert states_of(desk.folded()) == states_of(plain.partition)
         assert known(desk.folded()) == known(plain.partition)
     finally:
@@ -174,6 +273,110 @@ def known(partition: Partition) -> dict[str, Any]:
     return {
         name: {key: sorted(map(str, each)) for key, each in kind["provenance"].items()} for name, kind in kinds.items()
     }
+
+
+going_on = pytest.mark.parametrize(
+    "then",
+    [Desk.keep, Desk.sweep, Desk.recover, Desk.from_snapshot],
+    ids=["live", "swept", "log", "snapshot"],
+)
+
+
+def projects(said: list[Recorded]) -> list[tuple[str, str, str]]:
+    return [(type(each.data).__name__, each.meta.project, each.meta.correlation) for each in said]
+
+
+@pytest.fixture(params=[False, True], ids=["at work", "packed"])
+def packed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether states at rest are packed at once, where the desk lends two further books."""
+    if request.param:
+        monkeypatch.setattr(states, "PACK", 1)
+    return bool(request.param)
+
+
+def lent_and_returned(packed: bool) -> Desk:
+    desk = Desk()
+    desk.send(Lend(book="a", loan="x"), "1", VISION)
+    desk.after(31)
+    for book in "bc" if packed else "":
+        desk.send(Lend(book=book, loan="y"), book, VISION)
+        desk.after(31)
+    assert bool(desk.partition.kinds["book"].states.packed) is packed
+    return desk
+
+
+@going_on
+@pytest.mark.usefixtures("library")
+def test_an_id_that_is_used_again_is_another_aggregate_s(then: Any, packed: bool) -> None:
+    desk = lent_and_returned(packed)
+    then(desk)
+    assert projects(desk.send(Lend(book="a", loan="x"), "2", SOUND)) == [("BookLent", SOUND, "2")]
+    then(desk)
+    assert projects(desk.after(31)) == [("BookReturned", SOUND, "2")]
+
+
+@going_on
+@pytest.mark.usefixtures("library")
+def test_what_is_said_of_an_aggregate_that_is_over_is_the_input_s(then: Any, packed: bool) -> None:
+    """Whether it has been forgotten yet or not."""
+    desk = lent_and_returned(packed)
+    then(desk)
+    assert projects(desk.send(Remind(book="a", loan="x"), "2", SOUND)) == [("LoanReminded", SOUND, "2")]
+    assert projects(desk.send(Remind(book="a", loan="x"), "3", VISION)) == [("LoanReminded", VISION, "3")]
+    books = desk.partition.kinds["book"].decider
+    assert books.owners[-2:] == [None, None], "nor is a decision told of it"
+    desk.send(Lend(book="a", loan="x"), "4", SOUND)
+    then(desk)
+    assert projects(desk.send(Remind(book="a", loan="x"), "5", VISION)) == [("LoanReminded", SOUND, "5")]
+    (owner,) = desk.partition.kinds["book"].decider.owners[-1:]
+    assert (owner.project, owner.correlation) == (SOUND, "4")
+
+
+class Renewing(Books):
+    """Lends once more, under another id, what has come back."""
+
+    def wake(self, state: Book, context: DecisionContext) -> Sequence[Event]:
+        returned = super().wake(state, context)
+        renewed = BookLent(book=context.subject, loan="renewed")
+        return returned if "renewed" in state.loans else [*returned, renewed]
+
+
+@pytest.mark.usefixtures("library")
+def test_what_an_aggregate_begins_by_itself_is_the_platform_s_where_that_one_is_nobody_s() -> None:
+    """No event is about a book itself."""
+    desk = Desk(lambda: Deciders(Shelves(), Renewing()))
+    desk.send(Lend(book="a", loan="x"), "1", VISION)
+    assert projects(desk.after(31)) == [("BookReturned", VISION, "1"), ("BookLent", "local/default", "")]
+
+
+class Lending(Shelves):
+    """Begins a loan for each third book, by itself."""
+
+    events: ClassVar[Any] = (ShelfFilled, ShelfLent)
+
+    def after_batch(self, state: Shelf, context: DecisionContext) -> Sequence[Event]:
+        self.asked = context
+        loan = f"{context.subject}-{state.books}"
+        if state.books % 3 or loan in state.lent:
+            return ()
+        return [ShelfLent(shelf=context.subject, loan=loan)]
+
+    def holds(self, state: Shelf, aggregate: str, id: str) -> bool:
+        return id in state.lent
+
+
+@going_on
+@pytest.mark.usefixtures("library")
+def test_what_an_aggregate_begins_by_itself_is_its_own(then: Any) -> None:
+    desk = Desk(lambda: Deciders(Lending(), Books()))
+    for number, project in enumerate((VISION, SOUND)):
+        desk.send(Put(shelf="a"), f"{number}", project)
+    then(desk)
+    _, lent = desk.send(Put(shelf="a"), "2", SOUND)
+    assert (type(lent.data), lent.meta.subject) == (ShelfLent, "a-3")
+    assert (lent.meta.project, lent.meta.actor, lent.meta.correlation) == (VISION, "owner", "0")
+    asked = desk.partition.kinds["shelf"].decider.asked
+    assert (asked.project, asked.actor) == (VISION, "owner"), "and it is told so"
 
 
 @pytest.mark.usefixtures("library")

@@ -18,6 +18,7 @@ from events.language.jobs import (
     JobQueued,
     ReportJobExited,
     ReportJobStarted,
+    RequeueJob,
     SubmitJob,
     TaskExit,
     TaskStart,
@@ -33,9 +34,22 @@ from events.language.resources import (
     NodeDraining,
     NodeLost,
     NodeRegistered,
+    RemoveNode,
     ReportAllocationsEnded,
 )
-from events.language.scheduling import ConfigureQueue, JobDeferred, JobScheduled, JobUnscheduled, QueueStatus
+from events.language.scheduling import (
+    ConfigureQueue,
+    CreateQueue,
+    DeleteQueue,
+    JobDeferred,
+    JobDequeued,
+    JobEnqueued,
+    JobScheduled,
+    JobUnscheduled,
+    QueueConfigured,
+    QueueCreated,
+    QueueStatus,
+)
 from events.log.envelope import Recorded
 from events.log.ids import id_ending
 from events.writer import states
@@ -200,6 +214,63 @@ def test_what_is_decided_later_knows_whose_the_aggregate_is(then: Any) -> None:
     first, second = seen
     assert (first.project, first.owner.project, first.aggregate, first.subject) == (SOUND, VISION, "job", JOB)
     assert (second.project, second.owner) == (LOCAL, None), "there is no such job yet"
+
+
+@going_on
+def test_a_job_that_is_queued_again_begins_anew_with_its_queue(then: Any) -> None:
+    """The queue had let it go."""
+    platform = Platform()
+    allocation = started(platform)
+    platform.send(ended(allocation, 1), "exited", actor="node:n1", project=VISION, correlation="submit")
+    platform.send(freeing(allocation), "freed", actor="node:n1", project=VISION, correlation="submit")
+    then(platform)
+    said = platform.send(RequeueJob(job_id=JOB), "requeue", project=SOUND)
+    again = Carried(VISION, "owner", "requeue")
+    assert carried(JobEnqueued, said) == again
+    assert carried(JobScheduled, said) == again
+    assert carried(AllocationBound, said) == again
+    then(platform)
+    cancelled = platform.send(CancelJob(job_id=JOB), "cancel", project=SOUND)
+    assert carried(JobUnscheduled, cancelled) == again
+    assert carried(AllocationStopRequested, cancelled) == again
+
+
+@going_on
+def test_what_a_queue_says_of_a_job_that_it_does_not_take_is_the_input_s(then: Any) -> None:
+    platform = Platform()
+    allocation = started(platform)
+    platform.send(ended(allocation, 1), "exited", actor="node:n1", project=VISION, correlation="submit")
+    platform.send(freeing(allocation), "freed", actor="node:n1", project=VISION, correlation="submit")
+    platform.send(ConfigureQueue(queue="default", status=QueueStatus.CLOSED), "close")
+    then(platform)
+    said = platform.send(RequeueJob(job_id=JOB), "requeue", project=SOUND)
+    assert carried(JobDequeued, said) == Carried(VISION, "owner", "requeue")
+
+
+@going_on
+def test_a_node_that_is_registered_again_begins_anew(then: Any) -> None:
+    platform = Platform()
+    registered(platform)
+    platform.send(DrainNode(pool="default", node_id="n1"), "drain")
+    platform.send(RemoveNode(pool="default", node_id="n1"), "remove")
+    then(platform)
+    platform.send(register(), "again", actor="node:n1", project=SOUND)
+    then(platform)
+    said = [each for _ in range(int(LOST_AFTER) + 1) for each in platform.after(1.0)]
+    assert carried(NodeLost, said) == Carried(SOUND, "forgelog", "again")
+
+
+@going_on
+def test_a_queue_that_is_created_again_is_its_new_maker_s(then: Any) -> None:
+    platform = Platform()
+    platform.send(CreateQueue(queue="night"), "create", project=VISION)
+    platform.send(DeleteQueue(queue="night"), "delete", project=VISION)
+    then(platform)
+    created = platform.send(CreateQueue(queue="night"), "create-2", project=SOUND)
+    assert carried(QueueCreated, created).project == SOUND
+    then(platform)
+    paused = platform.send(ConfigureQueue(queue="night", status=QueueStatus.PAUSED), "pause", project=VISION)
+    assert carried(QueueConfigured, paused).project == SOUND
 
 
 def test_yesterday_s_events_without_a_project_of_their_own_do_no_harm() -> None:
