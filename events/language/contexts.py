@@ -30,6 +30,10 @@ RESERVED = frozenset(
 )
 """Names that no context can have: of processes, and of packages of messages."""
 
+TOPICS = frozenset({"audit", "commands", "deadletter", "events", "repairs"})
+"""Words that no stream's topic can begin with: others begin so."""
+
+_WORD = re.compile(r"[a-z][a-z0-9]{1,31}")
 _NAME = re.compile(r"[a-z][a-z0-9]{1,15}")  # also in names of topics, hosts and schemas, with a prefix and an ending
 _DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 _MODULE = re.compile(_DOTTED, re.ASCII)
@@ -88,6 +92,26 @@ class ContextSpec:
                     raise ContextsError(
                         f"the context {self.name!r}: {place} names no module by its full name: write package.module"
                     )
+
+        for stream in self.streams:
+            if problem := self._problem_of(stream):
+                raise ContextsError(f"the context {self.name!r}: streams has {problem}")
+        if len({stream.name for stream in self.streams}) < len(self.streams):
+            raise ContextsError(f"the context {self.name!r}: streams has a topic twice; leave one out")
+
+    def _problem_of(self, stream: StreamTopic) -> str:
+        """What is wrong with the topic of a stream; `days` is known to `events.log.topics` alone."""
+        if not isinstance(stream, StreamTopic):
+            return f"what is no StreamTopic; write {_TUPLES['streams']}"
+        word, _, context = stream.name.partition(".")
+        if not _WORD.fullmatch(word) or word in TOPICS or context != self.name:
+            return (
+                f"the name {stream.name[:80]!r}: write <word>.{self.name}, the word of 2 to 32 lower-case letters and "
+                f"digits, a letter first, and none of {', '.join(sorted(TOPICS))}"
+            )
+        if stream.compression not in ("none", "zstd"):
+            return f"a compression of {stream.name} that is neither 'none' nor 'zstd'"
+        return ""
 
     @property
     def package(self) -> str:

@@ -11,9 +11,10 @@ class StreamTopic:
     """A stream's topic."""
 
     name: str
-    """Without the platform's prefix, such as ``logs.jobs``."""
+    """``<word>.<context>``, without the platform's prefix, such as ``logs.jobs``."""
     days: str = ""
-    """Name of the setting with the days that the topic keeps its records; empty: it keeps them without limit."""
+    """Name of the setting (`events.process.settings`) with the number of days that the topic keeps its records; empty:
+    it keeps them without limit."""
     compression: Literal["none", "zstd"] = "none"
     """How the broker keeps it. ``none``: as its producers send it."""
     from_agents: bool = False

@@ -5,20 +5,22 @@ It lies in ``deadletter.X`` with its reason and position.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 
 from aiokafka import TopicPartition
 
-from events.language.common import MAX_COMMAND_BYTES, MAX_HEADER_BYTES
+from events.language.common import MAX_COMMAND_BYTES, MAX_HEADER_BYTES, shown
+from events.language.contexts import contexts
 from events.log.connect import connected
 from events.log.consumers import HASTY, new_consumer
 from events.log.envelope import Position
 from events.log.producer import new_producer
 from events.log.reading import read_to_end
 from events.log.records import Headers
-from events.log.topics import deadletter, ensure_topics
+from events.log.topics import commands, deadletter, ensure_topics
 from events.log.wire import Raw
 from events.process.settings import Settings
 
@@ -32,7 +34,11 @@ CUT = "fl_cut"
 """Header: how many bytes the whole value had, and its SHA-256; absent when the letter has all of it."""
 
 
-class NotWhole(Exception):
+class NotReplayable(Exception):
+    """A letter can't be put back; the text says why."""
+
+
+class NotWhole(NotReplayable):
     """A letter that keeps only an excerpt can't be put back as it was."""
 
 
@@ -86,22 +92,72 @@ class DeadLetterRecord:
     """False when `value` is only the beginning of a value that was too large; `reason` has its size and digest."""
 
 
+class Gathered:
+    """Dead letters of a context as they are read: the newest of each topic that they came from."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = max(1, limit)
+        self._found: dict[str, dict[str, DeadLetterRecord]] = {}
+        """Topic of origin → origin → letter. More than the limit, between two looks."""
+        self._replayed: set[str] = set()
+
+    def add(self, raw: Raw) -> None:
+        """A record of the topic of dead letters: a letter, or the note that one was put back."""
+        origin = raw.text("fl_position")
+        if raw.get("fl_replayed"):
+            self._replayed.add(origin)
+            return
+        found = self._found.setdefault(origin.rpartition("/")[0], {})
+        found.setdefault(origin, _letter(raw, origin))  # a crash may have written some twice
+        if len(found) > 2 * self._limit:
+            for letter in sorted(found.values(), key=_age)[: -self._limit]:
+                del found[letter.origin]
+
+    @property
+    def letters(self) -> list[DeadLetterRecord]:
+        """All of them, oldest first."""
+        kept = [letter for found in self._found.values() for letter in sorted(found.values(), key=_age)[-self._limit :]]
+        return [replace(each, replayed=each.origin in self._replayed) for each in sorted(kept, key=_age)]
+
+
+def _age(letter: DeadLetterRecord) -> tuple[datetime, int, int]:
+    return letter.at, letter.position.partition, letter.position.offset
+
+
 async def list_dead_letters(settings: Settings, context: str, limit: int = 1000) -> list[DeadLetterRecord]:
-    """The dead letters of a context, oldest first, one per origin (a crash may have written some twice)."""
+    """The dead letters of a context, oldest first, one per origin: the newest `limit` of its commands, and of each of
+    its streams."""
     count = (await ensure_topics(settings))[deadletter(context)]
     places = [TopicPartition(settings.prefix + deadletter(context), number) for number in range(count)]
-    found: dict[str, DeadLetterRecord] = {}
-    replayed: set[str] = set()
+    gathered = Gathered(limit)
     async with connected(new_consumer(settings, **HASTY)) as consumer:
         async for _, records in read_to_end(consumer, dict.fromkeys(places, 0)):
             for raw in records:
-                origin = raw.text("fl_position")
-                if raw.get("fl_replayed"):
-                    replayed.add(origin)
-                elif len(found) < limit:
-                    found.setdefault(origin, _letter(raw, origin))
-    letters = [_marked(letter, letter.origin in replayed) for letter in found.values()]
-    return sorted(letters, key=lambda letter: (letter.at, letter.position.partition, letter.position.offset))
+                gathered.add(raw)
+    return gathered.letters
+
+
+async def dead_letter_at(settings: Settings, position: Position) -> DeadLetterRecord:
+    """The dead letter at a position, however many there are. Raises LookupError."""
+    missing = LookupError(f"there is no dead letter at {position}; see `forgelog deadletters list`")
+    counts = {topic: n for topic, n in (await ensure_topics(settings)).items() if topic.startswith(deadletter(""))}
+    if position.offset < 0 or not 0 <= position.partition < counts.get(position.topic, 0):
+        raise missing
+    place = TopicPartition(settings.prefix + position.topic, position.partition)
+    letter: DeadLetterRecord | None = None
+    async with connected(new_consumer(settings, **HASTY)) as consumer:
+        async for _, records in read_to_end(consumer, {place: position.offset}):
+            for raw in records:
+                origin, note = raw.text("fl_position"), bool(raw.get("fl_replayed"))
+                if letter is None:
+                    if raw.position != position or note:
+                        raise missing
+                    letter = _letter(raw, origin)
+                elif note and origin == letter.origin:  # that it was put back is noted behind it
+                    return replace(letter, replayed=True)
+    if letter is None:
+        raise missing
+    return letter
 
 
 def _letter(raw: Raw, origin: str) -> DeadLetterRecord:
@@ -121,25 +177,33 @@ def _letter(raw: Raw, origin: str) -> DeadLetterRecord:
     )
 
 
-def _marked(letter: DeadLetterRecord, replayed: bool) -> DeadLetterRecord:
-    return replace(letter, replayed=replayed) if replayed else letter
+def origin_of(letter: DeadLetterRecord, counts: Mapping[str, int]) -> Position:
+    """Where a letter is put back. `counts`: each topic's partitions. Raises NotReplayable unless that is the place of a
+    command, or of a piece of a stream, of its own context: who could write a letter must not choose where it goes."""
+    context = letter.position.topic.removeprefix(deadletter(""))
+    topics = [commands(context), *(stream.name for stream in contexts()[context].streams)]
+    try:
+        origin = Position.parse(letter.origin)
+    except ValueError:
+        origin = Position("", 0, 0)
+    if origin.topic not in topics or not 0 <= origin.partition < counts[origin.topic]:
+        text = f"the dead letter at {letter.position} says that it came from {shown(letter.origin)}"
+        raise NotReplayable(f"{text}, which is no place in {' or '.join(topics)}; publish its body by yourself")
+    return origin
 
 
 async def replay_dead_letter(settings: Settings, position: Position, value: bytes | None = None) -> Position:
     """Put a dead letter back where it was published, mended by `value` if given, and note that in the dead letters.
 
     Its command id stays, so a letter that was answered with a refusal gets a fresh id suffix ``+N``. Raises LookupError
-    when nothing lies at `position`, NotWhole when only an excerpt does and no `value` is given.
+    when nothing lies at `position`, NotWhole when only an excerpt does and no `value` is given, NotReplayable when it
+    says that it comes from elsewhere.
     """
-    context = position.topic.removeprefix("deadletter.")
-    letters = {letter.position: letter for letter in await list_dead_letters(settings, context)}
-    letter = letters.get(position)
-    if letter is None:
-        raise LookupError(f"there is no dead letter at {position}; see `forgelog deadletters list`")
+    letter = await dead_letter_at(settings, position)
     if value is None and not letter.whole:
         text = f"the dead letter at {position} keeps only the beginning of its body; give the mended one with --file"
         raise NotWhole(text)
-    origin = Position.parse(letter.origin)
+    origin = origin_of(letter, await ensure_topics(settings))
     # The first try was answered with a refusal under its id; a repeat would only be told that refusal again.
     headers = [(name, content + b"+replay" if name == "ce_id" else content) for name, content in letter.headers]
     async with connected(new_producer(settings)) as producer:

@@ -1,6 +1,6 @@
 """The log's topics: their names, and setting them up idempotently.
 
-``commands.X`` and ``events.X`` of a context have the same partition count for ever; partition p of the one is decided
+``commands.X`` and ``events.X`` of a context always have the same partition count; partition p of the one is decided
 into partition p of the other. Retention is without limit, except for streams that say otherwise (`STREAMS`).
 """
 
@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from events.language.contexts import contexts
+from events.language.contexts import ContextsError, contexts
 from events.language.streams import OUTPUT, StreamTopic
 from events.log.access import client_options
 from events.process.settings import Settings
@@ -81,8 +81,21 @@ class TopicsUnusable(Exception):
     """The topics can't be made or don't fit together; the text says which and why."""
 
 
+def check_streams(streams: Iterable[StreamTopic] = STREAMS) -> None:
+    """Raises ContextsError when a stream names no setting of days."""
+    for stream in streams:
+        setting = Settings.model_fields.get(stream.days)
+        if stream.days and (setting is None or setting.annotation is not int):
+            days = ", ".join(name for name in Settings.model_fields if name.endswith("_days"))
+            raise ContextsError(
+                f"the stream {stream.name}: days names no setting of a number of days: {stream.days[:80]!r}; "
+                f"write one of {days}, or leave it out"
+            )
+
+
 def wanted(partitions: int, settings: Settings | None = None) -> dict[str, tuple[int, dict[str, str]]]:
     """Topic name (without prefix) → partitions and configuration: by these settings, or by those of nobody."""
+    check_streams()
     topics: dict[str, tuple[int, dict[str, str]]] = {}
     for context in CONTEXTS:
         topics[commands(context)] = (partitions, _FOREVER)

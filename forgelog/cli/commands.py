@@ -50,7 +50,7 @@ MODULES: dict[str, dict[str, str]] = {
     },
     "maintenance": {
         "rebuild": "Build a service's tables anew from the whole log while the old ones serve, or check that nothing differs.",
-        "deadletters": "Input that was no command: list it, look at it, put it back.",
+        "deadletters": "Input that was no command, or no piece of a stream: list it, look at it, put it back.",
     },
     "audit": {
         "audit": "Prove that the history is the one that was written.",

@@ -20,7 +20,9 @@ from forgelog.errors import InvalidInput, NotFound
 if TYPE_CHECKING:
     from events.projections.rebuild import Difference
 
-letters_app = typer.Typer(no_args_is_help=True, help="Input that was no command: list it, look at it, put it back.")
+letters_app = typer.Typer(
+    no_args_is_help=True, help="Input that was no command, or no piece of a stream: list it, look at it, put it back."
+)
 
 
 def rebuild(
@@ -103,7 +105,7 @@ def _show_differences(results: list[dict[str, Any]]) -> None:
 
 @letters_app.command("list")
 def list_letters(context: ContextOption = None, output: OutputOption = Format.TABLE) -> None:
-    """List input that could not be read as a command."""
+    """List input that could not be read: of commands, and of each stream, the newest 1,000."""
     from datetime import UTC, datetime
 
     async def work() -> list[dict[str, Any]]:
@@ -126,16 +128,15 @@ def show_letter(
     position: Annotated[str, typer.Argument(help="As 'deadletters list' shows it.")],
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Show a dead letter whole: its headers, its body, and why it was no command."""
+    """Show a dead letter whole: its headers, its body, and why it is one."""
 
     async def work() -> dict[str, Any]:
-        from events.log.deadletters import list_dead_letters
+        from events.log.deadletters import dead_letter_at
 
-        place = _position(position)
-        for letter in await list_dead_letters(platform_settings(), place.topic.removeprefix("deadletter.")):
-            if letter.position == place:
-                return _letter(letter)
-        raise NotFound(f"there is no dead letter at {position}; see 'forgelog deadletters list'")
+        try:
+            return _letter(await dead_letter_at(platform_settings(), _position(position)))
+        except LookupError as error:
+            raise NotFound(str(error)) from None
 
     letter = run(work)
     if output is not Format.TABLE:
@@ -154,17 +155,17 @@ def replay_letter(
     ] = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Put a dead letter back among the commands, mended if you give a file."""
+    """Put a dead letter back where it was published, mended if you give a file."""
     body = file.read() if file is not None else None
 
     async def work() -> str:
-        from events.log.deadletters import NotWhole, replay_dead_letter
+        from events.log.deadletters import NotReplayable, replay_dead_letter
 
         try:
             return str(await replay_dead_letter(platform_settings(), _position(position), body))
         except LookupError as error:
             raise NotFound(str(error)) from None
-        except NotWhole as error:
+        except NotReplayable as error:
             raise InvalidInput(str(error)) from None
 
     place = run(work)

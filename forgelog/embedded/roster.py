@@ -21,6 +21,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from events.language.contexts import VARIABLE, ContextsError, contexts
+from events.log.topics import check_streams
 from events.process.keys import OWNER, key_path
 from events.process.settings import Settings, split_address
 from forgelog.embedded.kafka import Kafka
@@ -53,6 +54,7 @@ def see_contexts(folder: Folder, *, running: bool) -> None:
     """That every service could start; of a platform that is `running`, that it has them all. Raises EmbeddedError."""
     try:
         import_module("events.language.registry")
+        check_streams()
     except ContextsError as error:
         raise EmbeddedError(str(error)) from None
     has = [name for name in folder.read_ports() if name != GATEWAY]  # a supervisor gives each its port when it starts

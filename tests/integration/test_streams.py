@@ -22,7 +22,7 @@ import asyncpg
 import pytest
 
 from events.log import topics
-from events.log.deadletters import list_dead_letters, replay_dead_letter
+from events.log.deadletters import dead_letter_at, list_dead_letters, replay_dead_letter
 from events.log.envelope import Position
 from events.log.partitioner import partition_of
 from events.log.producer import Producer, ToSend
@@ -347,8 +347,13 @@ async def test_what_is_no_piece_becomes_a_dead_letter_that_can_be_put_back(setti
         (letter,) = await list_dead_letters(settings, "jobs")
         assert (letter.origin, letter.value) == (str(at), b"text")
         assert "malformed" in letter.reason
+        assert await dead_letter_at(settings, letter.position) == letter
         back = await replay_dead_letter(settings, letter.position)
         assert (back.topic, back.partition) == (at.topic, at.partition)
+        assert (await dead_letter_at(settings, letter.position)).replayed
+        for nowhere in (letter.position._replace(offset=99), letter.position._replace(topic="commands.jobs")):
+            with pytest.raises(LookupError, match="there is no dead letter at"):
+                await dead_letter_at(settings, nowhere)
 
 
 async def test_a_damaged_batch_becomes_a_dead_letter_and_is_passed_over(settings: Settings) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from events.language.contexts import OWN, RESERVED, VARIABLE, ContextsError, ContextSpec, contexts
 from events.language.registry import command_types, event_types
-from events.language.streams import OUTPUT
+from events.language.streams import OUTPUT, StreamTopic
 from forgelog.embedded import kafka_users
 
 ROOT = Path(__file__).parents[3]
@@ -273,6 +273,22 @@ def test_a_language_that_cannot_be_used_is_named_in_a_line(
         ({"language": ("a.b", ".c")}, "language names no module by its full name: write package.module"),
         ({"language": ("",)}, "language names no module by its full name"),
         ({"language": ("a.class",)}, "language names no module by its full name"),
+        ({"streams": ("logs.mute",)}, "streams has what is no StreamTopic"),
+        *(
+            ({"streams": (StreamTopic(name),)}, f"streams has the name '{name}': write <word>.mute")
+            for name in (
+                "events.mute",
+                "audit.mute",
+                "repairs",
+                "a/b c",
+                "logs.jobs",
+                "logs",
+                "logs.mute.more",
+                "Logs.mute",
+            )
+        ),
+        ({"streams": (StreamTopic("logs.mute"), StreamTopic("logs.mute"))}, "streams has a topic twice"),
+        ({"streams": (StreamTopic("logs.mute", compression="gzip"),)}, "streams has a compression of logs.mute"),  # type: ignore[arg-type]
         ({"service": "a-b"}, "service names no module by its full name"),
         ({"cli": "a/b.py"}, "cli names no module by its full name"),
     ],
