@@ -114,6 +114,13 @@ def aggregates_of(context: str) -> tuple[str, ...]:
     return tuple(sorted({message.aggregate for message in _ALL.values() if message.context == context}))
 
 
+@cache
+def events_about(aggregate: str) -> tuple[str, ...]:
+    """The types of events about aggregates of a kind, in all contexts, those that are upcast among them."""
+    found = ((name, lookup(newest(name))) for name in (*_EVENTS, *UPCASTERS))
+    return tuple(name for name, message in found if message is not None and message.aggregate == aggregate)
+
+
 def is_event_type(type_name: str) -> bool:
     """Whether `type_name` is an event's, be it of a version that is upcast."""
     return type_name in _EVENTS or (type_name in UPCASTERS and UPCASTERS[type_name].event)

@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from events.language.bounds import MAX_ATTRIBUTE_BYTES
 from events.language.common import ProjectName, shown
 from events.language.problems import event_types_named
-from events.language.registry import aggregates_of
+from events.language.registry import aggregates_of, events_about
 from events.projections.tables import Db
 from events.queries.queries import INT4, INT8, MAX_PAGE, Keys, QueryError
 
@@ -143,10 +143,17 @@ def narrowed(filters: Filters, sql: _Sql, *, but: str = "") -> str:
     wanted = {"actor": filters.actors, "type": filters.types, "project": filters.projects}
     parts = [f"{name} = any({sql.put(list(these))}::text[])" for name, these in wanted.items() if these and name != but]
     if filters.aggregate and but != "subject":
-        parts.append(f"aggregate = {sql.put(filters.aggregate)}")
+        parts.append(_about(filters.aggregate, sql))
     if filters.by_itself:
         parts.append("cause = ''")
     return "".join(f" and {part}" for part in parts)
+
+
+def _about(kind: str, sql: _Sql) -> str:
+    """The condition on what an event is about. Tables of the format before do not name it, but for the type; there the
+    answers to commands, whose type is the same for all kinds, are not found until the tables are built anew."""
+    types = sql.put(list(events_about(kind)))
+    return f"aggregate = any(array[{sql.put(kind)}, '']) and (aggregate <> '' or type = any({types}::text[]))"
 
 
 async def page_of(
@@ -176,7 +183,7 @@ async def page_of(
         if as_of:
             conditions.append(f"h.time <= {sql.put(as_of)}")
         if column == "subject" and filters.aggregate:
-            conditions.append(f"h.aggregate = {sql.put(filters.aggregate)}")
+            conditions.append(_about(filters.aggregate, sql))
         if after:
             place = ", ".join(sql.put(each) for each in after)
             conditions.append(f"(h.time, h.partition, h.off) > ({place})")

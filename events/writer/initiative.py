@@ -88,5 +88,6 @@ class Initiative(Generic[S]):
     def on_resume(self, now: datetime) -> None:
         """What is volatile counts as seen just now: the history has just been folded, or time went by unseen."""
         for key, state in self._states.items():
+            self.acting_on = key
             self._decider.on_resume(state, now)
             self.mark(key)

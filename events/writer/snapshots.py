@@ -97,12 +97,15 @@ def dump(partition: Partition) -> bytes:
 
 
 def load(deciders: OneOrMore, number: int, count: int, blob: bytes) -> Partition:
-    """The partition that `dump` gave."""
+    """The partition that `dump` gave. Raises ValueError, among others, for what is not whole."""
     view = memoryview(blob)
     end = 4 + int.from_bytes(view[:4], "big")
     data = orjson.loads(zlib.decompress(view[4:end]))
     partition = Partition(deciders, number, count)
-    packs = split(view[end:])
+    found = list(split(view[end:]))
+    if len(found) != (said := sum(kind["packs"] for kind in data["kinds"].values())):
+        raise ValueError(f"the snapshot has {len(found)} packs of states and says {said}")
+    packs = iter(found)
     for name, kind in data["kinds"].items():
         _load_kind(partition.kinds[name], kind, packs)
     partition.seen = OrderedDict((command, (digest, offset)) for command, digest, offset in data["commands"])

@@ -66,7 +66,8 @@ def history(
     id: MaybeIdArgument = None,
     context: ContextOption = None,
     flow: Annotated[
-        bool, typer.Option("--flow", help="ID is a command's: show the flow that it began, in all contexts.")
+        bool,
+        typer.Option("--flow", help="ID is a command's: show what it led to directly, and all of what it began."),
     ] = False,
     actor: ActorOption = None,
     type: TypeOption = None,
@@ -102,7 +103,7 @@ def history(
         if (meant := await _called(client, id, as_of)) != id:
             return await _histories(client, names, meant, **wanted)
         if await _histories(client, names, id, **{**wanted, "flow": True, "limit": 1}):
-            raise NotFound(f"{id!r} is a command; 'forgelog history {id} --flow' shows what it led to")
+            raise NotFound(f"{id!r} is a command; 'forgelog history {id} --flow' shows its flow")
         return []
 
     events = with_client(work)
@@ -252,7 +253,10 @@ def projects_of(given: Sequence[str] | None) -> list[str]:
 
 
 ActorOption = Annotated[
-    list[str] | None, typer.Option("--actor", metavar="NAME", help="Only what these did (repeatable).")
+    list[str] | None,
+    typer.Option(
+        "--actor", metavar="NAME", help="Only with these actors: who did it, or made what it is about (repeatable)."
+    ),
 ]
 TypeOption = Annotated[
     list[str] | None, typer.Option("--type", "-t", help="Only these types, such as JobStarted (repeatable).")
@@ -267,9 +271,18 @@ SinceOption = Annotated[
 UntilOption = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Before then; as --since.")]
 
 
+def _kinds(incomplete: str) -> list[str]:
+    return complete.words(aggregates_in(CONTEXTS))(incomplete)
+
+
 AggregateOption = Annotated[
     str | None,
-    typer.Option("--aggregate", metavar="KIND", help="Only about this kind: job, allocation, node, queue."),
+    typer.Option(
+        "--aggregate",
+        metavar="KIND",
+        help="Only about this kind of aggregate, such as job; a word that is none is answered with all there are.",
+        autocompletion=_kinds,
+    ),
 ]
 ByItselfOption = Annotated[
     bool, typer.Option("--by-itself", help="Only what the platform did by itself, because of time or capacity.")
@@ -317,13 +330,18 @@ def watch(
     that the tables have.
     """
 
+    names = contexts_of(context)
+    filters = filters_of(names, actor, type, project, since, until, aggregate, by_itself)
+    asked = [(name, own) for name in names if (own := of_context(name, filters)) is not None]
+    if not asked:
+        note("no event fits")
+        return
+
     async def work() -> None:
         import asyncio
 
         from forgelog.client.aio import AsyncClient
 
-        names = contexts_of(context)
-        filters = filters_of(names, actor, type, project, since, until, aggregate, by_itself)
         events = stream(event_columns(datetime.now().astimezone().date()))
 
         async def follow(client: AsyncClient, name: str, subjects: Sequence[str], own: dict[str, Any]) -> None:
@@ -336,9 +354,8 @@ def watch(
 
         async with AsyncClient() as client, asyncio.TaskGroup() as group:
             subjects = [await _called(client, text, None) for text in id or ()]
-            for name in names:
-                if (own := of_context(name, filters)) is not None:
-                    group.create_task(follow(client, name, subjects, own))
+            for name, own in asked:
+                group.create_task(follow(client, name, subjects, own))
 
     try:
         run(work)

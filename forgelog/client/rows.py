@@ -320,4 +320,4 @@ class EventRow(Answer, message="forgelog.log.v1.LoggedEvent"):
     data: Answer
     """The body as JSON."""
     aggregate: str
-    """Kind of the aggregate that the subject is: job, allocation, node, queue. Empty where that is not known."""
+    """Kind of the aggregate that the subject is, such as job. Empty where that is not known."""

@@ -206,6 +206,14 @@ async def test_tables_of_the_format_before_answer_until_they_are_built_anew(serv
         rows, _ = await page_of(db, "jobs", Filters(), limit=100)
         assert [row["id"] for row in rows] == [each["id"] for each in OWN[:50]]
         assert {row["aggregate"] for row in rows} == {""}
+        for subject in ("", "j7"):
+            about = [each["id"] for each in OWN[:50] if each["aggregate"] == "job" and subject in ("", each["subject"])]
+            rows, _ = await page_of(db, "jobs", Filters(aggregate="job"), subject=subject, limit=100)
+            assert [row["id"] for row in rows] == about, "what an event is about shows by its type"
+            rows, _ = await page_of(db, "jobs", Filters(aggregate="queue"), subject=subject, limit=100)
+            assert rows == []
+        rows = await span(db, "jobs", 0, 0, EVENTS, (), Filters(aggregate="job"))
+        assert len(rows) == len([each for each in OWN[:50] if each["aggregate"] == "job" and each["partition"] == 0])
         assert await db.fetchval("select format from made") == 1
         assert not await db.fetchval(
             "select count(*) from pg_indexes where schemaname = $1 and indexdef like '%aggregate%'", schema

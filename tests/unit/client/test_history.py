@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from forgelog.cli.log import show_step
+from events.language.contexts import contexts
+from forgelog.cli.log import AggregateOption, aggregates_in, show_step, watch
 from forgelog.cli.tables import clock
 from forgelog.client.log import in_order
 
@@ -89,3 +90,15 @@ TODAY = datetime.now().astimezone().replace(hour=3, minute=12, second=5, microse
 def test_a_time_of_another_day_has_its_date() -> None:
     assert clock(TODAY, TODAY.date()) == "03:12:05.007"
     assert clock(TODAY, TODAY.date() + timedelta(days=1)) == f"{TODAY:%Y-%m-%d} 03:12:05.007"
+
+
+def test_watching_for_what_no_context_has_says_so_and_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    """As `history` does; no platform is asked."""
+    watch(type=["JobStarted"], aggregate="node")
+    assert capsys.readouterr().err == "no event fits\n"
+
+
+def test_kinds_of_aggregates_are_completed_from_the_language() -> None:
+    complete = AggregateOption.__metadata__[0].autocompletion
+    assert complete("") == aggregates_in(tuple(contexts()))
+    assert complete("no") == ["node"]
