@@ -54,6 +54,11 @@ async def look_at(settings: Settings, position: Position) -> Suspect:
     if not 0 <= position.partition < counts[position.topic]:
         raise NoSuchRecord(f"{position.topic} has partitions 0 to {counts[position.topic] - 1}")
     place = TopicPartition(settings.prefix + position.topic, position.partition)
+    gone = ""
+    if position.topic in {stream.name for stream in STREAMS if stream.days}:
+        gone = (
+            f". Its topic keeps records for a while only: if it was there, `forgelog repair {position} --retry` goes on"
+        )
     async with connected(new_consumer(settings, **HASTY)) as consumer:
         end = (await consumer.end_offsets([place]))[place]
         if not 0 <= position.offset < end:
@@ -63,10 +68,10 @@ async def look_at(settings: Settings, position: Position) -> Suspect:
         async with asyncio.timeout(READ_SECONDS):
             while not (raws := (await consumer.getmany(timeout_ms=1000, max_records=1)).get(place)):
                 if await consumer.position(place) > position.offset:
-                    raise NoSuchRecord(f"no record lies at {position}; what Kafka keeps there is its own")
+                    raise NoSuchRecord(f"no record lies at {position}; what Kafka keeps there is its own{gone}")
     raw: Raw = raws[0]
     if raw.offset != position.offset:
-        raise NoSuchRecord(f"no record lies at {position}; the next one is at offset {raw.offset}")
+        raise NoSuchRecord(f"no record lies at {position}; the next one is at offset {raw.offset}{gone}")
     return _suspect(raw)
 
 

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import asyncpg
 from aiokafka import TopicPartition
@@ -27,7 +27,7 @@ from events.log.envelope import Position
 from events.log.fetching import Consumer
 from events.log.partitioner import partition_of
 from events.log.producer import Producer, ToSend
-from events.log.repairs import Repairs
+from events.log.repairs import Repair, Repairs
 from events.log.tail import read_repairs
 from events.log.wire import Damage, Raw
 from events.process import metrics
@@ -71,6 +71,10 @@ class Intake:
         self.schema = ""
         """Of the tables, quoted."""
         self._topic = stream.topic.name
+        self._whole = f"stream {self._topic}"
+        """The place that stands still where the stream does as a whole."""
+        self._made = False
+        """This process has made the tables, and nothing has gone wrong with them since."""
         self._partitions = 0
         self._repairs = Repairs()
         self._consumer: Consumer | None = None
@@ -92,7 +96,7 @@ class Intake:
 
     def stands(self, key: str) -> str:
         """Why nothing more is stored under this Kafka key; empty if it is."""
-        return self.stops.cause_of(self._topic, self._partition_of(key))
+        return self.stops.cause_of(self._topic, self._partition_of(key)) or self.stops.text_of(self._whole)
 
     def _partition_of(self, key: str) -> int:
         return partition_of(key, self._partitions) if self._partitions else -1
@@ -137,7 +141,8 @@ class Intake:
                 self._known_ends[partition] = end
                 if read >= end and partition not in waits and not storing.busy:
                     at = end  # what a transaction leaves at the end is no record
-            cause = self.stops.cause_of(self._topic, partition) or self.trouble or stores
+            stop = self.stops.cause_of(self._topic, partition) or self.stops.text_of(self._whole)
+            cause = stop or self.trouble or stores
             yield "stream", f"{self._topic}/{partition}", at, max(at, end), cause
 
     # Taking in
@@ -160,12 +165,15 @@ class Intake:
         except PositionsMoved:
             log.info("%s: another process has stored some of it; going on behind that", self._topic)
         except (OSError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            self._made = False
             self.trouble = f"{type(error).__name__}: {error}"
             log.warning("%s waits: %s", self._topic, self.trouble)
             await asyncio.sleep(0.5)
         except Exception as error:  # noqa: BLE001 - whatever it is, it stops this stream and nothing else
+            self._made = False
             nowhere = Position(f"stream.{self._topic}", 0, 0)
-            self.stops.add(f"stream {self._topic}", error, at=nowhere, doing="what the stream does")
+            self.stops.add(self._whole, error, at=nowhere, doing="what the stream does")
+            await self._notify()
             await asyncio.sleep(_AGAIN)
         finally:
             self._consumer = None
@@ -174,11 +182,12 @@ class Intake:
         settings = self._settings
         self._partitions = (await topics.ensure_topics(settings))[self._topic]
         storing = Storing(self.stream, pool, f"{settings.schema_}_{self.stream.schema}", self._stopped)
-        await storing.open()
+        await storing.open(make=not self._made)
+        self._made = True
         self._storing, self.pool = storing, pool
         self._read_to, self._stored_to = DoneTo(), DoneTo()
-        self.stops.forget()
         self.trouble = ""
+        self._lift_passed(storing)
         await self._notify()  # another process may have stored what somebody waits for
         while True:
             async with connected(new_consumer(settings, **PATIENT)) as consumer:
@@ -191,8 +200,12 @@ class Intake:
         repairs = self._repairs_place
         # What it has not heard of when it is assigned would have to wait for the first fetch of what it has.
         await consumer.partitions_of(self._settings.prefix + self._topic)
-        if (await consumer.end_offsets([repairs]))[repairs] > self._repairs.until:
+        end = (await consumer.end_offsets([repairs]))[repairs]
+        if end < self._repairs.until:
+            self._repairs.forget()  # the topic was made anew
+        if end > (known := self._repairs.until):
             await read_repairs(self._settings, self._repairs)
+            self._go_on(self._repairs.since(known), storing)
         places = [self._at(partition) for partition in range(self._partitions)]
         consumer.assign([*places, repairs])
         consumer.seek(repairs, self._repairs.until)
@@ -210,13 +223,41 @@ class Intake:
             for place, records in (await consumer.getmany(timeout_ms=0, max_records=_MOST)).items():
                 fetched.setdefault(place, []).extend(records)
         again = self._apply_repairs(fetched.pop(self._repairs_place, ()), storing)
+        await self._say_what_expired(consumer, storing, fetched)
         items = await self._read((raw for records in fetched.values() for raw in records), storing)
         overdue = storing.late(self._read_to.time)
         if items or overdue or storing.unfinished:
             count = await storing.store(items, overdue)
             stored_chunks.labels(self._topic).inc(count)
+            self._lift_passed(storing)
+            await self._notify()
+        if self._whole in self.stops and (items or self._all_read(consumer, storing)):
+            self.stops.lift(self._whole)
             await self._notify()
         return again
+
+    def _lift_passed(self, storing: Storing) -> None:
+        """Partitions do not stand where they were met before, once more is stored: by another process, say."""
+        for stop in self.stops:
+            topic, partition, offset = stop.position
+            if topic == self._topic and storing.position(partition) > offset:
+                self.stops.lift(stop.place)
+
+    def _all_read(self, consumer: Consumer, storing: Storing) -> bool:
+        """Whether the broker has said that nothing more is there to be read, where nothing stands."""
+        going = [self._at(n) for n in range(self._partitions) if n not in storing.standing]
+        heard = [consumer.standing(place) for place in going]
+        return all(each is not None and each[0] >= each[1] for each in heard)
+
+    async def _say_what_expired(
+        self, consumer: Consumer, storing: Storing, fetched: Mapping[TopicPartition, Sequence[Raw]]
+    ) -> None:
+        """Records that the topic did not keep until they were read are not stored: log it."""
+        jumped = [at for at, raws in fetched.items() if raws and raws[0].offset > storing.read_from(at.partition)]
+        for at, start in (await consumer.beginning_offsets(jumped)).items() if jumped else ():
+            if start > (expected := storing.read_from(at.partition)):
+                text = "%s/%d: the records from %d to %d were removed before they were read: the topic keeps no older"
+                log.warning(text, self._topic, at.partition, expected, start - 1)
 
     @property
     def _repairs_place(self) -> TopicPartition:
@@ -258,9 +299,15 @@ class Intake:
             self.arrived += 1
             self.news.notify_all()
 
-    def _apply_repairs(self, raws: Iterable[Raw], storing: Storing) -> bool:
+    def _apply_repairs(self, raws: Sequence[Raw], storing: Storing) -> bool:
+        """Take repairs in; whether a partition goes on by them."""
+        if raws and raws[0].offset < self._repairs.until:
+            self._repairs.forget()  # the topic was made anew
+        return self._go_on(self._repairs.add(raws), storing)
+
+    def _go_on(self, repairs: Iterable[Repair], storing: Storing) -> bool:
         """Partitions that stand at what is repaired now go on; whether there are any."""
-        mended = [stop for repair in self._repairs.add(raws) for stop in self.stops.mended_by(repair)]
+        mended = [stop for repair in repairs for stop in self.stops.mended_by(repair)]
         mine = [stop.position.partition for stop in mended if stop.position.topic == self._topic]
         for partition in mine:
             storing.go_on(partition)

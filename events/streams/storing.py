@@ -61,13 +61,15 @@ class Storing:
         self._last = 0
         """The number of the chunk that was stored last."""
 
-    async def open(self) -> None:
-        """Make the tables, and stand where they stand."""
+    async def open(self, *, make: bool = True) -> None:
+        """Stand where the tables stand; `make` them first, where it is not known that they are there."""
         async with self._pool.acquire() as db, db.transaction():
-            await db.execute("select pg_advisory_xact_lock(hashtext($1))", self.schema)
-            await db.execute(_POSITIONS.format(schema=self.schema))
-            for statement in self._stream.tables:
-                await db.execute(statement)
+            if make:  # what changes tables waits for all who use them, and they for it
+                await db.execute("select pg_advisory_xact_lock(hashtext($1))", self.schema)
+                await db.execute(_POSITIONS.format(schema=self.schema))
+                for statement in self._stream.tables:
+                    await db.execute(statement)
+            await db.execute(f"set local search_path to {self.schema}")
             rows = await db.fetch("select context, partition, off from positions")
             self._positions = {(row["context"], row["partition"]): ReaderPosition(row["off"]) for row in rows}
             known = self._positions.get(_CHUNKS)

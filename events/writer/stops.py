@@ -92,6 +92,11 @@ class Stops:
         found = (stop.text for stop in self if (stop.position.topic, stop.position.partition) == (topic, partition))
         return next(found, "")
 
+    def text_of(self, place: str) -> str:
+        """Why a place stands still; empty if it does not."""
+        stop = self._all.get(place)
+        return stop.text if stop is not None else ""
+
     def lift(self, place: str) -> None:
         """A place goes on."""
         if self._all.pop(place, None) is not None:

@@ -20,13 +20,16 @@ from typing import Any
 
 import asyncpg
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from events.log import topics
+from events.log.access import client_options
 from events.log.deadletters import dead_letter_at, list_dead_letters, replay_dead_letter
 from events.log.envelope import Position
 from events.log.partitioner import partition_of
 from events.log.producer import Producer, ToSend
-from events.log.repairing import look_at, retry, skip
+from events.log.repairing import NoSuchRecord, look_at, retry, skip
 from events.log.wire import Damage, Raw
 from events.process import faults
 from events.process.settings import Settings
@@ -289,17 +292,131 @@ async def test_a_held_piece_is_read_again_after_a_restart(settings: Settings) ->
         assert await here.intake.wait_for([behind], PATIENCE) == []
 
 
+class Counted(OutputStream):
+    """Counts what it has stored, and how often its tables were made."""
+
+    def __init__(self) -> None:
+        self.chunks = 0
+        self.made = 0
+
+    @property
+    def tables(self) -> Sequence[str]:  # type: ignore[override]
+        self.made += 1
+        return OutputStream.tables
+
+    def stored(self, chunks: Sequence[Any]) -> None:
+        self.chunks += len(chunks)
+
+
 async def test_two_intakes_at_once_store_each_piece_once(settings: Settings) -> None:
-    async with place(settings) as here, place(settings) as there:
-        for number in range(30):
+    one, two = Counted(), Counted()
+
+    async def send(sender: Place, numbers: range) -> None:
+        for number in numbers:
             for partition in range(settings.partitions):
-                await here.send(job(0, partition), 2 * number, f"{number:2}")
-        whole = "".join(f"{number:2}" for number in range(30))
+                await sender.send(job(0, partition), 2 * number, f"{number:2}")
+
+    async def stored(looker: Place, count: int) -> None:
         for partition in range(settings.partitions):
-            await here.stores(job(0, partition), whole)
-        numbers = await here.pool.fetch(f"select arrival from {here.intake.schema}.chunks order by arrival")
-        assert [row["arrival"] for row in numbers] == list(range(1, len(numbers) + 1))
-        assert here.intake.schema == there.intake.schema
+            await looker.stores(job(0, partition), "".join(f"{number:2}" for number in range(count)))
+
+    async with place(settings, two) as there:
+        async with place(settings, one) as here:
+            await send(here, range(20))
+            await stored(here, 20)
+        await send(there, range(20, 30))  # the second goes on, wherever the first has stored
+        await stored(there, 30)
+        numbers = await there.pool.fetch(f"select arrival from {there.intake.schema}.chunks order by arrival")
+    assert [row["arrival"] for row in numbers] == list(range(1, len(numbers) + 1))
+    assert one.chunks + two.chunks == len(numbers)
+    assert two.chunks >= 10 * settings.partitions
+    assert (one.made, two.made) == (1, 1)
+
+
+async def test_a_stream_that_stops_as_a_whole_says_so_until_it_goes_on(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong, tries, ensure = True, 0, topics.ensure_topics
+
+    async def ensure_topics(settings: Settings) -> dict[str, int]:
+        nonlocal tries
+        tries += 1
+        if wrong:
+            raise topics.TopicsUnusable("they don't fit together")
+        return await ensure(settings)
+
+    monkeypatch.setattr(intakes, "_AGAIN", 0.01)
+    await ensure(settings)
+    async with await open_pool(settings) as pool:
+        intake = Intake(OutputStream())
+        reader = StreamReader(ReadModel(Runner(SampleProjection(), settings, pool), pool), intake)
+        monkeypatch.setattr(topics, "ensure_topics", ensure_topics)
+        async with running(intake.run(settings, pool)):
+            await until(lambda: tries > 3)
+            with pytest.raises(QueryError, match="they don't fit together"):
+                reader.complete_to(time.monotonic(), job(0))
+            assert [record.message.startswith("stream logs.jobs stopped") for record in caplog.records].count(True) == 1
+            wrong = False
+            await until(lambda: not intake.stops)
+            now = time.monotonic()
+            await until(lambda: reader.complete_to(now, job(0)))
+
+
+async def test_a_repair_that_is_made_while_another_is_heard_is_heard_too(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = [job(1), job(1, 2)]
+    async with place(settings) as here:
+        await here.refuse("data = 'BAD'::bytea")
+        first, second = [await here.send(name, 0, "BAD") for name in bad]
+        await until(lambda: len(here.stands) == 2)
+        assign = Intake._assign
+
+        async def skipping(intake: Intake, *args: Any) -> None:
+            monkeypatch.setattr(Intake, "_assign", assign)
+            await here.skip(second)
+            await assign(intake, *args)
+
+        monkeypatch.setattr(Intake, "_assign", skipping)
+        await here.skip(first)
+        await until(lambda: not here.stands)
+        for name in (job(0), job(0, 2)):
+            await here.send(name, 0, "later")
+            await here.stores(name, "later")
+
+
+async def test_of_repairs_that_were_made_anew_each_is_heard(settings: Settings) -> None:
+    async with place(settings) as here:
+        await here.refuse("data = 'BAD'::bytea")
+        at = await here.send(job(1), 0, "BAD")
+        await until(lambda: here.stands)
+        here.intake._repairs.until = 7  # as if more repairs had been there
+        here.intake._consumer.seek(here.intake._repairs_place, 7)  # type: ignore[union-attr]
+        await here.skip(at)
+        await here.send(job(0), 0, "later")
+        await here.stores(job(0), "later")
+
+
+async def test_of_records_that_were_not_kept_until_they_were_read_a_line_tells(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    await topics.ensure_topics(settings)
+    async with await open_pool(settings) as pool, Producer(settings) as producer:
+        sender = Place(settings, Intake(OutputStream()), pool, producer)
+        gone = [await sender.send(job(0), 0, "one"), await sender.send(job(0), 3, "two")][0]
+        await sender.send(job(1), 0, "kept")
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    await admin.start()
+    try:
+        place_ = TopicPartition(settings.prefix + topics.LOGS, PARTITION)
+        await admin.delete_records({place_: RecordsToDelete(before_offset=2)})
+    finally:
+        await admin.close()
+    async with place(settings) as here:
+        await here.stores(job(1), "kept")
+    assert "logs.jobs/1: the records from 0 to 1 were removed before they were read" in caplog.text
+    with pytest.raises(NoSuchRecord, match=f"forgelog repair {gone} --retry"):
+        await look_at(settings, gone)
 
 
 async def test_a_query_waits_for_a_position_of_the_stream(settings: Settings) -> None:
