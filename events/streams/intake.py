@@ -275,9 +275,14 @@ class Intake:
         ask = self._stored_to.to_ask(dict.fromkeys(going, self._wanted)) | self._read_to.to_ask(storing.due())
         if ask:
             asked = time.monotonic()
-            # After a longer time the broker was away, and so it was for producers: what is held is waited for anew.
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                ends = {at.partition: end for at, end in (await consumer.end_offsets([*map(self._at, ask)])).items()}
+            try:
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    found = await consumer.end_offsets([*map(self._at, ask)])
+            except TimeoutError:
+                # The broker is away, and so it is for producers: what is held is read again, and waited for anew.
+                problem = f"Kafka did not say within {_ANSWER_SECONDS:.0f} s where {self._topic} ends"
+                raise ConnectionError(problem) from None
+            ends = {at.partition: end for at, end in found.items()}
             self._read_to.heard(ends, asked)
             self._stored_to.heard(ends, asked)
         # What was fetched is stored before the next is, unless it is held.

@@ -264,6 +264,18 @@ async def test_what_came_in_time_is_not_given_up_however_long_it_takes_to_read_i
         await here.stores(job(0), "1st last")
 
 
+async def test_while_the_broker_does_not_say_where_the_topic_ends_nothing_is_given_up(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output, "WAIT", 0.0)
+    monkeypatch.setattr(intakes, "_ANSWER_SECONDS", 0.0)
+    async with place(settings) as here:
+        await here.send(job(0), 4, "last")
+        await until(lambda: "where logs.jobs ends" in here.intake.trouble)
+        await here.send(job(0), 0, "1st ")
+        await here.stores(job(0), "1st last")
+
+
 async def test_what_one_partition_waits_for_keeps_no_reader_of_another(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
