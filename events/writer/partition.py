@@ -318,7 +318,8 @@ class Partition:
             if handle and kind.decider.reacts(type(event)):
                 id, owner = f"{meta.id}:{name}/{key}", kind.states.provenance(key)
                 context = DecisionContext(now, id, meta.actor, meta.project, key, name, owner)
-                decided += kind.own(kind.decider.react(state, event, context))
+                if reaction := kind.decider.react(state, event, context):
+                    decided += kind.own(reaction)
         if not decided:
             return None
         return self._unit(decided, origin_of(recorded.position, meta, str(recorded.epoch)), now)
@@ -364,8 +365,10 @@ class Partition:
         id, kind = self._units.own_id(), self._acting.decider.aggregate
         owner = self._acting.states.provenance(key)
         project, actor, correlation, traceparent = owner or _NOBODYS
-        decided = self._acting.own(decide(state, DecisionContext(now, id, actor, project, key, kind, owner)))
-        return self._unit(decided, Origin(id, correlation, actor, project, traceparent), now) if decided else None
+        decided = decide(state, DecisionContext(now, id, actor, project, key, kind, owner))
+        if not decided:
+            return None
+        return self._unit(self._acting.own(decided), Origin(id, correlation, actor, project, traceparent), now)
 
     def _clock(self, now: datetime) -> datetime:
         return now if self.last_time is None or now > self.last_time else self.last_time

@@ -43,7 +43,7 @@ class Units:
         begins here takes all of them from the origin; so does what is said of one that has not begun, or is over.
         """
         placed: list[Placed] = []
-        begun: dict[Subject, Provenance] = {}  # the states do not speak of them yet
+        begun: dict[tuple[str, Subject], Provenance] = {}  # their states do not speak of them yet
         _, correlation, actor, project, traceparent, *_ = origin
         for event in decided:
             place = self._placings[type(event)]
@@ -62,13 +62,13 @@ class Units:
                 subject = getattr(event, place.subject_from)
                 other, own = (place.aggregate, subject), None
                 if not place.begins:
-                    own = begun.get(other) if begun and other in begun else states.provenance(key, other)
+                    own = (begun.get((key, other)) if begun else None) or states.provenance(key, other)
             if own is None:
                 own = Provenance.first(named or project, actor, correlation, traceparent)
                 if place.begins:
                     states.begin(key, other, own)
                     if other is not None:
-                        begun[other] = own
+                        begun[key, other] = own
                 elif other is None:
                     states.note(key, None, own)
             if of_command:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from events.language.base import Event
+from events.language.base import Command, Event
 from events.log.envelope import Recorded
 from events.writer import states
 from events.writer.decider import DecisionContext
@@ -19,9 +19,11 @@ from events.writer.snapshots import Taken, encode, load, take
 from tests.unit.writer.library import (
     Book,
     BookLent,
+    BookReturned,
     Books,
     Desk,
     Lend,
+    LoanReminded,
     Put,
     Remind,
     Shelf,
@@ -91,6 +93,34 @@ def test_what_is_said_of_an_aggregate_that_is_over_is_the_input_s(then: Any, pac
     assert projects(desk.send(Remind(book="a", loan="x"), "5", VISION)) == [("LoanReminded", SOUND, "5")]
     (owner,) = desk.partition.kinds["book"].decider.owners[-1:]
     assert (owner.project, owner.correlation) == (SOUND, "4")
+
+
+class Hasty(Books):
+    """What is lent comes back, and is asked for, at once."""
+
+    def decide(self, state: Book, command: Command, context: DecisionContext) -> Sequence[Event]:
+        return [BookLent(book="a", loan="x"), BookReturned(book="a", loan="x"), BookLent(book="a", loan="x")]
+
+    def after_batch(self, state: Book, context: DecisionContext) -> Sequence[Event]:
+        begun = [BookLent(book="a", loan="y"), LoanReminded(book="a", loan="y"), LoanReminded(book="a", loan="z")]
+        return [] if "y" in state.loans else [*begun, LoanReminded(book="a", loan="x")]
+
+
+@going_on
+@pytest.mark.usefixtures("library")
+def test_what_begins_and_what_is_said_of_it_may_come_together(then: Any) -> None:
+    """Before the state speaks of it."""
+    desk = Desk(lambda: Deciders(Shelves(), Hasty()))
+    said = desk.send(Lend(book="a", loan="x"), "1", VISION)
+    assert projects(said[3:]) == [
+        ("BookLent", "local/default", ""),
+        ("LoanReminded", "local/default", ""),
+        ("LoanReminded", "local/default", ""),
+        ("LoanReminded", VISION, "1"),
+    ]
+    then(desk)
+    returned = [each.meta for each in desk.after(31) if isinstance(each.data, BookReturned)]
+    assert {(meta.subject, meta.project) for meta in returned} == {("x", VISION), ("y", "local/default")}
 
 
 class Renewing(Books):
