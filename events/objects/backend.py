@@ -102,6 +102,7 @@ class Backend:
             try:
                 while (part := await _next(parts, stopped)) is not None:
                     yield part
+                    del part  # else it would stay while the next one is gathered
             except GeneratorExit:  # obstore reads no further: the store refused, and that is what is told
                 raise
             except BaseException as error:

@@ -63,5 +63,6 @@ async def in_parts(source: AsyncIterable[bytes], part_bytes: int = PART_BYTES) -
                 part = bytes(held)
                 held.clear()
                 yield part
+                del part  # else it would stay while the next one is gathered
     if held:
         yield bytes(held)

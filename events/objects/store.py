@@ -84,11 +84,14 @@ class Objects:
                 await seen.add(first)
                 seen.check()
                 await self._put_blob(seen.ref, first)
-            elif digest and await self._is_fresh(digest):
-                async for _ in _checked((first, second), parts, seen):
-                    pass
             else:
-                await self._put_large((first, second), parts, seen)
+                begun = [first, second]
+                del first, second  # so that each part can go when it has passed
+                if digest and await self._is_fresh(digest):
+                    async for _ in _checked(begun, parts, seen):
+                        pass
+                else:
+                    await self._put_large(begun, parts, seen)
         return seen.ref
 
     async def open(self, ref: ObjectRef, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
@@ -157,9 +160,9 @@ class Objects:
             if found is None or found.size != ref.size or not self._is_young(found.written):
                 await self._store.replace(name, data)
 
-    async def _put_large(self, first: Sequence[bytes], rest: AsyncIterator[bytes], seen: _Announced) -> None:
+    async def _put_large(self, begun: list[bytes], rest: AsyncIterator[bytes], seen: _Announced) -> None:
         place = new_place()
-        await self._store.upload(place, _checked(first, rest, seen))
+        await self._store.upload(place, _checked(begun, rest, seen))
         if not await self._put_entry(seen.ref.digest, Entry(place=place, size=seen.size)):
             await self._store.delete(place)
 
@@ -247,14 +250,20 @@ class _Announced(Fingerprint):
             )
 
 
-async def _checked(first: Sequence[bytes], rest: AsyncIterator[bytes], seen: _Announced) -> AsyncIterator[bytes]:
-    """All parts, hashed as they pass. Raises ObjectRefused in place of the end if they are not what was announced."""
-    for part in first:
+async def _checked(begun: list[bytes], rest: AsyncIterator[bytes], seen: _Announced) -> AsyncIterator[bytes]:
+    """All parts, hashed as they pass; takes those of `begun` out of it.
+
+    Raises ObjectRefused in place of the end if they are not what was announced.
+    """
+    while begun:
+        part = begun.pop(0)
         await seen.add(part)
         yield part
+        del part  # else it would stay while the next one is gathered
     async for part in rest:
         await seen.add(part)
         yield part
+        del part
     seen.check()
 
 

@@ -176,6 +176,8 @@ class Settings(BaseSettings):
     """Bytes of all those requests; one may have 16 MiB."""
     gateway_backlog: int = Field(default=10_000, ge=1)
     """Commands of one context that are in the log and not decided, whoever published them, before more are refused."""
+    gateway_object_bytes: int = Field(default=256 << 20, ge=16 << 20)
+    """Bytes of objects that the gateway has in hand; a transfer has at most 16 MiB of them."""
     gateway_queries: int = Field(default=1_000, ge=1)
     gateway_streams: int = Field(default=2_000, ge=1)
     gateway_connections: int = Field(default=4_000, ge=1)

@@ -33,6 +33,7 @@ from services.gateway.http_answers import (
 from services.gateway.http_bodies import json_of, read_body
 from services.gateway.http_commands import post_commands
 from services.gateway.http_gate import is_stranger, principal_of
+from services.gateway.objects import MISSING, OBJECT, ObjectDoor
 from services.gateway.openapi import document
 from services.gateway.principal import Access
 from services.gateway.readiness import Readiness
@@ -58,6 +59,7 @@ class Http:
         readiness: Readiness,
         schemas: Schemas,
         access: Access,
+        objects: ObjectDoor,
     ) -> None:
         self._access = access
         self._door = door
@@ -65,6 +67,7 @@ class Http:
         self._catalog = catalog
         self._readiness = readiness
         self._schemas = schemas
+        self._objects = objects
         self._routes = query_routes(catalog)
         self._openapi = orjson.dumps(document(catalog, self._routes))
 
@@ -73,6 +76,7 @@ class Http:
             self._route("/v1/commands", self._commands, "POST"),
             self._route("/v1/query/{service}/{method}", self._query, "GET", "POST"),
             *(self._query_route(route) for route in self._routes),
+            *self._objects.routes(),
             self._page("/openapi.json", self._document),
             self._page("/asyncapi.json", self._asyncapi),
             self._page("/schemas", self._types),
@@ -156,7 +160,13 @@ class Http:
     # The gateway itself
 
     async def _index(self, _: Request) -> Response:
-        paths = ["/v1/commands", "/v1/query/<service>/<method>", *(route.path for route in self._routes)]
+        paths = [
+            "/v1/commands",
+            "/v1/query/<service>/<method>",
+            *(route.path for route in self._routes),
+            OBJECT,
+            MISSING,
+        ]
         more = ["/openapi.json", "/asyncapi.json", "/schemas", "/healthz", "/readyz", "/metrics"]
         return json_response({"forgelog": "gateway", "paths": paths + more, "grpc": "the same port, with reflection"})
 

@@ -15,7 +15,7 @@ from services.gateway.errors import DoorError
 
 async def read_body(request: Request, limit: int) -> bytes:
     """The body, at most `limit` bytes of it. Raises DoorError (413, before all of it has come; 415)."""
-    _plain_only(request)
+    plain_only(request)
     too_large = DoorError(
         grpc.StatusCode.INVALID_ARGUMENT,
         f"the request's body has more than {limit} bytes; a command may have at most {MAX_COMMAND_BYTES}: keep large "
@@ -36,8 +36,8 @@ async def read_body(request: Request, limit: int) -> bytes:
     return bytes(body)
 
 
-def _plain_only(request: Request) -> None:
-    """Bodies are small and bounded as they come: one that unpacks to more than its length is not taken (RFC 9110,
+def plain_only(request: Request) -> None:
+    """Bodies are bounded as they come: one that unpacks to more than its length is not taken (RFC 9110,
     sections 8.4 and 15.5.16)."""
     coding = request.headers.get("content-encoding", "").strip().lower()
     if coding in ("", "identity"):

@@ -26,6 +26,12 @@ from services.gateway.transcode import dumps
 MAX_HEAD_BYTES = 64 << 10
 """Most bytes of a request's line and headers together. (The other implementation in uvicorn bounds neither.)"""
 
+STREAMED = "forgelog.streamed"
+"""Set in a request's scope: its body may be of any length, so that it need not come as a whole within the bound, but
+`STREAMED_BYTES` after `STREAMED_BYTES`."""
+
+STREAMED_BYTES = 256 << 10
+
 LINGER_SECONDS = 1.0
 """How long a refused client may go on sending before the connection is cut; cut at once, it would miss the answer."""
 
@@ -37,7 +43,9 @@ class Protocol(H11Protocol):
     _coming: Literal["head", "body"] | None = "head"
     """What of a request is on its way."""
     _since = 0.0
-    """When it began to come; seconds of the monotonic clock."""
+    """When it began to come, or the part of it that has to come next; seconds of the monotonic clock."""
+    _came = 0
+    """Bytes of that part."""
     _reading: Reading
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -56,7 +64,15 @@ class Protocol(H11Protocol):
             "head" if state is h11.IDLE else "body" if state is h11.SEND_BODY else None
         )
         if coming != self._coming or self.cycle is not before:
-            self._coming, self._since = coming, time.monotonic()
+            self._coming, self._since, self._came = coming, time.monotonic(), 0
+        elif coming == "body" and self._streamed:
+            self._came += len(data)
+            if self._came >= STREAMED_BYTES:
+                self._since, self._came = time.monotonic(), 0
+
+    @property
+    def _streamed(self) -> bool:
+        return STREAMED in self.scope
 
     def late(self, now: float, patience: Patience) -> Late | None:
         """See `services.gateway.slow.Watched`."""
@@ -64,6 +80,8 @@ class Protocol(H11Protocol):
             return "unread"
         if self._coming is None or self._refused:
             return None
+        if self._coming == "body" and self._streamed and self.flow.read_paused:
+            self._since = now  # it is not heard, since what it sent is still being stored
         return self._coming if now - self._since > getattr(patience, self._coming) else None
 
     def cut(self, late: Late, patience: Patience) -> None:
@@ -73,6 +91,11 @@ class Protocol(H11Protocol):
             return
         what, seconds = ("line and headers", patience.head) if late == "head" else ("body", patience.body)
         hint = "send less at a time, or set FORGELOG_GATEWAY_BODY_SECONDS" if late == "body" else "send it at once"
+        if late == "body" and self._streamed:
+            what, hint = (
+                f"body's next {STREAMED_BYTES >> 10} KiB",
+                "send it faster, or set FORGELOG_GATEWAY_BODY_SECONDS",
+            )
         text = f"the request's {what} did not come within {seconds:g} s; {hint}"
         self._refuse(408, "deadline_exceeded", text, [])
 

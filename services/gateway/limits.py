@@ -43,6 +43,8 @@ class Bounds:
     """Bytes of all those requests' bodies."""
     backlog: int = 10_000
     """Commands of one context that are in the log and not decided, whoever published them."""
+    object_bytes: int = 256 << 20
+    """Bytes of objects that are on their way in or out."""
     queries: int = 1_000
     streams: int = 2_000
     connections: int = 4_000
@@ -55,6 +57,7 @@ class Bounds:
             commands=settings.gateway_commands,
             bytes=settings.gateway_bytes,
             backlog=settings.gateway_backlog,
+            object_bytes=settings.gateway_object_bytes,
             queries=settings.gateway_queries,
             streams=settings.gateway_streams,
             connections=settings.gateway_connections,

@@ -24,6 +24,7 @@ from services.gateway.commands import DEFAULT_WAIT_SECONDS, MAX_BATCH, MAX_WAIT_
 from services.gateway.forward import MAX_SECONDS
 from services.gateway.http_commands import BATCH, CLOUDEVENT_IGNORED, CLOUDEVENT_KEYS, STRUCTURED
 from services.gateway.http_gate import OPEN
+from services.gateway.openapi_objects import object_paths
 from services.gateway.routes import QueryRoute
 from services.gateway.transcode import EMBEDDED, INTEGERS, PAGE_REQUEST, READ_OPTIONS, is_map, shortcuts
 
@@ -93,9 +94,10 @@ def document(catalog: Catalog, routes: Iterable[QueryRoute]) -> Schema:
         if names := re.findall(r"\{(\w+)", path):
             operation["parameters"] = [_in_path(name) for name in names]
         paths[path] = {"get": operation}
+    paths |= object_paths(_REFUSED)
     for path, methods in paths.items():
         for name, operation in methods.items():
-            refusals = ("401", "403", "415") if name == "post" else ("401", "403")
+            refusals = ("401", "403", "415") if name in ("post", "put") else ("401", "403")
             operation["responses"] |= {code: {"$ref": f"#/components/responses/{code}"} for code in refusals}
             if path in OPEN:
                 operation["security"] = [{}, {_KEY: []}]

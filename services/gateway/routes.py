@@ -21,7 +21,7 @@ from services.gateway.catalog import Catalog, Method
 from services.gateway.errors import DoorError
 from services.gateway.transcode import request_from_parameters
 
-OWN_PARTS = ("commands", "query")
+OWN_PARTS = ("commands", "query", "objects")
 """First parts of paths below ``/v1`` that are the gateway's own."""
 
 _PATH = re.compile(r"/v1(/([a-z][a-z0-9_-]*|\{[a-z][a-z0-9_]*\}))+")

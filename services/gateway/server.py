@@ -35,6 +35,7 @@ from services.gateway.http import Http
 from services.gateway.http_gate import Gate
 from services.gateway.http_side import HttpSide
 from services.gateway.limits import Bounds
+from services.gateway.objects import ObjectDoor
 from services.gateway.principal import Access
 from services.gateway.readiness import Readiness
 from services.gateway.schemas import Schemas
@@ -72,7 +73,8 @@ async def run(
     forwarder = Forwarder(settings, catalog, bounds, access)
     readiness = Readiness(settings, forwarder)
     door = Door(catalog, bounds, access)
-    pages = Http(door, forwarder, catalog, readiness, Schemas(settings), access)
+    objects = ObjectDoor(settings.objects_url, access, bounds.object_bytes)
+    pages = Http(door, forwarder, catalog, readiness, Schemas(settings), access, objects)
     hosts = Hosts.of(settings)
     http = HttpSide(Gate(pages.application(), access, hosts))
     checks = health.aio.HealthServicer()  # type: ignore[attr-defined]

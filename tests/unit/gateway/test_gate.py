@@ -20,6 +20,7 @@ from forgelog_pb.gateway.v1 import commands_pb2, commands_pb2_grpc
 from services.gateway.catalog import Catalog
 from services.gateway.errors import DoorError
 from services.gateway.http import Http
+from services.gateway.objects import ObjectDoor
 from services.gateway.principal import Access, Principal
 from services.gateway.servicer import SERVICE
 from tests.unit.gateway.attacks import ATTACKS, BODY, JSON, Attack
@@ -27,7 +28,8 @@ from tests.unit.gateway.door import Door, door
 
 CATALOG = Catalog()
 NOBODY: Any = None
-ROUTES = Http(NOBODY, NOBODY, CATALOG, NOBODY, NOBODY, NOBODY).application().routes
+OBJECTS = ObjectDoor("file:///nowhere", NOBODY, 0)
+ROUTES = Http(NOBODY, NOBODY, CATALOG, NOBODY, NOBODY, NOBODY, OBJECTS).application().routes
 OPEN = ("/healthz", "/readyz")
 QUERIES = tuple(f"/v1/query/{method.service}/{method.name}" for method in CATALOG.methods.values())
 PATHS = (*(re.sub(r"\{\w+\}", "x", each.path) for each in ROUTES if each.path not in OPEN), *QUERIES)
