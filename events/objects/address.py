@@ -24,6 +24,7 @@ from events.language.objects import MAX_OBJECT_BYTES
 
 PREFIX = "blake3:"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_PLACE = re.compile(r"large/[0-9a-f]{32}")
 
 
 class Entry(Model):
@@ -62,6 +63,18 @@ def blob_name(digest: str) -> str:
 def index_name(digest: str) -> str:
     """Name in the store of the entry of an object of more than 8 MiB. Raises ValueError."""
     return f"index/{digest[:2]}/{parse_address(digest)}"
+
+
+def is_place(name: str) -> bool:
+    """Whether that is a random name, as `new_place` makes them."""
+    return _PLACE.fullmatch(name) is not None
+
+
+def digest_of(name: str) -> str | None:
+    """The digest that a name in the store is of; None if it is no name of an object or an entry."""
+    folder, _, digest = name.rpartition("/")
+    fitting = _DIGEST.fullmatch(digest) and folder in (f"blobs/{digest[:2]}", f"index/{digest[:2]}")
+    return digest if fitting else None
 
 
 def new_place() -> str:

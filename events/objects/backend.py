@@ -171,6 +171,15 @@ class Backend:
                 return None
             return Found(found["size"], found["last_modified"])
 
+    async def listed(self, folder: str) -> AsyncIterator[tuple[str, Found]]:
+        """All names in a folder of the store. What is written or removed meanwhile may be among them or not."""
+        import obstore
+
+        with self._explained("list the objects of"):
+            async for several in obstore.list(await self._opened(), folder, chunk_size=1_000):
+                for each in several:
+                    yield each["path"], Found(each["size"], each["last_modified"])
+
     async def delete(self, name: str) -> None:
         """Remove a name; it may be gone already."""
         from obstore import delete_async

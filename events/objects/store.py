@@ -25,13 +25,17 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
+from events.language.common import shown
 from events.language.objects import MAX_OBJECT_BYTES, ObjectRef
 from events.objects.address import (
     Entry,
     blob_name,
+    digest_of,
     format_address,
     index_name,
+    is_place,
     new_place,
     parse_address,
     parse_entry,
@@ -39,7 +43,7 @@ from events.objects.address import (
 from events.objects.backend import Backend, Found, ObjectStoreError
 from events.objects.hashing import NOTHING, PART_BYTES, Fingerprint, in_parts
 
-__all__ = ["ObjectDamaged", "ObjectMissing", "ObjectRefused", "ObjectStoreError", "Objects"]
+__all__ = ["Kept", "ObjectDamaged", "ObjectMissing", "ObjectRefused", "ObjectStoreError", "Objects"]
 
 RENEWED_AFTER = timedelta(hours=12)
 """An object that was put longer ago is written anew when it is put."""
@@ -57,6 +61,18 @@ class ObjectDamaged(Exception):
 
 class ObjectRefused(ValueError):
     """The bytes that were given are not those that were announced, or too many. Nothing is kept."""
+
+
+class Kept(NamedTuple):
+    """What the store has of a digest."""
+
+    digest: str
+    size: int
+    """Bytes; of an entry that can't be read, 0."""
+    written: datetime
+    """When it was put last, by the store's clock."""
+    place: str = ""
+    """Under which random name its bytes are; empty for one that lies under its digest."""
 
 
 class Objects:
@@ -142,6 +158,34 @@ class Objects:
 
         answers = await asyncio.gather(*map(present, refs))
         return [ref for ref, there in zip(refs, answers, strict=True) if not there]
+
+    async def kept(self) -> AsyncIterator[Kept]:
+        """All objects, whole or not, in no order. Raises ObjectStoreError."""
+        async for name, found in self._store.listed("blobs"):
+            if digest := digest_of(name):
+                yield Kept(digest, found.size, found.written)
+        async for name, found in self._store.listed("index"):
+            if digest := digest_of(name):
+                entry, _ = await self._entry(digest)
+                yield Kept(digest, entry.size if entry else 0, found.written, entry.place if entry else "")
+
+    async def bytes_of_large(self) -> AsyncIterator[tuple[str, int, datetime]]:
+        """Place, length and age of what lies under a random name, whether or not an entry says so. Raises
+        ObjectStoreError."""
+        async for name, found in self._store.listed("large"):
+            if is_place(name):
+                yield name, found.size, found.written
+
+    async def delete_place(self, place: str) -> None:
+        """Remove bytes that no entry names. Raises ValueError, ObjectStoreError."""
+        if not is_place(place):
+            raise ValueError(f"{shown(place)} is no name of large bytes in the store")
+        await self._store.delete(place)
+
+    async def put_at(self, digest: str) -> datetime | None:
+        """When an object was put last, whether or not it is whole; None if it is not there. Raises ObjectStoreError."""
+        blob, entry = await self._store.head(blob_name(digest)), await self._store.head(index_name(digest))
+        return max((found.written for found in (blob, entry) if found), default=None)
 
     async def delete(self, address: str) -> None:
         """Remove an object that no event names; it may be gone already. Raises ValueError, ObjectStoreError."""

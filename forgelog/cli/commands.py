@@ -61,4 +61,7 @@ MODULES: dict[str, dict[str, str]] = {
     "repair": {
         "repair": "Show the records that stop a place, and why; pass over one, or have it tried again.",
     },
+    "objects": {
+        "objects": "Files that jobs were given: list them, remove what nothing names.",
+    },
 }

@@ -20,7 +20,7 @@ from forgelog_pb.gateway.v1 import commands_pb2, commands_pb2_grpc
 from services.gateway.catalog import Catalog
 from services.gateway.errors import DoorError
 from services.gateway.http import Http
-from services.gateway.objects import ObjectDoor
+from services.gateway.objects import MISSING, OBJECT, ObjectDoor
 from services.gateway.principal import Access, Principal
 from services.gateway.servicer import SERVICE
 from tests.unit.gateway.attacks import ATTACKS, BODY, JSON, Attack
@@ -185,8 +185,9 @@ async def test_each_door_asks_whether_it_may(gateway: Door, monkeypatch: pytest.
         raise DoorError(grpc.StatusCode.PERMISSION_DENIED, f"{principal.name} may not do {action}")
 
     monkeypatch.setattr(Access, "authorize", nobody)
-    asked = [("GET", path, "") for path in PATHS if path not in ("/v1/commands", "/v1/query/x/x")]
-    asked += [("POST", "/v1/commands", BODY), *(("POST", path, "{}") for path in QUERIES)]
+    asked = [("GET", path, "") for path in PATHS if path not in ("/v1/commands", MISSING, "/v1/query/x/x")]
+    asked += [("POST", "/v1/commands", BODY), *(("POST", path, "{}") for path in (MISSING, *QUERIES))]
+    asked += [("PUT", OBJECT.format(digest="4f" * 32), "{}")]
     for method, path, body in asked:
         answer = await gateway.ask(path, method, JSON, *gateway.credentials, body=body.encode())
         assert answer.status == 403, (path, answer)

@@ -251,7 +251,7 @@ async def test_a_damaged_object_is_not_handed_out(client: httpx.AsyncClient, sto
 async def test_without_room_an_upload_is_told_when_to_come_again(gateway: Door, client: httpx.AsyncClient) -> None:
     """Four uploads of unknown length hold all that may be held."""
     holding = [await _connect(gateway, b"", None) for _ in range(4)]
-    for reader, writer in holding:
+    for _, writer in holding:
         writer.write(b"1\r\nx\r\n")
         await writer.drain()
 
@@ -270,7 +270,7 @@ async def test_without_room_an_upload_is_told_when_to_come_again(gateway: Door, 
             await asyncio.sleep(0.01)
 
 
-async def test_other_requests_are_answered_amid_uploads(gateway: Door, client: httpx.AsyncClient) -> None:
+async def test_other_requests_are_answered_amid_uploads(client: httpx.AsyncClient) -> None:
     """Hashing and storing are not the event loop's work: a large upload leaves it to others between its pieces."""
     data = os.urandom(48 * MiB)
     uploading = asyncio.create_task(client.put(path_of(data), content=streamed(data, MiB)))

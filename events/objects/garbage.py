@@ -1,0 +1,213 @@
+"""Garbage: objects that no event names. First a plan says which; then, in a second step, those of the plan are removed.
+
+1. `make_plan` waits until the tables have what the log has, and asks them which objects events name, files of bundles
+   among them.
+2. It lists the store, and names what is in it, is older than the grace, and is named by no event. So it does with
+   bytes that an upload left which was killed before it could say whose they are.
+3. A person looks at the plan.
+4. `execute` asks again for each object of the plan whether an event names it, and how old it is, and removes it if
+   neither saves it. It removes nothing that the plan does not have.
+
+The grace is for objects that are put and not named yet. A client asks what is missing, puts that, and then sends the
+command; what was put more than `RENEWED_AFTER` (12 hours) ago is missing too, and put anew. So whatever a command is
+about to name is younger than that plus the upload, and the grace is twice as long.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from events.language.objects import ObjectDigest
+from events.objects.address import format_address
+from events.objects.manifest import MAX_MANIFEST_BYTES, NoManifest, parse_manifest
+from events.objects.references import Named
+from events.objects.store import ObjectDamaged, ObjectMissing, Objects
+
+log = logging.getLogger("forgelog.objects")
+
+GRACE = timedelta(hours=24)
+"""An object is kept for so long after it was put, whether or not an event names it."""
+_AT_A_TIME = 500
+"""Objects of a plan that are asked for at a time."""
+
+
+class Asks(Protocol):
+    """Who knows which objects events name: `events.objects.references.References`."""
+
+    async def caught_up(self) -> None: ...
+    async def all(self) -> dict[str, Named]: ...
+    async def among(self, digests: Collection[str]) -> dict[str, Named]: ...
+    async def bundles(self) -> dict[str, Named]: ...
+
+
+class PlanUnusable(ValueError):
+    """What is given is no plan, or one for another store."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Unnamed(_Part):
+    """An object that no event names."""
+
+    digest: ObjectDigest
+    size: Annotated[int, Field(ge=0)]
+    """Bytes."""
+    put_at: datetime
+
+
+class Left(_Part):
+    """Bytes that an upload left."""
+
+    place: Annotated[str, StringConstraints(pattern=r"^large/[0-9a-f]{32}$")]
+    size: Annotated[int, Field(ge=0)]
+    """Bytes."""
+    put_at: datetime
+
+
+class Plan(_Part):
+    """What is to be removed."""
+
+    forgelog_garbage: Literal[1] = 1
+    store: str
+    """Of which it is: `FORGELOG_OBJECTS`."""
+    made_at: datetime
+    objects: tuple[Unnamed, ...]
+    left: tuple[Left, ...]
+
+    @property
+    def bytes(self) -> int:
+        """That become free."""
+        return sum(each.size for each in self.objects) + sum(each.size for each in self.left)
+
+    def to_text(self) -> str:
+        return self.model_dump_json(indent=1)
+
+
+@dataclass(slots=True)
+class Removed:
+    """What became of a plan."""
+
+    objects: int = 0
+    bytes: int = 0
+    saved: list[str] = field(default_factory=list)
+    """Digests of objects that are kept, since an event names them now, or since they were put anew."""
+
+
+def parse_plan(text: bytes, store: str) -> Plan:
+    """Raises PlanUnusable."""
+    try:
+        plan = Plan.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise PlanUnusable(f"{place}: {first['msg']}; give what `forgelog objects plan` wrote") from None
+    if plan.store != store:
+        raise PlanUnusable(
+            f"store: the plan is for {plan.store}, and FORGELOG_OBJECTS is {store}; make a plan for this"
+        )
+    return plan
+
+
+async def make_plan(
+    objects: Objects, references: Asks, store: str, *, grace: timedelta = GRACE, now: datetime | None = None
+) -> Plan:
+    """What could be removed. Changes nothing. Raises ReferencesUnknown, ObjectStoreError, ObjectDamaged."""
+    now = now or datetime.now(UTC)
+    await references.caught_up()
+    bundles = _Bundles(objects)
+    named = await references.all()
+    kept = named.keys() | await bundles.files_of(named.values())
+    places, unnamed = set[str](), list[Unnamed]()
+    left = [Left(place=name, size=size, put_at=at) async for name, size, at in objects.bytes_of_large()]
+    async for each in objects.kept():
+        places.add(each.place)
+        if each.digest not in kept and each.written < now - grace:
+            unnamed.append(Unnamed(digest=each.digest, size=each.size, put_at=each.written))
+    unnamed.sort(key=lambda each: each.digest)
+    orphans = tuple(each for each in left if each.place not in places and each.put_at < now - grace)
+    return Plan(store=store, made_at=now, objects=tuple(unnamed), left=orphans)
+
+
+async def execute(
+    objects: Objects, references: Asks, plan: Plan, *, grace: timedelta = GRACE, now: datetime | None = None
+) -> Removed:
+    """Remove what a plan has and nothing saves. Can be repeated. Raises as `make_plan`; then what was removed by then
+    is gone, and the rest is there."""
+    before = (now or datetime.now(UTC)) - grace
+    removed, bundles = Removed(), _Bundles(objects)
+    await references.caught_up()
+    for some in _in_batches(plan.objects):
+        digests = [each.digest for each in some]
+        named = await references.among(digests)
+        in_bundles = await bundles.files_of((await references.bundles()).values())
+        for each in some:
+            put_at = await objects.put_at(each.digest)
+            if put_at is None:
+                continue  # this plan was executed before
+            if each.digest in named or each.digest in in_bundles or put_at >= before:
+                removed.saved.append(each.digest)
+                continue
+            await objects.delete(each.digest)
+            removed.objects += 1
+            removed.bytes += each.size
+    if plan.left:
+        places = {each.place async for each in objects.kept()}
+        there = {name: at async for name, _, at in objects.bytes_of_large()}
+        for part in plan.left:
+            if part.place in there and part.place not in places and there[part.place] < before:
+                await objects.delete_place(part.place)
+                removed.bytes += part.size
+    return removed
+
+
+class _Bundles:
+    """The files of bundles; reads each manifest once."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._known: set[str] = set()
+        self._files: set[str] = set()
+
+    async def files_of(self, named: Iterable[Named]) -> set[str]:
+        """Digests of the files of all bundles that were ever given. Raises ObjectStoreError, ObjectDamaged."""
+        for ref, bundle in named:
+            if bundle and ref.digest not in self._known:
+                self._files |= await self._read(ref.digest)
+                self._known.add(ref.digest)
+        return self._files
+
+    async def _read(self, digest: str) -> set[str]:
+        """A manifest that is not there, or is none, names no file: anyone may name anything in a job. One that is
+        damaged may be restored from a copy, so it is an error."""
+        ref = await self._objects.stat(digest)
+        if ref is None or ref.size > MAX_MANIFEST_BYTES:
+            return set()
+        try:
+            return {file.digest for file in parse_manifest(await self._objects.read(ref)).files}
+        except (NoManifest, ObjectMissing):
+            return set()
+        except ObjectDamaged:
+            log.error("the manifest %s can't be read, so it is not known which files it has", format_address(digest))
+            raise
+
+
+def _in_batches(of: Sequence[Unnamed]) -> Iterator[Sequence[Unnamed]]:
+    for at in range(0, len(of), _AT_A_TIME):
+        yield of[at : at + _AT_A_TIME]
+
+
+async def listed(objects: Objects, references: Asks) -> AsyncIterator[tuple[Unnamed, bool]]:
+    """All objects of the store, and whether an event names each. Raises as `make_plan`."""
+    await references.caught_up()
+    named = await references.all()
+    kept = named.keys() | await _Bundles(objects).files_of(named.values())
+    async for each in objects.kept():
+        yield Unnamed(digest=each.digest, size=each.size, put_at=each.written), each.digest in kept

@@ -1,0 +1,107 @@
+"""A bundle's manifest: the files of a folder, each with its path, mode and digest. It is an object itself.
+
+A manifest may come from anyone, so it is checked before anything acts on it: no path leaves the folder, none goes
+through a file, there are no links and no devices, and number and length of the files are bounded. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from events.language.common import shown
+from events.language.objects import MAX_OBJECT_BYTES, ObjectDigest, ObjectRef
+
+MAX_FILES = 100_000
+"""Most files of a bundle."""
+MAX_BUNDLE_BYTES = 32 << 30
+"""Most bytes of a bundle's files together: 32 GiB."""
+MAX_MANIFEST_BYTES = 32 << 20
+"""Longest manifest."""
+MAX_PATH_BYTES = 1024
+MAX_NAME_BYTES = 255
+
+
+class NoManifest(ValueError):
+    """What should be a manifest is none; the text says why."""
+
+
+def check_path(path: str) -> str:
+    """A file's path in its folder, with `/` between its names. Raises ValueError."""
+    try:
+        encoded = path.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{shown(path)} is no UTF-8") from None
+    if len(encoded) > MAX_PATH_BYTES:
+        raise ValueError(f"{shown(path)} has more than {MAX_PATH_BYTES} bytes")
+    for name in path.split("/"):
+        if name in ("", ".", "..") or "\0" in name:
+            raise ValueError(f"{shown(path)} is no path in a folder: it has the name {shown(name)}")
+        if len(name.encode()) > MAX_NAME_BYTES:
+            raise ValueError(f"{shown(path)} has a name of more than {MAX_NAME_BYTES} bytes")
+    return path
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class BundleFile(_Strict):
+    """A file of a bundle."""
+
+    path: Annotated[str, AfterValidator(check_path)]
+    """In the folder, with `/` between names: `src/train.py`."""
+    digest: ObjectDigest
+    size: Annotated[int, Field(ge=0, le=MAX_OBJECT_BYTES)]
+    """Bytes."""
+    executable: bool = False
+
+    @property
+    def ref(self) -> ObjectRef:
+        return ObjectRef(digest=self.digest, size=self.size)
+
+
+class Manifest(_Strict):
+    """The files of a bundle, by their paths."""
+
+    forgelog_bundle: Literal[1] = 1
+    """Tells a manifest from other JSON, and its version."""
+    files: Annotated[tuple[BundleFile, ...], Field(max_length=MAX_FILES, strict=False)]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        paths = {file.path for file in self.files}
+        if len(paths) < len(self.files):
+            raise ValueError("a path is there twice")
+        for path in paths:
+            at = path.find("/")
+            while at >= 0:
+                if path[:at] in paths:
+                    raise ValueError(f"{shown(path)} goes through a file")
+                at = path.find("/", at + 1)
+        if self.total_bytes > MAX_BUNDLE_BYTES:
+            raise ValueError(f"the files have {self.total_bytes} bytes; a bundle has at most {MAX_BUNDLE_BYTES}")
+        return self
+
+    @property
+    def total_bytes(self) -> int:
+        """Of all files together."""
+        return sum(file.size for file in self.files)
+
+    def to_bytes(self) -> bytes:
+        """As it is kept: equal folders have equal manifests."""
+        files = tuple(sorted(self.files, key=lambda file: file.path))
+        return self.model_copy(update={"files": files}).model_dump_json().encode()
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """Raises NoManifest."""
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise NoManifest(f"it has {len(data)} bytes; a manifest has at most {MAX_MANIFEST_BYTES}")
+    try:
+        return Manifest.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "manifest"
+        raise NoManifest(f"{place}: {first['msg']}") from None

@@ -1,0 +1,150 @@
+"""Which objects the events name: a table of a projection's, and what the tables of all contexts have.
+
+A projection whose events name objects has `REFERENCES` among its tables and keeps a row for each object that an event
+of a subject names. Its `touches` yields `reference_keys`, its `project` calls `put_references`. A row stays as long as
+the event does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
+
+import asyncpg
+from aiokafka import TopicPartition
+
+from events.language.contexts import contexts
+from events.language.objects import ObjectRef
+from events.log.connect import connected
+from events.log.consumers import HASTY, new_consumer
+from events.log.positions import Place, ReaderPosition
+from events.log.topics import events
+from events.process.settings import Settings
+from events.projections.positions import live_schema, read_positions
+from events.projections.projection import Key, Rows, Table
+from events.projections.rebuild import NoProjection, projection_of
+from events.projections.replaying import connected as database
+from events.projections.tables import Db, quoted
+
+REFERENCES = Table(
+    name="objects",
+    key=("subject", "digest"),
+    columns={"subject": "text", "digest": "text", "size": "bigint", "bundle": "bool"},
+    indexes=("digest",),
+)
+"""`bundle`: the object is a manifest, which names further objects (`events.objects.manifest`)."""
+
+_PAUSE = 0.2
+
+
+class Named(NamedTuple):
+    """An object that an event names."""
+
+    ref: ObjectRef
+    bundle: bool
+
+
+class ReferencesUnknown(Exception):
+    """It can't be known which objects the events name. Says why, and what to do."""
+
+
+def reference_keys(subject: str, refs: Iterable[ObjectRef]) -> list[tuple[Table, Key]]:
+    """The rows of objects that an event names, for `Projection.touches`."""
+    return [(REFERENCES, (subject, ref.digest)) for ref in refs]
+
+
+def put_references(rows: Rows, subject: str, refs: Iterable[ObjectRef], *, bundle: bool = False) -> None:
+    """Note the objects that an event of `subject` names. `bundle`: they are manifests."""
+    for ref in refs:
+        row = {"subject": subject, "digest": ref.digest, "size": ref.size, "bundle": bundle}
+        rows.put(REFERENCES, row)
+
+
+class References:
+    """What the tables of all contexts say. Each question has a connection of its own."""
+
+    def __init__(self, settings: Settings, *, patience: float = 60.0) -> None:
+        """`patience`: seconds to wait for tables that are behind."""
+        self._settings = settings
+        self._patience = patience
+        self._schemas = {context: live_schema(settings, context) for context in contexts() if _has_references(context)}
+
+    async def caught_up(self) -> None:
+        """Wait until the tables have what the log has now. Raises ReferencesUnknown, and Kafka's errors."""
+        ends = await self._ends()
+        async with database(self._settings) as db:
+            for context, schema in self._schemas.items():
+                await self._check(db, context, schema)
+                try:
+                    async with asyncio.timeout(self._patience):
+                        while not _reached(await read_positions(db, schema), ends, projection_of(context).contexts):
+                            await asyncio.sleep(_PAUSE)
+                except TimeoutError:
+                    raise ReferencesUnknown(
+                        f"the tables of {context} are behind the log; look at `forgelog status`, and try again when "
+                        "they have caught up"
+                    ) from None
+
+    async def all(self) -> dict[str, Named]:
+        """Every object that an event names, by its digest. Raises ReferencesUnknown."""
+        return await self._ask("", [])
+
+    async def among(self, digests: Collection[str]) -> dict[str, Named]:
+        """Those of these objects that an event names. Raises ReferencesUnknown."""
+        return await self._ask("where digest = any($1::text[])", [list(digests)])
+
+    async def bundles(self) -> dict[str, Named]:
+        """The manifests that an event names. Raises ReferencesUnknown."""
+        return await self._ask("where bundle", [])
+
+    async def _ask(self, where: str, given: list[object]) -> dict[str, Named]:
+        found: dict[str, Named] = {}
+        async with database(self._settings) as db:
+            for context, schema in self._schemas.items():
+                await self._check(db, context, schema)
+                query = (
+                    f"select digest, max(size) as size, bool_or(bundle) as bundle from {quoted(schema)}.objects "
+                    f"{where} group by digest"
+                )
+                for row in await db.fetch(query, *given):
+                    ref = ObjectRef(digest=row["digest"], size=row["size"])
+                    bundle = row["bundle"] or (ref.digest in found and found[ref.digest].bundle)
+                    found[ref.digest] = Named(ref, bundle)
+        return found
+
+    async def _check(self, db: Db, context: str, schema: str) -> None:
+        """Raises ReferencesUnknown if the tables are not those of now."""
+        try:
+            version = await db.fetchval(f"select version from {quoted(schema)}.made")
+        except asyncpg.UndefinedTableError:
+            version = None
+        if version != projection_of(context).version:
+            raise ReferencesUnknown(
+                f"the tables of {context} are {'of another version' if version else 'not there'}; they are built when "
+                f"the service starts: try again then, or `forgelog rebuild {context}`"
+            )
+
+    async def _ends(self) -> Mapping[Place, int]:
+        async with connected(new_consumer(self._settings, **HASTY)) as consumer:
+            wanted = {name for context in self._schemas for name in projection_of(context).contexts}
+            places = {
+                TopicPartition(topic, number): (name, number)
+                for name in wanted
+                for topic in [self._settings.prefix + events(name)]
+                for number in await consumer.partitions_of(topic)
+            }
+            ends = await consumer.end_offsets(list(places))
+            return {place: ends[at] for at, place in places.items()}
+
+
+def _has_references(context: str) -> bool:
+    try:
+        return REFERENCES in projection_of(context).tables
+    except NoProjection:
+        return False
+
+
+def _reached(positions: Mapping[Place, ReaderPosition], ends: Mapping[Place, int], inputs: Collection[str]) -> bool:
+    wanted = {place: end for place, end in ends.items() if place[0] in inputs and end}
+    return all(place in positions and positions[place].offset >= end for place, end in wanted.items())

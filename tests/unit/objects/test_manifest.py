@@ -1,0 +1,80 @@
+"""A manifest comes from anyone: what would leave its folder, or is too much, is none."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from events.objects.manifest import MAX_FILES, MAX_MANIFEST_BYTES, BundleFile, Manifest, NoManifest, parse_manifest
+
+DIGEST = "4f" * 32
+
+
+def manifest(*paths: str, **more: Any) -> bytes:
+    files = [{"path": path, "digest": DIGEST, "size": 3, **more} for path in paths]
+    return json.dumps({"files": files}).encode()
+
+
+def test_equal_folders_have_equal_manifests() -> None:
+    files = [BundleFile(path=path, digest=DIGEST, size=3) for path in ("src/b.py", "src/a.py", "z", ".env.example")]
+    assert Manifest(files=tuple(files)).to_bytes() == Manifest(files=tuple(reversed(files))).to_bytes()
+    assert {file.path for file in parse_manifest(Manifest(files=tuple(files)).to_bytes()).files} == {
+        file.path for file in files
+    }
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/etc/passwd",
+        "../up",
+        "a/../../up",
+        "a/..",
+        "..",
+        ".",
+        "a//b",
+        "a/",
+        "./a",
+        "a\0b",
+        "n" * 256,
+        "a/" * 512 + "a",
+    ],
+    ids=lambda path: repr(path[:20]),
+)
+def test_a_path_that_is_none_in_a_folder_is_refused(path: str) -> None:
+    with pytest.raises(NoManifest, match=r"files\.0\.path"):
+        parse_manifest(manifest(path))
+
+
+@pytest.mark.parametrize("paths", [("a", "a/b"), ("a/b/c", "a/b"), ("x", "a", "a/b/c/d")])
+def test_a_path_through_a_file_is_refused(paths: tuple[str, ...]) -> None:
+    with pytest.raises(NoManifest, match="goes through a file"):
+        parse_manifest(manifest(*paths))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"\xff",
+        manifest("a", "a"),
+        manifest("a", link="/etc"),
+        manifest("a", digest="../../x"),
+        manifest("a", size=-1),
+        manifest("a", size="3"),
+        manifest("a", executable="yes"),
+        manifest("a", "b", size=20 << 30),
+        b'{"forgelog_bundle": 2, "files": []}',
+        b'{"files": []' + b" " * MAX_MANIFEST_BYTES + b"}",
+        b'{"files": [' + b",".join([b"{}"] * (MAX_FILES + 1)) + b"]}",
+    ],
+    ids=lambda data: repr(data[:30]),
+)
+def test_what_is_no_manifest_is_refused(data: bytes) -> None:
+    with pytest.raises(NoManifest):
+        parse_manifest(data)
