@@ -1,0 +1,90 @@
+"""Which objects events name, as the tables say it: asked of Postgres, once they have what the log has."""
+
+from __future__ import annotations
+
+import pytest
+import pytest_asyncio
+from aiokafka import AIOKafkaProducer
+
+from events.language.objects import ObjectRef
+from events.log.access import client_options
+from events.log.topics import ensure_topics, events
+from events.objects import references as module
+from events.objects.references import REFERENCES, Named, References, ReferencesUnknown, put_references, reference_keys
+from events.process.settings import Settings
+from events.projections.positions import live_schema
+from events.projections.projection import Key, Projection, Row, Table
+from events.projections.replaying import connected
+from events.projections.tables import create_schema, quoted
+
+PLOT = ObjectRef(digest="4f" * 32, size=3)
+CODE = ObjectRef(digest="5f" * 32, size=4)
+
+
+class Naming(Projection):
+    context = "jobs"
+    tables = (REFERENCES,)
+    version = 3
+
+
+class Rows:
+    """Rows as a projection is given them."""
+
+    def __init__(self) -> None:
+        self.put_: list[Row] = []
+
+    def get(self, table: Table, key: Key) -> Row | None:
+        raise NotImplementedError
+
+    def put(self, table: Table, row: Row) -> None:
+        assert table is REFERENCES
+        self.put_.append(row)
+
+    def delete(self, table: Table, key: Key) -> None:
+        raise NotImplementedError
+
+
+@pytest_asyncio.fixture
+async def db_schema(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(module, "projection_of", lambda _: Naming())
+    monkeypatch.setattr(module, "contexts", lambda: {"jobs": None})
+    await ensure_topics(settings)
+    schema = live_schema(settings, "jobs")
+    async with connected(settings) as db:
+        await create_schema(db, schema, Naming())
+        rows = Rows()
+        put_references(rows, "j1", [PLOT])
+        put_references(rows, "j2", [PLOT, CODE], bundle=True)
+        assert [(REFERENCES, REFERENCES.key_of(row)) for row in rows.put_[1:]] == reference_keys("j2", [PLOT, CODE])
+        for row in rows.put_:
+            names, marks = ", ".join(row), ", ".join(f"${n}" for n in range(1, len(row) + 1))
+            await db.execute(f"insert into {quoted(schema)}.objects ({names}) values ({marks})", *row.values())
+    return schema
+
+
+@pytest.mark.usefixtures("db_schema")
+async def test_what_events_name_is_found(settings: Settings) -> None:
+    references = References(settings)
+    await references.caught_up()
+    both = {PLOT.digest: Named(PLOT, True), CODE.digest: Named(CODE, True)}
+    assert await references.all() == await references.bundles() == both
+    assert await references.among([PLOT.digest, "00" * 32]) == {PLOT.digest: Named(PLOT, True)}
+
+
+@pytest.mark.usefixtures("db_schema")
+async def test_tables_behind_the_log_do_not_answer(settings: Settings) -> None:
+    async with AIOKafkaProducer(**client_options(settings)) as producer:
+        await producer.send_and_wait(settings.prefix + events("jobs"), b"an event that the tables do not have")
+    with pytest.raises(ReferencesUnknown, match="behind the log"):
+        await References(settings, patience=0.3).caught_up()
+
+
+async def test_tables_of_another_version_do_not_answer(settings: Settings, db_schema: str) -> None:
+    async with connected(settings) as db:
+        await db.execute(f"update {quoted(db_schema)}.made set version = 2")
+    with pytest.raises(ReferencesUnknown, match="of another version"):
+        await References(settings).all()
+    async with connected(settings) as db:
+        await db.execute(f"drop schema {quoted(db_schema)} cascade")
+    with pytest.raises(ReferencesUnknown, match="not there"):
+        await References(settings).all()
