@@ -13,7 +13,7 @@ import pytest
 
 from events.language.base import Command, Event
 from events.language.resources import CordonNode, LabelNode
-from events.language.scheduling import ConfigureQueue, JobScheduled
+from events.language.scheduling import ConfigureQueue, JobEnqueued, JobScheduled
 from events.log import topics
 from events.log.outcomes import Outcomes
 from events.log.publish import Publisher
@@ -39,7 +39,7 @@ class Planner(Decider[None]):
     context: ClassVar[str] = "scheduling"
     aggregate: ClassVar[str] = "queue"
     commands: ClassVar[tuple[type[Command], ...]] = (ConfigureQueue,)
-    events: ClassVar[tuple[type[Event], ...]] = (JobScheduled,)
+    events: ClassVar[tuple[type[Event], ...]] = (JobEnqueued, JobScheduled)
 
     def __init__(self) -> None:
         self.plans: list[Event] = []
@@ -49,6 +49,9 @@ class Planner(Decider[None]):
 
     def evolve(self, state: None, event: Event, time: datetime) -> None:
         return None
+
+    def holds(self, state: None, aggregate: str, id: str) -> bool:
+        return False
 
     def decide(self, state: None, command: Command, context: DecisionContext) -> Sequence[Event]:
         return [self.plans.pop(0)]

@@ -10,7 +10,7 @@ from typing import Any
 import schemathesis
 from schemathesis.core.parameters import ParameterLocation
 
-from events.language.registry import command_types
+from events.language.registry import aggregates_of, command_types
 
 COMMANDS = "/v1/commands"
 MOST = 1_000
@@ -80,6 +80,10 @@ def before_call(_: Any, case: schemathesis.Case, __: dict[str, Any]) -> None:
         return
     case.path_parameters |= {name: value for name, value in KNOWN.items() if name in case.path_parameters}
     _possible(case.query)
+    for values in (case.query, case.body):
+        context = case.path_parameters.get("context") or (isinstance(values, dict) and values.get("context"))
+        if context and values.get("aggregate"):
+            values["aggregate"] = aggregates_of(context)[0]
     if isinstance(case.body, dict):
         if case.operation.path.endswith("/WatchJobs"):  # it ends, since the job has ended
             case.body |= {"job_ids": [JOB], "until_ended": True}

@@ -60,7 +60,9 @@ def logged(event: Event) -> Raw:
     """An event as its writer appends it."""
     origin = Origin("c-1", "flow-1", ACTOR, PROJECT, TRACE, "commands.jobs/3@7|digest")
     encoder = Encoder(event.context)
-    (record,) = encoder.records([(event, event.key(), event.subject())], origin, TIME, [("flow-1", TRACE)])
+    project = getattr(event, "project", "") or PROJECT
+    placed = (event, event.key(), event.subject(), project, ACTOR, "flow-1", TRACE)
+    (record,) = encoder.records([placed], origin, TIME)
     return record.at(topics.events(event.context), 0, 0)
 
 

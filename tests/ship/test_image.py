@@ -132,7 +132,8 @@ class Containers:
             )
 
     def here(self, name: str, value: str) -> str:
-        """A value with the containers' addresses and paths as they are here."""
+        """A value with the containers' addresses and paths as they are here, and what is not set at its default."""
+        value = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
         value = re.sub(r"^0\.0\.0\.0:[1-9]\d*$", f"127.0.0.1:{self.ports[name]}", value)
         value = re.sub(r"^0\.0\.0\.0:0$", "127.0.0.1:0", value).replace("kafka:9092", self.kafka)
         for each, port in self.ports.items():
