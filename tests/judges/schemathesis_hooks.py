@@ -81,9 +81,9 @@ def before_call(_: Any, case: schemathesis.Case, __: dict[str, Any]) -> None:
     case.path_parameters |= {name: value for name, value in KNOWN.items() if name in case.path_parameters}
     _possible(case.query)
     for values in (case.query, case.body):
-        context = case.path_parameters.get("context") or (isinstance(values, dict) and values.get("context"))
-        if context and values.get("aggregate"):
-            values["aggregate"] = aggregates_of(context)[0]
+        if isinstance(values, dict) and values.get("aggregate"):
+            context = case.path_parameters.get("context") or values.get("context", "")
+            values["aggregate"] = (aggregates_of(context) or [JOB])[0]
     if isinstance(case.body, dict):
         if case.operation.path.endswith("/WatchJobs"):  # it ends, since the job has ended
             case.body |= {"job_ids": [JOB], "until_ended": True}
