@@ -222,10 +222,11 @@ async def test_what_is_missing_is_told(client: httpx.AsyncClient) -> None:
         ({}, "objects"),
         ({"objects": [{"digest": "../x", "size": 1}]}, "objects[0].digest"),
         ({"objects": [{"digest": "00" * 32, "size": -1}]}, "objects[0].size"),
+        ({"objects": [{"digest": "00" * 32, "size": False}]}, "objects[0].size"),
         ({"objects": [], "more": 1}, "more"),
         ({"objects": [{}] * (MAX_ASKED + 1)}, "objects"),
     ],
-    ids=["nothing", "digest", "size", "more", "too many"],
+    ids=["nothing", "digest", "size", "no number", "more", "too many"],
 )
 async def test_a_wrong_question_is_refused_by_field(client: httpx.AsyncClient, body: object, field: str) -> None:
     answer = await client.post(MISSING, json=body)
