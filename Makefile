@@ -40,8 +40,9 @@ down: $(SYNCED)
 demo: setup
 	$(BIN)/forgelog demo --data $(DATA)/demo
 
+# Two workers, which tests/side_by_side.py keeps out of each other's way; PYTEST="-n 0" is without them.
 test: setup
-	$(BIN)/pytest $(PYTEST)
+	$(BIN)/pytest -n 2 --durations-by-file=15 $(PYTEST)
 
 # Property tests with new random examples; `make test` tries the same ones every time.
 explore: setup

@@ -2,6 +2,7 @@
 
 - `servers`: one broker and one Postgres for the whole session. Set FORGELOG_TEST_KAFKA and FORGELOG_TEST_POSTGRES to
   use a pair that is running already (`forgelog up --servers-only`), which saves its start.
+  The workers of a parallel run (`pytest -n 2`) share one pair.
 - `settings`: a platform of the test's own on them: unique topic prefix and Postgres schemas, both removed afterwards.
 
 Only processes started here are ended, by pid.
@@ -10,19 +11,23 @@ Only processes started here are ended, by pid.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import shutil
 import signal
 import tempfile
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import asyncpg
 import hypothesis
+import pytest
 import pytest_asyncio
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
@@ -62,6 +67,48 @@ def pytest_configure() -> None:
     # A shell starts its background commands with SIGINT ignored, and exec keeps that: started so (by a CI system, say),
     # the commands that tests run and interrupt would be deaf to it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """Before a parallel run starts its workers: start the servers that they share."""
+    runner = asyncio.Runner()
+    running = running_servers()
+    servers = runner.run(running.__aenter__())
+
+    def stop() -> None:
+        runner.run(running.__aexit__(None, None, None))
+        runner.close()
+
+    config.add_cleanup(stop)
+    os.environ["FORGELOG_TEST_KAFKA"] = servers.kafka
+    os.environ["FORGELOG_TEST_KAFKA_CONFIG"] = str(servers.kafka_config or "")
+    os.environ["FORGELOG_TEST_POSTGRES"] = servers.postgres
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from tests.side_by_side import Scheduling
+
+    return Scheduling(config, log)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--durations-by-file", type=int, default=0, metavar="N", help="show the N slowest files, with their fixtures"
+    )
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    wanted = config.getoption("--durations-by-file")
+    seconds: Counter[str] = Counter()
+    for report in itertools.chain.from_iterable(terminalreporter.stats.values()):
+        if isinstance(report, pytest.TestReport):
+            seconds[report.nodeid.partition("::")[0]] += report.duration
+    if wanted:
+        terminalreporter.section(f"slowest {wanted} files")
+        for file, spent in seconds.most_common(wanted):
+            terminalreporter.write_line(f"{spent:7.1f}s {file}")
 
 
 @pytest_asyncio.fixture(scope="session")
