@@ -46,7 +46,15 @@ def other_key() -> bytes:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"key", PUBLIC[:31], PUBLIC.hex().encode()[:-2], b"-----BEGIN PUBLIC KEY-----\nx\n", other_key(), b"z" * 64],
+    [
+        b"",
+        b"key",
+        pytest.param(PUBLIC[:31], id="31 bytes"),
+        pytest.param(PUBLIC.hex().encode()[:-2], id="62 digits"),
+        b"-----BEGIN PUBLIC KEY-----\nx\n",
+        pytest.param(other_key(), id="RSA"),
+        b"z" * 64,
+    ],
 )
 def test_what_is_no_public_key_is_refused_with_what_to_do(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "key").write_bytes(content)

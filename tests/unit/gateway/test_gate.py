@@ -107,7 +107,7 @@ async def test_a_stranger_gets_nothing_at_any_path(gateway: Door, method: str) -
 @pytest.mark.parametrize(
     ("credentials", "problem"),
     [
-        (f"Bearer {new_api_key()}", "not this platform's"),
+        pytest.param(f"Bearer {new_api_key()}", "not this platform's", id="another key"),
         ("Bearer", "no bearer token"),
         ("Bearer ", "no bearer token"),
         ("Basic b3duZXI6b3duZXI=", "no bearer token"),
