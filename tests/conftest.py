@@ -3,6 +3,7 @@
 - `servers`: one broker and one Postgres for the whole session. Set FORGELOG_TEST_KAFKA and FORGELOG_TEST_POSTGRES to
   use a pair that is running already (`forgelog up --servers-only`), which saves its start.
   The workers of a parallel run (`pytest -n 2`) share one pair.
+- `calm`: one platform for all modules that leave its processes alone.
 - `settings`: a platform of the test's own on them: unique topic prefix and Postgres schemas, both removed afterwards.
 
 Only processes started here are ended, by pid.
@@ -23,7 +24,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import hypothesis
@@ -36,7 +37,10 @@ from events.log.access import client_options
 from events.process.settings import Settings
 from forgelog.embedded.kafka import Kafka
 from forgelog.embedded.postgres import Postgres
-from forgelog.embedded.process import Child, wait_ready
+from forgelog.embedded.process import Child, EmbeddedError, wait_ready
+
+if TYPE_CHECKING:
+    from tests.integration.calm import Calm
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,10 @@ def pytest_xdist_setupnodes(config: pytest.Config) -> None:
     """Before a parallel run starts its workers: start the servers that they share."""
     runner = asyncio.Runner()
     running = running_servers()
-    servers = runner.run(running.__aenter__())
+    try:
+        servers = runner.run(running.__aenter__())
+    except EmbeddedError as error:
+        pytest.exit(f"the servers that the workers share can't be started: {error}", returncode=1)
 
     def stop() -> None:
         runner.run(running.__aexit__(None, None, None))
@@ -91,6 +98,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from tests.side_by_side import Scheduling
 
     return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests on the platform that modules share come last, so that it runs beside no others."""
+    items.sort(key=lambda item: "calm" in getattr(item, "fixturenames", ()))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -140,6 +152,15 @@ async def running_servers() -> AsyncIterator[Servers]:
     finally:
         await asyncio.gather(*(child.stop() for child in children))
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def calm(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Calm]:
+    from tests.integration.calm import Calm
+
+    made = Calm(servers, tmp_path_factory.mktemp("calm"))
+    yield made
+    await made.close()
 
 
 @pytest_asyncio.fixture

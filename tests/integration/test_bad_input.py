@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -12,9 +11,8 @@ import pytest
 import pytest_asyncio
 
 from events.language.jobs import JobCancelled, JobCompleted
-from events.language.resources import NodeRegistered
-from tests.conftest import Servers, own_settings
-from tests.integration.cluster import Cluster, cluster
+from tests.integration.calm import Calm
+from tests.integration.cluster import Cluster
 from tests.integration.doors import DOORS, Answer, Door, close_doors, open_doors
 
 pytestmark = pytest.mark.slow
@@ -23,11 +21,8 @@ SUBMIT = "forgelog.jobs.v1.SubmitJob"
 
 
 @pytest_asyncio.fixture(scope="module")
-async def platform(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
-    folder: Path = tmp_path_factory.mktemp("platform")
-    async with own_settings(servers, folder) as settings, cluster(settings, folder, gateway=True) as platform:
-        await platform.event(NodeRegistered)
-        yield platform
+async def platform(calm: Calm) -> Cluster:
+    return await calm.platform()
 
 
 @pytest_asyncio.fixture(scope="module")

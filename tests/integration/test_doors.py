@@ -13,7 +13,6 @@ import sys
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -27,7 +26,6 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from events.language.common import LogEvent
 from events.language.jobs import JobCompleted, JobQueued, JobStarted, JobSubmitted
-from events.language.resources import NodeRegistered
 from events.language.scheduling import JobEnqueued
 from events.log.access import client_options
 from events.log.envelope import Recorded
@@ -35,8 +33,8 @@ from forgelog.embedded.kafka_users import PRODUCER
 from forgelog.manifest import jobs as manifest
 from tests import PATIENCE
 from tests.access import as_user
-from tests.conftest import Servers, own_settings
-from tests.integration.cluster import Cluster, cluster
+from tests.integration.calm import Calm
+from tests.integration.cluster import Cluster
 from tests.integration.doors import DOORS, close_doors, open_doors
 
 pytestmark = pytest.mark.slow
@@ -53,11 +51,8 @@ resources: {cpus: 0.1, memory: 64Mi}
 
 
 @pytest_asyncio.fixture(scope="module")
-async def platform(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
-    folder: Path = tmp_path_factory.mktemp("platform")
-    async with own_settings(servers, folder) as settings, cluster(settings, folder, gateway=True) as platform:
-        await platform.event(NodeRegistered)
-        yield platform
+async def platform(calm: Calm) -> Cluster:
+    return await calm.platform()
 
 
 @pytest_asyncio.fixture(scope="module")

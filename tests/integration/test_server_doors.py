@@ -4,7 +4,6 @@ do what they try. Nothing is written then."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +36,15 @@ from forgelog.embedded.process import EmbeddedError
 from forgelog_pb.log.v1.queries_pb2 import GetStatusRequest
 from forgelog_pb.log.v1.queries_pb2_grpc import LogQueriesStub
 from tests.access import as_user, librdkafka
-from tests.conftest import Servers, own_settings
-from tests.integration.cluster import Cluster, cluster
+from tests.integration.calm import Calm
+from tests.integration.cluster import Cluster
 
 pytestmark = pytest.mark.slow
 
 
 @pytest_asyncio.fixture(scope="module")
-async def platform(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
-    folder = tmp_path_factory.mktemp("doors")
-    async with own_settings(servers, folder) as settings, cluster(settings, folder, gateway=True) as made:
-        yield made
+async def platform(calm: Calm) -> Cluster:
+    return await calm.platform()
 
 
 def own(platform: Cluster) -> Settings:

@@ -1,28 +1,22 @@
-"""One platform for all judges."""
+"""What the judges judge: the platform that modules share."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx
-import pytest
 import pytest_asyncio
 
-from events.language.resources import NodeRegistered
-from tests.conftest import Servers, own_settings
-from tests.integration.cluster import Cluster, cluster
+from tests.integration.calm import Calm
+from tests.integration.cluster import Cluster
 
 
-@pytest_asyncio.fixture(scope="package")
-async def platform(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
-    folder: Path = tmp_path_factory.mktemp("judges")
-    async with own_settings(servers, folder) as settings, cluster(settings, folder, gateway=True) as platform:
-        await platform.event(NodeRegistered)
-        yield platform
+@pytest_asyncio.fixture(scope="module")
+async def platform(calm: Calm) -> Cluster:
+    return await calm.platform()
 
 
-@pytest_asyncio.fixture(scope="package")
+@pytest_asyncio.fixture(scope="module")
 async def http(platform: Cluster) -> AsyncIterator[httpx.AsyncClient]:
     async with platform.http() as client:
         yield client
