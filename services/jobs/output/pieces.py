@@ -3,9 +3,9 @@
 The output of a task's attempt has two parts, stdout and stderr.
 
 Pieces come out of order when a send to Kafka has failed and an earlier one of the same producer came through later. A
-piece that is ahead of its part is held until what lies before it has come. After `WAIT` seconds, or with more than
-`HELD` bytes held, what is missing is taken for lost: the part goes on behind it, and the chunk there says how many
-bytes are missing.
+piece that is ahead of its part is held until what lies before it has come. After `WAIT` seconds in which the part does
+not grow, or with more than `HELD` bytes held, what is missing is taken for lost: the part goes on behind it, and the
+chunk there says how many bytes are missing.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Part:
     weight: int = 0
     """Of all of them."""
     since: float = 0.0
-    """When the first of them came (monotonic seconds)."""
+    """When the first of them came, or the part last grew, if that was later (monotonic seconds)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +124,10 @@ def take(part: Part, piece: Piece, most: int, now: float) -> list[Chunk]:
     if piece.offset > part.size and piece.offset <= most and not part.truncated:
         _hold(part, piece, now)
         return give_up(part, most, now) if part.weight > HELD else []
-    chunks = _store(part, piece, most)
-    return chunks + _release(part, most)
+    size, chunks = part.size, _store(part, piece, most) + _release(part, most)
+    if part.size > size:
+        part.since = now
+    return chunks
 
 
 def give_up(part: Part, most: int, now: float) -> list[Chunk]:

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events.streams.stream import Unusable
-from services.jobs.output.pieces import HELD, OVERHEAD, Chunk, Part, Piece, give_up, read_piece, take
+from services.jobs.output.pieces import HELD, OVERHEAD, WAIT, Chunk, Part, Piece, give_up, read_piece, take
+from services.jobs.output.stream import OutputStream
 
 KEY = ("job", 0, 1, 0)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -131,6 +132,20 @@ def test_what_never_came_is_a_gap_that_says_its_size() -> None:
     chunks = give_up(part, 1 << 30, 1.0)
     assert [(chunk.offset, chunk.data, chunk.missing) for chunk in chunks] == [(8, b"three", 4)]
     assert not came(part, piece(4, b"two "))  # too late
+
+
+def test_what_is_missing_is_waited_for_from_the_moment_at_which_its_part_came_to_it() -> None:
+    """Not from when a piece came that is no longer held."""
+    part = Part()
+    assert not take(part, piece(4, b"2nd "), 1 << 30, 100.0)
+    assert not take(part, piece(12, b"last"), 1 << 30, 109.0)
+    assert OutputStream().due(part) == 100.0 + WAIT
+    assert text_of(take(part, piece(0, b"1st "), 1 << 30, 109.5)) == b"1st 2nd "
+    assert OutputStream().due(part) == 109.5 + WAIT
+    assert not take(part, piece(0, b"1st "), 1 << 30, 115.0)  # a repeat changes nothing
+    assert OutputStream().due(part) == 109.5 + WAIT
+    assert text_of(take(part, piece(8, b"3rd "), 1 << 30, 118.0)) == b"3rd last"
+    assert OutputStream().due(part) is None
 
 
 def test_no_more_than_a_bound_is_held() -> None:
