@@ -29,6 +29,7 @@ class Stop:
     """Its type and id, as far as they can be read; else what was being done."""
     cause: str
     since: datetime
+    """When it first stood there, since it last went on."""
     number: int = -1
     """The writer's partition that it concerns; -1 for none."""
 
@@ -79,10 +80,10 @@ class Stops:
         position = raw.position if raw is not None else at or Position(place.replace(" ", "-"), 0, 0)
         cause = " ".join(cause.removeprefix(f"{position}: ").split())[:MOST_CAUSE]
         what = (_named(raw) if raw is not None else "") or doing or "no event"
-        stop = Stop(
-            place, position, raw is not None if skippable is None else skippable, what, cause, datetime.now(UTC), number
-        )
-        if place not in self._all:
+        known = self._all.get(place)
+        since = known.since if known is not None and known.position == position else datetime.now(UTC)
+        stop = Stop(place, position, raw is not None if skippable is None else skippable, what, cause, since, number)
+        if known is None:
             self._log.error("%s stopped %s", place, stop.text, exc_info=None if expected else error)
         self._all[place] = stop
         return stop
