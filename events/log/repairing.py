@@ -89,7 +89,8 @@ def _suspect(raw: Raw) -> Suspect:
 async def skip(settings: Settings, suspect: Suspect, reason: str, actor: str) -> Repair:
     """Record that every reader passes over it; the repair there was if that had been decided before."""
     for known in await read_repairs(settings):
-        if known.position == suspect.position and known.last >= suspect.last and known.skips:
+        same = known.position == suspect.position and known.digest == suspect.digest
+        if same and known.last >= suspect.last and known.skips:
             return known
     event = RecordSkipped(
         subject_id=str(suspect.position),

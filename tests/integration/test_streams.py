@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
@@ -407,6 +407,22 @@ async def test_of_repairs_that_were_made_anew_each_is_heard(settings: Settings) 
         await here.skip(at)
         await here.send(job(0), 0, "later")
         await here.stores(job(0), "later")
+
+
+async def test_a_record_can_be_passed_over_where_another_one_was_before(settings: Settings) -> None:
+    """In a topic that was made anew, say: the decision was about that record alone."""
+    async with place(settings) as here:
+        await here.refuse("data = 'BAD'::bytea")
+        at = await here.send(job(1), 0, "BAD")
+        await until(lambda: here.stands)
+        suspect = await look_at(settings, at)
+        former = await skip(settings, replace(suspect, digest="0" * 64), "a test", "tester")
+        repair = await skip(settings, suspect, "a test", "tester")
+        assert (former.number, repair.number) == (0, 1)
+        assert await skip(settings, suspect, "again", "tester") == repair
+        await here.send(job(0), 0, "later")
+        await here.stores(job(0), "later")
+        assert not here.stands
 
 
 async def test_of_records_that_were_not_kept_until_they_were_read_a_line_tells(
