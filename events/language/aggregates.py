@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from events.language.base import Message
+from events.language.base import Command, Message
 from events.language.contexts import ContextsError
 
 LOG = "log"
 """Context of the log's own events: they are about any aggregate, and no decider decides them."""
 
+_PREFIX = re.compile(r"[a-z][a-z0-9-]*")
 _KIND = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 
@@ -24,9 +25,12 @@ class LanguageError(ContextsError):
 def check_aggregates(messages: Iterable[type[Message]]) -> None:
     """Raises `LanguageError` for the first message that names its aggregates in a way that can't be."""
     decides: dict[str, str] = {}
+    prefixes: dict[str, str] = {}
     for message in messages:
         if message.context != LOG:
             _check(message, decides)
+            if issubclass(message, Command):
+                _check_prefix(message, prefixes)
 
 
 def _check(message: type[Message], decides: dict[str, str]) -> None:
@@ -52,4 +56,18 @@ def _check(message: type[Message], decides: dict[str, str]) -> None:
         raise LanguageError(
             f"{message.type_name()}: {kind} decides in {context} already; give the aggregate of {message.context} "
             f"another name, or set decided_by"
+        )
+
+
+def _check_prefix(command: type[Command], prefixes: dict[str, str]) -> None:
+    """`prefixes`: how assigned ids begin → kind of their aggregates, as far as it is known."""
+    prefix, kind = command.id_prefix, command.aggregate
+    if command.assigns_id and not _PREFIX.fullmatch(prefix):
+        raise LanguageError(
+            f"{command.type_name()}: it assigns ids, and id_prefix is {prefix!r}; set it to how the ids of {kind} "
+            f"begin, such as 'j': lower-case letters, digits and hyphens, a letter first"
+        )
+    if prefix and (other := prefixes.setdefault(prefix, kind)) != kind:
+        raise LanguageError(
+            f"{command.type_name()}: id_prefix {prefix!r} is how ids of {other} begin; give those of {kind} another one"
         )

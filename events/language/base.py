@@ -94,6 +94,9 @@ class Command(Message):
     assigns_id: ClassVar[bool] = False
     """Whether an empty subject is filled with an id derived from the command's `ce_id` (creating commands)."""
 
+    id_prefix: ClassVar[str] = ""
+    """How such ids begin: lower-case letters and digits, a letter first. Each kind of aggregate has its own."""
+
 
 class Event(Message):
     """A fact. Never edited; a changed shape, or a changed default, is a new version plus an upcaster."""

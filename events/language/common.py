@@ -24,9 +24,12 @@ MAX_COMMAND_BYTES = 1_000_000
 MAX_HEADER_BYTES = 65_536
 """Most bytes that a command's headers may have together: its events carry some of them on."""
 
+MAX_ID = 128
+"""Most characters of an identifier."""
+
 ID_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?$"
 
-Identifier = Annotated[str, StringConstraints(pattern=ID_PATTERN, max_length=128)]
+Identifier = Annotated[str, StringConstraints(pattern=ID_PATTERN, max_length=MAX_ID)]
 """1-128 characters: lower-case letters, digits, ``. _ -``; starts and ends with a letter or digit."""
 
 _IDENTIFIER = re.compile(ID_PATTERN.removeprefix("^").removesuffix("$"))
@@ -37,7 +40,7 @@ def is_identifier(text: str) -> bool:
     return _IDENTIFIER.fullmatch(text) is not None
 
 
-OptionalIdentifier = Annotated[str, StringConstraints(pattern=rf"^$|{ID_PATTERN}", max_length=128)]
+OptionalIdentifier = Annotated[str, StringConstraints(pattern=rf"^$|{ID_PATTERN}", max_length=MAX_ID)]
 """An `Identifier`, or empty: assigned when the command is decided."""
 
 ProjectName = Annotated[

@@ -10,7 +10,10 @@ from functools import lru_cache
 from blake3 import blake3
 
 from events.language.base import Command
-from events.language.common import DEFAULT_PROJECT, ErrorCode, FieldError, Refused, shown
+from events.language.common import DEFAULT_PROJECT, MAX_ID, ErrorCode, FieldError, Refused, shown
+
+_LONG_ID = 200
+"""Characters of an event's id beyond which the ids of reactions to it have its hash."""
 
 
 def new_command_id() -> str:
@@ -40,9 +43,26 @@ def derived_id(prefix: str, command_id: str, project: str = DEFAULT_PROJECT) -> 
 def with_assigned_id(command: Command, command_id: str, project: str = DEFAULT_PROJECT) -> Command:
     """The command with its aggregate's id filled in, if it is a creating one that left it empty."""
     if type(command).assigns_id and not command.subject():
-        assigned = derived_id(type(command).context[0], command_id, project)
+        assigned = derived_id(type(command).id_prefix, command_id, project)
         return command.model_copy(update={type(command).subject_from: assigned})
     return command
+
+
+def child_id(parent: str, part: str, project: str = DEFAULT_PROJECT) -> str:
+    """The id of a part of an aggregate: `parent`, a dot and `part` (such as ``3``), before the ending of
+    the project's ids. A parent's id that is too long for that is cut, and told apart by 13 digits of its hash."""
+    ending = id_ending(project)
+    stem = parent.removesuffix(ending) if ending else parent
+    if len(stem) + 1 + len(part) + len(ending) > MAX_ID:
+        stem = f"{stem[: MAX_ID - len(part) - len(ending) - 15]}-{_base32(stem, 13)}"
+    return f"{stem}.{part}{ending}"
+
+
+def reaction_id(cause_id: str, context: str, partition: int) -> str:
+    """What the ids of the events begin with that a partition of a context decides upon an event. Unlike for any other
+    partition and context, and never long, however many reactions led to the event."""
+    stem = cause_id if len(cause_id) <= _LONG_ID else blake3(cause_id.encode()).hexdigest(16)
+    return f"{stem}.{context}-{partition}"
 
 
 def foreign_id(command: Command, project: str) -> Refused | None:

@@ -8,6 +8,9 @@ commands = Counter("forgelog_commands_total", "Commands read by the writer", ["c
 events = Counter("forgelog_events_appended_total", "Events appended", ["context"])
 forwarded = Counter("forgelog_commands_forwarded_total", "Commands that arrived in another's partition", ["context"])
 dead_letters = Counter("forgelog_dead_letters_total", "Inputs that are no command", ["context"])
+dedup_forgotten = Counter(
+    "forgelog_dedup_forgotten_total", "Commands whose repeats are no longer told, though they are young", ["context"]
+)
 append_failures = Counter("forgelog_append_failures_total", "Appends that failed; the writer started over", ["context"])
 append_seconds = Histogram(
     "forgelog_append_seconds",

@@ -54,7 +54,7 @@ class Unit:
     size: int
     """Bytes on the wire, rounded up."""
     command: str = ""
-    """The command it answers, if it answers one; see `Partition.seen`."""
+    """The command it answers, if it answers one; see `Partition.dedup`."""
     name: str = ""
     """What was handled, such as ``SubmitJob``: the span's name."""
     traceparent: str = ""
@@ -93,6 +93,8 @@ class Origin(NamedTuple):
     cause: str = ""
     """``<position>|<mark>``: see `events.log.wire`; empty for the writer's own initiative."""
     name: str = ""
+    stem: str = ""
+    """What the events' ids begin with, if not with `id`."""
 
 
 Placed: TypeAlias = tuple[Event, str, str, str, str, str, str]
@@ -100,8 +102,8 @@ Placed: TypeAlias = tuple[Event, str, str, str, str, str, str]
 tuple takes four times as long to make, and one is made for every event.)"""
 
 
-def origin_of(position: Position, meta: Meta, mark: str) -> Origin:
-    """What the events that a message leads to descend from."""
+def origin_of(position: Position, meta: Meta, mark: str, stem: str = "") -> Origin:
+    """What the events that a message leads to descend from. `stem`: see `Origin`."""
     return Origin(
         meta.id,
         meta.correlation or meta.id,
@@ -110,6 +112,7 @@ def origin_of(position: Position, meta: Meta, mark: str) -> Origin:
         meta.traceparent,
         f"{position}|{mark}",
         meta.type.rsplit(".", 1)[-1],
+        stem,
     )
 
 
@@ -162,6 +165,7 @@ class Encoder:
         ]
         if cause:
             shared.append(("ce_causationid", id.encode()))
+        stem = origin.stem or id
         of_command = cause.startswith("commands.")
         timestamp, digest = self._timestamp, self.digest
         made: list[Encoded] = []
@@ -170,7 +174,7 @@ class Encoder:
             headers = [
                 *shared,
                 _actor_header(actor),
-                ("ce_id", f"{id}.{index}".encode()),
+                ("ce_id", f"{stem}.{index}".encode()),
                 _type_header(type(event)),
                 ("ce_subject", named),
                 _project_header(project),

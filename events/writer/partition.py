@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from binascii import unhexlify
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import InitVar, dataclass, field
 from datetime import datetime
@@ -19,7 +18,7 @@ from events.language.common import DEFAULT_PROJECT, PLATFORM_ACTOR, CommandNoted
 from events.language.planned import refuse_planned
 from events.log import chain, topics
 from events.log.envelope import Meta, Recorded
-from events.log.ids import command_key, foreign_id
+from events.log.ids import command_key, foreign_id, reaction_id
 from events.log.partitioner import partition_of
 from events.log.positions import ReaderPosition
 from events.log.repairs import Repair
@@ -28,14 +27,12 @@ from events.writer import admission
 from events.writer.admission import Admitted, Refusal
 from events.writer.decider import DecisionContext
 from events.writer.deciders import Concerned, Deciders, OneOrMore, gathered
+from events.writer.dedup import Dedup
 from events.writer.encoding import DeadLetter, Forward, Origin, Unit, origin_of
 from events.writer.initiative import Decide
 from events.writer.kinds import Kind, Placing, Placings
 from events.writer.provenance import Provenance
 from events.writer.units import Units
-
-DEDUP_WINDOW = 100_000
-"""Commands per partition whose ids are remembered; a repeat within it yields the first outcome."""
 
 _DEFAULT_PROJECT = DEFAULT_PROJECT.encode()
 
@@ -56,9 +53,7 @@ class Partition:
     deciders: Deciders = field(init=False)
     kinds: dict[str, Kind[Any]] = field(init=False)
     """What is held of each kind of aggregate that decides."""
-    seen: OrderedDict[str, tuple[str, int]] = field(default_factory=OrderedDict)
-    """Project and id of a command (see `command_key`) → (payload digest, offset of its first event; -1 until
-    appended)."""
+    dedup: Dedup = field(init=False)
     inputs: dict[tuple[str, int], ReaderPosition] = field(default_factory=dict)
     """Topic and partition → where to handle inputs from."""
     observed: dict[tuple[str, int], ReaderPosition] = field(default_factory=dict)
@@ -86,6 +81,7 @@ class Partition:
         self.kinds = {decider.aggregate: Kind(decider) for decider in self.deciders}
         self._placings = Placings(self.deciders, self.kinds)
         self.context = self.deciders.context
+        self.dedup = Dedup(self.context)
         self._units = Units(self.context, self.number, self._placings)
         self._commands = topics.commands(self.context)
 
@@ -97,6 +93,10 @@ class Partition:
     @epoch.setter
     def epoch(self, epoch: int) -> None:
         self._units.begin(epoch)
+
+    def begin(self, epoch: int, marker: str) -> None:
+        """From now on, what is appended is this epoch's. `marker`: the id of its `WriterStarted`."""
+        self._units.begin(epoch, marker)
 
     @property
     def digest(self) -> bytes:
@@ -129,7 +129,7 @@ class Partition:
             return
         if stored := get(HASH):
             self._units.encoder.digest = unhexlify(stored)
-        event = decode_event(named.decode() if named else "", raw.value or b"", raw)
+        event, time = decode_event(named.decode() if named else "", raw.value or b"", raw), raw.time()
         if (text := get(CAUSE)) and (cause := text.rpartition(b"|")[0]) != self._cause:
             self._cause = cause  # the same for all records of one input: it is noted once
             topic, partition, offset, mark = parse_cause(text.decode())
@@ -137,7 +137,8 @@ class Partition:
                 mark, _, project = mark.partition(":")
                 if not project:
                     project = (get("ce_project") or _DEFAULT_PROJECT).decode()
-                self._remember(command_key(project, (get("ce_causationid") or b"").decode()), mark, raw.offset)
+                command = command_key(project, (get("ce_causationid") or b"").decode())
+                self.dedup.remember(command, mark, raw.offset, time)
                 self.inputs[topic, partition] = ReaderPosition(offset + 1)
             else:
                 self.inputs[topic, partition] = ReaderPosition(offset + 1, int(mark))
@@ -150,7 +151,7 @@ class Partition:
                 states.begin(key, other, Provenance.of(raw))
             elif place.own and key not in states.own and not states.restored(key):
                 states.own[key] = Provenance.of(raw)
-        self._evolve(place, key, event, raw.time())
+        self._evolve(place, key, event, time)
         if place is not None and place.begins and states.crowded:
             states.sweep()
 
@@ -172,13 +173,6 @@ class Partition:
                 return
         if kind.initiative.acts:
             kind.initiative.dirty.add(key)
-
-    def _remember(self, command: str, digest: str, offset: int) -> None:
-        if command in self.seen:
-            return
-        self.seen[command] = (digest, offset)
-        if len(self.seen) > DEDUP_WINDOW:
-            self.seen.popitem(last=False)
 
     def resume_of(self, topic: str, partition: int) -> ReaderPosition:
         """Where to handle inputs of a topic's partition from."""
@@ -218,20 +212,20 @@ class Partition:
         return DeadLetter(raw, read.refused.message, unit) if read.dead else unit
 
     def _decide(self, raw: Raw, meta: Meta, command: Command, key: str, digest: str, now: datetime) -> Unit | None:
-        first = self.seen.get(command_key(meta.project, meta.id))
+        now = self._clock(now)
+        first = self.dedup.find(command_key(meta.project, meta.id), digest, now)
         if first is not None:
-            if first[0] != digest:
+            if not first.same:
                 message = f"ce_id {meta.id!r} was used before for another command; give each command its own id"
                 refused = Refused(ErrorCode.ABORTED, message)
                 return self._refuse(raw, meta, digest, refused, now, command.subject())
-            return self._note(raw, meta, digest, command, now, repeat=True, first_offset=first[1])
+            return self._note(raw, meta, digest, command, now, repeat=True, first_offset=first.offset)
         if type(command).assigns_id and (foreign := foreign_id(command, meta.project)) is not None:
             return self._refuse(raw, meta, digest, foreign, now, command.subject())
         place = self._placings[type(command)]
         assert place is not None
         kind = place.kind
         state = kind.state(key)
-        now = self._clock(now)
         subject = key if place.own else command.subject()
         owner = kind.states.provenance(key, None if place.own else (place.aggregate, subject))
         context = DecisionContext(now, meta.id, meta.actor, meta.project, subject, place.aggregate, owner)
@@ -322,7 +316,8 @@ class Partition:
                     decided += kind.own(reaction)
         if not decided:
             return None
-        return self._unit(decided, origin_of(recorded.position, meta, str(recorded.epoch)), now)
+        stem = reaction_id(meta.id, self.context, self.number)
+        return self._unit(decided, origin_of(recorded.position, meta, str(recorded.epoch), stem), now)
 
     # The writer's own initiative
 
@@ -387,12 +382,11 @@ class Partition:
                 kind.states.sweep()
         command = command_key(origin.project, origin.id) if digest else ""
         if command:
-            self._remember(command, digest, -1)
+            self.dedup.remember(command, digest, -1, now)
         return Unit(records, size, command, origin.name, origin.traceparent)
 
     def appended(self, unit: Unit, offset: int) -> None:
         """A unit's records are in the log from `offset` on."""
         self.next_offset = offset + len(unit.records)
-        entry = self.seen.get(unit.command) if unit.command else None
-        if entry is not None and entry[1] < 0:
-            self.seen[unit.command] = (entry[0], offset)
+        if unit.command:
+            self.dedup.appended(unit.command, offset)

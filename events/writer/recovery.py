@@ -57,7 +57,8 @@ async def take_over(
     `now`: the writer's clock. `places`: those whose events the deciders are told, its own among them. `stopped`: inputs
     that are not read on, by partition. From the marker's offset on, whatever an earlier writer still appends is void.
     """
-    epochs = await asyncio.gather(*(_fence(deciders.context, number, settings, producer, now) for number in numbers))
+    fences = (_fence(deciders.context, number, settings, producer, now) for number in numbers)
+    markers = dict(zip(numbers, await asyncio.gather(*fences), strict=True))
     faults.point(faults.AFTER_MARKER)
     repairs = await read_repairs(settings)
     partitions = {number: Partition(deciders, number, count) for number in numbers}
@@ -72,9 +73,10 @@ async def take_over(
         partition.repairs = repairs.until
         partition.stopped = dict((stopped or {}).get(number, {}))
     outcome: dict[int, Partition | Failed] = dict(partitions)
-    problems = await _fold(deciders, partitions, dict(zip(numbers, epochs, strict=True)), settings, repairs)
-    for number, epoch in zip(numbers, epochs, strict=True):
-        partitions[number].epoch = epoch
+    epochs = {number: epoch for number, (epoch, _) in markers.items()}
+    problems = await _fold(deciders, partitions, epochs, settings, repairs)
+    for number, (epoch, marker) in markers.items():
+        partitions[number].begin(epoch, marker)
     outcome.update(problems)
     return outcome
 
@@ -119,8 +121,10 @@ def _heard_elsewhere(partition: Partition, origins: Mapping[Place, str], compare
     return ""
 
 
-async def _fence(context: str, number: int, settings: Settings, producer: AIOKafkaProducer, now: datetime) -> int:
-    """Append a `WriterStarted` marker; its offset is the new epoch."""
+async def _fence(
+    context: str, number: int, settings: Settings, producer: AIOKafkaProducer, now: datetime
+) -> tuple[int, str]:
+    """Append a `WriterStarted` marker: its offset, which is the new epoch, and its id."""
     name = settings.instance or context
     marker = WriterStarted(subject_id=f"{context}/{number}", writer=name)
     meta = Meta(
@@ -140,7 +144,7 @@ async def _fence(context: str, number: int, settings: Settings, producer: AIOKaf
         headers=headers_of(meta),
         timestamp_ms=int(now.timestamp() * 1000),
     )
-    return int(stored.offset)
+    return int(stored.offset), meta.id
 
 
 async def _fold(

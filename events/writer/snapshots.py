@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import zlib
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import islice
@@ -30,7 +29,7 @@ from events.writer.kinds import Kind
 from events.writer.partition import Partition
 from events.writer.states import Pack, joined, split
 
-FORMAT = 3
+FORMAT = 4
 """Raise it when the layout below or the runtime's own folding changes."""
 
 log = logging.getLogger("forgelog.snapshots")
@@ -54,7 +53,7 @@ def take(partition: Partition) -> Taken:
     """The partition as it is now: the part of a snapshot that the writer has to wait for."""
     content = {
         "kinds": {name: _taken(kind) for name, kind in partition.kinds.items()},
-        "commands": [[command, digest, offset] for command, (digest, offset) in partition.seen.items()],
+        "commands": partition.dedup.newest(),
         "inputs": [[topic, p, at.offset, at.epoch] for (topic, p), at in partition.inputs.items()],
         "observed": [[topic, p, at.offset, at.epoch] for (topic, p), at in partition.observed.items()],
         "digest": partition.digest.hex(),
@@ -63,7 +62,9 @@ def take(partition: Partition) -> Taken:
         "epoch": partition.epoch,
         "repairs": partition.repairs,
     }
-    return Taken(content, [pack for kind in partition.kinds.values() for pack in kind.states.packs])
+    hashed = partition.dedup.hashed.packs()
+    states = [pack for kind in partition.kinds.values() for pack in kind.states.packs]
+    return Taken({**content, "hashed": len(hashed)}, states + hashed)
 
 
 def _taken(kind: Kind[Any]) -> dict[str, Any]:
@@ -86,7 +87,7 @@ def _load_kind(kind: Kind[Any], data: dict[str, Any], packs: Iterator[Pack]) -> 
 
 
 def encode(taken: Taken) -> bytes:
-    """Compressed JSON behind its length in four bytes, then the states that are packed."""
+    """Compressed JSON behind its length in four bytes, then the states that are packed, then the hashes of commands."""
     content = zlib.compress(orjson.dumps(taken.content), 1)
     return b"".join((len(content).to_bytes(4, "big"), content, *joined(taken.packs)))
 
@@ -103,12 +104,13 @@ def load(deciders: OneOrMore, number: int, count: int, blob: bytes) -> Partition
     data = orjson.loads(zlib.decompress(view[4:end]))
     partition = Partition(deciders, number, count)
     found = list(split(view[end:]))
-    if len(found) != (said := sum(kind["packs"] for kind in data["kinds"].values())):
-        raise ValueError(f"the snapshot has {len(found)} packs of states and says {said}")
-    packs = iter(found)
+    states = sum(kind["packs"] for kind in data["kinds"].values())
+    if len(found) != (said := states + data["hashed"]):
+        raise ValueError(f"the snapshot has {len(found)} packs and says {said}")
+    packs = iter(found[:states])
     for name, kind in data["kinds"].items():
         _load_kind(partition.kinds[name], kind, packs)
-    partition.seen = OrderedDict((command, (digest, offset)) for command, digest, offset in data["commands"])
+    partition.dedup.restore(data["commands"], found[states:])
     partition.inputs = {(topic, p): ReaderPosition(offset, epoch) for topic, p, offset, epoch in data["inputs"]}
     partition.observed = {(topic, p): ReaderPosition(offset, epoch) for topic, p, offset, epoch in data["observed"]}
     partition.digest = bytes.fromhex(data["digest"])

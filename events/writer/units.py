@@ -15,7 +15,7 @@ from events.writer.provenance import Provenance, Subject
 class Units:
     """Encodes the units of one partition, one after the other."""
 
-    __slots__ = ("_context", "_number", "_placings", "_serial", "encoder", "epoch")
+    __slots__ = ("_context", "_number", "_placings", "_salt", "_serial", "encoder", "epoch")
 
     def __init__(self, context: str, number: int, placings: Placings) -> None:
         self.epoch = -1
@@ -25,15 +25,17 @@ class Units:
         self._placings = placings
         self.encoder = Encoder(context)
         self._serial = 0
+        self._salt = ""
 
-    def begin(self, epoch: int) -> None:
-        """From now on, records are this epoch's."""
+    def begin(self, epoch: int, marker: str = "") -> None:
+        """From now on, records are this epoch's. `marker`: the id of its `WriterStarted`."""
         self.epoch = epoch
+        self._salt = f"-{marker[-8:]}" if marker else ""
         self.encoder.begin(epoch)
 
     def own_id(self) -> str:
-        """The id of what the writer does by itself next; unique."""
-        return f"{self._context}-{self._number}-{self.epoch}-{self._serial}"
+        """The id of what the writer does by itself next. Unique, also when the log is lost and epochs begin anew."""
+        return f"{self._context}-{self._number}-{self.epoch}{self._salt}-{self._serial}"
 
     def place(self, decided: Sequence[Event], origin: Origin, *, of_command: bool) -> list[Placed]:
         """Events that descend from `origin`, each with what its record says besides.

@@ -128,7 +128,7 @@ def known_to(partition: Partition, place: str) -> dict[str, Any]:
                 if key not in kind["states"]:  # else it is at work again; a later pack is the newer one
                     states[key], provenance[key] = dump, _by_subject(provenances)
     chain = {name: content[name] for name in ("digest", "time", "next_offset", "epoch", "repairs")}
-    commands = {name.replace("\n", "/"): [digest, offset] for name, digest, offset in content["commands"]}
+    commands = {name.replace("\n", "/"): [digest, offset] for name, digest, offset, _ in content["commands"]}
     kinds = {
         **aggregates,
         "commands": commands,

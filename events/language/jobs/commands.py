@@ -29,6 +29,7 @@ class SubmitJob(JobCommand):
     """Accept a job. An empty `job_id` is assigned from the command's id."""
 
     assigns_id: ClassVar[bool] = True
+    id_prefix: ClassVar[str] = "j"
 
     job_id: OptionalIdentifier = ""
     spec: JobSpec

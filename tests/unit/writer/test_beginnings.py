@@ -179,5 +179,5 @@ def test_a_snapshot_with_another_number_of_packs_is_refused(end: int | None, mon
     content, packs = take(desk.partition)
     assert packs
     taken = Taken(content, packs[:end] if end else [*packs, packs[0]])
-    with pytest.raises(ValueError, match=f"has {len(taken.packs)} packs of states and says {len(packs)}"):
+    with pytest.raises(ValueError, match=f"has {len(taken.packs)} packs and says {len(packs)}"):
         load(deciders(), 0, 1, encode(taken))
