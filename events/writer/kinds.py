@@ -54,6 +54,14 @@ class Kind(Generic[S]):
         state = self.states.take(key)
         return self.decider.initial(key) if state is None else state
 
+    def rests(self, key: str, state: S) -> bool:
+        """Note whether a state at work, which has just changed, is at rest, and tell."""
+        passive = self.decider.may_passivate(state)
+        self.states.passivate(key, passive)
+        if passive:  # it has nothing to do after a batch and is never due
+            self.initiative.dirty.discard(key)
+        return passive
+
 
 @dataclass(frozen=True, slots=True)
 class Placing:

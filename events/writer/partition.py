@@ -165,12 +165,8 @@ class Partition:
         state = kind.decider.evolve(kind.decider.initial(key) if held is None else held, event, time)
         if state is not held:
             kind.states[key] = state
-        if kind.passivates:
-            passive = kind.decider.may_passivate(state)
-            kind.states.passivate(key, passive)
-            if passive:  # it has nothing to do after a batch and is never due
-                kind.initiative.dirty.discard(key)
-                return
+        if kind.passivates and kind.rests(key, state):
+            return
         if kind.initiative.acts:
             kind.initiative.dirty.add(key)
 
@@ -308,7 +304,8 @@ class Partition:
             state = kind.taken(key) if observe and kind.observes else kind.state(key)
             if observe and kind.observes:
                 kind.states[key] = state = kind.decider.observe(state, event, meta.time)
-                kind.initiative.mark(key)
+                if not (kind.passivates and kind.rests(key, state)):
+                    kind.initiative.mark(key)
             if handle and kind.decider.reacts(type(event)):
                 id, owner = f"{meta.id}:{name}/{key}", kind.states.provenance(key)
                 context = DecisionContext(now, id, meta.actor, meta.project, key, name, owner)

@@ -286,3 +286,29 @@ def test_what_a_state_does_not_speak_of_any_more_is_forgotten() -> None:
     content = take(desk.partition).content["kinds"]["book"]
     assert content["provenance"]["a"] == [None, ["loan", "last", SOUND, "owner", "last", ""]]
     assert isinstance(held["a"], Book)
+
+
+class Dusted(Books):
+    """Sees what is put on shelves, and goes on resting."""
+
+    def observe(self, state: Book, event: Event, time: datetime) -> Book:
+        state.returned += 1
+        return state
+
+
+@pytest.mark.usefixtures("library")
+def test_a_state_that_rests_after_it_has_observed_something_is_packed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(states, "PACK", 4)
+    desk = Desk(lambda: Deciders(Shelves(), Dusted()))
+    books = [f"b{number}" for number in range(40)]
+    for book in books:
+        desk.send(Lend(book=book, loan="x"), book, VISION)
+        desk.after(31)
+    held = desk.partition.kinds["book"].states
+    most = len(held.items())
+    (put,) = desk.send(Put(shelf="s"), "put", VISION)
+    for book in books:
+        desk.partition.event(put, [Concerned("book", book)], desk.now)
+    assert len(held.items()) <= most < 2 * states.PACK
+    assert [held[book].returned for book in books] == [2] * len(books)
+    assert desk.after(0) == []
