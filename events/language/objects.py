@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
 from events.language.base import Model
 
@@ -18,10 +18,17 @@ ObjectDigest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """BLAKE3 of an object's bytes: 64 lower-case hexadecimal digits."""
 
 
+def _number(value: object) -> object:
+    """Refuses `false`, which is 0 to Python."""
+    if isinstance(value, bool):
+        raise ValueError("is true or false; give a number of bytes")
+    return value
+
+
 class ObjectRef(Model):
     """Names an object of the store by its content."""
 
     digest: ObjectDigest
     """BLAKE3 of its bytes."""
-    size: Annotated[int, Field(ge=0, le=MAX_OBJECT_BYTES)]
+    size: Annotated[int, BeforeValidator(_number), Field(ge=0, le=MAX_OBJECT_BYTES)]
     """Its length in bytes."""

@@ -12,7 +12,6 @@ object.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
@@ -136,7 +135,7 @@ class ObjectDoor:
             if isinstance(data, dict) and isinstance(listed := data.get("objects"), list) and len(listed) > MAX_ASKED:
                 raise DoorError.about("objects", f"are {len(listed)}", f"ask for at most {MAX_ASKED} at a time")
             try:
-                asked = _Asked.model_validate_json(json.dumps(data), strict=True)  # else false is 0 bytes
+                asked = _Asked.model_validate(data)
             except ValidationError as error:
                 errors = field_errors(error, _Asked)
                 text = f"{errors[0].field}: {errors[0].problem}"
