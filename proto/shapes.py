@@ -35,7 +35,7 @@ from events.language.proto_names import message_name, package_name, proto_enum
 from proto import GenerationError
 
 PACKAGES: Mapping[str, tuple[str, ...]] = {
-    "common": (registry.COMMON,),
+    "common": registry.SHARED,
     "log": (registry.COMMON,),
     **{name: spec.modules() for name, spec in contexts().items()},
 }

@@ -14,7 +14,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from events.language.aggregates import LanguageError
 from events.language.base import Model
 from events.language.contexts import contexts
-from events.language.registry import COMMON
+from events.language.registry import SHARED
 
 M = TypeVar("M", bound=Model)
 
@@ -52,4 +52,4 @@ def definitions(
 def _contexts() -> dict[str, str]:
     """Module → the context whose language it is part of."""
     own = {module: spec.name for spec in contexts().values() for module in spec.modules()}
-    return {COMMON: "common", **own}
+    return {**dict.fromkeys(SHARED, "common"), **own}

@@ -14,7 +14,11 @@ from events.language.base import Model
 MAX_OBJECT_BYTES = 10_000 * (8 << 20)
 """Largest object: S3 takes 10,000 parts, and a part has 8 MiB. 78.1 GiB."""
 
-ObjectDigest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+ObjectDigest = Annotated[
+    str,
+    StringConstraints(pattern=r"^[0-9a-f]{64}$"),
+    Field(examples=["af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"]),
+]
 """BLAKE3 of an object's bytes: 64 lower-case hexadecimal digits."""
 
 

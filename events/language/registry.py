@@ -22,6 +22,8 @@ from events.language.contexts import contexts as specs
 from events.language.planned import check_marks
 
 COMMON = "events.language.common"
+SHARED = (COMMON, "events.language.objects")
+"""Modules whose models all contexts share."""
 """The module of the log's own events, which every context has."""
 
 

@@ -1,14 +1,9 @@
-"""Which objects the events name: a table of a projection's, and what the tables of all contexts have.
-
-A projection whose events name objects has `REFERENCES` among its tables and keeps a row for each object that an event
-of a subject names. Its `touches` yields `reference_keys`, its `project` calls `put_references`. A row stays as long as
-the event does.
-"""
+"""Which objects the events name, as the tables of all contexts say it (`events.projections.references`)."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import asyncpg
@@ -22,18 +17,10 @@ from events.log.positions import Place, ReaderPosition
 from events.log.topics import events
 from events.process.settings import Settings
 from events.projections.positions import live_schema, read_positions
-from events.projections.projection import Key, Rows, Table
 from events.projections.rebuild import NoProjection, projection_of
+from events.projections.references import REFERENCES
 from events.projections.replaying import connected as database
 from events.projections.tables import Db, quoted
-
-REFERENCES = Table(
-    name="objects",
-    key=("subject", "digest"),
-    columns={"subject": "text", "digest": "text", "size": "bigint", "bundle": "bool"},
-    indexes=("digest",),
-)
-"""`bundle`: the object is a manifest, which names further objects (`events.objects.manifest`)."""
 
 _PAUSE = 0.2
 
@@ -47,18 +34,6 @@ class Named(NamedTuple):
 
 class ReferencesUnknown(Exception):
     """It can't be known which objects the events name. Says why, and what to do."""
-
-
-def reference_keys(subject: str, refs: Iterable[ObjectRef]) -> list[tuple[Table, Key]]:
-    """The rows of objects that an event names, for `Projection.touches`."""
-    return [(REFERENCES, (subject, ref.digest)) for ref in refs]
-
-
-def put_references(rows: Rows, subject: str, refs: Iterable[ObjectRef], *, bundle: bool = False) -> None:
-    """Note the objects that an event of `subject` names. `bundle`: they are manifests."""
-    for ref in refs:
-        row = {"subject": subject, "digest": ref.digest, "size": ref.size, "bundle": bundle}
-        rows.put(REFERENCES, row)
 
 
 class References:

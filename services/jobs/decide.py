@@ -147,6 +147,9 @@ def submit(job: Job, command: SubmitJob, context: DecisionContext) -> Sequence[E
     if folder and not folder.startswith("/"):
         hint = "write the whole path of the folder on the node, such as /data/run, or leave it out"
         raise invalid("spec.environment.working_directory", f"{folder!r} is not an absolute path", hint)
+    if folder and spec.environment.bundle is not None:
+        hint = "leave working_directory out: the task runs in its copy of the uploaded folder"
+        raise invalid("spec.environment.bundle", "goes with no working_directory", hint)
     wanted: dict[str, DependencyKind] = {}
     for index, dependency in enumerate(spec.depends_on):
         if dependency.job_id == command.job_id:

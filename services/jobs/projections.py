@@ -27,6 +27,7 @@ from events.language.jobs.spec import PRIORITY_WEIGHT, JobStatus
 from events.language.task_ranges import count_tasks, tasks_in
 from events.log.envelope import Recorded
 from events.projections.projection import Key, Projection, Row, Rows, Table
+from events.projections.references import REFERENCES, put_references, reference_keys
 from services.jobs.rendering import COUNTED, jobs_in, render_job, render_spec, status_of
 
 JOBS = Table(
@@ -127,8 +128,8 @@ class JobsProjection(Projection):
 
     context = "jobs"
     divisible = True
-    tables = (JOBS, SPECS, TASKS, ATTEMPTS)
-    version = 6
+    tables = (JOBS, SPECS, TASKS, ATTEMPTS, REFERENCES)
+    version = 7
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
         event: Any = recorded.data
@@ -136,6 +137,8 @@ class JobsProjection(Projection):
         touched: list[tuple[Table, Key]] = [(JOBS, (id,))]
         if kind is JobSubmitted:
             touched.append((SPECS, (id,)))
+            if (bundle := event.spec.environment.bundle) is not None:
+                touched.extend(reference_keys(id, [bundle]))
         elif kind is JobStarted or kind is JobExited:
             touched.extend((TASKS, (id, item.task)) for item in event.tasks)
             touched.extend((ATTEMPTS, (id, item.task, item.attempt)) for item in event.tasks)
@@ -150,6 +153,8 @@ class JobsProjection(Projection):
         if kind is JobSubmitted:
             rows.put(JOBS, _submitted(event, time))
             rows.put(SPECS, {"job_id": event.job_id, "view": render_spec(event.spec)})
+            if (bundle := event.spec.environment.bundle) is not None:
+                put_references(rows, event.job_id, [bundle], bundle=True)
             return
         found = rows.get(JOBS, (event.job_id,))
         if found is None:

@@ -10,10 +10,11 @@ from events.language.objects import ObjectRef
 from events.log.access import client_options
 from events.log.topics import ensure_topics, events
 from events.objects import references as module
-from events.objects.references import REFERENCES, Named, References, ReferencesUnknown, put_references, reference_keys
+from events.objects.references import Named, References, ReferencesUnknown
 from events.process.settings import Settings
 from events.projections.positions import live_schema
 from events.projections.projection import Key, Projection, Row, Table
+from events.projections.references import REFERENCES, put_references, reference_keys
 from events.projections.replaying import connected
 from events.projections.tables import create_schema, quoted
 

@@ -26,6 +26,7 @@ from events.language.jobs.spec_isolation import ContainerImage, JobSecurity, Use
 from events.language.jobs.spec_monitoring import JobMonitoring
 from events.language.jobs.spec_placement import GPURequirements, JobPreemption, JobTiming, TopologyRequirements
 from events.language.jobs.spec_training import JobCheckpointing, JobDistributed
+from events.language.objects import ObjectRef
 from events.language.planned import Planned
 
 
@@ -157,6 +158,9 @@ class JobEnvironment(Model):
     working_directory_id: Annotated[str, StringConstraints(max_length=200)] = ""
     """Identifies the folder that the submitter sees under `working_directory`. A node that sees another folder there,
     or none, then runs the task in its own fresh folder; without this it can't start it when there is no folder."""
+    bundle: ObjectRef | None = None
+    """Names the manifest of a folder that was uploaded. The task runs in its own copy of that folder. Goes with no
+    `working_directory`."""
 
 
 class RestartMode(StrEnum):

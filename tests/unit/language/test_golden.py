@@ -77,7 +77,9 @@ def test_a_default_never_changes_for_history_leaves_defaults_out() -> None:
     for model, fields in recorded_defaults().items():
         for name, default in fields.items():
             if name in now.get(model, {}):
-                assert now[model][name] == default, f"{model}.{name}: raise the version of the messages that hold it"
+                # of a default that is a model: what that model has since has a default of its own
+                where = f"{model}.{name}: raise the version of the messages that hold it"
+                _assert_within(default, now[model][name], where)
 
 
 def test_every_default_is_recorded() -> None:

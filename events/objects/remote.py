@@ -1,0 +1,205 @@
+"""Objects through the gateway, for those who have no access to the store: nodes and clients. Blocks; use threads.
+
+A request that fails by a fault of the network, or is told to come again, is made again until `patience` seconds have
+passed without any byte that went well. Each thread has a connection of its own. Must not know what objects mean.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
+from typing import Any, BinaryIO
+
+from blake3 import blake3
+
+from events.language.objects import ObjectRef
+
+_TIMEOUT = 60.0
+"""Seconds in which a connection has to give some byte."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+_PIECE = 1 << 20
+_MAX_ASKED = 5_000
+"""Objects that are asked for at a time; the gateway takes no more."""
+_AGAIN = frozenset({408, 429, 500, 502, 503, 504})
+_MAX_ERROR_BYTES = 64 << 10
+
+
+class RemoteError(Exception):
+    """The gateway refuses, or can't be reached. Says what to do."""
+
+
+class RemoteMissing(RemoteError):
+    """There is no such object."""
+
+
+class RemoteStopped(RemoteError):
+    """It was to stop, and did."""
+
+
+class RemoteObjects:
+    """The objects of the platform at an address. `stopped`: once it is set, what is under way ends soon."""
+
+    def __init__(
+        self, address: str, key: str, *, patience: float = 60.0, stopped: threading.Event | None = None
+    ) -> None:
+        """`address`: the gateway's ``host:port``. `key`: what opens it; it is in no error."""
+        self._address = address
+        self._headers = {"authorization": f"Bearer {key}"} if key else {}
+        self._patience = patience
+        self._stopped = stopped or threading.Event()
+        self._local = threading.local()
+
+    def missing(self, refs: Sequence[ObjectRef]) -> list[ObjectRef]:
+        """Those that have to be put. Raises RemoteError."""
+        missing: list[ObjectRef] = []
+        for at in range(0, len(refs), _MAX_ASKED):
+            body = json.dumps({"objects": [ref.model_dump() for ref in refs[at : at + _MAX_ASKED]]}).encode()
+            headers = {"content-type": "application/json"}
+            answer = self._again(partial(self._ask, "POST", ":missing", body, headers))
+            missing += [ObjectRef.model_validate(each) for each in json.loads(answer)["missing"]]
+        return missing
+
+    def put(
+        self, ref: ObjectRef, opened: Callable[[], BinaryIO], progress: Callable[[int], None] | None = None
+    ) -> None:
+        """Put an object; `opened` opens its bytes, anew for each try. `progress` is told of bytes that went. Raises
+        RemoteError, and what `opened` does."""
+
+        def once() -> None:
+            went = 0
+
+            def pieces() -> Iterator[bytes]:
+                nonlocal went
+                while piece := file.read(_PIECE):
+                    self._check_stopped()
+                    yield piece
+                    went += len(piece)
+                    if progress is not None:
+                        progress(len(piece))
+
+            with closing(opened()) as file:
+                try:
+                    self._ask("PUT", f"/{ref.digest}", pieces(), {"content-length": str(ref.size)})
+                except BaseException:
+                    if progress is not None:
+                        progress(-went)
+                    raise
+
+        self._again(once)
+
+    def get(self, ref: ObjectRef, opened: Callable[[], BinaryIO]) -> None:
+        """Write an object into what `opened` opens, anew for each try, and compare it with its digest. Raises
+        RemoteError, and what `opened` does."""
+        self._again(lambda: self._get(ref, opened))
+
+    def _get(self, ref: ObjectRef, opened: Callable[[], BinaryIO]) -> None:
+        answer = self._request("GET", f"/{ref.digest}", None, {})
+        seen, size = blake3(), 0
+        with closing(opened()) as file:
+            while piece := answer.read(_PIECE):
+                self._check_stopped()
+                size += len(piece)
+                if size > ref.size:
+                    break
+                seen.update(piece)
+                file.write(piece)
+        if size != ref.size or seen.hexdigest() != ref.digest:
+            self._drop()
+            raise RemoteError(
+                f"the object {ref.digest} came as other bytes than it should have ({size} of {ref.size}); the object "
+                "store is damaged, or something between changes them"
+            )
+
+    def _again(self, once: Callable[[], Any]) -> Any:
+        """Do it until it goes well."""
+        pause, until = _FIRST_PAUSE, time.monotonic() + self._patience
+        while True:
+            self._check_stopped()
+            try:
+                return once()
+            except _ComeAgain as error:
+                wait = max(pause, error.after)
+                if time.monotonic() + wait > until:
+                    raise RemoteError(str(error)) from None
+            except http.client.HTTPException as error:
+                self._drop()
+                wait, text = pause, f"the answer of {self._address} was cut: {type(error).__name__}"
+                if time.monotonic() + wait > until:
+                    raise RemoteError(text) from None
+            except ConnectionError as error:
+                self._drop()
+                wait = pause
+                if time.monotonic() + wait > until:
+                    raise RemoteError(f"{self._address} can't be reached: {error.strerror or error}") from None
+            except TimeoutError:
+                self._drop()
+                wait = pause
+                if time.monotonic() + wait > until:
+                    raise RemoteError(f"{self._address} does not answer within {_TIMEOUT:g} s") from None
+            self._stopped.wait(wait)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _ask(self, method: str, path: str, body: Any, headers: dict[str, str]) -> bytes:
+        return self._request(method, path, body, headers).read()
+
+    def _request(self, method: str, path: str, body: Any, headers: dict[str, str]) -> http.client.HTTPResponse:
+        """The answer, if it is good. Raises RemoteError, _ComeAgain."""
+        connection = self._connection()
+        try:
+            connection.request(method, f"/v1/objects{path}", body, {**self._headers, **headers})
+        except ConnectionError:
+            if connection.sock is None:
+                raise  # there is none
+            # the gateway may have refused it before all of it came: then there is an answer
+        except BaseException:
+            self._drop()  # what went is not a whole request
+            raise
+        answer = connection.getresponse()
+        if answer.status < 300:
+            return answer
+        text = _message(answer)
+        self._drop()
+        if answer.status == 404:
+            raise RemoteMissing(text)
+        if answer.status in _AGAIN:
+            after = answer.headers.get("retry-after", "")
+            raise _ComeAgain(text, float(after) if after.isdigit() else 0.0)
+        raise RemoteError(text)
+
+    def _connection(self) -> http.client.HTTPConnection:
+        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = http.client.HTTPConnection(self._address, timeout=_TIMEOUT)
+        return connection
+
+    def _drop(self) -> None:
+        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
+        if connection is not None:
+            connection.close()
+            self._local.connection = None
+
+    def _check_stopped(self) -> None:
+        if self._stopped.is_set():
+            raise RemoteStopped("it was stopped")
+
+
+class _ComeAgain(Exception):
+    def __init__(self, text: str, after: float) -> None:
+        super().__init__(text)
+        self.after = after
+        """Seconds."""
+
+
+def _message(answer: http.client.HTTPResponse) -> str:
+    """What the gateway says is wrong."""
+    data = answer.read(_MAX_ERROR_BYTES)
+    try:
+        message = json.loads(data)["error"]["message"]
+    except (ValueError, LookupError, TypeError):
+        message = ""
+    return str(message) or f"the gateway answered {answer.status} {answer.reason}"
