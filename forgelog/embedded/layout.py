@@ -88,7 +88,7 @@ class PlatformState:
         return {"kafka": self.kafka, "kafka_config": config, "postgres": self.postgres}
 
 
-TASKS = ("scratch", "ended", "trash")
+TASKS = ("scratch", "code", "ended", "trash")
 """Folders of an agent's in which tasks write, with a umask of their user's."""
 
 _CHOOSE = "--data or FORGELOG_DATA"

@@ -40,8 +40,10 @@ from events.process.settings import Settings
 from events.process.tasks import run_beside
 from services.resources.agent import reports, shipped
 from services.resources.agent.attempts import Attempt, Stop, attempts_of, tasks_held
+from services.resources.agent.bundles import Bundles
 from services.resources.agent.config import Config
 from services.resources.agent.environment import Around
+from services.resources.agent.folders import Folders
 from services.resources.agent.launching import Launching
 from services.resources.agent.membership import AgentError, Membership, boot_id
 from services.resources.agent.output import Output
@@ -77,7 +79,12 @@ class Agent:
         """Of the log that is read; see `events.log.identity`."""
         self._fenced = False
         self._stopping = asyncio.Event()
-        self._running = Running(store, around, lambda: self._open and not self._stopping.is_set())
+        bundles = Bundles(
+            store.bundles, around.objects, config.cache_bytes, 0o077 if config.umask is None else config.umask
+        )
+        self._running = Running(
+            store, around, lambda: self._open and not self._stopping.is_set(), Folders(store, bundles)
+        )
         self._register = asyncio.Event()
 
     async def run(self) -> None:

@@ -92,7 +92,7 @@ class Attempt:
     place: ReaderPosition | None = None
     """Where `bound` stands in the log, until its folder exists: after a crash the log is read again from there."""
     folder: str | None = None
-    """Where it runs, as far as that depends on what the node sees there; else its job's word."""
+    """Where it runs, as far as that depends on what the node sees there or is made here; else its job's word."""
     resumed: bool = False
     """Whether an earlier agent or launcher started it."""
     launching: bool = False

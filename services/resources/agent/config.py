@@ -27,6 +27,9 @@ _IDENTIFIER = TypeAdapter[str](Identifier)
 _LABELS = TypeAdapter[dict[str, str]](dict[LabelKey, LabelValue])
 
 
+CACHE_BYTES = 10 << 30
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     node: str
@@ -52,6 +55,8 @@ class Config:
     share: tuple[int, int] = (0, 1)
     """Offer only this part of what the machine has: its number, from 0, and how many parts there are. What is given
     above counts for this agent alone."""
+    cache_bytes: int = CACHE_BYTES
+    """Most bytes of uploaded code that are kept for further tasks."""
     umask: int | None = None
     """Of tasks; the agent's own when None."""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -96,6 +101,7 @@ def load(settings: Settings, environment: Mapping[str, str]) -> Config:
         else int(speed),
         gpus=read.indices("FORGELOG_NODE_GPUS"),
         share=read.share("FORGELOG_NODE_SHARE"),
+        cache_bytes=CACHE_BYTES if (cache := read.size("FORGELOG_AGENT_CACHE")) is None else cache,
         umask=read.umask(TASKS_UMASK),
         labels=read.labels("FORGELOG_NODE_LABELS"),
         taints=read.names("FORGELOG_NODE_TAINTS"),

@@ -9,13 +9,17 @@ import errno
 import math
 import os
 import stat
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from events.language.jobs.spec import JobEnvironment
+from events.objects.remote import RemoteObjects
+from events.process.keys import KeyFileProblem, read_key
 from services.resources.agent.attempts import Attempt
+from services.resources.agent.bundles import BundleProblem
 
 INHERITED = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV",
@@ -43,6 +47,7 @@ class Around:
         """`folder`: the agent's. `environment`: the agent's own. `output_bytes`: kept of what an attempt prints.
         `token_file`: has the platform's key; a task is told the file and never the key."""
         self._output_bytes = output_bytes
+        self._gateway, self._token_file = gateway, token_file
         self.node = node
         self._tasks = folder / "tasks"
         self._scratch = folder / "scratch"
@@ -55,6 +60,20 @@ class Around:
             self._variables["FORGELOG_GATEWAY"] = gateway
         if token_file is not None:
             self._variables["FORGELOG_TOKEN_FILE"] = str(token_file)
+
+    def objects(self, stopped: threading.Event) -> RemoteObjects:
+        """The platform's objects. Raises BundleProblem."""
+        lacks = "FORGELOG_GATEWAY" if not self._gateway else "FORGELOG_TOKEN_FILE" if self._token_file is None else ""
+        if lacks or self._token_file is None:
+            raise BundleProblem(
+                f"its uploaded code can't be had: the agent of node {self.node} has no {lacks}, by which it asks the "
+                "platform for it; set it there"
+            )
+        try:
+            key = read_key(self._token_file)
+        except KeyFileProblem as problem:
+            raise BundleProblem(f"its uploaded code can't be had: FORGELOG_TOKEN_FILE: {problem}") from None
+        return RemoteObjects(self._gateway, key, stopped=stopped)
 
     def spec(self, attempt: Attempt) -> dict[str, Any]:
         """What `warden.watch_over` takes. A secret that can't be read is told there as the reason not to start."""

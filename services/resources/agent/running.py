@@ -11,17 +11,17 @@ import logging
 import os
 import signal
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Concatenate, ParamSpec
 
 from events.language.jobs import ExitReason
 from events.process import faults, tracing
-from events.process.same_folder import is_same_folder
 from services.resources.agent import leftovers, memory, proctree, reports
 from services.resources.agent.attempts import Attempt, Exit, Stop, ended_now
+from services.resources.agent.bundles import BundleProblem, Stopped
 from services.resources.agent.environment import Around
+from services.resources.agent.folders import Folders
 from services.resources.agent.launching import Launched, Launching
 from services.resources.agent.output import Output
 from services.resources.agent.reports import Reports
@@ -54,7 +54,7 @@ def guarded(step: Step[More]) -> Step[More]:
 class Running:
     """The attempts of a node, by key. Used from the agent's event loop."""
 
-    def __init__(self, store: Store, around: Around, may_start: Callable[[], bool]) -> None:
+    def __init__(self, store: Store, around: Around, may_start: Callable[[], bool], folders: Folders) -> None:
         """`may_start`: whether new processes may be started now."""
         self._store = store
         self._around = around
@@ -65,9 +65,8 @@ class Running:
         self.read_at = 0.0
         """When the log's newest word was read (POSIX seconds)."""
         self._felling: dict[str, asyncio.Task[None]] = {}
-        self._lookers = ThreadPoolExecutor(4, "folders")
-        """Of their own, so that a file system whose server is gone keeps nothing else waiting."""
-        self._looking: set[asyncio.Task[None]] = set()
+        self._folders = folders
+        self._finding: set[asyncio.Task[None]] = set()
         self._launching: Launching
         self._reports: Reports
         self._output: Output
@@ -78,7 +77,7 @@ class Running:
 
     def close(self) -> None:
         """Look after nothing any more. The processes stay."""
-        self._lookers.shutdown(wait=False, cancel_futures=True)
+        self._folders.close()
         for attempt in self.attempts.values():
             self._unwatch(attempt)
 
@@ -91,6 +90,8 @@ class Running:
     @guarded
     def act(self, attempt: Attempt) -> None:
         """Bring an attempt closer to what the log wants of it."""
+        if attempt.gone or attempt.stop is not None:
+            self._folders.leave(attempt)
         if attempt.exit is not None or attempt.launching or attempt.key in self._felling:
             return
         if attempt.running:
@@ -100,20 +101,18 @@ class Running:
                 self.tell_to_stop(attempt, attempt.stop)
         elif attempt.gone:
             del self.attempts[attempt.key]
+            if attempt.folder is not None:
+                self._store.discard_code(attempt.key)
         elif attempt.stop is not None:
             self._ended(attempt, _now(attempt.stop.reason, attempt.stop.message))
         elif self._may_start():
             self._launch(attempt)
 
     def _launch(self, attempt: Attempt) -> None:
-        if (
-            attempt.folder is None
-            and attempt.bound is not None
-            and attempt.bound.launch.environment.working_directory_id
-        ):
+        if self._folders.is_unknown(attempt):
             attempt.launching = True
-            self._looking.add(looking := asyncio.create_task(self._look_for_folder(attempt)))
-            looking.add_done_callback(self._looking.discard)
+            self._finding.add(finding := asyncio.create_task(self._find_folder(attempt)))
+            finding.add_done_callback(self._finding.discard)
             return
         faults.point(faults.BEFORE_LAUNCH)
         try:
@@ -129,20 +128,22 @@ class Running:
             lambda done: None if done.cancelled() else self._launched(attempt, done.result(), begun)
         )
 
-    async def _look_for_folder(self, attempt: Attempt) -> None:
-        """Whether this node sees the folder that the job was submitted in. A network file system may let it wait."""
-        assert attempt.bound is not None
-        environment = attempt.bound.launch.environment
-        loop = asyncio.get_running_loop()
-        wanted = environment.working_directory, environment.working_directory_id
+    async def _find_folder(self, attempt: Attempt) -> None:
+        problem = ""
         try:
-            same = await loop.run_in_executor(self._lookers, is_same_folder, *wanted)
+            attempt.folder = await self._folders.find(attempt)
+        except Stopped:
+            pass  # why is looked at below
+        except BundleProblem as error:
+            problem = str(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the other attempts go on
             self.give_up(attempt, error)
             return
-        attempt.folder = environment.working_directory if same else ""
         attempt.launching = False
-        self.act(attempt)
+        if problem:
+            self._ended(attempt, _now(ExitReason.SPAWN_FAILED, problem))
+        else:
+            self.act(attempt)
 
     @guarded
     def _launched(self, attempt: Attempt, answer: Launched, begun: float) -> None:

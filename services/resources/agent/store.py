@@ -7,6 +7,8 @@ same user, whatever is missing or makes no sense reads as not there.
 
     tasks/<allocation>-<task>-<attempt>/   started, or ended and not yet known to the log (files: see `warden`)
     scratch/<the same>/                    the task's own folder: `work`, its working directory, and `secrets`
+    code/<the same>/                       its working directory if its job has uploaded code
+    bundles/                               files of uploaded code; see `bundles`
     ended/...                              failed ones, kept for a while, to be looked at
     instance.json                          names this folder, and knows a copy of it; see `Store.open`
     membership.json                        whether the running agent holds its node; see `membership`
@@ -82,6 +84,8 @@ class Store:
         self.tasks = folder / "tasks"
         self.scratch = folder / "scratch"
         self.spare = folder / "spare"
+        self.code = folder / "code"
+        self.bundles = folder / "bundles"
         self._ended = folder / "ended"
         self._trash = folder / "trash"
         self._position = folder / "position.json"
@@ -101,7 +105,15 @@ class Store:
         it, and is put away. Raises SettingsError when another agent has the folder, or it can't be used.
         """
         try:
-            for path in (self.tasks, self.scratch, self.spare, self._ended, self._trash, self.folder / "secrets"):
+            for path in (
+                self.tasks,
+                self.scratch,
+                self.code,
+                self.spare,
+                self._ended,
+                self._trash,
+                self.folder / "secrets",
+            ):
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             self._lock = os.open(self.folder / "lock", flags, 0o600)
@@ -187,7 +199,7 @@ class Store:
             else:
                 found.append(one)
         known = {one.task.key for one in found}
-        for path in self.scratch.iterdir():
+        for path in (*self.scratch.iterdir(), *self.code.iterdir()):
             if path.name not in known:
                 self._put_away(path, self._trash / f"{path.name}.{time.time_ns()}")
         return found
@@ -258,12 +270,23 @@ class Store:
     def retire(self, key: str, *, keep: bool) -> None:
         """The log knows its end: put the folders away. Secrets are never kept."""
         name = f"{key}.{time.time_ns()}"
+        if not keep:
+            self.discard_code(key)
         if not self._put_away(self.tasks / key, (self._ended if keep else self._trash) / name):
             self._put_away(self.scratch / key, self._trash / name)
+            self.discard_code(key)
         elif not keep:
             self._put_away(self.scratch / key, self._trash / f"{name}.scratch")
         else:
             self._keep_scratch(key, self._ended / name, self._trash / name)
+
+    def new_code(self, key: str) -> Path:
+        """Where an attempt's copy of uploaded code is to be made; nothing is there."""
+        self.discard_code(key)
+        return self.code / key
+
+    def discard_code(self, key: str) -> None:
+        self._put_away(self.code / key, self._trash / f"{key}.{time.time_ns()}.code")
 
     def _keep_scratch(self, key: str, control: Path, trash: Path) -> None:
         """Put the task's own folder into the control folder that is kept. Where a task has put a link or something else
@@ -271,11 +294,14 @@ class Store:
         try:
             with notes.entered(str(control)) as folder, notes.entered(f"{self.scratch}/{key}"):
                 removing.move(self.scratch / key, "scratch", folder)
+                with suppress(FileNotFoundError):
+                    removing.move(self.code / key, "code", folder)
             with notes.entered(f"{control}/scratch") as own, suppress(FileNotFoundError):
                 removing.move(warden.SECRETS, trash, parent=own)
         except OSError as error:
             log.warning("%s is not kept: %s", self.scratch / key, error.strerror)
             self._put_away(self.scratch / key, trash)
+            self.discard_code(key)
 
     def _put_away(self, path: Path, target: Path) -> bool:
         """Whether it is there now. What can't be moved stays where it is, and is told."""

@@ -23,7 +23,9 @@ from events.language.jobs.spec import JobEnvironment, JobLaunch, JobResources
 from events.language.resources import AllocationBound
 from services.resources.agent import native, proctree, running
 from services.resources.agent.attempts import Attempt, Exit, Stop, Task
+from services.resources.agent.bundles import Bundles
 from services.resources.agent.environment import Around
+from services.resources.agent.folders import Folders
 from services.resources.agent.launching import Launching
 from services.resources.agent.output import Output
 from services.resources.agent.reports import EXITED, FREED, STARTED, Reports
@@ -66,7 +68,8 @@ class Node:
         self.store = Store(folder)
         self.store.open()
         around = Around("n1", folder, folder / "secrets", "", os.environ)
-        self.running = Running(self.store, around, lambda: True)
+        bundles = Bundles(self.store.bundles, around.objects, 1 << 30, 0o022)
+        self.running = Running(self.store, around, lambda: True, Folders(self.store, bundles))
         self.told, self.shipping = Told(), Shipping()
 
     def attempt(self, script: str, key: str = "a", grace: float = 5.0) -> Attempt:
