@@ -77,10 +77,14 @@ class RemoteObjects:
                 nonlocal went
                 while piece := file.read(_PIECE):
                     self._check_stopped()
+                    if went + len(piece) > ref.size:
+                        break
                     yield piece
                     went += len(piece)
                     if progress is not None:
                         progress(len(piece))
+                if went + len(piece) != ref.size:
+                    raise RemoteError(f"the bytes of {ref.digest} changed while they were sent; try again")
 
             with closing(opened()) as file:
                 try:

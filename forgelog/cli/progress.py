@@ -12,8 +12,10 @@ from forgelog.cli.render import Format
 class Progress:
     """Use as a context manager; `update` takes done and total."""
 
-    def __init__(self, title: str, format: Format) -> None:
+    def __init__(self, title: str, format: Format, *, bytes: bool = False) -> None:
+        """`bytes`: what is counted are bytes."""
         self._title = title
+        self._bytes = bytes
         self._shown = format is Format.TABLE and sys.stderr.isatty()
         self._bar: Any = None
         self._task: Any = None
@@ -21,13 +23,13 @@ class Progress:
     def __enter__(self) -> Progress:
         if self._shown:
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
 
             self._bar = Bar(
                 TextColumn("{task.description}"),
                 BarColumn(),
-                MofNCompleteColumn(),
+                DownloadColumn() if self._bytes else MofNCompleteColumn(),
                 TimeRemainingColumn(),
                 console=Console(stderr=True),
                 transient=True,

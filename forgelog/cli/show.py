@@ -64,6 +64,12 @@ async def _first_tasks(client: AsyncClient, job: Answer, at: datetime | None) ->
     return tasks
 
 
+def _folder(environment: Mapping[str, Any]) -> str:
+    if bundle := environment.get("bundle"):
+        return f"a copy of the uploaded {bundle['digest'][:12]}"
+    return environment["working_directory"] or "a fresh one on the node"
+
+
 def _show_job(found: Mapping[str, Any], now: datetime) -> None:
     job, spec = found["job"], found["spec"]
     counted = {name: number for name, number in job["tasks"].items() if number and name != "total"}
@@ -75,7 +81,7 @@ def _show_job(found: Mapping[str, Any], now: datetime) -> None:
             "reason": job["reason"],
             "exit code": job["exit_code"],
             "command": " ".join([spec["command"], *spec["args"]]),
-            "folder": spec["environment"]["working_directory"] or "a fresh one on the node",
+            "folder": _folder(spec["environment"]),
             "environment": [f"{name}={cut(value, 60)}" for name, value in spec["environment"]["variables"].items()],
             "secrets": [item["name"] for item in spec["environment"]["secrets"]],
             "tasks": counted if job["tasks"]["total"] > 1 else None,

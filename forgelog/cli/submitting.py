@@ -15,16 +15,21 @@ from forgelog.cli.common import run as run_work
 from forgelog.cli.interrupts import Interrupts
 from forgelog.cli.nodes import pairs
 from forgelog.cli.output import show_pieces
+from forgelog.cli.progress import Progress
 from forgelog.cli.render import Format, column, note, show_data, show_rows
 from forgelog.errors import ForgelogError, InvalidInput, exit_status
 
 if TYPE_CHECKING:
+    from events.language.objects import ObjectRef
     from forgelog.client.aio import AsyncClient
     from forgelog.client.jobs import AsyncJob
     from forgelog.client.plain import Answer
 
 ENDINGS = (".yaml", ".yml", ".json")
 PRIORITIES = ("scavenger", "best_effort", "low", "normal", "high", "urgent", "critical")
+
+MOST_LEFT_OUT = 10
+"""Files that are named because they were not uploaded."""
 
 NameOption = Annotated[str, typer.Option("--name", help="For people; the program's name when left out.")]
 IdOption = Annotated[
@@ -87,6 +92,12 @@ DirectoryOption = Annotated[
     str | None, typer.Option("--chdir", metavar="DIR", help="Run in this folder [default: the current one].")
 ]
 NoDirectoryOption = Annotated[bool, typer.Option("--no-chdir", help="Run in an empty folder of the job's own.")]
+UploadOption = Annotated[
+    bool,
+    typer.Option(
+        "--upload", help="Upload that folder (without what .gitignore says), and run in a copy of it, on any node."
+    ),
+]
 SelectorOption = Annotated[list[str] | None, typer.Option("--node-label", help="Only on nodes with key=value.")]
 WordsArgument = Annotated[
     list[str] | None,
@@ -119,6 +130,7 @@ def submit(
     grace: GraceOption = None,
     chdir: DirectoryOption = None,
     no_chdir: NoDirectoryOption = False,
+    upload: UploadOption = False,
     node_label: SelectorOption = None,
     wait: Annotated[bool, typer.Option("--wait", help="Return when they have ended, with the exit code.")] = False,
     output: OutputOption = Format.TABLE,
@@ -129,7 +141,7 @@ def submit(
             words, name=name, job_id=job_id, cpus=cpus, memory=memory, gpus=gpus, gpu_type=gpu_type, array=array,
             max_parallel=max_parallel, env=env, label=label, queue=queue, priority=priority, after=after,
             after_any=after_any, after_not_ok=after_not_ok, retries=retries, backoff=backoff, max_backoff=max_backoff,
-            max_runtime=max_runtime, grace=grace, chdir=folder(chdir, no_chdir), node_label=node_label,
+            max_runtime=max_runtime, grace=grace, chdir=folder(chdir, no_chdir, upload), upload=upload, node_label=node_label,
         )
     )  # fmt: skip
 
@@ -137,7 +149,7 @@ def submit(
         from forgelog.client.aio import AsyncClient
 
         async with AsyncClient() as client:
-            jobs = await _submit(client, described, id, here=not no_chdir)
+            jobs = await _submit(client, described, id, output, here=not no_chdir)
             rows = [{"name": job.name, "job_id": job.id} for job in jobs]
             if output is Format.TABLE and len(jobs) == 1:
                 sys.stdout.write(f"{jobs[0].id}\n")
@@ -183,6 +195,7 @@ def run(
     grace: GraceOption = None,
     chdir: DirectoryOption = None,
     no_chdir: NoDirectoryOption = False,
+    upload: UploadOption = False,
     node_label: SelectorOption = None,
     keep: Annotated[bool, typer.Option("--keep", help="Ctrl-C only stops watching; the job goes on.")] = False,
     output: OutputOption = Format.TABLE,
@@ -193,7 +206,7 @@ def run(
             words, name=name, job_id=job_id, cpus=cpus, memory=memory, gpus=gpus, gpu_type=gpu_type, array=array,
             max_parallel=max_parallel, env=env, label=label, queue=queue, priority=priority, after=after,
             after_any=after_any, after_not_ok=after_not_ok, retries=retries, backoff=backoff, max_backoff=max_backoff,
-            max_runtime=max_runtime, grace=grace, chdir=folder(chdir, no_chdir), node_label=node_label,
+            max_runtime=max_runtime, grace=grace, chdir=folder(chdir, no_chdir, upload), upload=upload, node_label=node_label,
         )
     )  # fmt: skip
 
@@ -202,7 +215,7 @@ def run(
 
         async with AsyncClient() as client:
             with Interrupts(keep=keep) as interrupts:
-                jobs = await interrupts.during(_submit(client, described, id, here=not no_chdir))
+                jobs = await interrupts.during(_submit(client, described, id, output, here=not no_chdir))
                 if len(jobs) != 1:
                     problem = f"{words[0] if words else ''} has {len(jobs)} jobs; 'run' takes one, 'submit' all"
                     raise InvalidInput(problem)
@@ -213,8 +226,10 @@ def run(
         raise typer.Exit(code)
 
 
-async def _submit(client: AsyncClient, described: Any, id: str, *, here: bool) -> list[AsyncJob]:
+async def _submit(client: AsyncClient, described: Any, id: str, output: Format, *, here: bool) -> list[AsyncJob]:
     if isinstance(described, dict):
+        if named := described.pop("upload", None):
+            described["bundle"] = (await _upload(client, named, output)).model_dump()
         for dependency in described.get("depends_on", ()):
             dependency["job"] = await client.find(dependency["job"])
         return [await client.submit(described, id=id, in_current_folder=here)]
@@ -225,6 +240,17 @@ async def _submit(client: AsyncClient, described: Any, id: str, *, here: bool) -
     if id:
         return [await client.submit(described, id=id, in_current_folder=here)]
     return await client.submit_many(described, in_current_folder=here)
+
+
+async def _upload(client: AsyncClient, folder: str, output: Format) -> ObjectRef:
+    left: list[str] = []
+    with Progress("uploading", output, bytes=True) as bar:
+        ref = await client.upload(folder, progress=bar.at, left_out=lambda path, why: left.append(f"{path}: {why}"))
+    for line in left[:MOST_LEFT_OUT]:
+        note(f"not uploaded: {line}")
+    if len(left) > MOST_LEFT_OUT:
+        note(f"and {len(left) - MOST_LEFT_OUT} more were not uploaded")
+    return ref
 
 
 async def _until_end(client: AsyncClient, job: AsyncJob, output: Format) -> int:
@@ -282,6 +308,7 @@ def described_by(
     max_runtime: str | None,
     grace: str | None,
     chdir: str | None,
+    upload: bool,
     node_label: list[str] | None,
 ) -> str | dict[str, Any]:
     """A manifest's path, or the job that options and words describe, in a manifest's keys. Raises `InvalidInput`."""
@@ -295,7 +322,8 @@ def described_by(
         "restart": _restart(retries, backoff, max_backoff),
         "max_runtime": max_runtime,
         "grace": grace,
-        "working_directory": chdir,
+        "working_directory": None if upload else chdir,
+        "upload": (chdir or ".") if upload else None,
         "node_selector": pairs(node_label) or None,
         "array": _array(array, max_parallel),
         "resources": {
@@ -316,18 +344,23 @@ def described_by(
     return {"name": name or Path(words[0]).name, "command": list(words), **given}
 
 
-def folder(chdir: str | None, no_chdir: bool) -> str | None:
-    """Where a command is to run; None when nothing was said of it. Raises `InvalidInput`.
+def folder(chdir: str | None, no_chdir: bool, upload: bool = False) -> str | None:
+    """Where a command is to run, or with `upload` which folder's copy; None when nothing was said of it. Raises
+    `InvalidInput`.
 
     A relative path is the caller's, and looked for when the job is submitted. An absolute one may be another machine's,
     unless the platform is on this one.
     """
+    if upload and no_chdir:
+        raise InvalidInput("--upload and --no-chdir: give one of the two")
     if chdir is None:
         return None
     if no_chdir:
         raise InvalidInput("--chdir and --no-chdir: give one of the two")
     if not chdir:
         raise InvalidInput("--chdir: name a folder; --no-chdir runs in an empty one")
+    if upload:
+        return chdir
     if chdir.startswith("/") and not Path(chdir).is_dir():
         from forgelog.where import gateway_address
 

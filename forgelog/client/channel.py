@@ -72,6 +72,11 @@ class Connection:
             self._channel = KeyedChannel(grpc.aio.insecure_channel(self.address, options=options), self._gateway.key)
         return self._channel
 
+    @property
+    def key(self) -> str:
+        """What opens the gateway; empty when none is known."""
+        return self._gateway.key
+
     async def close(self) -> None:
         if self._channel is not None:
             channel, self._channel = self._channel, None

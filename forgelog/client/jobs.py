@@ -13,7 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from forgelog.client.core import PAGE, Core
+from forgelog.client.bundles import BundleCalls
+from forgelog.client.core import PAGE
 from forgelog.client.plain import Answer, plain, timestamp
 from forgelog.client.references import Candidate, chosen
 from forgelog.client.rows import AttemptRow, EventRow, JobAnswer, JobRow, LogPiece, TaskRow, WhyAnswer
@@ -33,7 +34,7 @@ CONTEXT = "jobs"
 ENDED = ("completed", "failed", "cancelled")
 
 
-class JobCalls(Core):
+class JobCalls(BundleCalls):
     """`forgelog.jobs.v1.JobQueries`, and the commands on jobs."""
 
     # Submit
@@ -51,14 +52,15 @@ class JobCalls(Core):
 
         `id` is the command's id: a repeat under it is the same job. A job runs in its ``working_directory``; a
         relative one begins at the manifest's folder, else at the current one. A job that names none runs in an empty
-        folder of its own, or with `in_current_folder` in the caller's, on nodes that see the same folder there.
+        folder of its own, or with `in_current_folder` in the caller's, on nodes that see the same folder there. With
+        ``upload`` (a folder) it runs on any node, in a copy of that folder.
 
         Raises `InvalidInput` (with every error of a manifest), `Refused`, `Timeout`, `Unavailable`.
         """
         jobs = jobs_of(described, fields)
         if in_current_folder:
             jobs = in_callers_folder(jobs)
-        job = one_of(jobs, described)
+        (job,) = await self._uploaded([one_of(jobs, described)])
         outcome = await self._submit(job.job_id, job.spec({}), id, timeout)
         return self._handle(outcome.subject, job.name)
 
@@ -79,6 +81,7 @@ class JobCalls(Core):
             jobs = [replace(one_of(jobs_of(item, {}), item), index=index) for index, item in enumerate(described)]
         if in_current_folder:
             jobs = in_callers_folder(jobs)
+        jobs = await self._uploaded(jobs)
         ids: dict[int, str] = {}
         for job in jobs:
             ids[job.index] = (await self._submit(job.job_id, job.spec(ids), "", timeout)).subject

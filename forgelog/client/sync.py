@@ -5,13 +5,14 @@ A thin coat: every method has the arguments, the answer and the errors of its na
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from forgelog.client.aio import AsyncClient, AsyncJob
+from forgelog.client.bundles import Progress
 from forgelog.client.channel import DEFAULT_TIMEOUT
 from forgelog.client.loop import Loop
 from forgelog.client.plain import Answer
@@ -33,6 +34,7 @@ from forgelog.client.rows import (
 
 if TYPE_CHECKING:
     from events.language.jobs.spec import JobSpec
+    from events.language.objects import ObjectRef
 
 T = TypeVar("T")
 
@@ -88,6 +90,20 @@ class Client:
 
     # Jobs
 
+    def upload(
+        self,
+        folder: str | Path,
+        *,
+        progress: Progress | None = None,
+        left_out: Callable[[str, str], None] | None = None,
+    ) -> ObjectRef:
+        """Upload a folder, without what its `.gitignore` files keep out, and return what names it: a job's ``bundle``.
+
+        Only files go that the platform does not have. ``.git`` and ``.forgelog`` stay here, as do links that lead to no
+        file of the folder, and what is neither a file nor a folder: `left_out` is told their paths and why. `progress`
+        is called from other threads. Raises `InvalidInput`, `Unavailable`."""
+        return self._loop.run(self._async.upload(folder, progress=progress, left_out=left_out))
+
     def submit(
         self,
         described: JobSpec | Mapping[str, Any] | str | Path | None = None,
@@ -101,7 +117,8 @@ class Client:
 
         `id` is the command's id: a repeat under it is the same job. A job runs in its ``working_directory``; a
         relative one begins at the manifest's folder, else at the current one. A job that names none runs in an empty
-        folder of its own, or with `in_current_folder` in the caller's, on nodes that see the same folder there.
+        folder of its own, or with `in_current_folder` in the caller's, on nodes that see the same folder there. With
+        ``upload`` (a folder) it runs on any node, in a copy of that folder.
 
         Raises `InvalidInput` (with every error of a manifest), `Refused`, `Timeout`, `Unavailable`."""
         more = {"in_current_folder": in_current_folder, **fields}

@@ -6,6 +6,6 @@
 from __future__ import annotations
 
 from forgelog.manifest.jobs import ManifestJob, job_from, load, parse
-from forgelog.manifest.placing import in_callers_folder, resolved
+from forgelog.manifest.placing import in_callers_folder, resolved, with_bundle
 
-__all__ = ["ManifestJob", "in_callers_folder", "job_from", "load", "parse", "resolved"]
+__all__ = ["ManifestJob", "in_callers_folder", "job_from", "load", "parse", "resolved", "with_bundle"]

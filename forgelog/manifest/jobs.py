@@ -43,6 +43,8 @@ class ManifestJob:
     base: JobSpec
     """The spec without dependencies."""
     dependencies: tuple[Dependency, ...] = ()
+    upload: str = ""
+    """The folder whose copy it runs in, to be uploaded before; empty for none."""
 
     def spec(self, ids: Mapping[int, str]) -> JobSpec:
         """The whole spec, given the ids of the documents this one depends on."""
@@ -77,6 +79,7 @@ class _Draft:
     job_id: str
     spec: JobSpec | None
     depends_on: Node | None
+    upload: str = ""
 
 
 def _jobs(documents: Sequence[Node], problems: list[Problem]) -> list[ManifestJob]:
@@ -90,7 +93,7 @@ def _jobs(documents: Sequence[Node], problems: list[Problem]) -> list[ManifestJo
         draft = drafts[index]
         assert draft.spec is not None, "a draft without a spec always has a problem"
         found = tuple(item for item, _ in dependencies[index])
-        jobs.append(ManifestJob(index, draft.name, draft.job_id, draft.spec, found))
+        jobs.append(ManifestJob(index, draft.name, draft.job_id, draft.spec, found, draft.upload))
     return jobs
 
 
@@ -104,7 +107,7 @@ def _draft(node: Node, problems: list[Problem]) -> _Draft:
         problems.append(problem(node, "a job is a map of keys", "write for example 'name: train'"))
         return _Draft(node, "", "", None, None)
     depends_on: Node | None = None
-    job_id = ""
+    job_id = upload = ""
     rest: list[tuple[Node, Node]] = []
     args: list[Node] = []
     for key, value in node.pairs:
@@ -117,6 +120,8 @@ def _draft(node: Node, problems: list[Problem]) -> _Draft:
                 problems.append(problem(value, f"{shown(job_id)} is not an id", hint, "job_id"))
         elif key.text == "depends_on":
             depends_on = value
+        elif key.text == "upload":
+            upload = _folder(value, problems)
         elif key.text == "command":
             program = _program(value, args, problems)
             if program is not None:
@@ -137,7 +142,22 @@ def _draft(node: Node, problems: list[Problem]) -> _Draft:
     problems.extend(shaper.problems)
     metadata = data.get("metadata")
     name = metadata.get("name", "") if isinstance(metadata, dict) else ""
-    return _Draft(node, name, job_id, spec, depends_on)
+    if upload and spec is not None and (spec.environment.working_directory or spec.environment.bundle is not None):
+        hint = "leave working_directory out: the job runs in its copy of the uploaded folder"
+        problems.append(problem(node, "goes with no working_directory and no bundle", hint, "upload"))
+    return _Draft(node, name, job_id, spec, depends_on, upload)
+
+
+def _folder(value: Node, problems: list[Problem]) -> str:
+    """The folder that is to be uploaded; `true` is the one of the manifest."""
+    if value.kind == "scalar" and value.value is None or value.value is False:
+        return ""
+    if value.kind == "scalar" and value.value is True:
+        return "."
+    if value.kind == "scalar" and isinstance(value.value, str) and value.text and "\0" not in value.text:
+        return value.text
+    problems.append(problem(value, "needs to be a folder", "write for example 'upload: .'", "upload"))
+    return ""
 
 
 def _program(value: Node, args: list[Node], problems: list[Problem]) -> Node | None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from events.language.objects import ObjectRef
 from events.process.same_folder import folder_identity
 from forgelog.errors import InvalidInput, ManifestError, Problem
 from forgelog.manifest.jobs import ManifestJob
@@ -20,6 +21,13 @@ def resolved(jobs: Iterable[ManifestJob], base: Path | None = None) -> list[Mani
     placed: list[ManifestJob] = []
     problems: list[Problem] = []
     for job in jobs:
+        if job.upload:
+            folder = (base or current_folder()).joinpath(job.upload).resolve()
+            if not folder.is_dir():
+                text = f"there is no folder {folder}, which job {job.name!r} is to upload"
+                problems.append(Problem("upload", text, "make it, or name another"))
+            placed.append(replace(job, upload=str(folder)))
+            continue
         named = job.base.environment.working_directory
         if not named or named.startswith("/"):
             placed.append(job)
@@ -43,9 +51,19 @@ def in_callers_folder(jobs: Iterable[ManifestJob]) -> list[ManifestJob]:
     if not identity:
         return list(jobs)  # no node sees this machine's folders
     return [
-        job if "working_directory" in job.base.environment.model_fields_set else _at(job, folder, identity)
+        job
+        if job.upload
+        or job.base.environment.bundle is not None
+        or "working_directory" in job.base.environment.model_fields_set
+        else _at(job, folder, identity)
         for job in jobs
     ]
+
+
+def with_bundle(job: ManifestJob, bundle: ObjectRef) -> ManifestJob:
+    """The job as it is submitted, once its folder is uploaded."""
+    environment = job.base.environment.model_copy(update={"bundle": bundle})
+    return replace(job, base=job.base.model_copy(update={"environment": environment}), upload="")
 
 
 def current_folder() -> Path:

@@ -32,6 +32,7 @@ SHORTCUTS: dict[type[BaseModel], dict[str, tuple[str, ...]]] = {
         "env": ("environment", "variables"),
         "secrets": ("environment", "secrets"),
         "working_directory": ("environment", "working_directory"),
+        "bundle": ("environment", "bundle"),
         "node_selector": ("scheduling", "node_selector"),
         "tolerations": ("scheduling", "tolerations"),
         "restart": ("scheduling", "restart"),

@@ -178,7 +178,7 @@ class Bundles:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             copy = os.open(name, flags, 0o600, dir_fd=folder)
             seen, size = blake3(), 0
-            with open(copy, "wb", buffering=0) as writer:
+            with open(copy, "wb") as writer:
                 while piece := reader.read(_PIECE):
                     size += len(piece)
                     if size > file.size:

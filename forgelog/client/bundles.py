@@ -1,0 +1,120 @@
+"""Uploading folders: `BundleCalls.upload`, and jobs that say `upload:`. Knows no node."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from forgelog.client.core import Core
+from forgelog.errors import InvalidInput, Unavailable
+
+if TYPE_CHECKING:
+    from events.language.objects import ObjectRef
+    from events.objects.bundle import Bundle
+    from events.objects.remote import RemoteObjects
+    from forgelog.manifest.jobs import ManifestJob
+
+AT_A_TIME = 8
+"""Files that are on their way at a time."""
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is done ("reading", "sending"), and bytes done and to do."""
+
+
+class BundleCalls(Core):
+    """Folders as bundles, by the gateway's `/v1/objects`."""
+
+    async def upload(
+        self,
+        folder: str | Path,
+        *,
+        progress: Progress | None = None,
+        left_out: Callable[[str, str], None] | None = None,
+    ) -> ObjectRef:
+        """Upload a folder, without what its `.gitignore` files keep out, and return what names it: a job's ``bundle``.
+
+        Only files go that the platform does not have. ``.git`` and ``.forgelog`` stay here, as do links that lead to no
+        file of the folder, and what is neither a file nor a folder: `left_out` is told their paths and why. `progress`
+        is called from other threads. Raises `InvalidInput`, `Unavailable`.
+        """
+        stopped = threading.Event()
+        work = partial(_upload, Path(folder), self._connection.address, self._connection.key, stopped, progress)
+        try:
+            ref, out = await asyncio.to_thread(work)
+        except asyncio.CancelledError:
+            stopped.set()
+            raise
+        for path, why in out.items():
+            if left_out is not None:
+                left_out(path, why)
+        return ref
+
+    async def _uploaded(self, jobs: list[ManifestJob]) -> list[ManifestJob]:
+        """The jobs as they are submitted; of those that say so, the folder is uploaded, each once."""
+        from forgelog.manifest import with_bundle
+
+        refs = {folder: await self.upload(folder) for folder in dict.fromkeys(job.upload for job in jobs if job.upload)}
+        return [with_bundle(job, refs[job.upload]) if job.upload else job for job in jobs]
+
+
+def _upload(
+    folder: Path, address: str, key: str, stopped: threading.Event, progress: Progress | None
+) -> tuple[ObjectRef, dict[str, str]]:
+    """Blocks. Returns the bundle, and what was left out."""
+    from events.objects.bundle import NoBundle, find_files, make_bundle
+    from events.objects.remote import RemoteError, RemoteObjects
+    from events.process.folders import find_data_folder
+
+    try:
+        # it has the platform's keys
+        found = find_files(folder, excluded=[find_data_folder()[0]])
+        bundle = make_bundle(found, partial(progress, "reading") if progress else None)
+        if stopped.is_set():
+            raise Unavailable("the upload was stopped")
+        _send(bundle, RemoteObjects(address, key, stopped=stopped), progress)
+    except NoBundle as error:
+        raise InvalidInput(f"{folder} can't be uploaded: {error}") from None
+    except RemoteError as error:
+        raise Unavailable(f"{folder} can't be uploaded: {error}") from None
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise InvalidInput(f"{folder} can't be uploaded: {where}{error.strerror}") from None
+    return bundle.ref, bundle.left_out
+
+
+def _send(bundle: Bundle, objects: RemoteObjects, progress: Progress | None) -> None:
+    """What the platform does not have: first the files, then the manifest that names them."""
+    from events.objects.bundle import open_plain
+
+    manifest = bundle.manifest.to_bytes()
+    refs = list({file.digest: file.ref for file in bundle.manifest.files}.values())
+    missing = objects.missing([*refs, bundle.ref])
+    files = [ref for ref in missing if ref != bundle.ref]
+    total, done, lock = sum(ref.size for ref in files), 0, threading.Lock()
+
+    def went(count: int) -> None:
+        nonlocal done
+        with lock:
+            done += count
+            if progress is not None:
+                progress("sending", done, total)
+
+    def source(ref: ObjectRef) -> Callable[[], BinaryIO]:
+        return lambda: open_plain(bundle.sources[ref.digest])
+
+    with ThreadPoolExecutor(max(1, min(AT_A_TIME, len(files))), "upload") as pool:
+        sending = [pool.submit(objects.put, ref, source(ref), went) for ref in files]
+        try:
+            for each in sending:
+                each.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    if bundle.ref in missing:
+        objects.put(bundle.ref, lambda: BytesIO(manifest))
