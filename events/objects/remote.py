@@ -112,6 +112,8 @@ class RemoteObjects:
                     break
                 seen.update(piece)
                 file.write(piece)
+        if size < ref.size and answer.length:
+            raise http.client.IncompleteRead(b"", answer.length)
         if size != ref.size or seen.hexdigest() != ref.digest:
             self._drop()
             raise RemoteError(
@@ -132,7 +134,7 @@ class RemoteObjects:
                     raise RemoteError(str(error)) from None
             except http.client.HTTPException as error:
                 self._drop()
-                wait, text = pause, f"the answer of {self._address} was cut: {type(error).__name__}"
+                wait, text = pause, f"the answer of {self._address} was cut ({type(error).__name__}); see its log"
                 if time.monotonic() + wait > until:
                     raise RemoteError(text) from None
             except ConnectionError as error:

@@ -141,7 +141,8 @@ def submit(
             words, name=name, job_id=job_id, cpus=cpus, memory=memory, gpus=gpus, gpu_type=gpu_type, array=array,
             max_parallel=max_parallel, env=env, label=label, queue=queue, priority=priority, after=after,
             after_any=after_any, after_not_ok=after_not_ok, retries=retries, backoff=backoff, max_backoff=max_backoff,
-            max_runtime=max_runtime, grace=grace, chdir=folder(chdir, no_chdir, upload), upload=upload, node_label=node_label,
+            max_runtime=max_runtime, grace=grace, chdir=folder(chdir, no_chdir, upload), upload=upload,
+            node_label=node_label,
         )
     )  # fmt: skip
 
@@ -206,7 +207,8 @@ def run(
             words, name=name, job_id=job_id, cpus=cpus, memory=memory, gpus=gpus, gpu_type=gpu_type, array=array,
             max_parallel=max_parallel, env=env, label=label, queue=queue, priority=priority, after=after,
             after_any=after_any, after_not_ok=after_not_ok, retries=retries, backoff=backoff, max_backoff=max_backoff,
-            max_runtime=max_runtime, grace=grace, chdir=folder(chdir, no_chdir, upload), upload=upload, node_label=node_label,
+            max_runtime=max_runtime, grace=grace, chdir=folder(chdir, no_chdir, upload), upload=upload,
+            node_label=node_label,
         )
     )  # fmt: skip
 

@@ -150,7 +150,7 @@ def _draft(node: Node, problems: list[Problem]) -> _Draft:
 
 def _folder(value: Node, problems: list[Problem]) -> str:
     """The folder that is to be uploaded; `true` is the one of the manifest."""
-    if value.kind == "scalar" and value.value is None or value.value is False:
+    if (value.kind == "scalar" and value.value is None) or value.value is False:
         return ""
     if value.kind == "scalar" and value.value is True:
         return "."

@@ -48,6 +48,10 @@ class Stopped(Exception):
     """The task is not to start any more."""
 
 
+class _Unreadable(Exception):
+    """What the cache has is no file any more that can be read."""
+
+
 class Bundles:
     """The cache of a node."""
 
@@ -160,8 +164,8 @@ class Bundles:
             self._have(file.ref, remote)
             try:
                 good = self._copied(file, folder, name, mode)
-            except FileNotFoundError:
-                good = False  # a task has removed it from the cache
+            except _Unreadable:
+                good = False
             if good:
                 return
             with suppress(FileNotFoundError):
@@ -189,18 +193,22 @@ class Bundles:
         return size == file.size and seen.hexdigest() == file.digest
 
     def _content(self, ref: ObjectRef) -> bytes:
-        """What the cache has as a manifest; nothing if it was removed."""
+        """What the cache has of an object; nothing if that can't be read."""
         try:
             with self._reading(ref.digest) as reader:
                 return reader.read(ref.size + 1)
-        except FileNotFoundError:
+        except _Unreadable:
             return b""
 
     # The cache
 
     def _reading(self, digest: str) -> BinaryIO:
-        """A file of the cache, open: no link, and nothing that would let us wait."""
-        return open(os.open(self._path(digest), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+        """A file of the cache, open: no link, and nothing that would let us wait. Raises _Unreadable."""
+        try:
+            opened = os.open(self._path(digest), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise _Unreadable from error
+        return open(opened, "rb")
 
     @contextmanager
     def _shard(self, digest: str) -> Iterator[int]:

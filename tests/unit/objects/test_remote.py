@@ -1,0 +1,112 @@
+"""Objects through the gateway, as clients and nodes use them: a real gateway, and one that is away, refuses or cuts."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from blake3 import blake3
+
+from events.language.objects import ObjectRef
+from events.objects.remote import RemoteError, RemoteMissing, RemoteObjects, RemoteStopped
+from tests.unit.gateway.door import Door, door
+
+
+@pytest_asyncio.fixture(scope="module")
+async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Door]:
+    async with door(tmp_path_factory.mktemp("gateway")) as made:
+        yield made
+
+
+@pytest.fixture
+def remote(gateway: Door) -> RemoteObjects:
+    return RemoteObjects(gateway.address, gateway.key, patience=1.0)
+
+
+def ref_of(data: bytes) -> ObjectRef:
+    return ObjectRef(digest=blake3(data).hexdigest(), size=len(data))
+
+
+def got(remote: RemoteObjects, ref: ObjectRef, folder: Path) -> bytes:
+    remote.get(ref, lambda: (folder / "got").open("wb"))
+    return (folder / "got").read_bytes()
+
+
+@pytest.mark.parametrize("data", [b"", b"small", bytes(9 << 20)], ids=["empty", "small", "large"])
+async def test_what_is_put_is_there_and_read(remote: RemoteObjects, data: bytes, tmp_path: Path) -> None:
+    ref, told = ref_of(data), list[int]()
+    assert await asyncio.to_thread(remote.missing, [ref]) == [ref]
+    await asyncio.to_thread(remote.put, ref, lambda: BytesIO(data), told.append)
+    assert sum(told) == len(data)
+    assert await asyncio.to_thread(remote.missing, [ref]) == []
+    assert await asyncio.to_thread(got, remote, ref, tmp_path) == data
+
+
+async def test_more_objects_are_asked_for_than_fit_into_a_question(remote: RemoteObjects) -> None:
+    refs = [ref_of(b"number %d" % number) for number in range(5_001)]
+    assert await asyncio.to_thread(remote.missing, refs) == refs
+
+
+@pytest.mark.parametrize("sent", [b"shorter", b"longer than was announced"])
+async def test_bytes_that_change_while_they_are_sent_are_refused(remote: RemoteObjects, sent: bytes) -> None:
+    with pytest.raises(RemoteError, match="changed while they were sent"):
+        await asyncio.to_thread(remote.put, ref_of(b"as announced"), lambda: BytesIO(sent))
+    with pytest.raises(RemoteError, match="digest"):
+        await asyncio.to_thread(remote.put, ref_of(b"as announced"), lambda: BytesIO(b"AS ANNOUNCED"))
+
+
+async def test_what_is_not_there_is_told(remote: RemoteObjects, tmp_path: Path) -> None:
+    with pytest.raises(RemoteMissing, match="there is no object"):
+        await asyncio.to_thread(got, remote, ref_of(b"never put"), tmp_path)
+
+
+async def test_a_wrong_key_is_told_and_not_shown(gateway: Door) -> None:
+    remote = RemoteObjects(gateway.address, "planted-key")
+    with pytest.raises(RemoteError, match="authorization") as caught:
+        await asyncio.to_thread(remote.missing, [ref_of(b"x")])
+    assert "planted-key" not in str(caught.value)
+
+
+async def test_nothing_goes_on_once_it_is_to_stop(gateway: Door) -> None:
+    stopped = threading.Event()
+    stopped.set()
+    with pytest.raises(RemoteStopped):
+        await asyncio.to_thread(RemoteObjects(gateway.address, gateway.key, stopped=stopped).missing, [ref_of(b"x")])
+
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n"
+LATER = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "first", [b"", LATER, ANSWER[:9], ANSWER + b"obj", ANSWER.replace(b"7", b"3") + b"obj"],
+    ids=["nothing", "429", "half a head", "half a body", "half of it"],
+)  # fmt: skip
+async def test_a_fault_of_the_network_is_tried_again(first: bytes, tmp_path: Path) -> None:
+    answers = [first, ANSWER + b"objects"]
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answers.pop(0))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        host, port = server.sockets[0].getsockname()
+        remote = RemoteObjects(f"{host}:{port}", "key", patience=10.0)
+        if first.endswith(b"3\r\n\r\nobj"):  # a whole answer with other bytes is no fault of the network
+            with pytest.raises(RemoteError, match="other bytes"):
+                await asyncio.to_thread(got, remote, ref_of(b"objects"), tmp_path)
+        else:
+            assert await asyncio.to_thread(got, remote, ref_of(b"objects"), tmp_path) == b"objects"
+
+
+async def test_a_gateway_that_stays_away_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RemoteError, match="can't be reached"):
+        await asyncio.to_thread(got, RemoteObjects("127.0.0.1:1", "key", patience=0.3), ref_of(b"x"), tmp_path)
