@@ -55,6 +55,8 @@ log = logging.getLogger("forgelog.agent")
 SAVE_EVERY = 0.5
 """Seconds between two notes of how far the log was read."""
 TIDY_EVERY = 5.0
+OWN_UMASK = 0o077
+"""Of an agent that is told none for its tasks."""
 GATHER = 0.05
 """Seconds to let answers to reports add up: nothing waits for them but the tidying up."""
 
@@ -68,6 +70,7 @@ class Agent:
         self._store = store
         self._spec = spec
         self._place = place
+        self._around = around
         self._log_name = f"{settings.prefix}{settings.pool}/{place[1]}"
         self._boot_id = boot_id()
         self._gate: float = math.inf
@@ -79,13 +82,14 @@ class Agent:
         """Of the log that is read; see `events.log.identity`."""
         self._fenced = False
         self._stopping = asyncio.Event()
-        bundles = Bundles(
-            store.bundles, around.objects, config.cache_bytes, 0o077 if config.umask is None else config.umask
-        )
         self._running = Running(
-            store, around, lambda: self._open and not self._stopping.is_set(), Folders(store, bundles)
+            store, around, lambda: self._open and not self._stopping.is_set(), Folders(store, self._bundles)
         )
         self._register = asyncio.Event()
+
+    def _bundles(self) -> Bundles:
+        umask = OWN_UMASK if self._config.umask is None else self._config.umask
+        return Bundles(self._store.bundles, self._around.objects, self._config.cache_bytes, umask)
 
     async def run(self) -> None:
         """Until `stop`, if that is to end the tasks, or until cancelled."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 
 from events.process import tracing
 from events.process.same_folder import is_same_folder
@@ -17,15 +19,20 @@ from services.resources.agent.store import Store
 class Folders:
     """Used from the agent's event loop."""
 
-    def __init__(self, store: Store, bundles: Bundles) -> None:
+    def __init__(self, store: Store, bundles: Callable[[], Bundles]) -> None:
+        """`bundles`: makes the cache, when the first task has uploaded code."""
         self._store = store
-        self._bundles = bundles
+        self._make_bundles = bundles
         # A pool of their own each, so that a file system or a network that is gone keeps nothing else waiting. Threads
         # are made when there is something to do.
         self._lookers = ThreadPoolExecutor(4, "folders")
         self._unpackers = ThreadPoolExecutor(4, "unpack")
         self._unpacking: dict[str, threading.Event] = {}
         """By the attempt's key; set to leave off."""
+
+    @cached_property
+    def _bundles(self) -> Bundles:
+        return self._make_bundles()
 
     def close(self) -> None:
         for stopped in self._unpacking.values():

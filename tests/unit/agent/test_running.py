@@ -69,7 +69,7 @@ class Node:
         self.store.open()
         around = Around("n1", folder, folder / "secrets", "", os.environ)
         bundles = Bundles(self.store.bundles, around.objects, 1 << 30, 0o022)
-        self.running = Running(self.store, around, lambda: True, Folders(self.store, bundles))
+        self.running = Running(self.store, around, lambda: True, Folders(self.store, lambda: bundles))
         self.told, self.shipping = Told(), Shipping()
 
     def attempt(self, script: str, key: str = "a", grace: float = 5.0) -> Attempt:
