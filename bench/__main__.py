@@ -27,6 +27,7 @@ from events.service import spare_collections
 
 SUITES = {
     "log": "bench.logs",
+    "streams": "bench.streams",
     "scheduling": "bench.scheduling",
     "queries": "bench.gateway",
     "flow": "bench.flow",

@@ -36,7 +36,7 @@ from events.projections.positions import PositionsMoved
 from events.projections.runner import GATHER
 from events.projections.tables import quoted
 from events.streams.ends import DoneTo
-from events.streams.storing import Storing
+from events.streams.storing import Storing, of_a_record
 from events.streams.stream import AnyStream, Unusable
 from events.streams.taking import Item
 from events.writer.stops import Stops
@@ -45,6 +45,8 @@ _MOST = 2000
 """Records fetched at once."""
 _ANSWER_SECONDS = 10.0
 """Longest wait for the broker to say where partitions end."""
+TIDY_SECONDS = 5.0
+"""Between two looks for something to tidy."""
 _AGAIN = 5.0
 """Seconds until a stream that stopped as a whole is tried again."""
 
@@ -73,12 +75,15 @@ class Intake:
         self._topic = stream.topic.name
         self._whole = f"stream {self._topic}"
         """The place that stands still where the stream does as a whole."""
+        self._tidying = f"tidying of {self._topic}"
         self._made = False
         """This process has made the tables, and nothing has gone wrong with them since."""
         self._partitions = 0
         self._repairs = Repairs()
         self._consumer: Consumer | None = None
         self._storing: Storing | None = None
+        self._tidy_at = -math.inf
+        """When to tidy next (monotonic)."""
         self._wanted = -math.inf
         """Somebody wants to know whether all is stored that was in the log at this time (monotonic)."""
         self._read_to = DoneTo()
@@ -217,7 +222,8 @@ class Intake:
         """Read and store what has come; whether a partition goes on that stood. By another consumer then: in this one,
         a place that is sought would have to wait for the fetch that waits at the broker."""
         await self._look_at_ends(consumer, storing)
-        fetched = await consumer.getmany(timeout_ms=1000, max_records=_MOST)
+        wait = 10 if self._tidy_at <= time.monotonic() else 1000
+        fetched = await consumer.getmany(timeout_ms=wait, max_records=_MOST)
         if fetched:
             await asyncio.sleep(GATHER)
             for place, records in (await consumer.getmany(timeout_ms=0, max_records=_MOST)).items():
@@ -231,10 +237,27 @@ class Intake:
             stored_chunks.labels(self._topic).inc(count)
             self._lift_passed(storing)
             await self._notify()
+        await self._tidy(storing)
         if self._whole in self.stops and (items or self._all_read(consumer, storing)):
             self.stops.lift(self._whole)
             await self._notify()
         return again
+
+    async def _tidy(self, storing: Storing) -> None:
+        """One step, if it is time. What goes wrong with it does not keep records from being stored."""
+        if time.monotonic() < self._tidy_at:
+            return
+        try:
+            more = await storing.tidy()
+        except Exception as error:
+            if not of_a_record(error):
+                raise
+            nowhere = Position(f"tidying.{self._topic}", 0, 0)
+            self.stops.add(self._tidying, error, at=nowhere, doing="tidying its tables")
+            more = False
+        else:
+            self.stops.lift(self._tidying)
+        self._tidy_at = time.monotonic() + (0.0 if more else TIDY_SECONDS)
 
     def _lift_passed(self, storing: Storing) -> None:
         """Partitions do not stand where they were met before, once more is stored: by another process, say."""

@@ -130,6 +130,13 @@ class Storing:
         await self._bisect(items, overdue)
         return self._last - before
 
+    async def tidy(self) -> bool:
+        """See `Stream.tidy`."""
+        async with self._transaction() as db:
+            # Whoever stores chunks moves this row first: so it waits for this, and this for it.
+            stood = await db.fetchval("select off from positions where context = $1 for update", _CHUNKS[0])
+            return stood is not None and await self._stream.tidy(db)
+
     async def _bisect(self, items: Sequence[Item], overdue: Sequence[Late]) -> None:
         """What is to blame for an error is found by halves."""
         if (error := await self._try(items, overdue)) is None:
@@ -170,7 +177,7 @@ class Storing:
         except _Tried:
             return None
         except Exception as error:
-            if not _of_a_record(error):
+            if not of_a_record(error):
                 raise
             return error
         finally:
@@ -182,7 +189,7 @@ class Storing:
         try:
             await self._write(items, overdue)
         except Exception as error:
-            if not _of_a_record(error):
+            if not of_a_record(error):
                 raise
             self._pending, self.busy = held, False
             return error
@@ -236,7 +243,7 @@ class Storing:
         return [*self._pending, *self._states.held]
 
 
-def _of_a_record(error: Exception) -> bool:
+def of_a_record(error: Exception) -> bool:
     """Whether what should be stored is to blame, and not a connection or another process."""
     return not isinstance(error, OSError | KafkaError | PositionsMoved) and of_a_value(error)
 

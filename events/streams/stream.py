@@ -81,6 +81,14 @@ class Stream(ABC, Generic[Piece, Key, State, Chunk]):
     async def load(self, db: Db, keys: Sequence[Key]) -> Mapping[Key, State]:
         """The state of each of these keys, from the tables, or new. The schema is the search path."""
 
+    async def prepare(self, db: Db, pieces: Sequence[tuple[State, Piece]]) -> None:
+        """Load what `take` has to know of these pieces besides their states: of the rows, what a piece may repeat.
+
+        Asked before the pieces of each transaction are taken, in their order. What it notes in the states holds for
+        that transaction. Rows that `tidy` may move must be read before those to which it moves them.
+        """
+        return
+
     @abstractmethod
     def take(self, state: State, piece: Piece, now: float) -> Sequence[Chunk]:
         """Take a piece: change the state; what can be stored now. `now`: when the piece came, in monotonic seconds."""
@@ -104,6 +112,14 @@ class Stream(ABC, Generic[Piece, Key, State, Chunk]):
 
         Not called without chunks. The schema is the search path.
         """
+
+    async def tidy(self, db: Db) -> bool:
+        """One step of what time asks for, and no record: to make large rows of small ones, say. Whether more is to do.
+
+        A transaction of its own, every few seconds; a step should take a fraction of one. No other process stores or
+        tidies meanwhile. States stay as they are: what a step changes must not matter to them.
+        """
+        return False
 
     def stored(self, chunks: Sequence[Chunk]) -> None:
         """The transaction is committed: the place for counters."""

@@ -135,6 +135,7 @@ class KeyStates:
         stream, taken = self._stream, Taken()
         items = [item for item in items if item.piece is not None]
         states = await self._known(db, [*(item.key for item in items), *(late.key for late in overdue)])
+        await stream.prepare(db, [(states[item.key], item.piece) for item in items])
         for item in items if faults.armed() else ():
             faults.raising(faults.IN_TAKE, str(item.raw.position))
         for _, key, piece, came in items:

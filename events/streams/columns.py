@@ -1,0 +1,270 @@
+"""Points as columns: what a chunk of a stream of numbers is, in memory and in a row.
+
+A point is a step, a time (milliseconds since 1970) and a value. `Columns` holds distinct points in order, as three
+arrays of little-endian 64-bit numbers. Pure; knows no stream and no table. Importing it loads numpy (about 20 MiB):
+import it where the first batch is read, not where a stream is named.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import cramjam
+import numpy as np
+from blake3 import blake3
+from numpy.typing import NDArray
+
+_FORMAT = 1
+_HEAD = struct.Struct("<BI")
+"""Format, and number of points."""
+_WIDTH = 24
+"""Bytes of a point in its columns."""
+_LEVEL = 1
+"""Of zstd: higher ones make numbers little smaller, and take several times as long."""
+_MOST = 1 << 24
+"""Points of a chunk."""
+_NAN = np.array([0x7FF8 << 48], np.int64).view(np.float64)[0]
+_LOW_BITS = np.int64((1 << 63) - 1)
+
+
+class Malformed(ValueError):
+    """Bytes are no columns. The text says why, for people."""
+
+
+class Point(NamedTuple):
+    """A point, as one compares it: `rank` orders values by their bits, -0.0 before 0.0, and NaN behind all others."""
+
+    step: int
+    time: int
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What is known of columns without reading them."""
+
+    count: int
+    nans: int
+    first_step: int
+    last_step: int
+    first_time: int
+    last_time: int
+    """The earliest and the latest time."""
+    low: float | None
+    high: float | None
+    """The smallest and the largest value that is not NaN; None without one."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """Distinct points, ordered by step, time and value. All NaNs are one value. Made by the functions below."""
+
+    steps: NDArray[np.int64]
+    times: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __getitem__(self, part: slice) -> Columns:
+        return Columns(self.steps[part], self.times[part], self.values[part])
+
+    def __iter__(self) -> Iterator[tuple[int, int, float]]:
+        return zip(self.steps.tolist(), self.times.tolist(), self.values.tolist(), strict=True)
+
+    def point(self, index: int) -> Point:
+        """The point at an index, which may be negative. Raises IndexError."""
+        rank = _ranks(self.values[[index]])[0]
+        return Point(int(self.steps[index]), int(self.times[index]), int(rank))
+
+    def summary(self) -> Summary:
+        """Raises ValueError of no points."""
+        if not len(self):
+            raise ValueError("there are no points to sum up")
+        numbers = self.values[~np.isnan(self.values)]
+        return Summary(
+            count=len(self),
+            nans=len(self) - len(numbers),
+            first_step=int(self.steps[0]),
+            last_step=int(self.steps[-1]),
+            first_time=int(self.times.min()),
+            last_time=int(self.times.max()),
+            low=float(numbers.min()) if len(numbers) else None,
+            high=float(numbers.max()) if len(numbers) else None,
+        )
+
+    def between(self, first_step: int, last_step: int) -> Columns:
+        """The points of these steps, both included."""
+        low = int(np.searchsorted(self.steps, first_step, "left"))
+        high = int(np.searchsorted(self.steps, last_step, "right"))
+        return self[low:high]
+
+
+def columns(steps: Any, times: Any, values: Any) -> Columns:
+    """Points from sequences of one length, in any order, with repeats. Raises Malformed."""
+    return _columns(_array("steps", steps, "<i8"), _array("times", times, "<i8"), _array("values", values, "<f8"))
+
+
+def _array(name: str, given: Any, kind: str) -> NDArray[Any]:
+    try:
+        found = np.asarray(given)
+        return found.astype(kind, casting="safe") if found.size else found.astype(kind)
+    except (TypeError, ValueError) as error:
+        raise Malformed(f"{name}: they are no numbers of 64 bits: {error}") from None
+
+
+def from_bytes(steps: bytes, times: bytes, values: bytes) -> Columns:
+    """Points from little-endian columns: int64, int64, float64; in any order, with repeats. Raises Malformed."""
+    for name, column in (("steps", steps), ("times", times), ("values", values)):
+        if len(column) % 8:
+            raise Malformed(f"{name}: {len(column)} bytes are no column of 64-bit numbers")
+    return _columns(np.frombuffer(steps, "<i8"), np.frombuffer(times, "<i8"), np.frombuffer(values, "<f8"))
+
+
+def _columns(steps: NDArray[np.int64], times: NDArray[np.int64], values: NDArray[np.float64]) -> Columns:
+    if not steps.shape == times.shape == values.shape or steps.ndim != 1:
+        counts = f"{steps.size} steps, {times.size} times, {values.size} values"
+        raise Malformed(f"steps, times and values are not equally many: {counts}")
+    if (nans := np.isnan(values)).any():
+        values = np.where(nans, _NAN, values)
+    return _ordered(Columns(steps, times, values))
+
+
+def merge(parts: Iterable[Columns]) -> Columns:
+    """All points of several, each once."""
+    given = [part for part in parts if len(part)]
+    return given[0] if len(given) == 1 else _ordered(_joined(given))
+
+
+def without(part: Columns, others: Columns) -> Columns:
+    """The points that are not among others."""
+    if not len(part) or not len(others):
+        return part
+    keep = np.ones(len(part), bool)
+    keep[_common(part, others)] = False
+    return Columns(part.steps[keep], part.times[keep], part.values[keep])
+
+
+def common(part: Columns, others: Columns) -> Columns:
+    """The points that are among others, too."""
+    found = np.sort(_common(part, others))
+    return Columns(part.steps[found], part.times[found], part.values[found])
+
+
+def cut(part: Columns, most: int) -> Iterator[Columns]:
+    """Pieces of at most so many points, in order."""
+    return (part[start : start + most] for start in range(0, len(part), most))
+
+
+def encode(part: Columns) -> bytes:
+    """Columns as the bytes of a row, packed by zstd.
+
+    Steps and times are differences from those before, all their lowest bytes first: regular ones take next to nothing.
+    """
+    if len(part) > _MOST:
+        raise ValueError(f"{len(part)} points are too many for a chunk: at most {_MOST}")
+    values = np.ascontiguousarray(part.values, "<f8").tobytes()
+    plain = _differences(part.steps) + _differences(part.times) + values
+    return _HEAD.pack(_FORMAT, len(part)) + bytes(cramjam.zstd.compress(plain, level=_LEVEL))
+
+
+def decode(data: bytes) -> Columns:
+    """What `encode` made. Raises Malformed."""
+    if len(data) < _HEAD.size or data[0] != _FORMAT:
+        raise Malformed("they do not begin as columns do")
+    _, count = _HEAD.unpack_from(data)
+    if count > _MOST:
+        raise Malformed(f"they say that they are {count} points, and a chunk has at most {_MOST}")
+    plain = bytearray(count * _WIDTH)
+    try:
+        written = cramjam.zstd.decompress_into(data[_HEAD.size :], plain)
+    except cramjam.DecompressionError as error:
+        raise Malformed(f"they can't be unpacked: {error}") from None
+    if written != len(plain):
+        raise Malformed(f"they are {written} bytes instead of {len(plain)}")
+    steps, times, values = np.frombuffer(plain, np.uint8).reshape(3, count * 8)
+    return Columns(_summed(steps), _summed(times), values.view("<f8"))
+
+
+def digest(parts: Iterable[Columns]) -> tuple[int, bytes]:
+    """How many different points these are, and BLAKE3 over them in order: the same however they are cut into parts.
+
+    `parts` come by their first steps. It keeps those in memory that reach beyond the first step of the next.
+    """
+    hashed, count = blake3(), 0
+    kept = Columns(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64))
+
+    def add(done: Columns) -> None:
+        nonlocal count
+        count += len(done)
+        rows = np.stack((done.steps, done.times, done.values.view("<i8")), axis=1)
+        hashed.update(np.ascontiguousarray(rows, "<i8").tobytes())
+
+    for part in parts:
+        if not len(part):
+            continue
+        until = int(np.searchsorted(kept.steps, part.steps[0], "left"))
+        add(kept[:until])
+        kept = merge([kept[until:], part])
+    add(kept)
+    return count, hashed.digest()
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Numbers that order as the values do, and differ where their bits do."""
+    bits = np.ascontiguousarray(values).view(np.int64)
+    return bits ^ ((bits >> np.int64(63)) & _LOW_BITS)
+
+
+def _joined(parts: Iterable[Columns]) -> Columns:
+    given = list(parts)
+    if not given:
+        return Columns(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64))
+    return Columns(
+        np.concatenate([part.steps for part in given]),
+        np.concatenate([part.times for part in given]),
+        np.concatenate([part.values for part in given]),
+    )
+
+
+def _ordered(given: Columns) -> Columns:
+    """Points in order, each once."""
+    if (given.steps[1:] > given.steps[:-1]).all():
+        return given  # as nearly all come
+    ranks = _ranks(given.values)
+    order = np.lexsort((ranks, given.times, given.steps))
+    steps, times, values = given.steps[order], given.times[order], given.values[order]
+    first = np.ones(len(order), bool)
+    first[1:] = ~_equal_next(steps, times, ranks[order])
+    return Columns(steps[first], times[first], values[first])
+
+
+def _common(part: Columns, others: Columns) -> NDArray[np.int64]:
+    """The indexes of the points that are among others."""
+    both = _joined((part, others))
+    ranks = _ranks(both.values)
+    order = np.lexsort((ranks, both.times, both.steps))  # stable: of two equal points the first is of `part`
+    same = _equal_next(both.steps[order], both.times[order], ranks[order])
+    return order[:-1][same]
+
+
+def _equal_next(steps: NDArray[np.int64], times: NDArray[np.int64], ranks: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Of each but the last, whether it equals the next."""
+    same: NDArray[np.bool_] = (steps[1:] == steps[:-1]) & (times[1:] == times[:-1]) & (ranks[1:] == ranks[:-1])
+    return same
+
+
+def _differences(numbers: NDArray[np.int64]) -> bytes:
+    """The first, then how much each is more than the one before (modulo 2^64): the lowest bytes of all, then the
+    next."""
+    differences = np.ascontiguousarray(np.diff(numbers, prepend=np.int64(0)), "<i8")
+    return differences.view(np.uint8).reshape(-1, 8).T.tobytes()
+
+
+def _summed(data: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """What `_differences` was made of."""
+    differences = np.ascontiguousarray(data.reshape(8, -1).T).view("<i8").reshape(-1)
+    return np.cumsum(differences)
