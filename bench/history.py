@@ -26,6 +26,7 @@ from rich.console import Console
 from bench import flow, gateway, past
 from bench.report import Figure
 from bench.servers import resident, tree
+from events.hosting import open_pool
 from events.language.contexts import contexts
 from events.language.jobs import SubmitJob
 from events.language.jobs.spec import JobMetadata, JobResources, JobSpec
@@ -34,7 +35,6 @@ from events.log.publish import Outgoing, Publisher
 from events.log.tail import Tail
 from events.process.settings import Settings
 from events.projections.rebuild import projection_of, rebuild
-from events.service import open_pool
 from forgelog_pb.jobs.v1 import queries_pb2 as jobs_pb
 from forgelog_pb.query.v1 import options_pb2
 from tests.integration.cluster import SERVICES, Cluster

@@ -13,6 +13,7 @@ import asyncpg
 from aiokafka import TopicPartition
 
 from bench.report import Figure
+from events.hosting import open_pool
 from events.language.jobs import SubmitJob
 from events.language.jobs.spec import JobMetadata, JobSpec
 from events.log import topics
@@ -23,7 +24,7 @@ from events.log.publish import Outgoing, Publisher
 from events.log.wire import Raw
 from events.process.settings import Settings
 from events.projections.rebuild import rebuild
-from events.service import open_pool, spare_collections
+from events.service import spare_collections
 from events.writer.partition import Partition
 from events.writer.snapshots import Snapshots
 from events.writer.writer import Writer

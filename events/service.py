@@ -1,4 +1,9 @@
-"""A service's whole process: writer, projection runner, gRPC server. `serve` is all that a `__main__.py` calls."""
+"""A process of services: one gRPC server, and what works for one context or for several (`events.hosting`).
+
+`serve` is all that a `__main__.py` calls. A context that is alone in its process ends it when it ends; of several, one
+that ends leaves the others at work. Topics, schemas and consumer groups are the context's own, so it can move from one
+process to another and back.
+"""
 
 from __future__ import annotations
 
@@ -6,47 +11,39 @@ import asyncio
 import gc
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+import sys
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
-import asyncpg
 import grpc
 import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from events.audit.heads import publish_heads
-from events.health import Health
+from events.hosting import CONNECTIONS, Hosted, Service, keep_running, open_pool, service_of
 from events.process import tracing
 from events.process.channels import server_options
 from events.process.private import keep_private
 from events.process.settings import Settings, SettingsError
 from events.process.tasks import run_together
-from events.projections import tables
-from events.projections.projection import Projection
-from events.projections.runner import Runner
+from events.projections.positions import live_schema
 from events.queries.callers import Authenticated, Callers, services_key
 from events.queries.guard import Guarded
-from events.queries.log_queries import LogServicer
-from events.queries.queries import ReadModel
+from events.queries.log_dispatch import LogDispatch
 from events.queries.reflection import enable_reflection
-from events.streams.intake import Intake
-from events.writer.deciders import OneOrMore, gathered
-from events.writer.snapshots import Snapshots
-from events.writer.writer import Writer
 from forgelog_pb.log.v1.queries_pb2_grpc import add_LogQueriesServicer_to_server
 
 log = logging.getLogger("forgelog.service")
 
-Servicer = tuple[Any, Callable[[Any, Any], None], str]
-"""A servicer, its ``add_XServicer_to_server``, and the service's full name (for reflection)."""
+Tell = Callable[[bool], Awaitable[None]]
 
-Servicers = Callable[[ReadModel, Settings], Sequence[Servicer]]
-
-Background = Callable[[Settings, asyncpg.Pool], Awaitable[None]]
-"""A further coroutine of the process, run until the process stops; its failure ends the process."""
+LOG_QUERIES = "forgelog.log.v1.LogQueries"
 
 MAX_REQUEST_BYTES = 8 << 20
 MAX_ANSWER_BYTES = 64 << 20
+
+_LEAST_READERS = 4
+"""Connections for queries that each of several contexts gets at least."""
 
 
 def configure_logging(settings: Settings) -> None:
@@ -55,141 +52,107 @@ def configure_logging(settings: Settings) -> None:
     logging.getLogger("aiokafka").setLevel(logging.WARNING)
 
 
-STOPPED_SECONDS = 10.0
-"""A session that sits in a transaction for so long is ended by Postgres: its process was stopped (a paused machine) and
-holds the locks of the tables' positions, for which the one that replaces it would wait as long as it is stopped."""
+async def run(services: Sequence[Service], settings: Settings, *, started: Callable[[int], None] | None = None) -> None:
+    """Run contexts in this process until cancelled. `started` is told the gRPC port.
 
-
-async def open_pool(settings: Settings, schema: str | None = None) -> asyncpg.Pool:
-    """A connection pool that connects when it is first used; with `schema`, for a `ReadModel` of those tables.
-
-    Connections are not reset between uses (a round trip each): whoever sets something does so for one transaction.
+    Raises SettingsError when the port is taken or the services' key can't be read, and what ends a context that is
+    alone.
     """
-    path = {"search_path": tables.quoted(schema)} if schema else {}
-    return await asyncpg.create_pool(
-        settings.postgres_required,
-        min_size=0,
-        max_size=16,
-        init=tables.set_codecs,
-        reset=_keep,
-        command_timeout=60,
-        server_settings={
-            "application_name": settings.instance or "forgelog",
-            "idle_in_transaction_session_timeout": str(int(STOPPED_SECONDS * 1000)),
-            **path,
-        },
-    )
+    async with AsyncExitStack() as left:
+        pool = await open_pool(settings)
+        left.push_async_callback(pool.close)
+        readers = max(CONNECTIONS // len(services), _LEAST_READERS)
+        hosts: list[Hosted] = []
+        for service in services:
+            own = settings_of(settings, service.projection.context)
+            reading = await open_pool(own, live_schema(own, service.projection.context), most=readers)
+            left.push_async_callback(reading.close)
+            hosts.append(Hosted(service, own, pool, reading))
+        alone = hosts[0].context if len(hosts) == 1 else ""
+        tracing.configure(settings, f"forgelog-{alone or 'services'}")
+
+        options = server_options(most_received=MAX_REQUEST_BYTES, most_sent=MAX_ANSWER_BYTES)
+        server = grpc.aio.server(options=options, maximum_concurrent_rpcs=settings.rpcs)
+        known = Authenticated(server, Callers(services_key(settings)))
+        for hosted in hosts:
+            guarded = Guarded(known, hosted.context, lambda hosted=hosted: hosted.ended)  # type: ignore[misc]
+            for servicer, add, _ in hosted.servicers:
+                add(servicer, guarded)
+        by_name = {hosted.context: hosted for hosted in hosts}
+        logs = {name: hosted.log_queries for name, hosted in by_name.items()}
+        dispatch = LogDispatch(logs, lambda name: by_name[name].ended)
+        add_LogQueriesServicer_to_server(dispatch, Guarded(known, alone or "log"))
+        checks = Checks(hosts)
+        health_pb2_grpc.add_HealthServicer_to_server(checks.servicer, known)
+        names = [LOG_QUERIES, *(name for hosted in hosts for _, _, name in hosted.servicers)]
+        enable_reflection([*names, health.SERVICE_NAME], known)
+        try:
+            port = server.add_insecure_port(settings.listen)
+        except RuntimeError as error:  # it does not say why
+            problem = f"can't listen on {settings.listen} (it is taken, or none of this machine's)"
+            raise SettingsError(f"{problem}; set FORGELOG_LISTEN to a free host:port") from error
+        await server.start()
+        left.push_async_callback(server.stop, grace=2)
+        log.info("%s: queries on port %d", ", ".join(hosted.context for hosted in hosts), port)
+        if started is not None:
+            started(port)
+        if alone:
+            await hosts[0].run(checks.teller(hosts[0]))
+        else:
+            await run_together(*(keep_running(hosted, checks.teller(hosted)) for hosted in hosts))
 
 
-async def _keep(_: Any) -> None:
-    """Leave a released connection as it is."""
+def settings_of(settings: Settings, context: str) -> Settings:
+    """A process's settings as those of one context in it."""
+    if "{context}" not in settings.instance:
+        return settings
+    return settings.model_copy(update={"instance": settings.instance.replace("{context}", context)})
 
 
-async def run(
-    deciders: OneOrMore,
-    projection: Projection,
-    servicers: Servicers,
-    settings: Settings,
-    *,
-    extra: Sequence[Background] = (),
-    intakes: Sequence[Intake] = (),
-    started: Callable[[int], None] | None = None,
-) -> None:
-    """Run a service until cancelled. `started` is told the gRPC port. Raises SettingsError when its port is taken
-    or the services' key can't be read."""
-    deciders = gathered(deciders)
-    tracing.configure(settings, f"forgelog-{deciders.context}")
-    pool = await open_pool(settings)
-    snapshots = Snapshots(settings, pool, settings.snapshot_events)
-    writer = Writer(deciders, settings, snapshots)
-    runner = Runner(projection, settings, pool)
-    reading = await open_pool(settings, runner.schema)
-    read = ReadModel(runner, reading, intakes)
+class Checks:
+    """The gRPC health check: the whole process by the empty name (and by that of the log's queries), each context by
+    its own name and by those of its services."""
 
-    signing: dict[str, str] = {}
-    """What keeps heads from being signed."""
-    fares = Health(writer, runner, reading, settings.stall_seconds, intakes)
+    def __init__(self, hosts: Collection[Hosted]) -> None:
+        self.servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        self._ready = dict.fromkeys((hosted.context for hosted in hosts), False)
 
-    def status() -> dict[str, Any]:
-        fares.look()
-        ours, theirs = writer.status(), runner.status()
-        stopped = [*writer.stops, *runner.stops, *(stop for intake in intakes for stop in intake.stops)]
-        return {
-            "partitions": ours["partitions"],
-            "projected": theirs["positions"],
-            "problems": {stop.place: stop.text for stop in stopped},
-            "stopped": stopped,
-            "notices": {**ours["notices"], **theirs["notices"], **signing},
-            "waits": fares.waits(),
-            "lags": fares.lags,
-        }
+    def teller(self, hosted: Hosted) -> Tell:
+        """What is told whether a context is ready."""
+        names = (hosted.context, *(name for _, _, name in hosted.servicers))
 
-    options = server_options(most_received=MAX_REQUEST_BYTES, most_sent=MAX_ANSWER_BYTES)
-    server = grpc.aio.server(options=options, maximum_concurrent_rpcs=settings.rpcs)
-    known = Authenticated(server, Callers(services_key(settings)))
-    guarded = Guarded(known, deciders.context)
-    own: list[Servicer] = [
-        (
-            LogServicer(deciders.context, read, settings, status),
-            add_LogQueriesServicer_to_server,
-            "forgelog.log.v1.LogQueries",
-        ),
-        *servicers(read, settings),
-    ]
-    for servicer, add, _ in own:
-        add(servicer, guarded)
-    checks = health.aio.HealthServicer()  # type: ignore[attr-defined]
-    health_pb2_grpc.add_HealthServicer_to_server(checks, known)
-    names = [name for _, _, name in own]
-    enable_reflection([*names, health.SERVICE_NAME], known)
-    try:
-        port = server.add_insecure_port(settings.listen)
-    except RuntimeError as error:  # it does not say why
-        problem = f"can't listen on {settings.listen} (it is taken, or none of this machine's)"
-        raise SettingsError(f"{problem}; set FORGELOG_LISTEN to a free host:port") from error
-    await server.start()
-    log.info("%s: queries on port %d", deciders.context, port)
-    if started is not None:
-        started(port)
+        async def tell(ready: bool) -> None:
+            self._ready[hosted.context] = ready
+            for name in names:
+                await self._set(name, ready)
+            for name in ("", LOG_QUERIES):
+                await self._set(name, all(self._ready.values()))
 
-    async def tell(ready: bool) -> None:
+        return tell
+
+    async def _set(self, name: str, ready: bool) -> None:
         state = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in ("", *names):
-            await checks.set(name, state)
-
-    try:
-        await run_together(
-            snapshots.prepare(),
-            writer.run(),
-            runner.run(),
-            fares.keep(tell),
-            publish_heads(settings, runner, signing),
-            *(intake.run(settings, pool) for intake in intakes),
-            *(_forever(background, settings, pool) for background in extra),
-        )
-    finally:
-        await server.stop(grace=2)
-        await reading.close()
-        await pool.close()
+        await self.servicer.set(name, state)
 
 
-async def _forever(background: Background, settings: Settings, pool: asyncpg.Pool) -> None:
-    await background(settings, pool)
-
-
-def serve(
-    deciders: OneOrMore,
-    projection: Projection,
-    servicers: Servicers,
-    *,
-    extra: Sequence[Background] = (),
-    intakes: Sequence[Intake] = (),
-) -> None:
-    """Run a service until SIGTERM or SIGINT; settings come from the environment."""
+def serve(*names: str) -> None:
+    """Run contexts, by their names, until SIGTERM or SIGINT; settings come from the environment. What a person has to
+    put right ends the process with one line."""
     keep_private()
-    settings = Settings.load()
-    configure_logging(settings)
-    run_until_stopped(lambda: run(deciders, projection, servicers, settings, extra=extra, intakes=intakes))
+    try:
+        services = [_named(name) for name in names]
+        settings = Settings.load()
+        configure_logging(settings)
+        run_until_stopped(lambda: run(services, settings))
+    except SettingsError as error:
+        sys.exit(f"{' '.join(names)}: {error}")
+
+
+def _named(name: str) -> Service:
+    service = service_of(name)
+    if service.projection.context != name:
+        raise SettingsError(f"the projection of {name!r} names the context {service.projection.context!r}")
+    return service
 
 
 def spare_collections() -> None:
@@ -202,7 +165,7 @@ def spare_collections() -> None:
     gc.set_threshold(100_000, 50, 100)
 
 
-def run_until_stopped(main: Callable[[], Awaitable[None]]) -> None:
+def run_until_stopped(main: Callable[[], Awaitable[Any]]) -> None:
     """Run a coroutine under uvloop until it ends or SIGTERM or SIGINT cancels it cleanly."""
     spare_collections()
 

@@ -1,4 +1,5 @@
-"""What `docker-compose.yml` says of the contexts: a service each, and where the others find it.
+"""What `docker-compose.yml` says of the contexts: their services, one for those that are together, and where the others
+find each.
 
 The file is written by hand but for these parts, each between a line ``# BEGIN <part>`` and a line ``# END <part>``.
 """
@@ -9,7 +10,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from events.language.contexts import ContextSpec, contexts
+from events.language.contexts import TOGETHER, ContextSpec, contexts, processes
 from proto import GenerationError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,8 +19,8 @@ TARGET = "docker-compose.yml"
 _SERVICE = """\
   {name}:
     <<: *service
-    command: [{package}]
-    environment: {{ <<: *environment, FORGELOG_INSTANCE: {name}-0 }}
+    command: [{command}]
+    environment: {{ <<: *environment, FORGELOG_INSTANCE: {instance} }}
     volumes: ["keys:/keys"]
 """
 
@@ -31,8 +32,15 @@ def documents() -> Mapping[str, str]:
 
 def render(text: str, specs: Mapping[str, ContextSpec]) -> str:
     """The file with its generated parts anew. Raises GenerationError when the lines around one are missing."""
-    addresses = ",".join(f"{name}={name}:5000" for name in specs)
-    services = "\n".join(_SERVICE.format(name=name, package=spec.package) for name, spec in specs.items())
+    found = processes(specs)
+    where = {name: process for process, hosted in found.items() for name in hosted}
+    addresses = ",".join(f"{name}={where[name]}:5000" for name in specs)
+    services = "\n".join(
+        _SERVICE.format(name=name, command=", ".join(["services", *hosted]), instance='"{context}-0"')
+        if name == TOGETHER
+        else _SERVICE.format(name=name, command=specs[name].package, instance=f"{name}-0")
+        for name, hosted in found.items()
+    )
     return _put(_put(text, "addresses", f"  FORGELOG_SERVICES: {addresses}\n"), "contexts", services)
 
 

@@ -20,15 +20,16 @@ from importlib import import_module
 from importlib.util import find_spec
 from keyword import iskeyword
 from types import MappingProxyType
+from typing import Literal
 
 from events.language.streams import OUTPUT, StreamTopic
 
 VARIABLE = "FORGELOG_CONTEXTS"
 
 RESERVED = frozenset(
-    {"agent", "common", "gateway", "kafka", "log", "otel", "postgres", "query", "supervisor"}  # others are called so
+    {"agent", "common", "gateway", "kafka", "log", "otel", "postgres", "query", "services", "supervisor"}
 )
-"""Names that no context can have: of processes, and of packages of messages."""
+"""Names that no context can have: of other processes, and of packages of messages."""
 
 TOPICS = frozenset({"audit", "commands", "deadletter", "events", "repairs"})
 """Words that no stream's topic can begin with: others begin so."""
@@ -63,8 +64,11 @@ class ContextSpec:
     """Modules of its enums, models, commands and events, in the order of `types.proto`. Left out: the module
     ``events.language.<name>``; of a package, those of its `enums`, `models`, `commands` and `events` that are there."""
     service: str = ""
-    """Package of its service: ``python -m <service>`` runs it, ``<service>.projections`` has its tables. Left out:
+    """Package of its service: ``<service>.service`` has its `SERVICE`, ``<service>.projections`` its tables. Left out:
     ``services.<name>``."""
+    hosted: Literal["alone", "together"] = "together"
+    """Its process in the embedded platform and in `docker-compose.yml`: one of its own, ``python -m <service>``, or the
+    one of all that are `together`, ``python -m services <name>...``."""
     cli: str = ""
     """Module of its commands, in the form that `forgelog.cli` wants; for contexts whose commands are not there."""
     kinds: tuple[tuple[str, str], ...] = ()
@@ -81,6 +85,8 @@ class ContextSpec:
                 f"a context can't be called {self.name!r}: write 2 to 16 lower-case letters and digits, a letter "
                 f"first, no keyword of Python, and none of {', '.join(sorted(RESERVED))}"
             )
+        if self.hosted not in ("alone", "together"):
+            raise ContextsError(f"the context {self.name!r}: hosted is neither 'alone' nor 'together'")
         for place, example in _TUPLES.items():
             if not isinstance(getattr(self, place), tuple):
                 raise ContextsError(f"the context {self.name!r}: {place} is no tuple; write {example}")
@@ -150,11 +156,12 @@ OWN = (
             "events.language.jobs.commands",
             "events.language.jobs.events",
         ),
+        hosted="alone",
         kinds=(("Job", "forgelog.manifest.jobs:JOB"),),
         from_agents=True,
         streams=(OUTPUT,),
     ),
-    ContextSpec("scheduling", "queues, and which job runs where"),
+    ContextSpec("scheduling", "queues, and which job runs where", hosted="alone"),
     ContextSpec(
         "resources",
         "nodes, and who has what of them",
@@ -165,10 +172,16 @@ OWN = (
             "events.language.resources.commands",
             "events.language.resources.events",
         ),
+        hosted="alone",
         from_agents=True,
     ),
 )
-"""Forgelog's own, in the order of the main flow."""
+"""Forgelog's own, in the order of the main flow. Those between a submit and the start of its process are alone: on two
+cores they work at the same time."""
+
+
+TOGETHER = "services"
+"""The process of the contexts that are together."""
 
 
 @cache
@@ -180,6 +193,15 @@ def contexts() -> Mapping[str, ContextSpec]:
             raise ContextsError(f"{VARIABLE}: entry {number} is a second context {spec.name!r}; give it another name")
         found[spec.name] = spec
     return MappingProxyType(found)
+
+
+def processes(specs: Mapping[str, ContextSpec] | None = None) -> dict[str, tuple[str, ...]]:
+    """Process → the contexts in it, of these or of all. One that is alone gives its process its name."""
+    found: dict[str, tuple[str, ...]] = {}
+    for spec in (contexts() if specs is None else specs).values():
+        process = spec.name if spec.hosted == "alone" else TOGETHER
+        found[process] = (*found.get(process, ()), spec.name)
+    return found
 
 
 def _added(value: str) -> Iterator[ContextSpec]:

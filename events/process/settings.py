@@ -143,7 +143,7 @@ class Settings(BaseSettings):
     """Resource pool that jobs and nodes belong to unless they say otherwise."""
     instance: str = ""
     """This replica's name, for example ``jobs-0``: its static Kafka group membership, so that a restart is not a
-    change of members. Empty: no static membership."""
+    change of members. ``{context}`` stands for the name of each context in the process. Empty: no static membership."""
     broker_flush_ms: int = Field(default=1000, ge=1, le=3_600_000)
     """Milliseconds between two writes of the embedded broker to the disk: a power cut costs twice as much at most."""
     disk_reserve_mb: int = Field(default=256, ge=0, le=1_000_000)

@@ -80,9 +80,17 @@ class Guarded:
     Turns `QueryError` into its status, and what nobody foresaw into INTERNAL with a logged traceback.
     """
 
-    def __init__(self, server: Any, context: str) -> None:
+    def __init__(self, server: Any, context: str, ended: Callable[[], str] = str) -> None:
+        """`ended`: why nothing works for the context now, so that it can't be asked; empty while it does."""
         self._server = server
         self._context = context
+        self._ended = ended
+
+    def _check(self, request: Any) -> None:
+        """Raises QueryError."""
+        if why := self._ended():
+            raise QueryError(grpc.StatusCode.UNAVAILABLE, f"{self._context}: {why}")
+        check_request(request)
 
     def add_generic_rpc_handlers(self, handlers: Any) -> None:
         """The unguarded handlers under their names: `add_registered_method_handlers` is called with the same."""
@@ -111,7 +119,7 @@ class Guarded:
             try:
                 while True:
                     try:
-                        check_request(request)
+                        self._check(request)
                         return await inner(request, context)
                     except Exception as error:  # noqa: BLE001 - every failure must reach the caller as a status
                         if not await _again(error, started):
@@ -127,7 +135,7 @@ class Guarded:
             quiet = _Quiet(context)
             while True:
                 try:
-                    check_request(request)
+                    self._check(request)
                     async with aclosing(inner(request, context)) as answers:
                         async for answer in quiet.until_first(answers):
                             sent = True

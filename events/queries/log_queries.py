@@ -1,4 +1,4 @@
-"""`forgelog.log.v1.LogQueries`: what every service tells of its own part of the log. The same code for all contexts."""
+"""`forgelog.log.v1.LogQueries` of one context: what it tells of its part of the log. The same code for all contexts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 import asyncpg
 import grpc
-from prometheus_client import generate_latest
 
 from events.log import native
 from events.log.deadletters import list_dead_letters
@@ -47,7 +46,7 @@ class LogServicer(rpc.LogQueriesServicer):
     """Answers from the projection's history table."""
 
     def __init__(self, context: str, read: ReadModel, settings: Settings, status: Callable[[], dict[str, Any]]) -> None:
-        self._context = context
+        self.context = self._context = context
         self._read = read
         self._settings = settings
         self._status = status
@@ -189,9 +188,6 @@ class LogServicer(rpc.LogQueriesServicer):
                 for letter in letters
             ]
         )
-
-    async def GetMetrics(self, request: Any, _: Any) -> Any:
-        return pb.GetMetricsResponse(text=generate_latest().decode())
 
     def _check(self, context: str) -> None:
         if context and context != self._context:

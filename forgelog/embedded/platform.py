@@ -33,7 +33,7 @@ from forgelog.embedded.nodes import Nodes, NotAnswered
 from forgelog.embedded.passfile import with_passfile
 from forgelog.embedded.postgres import database_answers
 from forgelog.embedded.process import EmbeddedError, end, log_tail, until
-from forgelog.embedded.roster import node_name, see_contexts
+from forgelog.embedded.roster import asked, node_name, see_contexts
 
 THREE_WAYS = (
     "Three ways to have it: set {variable} to one you run; start a Docker engine (with the compose plugin) and use "
@@ -202,11 +202,7 @@ class Platform:
         from events.queries.callers import services_key_path
         from forgelog.embedded.contexts import ask_all, late_jobs, launchers, not_asked
 
-        services = {
-            child["name"]: child["address"]
-            for child in report["children"]
-            if child["kind"] == "service" and child["name"] != "gateway" and child["address"] and child["pid"]
-        }
+        services = asked(self.folder, report["children"])
         try:
             key = read_key(services_key_path(self.settings))
         except KeyFileProblem as problem:  # another one than theirs would not do: it is theirs to make

@@ -11,7 +11,7 @@ import re
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from events.language.contexts import VARIABLE, ContextsError, contexts
+from events.language.contexts import TOGETHER, VARIABLE, ContextsError, contexts, processes
 from events.log.topics import check_streams
 from events.process.keys import OWNER, key_path
 from events.process.settings import Settings, split_address
@@ -44,6 +44,19 @@ AGENT_GRACE = 40.0
 """Seconds an agent has to end its tasks, which have a grace of their own."""
 
 
+def asked(folder: Folder, children: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The contexts of those `children` of a report that run, each with the address at which it is asked."""
+    running = {
+        child["address"]: child["name"]
+        for child in children
+        if child["kind"] == "service" and child["name"] != GATEWAY and child["address"] and child["pid"]
+    }
+    ports = folder.read_ports() if TOGETHER in running.values() else {}
+    together = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+    alone = {name: address for address, name in running.items() if name != TOGETHER}
+    return alone | {name: at for name, at in together.items() if running.get(at) == TOGETHER}
+
+
 def node_name(number: int) -> str:
     """``hostname-0``: letters, digits, '.' and '-' only."""
     host = re.sub(r"[^a-z0-9.-]+", "-", socket.gethostname().lower()).strip("-.") or "node"
@@ -57,7 +70,7 @@ def see_contexts(folder: Folder, *, running: bool) -> None:
         check_streams()
     except ContextsError as error:
         raise EmbeddedError(str(error)) from None
-    has = [name for name in folder.read_ports() if name != GATEWAY]  # a supervisor gives each its port when it starts
+    has = [name for name in folder.read_ports() if name != GATEWAY]  # a supervisor notes each one's when it starts
     if running and set(has) != contexts().keys():
         raise EmbeddedError(
             f"the running platform has the contexts {', '.join(has)}; here {VARIABLE} makes them "
@@ -119,8 +132,11 @@ class Roster:
 
     def services(self, wanted: Wanted) -> list[Plan]:
         # Each answers the gRPC health check on its FORGELOG_LISTEN.
-        modules = {**{name: spec.package for name, spec in contexts().items()}, GATEWAY: "services.gateway"}
-        return [self._service(name, module, wanted) for name, module in modules.items()]
+        plans = []
+        for name, hosted in processes().items():
+            argv = ["services", *hosted] if name == TOGETHER else [contexts()[name].package]
+            plans.append(self._service(name, argv, hosted[0], wanted))
+        return [*plans, self._service(GATEWAY, ["services.gateway"], GATEWAY, wanted)]
 
     def agents(self, wanted: Wanted) -> list[Plan]:
         return [self._agent(number, wanted) for number in range(wanted.agents)]
@@ -137,15 +153,15 @@ class Roster:
         running = (
             {child.name for child in before.children if child.identity and child.identity.alive} if before else set()
         )
-        for name in (*contexts(), GATEWAY):
-            port = known.get(name, 0)
-            if name == GATEWAY and not port:
+        for process, hosted in {**processes(), GATEWAY: (GATEWAY,)}.items():
+            port = known.get(hosted[0], 0)
+            if process == GATEWAY and not port:
                 port = int(self._wanted_gateway.rpartition(":")[2]) or GATEWAY_PORT
-            if name in running:
+            if process in running:
                 hold(port)
             else:
                 port = free_port(port, avoid=list(chosen.values()))
-            chosen[name] = port
+            chosen |= dict.fromkeys(hosted, port)
         self._folder.write_ports(chosen)
 
     async def close(self) -> None:
@@ -153,15 +169,19 @@ class Roster:
             await channel.close(None)
 
     def _address(self, service: str) -> str:
+        """Of the gateway, or of the process that a context is in."""
         return f"127.0.0.1:{self._folder.read_ports()[service]}"
 
-    def _service(self, name: str, module: str, wanted: Wanted) -> Plan:
-        def make() -> Spec:
-            environment = self._environment(wanted, f"{name}-0", self._address(name))
-            return self._python(name, module, environment, self._folder.path, SERVICE_GRACE)
+    def _service(self, name: str, argv: list[str], answers: str, wanted: Wanted) -> Plan:
+        """A process of that name, which has the address of `answers`."""
 
-        probe: Probe = self._gateway_ready if name == GATEWAY else (lambda: self._healthy(name))
-        return Plan(name, "service", make, _if_any(make), probe, lambda: self._address(name))
+        def make() -> Spec:
+            instance = "{context}-0" if name == TOGETHER else f"{name}-0"
+            environment = self._environment(wanted, instance, self._address(answers))
+            return self._python(name, argv, environment, self._folder.path, SERVICE_GRACE)
+
+        probe: Probe = self._gateway_ready if name == GATEWAY else (lambda: self._healthy(answers))
+        return Plan(name, "service", make, _if_any(make), probe, lambda: self._address(answers))
 
     def _agent(self, number: int, wanted: Wanted) -> Plan:
         node = node_name(number)
@@ -181,7 +201,7 @@ class Roster:
                 # A platform that goes down takes its jobs along; see `Supervisor._stop` for the other way.
                 "FORGELOG_AGENT_STOP": "drain",
             }
-            return self._python(f"agent-{number}", "services.resources.agent", environment, folder, AGENT_GRACE)
+            return self._python(f"agent-{number}", ["services.resources.agent"], environment, folder, AGENT_GRACE)
 
         def make() -> Spec:
             folder.mkdir(parents=True, exist_ok=True)
@@ -240,10 +260,11 @@ class Roster:
             "PYTHONUNBUFFERED": "1",
         }
 
-    def _python(self, name: str, module: str, environment: dict[str, str], folder: Path, grace: float) -> Spec:
+    def _python(self, name: str, argv: list[str], environment: dict[str, str], folder: Path, grace: float) -> Spec:
         # -P: the current folder is no place to import from
-        argv = [sys.executable, "-P", "-m", module]
-        return Spec(name, argv, self._folder.log(name), environment, cwd=folder, grace=grace)
+        return Spec(
+            name, [sys.executable, "-P", "-m", *argv], self._folder.log(name), environment, cwd=folder, grace=grace
+        )
 
     async def _healthy(self, service: str) -> bool:
         """The standard gRPC health check (grpc.health.v1)."""

@@ -169,7 +169,14 @@ class Forwarder:
         """Empty when the service says it is SERVING, else what is wrong."""
         try:
             stub = health_pb2_grpc.HealthStub(self.channel(context))
-            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout, metadata=self._key)
+            try:  # by the context's name: others may be in its process
+                asked = health_pb2.HealthCheckRequest(service=context)
+                answer = await stub.Check(asked, timeout=timeout, metadata=self._key)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.NOT_FOUND:
+                    raise
+                asked = health_pb2.HealthCheckRequest()  # of an earlier version, which has one context
+                answer = await stub.Check(asked, timeout=timeout, metadata=self._key)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 return f"does not answer at {self.addresses[context]} within {timeout:g} s"

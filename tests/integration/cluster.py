@@ -41,6 +41,8 @@ from tests.access import admit_users, as_user, environment
 
 SERVICES = tuple(contexts())
 GATEWAY = "gateway"
+TOGETHER = "services"
+"""The process of several contexts."""
 FORGELOG = (sys.executable, "-c", "from forgelog.cli import main; main()")
 """The command line of this very checkout."""
 
@@ -56,7 +58,7 @@ class Cluster:
         self.watching: asyncio.Task[None] | None = None
         self._changed = asyncio.Condition()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._ports = {name: free_port() for name in (*SERVICES, GATEWAY)}
+        self._ports = {name: free_port() for name in (*SERVICES, GATEWAY, TOGETHER)}
         self._producer: AIOKafkaProducer | None = None
         self.key_file = key_path(folder, OWNER)
         self.key = ensure_key(self.key_file)
@@ -95,8 +97,8 @@ class Cluster:
 
     # Processes
 
-    def start(self, name: str) -> None:
-        """Start a service."""
+    def start(self, name: str, *together: str) -> None:
+        """Start a service; with `together`, these contexts in one process of that name."""
         told = {
             **environment(self.settings),
             "FORGELOG_SCHEMA": self.settings.schema_,
@@ -104,7 +106,15 @@ class Cluster:
             "FORGELOG_SERVICES": ",".join(f"{service}=127.0.0.1:{self._ports[service]}" for service in SERVICES),
             "FORGELOG_LISTEN": f"127.0.0.1:{self._ports[name]}",
         }
-        self._run(name, "services.gateway" if name == GATEWAY else contexts()[name].package, told)
+        if together:
+            told["FORGELOG_INSTANCE"] = "{context}-0"
+            self._run(name, "services", told, *together)
+        else:
+            self._run(name, "services.gateway" if name == GATEWAY else contexts()[name].package, told)
+
+    def host(self, *names: str) -> None:
+        """Let the process `TOGETHER` answer for these contexts."""
+        self._ports |= dict.fromkeys(names, self._ports[TOGETHER])
 
     def start_agent(self, node: str, *, process: str = "", **more: str) -> None:
         """Start a node's agent; `process` names one that claims a node's name beside the node's own agent."""
@@ -120,7 +130,7 @@ class Cluster:
         }
         self._run(process, "services.resources.agent", {**told, **more})
 
-    def _run(self, name: str, module: str, extra: dict[str, str]) -> None:
+    def _run(self, name: str, module: str, extra: dict[str, str], *argv: str) -> None:
         environment = {
             **os.environ,
             "FORGELOG_PREFIX": self.settings.prefix,
@@ -132,7 +142,11 @@ class Cluster:
         }
         with (self.folder / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [sys.executable, "-m", module], env=environment, stdout=log, stderr=log, cwd=Path(__file__).parents[2]
+                [sys.executable, "-m", module, *argv],
+                env=environment,
+                stdout=log,
+                stderr=log,
+                cwd=Path(__file__).parents[2],
             )
 
     def processes(self) -> list[psutil.Process]:
@@ -148,6 +162,12 @@ class Cluster:
         process = self._processes.pop(name)
         process.kill()
         process.wait()
+
+    def end(self, name: str) -> None:
+        """End a process with SIGTERM."""
+        process = self._processes.pop(name)
+        process.terminate()
+        process.wait(PATIENCE)
 
     def kill_node(self, node: str) -> None:
         """End an agent and every task it started with -9, as if the machine's power was cut."""
@@ -281,25 +301,37 @@ C = TypeVar("C", bound=Cluster)
 
 @asynccontextmanager
 async def cluster(
-    settings: Settings, folder: Path, nodes: int = 1, lost_seconds: float = 20.0, gateway: bool = False
+    settings: Settings,
+    folder: Path,
+    nodes: int = 1,
+    lost_seconds: float = 20.0,
+    gateway: bool = False,
+    together: tuple[str, ...] = (),
 ) -> AsyncIterator[Cluster]:
     """A running platform with so many nodes: n0, n1, ... A node whose agent is silent for `lost_seconds` is lost; by
-    default that is longer than any agent takes to start again on a busy machine."""
+    default that is longer than any agent takes to start again on a busy machine. `together`: contexts that share a
+    process."""
     await topics.ensure_topics(settings)
     await admit_users(settings)
-    async with served(Cluster(settings, folder, lost_seconds), nodes, gateway=gateway) as made:
+    async with served(Cluster(settings, folder, lost_seconds), nodes, gateway=gateway, together=together) as made:
         yield made
 
 
 @asynccontextmanager
-async def served(made: C, nodes: int = 0, *, gateway: bool = True, tasks: bool = True) -> AsyncIterator[C]:
+async def served(
+    made: C, nodes: int = 0, *, gateway: bool = True, tasks: bool = True, together: tuple[str, ...] = ()
+) -> AsyncIterator[C]:
     """The platform with its processes running; its topics and users are there. `tasks`: end those of its history too,
     which a platform that was restored may not do: their pids are others' by now."""
     made.watching = watching = asyncio.create_task(made.watch())
     try:
-        names = (*SERVICES, GATEWAY) if gateway else SERVICES
-        for name in names:
+        made.host(*together)
+        alone = [name for name in (*SERVICES, GATEWAY) if name not in together and (gateway or name != GATEWAY)]
+        names = [*alone, TOGETHER] if together else alone
+        for name in alone:
             made.start(name)
+        if together:
+            made.start(TOGETHER, *together)
         for number in range(nodes):
             made.start_agent(f"n{number}")
         for name in names:

@@ -15,12 +15,12 @@ import pytest
 import pytest_asyncio
 
 from events.health import Health
+from events.hosting import open_pool
 from events.log import topics
 from events.log.publish import Publisher
 from events.process.settings import Settings
 from events.projections.positions import live_schema
 from events.projections.runner import Runner
-from events.service import open_pool
 from events.writer.writer import Writer
 from tests import PATIENCE
 from tests.integration.cluster import Cluster, cluster

@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 from aiokafka.admin import AIOKafkaAdminClient
 
+from events.hosting import open_pool
 from events.language.jobs import JobCompleted, JobStarted
 from events.log import identity, topics, wire
 from events.log.access import client_options
@@ -30,7 +31,6 @@ from events.projections.positions import live_schema
 from events.projections.replaying import RebuildFailed
 from events.projections.runner import Runner
 from events.queries.queries import QueryError, ReadModel
-from events.service import open_pool
 from events.writer.partition import Partition
 from events.writer.snapshots import Snapshots
 from events.writer.writer import Writer

@@ -12,6 +12,7 @@ import orjson
 import pytest
 import pytest_asyncio
 
+from events.hosting import open_pool
 from events.language.jobs import SubmitJob
 from events.language.jobs.spec import JobMetadata, JobSpec
 from events.log import topics
@@ -23,7 +24,6 @@ from events.projections import shards, tables
 from events.projections.positions import live_schema
 from events.projections.replaying import Interrupted, connected
 from events.projections.runner import Runner
-from events.service import open_pool
 from events.writer.writer import Writer
 from tests import PATIENCE
 from tests.unit.writer.sample import SampleDecider, SampleProjection

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from events.audit.audit import verify
+from events.hosting import open_pool
 from events.language.base import Command, Event
 from events.language.common import CommandRejected
 from events.language.jobs import CancelJob, JobSubmitted
@@ -28,7 +29,6 @@ from events.process.settings import Settings
 from events.projections import rebuild as rebuilding
 from events.projections.projection import Rows
 from events.projections.runner import Runner
-from events.service import open_pool
 from events.writer import recovery
 from events.writer.decider import DecisionContext
 from events.writer.snapshots import Snapshots

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -26,9 +27,8 @@ from events.writer.writer import Writer
 from forgelog_pb.resources.v1 import queries_pb2 as pb
 from forgelog_pb.resources.v1 import types_pb2 as types
 from forgelog_pb.resources.v1.queries_pb2_grpc import ResourceQueriesStub
-from services.resources.__main__ import servicers
 from services.resources.decide import Resources
-from services.resources.projections import ResourcesProjection
+from services.resources.service import SERVICE
 from tests import PATIENCE
 from tests.unit.resources.pools import GIB, POOL, ended, gpu, heartbeat, placement, register, scheduled
 
@@ -103,7 +103,7 @@ async def running(settings: Settings, lost_after: float) -> AsyncIterator[Platfo
     await topics.ensure_topics(settings)
     planner = Planner()
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    service = run(Resources(lost_after), ResourcesProjection(), servicers, settings, started=port.set_result)
+    service = run([replace(SERVICE, deciders=lambda: Resources(lost_after))], settings, started=port.set_result)
     tasks = [asyncio.create_task(service), asyncio.create_task(Writer(planner, settings).run())]
     try:
         async with Publisher(settings) as publisher, Outcomes(settings) as outcomes:

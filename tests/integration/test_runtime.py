@@ -15,8 +15,9 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import RequestTimedOutError
 
-from events import service
+from events import hosting
 from events.audit.audit import verify
+from events.hosting import open_pool
 from events.language.common import CommandRejected, ErrorCode
 from events.language.jobs import CancelJob, JobSubmitted, SubmitJob
 from events.language.jobs.spec import JobDependency, JobMetadata, JobSpec
@@ -34,7 +35,6 @@ from events.projections import rebuild as rebuilding
 from events.projections.positions import live_schema
 from events.projections.runner import Runner
 from events.queries.queries import ReadModel
-from events.service import open_pool
 from events.writer.snapshots import Snapshots
 from events.writer.writer import Writer
 from tests import PATIENCE
@@ -447,7 +447,7 @@ async def test_tables_follow_rebuild_equals_and_time_travels(prepared: Settings)
 async def test_a_projector_that_was_stopped_does_not_hold_up_the_next(
     prepared: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "STOPPED_SECONDS", 0.5)
+    monkeypatch.setattr(hosting, "STOPPED_SECONDS", 0.5)
     stopped = await open_pool(prepared)
     async with projected(prepared) as (publisher, outcomes, read):
         future = outcomes.expect("s1")

@@ -30,9 +30,8 @@ from forgelog_pb.scheduling.v1 import types_pb2 as types
 from forgelog_pb.scheduling.v1.queries_pb2_grpc import SchedulingQueriesStub
 from services.jobs.decide import Jobs
 from services.resources.decide import Resources
-from services.scheduling.__main__ import servicers
-from services.scheduling.decide import Scheduling
 from services.scheduling.projections import PROJECTION
+from services.scheduling.service import SERVICE
 from tests import PATIENCE
 from tests.unit.resources.pools import ended, register
 
@@ -121,7 +120,7 @@ async def running(settings: Settings) -> AsyncIterator[Platform]:
     await topics.ensure_topics(settings)
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     tasks = [
-        asyncio.create_task(run(Scheduling(), PROJECTION, servicers, settings, started=port.set_result)),
+        asyncio.create_task(run([SERVICE], settings, started=port.set_result)),
         asyncio.create_task(Writer(Jobs(), settings).run()),
         asyncio.create_task(Writer(Resources(60.0), settings).run()),
     ]

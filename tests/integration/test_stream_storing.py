@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 import asyncpg
 import pytest
 
+from events.hosting import open_pool
 from events.log.wire import Raw
 from events.process.settings import Settings
 from events.projections.tables import quoted
-from events.service import open_pool
 from events.streams.storing import Storing
 from events.streams.taking import Item, Late
 from services.jobs.output import stream as output

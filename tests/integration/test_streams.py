@@ -23,6 +23,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
+from events.hosting import open_pool
 from events.log import topics
 from events.log.access import client_options
 from events.log.deadletters import dead_letter_at, list_dead_letters, replay_dead_letter
@@ -35,7 +36,6 @@ from events.process import faults
 from events.process.settings import Settings
 from events.projections.runner import Runner
 from events.queries.queries import QueryError, ReadModel
-from events.service import open_pool
 from events.streams import intake as intakes
 from events.streams.intake import Intake
 from events.streams.reading import StreamReader
@@ -516,7 +516,7 @@ async def test_a_damaged_batch_becomes_a_dead_letter_and_is_passed_over(settings
 INTAKE = """
 import asyncio
 from events.process.settings import Settings
-from events.service import open_pool
+from events.hosting import open_pool
 from events.streams.intake import Intake
 from services.jobs.output.stream import OutputStream
 

@@ -20,6 +20,7 @@ from events.audit import heads
 from events.audit.audit import verify
 from events.audit.heads import HeadsProblem, newest_heads, publish_heads
 from events.audit.signing import public_bytes, public_key, signing_key
+from events.hosting import open_pool
 from events.language.jobs import JobSubmitted
 from events.log import topics
 from events.log.access import client_options
@@ -32,7 +33,6 @@ from events.log.repairing import look_at, skip
 from events.log.tail import NoTopic
 from events.process.settings import Settings
 from events.projections.runner import Runner
-from events.service import open_pool
 from events.writer.writer import Writer
 from forgelog.embedded.kafka import Kafka
 from forgelog.embedded.process import Child, wait_ready

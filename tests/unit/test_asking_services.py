@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from events.process.keys import SERVICES, ensure_key, key_path
+from forgelog.embedded.layout import Folder
 from forgelog.embedded.platform import Platform
+from forgelog.embedded.roster import asked
 from tests.squatter import squatter
 
 
@@ -34,3 +36,21 @@ async def test_a_strangers_program_is_named_and_not_asked(tmp_path: Path) -> Non
         (told,) = await Platform(tmp_path).contexts(report(f"127.0.0.1:{port}"))
     assert not told["ready"]
     assert told["waits"]["service"] == f"a program of nobody has taken its port, {port}: it is not asked"
+
+
+def test_contexts_that_are_together_are_asked_at_their_process(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.make()
+    folder.write_ports({"jobs": 1, "notes": 2, "mail": 2, "gateway": 3})
+    children = [
+        {"name": name, "kind": kind, "address": address, "pid": pid}
+        for name, kind, address, pid in (
+            ("kafka", "server", "127.0.0.1:9", 1),
+            ("jobs", "service", "127.0.0.1:1", 1),
+            ("services", "service", "127.0.0.1:2", 1),
+            ("gateway", "service", "127.0.0.1:3", 1),
+        )
+    ]
+    assert asked(folder, children) == {"jobs": "127.0.0.1:1", "notes": "127.0.0.1:2", "mail": "127.0.0.1:2"}
+    children[2]["pid"] = None
+    assert asked(folder, children) == {"jobs": "127.0.0.1:1"}

@@ -93,6 +93,21 @@ def test_a_context_that_is_added_is_a_service_that_the_others_find() -> None:
     spec = ContextSpec("notes", "what people write", service="noting")
     text = compose.render(FILES[0].read_text(), {**contexts(), spec.name: spec})
     found = YAML(typ="safe", pure=True).load(text)["services"]
+    assert found["services"]["command"] == ["services", "notes"]
+    assert found["services"]["environment"]["FORGELOG_INSTANCE"] == "{context}-0"
+    assert {**found["services"], "command": [], "environment": {}} == {
+        **found["jobs"],
+        "command": [],
+        "environment": {},
+    }
+    assert found["gateway"]["environment"]["FORGELOG_SERVICES"].endswith(",notes=services:5000")
+    assert [name for name in found if name not in parsed(FILES[0])["services"]] == ["services"]
+
+
+def test_a_context_that_is_added_may_be_alone() -> None:
+    spec = ContextSpec("notes", "what people write", service="noting", hosted="alone")
+    text = compose.render(FILES[0].read_text(), {**contexts(), spec.name: spec})
+    found = YAML(typ="safe", pure=True).load(text)["services"]
     assert found["notes"]["command"] == ["noting"]
     assert found["notes"]["environment"]["FORGELOG_INSTANCE"] == "notes-0"
     assert {**found["notes"], "command": [], "environment": {}} == {**found["jobs"], "command": [], "environment": {}}

@@ -18,7 +18,7 @@ PACKAGES = ("events", "services", "forgelog", "proto")
 
 MOST_LINES = 400
 
-ROOMS = ("decide", "state", "fold", "dumps", "projections", "queries", "__main__")
+ROOMS = ("decide", "state", "fold", "dumps", "projections", "queries", "service")
 """Modules that every service with aggregates has."""
 
 

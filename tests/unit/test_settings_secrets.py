@@ -18,8 +18,8 @@ from events.process.channels import keepalive_seconds
 from events.process.settings import PREFIX, Settings, SettingsError
 from forgelog.errors import InvalidInput
 from forgelog.where import checked
-from services.resources.__main__ import LOST_VARIABLE, lost_after
 from services.resources.agent import config
+from services.resources.service import LOST_VARIABLE, lost_after
 
 SECRET = "p1anted-s3cret"
 VALUES = (

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from events.language.contexts import OWN, RESERVED, VARIABLE, ContextsError, ContextSpec, contexts
+from events.language.contexts import OWN, RESERVED, VARIABLE, ContextsError, ContextSpec, contexts, processes
 from events.language.registry import command_types, event_types
 from events.language.streams import OUTPUT, StreamTopic
 from forgelog.embedded import kafka_users
@@ -80,9 +80,9 @@ print(json.dumps({
     "rules": sorted([rule.user, rule.name, rule.operation, rule.deny] for rule in rules("p.") if "notes" in rule.name),
     "words": contexts_of(None),
     "help": ContextOption.__metadata__[0].help,
-    "module": specs["notes"].argv[-1],
+    "argv": {name: spec.argv[3:] for name, spec in specs.items()},
+    "instances": {name: spec.env["FORGELOG_INSTANCE"] for name, spec in specs.items()},
     "told": specs["jobs"].env["FORGELOG_SERVICES"].replace(roster._address("notes"), "ADDRESS"),
-    "children": list(specs),
     "projection": projection_of("notes"),
     "asked": _CONTEXT["enum"],
     "listed": [name for name in schemas.types if ".notes." in name],
@@ -131,8 +131,10 @@ def test_all_that_names_the_contexts_follows_a_context_that_is_added(noting: Pat
     ]
     assert (found["words"], found["asked"]) == (names, names)
     assert ", ".join(names) in found["help"]
-    assert found["children"] == [*names, "gateway"]
-    assert found["module"] == "noting"
+    alone = {spec.name: [f"services.{spec.name}"] for spec in OWN}
+    assert found["argv"] == {**alone, "services": ["services", "notes"], "gateway": ["services.gateway"]}
+    instances = {name: f"{name}-0" for name in (*alone, "gateway")}
+    assert found["instances"] == {**instances, "services": "{context}-0"}
     assert found["told"].endswith(",notes=ADDRESS")
     assert found["projection"] == "that of notes"
     assert found["listed"] == found["messages"] == [*found["commands"], *found["events"]]
@@ -289,6 +291,7 @@ def test_a_language_that_cannot_be_used_is_named_in_a_line(
         ),
         ({"streams": (StreamTopic("logs.mute"), StreamTopic("logs.mute"))}, "streams has a topic twice"),
         ({"streams": (StreamTopic("logs.mute", compression="gzip"),)}, "streams has a compression of logs.mute"),  # type: ignore[arg-type]
+        ({"hosted": "apart"}, "hosted is neither 'alone' nor 'together'"),
         ({"service": "a-b"}, "service names no module by its full name"),
         ({"cli": "a/b.py"}, "cli names no module by its full name"),
     ],
@@ -328,8 +331,65 @@ def test_every_context_has_a_language_and_a_service() -> None:
         own = {kind.__module__ for kind in kinds if kind.context == spec.name}
         assert own
         assert own <= set(spec.modules())
-        assert find_spec(f"{spec.package}.__main__") is not None
+        assert (find_spec(f"{spec.package}.__main__") is not None) == (spec.hosted == "alone")
+        assert find_spec(f"{spec.package}.service") is not None
         assert find_spec(f"{spec.package}.projections") is not None
+
+
+def test_contexts_that_are_together_share_a_process() -> None:
+    specs = {
+        "jobs": ContextSpec("jobs", "", hosted="alone"),
+        "notes": ContextSpec("notes", ""),
+        "mail": ContextSpec("mail", ""),
+    }
+    assert processes(specs) == {"jobs": ("jobs",), "services": ("notes", "mail")}
+    assert processes() == {name: (name,) for name in contexts()}
+
+
+SERVICES = {
+    "nothing": "",
+    "broken": "import nowhere\n",
+    "failing": "raise RuntimeError('secret')\n",
+    "other": "SERVICE = 'secret'\n",
+}
+"""Why a context can't be run → its module `service`."""
+
+
+@pytest.mark.parametrize(
+    ("module", "problem"),
+    [
+        (
+            None,
+            "the context 'notes' can't be run: there is no module noting.service; give noting a module service with",
+        ),
+        ("nothing", "the context 'notes' can't be run: noting.service has no SERVICE; give noting a module service"),
+        ("broken", "the context 'notes': No module named 'nowhere', which noting.service imports"),
+        ("failing", "the context 'notes': noting.service can't be imported: RuntimeError; import it by itself"),
+        ("other", "the context 'notes' can't be run: noting.service has no SERVICE"),
+    ],
+)
+def test_a_service_that_cannot_be_run_is_named_in_a_line(noting: Path, module: str | None, problem: str) -> None:
+    if module is not None:
+        (noting / "noting" / "service.py").write_text(SERVICES[module])
+    done = run("noting:NOTES", noting, "-m", "services", "notes")
+    assert (done.returncode, len(done.stderr.splitlines()), done.stdout) == (1, 1, "")
+    assert done.stderr.startswith(problem)
+    assert "secret" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        ([], "name the contexts to run: python -m services CONTEXT...; there are: jobs, scheduling, resources"),
+        (["--help"], "name the contexts to run"),
+        (["jobs", "notes"], "there is no context 'notes'; there are: jobs, scheduling, resources"),
+        (["jobs", "scheduling", "jobs"], "'jobs' is named twice; name each context once"),
+    ],
+)
+def test_contexts_to_run_are_named(noting: Path, names: list[str], problem: str) -> None:
+    done = run("", noting, "-m", "services", *names)
+    assert (done.returncode, len(done.stderr.splitlines()), done.stdout) == (1, 1, "")
+    assert done.stderr.startswith(problem)
 
 
 def test_what_agents_may_do_follows_the_contexts_that_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
