@@ -1,4 +1,5 @@
-"""The whole embedded platform as `forgelog up` starts it: memory and idle CPU of everything, the servers included."""
+"""The whole embedded platform as `forgelog up` starts it: memory and idle CPU of everything, the servers included; with
+Forgelog's own contexts, and with nine: six small ones besides, in one process."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from unittest.mock import patch
 
@@ -18,6 +19,7 @@ from bench.servers import resident, tree
 from events.process.settings import Settings
 from forgelog import AsyncClient
 from forgelog.embedded.platform import Choice, Options, Platform
+from tests.copies import write_copies
 
 JOBS = 500
 """Jobs that run before, so that memory is that of a platform which has worked."""
@@ -63,12 +65,21 @@ async def _work(address: str, key: str) -> None:
         await client.wait([job.id for job in jobs], timeout=300)
 
 
+ADDED = tuple(f"small{number}" for number in range(1, 7))
+"""Contexts of `tests.copies`."""
+
+
 async def figures(_: Settings, runs: int) -> list[Figure]:
-    """Memory once, CPU in `runs` windows one after the other; on a platform and servers of its own."""
+    """Memory once, CPU in `runs` windows one after the other; on platforms and servers of their own."""
+    return [*await _figures("whole platform", (), runs), *await _figures("with nine contexts", ADDED, runs)]
+
+
+async def _figures(what: str, added: Sequence[str], runs: int) -> list[Figure]:
     folder = Path(tempfile.mkdtemp(prefix="forgelog-bench-"))
     own = {name: value for name, value in os.environ.items() if not name.startswith("FORGELOG_")}
-    with patch.dict(os.environ, own, clear=True):
-        platform = Platform(folder)
+    told = write_copies(folder / "copies", added) if added else {}
+    with patch.dict(os.environ, own | told, clear=True):
+        platform = Platform(folder / "data")
         try:
             await platform.up(Options(servers=Choice.EMBEDDED))
             state = await platform.wait()
@@ -90,12 +101,12 @@ async def figures(_: Settings, runs: int) -> list[Figure]:
             shutil.rmtree(folder, ignore_errors=True)
     return [
         Figure(
-            "whole platform, broker and Postgres included, resident (PSS)",
+            f"{what}, broker and Postgres included, resident (PSS)",
             "MiB",
             [sum(memory.values())],
-            target=1536,
+            target=1024,
             higher_is_better=False,
             parts=memory,
         ),
-        Figure("whole platform, idle", "% of a core", shares, target=5, higher_is_better=False, parts=cpu),
+        Figure(f"{what}, idle", "% of a core", shares, target=5, higher_is_better=False, parts=cpu),
     ]

@@ -23,7 +23,7 @@ from events.language.base import Command, Event
 class AddNote(Command):
     """Write a note."""
     context: ClassVar[str] = "NAME"
-    aggregate: ClassVar[str] = "note"
+    aggregate: ClassVar[str] = "NAMEnote"
     subject_from: ClassVar[str] = "note_id"
     key_from: ClassVar[str] = "note_id"
     note_id: str
@@ -32,7 +32,7 @@ class AddNote(Command):
 class NoteAdded(Event):
     """A note was written."""
     context: ClassVar[str] = "NAME"
-    aggregate: ClassVar[str] = "note"
+    aggregate: ClassVar[str] = "NAMEnote"
     subject_from: ClassVar[str] = "note_id"
     key_from: ClassVar[str] = "note_id"
     note_id: str
@@ -44,7 +44,7 @@ from events.writer.decider import Decider
 
 class Notes(Decider[list[str]]):
     context = "NAME"
-    aggregate = "note"
+    aggregate = "NAMEnote"
     commands = (AddNote,)
     events = (NoteAdded,)
 

@@ -8,7 +8,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -258,10 +258,12 @@ async def test_contexts_that_are_added_run_together_from_their_specs(settings: S
         async with service_channel(address, services_key(settings)) as channel, asyncio.timeout(PATIENCE):
             health: Any = health_pb2_grpc.HealthStub(channel)
             for name in names:
-                request = health_pb2.HealthCheckRequest(service=name)
-                while (await health.Check(request, wait_for_ready=True)).status != SERVING:
+                status = NOT_SERVING
+                while status != SERVING:
                     assert process.returncode is None, (tmp_path / "services.log").read_text()
                     await asyncio.sleep(0.05)
+                    with suppress(grpc.aio.AioRpcError):
+                        status = (await health.Check(health_pb2.HealthCheckRequest(service=name))).status
             asked: Any = LogQueriesStub(channel)
             async with AIOKafkaProducer(**client_options(settings)) as producer:
                 for name in names:
@@ -277,5 +279,6 @@ async def test_contexts_that_are_added_run_together_from_their_specs(settings: S
                 assert (event.context, event.type) == (name, f"forgelog.{name}.v1.NoteAdded")
                 assert orjson.loads(event.data)["text"] == f"of {name}"
     finally:
-        process.terminate()
+        with suppress(ProcessLookupError):
+            process.terminate()
         await asyncio.wait_for(process.wait(), PATIENCE)
