@@ -22,8 +22,8 @@ class Lag:
     """How a reader fares at one place."""
 
     kind: str
-    """commands (to be decided), events (of others, to be handled), appends (on their way into the log), tables
-    (events to be projected), or stream (records to be stored)."""
+    """commands (to be decided), events (of others, to be handled), appends (on their way into the log), orders (own
+    events whose orders to others are to be sent), tables (events to be projected), or stream (records to be stored)."""
     place: str
     """Such as ``commands.jobs/3``."""
     position: int
@@ -118,6 +118,7 @@ _WORDS = {
     "commands": ("command is not decided", "commands are not decided"),
     "events": ("event is not handled", "events are not handled"),
     "appends": ("append has not ended", "appends have not ended"),
+    "orders": ("event is not looked at for orders", "events are not looked at for orders"),
     "stream": ("record is not stored", "records are not stored"),
     "tables": ("event is not in the tables", "events are not in the tables"),
 }

@@ -133,5 +133,8 @@ def headers() -> dict[str, Any]:
             "ce_correlationid": text("Id of the command that began the whole flow."),
             "ce_causationid": text("Id of the message that led to this one directly."),
             "traceparent": text("W3C Trace Context."),
+            "ce_origin": text(
+                "The aggregate that ordered what this is about, context/kind/id. Left out: only services set it."
+            ),
         },
     }

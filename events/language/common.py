@@ -173,6 +173,17 @@ class CommandNoted(LogEvent):
     first_offset: int = Field(default=-1, ge=-1)
 
 
+class OrdersSent(LogEvent):
+    """A partition's orders to other contexts are in their topics, all those of the events before `until`.
+
+    Its subject is the partition, such as ``errands/3``.
+    """
+
+    until: int = Field(ge=0)
+    epoch: int = Field(ge=-1)
+    """The newest epoch before `until`: where a reader begins, it says which records are void."""
+
+
 class RecordSkipped(LogEvent):
     """An operator decided that every reader passes over a record that can't be read or does not fold.
 

@@ -55,6 +55,9 @@ class Meta(NamedTuple):
     """ce_causationid: the id of the message that led to this one directly."""
     traceparent: str = ""
     """W3C Trace Context."""
+    origin: str = ""
+    """ce_origin: the aggregate that ordered this, or what this is about, as ``context/kind/id``; empty where a
+    person or an agent asked for it. See `events.writer.dispatch`."""
 
 
 class Recorded(NamedTuple):

@@ -61,8 +61,16 @@ def child_id(parent: str, part: str, project: str = DEFAULT_PROJECT) -> str:
 def reaction_id(cause_id: str, context: str, partition: int) -> str:
     """What the ids of the events begin with that a partition of a context decides upon an event. Unlike for any other
     partition and context, and never long, however many reactions led to the event."""
-    stem = cause_id if len(cause_id) <= _LONG_ID else blake3(cause_id.encode()).hexdigest(16)
-    return f"{stem}.{context}-{partition}"
+    return f"{_stem(cause_id)}.{context}-{partition}"
+
+
+def order_id(event_id: str, number: int) -> str:
+    """The `ce_id` of a command that is ordered upon an event, the same whenever it is ordered again. Never long."""
+    return f"{_stem(event_id)}.o{number}"
+
+
+def _stem(id: str) -> str:
+    return id if len(id) <= _LONG_ID else blake3(id.encode()).hexdigest(16)
 
 
 def foreign_id(command: Command, project: str) -> Refused | None:

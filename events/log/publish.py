@@ -31,6 +31,7 @@ class Outgoing:
     traceparent: str = ""
     time: datetime | None = None
     source: str = "forgelog"
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ class Publisher:
             correlation=item.correlation or id,
             causation=item.causation,
             traceparent=item.traceparent,
+            origin=item.origin,
         )
         topic = self._settings.prefix + commands(type(command).context)
         return (

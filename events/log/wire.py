@@ -46,6 +46,7 @@ _CE = (
     ("ce_correlationid", "correlation"),
     ("ce_causationid", "causation"),
     ("traceparent", "traceparent"),
+    ("ce_origin", "origin"),
 )
 
 
@@ -264,9 +265,9 @@ class Raw(Record):  # type: ignore[misc]
 
 def _meta_of(texts: tuple[str, ...], time: datetime) -> Meta:
     """From the `ATTRIBUTES`, in their order."""
-    id, type, source, subject, project, actor, correlation, causation, traceparent = texts
+    id, type, source, subject, project, actor, correlation, causation, traceparent, origin = texts
     project, actor = project or DEFAULT_PROJECT, actor or DEFAULT_ACTOR
-    return Meta(id, type, subject, time, project, actor, source, correlation, causation, traceparent)
+    return Meta(id, type, subject, time, project, actor, source, correlation, causation, traceparent, origin)
 
 
 class Damage(Raw):

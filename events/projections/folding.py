@@ -175,6 +175,7 @@ def history_row(recorded: Recorded, value: bytes) -> tuple[Any, ...]:
         meta.correlation,
         meta.causation,
         recorded.cause,
+        meta.origin,
         recorded.epoch,
         value.decode(),
     )

@@ -101,7 +101,7 @@ class Runner:
                 log.warning("%s: %s; trying again", self.schema, self.trouble)
                 await asyncio.sleep(0.5)
             except Exception as error:  # noqa: BLE001 - whatever it is, it stops these tables and nothing else
-                self.stops.add(self._tables, error, at=self._nowhere, doing="what the tables do")
+                self.stops.add(self._tables, error, at=self._nowhere, doing="what the tables do", kind="tables")
                 await asyncio.sleep(_AGAIN)
 
     @property
@@ -182,7 +182,7 @@ class Runner:
                 await self._rebuild("the log is another one")
             return
         self.foreign = f"{lost} Restore the log, or build them anew: forgelog rebuild {context}"
-        self.stops.add(self._tables, LogLost({self._tables: 0}), at=self._nowhere, doing=self.foreign)
+        self.stops.add(self._tables, LogLost({self._tables: 0}), at=self._nowhere, doing=self.foreign, kind="tables")
         try:
             while True:
                 await asyncio.sleep(_REBUILT_EVERY)
@@ -255,7 +255,7 @@ class Runner:
 
     def _stop(self, raw: Raw, error: Exception, tail: Tail) -> None:
         tail.stop_at(raw)
-        self.stops.add(f"{self._tables} reading {raw.topic}/{raw.partition}", error, raw)
+        self.stops.add(f"{self._tables} reading {raw.topic}/{raw.partition}", error, raw, kind="tables")
 
     async def _fold_in(self, items: list[Item], positions: dict[Place, ReaderPosition], tail: Tail) -> None:
         """Write events and positions. What can't be folded, or written, is found by halves, and stops its place."""

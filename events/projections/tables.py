@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 else:
     Db = asyncpg.Connection
 
-FORMAT = 2
+FORMAT = 3
 """Of the runner's own tables. Raise it when they change; tables of another format are built anew."""
 
 HISTORY = Table(
@@ -42,6 +42,7 @@ HISTORY = Table(
         "correlation": "text",
         "causation": "text",
         "cause": "text",
+        "origin": "text",
         "epoch": "bigint",
         "data": "text",
     },

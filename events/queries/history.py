@@ -25,7 +25,8 @@ from events.projections.tables import Db
 from events.queries.queries import INT4, INT8, MAX_PAGE, Keys, QueryError
 
 COLUMNS = (
-    "context, partition, off, aggregate, subject, id, type, time, project, actor, correlation, causation, cause, data"
+    "context, partition, off, aggregate, subject, id, type, time, project, actor, correlation, causation, cause, "
+    "origin, data"
 )
 
 MOST_LOOKED_AT = 2 * MAX_PAGE

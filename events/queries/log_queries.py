@@ -39,6 +39,7 @@ def to_event(row: asyncpg.Record) -> Any:
         cause=row["cause"],
         data=row["data"],
         aggregate=row["aggregate"],
+        origin=row["origin"],
     )
 
 
@@ -148,6 +149,7 @@ class LogServicer(rpc.LogQueriesServicer):
                     cause=stop.cause,
                     since=stop.since,
                     skippable=stop.skippable,
+                    kind=stop.kind,
                 )
                 for stop in status["stopped"]
             ],

@@ -274,6 +274,7 @@ def recorded_of(row: asyncpg.Record) -> Recorded:
             actor=row["actor"],
             correlation=row["correlation"],
             causation=row["causation"],
+            origin=row["origin"],
         ),
         key=row["key"],
         position=position,

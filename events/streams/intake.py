@@ -177,7 +177,7 @@ class Intake:
         except Exception as error:  # noqa: BLE001 - whatever it is, it stops this stream and nothing else
             self._made = False
             nowhere = Position(f"stream.{self._topic}", 0, 0)
-            self.stops.add(self._whole, error, at=nowhere, doing="what the stream does")
+            self.stops.add(self._whole, error, at=nowhere, doing="what the stream does", kind="stream")
             await self._notify()
             await asyncio.sleep(_AGAIN)
         finally:
@@ -346,7 +346,9 @@ class Intake:
         if self._consumer is not None:
             self._consumer.pause(self._at(raw.partition))
         key = (raw.key or b"").decode(errors="replace")
-        self.stops.add(f"stream {self._topic}/{raw.partition}", error, raw, doing=f"a record of {shown(key)}")
+        self.stops.add(
+            f"stream {self._topic}/{raw.partition}", error, raw, doing=f"a record of {shown(key)}", kind="stream"
+        )
 
     async def _read(self, raws: Iterable[Raw], storing: Storing) -> list[Item]:
         """Records as pieces. What is none becomes a dead letter before its position moves."""

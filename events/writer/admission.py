@@ -18,6 +18,7 @@ from events.language.common import (
     MAX_COMMAND_BYTES,
     MAX_HEADER_BYTES,
     NODE_ACTOR,
+    PLATFORM_ACTOR,
     ErrorCode,
     FieldError,
     Refused,
@@ -29,6 +30,7 @@ from events.log.envelope import Meta
 from events.log.ids import payload_digest, with_assigned_id
 from events.log.repeats import refuse_repeats
 from events.log.wire import ATTRIBUTES, Damage, Raw, Undecodable
+from events.writer import origins
 from events.writer.encoding import DeadLetter
 
 _LONG = MAX_ATTRIBUTE_BYTES // 2
@@ -62,8 +64,11 @@ def read(raw: Raw, now: datetime, commands: Container[type[Command]], context: s
         meta = raw.meta()
     except Undecodable as error:
         return _bad_header(raw, str(error), now)
-    if (claimed := meta.actor) != DEFAULT_ACTOR and not _reports(meta):
+    platform = meta.actor == PLATFORM_ACTOR and bool(meta.origin) and _ordered(meta)
+    if (claimed := meta.actor) != DEFAULT_ACTOR and not platform and not _reports(meta):
         meta = meta._replace(actor=DEFAULT_ACTOR)  # refusals are history too
+    if asker := meta.origin if meta.origin and not _ordered(meta) else "":
+        meta = meta._replace(origin="")  # its refusal is not told to an aggregate that did not ask
     if size > _LONG and (long := next((name for name in ATTRIBUTES if len(raw.get(name) or b"") > _LONG), "")):
         return _bad_header(raw, f"header {long} has more than {_LONG} bytes; give a shorter one", now)
     if not meta.id:
@@ -80,6 +85,8 @@ def read(raw: Raw, now: datetime, commands: Container[type[Command]], context: s
     if errors := origin_errors(meta.project, claimed):
         refused = Refused(ErrorCode.INVALID_ARGUMENT, f"{errors[0].field}: {errors[0].problem}", errors)
         return Refusal(meta._replace(project=DEFAULT_PROJECT, actor=DEFAULT_ACTOR), digest, refused, False)
+    if asker:
+        return Refusal(meta, digest, _not_by(asker), False)
     try:
         refuse_repeats(value)
         command = with_assigned_id(decode_command(meta.type, value), meta.id, meta.project)
@@ -97,6 +104,19 @@ def _reports(meta: Meta) -> bool:
     """Whether a node's agent says something that agents may say."""
     kind = command_types().get(newest(meta.type))
     return kind is not None and kind.by_agents and meta.actor.startswith(NODE_ACTOR)
+
+
+def _ordered(meta: Meta) -> bool:
+    """Whether its source is the service of the context that its origin names, and so may set it."""
+    asker = origins.parsed(meta.origin)
+    return asker is not None and meta.source == f"forgelog/{asker.context}"
+
+
+def _not_by(asker: str) -> Refused:
+    problem = f"is {shown(asker)}, which is no aggregate of the context that ce_source names"
+    hint = "leave it out: only a service says which of its aggregates orders something"
+    error = FieldError(field="ce_origin", problem=problem, hint=hint)
+    return Refused(ErrorCode.INVALID_ARGUMENT, f"ce_origin: {problem}; {hint}", [error])
 
 
 def _of_another(actor: str) -> Refused:

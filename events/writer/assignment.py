@@ -162,9 +162,9 @@ class Assignment:
                 wanted += [self._partitions[number].read_from(topic, place[1]) for number in fresh]
             if topic == own and place[1] in fresh:
                 epoch = self._partitions[place[1]].epoch
-                wanted.append(ReaderPosition(epoch + 1, epoch))
+                wanted.append(self._own_start(self._partitions[place[1]]))
                 if topic not in self.handler.foreign and standing.offset <= epoch:
-                    tail.seek(place, wanted[0])  # it was somebody else's, and was not read meanwhile
+                    tail.seek(place, wanted[-1])  # it was somebody else's, and was not read meanwhile
             earliest = min(wanted, key=lambda position: position.offset, default=standing)
             if earliest.offset < standing.offset:
                 earlier[place] = earliest
@@ -173,6 +173,13 @@ class Assignment:
         inputs = {place: end for place, end in ends.items() if topics.events(place[0]) in self.handler.foreign}
         for number in fresh:
             self.targets[number] = inputs
+
+    def _own_start(self, partition: Partition) -> ReaderPosition:
+        """Where the own topic is read from: behind the marker, or from the first event whose orders may not be sent."""
+        behind = ReaderPosition(partition.epoch + 1, partition.epoch)
+        if not self._deciders.dispatching or partition.dispatched is None:
+            return behind
+        return min(behind, partition.dispatched)
 
     def check_ready(self, consumer: Consumer, tail: Tail) -> None:
         """Let the partitions take commands that have read what they must have read."""

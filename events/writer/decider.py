@@ -25,6 +25,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from events.language.base import Command, Event
+from events.language.common import CommandRejected
 from events.writer.provenance import Provenance
 
 S = TypeVar("S")
@@ -50,6 +51,20 @@ class DecisionContext(NamedTuple):
 
 Route = Callable[[Any], Iterable[str]]
 """The keys (of this decider's states) that a foreign event concerns."""
+
+
+def BY_ORIGIN(_: Any) -> Iterable[str]:
+    """A `Route` to the aggregate that ordered what the event is about. The runtime takes it from ``ce_origin``, before
+    it decodes the event."""
+    raise TypeError("an origin stands in an event's envelope")
+
+
+class Order(NamedTuple):
+    """A command for another context. Its `ce_id` follows from the event: ordered again, it is a repeat."""
+
+    command: Command
+    project: str = ""
+    """Empty: that of the aggregate that orders."""
 
 
 class Decider(Generic[S]):
@@ -119,6 +134,28 @@ class Decider(Generic[S]):
     def on_resume(self, state: S, now: datetime) -> None:
         """What is volatile (see `note_quiet`) counts as seen at `now`: a writer has taken over and folded this state,
         or it was stopped for a while and may not have heard what was said."""
+
+    dispatching: ClassVar[frozenset[type[Event]]] = frozenset()
+    """Own events that `dispatch` is asked about."""
+
+    asks: ClassVar[tuple[str, ...]] = ()
+    """Contexts that orders go to. Their refusals come back to `refused`."""
+
+    def dispatch(self, event: Event, at: DecisionContext) -> Sequence[Order]:
+        """Commands for other contexts that an own event of `dispatching` leads to. Pure, and of the event alone.
+
+        It is asked once the event is in the log and valid; after a crash once more, so it must then give the same. What
+        is ordered carries this aggregate as its origin: events about it can be routed by `BY_ORIGIN`. Who may write to
+        Kafka can forge an origin: so `react` believes an event only about an id that its state has ordered.
+        `at`: the event's time, id, actor, project and subject.
+        """
+        return ()
+
+    def refused(self, state: S, refusal: CommandRejected, context: DecisionContext) -> Sequence[Event]:
+        """The own events that the refusal of an order leads to, once each in effect, as for `react`.
+
+        `refusal.subject_id` says what the order was about."""
+        return ()
 
     def may_passivate(self, state: S) -> bool:
         """Whether nothing more happens to this aggregate unless someone asks for it.

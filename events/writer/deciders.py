@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 from events.language.base import Command, Event, Message
-from events.writer.decider import Decider, Route
+from events.language.common import CommandRejected
+from events.log.wire import Raw
+from events.writer import origins
+from events.writer.decider import BY_ORIGIN, Decider, Route
 
 
 class DeciderError(ValueError):
@@ -24,7 +27,18 @@ class Concerned(NamedTuple):
 class Deciders:
     """A context's deciders by kind."""
 
-    __slots__ = ("_by_kind", "_routed", "commands", "context", "foreign", "observing", "version")
+    __slots__ = (
+        "_by_kind",
+        "_own",
+        "_routed",
+        "by_origin",
+        "commands",
+        "context",
+        "dispatching",
+        "foreign",
+        "observing",
+        "version",
+    )
 
     def __init__(self, *deciders: Decider[Any]) -> None:
         """Raises `DeciderError`: for none, for those of several contexts, for two of one kind, and for one that lists a
@@ -48,8 +62,21 @@ class Deciders:
         for decider in deciders:
             for event, route in decider.routes.items():
                 self._routed[event] = (*self._routed.get(event, ()), (decider, route))
-        self.foreign: frozenset[str] = frozenset(event.context for event in self._routed)
-        """Contexts whose events are routed; the own one may be among them."""
+        self.foreign: frozenset[str] = frozenset(event.context for event in self._routed) | frozenset(
+            context for decider in deciders for context in decider.asks
+        )
+        """Contexts whose events are routed, or that are asked; the own one may be among them."""
+        if asking := [decider for decider in deciders if decider.asks]:
+            self._routed[CommandRejected] = tuple((decider, BY_ORIGIN) for decider in asking)
+        self.by_origin: frozenset[type[Event]] = frozenset(
+            event for event, routed in self._routed.items() if all(route is BY_ORIGIN for _, route in routed)
+        )
+        """Events that concern only who ordered what they are about."""
+        self._own = f"{self.context}/".encode()
+        self.dispatching: dict[type[Event], Decider[Any]] = {
+            event: decider for decider in deciders for event in decider.dispatching
+        }
+        """Own events that lead to orders, and whose decider says to which."""
         self.observing: bool = any(type(decider).observe is not Decider.observe for decider in deciders)
         """Whether a decider folds routed events into a view."""
         self.version: str = ".".join(f"{each.aggregate}={each.dump_version}" for each in deciders)
@@ -69,14 +96,25 @@ class Deciders:
         """Whether such events are routed at all."""
         return event in self._routed
 
-    def concerned(self, event: Event) -> list[Concerned]:
+    def passes_by(self, model: type[Event], raw: Raw) -> bool:
+        """Whether an event of a type that is routed concerns nobody here, as its header says."""
+        return model in self.by_origin and not (raw.get("ce_origin") or b"").startswith(self._own)
+
+    def concerned(self, event: Event, origin: str = "") -> list[Concerned]:
         """The states that an event concerns, as the routes say. Raises what a route raises."""
-        routed = self._routed.get(type(event), ())
-        return [Concerned(decider.aggregate, key) for decider, route in routed for key in route(event)]
+        found: list[Concerned] = []
+        for decider, route in self._routed.get(type(event), ()):
+            if route is BY_ORIGIN:
+                asker = origins.parsed(origin)
+                if asker is not None and asker[:2] == (self.context, decider.aggregate):
+                    found.append(Concerned(decider.aggregate, asker.id))
+            else:
+                found += [Concerned(decider.aggregate, key) for key in route(event)]
+        return found
 
     def reacts(self, event: type[Event]) -> bool:
         """Whether any decider's `react` is asked about such events, where others only observe them."""
-        return any(decider.reacts(event) for decider, _ in self._routed.get(event, ()))
+        return event is CommandRejected or any(decider.reacts(event) for decider, _ in self._routed.get(event, ()))
 
 
 OneOrMore: TypeAlias = "Deciders | Decider[Any]"
@@ -96,6 +134,14 @@ def _check(decider: Decider[Any]) -> None:
                 f"{message.type_name()}, which {message.decider_kind()} of {message.context} decides; list it there"
             )
     name = type(decider).__name__
+    if stray := next((event for event in decider.dispatching if event not in decider.events), None):
+        raise DeciderError(f"{name} dispatches {stray.type_name()}, which it does not list; list it in `events`")
+    if decider.dispatching and not decider.asks:
+        raise DeciderError(f"{name} dispatches and does not say whom it asks; name the contexts in `asks`")
+    if decider.asks and type(decider).refused is Decider.refused:
+        raise DeciderError(
+            f"{name} asks {decider.asks[0]} and does not say what a refusal leads to; override `refused`"
+        )
     others = [event for event in decider.events if event.aggregate != decider.aggregate]
     if others and type(decider).holds is Decider.holds:
         raise DeciderError(

@@ -95,11 +95,13 @@ class Origin(NamedTuple):
     name: str = ""
     stem: str = ""
     """What the events' ids begin with, if not with `id`."""
+    origin: str = ""
+    """Who ordered it; see `Meta.origin`."""
 
 
-Placed: TypeAlias = tuple[Event, str, str, str, str, str, str]
-"""A decided event with what its record says besides: key, subject, project, actor, correlation, traceparent. (A named
-tuple takes four times as long to make, and one is made for every event.)"""
+Placed: TypeAlias = tuple[Event, str, str, str, str, str, str, str]
+"""A decided event with what its record says besides: key, subject, project, actor, correlation, traceparent, origin. (A
+named tuple takes four times as long to make, and one is made for every event.)"""
 
 
 def origin_of(position: Position, meta: Meta, mark: str, stem: str = "") -> Origin:
@@ -113,6 +115,7 @@ def origin_of(position: Position, meta: Meta, mark: str, stem: str = "") -> Orig
         f"{position}|{mark}",
         meta.type.rsplit(".", 1)[-1],
         stem,
+        meta.origin,
     )
 
 
@@ -169,7 +172,7 @@ class Encoder:
         of_command = cause.startswith("commands.")
         timestamp, digest = self._timestamp, self.digest
         made: list[Encoded] = []
-        for index, (event, key, subject, project, actor, correlation, traceparent) in enumerate(placed):
+        for index, (event, key, subject, project, actor, correlation, traceparent, asker) in enumerate(placed):
             named = subject.encode()
             headers = [
                 *shared,
@@ -186,6 +189,8 @@ class Encoder:
                 headers.append((CAUSE, f"{cause}{asked}|{index}/{count}".encode()))
             if traceparent:
                 headers.append(("traceparent", traceparent.encode()))
+            if asker:
+                headers.append(("ce_origin", asker.encode()))
             encoded_key, value = named if key is subject else key.encode(), value_of(event)
             hashed, tail = batch.encode(digest, encoded_key, value, headers)
             digest = chain.digest_of(hashed)

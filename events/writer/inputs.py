@@ -96,14 +96,15 @@ class InputHandler:
         """Hand on an event; it is decoded at most once, and only if its type is routed and somebody wants it."""
         concerned: dict[int, list[Concerned]] = {}
         try:
-            if not self._deciders.routes(event_model(raw)):
+            model = event_model(raw)
+            if not self._deciders.routes(model) or self._deciders.passes_by(model, raw):
                 return
             wanted = self._wanting(raw)
             if not wanted:
                 return
             recorded = raw.decode()
             event: Any = recorded.data
-            for each in self._deciders.concerned(event):
+            for each in self._deciders.concerned(event, recorded.meta.origin):
                 concerned.setdefault(partition_of(each.key, self.count), []).append(each)
         except Exception as error:  # noqa: BLE001 - whatever a record or a route raises stops its place, and is told
             for number in self._wanting(raw):
@@ -199,7 +200,7 @@ class InputHandler:
         if raw is None and partition is not None:
             at = Position(self._own, number, partition.next_offset)
             doing = f"what {partition.acting_on or 'it'} does by itself"
-        self.stops.add(self.name(number), error, raw, at=at, doing=doing, number=number)
+        self.stops.add(self.name(number), error, raw, at=at, doing=doing, number=number, kind="writer")
 
     def stop_input(self, number: int, raw: Raw, error: Exception) -> None:
         """An input of a partition stands still."""
@@ -208,7 +209,9 @@ class InputHandler:
         self.inputs.setdefault(number, {})[place] = stands
         if (partition := self._partitions.get(number)) is not None:
             partition.stopped[place] = stands
-        self.stops.add(f"{self.name(number)} reading {raw.topic}/{raw.partition}", error, raw, number=number)
+        self.stops.add(
+            f"{self.name(number)} reading {raw.topic}/{raw.partition}", error, raw, number=number, kind="input"
+        )
 
     def release(self, number: int) -> None:
         """A partition is another process's now, and so is what stands still of it."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from events.language.base import Event, Message
-from events.language.common import LogEvent
-from events.writer.decider import Decider
+from events.language.common import CommandRejected, LogEvent
+from events.writer.decider import Decider, DecisionContext
 from events.writer.deciders import DeciderError, Deciders
 from events.writer.initiative import Initiative
 from events.writer.states import States
@@ -43,6 +43,16 @@ class Kind(Generic[S]):
             f"{type(decider).__name__} decides {decider.aggregate} of {decider.context}, but gave {stray.type_name()}, "
             + (f"which {stray.decider_kind()} decides" if stray.decider_kind() != decider.aggregate else "unlisted")
         )
+
+    def reacts(self, event: type[Event]) -> bool:
+        """Whether the decider is asked about such an event of another aggregate."""
+        return event is CommandRejected or self.decider.reacts(event)
+
+    def react(self, state: S, event: Event, context: DecisionContext) -> Sequence[Event]:
+        """What the decider does about an event of another aggregate, or about the refusal of what it ordered."""
+        if isinstance(event, CommandRejected):
+            return self.decider.refused(state, event, context)
+        return self.decider.react(state, event, context)
 
     def state(self, key: str) -> S:
         """The state of a key; the initial one if nothing happened to it yet."""

@@ -79,11 +79,11 @@ class Views:
         """Let the partitions concerned observe an event; False if it must wait."""
         try:
             model = event_model(raw)
-            if not self._deciders.routes(model):
+            if not self._deciders.routes(model) or self._deciders.passes_by(model, raw):
                 return True
             recorded = raw.decode()
             event: Any = recorded.data
-            found = self._deciders.concerned(event)
+            found = self._deciders.concerned(event, recorded.meta.origin)
         except Exception:  # noqa: BLE001 - the writer meets it again, and says so
             return False
         concerned: dict[int, list[Concerned]] = {}

@@ -14,7 +14,14 @@ from datetime import datetime
 from typing import Any
 
 from events.language.base import Command, Event
-from events.language.common import DEFAULT_PROJECT, PLATFORM_ACTOR, CommandNoted, CommandRejected, ErrorCode, Refused
+from events.language.common import (
+    DEFAULT_PROJECT,
+    PLATFORM_ACTOR,
+    CommandRejected,
+    ErrorCode,
+    OrdersSent,
+    Refused,
+)
 from events.language.planned import refuse_planned
 from events.log import chain, topics
 from events.log.envelope import Meta, Recorded
@@ -25,6 +32,7 @@ from events.log.repairs import Repair
 from events.log.wire import CAUSE, HASH, MARKER, Raw, decode_event, parse_cause, without_hash
 from events.writer import admission
 from events.writer.admission import Admitted, Refusal
+from events.writer.answers import noted, rejected
 from events.writer.decider import DecisionContext
 from events.writer.deciders import Concerned, Deciders, OneOrMore, gathered
 from events.writer.dedup import Dedup
@@ -60,6 +68,8 @@ class Partition:
     """Topic and partition → up to where the view has been folded."""
     stopped: dict[tuple[str, int], ReaderPosition] = field(default_factory=dict)
     """Inputs that are not handled from there on, since the record there raises."""
+    dispatched: ReaderPosition | None = None
+    """Up to where the orders of own events are sent; None if the log does not say."""
     repairs: int = 0
     """Number of the first repair that the state does not know."""
     last_time: datetime | None = None
@@ -159,6 +169,8 @@ class Partition:
         self.last_time = time if self.last_time is None or time > self.last_time else self.last_time
         self.folded += 1
         if place is None:
+            if type(event) is OrdersSent:
+                self.dispatched = ReaderPosition(event.until, event.epoch)
             return
         kind = place.kind
         held = kind.states.take(key)
@@ -224,6 +236,8 @@ class Partition:
         state = kind.state(key)
         subject = key if place.own else command.subject()
         owner = kind.states.provenance(key, None if place.own else (place.aggregate, subject))
+        if meta.origin and type(command).assigns_id and owner is not None and owner.origin == meta.origin:
+            return self._note(raw, meta, digest, command, now, repeat=False, first_offset=-1)  # ordered once more, late
         context = DecisionContext(now, meta.id, meta.actor, meta.project, subject, place.aggregate, owner)
         try:
             refuse_planned(command)
@@ -243,26 +257,14 @@ class Partition:
         return self._unit(decided, origin_of(raw.position, meta, digest), now, digest)
 
     def _refuse(self, raw: Raw, meta: Meta, digest: str, refused: Refused, now: datetime, subject: str) -> Unit:
-        event = CommandRejected(
-            subject_id=subject or meta.subject or meta.id,
-            command_id=meta.id,
-            command_type=meta.type,
-            code=refused.code,
-            message=refused.message,
-            errors=refused.errors,
+        return self._unit(
+            [rejected(meta, refused, subject)], origin_of(raw.position, meta, digest), self._clock(now), digest
         )
-        return self._unit([event], origin_of(raw.position, meta, digest), self._clock(now), digest)
 
     def _note(
         self, raw: Raw, meta: Meta, digest: str, command: Command, now: datetime, *, repeat: bool, first_offset: int
     ) -> Unit:
-        event = CommandNoted(
-            subject_id=command.subject() or meta.id,
-            command_id=meta.id,
-            command_type=meta.type,
-            repeat=repeat,
-            first_offset=first_offset,
-        )
+        event = noted(meta, command, repeat=repeat, first_offset=first_offset)
         return self._unit([event], origin_of(raw.position, meta, digest), self._clock(now), digest)
 
     # Reacting
@@ -296,20 +298,20 @@ class Partition:
     ) -> Unit | None:
         """Observe and react to a foreign event that concerns these states of this partition."""
         event: Any = recorded.data
-        meta = recorded.meta
-        now = self._clock(now)
+        meta, now = recorded.meta, self._clock(now)
         decided: list[Event] = []
         for name, key in concerned:
             kind = self.kinds[name]
-            state = kind.taken(key) if observe and kind.observes else kind.state(key)
-            if observe and kind.observes:
+            observes = observe and kind.observes and not isinstance(event, CommandRejected)
+            state = kind.taken(key) if observes else kind.state(key)
+            if observes:
                 kind.states[key] = state = kind.decider.observe(state, event, meta.time)
                 if not (kind.passivates and kind.rests(key, state)):
                     kind.initiative.mark(key)
-            if handle and kind.decider.reacts(type(event)):
+            if handle and kind.reacts(type(event)):
                 id, owner = f"{meta.id}:{name}/{key}", kind.states.provenance(key)
                 context = DecisionContext(now, id, meta.actor, meta.project, key, name, owner)
-                if reaction := kind.decider.react(state, event, context):
+                if reaction := kind.react(state, event, context):
                     decided += kind.own(reaction)
         if not decided:
             return None
@@ -354,13 +356,19 @@ class Partition:
     def _act(self, decide: Decide[Any], key: str, state: Any, now: datetime) -> Unit | None:
         assert self._acting is not None
         now = self._clock(now)
-        id, kind = self._units.own_id(), self._acting.decider.aggregate
-        owner = self._acting.states.provenance(key)
-        project, actor, correlation, traceparent = owner or _NOBODYS
+        id, kind, owner = self._units.own_id(), self._acting.decider.aggregate, self._acting.states.provenance(key)
+        project, actor, correlation, traceparent, asker = owner or _NOBODYS
         decided = decide(state, DecisionContext(now, id, actor, project, key, kind, owner))
         if not decided:
             return None
-        return self._unit(self._acting.own(decided), Origin(id, correlation, actor, project, traceparent), now)
+        by = Origin(id, correlation, actor, project, traceparent, origin=asker)
+        return self._unit(self._acting.own(decided), by, now)
+
+    def orders_sent(self, until: ReaderPosition, now: datetime) -> Unit:
+        """Say in the log that the orders of all own events before `until` are sent."""
+        event = OrdersSent(subject_id=f"{self.context}/{self.number}", until=until.offset, epoch=until.epoch)
+        origin = Origin(self._units.own_id(), "", PLATFORM_ACTOR, DEFAULT_PROJECT, "")
+        return self._unit([event], origin, self._clock(now))
 
     def _clock(self, now: datetime) -> datetime:
         return now if self.last_time is None or now > self.last_time else self.last_time

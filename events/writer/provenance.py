@@ -14,7 +14,7 @@ from events.log.wire import Raw
 Subject: TypeAlias = tuple[str, str]
 """Kind and id of an aggregate."""
 
-_HEADERS = ("ce_project", "ce_actor", "ce_correlationid", "traceparent")
+_HEADERS = ("ce_project", "ce_actor", "ce_correlationid", "traceparent", "ce_origin")
 
 _new = tuple.__new__
 
@@ -35,11 +35,13 @@ class Provenance(NamedTuple):
     """Id of the command that began the flow that made it; empty when none did."""
     traceparent: str = ""
     """W3C Trace Context of that flow."""
+    origin: str = ""
+    """The aggregate of another context that ordered it, as ``context/kind/id``; empty when none did."""
 
     @classmethod
-    def first(cls, project: str, actor: str, correlation: str, traceparent: str) -> Provenance:
+    def first(cls, project: str, actor: str, correlation: str, traceparent: str, origin: str) -> Provenance:
         """Of an aggregate whose first event carries these; an empty project or actor is the default one."""
-        return _new(cls, (*_owner(project, actor), correlation, traceparent))  # a third of what cls() takes
+        return _new(cls, (*_owner(project, actor), correlation, traceparent, origin))  # a third of what cls() takes
 
     @classmethod
     def of(cls, raw: Raw) -> Provenance:
@@ -47,6 +49,6 @@ class Provenance(NamedTuple):
         texts = raw.texts(_HEADERS)
         if texts is None:  # it has what no table can hold, and is read with replacements
             meta = raw.event_meta()
-            texts = meta.project, meta.actor, meta.correlation, meta.traceparent
-        project, actor, correlation, traceparent = texts
-        return _new(cls, (*_owner(project, actor), correlation, traceparent))
+            texts = meta.project, meta.actor, meta.correlation, meta.traceparent, meta.origin
+        project, actor, correlation, traceparent, origin = texts
+        return _new(cls, (*_owner(project, actor), correlation, traceparent, origin))

@@ -29,7 +29,7 @@ from events.writer.kinds import Kind
 from events.writer.partition import Partition
 from events.writer.states import Pack, joined, split
 
-FORMAT = 4
+FORMAT = 5
 """Raise it when the layout below or the runtime's own folding changes."""
 
 log = logging.getLogger("forgelog.snapshots")
@@ -61,6 +61,7 @@ def take(partition: Partition) -> Taken:
         "next_offset": partition.next_offset,
         "epoch": partition.epoch,
         "repairs": partition.repairs,
+        "dispatched": partition.dispatched and list(partition.dispatched),
     }
     hashed = partition.dedup.hashed.packs()
     states = [pack for kind in partition.kinds.values() for pack in kind.states.packs]
@@ -118,6 +119,8 @@ def load(deciders: OneOrMore, number: int, count: int, blob: bytes) -> Partition
     partition.next_offset = data["next_offset"]
     partition.epoch = data["epoch"]
     partition.repairs = data["repairs"]
+    if data["dispatched"] is not None:
+        partition.dispatched = ReaderPosition(*data["dispatched"])
     return partition
 
 

@@ -32,6 +32,8 @@ class Stop:
     """When it first stood there, since it last went on."""
     number: int = -1
     """The writer's partition that it concerns; -1 for none."""
+    kind: str = ""
+    """What does not go on: `writer` (of a partition), `input` (of one), its `orders`, `tables` or a `stream`."""
 
     @property
     def text(self) -> str:
@@ -70,6 +72,7 @@ class Stops:
         doing: str = "",
         skippable: bool | None = None,
         number: int = -1,
+        kind: str = "",
     ) -> Stop:
         """Note that a place stands still: at a record, or before it could write at a position, `doing` something.
 
@@ -82,7 +85,8 @@ class Stops:
         what = (_named(raw) if raw is not None else "") or doing or "no event"
         known = self._all.get(place)
         since = known.since if known is not None and known.position == position else datetime.now(UTC)
-        stop = Stop(place, position, raw is not None if skippable is None else skippable, what, cause, since, number)
+        skips = raw is not None if skippable is None else skippable
+        stop = Stop(place, position, skips, what, cause, since, number, kind)
         if known is None:
             self._log.error("%s stopped %s", place, stop.text, exc_info=None if expected else error)
         self._all[place] = stop

@@ -40,18 +40,19 @@ class Units:
     def place(self, decided: Sequence[Event], origin: Origin, *, of_command: bool) -> list[Placed]:
         """Events that descend from `origin`, each with what its record says besides.
 
-        The project is that of the event's aggregate. Actor and flow are the command's for what a command leads to: it
-        is that person's doing. For what a reaction or a timer leads to they are the aggregate's own. An aggregate that
-        begins here takes all of them from the origin; so does what is said of one that has not begun, or is over.
+        Project and origin are those of the event's aggregate. Actor and flow are the command's for what a command leads
+        to: it is that person's doing. For what a reaction or a timer leads to they are the aggregate's own. An
+        aggregate that begins here takes all of them from the origin; so does what is said of one that has not begun, or
+        is over.
         """
         placed: list[Placed] = []
         begun: dict[tuple[str, Subject], Provenance] = {}  # their states do not speak of them yet
-        _, correlation, actor, project, traceparent, *_ = origin
+        _, correlation, actor, project, traceparent, *_, asker = origin
         for event in decided:
             place = self._placings[type(event)]
             if place is None:  # an answer to the command, or of the log itself
                 subject = event.subject()
-                placed.append((event, subject, subject, project, actor, correlation, traceparent))
+                placed.append((event, subject, subject, project, actor, correlation, traceparent, asker))
                 continue
             key = event.key()
             named: str = getattr(event, "project") if place.names_project else ""  # noqa: B009
@@ -66,7 +67,7 @@ class Units:
                 if not place.begins:
                     own = (begun.get((key, other)) if begun else None) or states.provenance(key, other)
             if own is None:
-                own = Provenance.first(named or project, actor, correlation, traceparent)
+                own = Provenance.first(named or project, actor, correlation, traceparent, asker)
                 if place.begins:
                     states.begin(key, other, own)
                     if other is not None:
@@ -74,9 +75,9 @@ class Units:
                 elif other is None:
                     states.note(key, None, own)
             if of_command:
-                placed.append((event, key, subject, named or own[0], actor, correlation, traceparent))
+                placed.append((event, key, subject, named or own[0], actor, correlation, traceparent, own[4]))
             else:
-                placed.append((event, key, subject, named or own[0], own[1], own[2], own[3]))
+                placed.append((event, key, subject, named or own[0], own[1], own[2], own[3], own[4]))
         return placed
 
     def encode(self, placed: Sequence[Placed], origin: Origin, now: datetime) -> tuple[list[Encoded], int]:

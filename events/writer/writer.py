@@ -32,6 +32,7 @@ from events.process.tasks import end_all
 from events.writer.appending import Appender
 from events.writer.assignment import Assignment
 from events.writer.deciders import OneOrMore, gathered
+from events.writer.dispatch import Dispatcher
 from events.writer.encoding import DeadLetter, Forward, Unit
 from events.writer.partition import Partition
 from events.writer.snapshots import Snapshots
@@ -63,6 +64,8 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
         self.appender = Appender(deciders.context, settings, self.partitions)
         self.assignment = Assignment(deciders, settings, self.partitions, self.appender, self.clock, snapshots)
         self._handler = self.assignment.handler
+        orders = deciders.dispatching
+        self.dispatcher = Dispatcher(deciders, settings, self.partitions, self.stops) if orders else None
         self._changed = asyncio.Event()
         self._appending: asyncio.Task[None] | None = None
         """The batches on their way to Kafka."""
@@ -118,6 +121,8 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
             self._begun,
             "the broker does not take what was decided",
         )
+        if self.dispatcher is not None:
+            yield from self.dispatcher.readings()
         if self._consumer is None or self._tail is None:
             return
         own = topics.commands(self.context)
@@ -164,6 +169,8 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
         self.partitions.clear()
         self.assignment.forget()
         self._looking.clear()
+        if self.dispatcher is not None:
+            self.dispatcher.forget()
         if self.snapshots is not None:
             self.snapshots.start_over()
         self._heard_of = False
@@ -205,6 +212,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
         commands: asyncio.Task[Any] | None = None
         events: asyncio.Task[list[Raw]] | None = None
         changed = asyncio.create_task(self._changed.wait())
+        dispatching = asyncio.create_task(self.dispatcher.run()) if self.dispatcher is not None else None
         try:
             while True:
                 commands = commands or asyncio.create_task(
@@ -214,7 +222,11 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
                 waiting: set[asyncio.Task[Any]] = {commands, events, changed}
                 if self._appending is not None:
                     waiting.add(self._appending)
-                await asyncio.wait(waiting, timeout=self._until_due(), return_when=asyncio.FIRST_COMPLETED)
+                if dispatching is not None:
+                    waiting.add(dispatching)
+                done, _ = await asyncio.wait(waiting, timeout=self._until_due(), return_when=asyncio.FIRST_COMPLETED)
+                if dispatching in done:
+                    await dispatching  # it ends by what it raises
                 if self._appending is not None and self._appending.done():
                     await self._appended()
                 work: dict[int, list[Unit]] = {}
@@ -222,6 +234,8 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
                 now = self.clock.now()
                 if self.clock.missed():
                     self._resume(now)
+                if self.dispatcher is not None:
+                    self.dispatcher.report(work, now)  # what is decided from here on stands behind it
                 if events.done():
                     self._hear(events.result(), work, now)
                     events = None
@@ -246,7 +260,9 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
                     changed = asyncio.create_task(self._changed.wait())
                     await self.assignment.reassign(consumer, tail)
         finally:
-            await end_all([task for task in (commands, events, changed, self._appending) if task is not None])
+            await end_all(
+                [task for task in (commands, events, changed, dispatching, self._appending) if task is not None]
+            )
 
     async def _appended(self) -> None:
         """Wait until what is on its way has come to its end. Raises what ended it."""
@@ -272,6 +288,8 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _hear(self, raws: list[Raw], work: dict[int, list[Unit]], now: datetime) -> None:
         self._handler.events(raws, work, now)
+        if self.dispatcher is not None:
+            self.dispatcher.hear(raws)
         if self.snapshots is not None:
             self.snapshots.note_origins(raws)
 
@@ -296,6 +314,9 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
         """Read the own topic only now and then, unless a decider reacts to it: else each append would wake the very
         process that made it. What a look is for can wait: a newer marker makes void whatever this one still appends,
         and a snapshot is stored once it was seen."""
+        if self.dispatcher is not None:
+            self._read_for_orders(tail, self.dispatcher)
+            return
         if topics.events(self.context) in self._handler.foreign:
             return
         if self.stops:  # what stands still waits for a repair, which comes with what is read: read on everywhere
@@ -319,6 +340,14 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
             tail.pause(place)
         if look:
             self._look_at = time.monotonic() + CHECK_EVERY
+
+    def _read_for_orders(self, tail: Tail, dispatcher: Dispatcher) -> None:
+        """Read the own topic without a pause, unless too much waits to be ordered."""
+        routed = topics.events(self.context) in self._handler.foreign
+        for place in tail.positions:
+            if place[0] == self.context:
+                reads = not dispatcher.full(place[1]) and (routed or place[1] in self.partitions)
+                (tail.resume if reads else tail.pause)(place)
 
     def _check_inputs(self, consumer: Consumer) -> None:
         """Notice that the commands are others now. Raises LogLost."""

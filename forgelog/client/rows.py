@@ -321,3 +321,6 @@ class EventRow(Answer, message="forgelog.log.v1.LoggedEvent"):
     """The body as JSON."""
     aggregate: str
     """Kind of the aggregate that the subject is, such as job. Empty where that is not known."""
+    origin: str
+    """The aggregate that ordered what this is about, as context/kind/id; empty where a person or an agent asked
+    for it."""

@@ -24,5 +24,5 @@ def test_states_of_all_kinds_are_told_with_where_they_come_from(monkeypatch: pyt
     known = known_to(desk.partition, "library/0")
     assert known["library/0/states/shelf"] == {"a": {"books": 1, "lent": []}}
     assert {key: book["returned"] for key, book in known["library/0/states/book"].items()} == {"a": 1, "b": 1, "c": 1}
-    assert known["library/0/provenance/shelf"] == {"a": {"own": ["lab/vision", "owner", "1", ""]}}
-    assert known["library/0/provenance/book"]["c"] == {"own": None, "loan y": ["lab/vision", "owner", "3", ""]}
+    assert known["library/0/provenance/shelf"] == {"a": {"own": ["lab/vision", "owner", "1", "", ""]}}
+    assert known["library/0/provenance/book"]["c"] == {"own": None, "loan y": ["lab/vision", "owner", "3", "", ""]}

@@ -284,7 +284,7 @@ def test_what_a_state_does_not_speak_of_any_more_is_forgotten() -> None:
     assert len(held.provenances("a")) <= states.LEAST_OTHERS + 2
     desk.send(Lend(book="a", loan="last"), "last", SOUND)
     content = take(desk.partition).content["kinds"]["book"]
-    assert content["provenance"]["a"] == [None, ["loan", "last", SOUND, "owner", "last", ""]]
+    assert content["provenance"]["a"] == [None, ["loan", "last", SOUND, "owner", "last", "", ""]]
     assert isinstance(held["a"], Book)
 
 

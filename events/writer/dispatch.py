@@ -1,0 +1,264 @@
+"""Sends what a context's own events order from other contexts (a process manager), each order once in effect.
+
+1. The writer hands on the valid events of its own partitions, as its reader sees them: a void one orders nothing. Only
+   types that a decider names in `dispatching` are decoded.
+2. `Decider.dispatch` says what the event orders. If it raises, the orders of that partition stand still, and say so;
+   the rest of the partition goes on.
+3. Each order is published with an id that follows from the event's (`order_id`), the aggregate that orders as its
+   origin, and the aggregate's project and flow.
+4. When Kafka has them, the partition says so in its log, once a second at most (`OrdersSent`). A writer that takes over
+   goes on from there: what was ordered since is ordered again, and is a repeat.
+5. A refusal stands in the other context's log under the same origin. It comes back as any event of another context
+   does, to `Decider.refused`, and so do events that are routed by `BY_ORIGIN`.
+
+Must not know what is ordered, nor whom it is about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from aiokafka.errors import KafkaError
+
+from events.language.base import Event
+from events.language.bounds import MAX_ATTRIBUTE_BYTES
+from events.language.common import MAX_COMMAND_BYTES, NODE_ACTOR, PLATFORM_ACTOR
+from events.language.registry import UPCASTERS, newest
+from events.log import topics
+from events.log.envelope import Recorded
+from events.log.ids import order_id
+from events.log.positions import ReaderPosition
+from events.log.publish import Outgoing, Publisher
+from events.log.wire import Raw, value_of
+from events.process import faults
+from events.process.settings import Settings
+from events.writer.decider import Decider, DecisionContext
+from events.writer.deciders import DeciderError, Deciders
+from events.writer.encoding import Unit
+from events.writer.origins import Asker
+from events.writer.partition import Partition
+from events.writer.stops import Stops
+
+MOST_WAITING = 5_000
+"""Events of a partition that wait for their orders; it is not read on while there are more."""
+
+SAY_EVERY = 1.0
+"""Seconds between two records that say up to where a partition's orders are sent."""
+
+SAY_AFTER = 10_000
+"""Records after which it is said though none of them ordered anything: else a writer that takes over reads them all."""
+
+_AT_ONCE = 200
+"""Events whose orders are published together."""
+
+_AGAIN = 1.0
+"""Seconds before orders that Kafka did not take are published again."""
+
+log = logging.getLogger("forgelog.dispatch")
+
+
+@dataclass(slots=True)
+class _Place:
+    """How far the orders of a partition are."""
+
+    partition: Partition
+    heard: ReaderPosition
+    """The events before it were handed on."""
+    sent: ReaderPosition
+    """The orders of the events before it are in Kafka."""
+    waiting: deque[Raw] = field(default_factory=deque)
+    ordered: bool = False
+    """Whether anything was ordered that the log does not tell of."""
+    said: float = 0.0
+    """When the log was told last."""
+    stands: bool = False
+
+
+class Dispatcher:
+    """Of one writer. `run` publishes until cancelled; the writer calls the rest between its steps."""
+
+    def __init__(
+        self, deciders: Deciders, settings: Settings, partitions: Mapping[int, Partition], stops: Stops
+    ) -> None:
+        """`partitions`: those that the writer holds at the moment."""
+        self._deciders = deciders.dispatching
+        self._settings = settings
+        self._partitions = partitions
+        self._stops = stops
+        self._context = deciders.context
+        self._own = topics.events(deciders.context)
+        names = {model.type_name() for model in deciders.dispatching}
+        names |= {old for old in UPCASTERS if newest(old) in names}
+        self._types = frozenset(name.encode() for name in names)
+        self._places: dict[int, _Place] = {}
+        self._news = asyncio.Event()
+        self._trouble = ""
+        """Why Kafka does not take what is ordered; empty while it does."""
+
+    # Called by the writer
+
+    def hear(self, raws: Sequence[Raw]) -> None:
+        """Take the valid events among what was read."""
+        for raw in raws:
+            if raw.topic != self._own or (place := self._place(raw.partition)) is None or place.stands:
+                continue
+            if raw.offset < place.heard.offset:
+                continue
+            place.heard = ReaderPosition.behind(raw)
+            if raw.get("ce_type") in self._types:
+                place.waiting.append(raw)
+                self._news.set()
+            elif not place.waiting:
+                place.sent = place.heard
+
+    def report(self, work: dict[int, list[Unit]], now: datetime) -> None:
+        """Have partitions say up to where their orders are sent, where the log does not say it and it is time to.
+
+        Of a partition whose log says nothing, orders begin with this writer: that is said before anything else.
+        """
+        for number, partition in self._partitions.items():
+            place = self._place(number)
+            if place is None:
+                continue
+            if partition.dispatched is not None:
+                far = place.sent.offset - partition.dispatched.offset
+                late = place.ordered and time.monotonic() - place.said >= SAY_EVERY
+                if far <= 0 or not (late or far >= SAY_AFTER):
+                    continue
+                faults.point(faults.BEFORE_ORDERS_SENT)
+            work.setdefault(number, []).append(partition.orders_sent(place.sent, now))
+            place.said, place.ordered = time.monotonic(), False
+
+    def full(self, number: int) -> bool:
+        """Whether enough events of a partition wait for their orders."""
+        place = self._places.get(number)
+        return place is not None and len(place.waiting) >= MOST_WAITING
+
+    def readings(self) -> Iterator[tuple[str, str, int, int, str]]:
+        """As `Writer.readings`: how far the orders of each partition are, and what holds them."""
+        for number in self._partitions:
+            if (place := self._place(number)) is not None:
+                cause = self._stops.text_of(self._name(number)) or self._trouble
+                yield "orders", f"{self._own}/{number}", place.sent.offset, place.heard.offset, cause
+
+    def forget(self) -> None:
+        """The log is another one."""
+        self._places.clear()
+
+    def _place(self, number: int) -> _Place | None:
+        """Of a partition that the writer holds; begun anew when that was folded anew."""
+        partition, place = self._partitions.get(number), self._places.get(number)
+        if partition is None:
+            self._places.pop(number, None)
+            return None
+        if place is None or place.partition is not partition:
+            start = partition.dispatched or ReaderPosition(partition.epoch + 1, partition.epoch)
+            place = self._places[number] = _Place(partition, start, start)
+            self._stops.lift(self._name(number))  # it is tried again
+        return place
+
+    def _name(self, number: int) -> str:
+        return f"{self._context}/{number} orders"
+
+    # Publishing
+
+    async def run(self) -> None:
+        """Publish what is ordered."""
+        publisher = Publisher(self._settings)  # it connects with the first order
+        try:
+            while True:
+                await self._news.wait()
+                self._news.clear()
+                for place in list(self._places.values()):
+                    while place.waiting and not place.stands and self._holds(place):
+                        await self._send(place, publisher)
+        finally:
+            await publisher.__aexit__(None, None, None)
+
+    def _holds(self, place: _Place) -> bool:
+        return self._partitions.get(place.partition.number) is place.partition
+
+    async def _send(self, place: _Place, publisher: Publisher) -> None:
+        """Publish the orders of the events that have waited longest."""
+        taken: list[Raw] = []
+        orders: list[Outgoing] = []
+        failed: tuple[Raw, Exception] | None = None
+        for raw in list(place.waiting)[:_AT_ONCE]:
+            try:
+                orders += self._orders(raw)
+            except Exception as error:  # noqa: BLE001 - whatever a decider raises stops its place, and is told
+                failed = raw, error
+                break
+            taken.append(raw)
+        if orders and not await self._published(orders, place, publisher):
+            return
+        for _ in taken:
+            place.waiting.popleft()
+        place.ordered = place.ordered or bool(orders)
+        if failed is not None:
+            at, why = failed
+            place.sent, place.stands = ReaderPosition(at.offset, at.epoch), True
+            number = place.partition.number
+            self._stops.add(self._name(number), why, at, number=number, kind="orders")
+        else:
+            place.sent = ReaderPosition.behind(taken[-1]) if place.waiting else place.heard
+
+    async def _published(self, orders: Sequence[Outgoing], place: _Place, publisher: Publisher) -> bool:
+        """Whether Kafka has the orders; it is tried until the partition is not this writer's any more."""
+        faults.point(faults.BEFORE_ORDER)
+        while self._holds(place):
+            try:
+                await publisher.publish_many(orders)
+            except (KafkaError, OSError) as error:
+                self._trouble = f"Kafka does not take the orders: {type(error).__name__}: {error}"
+                log.warning("%s: %s", self._name(place.partition.number), self._trouble)
+                await asyncio.sleep(_AGAIN)
+                continue
+            self._trouble = ""
+            faults.point(faults.AFTER_ORDER)
+            return True
+        return False
+
+    def _orders(self, raw: Raw) -> list[Outgoing]:
+        """What an event orders. Raises what `orders_of` raises, and `Undecodable`."""
+        if faults.armed():
+            faults.raising(faults.IN_DISPATCH, str(raw.position))
+        recorded = raw.decode()
+        event: Any = recorded.data
+        return orders_of(self._deciders[type(event)], recorded, self._context)
+
+
+def orders_of(decider: Decider[Any], recorded: Recorded, context: str) -> list[Outgoing]:
+    """What a decider orders upon an event of its own, as it is published. Raises what `dispatch` raises, and
+    `DeciderError` for an order that can't be sent."""
+    meta = recorded.meta
+    event: Event = recorded.data  # type: ignore[assignment]
+    at = DecisionContext(meta.time, meta.id, meta.actor, meta.project, meta.subject, event.aggregate)
+    found: list[Outgoing] = []
+    for number, order in enumerate(decider.dispatch(event, at)):
+        command = order.command
+        if command.context not in decider.asks:
+            raise DeciderError(f"{type(decider).__name__} orders {command.type_name()}; name its context in `asks`")
+        if (size := len(value_of(command))) > MAX_COMMAND_BYTES:
+            raise DeciderError(f"{command.type_name()} has {size} bytes; at most {MAX_COMMAND_BYTES} can be ordered")
+        found.append(
+            Outgoing(
+                command,
+                order_id(meta.id, number),
+                project=order.project or meta.project,
+                actor=PLATFORM_ACTOR if meta.actor.startswith(NODE_ACTOR) else meta.actor,
+                correlation=meta.correlation,
+                causation=meta.id if len(meta.id.encode()) <= MAX_ATTRIBUTE_BYTES // 2 else "",
+                traceparent=meta.traceparent,
+                source=f"forgelog/{context}",
+                origin=str(Asker(context, decider.aggregate, recorded.key)),
+            )
+        )
+    return found

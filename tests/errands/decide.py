@@ -1,0 +1,78 @@
+"""An errand orders its job, and believes what is said of that job alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, ClassVar
+
+from events.language.base import Command, Event
+from events.language.common import CommandRejected, ErrorCode, Refused
+from events.language.jobs import JobCancelled, JobCompleted, JobFailed, JobStarted, SubmitJob
+from events.language.jobs.spec import JobMetadata, JobSpec
+from events.log.ids import child_id
+from events.writer.decider import BY_ORIGIN, Decider, DecisionContext, Order
+
+from .language import ErrandAsked, ErrandEnded, ErrandStarted, Outcome, RunErrand
+
+
+@dataclass(slots=True)
+class Errand:
+    job_id: str = ""
+    started: bool = False
+    ended: bool = False
+
+
+class Errands(Decider[Errand]):
+    context = "errands"
+    aggregate = "errand"
+    commands = (RunErrand,)
+    events = (ErrandAsked, ErrandStarted, ErrandEnded)
+    routes: ClassVar = dict.fromkeys((JobStarted, JobCompleted, JobFailed, JobCancelled), BY_ORIGIN)
+    dispatching = frozenset({ErrandAsked})
+    asks = ("jobs",)
+
+    def initial(self, key: str) -> Errand:
+        return Errand()
+
+    def evolve(self, state: Errand, event: Event, time: datetime) -> Errand:
+        if isinstance(event, ErrandAsked):
+            state.job_id = event.job_id
+        state.started = state.started or isinstance(event, ErrandStarted)
+        state.ended = state.ended or isinstance(event, ErrandEnded)
+        return state
+
+    def decide(self, state: Errand, command: Command, context: DecisionContext) -> Sequence[Event]:
+        assert isinstance(command, RunErrand)
+        if state.job_id:
+            raise Refused(ErrorCode.ALREADY_EXISTS, f"errand {command.errand_id} exists")
+        job = child_id(command.errand_id, "job", context.project)
+        return [ErrandAsked(errand_id=command.errand_id, job_id=job, command=command.command, user=command.user)]
+
+    def dispatch(self, event: Event, at: DecisionContext) -> Sequence[Order]:
+        assert isinstance(event, ErrandAsked)
+        spec = JobSpec(metadata=JobMetadata(name=event.errand_id), command=event.command)
+        if event.user:
+            environment = spec.environment.model_copy(update={"user": event.user})
+            spec = spec.model_copy(update={"environment": environment})
+        return [Order(SubmitJob(job_id=event.job_id, spec=spec))]
+
+    def react(self, state: Errand, event: Event, context: DecisionContext) -> Sequence[Event]:
+        if event.subject() != state.job_id or state.ended:
+            return ()  # forged, or told before
+        if isinstance(event, JobStarted):
+            return () if state.started else [ErrandStarted(errand_id=context.subject, node_id=event.node_id)]
+        outcome = Outcome.DONE if isinstance(event, JobCompleted) else Outcome.FAILED
+        return [ErrandEnded(errand_id=context.subject, outcome=outcome)]
+
+    def refused(self, state: Errand, refusal: CommandRejected, context: DecisionContext) -> Sequence[Event]:
+        if refusal.subject_id != state.job_id or state.ended:
+            return ()
+        return [ErrandEnded(errand_id=context.subject, outcome=Outcome.REFUSED, reason=refusal.message)]
+
+    def dump(self, state: Errand) -> dict[str, Any]:
+        return asdict(state)
+
+    def load(self, key: str, data: dict[str, Any]) -> Errand:
+        return Errand(**data)

@@ -1,0 +1,159 @@
+"""A context beside the platform's own orders jobs, and hears what becomes of them: real processes, Kafka, Postgres.
+
+The context is `tests/errands`. Its service is killed wherever an order could be lost or given twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import pytest_asyncio
+from aiokafka import AIOKafkaProducer
+
+from events.language.common import CommandNoted
+from events.language.jobs import JobSubmitted
+from events.log import topics
+from events.log.access import client_options
+from events.log.ids import child_id
+from events.log.tail import Tail
+from events.log.wire import Raw
+from events.process import faults
+from events.process.settings import Settings
+from forgelog.embedded.ports import free_port
+from tests import PATIENCE
+from tests.access import admit_users, environment
+from tests.conftest import Servers, own_settings
+from tests.integration.cluster import Cluster, served
+
+ROOT = Path(__file__).parents[2]
+CONTEXT = {
+    "FORGELOG_CONTEXTS": "errands.spec:ERRANDS",
+    "PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), str(ROOT)]),
+}
+
+
+class Town(Cluster):
+    """The platform with one context more. What this test knows of it is its log."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        super().__init__(settings, folder)
+        self.faults = folder / "faults"
+        self.faults.mkdir()
+        self._ports["errands"] = free_port()
+        self.errands: list[Raw] = []
+
+    def start(self, name: str) -> None:
+        told = {
+            **environment(self.settings),
+            **CONTEXT,
+            "FORGELOG_SCHEMA": self.settings.schema_,
+            "FORGELOG_DATA": str(self.folder),
+            "FORGELOG_FAULTS": str(self.faults),
+            "FORGELOG_LISTEN": self.address(name),
+        }
+        self._run(name, "errands" if name == "errands" else f"services.{name}", told)
+
+    async def run_errand(self, id: str, command: str = "true", **more: Any) -> None:
+        await self.publish("errands", "RunErrand", {"errand_id": id, "command": command, **more})
+
+    async def listen(self) -> None:
+        """Keep every event of errands."""
+        async with Tail(self.settings, ["errands"], start="beginning") as tail:
+            while True:
+                self.errands += await tail.poll_raw(0.5)
+
+    def told(self, kind: str, id: str) -> list[dict[str, Any]]:
+        """Bodies of the events of a kind about an errand."""
+        return [
+            orjson.loads(raw.value or b"{}")
+            for raw in self.errands
+            if raw.type == f"forgelog.errands.v1.{kind}" and raw.key == id.encode()
+        ]
+
+    async def ended(self, id: str) -> dict[str, Any]:
+        """How an errand ended, once it has."""
+        async with asyncio.timeout(PATIENCE):
+            while not (found := self.told("ErrandEnded", id)):
+                await asyncio.sleep(0.05)
+        return found[0]
+
+    async def gone(self, name: str) -> None:
+        """Wait until a process has ended itself."""
+        async with asyncio.timeout(PATIENCE):
+            while self._processes[name].poll() is None:
+                await asyncio.sleep(0.02)
+        del self._processes[name]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def town(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
+    folder = tmp_path_factory.mktemp("town")
+    async with own_settings(servers, folder) as settings, running(Town(settings, folder)) as made:
+        yield made
+
+
+@asynccontextmanager
+async def running(made: Town) -> AsyncIterator[Town]:
+    """The platform with errands."""
+    await topics.ensure_topics(made.settings)
+    await admit_users(made.settings)
+    made._producer = AIOKafkaProducer(**client_options(made.settings))  # no other user is told of errands
+    await made._producer.start()
+    async with served(made, nodes=1, gateway=False):
+        made.start("errands")
+        await made.healthy("errands")
+        listening = asyncio.create_task(made.listen())
+        yield made
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+
+
+def jobs_of(town: Town, errand: str) -> list[JobSubmitted]:
+    return town.all(JobSubmitted, lambda event: event.job_id == child_id(errand, "job"))
+
+
+async def test_an_errand_s_job_runs_and_it_hears_of_start_and_end(town: Town) -> None:
+    await town.run_errand("bread")
+    assert (await town.ended("bread"))["outcome"] == "done"
+    (started,) = town.told("ErrandStarted", "bread")
+    assert started["node_id"] == "n0"
+    record = await town.recorded(lambda each: isinstance(each.data, JobSubmitted))
+    assert record.meta.origin == "errands/errand/bread"
+    assert record.meta.causation == f"{record.meta.id.rsplit('.', 1)[0]}"
+    of_job = [each for each in town.seen if each.meta.subject == child_id("bread", "job")]
+    assert {each.meta.origin for each in of_job} == {"errands/errand/bread"}
+    assert {each.meta.correlation for each in of_job if each.meta.correlation} >= {record.meta.correlation}
+
+
+async def test_an_errand_hears_why_its_job_is_refused(town: Town) -> None:
+    await town.run_errand("milk", user="ada")
+    ended = await town.ended("milk")
+    assert ended["outcome"] == "refused"
+    assert "user" in ended["reason"]
+    assert jobs_of(town, "milk") == []
+
+
+@pytest.mark.parametrize("point", [faults.BEFORE_ORDER, faults.AFTER_ORDER, faults.BEFORE_ORDERS_SENT])
+async def test_an_order_is_given_once_in_effect_wherever_its_service_is_killed(town: Town, point: str) -> None:
+    errand, refused = f"eggs-{point}", f"salt-{point}"
+    (town.faults / f"errands-0@{point}").write_text("SIGKILL")
+    await town.run_errand(errand)
+    await town.run_errand(refused, user="ada")
+    await town.gone("errands")
+    town.start("errands")
+    await town.healthy("errands")
+    assert (await town.ended(errand))["outcome"] == "done"
+    assert (await town.ended(refused))["outcome"] == "refused"
+    await town.run_errand(f"last-{point}")
+    await town.ended(f"last-{point}")
+    assert [len(jobs_of(town, each)) for each in (errand, refused)] == [1, 0]
+    assert [len(town.told("ErrandEnded", each)) for each in (errand, refused)] == [1, 1]
+    again = town.all(CommandNoted, lambda noted: noted.repeat and noted.subject_id == child_id(errand, "job"))
+    assert len(again) == (point != faults.BEFORE_ORDER), "what was published is published again, and is a repeat"
