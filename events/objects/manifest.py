@@ -1,12 +1,17 @@
 """A bundle's manifest: the files of a folder, each with its path, mode and digest. It is an object itself.
 
-A manifest may come from anyone, so it is checked before anything acts on it: no path leaves the folder, none goes
-through a file, there are no links and no devices, and number and length of the files are bounded. Pure.
+    {"forgelog_bundle":1}
+    {"path":"run.sh","digest":"4f2a...","size":120,"executable":true}
+    {"path":"src/train.py","digest":"af13...","size":4711}
+
+A line is JSON, and a file. A manifest may come from anyone, so it is checked before anything acts on it: no path leaves
+the folder, none goes through a file, there are no links and no devices, and number and length of the files are bounded.
+Lines are counted, and held to a length, before any is read: JSON of 32 MiB can take gigabytes of memory. Pure.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -20,6 +25,10 @@ MAX_BUNDLE_BYTES = 32 << 30
 MAX_MANIFEST_BYTES = 32 << 20
 """Longest manifest."""
 MAX_PATH_BYTES = 1024
+_MAX_LINE_BYTES = 8192
+"""A path whose every character is written as an escape, and the rest."""
+_HEAD = b'{"forgelog_bundle":1}'
+"""The first line: tells a manifest from other JSON, and its version."""
 MAX_NAME_BYTES = 255
 
 
@@ -65,8 +74,6 @@ class BundleFile(_Strict):
 class Manifest(_Strict):
     """The files of a bundle, by their paths."""
 
-    forgelog_bundle: Literal[1] = 1
-    """Tells a manifest from other JSON, and its version."""
     files: Annotated[tuple[BundleFile, ...], Field(max_length=MAX_FILES, strict=False)]
 
     @model_validator(mode="after")
@@ -91,17 +98,35 @@ class Manifest(_Strict):
 
     def to_bytes(self) -> bytes:
         """As it is kept: equal folders have equal manifests."""
-        files = tuple(sorted(self.files, key=lambda file: file.path))
-        return self.model_copy(update={"files": files}).model_dump_json().encode()
+        files = sorted(self.files, key=lambda file: file.path)
+        lines = (file.model_dump_json(exclude_defaults=True).encode() for file in files)
+        return b"".join(line + b"\n" for line in (_HEAD, *lines))
 
 
 def parse_manifest(data: bytes) -> Manifest:
     """Raises NoManifest."""
     if len(data) > MAX_MANIFEST_BYTES:
         raise NoManifest(f"it has {len(data)} bytes; a manifest has at most {MAX_MANIFEST_BYTES}")
+    if not data.startswith(_HEAD + b"\n") or not data.endswith(b"\n"):
+        raise NoManifest("it is no manifest, one of a later version, or cut")
+    if (count := data.count(b"\n") - 1) > MAX_FILES:
+        raise NoManifest(f"it has {count} files; a bundle has at most {MAX_FILES}")
+    files, at = [], len(_HEAD) + 1
+    for number in range(2, count + 2):
+        end = data.index(b"\n", at)
+        if end - at > _MAX_LINE_BYTES:
+            raise NoManifest(f"line {number} has {end - at} bytes; it has at most {_MAX_LINE_BYTES}")
+        try:
+            files.append(BundleFile.model_validate_json(data[at:end]))
+        except ValidationError as error:
+            raise NoManifest(f"line {number}: {_told(error)}") from None
+        at = end + 1
     try:
-        return Manifest.model_validate_json(data)
+        return Manifest(files=tuple(files))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "manifest"
-        raise NoManifest(f"{place}: {first['msg']}") from None
+        raise NoManifest(_told(error)) from None
+
+
+def _told(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    return ": ".join([*(".".join(map(str, first["loc"])),) * bool(first["loc"]), first["msg"]])

@@ -188,8 +188,8 @@ async def test_a_manifest_that_would_leave_its_folder_is_told(node: Node, path: 
     content = await node.objects.put(b"planted")
     one = BundleFile.model_construct(path=path, digest=content.digest, size=content.size, executable=False)
     through = BundleFile.model_construct(path="a/b", digest=content.digest, size=content.size, executable=False)
-    evil = Manifest.model_construct(forgelog_bundle=1, files=(one, through))
-    ref = await node.objects.put(evil.model_dump_json().encode())
+    evil = Manifest.model_construct(files=(one, through))
+    ref = await node.objects.put(evil.to_bytes())
     before = {each for each in node.folder.rglob("*") if "bundles" not in each.parts}
     with pytest.raises(BundleProblem, match=r"is no path in a folder|goes through a file"):
         await node.task(ref, "t1")
