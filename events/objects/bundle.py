@@ -65,6 +65,8 @@ def find_files(folder: Path, excluded: Collection[Path] = ()) -> Folder:
     if not found.path.is_dir():
         raise NoBundle(f"{folder} is no folder; name the one that has the code")
     out = {os.fspath(each.resolve()) for each in excluded}
+    if os.fspath(found.path) in out:
+        raise NoBundle(f"{folder} has the platform's keys, which are never uploaded; name the folder that has the code")
     links: list[str] = []
     _walk(found, "", [], out, links)
     inside = {os.fspath(real): path for path, real in found.files.items()}

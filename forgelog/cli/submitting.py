@@ -246,7 +246,7 @@ async def _submit(client: AsyncClient, described: Any, id: str, output: Format, 
 
 async def _upload(client: AsyncClient, folder: str, output: Format) -> ObjectRef:
     left: list[str] = []
-    with Progress("uploading", output, bytes=True) as bar:
+    with Progress("upload:", output, bytes=True) as bar:
         ref = await client.upload(folder, progress=bar.at, left_out=lambda path, why: left.append(f"{path}: {why}"))
     for line in left[:MOST_LEFT_OUT]:
         note(f"not uploaded: {line}")

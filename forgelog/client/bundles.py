@@ -71,12 +71,16 @@ def _upload(
     from events.objects.remote import RemoteError, RemoteObjects
     from events.process.folders import find_data_folder
 
-    try:
-        # it has the platform's keys
-        found = find_files(folder, excluded=[find_data_folder()[0]])
-        bundle = make_bundle(found, partial(progress, "reading") if progress else None)
+    def reading(done: int, total: int) -> None:
         if stopped.is_set():
             raise Unavailable("the upload was stopped")
+        if progress is not None:
+            progress("reading", done, total)
+
+    try:
+        data = find_data_folder()[0]
+        found = find_files(folder, excluded=[data, data / "keys"])  # a task's own folder may be in it
+        bundle = make_bundle(found, reading)
         _send(bundle, RemoteObjects(address, key, stopped=stopped), progress)
     except NoBundle as error:
         raise InvalidInput(f"{folder} can't be uploaded: {error}") from None

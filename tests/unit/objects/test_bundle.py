@@ -46,6 +46,15 @@ def test_keys_and_histories_are_never_part_of_it(tmp_path: Path) -> None:
     assert set(found.files) == {"a", ".gitignore"}
 
 
+def test_the_folder_of_the_keys_is_no_bundle(tmp_path: Path) -> None:
+    plant(tmp_path, "keys/owner.key", "agents/n0/code/a/train.py")
+    excluded = [tmp_path, tmp_path / "keys"]
+    for folder in excluded:
+        with pytest.raises(NoBundle, match="never uploaded"):
+            find_files(folder, excluded)
+    assert set(find_files(tmp_path / "agents/n0/code/a", excluded).files) == {"train.py"}
+
+
 def test_links_are_kept_as_the_file_of_the_bundle_that_they_lead_to(tmp_path: Path) -> None:
     root = tmp_path / "root"
     plant(root, "a", "d/b", ".env")
