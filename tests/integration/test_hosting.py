@@ -31,6 +31,8 @@ from events.process.settings import Settings, SettingsError
 from events.process.tasks import end_all
 from events.queries.callers import service_channel, services_key
 from events.service import run
+from forgelog.cli.platform import fares
+from forgelog.embedded.contexts import ask_all
 from forgelog.embedded.ports import free_port
 from forgelog_pb.jobs.v1 import queries_pb2 as jobs_pb
 from forgelog_pb.jobs.v1.queries_pb2_grpc import JobQueriesStub
@@ -38,6 +40,10 @@ from forgelog_pb.log.v1 import queries_pb2 as pb
 from forgelog_pb.log.v1.queries_pb2_grpc import LogQueriesStub
 from forgelog_pb.scheduling.v1 import queries_pb2 as scheduling_pb
 from forgelog_pb.scheduling.v1.queries_pb2_grpc import SchedulingQueriesStub
+from services.gateway.catalog import Catalog
+from services.gateway.forward import Forwarder
+from services.gateway.limits import Bounds
+from services.gateway.principal import Access
 from services.jobs.service import SERVICE as JOBS
 from services.scheduling.service import SERVICE as SCHEDULING
 from tests import PATIENCE
@@ -121,7 +127,10 @@ class Broken(Exception):
 class Host:
     """Jobs, whose work ends when a test says so, and scheduling, in this process."""
 
-    def __init__(self, publisher: Publisher, outcomes: Outcomes, channel: Any, breaking: asyncio.Event) -> None:
+    def __init__(
+        self, address: str, publisher: Publisher, outcomes: Outcomes, channel: Any, breaking: asyncio.Event
+    ) -> None:
+        self.address = address
         self.publisher = publisher
         self.outcomes = outcomes
         self.channel = channel
@@ -172,7 +181,7 @@ async def hosted(settings: Settings) -> AsyncIterator[Host]:
         async with Publisher(settings) as publisher, Outcomes(settings) as outcomes:
             address = f"127.0.0.1:{await asyncio.wait_for(port, PATIENCE)}"
             async with service_channel(address, services_key(settings)) as channel:
-                host = Host(publisher, outcomes, channel, breaking)
+                host = Host(address, publisher, outcomes, channel, breaking)
                 for name in ("jobs", "scheduling", ""):
                     await host.becomes(name, SERVING)
                 yield host
@@ -201,6 +210,25 @@ async def test_a_context_that_ends_says_why_and_leaves_the_others_at_work(host: 
     queues: Any = SchedulingQueriesStub(host.channel)
     request = scheduling_pb.ListQueuesRequest(options={"at_least": [str(decided.position)]})
     assert [queue.queue for queue in (await queues.ListQueues(request)).queues]
+
+
+async def test_status_doctor_and_readiness_name_the_context_that_ended(host: Host, settings: Settings) -> None:
+    host.breaking.set()
+    await host.becomes("jobs", NOT_SERVING)
+    services = dict.fromkeys(("jobs", "scheduling"), host.address)
+    jobs, scheduling = await ask_all(services, services_key(settings))
+    assert (jobs["ready"], scheduling["ready"], scheduling["waits"]) == (False, True, {})
+    (line,) = fares([jobs, scheduling])
+    assert "jobs" in line
+    assert "the disk of jobs is on fire" in line
+
+    told = settings.model_copy(update={"services": services})
+    forwarder = Forwarder(told, Catalog(), Bounds(), Access(told))
+    try:
+        assert "the disk of jobs is on fire" in await forwarder.serving("jobs", PATIENCE)
+        assert await forwarder.serving("scheduling", PATIENCE) == ""
+    finally:
+        await forwarder.close()
 
 
 async def test_a_context_that_ended_begins_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
