@@ -100,7 +100,7 @@ class Health:
                         log.info("%s is ready", self._context)
                     await tell(ready)
                     told = ready
-                await asyncio.sleep(0.25 if ready else 0.05)
+                await asyncio.sleep(CHECK_EVERY if ready else 0.05)
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)

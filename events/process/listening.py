@@ -13,14 +13,16 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
-_LISTENS = "0A"
-"""TCP_LISTEN in the kernel's tables (proc(5))."""
+_LISTENING = re.compile(r" *\d+: [0-9A-F]+:[0-9A-F]{4} \S+ 0A ")
+"""A line whose state is TCP_LISTEN. They come first in the kernel's tables (its ``networking/proc_net_tcp.rst``), so
+connections, thousands of them on a busy machine, are not read."""
 
 
 def stranger(host: str, port: int, ours: Iterable[int] = ()) -> str:
@@ -59,12 +61,15 @@ def _loopback(host: str) -> set[Address]:
 def _of(table: Path, port: int) -> Iterator[tuple[Address, int]]:
     """Address and user of what listens on a port."""
     try:
-        text = table.read_text()
+        with table.open() as lines:
+            next(lines, None)  # the columns' names
+            found = [line.split(maxsplit=8) for line in takewhile(_LISTENING.match, lines)]
     except OSError:
         return
-    # sl, local_address, rem_address, st, tx_queue:rx_queue, tr:tm->when, retrnsmt, uid
-    line = rf"^ *\d+: ([0-9A-F]+):{port:04X} \S+ {_LISTENS} \S+ \S+ \S+ +(\d+) "
-    for address, user in re.findall(line, text, re.MULTILINE):
+    for _, local, _, _, _, _, _, user, _ in found:
+        address, _, number = local.partition(":")
+        if int(number, 16) != port:
+            continue
         # Words of 32 bits, each as the machine has them in its memory.
         words = (int(address[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(address), 8))
         yield _plain(ipaddress.ip_address(b"".join(words))), int(user)
