@@ -33,10 +33,11 @@ SUITES = {
     "flow": "bench.flow",
     "idle": "bench.idle",
     "history": "bench.history",
+    "asof": "bench.asof",
 }
 """Name → module with ``async figures(settings, runs) -> list[Figure]``."""
 
-LONG = frozenset({"history"})
+LONG = frozenset({"history", "asof"})
 """Suites that take many minutes: measured only when they are named."""
 
 

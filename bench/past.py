@@ -32,6 +32,8 @@ BATCH = 500
 """Records of one batch."""
 IN_FLIGHT = 8
 
+CONTEXTS = ("jobs", "scheduling", "resources")
+
 JOBS = (JobSubmitted, JobQueued, JobAssigned, JobStarted, JobExited, JobCompleted)
 SCHEDULING = (JobEnqueued, JobScheduled)
 RESOURCES = (AllocationBound, AllocationReleased)
@@ -111,25 +113,35 @@ def _events(found: dict[str, dict[str, Any]], kinds: Sequence[type[Event]]) -> l
     return [kind.model_validate(found[kind.__name__], strict=False) for kind in kinds]
 
 
-def _jobs(found: dict[str, dict[str, Any]], count: int, partitions: int) -> Iterator[list[_Log]]:
+def _steps(count: int, alive: int) -> Iterator[tuple[int | None, int | None]]:
+    """The job that begins and the job that ends, in each step: so many are alive between steps."""
+    for number in range(count + alive):
+        yield number if number < count else None, number - alive if number >= alive else None
+
+
+def _jobs(found: dict[str, dict[str, Any]], count: int, partitions: int, alive: int) -> Iterator[list[_Log]]:
     """events.jobs: six events a job, the assignment caused by its allocation."""
     logs = [_Log("jobs", number) for number in range(partitions)]
-    submitted, queued, *rest = _events(found, JOBS)
+    submitted, queued, assigned, *rest = _events(found, JOBS)
     pool = partition_of(found["AllocationBound"]["pool"], partitions)
     for log in logs:
         log.start()
-    for number in range(count):
-        job_id = _job_id(number)
-        log = logs[partition_of(job_id, partitions)]
-        log.add([_renamed(submitted, job_id), _renamed(queued, job_id)])
-        log.add([_renamed(rest[0], job_id)], f"events.resources/{pool}@{2 + 2 * number}|0", f"bound-{number}")
-        log.add([_renamed(event, job_id) for event in rest[1:]])
-        if number % 200 == 199:
+    for step, (begins, ends) in enumerate(_steps(count, alive)):
+        if begins is not None:
+            job_id = _job_id(begins)
+            log = logs[partition_of(job_id, partitions)]
+            log.add([_renamed(submitted, job_id), _renamed(queued, job_id)])
+            bound = 2 + begins + max(0, begins - alive)
+            log.add([_renamed(assigned, job_id)], f"events.resources/{pool}@{bound}|0", f"bound-{begins}")
+        if ends is not None:
+            job_id = _job_id(ends)
+            logs[partition_of(job_id, partitions)].add([_renamed(event, job_id) for event in rest])
+        if step % 200 == 199:
             yield logs
     yield logs
 
 
-def _placed(found: dict[str, dict[str, Any]], count: int, partitions: int) -> Iterator[list[_Log]]:
+def _placed(found: dict[str, dict[str, Any]], count: int, partitions: int, alive: int) -> Iterator[list[_Log]]:
     """events.scheduling and events.resources: two events a job each, caused by each other."""
     queue, pool = found["JobEnqueued"]["queue"], found["AllocationBound"]["pool"]
     scheduling = _Log("scheduling", partition_of(queue, partitions))
@@ -140,16 +152,20 @@ def _placed(found: dict[str, dict[str, Any]], count: int, partitions: int) -> It
     for log in (scheduling, resources):
         log.start()
     resources.add(_events(found, [NodeRegistered]))
-    for number in range(count):
-        job_id = _job_id(number)
-        own = partition_of(job_id, partitions)
-        scheduling.add([_renamed(enqueued, job_id)], f"events.jobs/{own}@{offsets[own] + 1}|0", f"queued-{number}")
-        cause = f"events.scheduling/{scheduling.number}@{scheduling.next_offset}|0"
-        scheduling.add([_renamed(scheduled, job_id)])
-        resources.add([_renamed(bound, job_id)], cause, f"scheduled-{number}")
-        resources.add([_renamed(released, job_id)])
-        offsets[own] += 6
-        if number % 200 == 199:
+    for step, (begins, ends) in enumerate(_steps(count, alive)):
+        if begins is not None:
+            job_id = _job_id(begins)
+            own = partition_of(job_id, partitions)
+            scheduling.add([_renamed(enqueued, job_id)], f"events.jobs/{own}@{offsets[own] + 1}|0", f"queued-{begins}")
+            cause = f"events.scheduling/{scheduling.number}@{scheduling.next_offset}|0"
+            scheduling.add([_renamed(scheduled, job_id)])
+            resources.add([_renamed(bound, job_id)], cause, f"scheduled-{begins}")
+            offsets[own] += 3
+        if ends is not None:
+            job_id = _job_id(ends)
+            resources.add([_renamed(released, job_id)])
+            offsets[partition_of(job_id, partitions)] += 3
+        if step % 200 == 199:
             yield [scheduling, resources]
     yield [scheduling, resources]
 
@@ -185,23 +201,24 @@ async def _send(producer: Any, settings: Settings, log: _Log, pending: set[async
             await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
 
 
-def _work(settings: Settings, part: str, found: dict[str, dict[str, Any]], count: int) -> int:
+def _work(settings: Settings, part: str, found: dict[str, dict[str, Any]], count: int, alive: int) -> int:
     """In a process of its own."""
     import uvloop
 
     make = {"jobs": _jobs, "placed": _placed}[part]
-    return uvloop.run(_produce(settings, make(found, count, settings.partitions)))
+    return uvloop.run(_produce(settings, make(found, count, settings.partitions, alive)))
 
 
 async def write(
-    settings: Settings, found: dict[str, dict[str, Any]], count: int, say: Callable[[str], None]
+    settings: Settings, found: dict[str, dict[str, Any]], count: int, say: Callable[[str], None], alive: int = 0
 ) -> tuple[int, float]:
-    """Write the history of `count` finished jobs into empty topics; how many records, and how many seconds it took."""
+    """Write the history of `count` finished jobs into empty topics, `alive` of which were so at any one time; how many
+    records, and how many seconds it took."""
     await topics.ensure_topics(settings)
     loop = asyncio.get_running_loop()
     began = time.perf_counter()
     with ProcessPoolExecutor(2) as pool:
-        parts = [loop.run_in_executor(pool, _work, settings, part, found, count) for part in ("jobs", "placed")]
+        parts = [loop.run_in_executor(pool, _work, settings, part, found, count, alive) for part in ("jobs", "placed")]
         waiting: set[Any] = set(parts)
         while waiting:
             _, waiting = await asyncio.wait(waiting, timeout=20)

@@ -1,8 +1,10 @@
-"""Folding a batch of events into a projection's rows, with a cache. Used live, in rebuilds and for `as_of` alike."""
+"""Folding a batch of events into a projection's rows, with a cache, and keeping what the rows were
+(`events.projections.past`). Used live and in rebuilds alike."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from events.language.common import LogEvent
@@ -33,48 +35,73 @@ class UndeclaredRow(Exception):
     """A projection used a row that its `touches` did not name: a defect of the projection."""
 
 
+class SharedRow(Exception):
+    """A row depends on events of two places: a defect of the projection. See `Projection`."""
+
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
 class _Held:
+    """A row in memory, or that there is none."""
+
+    __slots__ = ("place", "row", "since", "stored")
+
+    def __init__(self, row: Row | None = None, since: datetime = _NEVER) -> None:
+        self.row = row
+        self.since = since
+        """The time of the event that made it so."""
+        self.stored = row is not None
+        """Whether the table has a row of the key."""
+        self.place: tuple[str, int] | None = None
+        """Topic and partition of the events that it depends on, once one has used it."""
+
+
+class _Cache:
     """What is in memory of one table."""
 
-    __slots__ = ("changed", "old", "rows", "seen", "stored", "table")
+    __slots__ = ("changed", "old", "past", "rows", "seen", "table")
 
     def __init__(self, table: Table, empty: bool) -> None:
         self.table = table
-        self.rows: dict[Key, Row | None] = {}
-        self.old: dict[Key, Row | None] = {}
+        self.rows: dict[Key, _Held] = {}
+        self.old: dict[Key, _Held] = {}
         """Rows that were not used since `rows` was begun anew; they go when it is next."""
-        self.changed: dict[Key, Row | None] = {}
-        self.stored: set[Key] = set()
-        """Of what is in memory, the rows that the table has."""
+        self.changed: dict[Key, _Held] = {}
+        self.past: list[tuple[Row, datetime, datetime]] = []
+        """What rows were, since when and until when: not written yet."""
         self.seen = bytearray(_SEEN + 1) if empty else None
         """Marks the hashes of keys that the table may have; None: it may have any."""
 
     def age(self) -> None:
         """Forget the rows that were not used for longest. Only when none is changed."""
         if len(self.rows) > CACHE_ROWS:
-            self.stored.difference_update(self.old.keys())
             self.old, self.rows = self.rows, {}
 
 
 class Fold:
     """The rows of a batch: loaded first, changed by the projection, then written."""
 
-    def __init__(self, projection: Projection, *, complete: bool = False, empty: bool = False, hold: int = 0) -> None:
-        """`complete`: the tables are known to hold nothing that is not in memory (no loading, no eviction). `empty`:
-        they hold nothing yet, and only this writes to them. `hold`: so many changed rows may wait to be written, until
-        `flush`, which spares writing a row for each batch."""
+    def __init__(self, projection: Projection, *, empty: bool = False, hold: int = 0) -> None:
+        """`empty`: the tables hold nothing yet, and only this writes to them. `hold`: so many changed rows may wait to
+        be written, until `flush`, which spares writing a row for each batch."""
         self._projection = projection
-        self._complete = complete
         self._hold = hold
-        self._held = {table.name: _Held(table, empty) for table in projection.tables}
+        self._caches = {table.name: _Cache(table, empty) for table in projection.tables}
+        self._time = _NEVER
+        self._place: tuple[str, int] = ("", 0)
+        """Of the event that is folded."""
 
     # What a projection sees
 
     def get(self, table: Table, key: Key) -> Row | None:
         try:
-            return self._held[table.name].rows[key]
+            held = self._caches[table.name].rows[key]
         except KeyError:
             raise UndeclaredRow(f"{table.name}{key} is read but not named by `touches`") from None
+        if held.place is not self._place:
+            self._use(held, table, key)
+        return held.row
 
     def put(self, table: Table, row: Row) -> None:
         self._change(table, table.key_of(row), row)
@@ -83,10 +110,31 @@ class Fold:
         self._change(table, key, None)
 
     def _change(self, table: Table, key: Key, row: Row | None) -> None:
-        held = self._held[table.name]
-        if key not in held.rows:
+        cache = self._caches[table.name]
+        held = cache.rows.get(key)
+        if held is None:
             raise UndeclaredRow(f"{table.name}{key} is written but not named by `touches`")
-        held.rows[key] = held.changed[key] = row
+        if held.place is not self._place:
+            self._use(held, table, key)
+        time = self._time
+        if held.row is None:
+            held.since = time
+        elif held.since < time:
+            cache.past.append((held.row, held.since, time))
+            held.since = time
+        held.row = row
+        cache.changed[key] = held
+
+    def _use(self, held: _Held, table: Table, key: Key) -> None:
+        """Note, once for a row in memory, what place it depends on."""
+        if held.place is None or held.place == self._place:
+            held.place = self._place
+            return
+        (one, first), (other, second) = held.place, self._place
+        raise SharedRow(
+            f"{table.name}{key} depends on events of {one}/{first} and of {other}/{second}; give each place rows of "
+            f"its own, and put them together in the query"
+        )
 
     # What the runner does
 
@@ -104,57 +152,66 @@ class Fold:
         await self._load(db, places)
         project = self._projection.project
         for recorded in batch:
+            position = recorded.position
+            if self._place[1] != position.partition or self._place[0] != position.topic:
+                self._place = (position.topic, position.partition)
+            self._time = recorded.meta.time
             try:
                 project(recorded, self)
             except Exception as error:
                 raise Unfoldable(recorded, error) from error
-        if sum(len(held.changed) for held in self._held.values()) > self._hold:
+        if sum(len(cache.changed) + len(cache.past) for cache in self._caches.values()) > self._hold:
             await self.flush(db)
 
     async def flush(self, db: Db) -> None:
         """Write what has changed."""
-        for held in self._held.values():
-            if held.changed:
-                await self._write(db, held)
-            if not self._complete:
-                held.age()
+        for cache in self._caches.values():
+            if cache.changed:
+                await self._write(db, cache)
+            cache.age()
 
-    async def _write(self, db: Db, held: _Held) -> None:
-        stored, table = held.stored, held.table
-        deletes = [key for key, row in held.changed.items() if row is None and key in stored]
-        puts = [row for key, row in held.changed.items() if row is not None and key in stored]
-        new = {key: row for key, row in held.changed.items() if row is not None and key not in stored}
-        held.changed = {}
-        stored.difference_update(deletes)
-        stored.update(new)
-        if held.seen is not None:
-            for key in new:
-                held.seen[hash(key) & _SEEN] = 1
+    async def _write(self, db: Db, cache: _Cache) -> None:
+        table, changed, past = cache.table, cache.changed, cache.past
+        deletes: list[Key] = []
+        puts: list[tables.Versioned] = []
+        new: list[tables.Versioned] = []
+        for key, held in changed.items():
+            if held.row is None:
+                if held.stored:
+                    deletes.append(key)
+                    held.stored = False
+            elif held.stored:
+                puts.append((held.row, held.since))
+            else:
+                new.append((held.row, held.since))
+                held.stored = True
+                if cache.seen is not None:
+                    cache.seen[hash(key) & _SEEN] = 1
+        cache.changed, cache.past = {}, []
+        await tables.insert_past(db, table, past)
         await tables.delete_rows(db, table, deletes)
         await tables.upsert_rows(db, table, puts)
-        await tables.insert_rows(db, table, list(new.values()))
+        await tables.insert_rows(db, table, new)
 
     async def _load(self, db: Db, places: Iterable[tuple[Table, Key]]) -> None:
         """Have the rows of these places in memory, those that there are."""
         missing: dict[str, dict[Key, None]] = {}
-        all_held = self._held
+        caches = self._caches
         for table, key in places:
-            held = all_held[table.name]
-            rows = held.rows
+            cache = caches[table.name]
+            rows = cache.rows
             if key in rows:
                 continue
-            if key in held.old:
-                rows[key] = held.old.pop(key)
-            elif self._complete or (held.seen is not None and not held.seen[hash(key) & _SEEN]):
-                rows[key] = None
+            if key in cache.old:
+                rows[key] = cache.old.pop(key)
+            elif cache.seen is not None and not cache.seen[hash(key) & _SEEN]:
+                rows[key] = _Held()
             else:
                 missing.setdefault(table.name, {})[key] = None
         for name, keys in missing.items():
-            held = all_held[name]
-            found = await tables.load_rows(db, held.table, list(keys))
-            held.rows.update(dict.fromkeys(keys))
-            held.rows.update(found)
-            held.stored.update(found)
+            cache = caches[name]
+            found = await tables.load_rows(db, cache.table, list(keys))
+            cache.rows.update((key, _Held(*found[key]) if key in found else _Held()) for key in keys)
 
 
 def history_row(recorded: Recorded, value: bytes) -> tuple[Any, ...]:

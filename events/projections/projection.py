@@ -3,7 +3,7 @@
 A projection names its tables and, for each event, the rows it touches and what becomes of them. It is given all rows
 it named, so it stays synchronous and pure; the runner loads, caches and upserts them in one transaction with the
 positions.
-The same fold serves the live tables, a rebuild, and `as_of` queries.
+The same fold serves the live tables and a rebuild. Both also keep what rows were before: see `events.projections.past`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ Row = dict[str, Any]
 """Column name → value. jsonb columns hold plain Python data, timestamptz columns aware datetimes."""
 
 
+HIDDEN = frozenset({"since", "until"})
+"""Columns of the runner's own, in every table or in the table of its past."""
+
+
 @dataclass(frozen=True)
 class Table:
     """A table of rows that a projection keeps."""
@@ -33,14 +37,24 @@ class Table:
     """Column lists to index, such as ``"status, submitted_at desc"``."""
     rendered: dict[str, Callable[[Row], bytes]] = field(default_factory=dict)
     """Further columns (bytea) that are computed of a row when it is written: answers kept ready. Folds don't see them;
-    raise the projection's `version` when what is computed changes."""
+    raise the projection's `version` when what is computed changes. As of a time they are null: render the columns."""
+    born: str = ""
+    """A column with the time of the event that made the row, if there is one that never changes. A list in its order
+    then begins, as of a time, at that time, and not at the newest row."""
     key_of: Callable[[Row], Key] = field(init=False, repr=False, compare=False)
     """A row's key."""
 
     def __post_init__(self) -> None:
+        if hidden := HIDDEN & {*self.columns, *self.rendered}:
+            raise ValueError(f"table {self.name}: every table has {' and '.join(sorted(hidden))}; name yours otherwise")
         first, *more = self.key
         key_of = itemgetter(*self.key) if more else lambda row: (row[first],)
         object.__setattr__(self, "key_of", key_of)
+
+    @property
+    def past(self) -> str:
+        """The name of the table of what its rows were."""
+        return f"{self.name}_past"
 
 
 class Rows(Protocol):
@@ -56,15 +70,18 @@ class Rows(Protocol):
 
 
 class Projection:
-    """Base class of a service's projection."""
+    """Base class of a service's projection.
+
+    A row depends on events of one place only: of one context and one partition. (A row depends on the events that
+    change it, and on those whose fold read it.) So no order between places matters, processes can rebuild places side
+    by side, and a row's versions are in the order of their times. What counts or joins over places has a table a place
+    and is put together by the query. A fold that meets a row of two places raises `SharedRow`.
+    """
 
     context: ClassVar[str]
     inputs: ClassVar[tuple[str, ...]] = ()
     """Contexts whose event topics it reads; the own one when empty."""
     tables: ClassVar[Sequence[Table]]
-    divisible: ClassVar[bool] = False
-    """Whether no row depends on events of more than one partition, so that processes can rebuild partitions side by
-    side. (If two write a row nevertheless, its primary key fails the rebuild.)"""
     version: ClassVar[int] = 1
     """Raise it when the fold or the tables change: the tables are then rebuilt blue/green at the next start."""
 

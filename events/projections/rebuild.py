@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -21,10 +21,10 @@ from events.log.positions import Place
 from events.log.tail import Tail
 from events.process import faults
 from events.process.settings import Settings
-from events.projections import shards, tables
+from events.projections import past, shards, tables
 from events.projections.origins import compare_tables, drop_former, write_origins
 from events.projections.positions import live_schema, read_positions
-from events.projections.projection import Projection, Table
+from events.projections.projection import Projection
 from events.projections.replaying import BATCH, Interrupted, RebuildFailed, advance, connected
 from events.projections.tables import Db
 
@@ -132,6 +132,10 @@ async def diff(settings: Settings, projection: Projection | str, progress: Progr
     async with connected(settings) as db:
         await db.fetchval("select pg_advisory_lock(hashtext($1))", f"rebuild {live}")
         await tables.create_schema(db, live, projection)
+        if not await past.is_kept(db, live, projection):
+            raise RebuildFailed(
+                "its tables are of an earlier version, and are built anew when its service starts: check them then"
+            )
         # Not further than the live tables: one of their places may stand at a record that can't be folded.
         stands = {place: at.offset for place, at in (await read_positions(db, live)).items()}
         count, tail = await _fill(settings, projection, db, fresh, None, progress, stands)
@@ -152,7 +156,8 @@ async def diff(settings: Settings, projection: Projection | str, progress: Progr
                 count += await advance(projection, db, fresh, tail, target, _told_nothing)
             found = Difference(projection.context, count)
             for table in projection.tables:
-                await _compare(db, table, live, fresh, found)
+                await _compare(db, table.name, [*table.columns, "since"], live, fresh, found)
+                await _compare(db, table.past, [*table.columns, "since", "until"], live, fresh, found)
         await db.execute(f"drop schema {tables.quoted(fresh)} cascade")
     return found
 
@@ -184,7 +189,7 @@ async def _fill(
             await tables.create_bare(db, schema, projection)
             await db.execute(f"update {tables.quoted(schema)}.made set repairs = $1", tail.repairs.until)
         async with connected(settings) as side:
-            divided = shards.divide(projection, target, os.cpu_count() or 1)
+            divided = shards.divide(target, os.cpu_count() or 1)
             if len(divided) > 1:
                 oid = await tables.schema_oid(db, schema)
                 count, stands = await shards.fill(settings, projection, schema, oid, divided, target, tell)
@@ -214,14 +219,14 @@ async def _closing(tail: Tail) -> AsyncIterator[None]:
         await tail.stop()
 
 
-async def _compare(db: Db, table: Table, live: str, fresh: str, found: Difference) -> None:
-    columns = ", ".join(tables.quoted(name) for name in table.columns)
-    ours = f"select {columns} from {tables.quoted(live)}.{tables.quoted(table.name)}"
-    theirs = f"select {columns} from {tables.quoted(fresh)}.{tables.quoted(table.name)}"
-    found.rows[table.name] = await db.fetchval(f"select count(*) from ({ours}) t")
-    missing = await db.fetch(f"{theirs} except {ours} limit 10")
-    surplus = await db.fetch(f"{ours} except {theirs} limit 10")
+async def _compare(db: Db, table: str, names: Sequence[str], live: str, fresh: str, found: Difference) -> None:
+    columns = ", ".join(map(tables.quoted, names))
+    ours = f"select {columns} from {tables.quoted(live)}.{tables.quoted(table)}"
+    theirs = f"select {columns} from {tables.quoted(fresh)}.{tables.quoted(table)}"
+    found.rows[table] = await db.fetchval(f"select count(*) from ({ours}) t")
+    missing = await db.fetch(f"{theirs} except all {ours} limit 10")
+    surplus = await db.fetch(f"{ours} except all {theirs} limit 10")
     if missing:
-        found.missing[table.name] = [dict(row) for row in missing]
+        found.missing[table] = [dict(row) for row in missing]
     if surplus:
-        found.surplus[table.name] = [dict(row) for row in surplus]
+        found.surplus[table] = [dict(row) for row in surplus]

@@ -87,7 +87,7 @@ async def advance(
         for place, end in target.items():
             if tail.positions[place].offset > end:  # a fetch went past: stand exactly at the target again
                 tail.seek(place, _standing(wanted, place, end, stored))
-        positions = dict(tail.positions)
+        positions = {place: tail.positions[place] for place in target}
         batch, history = decode_batch(wanted)
         copying = asyncio.create_task(tables.copy_history(side or db, schema, history))
         if side is None:

@@ -1,4 +1,4 @@
-"""Shards of a rebuild: partitions that are folded in a process each, since one process keeps only one core busy.
+"""Shards of a rebuild: places that are folded in a process each, since one process keeps only one core busy.
 
 The parent says on a child's stdin what to do and reads its progress and its result from its stdout, a line of JSON
 each. A shard is one transaction, so a child that dies leaves nothing; one whose parent has died notices at its next
@@ -38,20 +38,17 @@ SMALLEST = 25_000
 _LINE_BYTES = 1 << 20
 
 
-def divide(projection: Projection, target: Mapping[Place, int], processes: int) -> list[list[int]]:
-    """Partitions by shard, about equal in events; a single shard when dividing isn't possible or worth it."""
-    numbers = sorted((number for _, number in target), key=lambda number: -_events(target, number))
-    wanted = min(processes, len(numbers), sum(target.values()) // SMALLEST)
-    if not projection.divisible or len(projection.contexts) > 1 or wanted < 2:
-        return [numbers]
-    shards: list[list[int]] = [[] for _ in range(wanted)]
-    for number in numbers:
-        min(shards, key=lambda shard: sum(_events(target, n) for n in shard)).append(number)
+def divide(target: Mapping[Place, int], processes: int) -> list[list[Place]]:
+    """Places by shard, about equal in events; a single shard when dividing isn't worth it. Any division will do: a row
+    depends on events of one place only (see `Projection`)."""
+    places = sorted(target, key=lambda place: -target[place])
+    wanted = min(processes, len(places), sum(target.values()) // SMALLEST)
+    if wanted < 2:
+        return [places]
+    shards: list[list[Place]] = [[] for _ in range(wanted)]
+    for place in places:
+        min(shards, key=lambda shard: sum(target[each] for each in shard)).append(place)
     return [shard for shard in shards if shard]
-
-
-def _events(target: Mapping[Place, int], number: int) -> int:
-    return sum(end for (_, partition), end in target.items() if partition == number)
 
 
 async def fill(
@@ -59,7 +56,7 @@ async def fill(
     projection: Projection,
     schema: str,
     oid: int,
-    shards: Sequence[Sequence[int]],
+    shards: Sequence[Sequence[Place]],
     target: Mapping[Place, int],
     progress: Callable[[int], None],
 ) -> tuple[int, dict[Place, ReaderPosition]]:
@@ -98,8 +95,8 @@ def order_of(settings: Settings, projection: Projection, schema: str, oid: int) 
     }
 
 
-def _plain(target: Mapping[Place, int], shard: Sequence[int]) -> list[tuple[str, int, int]]:
-    return [(context, number, end) for (context, number), end in target.items() if number in shard]
+def _plain(target: Mapping[Place, int], shard: Sequence[Place]) -> list[tuple[str, int, int]]:
+    return [(context, number, target[context, number]) for context, number in shard]
 
 
 async def _child(order: dict[str, Any], told: Callable[[int], None]) -> tuple[int, dict[Place, ReaderPosition]]:
@@ -146,14 +143,12 @@ async def _work(order: dict[str, Any]) -> dict[str, Any]:
     projection: Projection = getattr(import_module(module), name)()
     target: dict[Place, int] = {(context, number): end for context, number, end in order["target"]}
     schema = order["schema"]
-    numbers = {number for _, number in target}
+    contexts, numbers = sorted({context for context, _ in target}), {number for _, number in target}
 
     def progress(offsets: int) -> None:
         _say({"offsets": offsets})
 
-    tail = Tail(
-        settings, projection.contexts, start="beginning", partitions=numbers, max_records=replaying.BATCH, hasty=True
-    )
+    tail = Tail(settings, contexts, start="beginning", partitions=numbers, max_records=replaying.BATCH, hasty=True)
     async with tail, replaying.connected(settings) as db, replaying.connected(settings) as side:
         async with side.transaction(), db.transaction():
             for each in (db, side):

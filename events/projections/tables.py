@@ -2,12 +2,13 @@
 
 A context's tables live in the schema ``<schema>_<context>``, beside three of the runner's own: `positions` (how far
 each input partition is folded in, changed in the rows' transaction), `origins` (of which log that was, see
-`events.log.identity`) and `history` (every event, for `history` and `as_of`).
+`events.log.identity`) and `history` (every event). Every table has another for its past (`events.projections.past`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
@@ -51,6 +52,12 @@ HISTORY = Table(
 
 _HISTORY_COLUMNS = list(HISTORY.columns)
 
+ALIVE = "tstzrange(since, until)"
+"""Indexed in tables of the past, where it tells how many versions a time meets: two conditions would not."""
+
+Versioned = tuple[Row, datetime]
+"""A row, and since when it is so."""
+
 
 def quoted(name: str) -> str:
     """An SQL identifier."""
@@ -73,35 +80,42 @@ def _stored(table: Table) -> dict[str, str]:
     return {**table.columns, **dict.fromkeys(table.rendered, "bytea")}
 
 
-def create_statements(table: Table, temporary: bool = False) -> list[str]:
-    """DDL of a table and its indexes."""
+def _table_statement(table: Table) -> str:
+    hidden = {} if table is HISTORY else {"since": "timestamptz"}
+    bound = {*table.key, *hidden}
     columns = ", ".join(
-        f"{quoted(name)} {kind}{' not null' if name in table.key else ''}" for name, kind in _stored(table).items()
+        f"{quoted(name)} {kind}{' not null' if name in bound else ''}"
+        for name, kind in {**_stored(table), **hidden}.items()
     )
     key = ", ".join(quoted(name) for name in table.key)
-    if temporary:
-        return [f"create temporary table {quoted(table.name)} ({columns}, primary key ({key})) on commit drop"]
-    return [
-        f"create table if not exists {quoted(table.name)} ({columns}, primary key ({key}))",
-        *_index_statements(table),
-    ]
+    return f"create table if not exists {quoted(table.name)} ({columns}, primary key ({key}))"
+
+
+def _past_statement(table: Table) -> str:
+    columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in table.columns.items())
+    until = "since timestamptz not null, until timestamptz not null"
+    return f"create table if not exists {quoted(table.past)} ({columns}, {until})"
 
 
 def _index_statements(table: Table) -> list[str]:
-    return [
+    statements = [
         f"create index if not exists {quoted(f'{table.name}_index_{number}')} on {quoted(table.name)} ({index})"
         for number, index in enumerate(table.indexes)
     ]
+    if table is not HISTORY:
+        name, key = quoted(table.past), ", ".join(quoted(column) for column in table.key)
+        statements += [
+            f"create index if not exists {quoted(f'{table.past}_key')} on {name} ({key}, since)",
+            f"create index if not exists {quoted(f'{table.past}_alive')} on {name} using gist ({ALIVE})",
+        ]
+    return statements
 
 
 async def create_bare(db: Db, schema: str, projection: Projection) -> None:
     """As `create_schema`, but to be filled from empty: what is only for reading comes with `complete`, much faster."""
-    await create_schema(db, schema, projection)
+    await create_schema(db, schema, projection, bare=True)
     await db.execute(f"set local search_path to {quoted(schema)}")
     await db.execute("alter table history drop constraint history_pkey")
-    for table in (*projection.tables, HISTORY):
-        for number, _ in enumerate(table.indexes):
-            await db.execute(f"drop index {quoted(f'{table.name}_index_{number}')}")
 
 
 async def complete(db: Db, schema: str, filled: Sequence[Table]) -> None:
@@ -114,6 +128,8 @@ async def complete(db: Db, schema: str, filled: Sequence[Table]) -> None:
             for statement in _index_statements(table):
                 await db.execute(statement)
             await db.execute(f"analyze {quoted(table.name)}")
+            if table is not HISTORY:
+                await db.execute(f"analyze {quoted(table.past)}")
 
 
 async def schema_oid(db: Db, schema: str) -> int:
@@ -124,8 +140,8 @@ async def schema_oid(db: Db, schema: str) -> int:
     return oid
 
 
-async def create_schema(db: Db, schema: str, projection: Projection) -> None:
-    """Make a schema with the projection's tables and the runner's own, if it isn't there."""
+async def create_schema(db: Db, schema: str, projection: Projection, *, bare: bool = False) -> None:
+    """Make a schema with the projection's tables and the runner's own, if it isn't there. `bare`: without indexes."""
     async with db.transaction():
         await db.execute("select pg_advisory_xact_lock(hashtext($1))", schema)
         await db.execute(f"create schema if not exists {quoted(schema)}")
@@ -145,11 +161,17 @@ async def create_schema(db: Db, schema: str, projection: Projection) -> None:
         if not await db.fetchval("select count(*) from made"):
             await db.execute("insert into made (version, format) values ($1, $2)", projection.version, FORMAT)
         if await db.fetchval("select format from made") != FORMAT:
-            # They serve until new ones are made: the queries of now must find their columns, and need no index more.
+            # They serve until new ones are made: the queries of now must find their tables and columns, and need no
+            # index more.
             await db.execute("alter table history add column if not exists aggregate text not null default ''")
+            for table in projection.tables:
+                await db.execute(_table_statement(table))
             return
         for table in (*projection.tables, HISTORY):
-            for statement in create_statements(table):
+            await db.execute(_table_statement(table))
+            if table is not HISTORY:
+                await db.execute(_past_statement(table))
+            for statement in () if bare else _index_statements(table):
                 await db.execute(statement)
 
 
@@ -157,7 +179,7 @@ def _type(kind: str) -> str:
     return kind.split(" ")[0]
 
 
-async def load_rows(db: Db, table: Table, keys: Sequence[Key]) -> dict[Key, Row]:
+async def load_rows(db: Db, table: Table, keys: Sequence[Key]) -> dict[Key, Versioned]:
     """The rows with these keys, in one query."""
     if not keys:
         return {}
@@ -165,21 +187,27 @@ async def load_rows(db: Db, table: Table, keys: Sequence[Key]) -> dict[Key, Row]
     arrays = [[key[i] for key in keys] for i in range(len(table.key))]
     types = [_type(table.columns[name]) for name in table.key]
     unnest = ", ".join(f"${i + 1}::{kind}[]" for i, kind in enumerate(types))
-    columns = ", ".join(f"t.{quoted(name)}" for name in table.columns)
+    columns = ", ".join(f"t.{quoted(name)}" for name in (*table.columns, "since"))
     match = " and ".join(f"t.{name} = k.{name}" for name in names)
     rows = await db.fetch(
         f"select {columns} from {quoted(table.name)} t join unnest({unnest}) as k({', '.join(names)}) on {match}",
         *arrays,
     )
-    return {tuple(row[name] for name in table.key): dict(row) for row in rows}
+    found: dict[Key, Versioned] = {}
+    for record in rows:
+        row = dict(record)
+        since = row.pop("since")
+        found[table.key_of(row)] = (row, since)
+    return found
 
 
 def _upsert_sql(table: Table) -> str:
-    names = [quoted(name) for name in _stored(table)]
-    rest = [quoted(name) for name in _stored(table) if name not in table.key]
+    stored = {**_stored(table), "since": "timestamptz"}
+    names = [quoted(name) for name in stored]
+    rest = [quoted(name) for name in stored if name not in table.key]
     unnest = []
     select = []
-    for i, (name, kind) in enumerate(_stored(table).items()):
+    for i, (name, kind) in enumerate(stored.items()):
         kind = _type(kind)
         if kind.endswith("[]") or kind == "jsonb":  # as text: unnest would flatten arrays, and lists look like arrays
             unnest.append(f"${i + 1}::text[]")
@@ -192,11 +220,10 @@ def _upsert_sql(table: Table) -> str:
             unnest.append(f"${i + 1}::{kind}[]")
             select.append(quoted(name))
     update = ", ".join(f"{name} = excluded.{name}" for name in rest)
-    action = f"do update set {update}" if rest else "do nothing"
     key = ", ".join(quoted(name) for name in table.key)
     return (
         f"insert into {quoted(table.name)} ({', '.join(names)}) select {', '.join(select)} "
-        f"from unnest({', '.join(unnest)}) as u({', '.join(names)}) on conflict ({key}) {action}"
+        f"from unnest({', '.join(unnest)}) as u({', '.join(names)}) on conflict ({key}) do update set {update}"
     )
 
 
@@ -204,24 +231,33 @@ def _as_json(value: Any) -> str | None:
     return None if value is None else orjson.dumps(value, default=str).decode()
 
 
-async def upsert_rows(db: Db, table: Table, rows: Sequence[Row]) -> None:
+async def upsert_rows(db: Db, table: Table, rows: Sequence[Versioned]) -> None:
     """Insert or replace rows, in one statement."""
     if rows:
         columns = [
-            [_as_json(row[name]) for row in rows]
+            [_as_json(row[name]) for row, _ in rows]
             if kind == "jsonb" or kind.endswith("[]")
-            else [row[name] for row in rows]
+            else [row[name] for row, _ in rows]
             for name, kind in table.columns.items()
         ]
-        rendered = [[render(row) for row in rows] for render in table.rendered.values()]
-        await db.execute(_upsert_sql(table), *columns, *rendered)
+        rendered = [[render(row) for row, _ in rows] for render in table.rendered.values()]
+        await db.execute(_upsert_sql(table), *columns, *rendered, [since for _, since in rows])
 
 
-async def insert_rows(db: Db, table: Table, rows: Sequence[Row]) -> None:
+async def insert_rows(db: Db, table: Table, rows: Sequence[Versioned]) -> None:
     """Insert rows that are not there yet, by COPY."""
-    names, renders = tuple(table.columns), tuple(table.rendered.values())
-    records = [(*(row[name] for name in names), *(render(row) for render in renders)) for row in rows]
-    await db.copy_records_to_table(table.name, records=records, columns=list(_stored(table)))
+    if rows:
+        names, renders = tuple(table.columns), tuple(table.rendered.values())
+        records = [(*[row[name] for name in names], *[render(row) for render in renders], at) for row, at in rows]
+        await db.copy_records_to_table(table.name, records=records, columns=[*_stored(table), "since"])
+
+
+async def insert_past(db: Db, table: Table, versions: Sequence[tuple[Row, datetime, datetime]]) -> None:
+    """Append what rows were, each with since and until when, by COPY."""
+    if versions:
+        names = tuple(table.columns)
+        records = [(*[row[name] for name in names], since, until) for row, since, until in versions]
+        await db.copy_records_to_table(table.past, records=records, columns=[*names, "since", "until"])
 
 
 async def delete_rows(db: Db, table: Table, keys: Sequence[Key]) -> None:

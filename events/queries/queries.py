@@ -1,8 +1,8 @@
 """The reading side of a projection: `ReadModel.view` gives a connection on the live tables, or on the tables as they
 were at a time. Also what servicers share: refusals, page cursors, the options every query takes.
 
-`as_of` is general: the projection's own fold is run over the events up to that time into temporary tables of the same
-names, in a transaction that is rolled back; the query's SQL is the same.
+`as_of` is general: temporary views of the tables' names show the rows as they were (`events.projections.past`), in a
+transaction that is rolled back; the query's SQL is the same.
 """
 
 from __future__ import annotations
@@ -19,10 +19,8 @@ import asyncpg
 import grpc
 import orjson
 
-from events.log.envelope import Meta, Position, Recorded
-from events.log.wire import decode_event
-from events.projections import tables
-from events.projections.folding import Fold
+from events.log.envelope import Position
+from events.projections import past
 from events.projections.runner import Runner
 from events.projections.tables import Db
 
@@ -34,10 +32,13 @@ AT_LEAST_SECONDS = 10.0
 GATHER_SECONDS = 0.001
 """How long point reads wait for each other while they come in crowds."""
 
+NO_PAST = (
+    "an earlier version made the tables, and kept no past of them; they are being built anew. Ask again when that is "
+    "done (`forgelog status` shows how far the tables are), or leave the time out"
+)
+
 CLOCKS_DIFFER = timedelta(minutes=1)
 """How far the clock of the one who asks for a moment may be ahead of this machine's."""
-
-_AS_OF_BATCH = 5_000
 
 
 class QueryError(Exception):
@@ -146,17 +147,16 @@ class ReadModel:
         *,
         as_of: datetime | None = None,
         at_least: Sequence[str] = (),
-        subjects: Sequence[str] | None = None,
     ) -> AsyncIterator[Db]:
         """A connection on which unqualified table names are the projection's tables.
 
-        With `as_of` they are as they were then, folded from the events of `subjects` (or of all aggregates). Raises
-        QueryError when `at_least` names no position, or one that the tables don't reach in time.
+        With `as_of` they are as they were then, but for columns that are rendered: these are null. Raises QueryError
+        when `at_least` names no position, or one that the tables don't reach in time, and for `as_of` while tables
+        without a past are built anew.
         """
         await self.wait_for(at_least)
         if self._runner.foreign:
             raise QueryError(grpc.StatusCode.FAILED_PRECONDITION, self._runner.foreign)
-        schema = tables.quoted(self._runner.schema)
         async with self._pool.acquire() as db:
             if as_of is None:
                 yield db
@@ -166,32 +166,12 @@ class ReadModel:
             transaction = db.transaction()
             await transaction.start()
             try:
-                await db.execute(f"set local search_path to pg_temp, {schema}")
-                await self._fold_as_of(db, as_of, subjects)
+                if not await past.is_kept(db, self._runner.schema, self._runner.projection):
+                    raise QueryError(grpc.StatusCode.UNAVAILABLE, NO_PAST)
+                await past.show(db, self._runner.schema, self._runner.projection, as_of)
                 yield db
             finally:
                 await transaction.rollback()
-
-    async def _fold_as_of(self, db: Db, as_of: datetime, subjects: Sequence[str] | None) -> None:
-        projection = self._runner.projection
-        for table in projection.tables:
-            for statement in tables.create_statements(table, temporary=True):
-                await db.execute(statement)
-        fold = Fold(projection, complete=True)
-        narrowed = "" if subjects is None else "and subject = any($2::text[])"
-        arguments: list[Any] = [as_of] if subjects is None else [as_of, list(subjects)]
-        cursor = db.cursor(
-            f"select * from history where time <= $1 {narrowed} order by context, partition, off",
-            *arguments,
-            prefetch=_AS_OF_BATCH,
-        )
-        batch: list[Recorded] = []
-        async for row in cursor:
-            batch.append(recorded_of(row))
-            if len(batch) == _AS_OF_BATCH:
-                await fold.apply(db, batch)
-                batch.clear()
-        await fold.apply(db, batch)
 
     async def wait_for(self, at_least: Sequence[str]) -> None:
         """Wait until the tables contain these positions."""
@@ -258,26 +238,3 @@ class PointReads:
                             future.set_result(found.get(key))
         finally:
             self._running = None
-
-
-def recorded_of(row: asyncpg.Record) -> Recorded:
-    """A row of the history table as the event it was."""
-    position = Position(f"events.{row['context']}", row["partition"], row["off"])
-    return Recorded(
-        data=decode_event(row["type"], row["data"].encode(), position),
-        meta=Meta(
-            id=row["id"],
-            type=row["type"],
-            subject=row["subject"],
-            time=row["time"],
-            project=row["project"],
-            actor=row["actor"],
-            correlation=row["correlation"],
-            causation=row["causation"],
-            origin=row["origin"],
-        ),
-        key=row["key"],
-        position=position,
-        epoch=row["epoch"],
-        cause=row["cause"],
-    )

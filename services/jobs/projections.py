@@ -63,6 +63,7 @@ JOBS = Table(
     },
     indexes=("submitted_at desc, job_id desc", "status, submitted_at desc, job_id desc", "queue, status", "owner"),
     rendered={"view": render_job},
+    born="submitted_at",
 )
 
 SPECS = Table(
@@ -127,7 +128,6 @@ class JobsProjection(Projection):
     """Folds events.jobs."""
 
     context = "jobs"
-    divisible = True
     tables = (JOBS, SPECS, TASKS, ATTEMPTS, REFERENCES)
     version = 7
 

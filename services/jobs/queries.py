@@ -16,7 +16,7 @@ from events.queries.queries import INT4, PointReads, QueryError, ReadModel, next
 from forgelog_pb.jobs.v1 import queries_pb2, queries_pb2_grpc, types_pb2
 from services.jobs.output.follow import Follower
 from services.jobs.projections import JOBS
-from services.jobs.rendering import job_message
+from services.jobs.rendering import job_message, render_job
 
 ENDED = tuple(status.value for status in (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED))
 
@@ -43,8 +43,6 @@ _OVERLAP = timedelta(seconds=5)
 
 
 class JobQueriesServicer(queries_pb2_grpc.JobQueriesServicer):
-    """`as_of` is narrowed to the one job wherever one is named."""
-
     def __init__(self, read: ReadModel, follower: Follower) -> None:
         self._read = read
         self._follower = follower
@@ -57,50 +55,55 @@ class JobQueriesServicer(queries_pb2_grpc.JobQueriesServicer):
             if (answer := await self._answers.get(request.job_id)) is None:
                 raise not_found("job", request.job_id)
             return answer
-        async with self._read.view(**options, subjects=(request.job_id,)) as db:
-            found: bytes | None = await db.fetchval(f"select {_ANSWER} where job_id = $1", request.job_id)
-        if found is None:
-            raise not_found("job", request.job_id, options["as_of"])
-        return found
+        async with self._read.view(**options) as db:
+            job = await _row(db, request.job_id, options["as_of"])
+            spec: bytes = await db.fetchval("select view from specs where job_id = $1", request.job_id)
+        return render_job(dict(job)) + spec
 
     async def ListJobs(self, request: Any, context: Any) -> Any:
         limit, cursor = page(request.page, {"submitted_at": datetime, "job_id": str})
         before, last_id = cursor.values() if cursor else (None, "")
         statuses = _words(request.statuses)
-        filters = _ONE_STATUS if len(statuses) == 1 else _FILTERS
-        async with self._read.view(**read_options(request.options)) as db:
+        arguments = (
+            request.project,
+            request.queue,
+            request.owner,
+            statuses,
+            dict(request.labels),
+            request.name,
+            _time(request, "submitted_after"),
+            _time(request, "submitted_before"),
+            request.called,
+            before,
+            last_id,
+            limit,
+        )
+        which = (
+            f"from jobs where {_ONE_STATUS if len(statuses) == 1 else _FILTERS} "
+            "and ($10::timestamptz is null or (submitted_at, job_id) < ($10, $11)) "
+            "order by submitted_at desc, job_id desc limit $12 + 1"
+        )
+        options = read_options(request.options)
+        async with self._read.view(**options) as db:
+            if options["as_of"] is not None:  # no answers are kept ready of the past
+                rows = await db.fetch(f"select {_SHORT} {which}", *arguments)
+                last = rows[limit - 1] if len(rows) > limit else None
+                return b"".join(render_job(dict(row)) for row in rows[:limit]) + _more(last)
             found = await db.fetchrow(
                 "with found as (select view, submitted_at, job_id, row_number() over () as number from ("
-                f"select view, submitted_at, job_id from jobs where {filters} "
-                "and ($10::timestamptz is null or (submitted_at, job_id) < ($10, $11)) "
-                "order by submitted_at desc, job_id desc limit $12 + 1) page) "
+                f"select view, submitted_at, job_id {which}) page) "
                 "select string_agg(view, ''::bytea order by number) filter (where number <= $12) as jobs, "
                 "count(*) as count, max(submitted_at) filter (where number = $12) as submitted_at, "
                 "max(job_id) filter (where number = $12) as job_id from found",
-                request.project,
-                request.queue,
-                request.owner,
-                statuses,
-                dict(request.labels),
-                request.name,
-                _time(request, "submitted_after"),
-                _time(request, "submitted_before"),
-                request.called,
-                before,
-                last_id,
-                limit,
+                *arguments,
             )
         assert found is not None  # an aggregate has a row
-        more = queries_pb2.ListJobsResponse()
-        if found["count"] > limit:
-            last = {"submitted_at": found["submitted_at"].isoformat(), "job_id": found["job_id"]}
-            more.next_cursor = next_cursor(last)
-        return (found["jobs"] or b"") + more.SerializeToString()
+        return (found["jobs"] or b"") + _more(found if found["count"] > limit else None)
 
     async def ListTasks(self, request: Any, context: Any) -> Any:
         limit, cursor = page(request.page, {"task": INT4})
         options = read_options(request.options)
-        async with self._read.view(**options, subjects=(request.job_id,)) as db:
+        async with self._read.view(**options) as db:
             job = await _row(db, request.job_id, options["as_of"])
             # Tasks that nothing has happened to have no row: they are as the job says.
             rows = await db.fetch(
@@ -122,7 +125,7 @@ class JobQueriesServicer(queries_pb2_grpc.JobQueriesServicer):
         limit, cursor = page(request.page, {"task": INT4, "attempt": INT4})
         options = read_options(request.options)
         task = request.task if request.HasField("task") else None
-        async with self._read.view(**options, subjects=(request.job_id,)) as db:
+        async with self._read.view(**options) as db:
             await _row(db, request.job_id, options["as_of"])
             rows = await db.fetch(
                 "select * from attempts where job_id = $1 and ($2::int is null or task = $2) "
@@ -201,6 +204,14 @@ class JobQueriesServicer(queries_pb2_grpc.JobQueriesServicer):
 
 
 _WATCH_FILTERS = "($1 = '' or project = $1) and ($2 = '' or queue = $2) and ($3 = '' or owner = $3)"
+
+
+def _more(last: Any) -> bytes:
+    """The rest of a page of jobs: its cursor, if there is a last row with others behind it."""
+    answer = queries_pb2.ListJobsResponse()
+    if last is not None:
+        answer.next_cursor = next_cursor({"submitted_at": last["submitted_at"].isoformat(), "job_id": last["job_id"]})
+    return answer.SerializeToString()
 
 
 async def _row(db: Db, job_id: str, at: datetime | None) -> Any:

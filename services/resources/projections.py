@@ -106,6 +106,7 @@ ALLOCATIONS = Table(
         "reason": "text",
     },
     indexes=("job_id, created_at desc", "pool, node_id, created_at desc", "created_at desc, allocation_id desc"),
+    born="created_at",
 )
 
 
@@ -113,7 +114,6 @@ class ResourcesProjection(Projection):
     """Folds the pools' events."""
 
     context: ClassVar[str] = "resources"
-    divisible: ClassVar[bool] = True
     tables: ClassVar[tuple[Table, ...]] = (NODES, SPECS, ALLOCATIONS)
     version: ClassVar[int] = 1
 
@@ -230,7 +230,7 @@ def _with_stage(row: Row) -> Row:
 
 
 def _change_node(rows: Rows, event: PoolEvent | AllocationBound | AllocationReleased, change: Any) -> None:
-    """Change a node's row. When a query folds only some allocations' events there is none, and none is needed."""
+    """Change a node's row, unless the node was removed."""
     node = rows.get(NODES, (event.node_id, event.pool))
     if node is not None:
         rows.put(NODES, change(node))

@@ -18,9 +18,6 @@ from services.resources.projections import KINDS
 
 
 class ResourceQueriesServicer(queries_pb2_grpc.ResourceQueriesServicer):
-    """`as_of` is narrowed to one aggregate only for a single allocation: a node's row depends on the events of every
-    allocation that was ever on it."""
-
     def __init__(self, read: ReadModel) -> None:
         self._read = read
 
@@ -75,7 +72,7 @@ class ResourceQueriesServicer(queries_pb2_grpc.ResourceQueriesServicer):
 
     async def GetAllocation(self, request: Any, context: Any) -> Any:
         options = read_options(request.options)
-        async with self._read.view(**options, subjects=(request.allocation_id,)) as db:
+        async with self._read.view(**options) as db:
             row = await db.fetchrow("select * from allocations where allocation_id = $1", request.allocation_id)
         if row is None:
             raise not_found("allocation", request.allocation_id, options["as_of"])

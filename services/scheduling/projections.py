@@ -1,7 +1,7 @@
 """The tables of scheduling: queues, what waits in them and why, and every placement. Pure folds.
 
 Reads its own events and those of resources, which say what became of a placement. The two come in any order, so no row
-depends on it: each side has its own table, and what both count is a sum.
+depends on both: each side has its own tables, and queries put them together.
 """
 
 from __future__ import annotations
@@ -48,7 +48,15 @@ QUEUES = Table(
         "updated_at": "timestamptz",
     },
 )
-"""A queue exists if it was `made`, or if its pool has `members`; `default` always."""
+"""A queue exists if it was `made`, or if its pool has `members`; `default` always. Of its `placed_tasks`, those in
+`returns` are placed no more."""
+
+RETURNS = Table(
+    name="returns",
+    key=("queue",),
+    columns={"queue": "text", "tasks": "bigint"},
+)
+"""How many of a queue's placed tasks resources has rejected or released."""
 
 MEMBERS = Table(
     name="members",
@@ -94,6 +102,7 @@ PLACEMENTS = Table(
         "decided_at": "timestamptz",
     },
     indexes=("job_id, decided_at desc", "queue, decided_at desc, allocation_id desc", "node_id"),
+    born="decided_at",
 )
 
 OUTCOMES = Table(
@@ -109,8 +118,8 @@ class SchedulingProjection(Projection):
 
     context = "scheduling"
     inputs = ("scheduling", "resources")
-    tables = (QUEUES, MEMBERS, ENTRIES, PLACEMENTS, OUTCOMES)
-    version = 3
+    tables = (QUEUES, RETURNS, MEMBERS, ENTRIES, PLACEMENTS, OUTCOMES)
+    version = 4
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
         event = recorded.data
@@ -124,7 +133,7 @@ class SchedulingProjection(Projection):
         elif isinstance(event, _NEWS):
             yield OUTCOMES, (event.allocation_id,)
             if isinstance(event, AllocationRejected | AllocationReleased):
-                yield QUEUES, (event.pool,)
+                yield RETURNS, (event.pool,)
         elif isinstance(event, NodeRegistered | NodeRemoved):
             yield MEMBERS, (event.pool, event.node_id)
 
@@ -160,13 +169,13 @@ class SchedulingProjection(Projection):
                 _news(rows, event.allocation_id, AllocationStatus.STOPPING, event.reason)
             case AllocationRejected():
                 _news(rows, event.allocation_id, AllocationStatus.REJECTED, event.reason)
-                _fewer(rows, event.pool, event.tasks)
+                _returned(rows, event.pool, event.tasks)
             case AllocationReleased():
                 if event.rest is None:
                     lost = event.reason is ReleaseReason.NODE_LOST
                     status = AllocationStatus.LOST if lost else AllocationStatus.RELEASED
                     _news(rows, event.allocation_id, status, "")
-                _fewer(rows, event.pool, event.tasks)
+                _returned(rows, event.pool, event.tasks)
 
 
 _NEWS = (AllocationBound, AllocationRejected, AllocationStopRequested, AllocationReleased)
@@ -286,9 +295,10 @@ def _news(rows: Rows, allocation_id: str, status: AllocationStatus, reason: str)
     rows.put(OUTCOMES, {"allocation_id": allocation_id, "status": status.value, "reason": kept})
 
 
-def _fewer(rows: Rows, queue: str, tasks: str) -> None:
-    row = _queue(rows, queue)
-    rows.put(QUEUES, {**row, "placed_tasks": row["placed_tasks"] - sets.count(sets.parse(tasks))})
+def _returned(rows: Rows, queue: str, tasks: str) -> None:
+    row = rows.get(RETURNS, (queue,))
+    before = row["tasks"] if row is not None else 0
+    rows.put(RETURNS, {"queue": queue, "tasks": before + sets.count(sets.parse(tasks))})
 
 
 PROJECTION = SchedulingProjection()

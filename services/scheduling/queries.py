@@ -38,8 +38,6 @@ _PLACED = (
 
 
 class SchedulingQueriesServicer(queries_pb2_grpc.SchedulingQueriesServicer):
-    """A query with `as_of` folds the whole context: a place in a queue depends on every entry."""
-
     def __init__(self, read: ReadModel) -> None:
         self._read = read
 
@@ -126,11 +124,12 @@ async def _exists(db: Db, queue: str, at: datetime | None) -> None:
 async def _queues(db: Db, name: str) -> list[Any]:
     """The queue of this name, or all that exist: see `services.scheduling.operating`."""
     rows = await db.fetch(
-        "select n.queue, q.policy, q.status, q.placed_tasks, q.updated_at, "
+        "select n.queue, q.policy, q.status, q.placed_tasks - coalesce(r.tasks, 0) as placed_tasks, q.updated_at, "
         "count(e.job_id) as waiting_jobs, coalesce(sum(e.waiting_tasks), 0)::bigint as waiting_tasks "
         "from (select queue from queues where made union select queue from members union select $2) n "
-        "left join queues q using (queue) left join entries e using (queue) where $1 = '' or n.queue = $1 "
-        "group by n.queue, q.policy, q.status, q.placed_tasks, q.updated_at order by n.queue",
+        "left join queues q using (queue) left join returns r using (queue) left join entries e using (queue) "
+        "where $1 = '' or n.queue = $1 "
+        "group by n.queue, q.policy, q.status, q.placed_tasks, r.tasks, q.updated_at order by n.queue",
         name,
         DEFAULT_QUEUE,
     )

@@ -71,7 +71,7 @@ async def test_several_processes_make_the_same_tables(filled: Settings, monkeypa
     assert told[-1][0] == told[-1][1] > JOBS  # the writer's markers are read too
     found = await rebuilding.diff(filled, SampleProjection())
     assert found.equal, found
-    assert found.rows == {"jobs": JOBS}
+    assert found.rows == {"jobs": JOBS, "jobs_past": 0}
 
 
 async def test_a_process_that_dies_fails_the_rebuild_and_leaves_nothing(
@@ -95,8 +95,9 @@ async def test_a_share_that_comes_too_late_writes_nothing(filled: Settings) -> N
     async with connected(filled) as db, db.transaction():
         await tables.create_bare(db, schema, SampleProjection())
     target = {("jobs", number): 1 for number in range(4)}
+    shares = [[("jobs", 0), ("jobs", 1)], [("jobs", 2), ("jobs", 3)]]
     with pytest.raises(rebuilding.RebuildFailed, match="another rebuild"):
-        await shards.fill(filled, SampleProjection(), schema, 1, [[0, 1], [2, 3]], target, lambda _: None)
+        await shards.fill(filled, SampleProjection(), schema, 1, shares, target, lambda _: None)
     async with connected(filled) as db:
         assert await db.fetchval(f"select count(*) from {tables.quoted(schema)}.history") == 0
 
@@ -120,14 +121,18 @@ async def test_a_share_ends_when_nobody_hears_it(filled: Settings) -> None:
         assert await db.fetchval(f"select count(*) from {tables.quoted(schema)}.history") == 0
 
 
-async def test_a_row_that_two_processes_write_fails_the_rebuild(filled: Settings) -> None:
-    with pytest.raises(rebuilding.RebuildFailed, match="UniqueViolation"):
+async def test_a_row_of_several_places_fails_the_rebuild(filled: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(rebuilding.RebuildFailed, match="SharedRow"):  # by a process that has two of the places
+        await rebuilding.rebuild(filled, OneRow())
+    assert await rows(filled) == JOBS
+    monkeypatch.setattr(rebuilding.os, "cpu_count", lambda: 4)
+    with pytest.raises(rebuilding.RebuildFailed, match="UniqueViolation"):  # by the second of those that write it
         await rebuilding.rebuild(filled, OneRow())
     assert await rows(filled) == JOBS
 
 
 class OneRow(SampleProjection):
-    """Says that partitions have nothing in common, and is wrong."""
+    """Breaks the rule that a row depends on events of one place."""
 
     def touches(self, _recorded: Any) -> Any:
         return [(self.tables[0], ("all",))]

@@ -25,21 +25,24 @@ class Stored:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.rows: dict[Key, Row] = {}
         self.loaded: list[Key] = []
-        for name in ("load_rows", "insert_rows", "upsert_rows", "delete_rows"):
+        for name in ("load_rows", "insert_rows", "upsert_rows", "delete_rows", "insert_past"):
             patch.setattr(tables, name, getattr(self, name))
 
-    async def load_rows(self, _db: Any, _table: Table, keys: list[Key]) -> dict[Key, Row]:
+    async def load_rows(self, _db: Any, _table: Table, keys: list[Key]) -> dict[Key, tables.Versioned]:
         self.loaded += keys
-        return {key: self.rows[key] for key in keys if key in self.rows}
+        return {key: (self.rows[key], NOW) for key in keys if key in self.rows}
 
-    async def insert_rows(self, _db: Any, table: Table, rows: list[Row]) -> None:
-        for row in rows:
+    async def insert_rows(self, _db: Any, table: Table, rows: list[tables.Versioned]) -> None:
+        for row, _ in rows:
             key = table.key_of(row)
             assert key not in self.rows
             self.rows[key] = row
 
-    async def upsert_rows(self, _db: Any, table: Table, rows: list[Row]) -> None:
-        self.rows.update({table.key_of(row): row for row in rows})
+    async def upsert_rows(self, _db: Any, table: Table, rows: list[tables.Versioned]) -> None:
+        self.rows.update({table.key_of(row): row for row, _ in rows})
+
+    async def insert_past(self, _db: Any, _table: Table, versions: list[Any]) -> None:
+        assert not versions, "all that happens here happens at one time"
 
     async def delete_rows(self, _db: Any, _table: Table, keys: list[Key]) -> None:
         for key in keys:

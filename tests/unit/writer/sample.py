@@ -95,7 +95,6 @@ JOBS = Table(
 
 class SampleProjection(Projection):
     context = "jobs"
-    divisible = True
     tables = (JOBS,)
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
