@@ -17,6 +17,8 @@ from rich.console import Console
 
 from bench import past
 from bench.report import Figure
+from events.language.jobs import JobCompleted
+from events.language.resources import AllocationBound, NodeRegistered
 from events.process.settings import Settings
 from events.projections.positions import live_schema
 from events.projections.rebuild import projection_of, rebuild
@@ -48,11 +50,14 @@ def say(text: str) -> None:
 
 
 def _template() -> dict[str, dict[str, Any]]:
-    """A job as a platform once recorded it."""
+    """A job as a platform once recorded it, with the node that it ran on."""
     history = recorded()[0]
-    return past.template(
-        [raw.decode() for name in past.CONTEXTS for raw in folding.valid(history, name, markers=False)]
-    )
+    seen = [raw.decode() for name in past.CONTEXTS for raw in folding.valid(history, name, markers=False)]
+    job = next(each.meta.subject for each in seen if isinstance(each.data, JobCompleted))
+    own: list[Any] = [each for each in seen if getattr(each.data, "job_id", "") == job]
+    nodes = {each.data.node_id for each in own if isinstance(each.data, AllocationBound)}
+    registered = [each for each in seen if isinstance(each.data, NodeRegistered) and each.data.node_id in nodes]
+    return past.template([*registered, *own])
 
 
 def _at(message: Any, moment: datetime | None) -> Any:

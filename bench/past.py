@@ -26,7 +26,7 @@ from events.log.partitioner import partition_of
 from events.log.producer import new_producer
 from events.log.wire import headers_of, value_of
 from events.process.settings import Settings
-from events.writer.encoding import Encoded, Encoder, Origin
+from events.writer.encoding import Encoded, Encoder, Origin, Placed
 
 BATCH = 500
 """Records of one batch."""
@@ -59,12 +59,13 @@ class _Log:
         self._context = context
 
     def add(self, events: Sequence[Event], cause: str = "", id: str = "") -> None:
-        subjects = [event.subject() for event in events]
-        placed = [(event, event.key(), subject) for event, subject in zip(events, subjects, strict=True)]
+        placed: list[Placed] = [
+            (event, event.key(), event.subject(), "local/default", PLATFORM_ACTOR, "", "") for event in events
+        ]
         id = id or f"{self._context}-{self.number}-0-{self.next_offset}"
         origin = Origin(id, "", PLATFORM_ACTOR, "local/default", "", cause)
         now = datetime.now(UTC)
-        self.records += self._encoder.records(placed, origin, now, [("", "")] * len(placed))
+        self.records += self._encoder.records(placed, origin, now)
         self.next_offset += len(placed)
 
     def start(self) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from events.log.envelope import Recorded
 from events.projections import folding, tables
 from events.projections.folding import Fold
 from events.projections.projection import Key, Projection, Row, Table
+
+BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 
 Tables = dict[str, dict[Key, Row]]
 """Rows by table and key."""
@@ -81,6 +84,18 @@ def folded(projection: Projection, history: Sequence[Recorded]) -> Tables:
     for recorded in history:
         projection.project(recorded, rows)
     return rows.tables
+
+
+def spread(history: Sequence[Recorded]) -> list[Recorded]:
+    """The history with other times: two events of a place at one time, then the next two a second later."""
+    begun: Counter[tuple[str, int]] = Counter()
+    found: list[Recorded] = []
+    for recorded in history:
+        place = (recorded.position.topic, recorded.position.partition)
+        time = BEGINNING + timedelta(seconds=begun[place] // 2)
+        begun[place] += 1
+        found.append(recorded._replace(meta=recorded.meta._replace(time=time)))
+    return found
 
 
 def times(history: Sequence[Recorded]) -> list[datetime]:

@@ -18,7 +18,7 @@ from services.jobs.projections import PROJECTION as JOBS
 from services.resources.projections import PROJECTION as RESOURCES
 from services.scheduling.projections import PROJECTION as SCHEDULING
 from tests.unit.jobs.test_machine import Life
-from tests.unit.projections.past import Stored, check, stored
+from tests.unit.projections.past import Stored, check, spread, stored
 from tests.unit.resources.test_machine import PoolMachine
 from tests.unit.scheduling.test_machine import QueueMachine
 from tests.unit.writer.sample import JOBS as SAMPLE
@@ -55,7 +55,7 @@ class PastOfPools(PoolMachine):
         super().note(events)
 
     def teardown(self) -> None:
-        check(RESOURCES, self.history)
+        check(RESOURCES, spread(self.history))
 
 
 class PastOfQueues(QueueMachine):
@@ -74,7 +74,7 @@ class PastOfQueues(QueueMachine):
         super().pool_says(events)
 
     def teardown(self) -> None:
-        check(SCHEDULING, self.history)
+        check(SCHEDULING, spread(self.history))
 
 
 TestPastOfJobs = PastOfJobs.TestCase
