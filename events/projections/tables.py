@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 else:
     Db = asyncpg.Connection
 
-FORMAT = 3
+FORMAT = 4
 """Of the runner's own tables. Raise it when they change; tables of another format are built anew."""
 
 HISTORY = Table(

@@ -101,7 +101,12 @@ PLACEMENTS = Table(
         "waited_seconds": "float8",
         "decided_at": "timestamptz",
     },
-    indexes=("job_id, decided_at desc", "queue, decided_at desc, allocation_id desc", "node_id"),
+    indexes=(
+        "job_id, decided_at desc",
+        "queue, decided_at desc, allocation_id desc",
+        "decided_at desc, allocation_id desc",
+        "node_id",
+    ),
     born="decided_at",
 )
 

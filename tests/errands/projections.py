@@ -14,7 +14,6 @@ ERRANDS = Table(name="errands", key=("errand_id",), columns={"errand_id": "text"
 
 class ErrandsProjection(Projection):
     context = "errands"
-    divisible = True
     tables = (ERRANDS,)
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
