@@ -15,6 +15,7 @@ BESIDE = (
     "tests/integration/test_epochs_broker.py",
     "tests/integration/test_export.py",
     "tests/integration/test_history.py",
+    "tests/integration/test_lost_log.py",
     "tests/integration/test_other_consumers.py",
     "tests/integration/test_poison.py",
     "tests/integration/test_producer.py",
@@ -23,6 +24,7 @@ BESIDE = (
     "tests/integration/test_resources.py",
     "tests/integration/test_runtime.py",
     "tests/integration/test_scheduling.py",
+    "tests/integration/test_starting_as_another_user.py",
     "tests/integration/test_stream_storing.py",
     "tests/integration/test_streams.py",
     "tests/integration/test_tamper.py",
@@ -30,16 +32,20 @@ BESIDE = (
     "tests/judges/test_buf.py",
     "tests/judges/test_documents.py",
 )
-"""What starts no platform: the test itself runs the one writer or projection that it is about. A file that is not named
-here is taken for one that does."""
+"""What starts no platform: such a test runs the writer or projection that it is about. A file that is not named here is
+taken for one that does."""
+
+NOT_BESIDE = ("tests/integration/test_lost_log.py::test_a_node_ends_what_a_lost_log_had_it_run",)
+"""Tests on a platform in those files."""
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
     """The platforms are one piece of work, which is handed out first; every other file is one."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return file if file.startswith(BESIDE) else PLATFORMS
+        if nodeid.startswith(BESIDE) and not nodeid.startswith(NOT_BESIDE):
+            return nodeid.partition("::")[0]
+        return PLATFORMS
 
     def schedule(self) -> None:
         # By number of tests, as usual, some file of many short tests could come first.
