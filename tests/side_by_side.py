@@ -16,6 +16,7 @@ BESIDE = (
     "tests/integration/test_export.py",
     "tests/integration/test_history.py",
     "tests/integration/test_lost_log.py",
+    "tests/integration/test_object_references.py",
     "tests/integration/test_other_consumers.py",
     "tests/integration/test_poison.py",
     "tests/integration/test_producer.py",
