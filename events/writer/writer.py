@@ -45,9 +45,6 @@ _MOST_RECORDS = 2_000
 _SESSION_SECONDS = 10.0
 """Silence after which the broker counts a member of the group as gone. Until then a static member (KIP-345) that joins
 again has the assignment of before, which names no partition of a topic that was made anew meanwhile."""
-_HEARTBEAT_SECONDS = 3.0
-"""Seconds between two signs of life of a member: a third of the silence, as Kafka advises. By the answer it hears of a
-change of members."""
 
 CHECK_EVERY = 1.0
 """Seconds between two looks at what this writer has appended, where nobody here reacts to it; one begins when the fetch
