@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Collection, Iterable, Mapping
+from datetime import timedelta
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -212,6 +213,23 @@ async def _configure(admin: AIOKafkaAdminClient, settings: Settings, stream: Str
         log.info("topic %s has its present configuration now", topic)
     except KafkaError as error:
         log.warning("topic %s keeps its configuration: %s", topic, error or type(error).__name__)
+
+
+async def kept(settings: Settings, stream: StreamTopic) -> timedelta | None:
+    """How long a stream's topic keeps its records; None without limit, and where the broker does not tell it."""
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    await admin.start()
+    topic = settings.prefix + stream.name
+    try:
+        (described,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+        entries = {entry[0]: entry[1] for entry in described.resources[0][4]}
+    except KafkaError as error:
+        log.warning("how long topic %s keeps its records is not known: %s", topic, error or type(error).__name__)
+        return None
+    finally:
+        await admin.close()
+    milliseconds = int(entries.get("retention.ms") or -1)
+    return None if milliseconds < 0 else timedelta(milliseconds=milliseconds)
 
 
 async def _counts(admin: AIOKafkaAdminClient, prefix: str, names: list[str]) -> dict[str, int]:

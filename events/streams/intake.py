@@ -36,17 +36,18 @@ from events.projections.positions import PositionsMoved
 from events.projections.runner import GATHER
 from events.projections.tables import quoted
 from events.streams.ends import DoneTo
-from events.streams.storing import Storing, of_a_record
+from events.streams.storing import Storing
 from events.streams.stream import AnyStream, Unusable
 from events.streams.taking import Item
+from events.streams.upkeep import Upkeep
 from events.writer.stops import Stops
 
+NEXT = "_next"
+"""What the name of the schema of a rebuild ends with."""
 _MOST = 2000
 """Records fetched at once."""
 _ANSWER_SECONDS = 10.0
 """Longest wait for the broker to say where partitions end."""
-TIDY_SECONDS = 5.0
-"""Between two looks for something to tidy."""
 _AGAIN = 5.0
 """Seconds until a stream that stopped as a whole is tried again."""
 
@@ -58,7 +59,8 @@ stored_chunks = Counter("forgelog_stream_chunks_total", "Chunks of streams store
 class Intake:
     """Takes one stream in, in one process."""
 
-    def __init__(self, stream: AnyStream) -> None:
+    def __init__(self, stream: AnyStream, *, rebuilding: bool = False) -> None:
+        """`rebuilding`: into the tables of a rebuild. What is unusable has become a dead letter before."""
         self.stream = stream
         self.news = asyncio.Condition()
         """Notified when something was stored, and when a partition turns out to be stored up to a wanted time."""
@@ -75,15 +77,14 @@ class Intake:
         self._topic = stream.topic.name
         self._whole = f"stream {self._topic}"
         """The place that stands still where the stream does as a whole."""
-        self._tidying = f"tidying of {self._topic}"
         self._made = False
         """This process has made the tables, and nothing has gone wrong with them since."""
         self._partitions = 0
+        self._rebuilding = rebuilding
+        self._upkeep = Upkeep(stream, self.stops)
         self._repairs = Repairs()
         self._consumer: Consumer | None = None
         self._storing: Storing | None = None
-        self._tidy_at = -math.inf
-        """When to tidy next (monotonic)."""
         self._wanted = -math.inf
         """Somebody wants to know whether all is stored that was in the log at this time (monotonic)."""
         self._read_to = DoneTo()
@@ -154,8 +155,9 @@ class Intake:
 
     async def run(self, settings: Settings, pool: asyncpg.Pool) -> None:
         """Take the stream in until cancelled; survives restarts of Kafka and Postgres."""
-        self.schema = quoted(f"{settings.schema_}_{self.stream.schema}")
         self._settings = settings
+        self._schema = f"{settings.schema_}_{self.stream.schema}{NEXT if self._rebuilding else ''}"
+        self.schema = quoted(self._schema)
         self.stream.configure(settings)
         self._letters = Producer(settings)  # connects when there is a letter
         try:
@@ -186,7 +188,9 @@ class Intake:
     async def _run(self, pool: asyncpg.Pool) -> None:
         settings = self._settings
         self._partitions = (await topics.ensure_topics(settings))[self._topic]
-        storing = Storing(self.stream, pool, f"{settings.schema_}_{self.stream.schema}", self._stopped)
+        if self.stream.expiring and not self._rebuilding:
+            self._upkeep.keep = await topics.kept(settings, self.stream.topic)
+        storing = Storing(self.stream, pool, self._schema, self._stopped)
         await storing.open(make=not self._made)
         self._made = True
         self._storing, self.pool = storing, pool
@@ -222,7 +226,7 @@ class Intake:
         """Read and store what has come; whether a partition goes on that stood. By another consumer then: in this one,
         a place that is sought would have to wait for the fetch that waits at the broker."""
         await self._look_at_ends(consumer, storing)
-        wait = 10 if self._tidy_at <= time.monotonic() else 1000
+        wait = 10 if self._upkeep.due else 1000
         fetched = await consumer.getmany(timeout_ms=wait, max_records=_MOST)
         if fetched:
             await asyncio.sleep(GATHER)
@@ -237,27 +241,12 @@ class Intake:
             stored_chunks.labels(self._topic).inc(count)
             self._lift_passed(storing)
             await self._notify()
-        await self._tidy(storing)
+        if self._upkeep.due:
+            await self._upkeep.step(storing)
         if self._whole in self.stops and (items or self._all_read(consumer, storing)):
             self.stops.lift(self._whole)
             await self._notify()
         return again
-
-    async def _tidy(self, storing: Storing) -> None:
-        """One step, if it is time. What goes wrong with it does not keep records from being stored."""
-        if time.monotonic() < self._tidy_at:
-            return
-        try:
-            more = await storing.tidy()
-        except Exception as error:
-            if not of_a_record(error):
-                raise
-            nowhere = Position(f"tidying.{self._topic}", 0, 0)
-            self.stops.add(self._tidying, error, at=nowhere, doing="tidying its tables")
-            more = False
-        else:
-            self.stops.lift(self._tidying)
-        self._tidy_at = time.monotonic() + (0.0 if more else TIDY_SECONDS)
 
     def _lift_passed(self, storing: Storing) -> None:
         """Partitions do not stand where they were met before, once more is stored: by another process, say."""
@@ -372,7 +361,7 @@ class Intake:
                 items.append(Item(raw))
             except Exception as error:  # noqa: BLE001 - whatever the stream's code raises stops this partition only
                 storing.stop_at(raw, error)
-        if letters:
+        if letters and not self._rebuilding:
             await self._letters.send_all(letters)
             metrics.dead_letters.labels(self.stream.context).inc(len(letters))
         return items

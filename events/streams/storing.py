@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import asyncpg
 from aiokafka.errors import KafkaError
@@ -18,10 +19,11 @@ from events.log.wire import Raw
 from events.process import faults
 from events.projections.positions import PositionsMoved, of_a_value, write_positions
 from events.projections.tables import Db, quoted
+from events.streams.retention import Expiring, expire
 from events.streams.stream import AnyStream
 from events.streams.taking import Item, KeyStates, Late, Taken
 
-_CHUNKS: Place = ("chunks", 0)
+CHUNKS: Place = ("chunks", 0)
 """Where the number of the last chunk is kept, among the positions."""
 _POSITIONS = """
 create schema if not exists {schema};
@@ -72,7 +74,7 @@ class Storing:
             await db.execute(f"set local search_path to {self.schema}")
             rows = await db.fetch("select context, partition, off from positions")
             self._positions = {(row["context"], row["partition"]): ReaderPosition(row["off"]) for row in rows}
-            known = self._positions.get(_CHUNKS)
+            known = self._positions.get(CHUNKS)
             self._last = await self._stream.newest(db) if known is None else known.offset
 
     def position(self, partition: int) -> int:
@@ -134,8 +136,13 @@ class Storing:
         """See `Stream.tidy`."""
         async with self._transaction() as db:
             # Whoever stores chunks moves this row first: so it waits for this, and this for it.
-            stood = await db.fetchval("select off from positions where context = $1 for update", _CHUNKS[0])
+            stood = await db.fetchval("select off from positions where context = $1 for update", CHUNKS[0])
             return stood is not None and await self._stream.tidy(db)
+
+    async def expire(self, expiring: Expiring, age: timedelta) -> int:
+        """See `events.streams.retention.expire`."""
+        async with self._transaction() as db:
+            return await expire(db, expiring, age)
 
     async def _bisect(self, items: Sequence[Item], overdue: Sequence[Late]) -> None:
         """What is to blame for an error is found by halves."""
@@ -223,7 +230,7 @@ class Storing:
         """Write what was taken, and positions; all positions, and the number of the last chunk, as they are then."""
         # Moves with every chunk, so that two processes never store at once, not even while positions stand.
         last = self._last + len(taken.chunks)
-        positions = {**self._positions, **reached, _CHUNKS: ReaderPosition(last)}
+        positions = {**self._positions, **reached, CHUNKS: ReaderPosition(last)}
         await write_positions(db, self._positions, positions)
         faults.point(faults.MID_STREAM)
         if taken.chunks:

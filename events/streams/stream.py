@@ -13,6 +13,7 @@ from events.language.streams import StreamTopic
 from events.log.wire import Raw
 from events.process.settings import Settings
 from events.projections.tables import Db
+from events.streams.retention import Expiring
 
 Piece = TypeVar("Piece")
 """A record of the topic, read."""
@@ -64,6 +65,9 @@ class Stream(ABC, Generic[Piece, Key, State, Chunk]):
     tables: ClassVar[Sequence[str]]
     """SQL statements that make its tables, or bring those of an earlier version to the present form. They run at every
     start, with the schema as search path, so each must do nothing when its work is done. Must not make `positions`."""
+
+    expiring: ClassVar[Sequence[Expiring]] = ()
+    """Tables whose rows go when they are older than the topic keeps its records (`StreamTopic.days`)."""
 
     def configure(self, settings: Settings) -> None:
         """Called once, before all else: the place to take limits from the settings."""
@@ -123,6 +127,11 @@ class Stream(ABC, Generic[Piece, Key, State, Chunk]):
 
     def stored(self, chunks: Sequence[Chunk]) -> None:
         """The transaction is committed: the place for counters."""
+        return
+
+    async def carry(self, db: Db, live: str) -> None:
+        """Take from the live tables (`live`: their schema, quoted) into those of a rebuild, the search path, what the
+        topic does not know: when rows arrived. Numbers of new chunks are larger than all in the live tables."""
         return
 
     async def newest(self, db: Db) -> int:

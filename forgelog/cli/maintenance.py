@@ -30,12 +30,25 @@ def rebuild(
     check: Annotated[
         bool, typer.Option("--check", help="Change nothing: rebuild beside the live tables and compare every row.")
     ] = False,
+    streams: Annotated[
+        bool, typer.Option("--streams", help="Rebuild the tables of its streams instead, such as what tasks printed.")
+    ] = False,
+    lose: Annotated[
+        bool, typer.Option("--lose", help="With --streams: also where the topic has removed records since.")
+    ] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Build a service's tables anew from the whole log while the old ones serve, or check that nothing differs."""
     names = [context for name in services or CONTEXTS for context in contexts_of(name)]
     if not services and not check:
         raise typer.BadParameter("say which service to rebuild; all at once only with --check")
+    if check and streams:
+        raise typer.BadParameter("--check compares tables of events; leave out --streams")
+    if lose and not streams:
+        raise typer.BadParameter("--lose is for --streams: events are never removed")
+    if streams:
+        _rebuild_streams(names, output, lose=lose)
+        return
 
     async def work() -> list[dict[str, Any]]:
         from events.projections import rebuild as runtime
@@ -69,6 +82,35 @@ def rebuild(
         show_rows(results, columns, output)
     if any(not item.get("equal", True) for item in results):
         raise typer.Exit(1)
+
+
+def _rebuild_streams(names: list[str], output: Format, *, lose: bool) -> None:
+    async def work() -> list[dict[str, Any]]:
+        from events.streams import rebuild as runtime
+        from forgelog.errors import ForgelogError
+
+        settings = platform_settings()
+        results = []
+        for name in names:
+            if not (found := runtime.streams_of(name)):
+                raise NotFound(f"{name} has no streams")
+            for stream in found:
+                topic = stream.topic.name
+                with Progress(f"rebuilding {topic}", output) as progress:
+                    try:
+                        done = await runtime.rebuild_stream(settings, stream, progress.update, lose=lose)
+                    except runtime.RebuildFailed as error:
+                        problem = f"{topic} can't be rebuilt: {error}; its live tables are untouched"
+                        raise ForgelogError(problem) from None
+                results.append({"stream": topic, "records": done.records, "seconds": round(done.seconds, 3)})
+        return results
+
+    columns = [column("Stream"), column("Records", right=True), column("Seconds", right=True)]
+    results = run(work)
+    if output is Format.TABLE:
+        show_rows(results, columns, output)
+    else:
+        show_data(results, output)
 
 
 def difference_data(found: Difference) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forgelog.cli import complete
-from forgelog.cli.common import OutputOption, with_client
+from forgelog.cli.common import AtOption, OutputOption, moment, with_client
 from forgelog.cli.render import Format, note, show_data, show_line, write
 from forgelog.errors import InvalidInput
 from forgelog.units import parse_bytes
@@ -34,6 +34,7 @@ def logs(
     stream: Annotated[str, typer.Option("--stream", help="stdout or stderr; both when left out.")] = "",
     attempt: Annotated[int, typer.Option("--attempt", min=0, help="Only this attempt; 0 is every one.")] = 0,
     tail: Annotated[str | None, typer.Option("--tail", metavar="SIZE", help="Only each stream's end: 4K, 1M.")] = None,
+    at: AtOption = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Show what a job printed: its output to standard output, its errors to standard error.
@@ -47,10 +48,16 @@ def logs(
     except ValueError as error:
         raise InvalidInput(f"--tail: {error}") from None
 
+    as_of = moment(at)
+    if follow and as_of is not None:
+        raise InvalidInput("--follow: what had come by a past time does not grow; leave out --follow or --at")
+
     async def work(client: AsyncClient) -> None:
         id = await client.find(called)
         several = tasks == "" and (await client.get(id)).job.tasks.total > 1
-        pieces = client.logs(id, tasks=tasks, attempt=attempt, stream=stream, follow=follow, tail_bytes=tail_bytes)
+        pieces = client.logs(
+            id, tasks=tasks, attempt=attempt, stream=stream, follow=follow, tail_bytes=tail_bytes, at=as_of
+        )
         await show_pieces(pieces, output, prefixed=several)
 
     with_client(work)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -256,12 +257,13 @@ class JobCalls(BundleCalls):
         stream: str = "",
         follow: bool = False,
         tail_bytes: int | None = None,
+        at: datetime | None = None,
     ) -> AsyncIterator[LogPiece]:
         """What tasks printed, in pieces: ``task``, ``attempt``, ``stream``, ``offset``, ``data`` (bytes), ``text``.
 
-        With `follow` it goes on until the job has ended and all it printed has come. `stream` is ``stdout``, ``stderr``
-        or both; `tasks` are such as ``0-3,7``. Text that ends amid a character waits for its rest. The last piece of a
-        stream has `eof`, and mostly no data; `truncated` and `missing_bytes` tell of what is not there.
+        With `follow` it goes on until the job has ended and all it printed has come; `at`: what had arrived by then.
+        `stream` is ``stdout``, ``stderr`` or both; `tasks` are such as ``0-3,7``. Text that ends amid a character waits
+        for its rest. The last piece has `eof`; `truncated` and `missing_bytes` tell of what is not there.
         """
         if stream not in ("", "stdout", "stderr"):
             raise InvalidInput(f"stream: {stream!r} is neither stdout nor stderr")
@@ -276,18 +278,15 @@ class JobCalls(BundleCalls):
                 follow=follow,
                 tail_bytes=tail_bytes if not cursor else None,
                 cursor=cursor,
-                options=self._options(CONTEXT, None),
+                options=self._options(CONTEXT, at),
             )
 
-        decoders: dict[tuple[int, int, int], Any] = {}
+        decoders: Any = defaultdict(lambda: codecs.getincrementaldecoder("utf-8")(errors="replace"))
         stub = rpc.JobQueriesStub(self.channel)
         async for answer in self._connection.resumed(stub.FollowLogs, request, what=f"logs of {id}", endless=False):
-            cursor = answer.cursor
-            place = (answer.task, answer.attempt, answer.stream)
-            if place not in decoders:
-                decoders[place] = codecs.getincrementaldecoder("utf-8")(errors="replace")
-            record = cast("LogPiece", plain(answer))
-            record["text"] = decoders[place].decode(answer.data, final=answer.eof)
+            cursor, record = answer.cursor, cast("LogPiece", plain(answer))
+            decoder = decoders[answer.task, answer.attempt, answer.stream]
+            record["text"] = decoder.decode(answer.data, final=answer.eof)
             yield record
 
     # Act
@@ -369,10 +368,11 @@ class AsyncJob:
         stream: str = "",
         follow: bool = False,
         tail_bytes: int | None = None,
+        at: datetime | None = None,
     ) -> AsyncIterator[LogPiece]:
         """What it printed; see `AsyncClient.logs`."""
         return self._client.logs(
-            self.id, tasks=tasks, attempt=attempt, stream=stream, follow=follow, tail_bytes=tail_bytes
+            self.id, tasks=tasks, attempt=attempt, stream=stream, follow=follow, tail_bytes=tail_bytes, at=at
         )
 
     async def tasks(self, *, status: Iterable[str] = (), at: datetime | None = None) -> list[TaskRow]:

@@ -187,9 +187,9 @@ class Client:
     def logs(self, id: str, **wanted: Any) -> Iterator[LogPiece]:
         """What tasks printed, in pieces: ``task``, ``attempt``, ``stream``, ``offset``, ``data`` (bytes), ``text``.
 
-        With `follow` it goes on until the job has ended and all it printed has come. `stream` is ``stdout``, ``stderr``
-        or both; `tasks` are such as ``0-3,7``. Text that ends amid a character waits for its rest. The last piece of a
-        stream has `eof`, and mostly no data; `truncated` and `missing_bytes` tell of what is not there."""
+        With `follow` it goes on until the job has ended and all it printed has come; `at`: what had arrived by then.
+        `stream` is ``stdout``, ``stderr`` or both; `tasks` are such as ``0-3,7``. Text that ends amid a character waits
+        for its rest. The last piece has `eof`; `truncated` and `missing_bytes` tell of what is not there."""
         return self._loop.iterate(self._async.logs(id, **wanted))
 
     def cancel(self, id: str, *, tasks: str | None = None, reason: str = "") -> Answer:

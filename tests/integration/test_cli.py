@@ -565,6 +565,12 @@ async def test_rebuild_and_audit(forgelog: Cli, sweep: str) -> None:
     rebuilt = await forgelog("rebuild", "jobs")
     assert rebuilt.code == 0, rebuilt
     assert (await forgelog.json("show", sweep))["job"]["status"] == "failed"
+    printed = (await forgelog("logs", sweep)).out
+    (streams,) = await forgelog.json("rebuild", "jobs", "--streams")
+    assert (streams["stream"], streams["records"] > 0) == ("logs.jobs", True)
+    assert (await forgelog("logs", sweep)).out == printed
+    for wrong in (["scheduling", "--streams"], ["jobs", "--lose"], ["jobs", "--check", "--streams"]):
+        assert (await forgelog("rebuild", *wrong)).code != 0
     verified = await forgelog("audit", "verify")
     assert verified.code == 0, verified
 

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -178,6 +179,26 @@ async def test_a_job_finds_its_platform_and_the_key(client: AsyncClient, platfor
     assert (await client.get(printed.split()[0])).job.name == "inner"
     assert f"FORGELOG_TOKEN_FILE={platform.key_file}" in printed.splitlines()
     assert platform.key not in printed
+
+
+async def test_output_as_of_a_time_is_what_had_arrived_by_then(client: AsyncClient, tmp_path: Path) -> None:
+    before, go = datetime.now(UTC), tmp_path / "go"
+    script = f"echo one; while ! test -e '{go}'; do sleep 0.05; done; echo two"
+    job = await client.submit(name="parts", command=["sh", "-c", script], resources=SMALL)
+    async for piece in job.logs(follow=True, stream="stdout"):
+        if piece.text:
+            break
+    then = datetime.now(UTC)
+    go.touch()
+    await job.wait(timeout=PATIENCE)
+
+    async def printed(**wanted: Any) -> str:
+        return "".join([piece.text async for piece in job.logs(stream="stdout", **wanted)])
+
+    assert [await printed(at=at) for at in (before, then, None)] == ["", "one\n", "one\ntwo\n"]
+    assert await printed(at=then, tail_bytes=3) == "ne\n"
+    with pytest.raises(InvalidInput, match="follow"):
+        await printed(at=then, follow=True)
 
 
 async def test_without_coroutines(platform: Cluster) -> None:

@@ -40,6 +40,10 @@ class Follower:
     async def follow(self, request: Any, context: Any) -> AsyncIterator[Any]:
         """Pieces in the order in which they arrived. Raises QueryError."""
         options = read_options(request.options)
+        as_of = options["as_of"]
+        if as_of is not None and request.follow:
+            problem = "follow: what had come by a past time does not grow; leave out follow, or options.as_of"
+            raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, problem)
         reached = _cursor(request.cursor)
         tasks = _tasks(request.tasks)
         stream = request.stream - 1 if request.stream else None
@@ -56,12 +60,12 @@ class Follower:
         if request.attempt > job["attempts"] and not (request.follow and job["ended_at"] is None):
             problem = f"attempt: is {request.attempt}, and the newest attempt of job {request.job_id} is"
             raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, f"{problem} {job['attempts']}")
-        starts = await self._starts(request) if request.HasField("tail_bytes") and reached < 0 else {}
+        starts = await self._starts(request, as_of) if request.HasField("tail_bytes") and reached < 0 else {}
         # Output travels beside the events: an ended job's last pieces are waited for even when not asked to follow.
-        stays = request.follow or ended_at is not None
+        stays = as_of is None and (request.follow or ended_at is not None)
 
         async def fetch(db: Db, reached: int) -> list[Any]:
-            return await self._pieces(db, request, reached, tasks, stream)
+            return await self._pieces(db, request, reached, tasks, stream, as_of)
 
         async def done() -> bool:
             return not stays or await self._done(request, tasks, stream)
@@ -70,13 +74,16 @@ class Follower:
             if (answer := _answer(row, starts)) is not None:
                 yield answer
 
-    async def _pieces(self, db: Db, request: Any, reached: int, tasks: Any, stream: int | None) -> list[Any]:
+    async def _pieces(
+        self, db: Db, request: Any, reached: int, tasks: Any, stream: int | None, as_of: datetime | None
+    ) -> list[Any]:
         lows, highs = tasks
         rows: list[Any] = await db.fetch(
             f"select * from {self._output.schema}.chunks c where job_id = $1 and arrival > $2 "
             "and ($3::int = 0 or attempt = $3) and ($4::smallint is null or stream = $4) "
             "and ($5::int[] = '{}' or exists (select 1 from unnest($5::int[], $6::int[]) as r(low, high) "
-            "where c.task between low and high)) order by arrival limit $7",
+            "where c.task between low and high)) "
+            "and ($8::timestamptz is null or coalesce(arrived_at, at) <= $8) order by arrival limit $7",
             request.job_id,
             reached,
             request.attempt,
@@ -84,6 +91,7 @@ class Follower:
             lows,
             highs,
             _PIECES,
+            as_of,
         )
         return rows
 
@@ -101,13 +109,18 @@ class Follower:
             )
         return {(row["task"], row["attempt"]): row["missing"] for row in rows}
 
-    async def _starts(self, request: Any) -> dict[tuple[int, int, int], int]:
+    async def _starts(self, request: Any, as_of: datetime | None) -> dict[tuple[int, int, int], int]:
         """Where the last `tail_bytes` of each stream begin."""
-        async with self._output.view() as db:
-            rows = await db.fetch(
-                f"select task, attempt, stream, size from {self._output.schema}.streams where job_id = $1",
-                request.job_id,
+        if as_of is None:
+            sizes = f"select task, attempt, stream, size from {self._output.schema}.streams where job_id = $1"
+        else:
+            sizes = (
+                "select task, attempt, stream, max(off + length(data)) as size "
+                f"from {self._output.schema}.chunks where job_id = $1 and coalesce(arrived_at, at) <= $2 "
+                "group by task, attempt, stream"
             )
+        async with self._output.view() as db:
+            rows = await db.fetch(sizes, request.job_id, *([] if as_of is None else [as_of]))
         return {(row["task"], row["attempt"], row["stream"]): max(0, row["size"] - request.tail_bytes) for row in rows}
 
     async def _done(self, request: Any, tasks: Any, stream: int | None) -> bool:

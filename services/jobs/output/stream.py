@@ -17,6 +17,7 @@ from events.language.streams import OUTPUT
 from events.log.wire import Raw
 from events.process.settings import Settings
 from events.projections.tables import Db
+from events.streams.retention import Expiring
 from events.streams.stream import Stream
 from services.jobs.output.pieces import WAIT, Chunk, Part, PartKey, Piece, give_up, read_piece, take
 
@@ -25,6 +26,7 @@ log = logging.getLogger("forgelog.logs")
 stored_bytes = Counter("forgelog_output_bytes_total", "Bytes of tasks' output stored")
 
 _KEYS = "unnest($1::text[], $2::int[], $3::int[], $4::smallint[]"
+_PART = ("job_id", "task", "attempt", "stream")
 _CHUNKS = ("job_id", "arrival", "task", "attempt", "stream", "off", "data", "at", "eof", "truncated", "missing")
 
 
@@ -44,7 +46,12 @@ class OutputStream(Stream[Piece, PartKey, Part, Chunk]):
         "stream smallint not null, off bigint not null, data bytea not null, at timestamptz not null, "
         "eof bool not null, truncated bool not null, missing bigint not null default 0, primary key (job_id, arrival))",
         "alter table chunks add column if not exists missing bigint not null default 0",
+        # Of rows of an earlier version it is null: they arrived when they were read, as far as is known.
+        "alter table chunks add column if not exists arrived_at timestamptz",
+        "alter table chunks alter column arrived_at set default now()",
+        "create index if not exists chunks_by_time on chunks (at)",
     )
+    expiring: ClassVar = (Expiring("chunks", "at"),)
 
     def configure(self, settings: Settings) -> None:
         self._most = settings.output_bytes
@@ -114,6 +121,22 @@ class OutputStream(Stream[Piece, PartKey, Part, Chunk]):
 
     def stored(self, chunks: Sequence[Chunk]) -> None:
         stored_bytes.inc(sum(len(chunk.data) for chunk in chunks))
+
+    async def carry(self, db: Db, live: str) -> None:
+        """Pieces keep the time of their arrival, and their numbers, which readers have as cursors. Where a part has
+        pieces in between that were not there before, all of it has new numbers: readers get it in order."""
+        same = " and ".join(f"c.{name} = l.{name}" for name in (*_PART, "off", "eof", "truncated"))
+        part = ", ".join(f"c.{name}" for name in _PART)
+        await db.execute(
+            "with m as (select c.ctid as id, l.arrival, coalesce(l.arrived_at, l.at) as arrived_at, "
+            "min(c.off) filter (where l.arrival is null) over part "
+            "< max(c.off) filter (where l.arrival is not null) over part as mixed "
+            f"from chunks c left join {live}.chunks l on {same} and length(c.data) = length(l.data) "
+            f"window part as (partition by {part})) "
+            "update chunks c set arrived_at = coalesce(m.arrived_at, c.at), "
+            "arrival = case when m.arrival is null or m.mixed then c.arrival else m.arrival end "
+            "from m where c.ctid = m.id"
+        )
 
     async def newest(self, db: Db) -> int:
         number: int = await db.fetchval("select coalesce(max(arrival), 0) from chunks")

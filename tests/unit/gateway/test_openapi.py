@@ -108,9 +108,7 @@ def test_nothing_is_given_twice(openapi: dict[str, Any]) -> None:
     assert not valid(openapi, schema, {"page": {"limit": 5}, "limit": 5})
 
 
-@pytest.mark.parametrize(
-    ("query", "path"), [("FollowLogs", "/v1/jobs/{job_id}/logs"), ("WatchJobs", "/v1/jobs/{job_ids}/watch")]
-)
+@pytest.mark.parametrize(("query", "path"), [("WatchJobs", "/v1/jobs/{job_ids}/watch")])
 def test_what_has_no_past_takes_no_as_of(openapi: dict[str, Any], query: str, path: str) -> None:
     schema = body(openapi, f"/v1/query/forgelog.jobs.v1.JobQueries/{query}")
     now, past = {"at_least": ["events.jobs/3@1042"]}, {"as_of": "2026-05-09T03:12:00Z"}

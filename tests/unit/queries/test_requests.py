@@ -78,7 +78,7 @@ def test_a_time_that_nobody_can_say_is_refused(seconds: int) -> None:
         check_request(request)
 
 
-@pytest.mark.parametrize("method", ["FollowLogs", "WatchJobs"])
+@pytest.mark.parametrize("method", ["WatchJobs"])
 def test_what_has_no_past_is_not_asked_for_it(method: str) -> None:
     request: Any = Catalog().find("JobQueries", method).request()
     request.options.at_least.append("events.jobs/3@1042")

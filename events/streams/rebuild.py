@@ -1,0 +1,178 @@
+"""Rebuilding a stream's tables from its topic, beside the live ones, which go on serving and growing meanwhile.
+
+1. An intake fills ``<schema>_next`` from the topic's beginning until it stands where the live tables do.
+2. The live tables are locked; what they took meanwhile is taken.
+3. What the topic does not know is carried over (`Stream.carry`), and the schemas are swapped by renaming them.
+
+The live intakes find their positions moved, and go on from the new ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib import import_module
+
+import asyncpg
+from aiokafka import TopicPartition
+
+from events.language.contexts import contexts
+from events.log import topics
+from events.log.connect import connected
+from events.log.consumers import new_consumer
+from events.process import faults
+from events.process.settings import Settings
+from events.projections.positions import read_positions
+from events.projections.rebuild import RebuildFailed
+from events.projections.replaying import connected as connected_db
+from events.projections.tables import Db, quoted, set_codecs
+from events.streams.intake import NEXT, Intake
+from events.streams.storing import CHUNKS, Storing
+from events.streams.stream import AnyStream
+
+_LOOK_SECONDS = 1.0
+"""Longest time between two looks at how far the new tables are."""
+
+__all__ = ["RebuildFailed", "RebuiltStream", "WouldLose", "rebuild_stream", "streams_of"]
+
+Progress = Callable[[int, int], None]
+"""Called with records taken and records to take."""
+
+
+class WouldLose(RebuildFailed):
+    """The topic does not have all records any more. The text says which are missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class RebuiltStream:
+    """What a rebuild did."""
+
+    topic: str
+    records: int
+    """Offsets passed."""
+    seconds: float
+
+
+def streams_of(context: str) -> tuple[AnyStream, ...]:
+    """A context's streams: ``STREAMS`` of the module ``streams`` of its service; none without that module."""
+    spec = contexts().get(context)
+    if spec is None or not spec.streams:
+        return ()
+    found: tuple[AnyStream, ...] = tuple(kind() for kind in import_module(f"{spec.package}.streams").STREAMS)
+    return found
+
+
+async def rebuild_stream(
+    settings: Settings, stream: AnyStream, progress: Progress | None = None, *, lose: bool = False
+) -> RebuiltStream:
+    """Build a stream's tables anew and swap them in. Raises RebuildFailed; the live tables are then as they were.
+
+    `lose`: do it although the topic has removed records, and rows that were made of them do not come back.
+    """
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    live = f"{settings.schema_}_{stream.schema}"
+    fresh, old = f"{live}{NEXT}", f"{live}_old"
+    partitions = (await topics.ensure_topics(settings))[stream.topic.name]
+    starts, ends = await _extent(settings, stream, partitions)
+    if starts and not lose:
+        raise WouldLose(_said(stream, starts))
+    address = settings.postgres_required
+    async with (
+        asyncpg.create_pool(address, min_size=0, max_size=4, init=set_codecs) as pool,
+        connected_db(settings) as db,
+    ):
+        await db.fetchval("select pg_advisory_lock(hashtext($1))", f"rebuild {live}")
+        await Storing(stream, pool, live, _never).open()
+        await db.execute(f"drop schema if exists {quoted(fresh)} cascade")
+        await Storing(stream, pool, fresh, _never).open()
+        # Rows that are new to the tables come behind all that readers have seen.
+        await db.execute(
+            f"insert into {quoted(fresh)}.positions select * from {quoted(live)}.positions where context = $1",
+            CHUNKS[0],
+        )
+        total = sum(ends.values())
+
+        def tell(reached: int) -> None:
+            faults.point(faults.MID_REBUILD)
+            if progress is not None:
+                progress(min(reached, total), total)
+
+        await _fill(settings, stream, pool, await _stands(db, live, stream), tell)
+        async with db.transaction():
+            await db.execute(f"lock table {quoted(live)}.positions in access exclusive mode")
+            reached = await _fill(settings, stream, pool, await _stands(db, live, stream), tell)
+            await db.execute(f"set local search_path to {quoted(fresh)}")
+            await stream.carry(db, quoted(live))
+            await db.execute(f"drop schema if exists {quoted(old)} cascade")
+            await db.execute(f"alter schema {quoted(live)} rename to {quoted(old)}")
+            await db.execute(f"alter schema {quoted(fresh)} rename to {quoted(live)}")
+            await db.execute(f"drop schema {quoted(old)} cascade")
+            faults.point(faults.BEFORE_SWAP)
+    records = sum(max(0, offset - starts.get(number, 0)) for number, offset in reached.items())
+    return RebuiltStream(stream.topic.name, records, loop.time() - began)
+
+
+async def _extent(settings: Settings, stream: AnyStream, partitions: int) -> tuple[dict[int, int], dict[int, int]]:
+    """Where the partitions begin that have lost records, and where all of them end."""
+    places = [TopicPartition(settings.prefix + stream.topic.name, number) for number in range(partitions)]
+    async with connected(new_consumer(settings)) as consumer:
+        starts, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+    return (
+        {at.partition: offset for at, offset in starts.items() if offset},
+        {at.partition: offset for at, offset in ends.items()},
+    )
+
+
+def _said(stream: AnyStream, starts: Mapping[int, int]) -> str:
+    name = stream.topic.name
+    gone = ", ".join(f"{name}/{number} before {offset}" for number, offset in sorted(starts.items()))
+    return (
+        f"the topic does not have these records any more: {gone}. What was stored of them would be lost. "
+        "Say --lose to rebuild from what is left"
+    )
+
+
+async def _stands(db: Db, live: str, stream: AnyStream) -> dict[int, int]:
+    """Partition → the next offset that the live tables take."""
+    place = stream.place or stream.topic.name
+    return {at[1]: position.offset for at, position in (await read_positions(db, live)).items() if at[0] == place}
+
+
+async def _fill(
+    settings: Settings,
+    stream: AnyStream,
+    pool: asyncpg.Pool,
+    target: Mapping[int, int],
+    tell: Callable[[int], None],
+) -> dict[int, int]:
+    """Take records in until the new tables stand at these offsets, or behind them; where they stand then."""
+    async with _running(Intake(stream, rebuilding=True), settings, pool) as intake:
+        while True:
+            reached = {number: intake.position(number) for number in target}
+            tell(sum(reached.values()))
+            if intake.pool is not None and all(reached[number] >= offset for number, offset in target.items()):
+                return reached
+            for stop in intake.stops:
+                raise RebuildFailed(f"{stop.place} stands still {stop.text}")
+            async with intake.news:
+                try:
+                    await asyncio.wait_for(intake.news.wait(), _LOOK_SECONDS)
+                except TimeoutError:
+                    continue
+
+
+@asynccontextmanager
+async def _running(intake: Intake, settings: Settings, pool: asyncpg.Pool) -> AsyncIterator[Intake]:
+    task = asyncio.create_task(intake.run(settings, pool))
+    try:
+        yield intake
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _never(*_: object) -> None:
+    """Nothing is stored by what only opens tables."""
