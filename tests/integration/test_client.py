@@ -197,7 +197,7 @@ async def test_output_as_of_a_time_is_what_had_arrived_by_then(client: AsyncClie
 
     assert [await printed(at=at) for at in (before, then, None)] == ["", "one\n", "one\ntwo\n"]
     assert await printed(at=then, tail_bytes=3) == "ne\n"
-    with pytest.raises(InvalidInput, match="follow"):
+    with pytest.raises(ForgelogError, match="follow"):
         await printed(at=then, follow=True)
 
 
