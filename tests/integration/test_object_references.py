@@ -59,7 +59,8 @@ async def db_schema(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> str:
         assert [(REFERENCES, REFERENCES.key_of(row)) for row in rows.put_[1:]] == reference_keys("j2", [PLOT, CODE])
         for row in rows.put_:
             names, marks = ", ".join(row), ", ".join(f"${n}" for n in range(1, len(row) + 1))
-            await db.execute(f"insert into {quoted(schema)}.objects ({names}) values ({marks})", *row.values())
+            insert = f"insert into {quoted(schema)}.objects ({names}, since) values ({marks}, now())"
+            await db.execute(insert, *row.values())
     return schema
 
 
