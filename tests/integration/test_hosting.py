@@ -301,9 +301,9 @@ async def test_contexts_that_are_added_run_together_from_their_specs(settings: S
                         f"{settings.prefix}commands.{name}", key=b"n1", value=body, headers=kind
                     )
             for name in names:
-                events = asked.WatchEvents(pb.WatchEventsRequest(context=name))
-                event = (await anext(aiter(events))).event
-                events.cancel()
+                while not (events := (await asked.GetHistory(pb.GetHistoryRequest(context=name))).events):
+                    await asyncio.sleep(0.05)
+                (event,) = events
                 assert (event.context, event.type) == (name, f"forgelog.{name}.v1.NoteAdded")
                 assert orjson.loads(event.data)["text"] == f"of {name}"
     finally:
