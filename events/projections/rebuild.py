@@ -105,6 +105,7 @@ async def rebuild(
     async with connected(settings) as db:
         await db.fetchval("select pg_advisory_lock(hashtext($1))", f"rebuild {live}")
         await tables.create_schema(db, live, projection)
+        await _drop(db, old)
         count, tail = await _fill(settings, projection, db, fresh, None, progress, until)
         async with _closing(tail), db.transaction():
             await db.execute(f"lock table {tables.quoted(live)}.positions in access exclusive mode")
@@ -114,13 +115,14 @@ async def rebuild(
                 target = {place: min(at.offset, until.get(place, at.offset)) for place, at in stored.items()}
                 count += await advance(projection, db, fresh, tail, target, _told_nothing)
             await write_origins(db, fresh, compared.origins)
-            await db.execute(f"drop schema if exists {tables.quoted(old)} cascade")
             await db.execute(f"alter schema {tables.quoted(live)} rename to {tables.quoted(old)}")
             await db.execute(f"alter schema {tables.quoted(fresh)} rename to {tables.quoted(live)}")
-            await db.execute(f"drop schema {tables.quoted(old)} cascade")
             if forget_former:
                 await drop_former(db, live)
             faults.point(faults.BEFORE_SWAP)
+        # Apart from the swap: a query that has looked at one of the old tables would wait for the swap with its next
+        # one, and the swap for the query. What a crash leaves here, the next rebuild removes.
+        await _drop(db, old)
     return Rebuilt(projection.context, count, loop.time() - started)
 
 
@@ -162,6 +164,10 @@ async def diff(settings: Settings, projection: Projection | str, progress: Progr
     return found
 
 
+async def _drop(db: Db, schema: str) -> None:
+    await db.execute(f"drop schema if exists {tables.quoted(schema)} cascade")
+
+
 async def _fill(
     settings: Settings,
     projection: Projection,
@@ -172,7 +178,7 @@ async def _fill(
     until: Mapping[Place, int] | None = None,
 ) -> tuple[int, Tail]:
     """Fold the log from its beginning into a new schema, up to `target` or what is the end now; the tail stays open."""
-    await db.execute(f"drop schema if exists {tables.quoted(schema)} cascade")
+    await _drop(db, schema)
     tail = Tail(settings, projection.contexts, start="beginning", max_records=BATCH, hasty=True)
     await tail.start()
     try:

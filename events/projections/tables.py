@@ -155,9 +155,13 @@ async def create_schema(db: Db, schema: str, projection: Projection, *, bare: bo
             "primary key (context, partition))"
         )
         await db.execute("create table if not exists made (version int not null, at timestamptz default now())")
-        # Tables of an earlier version have no such column.
-        await db.execute("alter table made add column if not exists repairs bigint not null default 0")
-        await db.execute("alter table made add column if not exists format int not null default 1")
+        for column in ("repairs bigint not null default 0", "format int not null default 1"):
+            # Tables of an earlier version may have no such column. Where they have, queries need not wait for this.
+            if not await db.fetchval(
+                "select count(*) from pg_attribute where attrelid = 'made'::regclass and attname = $1",
+                column.split(" ")[0],
+            ):
+                await db.execute(f"alter table made add column {column}")
         if not await db.fetchval("select count(*) from made"):
             await db.execute("insert into made (version, format) values ($1, $2)", projection.version, FORMAT)
         if await db.fetchval("select format from made") != FORMAT:

@@ -218,3 +218,23 @@ async def test_tables_of_an_earlier_version_have_no_past_until_they_are_built_an
         await rebuilding.rebuild(settings, SampleProjection())
         async with read.view(as_of=now) as tables_then:
             assert await tables_then.fetchval("select name from jobs") == "one"
+
+
+async def test_a_query_of_the_past_and_a_swap_of_the_tables_do_not_wait_for_each_other(settings: Settings) -> None:
+    """The query looks at one table after the other; the swap takes all of them away."""
+    projection, schema = SampleProjection(), live_schema(settings, "jobs")
+    async with projected(settings) as (send, _runner, _read), connected(settings) as db, connected(settings) as other:
+        await send(submit("one", "one"), "one")
+        now = datetime.now(UTC)
+        oid = await tables.schema_oid(other, schema)
+        async with db.transaction():
+            assert await past.is_kept(db, schema, projection)
+            swapping = asyncio.create_task(rebuilding.rebuild(settings, projection))
+            async with asyncio.timeout(PATIENCE):
+                while await tables.schema_oid(other, schema) == oid:
+                    await asyncio.sleep(0.02)
+            await past.show(db, schema, projection, now)
+            assert [row["name"] for row in (await shown(db, projection))["jobs"].values()] == ["one"]
+        async with asyncio.timeout(PATIENCE):
+            await swapping
+        assert await tables.schema_oid(other, f"{schema}_old") == 0
