@@ -34,5 +34,5 @@ class ObjectRef(Model):
 
     digest: ObjectDigest
     """BLAKE3 of its bytes."""
-    size: Annotated[int, BeforeValidator(_number), Field(ge=0, le=MAX_OBJECT_BYTES)]
+    size: Annotated[int, Field(ge=0, le=MAX_OBJECT_BYTES), BeforeValidator(_number)]
     """Its length in bytes."""

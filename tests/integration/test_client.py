@@ -235,6 +235,8 @@ async def test_the_documents_python_runs_as_written(platform: Cluster, tmp_path:
     tutorial = (ROOT / "docs/tutorial.md").read_text()
     for name, text in re.findall(r"```yaml\n# (\w+\.yaml)\n(.*?)```", tutorial, re.DOTALL):
         (tmp_path / name).write_text(text)
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "train.py").write_text("import sys\n")
     environment = {
         **os.environ,
         **platform.place,

@@ -32,6 +32,7 @@ def event(number: int) -> dict[str, Any]:
         "off": number // 2,
         "context": "jobs" if number % 3 else "resources",
         "aggregate": "node" if kind == CORDONED else "job",
+        "origin": "",
         "subject": f"j{number % 50}",
         "key": "k",
         "id": f"e{number}",
@@ -198,8 +199,9 @@ async def test_tables_of_the_format_before_answer_until_they_are_built_anew(serv
         await db.execute(f"drop schema if exists {schema} cascade")
         await tables.create_schema(db, schema, SampleProjection())
         await db.execute(f"set search_path to {schema}")
-        await db.execute("alter table history drop column aggregate; alter table made drop column format")
-        columns = [name for name in COLUMNS if name != "aggregate"]
+        await db.execute("alter table history drop column aggregate, drop column origin")
+        await db.execute("alter table made drop column format")
+        columns = [name for name in COLUMNS if name not in ("aggregate", "origin")]
         records = [tuple(each[name] for name in columns) for each in OWN[:50]]
         await db.copy_records_to_table("history", schema_name=schema, records=records, columns=columns)
         await tables.create_schema(db, schema, SampleProjection())

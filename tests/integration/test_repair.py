@@ -296,7 +296,7 @@ async def test_a_writer_with_an_input_that_stands_still_hears_that_it_is_superse
         await producer.send_all([ToSend(topic, b"{torn", partition=0, headers=headers)])
         await until(lambda: here.writer.stops)
         before = here.writer.partitions[0].epoch
-        other = await recovery._fence("jobs", 0, settings, await producer.running(), datetime.now(UTC))
+        other, _ = await recovery._fence("jobs", 0, settings, await producer.running(), datetime.now(UTC))
         assert other > before
         await until(lambda: 0 in here.writer.partitions and here.writer.partitions[0].epoch > other)
 

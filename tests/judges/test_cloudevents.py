@@ -61,7 +61,7 @@ def logged(event: Event) -> Raw:
     origin = Origin("c-1", "flow-1", ACTOR, PROJECT, TRACE, "commands.jobs/3@7|digest")
     encoder = Encoder(event.context)
     project = getattr(event, "project", "") or PROJECT
-    placed = (event, event.key(), event.subject(), project, ACTOR, "flow-1", TRACE)
+    placed = (event, event.key(), event.subject(), project, ACTOR, "flow-1", TRACE, "")
     (record,) = encoder.records([placed], origin, TIME)
     return record.at(topics.events(event.context), 0, 0)
 
