@@ -167,7 +167,8 @@ async def create_schema(db: Db, schema: str, projection: Projection, *, bare: bo
         if await db.fetchval("select format from made") != FORMAT:
             # They serve until new ones are made: the queries of now must find their tables and columns, and need no
             # index more.
-            await db.execute("alter table history add column if not exists aggregate text not null default ''")
+            for column in ("aggregate", "origin"):
+                await db.execute(f"alter table history add column if not exists {column} text not null default ''")
             for table in projection.tables:
                 await db.execute(_table_statement(table))
             return
