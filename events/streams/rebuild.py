@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 
@@ -34,6 +34,10 @@ from events.streams.stream import AnyStream
 
 _LOOK_SECONDS = 1.0
 """Longest time between two looks at how far the new tables are."""
+_TRIES = 30
+"""Looks that found the intake in trouble since it last got on, until the rebuild gives up."""
+_BEHIND = 1 << 32
+"""How far the numbers of new rows begin behind the last one of the live tables: more than those get meanwhile."""
 
 __all__ = ["RebuildFailed", "RebuiltStream", "WouldLose", "rebuild_stream", "streams_of"]
 
@@ -85,14 +89,8 @@ async def rebuild_stream(
         connected_db(settings) as db,
     ):
         await db.fetchval("select pg_advisory_lock(hashtext($1))", f"rebuild {live}")
-        await Storing(stream, pool, live, _never).open()
-        await db.execute(f"drop schema if exists {quoted(fresh)} cascade")
-        await Storing(stream, pool, fresh, _never).open()
-        # Rows that are new to the tables come behind all that readers have seen.
-        await db.execute(
-            f"insert into {quoted(fresh)}.positions select * from {quoted(live)}.positions where context = $1",
-            CHUNKS[0],
-        )
+        stood = Storing(stream, pool, live, _never)
+        await stood.open()
         total = sum(ends.values())
 
         def tell(reached: int) -> None:
@@ -100,19 +98,45 @@ async def rebuild_stream(
             if progress is not None:
                 progress(min(reached, total), total)
 
-        await _fill(settings, stream, pool, await _stands(db, live, stream), tell)
-        async with db.transaction():
-            await db.execute(f"lock table {quoted(live)}.positions in access exclusive mode")
-            reached = await _fill(settings, stream, pool, await _stands(db, live, stream), tell)
-            await db.execute(f"set local search_path to {quoted(fresh)}")
-            await stream.carry(db, quoted(live))
-            await db.execute(f"drop schema if exists {quoted(old)} cascade")
-            await db.execute(f"alter schema {quoted(live)} rename to {quoted(old)}")
-            await db.execute(f"alter schema {quoted(fresh)} rename to {quoted(live)}")
-            await db.execute(f"drop schema {quoted(old)} cascade")
-            faults.point(faults.BEFORE_SWAP)
+        try:
+            await _begin(stream, pool, db, fresh, starts, stood.last + _BEHIND)
+            await _fill(settings, stream, pool, await _stands(settings, stream, db, live), tell)
+            async with db.transaction():
+                # Those who make the tables, or change them, wait at this, and hold none of them.
+                await db.execute("select pg_advisory_xact_lock(hashtext($1))", quoted(live))
+                await db.execute(f"lock table {quoted(live)}.positions in access exclusive mode")
+                reached = await _fill(settings, stream, pool, await _stands(settings, stream, db, live), tell)
+                await db.execute(f"set local search_path to {quoted(fresh)}")
+                await stream.carry(db, quoted(live))
+                await db.execute(f"drop schema if exists {quoted(old)} cascade")
+                await db.execute(f"alter schema {quoted(live)} rename to {quoted(old)}")
+                await db.execute(f"alter schema {quoted(fresh)} rename to {quoted(live)}")
+                await db.execute(f"drop schema {quoted(old)} cascade")
+                faults.point(faults.BEFORE_SWAP)
+        except asyncpg.PostgresError as error:
+            await _drop(db, fresh)
+            raise RebuildFailed(f"the database refuses it: {type(error).__name__}: {error}") from error
+        except BaseException:
+            await _drop(db, fresh)
+            raise
     records = sum(max(0, offset - starts.get(number, 0)) for number, offset in reached.items())
     return RebuiltStream(stream.topic.name, records, loop.time() - began)
+
+
+async def _begin(
+    stream: AnyStream, pool: asyncpg.Pool, db: Db, fresh: str, starts: Mapping[int, int], last: int
+) -> None:
+    """Make new tables, which stand where the topic begins, and number their rows from behind `last`."""
+    await db.execute(f"drop schema if exists {quoted(fresh)} cascade")
+    await Storing(stream, pool, fresh, _never).open()
+    places = [(*CHUNKS, last), *((stream.place or stream.topic.name, number, at) for number, at in starts.items())]
+    await db.executemany(f"insert into {quoted(fresh)}.positions values ($1, $2, $3, -1)", places)
+
+
+async def _drop(db: Db, schema: str) -> None:
+    """What a rebuild that failed leaves may have filled the disk. The next one drops what is left all the same."""
+    with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        await db.execute(f"drop schema if exists {quoted(schema)} cascade")
 
 
 async def _extent(settings: Settings, stream: AnyStream, partitions: int) -> tuple[dict[int, int], dict[int, int]]:
@@ -135,10 +159,13 @@ def _said(stream: AnyStream, starts: Mapping[int, int]) -> str:
     )
 
 
-async def _stands(db: Db, live: str, stream: AnyStream) -> dict[int, int]:
-    """Partition → the next offset that the live tables take."""
+async def _stands(settings: Settings, stream: AnyStream, db: Db, live: str) -> dict[int, int]:
+    """Partition → the next offset that the live tables take; the topic's end, where that is before it: a topic that
+    was made anew has no more."""
     place = stream.place or stream.topic.name
-    return {at[1]: position.offset for at, position in (await read_positions(db, live)).items() if at[0] == place}
+    stood = {at[1]: position.offset for at, position in (await read_positions(db, live)).items() if at[0] == place}
+    _, ends = await _extent(settings, stream, len(stood) and max(stood) + 1)
+    return {number: min(offset, ends[number]) for number, offset in stood.items()}
 
 
 async def _fill(
@@ -149,6 +176,7 @@ async def _fill(
     tell: Callable[[int], None],
 ) -> dict[int, int]:
     """Take records in until the new tables stand at these offsets, or behind them; where they stand then."""
+    tries, before = 0, -1
     async with _running(Intake(stream, rebuilding=True), settings, pool) as intake:
         while True:
             reached = {number: intake.position(number) for number in target}
@@ -157,6 +185,11 @@ async def _fill(
                 return reached
             for stop in intake.stops:
                 raise RebuildFailed(f"{stop.place} stands still {stop.text}")
+            if (now := sum(reached.values())) > before:
+                tries, before = 0, now
+            tries += bool(intake.trouble)
+            if tries >= _TRIES:
+                raise RebuildFailed(f"nothing can be stored: {intake.trouble}")
             async with intake.news:
                 try:
                     await asyncio.wait_for(intake.news.wait(), _LOOK_SECONDS)

@@ -25,6 +25,10 @@ from events.streams.taking import Item, KeyStates, Late, Taken
 
 CHUNKS: Place = ("chunks", 0)
 """Where the number of the last chunk is kept, among the positions."""
+_MAKING_SECONDS = 6 * 3600.0
+"""Longest time in which the tables are brought to the present form: an index of many millions of rows takes a while,
+and one that was not finished begins anew."""
+
 _POSITIONS = """
 create schema if not exists {schema};
 set local search_path to {schema};
@@ -67,10 +71,10 @@ class Storing:
         """Stand where the tables stand; `make` them first, where it is not known that they are there."""
         async with self._pool.acquire() as db, db.transaction():
             if make:  # what changes tables waits for all who use them, and they for it
-                await db.execute("select pg_advisory_xact_lock(hashtext($1))", self.schema)
+                await db.execute("select pg_advisory_xact_lock(hashtext($1))", self.schema, timeout=_MAKING_SECONDS)
                 await db.execute(_POSITIONS.format(schema=self.schema))
                 for statement in self._stream.tables:
-                    await db.execute(statement)
+                    await db.execute(statement, timeout=_MAKING_SECONDS)
             await db.execute(f"set local search_path to {self.schema}")
             rows = await db.fetch("select context, partition, off from positions")
             self._positions = {(row["context"], row["partition"]): ReaderPosition(row["off"]) for row in rows}
@@ -80,6 +84,11 @@ class Storing:
     def position(self, partition: int) -> int:
         """The next offset to be stored."""
         return self._positions.get((self._place, partition), ReaderPosition()).offset
+
+    @property
+    def last(self) -> int:
+        """The number of the chunk that was stored last."""
+        return self._last
 
     @property
     def unfinished(self) -> bool:
@@ -219,9 +228,12 @@ class Storing:
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Db]:
-        """A transaction on the tables."""
+        """A transaction on the tables. It holds none of them while it waits for one that swaps them, which waits for
+        all of them after it has locked the positions."""
         async with self._pool.acquire() as db, db.transaction():
-            await db.execute(f"set local search_path to {self.schema}")
+            await db.execute(
+                f"set local search_path to {self.schema}; lock table {self.schema}.positions in row exclusive mode"
+            )
             yield db
 
     async def _put(

@@ -5,8 +5,10 @@ The stream is that of tasks' output, on a real broker and a real Postgres.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+import asyncpg
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
@@ -18,9 +20,11 @@ from events.projections.runner import Runner
 from events.queries.queries import ReadModel
 from events.streams import rebuild as rebuilding
 from events.streams import retention, upkeep
+from events.streams.intake import NEXT
 from events.streams.reading import StreamReader
 from events.streams.rebuild import RebuildFailed, WouldLose, rebuild_stream, streams_of
 from services.jobs.output.stream import OutputStream
+from tests import PATIENCE
 from tests.integration.test_runtime import until
 from tests.integration.test_streams import ELSEWHERE, PARTITION, Place, job, place
 from tests.unit.writer.sample import SampleProjection
@@ -146,6 +150,102 @@ async def test_rows_that_were_lost_come_back_behind_those_that_readers_have_seen
         assert [row["arrival"] for row in found if row["job_id"] == ELSEWHERE] == kept
         assert min(row["arrival"] for row in found if row["job_id"] == job(0)) > 8
         assert len(found) == 8
+
+
+async def test_pieces_that_come_while_the_tables_are_built_keep_their_numbers(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new tables number rows, too, and those of one job have to differ."""
+    fill = rebuilding._fill
+    async with place(settings) as here:
+        await here.send(job(0), 0, "0")
+        await here.stores(job(0), "0")
+        await here.send(job(0), 0, "a", stream="stderr")
+        await here.stores(job(0), "0a")
+        removed = f"delete from {here.intake.schema}.chunks where stream = 0"
+        await here.pool.execute(removed)
+        # As in tables of a version that kept no number.
+        await here.pool.execute(f"delete from {here.intake.schema}.positions where context = 'chunks'")
+
+        async def filling(*given: Any) -> dict[int, int]:
+            if not grown:
+                grown.append(True)
+                async with place(settings) as there:
+                    for number, text in enumerate("bcde", 1):
+                        await there.send(job(0), number, text, stream="stderr")
+                    await there.stores(job(0), "abcde")
+                seen.extend(await rows(here))
+            return await fill(*given)
+
+        grown: list[bool] = []
+        seen: list[dict[str, Any]] = []
+        monkeypatch.setattr(rebuilding, "_fill", filling)
+        await rebuild_stream(settings, OutputStream())
+        *same, back = await rows(here)
+        assert (same, back["data"]) == (seen, b"0")
+
+
+async def test_the_swap_waits_for_no_piece_that_waits_for_the_swap(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill = rebuilding._fill
+    async with place(settings) as here:
+        await here.send(ELSEWHERE, 0, "0")
+        await here.stores(ELSEWHERE, "0")
+        # After a second, Postgres has looked whether such a wait is a circle: who joins it later is to blame.
+        waits = (
+            "select count(*) > 0 from pg_locks where not granted and relation = to_regclass($1) "
+            "and waitstart < clock_timestamp() - interval '1.5 s'"
+        )
+
+        async def filling(*given: Any) -> dict[int, int]:
+            fills.append(True)
+            if len(fills) == 2:  # the positions are locked
+                await here.send(job(0), 0, "of a part that is looked up")
+                async with asyncio.timeout(PATIENCE):
+                    while not await here.pool.fetchval(waits, f"{here.intake.schema}.positions"):
+                        await asyncio.sleep(0.02)
+            return await fill(*given)
+
+        fills: list[bool] = []
+        monkeypatch.setattr(rebuilding, "_fill", filling)
+        await rebuild_stream(settings, OutputStream())
+        await here.stores(job(0), "of a part that is looked up")
+        await here.stores(ELSEWHERE, "0")
+
+
+async def test_a_rebuild_ends_where_a_topic_has_removed_all_records_of_a_partition(settings: Settings) -> None:
+    async with place(settings) as here:
+        await here.send(job(0), 0, "gone")
+        await here.send(ELSEWHERE, 0, "kept")
+        await here.stores(job(0), "gone")
+        await here.stores(ELSEWHERE, "kept")
+        await remove(settings, 1)
+        await rebuild_stream(settings, OutputStream(), lose=True)
+        await here.send(job(1), 0, "new")
+        await here.stores(job(1), "new")
+        await here.stores(ELSEWHERE, "kept")
+        await here.stores(job(0), "")
+        assert here.intake.position(PARTITION) == 2
+
+
+async def test_a_rebuild_for_which_the_disk_has_no_room_ends_and_leaves_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuilding, "_LOOK_SECONDS", 0.05)
+
+    class Large(OutputStream):
+        async def store(self, db: Any, *given: Any) -> None:
+            raise asyncpg.DiskFullError("no space left on device")
+
+    async with place(settings) as here:
+        await here.send(job(0), 0, "text")
+        await here.stores(job(0), "text")
+        with pytest.raises(RebuildFailed, match="nothing can be stored: DiskFullError: no space left on device"):
+            await rebuild_stream(settings, Large())
+        assert await here.printed(job(0)) == "text"
+        named = "select count(*) from pg_namespace where nspname = $1"
+        assert await here.pool.fetchval(named, f"{settings.schema_}_{OutputStream.schema}{NEXT}") == 0
 
 
 async def test_what_would_lose_rows_is_refused_unless_that_is_wanted(settings: Settings) -> None:

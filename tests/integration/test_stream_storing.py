@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import asyncpg
 import pytest
@@ -75,6 +76,16 @@ async def place(settings: Settings) -> AsyncIterator[Place]:
         yield here
     finally:
         await pool.close()
+
+
+async def test_an_index_of_many_rows_may_take_longer_than_a_query(settings: Settings) -> None:
+    class Large(OutputStream):
+        tables: ClassVar = (*OutputStream.tables, "select pg_sleep(0.4)")
+
+    async with asyncpg.create_pool(settings.postgres_required, min_size=0, command_timeout=0.2) as pool:
+        storing = Storing(Large(), pool, f"{settings.schema_}_large", lambda *_: None)
+        await storing.open()
+        assert storing.last == 0
 
 
 def item(offset: int, job: str, at: int, text: str, partition: int = PARTITION) -> Item:
