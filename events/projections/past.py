@@ -29,12 +29,17 @@ async def show(db: Db, schema: str, projection: Projection, at: datetime) -> Non
 
 def _view(schema: str, table: Table, at: datetime) -> str:
     moment = f"'{at.isoformat()}'::timestamptz"
+    names = ", ".join(map(quoted, [*table.columns, *table.rendered, "since"]))
     columns = ", ".join([*map(quoted, table.columns), *(f"null::bytea as {quoted(name)}" for name in table.rendered)])
     born = f" and {quoted(table.born)} <= {moment}" if table.born else ""
+    # The conditions stand outside of the union, and fold to one for each side: else the planner can't look rows up in
+    # it, by the key of another table's row.
     return (
-        f"create temporary view {quoted(table.name)} as "
-        f"select {columns}, since from {quoted(schema)}.{quoted(table.name)} where since <= {moment}{born} union all "
-        f"select {columns}, since from {quoted(schema)}.{quoted(table.past)} where {ALIVE} @> {moment}{born}"
+        f"create temporary view {quoted(table.name)} as select {names} from ("
+        f"select {columns}, since, null::timestamptz as until, false as over "
+        f"from {quoted(schema)}.{quoted(table.name)} "
+        f"union all select {columns}, since, until, true from {quoted(schema)}.{quoted(table.past)}) versions "
+        f"where ((over and {ALIVE} @> {moment}) or (not over and since <= {moment})){born}"
     )
 
 

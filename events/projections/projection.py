@@ -20,8 +20,8 @@ Row = dict[str, Any]
 """Column name → value. jsonb columns hold plain Python data, timestamptz columns aware datetimes."""
 
 
-HIDDEN = frozenset({"since", "until"})
-"""Columns of the runner's own, in every table or in the table of its past."""
+HIDDEN = frozenset({"since", "until", "over"})
+"""Columns of the runner's own, in every table, in the table of its past, or in what is read as of a time."""
 
 
 @dataclass(frozen=True)
