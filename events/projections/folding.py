@@ -160,7 +160,10 @@ class Fold:
                 project(recorded, self)
             except Exception as error:
                 raise Unfoldable(recorded, error) from error
-        if sum(len(cache.changed) + len(cache.past) for cache in self._caches.values()) > self._hold:
+        for cache in self._caches.values():
+            past, cache.past = cache.past, []
+            await tables.insert_past(db, cache.table, past)  # of no more use here, unlike rows that may change again
+        if sum(len(cache.changed) for cache in self._caches.values()) > self._hold:
             await self.flush(db)
 
     async def flush(self, db: Db) -> None:
@@ -171,7 +174,7 @@ class Fold:
             cache.age()
 
     async def _write(self, db: Db, cache: _Cache) -> None:
-        table, changed, past = cache.table, cache.changed, cache.past
+        table, changed = cache.table, cache.changed
         deletes: list[Key] = []
         puts: list[tables.Versioned] = []
         new: list[tables.Versioned] = []
@@ -187,8 +190,7 @@ class Fold:
                 held.stored = True
                 if cache.seen is not None:
                     cache.seen[hash(key) & _SEEN] = 1
-        cache.changed, cache.past = {}, []
-        await tables.insert_past(db, table, past)
+        cache.changed = {}
         await tables.delete_rows(db, table, deletes)
         await tables.upsert_rows(db, table, puts)
         await tables.insert_rows(db, table, new)
