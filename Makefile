@@ -85,4 +85,4 @@ overload: setup
 	$(BIN)/python -m tests.overload $(OVERLOAD)
 
 clean:
-	rm -rf build .mypy_cache .pytest_cache .ruff_cache forgelog_pb
+	rm -rf build .mypy_cache .pytest_cache .ruff_cache forgelog_pb forgelog/client/sync.py

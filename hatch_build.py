@@ -1,4 +1,5 @@
-"""What a wheel has beside the sources: the package `forgelog_pb` with the `.proto` files, and the compiled parts.
+"""What a wheel has beside the sources: the package `forgelog_pb` with the `.proto` files, the synchronous client, and
+the compiled parts.
 
 All are made anew in a folder of their own: what lies in the checkout is neither taken nor changed, so two builds, or
 a build beside a running platform, don't meet. The parts are the log's helper (for the Python that builds) and the
@@ -20,6 +21,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 PACKAGE = "forgelog_pb"
+CLIENT = "forgelog/client/sync.py"
 LOG = "events/log"
 AGENT = "services/resources/agent/native"
 
@@ -34,10 +36,11 @@ class BuildHook(BuildHookInterface):
         self._folder = tempfile.TemporaryDirectory(prefix="forgelog-wheel-")
         made = Path(self._folder.name)
         files = build_data["force_include"]
-        command = [sys.executable, "-P", "-c", _GENERATE, self.root, str(made / PACKAGE)]
+        command = [sys.executable, "-P", "-c", _GENERATE, self.root, str(made / PACKAGE), str(made / "sync.py")]
         if subprocess.run(command, check=False).returncode:
-            raise RuntimeError("the messages' Python code could not be generated; the reason stands above")
+            raise RuntimeError("the generated Python code could not be made; the reason stands above")
         files[str(made / PACKAGE)] = PACKAGE
+        files[str(made / "sync.py")] = CLIENT
         compiled = {} if os.environ.get("FORGELOG_PURE") else self._compile(made)
         files.update(compiled)
         if compiled:
@@ -73,7 +76,7 @@ class BuildHook(BuildHookInterface):
 _GENERATE = """
 import sys
 sys.path.insert(0, sys.argv[1])
-sys.argv[1:] = ["--package", sys.argv[2]]
+sys.argv[1:] = ["--package", sys.argv[2], "--client", sys.argv[3]]
 from proto.generate import main
 raise SystemExit(main())
 """

@@ -59,10 +59,10 @@ def _cpu_seconds(processes: Iterable[psutil.Process]) -> float:
 async def _work(address: str, key: str) -> None:
     """Run jobs to their ends."""
     async with AsyncClient(address, token=key) as client:
-        jobs = await client.submit_many(
+        jobs = await client.jobs.submit_many(
             [{"metadata": {"name": "bench"}, "command": "true", "resources": {"cpus": 0.01}} for _ in range(JOBS)]
         )
-        await client.wait([job.id for job in jobs], timeout=300)
+        await client.jobs.wait([job.id for job in jobs], timeout=300)
 
 
 ADDED = tuple(f"small{number}" for number in range(1, 7))

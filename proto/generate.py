@@ -1,10 +1,12 @@
 """`make proto`: from the language's models to `types.proto`, and from all `.proto` files to the package `forgelog_pb`,
-with the JSON Schemas and the AsyncAPI document in it.
+with the JSON Schemas and the AsyncAPI document in it; and the synchronous client from the asynchronous one.
 
 python -m proto.generate                 write what is stale (nothing is imported when nothing is)
 python -m proto.generate --check         change nothing; exit 1 with a diff when a committed file is stale
 python -m proto.generate --schemas DIR   JSON Schemas and the AsyncAPI document as well, into DIR
-python -m proto.generate --package DIR   nothing but the package, with the `.proto` files, into DIR (for a wheel)
+python -m proto.generate --package DIR --client FILE
+                                         nothing but the package, with the `.proto` files, into DIR, and the synchronous
+                                         client into FILE (for a wheel)
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from events.language.contexts import VARIABLE
-from proto import GenerationError
+from proto import GenerationError, sync_client
 
 ROOT = Path(__file__).resolve().parent.parent
 PB = ROOT / "forgelog_pb"
@@ -69,14 +71,17 @@ def _inputs() -> str:
         *(ROOT / "proto").glob("*.py"),
         *(ROOT / "proto").rglob("*.proto"),
         *(ROOT / "forgelog/cli").glob("*.py"),
+        *(ROOT / "forgelog/client").glob("*.py"),
     ]
-    for path in sorted(paths):
+    for path in sorted({*paths} - {sync_client.TARGET}):
         digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
 def _up_to_date() -> bool:
-    return STAMP.exists() and STAMP.read_text() == _inputs() and any(PB.rglob("*_pb2.py"))
+    return (
+        STAMP.exists() and STAMP.read_text() == _inputs() and any(PB.rglob("*_pb2.py")) and sync_client.TARGET.exists()
+    )
 
 
 def generate() -> list[Path]:
@@ -96,6 +101,7 @@ def generate() -> list[Path]:
         compile.compile_all(ROOT)
         shutil.rmtree(PB / "schemas", ignore_errors=True)  # a type that is gone has no schema either
         schemas.write(PB / "schemas")
+        sync_client.write()
         STAMP.write_text(_inputs())
         return changed
 
@@ -141,6 +147,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="exit 1 with a diff when something is stale")
     parser.add_argument("--schemas", type=Path, metavar="DIR", help="write JSON Schemas and asyncapi.json into DIR")
     parser.add_argument("--package", type=Path, metavar="DIR", help="write the package alone, into DIR")
+    parser.add_argument("--client", type=Path, metavar="FILE", help="with --package: the synchronous client, into FILE")
     options = parser.parse_args()
     forget_added_contexts()
     if options.check:
@@ -148,6 +155,8 @@ def main() -> int:
     try:
         if options.package:
             package(options.package)
+            if options.client:
+                sync_client.write(options.client)
             return 0
         for path in generate():
             print(f"wrote {path.relative_to(ROOT)}")

@@ -63,7 +63,7 @@ async def shown(client: AsyncClient) -> None:
     """Wait a moment until the tables have what this command did: then the next command shows it."""
     try:
         async with asyncio.timeout(SHOWN_SECONDS):
-            await client.until_shown()
+            await client.log.until_shown()
     except ForgelogError as error:
         note(f"it is done; whether the tables show it is not known: {error}")
     except TimeoutError:

@@ -19,18 +19,18 @@ MOST = 1000
 
 def jobs(incomplete: str) -> list[str]:
     """Ids and names of jobs, newest first."""
-    rows = _rows(lambda client: client.jobs(limit=MOST))
+    rows = _rows(lambda client: client.jobs.list(limit=MOST))
     return _beginning(incomplete, [row["job_id"] for row in rows] + [row["name"] for row in rows])
 
 
 def nodes(incomplete: str) -> list[str]:
     """Ids of nodes."""
-    return _beginning(incomplete, [row["node_id"] for row in _rows(lambda client: client.nodes(limit=MOST))])
+    return _beginning(incomplete, [row["node_id"] for row in _rows(lambda client: client.nodes.list(limit=MOST))])
 
 
 def queues(incomplete: str) -> list[str]:
     """Names of queues."""
-    return _beginning(incomplete, [row["queue"] for row in _rows(lambda client: client.queues())])
+    return _beginning(incomplete, [row["queue"] for row in _rows(lambda client: client.queues.list())])
 
 
 def words(known: Sequence[str]) -> Callable[[str], list[str]]:

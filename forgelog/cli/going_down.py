@@ -44,9 +44,9 @@ async def running_on(platform: Platform) -> Running | None:
     tasks: dict[str, int] = {}
     async with AsyncClient(report["gateway"], token=platform.key, timeout=SECONDS) as client:
         for node in nodes:
-            for each in await client.allocations(node=node, status=("bound", "active", "stopping")):
+            for each in await client.nodes.allocations(node=node, status=("bound", "active", "stopping")):
                 tasks[each.job_id] = tasks.get(each.job_id, 0) + (count_tasks(each.rest) if each.rest else 0)
-        names = [f"{(await client.get(job)).job.name} {job}" for job in list(tasks)[:NAMED]]
+        names = [f"{(await client.jobs.get(job)).job.name} {job}" for job in list(tasks)[:NAMED]]
     if not tasks:
         return None
     return Running([*names, *list(tasks)[NAMED:]], sum(tasks.values()))

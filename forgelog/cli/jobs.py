@@ -82,7 +82,7 @@ def ps(
     filters: dict[str, Any] = {"queue": queue, "owner": owner, "name": name, "labels": pairs(label)}
 
     async def rows(client: AsyncClient) -> list[JobRow]:
-        found = await client.jobs(status=status or (), at=moment(at), limit=limit, **filters)
+        found = await client.jobs.list(status=status or (), at=moment(at), limit=limit, **filters)
         if all_ or status or at is not None:
             return found
         now = datetime.now(UTC)
@@ -146,7 +146,7 @@ async def _watch(client: AsyncClient, rows: Callable[[AsyncClient], Coroutine[An
                 column("Reason"),
             ]
         )
-        async for job in client.watch_jobs():
+        async for job in client.jobs.watch():
             if output is Format.TABLE:
                 write("\n".join(changes.lines(job)) + "\n")
                 sys.stdout.flush()
@@ -156,7 +156,7 @@ async def _watch(client: AsyncClient, rows: Callable[[AsyncClient], Coroutine[An
     from rich.live import Live
 
     with Live(auto_refresh=False, screen=False) as live:
-        async for _ in client.watch_jobs():
+        async for _ in client.jobs.watch():
             live.update(rich_table(await rows(client), job_columns(datetime.now(UTC))), refresh=True)
 
 
@@ -169,7 +169,7 @@ def wait(
     seconds = duration(timeout, "--timeout")
 
     async def work(client: AsyncClient) -> list[JobRow]:
-        return await client.wait([await client.find(job) for job in jobs], timeout=seconds)
+        return await client.jobs.wait([await client.jobs.find(job) for job in jobs], timeout=seconds)
 
     ended = with_client(work)
     show_rows(ended, job_columns(datetime.now(UTC)), output)
@@ -191,11 +191,11 @@ def cancel(
     """Stop jobs: waiting tasks never start, running ones get TERM and, after the job's grace, KILL."""
 
     async def work(client: AsyncClient) -> Done:
-        done = await _each(client, jobs, lambda id: client.cancel(id, tasks=tasks, reason=reason))
+        done = await _each(client, jobs, lambda id: client.jobs.cancel(id, tasks=tasks, reason=reason))
         cancelled = [job for job, outcome in done if not isinstance(outcome, ForgelogError)]
         if wait_ and tasks is None and cancelled and not isinstance(done[-1][1], Unavailable):
             try:
-                await client.wait(cancelled)
+                await client.jobs.wait(cancelled)
             except ForgelogError as error:  # told behind what was done
                 done.append(("", error))
         return done
@@ -209,7 +209,7 @@ def requeue(
     """Run the failed and cancelled tasks of ended jobs again, as new attempts."""
 
     async def work(client: AsyncClient) -> Done:
-        return await _each(client, jobs, lambda id: client.requeue(id, tasks=tasks, reason=reason))
+        return await _each(client, jobs, lambda id: client.jobs.requeue(id, tasks=tasks, reason=reason))
 
     _tell(with_client(work), "is queued again", "has nothing to run again", output)
 
@@ -219,7 +219,7 @@ async def _each(client: AsyncClient, jobs: Sequence[str], act: Callable[[str], C
 
     async def one(job: str) -> tuple[str, Answer | ForgelogError]:
         try:
-            id = await client.find(job)
+            id = await client.jobs.find(job)
             return id, await act(id)
         except ForgelogError as error:
             return job, error

@@ -118,12 +118,12 @@ async def _histories(client: AsyncClient, contexts: Sequence[str], id: str | Non
     from forgelog.client.log import in_order
 
     asked = [(name, own) for name in contexts if (own := of_context(name, wanted)) is not None]
-    return in_order([event for name, own in asked for event in await client.history(name, id, **own)])
+    return in_order([event for name, own in asked for event in await client.log.history(name, id, **own)])
 
 
 async def _called(client: AsyncClient, text: str, at: datetime | None) -> str:
     """The id of the job or node that is meant, if one is; else the text as it is."""
-    for find in (client.find, client.find_node):
+    for find in (client.jobs.find, client.nodes.find):
         with suppress(NotFound):  # it may be a thing of another kind
             return await find(text, at=at)
     return text
@@ -163,7 +163,7 @@ async def _steps(client: AsyncClient, contexts: Sequence[str], id: str, at: date
 
     steps: list[dict[str, Any]] = []
     for name in contexts:
-        if events := await client.history(name, id, at=at):
+        if events := await client.log.history(name, id, at=at):
             try:
                 steps += replay_steps(name, events)
             except NoProjection as error:
@@ -345,7 +345,7 @@ def watch(
         events = stream(event_columns(datetime.now().astimezone().date()))
 
         async def follow(client: AsyncClient, name: str, subjects: Sequence[str], own: dict[str, Any]) -> None:
-            async for event in client.watch(name, subjects=subjects, **own):
+            async for event in client.log.watch(name, subjects=subjects, **own):
                 if output is Format.TABLE:
                     write("\n".join(events.lines(event)) + "\n")
                     sys.stdout.flush()

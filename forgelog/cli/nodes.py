@@ -52,7 +52,7 @@ def nodes(
         return
 
     async def work(client: AsyncClient) -> list[Any]:
-        return await client.nodes(pool=pool, status=status or (), labels=pairs(label), at=moment(at))
+        return await client.nodes.list(pool=pool, status=status or (), labels=pairs(label), at=moment(at))
 
     rows = with_client(work)
     empty = "there are no nodes" + (f" as of {at}" if at else "")
@@ -105,7 +105,7 @@ def show(node: NodeArgument, pool: PoolOption = "", at: AtOption = None, output:
 
     async def work(client: AsyncClient) -> Any:
         when = moment(at)
-        return await client.node(await client.find_node(node, pool=pool, at=when), pool=pool, at=when)
+        return await client.nodes.get(await client.nodes.find(node, pool=pool, at=when), pool=pool, at=when)
 
     found = with_client(work)
     if output is not Format.TABLE:
@@ -151,7 +151,7 @@ def cordon(
     node: NodeArgument, reason: ReasonOption = "", pool: PoolOption = "", output: OutputOption = Format.TABLE
 ) -> None:
     """Let nothing new onto a node; what runs there goes on."""
-    _act(node, pool, lambda client, id: client.cordon(id, reason=reason, pool=pool), "is cordoned", output)
+    _act(node, pool, lambda client, id: client.nodes.cordon(id, reason=reason, pool=pool), "is cordoned", output)
 
 
 @nodes_app.command("uncordon")
@@ -159,7 +159,7 @@ def uncordon(
     node: NodeArgument, reason: ReasonOption = "", pool: PoolOption = "", output: OutputOption = Format.TABLE
 ) -> None:
     """Let work onto a cordoned or drained node again."""
-    _act(node, pool, lambda client, id: client.uncordon(id, reason=reason, pool=pool), "takes work again", output)
+    _act(node, pool, lambda client, id: client.nodes.uncordon(id, reason=reason, pool=pool), "takes work again", output)
 
 
 @nodes_app.command("drain")
@@ -175,7 +175,7 @@ def drain(
     """Cordon a node and stop what runs there; stopped tasks run again elsewhere."""
 
     def act(client: AsyncClient, id: str) -> Coroutine[Any, Any, Any]:
-        return client.drain(id, reason=reason, grace=duration(grace, "--grace"), pool=pool)
+        return client.nodes.drain(id, reason=reason, grace=duration(grace, "--grace"), pool=pool)
 
     _act(node, pool, act, "is draining", output)
 
@@ -185,7 +185,7 @@ def remove(
     node: NodeArgument, reason: ReasonOption = "", pool: PoolOption = "", output: OutputOption = Format.TABLE
 ) -> None:
     """Forget a node that runs nothing, such as a lost one. An agent that still runs registers it again."""
-    _act(node, pool, lambda client, id: client.remove_node(id, reason=reason, pool=pool), "is removed", output)
+    _act(node, pool, lambda client, id: client.nodes.remove(id, reason=reason, pool=pool), "is removed", output)
 
 
 @nodes_app.command("label")
@@ -204,7 +204,7 @@ def label_node(
                 wanted[text[:-1]] = None
             else:
                 wanted.update(pairs([text]))
-        return client.label(id, wanted, pool=pool)
+        return client.nodes.label(id, wanted, pool=pool)
 
     _act(node, pool, act, "is labelled", output)
 
@@ -221,7 +221,7 @@ def taint_node(
     """Replace the taints of a node (gpu=reserved:no_schedule); none given removes them all."""
 
     def act(client: AsyncClient, id: str) -> Coroutine[Any, Any, Any]:
-        return client.taint(id, [parse_taint(text) for text in taints or ()], pool=pool)
+        return client.nodes.taint(id, [parse_taint(text) for text in taints or ()], pool=pool)
 
     _act(node, pool, act, "is tainted" if taints else "has no taints", output)
 
@@ -263,7 +263,7 @@ def _act(
     """Do something with the node that is meant, and say that it is done."""
 
     async def work(client: AsyncClient) -> tuple[str, Any]:
-        id = await client.find_node(node, pool=pool)
+        id = await client.nodes.find(node, pool=pool)
         return id, await act(client, id)
 
     id, outcome = with_client(work)

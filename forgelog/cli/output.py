@@ -53,9 +53,9 @@ def logs(
         raise InvalidInput("--follow: what had come by a past time does not grow; leave out --follow or --at")
 
     async def work(client: AsyncClient) -> None:
-        id = await client.find(called)
-        several = tasks == "" and (await client.get(id)).job.tasks.total > 1
-        pieces = client.logs(
+        id = await client.jobs.find(called)
+        several = tasks == "" and (await client.jobs.get(id)).job.tasks.total > 1
+        pieces = client.jobs.logs(
             id, tasks=tasks, attempt=attempt, stream=stream, follow=follow, tail_bytes=tail_bytes, at=as_of
         )
         await show_pieces(pieces, output, prefixed=several)

@@ -50,14 +50,14 @@ def create(
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Make a queue. Nodes whose agents are started with its name as their pool serve it."""
-    outcome = with_client(lambda client: client.create_queue(name, policy=policy))
+    outcome = with_client(lambda client: client.queues.create(name, policy=policy))
     _done(outcome, f"queue {name} is made", output)
 
 
 @queues_app.command("delete")
 def delete(name: QueueArgument, output: OutputOption = Format.TABLE) -> None:
     """Delete a queue that has no jobs and whose pool has no nodes."""
-    outcome = with_client(lambda client: client.delete_queue(name))
+    outcome = with_client(lambda client: client.queues.delete(name))
     _done(outcome, f"queue {name} is deleted", output)
 
 
@@ -86,16 +86,16 @@ def show(
     if policy or status:
         if not name:
             raise InvalidInput("name the queue to change")
-        outcome = with_client(lambda client: client.configure_queue(name, policy=policy, status=status))
+        outcome = with_client(lambda client: client.queues.configure(name, policy=policy, status=status))
         _done(outcome, f"queue {name}: {', '.join(filter(None, (policy, status)))}", output)
         return
 
     async def work(client: AsyncClient) -> Any:
-        known = await client.queues(at=moment(at))
+        known = await client.queues.list(at=moment(at))
         queues = [item for item in known if name in ("", item.queue)]
         if not queues:
             raise NotFound(f"there is no queue {name!r}; there are: {', '.join(item.queue for item in known)}")
-        return {"queues": queues, "entries": await client.entries(name, at=moment(at), limit=limit)}
+        return {"queues": queues, "entries": await client.queues.entries(name, at=moment(at), limit=limit)}
 
     found = with_client(work)
     if output is not Format.TABLE:

@@ -63,7 +63,7 @@ async def stopped(client: AsyncClient) -> list[dict[str, Any]]:
     """What stands still in every context, by record: its position, what it is, why, and all that stands there."""
     found: dict[str, dict[str, Any]] = {}
     for context in CONTEXTS:
-        for stop in (await client.status(context)).get("stopped", ()):
+        for stop in (await client.log.status(context)).get("stopped", ()):
             known = found.setdefault(
                 stop["position"],
                 {

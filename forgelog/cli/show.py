@@ -36,16 +36,16 @@ def show(
     when = moment(at)
 
     async def work(client: AsyncClient) -> dict[str, Any]:
-        id = await client.find(job, at=when)
-        found = await client.get(id, at=when)
+        id = await client.jobs.find(job, at=when)
+        found = await client.jobs.get(id, at=when)
         whole = all_ or output is not Format.TABLE
         return {
             "job": found.job,
             "spec": found.spec,
-            "dependencies": await client.dependencies(found, at=when),
-            "tasks": await client.tasks(id, at=when) if whole else await _first_tasks(client, found.job, when),
-            "attempts": await client.attempts(id, at=when),
-            "why": (await client.why(id, at=when)) if found.job.status in ("queued", "pending") else None,
+            "dependencies": await client.jobs.dependencies(found, at=when),
+            "tasks": await client.jobs.tasks(id, at=when) if whole else await _first_tasks(client, found.job, when),
+            "attempts": await client.jobs.attempts(id, at=when),
+            "why": (await client.jobs.why(id, at=when)) if found.job.status in ("queued", "pending") else None,
         }
 
     found = with_client(work)
@@ -60,7 +60,7 @@ async def _first_tasks(client: AsyncClient, job: Answer, at: datetime | None) ->
     tasks: list[Answer] = []
     for status in ORDER:
         if job.tasks.get(status) and len(tasks) < MOST_TASKS:
-            tasks += await client.tasks(job.job_id, status=(status,), at=at, limit=MOST_TASKS - len(tasks))
+            tasks += await client.jobs.tasks(job.job_id, status=(status,), at=at, limit=MOST_TASKS - len(tasks))
     return tasks
 
 
@@ -190,7 +190,7 @@ def why(job: JobArgument, at: AtOption = None, output: OutputOption = Format.TAB
     when = moment(at)
 
     async def work(client: AsyncClient) -> Any:
-        return await client.why(await client.find(job, at=when), at=when)
+        return await client.jobs.why(await client.jobs.find(job, at=when), at=when)
 
     found = with_client(work)
     if output is not Format.TABLE:

@@ -162,7 +162,7 @@ def submit(
             await shown(client)
             if not wait:
                 return 0
-            ended = await client.wait([job.id for job in jobs])
+            ended = await client.jobs.wait([job.id for job in jobs])
             for job in ended:
                 _say_end(job)
             return next((status for each in ended if (status := exit_status(each.status, each.exit_code))), 0)
@@ -233,7 +233,7 @@ async def _submit(client: AsyncClient, described: Any, id: str, output: Format, 
         if named := described.pop("upload", None):
             described["bundle"] = (await _upload(client, named, output)).model_dump()
         for dependency in described.get("depends_on", ()):
-            dependency["job"] = await client.find(dependency["job"])
+            dependency["job"] = await client.jobs.find(dependency["job"])
         return [await client.submit(described, id=id, in_current_folder=here)]
     from forgelog.manifest import load
 
@@ -241,7 +241,7 @@ async def _submit(client: AsyncClient, described: Any, id: str, output: Format, 
         raise InvalidInput("--id names one command, and the manifest has several jobs; give each its own job_id")
     if id:
         return [await client.submit(described, id=id, in_current_folder=here)]
-    return await client.submit_many(described, in_current_folder=here)
+    return await client.jobs.submit_many(described, in_current_folder=here)
 
 
 async def _upload(client: AsyncClient, folder: str, output: Format) -> ObjectRef:
@@ -256,7 +256,7 @@ async def _upload(client: AsyncClient, folder: str, output: Format) -> ObjectRef
 
 
 async def _until_end(client: AsyncClient, job: AsyncJob, output: Format) -> int:
-    several = (await client.get(job.id)).job.tasks.total > 1
+    several = (await client.jobs.get(job.id)).job.tasks.total > 1
     waiting = asyncio.ensure_future(_say_why(job))
     try:
         await show_pieces(job.logs(follow=True), output, prefixed=several)

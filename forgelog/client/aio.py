@@ -1,22 +1,29 @@
 """`AsyncClient`: everything a user does with the platform, as coroutines over the gateway's one gRPC port.
 
 A client reads its own writes: it remembers the newest position of each partition that its commands led to, and its
-queries wait for them. Knows nothing of terminals; the synchronous client is a thin coat around this one.
+queries wait for them. Knows nothing of terminals. The synchronous client, `forgelog/client/sync.py`, is generated from
+this module and those that it imports: `proto/sync_client.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import TracebackType
+from typing import Any
 
-from forgelog.client.jobs import AsyncJob
-from forgelog.client.log import LogCalls
-from forgelog.client.queues import QueueCalls
-from forgelog.client.resources import ResourceCalls
+from forgelog.client.channel import DEFAULT_TIMEOUT
+from forgelog.client.core import Core, namespace
+from forgelog.client.flat import AsyncFlat
+from forgelog.client.jobs import AsyncJob, AsyncJobs
+from forgelog.client.log import AsyncLog
+from forgelog.client.nodes import AsyncNodes
+from forgelog.client.plain import Answer
+from forgelog.client.queues import AsyncQueues
 
 __all__ = ["AsyncClient", "AsyncJob"]
 
 
-class AsyncClient(QueueCalls, ResourceCalls, LogCalls):
+class AsyncClient(AsyncFlat):
     """A client of one platform; use it as an async context manager, or `close` it.
 
     `address` is the gateway's ``host:port``. Left out, it is that of ``FORGELOG_GATEWAY``, else of the platform of the
@@ -28,6 +35,22 @@ class AsyncClient(QueueCalls, ResourceCalls, LogCalls):
     says otherwise is refused. `timeout` is in seconds and holds for each call, retries included.
     """
 
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        project: str | None = None,
+        actor: str | None = None,
+        token: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> None:
+        self._core = Core(address, project=project, actor=actor, token=token, timeout=timeout)
+
+    jobs = namespace(AsyncJobs)
+    queues = namespace(AsyncQueues)
+    nodes = namespace(AsyncNodes)
+    log = namespace(AsyncLog)
+
     async def __aenter__(self) -> AsyncClient:
         return self
 
@@ -35,3 +58,33 @@ class AsyncClient(QueueCalls, ResourceCalls, LogCalls):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def close(self) -> None:
+        """End the connection; the next call opens another."""
+        await self._core.connection.close()
+
+    @property
+    def address(self) -> str:
+        """The gateway's ``host:port``."""
+        return self._core.connection.address
+
+    @property
+    def channel(self) -> Any:
+        """The open channel; for stubs of services that the client has no methods for."""
+        return self._core.channel
+
+    async def publish(self, command: Any, *, id: str = "", wait: bool = True, timeout: float | None = None) -> Answer:
+        """Publish a command and, unless told not to `wait`, return what became of it.
+
+        `command` is one of the language's commands, or a pair of its type (``CancelJob``) and its fields. `id` is the
+        idempotency key: a repeat yields the first outcome. The record has ``id``, ``subject``, ``result``,
+        ``positions`` and ``events``. Raises `Refused`, `Timeout`, `Unavailable`.
+        """
+        return await self._core.publish(command, id=id, wait=wait, timeout=timeout)
+
+    async def publish_many(self, commands: Iterable[Any], *, timeout: float | None = None) -> list[Answer]:
+        """Publish several commands in one go and return what became of each, in their order.
+
+        A refused one is not raised: its record has ``result == "rejected"`` and a ``rejection``.
+        """
+        return await self._core.publish_many(commands, timeout=timeout)

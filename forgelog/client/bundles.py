@@ -1,4 +1,4 @@
-"""Uploading folders: `BundleCalls.upload`, and jobs that say `upload:`. Knows no node."""
+"""Folders as bundles, by the gateway's `/v1/objects`: `client.upload`, and jobs that say `upload:`. Knows no node."""
 
 from __future__ import annotations
 
@@ -27,40 +27,32 @@ Progress = Callable[[str, int, int], None]
 """Called with what is done ("reading", "sending"), and bytes done and to do."""
 
 
-class BundleCalls(Core):
-    """Folders as bundles, by the gateway's `/v1/objects`."""
+async def upload(
+    core: Core,
+    folder: str | Path,
+    progress: Progress | None = None,
+    left_out: Callable[[str, str], None] | None = None,
+) -> ObjectRef:
+    """See `AsyncJobs.upload`."""
+    stopped = threading.Event()
+    work = partial(_upload, Path(folder), core.connection.address, core.connection.key, stopped, progress)
+    try:
+        ref, out = await asyncio.to_thread(work)
+    except asyncio.CancelledError:
+        stopped.set()
+        raise
+    for path, why in out.items():
+        if left_out is not None:
+            left_out(path, why)
+    return ref
 
-    async def upload(
-        self,
-        folder: str | Path,
-        *,
-        progress: Progress | None = None,
-        left_out: Callable[[str, str], None] | None = None,
-    ) -> ObjectRef:
-        """Upload a folder, without what its `.gitignore` files keep out, and return what names it: a job's ``bundle``.
 
-        Only files go that the platform does not have. ``.git`` and ``.forgelog`` stay here, as do links that lead to no
-        file of the folder, and what is neither a file nor a folder: `left_out` is told their paths and why. `progress`
-        is called from other threads. Raises `InvalidInput`, `Unavailable`.
-        """
-        stopped = threading.Event()
-        work = partial(_upload, Path(folder), self._connection.address, self._connection.key, stopped, progress)
-        try:
-            ref, out = await asyncio.to_thread(work)
-        except asyncio.CancelledError:
-            stopped.set()
-            raise
-        for path, why in out.items():
-            if left_out is not None:
-                left_out(path, why)
-        return ref
+async def uploaded(core: Core, jobs: list[ManifestJob]) -> list[ManifestJob]:
+    """The jobs as they are submitted; of those that say so, the folder is uploaded, each once."""
+    from forgelog.manifest import with_bundle
 
-    async def _uploaded(self, jobs: list[ManifestJob]) -> list[ManifestJob]:
-        """The jobs as they are submitted; of those that say so, the folder is uploaded, each once."""
-        from forgelog.manifest import with_bundle
-
-        refs = {folder: await self.upload(folder) for folder in dict.fromkeys(job.upload for job in jobs if job.upload)}
-        return [with_bundle(job, refs[job.upload]) if job.upload else job for job in jobs]
+    refs = {folder: await upload(core, folder) for folder in dict.fromkeys(job.upload for job in jobs if job.upload)}
+    return [with_bundle(job, refs[job.upload]) if job.upload else job for job in jobs]
 
 
 def _upload(

@@ -1,5 +1,6 @@
 """What every call of the client stands on: publishing with retries, the client's own writes, pages.
 
+`Core` is one client's connection; `Namespace` is the base of each context's calls (`client.jobs`), which share it.
 Knows the gateway's commands, and no query of any service.
 """
 
@@ -9,7 +10,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 from forgelog.client.channel import DEFAULT_TIMEOUT, Connection
 from forgelog.client.plain import Answer, plain, timestamp
@@ -33,61 +34,42 @@ class Core:
         token: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
-        self._connection = Connection(address, token=token, timeout=timeout)
-        self._project = project or os.environ.get("FORGELOG_PROJECT", "")
-        self._actor = actor or os.environ.get("FORGELOG_ACTOR", "")
-        self._written: dict[str, dict[str, int]] = {}
+        self.connection = Connection(address, token=token, timeout=timeout)
+        self.project = project or os.environ.get("FORGELOG_PROJECT", "")
+        self.actor = actor or os.environ.get("FORGELOG_ACTOR", "")
+        self.written: dict[str, dict[str, int]] = {}
         """Context → topic/partition → newest offset of this client's own writes."""
-        self._queues = {"default"}
-        """Queues that are known to exist."""
 
     @property
     def channel(self) -> Any:
-        """The open channel; for stubs of services that the client has no methods for."""
-        return self._connection.channel
-
-    @property
-    def address(self) -> str:
-        """The gateway's ``host:port``."""
-        return self._connection.address
-
-    async def close(self) -> None:
-        """End the connection; the next call opens another."""
-        await self._connection.close()
+        """The open channel, for stubs."""
+        return self.connection.channel
 
     # Commands
 
     async def publish(self, command: Any, *, id: str = "", wait: bool = True, timeout: float | None = None) -> Answer:
-        """Publish a command and, unless told not to `wait`, return what became of it.
-
-        `command` is one of the language's commands, or a pair of its type (``CancelJob``) and its fields. `id` is the
-        idempotency key: a repeat yields the first outcome. The record has ``id``, ``subject``, ``result``,
-        ``positions`` and ``events``. Raises `Refused`, `Timeout`, `Unavailable`.
-        """
+        """See `AsyncClient.publish`."""
         message = self._message(command, id)
         stub = commands_pb2_grpc.CommandsStub(self.channel)
         if not wait:
             just = commands_pb2.PublishRequest(command=message)
-            return plain(await self._connection.call(stub.Publish, just, timeout=timeout, what="publish"))
-        limit = self._connection.timeout if timeout is None else timeout
+            return plain(await self.connection.call(stub.Publish, just, timeout=timeout, what="publish"))
+        limit = self.connection.timeout if timeout is None else timeout
         request = commands_pb2.PublishAndWaitRequest(command=message)
         request.timeout.FromMilliseconds(int(limit * 1000))
-        answer = await self._connection.call(stub.PublishAndWait, request, timeout=limit, what="publish")
+        answer = await self.connection.call(stub.PublishAndWait, request, timeout=limit, what="publish")
         return self._outcome(answer.outcome)
 
     async def publish_many(self, commands: Iterable[Any], *, timeout: float | None = None) -> list[Answer]:
-        """Publish several commands in one go and return what became of each, in their order.
-
-        A refused one is not raised: its record has ``result == "rejected"`` and a ``rejection``.
-        """
+        """See `AsyncClient.publish_many`."""
         messages = [self._message(command, "") for command in commands]
         stub = commands_pb2_grpc.CommandsStub(self.channel)
-        limit = self._connection.timeout if timeout is None else timeout
+        limit = self.connection.timeout if timeout is None else timeout
         outcomes: list[Answer] = []
         for start in range(0, len(messages), PAGE):
             request = commands_pb2.PublishManyRequest(commands=messages[start : start + PAGE], wait=True)
             request.timeout.FromMilliseconds(int(limit * 1000))
-            answer = await self._connection.call(stub.PublishMany, request, timeout=limit, what="publish")
+            answer = await self.connection.call(stub.PublishMany, request, timeout=limit, what="publish")
             for outcome in answer.outcomes:
                 self._remember(outcome.positions)
                 outcomes.append(plain(outcome))
@@ -103,7 +85,7 @@ class Core:
             type_name = type(command).type_name()
             body = command.to_json()
         return commands_pb2.Command(
-            id=id or new_id(), type=type_name, project=self._project, actor=self._actor, json=body
+            id=id or new_id(), type=type_name, project=self.project, actor=self.actor, json=body
         )
 
     def _outcome(self, outcome: Any) -> Answer:
@@ -119,31 +101,68 @@ class Core:
         for text in positions:
             place, _, offset = text.rpartition("@")
             context = place.removeprefix("events.").split("/")[0]
-            newest = self._written.setdefault(context, {})
+            newest = self.written.setdefault(context, {})
             newest[place] = max(newest.get(place, -1), int(offset))
 
     # Queries
 
-    def _options(self, context: str, at: datetime | None) -> options_pb2.ReadOptions:
+    def options(self, context: str, at: datetime | None) -> options_pb2.ReadOptions:
         """What every query carries: the moment, and this client's own writes (which a moment of the past precedes)."""
         if at is not None:
             return options_pb2.ReadOptions(as_of=timestamp(at, "at"))
-        written = self._written.get(context, {})
+        written = self.written.get(context, {})
         return options_pb2.ReadOptions(at_least=[f"{place}@{offset}" for place, offset in written.items()])
 
-    async def _ask(self, method: Any, request: Any, what: str) -> Any:
-        return await self._connection.call(method, request, what=what)
+    async def ask(self, method: Any, request: Any, what: str) -> Any:
+        """The answer of a stub's method; `what` is asked for, in words for an error."""
+        return await self.connection.call(method, request, what=what)
 
-    async def _pages(self, method: Any, request: Any, field: str, what: str, limit: int | None) -> list[Any]:
+    async def pages(self, method: Any, request: Any, field: str, what: str, limit: int | None) -> list[Any]:
         """Every row of a list (or the first `limit`), page by page."""
         rows: list[Any] = []
         while True:
             request.page.limit = PAGE if limit is None else min(PAGE, limit - len(rows))
-            answer = await self._ask(method, request, what)
+            answer = await self.ask(method, request, what)
             rows += [plain(item) for item in getattr(answer, field)]
             if not answer.next_cursor or (limit is not None and len(rows) >= limit):
                 return rows
             request.page.cursor = answer.next_cursor
+
+
+class Namespace:
+    """The calls of one context, as a client has them under its name.
+
+    A subclass `AsyncNotes` in a module of its own, and two lines in `aio.py` (its import, and
+    ``notes = namespace(AsyncNotes)``), give `AsyncClient.notes`; `make proto` makes `Notes` and `Client.notes` of it.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+
+N = TypeVar("N", bound=Namespace)
+
+
+class namespace(Generic[N]):
+    """A client's namespace, made when it is first asked for."""
+
+    def __init__(self, kind: type[N]) -> None:
+        self._kind = kind
+        self.__doc__ = kind.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, client: None, owner: type) -> namespace[N]: ...
+    @overload
+    def __get__(self, client: Any, owner: type) -> N: ...
+    def __get__(self, client: Any, owner: type) -> N | namespace[N]:
+        if client is None:
+            return self
+        made = self._kind(client._core)
+        vars(client)[self._name] = made  # found there from now on
+        return made
 
 
 def new_id() -> str:

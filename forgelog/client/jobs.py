@@ -1,6 +1,6 @@
-"""Jobs through the client: submit, look, wait, follow, cancel, ask why. Knows no node and no log.
+"""Jobs through the client: submit, look, wait, follow, cancel, ask why. Knows no node.
 
-`JobCalls` has the calls by id; `AsyncJob` is one job with the same calls as methods.
+`AsyncJobs` has the calls by id; `AsyncJob` is one job with the same calls as methods.
 """
 
 from __future__ import annotations
@@ -8,40 +8,68 @@ from __future__ import annotations
 import asyncio
 import codecs
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from forgelog.client.bundles import BundleCalls
-from forgelog.client.core import PAGE
+from forgelog.client.bundles import Progress, upload
+from forgelog.client.core import PAGE, Core, Namespace
+from forgelog.client.log import AsyncLog
+from forgelog.client.names import renamed
 from forgelog.client.plain import Answer, plain, timestamp
 from forgelog.client.references import Candidate, chosen
 from forgelog.client.rows import AttemptRow, EventRow, JobAnswer, JobRow, LogPiece, TaskRow, WhyAnswer
-from forgelog.client.specs import in_callers_folder, jobs_of, one_of
+from forgelog.client.specs import jobs_of, one_of
+from forgelog.client.submitting import Submitter
+from forgelog.client.waiting import dependencies, explained
 from forgelog.client.words import enum_words
-from forgelog.errors import InvalidInput, NotFound, Problem, Timeout, exit_status
+from forgelog.errors import InvalidInput, NotFound, Timeout, exit_status
 from forgelog_pb.jobs.v1 import queries_pb2 as pb
 from forgelog_pb.jobs.v1 import queries_pb2_grpc as rpc
 from forgelog_pb.jobs.v1 import types_pb2 as types
-from forgelog_pb.scheduling.v1 import queries_pb2 as queue_pb
-from forgelog_pb.scheduling.v1 import queries_pb2_grpc as queue_rpc
 
 if TYPE_CHECKING:
     from events.language.jobs.spec import JobSpec
+    from events.language.objects import ObjectRef
 
 CONTEXT = "jobs"
 ENDED = ("completed", "failed", "cancelled")
 
 
-class JobCalls(BundleCalls):
-    """`forgelog.jobs.v1.JobQueries`, and the commands on jobs."""
+class AsyncJobs(Namespace):
+    """Jobs: `forgelog.jobs.v1.JobQueries`, the commands on jobs, and why they wait."""
+
+    def __init__(self, core: Core) -> None:
+        super().__init__(core)
+        self._submitter = Submitter(core)
+        self._log = AsyncLog(core)
+
+    @property
+    def _stub(self) -> Any:
+        return rpc.JobQueriesStub(self._core.channel)
 
     # Submit
 
+    async def upload(
+        self,
+        folder: str | Path,
+        *,
+        progress: Progress | None = None,
+        left_out: Callable[[str, str], None] | None = None,
+    ) -> ObjectRef:
+        """Upload a folder, without what its `.gitignore` files keep out, and return what names it: a job's ``bundle``.
+
+        Only files go that the platform does not have. ``.git`` and ``.forgelog`` stay here, as do links that lead to no
+        file of the folder, and what is neither a file nor a folder: `left_out` is told their paths and why. `progress`
+        is called from other threads. Raises `InvalidInput`, `Unavailable`.
+        """
+        return await upload(self._core, folder, progress, left_out)
+
     async def submit(
         self,
+        /,
         described: JobSpec | Mapping[str, Any] | str | Path | None = None,
         *,
         id: str = "",
@@ -58,12 +86,9 @@ class JobCalls(BundleCalls):
 
         Raises `InvalidInput` (with every error of a manifest), `Refused`, `Timeout`, `Unavailable`.
         """
-        jobs = jobs_of(described, fields)
-        if in_current_folder:
-            jobs = in_callers_folder(jobs)
-        (job,) = await self._uploaded([one_of(jobs, described)])
-        outcome = await self._submit(job.job_id, job.spec({}), id, timeout)
-        return self._handle(outcome.subject, job.name)
+        described_job = one_of(jobs_of(described, fields), described)
+        ((job, name),) = await self._submitter.submit([described_job], in_current_folder, timeout, id)
+        return AsyncJob(self, job, name)
 
     async def submit_many(
         self,
@@ -80,41 +105,10 @@ class JobCalls(BundleCalls):
             jobs = jobs_of(described, {})
         else:
             jobs = [replace(one_of(jobs_of(item, {}), item), index=index) for index, item in enumerate(described)]
-        if in_current_folder:
-            jobs = in_callers_folder(jobs)
-        jobs = await self._uploaded(jobs)
-        ids: dict[int, str] = {}
-        for job in jobs:
-            ids[job.index] = (await self._submit(job.job_id, job.spec(ids), "", timeout)).subject
-        names = {job.index: job.name for job in jobs}
-        return [self._handle(ids[index], names[index]) for index in sorted(ids)]
+        submitted = await self._submitter.submit(jobs, in_current_folder, timeout)
+        return [AsyncJob(self, job, name) for job, name in submitted]
 
-    async def _submit(self, job_id: str, spec: JobSpec, id: str, timeout: float | None) -> Answer:
-        from events.language.common import DEFAULT_PROJECT
-        from events.language.jobs import SubmitJob
-        from events.log.ids import id_ending
-
-        ending = id_ending(self._project or DEFAULT_PROJECT)
-        if job_id and not job_id.endswith(ending):
-            job_id += ending
-        if spec.queue not in self._queues:
-            await self._check_queue(spec.queue)
-        return await self.publish(SubmitJob(job_id=job_id, spec=spec), id=id, timeout=timeout)
-
-    async def _check_queue(self, name: str) -> None:
-        """Refuse a queue that does not exist, with those that do: scheduling itself would cancel the job, later.
-
-        Raises `InvalidInput`.
-        """
-        request = queue_pb.ListQueuesRequest(options=self._options("scheduling", None))
-        answer = await self._ask(queue_rpc.SchedulingQueriesStub(self.channel).ListQueues, request, "queues")
-        self._queues.update(item.queue for item in answer.queues)
-        if name not in self._queues:
-            hint = f"'forgelog queue create {name}' makes it"
-            known = ", ".join(item.queue for item in answer.queues)
-            raise InvalidInput(f"there is no queue {name!r}; there are: {known}", [Problem("queue", "unknown", hint)])
-
-    async def run(self, described: JobSpec | Mapping[str, Any] | str | Path | None = None, **fields: Any) -> int:
+    async def run(self, /, described: JobSpec | Mapping[str, Any] | str | Path | None = None, **fields: Any) -> int:
         """Submit one job, wait for its end, and return its exit code; 143 if it was cancelled before it ran."""
         job = await self.submit(described, **fields)
         ended = await job.wait()
@@ -124,45 +118,13 @@ class JobCalls(BundleCalls):
 
     def job(self, id: str) -> AsyncJob:
         """A handle on a job; nothing is asked yet."""
-        return self._handle(id)
-
-    def _handle(self, id: str, name: str = "") -> AsyncJob:
-        return AsyncJob(self, id, name)
+        return AsyncJob(self, id)
 
     async def get(self, id: str, *, at: datetime | None = None) -> JobAnswer:
         """A job: ``job`` in short and ``spec``. Raises `NotFound`."""
-        request = pb.GetJobRequest(job_id=id, options=self._options(CONTEXT, at))
-        answer = await self._ask(rpc.JobQueriesStub(self.channel).GetJob, request, f"job {id}")
+        request = pb.GetJobRequest(job_id=id, options=self._core.options(CONTEXT, at))
+        answer = await self._core.ask(self._stub.GetJob, request, f"job {id}")
         return cast("JobAnswer", plain(answer))
-
-    async def jobs(
-        self,
-        *,
-        project: str = "",
-        queue: str = "",
-        owner: str = "",
-        status: Iterable[str] = (),
-        labels: Mapping[str, str] | None = None,
-        name: str = "",
-        since: datetime | None = None,
-        before: datetime | None = None,
-        at: datetime | None = None,
-        limit: int | None = 100,
-    ) -> list[JobRow]:
-        """Jobs, newest first; `limit` None gives all. `name` is a part of the name; `since` and `before` bound the
-        time of submission."""
-        request = pb.ListJobsRequest(
-            project=project,
-            queue=queue,
-            owner=owner,
-            statuses=enum_words(types.JobStatus.DESCRIPTOR, status, "status"),
-            labels=labels or {},
-            name=name,
-            submitted_after=timestamp(since, "since") if since else None,
-            submitted_before=timestamp(before, "before") if before else None,
-            options=self._options(CONTEXT, at),
-        )
-        return await self._pages(rpc.JobQueriesStub(self.channel).ListJobs, request, "jobs", "jobs", limit)
 
     async def find(self, text: str, *, at: datetime | None = None) -> str:
         """The id of the job that a person means: by its id, its name, or the beginning of its id.
@@ -173,9 +135,9 @@ class JobCalls(BundleCalls):
             return str((await self.get(text, at=at)).job.job_id)
         except NotFound:
             pass  # not an id, then
-        options = self._options(CONTEXT, at)
+        options = self._core.options(CONTEXT, at)
         request = pb.ListJobsRequest(called=text, options=options)
-        rows = await self._pages(rpc.JobQueriesStub(self.channel).ListJobs, request, "jobs", "jobs", PAGE)
+        rows = await self._core.pages(self._stub.ListJobs, request, "jobs", "jobs", PAGE)
         candidates = [
             Candidate(row.job_id, row.name, row.status not in ENDED, f"{row.status}, {row.name}") for row in rows
         ]
@@ -188,18 +150,18 @@ class JobCalls(BundleCalls):
         request = pb.ListTasksRequest(
             job_id=id,
             statuses=enum_words(types.JobStatus.DESCRIPTOR, status, "status"),
-            options=self._options(CONTEXT, at),
+            options=self._core.options(CONTEXT, at),
         )
-        return await self._pages(rpc.JobQueriesStub(self.channel).ListTasks, request, "tasks", f"job {id}", limit)
+        return await self._core.pages(self._stub.ListTasks, request, "tasks", f"job {id}", limit)
 
     async def attempts(
         self, id: str, *, task: int | None = None, at: datetime | None = None, limit: int | None = None
     ) -> list[AttemptRow]:
         """Every attempt that had a process or an end, by task and attempt."""
-        request = pb.ListAttemptsRequest(job_id=id, task=task, options=self._options(CONTEXT, at))
-        return await self._pages(rpc.JobQueriesStub(self.channel).ListAttempts, request, "attempts", f"job {id}", limit)
+        request = pb.ListAttemptsRequest(job_id=id, task=task, options=self._core.options(CONTEXT, at))
+        return await self._core.pages(self._stub.ListAttempts, request, "attempts", f"job {id}", limit)
 
-    async def watch_jobs(
+    async def watch(
         self, ids: Iterable[str] = (), *, project: str = "", queue: str = "", owner: str = "", until_ended: bool = False
     ) -> AsyncIterator[JobRow]:
         """Jobs as they are now, and again whenever they change; goes on when the connection breaks, without telling
@@ -216,12 +178,13 @@ class JobCalls(BundleCalls):
                 queue=queue,
                 owner=owner,
                 until_ended=until_ended,
-                options=self._options(CONTEXT, None),
+                options=self._core.options(CONTEXT, None),
             )
 
-        stub = rpc.JobQueriesStub(self.channel)
         shown: dict[str, datetime | None] = {}
-        async for answer in self._connection.resumed(stub.WatchJobs, request, what="watch", endless=not until_ended):
+        async for answer in self._core.connection.resumed(
+            self._stub.WatchJobs, request, what="watch", endless=not until_ended
+        ):
             job = cast("JobRow", plain(answer.job))
             if shown.get(job.job_id) != job.updated_at:
                 shown[job.job_id] = job.updated_at
@@ -233,7 +196,7 @@ class JobCalls(BundleCalls):
         ended: dict[str, JobRow] = {}
 
         async def watch() -> None:
-            async for job in self.watch_jobs(wanted, until_ended=True):
+            async for job in self.watch(wanted, until_ended=True):
                 if job.status in ENDED:
                     ended[job.job_id] = job
                 else:
@@ -245,6 +208,16 @@ class JobCalls(BundleCalls):
             left = [id for id in wanted if id not in ended]
             raise Timeout(f"{', '.join(left[:5])} had not ended after {timeout:g} s; it goes on") from None
         return [ended[id] for id in wanted]
+
+    async def why(self, id: str, *, at: datetime | None = None) -> WhyAnswer:
+        """Why a job waits: ``message``, ``entries`` (place in the queue, reasons by group of nodes), ``placements`` and
+        ``dependencies`` (as `dependencies` gives them; only while it waits for one)."""
+        return await explained(self._core, self.get, id, at)
+
+    async def dependencies(self, job: JobAnswer, *, at: datetime | None = None) -> list[Answer]:
+        """The jobs that a job (as `get` gives it) depends on: ``job_id``, ``kind``, ``name``, ``status``, and ``met``,
+        which is false while it is waited for. Those still waited for come first; fifty at most."""
+        return await dependencies(self.get, job, at)
 
     # Output
 
@@ -278,12 +251,13 @@ class JobCalls(BundleCalls):
                 follow=follow,
                 tail_bytes=tail_bytes if not cursor else None,
                 cursor=cursor,
-                options=self._options(CONTEXT, at),
+                options=self._core.options(CONTEXT, at),
             )
 
         decoders: Any = defaultdict(lambda: codecs.getincrementaldecoder("utf-8")(errors="replace"))
-        stub = rpc.JobQueriesStub(self.channel)
-        async for answer in self._connection.resumed(stub.FollowLogs, request, what=f"logs of {id}", endless=False):
+        async for answer in self._core.connection.resumed(
+            self._stub.FollowLogs, request, what=f"logs of {id}", endless=False
+        ):
             cursor, record = answer.cursor, cast("LogPiece", plain(answer))
             decoder = decoders[answer.task, answer.attempt, answer.stream]
             record["text"] = decoder.decode(answer.data, final=answer.eof)
@@ -293,37 +267,62 @@ class JobCalls(BundleCalls):
 
     async def cancel(self, id: str, *, tasks: str | None = None, reason: str = "") -> Answer:
         """Stop a job, or some of its tasks (``0-3,7``). Waiting ones never start; running ones get TERM, then KILL."""
-        body: dict[str, Any] = {"job_id": id, "reason": reason}
-        if tasks is not None:
-            body["tasks"] = tasks
-        return await self.publish(("forgelog.jobs.v1.CancelJob", body))
+        return await self._command("CancelJob", id, tasks, reason)
 
     async def requeue(self, id: str, *, tasks: str | None = None, reason: str = "") -> Answer:
         """Run failed and cancelled tasks of an ended job again."""
-        body: dict[str, Any] = {"job_id": id, "reason": reason}
-        if tasks is not None:
-            body["tasks"] = tasks
-        return await self.publish(("forgelog.jobs.v1.RequeueJob", body))
+        return await self._command("RequeueJob", id, tasks, reason)
 
+    async def _command(self, name: str, id: str, tasks: str | None, reason: str) -> Answer:
+        some = {} if tasks is None else {"tasks": tasks}
+        return await self._core.publish((f"forgelog.jobs.v1.{name}", {"job_id": id, "reason": reason, **some}))
 
-class _OtherCalls(Protocol):
-    """What a job asks of its client beside `JobCalls`."""
+    # The last, for annotations below it would take its name for the builtin's.
+    async def list(
+        self,
+        *,
+        project: str = "",
+        queue: str = "",
+        owner: str = "",
+        status: Iterable[str] = (),
+        labels: Mapping[str, str] | None = None,
+        name: str = "",
+        since: datetime | None = None,
+        before: datetime | None = None,
+        at: datetime | None = None,
+        limit: int | None = 100,
+    ) -> list[JobRow]:
+        """Jobs, newest first; `limit` None gives all. `name` is a part of the name; `since` and `before` bound the
+        time of submission."""
+        request = pb.ListJobsRequest(
+            project=project,
+            queue=queue,
+            owner=owner,
+            statuses=enum_words(types.JobStatus.DESCRIPTOR, status, "status"),
+            labels=labels or {},
+            name=name,
+            submitted_after=timestamp(since, "since") if since else None,
+            submitted_before=timestamp(before, "before") if before else None,
+            options=self._core.options(CONTEXT, at),
+        )
+        return await self._core.pages(self._stub.ListJobs, request, "jobs", "jobs", limit)
 
-    async def why(self, id: str, *, at: datetime | None = None) -> WhyAnswer: ...
-
-    async def history(self, context: str, id: str | None = None, *, at: datetime | None = None) -> list[EventRow]: ...
+    __call__ = renamed("jobs.list", list)
 
 
 class AsyncJob:
     """One job. `status` and the other attributes of the short view are as of the last answer."""
 
-    def __init__(self, client: JobCalls, id: str, name: str = "") -> None:
+    id: str
+    """The job's id."""
+    name: str
+    """The job's name; empty until it is known."""
+    last: JobRow | None
+    """The job as it was last seen."""
+
+    def __init__(self, client: AsyncJobs, id: str, name: str = "") -> None:
         self._client = client
-        self._others = cast("_OtherCalls", client)
-        self.id = id
-        self.name = name
-        self.last: JobRow | None = None
-        """The job as it was last seen."""
+        self.id, self.name, self.last = id, name, None
 
     def __repr__(self) -> str:
         return f"<Job {self.id} {self.name!r} {self.status or 'not asked yet'}>"
@@ -357,7 +356,7 @@ class AsyncJob:
 
     async def watch(self) -> AsyncIterator[JobRow]:
         """As it is now, and whenever it changes, until its end."""
-        async for job in self._client.watch_jobs([self.id], until_ended=True):
+        async for job in self._client.watch([self.id], until_ended=True):
             yield self._saw(job)
 
     def logs(
@@ -370,7 +369,7 @@ class AsyncJob:
         tail_bytes: int | None = None,
         at: datetime | None = None,
     ) -> AsyncIterator[LogPiece]:
-        """What it printed; see `AsyncClient.logs`."""
+        """What it printed; see `AsyncJobs.logs`."""
         return self._client.logs(
             self.id, tasks=tasks, attempt=attempt, stream=stream, follow=follow, tail_bytes=tail_bytes, at=at
         )
@@ -392,9 +391,9 @@ class AsyncJob:
         return await self._client.requeue(self.id, tasks=tasks, reason=reason)
 
     async def why(self, *, at: datetime | None = None) -> WhyAnswer:
-        """Why it waits; see `AsyncClient.why`."""
-        return await self._others.why(self.id, at=at)
+        """Why it waits; see `AsyncJobs.why`."""
+        return await self._client.why(self.id, at=at)
 
     async def history(self, *, at: datetime | None = None) -> list[EventRow]:
         """Its events, oldest first."""
-        return await self._others.history(CONTEXT, self.id, at=at)
+        return await self._client._log.history(CONTEXT, self.id, at=at)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, TypeVar, cast
 
 from events.process.counts import count_of
-from forgelog.client.core import Core
+from forgelog.client.core import Namespace
 from forgelog.client.plain import Answer, plain, timestamp
 from forgelog.client.rows import EventRow
 from forgelog.errors import InvalidInput
@@ -18,8 +18,12 @@ from forgelog_pb.log.v1 import queries_pb2_grpc as log_rpc
 Item = TypeVar("Item", bound=Mapping[str, Any])
 
 
-class LogCalls(Core):
-    """`forgelog.log.v1.LogQueries` of every service; the gateway routes by context."""
+class AsyncLog(Namespace):
+    """The log: `forgelog.log.v1.LogQueries` of every service; the gateway routes by context."""
+
+    @property
+    def _stub(self) -> Any:
+        return log_rpc.LogQueriesStub(self._core.channel)
 
     async def history(
         self,
@@ -46,10 +50,9 @@ class LogCalls(Core):
         """
         if id == "" or (flow and id is None):
             raise InvalidInput(f"id: is empty; give the id of {'a command' if flow else 'a job, a node or a queue'}")
-        stub = log_rpc.LogQueriesStub(self.channel)
         request = log_pb.GetHistoryRequest(
             context=context,
-            options=self._options(context, at),
+            options=self._core.options(context, at),
             actors=actors,
             types=types,
             projects=projects,
@@ -63,7 +66,7 @@ class LogCalls(Core):
         else:
             request.subject = id or ""
         what = f"history of {id or context}"
-        return [_event(row) for row in await self._pages(stub.GetHistory, request, "events", what, limit)]
+        return [_event(row) for row in await self._core.pages(self._stub.GetHistory, request, "events", what, limit)]
 
     async def watch(
         self,
@@ -86,7 +89,6 @@ class LogCalls(Core):
         starts at the time `since`, else at the end. `subjects`, `actors`, `projects`, `aggregate` and `by_itself`
         filter as in `history`.
         """
-        stub = log_rpc.LogQueriesStub(self.channel)
         reached: dict[str, int] = {}
         if since is None:
             # Asked first, so that an event which happens while the first connection is lost is known to be new.
@@ -96,8 +98,8 @@ class LogCalls(Core):
         reached |= dict(_place_offset(position) for position in after)
         began = None if since is None else timestamp(since, "since")
         ends_at = None if until is None else timestamp(until, "until")
-        async for response in self._connection.resumed(
-            stub.WatchEvents,
+        async for response in self._core.connection.resumed(
+            self._stub.WatchEvents,
             lambda: log_pb.WatchEventsRequest(
                 context=context,
                 subjects=subjects,
@@ -120,16 +122,18 @@ class LogCalls(Core):
     async def until_shown(self) -> None:
         """Wait until the tables have what this client's commands led to, of those whose outcomes it was told: from then
         on other clients see it too. Raises `Unavailable` where they are far behind."""
-        stub = log_rpc.LogQueriesStub(self.channel)
-        for context in self._written:
-            request = log_pb.GetHistoryRequest(context=context, subject=context, options=self._options(context, None))
+        for context in self._core.written:
+            request = log_pb.GetHistoryRequest(
+                context=context, subject=context, options=self._core.options(context, None)
+            )
             request.page.limit = 1  # what is asked for does not matter: the answer waits for what was written
-            await self._ask(stub.GetHistory, request, f"the tables of {context}")
+            await self._core.ask(self._stub.GetHistory, request, f"the tables of {context}")
 
     async def status(self, context: str) -> Answer:
         """How a context's writer and projection fare."""
-        stub = log_rpc.LogQueriesStub(self.channel)
-        return plain(await self._ask(stub.GetStatus, log_pb.GetStatusRequest(context=context), f"status of {context}"))
+        return plain(
+            await self._core.ask(self._stub.GetStatus, log_pb.GetStatusRequest(context=context), f"status of {context}")
+        )
 
 
 def _event(record: Answer) -> EventRow:

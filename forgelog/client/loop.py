@@ -1,4 +1,7 @@
-"""Coroutines for programs without any: an event loop in a thread. Knows nothing of the platform."""
+"""Coroutines for programs without any: an event loop in a thread. Knows nothing of the platform.
+
+`Blocking` and `BlockingClient` are the bases of what `make proto` writes to `forgelog/client/sync.py`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 T = TypeVar("T")
 
@@ -51,3 +55,40 @@ class Loop:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+class Blocking(Generic[T]):
+    """An object whose methods wait for those of the asynchronous one behind it."""
+
+    def __init__(self, behind: T, loop: Loop) -> None:
+        self._async = behind
+        self._loop = loop
+
+    def __repr__(self) -> str:
+        return repr(self._async)
+
+
+class Closing(Protocol):
+    """What can be closed, by a coroutine."""
+
+    async def close(self) -> None: ...
+
+
+C = TypeVar("C", bound=Closing)
+
+
+class BlockingClient(Blocking[C]):
+    """A context manager with a loop of its own, which `close` ends."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection and the thread."""
+        self._loop.run(self._async.close())
+        self._loop.stop()

@@ -112,7 +112,7 @@ class Story:
         check(self.midway is not None, "the training was never seen running")
 
     async def _watch(self) -> AsyncIterator[Any]:
-        async for job in self.client.watch_jobs([job.id for job in self.jobs.values()]):
+        async for job in self.client.jobs.watch([job.id for job in self.jobs.values()]):
             yield job
 
     async def _kill(self, shown: Jobs) -> None:

@@ -128,7 +128,7 @@ async def _stopped(arena: Arena) -> Stopped:
     found: Stopped = {}
     async with AsyncClient(arena.gateway, token=arena.platform.key) as client:
         for context in CONTEXTS:
-            for stop in (await client.status(context)).get("stopped", ()):
+            for stop in (await client.log.status(context)).get("stopped", ()):
                 found.setdefault(stop["position"], []).append(stop["place"])
     return found
 

@@ -392,7 +392,7 @@ async def output(arena: Arena, load: Workload) -> list[str]:
             attempts: dict[int, bytearray] = {}
             missing: dict[int, int] = {}
             ended: set[int] = set()
-            async for piece in client.logs(job, stream="stdout"):
+            async for piece in client.jobs.logs(job, stream="stdout"):
                 attempts.setdefault(piece.attempt, bytearray()).extend(piece.data)
                 missing[piece.attempt] = missing.get(piece.attempt, 0) + piece.missing_bytes
                 if piece.eof:

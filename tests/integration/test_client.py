@@ -61,7 +61,7 @@ async def test_a_job_s_life(client: AsyncClient) -> None:
     assert [event.type.rsplit(".", 1)[1] for event in history][-1] == "JobFailed"
     (attempt,) = await job.attempts()
     assert (attempt.attempt, attempt.exit_code) == (1, 3)
-    (listed,) = await client.jobs(labels={"k": "v"})
+    (listed,) = await client.jobs.list(labels={"k": "v"})
     assert listed.job_id == job.id
     with pytest.raises(NotFound, match=job.id):
         await job.refresh(at=before)
@@ -71,39 +71,39 @@ async def test_the_history_is_filtered_by_actor_type_project_and_time(client: As
     began = datetime.now(UTC)
     job = await client.submit(name="filtered", command=["true"], resources=SMALL)
     await job.wait()
-    whole = await client.history("jobs", job.id)
+    whole = await client.log.history("jobs", job.id)
     submitted, ended = whole[0].time, whole[-1].time
 
     def short(events: list[EventRow]) -> list[str]:
         return [event.type.rsplit(".", 1)[1] for event in events if event.subject == job.id]
 
-    assert short(await client.history("jobs", types=["JobSubmitted", "JobCompleted"])) == [
+    assert short(await client.log.history("jobs", types=["JobSubmitted", "JobCompleted"])) == [
         "JobSubmitted",
         "JobCompleted",
     ]
-    assert short(await client.history("jobs", job.id, actors=["nobody"])) == []
-    by_actor = await client.history("jobs", actors=[whole[0].actor], projects=["vision/detect"], since=began)
+    assert short(await client.log.history("jobs", job.id, actors=["nobody"])) == []
+    by_actor = await client.log.history("jobs", actors=[whole[0].actor], projects=["vision/detect"], since=began)
     assert short(by_actor)[0] == "JobSubmitted"
-    assert short(await client.history("jobs", projects=["local/other"])) == []
-    before = await client.history("jobs", since=submitted, until=ended)
+    assert short(await client.log.history("jobs", projects=["local/other"])) == []
+    before = await client.log.history("jobs", since=submitted, until=ended)
     assert [e.position for e in before if e.subject == job.id] == [e.position for e in whole if e.time < ended]
-    assert [e.position for e in await client.history("jobs", job.id, limit=2)] == [e.position for e in whole[:2]]
+    assert [e.position for e in await client.log.history("jobs", job.id, limit=2)] == [e.position for e in whole[:2]]
     with pytest.raises(Refused, match=r"types\[0\]: there is no event 'JobStartd'; did you mean 'JobStarted'"):
-        await client.history("jobs", types=["JobStartd"])
+        await client.log.history("jobs", types=["JobStartd"])
 
-    watched = [event async for event in client.watch("jobs", since=submitted, until=datetime.now(UTC))]
+    watched = [event async for event in client.log.watch("jobs", since=submitted, until=datetime.now(UTC))]
     assert sorted(e.position for e in watched if e.subject == job.id) == sorted(e.position for e in whole)
     async with asyncio.timeout(PATIENCE):
-        watching = client.watch("jobs", types=["JobSubmitted"], projects=["vision/detect"], since=submitted)
+        watching = client.log.watch("jobs", types=["JobSubmitted"], projects=["vision/detect"], since=submitted)
         assert (await anext(watching)).subject == job.id
         live = await client.submit(name="live", command=["true"], resources=SMALL)
         assert (await anext(watching)).subject == live.id
 
     def without_coroutines() -> list[str]:
         with Client(platform.gateway, token=platform.key) as plain:
-            since = list(plain.watch("jobs", subjects=[job.id], since=submitted, until=datetime.now(UTC)))
+            since = list(plain.log.watch("jobs", subjects=[job.id], since=submitted, until=datetime.now(UTC)))
             assert short(since) == short(whole)
-            return short(plain.history("jobs", types=["JobSubmitted"], since=began))
+            return short(plain.log.history("jobs", types=["JobSubmitted"], since=began))
 
     assert "JobSubmitted" in await asyncio.to_thread(without_coroutines)
 
@@ -112,7 +112,7 @@ async def test_own_writes_are_read(client: AsyncClient) -> None:
     """Fifty times: what was just submitted is there, without waiting or asking again."""
     for number in range(50):
         job = await client.submit(name=f"fresh-{number}", command=["true"], resources=SMALL)
-        assert (await client.get(job.id)).job.name == f"fresh-{number}"
+        assert (await client.jobs.get(job.id)).job.name == f"fresh-{number}"
 
 
 async def test_the_same_id_submits_once(client: AsyncClient) -> None:
@@ -125,8 +125,10 @@ async def test_the_same_id_submits_once(client: AsyncClient) -> None:
 
 
 async def test_many_at_once(client: AsyncClient) -> None:
-    jobs = await client.submit_many({"name": f"many-{n}", "command": ["true"], "resources": SMALL} for n in range(20))
-    ended = await client.wait([job.id for job in jobs], timeout=PATIENCE)
+    jobs = await client.jobs.submit_many(
+        {"name": f"many-{n}", "command": ["true"], "resources": SMALL} for n in range(20)
+    )
+    ended = await client.jobs.wait([job.id for job in jobs], timeout=PATIENCE)
     assert [each.status for each in ended] == ["completed"] * 20
 
 
@@ -142,13 +144,13 @@ async def test_waiting_has_an_end(client: AsyncClient, platform: Cluster) -> Non
 
 async def test_errors_have_kinds_fields_and_hints(client: AsyncClient) -> None:
     with pytest.raises(NotFound, match="never-was"):
-        await client.get("never-was")
+        await client.jobs.get("never-was")
     with pytest.raises(ForgelogError) as caught:
         await client.submit(name="odd", command=["true"], resources={"cpus": -1})
     assert "cpus" in str(caught.value)
     async with AsyncClient("127.0.0.1:9", timeout=1) as nowhere:
         with pytest.raises(Unavailable, match="forgelog up"):
-            await nowhere.jobs()
+            await nowhere.jobs.list()
 
 
 async def test_watching_goes_on_over_a_restart_of_the_gateway(
@@ -176,7 +178,7 @@ async def test_a_job_finds_its_platform_and_the_key(client: AsyncClient, platfor
     )
     assert (await job.wait(timeout=PATIENCE)).status == "completed"
     printed = "".join([chunk.text async for chunk in job.logs()])
-    assert (await client.get(printed.split()[0])).job.name == "inner"
+    assert (await client.jobs.get(printed.split()[0])).job.name == "inner"
     assert f"FORGELOG_TOKEN_FILE={platform.key_file}" in printed.splitlines()
     assert platform.key not in printed
 

@@ -210,13 +210,13 @@ async def test_a_kill_of_the_database(platform: Cluster, followers: Followers, d
     await database.kill()
     followers.go.touch()
     async with AsyncClient(platform.gateway, token=platform.key) as client:
-        asked = asyncio.create_task(client.jobs(limit=1))
+        asked = asyncio.create_task(client.jobs.list(limit=1))
         await platform.recorded(lambda r: r.meta.subject == followers.job and isinstance(r.data, JobFailed))
         await asyncio.sleep(6)  # longer than the output of an ended job is waited for
         await database.start_again()
         assert len(await asked) == 1
         await followers.check(platform)
-        assert (await client.get(followers.job)).job.exit_code == 3
+        assert (await client.jobs.get(followers.job)).job.exit_code == 3
 
 
 async def test_output_that_is_taken_in_late(platform: Cluster, followers: Followers, database: Database) -> None:
@@ -240,9 +240,9 @@ async def test_rebuilds_under_queries(platform: Cluster) -> None:
 
         async def ask() -> None:
             while True:
-                await client.jobs(limit=5)
-                await client.jobs(limit=5, status=["completed"])
-                await client.nodes()
+                await client.jobs.list(limit=5)
+                await client.jobs.list(limit=5, status=["completed"])
+                await client.nodes.list()
 
         asking = [asyncio.create_task(ask()) for _ in range(4)]
         try:

@@ -115,9 +115,9 @@ async def test_only_a_file_that_changed_is_sent_again(platform: Cluster, client:
 
 async def test_a_manifest_names_the_folder_beside_it(client: AsyncClient, code: Path) -> None:
     (code / "job.yaml").write_text("name: uploaded\ncommand: ./run.sh\nresources: {memory: 64Mi}\nupload: .\n")
-    (job,) = await client.submit_many(code / "job.yaml")
+    (job,) = await client.jobs.submit_many(code / "job.yaml")
     assert (await job.wait(timeout=PATIENCE)).status == "completed"
-    spec = (await client.get(job.id)).spec
+    spec = (await client.jobs.get(job.id)).spec
     assert spec.environment.bundle.digest == make_bundle(find_files(code)).ref.digest
 
 

@@ -191,7 +191,7 @@ async def test_the_compose_files_services_work_from_it_as_its_user(
                 job = await client.submit(name="who", command=["id", "-u"], resources={"memory": "64Mi"})
                 assert (await job.wait(timeout=PATIENCE)).status == "completed", containers.log("agent")
                 assert "".join([piece.text async for piece in job.logs()]).strip() == str(OWNER)
-                (node,) = await client.nodes()
+                (node,) = await client.nodes.list()
             assert node.labels[LAUNCHER_LABEL] == "compiled"
 
 

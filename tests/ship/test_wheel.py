@@ -42,6 +42,7 @@ def test_it_has_the_code_and_nothing_of_the_checkout_besides(wheel: Path) -> Non
 def test_it_has_the_messages_their_schemas_and_the_proto_files(wheel: Path) -> None:
     found = names(wheel)
     assert {"forgelog_pb/schemas/asyncapi.json", "forgelog_pb/py.typed", "forgelog_pb/summaries.py"} <= found
+    assert "forgelog/client/sync.py" in found
     protos = sorted((ROOT / "proto").rglob("*.proto"))
     with zipfile.ZipFile(wheel) as archive:
         for path in protos:

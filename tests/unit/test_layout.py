@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("events", "services", "forgelog", "proto")
 
 MOST_LINES = 400
+GENERATED = "forgelog.client.sync"
+"""By `make proto`, as long as what it is made from."""
 
 ROOMS = ("decide", "state", "fold", "dumps", "projections", "queries", "service")
 """Modules that every service with aggregates has."""
@@ -80,7 +82,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 def test_no_module_is_long() -> None:
     lines = {name: len(path.read_text().splitlines()) for name, path in modules().items()}
-    assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}
+    assert {name: count for name, count in lines.items() if count > MOST_LINES and name != GENERATED} == {}
 
 
 @pytest.mark.parametrize("service", sorted(path.parent.name for path in (ROOT / "services").glob("*/decide.py")))

@@ -178,10 +178,10 @@ async def test_a_stranger_is_told_no_key(tmp_path: Path, stranger: Stranger) -> 
     keyed(tmp_path / ".forgelog")
     async with AsyncClient(stranger.address) as client:
         with pytest.raises(Refused):
-            await client.jobs()
+            await client.jobs.list()
     async with AsyncClient(stranger.address, token="given") as client:
         with pytest.raises(Refused):
-            await client.jobs()
+            await client.jobs.list()
     assert [each.get("authorization") for each in stranger.told] == [None, "Bearer given"]
 
 
@@ -189,13 +189,13 @@ async def test_without_the_key_the_client_says_what_is_missing(tmp_path: Path) -
     async with door(tmp_path / "gateway") as gateway:
         async with AsyncClient(gateway.address) as client:
             with pytest.raises(Refused) as caught:
-                await client.jobs()
+                await client.jobs.list()
         assert caught.value.code == "unauthenticated"
         for word in (gateway.address, "none is known here", "FORGELOG_TOKEN_FILE", str(tmp_path), "forgelog token"):
             assert word in str(caught.value)
         async with AsyncClient(gateway.address, token=new_api_key()) as client:
             with pytest.raises(Refused, match="is not its own"):
-                await client.jobs()
+                await client.jobs.list()
         typed = [*FORGELOG, "--gateway", gateway.address, "ps"]
         done = await asyncio.to_thread(subprocess.run, typed, capture_output=True, text=True)
     assert done.returncode == 1

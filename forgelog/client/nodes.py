@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
-from forgelog.client.core import Core
+from forgelog.client.core import Namespace
+from forgelog.client.names import renamed
 from forgelog.client.plain import Answer, plain
 from forgelog.client.references import Candidate, chosen
 from forgelog.client.rows import AllocationRow, NodeAnswer, NodeRow, PoolRow
@@ -19,46 +20,32 @@ from forgelog_pb.resources.v1 import types_pb2 as types
 CONTEXT = "resources"
 
 
-class ResourceCalls(Core):
-    """`forgelog.resources.v1.ResourceQueries`, and what an operator does with nodes."""
+class AsyncNodes(Namespace):
+    """Nodes, pools and allocations: `forgelog.resources.v1.ResourceQueries`, and what an operator does with nodes."""
 
-    async def nodes(
-        self,
-        *,
-        pool: str = "",
-        status: Iterable[str] = (),
-        labels: Mapping[str, str] | None = None,
-        at: datetime | None = None,
-        limit: int | None = None,
-    ) -> list[NodeRow]:
-        """Nodes by pool and id: capacity, what is held and free, status, labels, taints."""
-        request = pb.ListNodesRequest(
-            pool=pool,
-            statuses=enum_words(types.NodeStatus.DESCRIPTOR, status, "status"),
-            labels=labels or {},
-            options=self._options(CONTEXT, at),
-        )
-        return await self._pages(rpc.ResourceQueriesStub(self.channel).ListNodes, request, "nodes", "nodes", limit)
+    @property
+    def _stub(self) -> Any:
+        return rpc.ResourceQueriesStub(self._core.channel)
 
-    async def node(self, id: str, *, pool: str = "", at: datetime | None = None) -> NodeAnswer:
+    async def get(self, id: str, *, pool: str = "", at: datetime | None = None) -> NodeAnswer:
         """One node: ``node`` in short, ``spec`` (its inventory), ``gpus`` and ``allocations``. Raises `NotFound`."""
-        request = pb.GetNodeRequest(node_id=id, pool=pool, options=self._options(CONTEXT, at))
-        answer = await self._ask(rpc.ResourceQueriesStub(self.channel).GetNode, request, f"node {id}")
+        request = pb.GetNodeRequest(node_id=id, pool=pool, options=self._core.options(CONTEXT, at))
+        answer = await self._core.ask(self._stub.GetNode, request, f"node {id}")
         return cast("NodeAnswer", plain(answer))
 
-    async def find_node(self, text: str, *, pool: str = "", at: datetime | None = None) -> str:
+    async def find(self, text: str, *, pool: str = "", at: datetime | None = None) -> str:
         """The id of the node that a person means: by its id, or the beginning of it.
 
         Raises `NotFound` if there is none, and `InvalidInput` that lists them if it may be one of several.
         """
-        rows = await self.nodes(pool=pool, at=at)
+        rows = await self.list(pool=pool, at=at)
         candidates = [Candidate(row.node_id, about=f"{row.status}, in pool {row.pool}") for row in rows]
         return chosen(text, candidates, kind="node", listing="forgelog nodes", at=at)
 
     async def pools(self, *, at: datetime | None = None) -> list[PoolRow]:
         """What each pool has, has given out and has left."""
-        request = pb.ListPoolsRequest(options=self._options(CONTEXT, at))
-        answer = await self._ask(rpc.ResourceQueriesStub(self.channel).ListPools, request, "pools")
+        request = pb.ListPoolsRequest(options=self._core.options(CONTEXT, at))
+        answer = await self._core.ask(self._stub.ListPools, request, "pools")
         return [cast("PoolRow", plain(item)) for item in answer.pools]
 
     async def allocations(
@@ -77,10 +64,9 @@ class ResourceCalls(Core):
             node_id=node,
             pool=pool,
             statuses=enum_words(types.AllocationStatus.DESCRIPTOR, status, "status"),
-            options=self._options(CONTEXT, at),
+            options=self._core.options(CONTEXT, at),
         )
-        stub = rpc.ResourceQueriesStub(self.channel)
-        return await self._pages(stub.ListAllocations, request, "allocations", "allocations", limit)
+        return await self._core.pages(self._stub.ListAllocations, request, "allocations", "allocations", limit)
 
     async def cordon(self, node: str, *, reason: str = "", pool: str = "") -> Answer:
         """Let nothing new onto a node."""
@@ -107,11 +93,32 @@ class ResourceCalls(Core):
         """Replace the taints that operators set on a node; each is ``{"key": ..., "value": ..., "effect": ...}``."""
         return await self._node_command("TaintNode", node, pool, {"taints": [dict(item) for item in taints]})
 
-    async def remove_node(self, node: str, *, reason: str = "", pool: str = "") -> Answer:
+    async def remove(self, node: str, *, reason: str = "", pool: str = "") -> Answer:
         """Forget a node that runs nothing. An agent that still runs registers it again."""
         return await self._node_command("RemoveNode", node, pool, {"reason": reason})
 
     async def _node_command(self, name: str, node: str, pool: str, more: Mapping[str, object]) -> Answer:
         if not pool:
-            pool = (await self.node(node)).node.pool
-        return await self.publish((f"forgelog.{CONTEXT}.v1.{name}", {"pool": pool, "node_id": node, **more}))
+            pool = (await self.get(node)).node.pool
+        return await self._core.publish((f"forgelog.{CONTEXT}.v1.{name}", {"pool": pool, "node_id": node, **more}))
+
+    # The last, for annotations below it would take its name for the builtin's.
+    async def list(
+        self,
+        *,
+        pool: str = "",
+        status: Iterable[str] = (),
+        labels: Mapping[str, str] | None = None,
+        at: datetime | None = None,
+        limit: int | None = None,
+    ) -> list[NodeRow]:
+        """Nodes by pool and id: capacity, what is held and free, status, labels, taints."""
+        request = pb.ListNodesRequest(
+            pool=pool,
+            statuses=enum_words(types.NodeStatus.DESCRIPTOR, status, "status"),
+            labels=labels or {},
+            options=self._core.options(CONTEXT, at),
+        )
+        return await self._core.pages(self._stub.ListNodes, request, "nodes", "nodes", limit)
+
+    __call__ = renamed("nodes.list", list)
