@@ -23,6 +23,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -49,6 +50,9 @@ from events.writer.stops import Stops
 MOST_WAITING = 5_000
 """Events of a partition that wait for their orders; it is not read on while there are more."""
 
+MOST_BYTES = 16 << 20
+"""Of the events of a partition that wait for their orders; it is not read on while there are more."""
+
 SAY_EVERY = 1.0
 """Seconds between two records that say up to where a partition's orders are sent."""
 
@@ -57,6 +61,9 @@ SAY_AFTER = 10_000
 
 _AT_ONCE = 200
 """Events whose orders are published together."""
+
+_BYTES_AT_ONCE = 4 << 20
+"""Of orders after which no other event's are published with them."""
 
 _AGAIN = 1.0
 """Seconds before orders that Kafka did not take are published again."""
@@ -74,6 +81,8 @@ class _Place:
     sent: ReaderPosition
     """The orders of the events before it are in Kafka."""
     waiting: deque[Raw] = field(default_factory=deque)
+    weight: int = 0
+    """Bytes of those that wait."""
     ordered: bool = False
     """Whether anything was ordered that the log does not tell of."""
     said: float = 0.0
@@ -114,6 +123,7 @@ class Dispatcher:
             place.heard = ReaderPosition.behind(raw)
             if raw.get("ce_type") in self._types:
                 place.waiting.append(raw)
+                place.weight += len(raw.value or b"")
                 self._news.set()
             elif not place.waiting:
                 place.sent = place.heard
@@ -139,7 +149,7 @@ class Dispatcher:
     def full(self, number: int) -> bool:
         """Whether enough events of a partition wait for their orders."""
         place = self._places.get(number)
-        return place is not None and len(place.waiting) >= MOST_WAITING
+        return place is not None and (len(place.waiting) >= MOST_WAITING or place.weight >= MOST_BYTES)
 
     def readings(self) -> Iterator[tuple[str, str, int, int, str]]:
         """As `Writer.readings`: how far the orders of each partition are, and what holds them."""
@@ -189,29 +199,46 @@ class Dispatcher:
         """Publish the orders of the events that have waited longest."""
         taken: list[Raw] = []
         orders: list[Outgoing] = []
+        size = 0
         failed: tuple[Raw, Exception] | None = None
-        for raw in list(place.waiting)[:_AT_ONCE]:
+        for raw in list(islice(place.waiting, _AT_ONCE)):
             try:
-                orders += self._orders(raw)
+                found = self._orders(raw)
             except Exception as error:  # noqa: BLE001 - whatever a decider raises stops its place, and is told
                 failed = raw, error
                 break
             taken.append(raw)
-        if orders and not await self._published(orders, place, publisher):
-            return
-        for _ in taken:
+            orders += found
+            size += sum(len(value_of(order.command)) for order in found)
+            if size >= _BYTES_AT_ONCE:
+                break
+        if orders:
+            try:
+                if not await self._published(orders, place, publisher):
+                    return
+            except Exception as error:  # noqa: BLE001 - no trouble of Kafka's: tried again, it would be raised again
+                failed, taken = (taken[0], error), []
+        for raw in taken:
             place.waiting.popleft()
+            place.weight -= len(raw.value or b"")
         place.ordered = place.ordered or bool(orders)
         if failed is not None:
-            at, why = failed
-            place.sent, place.stands = ReaderPosition(at.offset, at.epoch), True
-            number = place.partition.number
-            self._stops.add(self._name(number), why, at, number=number, kind="orders")
+            self._stop(place, *failed)
         else:
             place.sent = ReaderPosition.behind(taken[-1]) if place.waiting else place.heard
 
+    def _stop(self, place: _Place, raw: Raw, error: Exception) -> None:
+        """The orders of a partition stand still at an event. It is read on, so nothing is kept that waits behind it:
+        what lets it go on has the partition folded anew, and read again from there."""
+        place.sent, place.stands = ReaderPosition(raw.offset, raw.epoch), True
+        place.waiting.clear()
+        place.weight = 0
+        number = place.partition.number
+        self._stops.add(self._name(number), error, raw, number=number, kind="orders")
+
     async def _published(self, orders: Sequence[Outgoing], place: _Place, publisher: Publisher) -> bool:
-        """Whether Kafka has the orders; it is tried until the partition is not this writer's any more."""
+        """Whether Kafka has the orders; it is tried until the partition is not this writer's any more. Raises what is
+        no trouble of Kafka's."""
         faults.point(faults.BEFORE_ORDER)
         while self._holds(place):
             try:

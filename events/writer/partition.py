@@ -223,21 +223,18 @@ class Partition:
         now = self._clock(now)
         first = self.dedup.find(command_key(meta.project, meta.id), digest, now)
         if first is not None:
-            if not first.same:
+            if not first.same and not (meta.origin and self._ordered_before(meta, command, key)):
                 message = f"ce_id {meta.id!r} was used before for another command; give each command its own id"
                 refused = Refused(ErrorCode.ABORTED, message)
                 return self._refuse(raw, meta, digest, refused, now, command.subject())
             return self._note(raw, meta, digest, command, now, repeat=True, first_offset=first.offset)
         if type(command).assigns_id and (foreign := foreign_id(command, meta.project)) is not None:
             return self._refuse(raw, meta, digest, foreign, now, command.subject())
-        place = self._placings[type(command)]
-        assert place is not None
+        if meta.origin and self._ordered_before(meta, command, key):
+            return self._note(raw, meta, digest, command, now, repeat=False, first_offset=-1)
+        place, subject, owner = self._about(command, key)
         kind = place.kind
         state = kind.state(key)
-        subject = key if place.own else command.subject()
-        owner = kind.states.provenance(key, None if place.own else (place.aggregate, subject))
-        if meta.origin and type(command).assigns_id and owner is not None and owner.origin == meta.origin:
-            return self._note(raw, meta, digest, command, now, repeat=False, first_offset=-1)  # ordered once more, late
         context = DecisionContext(now, meta.id, meta.actor, meta.project, subject, place.aggregate, owner)
         try:
             refuse_planned(command)
@@ -255,6 +252,19 @@ class Partition:
         if not decided:
             return self._note(raw, meta, digest, command, now, repeat=False, first_offset=-1)
         return self._unit(decided, origin_of(raw.position, meta, digest), now, digest)
+
+    def _about(self, command: Command, key: str) -> tuple[Placing, str, Provenance | None]:
+        """Where a command belongs, the id of what it is about, and where that comes from."""
+        place = self._placings[type(command)]
+        assert place is not None
+        subject = key if place.own else command.subject()
+        return place, subject, place.kind.states.provenance(key, None if place.own else (place.aggregate, subject))
+
+    def _ordered_before(self, meta: Meta, command: Command, key: str) -> bool:
+        """Whether what an order creates is there already, and came from that very order: it is ordered once more, after
+        its id was forgotten, or by a newer service that says it in other words."""
+        owner = self._about(command, key)[2] if type(command).assigns_id else None
+        return owner is not None and owner.origin == meta.origin
 
     def _refuse(self, raw: Raw, meta: Meta, digest: str, refused: Refused, now: datetime, subject: str) -> Unit:
         return self._unit(
