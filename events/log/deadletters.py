@@ -103,7 +103,7 @@ class Gathered:
 
     def add(self, raw: Raw) -> None:
         """A record of the topic of dead letters: a letter, or the note that one was put back."""
-        origin = raw.text("fl_position")
+        origin = _origin(raw)
         if raw.get("fl_replayed"):
             self._replayed.add(origin)
             return
@@ -148,7 +148,7 @@ async def dead_letter_at(settings: Settings, position: Position) -> DeadLetterRe
     async with connected(new_consumer(settings, **HASTY)) as consumer:
         async for _, records in read_to_end(consumer, {place: position.offset}):
             for raw in records:
-                origin, note = raw.text("fl_position"), bool(raw.get("fl_replayed"))
+                origin, note = _origin(raw), bool(raw.get("fl_replayed"))
                 if letter is None:
                     if raw.position != position or note:
                         raise missing
@@ -158,6 +158,11 @@ async def dead_letter_at(settings: Settings, position: Position) -> DeadLetterRe
     if letter is None:
         raise missing
     return letter
+
+
+def _origin(raw: Raw) -> str:
+    """Where a letter says that it comes from: whatever was written to the topic is listed."""
+    return (raw.get("fl_position") or b"").decode(errors="replace")
 
 
 def _letter(raw: Raw, origin: str) -> DeadLetterRecord:

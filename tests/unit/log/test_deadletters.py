@@ -40,6 +40,12 @@ def test_a_letter_is_told_once_and_says_whether_it_was_put_back() -> None:
     assert [(each.origin, each.replayed) for each in found] == [(at, True), ("commands.jobs/0@6", False)]
 
 
+def test_a_record_that_names_no_place_hides_no_letter() -> None:
+    foreign = Raw("deadletter.jobs", 0, 0, 1_767_225_600_000, b"", b"value", [("fl_position", b"\xff")])
+    found = gathered(foreign, letter(1, "commands.jobs/0@5")).letters
+    assert [each.origin for each in found] == ["\ufffd", "commands.jobs/0@5"]
+
+
 @pytest.mark.parametrize("origin", ["commands.jobs/1@5", "logs.jobs/0@7"])
 def test_a_letter_goes_back_to_a_topic_of_its_context(origin: str) -> None:
     (found,) = gathered(letter(0, origin)).letters
