@@ -53,7 +53,7 @@ _AGAIN = 5.0
 
 log = logging.getLogger("forgelog.streams")
 
-stored_chunks = Counter("forgelog_stream_chunks_total", "Chunks of streams stored", ["stream"])
+stored_chunks = Counter("forgelog_stream_chunks_total", "Chunks of streams stored", ["context", "stream"])
 
 
 class Intake:
@@ -238,7 +238,7 @@ class Intake:
         overdue = storing.late(self._read_to.time)
         if items or overdue or storing.unfinished:
             count = await storing.store(items, overdue)
-            stored_chunks.labels(self._topic).inc(count)
+            stored_chunks.labels(self.stream.context, self._topic).inc(count)
             self._lift_passed(storing)
             await self._notify()
         if self._upkeep.due:

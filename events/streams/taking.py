@@ -20,7 +20,8 @@ REMEMBERED = 20_000
 """States that are kept in memory, besides those in use; up to twice as many between two looks."""
 
 MOST_HELD = 64 << 20
-"""Bytes of records that all states together hold, about: beyond that those that waited for longest are given up."""
+"""Bytes of records that all states together hold, about: beyond that those that waited for longest are given up. Those
+of a partition that stands are not, so each of these may keep as much besides."""
 OVERHEAD = 4096
 """What a held record counts besides the bytes of its value."""
 

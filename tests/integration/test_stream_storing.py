@@ -12,7 +12,6 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import asyncpg
 import pytest
@@ -78,12 +77,12 @@ async def place(settings: Settings) -> AsyncIterator[Place]:
         await pool.close()
 
 
-async def test_an_index_of_many_rows_may_take_longer_than_a_query(settings: Settings) -> None:
-    class Large(OutputStream):
-        tables: ClassVar = (*OutputStream.tables, "select pg_sleep(0.4)")
-
+async def test_an_index_of_many_rows_may_take_longer_than_a_query(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OutputStream, "tables", (*OutputStream.tables, "select pg_sleep(0.4)"))
     async with asyncpg.create_pool(settings.postgres_required, min_size=0, command_timeout=0.2) as pool:
-        storing = Storing(Large(), pool, f"{settings.schema_}_large", lambda *_: None)
+        storing = Storing(OutputStream(), pool, f"{settings.schema_}_large", lambda *_: None)
         await storing.open()
         assert storing.last == 0
 

@@ -88,10 +88,12 @@ class Chunk:
     truncated: bool = False
     missing: int = 0
     """Bytes that are lost before `data`, or that were cut at the part's end."""
+    lost: int = field(default=0, compare=False)
+    """Of those, what was waited for and did not come: to be logged, and not stored by itself."""
 
 
 def read_piece(record: Any) -> Piece:
-    """A Kafka record as a piece of output. Raises Unusable."""
+    """A Kafka record as a piece of output; its key is the job. Raises Unusable."""
     headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
     try:
         key = (headers["job"], int(headers["task"]), int(headers["attempt"]), PARTS.index(headers["stream"]))
@@ -102,6 +104,8 @@ def read_piece(record: Any) -> Piece:
         raise Unusable(f"a header is malformed: {error}") from None
     if not is_identifier(key[0]):
         raise Unusable(f"header job is no job's id: {shown(key[0])}")
+    if (record.key or b"") != key[0].encode():  # else it lies in another partition than the job's other pieces
+        raise Unusable(f"its key is not its header job, {shown(key[0])}")
     for name, number, most in (
         ("task", key[1], 1 << 31),
         ("attempt", key[2], 1 << 31),
@@ -141,7 +145,7 @@ def give_up(part: Part, most: int, now: float) -> list[Chunk]:
     part.since = now
     # What is missing is said, even where nothing of the piece is to be stored.
     chunks = _store(part, first, most) or [Chunk(first.key, first.offset, b"", first.at, False)]
-    chunks[0] = replace(chunks[0], missing=chunks[0].missing + gap)
+    chunks[0] = replace(chunks[0], missing=chunks[0].missing + gap, lost=gap)
     return chunks + _release(part, most)
 
 

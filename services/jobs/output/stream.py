@@ -23,7 +23,7 @@ from services.jobs.output.pieces import WAIT, Chunk, Part, PartKey, Piece, give_
 
 log = logging.getLogger("forgelog.logs")
 
-stored_bytes = Counter("forgelog_output_bytes_total", "Bytes of tasks' output stored")
+stored_bytes = Counter("forgelog_output_bytes_total", "Bytes of tasks' output stored", ["context"])
 
 _KEYS = "unnest($1::text[], $2::int[], $3::int[], $4::smallint[]"
 _PART = ("job_id", "task", "attempt", "stream")
@@ -84,10 +84,7 @@ class OutputStream(Stream[Piece, PartKey, Part, Chunk]):
         return state.since + WAIT if state.held else None
 
     def overdue(self, state: Part, now: float) -> Sequence[Chunk]:
-        chunks = give_up(state, self._most, now)
-        for chunk in chunks[:1]:
-            log.warning("%s: %d bytes were lost on the way", chunk.key, chunk.missing)
-        return chunks
+        return give_up(state, self._most, now)
 
     async def store(self, db: Db, numbers: range, chunks: Sequence[Chunk], states: Mapping[PartKey, Part]) -> None:
         await db.copy_records_to_table(
@@ -120,7 +117,10 @@ class OutputStream(Stream[Piece, PartKey, Part, Chunk]):
         )
 
     def stored(self, chunks: Sequence[Chunk]) -> None:
-        stored_bytes.inc(sum(len(chunk.data) for chunk in chunks))
+        stored_bytes.labels(self.context).inc(sum(len(chunk.data) for chunk in chunks))
+        for chunk in chunks:
+            if chunk.lost:
+                log.warning("%s: %d bytes were lost on the way", chunk.key, chunk.lost)
 
     async def carry(self, db: Db, live: str) -> None:
         """Pieces keep the time of their arrival, and their numbers, which readers have as cursors. Where a part has

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from events.process.settings import Settings
 from events.streams.stream import Unusable
 from services.jobs.output.pieces import HELD, OVERHEAD, WAIT, Chunk, Part, Piece, give_up, read_piece, take
 from services.jobs.output.stream import OutputStream
@@ -28,6 +29,7 @@ class Record:
     offset: int = 7
     timestamp: int = 1_767_225_600_000
     partition: int = 0
+    key: bytes | None = b"job"
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -72,6 +74,23 @@ def test_a_record_is_read_as_a_piece() -> None:
 def test_a_record_that_names_no_stream_says_why(changes: dict[str, str | None], words: str) -> None:
     with pytest.raises(Unusable, match=words):
         read_piece(Record(headers(**changes)))
+
+
+@pytest.mark.parametrize("key", [None, b"", b"jobs", b"\xff"])
+def test_a_piece_whose_key_is_not_its_job_lies_where_none_of_that_job_does(key: bytes | None) -> None:
+    with pytest.raises(Unusable, match="its key is not its header job"):
+        read_piece(Record(headers(), key=key))
+
+
+def test_what_was_lost_is_logged_when_it_is_stored(caplog: pytest.LogCaptureFixture) -> None:
+    """A transaction that is undone has lost nothing, and is tried again."""
+    stream, part = OutputStream(), Part()
+    stream.configure(Settings.model_construct(output_bytes=1 << 30))
+    assert stream.take(part, piece(4, b"late"), 0.0) == []
+    chunks = stream.overdue(part, 20.0)
+    assert not caplog.records
+    stream.stored(chunks)
+    assert [record.getMessage() for record in caplog.records] == [f"{KEY}: 4 bytes were lost on the way"]
 
 
 def test_null_headers_and_impossible_times_are_no_output() -> None:
