@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from typing import Any
 
+from events.language.common import CommandRejected
 from events.log import topics
 from events.log.envelope import Position
 from events.log.partitioner import partition_of
@@ -119,6 +120,8 @@ class InputHandler:
             try:
                 if faults.armed():
                     faults.raising(faults.IN_REACT, str(raw.position))
+                    if isinstance(event, CommandRejected):
+                        faults.raising(faults.IN_REFUSED, str(raw.position))
                 unit = self._partitions[number].event(recorded, states, now, handle=handle, observe=observe)
             except Exception as error:  # noqa: BLE001 - as above
                 self.stop_input(number, raw, error)

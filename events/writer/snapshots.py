@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any, NamedTuple
@@ -28,9 +28,12 @@ from events.writer.deciders import Deciders, OneOrMore
 from events.writer.kinds import Kind
 from events.writer.partition import Partition
 from events.writer.states import Pack, joined, split
+from events.writer.stops import MOST_CAUSE
 
 FORMAT = 5
 """Raise it when the layout below or the runtime's own folding changes."""
+
+_MOST_DOUBLINGS = 10
 
 log = logging.getLogger("forgelog.snapshots")
 
@@ -138,6 +141,8 @@ class Snapshots:
         self._held: dict[int, tuple[int, int, asyncio.Task[bytes]]] = {}
         """Partition → position, epoch and data (encoded in a thread) of a state its reader has not confirmed yet."""
         self._storing: set[asyncio.Task[None]] = set()
+        self._failed: dict[int, tuple[int, str]] = {}
+        """Partition → how often in a row no snapshot of it could be taken, and the last cause."""
 
     async def prepare(self) -> None:
         """Make the table, once; waits for the database as long as it takes."""
@@ -210,12 +215,14 @@ class Snapshots:
     def due(self, partition: Partition) -> bool:
         """Whether `offer` would take a snapshot now: then the state must be what is in the log.
 
-        What it costs grows with the states, most of all with those at work, and so does the time between two.
+        What it costs grows with the states, most of all with those at work, and so does the time between two. After
+        each that could not be taken, twice as many events go by before the next.
         """
         states = [kind.states for kind in partition.kinds.values()]
         live, packed = sum(len(each.items()) for each in states), sum(each.packed for each in states)
         enough = max(self._every, live, packed // 8)
-        return partition.folded >= enough and partition.number not in self._held
+        times, _ = self._failed.get(partition.number, (0, ""))
+        return partition.folded >= enough << min(times, _MOST_DOUBLINGS) and partition.number not in self._held
 
     def offer(self, partition: Partition, confirmed: ReaderPosition) -> None:
         """Take a snapshot when one is due, and store a held one that the partition's reader has confirmed."""
@@ -227,13 +234,37 @@ class Snapshots:
                 del self._held[number]
             elif confirmed.offset >= position and data.done():
                 del self._held[number]
+                if (error := data.exception()) is not None:
+                    self._fail(partition, error)
+                    return
+                self._failed.pop(number, None)
                 task = asyncio.create_task(self._store(partition.deciders, number, position, epoch, data.result()))
                 self._storing.add(task)
                 task.add_done_callback(self._storing.discard)
         elif self.due(partition):
             partition.folded = 0
-            encoding = asyncio.create_task(asyncio.to_thread(encode, take(partition)))
+            try:
+                if faults.armed():
+                    faults.raising(faults.IN_DUMP, f"{partition.context}/{number}")
+                taken = take(partition)
+            except Exception as error:  # noqa: BLE001 - whatever `dump` raises: a snapshot is never needed
+                self._fail(partition, error)
+                return
+            encoding = asyncio.create_task(asyncio.to_thread(encode, taken))
             self._held[number] = (partition.next_offset, partition.epoch, encoding)
+
+    def notices(self, partitions: Collection[int]) -> list[str]:
+        """Of these partitions, which have no new snapshot, and why."""
+        return [cause for number, (_, cause) in sorted(self._failed.items()) if number in partitions]
+
+    def _fail(self, partition: Partition, error: BaseException) -> None:
+        """The states can't be dumped. The writer works on; it only takes longer to start."""
+        times, known = self._failed.get(partition.number, (0, ""))
+        cause = " ".join(f"{type(error).__name__}: {error}".split())[:MOST_CAUSE]
+        notice = f"no snapshot of {partition.context}/{partition.number}: {cause}"
+        if notice != known:
+            log.error("%s", notice, exc_info=error)
+        self._failed[partition.number] = times + 1, notice
 
     async def _store(self, deciders: Deciders, number: int, position: int, epoch: int, data: bytes) -> None:
         try:

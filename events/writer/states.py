@@ -10,6 +10,7 @@ for a state that decides for others (a pool for its allocations) theirs, as long
 
 from __future__ import annotations
 
+import logging
 import zlib
 from array import array
 from collections import OrderedDict
@@ -20,8 +21,11 @@ import orjson
 
 from events.writer.decider import Decider
 from events.writer.provenance import Provenance, Subject
+from events.writer.stops import MOST_CAUSE
 
 S = TypeVar("S")
+
+log = logging.getLogger("forgelog.writer")
 
 PACK = 256
 """States of one pack: more compress better, fewer are quicker to open."""
@@ -96,6 +100,7 @@ class States(Generic[S]):
         "others",
         "own",
         "packs",
+        "trouble",
     )
 
     def __init__(self, decider: Decider[S]) -> None:
@@ -115,6 +120,8 @@ class States(Generic[S]):
         self._other_count = 0
         """At most how many of `_others` there are."""
         self._most_others = LEAST_OTHERS
+        self.trouble = ""
+        """Which state could not be packed, and why; empty if the last could."""
 
     def get(self, key: str) -> S | None:
         """The state; one at rest is a copy, which stays at rest until it is set."""
@@ -239,12 +246,33 @@ class States(Generic[S]):
     # Packs
 
     def _pack(self, keys: Sequence[str]) -> None:
-        entries = []
+        try:
+            entries = _compressed([self._whole(key) for key in keys])
+        except Exception:  # noqa: BLE001 - whatever `dump` raises; which state it is about is seen next
+            keys = [key for key in keys if self._can_be_packed(key)]
+            entries = _compressed([self._whole(key) for key in keys])
+        else:
+            self.trouble = ""
         for key in keys:
-            entries.append([self.provenances(key), self._decider.dump(self._live.pop(key))])
+            del self._live[key]
             self.own.pop(key, None)
             self.others.pop(key, None)
-        self.add_packs([(_compressed(keys), _compressed(entries))])
+        if keys:
+            self.add_packs([(_compressed(keys), entries)])
+
+    def _whole(self, key: str) -> list[Any]:
+        return [self.provenances(key), self._decider.dump(self._live[key])]
+
+    def _can_be_packed(self, key: str) -> bool:
+        """Whether a state can be dumped; one that can't stays at work until it has changed."""
+        try:
+            orjson.dumps(self._whole(key))
+        except Exception as error:
+            kind = self._decider.aggregate
+            self.trouble = f"the state of {kind} {key} can't be packed: {type(error).__name__}: {error}"[:MOST_CAUSE]
+            log.error("%s", self.trouble, exc_info=error)
+            return False
+        return True
 
     def add_packs(self, packs: Iterable[Pack]) -> None:
         """Packs as `packs` has them, of a snapshot."""
