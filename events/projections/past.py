@@ -8,7 +8,10 @@ with ``since <= T < until``: nothing is folded to read them.
 
 That is exact because a row depends on events of one place, whose writer gives times that never go back (see
 `events.projections.projection.Projection`). Should a record have an earlier time all the same, the version that it
-makes begins no earlier than the one before.
+makes begins no earlier than the one before; only a row that it makes anew, after an event of a later time deleted it,
+begins at the record's own time, so that between the two times there are two versions of it.
+
+Nothing of the past is ever removed, as nothing of the log is.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from events.language.base import Event
+from events.language.common import LogEvent
 from events.language.jobs import JobSubmitted, JobTasksCancelled
 from events.language.jobs.spec import JobMetadata, JobSpec
 from events.log.envelope import Meta, Position, Recorded
@@ -17,6 +18,8 @@ from events.projections.projection import Projection, Table
 from services.jobs.projections import PROJECTION as JOBS
 from services.resources.projections import PROJECTION as RESOURCES
 from services.scheduling.projections import PROJECTION as SCHEDULING
+from tests.golden.folding import valid
+from tests.golden.history import recorded as golden
 from tests.unit.jobs.test_machine import Life
 from tests.unit.projections.past import Stored, check, spread, stored
 from tests.unit.resources.test_machine import PoolMachine
@@ -82,6 +85,16 @@ TestPastOfPools = PastOfPools.TestCase
 TestPastOfQueues = PastOfQueues.TestCase
 for machine in (TestPastOfJobs, TestPastOfPools, TestPastOfQueues):
     machine.settings = settings(max_examples=30, stateful_step_count=20, deadline=None)
+
+
+# Histories that a platform has recorded
+
+
+@pytest.mark.parametrize("projection", [JOBS, RESOURCES, SCHEDULING], ids=lambda each: each.context)
+def test_recorded_histories_have_an_exact_past(projection: Projection) -> None:
+    for history in golden():
+        seen = [raw.decode() for name in projection.contexts for raw in valid(history, name, markers=False)]
+        check(projection, [each for each in seen if not isinstance(each.data, LogEvent)])
 
 
 # What a version is
