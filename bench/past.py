@@ -60,7 +60,7 @@ class _Log:
 
     def add(self, events: Sequence[Event], cause: str = "", id: str = "") -> None:
         placed: list[Placed] = [
-            (event, event.key(), event.subject(), "local/default", PLATFORM_ACTOR, "", "") for event in events
+            (event, event.key(), event.subject(), "local/default", PLATFORM_ACTOR, "", "", "") for event in events
         ]
         id = id or f"{self._context}-{self.number}-0-{self.next_offset}"
         origin = Origin(id, "", PLATFORM_ACTOR, "local/default", "", cause)
