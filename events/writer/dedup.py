@@ -123,7 +123,8 @@ class Hashed:
         self._context = context
         self._tables: dict[int, _Table] = {}
         self._seconds: deque[list[int]] = deque()
-        """Of each second, in order: itself, the first offset in it, how many commands."""
+        """Of each second, in order: itself, the first offset in it, how many commands. One of very many commands has
+        several entries: time may stand, and what falls out then is a part of them."""
         self._floor = 0
         """The first offset that is not forgotten."""
         self._count = 0
@@ -144,7 +145,8 @@ class Hashed:
 
     def add(self, command: str, digest: str, offset: int, second: int) -> None:
         """Note a command; neither its offset nor its second is before those of the one noted last."""
-        if not self._seconds or self._seconds[-1][0] != second:
+        last = self._seconds[-1] if self._seconds else None
+        if last is None or last[0] != second or last[2] >= MOST_HASHED // _TABLES:
             self._seconds.append([second, offset, 0])
             self._floor = self._seconds[0][1]
         self._seconds[-1][2] += 1
@@ -158,7 +160,7 @@ class Hashed:
             metrics.dedup_forgotten.labels(self._context).inc(self._forget_second())
 
     def _forget_second(self) -> int:
-        """Forget the oldest second; how many commands it had."""
+        """Forget the oldest second, or part of it; how many commands it had."""
         count = self._seconds.popleft()[2]
         self._count -= count
         if self._seconds:

@@ -215,12 +215,13 @@ class Snapshots:
     def due(self, partition: Partition) -> bool:
         """Whether `offer` would take a snapshot now: then the state must be what is in the log.
 
-        What it costs grows with the states, most of all with those at work, and so does the time between two. After
+        What it costs grows with the states, most of all with those at work, and with the commands that are remembered;
+        so does the time between two. After
         each that could not be taken, twice as many events go by before the next.
         """
         states = [kind.states for kind in partition.kinds.values()]
         live, packed = sum(len(each.items()) for each in states), sum(each.packed for each in states)
-        enough = max(self._every, live, packed // 8)
+        enough = max(self._every, live, packed // 8, len(partition.dedup.hashed) // 8)
         times, _ = self._failed.get(partition.number, (0, ""))
         return partition.folded >= enough << min(times, _MOST_DOUBLINGS) and partition.number not in self._held
 

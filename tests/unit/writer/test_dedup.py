@@ -90,6 +90,19 @@ def test_what_falls_out_of_the_most_that_is_remembered_is_counted(monkeypatch: p
 
 
 @pytest.mark.usefixtures("few")
+def test_while_the_partition_s_time_stands_the_oldest_fall_out_too_not_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that had jumped ahead and came back: until it is there again, all commands have one time."""
+    monkeypatch.setattr(dedup, "MOST_HASHED", 1_000)
+    known = after(5_000, 0)
+    assert 1_050 <= len(known) <= 1_100
+    again = Dedup("jobs")
+    again.restore(known.newest(), known.hashed.packs())
+    for each in (known, again):
+        assert each.find("c-4000", "d-4000", at(0)) == First(True, 4_000)
+        assert each.find("c-3899", "d-3899", at(0)) is None
+
+
+@pytest.mark.usefixtures("few")
 @given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 90)), max_size=600))
 def test_it_remembers_what_a_plain_list_of_all_would(said: list[tuple[int, int]]) -> None:
     known, plain, second = Dedup(), dict[int, tuple[int, int]](), 0

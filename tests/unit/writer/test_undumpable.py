@@ -16,6 +16,7 @@ from events.log.envelope import Meta
 from events.log.positions import ReaderPosition
 from events.log.wire import Raw, headers_of, value_of
 from events.process.settings import Settings
+from events.writer import dedup
 from events.writer import states as states_module
 from events.writer.encoding import Unit
 from events.writer.partition import Partition
@@ -77,6 +78,18 @@ async def test_a_snapshot_that_can_not_be_taken_is_a_notice_and_tried_again_late
     partition.folded = 40
     await offered(snapshots, partition)
     assert snapshots.notices([3]) == []
+
+
+async def test_snapshots_are_as_seldom_as_what_is_remembered_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that are remembered by hashes can be most of a snapshot."""
+    monkeypatch.setattr(dedup, "NEWEST", 0)
+    partition: Partition = Partition(SampleDecider(), 3, 4)
+    for number in range(800):
+        partition.dedup.remember(f"c-{number}", "d", number, NOW)
+    snapshots = Snapshots(Settings(postgres=NOWHERE), asyncpg.create_pool(NOWHERE), 10)
+    for folded, due in ((99, False), (100, True)):
+        partition.folded = folded
+        assert snapshots.due(partition) is due
 
 
 async def offered(snapshots: Snapshots, partition: Partition) -> None:
