@@ -17,7 +17,7 @@ from blake3 import blake3
 
 from events.language.objects import ObjectRef
 from events.objects import ignoring
-from events.objects.manifest import MAX_BUNDLE_BYTES, MAX_FILES, BundleFile, Manifest, check_path
+from events.objects.manifest import MAX_BUNDLE_BYTES, MAX_FILES, MAX_MANIFEST_BYTES, BundleFile, Manifest, check_path
 
 ALWAYS_OUT = frozenset({".git", ".forgelog"})
 """Names that are never part of a bundle: histories and keys."""
@@ -96,6 +96,12 @@ def make_bundle(found: Folder, progress: Progress | None = None) -> Bundle:
         raise _too_large()
     manifest = Manifest(files=tuple(files))
     data = manifest.to_bytes()
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise NoBundle(
+            f"the paths of the folder's {len(files)} files are too long together: their list has {len(data)} bytes, "
+            f"and at most {MAX_MANIFEST_BYTES} are allowed; shorten names, or keep out by .gitignore what the job does "
+            "not need"
+        )
     ref = ObjectRef(digest=blake3(data).hexdigest(), size=len(data))
     return Bundle(manifest, ref, sources, found.left_out)
 

@@ -143,6 +143,16 @@ def test_too_many_bytes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         find_files(tmp_path)
 
 
+def test_a_manifest_that_no_node_would_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(tmp_path, "a")
+    made = make_bundle(find_files(tmp_path))
+    monkeypatch.setattr(module, "MAX_MANIFEST_BYTES", made.ref.size)
+    assert make_bundle(find_files(tmp_path)) == made
+    plant(tmp_path, "b")
+    with pytest.raises(NoBundle, match="shorten names, or keep out by"):
+        make_bundle(find_files(tmp_path))
+
+
 def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
     plant(tmp_path, "a")
     for path in (tmp_path / "a", tmp_path / "nothing"):
