@@ -1,7 +1,8 @@
 """Objects through the gateway, for those who have no access to the store: nodes and clients. Blocks; use threads.
 
 A request that fails by a fault of the network, or is told to come again, is made again until `patience` seconds have
-passed without any byte that went well. Each thread has a connection of its own. Must not know what objects mean.
+passed without any byte that went well; see `_Patience`. Each thread has a connection of its own. Must not know what
+objects mean.
 """
 
 from __future__ import annotations
@@ -59,8 +60,7 @@ class RemoteObjects:
         missing: list[ObjectRef] = []
         for at in range(0, len(refs), _MAX_ASKED):
             body = json.dumps({"objects": [ref.model_dump() for ref in refs[at : at + _MAX_ASKED]]}).encode()
-            headers = {"content-type": "application/json"}
-            answer = self._again(partial(self._ask, "POST", ":missing", body, headers))
+            answer = self._again(partial(self._ask_missing, body))
             missing += [ObjectRef.model_validate(each) for each in json.loads(answer)["missing"]]
         return missing
 
@@ -70,7 +70,7 @@ class RemoteObjects:
         """Put an object; `opened` opens its bytes, anew for each try. `progress` is told of bytes that went. Raises
         RemoteError, and what `opened` does."""
 
-        def once() -> None:
+        def once(patience: _Patience) -> None:
             went = 0
 
             def pieces() -> Iterator[bytes]:
@@ -81,6 +81,7 @@ class RemoteObjects:
                         break
                     yield piece
                     went += len(piece)
+                    patience.went(went)
                     if progress is not None:
                         progress(len(piece))
                 if went + len(piece) != ref.size:
@@ -99,9 +100,12 @@ class RemoteObjects:
     def get(self, ref: ObjectRef, opened: Callable[[], BinaryIO]) -> None:
         """Write an object into what `opened` opens, anew for each try, and compare it with its digest. Raises
         RemoteError, and what `opened` does."""
-        self._again(lambda: self._get(ref, opened))
+        self._again(partial(self._get, ref, opened))
 
-    def _get(self, ref: ObjectRef, opened: Callable[[], BinaryIO]) -> None:
+    def _ask_missing(self, body: bytes, _: _Patience) -> bytes:
+        return self._ask("POST", ":missing", body, {"content-type": "application/json"})
+
+    def _get(self, ref: ObjectRef, opened: Callable[[], BinaryIO], patience: _Patience) -> None:
         answer = self._request("GET", f"/{ref.digest}", None, {})
         seen, size = blake3(), 0
         with closing(opened()) as file:
@@ -112,6 +116,7 @@ class RemoteObjects:
                     break
                 seen.update(piece)
                 file.write(piece)
+                patience.went(size)
         if size < ref.size and answer.length:
             raise http.client.IncompleteRead(b"", answer.length)
         if size != ref.size or seen.hexdigest() != ref.digest:
@@ -121,31 +126,32 @@ class RemoteObjects:
                 "store is damaged, or something between changes them"
             )
 
-    def _again(self, once: Callable[[], Any]) -> Any:
+    def _again(self, once: Callable[[_Patience], Any]) -> Any:
         """Do it until it goes well."""
-        pause, until = _FIRST_PAUSE, time.monotonic() + self._patience
+        pause, patience = _FIRST_PAUSE, _Patience(self._patience)
         while True:
             self._check_stopped()
             try:
-                return once()
+                patience.begins()
+                return once(patience)
             except _ComeAgain as error:
                 wait = max(pause, error.after)
-                if time.monotonic() + wait > until:
+                if patience.ends_within(wait):
                     raise RemoteError(str(error)) from None
             except http.client.HTTPException as error:
                 self._drop()
                 wait, text = pause, f"the answer of {self._address} was cut ({type(error).__name__}); see its log"
-                if time.monotonic() + wait > until:
+                if patience.ends_within(wait):
                     raise RemoteError(text) from None
             except ConnectionError as error:
                 self._drop()
                 wait = pause
-                if time.monotonic() + wait > until:
+                if patience.ends_within(wait):
                     raise RemoteError(f"{self._address} can't be reached: {error.strerror or error}") from None
             except TimeoutError:
                 self._drop()
                 wait = pause
-                if time.monotonic() + wait > until:
+                if patience.ends_within(wait):
                     raise RemoteError(f"{self._address} does not answer within {_TIMEOUT:g} s") from None
             self._stopped.wait(wait)
             pause = min(2 * pause, _LONGEST_PAUSE)
@@ -192,6 +198,36 @@ class RemoteObjects:
     def _check_stopped(self) -> None:
         if self._stopped.is_set():
             raise RemoteStopped("it was stopped")
+
+
+class _Patience:
+    """How long to try again. Bytes that no try before got to renew it. The time in which other bytes pass, those that
+    are sent again, does not count; so an object that is refused each time is given up, and none while its bytes pass.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._passed = time.monotonic()
+        """When bytes passed last, or a try began."""
+        self._until = self._passed + seconds
+        self._most = 0
+        """Bytes of the try that got furthest."""
+
+    def begins(self) -> None:
+        """A try begins."""
+        self._passed = time.monotonic()
+
+    def went(self, count: int) -> None:
+        """So many bytes of this try passed by now."""
+        now = time.monotonic()
+        if count > self._most:
+            self._most, self._until = count, now + self._seconds
+        else:
+            self._until += now - self._passed
+        self._passed = now
+
+    def ends_within(self, seconds: float) -> bool:
+        return time.monotonic() + seconds > self._until
 
 
 class _ComeAgain(Exception):

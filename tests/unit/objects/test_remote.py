@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from blake3 import blake3
 
 from events.language.objects import ObjectRef
+from events.objects import remote as module
 from events.objects.remote import RemoteError, RemoteMissing, RemoteObjects, RemoteStopped
 from tests.unit.gateway.door import Door, door
 
@@ -110,3 +113,75 @@ async def test_a_fault_of_the_network_is_tried_again(first: bytes, tmp_path: Pat
 async def test_a_gateway_that_stays_away_is_told(tmp_path: Path) -> None:
     with pytest.raises(RemoteError, match="can't be reached"):
         await asyncio.to_thread(got, RemoteObjects("127.0.0.1:1", "key", patience=0.3), ref_of(b"x"), tmp_path)
+
+
+class Slow(BytesIO):
+    """A file of which each read and each write takes ten minutes, by the clock of the module."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return Slow.now
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        Slow.now += 600 * bool(data)
+        return data
+
+    def write(self, data: Any) -> int:
+        Slow.now += 600
+        return super().write(data)
+
+
+@asynccontextmanager
+async def served(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[str]:
+    """The address of a gateway that does so with each connection."""
+
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await serve(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(once, "127.0.0.1", 0)
+    async with server:
+        host, port = server.sockets[0].getsockname()
+        yield f"{host}:{port}"
+
+
+@pytest.mark.parametrize("verb", ["get", "put"])
+async def test_a_transfer_of_hours_that_is_cut_is_tried_again(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "time", Slow())
+    data, answered = b"o" * (3 << 20), list[str]()
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        cut = not answered
+        answered.append("cut" if cut else "whole")
+        if verb == "put":
+            await reader.readexactly(len(data))
+            writer.write(b"" if cut else head % 0)
+        else:
+            writer.write(head % len(data) + data[: 2 << 20 if cut else len(data)])
+            await writer.drain()
+
+    async with served(serve) as address:
+        remote = RemoteObjects(address, "key")
+        if verb == "put":
+            await asyncio.to_thread(remote.put, ref_of(data), lambda: Slow(data))
+        else:
+            await asyncio.to_thread(remote.get, ref_of(data), Slow)
+    assert answered == ["cut", "whole"]
+
+
+async def test_bytes_that_are_taken_and_refused_each_time_keep_it_up_no_longer() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\nsmall")
+        writer.write(LATER)
+        await writer.drain()
+
+    async with served(serve) as address:
+        remote = RemoteObjects(address, "key", patience=0.3)
+        with pytest.raises(RemoteError, match="429"):
+            await asyncio.to_thread(remote.put, ref_of(b"small"), lambda: BytesIO(b"small"))
