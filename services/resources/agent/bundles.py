@@ -64,8 +64,12 @@ class Bundles:
         self._umask = umask
         self._lock = threading.Lock()
         """Guards what follows."""
-        self._sizes: OrderedDict[str, int] | None = None
-        """Bytes by digest, the least used first; None until it is looked."""
+        self._sizes: dict[str, int] | None = None
+        """Bytes by digest of what is here; None until it is looked."""
+        self._total = 0
+        """Bytes of all that is here."""
+        self._idle: OrderedDict[str, None] = OrderedDict()
+        """Digests of what is here and not in use, the least used first."""
         self._used: dict[str, int] = {}
         """Digests that must stay, with how many copies are being made of each."""
         self._fetching: dict[str, threading.Lock] = {}
@@ -117,7 +121,6 @@ class Bundles:
         with self._lock:
             known = self._known()
             missing = [ref for ref in wanted if ref.digest not in known]
-        self._make_room(sum(ref.size for ref in missing))
         if len(missing) == 1:
             self._have(missing[0], remote)
         elif missing:
@@ -134,7 +137,6 @@ class Bundles:
         """Fetch an object unless it is here, or another thread is fetching it: then wait for that."""
         with self._lock:
             if ref.digest in self._known():
-                self._known().move_to_end(ref.digest)
                 with suppress(OSError):  # it is only for the order after a restart
                     os.utime(self._path(ref.digest), follow_symlinks=False)
                 return
@@ -153,8 +155,9 @@ class Bundles:
                         os.unlink(fresh, dir_fd=shard)
                     raise
             with self._lock:
-                self._known()[ref.digest] = ref.size
+                self._note(ref.digest, ref.size)
                 self._fetching.pop(ref.digest, None)
+            self._make_room()
 
     def _copy(self, file: BundleFile, folder: int, remote: RemoteObjects) -> None:
         """A task's own copy of a file, in an open folder."""
@@ -225,7 +228,7 @@ class Bundles:
     def _path(self, digest: str) -> Path:
         return self._folder / digest[:2] / digest
 
-    def _known(self) -> OrderedDict[str, int]:
+    def _known(self) -> dict[str, int]:
         """What is here. With the lock held."""
         if self._sizes is None:
             found = []
@@ -236,13 +239,30 @@ class Bundles:
                         path.unlink()  # an earlier agent was killed amid it
                     else:
                         found.append((about.st_mtime, path.name, about.st_size))
-            self._sizes = OrderedDict((name, size) for _, name, size in sorted(found))
+            self._sizes = {}
+            for _, name, size in sorted(found):
+                self._note(name, size)
         return self._sizes
+
+    def _note(self, digest: str, size: int) -> None:
+        """It is here. With the lock held."""
+        known = self._known()
+        self._total += size - known.get(digest, 0)
+        known[digest] = size
+        if digest not in self._used:
+            self._idle[digest] = None
+
+    def _remove(self, digest: str) -> None:
+        """It is here no more. With the lock held."""
+        self._total -= self._known().pop(digest, 0)
+        self._idle.pop(digest, None)
+        self._path(digest).unlink(missing_ok=True)
 
     @contextmanager
     def _in_use(self, digest: str) -> Iterator[None]:
         with self._lock:
             self._used[digest] = self._used.get(digest, 0) + 1
+            self._idle.pop(digest, None)
         try:
             yield
         finally:
@@ -250,23 +270,20 @@ class Bundles:
                 self._used[digest] -= 1
                 if not self._used[digest]:
                     del self._used[digest]
+                    if digest in self._known():
+                        self._idle[digest] = None
 
-    def _make_room(self, wanted: int = 0) -> None:
-        """Remove what was used least, and is not in use, until the rest fits beside so many more bytes."""
+    def _make_room(self) -> None:
+        """Remove what was used least, and is not in use, while there is too much. A manifest claims any sizes, so only
+        bytes that came count."""
         with self._lock:
-            known = self._known()
-            total = wanted + sum(known.values())
-            for digest in list(known):
-                if total <= self._most:
-                    return
-                if digest not in self._used:
-                    total -= known.pop(digest)
-                    self._path(digest).unlink(missing_ok=True)
+            self._known()
+            while self._total > self._most and self._idle:
+                self._remove(next(iter(self._idle)))
 
     def _forget(self, digest: str) -> None:
         with self._lock:
-            self._known().pop(digest, None)
-            self._path(digest).unlink(missing_ok=True)
+            self._remove(digest)
 
 
 def _created(name: str, folder: int) -> BinaryIO:

@@ -155,6 +155,25 @@ async def test_a_full_cache_removes_what_was_used_least(node: Node) -> None:
     assert b"n" not in cached
 
 
+async def test_sizes_that_a_manifest_claims_remove_nothing(node: Node) -> None:
+    await node.task(await node.bundle(a=b"kept"), "t1")
+    kept = set(node.cached())
+    claims = Manifest(files=(BundleFile(path="huge", digest="00" * 32, size=20 << 30),))
+    with pytest.raises(BundleProblem, match="there is no object"):
+        await node.task(await node.objects.put(claims.to_bytes()), "t2")
+    assert kept < set(node.cached())
+
+
+async def test_each_file_that_comes_makes_room(node: Node) -> None:
+    node.bundles = node.anew(2_500)
+    await node.task(await node.bundle(a=b"o" * 1_000), "t1")
+    one, away = await node.objects.put(b"n" * 2_000), BundleFile(path="b", digest="00" * 32, size=3)
+    half = Manifest(files=(BundleFile(path="a", digest=one.digest, size=one.size), away))
+    with pytest.raises(BundleProblem, match="there is no object"):
+        await node.task(await node.objects.put(half.to_bytes()), "t2")
+    assert sum(path.stat().st_size for path in node.cached().values()) <= 2_500
+
+
 async def test_what_is_being_copied_stays_in_a_cache_that_is_too_small(node: Node) -> None:
     node.bundles = node.anew(10)
     ref = await node.bundle(a=b"a" * 1_000, b=b"b" * 1_000)
