@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from events.language.objects import ObjectDigest
 from events.objects.address import format_address
-from events.objects.manifest import MAX_MANIFEST_BYTES, NoManifest, parse_manifest
+from events.objects.manifest import MAX_MANIFEST_BYTES, NoManifest, digests_in, parse_manifest
 from events.objects.references import Named
 from events.objects.store import ObjectDamaged, ObjectMissing, Objects
 
@@ -185,18 +185,22 @@ class _Bundles:
         return self._files
 
     async def _read(self, digest: str) -> set[str]:
-        """A manifest that is not there, or is none, names no file: anyone may name anything in a job. One that is
-        damaged may be restored from a copy, so it is an error."""
+        """A manifest that is not there, or is none, names no file: anyone may name anything in a job. One that breaks a
+        bound keeps what it names. One that is damaged may be restored from a copy, so it is an error."""
         ref = await self._objects.stat(digest)
         if ref is None or ref.size > MAX_MANIFEST_BYTES:
             return set()
         try:
-            return {file.digest for file in parse_manifest(await self._objects.read(ref)).files}
-        except (NoManifest, ObjectMissing):
+            data = await self._objects.read(ref)
+        except ObjectMissing:
             return set()
         except ObjectDamaged:
             log.error("the manifest %s can't be read, so it is not known which files it has", format_address(digest))
             raise
+        try:
+            return {file.digest for file in parse_manifest(data).files}
+        except NoManifest:
+            return digests_in(data)
 
 
 def _in_batches(of: Sequence[Unnamed]) -> Iterator[Sequence[Unnamed]]:

@@ -11,6 +11,7 @@ Lines are counted, and held to a length, before any is read: JSON of 32 MiB can 
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -25,10 +26,13 @@ MAX_BUNDLE_BYTES = 32 << 30
 MAX_MANIFEST_BYTES = 32 << 20
 """Longest manifest."""
 MAX_PATH_BYTES = 1024
+MAX_DEPTH = 64
+"""Most folders that a file lies in, one in the other: they are open at a time while they are made."""
 _MAX_LINE_BYTES = 8192
 """A path whose every character is written as an escape, and the rest."""
 _HEAD = b'{"forgelog_bundle":1}'
 """The first line: tells a manifest from other JSON, and its version."""
+_DIGEST = re.compile(rb'"digest":"([0-9a-f]{64})"')
 MAX_NAME_BYTES = 255
 
 
@@ -44,6 +48,8 @@ def check_path(path: str) -> str:
         raise ValueError(f"{shown(path)} is no UTF-8") from None
     if len(encoded) > MAX_PATH_BYTES:
         raise ValueError(f"{shown(path)} has more than {MAX_PATH_BYTES} bytes")
+    if path.count("/") > MAX_DEPTH:
+        raise ValueError(f"{shown(path)} lies more than {MAX_DEPTH} folders deep")
     for name in path.split("/"):
         if name in ("", ".", "..") or "\0" in name:
             raise ValueError(f"{shown(path)} is no path in a folder: it has the name {shown(name)}")
@@ -125,6 +131,14 @@ def parse_manifest(data: bytes) -> Manifest:
         return Manifest(files=tuple(files))
     except ValidationError as error:
         raise NoManifest(_told(error)) from None
+
+
+def digests_in(data: bytes) -> set[str]:
+    """What a manifest names that breaks a bound of `parse_manifest`, as one may that was put when there was none. Empty
+    for what is no manifest of this version."""
+    if not data.startswith(_HEAD + b"\n"):
+        return set()
+    return {digest.decode() for digest in _DIGEST.findall(data)}
 
 
 def _told(error: ValidationError) -> str:

@@ -121,6 +121,13 @@ def test_a_name_that_is_no_utf8_is_left_out(tmp_path: Path) -> None:
     assert "no UTF-8" in next(iter(found.left_out.values()))
 
 
+def test_a_file_that_lies_too_deep_is_left_out_and_told(tmp_path: Path) -> None:
+    plant(tmp_path, "d/" * 64 + "a", "e/" * 65 + "a")
+    found = find_files(tmp_path)
+    assert set(found.files) == {"d/" * 64 + "a"}
+    assert "lies more than 64 folders deep" in found.left_out["e/" * 65 + "a"]
+
+
 def test_an_empty_folder_is_a_bundle(tmp_path: Path) -> None:
     assert make_bundle(find_files(tmp_path)).manifest.files == ()
 

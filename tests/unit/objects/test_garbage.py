@@ -164,6 +164,14 @@ async def test_a_named_manifest_that_is_none_names_nothing_and_a_damaged_one_sto
         await make_plan(objects, known, folder.url, now=LATER)
 
 
+async def test_files_of_a_manifest_that_breaks_a_bound_of_today_are_kept(place: Place) -> None:
+    objects, known = Objects(place.url), Known()
+    file, unnamed = await objects.put(b"file"), await objects.put(b"unnamed")
+    deep = BundleFile.model_construct(path="d/" * 400 + "a", digest=file.digest, size=file.size, executable=False)
+    known.add(await objects.put(Manifest.model_construct(files=(deep,)).to_bytes()), bundle=True)
+    assert [each.digest for each in (await make_plan(objects, known, place.url, now=LATER)).objects] == [unnamed.digest]
+
+
 async def test_all_objects_are_listed(place: Place) -> None:
     objects, known = Objects(place.url), Known()
     named, unnamed = await objects.put(b"named"), await objects.put(b"unnamed one")

@@ -48,6 +48,7 @@ def test_equal_folders_have_equal_manifests() -> None:
         "a\0b",
         "n" * 256,
         "a/" * 512 + "a",
+        "d/" * 65 + "a",
     ],
     ids=lambda path: repr(path[:20]),
 )
@@ -108,6 +109,10 @@ def test_what_would_take_much_memory_is_refused_unread(bomb: bytes) -> None:
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_the_deepest_file_is_taken() -> None:
+    assert parse_manifest(manifest("d/" * 64 + "a")).files[0].path == "d/" * 64 + "a"
 
 
 def test_the_longest_path_fits_into_its_line() -> None:
