@@ -25,8 +25,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from events.language.objects import ObjectDigest
 from events.objects.address import format_address
-from events.objects.manifest import MAX_MANIFEST_BYTES, NoManifest, digests_in, parse_manifest
-from events.objects.references import Named
+from events.objects.manifest import MAX_MANIFEST_BYTES, NoManifest, digests_in, is_later, parse_manifest
+from events.objects.references import Named, ReferencesUnknown
 from events.objects.store import ObjectDamaged, ObjectMissing, Objects
 
 log = logging.getLogger("forgelog.objects")
@@ -35,6 +35,8 @@ GRACE = timedelta(hours=24)
 """An object is kept for so long after it was put, whether or not an event names it."""
 _AT_A_TIME = 500
 """Objects of a plan that are asked for at a time."""
+_HEAD_BYTES = 64
+"""Of a manifest, enough to tell its version."""
 
 
 class Asks(Protocol):
@@ -177,7 +179,8 @@ class _Bundles:
         self._files: set[str] = set()
 
     async def files_of(self, named: Iterable[Named]) -> set[str]:
-        """Digests of the files of all bundles that were ever given. Raises ObjectStoreError, ObjectDamaged."""
+        """Digests of the files of all bundles that were ever given. Raises ReferencesUnknown, ObjectStoreError,
+        ObjectDamaged."""
         for ref, bundle in named:
             if bundle and ref.digest not in self._known:
                 self._files |= await self._read(ref.digest)
@@ -186,11 +189,20 @@ class _Bundles:
 
     async def _read(self, digest: str) -> set[str]:
         """A manifest that is not there, or is none, names no file: anyone may name anything in a job. One that breaks a
-        bound keeps what it names. One that is damaged may be restored from a copy, so it is an error."""
+        bound keeps what it names. Of one of a later version it is not known what it names, and one that is damaged may
+        be restored from a copy, so these are errors."""
         ref = await self._objects.stat(digest)
-        if ref is None or ref.size > MAX_MANIFEST_BYTES:
+        if ref is None:
             return set()
         try:
+            head = b"".join([piece async for piece in self._objects.open(ref, 0, min(ref.size, _HEAD_BYTES))])
+            if is_later(head):
+                raise ReferencesUnknown(
+                    f"{format_address(digest)} is a bundle of a later version, and an event names it; do this with the "
+                    "version of Forgelog that the services have"
+                )
+            if ref.size > MAX_MANIFEST_BYTES:
+                return set()
             data = await self._objects.read(ref)
         except ObjectMissing:
             return set()

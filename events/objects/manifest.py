@@ -32,6 +32,8 @@ _MAX_LINE_BYTES = 8192
 """A path whose every character is written as an escape, and the rest."""
 _HEAD = b'{"forgelog_bundle":1}'
 """The first line: tells a manifest from other JSON, and its version."""
+_LATER = re.compile(rb'\{"forgelog_bundle":(?:[2-9]|[1-9][0-9])')
+"""How one of a later version begins."""
 _DIGEST = re.compile(rb'"digest":"([0-9a-f]{64})"')
 MAX_NAME_BYTES = 255
 
@@ -139,6 +141,11 @@ def digests_in(data: bytes) -> set[str]:
     if not data.startswith(_HEAD + b"\n"):
         return set()
     return {digest.decode() for digest in _DIGEST.findall(data)}
+
+
+def is_later(data: bytes) -> bool:
+    """Whether it begins as a manifest of a later version does."""
+    return _LATER.match(data) is not None
 
 
 def _told(error: ValidationError) -> str:

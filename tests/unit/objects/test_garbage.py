@@ -14,7 +14,7 @@ from events.language.objects import ObjectRef
 from events.objects.address import blob_name, index_name, new_place
 from events.objects.garbage import GRACE, PlanUnusable, execute, listed, make_plan, parse_plan
 from events.objects.hashing import PART_BYTES
-from events.objects.manifest import BundleFile, Manifest
+from events.objects.manifest import MAX_MANIFEST_BYTES, BundleFile, Manifest
 from events.objects.references import Named, ReferencesUnknown
 from events.objects.store import ObjectDamaged, Objects
 from tests.unit.objects.conftest import Place
@@ -170,6 +170,23 @@ async def test_files_of_a_manifest_that_breaks_a_bound_of_today_are_kept(place: 
     deep = BundleFile.model_construct(path="d/" * 400 + "a", digest=file.digest, size=file.size, executable=False)
     known.add(await objects.put(Manifest.model_construct(files=(deep,)).to_bytes()), bundle=True)
     assert [each.digest for each in (await make_plan(objects, known, place.url, now=LATER)).objects] == [unnamed.digest]
+
+
+@pytest.mark.parametrize("length", [30, MAX_MANIFEST_BYTES + 1])
+async def test_a_named_bundle_of_a_later_version_stops_it_and_one_that_no_event_names_does_not(
+    folder: Place, length: int
+) -> None:
+    objects, known = Objects(folder.url), Known()
+    later = await objects.put(b'{"forgelog_bundle":2,"more":1}\n'.ljust(length, b"\n"))
+    plan = await make_plan(objects, known, folder.url, now=LATER)
+    assert [each.digest for each in plan.objects] == [later.digest]
+    known.add(later)
+    assert (await make_plan(objects, known, folder.url, now=LATER)).objects == ()
+    known.add(later, bundle=True)
+    with pytest.raises(ReferencesUnknown, match=f"{later.digest} is a bundle of a later version"):
+        await make_plan(objects, known, folder.url, now=LATER)
+    with pytest.raises(ReferencesUnknown, match="later version"):
+        await execute(objects, known, plan, now=LATER)
 
 
 async def test_all_objects_are_listed(place: Place) -> None:
