@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,7 +42,7 @@ class SharedRow(Exception):
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
-class _Held:
+class Held:
     """A row in memory, or that there is none."""
 
     __slots__ = ("place", "row", "since", "stored")
@@ -57,6 +57,10 @@ class _Held:
         """Topic and partition of the events that it depends on, once one has used it."""
 
 
+Written = tuple[Table, Mapping[Key, Held]]
+"""The rows of a table that were written."""
+
+
 class _Cache:
     """What is in memory of one table."""
 
@@ -64,10 +68,10 @@ class _Cache:
 
     def __init__(self, table: Table, empty: bool) -> None:
         self.table = table
-        self.rows: dict[Key, _Held] = {}
-        self.old: dict[Key, _Held] = {}
+        self.rows: dict[Key, Held] = {}
+        self.old: dict[Key, Held] = {}
         """Rows that were not used since `rows` was begun anew; they go when it is next."""
-        self.changed: dict[Key, _Held] = {}
+        self.changed: dict[Key, Held] = {}
         self.past: list[tuple[Row, datetime, datetime]] = []
         """What rows were, since when and until when: not written yet."""
         self.seen = bytearray(_SEEN + 1) if empty else None
@@ -91,6 +95,8 @@ class Fold:
         self._time = _NEVER
         self._place: tuple[str, int] = ("", 0)
         """Of the event that is folded."""
+        self.written: list[Written] = []
+        """What the last `apply` or `flush` has written."""
 
     # What a projection sees
 
@@ -125,7 +131,7 @@ class Fold:
         held.row = row
         cache.changed[key] = held
 
-    def _use(self, held: _Held, table: Table, key: Key) -> None:
+    def _use(self, held: Held, table: Table, key: Key) -> None:
         """Note, once for a row in memory, what place it depends on."""
         if held.place is None or held.place == self._place:
             held.place = self._place
@@ -141,6 +147,7 @@ class Fold:
     async def apply(self, db: Db, batch: Sequence[Recorded]) -> None:
         """Fold the batch and write the changed rows (within the caller's transaction). The log's own events (refusals,
         markers) are history only: projections don't see them. Raises Unfoldable; of no more use after an error."""
+        self.written = []
         batch = [recorded for recorded in batch if type(recorded.data) not in _LOG_EVENTS]
         touches = self._projection.touches
         places: list[tuple[Table, Key]] = []
@@ -168,6 +175,7 @@ class Fold:
 
     async def flush(self, db: Db) -> None:
         """Write what has changed."""
+        self.written = []
         for cache in self._caches.values():
             if cache.changed:
                 await self._write(db, cache)
@@ -191,6 +199,7 @@ class Fold:
                 if cache.seen is not None:
                     cache.seen[hash(key) & _SEEN] = 1
         cache.changed = {}
+        self.written.append((table, changed))
         await tables.delete_rows(db, table, deletes)
         await tables.upsert_rows(db, table, puts)
         await tables.insert_rows(db, table, new)
@@ -207,13 +216,13 @@ class Fold:
             if key in cache.old:
                 rows[key] = cache.old.pop(key)
             elif cache.seen is not None and not cache.seen[hash(key) & _SEEN]:
-                rows[key] = _Held()
+                rows[key] = Held()
             else:
                 missing.setdefault(table.name, {})[key] = None
         for name, keys in missing.items():
             cache = caches[name]
             found = await tables.load_rows(db, cache.table, list(keys))
-            cache.rows.update((key, _Held(*found[key]) if key in found else _Held()) for key in keys)
+            cache.rows.update((key, Held(*found[key]) if key in found else Held()) for key in keys)
 
 
 def history_row(recorded: Recorded, value: bytes) -> tuple[Any, ...]:

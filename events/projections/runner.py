@@ -27,11 +27,12 @@ from events.log.wire import HASH, Raw, Undecodable
 from events.process import faults, metrics
 from events.process.settings import Settings
 from events.projections import origins, tables
-from events.projections.folding import Fold, history_row
+from events.projections.folding import Fold, Written, history_row
 from events.projections.positions import PositionsMoved, live_schema, of_a_value, read_positions, write_positions
 from events.projections.projection import Projection
 from events.projections.rebuild import rebuild
 from events.projections.replaying import Interrupted, RebuildFailed
+from events.projections.stored import Listener, Stored
 from events.writer.stops import Stops
 
 GATHER = 0.05
@@ -74,7 +75,9 @@ class Runner:
         self.heads: dict[Place, tuple[int, str]] = {}
         """Newest valid record of each place with its chain digest, hex: what `audit` signs."""
         self.changes = asyncio.Condition()
-        """Notified after every batch: streams that watch the tables wait on it."""
+        """Notified after every batch: those who wait for positions wait on it."""
+        self.listeners: list[Listener] = []
+        """Told of every batch."""
         self._pool = pool
         self._stored: dict[Place, ReaderPosition] = {}
         self._waiting = 0
@@ -145,6 +148,8 @@ class Runner:
             self.stops.forget()
             self.positions = dict(tail.positions)
             self._tail = tail
+            for listener in self.listeners:
+                listener.unknown()
             noted_at = time.monotonic()
             while True:
                 raws = await tail.poll_raw(1.0)
@@ -279,6 +284,8 @@ class Runner:
     async def _write(self, items: Sequence[Item], positions: dict[Place, ReaderPosition]) -> None:
         """One transaction."""
         batch = [recorded for _, recorded in items if recorded is not None]
+        written: Sequence[Written] = ()
+        history: list[tuple[Any, ...]] = []
         named: dict[Place, str] = {}
         self._storing = True  # until it is done: what fails is `trouble`, what hangs is this
         async with self._pool.acquire() as db, db.transaction():
@@ -289,10 +296,12 @@ class Runner:
                 for recorded in batch if faults.armed() else ():
                     faults.raising(faults.IN_PROJECT, str(recorded.position))
                 await self._fold.apply(db, batch)
+                written = self._fold.written
                 history = [history_row(recorded, raw.value or b"") for raw, recorded in items if recorded is not None]
                 await tables.copy_history(db, self.schema, history)
             if self._unnamed and (named := origins_in(raw for raw, _ in items)):
                 await origins.write_origins(db, self.schema, named)
+        stored = Stored(self._stored, positions, written, history)
         self._stored = positions
         self.positions = positions
         self._storing = False
@@ -301,6 +310,8 @@ class Runner:
             if digest := raw.get(HASH):
                 self.heads[place_of(raw)] = (raw.offset, digest.decode())
         metrics.projected.labels(self.projection.context).inc(len(batch))
+        for listener in self.listeners:
+            listener.stored(stored)
         async with self.changes:
             self.changes.notify_all()
 

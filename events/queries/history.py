@@ -21,6 +21,7 @@ from events.language.bounds import MAX_ATTRIBUTE_BYTES
 from events.language.common import ProjectName, shown
 from events.language.problems import event_types_named
 from events.language.registry import aggregates_of, events_about
+from events.projections.projection import Row
 from events.projections.tables import Db
 from events.queries.queries import INT4, INT8, MAX_PAGE, Keys, QueryError
 
@@ -82,6 +83,28 @@ class Filters:
             until,
             _kind(request.aggregate, context),
             request.by_itself,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The filters, and the subjects (of any if empty), as a condition on a row of `history` in memory. `span` is the
+    same in SQL."""
+
+    filters: Filters
+    subjects: frozenset[str] = frozenset()
+
+    def __call__(self, row: Row) -> bool:
+        filters = self.filters
+        return (
+            (not self.subjects or row["subject"] in self.subjects)
+            and (not filters.types or row["type"] in filters.types)
+            and (not filters.actors or row["actor"] in filters.actors)
+            and (not filters.projects or row["project"] in filters.projects)
+            and (not filters.aggregate or row["aggregate"] == filters.aggregate)
+            and (not filters.by_itself or row["cause"] == "")
+            and (filters.since is None or row["time"] >= filters.since)
+            and (filters.until is None or row["time"] < filters.until)
         )
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any
 
-import asyncpg
 import grpc
 
 from events.log import native
 from events.log.deadletters import list_dead_letters
 from events.log.envelope import Position
 from events.process.settings import Settings
+from events.projections.stored import Positions
+from events.projections.tables import HISTORY
 from events.queries import history
 from events.queries.queries import QueryError, ReadModel, next_cursor, page, read_options
 from forgelog_pb.log.v1 import queries_pb2 as pb
@@ -23,7 +22,7 @@ from forgelog_pb.log.v1 import queries_pb2_grpc as rpc
 _WATCH_BATCH = 1000
 
 
-def to_event(row: asyncpg.Record) -> Any:
+def to_event(row: Any) -> Any:
     """A history row as its message."""
     return pb.LoggedEvent(
         context=row["context"],
@@ -82,7 +81,7 @@ class LogServicer(rpc.LogQueriesServicer):
         runner = self._read.runner
         if not runner.positions:
             raise QueryError(grpc.StatusCode.UNAVAILABLE, "the service has just started; ask again")
-        reached = self._own_ends()
+        reached = self._own(runner.positions)
         if filters.since is not None:
             async with self._read.view() as db:
                 reached |= await history.since_offsets(db, self._context, filters.since)
@@ -92,41 +91,45 @@ class LogServicer(rpc.LogQueriesServicer):
                 problem = f"after: {text} is no position of events.{self._context}; give those that this stream gave"
                 raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, problem)
             reached[position.partition] = position.offset + 1
-        while not context.done():
-            # Looked at before the events are: what the tables have by then is shown.
-            over = filters.until is not None and datetime.now(UTC) >= filters.until
-            sent = False
-            for place, end in self._own_ends().items():
-                while (since := reached.get(place, 0)) < end:
-                    until = min(end, since + _WATCH_BATCH)
-                    async with self._read.view() as db:
-                        rows = await history.span(
-                            db, self._context, place, since, until, list(request.subjects), filters
-                        )
-                    for row in rows:
+        wanted = history.Wanted(filters, frozenset(request.subjects))
+        with self._read.watching.joined(HISTORY, matches=wanted) as watcher:
+            while not context.done():
+                # Looked at before the events are: what the tables have by then is shown.
+                over = filters.until is not None and datetime.now(UTC) >= filters.until
+                told = self._own(watcher.reached)
+                rows = watcher.take()
+                if rows is None:  # told of by nobody
+                    reached |= {number: max(reached.get(number, 0), end) for number, end in told.items()}
+                    now = dict(runner.positions)
+                    async for row in self._spans(reached, self._own(now), wanted):
                         yield pb.WatchEventsResponse(event=to_event(row))
-                    reached[place] = until
-                    sent = True
-            if over:
-                return
-            if not sent:
-                await self._news(reached, filters.until)
+                    watcher.looked(now)
+                for row in rows or ():
+                    if row["off"] >= reached.get(row["partition"], 0):
+                        yield pb.WatchEventsResponse(event=to_event(row))
+                if over:
+                    return
+                if not rows and rows is not None:
+                    left = None if filters.until is None else (filters.until - datetime.now(UTC)).total_seconds()
+                    await watcher.news(left)
 
-    async def _news(self, reached: Mapping[int, int], until: datetime | None) -> None:
-        """Wait for events behind these offsets, at most until that time."""
-        runner = self._read.runner
-        left = None if until is None else (until - datetime.now(UTC)).total_seconds()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(left), runner.changes:
-                await runner.changes.wait_for(
-                    lambda: any(end > reached.get(place, 0) for place, end in self._own_ends().items())
-                )
+    async def _spans(self, reached: dict[int, int], ends: dict[int, int], wanted: history.Wanted) -> AsyncIterator[Any]:
+        """The events between these offsets that are wanted, by partition; `reached` goes on to the ends."""
+        for number, end in ends.items():
+            while (since := reached.get(number, 0)) < end:
+                until = min(end, since + _WATCH_BATCH)
+                async with self._read.view() as db:
+                    rows = await history.span(
+                        db, self._context, number, since, until, list(wanted.subjects), wanted.filters
+                    )
+                for row in rows:
+                    yield row
+                reached[number] = until
 
-    def _own_ends(self) -> dict[int, int]:
-        """Partition → how far the tables have its events. The tables may be made of other contexts' events too, which
-        those contexts' services tell of."""
-        ends = self._read.runner.positions.items()
-        return {number: at.offset for (name, number), at in ends if name == self._context}
+    def _own(self, positions: Positions) -> dict[int, int]:
+        """Partition → how far these positions are. The tables may be made of other contexts' events too, which those
+        contexts' services tell of."""
+        return {number: at.offset for (name, number), at in positions.items() if name == self._context}
 
     async def GetStatus(self, request: Any, _: Any) -> Any:
         self._check(request.context)

@@ -21,8 +21,11 @@ import orjson
 
 from events.log.envelope import Position
 from events.projections import past
+from events.projections.positions import read_positions
 from events.projections.runner import Runner
+from events.projections.stored import Positions
 from events.projections.tables import Db
+from events.queries.watching import Watching
 
 MAX_PAGE = 10_000
 DEFAULT_PAGE = 100
@@ -135,10 +138,13 @@ class ReadModel:
         self._runner = runner
         self._pool = pool
         self._others = others
+        self.watching = Watching()
+        """Tells streams which rows change."""
+        runner.listeners.append(self.watching)
 
     @property
     def runner(self) -> Runner:
-        """The projection's runner: its `changes` condition serves streams that watch."""
+        """The projection's runner."""
         return self._runner
 
     @asynccontextmanager
@@ -172,6 +178,12 @@ class ReadModel:
                 yield db
             finally:
                 await transaction.rollback()
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[tuple[Db, Positions]]:
+        """A connection as `view` gives it, on which all queries see one moment, and how far the tables are in it."""
+        async with self.view() as db, db.transaction(isolation="repeatable_read", readonly=True):
+            yield db, await read_positions(db, self._runner.schema)
 
     async def wait_for(self, at_least: Sequence[str]) -> None:
         """Wait until the tables contain these positions."""

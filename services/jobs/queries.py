@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from datetime import UTC, datetime, timedelta
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
@@ -11,8 +13,11 @@ import grpc
 from events.language.convert import to_message
 from events.language.jobs.spec import JobStatus
 from events.language.proto_names import word_of
+from events.projections.projection import Row
+from events.projections.stored import Positions
 from events.projections.tables import Db
 from events.queries.queries import INT4, PointReads, QueryError, ReadModel, next_cursor, not_found, page, read_options
+from events.queries.watching import changes, within
 from forgelog_pb.jobs.v1 import queries_pb2, queries_pb2_grpc, types_pb2
 from services.jobs.output.follow import Follower
 from services.jobs.projections import JOBS
@@ -37,9 +42,6 @@ _ONE_STATUS = _FILTERS.replace("status = any($4)", "status = ($4::text[])[1]")
 in half the time.)"""
 
 _WATCHED_AT_ONCE = 1_000
-
-_OVERLAP = timedelta(seconds=5)
-"""Partitions' clocks are not one: changes up to this much older than the newest seen are looked at again."""
 
 
 class JobQueriesServicer(queries_pb2_grpc.JobQueriesServicer):
@@ -158,49 +160,79 @@ class JobQueriesServicer(queries_pb2_grpc.JobQueriesServicer):
         if request.until_ended and not request.job_ids:
             raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, "until_ended: name the jobs in job_ids")
         await self._read.wait_for(options["at_least"])
-        runner = self._read.runner
         ids = list(dict.fromkeys(request.job_ids))
-        since: datetime | None = None
-        shown: dict[str, datetime] = {}
-        while not context.done():
-            seen = dict(runner.positions)
-            async with self._read.view() as db:
-                if ids:
-                    rows = await db.fetch(f"select {_SHORT} from jobs where job_id = any($1)", ids)
-                else:
-                    rows = await self._changed(db, request, since)
-            if missing := set(ids) - {row["job_id"] for row in rows}:
-                raise not_found("job", min(missing))
-            for row in rows:
-                since = row["updated_at"] if since is None else max(since, row["updated_at"])
-                if shown.get(row["job_id"]) != row["updated_at"]:
-                    shown[row["job_id"]] = row["updated_at"]
-                    yield queries_pb2.WatchJobsResponse(job=job_message(row))
-            if request.until_ended and all(row["status"] in ENDED for row in rows):
-                return
-            async with runner.changes:
-                while runner.positions == seen:
-                    await runner.changes.wait()
+        of = None if ids else _Watched(request.project, request.queue, request.owner)
+        live = set(ids)
 
-    async def _changed(self, db: Db, request: Any, since: datetime | None) -> list[Any]:
-        """Jobs of the filters that changed at or after a time; the newest ones at first."""
-        if since is None:
-            newest: list[Any] = await db.fetch(
-                f"select {_SHORT} from jobs where {_WATCH_FILTERS} order by updated_at desc limit $4",
-                request.project,
-                request.queue,
-                request.owner,
-                _WATCHED_AT_ONCE,
-            )
-            return newest[::-1]
-        changed: list[Any] = await db.fetch(
-            f"select {_SHORT} from jobs where {_WATCH_FILTERS} and updated_at >= $4 order by updated_at",
-            request.project,
-            request.queue,
-            request.owner,
-            since - _OVERLAP,
+        async def look(since: Positions) -> tuple[Positions, list[Any]]:
+            async with self._read.snapshot() as (db, reached):
+                if since and within(since, reached):
+                    return reached, await _changed(db, ids, of, since, reached)
+                if of is not None:
+                    return reached, await _newest(db, of)
+                rows = await db.fetch(f"select {_SHORT} from jobs where job_id = any($1)", ids)
+                if missing := set(ids) - {row["job_id"] for row in rows}:
+                    raise not_found("job", min(missing))
+                return reached, rows
+
+        with self._read.watching.joined(JOBS, keys=[(id,) for id in ids], matches=of) as watcher:
+            async with aclosing(changes(watcher, look)) as changed:
+                async for rows in changed:
+                    for row in rows:
+                        yield queries_pb2.WatchJobsResponse(job=job_message(row))
+                    live -= {row["job_id"] for row in rows if row["status"] in ENDED}
+                    if ids:
+                        live |= {row["job_id"] for row in rows if row["status"] not in ENDED}
+                    if request.until_ended and not live:
+                        return
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """Jobs that are watched by what they are, not by their ids. Empty: of any."""
+
+    project: str
+    queue: str
+    owner: str
+
+    def __call__(self, row: Row) -> bool:
+        return (
+            (not self.project or row["project"] == self.project)
+            and (not self.queue or row["queue"] == self.queue)
+            and (not self.owner or row["owner"] == self.owner)
         )
-        return changed
+
+
+async def _newest(db: Db, of: _Watched) -> list[Any]:
+    """The jobs that changed last, the newest change at the end."""
+    rows = await db.fetch(
+        f"select {_SHORT} from jobs where {_WATCH_FILTERS} order by updated_at desc limit $4",
+        of.project,
+        of.queue,
+        of.owner,
+        _WATCHED_AT_ONCE,
+    )
+    return rows[::-1]
+
+
+async def _changed(db: Db, ids: list[str], of: _Watched | None, since: Positions, now: Positions) -> list[Any]:
+    """The jobs that have events between these positions."""
+    spans = [
+        (number, since[context, number].offset if (context, number) in since else 0, at.offset)
+        for (context, number), at in now.items()
+    ]
+    return await db.fetch(
+        f"select {_SHORT} from jobs where {_WATCH_FILTERS} and ($4::text[] = '{{}}' or job_id = any($4)) "
+        "and job_id in (select subject from history h "
+        "join unnest($5::int[], $6::bigint[], $7::bigint[]) as s(partition, first, last) "
+        "on h.partition = s.partition and h.off >= s.first and h.off < s.last where h.context = 'jobs') "
+        "order by updated_at",
+        of.project if of else "",
+        of.queue if of else "",
+        of.owner if of else "",
+        ids,
+        *(list(column) for column in zip(*spans, strict=True)),
+    )
 
 
 _WATCH_FILTERS = "($1 = '' or project = $1) and ($2 = '' or queue = $2) and ($3 = '' or owner = $3)"
