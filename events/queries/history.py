@@ -88,16 +88,18 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The filters, and the subjects (of any if empty), as a condition on a row of `history` in memory. `span` is the
-    same in SQL."""
+    """A context's events that fit the filters and have one of the subjects (any if empty), as a condition on a row of
+    `history` in memory. `span` is the same in SQL."""
 
+    context: str
     filters: Filters
     subjects: frozenset[str] = frozenset()
 
     def __call__(self, row: Row) -> bool:
         filters = self.filters
         return (
-            (not self.subjects or row["subject"] in self.subjects)
+            row["context"] == self.context
+            and (not self.subjects or row["subject"] in self.subjects)
             and (not filters.types or row["type"] in filters.types)
             and (not filters.actors or row["actor"] in filters.actors)
             and (not filters.projects or row["project"] in filters.projects)

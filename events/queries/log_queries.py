@@ -91,7 +91,7 @@ class LogServicer(rpc.LogQueriesServicer):
                 problem = f"after: {text} is no position of events.{self._context}; give those that this stream gave"
                 raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, problem)
             reached[position.partition] = position.offset + 1
-        wanted = history.Wanted(filters, frozenset(request.subjects))
+        wanted = history.Wanted(self._context, filters, frozenset(request.subjects))
         with self._read.watching.joined(HISTORY, matches=wanted) as watcher:
             while not context.done():
                 # Looked at before the events are: what the tables have by then is shown.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from events.projections import tables
-from events.queries.history import Filters, Place, page_of, since_offsets, span
+from events.queries.history import Filters, Place, Wanted, page_of, since_offsets, span
 from tests.conftest import Servers
 from tests.unit.writer.sample import SampleProjection
 
@@ -67,33 +67,31 @@ async def db(servers: Servers) -> AsyncIterator[asyncpg.Connection[Any]]:
 LATER, EARLIER = START + timedelta(seconds=200), START + timedelta(seconds=300)
 
 
-@pytest.mark.parametrize(
-    ("filters", "where", "subject"),
-    [
-        (Filters(), lambda _: True, ""),
-        (Filters(actors=("alice",)), lambda e: e["actor"] == "alice", ""),
-        (Filters(actors=("alice", "owner", "nobody")), lambda _: True, ""),
-        (Filters(types=(CORDONED,)), lambda e: e["type"] == CORDONED, ""),
-        (Filters(types=(FAILED, CORDONED)), lambda e: e["type"] != STARTED, ""),
-        (Filters(projects=("vision/detect",)), lambda e: e["project"] == "vision/detect", ""),
-        (Filters(since=LATER), lambda e: e["time"] >= LATER, ""),
-        (Filters(until=EARLIER), lambda e: e["time"] < EARLIER, ""),
-        (Filters(since=LATER, until=EARLIER), lambda e: LATER <= e["time"] < EARLIER, ""),
-        (
-            Filters(("alice",), (STARTED,), ("local/default",), LATER),
-            lambda e: (
-                (e["actor"], e["type"], e["project"]) == ("alice", STARTED, "local/default") and e["time"] >= LATER
-            ),
-            "",
-        ),
-        (Filters(actors=("alice",), since=START + timedelta(seconds=400)), lambda _: False, ""),
-        (Filters(aggregate="node"), lambda e: e["aggregate"] == "node", ""),
-        (Filters(by_itself=True), lambda e: not e["cause"], ""),
-        (Filters(aggregate="job"), lambda e: e["subject"] == "j7" and e["aggregate"] == "job", "j7"),
-        (Filters(aggregate="node"), lambda e: e["subject"] == "j7" and e["aggregate"] == "node", "j7"),
-        (Filters(types=(FAILED,)), lambda e: e["subject"] == "j10" and e["type"] == FAILED, "j10"),
-    ],
-)
+FILTERED: list[tuple[Filters, Callable[[dict[str, Any]], bool], str]] = [
+    (Filters(), lambda _: True, ""),
+    (Filters(actors=("alice",)), lambda e: e["actor"] == "alice", ""),
+    (Filters(actors=("alice", "owner", "nobody")), lambda _: True, ""),
+    (Filters(types=(CORDONED,)), lambda e: e["type"] == CORDONED, ""),
+    (Filters(types=(FAILED, CORDONED)), lambda e: e["type"] != STARTED, ""),
+    (Filters(projects=("vision/detect",)), lambda e: e["project"] == "vision/detect", ""),
+    (Filters(since=LATER), lambda e: e["time"] >= LATER, ""),
+    (Filters(until=EARLIER), lambda e: e["time"] < EARLIER, ""),
+    (Filters(since=LATER, until=EARLIER), lambda e: LATER <= e["time"] < EARLIER, ""),
+    (
+        Filters(("alice",), (STARTED,), ("local/default",), LATER),
+        lambda e: (e["actor"], e["type"], e["project"]) == ("alice", STARTED, "local/default") and e["time"] >= LATER,
+        "",
+    ),
+    (Filters(actors=("alice",), since=START + timedelta(seconds=400)), lambda _: False, ""),
+    (Filters(aggregate="node"), lambda e: e["aggregate"] == "node", ""),
+    (Filters(by_itself=True), lambda e: not e["cause"], ""),
+    (Filters(aggregate="job"), lambda e: e["subject"] == "j7" and e["aggregate"] == "job", "j7"),
+    (Filters(aggregate="node"), lambda e: e["subject"] == "j7" and e["aggregate"] == "node", "j7"),
+    (Filters(types=(FAILED,)), lambda e: e["subject"] == "j10" and e["type"] == FAILED, "j10"),
+]
+
+
+@pytest.mark.parametrize(("filters", "where", "subject"), FILTERED)
 @pytest.mark.parametrize(("limit", "most"), [(7, 20), (100, 400), (10_000, 20_000)])
 async def test_the_pages_of_a_filtered_history_are_all_that_fits_once_and_in_order(
     db: asyncpg.Connection[Any], filters: Filters, where: Any, subject: str, limit: int, most: int
@@ -108,6 +106,12 @@ async def test_the_pages_of_a_filtered_history_are_all_that_fits_once_and_in_ord
             break
     assert after is None, "there is a last page"
     assert [row["id"] for row in found] == [e["id"] for e in OWN if where(e)]
+
+
+def test_what_is_in_memory_is_filtered_as_what_is_in_the_table_is() -> None:
+    for filters, where, subject in FILTERED:
+        wanted = Wanted("jobs", filters, frozenset([subject] if subject else ()))
+        assert [e for e in ALL if wanted(e)] == [e for e in ALL if e["context"] == "jobs" and where(e)]
 
 
 @pytest.mark.parametrize(
