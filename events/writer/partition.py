@@ -31,13 +31,13 @@ from events.log.positions import ReaderPosition
 from events.log.repairs import Repair
 from events.log.wire import CAUSE, HASH, MARKER, Raw, decode_event, parse_cause, without_hash
 from events.writer import admission
-from events.writer.admission import Admitted, Refusal
+from events.writer.admission import Refusal
 from events.writer.answers import noted, rejected
 from events.writer.decider import DecisionContext
 from events.writer.deciders import Concerned, Deciders, OneOrMore, gathered
 from events.writer.dedup import Dedup
 from events.writer.encoding import DeadLetter, Forward, Origin, Unit, origin_of
-from events.writer.initiative import Decide
+from events.writer.initiative import Decide, Initiative
 from events.writer.kinds import Kind, Placing, Placings
 from events.writer.provenance import Provenance
 from events.writer.units import Units
@@ -202,8 +202,11 @@ class Partition:
             return None
         self.inputs[source] = ReaderPosition(raw.last + 1)
         read = admission.read(raw, now, self.deciders.commands, self.context)
-        if not isinstance(read, Admitted):
-            return self._not_admitted(raw, read, now)
+        if isinstance(read, DeadLetter):
+            return read
+        if isinstance(read, Refusal):
+            unit = self._refuse(raw, read.meta, read.digest, read.refused, now, read.meta.subject)
+            return DeadLetter(raw, read.refused.message, unit) if read.dead else unit
         meta, digest, command = read
         key = command.key()
         home = partition_of(key, self.count)
@@ -212,12 +215,6 @@ class Partition:
         if not decide:
             return self._refuse(raw, meta, digest, Refused(ErrorCode.INTERNAL, _DEFECT), now, command.subject())
         return self._decide(raw, meta, command, key, digest, now)
-
-    def _not_admitted(self, raw: Raw, read: Refusal | DeadLetter, now: datetime) -> Unit | DeadLetter:
-        if isinstance(read, DeadLetter):
-            return read
-        unit = self._refuse(raw, read.meta, read.digest, read.refused, now, read.meta.subject)
-        return DeadLetter(raw, read.refused.message, unit) if read.dead else unit
 
     def _decide(self, raw: Raw, meta: Meta, command: Command, key: str, digest: str, now: datetime) -> Unit | None:
         now = self._clock(now)
@@ -332,20 +329,12 @@ class Partition:
 
     def after_batch(self, now: datetime) -> list[Unit]:
         """Let every dirty key's state act on the batch that was handled."""
-        units: list[Unit] = []
-        for kind in self.kinds.values():
-            if kind.initiative.dirty:
-                self._acting = kind
-                units += kind.initiative.after_batch(now, self._act)
-        return units
+        dirty = (kind for kind in self.kinds.values() if kind.initiative.dirty)
+        return [unit for kind in dirty for unit in self._let(kind).after_batch(now, self._act)]
 
     def wake(self, now: datetime) -> list[Unit]:
         """Let every key whose time has come act on it."""
-        units: list[Unit] = []
-        for kind in self.kinds.values():
-            self._acting = kind
-            units += kind.initiative.wake(now, self._act)
-        return units
+        return [unit for kind in self.kinds.values() for unit in self._let(kind).wake(now, self._act)]
 
     def next_due(self) -> datetime | None:
         """When `wake` has something to look at next."""
@@ -354,8 +343,11 @@ class Partition:
     def on_resume(self, now: datetime) -> None:
         """What is volatile counts as seen just now: the history has just been folded, or time went by unseen."""
         for kind in self.kinds.values():
-            self._acting = kind
-            kind.initiative.on_resume(now)
+            self._let(kind).on_resume(now)
+
+    def _let(self, kind: Kind[Any]) -> Initiative[Any]:
+        self._acting = kind
+        return kind.initiative
 
     @property
     def acting_on(self) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any, NamedTuple
@@ -292,3 +292,14 @@ class Snapshots:
                 )
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             log.warning("snapshot of %s/%d not stored: %s", deciders.context, number, error)
+
+
+def undumpable(context: str, partitions: Mapping[int, Partition], snapshots: Snapshots | None) -> dict[str, str]:
+    """By place: snapshots that could not be taken, and states that stay in memory because they can't be packed."""
+    notices: dict[str, str] = {}
+    if snapshots is not None and (found := snapshots.notices(partitions)):
+        notices[f"snapshots of {context}"] = "; ".join(found)
+    for number, partition in sorted(partitions.items()):
+        if troubles := [kind.states.trouble for kind in partition.kinds.values() if kind.states.trouble]:
+            notices[f"states of {context}/{number}"] = "; ".join(troubles)
+    return notices

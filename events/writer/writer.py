@@ -35,7 +35,7 @@ from events.writer.deciders import OneOrMore, gathered
 from events.writer.dispatch import Dispatcher
 from events.writer.encoding import DeadLetter, Forward, Unit
 from events.writer.partition import Partition
-from events.writer.snapshots import Snapshots
+from events.writer.snapshots import Snapshots, undumpable
 from events.writer.stops import Stops
 
 log = logging.getLogger("forgelog.writer")
@@ -108,18 +108,8 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
             "context": self.context,
             "partitions": shown,
             "problems": {stop.place: stop.text for stop in self.stops},
-            "notices": {**self.assignment.notes, **self._undumpable()},
+            "notices": {**self.assignment.notes, **undumpable(self.context, self.partitions, self.snapshots)},
         }
-
-    def _undumpable(self) -> dict[str, str]:
-        """Snapshots that could not be taken, and states that stay in memory because they can't be packed."""
-        notices: dict[str, str] = {}
-        if self.snapshots is not None and (found := self.snapshots.notices(self.partitions)):
-            notices[f"snapshots of {self.context}"] = "; ".join(found)
-        for number, partition in sorted(self.partitions.items()):
-            if troubles := [kind.states.trouble for kind in partition.kinds.values() if kind.states.trouble]:
-                notices[f"states of {self.context}/{number}"] = "; ".join(troubles)
-        return notices
 
     def readings(self) -> Iterator[tuple[str, str, int, int, str]]:
         """Of all that is read here: kind and place (see `events.progress`), how far it was read, its end, and
