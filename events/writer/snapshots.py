@@ -216,8 +216,7 @@ class Snapshots:
         """Whether `offer` would take a snapshot now: then the state must be what is in the log.
 
         What it costs grows with the states, most of all with those at work, and with the commands that are remembered;
-        so does the time between two. After
-        each that could not be taken, twice as many events go by before the next.
+        so does the time between two. After each that could not be taken, twice as many events go by before the next.
         """
         states = [kind.states for kind in partition.kinds.values()]
         live, packed = sum(len(each.items()) for each in states), sum(each.packed for each in states)

@@ -10,16 +10,18 @@ from typing import Any
 import pytest
 
 from events.language.base import Event
-from events.language.common import CommandNoted
+from events.language.common import CommandNoted, CommandRejected
 from events.language.jobs import JobSubmitted, SubmitJob
 from events.log.envelope import Meta
 from events.log.publish import Outgoing
+from events.process.clock import Clock
 from events.writer import dispatch
 from events.writer.decider import DecisionContext, Order
 from events.writer.dedup import Dedup
 from events.writer.dispatch import Dispatcher
+from events.writer.inputs import InputHandler
 from events.writer.stops import Stops
-from tests.errands.decide import Errands
+from tests.errands.decide import Errand, Errands
 from tests.errands.language import RunErrand
 from tests.unit.writer.test_dispatch import NOW, Both, Side, dispatcher, errands, meta_of
 
@@ -119,3 +121,27 @@ async def test_what_can_not_be_published_stops_its_place_not_the_process(monkeyp
     (stop,) = stops
     assert (stop.place, str(stop.position)) == ("errands/0 orders", "events.errands/0@1")
     assert "a header that can't be written" in stop.text
+
+
+class Deaf(Errands):
+    def refused(self, state: Errand, refusal: CommandRejected, context: DecisionContext) -> Sequence[Event]:
+        raise RuntimeError("what now?")
+
+
+def test_what_refused_raises_stops_that_input_of_its_partition_alone() -> None:
+    both = Both()
+    asked = both.run("shop", user="ada")
+    both.order(asked)
+    side = Side(Deaf())
+    partitions = {0: side.partition}
+    over: list[int] = []
+    handler = InputHandler(side.deciders, partitions, (), Clock(), over.append)
+    handler.count = 1
+    for raw in both.errands.raws:
+        side.partition.fold(raw)
+    work: dict[int, Any] = {}
+    handler.events(both.jobs.raws, work, NOW)
+    (stop,) = handler.stops
+    assert (stop.place, stop.kind, over, work) == ("errands/0 reading events.jobs/0", "input", [0], {})
+    assert "what now?" in stop.text
+    assert side.partition.wants("events.jobs", 0, both.jobs.raws[-1].offset) == (False, False)
