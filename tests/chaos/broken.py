@@ -14,11 +14,13 @@ from typing import Any
 
 import orjson
 
-from events.language.jobs import JobSubmitted
+from events.language.jobs import JobAssigned, JobCompleted, JobSubmitted
+from events.language.resources import NodeDrained, NodeRegistered
 from events.log.envelope import Position
 from events.log.producer import new_producer
 from events.log.tail import Tail
 from events.log.topics import CONTEXTS, events
+from events.log.wire import Raw
 from events.process import faults
 from forgelog.client.aio import AsyncClient
 from forgelog.errors import ForgelogError
@@ -45,11 +47,8 @@ async def forged_event(arena: Arena, load: Workload, chance: random.Random) -> s
     type, key, body = "forgelog.jobs.v1.JobStarted", "nobody", b'{"job_id":'
     if kind == "of the future":
         type, body = f"forgelog.{context}.v9.Teleported", b"{}"
-    elif kind == "impossible" and context == "jobs":
-        jobs = [raw.key.decode() for raw in known if raw.partition == number and raw.type == JobSubmitted.type_name()]
-        key = chance.choice(jobs or [key])
-        assigned = {"job_id": key, "node_id": "nowhere", "allocation_id": "none", "tasks": "9999", "attempt": 1}
-        type, body = "forgelog.jobs.v1.JobAssigned", orjson.dumps(assigned)
+    elif kind == "impossible" and context in IMPOSSIBLE:
+        type, key, body = IMPOSSIBLE[context]([raw for raw in known if raw.partition == number], chance)
     at = await _append(arena, context, number, epoch, (type, key, body))
     arena.forged.add(f"{at.topic}/{at.partition}: offset {at.offset}")
     if kind == "impossible" or chance.random() < 0.5:
@@ -61,6 +60,32 @@ async def forged_event(arena: Arena, load: Workload, chance: random.Random) -> s
     if _restarts(arena) != restarts:
         raise AssertionError(f"processes were started again: {restarts}, {_restarts(arena)}")
     return f"a forged event ({kind}) at {at} stopped {len(stopped[str(at)])} places; it was skipped"
+
+
+def _over(known: list[Raw], chance: random.Random) -> tuple[str, str, bytes]:
+    """A job that has ended gets a node; as long as none has ended, a job gets one for a task that it does not have."""
+    jobs = [raw for raw in known if raw.type == JobSubmitted.type_name()]
+    ended = {raw.key for raw in known if raw.type == JobCompleted.type_name()}
+    raw = chance.choice([raw for raw in jobs if raw.key in ended] or jobs or [None])
+    key = (raw.key or b"").decode() if raw is not None else "nobody"
+    tasks = "0" if raw is not None and raw.key in ended else "9999"
+    assigned = {"job_id": key, "node_id": "nowhere", "allocation_id": "none", "tasks": tasks, "attempt": 1}
+    return JobAssigned.type_name(), key, orjson.dumps(assigned)
+
+
+def _never_drained(known: list[Raw], chance: random.Random) -> tuple[str, str, bytes]:
+    """A node that was not draining is drained."""
+    made = [raw for raw in known if raw.type == NodeRegistered.type_name()]
+    raw = chance.choice(made) if made else None
+    pool, node = ((raw.key or b"").decode(), raw.text("ce_subject")) if raw is not None else NOBODYS
+    return NodeDrained.type_name(), pool, orjson.dumps({"pool": pool, "node_id": node})
+
+
+NOBODYS = "default", "nobody"
+
+IMPOSSIBLE = {"jobs": _over, "resources": _never_drained}
+"""Context → an event that its language's table of moves forbids. Those of queues allow every move but that to the same
+status, which `QueueConfigured` may say."""
 
 
 async def _append(arena: Arena, context: str, number: int, epoch: int, content: tuple[str, str, bytes]) -> Position:
