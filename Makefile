@@ -79,6 +79,7 @@ bench-peers: setup
 chaos: setup
 	@$(UV) pip install --quiet --python $(BIN)/python "libfaketime>=3,<4" || echo "no libfaketime: the clock is left alone" >&2
 	$(BIN)/python -m tests.chaos $(CHAOS)
+	ERRANDS=200 $(BIN)/python -m pytest -q tests/integration/test_dispatch.py -k many_errands
 
 # Five times what it can do, for a minute, then 50,000 submits straight to Kafka.
 overload: setup

@@ -17,16 +17,20 @@ import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 
+from events.audit.audit import verify
 from events.language.common import CommandNoted
 from events.language.jobs import JobSubmitted
-from events.log import topics
+from events.log import repairing, topics
 from events.log.access import client_options
+from events.log.envelope import Position
 from events.log.ids import child_id
 from events.log.tail import Tail
 from events.log.wire import Raw
 from events.process import faults
 from events.process.settings import Settings
 from forgelog.embedded.ports import free_port
+from forgelog_pb.log.v1 import queries_pb2 as pb
+from forgelog_pb.log.v1.queries_pb2_grpc import LogQueriesStub
 from tests import PATIENCE
 from tests.access import admit_users, environment
 from tests.conftest import Servers, own_settings
@@ -37,6 +41,9 @@ CONTEXT = {
     "FORGELOG_CONTEXTS": "errands.spec:ERRANDS",
     "PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), str(ROOT)]),
 }
+
+MANY = int(os.environ.get("ERRANDS", "15"))
+"""Errands that are run while their service is killed; `make chaos` runs 200."""
 
 
 class Town(Cluster):
@@ -83,6 +90,14 @@ class Town(Cluster):
             while not (found := self.told("ErrandEnded", id)):
                 await asyncio.sleep(0.05)
         return found[0]
+
+    async def stopped(self) -> dict[str, str]:
+        """What stands still in the errands service: place and record, once anything does."""
+        async with asyncio.timeout(PATIENCE), self.service_channel("errands") as channel:
+            asked: Any = LogQueriesStub(channel)
+            while not (found := (await asked.GetStatus(pb.GetStatusRequest(context="errands"))).stopped):
+                await asyncio.sleep(0.1)
+            return {stop.place: stop.position for stop in found}
 
     async def gone(self, name: str) -> None:
         """Wait until a process has ended itself."""
@@ -157,3 +172,55 @@ async def test_an_order_is_given_once_in_effect_wherever_its_service_is_killed(t
     assert [len(town.told("ErrandEnded", each)) for each in (errand, refused)] == [1, 1]
     again = town.all(CommandNoted, lambda noted: noted.repeat and noted.subject_id == child_id(errand, "job"))
     assert len(again) == (point != faults.BEFORE_ORDER), "what was published is published again, and is a repeat"
+
+
+@pytest.mark.parametrize(
+    ("point", "where", "place", "more"),
+    [
+        (faults.IN_DISPATCH, "events.errands/", "orders", {}),
+        (faults.IN_REFUSED, "events.jobs/", "reading events.jobs/", {"user": "ada"}),
+    ],
+)
+async def test_a_defect_stops_one_place_that_is_named_and_goes_on_once_it_is_mended(
+    town: Town, point: str, where: str, place: str, more: dict[str, Any]
+) -> None:
+    pid, errand = town.process("errands").pid, f"tea-{point}"
+    defect = town.faults / f"errands-0@{point}"
+    defect.write_text(where)
+    await town.run_errand(errand, **more)
+    stopped = await town.stopped()
+    assert [place in each for each in stopped] == [True]
+    assert all(at.startswith(where) for at in stopped.values())
+    defect.unlink()
+    for at in stopped.values():
+        await repairing.retry(town.settings, Position.parse(at), "it is mended", "tester")
+    assert (await town.ended(errand))["outcome"] == ("refused" if more else "done")
+    assert len(jobs_of(town, errand)) == (not more)
+    assert town.process("errands").pid == pid, "no process was started again"
+
+
+@pytest.mark.timeout(900)
+async def test_many_errands_end_once_each_however_often_their_service_is_killed(town: Town) -> None:
+    points = (faults.AFTER_READ, faults.AFTER_APPEND, faults.BEFORE_ORDER, faults.AFTER_ORDER, faults.AFTER_MARKER)
+    names = [f"many-{number}" for number in range(MANY)]
+    refused = set(names[::5])
+    share = -(-MANY // len(points))
+    for number, point in enumerate(points):
+        (town.faults / f"errands-0@{point}").write_text("SIGKILL")
+        for name in names[number * share : (number + 1) * share]:
+            await town.run_errand(name, **({"user": "ada"} if name in refused else {}))
+        if point == faults.AFTER_MARKER:  # it comes there when it takes its partitions over
+            town.kill("errands")
+            town.start("errands")
+        await town.gone("errands")
+        town.start("errands")
+        await town.healthy("errands")
+    outcomes = {name: (await town.ended(name))["outcome"] for name in names}
+    assert outcomes == {name: "refused" if name in refused else "done" for name in names}
+    await town.run_errand("last-of-many")
+    await town.ended("last-of-many")
+    assert [name for name in names if len(town.told("ErrandEnded", name)) != 1] == []
+    assert [name for name in names if len(jobs_of(town, name)) != (name not in refused)] == []
+    own = town.settings.model_copy(update={"data": town.folder})  # the key that the services sign with
+    found = await verify(own, ["jobs"])  # this process knows of no errands
+    assert [(each.place, each.problems) for each in found if not each.intact] == []
