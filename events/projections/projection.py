@@ -13,7 +13,11 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, ClassVar, Protocol
 
+from events.language.base import Event
+from events.language.registry import lookup, newest
+from events.log import topics
 from events.log.envelope import Recorded
+from events.log.wire import Raw
 
 Key = tuple[Any, ...]
 Row = dict[str, Any]
@@ -81,6 +85,10 @@ class Projection:
     context: ClassVar[str]
     inputs: ClassVar[tuple[str, ...]] = ()
     """Contexts whose event topics it reads; the own one when empty."""
+    reads: ClassVar[frozenset[type[Event]] | None] = None
+    """Which events of other contexts it folds; all of them if None. Others are passed over: their bodies are not looked
+    at, so nothing that is wrong with one stops the tables. A type that this version does not know does stop them, since
+    it may be a newer version of one that is read."""
     tables: ClassVar[Sequence[Table]]
     version: ClassVar[int] = 1
     """Raise it when the fold or the tables change: the tables are then rebuilt blue/green at the next start."""
@@ -89,6 +97,13 @@ class Projection:
     def contexts(self) -> tuple[str, ...]:
         """The contexts whose event topics it reads."""
         return self.inputs or (self.context,)
+
+    def passes_over(self, raw: Raw) -> bool:
+        """Whether it is an event of another context that is not read."""
+        if self.reads is None or topics.context_of(raw.topic) == self.context or raw.is_marker:
+            return False
+        kind = lookup(newest(raw.type))
+        return kind is not None and kind not in self.reads
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
         """The rows this event reads or writes."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import asyncpg
 
+from events.log import topics
 from events.log.envelope import Position, Recorded
 from events.log.positions import Place, ReaderPosition, place_of
 from events.log.tail import Tail
@@ -88,7 +89,7 @@ async def advance(
             if tail.positions[place].offset > end:  # a fetch went past: stand exactly at the target again
                 tail.seek(place, _standing(wanted, place, end, stored))
         positions = {place: tail.positions[place] for place in target}
-        batch, history = decode_batch(wanted)
+        batch, history = decode_batch(projection, wanted)
         copying = asyncio.create_task(tables.copy_history(side or db, schema, history))
         if side is None:
             await copying
@@ -117,19 +118,25 @@ def _unstorable(error: Exception) -> RebuildFailed:
     return RebuildFailed(f"a value can't be stored ({text}); `forgelog repair` names the record where the tables stand")
 
 
-def decode_batch(raws: Sequence[Raw]) -> tuple[list[Recorded], list[tuple[Any, ...]]]:
-    """Decoded events and their history rows. Raises RebuildFailed at what does not decode."""
+def decode_batch(projection: Projection, raws: Sequence[Raw]) -> tuple[list[Recorded], list[tuple[Any, ...]]]:
+    """The events that are read, decoded, and the history rows of those of the own context.
+
+    Raises RebuildFailed at what does not decode."""
     batch: list[Recorded] = []
     history: list[tuple[Any, ...]] = []
+    own = topics.events(projection.context)
     for raw in raws:
         if raw.is_marker:
             continue
         try:
+            if projection.passes_over(raw):
+                continue
             recorded = raw.decode()
         except Undecodable as error:
             raise RebuildFailed.at(raw.position, str(error)) from error
         batch.append(recorded)
-        history.append(history_row(recorded, raw.value or b""))
+        if raw.topic == own:
+            history.append(history_row(recorded, raw.value or b""))
     return batch, history
 
 

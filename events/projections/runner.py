@@ -253,6 +253,8 @@ class Runner:
             if tail.stands_before(raw):
                 continue
             try:
+                if self.projection.passes_over(raw):
+                    continue
                 items.append((raw, None if raw.is_marker else raw.decode()))
             except Undecodable as error:
                 self._stop(raw, error, tail)
@@ -297,7 +299,12 @@ class Runner:
                     faults.raising(faults.IN_PROJECT, str(recorded.position))
                 await self._fold.apply(db, batch)
                 written = self._fold.written
-                history = [history_row(recorded, raw.value or b"") for raw, recorded in items if recorded is not None]
+                own = topics.events(self.projection.context)
+                history = [
+                    history_row(recorded, raw.value or b"")
+                    for raw, recorded in items
+                    if recorded is not None and raw.topic == own
+                ]
                 await tables.copy_history(db, self.schema, history)
             if self._unnamed and (named := origins_in(raw for raw, _ in items)):
                 await origins.write_origins(db, self.schema, named)

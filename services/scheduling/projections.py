@@ -118,11 +118,15 @@ OUTCOMES = Table(
 """What resources said of a placement; nothing yet if there is no row."""
 
 
+_NEWS = (AllocationBound, AllocationRejected, AllocationStopRequested, AllocationReleased)
+
+
 class SchedulingProjection(Projection):
     """Folds events.scheduling and events.resources."""
 
     context = "scheduling"
     inputs = ("scheduling", "resources")
+    reads = frozenset({*_NEWS, NodeRegistered, NodeRemoved})
     tables = (QUEUES, RETURNS, MEMBERS, ENTRIES, PLACEMENTS, OUTCOMES)
     version = 4
 
@@ -181,9 +185,6 @@ class SchedulingProjection(Projection):
                     status = AllocationStatus.LOST if lost else AllocationStatus.RELEASED
                     _news(rows, event.allocation_id, status, "")
                 _returned(rows, event.pool, event.tasks)
-
-
-_NEWS = (AllocationBound, AllocationRejected, AllocationStopRequested, AllocationReleased)
 
 
 def _queue(rows: Rows, name: str) -> Row:
