@@ -2,7 +2,8 @@
 
 A context's tables live in the schema ``<schema>_<context>``, beside three of the runner's own: `positions` (how far
 each input partition is folded in, changed in the rows' transaction), `origins` (of which log that was, see
-`events.log.identity`) and `history` (every event of the context). Every table has another for its past (`events.projections.past`).
+`events.log.identity`) and `history` (every event of the context). Every table has another for its
+past (`events.projections.past`).
 """
 
 from __future__ import annotations
