@@ -14,6 +14,8 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shutil
+import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -72,7 +74,14 @@ class Bundles:
         """Digests of what is here and not in use, the least used first."""
         self._used: dict[str, int] = {}
         """Digests that must stay, with how many copies are being made of each."""
-        self._fetching: dict[str, threading.Lock] = {}
+        self._fetching: dict[str, tuple[threading.Lock, int]] = {}
+        """By digest: the turn to fetch it, and how many have it or wait for it."""
+
+    @property
+    def fetching(self) -> frozenset[str]:
+        """Digests of what is being fetched."""
+        with self._lock:
+            return frozenset(self._fetching)
 
     def prepare(self, ref: ObjectRef, target: Path, stopped: threading.Event) -> None:
         """Make `target`, which must not be there, and copy the bundle's files into it. `stopped`: leave it.
@@ -140,8 +149,7 @@ class Bundles:
                 with suppress(OSError):  # it is only for the order after a restart
                     os.utime(self._path(ref.digest), follow_symlinks=False)
                 return
-            turn = self._fetching.setdefault(ref.digest, threading.Lock())
-        with turn:
+        with self._turn(ref.digest):
             with self._lock:
                 if ref.digest in self._known():
                     return
@@ -149,15 +157,29 @@ class Bundles:
                 fresh = f"{ref.digest}{_NEW}"
                 try:
                     remote.get(ref, lambda: _created(fresh, shard))
+                    _remove(ref.digest, shard)  # no rename replaces a folder
                     os.rename(fresh, ref.digest, src_dir_fd=shard, dst_dir_fd=shard)
                 except BaseException:
-                    with suppress(FileNotFoundError):
-                        os.unlink(fresh, dir_fd=shard)
+                    _remove(fresh, shard)
                     raise
             with self._lock:
                 self._note(ref.digest, ref.size)
-                self._fetching.pop(ref.digest, None)
             self._make_room()
+
+    @contextmanager
+    def _turn(self, digest: str) -> Iterator[None]:
+        """Only one thread at a time fetches an object."""
+        with self._lock:
+            turn, count = self._fetching.get(digest, (threading.Lock(), 0))
+            self._fetching[digest] = turn, count + 1
+        try:
+            with turn:
+                yield
+        finally:
+            with self._lock:
+                turn, count = self._fetching.pop(digest)
+                if count > 1:
+                    self._fetching[digest] = turn, count - 1
 
     def _copy(self, file: BundleFile, folder: int, remote: RemoteObjects) -> None:
         """A task's own copy of a file, in an open folder."""
@@ -211,6 +233,9 @@ class Bundles:
             opened = os.open(self._path(digest), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             raise _Unreadable from error
+        if stat.S_ISDIR(os.fstat(opened).st_mode):
+            os.close(opened)
+            raise _Unreadable
         return open(opened, "rb")
 
     @contextmanager
@@ -236,7 +261,7 @@ class Bundles:
                 for path in self._folder.glob("??/*"):
                     about = path.lstat()
                     if path.name.endswith(_NEW):
-                        path.unlink()  # an earlier agent was killed amid it
+                        _remove(path)  # an earlier agent was killed amid it
                     else:
                         found.append((about.st_mtime, path.name, about.st_size))
             self._sizes = {}
@@ -256,7 +281,7 @@ class Bundles:
         """It is here no more. With the lock held."""
         self._total -= self._known().pop(digest, 0)
         self._idle.pop(digest, None)
-        self._path(digest).unlink(missing_ok=True)
+        _remove(self._path(digest))
 
     @contextmanager
     def _in_use(self, digest: str) -> Iterator[None]:
@@ -286,9 +311,17 @@ class Bundles:
             self._remove(digest)
 
 
-def _created(name: str, folder: int) -> BinaryIO:
+def _remove(path: str | Path, folder: int | None = None) -> None:
+    """Remove what is there, if anything is: a task may have put a folder in a file's place. Follows no link."""
     with suppress(FileNotFoundError):
-        os.unlink(name, dir_fd=folder)  # of a try that was cut
+        try:
+            os.unlink(path, dir_fd=folder)
+        except IsADirectoryError:
+            shutil.rmtree(path, dir_fd=folder)
+
+
+def _created(name: str, folder: int) -> BinaryIO:
+    _remove(name, folder)  # of a try that was cut
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     return open(os.open(name, flags, 0o400, dir_fd=folder), "wb")
 

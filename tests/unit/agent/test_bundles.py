@@ -121,7 +121,7 @@ async def test_what_a_task_changes_reaches_no_other(node: Node) -> None:
     assert os.stat(first / "a").st_nlink == 1
 
 
-@pytest.mark.parametrize("how", ["changed", "cut", "longer", "removed", "a link", "a pipe"])
+@pytest.mark.parametrize("how", ["changed", "cut", "longer", "removed", "a link", "a pipe", "a folder"])
 async def test_a_cache_that_a_task_changed_is_noticed(node: Node, how: str, tmp_path: Path) -> None:
     """It may be of any file, also of the manifest."""
     ref = await node.bundle(a=b"as uploaded", b__c=b"as uploaded, too")
@@ -134,6 +134,9 @@ async def test_a_cache_that_a_task_changed_is_noticed(node: Node, how: str, tmp_
             path.symlink_to(tmp_path / "other")
         elif how == "a pipe":
             os.mkfifo(path)
+        elif how == "a folder":
+            (path / "deeper").mkdir(parents=True)
+            (path / "deeper" / "out").symlink_to(tmp_path)
         elif how != "removed":
             path.write_bytes({"changed": content[:-1] + b"X", "cut": content[:-1], "longer": content + b"X"}[how])
     assert files(await node.task(ref, "t2")) == {"a": b"as uploaded", "b/c": b"as uploaded, too"}
@@ -187,6 +190,40 @@ async def test_what_a_killed_agent_was_fetching_is_removed(node: Node) -> None:
     (shard / f"{'ab' * 32}.new").write_bytes(b"half")
     await node.task(await node.bundle(a=b"a"), "t1")
     assert not [name for name in node.cached() if name.endswith(".new")]
+
+
+async def test_a_folder_in_the_way_of_a_fetched_file_is_removed_and_links_are_not_followed(
+    node: Node, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "kept").write_bytes(b"kept")
+    ref = await node.bundle(a=b"a")
+    for name in (ref.digest, "ab" * 32):
+        way = node.folder / "bundles" / name[:2] / f"{name}.new"
+        way.mkdir(parents=True)
+        (way / "out").symlink_to(tmp_path / "elsewhere")
+    assert files(await node.task(ref, "t1")) == {"a": b"a"}
+    assert not [name for name in node.cached() if name.endswith(".new")]
+    way.mkdir()  # while the agent runs
+    other = await node.bundle(a=b"b")
+    for ending in ("", ".new"):
+        (node.folder / "bundles" / other.digest[:2] / f"{other.digest}{ending}" / "in").mkdir(parents=True)
+    assert files(await node.task(other, "t2")) == {"a": b"b"}
+    assert (tmp_path / "elsewhere" / "kept").read_bytes() == b"kept"
+
+
+async def test_a_folder_in_the_cache_is_removed_to_make_room(node: Node) -> None:
+    node.bundles = node.anew(100)
+    (node.folder / "bundles" / "ab" / ("ab" * 32) / "deeper").mkdir(parents=True)
+    assert files(await node.task(await node.bundle(a=b"a" * 100), "t1")) == {"a": b"a" * 100}
+    assert "ab" * 32 not in node.cached()
+
+
+async def test_fetches_that_fail_leave_nothing_behind(node: Node) -> None:
+    for number in range(3):
+        with pytest.raises(BundleProblem, match="there is no object"):
+            await node.task(ObjectRef(digest=f"{number:064x}", size=3), "t1")
+    assert not node.bundles.fetching
 
 
 async def test_a_bundle_that_is_not_there_is_told(node: Node) -> None:
