@@ -1,20 +1,25 @@
-"""Which objects the events name, as the tables of all contexts say it (`events.projections.references`)."""
+"""Which objects the events name, as the tables of all contexts say it (`events.projections.references`).
+
+A context whose projection keeps no such rows, or which has no projection, names none. A context that the log or the
+database has, and this process does not know, may name any: then nothing is answered.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 import asyncpg
 from aiokafka import TopicPartition
 
-from events.language.contexts import contexts
+from events.language.contexts import VARIABLE, contexts
 from events.language.objects import ObjectRef
 from events.log.connect import connected
 from events.log.consumers import HASTY, new_consumer
 from events.log.positions import Place, ReaderPosition
-from events.log.topics import events
+from events.log.topics import EVENTS, events
 from events.process.settings import Settings
 from events.projections.positions import live_schema, read_positions
 from events.projections.rebuild import NoProjection, projection_of
@@ -23,6 +28,15 @@ from events.projections.replaying import connected as database
 from events.projections.tables import Db, quoted
 
 _PAUSE = 0.2
+_CONTEXT = re.compile(r"[a-z][a-z0-9]*")
+_TABLES = """
+    select n.nspname as schema, bool_or(c.relname = 'objects') as named
+    from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
+    where starts_with(n.nspname, $1) and not a.attisdropped
+      and (c.relname, a.attname) in (('made', 'version'), ('objects', 'bundle'))
+    group by n.nspname order by n.nspname
+"""
+"""Schemas of projections that begin so, and whether they have rows of objects."""
 
 
 class Named(NamedTuple):
@@ -49,6 +63,7 @@ class References:
         """Wait until the tables have what the log has now. Raises ReferencesUnknown, and Kafka's errors."""
         ends = await self._ends()
         async with database(self._settings) as db:
+            await self._check_contexts(db)
             for context, schema in self._schemas.items():
                 await self._check(db, context, schema)
                 try:
@@ -88,6 +103,19 @@ class References:
                     found[ref.digest] = Named(ref, bundle)
         return found
 
+    async def _check_contexts(self, db: Db) -> None:
+        """Raises ReferencesUnknown if the database has rows of objects that are not asked for."""
+        begins = live_schema(self._settings, "")
+        rows = await db.fetch(_TABLES, begins)
+        _check_known("the database", begins, (row["schema"] for row in rows))
+        for row in rows:
+            context = row["schema"].removeprefix(begins)
+            if row["named"] and context in contexts() and context not in self._schemas:
+                raise ReferencesUnknown(
+                    f"the tables of the context {context!r} say which objects its events name, and the projection of "
+                    "it here keeps none of these; do this with the code that its service has"
+                )
+
     async def _check(self, db: Db, context: str, schema: str) -> None:
         """Raises ReferencesUnknown if the tables are not those of now."""
         try:
@@ -102,6 +130,7 @@ class References:
 
     async def _ends(self) -> Mapping[Place, int]:
         async with connected(new_consumer(self._settings, **HASTY)) as consumer:
+            _check_known("the log", self._settings.prefix + EVENTS, await consumer.topics())
             wanted = {name for context in self._schemas for name in projection_of(context).contexts}
             places = {
                 TopicPartition(topic, number): (name, number)
@@ -111,6 +140,16 @@ class References:
             }
             ends = await consumer.end_offsets(list(places))
             return {place: ends[at] for at, place in places.items()}
+
+
+def _check_known(what: str, begins: str, names: Iterable[str]) -> None:
+    """Raises ReferencesUnknown if one of the names is `begins` and a context that is not known here."""
+    found = {name.removeprefix(begins) for name in names if name.startswith(begins)}
+    if unknown := sorted(each for each in found - contexts().keys() if _CONTEXT.fullmatch(each)):
+        raise ReferencesUnknown(
+            f"{what} has the context {unknown[0]!r}, whose events may name objects, and it is not known here; set "
+            f"{VARIABLE} as the services have it"
+        )
 
 
 def _has_references(context: str) -> bool:

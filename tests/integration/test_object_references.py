@@ -7,6 +7,7 @@ import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 
 from events.language.objects import ObjectRef
+from events.log import topics
 from events.log.access import client_options
 from events.log.topics import ensure_topics, events
 from events.objects import references as module
@@ -14,6 +15,7 @@ from events.objects.references import Named, References, ReferencesUnknown
 from events.process.settings import Settings
 from events.projections.positions import live_schema
 from events.projections.projection import Key, Projection, Row, Table
+from events.projections.rebuild import NoProjection
 from events.projections.references import REFERENCES, put_references, reference_keys
 from events.projections.replaying import connected
 from events.projections.tables import create_schema, quoted
@@ -26,6 +28,13 @@ class Naming(Projection):
     context = "jobs"
     tables = (REFERENCES,)
     version = 3
+
+
+def naming(context: str) -> Projection:
+    """The projection of jobs; no other context has any."""
+    if context == "jobs":
+        return Naming()
+    raise NoProjection(context)
 
 
 class Rows:
@@ -47,8 +56,7 @@ class Rows:
 
 @pytest_asyncio.fixture
 async def db_schema(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(module, "projection_of", lambda _: Naming())
-    monkeypatch.setattr(module, "contexts", lambda: {"jobs": None})
+    monkeypatch.setattr(module, "projection_of", naming)
     await ensure_topics(settings)
     schema = live_schema(settings, "jobs")
     async with connected(settings) as db:
@@ -90,3 +98,30 @@ async def test_tables_of_another_version_do_not_answer(settings: Settings, db_sc
         await db.execute(f"drop schema {quoted(db_schema)} cascade")
     with pytest.raises(ReferencesUnknown, match="not there"):
         await References(settings).all()
+
+
+@pytest.mark.usefixtures("db_schema")
+async def test_a_context_of_the_log_that_is_not_known_here_stops_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topics, "CONTEXTS", (*topics.CONTEXTS, "notes"))
+    await ensure_topics(settings)
+    with pytest.raises(ReferencesUnknown, match=r"the log has the context 'notes'.*FORGELOG_CONTEXTS"):
+        await References(settings).caught_up()
+
+
+@pytest.mark.usefixtures("db_schema")
+async def test_a_context_of_the_database_that_is_not_known_here_stops_it(settings: Settings) -> None:
+    async with connected(settings) as db:
+        await create_schema(db, live_schema(settings, "notes"), Naming())
+        await create_schema(db, live_schema(settings, "jobs") + "_former", Naming())
+    with pytest.raises(ReferencesUnknown, match=r"the database has the context 'notes'.*FORGELOG_CONTEXTS"):
+        await References(settings).caught_up()
+
+
+@pytest.mark.usefixtures("db_schema")
+async def test_rows_of_a_context_without_projection_here_stop_it(settings: Settings) -> None:
+    async with connected(settings) as db:
+        await create_schema(db, live_schema(settings, "resources"), Naming())
+    with pytest.raises(ReferencesUnknown, match=r"'resources'.*projection of it here keeps none"):
+        await References(settings).caught_up()
