@@ -21,6 +21,22 @@ _ANY_FOLDER = "(?P<ps_d>/)"
 _ANYTHING = "."
 _BELOW_A_FOLDER = "/"
 """What `pathspec` makes of `*/`, of `*`, and of `*/**`."""
+_CLASSES = {
+    "alnum": "a-zA-Z0-9",
+    "alpha": "a-zA-Z",
+    "blank": " \t",
+    "cntrl": "\x00-\x1f\x7f",
+    "digit": "0-9",
+    "graph": "0-~!-.",
+    "lower": "a-z",
+    "print": "0-~ -.",
+    "punct": ":-@!-.[-`{-~",
+    "space": " \t\n\r",
+    "upper": "A-Z",
+    "xdigit": "0-9a-fA-F",
+}
+"""The characters of git's classes but `/`, which no name has. None begins with a sign that negates."""
+_CLASS = re.compile(r"\[:([^]]*):\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +61,7 @@ def parse(base: str, content: bytes) -> Patterns:
     """The patterns of a file. Lines that git can't read either are left out."""
     regexes = []
     for line in content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape").split("\n"):
+        line = _plain(line.removesuffix("\r"))
         if line.endswith("/**/"):
             line = f"{line[:-1]}/*/"  # pathspec would take it for the folder itself
         try:
@@ -54,6 +71,44 @@ def parse(base: str, content: bytes) -> Patterns:
         if pattern.regex is not None and pattern.include is not None:
             regexes.append((pattern.regex, pattern.include))
     return Patterns(base, tuple(regexes))
+
+
+def _plain(line: str) -> str:
+    """The line without what `pathspec` does not know: classes as `[:digit:]` become ranges, and white space that git
+    keeps and `pathspec` strips becomes a set of its own."""
+    plain, at = "", 0
+    while at < len(line):
+        char = line[at]
+        if char == "\\" and at + 1 < len(line):
+            plain += f"[{line[at + 1]}]" if line[at + 1] in "\t\v\f\r" else line[at : at + 2]
+            at += 2
+        elif char == "[":
+            part, at = _set(line, at)
+            if not at:
+                return ""  # to git it fits nothing
+            plain += part
+        else:
+            plain += f"[{char}]" if char in "\t\v\f\r" or (char == " " and not plain and line.strip(" ")) else char
+            at += 1
+    return plain
+
+
+def _set(line: str, start: int) -> tuple[str, int]:
+    """A set in brackets, as `pathspec` reads it, and where it ends; 0 without an end, or with an unknown class."""
+    at = start + 1 + (line[start + 1 : start + 2] in ("!", "^"))
+    plain, first = line[start:at], at
+    while at < len(line):
+        if found := _CLASS.match(line, at):
+            if found[1] not in _CLASSES:
+                return "", 0
+            plain += _CLASSES[found[1]]
+            at = found.end()
+            continue
+        plain += line[at]
+        at += 1
+        if line[at - 1] == "]" and at - 1 > first:
+            return plain, at
+    return "", 0
 
 
 def is_ignored(files: Sequence[Patterns], path: str, is_folder: bool) -> bool:

@@ -62,6 +62,13 @@ def gits_own(root: Path) -> set[str]:
         {".gitignore": "*/**\n", "d/x": "", "f": ""},
         {".gitignore": "\ufeffbom\n", "bom": "", "other": ""},
         {".gitignore": "[z-a\n[\nfoo[\n\\\n", "foo[": "", "[": "", "a": ""},
+        {".gitignore": "[[:digit:]]*\n", "1a": "", "a1": "", "d/2": "", ":]x": "", "d]": ""},
+        {".gitignore": "x[^[:alpha:]_]\ny[![:upper:]]\nz[[:nothing:]a]\nq[[:digit:]\n", "x1": "", "xa": "", "x_": "",
+         "yA": "", "ya": "", "za": "", "z:]": "", "q1": "", "q[": ""},
+        {".gitignore": "s[[:space:]]\n", "s ": "", "s\t": "", "s\v": "", "s": ""},
+        {".gitignore": "tr\t\n", "tr": "", "tr\t": ""},
+        {".gitignore": "tr\t  \n a\nb\tc\r\nd\\\t\n[\t]e\n", "tr": "", "tr\t": "", "a": "", " a": "", "b\tc": "",
+         "d": "", "d\t": "", "\te": ""},
     ],
     ids=lambda tree: repr(next(iter(tree.values())))[:40],
 )  # fmt: skip
@@ -96,3 +103,13 @@ def test_trees_and_patterns_of_any_kind(paths: list[str], top: str, below: str) 
         if (root / "a").is_dir():
             plant(root, {"a/.gitignore": below})
         assert set(find_files(root).files) == gits_own(root), (paths, top, below)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["alnum", "alpha", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "xdigit"],
+)
+def test_a_class_has_the_characters_that_git_gives_it(tmp_path: Path, name: str) -> None:
+    tree = {f"a{chr(code)}b": "" for code in range(1, 128) if chr(code) != "/"}
+    plant(tmp_path, {**tree, "a/b": "", ".gitignore": f"a[[:{name}:]]b\n"})
+    assert set(find_files(tmp_path).files) == gits_own(tmp_path)
