@@ -12,6 +12,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, as_completed
 from contextlib import closing
 from functools import partial
 from typing import Any, BinaryIO
@@ -53,6 +54,8 @@ class RemoteObjects:
         self._headers = {"authorization": f"Bearer {key}"} if key else {}
         self._patience = patience
         self._stopped = stopped or threading.Event()
+        self._failed = threading.Event()
+        """Of transfers that belong together one failed, so the others are in vain."""
         self._local = threading.local()
 
     def missing(self, refs: Sequence[ObjectRef]) -> list[ObjectRef]:
@@ -101,6 +104,18 @@ class RemoteObjects:
         """Write an object into what `opened` opens, anew for each try, and compare it with its digest. Raises
         RemoteError, and what `opened` does."""
         self._again(partial(self._get, ref, opened))
+
+    def all_or_stop(self, transfers: Sequence[Future[None]]) -> None:
+        """Wait for all. Once one has failed the others are stopped, and that failure is raised; these objects are
+        then of no use any more."""
+        try:
+            for done in as_completed(transfers):
+                done.result()
+        except BaseException:
+            self._failed.set()
+            for each in transfers:
+                each.cancel()
+            raise
 
     def _ask_missing(self, body: bytes, _: _Patience) -> bytes:
         return self._ask("POST", ":missing", body, {"content-type": "application/json"})
@@ -196,7 +211,7 @@ class RemoteObjects:
             self._local.connection = None
 
     def _check_stopped(self) -> None:
-        if self._stopped.is_set():
+        if self._stopped.is_set() or self._failed.is_set():
             raise RemoteStopped("it was stopped")
 
 

@@ -106,11 +106,6 @@ def _send(bundle: Bundle, objects: RemoteObjects, progress: Progress | None) -> 
 
     with ThreadPoolExecutor(max(1, min(AT_A_TIME, len(files))), "upload") as pool:
         sending = [pool.submit(objects.put, ref, source(ref), went) for ref in files]
-        try:
-            for each in sending:
-                each.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        objects.all_or_stop(sending)
     if bundle.ref in missing:
         objects.put(bundle.ref, lambda: BytesIO(manifest))

@@ -134,13 +134,7 @@ class Bundles:
             self._have(missing[0], remote)
         elif missing:
             with ThreadPoolExecutor(min(FETCHED_AT_A_TIME, len(missing)), "fetch") as pool:
-                futures = [pool.submit(self._have, ref, remote) for ref in missing]
-                try:
-                    for future in futures:
-                        future.result()
-                except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise
+                remote.all_or_stop([pool.submit(self._have, ref, remote) for ref in missing])
 
     def _have(self, ref: ObjectRef, remote: RemoteObjects) -> None:
         """Fetch an object unless it is here, or another thread is fetching it: then wait for that."""

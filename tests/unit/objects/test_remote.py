@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from io import BytesIO
 from pathlib import Path
@@ -185,3 +186,30 @@ async def test_bytes_that_are_taken_and_refused_each_time_keep_it_up_no_longer()
         remote = RemoteObjects(address, "key", patience=0.3)
         with pytest.raises(RemoteError, match="429"):
             await asyncio.to_thread(remote.put, ref_of(b"small"), lambda: BytesIO(b"small"))
+
+
+async def test_the_first_failure_stops_the_transfers_beside_it() -> None:
+    begun = threading.Event()
+
+    class Endless(BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            begun.set()
+            return b"x"
+
+    async def serve(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        while await reader.read(1 << 16):
+            pass
+
+    def fail() -> None:
+        begun.wait(30)
+        raise RemoteMissing("the first")
+
+    def both() -> None:
+        with ThreadPoolExecutor(2) as pool:
+            endless = ObjectRef(digest="00" * 32, size=1 << 36)
+            remote.all_or_stop([pool.submit(remote.put, endless, Endless), pool.submit(fail)])
+
+    async with served(serve) as address:
+        remote = RemoteObjects(address, "key")
+        with pytest.raises(RemoteMissing, match="the first"):
+            await asyncio.to_thread(both)
