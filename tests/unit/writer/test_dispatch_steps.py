@@ -274,4 +274,4 @@ def test_each_mistake_is_caught(flaw: str) -> None:
         flaws = replace(Flaws(), **{flaw: True})
 
     with pytest.raises(AssertionError):
-        run(Flawed, 1_500, derandomize=True, database=None, phases=[Phase.generate])
+        run(Flawed, 10_000, derandomize=True, database=None, phases=[Phase.generate])
