@@ -165,13 +165,14 @@ async def create_schema(db: Db, schema: str, projection: Projection, *, bare: bo
                 await db.execute(f"alter table made add column {column}")
         if not await db.fetchval("select count(*) from made"):
             await db.execute("insert into made (version, format) values ($1, $2)", projection.version, FORMAT)
-        if await db.fetchval("select format from made") != FORMAT:
-            # They serve until new ones are made: the queries of now must find their tables and columns, and need no
-            # index more.
+        made = await db.fetchrow("select version, format from made")
+        assert made is not None
+        if (made["version"], made["format"]) != (projection.version, FORMAT):
+            # They serve until new ones are made: the queries of now must find the columns of `history`, and need no
+            # index more. A table that they lack is not made empty, since queries would say that there is nothing: a
+            # query of it is told to ask again (`events.queries.guard`).
             for column in ("aggregate", "origin"):
                 await db.execute(f"alter table history add column if not exists {column} text not null default ''")
-            for table in projection.tables:
-                await db.execute(_table_statement(table))
             return
         for table in (*projection.tables, HISTORY):
             await db.execute(_table_statement(table))

@@ -1,7 +1,7 @@
-"""The tables of resources: nodes with what they hold, their inventories, allocations. Pure folds of the pool's events.
+"""The tables of resources: nodes, what they hold, their inventories, allocations. Pure folds of the pool's events.
 
-An allocation's events change two rows: its own, and its node's sums and devices. So a row of `allocations` depends on
-events of that allocation alone, while a row of `nodes` depends on the events of everything that was ever on it.
+An allocation's events change two rows: its own, and what its node holds. So a row of `allocations` depends on events of
+that allocation alone, while a row of `node_uses` depends on the events of everything that was ever on the node.
 """
 
 from __future__ import annotations
@@ -55,9 +55,7 @@ NODES = Table(
         "hostname": "text",
         "role": "text",
         **{f"capacity_{kind}": column for kind, column in KINDS.items()},
-        **{f"allocated_{kind}": column for kind, column in KINDS.items()},
         "gpu_models": "jsonb",
-        "gpu_holders": "jsonb",
         "labels": "jsonb",
         "agent_labels": "jsonb",
         "operator_labels": "jsonb",
@@ -65,9 +63,6 @@ NODES = Table(
         "agent_taints": "jsonb",
         "hold": "text",
         "hold_reason": "text",
-        "allocations": "int",
-        "tasks": "int",
-        "exclusive_job": "text",
         "registered_at": "timestamptz",
         "lost_at": "timestamptz",
         "boot_id": "text",
@@ -75,7 +70,23 @@ NODES = Table(
     },
     indexes=("pool, node_id", "status"),
 )
-"""`gpu_holders`: index (as text) → allocation, job and task. `labels` and `taints` are what jobs see."""
+"""What nodes are. `labels` and `taints` are what jobs see."""
+
+USES = Table(
+    name="node_uses",
+    key=("node_id", "pool"),
+    columns={
+        "node_id": "text",
+        "pool": "text",
+        **{f"allocated_{kind}": column for kind, column in KINDS.items()},
+        "gpu_holders": "jsonb",
+        "allocations": "int",
+        "tasks": "int",
+        "exclusive_job": "text",
+    },
+)
+"""What nodes hold, a row for each of `nodes`. Every placement changes it twice, so its versions are to be small.
+`gpu_holders`: index (as text) → allocation, job and task."""
 
 SPECS = Table(
     name="node_specs",
@@ -114,18 +125,19 @@ class ResourcesProjection(Projection):
     """Folds the pools' events."""
 
     context: ClassVar[str] = "resources"
-    tables: ClassVar[tuple[Table, ...]] = (NODES, SPECS, ALLOCATIONS)
-    version: ClassVar[int] = 1
+    tables: ClassVar[tuple[Table, ...]] = (NODES, USES, SPECS, ALLOCATIONS)
+    version: ClassVar[int] = 2
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
         event = recorded.data
         if isinstance(event, AllocationEvent):
             yield ALLOCATIONS, (event.allocation_id,)
             if isinstance(event, AllocationBound | AllocationReleased):
-                yield NODES, (event.node_id, event.pool)
+                yield USES, (event.node_id, event.pool)
         elif isinstance(event, PoolEvent):
             yield NODES, (event.node_id, event.pool)
             if isinstance(event, NodeRegistered | NodeRemoved):
+                yield USES, (event.node_id, event.pool)
                 yield SPECS, (event.node_id, event.pool)
 
     def project(self, recorded: Recorded, rows: Rows) -> None:
@@ -133,7 +145,9 @@ class ResourcesProjection(Projection):
         match event:
             case AllocationBound():
                 rows.put(ALLOCATIONS, _bound(event, time))
-                _change_node(rows, event, lambda node: _take(node, event))
+                uses = rows.get(USES, (event.node_id, event.pool))
+                if uses is not None:  # else the node was removed
+                    rows.put(USES, _take(uses, event))
             case AllocationRejected():
                 rows.put(ALLOCATIONS, _rejected(event, time))
             case AllocationStopRequested():
@@ -144,16 +158,23 @@ class ResourcesProjection(Projection):
                 row = rows.get(ALLOCATIONS, (event.allocation_id,))
                 if row is not None:
                     rows.put(ALLOCATIONS, _released(row, event, time))
-                    _change_node(rows, event, lambda node: _give_back(node, event, row))
+                    uses = rows.get(USES, (event.node_id, event.pool))
+                    if uses is not None:
+                        rows.put(USES, _give_back(uses, event, row))
             case NodeRegistered():
-                rows.put(NODES, _registered(rows.get(NODES, (event.node_id, event.pool)), event, time))
+                key = (event.node_id, event.pool)
+                rows.put(NODES, _registered(rows.get(NODES, key), event, time))
+                if rows.get(USES, key) is None:
+                    rows.put(USES, _unused(event))
                 spec = event.spec.model_dump(mode="json")
                 rows.put(SPECS, {"node_id": event.node_id, "pool": event.pool, "spec": spec})
             case NodeRemoved():
-                rows.delete(NODES, (event.node_id, event.pool))
-                rows.delete(SPECS, (event.node_id, event.pool))
+                for table in (NODES, USES, SPECS):
+                    rows.delete(table, (event.node_id, event.pool))
             case PoolEvent():
-                _change_node(rows, event, lambda node: _with_status({**node, **_changes(node, event, time)}))
+                node = rows.get(NODES, (event.node_id, event.pool))
+                if node is not None:
+                    rows.put(NODES, _with_status({**node, **_changes(node, event, time)}))
 
 
 # Allocations
@@ -226,17 +247,22 @@ def _with_stage(row: Row) -> Row:
     return {**row, "status": stage.value}
 
 
-# Nodes
+# Nodes and what they hold
 
 
-def _change_node(rows: Rows, event: PoolEvent | AllocationBound | AllocationReleased, change: Any) -> None:
-    """Change a node's row, unless the node was removed."""
-    node = rows.get(NODES, (event.node_id, event.pool))
-    if node is not None:
-        rows.put(NODES, change(node))
+def _unused(event: NodeRegistered) -> Row:
+    return {
+        "node_id": event.node_id,
+        "pool": event.pool,
+        **{f"allocated_{kind}": 0.0 if kind == "cpus" else 0 for kind in KINDS},
+        "gpu_holders": {},
+        "allocations": 0,
+        "tasks": 0,
+        "exclusive_job": "",
+    }
 
 
-def _take(node: Row, event: AllocationBound) -> Row:
+def _take(uses: Row, event: AllocationBound) -> Row:
     tasks = sets.count(sets.parse(event.tasks))
     holders = {
         str(index): {"allocation_id": event.allocation_id, "job_id": event.job_id, "task": share.task}
@@ -244,36 +270,36 @@ def _take(node: Row, event: AllocationBound) -> Row:
         for index in share.gpus
     }
     return {
-        **node,
-        **_sums(node, event.resources.model_dump(), tasks),
-        "gpu_holders": {**node["gpu_holders"], **holders} if holders else node["gpu_holders"],
-        "allocations": node["allocations"] + 1,
-        "tasks": node["tasks"] + tasks,
-        "exclusive_job": event.job_id if event.resources.exclusive else node["exclusive_job"],
+        **uses,
+        **_sums(uses, event.resources.model_dump(), tasks),
+        "gpu_holders": {**uses["gpu_holders"], **holders} if holders else uses["gpu_holders"],
+        "allocations": uses["allocations"] + 1,
+        "tasks": uses["tasks"] + tasks,
+        "exclusive_job": event.job_id if event.resources.exclusive else uses["exclusive_job"],
     }
 
 
-def _give_back(node: Row, event: AllocationReleased, allocation: Row) -> Row:
+def _give_back(uses: Row, event: AllocationReleased, allocation: Row) -> Row:
     gone = sets.parse(event.tasks)
     tasks = sets.count(gone)
     numbers = set(sets.each(gone)) if allocation["devices"] else set()
     indices = {str(i) for share in allocation["devices"] if share["task"] in numbers for i in share["gpus"]}
-    allocations = node["allocations"] - (1 if event.rest is None else 0)
+    allocations = uses["allocations"] - (1 if event.rest is None else 0)
     return {
-        **node,
-        **_sums(node, allocation["resources"], -tasks),
-        "gpu_holders": {index: held for index, held in node["gpu_holders"].items() if index not in indices},
+        **uses,
+        **_sums(uses, allocation["resources"], -tasks),
+        "gpu_holders": {index: held for index, held in uses["gpu_holders"].items() if index not in indices},
         "allocations": allocations,
-        "tasks": node["tasks"] - tasks,
-        "exclusive_job": node["exclusive_job"] if allocations else "",
+        "tasks": uses["tasks"] - tasks,
+        "exclusive_job": uses["exclusive_job"] if allocations else "",
     }
 
 
-def _sums(node: Row, resources: Mapping[str, Any], tasks: int) -> Row:
-    """The node's sums with so many tasks more (or fewer)."""
+def _sums(uses: Row, resources: Mapping[str, Any], tasks: int) -> Row:
+    """A node's sums with so many tasks more (or fewer)."""
     # CPUs are counted in billionths, so that giving back what was taken leaves exactly nothing.
     return {
-        f"allocated_{kind}": round(node[f"allocated_{kind}"] + round(resources[kind], 9) * tasks, 9) for kind in KINDS
+        f"allocated_{kind}": round(uses[f"allocated_{kind}"] + round(resources[kind], 9) * tasks, 9) for kind in KINDS
     }
 
 
@@ -283,16 +309,11 @@ def _registered(node: Row | None, event: NodeRegistered, time: datetime) -> Row:
         node = {
             "node_id": event.node_id,
             "pool": event.pool,
-            **{f"allocated_{kind}": 0.0 if kind == "cpus" else 0 for kind in KINDS},
-            "gpu_holders": {},
             "operator_labels": {},
             "taints": [],
             "agent_taints": [],
             "hold": "",
             "hold_reason": "",
-            "allocations": 0,
-            "tasks": 0,
-            "exclusive_job": "",
         }
     operators_taints = node["taints"][len(node["agent_taints"]) :]
     agent_taints = _agent_taints(spec)

@@ -16,6 +16,8 @@ from events.queries.queries import MAX_PAGE, QueryError, ReadModel, next_cursor,
 from forgelog_pb.resources.v1 import queries_pb2, queries_pb2_grpc, types_pb2
 from services.resources.projections import KINDS
 
+_NODES = "nodes join node_uses using (node_id, pool)"
+
 
 class ResourceQueriesServicer(queries_pb2_grpc.ResourceQueriesServicer):
     def __init__(self, read: ReadModel) -> None:
@@ -25,8 +27,8 @@ class ResourceQueriesServicer(queries_pb2_grpc.ResourceQueriesServicer):
         options = read_options(request.options)
         async with self._read.view(**options) as db:
             nodes = await db.fetch(
-                "select n.*, s.spec from nodes n join node_specs s using (node_id, pool) "
-                "where n.node_id = $1 and ($2 = '' or n.pool = $2) order by n.pool",
+                f"select * from {_NODES} join node_specs using (node_id, pool) "
+                "where node_id = $1 and ($2 = '' or pool = $2) order by pool",
                 request.node_id,
                 request.pool,
             )
@@ -58,7 +60,7 @@ class ResourceQueriesServicer(queries_pb2_grpc.ResourceQueriesServicer):
         after_pool, after_node = cursor.values() if cursor else ("", "")
         async with self._read.view(**read_options(request.options)) as db:
             rows = await db.fetch(
-                "select * from nodes where ($1 = '' or pool = $1) and ($2::text[] = '{}' or status = any($2)) "
+                f"select * from {_NODES} where ($1 = '' or pool = $1) and ($2::text[] = '{{}}' or status = any($2)) "
                 "and labels @> $3::jsonb and (pool, node_id) > ($4, $5) order by pool, node_id limit $6",
                 request.pool,
                 _words(NodeStatus, types_pb2.NodeStatus, request.statuses),
@@ -127,7 +129,7 @@ class ResourceQueriesServicer(queries_pb2_grpc.ResourceQueriesServicer):
         async with self._read.view(**options) as db:
             rows = await db.fetch(
                 "select pool, count(*) as nodes, sum(allocations)::int as running_allocations, "
-                f"sum(tasks)::int as running_tasks, {sums} from nodes "
+                f"sum(tasks)::int as running_tasks, {sums} from {_NODES} "
                 "where $1 = '' or pool = $1 group by pool order by pool",
                 pool,
             )

@@ -7,7 +7,10 @@ concerns is stored somewhere in its old form too: raise the projection's `versio
 
 from __future__ import annotations
 
+from services.resources.projections import USES
 from tests.golden.comparing import Change
+
+MOVED_TO_NODE_USES = USES.columns.keys() - set(USES.key)
 
 CHANGES: tuple[Change, ...] = (
     Change(
@@ -16,6 +19,17 @@ CHANGES: tuple[Change, ...] = (
         "in `returns` (51 tasks here), and queries subtract it.",
         "rows/scheduling/queues/default/placed_tasks",
         lambda placed: placed + 51,
+        ("2026-11-26",),
+    ),
+    Change(
+        "what nodes hold is apart from what they are",
+        "Every placement makes two versions of what its node holds, so that is a table of its own (`node_uses`); a test "
+        "of recorded histories holds its rows against those that were recorded.",
+        "rows/resources/nodes",
+        lambda nodes: {
+            key: {name: value for name, value in node.items() if name not in MOVED_TO_NODE_USES}
+            for key, node in nodes.items()
+        },
         ("2026-11-26",),
     ),
 )

@@ -13,7 +13,7 @@ import pytest
 from events.language.registry import upcast
 from events.log.wire import MARKER
 from tests.golden import folding, record
-from tests.golden.changes import CHANGES
+from tests.golden.changes import CHANGES, MOVED_TO_NODE_USES
 from tests.golden.comparing import GONE, Change, Comparison
 from tests.golden.history import FOLDER, History, recorded
 
@@ -80,6 +80,16 @@ def test_the_hash_chains_and_the_signed_heads_of_a_recorded_history_verify(histo
 def test_a_recorded_history_folds_to_what_was_recorded(history: History, what: str) -> None:
     comparison = compared(history, what)
     assert not comparison.differences, comparison.told(REMEDY.format(version=VERSIONS[what]))
+
+
+@each
+def test_what_recorded_nodes_held_is_in_a_table_of_its_own(history: History) -> None:
+    present, told = folding.rows(history)["resources/node_uses"], 0
+    for key, node in history.rows["resources/nodes"].items():
+        for name in node.keys() & MOVED_TO_NODE_USES:
+            assert present[key][name] == node[name], (key, name)
+            told += 1
+    assert told or "resources/node_uses" in history.rows
 
 
 @each

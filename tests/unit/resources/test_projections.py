@@ -14,7 +14,7 @@ from events.language.resources.amounts import NANO
 from events.language.task_ranges import tasks_in
 from events.log.envelope import Meta, Position, Recorded
 from events.projections.projection import Key, Row, Table
-from services.resources.projections import ALLOCATIONS, KINDS, NODES, SPECS, ResourcesProjection
+from services.resources.projections import ALLOCATIONS, KINDS, NODES, SPECS, USES, ResourcesProjection
 from tests.unit.resources.pools import (
     POOL,
     START,
@@ -67,6 +67,9 @@ class Memory:
     def node(self, node_id: str = "n1") -> dict[str, Any]:
         return self.rows[(NODES.name, (node_id, POOL))]
 
+    def uses(self, node_id: str = "n1") -> dict[str, Any]:
+        return self.rows[(USES.name, (node_id, POOL))]
+
     def allocation(self, id: str) -> dict[str, Any]:
         return self.rows[(ALLOCATIONS.name, (id,))]
 
@@ -87,9 +90,11 @@ class ProjectedMachine(PoolMachine):
         known = self.pool.state.nodes
         assert {row["node_id"] for row in self.memory.all(NODES)} == set(known)
         assert {row["node_id"] for row in self.memory.all(SPECS)} == set(known)
+        assert {row["node_id"] for row in self.memory.all(USES)} == set(known)
         for row in self.memory.all(NODES):
+            assert row["status"] == known[row["node_id"]].status
+        for row in self.memory.all(USES):
             node = known[row["node_id"]]
-            assert row["status"] == node.status
             assert row["allocations"] == len(node.allocations)
             assert round(row["allocated_cpus"] * NANO) == node.used.cpus
             assert (row["allocated_memory_bytes"], row["allocated_gpus"]) == (node.used.memory, node.used.gpus)
@@ -105,7 +110,7 @@ class ProjectedMachine(PoolMachine):
 
     @invariant()
     def a_nodes_sums_equal_those_of_its_allocations(self) -> None:
-        for node in self.memory.all(NODES):
+        for node in self.memory.all(USES):
             held = [r for r in self.memory.all(ALLOCATIONS) if r["rest"] and r["node_id"] == node["node_id"]]
             counts = {row["allocation_id"]: len(list(tasks_in(row["rest"]))) for row in held}
             assert node["tasks"] == sum(counts.values())
@@ -123,7 +128,7 @@ def test_a_life_of_an_allocation() -> None:
     memory.fold(pool.command(register(gpus=[gpu(0), gpu(1)])))
     memory.fold(pool.event(scheduled(placement("a1", tasks="0-1"), placement("a2", tasks="2"), gpus=1)))
     assert memory.allocation("a1")["devices"] == [{"task": 0, "gpus": [0]}, {"task": 1, "gpus": [1]}]
-    assert memory.node()["gpu_holders"]["1"] == {"allocation_id": "a1", "job_id": "job-1", "task": 1}
+    assert memory.uses()["gpu_holders"]["1"] == {"allocation_id": "a1", "job_id": "job-1", "task": 1}
     rejected = memory.allocation("a2")
     assert (rejected["status"], rejected["reason"]) == ("rejected", "node n1: needs 1 gpus, 0 are free")
     memory.fold(pool.event(unscheduled("a1", tasks="0")))
@@ -134,7 +139,7 @@ def test_a_life_of_an_allocation() -> None:
     memory.fold(pool.command(ended(("a1", "0"))))
     row = memory.allocation("a1")
     assert (row["status"], row["rest"], row["reason"]) == ("released", "", "cancelled by owner")
-    assert memory.node()["gpu_holders"] == {}
+    assert memory.uses()["gpu_holders"] == {}
 
 
 def test_a_lost_node_and_its_return() -> None:
@@ -151,7 +156,7 @@ def test_a_lost_node_and_its_return() -> None:
         "fan",
     )
     memory.fold(pool.command(RemoveNode(pool=POOL, node_id="n1")))
-    assert memory.all(NODES) == memory.all(SPECS) == []
+    assert memory.all(NODES) == memory.all(USES) == memory.all(SPECS) == []
 
 
 def test_labels_and_taints_as_jobs_see_them() -> None:
