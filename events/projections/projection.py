@@ -47,18 +47,24 @@ class Table:
     then begins, as of a time, at that time, and not at the newest row."""
     key_of: Callable[[Row], Key] = field(init=False, repr=False, compare=False)
     """A row's key."""
+    values_of: Callable[[Row], tuple[Any, ...]] = field(init=False, repr=False, compare=False)
+    """A row's values, in the order of `columns`."""
 
     def __post_init__(self) -> None:
         if hidden := HIDDEN & {*self.columns, *self.rendered}:
             raise ValueError(f"table {self.name}: every table has {' and '.join(sorted(hidden))}; name yours otherwise")
-        first, *more = self.key
-        key_of = itemgetter(*self.key) if more else lambda row: (row[first],)
-        object.__setattr__(self, "key_of", key_of)
+        object.__setattr__(self, "key_of", _getter(*self.key))
+        object.__setattr__(self, "values_of", _getter(*self.columns))
 
     @property
     def past(self) -> str:
         """The name of the table of what its rows were."""
         return f"{self.name}_past"
+
+
+def _getter(first: str, *more: str) -> Callable[[Row], tuple[Any, ...]]:
+    """What takes these columns' values out of a row."""
+    return itemgetter(first, *more) if more else lambda row: (row[first],)
 
 
 class Rows(Protocol):

@@ -254,17 +254,17 @@ async def upsert_rows(db: Db, table: Table, rows: Sequence[Versioned]) -> None:
 async def insert_rows(db: Db, table: Table, rows: Sequence[Versioned]) -> None:
     """Insert rows that are not there yet, by COPY."""
     if rows:
-        names, renders = tuple(table.columns), tuple(table.rendered.values())
-        records = [(*[row[name] for name in names], *[render(row) for render in renders], at) for row, at in rows]
+        values_of, renders = table.values_of, tuple(table.rendered.values())
+        records = [(*values_of(row), *[render(row) for render in renders], at) for row, at in rows]
         await db.copy_records_to_table(table.name, records=records, columns=[*_stored(table), "since"])
 
 
 async def insert_past(db: Db, table: Table, versions: Sequence[tuple[Row, datetime, datetime]]) -> None:
     """Append what rows were, each with since and until when, by COPY."""
     if versions:
-        names = tuple(table.columns)
-        records = [(*[row[name] for name in names], since, until) for row, since, until in versions]
-        await db.copy_records_to_table(table.past, records=records, columns=[*names, "since", "until"])
+        values_of = table.values_of
+        records = [(*values_of(row), since, until) for row, since, until in versions]
+        await db.copy_records_to_table(table.past, records=records, columns=[*table.columns, "since", "until"])
 
 
 async def delete_rows(db: Db, table: Table, keys: Sequence[Key]) -> None:

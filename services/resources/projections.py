@@ -144,10 +144,11 @@ class ResourcesProjection(Projection):
         event, time = recorded.data, recorded.meta.time
         match event:
             case AllocationBound():
-                rows.put(ALLOCATIONS, _bound(event, time))
+                bound = _bound(event, time)
+                rows.put(ALLOCATIONS, bound)
                 uses = rows.get(USES, (event.node_id, event.pool))
                 if uses is not None:  # else the node was removed
-                    rows.put(USES, _take(uses, event))
+                    rows.put(USES, _take(uses, event, bound))
             case AllocationRejected():
                 rows.put(ALLOCATIONS, _rejected(event, time))
             case AllocationStopRequested():
@@ -250,6 +251,10 @@ def _with_stage(row: Row) -> Row:
 # Nodes and what they hold
 
 
+_SUMS = tuple((kind, f"allocated_{kind}") for kind in KINDS)
+"""The counted kinds and the columns of their sums."""
+
+
 def _unused(event: NodeRegistered) -> Row:
     return {
         "node_id": event.node_id,
@@ -262,7 +267,7 @@ def _unused(event: NodeRegistered) -> Row:
     }
 
 
-def _take(uses: Row, event: AllocationBound) -> Row:
+def _take(uses: Row, event: AllocationBound, allocation: Row) -> Row:
     tasks = sets.count(sets.parse(event.tasks))
     holders = {
         str(index): {"allocation_id": event.allocation_id, "job_id": event.job_id, "task": share.task}
@@ -271,7 +276,7 @@ def _take(uses: Row, event: AllocationBound) -> Row:
     }
     return {
         **uses,
-        **_sums(uses, event.resources.model_dump(), tasks),
+        **_sums(uses, allocation["resources"], tasks),
         "gpu_holders": {**uses["gpu_holders"], **holders} if holders else uses["gpu_holders"],
         "allocations": uses["allocations"] + 1,
         "tasks": uses["tasks"] + tasks,
@@ -296,10 +301,12 @@ def _give_back(uses: Row, event: AllocationReleased, allocation: Row) -> Row:
 
 
 def _sums(uses: Row, resources: Mapping[str, Any], tasks: int) -> Row:
-    """A node's sums with so many tasks more (or fewer)."""
+    """Those of a node's sums that change, with so many tasks more (or fewer)."""
     # CPUs are counted in billionths, so that giving back what was taken leaves exactly nothing.
     return {
-        f"allocated_{kind}": round(uses[f"allocated_{kind}"] + round(resources[kind], 9) * tasks, 9) for kind in KINDS
+        column: round(uses[column] + round(amount, 9) * tasks, 9)
+        for kind, column in _SUMS
+        if (amount := resources[kind])
     }
 
 

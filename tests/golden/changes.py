@@ -23,8 +23,8 @@ CHANGES: tuple[Change, ...] = (
     ),
     Change(
         "what nodes hold is apart from what they are",
-        "Every placement makes two versions of what its node holds, so that is a table of its own (`node_uses`); a test "
-        "of recorded histories holds its rows against those that were recorded.",
+        "Every placement makes two versions of what its node holds, so that is a table of its own (`node_uses`); a "
+        "test of recorded histories holds its rows against those that were recorded.",
         "rows/resources/nodes",
         lambda nodes: {
             key: {name: value for name, value in node.items() if name not in MOVED_TO_NODE_USES}
