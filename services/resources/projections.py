@@ -229,9 +229,9 @@ def _stopping(row: Row, event: AllocationStopRequested, time: datetime) -> Row:
 
 
 def _released(row: Row, event: AllocationReleased, time: datetime) -> Row:
-    stopping = sets.minus(sets.parse(row["stopping"]), sets.parse(event.tasks))
+    stopping = row["stopping"] and sets.text(sets.minus(sets.parse(row["stopping"]), sets.parse(event.tasks)))
     lost = event.reason is ReleaseReason.NODE_LOST
-    changed = {**row, "rest": event.rest or "", "stopping": sets.text(stopping)}
+    changed = {**row, "rest": event.rest or "", "stopping": stopping}
     if event.rest is not None:
         return _with_stage(changed)
     return {
@@ -251,8 +251,8 @@ def _with_stage(row: Row) -> Row:
 # Nodes and what they hold
 
 
-_SUMS = tuple((kind, f"allocated_{kind}") for kind in KINDS)
-"""The counted kinds and the columns of their sums."""
+_SUMS = tuple((kind, f"allocated_{kind}") for kind in KINDS if kind != "cpus")
+"""The kinds that are counted in whole numbers, and the columns of their sums."""
 
 
 def _unused(event: NodeRegistered) -> Row:
@@ -287,13 +287,16 @@ def _take(uses: Row, event: AllocationBound, allocation: Row) -> Row:
 def _give_back(uses: Row, event: AllocationReleased, allocation: Row) -> Row:
     gone = sets.parse(event.tasks)
     tasks = sets.count(gone)
-    numbers = set(sets.each(gone)) if allocation["devices"] else set()
-    indices = {str(i) for share in allocation["devices"] if share["task"] in numbers for i in share["gpus"]}
+    holders = uses["gpu_holders"]
+    if allocation["devices"]:
+        numbers = set(sets.each(gone))
+        indices = {str(i) for share in allocation["devices"] if share["task"] in numbers for i in share["gpus"]}
+        holders = {index: held for index, held in holders.items() if index not in indices}
     allocations = uses["allocations"] - (1 if event.rest is None else 0)
     return {
         **uses,
         **_sums(uses, allocation["resources"], -tasks),
-        "gpu_holders": {index: held for index, held in uses["gpu_holders"].items() if index not in indices},
+        "gpu_holders": holders,
         "allocations": allocations,
         "tasks": uses["tasks"] - tasks,
         "exclusive_job": uses["exclusive_job"] if allocations else "",
@@ -302,12 +305,10 @@ def _give_back(uses: Row, event: AllocationReleased, allocation: Row) -> Row:
 
 def _sums(uses: Row, resources: Mapping[str, Any], tasks: int) -> Row:
     """Those of a node's sums that change, with so many tasks more (or fewer)."""
+    sums = {column: uses[column] + amount * tasks for kind, column in _SUMS if (amount := resources[kind])}
     # CPUs are counted in billionths, so that giving back what was taken leaves exactly nothing.
-    return {
-        column: round(uses[column] + round(amount, 9) * tasks, 9)
-        for kind, column in _SUMS
-        if (amount := resources[kind])
-    }
+    sums["allocated_cpus"] = round(uses["allocated_cpus"] + round(resources["cpus"], 9) * tasks, 9)
+    return sums
 
 
 def _registered(node: Row | None, event: NodeRegistered, time: datetime) -> Row:
