@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from events.language.base import Command, Message
+from events.language.base import Command, Event, Message
 from events.language.contexts import ContextsError
 
 LOG = "log"
@@ -31,6 +31,7 @@ def check_aggregates(messages: Iterable[type[Message]]) -> None:
             _check(message, decides)
             if issubclass(message, Command):
                 _check_prefix(message, prefixes)
+                _check_conclusions(message)
 
 
 def _check(message: type[Message], decides: dict[str, str]) -> None:
@@ -71,3 +72,20 @@ def _check_prefix(command: type[Command], prefixes: dict[str, str]) -> None:
         raise LanguageError(
             f"{command.type_name()}: id_prefix {prefix!r} is how ids of {other} begin; give those of {kind} another one"
         )
+
+
+def _check_conclusions(command: type[Command]) -> None:
+    """An event concludes a command only if its aggregate began with that very command: by that alone it is known."""
+    name = command.type_name()
+    if command.concluded_by and not command.assigns_id:
+        raise LanguageError(f"{name}: concluded_by is for commands that create; set assigns_id, or leave it out")
+    for event in command.concluded_by:
+        if not issubclass(event, Event) or getattr(event, "aggregate", "") != command.aggregate:
+            raise LanguageError(
+                f"{name}: concluded_by has {event.__name__}, which is no event about {command.aggregate}; name events "
+                f"about what the command creates"
+            )
+        if event.__subclasses__():
+            raise LanguageError(
+                f"{name}: concluded_by has {event.__name__}, which is no type by itself; name its types"
+            )

@@ -97,6 +97,10 @@ class Command(Message):
     id_prefix: ClassVar[str] = ""
     """How such ids begin: lower-case letters and digits, a letter first. Each kind of aggregate has its own."""
 
+    concluded_by: ClassVar[tuple[type[Event], ...]] = ()
+    """For a creating command of several steps: the later events about its aggregate, of any context, of which the first
+    one says how the creation ended (see `Event.refusal`). A caller may wait for it. Empty: its own outcome is all."""
+
 
 class Event(Message):
     """A fact. Never edited; a changed shape, or a changed default, is a new version plus an upcaster."""
@@ -104,3 +108,8 @@ class Event(Message):
     begins: ClassVar[bool] = False
     """Whether the aggregate that it is about begins with it, or begins once more (a node is registered again): it is
     from then on what this event's record says, such as of that project."""
+
+    def refusal(self) -> str:
+        """Of an event that concludes a command (`Command.concluded_by`): why what was asked for will not be. Empty: it
+        is as was asked for."""
+        return ""

@@ -8,19 +8,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from events.language.common import CommandNoted, CommandRejected
+from events.language.base import Command, Event
+from events.language.common import CommandNoted, CommandRejected, ErrorCode, Refused
+from events.log.conclusions import Until, search
 from events.log.connect import start, stop
 from events.log.consumers import new_consumer
 from events.log.envelope import Position, Recorded
 from events.log.fetching import Consumer
 from events.log.positions import ReaderPosition
-from events.log.tail import LogLost, Tail
+from events.log.tail import LogLost, NoTopic, Tail
 from events.log.topics import CONTEXTS
 from events.log.wire import Raw, Undecodable
 from events.process.settings import Settings
@@ -28,6 +30,9 @@ from events.process.tasks import end_all
 
 READ_SECONDS = 15.0
 """Longest wait for Kafka to give what is in the log."""
+
+_SEARCHES = 2
+"""Conclusions that are looked for in the log at a time, each by a connection of its own."""
 
 log = logging.getLogger("forgelog.outcomes")
 
@@ -44,11 +49,22 @@ class Outcome:
     rejected: CommandRejected | None = None
     noted: CommandNoted | None = None
     """Set when it was a repeat, or changed nothing."""
+    conclusion: Recorded | None = None
+    """The event that says how the creation ended, where that was waited for and the command was accepted."""
 
     @property
     def position(self) -> Position:
         """The last of its records; usable as `at_least`."""
         return self.events[-1].position
+
+    @property
+    def refused(self) -> Refused | None:
+        """Why there is not what was asked for, by the command's refusal or by its conclusion; None if there is."""
+        if self.rejected is not None:
+            return Refused(self.rejected.code, self.rejected.message, self.rejected.errors)
+        event = self.conclusion.data if self.conclusion is not None else None
+        reason = event.refusal() if isinstance(event, Event) else ""
+        return Refused(ErrorCode.FAILED_PRECONDITION, reason) if reason else None
 
 
 _ANSWERS = frozenset((CommandRejected.type_name(), CommandNoted.type_name()))
@@ -64,6 +80,27 @@ class _Waiting:
     """None for those that a bare wait has no use for."""
     cause: Position | None = None
     """The command's record that these follow from: a repeat may be answered before the first was seen whole."""
+    until: Until | None = None
+    outcome: Outcome | None = None
+    """The command's own, while its conclusion is waited for."""
+    conclusion: Recorded | None = None
+    """Seen before the outcome: partitions are read in any order. It counts only if the command was accepted."""
+
+    def came(self, outcome: Outcome) -> bool:
+        """Take the command's own outcome; whether its conclusion is still missing."""
+        if self.until is None or outcome.rejected is not None or isinstance(outcome.events[0].data, CommandNoted):
+            self.future.set_result(outcome)
+            return False
+        self.outcome = outcome
+        return not self.conclude(self.conclusion)
+
+    def conclude(self, conclusion: Recorded | None) -> bool:
+        """Take a conclusion; whether all that is waited for has come."""
+        self.conclusion = self.conclusion or conclusion
+        if self.outcome is None or self.conclusion is None:
+            return False
+        self.future.set_result(replace(self.outcome, conclusion=self.conclusion))
+        return True
 
 
 class Outcomes:
@@ -82,7 +119,11 @@ class Outcomes:
         self._saw = saw
         self._gather = gather
         self._units = Units(settings)
+        self._settings = settings
         self._waiting: dict[str, list[_Waiting]] = {}
+        self._concluding: dict[bytes, list[_Waiting]] = {}
+        """Id of an aggregate → those that wait for the conclusion of its creation."""
+        self._searching = asyncio.Semaphore(_SEARCHES)
         self._tail = Tail(settings, contexts, start="end", patient=True)
         self._task: asyncio.Task[None] | None = None
         self._resolving: set[asyncio.Task[None]] = set()
@@ -110,7 +151,14 @@ class Outcomes:
         self._task.result()
 
     def expect(
-        self, command_id: str, context: str = "", digest: str = "", *, project: str = "", bare: bool = False
+        self,
+        command_id: str,
+        context: str = "",
+        digest: str = "",
+        *,
+        project: str = "",
+        bare: bool = False,
+        until: Command | None = None,
     ) -> asyncio.Future[Outcome]:
         """A future of the command's outcome. Call it before publishing; cancel it to stop waiting.
 
@@ -119,13 +167,27 @@ class Outcomes:
         outcome of that project's command counts.
 
         `bare`: only whether it was refused is of interest; the outcome has no events, which are not decoded then.
+
+        `until`: the command itself, with its aggregate's id; the outcome then comes with the event that concludes it
+        (`Command.concluded_by`). A refusal, and a command that changed nothing, need none. A
+        repeat finds also a conclusion that was there before it. Raises ValueError where it has no conclusion.
         """
+        if until is not None:
+            return self._expect_conclusion(command_id, digest, project, Until.of(until))
         same = self._waiting.setdefault(command_id, [])
         for known in same if not digest else ():
-            if not known.digest and known.project == project and known.bare is bare and not known.future.done():
+            shared = (known.digest, known.project, known.bare, known.until) == ("", project, bare, None)
+            if shared and not known.future.done():
                 return known.future
         waiting = _Waiting(asyncio.get_running_loop().create_future(), digest, project, bare)
         same.append(waiting)
+        waiting.future.add_done_callback(lambda _: self._forget(command_id, waiting))
+        return waiting.future
+
+    def _expect_conclusion(self, command_id: str, digest: str, project: str, until: Until) -> asyncio.Future[Outcome]:
+        waiting = _Waiting(asyncio.get_running_loop().create_future(), digest, project, until=until)
+        self._waiting.setdefault(command_id, []).append(waiting)
+        self._concluding.setdefault(until.subject.encode(), []).append(waiting)
         waiting.future.add_done_callback(lambda _: self._forget(command_id, waiting))
         return waiting.future
 
@@ -134,6 +196,11 @@ class Outcomes:
         same.remove(waiting)
         if not same:
             del self._waiting[command_id]
+        if waiting.until is not None:
+            subject = waiting.until.subject.encode()
+            self._concluding[subject].remove(waiting)
+            if not self._concluding[subject]:
+                del self._concluding[subject]
 
     @property
     def expected(self) -> int:
@@ -162,6 +229,8 @@ class Outcomes:
 
     def take(self, raw: Raw) -> None:
         """Look at a valid record: of the contexts followed, or of one that somebody else follows anyway."""
+        if self._concluding and (concerned := self._concluding.get(raw.get("ce_subject") or b"")):
+            self._conclude(raw, concerned)
         causation = raw.get("ce_causationid")
         if causation is None or raw.is_marker:
             return
@@ -175,7 +244,10 @@ class Outcomes:
         wanted = [
             each
             for each in same
-            if not each.future.done() and each.digest in ("", cause.mark) and each.project in ("", project)
+            if not each.future.done()
+            and each.outcome is None
+            and each.digest in ("", cause.mark)
+            and each.project in ("", project)
         ]
         if not wanted:
             return
@@ -195,6 +267,15 @@ class Outcomes:
             if len(waiting.parts) == cause.parts:
                 self._resolve(waiting, raw.text("ce_causationid"), raw.text("ce_subject"))
 
+    def _conclude(self, raw: Raw, concerned: Sequence[_Waiting]) -> None:
+        for waiting in concerned:
+            if waiting.future.done() or waiting.until is None or not waiting.until.met(raw):
+                continue
+            try:
+                waiting.conclude(raw.decode())
+            except Undecodable as error:
+                waiting.future.set_exception(error)
+
     def _resolve(self, waiting: _Waiting, command_id: str, subject: str) -> None:
         parts = tuple(part for _, part in sorted(waiting.parts.items()) if part is not None)
         if not parts:
@@ -209,21 +290,25 @@ class Outcomes:
             waiting.future.add_done_callback(lambda _: task.cancel())  # whoever waits no more leaves the queue
             return
         rejected = first if isinstance(first, CommandRejected) else None
-        waiting.future.set_result(Outcome(command_id, parts[0].meta.subject, parts, rejected, noted))
+        waiting.came(Outcome(command_id, parts[0].meta.subject, parts, rejected, noted))
 
     async def _resolve_repeat(self, waiting: _Waiting, noted: CommandNoted, at: Recorded) -> None:
-        """A repeat's outcome is the first one's."""
+        """A repeat's outcome is the first one's, and so is its conclusion, which the log may have already."""
         try:
             parts = await self._units.read(at.position.topic, at.position.partition, noted.first_offset)
-        except (OSError, KafkaError, Undecodable) as error:
+            first = parts[0].data
+            rejected = first if isinstance(first, CommandRejected) else None
+            if waiting.future.done():
+                return
+            missing = waiting.came(Outcome(noted.command_id, parts[0].meta.subject, tuple(parts), rejected, noted))
+            if missing and waiting.until is not None:
+                async with self._searching:
+                    conclusion = await search(self._settings, waiting.until, parts[0])
+                if not waiting.future.done():
+                    waiting.conclude(conclusion)
+        except (OSError, KafkaError, NoTopic, Undecodable) as error:
             if not waiting.future.done():
                 waiting.future.set_exception(error)
-            return
-        first = parts[0].data
-        rejected = first if isinstance(first, CommandRejected) else None
-        if not waiting.future.done():
-            outcome = Outcome(noted.command_id, parts[0].meta.subject, tuple(parts), rejected, noted)
-            waiting.future.set_result(outcome)
 
 
 class Units:

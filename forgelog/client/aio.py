@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from forgelog.client.channel import DEFAULT_TIMEOUT
-from forgelog.client.core import Core, namespace
+from forgelog.client.core import Core, Wait, namespace
 from forgelog.client.flat import AsyncFlat
 from forgelog.client.jobs import AsyncJob, AsyncJobs
 from forgelog.client.log import AsyncLog
@@ -73,8 +73,11 @@ class AsyncClient(AsyncFlat):
         """The open channel; for stubs of services that the client has no methods for."""
         return self._core.channel
 
-    async def publish(self, command: Any, *, id: str = "", wait: bool = True, timeout: float | None = None) -> Answer:
+    async def publish(self, command: Any, *, id: str = "", wait: Wait = True, timeout: float | None = None) -> Answer:
         """Publish a command and, unless told not to `wait`, return what became of it.
+
+        ``wait="conclusion"`` waits on until what the command creates in several steps is there, or is refused: the
+        record then has ``conclusion``, the event that says so. A command of one step has none, and is refused so.
 
         `command` is one of the language's commands, or a pair of its type (``CancelJob``) and its fields. `id` is the
         idempotency key: a repeat yields the first outcome. The record has ``id``, ``subject``, ``result``,
@@ -82,9 +85,11 @@ class AsyncClient(AsyncFlat):
         """
         return await self._core.publish(command, id=id, wait=wait, timeout=timeout)
 
-    async def publish_many(self, commands: Iterable[Any], *, timeout: float | None = None) -> list[Answer]:
-        """Publish several commands in one go and return what became of each, in their order.
+    async def publish_many(
+        self, commands: Iterable[Any], *, wait: Wait = True, timeout: float | None = None
+    ) -> list[Answer]:
+        """Publish several commands in one go and return what became of each, in their order; `wait` as in `publish`.
 
         A refused one is not raised: its record has ``result == "rejected"`` and a ``rejection``.
         """
-        return await self._core.publish_many(commands, timeout=timeout)
+        return await self._core.publish_many(commands, wait=wait, timeout=timeout)

@@ -10,16 +10,19 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, Literal, TypeVar, overload
 
 from forgelog.client.channel import DEFAULT_TIMEOUT, Connection
 from forgelog.client.plain import Answer, plain, timestamp
-from forgelog.errors import Problem, Refused, Timeout
+from forgelog.errors import InvalidInput, Problem, Refused, Timeout
 from forgelog_pb.gateway.v1 import commands_pb2, commands_pb2_grpc
 from forgelog_pb.query.v1 import options_pb2
 
 PAGE = 1000
 """Rows asked for at once."""
+
+Wait = bool | Literal["conclusion"]
+"""What is waited for when a command is published: its outcome, nothing, or the end of a creation in several steps."""
 
 
 class Core:
@@ -47,27 +50,33 @@ class Core:
 
     # Commands
 
-    async def publish(self, command: Any, *, id: str = "", wait: bool = True, timeout: float | None = None) -> Answer:
+    async def publish(self, command: Any, *, id: str = "", wait: Wait = True, timeout: float | None = None) -> Answer:
         """See `AsyncClient.publish`."""
+        until = _until(wait)
         message = self._message(command, id)
         stub = commands_pb2_grpc.CommandsStub(self.channel)
         if not wait:
             just = commands_pb2.PublishRequest(command=message)
             return plain(await self.connection.call(stub.Publish, just, timeout=timeout, what="publish"))
         limit = self.connection.timeout if timeout is None else timeout
-        request = commands_pb2.PublishAndWaitRequest(command=message)
+        request = commands_pb2.PublishAndWaitRequest(command=message, until=until)
         request.timeout.FromMilliseconds(int(limit * 1000))
         answer = await self.connection.call(stub.PublishAndWait, request, timeout=limit, what="publish")
         return self._outcome(answer.outcome)
 
-    async def publish_many(self, commands: Iterable[Any], *, timeout: float | None = None) -> list[Answer]:
+    async def publish_many(
+        self, commands: Iterable[Any], *, wait: Wait = True, timeout: float | None = None
+    ) -> list[Answer]:
         """See `AsyncClient.publish_many`."""
+        until = _until(wait)
         messages = [self._message(command, "") for command in commands]
         stub = commands_pb2_grpc.CommandsStub(self.channel)
         limit = self.connection.timeout if timeout is None else timeout
         outcomes: list[Answer] = []
         for start in range(0, len(messages), PAGE):
-            request = commands_pb2.PublishManyRequest(commands=messages[start : start + PAGE], wait=True)
+            request = commands_pb2.PublishManyRequest(
+                commands=messages[start : start + PAGE], wait=bool(wait), until=until
+            )
             request.timeout.FromMilliseconds(int(limit * 1000))
             answer = await self.connection.call(stub.PublishMany, request, timeout=limit, what="publish")
             for outcome in answer.outcomes:
@@ -163,6 +172,12 @@ class namespace(Generic[N]):
         made = self._kind(client._core)
         vars(client)[self._name] = made  # found there from now on
         return made
+
+
+def _until(wait: Wait) -> Any:
+    if wait not in (True, False, "conclusion"):
+        raise InvalidInput(f"wait: is {wait!r}; give True, False or 'conclusion'")
+    return commands_pb2.UNTIL_CONCLUSION if wait == "conclusion" else commands_pb2.UNTIL_OUTCOME
 
 
 def new_id() -> str:

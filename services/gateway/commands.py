@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import grpc
@@ -99,6 +99,14 @@ class Checked:
 
     outgoing: Outgoing
     digest: str
+    conclude: bool = False
+    """Whether its conclusion is waited for, where it is waited for at all."""
+
+
+def _no_conclusion(command: Checked) -> Refused:
+    name = type(command.outgoing.command).type_name()
+    problem = f"{name} has no conclusion: when it is decided, all is done"
+    return Refused(ErrorCode.INVALID_ARGUMENT, f"{problem}; wait for its outcome (HTTP: wait=true)")
 
 
 class Door:
@@ -140,10 +148,22 @@ class Door:
 
     # Checking
 
-    def check(self, principal: Principal, envelope: dict[str, str], body: Body, traceparent: str = "") -> Checked:
-        """Decode and validate. Empty envelope values take their defaults. Raises DoorError."""
+    def check(
+        self,
+        principal: Principal,
+        envelope: dict[str, str],
+        body: Body,
+        traceparent: str = "",
+        *,
+        conclude: bool = False,
+    ) -> Checked:
+        """Decode and validate. Empty envelope values take their defaults. `conclude`: its conclusion is to be waited
+        for. Raises DoorError."""
         try:
-            return self._check(principal, envelope, body, traceparent)
+            checked = self._check(principal, envelope, body, traceparent)
+            if conclude and not type(checked.outgoing.command).concluded_by:
+                raise _no_conclusion(checked)
+            return replace(checked, conclude=conclude)
         except Refused as error:
             metrics.refused.labels(error.code.value).inc()
             raise DoorError.of(error) from None
@@ -258,7 +278,7 @@ class Door:
                 left = seconds - (time.perf_counter() - started)
                 await asyncio.wait([future], timeout=max(left, 0.0))
                 if not future.done():
-                    raise self._no_outcome(published, seconds)
+                    raise self._no_outcome(published, seconds, "conclusion" if command.conclude else "outcome")
                 metrics.outcome_seconds.observe(time.perf_counter() - started)
                 return published, self._result(future, published)
             finally:
@@ -296,8 +316,11 @@ class Door:
 
     @staticmethod
     def _expect(outcomes: Outcomes, command: Checked) -> asyncio.Future[Outcome]:
-        context = type(command.outgoing.command).context
-        return outcomes.expect(command.outgoing.id, context, command.digest, project=command.outgoing.project)
+        asked = command.outgoing.command
+        until = asked if command.conclude else None
+        return outcomes.expect(
+            command.outgoing.id, type(asked).context, command.digest, project=command.outgoing.project, until=until
+        )
 
     async def _publish(self, publisher: Publisher, commands: Sequence[Checked], seconds: float) -> list[Published]:
         started = time.perf_counter()
@@ -321,11 +344,11 @@ class Door:
         return published
 
     @staticmethod
-    def _no_outcome(published: Published, seconds: float) -> DoorError:
+    def _no_outcome(published: Published, seconds: float, what: str) -> DoorError:
         return DoorError(
             grpc.StatusCode.DEADLINE_EXCEEDED,
-            f"no outcome within {seconds:.3g} s. The command is in the log at {published.position} under the id "
-            f"{published.id} and will be decided: send it again with this id to get its outcome, or read the history "
+            f"no {what} within {seconds:.3g} s. The command is in the log at {published.position} under the id "
+            f"{published.id} and will be decided: send it again with this id to get its {what}, or read the history "
             f"of {published.subject or 'its aggregate'}",
             command_id=published.id,
         )

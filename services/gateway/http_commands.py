@@ -33,8 +33,14 @@ MAX_ENVELOPE_BYTES = 16_384
 
 MAX_BATCH_BYTES = 16 << 20
 
-DEFAULT_WAIT = True
+NOTHING, OUTCOME, CONCLUSION = "false", "true", "conclusion"
+"""What may be waited for, in the words of the parameter ``wait``; see `Command.concluded_by`."""
 
+_WAITS = {
+    **dict.fromkeys(("true", "1", "yes"), OUTCOME),
+    **dict.fromkeys(("false", "0", "no"), NOTHING),
+    CONCLUSION: CONCLUSION,
+}
 _PARAMETERS = ("wait", "timeout")
 _KEYS = ("id", "type", "project", "actor", "correlation_id", "data")
 CLOUDEVENT_KEYS = {
@@ -61,26 +67,27 @@ class Given:
 
 
 async def post_commands(request: Request, door: Door) -> Response:
-    """Publish a command, or a batch of them; wait for the outcome unless ``wait=false``."""
+    """Publish a command, or a batch of them; wait for the outcome unless ``wait=false``, or for the conclusion."""
     _parameters(request)
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    wait = _flag(request, "wait", DEFAULT_WAIT)
-    seconds = wait_seconds(_seconds(request))
+    wait = _wait(request)
+    seconds = wait_seconds(_seconds(request)) if wait != NOTHING else 0.0
+    conclude = wait == CONCLUSION
     most = MAX_BATCH_BYTES if content_type == BATCH else MAX_COMMAND_BYTES + MAX_ENVELOPE_BYTES
     with door.request(_size(request, most)):
         if content_type == BATCH:
-            return await _batch(request, door, seconds if wait else 0.0)
-        return await _one(request, door, content_type, seconds if wait else 0.0)
+            return await _batch(request, door, seconds, conclude)
+        return await _one(request, door, content_type, seconds, conclude)
 
 
-async def _one(request: Request, door: Door, content_type: str, seconds: float) -> Response:
+async def _one(request: Request, door: Door, content_type: str, seconds: float, conclude: bool) -> Response:
     given = _binary(request, await read_body(request, MAX_COMMAND_BYTES)) if "ce-type" in request.headers else None
     if given is None:
         body = await read_body(request, MAX_COMMAND_BYTES + MAX_ENVELOPE_BYTES)
         given = _structured(_parse(body)) if content_type == STRUCTURED else _plain(_parse(body), len(body))
     incoming = given.traceparent or request.headers.get("traceparent", "")
     with Trace("POST /v1/commands", incoming) as trace:
-        checked = _checked(door, principal_of(request), given, trace)
+        checked = _checked(door, principal_of(request), given, trace, conclude)
         trace.note(command=checked.outgoing.id)
         if seconds and not type(checked.outgoing.command).quiet:
             published, outcome = await door.publish_and_wait(checked, seconds)
@@ -88,13 +95,13 @@ async def _one(request: Request, door: Door, content_type: str, seconds: float) 
             published, outcome = await door.publish(checked), None
     answer = to_dict(outcome_message(published, outcome, trace.trace_id))
     status = 200 if outcome is not None else 202
-    if outcome is not None and outcome.rejected is not None:
+    if outcome is not None and (refused := outcome.refused) is not None:
         answer["error"] = answer.pop("rejection")
-        status = HTTP_STATUS[grpc.StatusCode[outcome.rejected.code.name]]
+        status = HTTP_STATUS[grpc.StatusCode[refused.code.name]]
     return json_response(answer, status, {"x-trace-id": trace.trace_id})
 
 
-async def _batch(request: Request, door: Door, seconds: float) -> Response:
+async def _batch(request: Request, door: Door, seconds: float, conclude: bool) -> Response:
     items = _parse(await read_body(request, MAX_BATCH_BYTES))
     if not isinstance(items, list):
         raise DoorError(grpc.StatusCode.INVALID_ARGUMENT, f"a {BATCH} body is a JSON array of CloudEvents")
@@ -104,7 +111,7 @@ async def _batch(request: Request, door: Door, seconds: float) -> Response:
         refusals: list[DoorError | None] = []
         for item in items:
             try:
-                checked.append(_checked(door, principal_of(request), _structured(item), trace))
+                checked.append(_checked(door, principal_of(request), _structured(item), trace, conclude))
                 refusals.append(None)
             except DoorError as error:
                 refusals.append(error)
@@ -120,9 +127,9 @@ async def _batch(request: Request, door: Door, seconds: float) -> Response:
     return json_response({"outcomes": outcomes}, 200, {"x-trace-id": trace.trace_id})
 
 
-def _checked(door: Door, principal: Principal, given: Given, trace: Trace) -> Checked:
+def _checked(door: Door, principal: Principal, given: Given, trace: Trace, conclude: bool) -> Checked:
     try:
-        return door.check(principal, given.envelope, given.body, trace.traceparent)
+        return door.check(principal, given.envelope, given.body, trace.traceparent, conclude=conclude)
     except DoorError as error:
         error.command_id = given.envelope.get("id", "")
         raise
@@ -217,12 +224,12 @@ def _wrong(name: str, problem: str, hint: str) -> None:
     raise DoorError.about(name, problem, hint)
 
 
-def _flag(request: Request, name: str, default: bool) -> bool:
-    value = request.query_params.get(name, "").lower()
-    if value in ("", "true", "1", "yes", "false", "0", "no"):
-        return value in ("true", "1", "yes") if value else default
-    _wrong(name, f"{shown(value)} is not true or false", "give true or false")
-    return default
+def _wait(request: Request) -> str:
+    """What is waited for, one of `_WAITS`."""
+    value = request.query_params.get("wait", "").lower() or OUTCOME
+    if value not in _WAITS:
+        _wrong("wait", f"{shown(value)} is not true, false or conclusion", "give true, false or conclusion")
+    return _WAITS[value]
 
 
 def _seconds(request: Request) -> float:

@@ -22,7 +22,15 @@ from forgelog_pb.gateway.v1 import commands_pb2
 from services.gateway.catalog import Catalog, Method
 from services.gateway.commands import DEFAULT_WAIT_SECONDS, MAX_BATCH, MAX_WAIT_SECONDS, Envelope
 from services.gateway.forward import MAX_SECONDS
-from services.gateway.http_commands import BATCH, CLOUDEVENT_IGNORED, CLOUDEVENT_KEYS, STRUCTURED
+from services.gateway.http_commands import (
+    BATCH,
+    CLOUDEVENT_IGNORED,
+    CLOUDEVENT_KEYS,
+    CONCLUSION,
+    NOTHING,
+    OUTCOME,
+    STRUCTURED,
+)
 from services.gateway.http_gate import OPEN
 from services.gateway.openapi_objects import object_paths
 from services.gateway.routes import QueryRoute
@@ -146,7 +154,12 @@ def _commands(schemas: _Schemas) -> Schema:
         "summary": "Publish a command; its outcome, or with wait=false its place in the log.",
         "description": "Also takes CloudEvents 1.0 (HTTP binding: structured, binary, batch).",
         "parameters": [
-            {"name": "wait", "in": "query", "schema": {"type": "boolean", "default": True}},
+            {
+                "name": "wait",
+                "in": "query",
+                "description": "For the outcome (true), for nothing, or for the event that concludes a creation.",
+                "schema": {"type": "string", "enum": [OUTCOME, NOTHING, CONCLUSION], "default": OUTCOME},
+            },
             {
                 "name": "timeout",
                 "in": "query",

@@ -58,7 +58,7 @@ class CommandsServicer(rpc.CommandsServicer):
 
     async def PublishAndWait(self, request: pb.PublishAndWaitRequest, context: Any) -> pb.PublishAndWaitResponse:
         async def publish(trace: Trace) -> pb.PublishAndWaitResponse:
-            checked = self._check(request.command, trace)
+            checked = self._check(request.command, trace, conclude=request.until == pb.UNTIL_CONCLUSION)
             seconds = wait_seconds(request.timeout.ToTimedelta().total_seconds())
             published, outcome = await self._door.publish_and_wait(checked, _remaining(context, seconds))
             return pb.PublishAndWaitResponse(outcome=outcome_message(published, outcome, trace.trace_id))
@@ -75,9 +75,10 @@ class CommandsServicer(rpc.CommandsServicer):
         check_batch(len(request.commands))
         checked: list[Checked] = []
         outcomes: list[pb.Outcome | None] = []
+        conclude = request.wait and request.until == pb.UNTIL_CONCLUSION
         for command in request.commands:
             try:
-                checked.append(self._check(command, trace))
+                checked.append(self._check(command, trace, conclude=conclude))
                 outcomes.append(None)
             except DoorError as error:
                 outcomes.append(refusal_message(command.id, error, trace.trace_id))
@@ -103,7 +104,7 @@ class CommandsServicer(rpc.CommandsServicer):
             metrics.seconds.labels("grpc", label).observe(time.perf_counter() - started)
             metrics.requests.labels("grpc", label, code).inc()
 
-    def _check(self, command: pb.Command, trace: Trace) -> Checked:
+    def _check(self, command: pb.Command, trace: Trace, *, conclude: bool = False) -> Checked:
         given = {
             "id": command.id,
             "type": command.type,
@@ -112,7 +113,7 @@ class CommandsServicer(rpc.CommandsServicer):
             "correlation_id": command.correlation_id,
         }
         body: Body = command.message if command.WhichOneof("body") == "message" else command.json
-        return self._door.check(caller(), given, body, trace.traceparent)
+        return self._door.check(caller(), given, body, trace.traceparent, conclude=conclude)
 
 
 def wait_seconds(asked: float) -> float:
@@ -143,19 +144,21 @@ def outcome_message(published: Published, outcome: Outcome | None, trace_id: str
         return message
     message.positions.extend(latest_positions(outcome))
     message.repeat = outcome.noted is not None and outcome.noted.repeat
-    if outcome.rejected is not None:
-        message.result = pb.RESULT_REJECTED
-        message.rejection.message = outcome.rejected.message
-        _fill(message.rejection, outcome.rejected.code.value, outcome.rejected.errors)
-    elif outcome.noted is not None and not outcome.noted.repeat:
+    if outcome.rejected is None and outcome.noted is not None and not outcome.noted.repeat:
         message.result = pb.RESULT_UNCHANGED
-    elif all(event.meta.type == _NOTED for event in outcome.events):
+    elif outcome.rejected is None and all(event.meta.type == _NOTED for event in outcome.events):
         message.result = pb.RESULT_UNCHANGED  # a repeat of a command that changed nothing
-    else:
+    elif outcome.rejected is None:
         message.result = pb.RESULT_ACCEPTED
         message.subject = outcome.subject or message.subject
         for event in outcome.events:
             message.events.add(type=event.meta.type, position=str(event.position))
+    if (last := outcome.conclusion) is not None:
+        message.conclusion.type, message.conclusion.position = last.meta.type, str(last.position)
+    if (refused := outcome.refused) is not None:
+        message.result = pb.RESULT_REJECTED
+        message.rejection.message = refused.message
+        _fill(message.rejection, refused.code.value, refused.errors)
     return message
 
 
@@ -169,7 +172,8 @@ def refusal_message(command_id: str, error: DoorError, trace_id: str) -> pb.Outc
 
 def latest_positions(outcome: Outcome) -> list[str]:
     """The last position in each partition that the outcome touched: what a query's `at_least` takes."""
-    latest = {(each.position.topic, each.position.partition): each.position for each in outcome.events}
+    records = [*outcome.events, *([outcome.conclusion] if outcome.conclusion is not None else ())]
+    latest = {(each.position.topic, each.position.partition): each.position for each in records}
     return [str(position) for position in latest.values()]
 
 

@@ -9,17 +9,18 @@ from typing import Any, ClassVar
 
 from events.language.base import Command, Event
 from events.language.common import CommandRejected, ErrorCode, Refused
-from events.language.jobs import JobCancelled, JobCompleted, JobFailed, JobStarted, SubmitJob
+from events.language.jobs import JobCancelled, JobCompleted, JobFailed, JobStarted, JobSubmitted, SubmitJob
 from events.language.jobs.spec import JobMetadata, JobSpec
 from events.log.ids import child_id
 from events.writer.decider import BY_ORIGIN, Decider, DecisionContext, Order
 
-from .language import ErrandAsked, ErrandEnded, ErrandStarted, Outcome, RunErrand
+from .language import ErrandAccepted, ErrandAsked, ErrandEnded, ErrandStarted, Outcome, RunErrand
 
 
 @dataclass(slots=True)
 class Errand:
     job_id: str = ""
+    accepted: bool = False
     started: bool = False
     ended: bool = False
 
@@ -28,8 +29,8 @@ class Errands(Decider[Errand]):
     context = "errands"
     aggregate = "errand"
     commands = (RunErrand,)
-    events = (ErrandAsked, ErrandStarted, ErrandEnded)
-    routes: ClassVar = dict.fromkeys((JobStarted, JobCompleted, JobFailed, JobCancelled), BY_ORIGIN)
+    events = (ErrandAsked, ErrandAccepted, ErrandStarted, ErrandEnded)
+    routes: ClassVar = dict.fromkeys((JobSubmitted, JobStarted, JobCompleted, JobFailed, JobCancelled), BY_ORIGIN)
     dispatching = frozenset({ErrandAsked})
     asks = ("jobs",)
 
@@ -39,6 +40,7 @@ class Errands(Decider[Errand]):
     def evolve(self, state: Errand, event: Event, time: datetime) -> Errand:
         if isinstance(event, ErrandAsked):
             state.job_id = event.job_id
+        state.accepted = state.accepted or isinstance(event, ErrandAccepted)
         state.started = state.started or isinstance(event, ErrandStarted)
         state.ended = state.ended or isinstance(event, ErrandEnded)
         return state
@@ -61,6 +63,8 @@ class Errands(Decider[Errand]):
     def react(self, state: Errand, event: Event, context: DecisionContext) -> Sequence[Event]:
         if event.subject() != state.job_id or state.ended:
             return ()  # forged, or told before
+        if isinstance(event, JobSubmitted):
+            return () if state.accepted else [ErrandAccepted(errand_id=context.subject)]
         if isinstance(event, JobStarted):
             return () if state.started else [ErrandStarted(errand_id=context.subject, node_id=event.node_id)]
         outcome = Outcome.DONE if isinstance(event, JobCompleted) else Outcome.FAILED

@@ -17,22 +17,6 @@ class Outcome(StrEnum):
     REFUSED = "refused"
 
 
-class RunErrand(Command):
-    """Have a job run. An empty `errand_id` is assigned from the command's id."""
-
-    context: ClassVar[str] = "errands"
-    aggregate: ClassVar[str] = "errand"
-    subject_from: ClassVar[str] = "errand_id"
-    key_from: ClassVar[str] = "errand_id"
-    assigns_id: ClassVar[bool] = True
-    id_prefix: ClassVar[str] = "e"
-
-    errand_id: OptionalIdentifier = ""
-    command: str
-    user: str = ""
-    """Of the job: no platform acts on it yet, so such a job is refused."""
-
-
 class ErrandEvent(Event):
     context: ClassVar[str] = "errands"
     aggregate: ClassVar[str] = "errand"
@@ -52,6 +36,10 @@ class ErrandAsked(ErrandEvent):
     user: str = ""
 
 
+class ErrandAccepted(ErrandEvent):
+    """Its job is there."""
+
+
 class ErrandStarted(ErrandEvent):
     """Its job runs."""
 
@@ -63,3 +51,23 @@ class ErrandEnded(ErrandEvent):
 
     outcome: Outcome
     reason: str = ""
+
+    def refusal(self) -> str:
+        return self.reason if self.outcome is Outcome.REFUSED else ""
+
+
+class RunErrand(Command):
+    """Have a job run. An empty `errand_id` is assigned from the command's id."""
+
+    context: ClassVar[str] = "errands"
+    aggregate: ClassVar[str] = "errand"
+    subject_from: ClassVar[str] = "errand_id"
+    key_from: ClassVar[str] = "errand_id"
+    assigns_id: ClassVar[bool] = True
+    id_prefix: ClassVar[str] = "e"
+    concluded_by: ClassVar[tuple[type[Event], ...]] = (ErrandAccepted, ErrandEnded)
+
+    errand_id: OptionalIdentifier = ""
+    command: str
+    user: str = ""
+    """Of the job: no platform acts on it yet, so such a job is refused."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from events.log.envelope import Recorded
 from events.projections.projection import Key, Projection, Rows, Table
 
-from .language import ErrandAsked, ErrandEnded, ErrandEvent, ErrandStarted
+from .language import ErrandAccepted, ErrandAsked, ErrandEnded, ErrandEvent, ErrandStarted
 
 ERRANDS = Table(name="errands", key=("errand_id",), columns={"errand_id": "text", "job_id": "text", "status": "text"})
 
@@ -24,10 +24,12 @@ class ErrandsProjection(Projection):
         event = recorded.data
         if isinstance(event, ErrandAsked):
             rows.put(ERRANDS, {"errand_id": event.errand_id, "job_id": event.job_id, "status": "asked"})
-        elif isinstance(event, ErrandStarted | ErrandEnded):
+        elif isinstance(event, ErrandAccepted | ErrandStarted | ErrandEnded):
             row = rows.get(ERRANDS, (event.errand_id,))
             assert row is not None
-            status = event.outcome.value if isinstance(event, ErrandEnded) else "started"
+            status = "accepted" if isinstance(event, ErrandAccepted) else "started"
+            if isinstance(event, ErrandEnded):
+                status = event.outcome.value
             rows.put(ERRANDS, {**row, "status": status})
 
 

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 import pytest_asyncio
@@ -19,7 +20,8 @@ from aiokafka import AIOKafkaProducer
 
 from events.audit.audit import verify
 from events.language.common import CommandNoted
-from events.language.jobs import JobSubmitted
+from events.language.jobs import JobSubmitted, SubmitJob
+from events.language.jobs.spec import JobMetadata, JobSpec
 from events.log import repairing, topics
 from events.log.access import client_options
 from events.log.envelope import Position
@@ -28,13 +30,15 @@ from events.log.tail import Tail
 from events.log.wire import Raw
 from events.process import faults
 from events.process.settings import Settings
+from forgelog.client.aio import AsyncClient
 from forgelog.embedded.ports import free_port
+from forgelog.errors import Refused
 from forgelog_pb.log.v1 import queries_pb2 as pb
 from forgelog_pb.log.v1.queries_pb2_grpc import LogQueriesStub
 from tests import PATIENCE
 from tests.access import admit_users, environment
 from tests.conftest import Servers, own_settings
-from tests.integration.cluster import Cluster, served
+from tests.integration.cluster import SERVICES, Cluster, served
 
 ROOT = Path(__file__).parents[2]
 CONTEXT = {
@@ -64,11 +68,20 @@ class Town(Cluster):
             "FORGELOG_DATA": str(self.folder),
             "FORGELOG_FAULTS": str(self.faults),
             "FORGELOG_LISTEN": self.address(name),
+            "FORGELOG_SERVICES": ",".join(f"{each}={self.address(each)}" for each in (*SERVICES, "errands")),
         }
         self._run(name, "errands" if name == "errands" else f"services.{name}", told)
 
+    async def ask_for(self, id: str, command: str = "true", **more: Any) -> Any:
+        """The answer of the gateway's HTTP door to a command that creates an errand, once that has ended."""
+        data = {"errand_id": id, "command": command, **more}
+        async with self.http() as http:
+            return await http.post(
+                "/v1/commands?wait=conclusion&timeout=60", json={"type": "RunErrand", "id": f"run-{id}", "data": data}
+            )
+
     async def run_errand(self, id: str, command: str = "true", **more: Any) -> None:
-        await self.publish("errands", "RunErrand", {"errand_id": id, "command": command, **more})
+        await self.publish("errands", "RunErrand", {"errand_id": id, "command": command, **more}, id=f"run-{id}")
 
     async def listen(self) -> None:
         """Keep every event of errands."""
@@ -121,7 +134,7 @@ async def running(made: Town) -> AsyncIterator[Town]:
     await admit_users(made.settings)
     made._producer = AIOKafkaProducer(**client_options(made.settings))  # no other user is told of errands
     await made._producer.start()
-    async with served(made, nodes=1, gateway=False):
+    async with served(made, nodes=1):
         made.start("errands")
         await made.healthy("errands")
         listening = asyncio.create_task(made.listen())
@@ -153,6 +166,53 @@ async def test_an_errand_hears_why_its_job_is_refused(town: Town) -> None:
     assert ended["outcome"] == "refused"
     assert "user" in ended["reason"]
     assert jobs_of(town, "milk") == []
+
+
+async def test_who_asks_for_the_conclusion_of_an_errand_is_answered_once_its_job_is_there_or_refused(
+    town: Town,
+) -> None:
+    answer = await town.ask_for("wood")
+    assert (answer.status_code, answer.json()["conclusion"]["type"]) == (200, "forgelog.errands.v1.ErrandAccepted")
+    refused = (await town.ask_for("coal", user="ada")).json()
+    assert (refused["result"], refused["error"]["code"]) == ("rejected", "failed_precondition")
+    assert "user" in refused["error"]["message"]
+    assert refused["conclusion"]["type"] == "forgelog.errands.v1.ErrandEnded"
+    async with AsyncClient(town.gateway, token=town.key) as client:
+        oil = await client.publish(("RunErrand", {"command": "true"}), wait="conclusion")
+        assert oil.conclusion.type == "forgelog.errands.v1.ErrandAccepted"
+        job = SubmitJob(spec=JobSpec(metadata=JobMetadata(name="one-step"), command="true"))
+        with pytest.raises(Refused, match=r"SubmitJob has no conclusion.*wait=true"):
+            await client.publish(job, wait="conclusion")
+        many = [("RunErrand", {"command": "true"}), ("RunErrand", {"command": "true", "user": "ada"}), job]
+        assert [each.result for each in await client.publish_many(many, wait="conclusion")] == [
+            "accepted",
+            "rejected",
+            "rejected",
+        ]
+
+
+async def test_a_conclusion_is_told_also_to_who_asks_after_it_came_or_asks_again_after_a_crash(town: Town) -> None:
+    await town.run_errand("hay")
+    await town.ended("hay")
+    late = (await town.ask_for("hay")).json()
+    assert late["repeat"], "with the id and the body of the first"
+    assert late["conclusion"]["type"] == "forgelog.errands.v1.ErrandAccepted", "the first of those that came"
+    town.kill("jobs")
+    cut = asyncio.create_task(town.ask_for("corn"))
+    async with asyncio.timeout(PATIENCE):
+        while not town.told("ErrandAsked", "corn"):
+            await asyncio.sleep(0.02)
+    assert not cut.done()
+    town.kill("gateway")
+    with pytest.raises(httpx.HTTPError):
+        await cut
+    town.start("gateway")
+    await town.healthy("gateway")
+    again = asyncio.create_task(town.ask_for("corn"))
+    town.start("jobs")
+    answer = (await again).json()
+    assert (answer["repeat"], answer["conclusion"]["type"]) == (True, "forgelog.errands.v1.ErrandAccepted")
+    await town.healthy("jobs")
 
 
 @pytest.mark.parametrize("point", [faults.BEFORE_ORDER, faults.AFTER_ORDER, faults.BEFORE_ORDERS_SENT])

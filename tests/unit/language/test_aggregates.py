@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
 from events.language.aggregates import LanguageError, check_aggregates
-from events.language.base import Event
+from events.language.base import Command, Event
 from events.language.common import CommandNoted, CommandRejected, ErrorCode, WriterStarted
 from events.language.jobs import CancelJob, JobSubmitted
 from events.language.registry import aggregate_of, command_types, event_types
@@ -70,6 +70,37 @@ def test_one_aggregate_may_decide_for_another() -> None:
 def test_a_message_that_breaks_a_rule_is_refused_by_name(variables: dict[str, str], told: str) -> None:
     with pytest.raises(LanguageError, match=f"Bad: .*{told}"):
         check_aggregates([Good, variant(**variables)])
+
+
+class Create(Command):
+    context: ClassVar[str] = "trials"
+    aggregate: ClassVar[str] = "run"
+    subject_from: ClassVar[str] = "run_id"
+    key_from: ClassVar[str] = "run_id"
+    assigns_id: ClassVar[bool] = True
+    id_prefix: ClassVar[str] = "r"
+    concluded_by: ClassVar[tuple[type[Event], ...]] = (Good,)
+
+    run_id: str = ""
+
+
+class Settled(Good):
+    """Of one step more; its base counts as no type by itself then."""
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"assigns_id": False}, "concluded_by is for commands that create"),
+        ({"concluded_by": (JobSubmitted,)}, "concluded_by has JobSubmitted, which is no event about run"),
+        ({"concluded_by": (Create,)}, "concluded_by has Create, which is no event about run"),
+        ({"concluded_by": (Good,)}, "concluded_by has Good, which is no type by itself; name its types"),
+    ],
+)
+def test_only_events_about_what_a_command_creates_conclude_it(variables: dict[str, Any], told: str) -> None:
+    with pytest.raises(LanguageError, match=f"Bad: {told}"):
+        check_aggregates([type("Bad", (Create,), {"__module__": __name__, **variables})])
+    check_aggregates([type("Fine", (Create,), {"__module__": __name__, "concluded_by": (Settled,)})])
 
 
 def test_an_answer_is_about_what_its_command_was_about() -> None:

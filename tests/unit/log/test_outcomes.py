@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 
-from events.language.common import CommandNoted
-from events.language.jobs import SubmitJob
+import pytest
+
+from events.language.common import CommandNoted, ErrorCode
+from events.language.jobs import CancelJob, JobCancelled, JobQueued, JobStarted, JobSubmitted, SubmitJob, TaskCounts
 from events.language.jobs.spec import JobMetadata, JobSpec
 from events.log import topics
 from events.log.envelope import Meta
@@ -37,6 +40,24 @@ def units(count: int) -> list[list[Raw]]:
     return found
 
 
+COMMAND = SubmitJob(job_id="a", spec=JobSpec(metadata=JobMetadata(name="a"), command="true"))
+
+
+@pytest.fixture
+def _stepwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job counts as created once it has been started or cancelled."""
+    monkeypatch.setattr(SubmitJob, "concluded_by", (JobStarted, JobCancelled))
+    monkeypatch.setattr(JobCancelled, "refusal", lambda event: event.reason)
+
+
+def cancelled(job: str, reason: str = "") -> Raw:
+    """The log's record of it, caused by a command of somebody else."""
+    event = JobCancelled(job_id=job, project="local/default", counts=TaskCounts(total=1), exit_code=143, reason=reason)
+    meta = Meta("other.0", type(event).type_name(), job, NOW, "local/default", "owner", causation="other")
+    headers = [*headers_of(meta), ("fl_epoch", b"0"), ("fl_cause", b"commands.jobs/0@9|d|0/1")]
+    return Raw("events.jobs", 0, 40, 0, job.encode(), value_of(event), headers)
+
+
 async def test_an_outcome_is_whole_when_all_its_records_were_seen() -> None:
     ((first, second),) = units(1)
     outcomes = Outcomes(Settings())
@@ -55,3 +76,82 @@ async def test_a_repeats_answer_counts_though_only_a_part_of_the_first_was_seen(
     assert not future.done()
     outcomes.take(note)
     assert isinstance(future.result().noted, CommandNoted)
+
+
+@pytest.mark.usefixtures("_stepwise")
+@pytest.mark.parametrize("reason", ["", "it was too late"])
+async def test_a_conclusion_is_waited_for_though_nothing_but_its_aggregate_leads_to_it(reason: str) -> None:
+    ((submitted, queued),) = units(1)
+    outcomes = Outcomes(Settings())
+    future, plain = outcomes.expect("c", until=COMMAND), outcomes.expect("c")
+    for raw in (submitted, queued):
+        outcomes.take(raw)
+    outcomes.take(cancelled("b", "another job"))
+    assert plain.result().conclusion is None
+    assert not future.done()
+    outcomes.take(cancelled("a", reason))
+    outcome = future.result()
+    assert outcome.conclusion is not None
+    assert isinstance(outcome.conclusion.data, JobCancelled)
+    assert [type(each.data) for each in outcome.events] == [JobSubmitted, JobQueued]
+    refused = outcome.refused
+    assert (refused and (refused.code, refused.message)) == (
+        (ErrorCode.FAILED_PRECONDITION, reason) if reason else None
+    )
+
+
+@pytest.mark.usefixtures("_stepwise")
+async def test_a_conclusion_may_be_read_before_the_outcome_and_counts_only_with_it() -> None:
+    ((submitted, queued),) = units(1)
+    outcomes = Outcomes(Settings())
+    future = outcomes.expect("c", until=COMMAND)
+    outcomes.take(cancelled("a"))
+    assert not future.done()
+    outcomes.take(submitted)
+    outcomes.take(queued)
+    assert future.result().conclusion is not None
+
+
+@pytest.mark.usefixtures("_stepwise")
+async def test_what_concludes_another_s_creation_of_that_id_does_not_conclude_a_refused_one() -> None:
+    command = COMMAND.model_copy(update={"spec": COMMAND.spec.model_copy(update={"command": "false"})})
+    partition = Partition(Jobs(), 0, 1)
+    partition.epoch = 0
+    answers = []
+    for number, (id, body) in enumerate([("first", COMMAND), ("c", command)]):
+        meta = Meta(id, SubmitJob.type_name(), "a", NOW, "local/default", "owner")
+        raw = Raw(topics.commands("jobs"), 0, number, 0, b"a", value_of(body), headers_of(meta))
+        answers.append(partition.command(raw, NOW))
+    refusal = answers[1]
+    assert isinstance(refusal, Unit)
+    outcomes = Outcomes(Settings())
+    future = outcomes.expect("c", until=command)
+    outcomes.take(cancelled("a"))
+    outcomes.take(refusal.records[0].at("events.jobs", 0, 9))
+    assert future.result().conclusion is None
+    refused = future.result().refused
+    assert refused is not None
+    assert refused.code is ErrorCode.ALREADY_EXISTS
+
+
+@pytest.mark.usefixtures("_stepwise")
+async def test_who_waits_no_more_for_a_conclusion_leaves_nothing_behind() -> None:
+    ((submitted, queued),) = units(1)
+    outcomes = Outcomes(Settings())
+    futures = [outcomes.expect("c", until=COMMAND) for _ in range(3)]
+    futures[0].cancel()
+    outcomes.take(submitted)
+    outcomes.take(queued)
+    futures[1].cancel()
+    outcomes.take(cancelled("a"))
+    assert futures[2].result().conclusion is not None
+    await asyncio.sleep(0)
+    assert outcomes.expected == 0
+    assert outcomes._concluding == {}
+
+
+async def test_a_command_of_one_step_has_no_conclusion() -> None:
+    outcomes = Outcomes(Settings())
+    with pytest.raises(ValueError, match="CancelJob has no conclusion"):
+        outcomes.expect("c", until=CancelJob(job_id="a"))
+    assert outcomes.expected == 0

@@ -39,7 +39,7 @@ from events.writer.snapshots import dump, load
 from events.writer.stops import Stops
 from services.jobs.decide import Jobs
 from tests.errands.decide import Errands
-from tests.errands.language import ErrandAsked, ErrandEnded, ErrandStarted, Outcome, RunErrand
+from tests.errands.language import ErrandAccepted, ErrandAsked, ErrandEnded, ErrandStarted, Outcome, RunErrand
 
 NOW = datetime(2026, 5, 9, 3, 12, tzinfo=UTC)
 VISION = "lab/vision"
@@ -49,7 +49,7 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 @pytest.fixture(autouse=True)
 def errands(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The language has errands, for one test."""
-    for message in (RunErrand, ErrandAsked, ErrandStarted, ErrandEnded):
+    for message in (RunErrand, ErrandAsked, ErrandAccepted, ErrandStarted, ErrandEnded):
         kinds: Any = registry._COMMANDS if issubclass(message, Command) else registry._EVENTS
         monkeypatch.setitem(kinds, message.type_name(), message)
         monkeypatch.setitem(registry._ALL, message.type_name(), message)
@@ -376,5 +376,6 @@ def test_the_page_shows_what_errands_do() -> None:
     folder = Path(__file__).parents[2] / "errands"
     page = (folder.parents[1] / "docs" / "how-to" / "dispatch.md").read_text()
     shown = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(shown) == 3
-    assert [block for block in shown if block not in (folder / "decide.py").read_text()] == []
+    assert len(shown) == 5
+    code = (folder / "decide.py").read_text() + (folder / "language.py").read_text()
+    assert [block for block in shown if block not in code] == []

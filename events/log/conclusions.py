@@ -1,0 +1,100 @@
+"""How a creation of several steps ended: the event that concludes a command, and where the log has it.
+
+A command that creates an aggregate names the events about it that conclude the creation (`Command.concluded_by`). Ids
+of aggregates are used once, so such an event about this aggregate is the conclusion, whatever led to it: other
+contexts, timers, and plans, of which a chain of causes says nothing. So nothing is kept of what comes between.
+
+Must not know how an outcome is waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from aiokafka import TopicPartition
+
+from events.language.base import Command, Event
+from events.language.registry import UPCASTERS, newest
+from events.log.envelope import Recorded
+from events.log.partitioner import partition_of
+from events.log.positions import Place, ReaderPosition
+from events.log.tail import LOOK_BACK, Tail
+from events.log.topics import context_of
+from events.log.wire import Raw
+from events.process.settings import Settings
+
+SKEW = 60
+"""Seconds that the clocks of two writers may differ: a conclusion in another partition than the command's first event
+is looked for from so long before that on."""
+
+
+class Until(NamedTuple):
+    """The events that conclude one command."""
+
+    command: type[Command]
+    subject: str
+    """Id of what it creates."""
+    types: frozenset[bytes]
+    """Their types, older versions' among them."""
+
+    @classmethod
+    def of(cls, command: Command) -> Until:
+        """Raises ValueError for a command that has no conclusion, and for one that names no aggregate yet."""
+        kind = type(command)
+        if not kind.concluded_by or not command.subject():
+            raise ValueError(f"{kind.type_name()} has no conclusion, or no id: its outcome is all that can be awaited")
+        names = {event.type_name() for event in kind.concluded_by}
+        names |= {old for old in UPCASTERS if newest(old) in names}
+        return cls(kind, command.subject(), frozenset(name.encode() for name in names))
+
+    def met(self, raw: Raw) -> bool:
+        """Whether a valid record is the conclusion, or one that comes after it."""
+        return raw.get("ce_type") in self.types and raw.get("ce_subject") == self.subject.encode()
+
+
+async def search(settings: Settings, until: Until, first: Recorded) -> Recorded | None:
+    """The conclusion, if the log has it at the time of the call; of several the first of its partition.
+
+    `first`: the command's first event. Raises OSError, KafkaError, NoTopic; Undecodable for one that does not decode.
+    """
+    for context in sorted({event.context for event in until.command.concluded_by}):
+        events = [event for event in until.command.concluded_by if event.context == context]
+        if (found := await _search(settings, context, events, until, first)) is not None:
+            return found.decode()
+    return None
+
+
+async def _search(
+    settings: Settings, context: str, events: list[type[Event]], until: Until, first: Recorded
+) -> Raw | None:
+    async with Tail(settings, [context], hasty=True) as tail:
+        ends = await tail.ends()
+        if all(event.decider_kind() == event.aggregate for event in events):  # each has the key of what it is about
+            place = context, partition_of(until.subject, len(ends))
+            ends = {place: ends[place]}
+        starts = await _starts(settings, tail, ends, first)
+        for place in list(tail.positions):
+            if place not in ends:
+                tail.pause(place)
+        for place, offset in starts.items():
+            tail.seek(place, ReaderPosition(max(0, offset - LOOK_BACK)))  # the epoch there is learnt on the way
+        while left := [place for place, end in ends.items() if tail.positions[place].offset < end]:
+            for raw in await tail.poll_raw(1.0, only=left):
+                if raw.offset >= starts[context_of(raw.topic), raw.partition] and until.met(raw):
+                    return raw
+    return None
+
+
+async def _starts(settings: Settings, tail: Tail, ends: Mapping[Place, int], first: Recorded) -> dict[Place, int]:
+    """Where to look from in each place: behind the command's first event, or from the time of that on."""
+    at = {place: TopicPartition(f"{settings.prefix}events.{place[0]}", place[1]) for place in ends}
+    moment = max(0, int((first.meta.time.timestamp() - SKEW) * 1000))
+    times = await (await tail.asking()).offsets_for_times(dict.fromkeys(at.values(), moment))
+    found = {}
+    for place, topic in at.items():
+        stands = times[topic]
+        found[place] = ends[place] if stands is None else stands.offset
+        if place == (context_of(first.position.topic), first.position.partition):
+            found[place] = first.position.offset
+    return found
