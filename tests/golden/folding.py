@@ -28,7 +28,7 @@ from events.log.positions import EpochRule, ReaderPosition
 from events.log.repairs import Repairs
 from events.log.wire import Raw
 from events.projections.folding import history_row
-from events.projections.projection import Key, Projection, Row, Table
+from events.projections.projection import Row, Table
 from events.projections.rebuild import projection_of
 from events.projections.tables import FORMAT, HISTORY
 from events.writer import snapshots
@@ -37,6 +37,7 @@ from events.writer.deciders import Deciders
 from events.writer.partition import Partition
 from events.writer.snapshots import Snapshots
 from tests.golden.history import History
+from tests.rows import HeldRows
 
 
 @cache
@@ -199,28 +200,12 @@ def _positions(items: list[Any]) -> dict[str, Any]:
 # Rows
 
 
-class _Rows:
-    """All rows in memory."""
-
-    def __init__(self, projection: Projection) -> None:
-        self.tables: dict[str, dict[Key, Row]] = {table.name: {} for table in projection.tables}
-
-    def get(self, table: Table, key: Key) -> Row | None:
-        return self.tables[table.name].get(key)
-
-    def put(self, table: Table, row: Row) -> None:
-        self.tables[table.name][table.key_of(row)] = row
-
-    def delete(self, table: Table, key: Key) -> None:
-        self.tables[table.name].pop(key, None)
-
-
 def rows(history: History) -> dict[str, Any]:
     """The rows of every table, by table (``jobs/tasks``) and key; of `history` those of the context's own events."""
     found: dict[str, Any] = {}
     for context in history.about["contexts"]:
         projection = projection_of(context)
-        held = _Rows(projection)
+        held = HeldRows(projection)
         inputs = projection.contexts
         ranked = [(rank, raw) for rank, each in enumerate(inputs) for raw in valid(history, each, markers=False)]
         told: list[Row] = []

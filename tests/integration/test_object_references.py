@@ -14,11 +14,12 @@ from events.objects import references as module
 from events.objects.references import Named, References, ReferencesUnknown
 from events.process.settings import Settings
 from events.projections.positions import live_schema
-from events.projections.projection import Key, Projection, Row, Table
+from events.projections.projection import Projection
 from events.projections.rebuild import NoProjection
 from events.projections.references import REFERENCES, put_references, reference_keys
 from events.projections.replaying import connected
 from events.projections.tables import create_schema, quoted
+from tests.rows import HeldRows
 
 PLOT = ObjectRef(digest="4f" * 32, size=3)
 CODE = ObjectRef(digest="5f" * 32, size=4)
@@ -37,23 +38,6 @@ def naming(context: str) -> Projection:
     raise NoProjection(context)
 
 
-class Rows:
-    """Rows as a projection is given them."""
-
-    def __init__(self) -> None:
-        self.put_: list[Row] = []
-
-    def get(self, table: Table, key: Key) -> Row | None:
-        raise NotImplementedError
-
-    def put(self, table: Table, row: Row) -> None:
-        assert table is REFERENCES
-        self.put_.append(row)
-
-    def delete(self, table: Table, key: Key) -> None:
-        raise NotImplementedError
-
-
 @pytest_asyncio.fixture
 async def db_schema(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(module, "projection_of", naming)
@@ -61,11 +45,12 @@ async def db_schema(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> str:
     schema = live_schema(settings, "jobs")
     async with connected(settings) as db:
         await create_schema(db, schema, Naming())
-        rows = Rows()
+        rows = HeldRows(Naming())
         put_references(rows, "j1", [PLOT])
         put_references(rows, "j2", [PLOT, CODE], bundle=True)
-        assert [(REFERENCES, REFERENCES.key_of(row)) for row in rows.put_[1:]] == reference_keys("j2", [PLOT, CODE])
-        for row in rows.put_:
+        _, *second = named = rows.tables[REFERENCES.name]
+        assert [(REFERENCES, key) for key in second] == reference_keys("j2", [PLOT, CODE])
+        for row in named.values():
             names, marks = ", ".join(row), ", ".join(f"${n}" for n in range(1, len(row) + 1))
             insert = f"insert into {quoted(schema)}.objects ({names}, since) values ({marks}, now())"
             await db.execute(insert, *row.values())

@@ -15,6 +15,7 @@ from events.log.envelope import Recorded
 from events.projections import folding, tables
 from events.projections.folding import Fold
 from events.projections.projection import Key, Projection, Row, Table
+from tests.rows import HeldRows
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -62,25 +63,9 @@ class Stored:
         return found
 
 
-class Rows:
-    """Rows in memory, without a past."""
-
-    def __init__(self, projection: Projection) -> None:
-        self.tables: Tables = {table.name: {} for table in projection.tables}
-
-    def get(self, table: Table, key: Key) -> Row | None:
-        return self.tables[table.name].get(key)
-
-    def put(self, table: Table, row: Row) -> None:
-        self.tables[table.name][table.key_of(row)] = row
-
-    def delete(self, table: Table, key: Key) -> None:
-        self.tables[table.name].pop(key, None)
-
-
 def folded(projection: Projection, history: Sequence[Recorded]) -> Tables:
     """The rows after a history, and nothing else."""
-    rows = Rows(projection)
+    rows = HeldRows(projection)
     for recorded in history:
         projection.project(recorded, rows)
     return rows.tables
