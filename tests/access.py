@@ -52,3 +52,13 @@ def environment(settings: Settings) -> dict[str, str]:
         "FORGELOG_KAFKA_CONFIG": str(settings.kafka_config or ""),
         "FORGELOG_POSTGRES": settings.postgres_required,
     }
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """Of a process that works for the platform of these settings."""
+    return {
+        **environment(settings),
+        "FORGELOG_PREFIX": settings.prefix,
+        "FORGELOG_SCHEMA": settings.schema_,
+        "FORGELOG_DATA": str(settings.data),
+    }

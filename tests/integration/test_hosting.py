@@ -47,7 +47,7 @@ from services.gateway.principal import Access
 from services.jobs.service import SERVICE as JOBS
 from services.scheduling.service import SERVICE as SCHEDULING
 from tests import PATIENCE
-from tests.access import environment
+from tests.access import environment_of
 from tests.copies import write_copies
 from tests.integration.cluster import SERVICES, TOGETHER, cluster
 
@@ -269,11 +269,8 @@ async def test_contexts_that_are_added_run_together_from_their_specs(settings: S
     """In processes that are told of them: this one is not."""
     names, address = ("notes", "mail"), f"127.0.0.1:{free_port()}"
     told = {
-        **environment(settings),
+        **environment_of(settings),
         **write_copies(tmp_path, names),
-        "FORGELOG_PREFIX": settings.prefix,
-        "FORGELOG_SCHEMA": settings.schema_,
-        "FORGELOG_DATA": str(settings.data),
         "FORGELOG_LISTEN": address,
         "FORGELOG_INSTANCE": "{context}-0",
     }

@@ -10,11 +10,8 @@ from typing import Any
 
 import asyncpg
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from events.log import topics
-from events.log.access import client_options
 from events.process.settings import Settings
 from events.projections.runner import Runner
 from events.queries.queries import ReadModel
@@ -26,23 +23,12 @@ from events.streams.rebuild import RebuildFailed, WouldLose, rebuild_stream, str
 from services.jobs.output.stream import OutputStream
 from tests import PATIENCE
 from tests.integration.test_runtime import until
-from tests.integration.test_streams import ELSEWHERE, PARTITION, Place, job, place
+from tests.integration.test_streams import ELSEWHERE, PARTITION, Place, job, place, remove
 from tests.unit.writer.sample import SampleProjection
 
 
 async def rows(here: Place) -> list[dict[str, Any]]:
     return [dict(row) for row in await here.pool.fetch(f"select * from {here.intake.schema}.chunks order by arrival")]
-
-
-async def remove(settings: Settings, before: int) -> None:
-    """The topic removes the records of a partition before an offset."""
-    admin = AIOKafkaAdminClient(**client_options(settings))
-    await admin.start()
-    try:
-        place_ = TopicPartition(settings.prefix + topics.LOGS, PARTITION)
-        await admin.delete_records({place_: RecordsToDelete(before_offset=before)})
-    finally:
-        await admin.close()
 
 
 async def test_rows_that_are_older_than_their_topic_keeps_records_go_in_steps_while_a_reader_follows(

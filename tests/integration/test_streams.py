@@ -43,7 +43,7 @@ from services.jobs.output import stream as output
 from services.jobs.output.pieces import Part, Piece
 from services.jobs.output.stream import OutputStream
 from tests import PATIENCE
-from tests.access import environment
+from tests.access import environment_of
 from tests.integration.test_runtime import running, until
 from tests.unit.writer.sample import SampleProjection
 
@@ -139,6 +139,17 @@ async def place(settings: Settings, stream: OutputStream | None = None) -> Async
             yield Place(settings, intake, pool, producer)
     finally:
         await pool.close()
+
+
+async def remove(settings: Settings, before: int) -> None:
+    """The topic removes the records of a partition before an offset."""
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    await admin.start()
+    try:
+        place_ = TopicPartition(settings.prefix + topics.LOGS, PARTITION)
+        await admin.delete_records({place_: RecordsToDelete(before_offset=before)})
+    finally:
+        await admin.close()
 
 
 class Raising(OutputStream):
@@ -433,13 +444,7 @@ async def test_of_records_that_were_not_kept_until_they_were_read_a_line_tells(
         sender = Place(settings, Intake(OutputStream()), pool, producer)
         gone = [await sender.send(job(0), 0, "one"), await sender.send(job(0), 3, "two")][0]
         await sender.send(job(1), 0, "kept")
-    admin = AIOKafkaAdminClient(**client_options(settings))
-    await admin.start()
-    try:
-        place_ = TopicPartition(settings.prefix + topics.LOGS, PARTITION)
-        await admin.delete_records({place_: RecordsToDelete(before_offset=2)})
-    finally:
-        await admin.close()
+    await remove(settings, 2)
     async with place(settings) as here:
         await here.stores(job(1), "kept")
     assert "logs.jobs/1: the records from 0 to 1 were removed before they were read" in caplog.text
@@ -537,20 +542,12 @@ async def test_the_program_of_the_page_prints_what_the_page_shows(settings: Sett
     (tmp_path / "lab.py").write_text(python[0])
     (tmp_path / "program.py").write_text("\n".join(python[1:]))
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
-    env = {**os.environ, **environment(settings), **own(settings), "FORGELOG_CONTEXTS": "lab:SPEC", "PYTHONPATH": path}
+    env = {**os.environ, **environment_of(settings), "FORGELOG_CONTEXTS": "lab:SPEC", "PYTHONPATH": path}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "program.py", cwd=tmp_path, env=env, stdout=PIPE, stderr=PIPE
     )
     out, err = await asyncio.wait_for(process.communicate(), PATIENCE)
     assert (process.returncode, out.decode()) == (0, text), err.decode()
-
-
-def own(settings: Settings) -> dict[str, str]:
-    return {
-        "FORGELOG_PREFIX": settings.prefix,
-        "FORGELOG_SCHEMA": settings.schema_,
-        "FORGELOG_DATA": str(settings.data),
-    }
 
 
 async def test_an_intake_that_is_killed_amid_its_rows_has_stored_nothing_of_them(
@@ -565,7 +562,7 @@ async def test_an_intake_that_is_killed_amid_its_rows_has_stored_nothing_of_them
         before = await pool.fetch(positions)
     (tmp_path / f"intake@{faults.MID_STREAM}").write_text("SIGKILL")
     faulty = {"FORGELOG_FAULTS": str(tmp_path), "FORGELOG_INSTANCE": "intake"}
-    env = {**os.environ, **environment(settings), **own(settings), **faulty}
+    env = {**os.environ, **environment_of(settings), **faulty}
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", INTAKE, env=env)
     try:
         async with Producer(settings) as producer:

@@ -33,7 +33,7 @@ from events.streams.columns import columns, digest
 from events.streams.intake import Intake
 from events.streams.rebuild import rebuild_stream
 from tests import PATIENCE
-from tests.access import environment
+from tests.access import environment_of
 from tests.integration.test_runtime import running, until
 from tests.points import stream
 from tests.points.stream import POINTS, PointBatch, Points, digest_of, points_of
@@ -227,7 +227,7 @@ async def test_killed_amid_its_rows_the_intake_stores_each_point_once_and_a_rebu
     topic = settings.prefix + POINTS.name
     armed = tmp_path / f"intake@{faults.MID_STREAM}"
     faulty = {"FORGELOG_FAULTS": str(tmp_path), "FORGELOG_INSTANCE": "intake"}
-    env = {**os.environ, **environment(settings), **own(settings), **faulty}
+    env = {**os.environ, **environment_of(settings), **faulty}
     positions: list[Position] = []
     async with Producer(settings) as producer:
         for _ in range(3):
@@ -253,11 +253,3 @@ async def test_killed_amid_its_rows_the_intake_stores_each_point_once_and_a_rebu
             await here.stored(positions)
             found = {run: await digest_of(here.pool, here.intake.schema, run, "loss") for run in expected}
         assert found == wanted
-
-
-def own(settings: Settings) -> dict[str, str]:
-    return {
-        "FORGELOG_PREFIX": settings.prefix,
-        "FORGELOG_SCHEMA": settings.schema_,
-        "FORGELOG_DATA": str(settings.data),
-    }
