@@ -12,10 +12,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from events.language import registry
 from events.language.base import Command, Event, Message
 from events.language.common import ErrorCode, OptionalIdentifier, Refused
-from events.log import topics, wire
+from events.log import topics
 from events.log.envelope import Meta, Recorded
 from events.log.wire import Raw, headers_of, value_of
 from events.writer.decider import Decider, DecisionContext
@@ -24,6 +23,7 @@ from events.writer.encoding import Unit
 from events.writer.partition import Partition
 from events.writer.provenance import Provenance
 from events.writer.snapshots import dump, load
+from tests.unit.writer.spoken import spoken
 
 NOW = datetime(2026, 5, 9, 3, 12, tzinfo=UTC)
 LOAN_DAYS = 30
@@ -109,13 +109,8 @@ MESSAGES: tuple[type[Message], ...] = (Put, Lend, Remind, ShelfFilled, ShelfLent
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The language has these messages, for one test."""
-    for message in MESSAGES:
-        kinds: Any = registry._COMMANDS if issubclass(message, Command) else registry._EVENTS
-        monkeypatch.setitem(kinds, message.type_name(), message)
-        monkeypatch.setitem(registry._ALL, message.type_name(), message)
-    wire._validators.cache_clear()
-    yield
-    wire._validators.cache_clear()
+    with spoken(MESSAGES, monkeypatch):
+        yield
 
 
 @dataclass(slots=True)

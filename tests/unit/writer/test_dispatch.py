@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
-from events.language import registry
 from events.language.base import Command, Event
 from events.language.common import CommandNoted, CommandRejected, ErrorCode, OrdersSent
 from events.language.jobs import CancelJob, JobCancelled, JobSubmitted, SubmitJob
 from events.language.jobs.spec import JobMetadata, JobSpec
 from events.language.scheduling import JobDequeued
-from events.log import topics, wire
+from events.log import topics
 from events.log.envelope import Meta, Position, Recorded
 from events.log.ids import id_ending, order_id
 from events.log.positions import ReaderPosition
@@ -40,6 +40,7 @@ from events.writer.stops import Stops
 from services.jobs.decide import Jobs
 from tests.errands.decide import Errands
 from tests.errands.language import ErrandAccepted, ErrandAsked, ErrandEnded, ErrandStarted, Outcome, RunErrand
+from tests.unit.writer.spoken import spoken
 
 NOW = datetime(2026, 5, 9, 3, 12, tzinfo=UTC)
 VISION = "lab/vision"
@@ -49,13 +50,8 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 @pytest.fixture(autouse=True)
 def errands(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The language has errands, for one test."""
-    for message in (RunErrand, ErrandAsked, ErrandAccepted, ErrandStarted, ErrandEnded):
-        kinds: Any = registry._COMMANDS if issubclass(message, Command) else registry._EVENTS
-        monkeypatch.setitem(kinds, message.type_name(), message)
-        monkeypatch.setitem(registry._ALL, message.type_name(), message)
-    wire._validators.cache_clear()
-    yield
-    wire._validators.cache_clear()
+    with spoken((RunErrand, ErrandAsked, ErrandAccepted, ErrandStarted, ErrandEnded), monkeypatch):
+        yield
 
 
 class Side:
@@ -296,6 +292,22 @@ def dispatcher(errands: Side) -> tuple[Dispatcher, Stops]:
     return Dispatcher(errands.deciders, Settings(kafka="nowhere:1"), {0: errands.partition}, stops), stops
 
 
+@asynccontextmanager
+async def running(sends: Dispatcher) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(sends.run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def stopped(stops: Stops, task: asyncio.Task[None]) -> None:
+    while not len(stops):
+        assert not task.done(), "the dispatcher, and its process with it, has ended"
+        await asyncio.sleep(0)
+
+
 def test_a_partition_that_never_dispatched_begins_behind_its_marker_and_says_so_first() -> None:
     """Else a context that learns to order would order for all its history, or a new one lose what it decides first."""
     errands = Side(Errands())
@@ -319,24 +331,21 @@ async def test_what_dispatch_raises_stops_the_orders_of_its_partition_alone() ->
     command = RunErrand(errand_id="shop", command="true")
     errands.take(command, Meta("c-1", RunErrand.type_name(), "", NOW, "local/default", "owner"))
     sends.hear(errands.raws)
-    running = asyncio.create_task(sends.run())
-    while not len(stops):
-        await asyncio.sleep(0)
-    (stop,) = stops
-    assert (stop.place, stop.kind, stop.number) == ("errands/0 orders", "orders", 0)
-    assert str(stop.position) == "events.errands/0@2"
-    assert "no idea what to order" in stop.text
-    ((kind, place, at, end, cause),) = sends.readings()
-    assert (kind, place, at, end) == ("orders", "events.errands/0", 2, 3)
-    assert cause == stop.text
-    again = errands.take(
-        RunErrand(errand_id="fetch", command="true"),
-        Meta("c-2", RunErrand.type_name(), "", NOW, "local/default", "owner"),
-    )
-    assert isinstance(again[0].data, ErrandAsked), "the partition goes on"
-    assert not running.done()
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    async with running(sends) as task:
+        await stopped(stops, task)
+        (stop,) = stops
+        assert (stop.place, stop.kind, stop.number) == ("errands/0 orders", "orders", 0)
+        assert str(stop.position) == "events.errands/0@2"
+        assert "no idea what to order" in stop.text
+        ((kind, place, at, end, cause),) = sends.readings()
+        assert (kind, place, at, end) == ("orders", "events.errands/0", 2, 3)
+        assert cause == stop.text
+        again = errands.take(
+            RunErrand(errand_id="fetch", command="true"),
+            Meta("c-2", RunErrand.type_name(), "", NOW, "local/default", "owner"),
+        )
+        assert isinstance(again[0].data, ErrandAsked), "the partition goes on"
+        assert not task.done()
 
 
 # What can't order

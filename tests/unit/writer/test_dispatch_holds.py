@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -18,12 +16,20 @@ from events.process.clock import Clock
 from events.writer import dispatch
 from events.writer.decider import DecisionContext, Order
 from events.writer.dedup import Dedup
-from events.writer.dispatch import Dispatcher
 from events.writer.inputs import InputHandler
-from events.writer.stops import Stops
 from tests.errands.decide import Errand, Errands
 from tests.errands.language import RunErrand
-from tests.unit.writer.test_dispatch import NOW, Both, Side, dispatcher, errands, meta_of
+from tests.unit.writer.test_dispatch import (
+    NOW,
+    Both,
+    Broken,
+    Side,
+    dispatcher,
+    errands,
+    meta_of,
+    running,
+    stopped,
+)
 
 __all__ = ["errands"]
 
@@ -53,31 +59,10 @@ def test_an_order_that_comes_again_with_another_body_is_done_and_no_refusal(reme
     assert again.data.repeat is remembered
 
 
-class Broken(Errands):
-    def dispatch(self, event: Event, at: DecisionContext) -> Sequence[Order]:
-        raise RuntimeError("no idea what to order")
-
-
 def asked(side: Side, count: int, command: str = "true") -> None:
     for number in range(count):
         meta = Meta(f"c-{len(side.raws)}", RunErrand.type_name(), "", NOW, "local/default", "owner")
         side.take(RunErrand(errand_id=f"errand-{len(side.raws)}-{number}", command=command), meta)
-
-
-@asynccontextmanager
-async def running(sends: Dispatcher) -> AsyncIterator[asyncio.Task[None]]:
-    task = asyncio.create_task(sends.run())
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def stopped(stops: Stops, task: asyncio.Task[None]) -> None:
-    while not len(stops):
-        assert not task.done(), "the dispatcher, and its process with it, has ended"
-        await asyncio.sleep(0)
 
 
 async def test_a_place_whose_orders_stand_still_is_read_on(monkeypatch: pytest.MonkeyPatch) -> None:
