@@ -12,7 +12,7 @@ from events.log.topics import CONTEXTS
 from events.process import faults
 from forgelog.embedded.roster import node_name
 from tests.chaos.arena import AGENTS, PATIENCE, SERVERS, Arena
-from tests.chaos.broken import defect, forged_event
+from tests.chaos.broken import TAKING, defect, defect_in_dump, defect_in_take, forged_event
 from tests.chaos.checks import Log
 from tests.chaos.losing import LOG_LOST, log_lost
 from tests.chaos.workload import Workload
@@ -344,6 +344,8 @@ def attacks(*, disk: bool, clocks: bool) -> list[tuple[str, Attack, int]]:
         ("events that do not fold", forged_event, 3),
         ("defect in a reaction", defect(faults.IN_REACT), 1),
         ("defect in a projection", defect(faults.IN_PROJECT), 1),
+        ("defect in a snapshot", defect_in_dump, 1),
+        (TAKING, defect_in_take, 1),
         ("hostile tasks", hostile_tasks, 2),
         (LOG_LOST, log_lost, 1),
         ("nothing", nothing, 1),

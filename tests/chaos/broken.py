@@ -8,16 +8,24 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
+import asyncpg
 import orjson
+from aiokafka import TopicPartition
 
 from events.language.jobs import JobAssigned, JobCompleted, JobSubmitted
 from events.language.resources import NodeDrained, NodeRegistered
+from events.language.streams import OUTPUT
+from events.log.connect import connected
+from events.log.consumers import new_consumer
 from events.log.envelope import Position
 from events.log.producer import new_producer
+from events.log.reading import records_at
 from events.log.tail import Tail
 from events.log.topics import CONTEXTS, events
 from events.log.wire import Raw
@@ -27,6 +35,8 @@ from forgelog.errors import ForgelogError
 from tests.chaos.arena import PATIENCE, Arena
 from tests.chaos.workload import Workload
 from tests.integration.cluster import FORGELOG
+
+TAKING = "defect in a stream"
 
 Stopped = dict[str, list[str]]
 """Record → the places that stand there."""
@@ -117,7 +127,7 @@ def defect(point: str) -> Callable[[Arena, Workload, random.Random], Awaitable[s
     async def attack(arena: Arena, load: Workload, chance: random.Random) -> str:
         context = chance.choice([*HEARD])
         source = HEARD[context] if point == faults.IN_REACT else context
-        place = f"{events(source)}/{chance.randrange(4) if source == 'jobs' else ''}"  # the others fill one partition
+        place = f"{events(source)}/{_partition(source, chance)}"
         (arena.faults / f"{context}-0@{point}").write_text(place)
         restarts = _restarts(arena)
         stopped = await _named(arena, load, lambda places: any(at.startswith(place) for at in places))
@@ -134,28 +144,116 @@ def defect(point: str) -> Callable[[Arena, Workload, random.Random], Awaitable[s
     return attack
 
 
-async def _named(arena: Arena, load: Workload, which: Callable[[Stopped], bool]) -> Stopped:
+def _partition(context: str, chance: random.Random) -> str:
+    """The number of a partition that has events; of a context that fills one alone, nothing: it may be any."""
+    return str(chance.randrange(4)) if context == "jobs" else ""
+
+
+async def defect_in_take(arena: Arena, load: Workload, chance: random.Random) -> str:
+    """An exception at every record of one partition of tasks' output; it is mended, and the record is tried again or
+    passed over: then its job alone lacks output, and a rebuild passes over it as well."""
+    topic, number = OUTPUT.name, chance.randrange(4)
+    place = f"{topic}/{number}@"
+    armed = arena.faults / f"jobs-0@{faults.IN_TAKE}"
+    armed.write_text(place)
+    restarts = _restarts(arena)
+    printing = partial(load.print, 2, (1, 10, 1_000))
+    stopped = await _named(arena, load, lambda places: any(at.startswith(place) for at in places), printing)
+    _only(stopped, {at for at in stopped if at.startswith(place)})
+    (at,) = stopped
+    if stopped[at] != [f"stream {topic}/{number}"]:
+        raise AssertionError(f"a stream's record stops {stopped[at]}")
+    waits = (await _status(arena, "jobs")).get("waits", {})
+    if not any(at in why for why in waits.values()):
+        raise AssertionError(f"jobs stands still at {at}, and is said to wait for {waits}")
+    armed.unlink()
+    what = chance.choice(("--retry", "--skip"))
+    if what == "--skip":
+        load.cut_short.add(await _job_at(arena, Position.parse(at)))
+    await _decide(arena, Position.parse(at), what)
+    if _restarts(arena) != restarts:
+        raise AssertionError(f"processes were started again: {restarts}, {_restarts(arena)}")
+    return f"a defect in taking output stopped it at {at}; it was mended, {what}"
+
+
+async def defect_in_dump(arena: Arena, load: Workload, chance: random.Random) -> str:
+    """A partition's states can't be dumped: that is a notice, and all goes on. It is mended, under that writer or the
+    next, and a snapshot is taken."""
+    context = chance.choice(CONTEXTS)
+    number = _partition(context, chance)
+    armed = arena.faults / f"{context}-0@{faults.IN_DUMP}"
+    armed.write_text(f"{context}/{number}")
+    restarts = _restarts(arena)
+
+    async def told() -> bool:
+        notices = (await _status(arena, context)).get("notices", {})
+        return faults.IN_DUMP in notices.get(f"snapshots of {context}", "")
+
+    await _until(told, load, f"that {context}/{number} has no snapshot is told nowhere")
+    if stopped := await _stopped(arena):
+        raise AssertionError(f"what can't be dumped stopped {stopped}")
+    if waits := (await _status(arena, context)).get("waits"):
+        raise AssertionError(f"what can't be dumped has {context} wait: {waits}")
+    if _restarts(arena) != restarts:
+        raise AssertionError(f"processes were started again: {restarts}, {_restarts(arena)}")
+    before = await _newest_snapshot(arena, context, number)
+    if killed := chance.random() < 0.5:
+        arena.signal(context, signal.SIGKILL)
+    armed.unlink()
+
+    async def taken() -> bool:
+        return await _newest_snapshot(arena, context, number) > before and not await told()
+
+    await _until(taken, load, f"{context}/{number} has no snapshot, though nothing is wrong any more")
+    return f"the states of {context}/{number} could not be dumped{'; its writer is killed' if killed else ''}"
+
+
+async def _named(
+    arena: Arena, load: Workload, which: Callable[[Stopped], bool], work: Callable[[], Awaitable[None]] | None = None
+) -> Stopped:
     """What stands still, once `which` is among it; work goes on meanwhile."""
+    found: Stopped = {}
+
+    async def named() -> bool:
+        found.clear()
+        found.update(await _stopped(arena))
+        return which(found)
+
+    await _until(named, load, "what was broken is named nowhere", work)
+    return found
+
+
+async def _until(
+    holds: Callable[[], Awaitable[bool]],
+    load: Workload,
+    otherwise: str,
+    work: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Until something holds, while work goes on. Services that do not answer meanwhile are asked again."""
     loop = asyncio.get_running_loop()
     until, more = loop.time() + PATIENCE, 0.0
     while loop.time() < until:
         if loop.time() > more:
             more = loop.time() + 3.0
-            load.working.append(asyncio.create_task(load.pump(2, 0.1)))
+            load.working.append(asyncio.ensure_future((work or partial(load.pump, 2, 0.1))()))
         with suppress(ForgelogError):
-            if which(stopped := await _stopped(arena)):
-                return stopped
+            if await holds():
+                return
         await asyncio.sleep(0.3)
-    raise AssertionError(f"what was broken is named nowhere after {PATIENCE:.0f} s")
+    raise AssertionError(f"{otherwise} after {PATIENCE:.0f} s")
 
 
 async def _stopped(arena: Arena) -> Stopped:
     found: Stopped = {}
-    async with AsyncClient(arena.gateway, token=arena.platform.key) as client:
-        for context in CONTEXTS:
-            for stop in (await client.log.status(context)).get("stopped", ()):
-                found.setdefault(stop["position"], []).append(stop["place"])
+    for context in CONTEXTS:
+        for stop in (await _status(arena, context)).get("stopped", ()):
+            found.setdefault(stop["position"], []).append(stop["place"])
     return found
+
+
+async def _status(arena: Arena, context: str) -> Mapping[str, Any]:
+    async with AsyncClient(arena.gateway, token=arena.platform.key) as client:
+        return await client.log.status(context)
 
 
 def _only(stopped: Stopped, wanted: set[str]) -> None:
@@ -167,14 +265,44 @@ def _restarts(arena: Arena) -> dict[str, int]:
     return {child.name: child.restarts for child in arena.state.children}
 
 
+async def _newest_snapshot(arena: Arena, context: str, number: str) -> datetime:
+    """When the newest snapshot of a context's partition was taken, or of all of them where none is named."""
+    settings = arena.settings
+    db = await asyncpg.connect(settings.postgres_required)
+    try:
+        taken: datetime | None = await db.fetchval(
+            f'select max(taken_at) from "{settings.schema_}_log".snapshots where context = $1 '
+            "and $2 in ('', partition::text)",
+            context,
+            number,
+        )
+    finally:
+        await db.close()
+    return taken or datetime.min.replace(tzinfo=UTC)
+
+
+async def _job_at(arena: Arena, at: Position) -> str:
+    """The job whose output a record is."""
+    place = TopicPartition(arena.settings.prefix + at.topic, at.partition)
+    async with connected(new_consumer(arena.settings)) as consumer:
+        raw = (await records_at(consumer, {place: at.offset}))[place]
+    return (raw.key or b"").decode()
+
+
 async def _decide(arena: Arena, at: Position, what: str) -> None:
-    """Through the command line, as an operator does; it waits until all go on."""
+    """As an operator does: look at the record, then decide; it waits until all go on."""
+    await _repair(arena, str(at))
+    await _repair(arena, str(at), what, "--reason", "chaos")
+
+
+async def _repair(arena: Arena, *arguments: str) -> None:
+    """Run `forgelog repair`."""
     process = await asyncio.create_subprocess_exec(
-        *(*FORGELOG, "repair", str(at), what, "--reason", "chaos"),
+        *(*FORGELOG, "repair", *arguments),
         env={**arena.environment("operator"), "FORGELOG_GATEWAY": arena.gateway},
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
     _, said = await process.communicate()
     if process.returncode:
-        raise AssertionError(f"forgelog repair {at} {what} ended with {process.returncode}: {said.decode()}")
+        raise AssertionError(f"forgelog repair {' '.join(arguments)} ended with {process.returncode}: {said.decode()}")

@@ -1,4 +1,4 @@
-"""What must hold after every round, told from the log, the tables, and the witness; never from the platform's word.
+"""What must hold after every round, told from the log and the witness; never from the platform's word.
 
 Each check yields sentences about what does not hold.
 """
@@ -12,11 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import asyncpg
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from events.audit.audit import verify
 from events.language.common import CommandNoted, CommandRejected
 from events.language.jobs import (
     ExitReason,
@@ -44,9 +42,6 @@ from events.log.reading import read_to_end
 from events.log.tail import Tail
 from events.log.topics import CONTEXTS, commands, deadletter
 from events.log.wire import Cause, Raw
-from events.projections import rebuild
-from events.projections.positions import live_schema, read_positions
-from forgelog.client.aio import AsyncClient
 from tests.chaos.arena import Arena
 from tests.chaos.workload import Workload
 
@@ -310,32 +305,6 @@ def answers(log: Log, load: Workload) -> Iterator[str]:
             yield f"a client got an error without words for {answer.command}"
 
 
-async def tables(arena: Arena) -> list[str]:
-    """The tables equal a fresh rebuild."""
-    found = []
-    for context in CONTEXTS:
-        difference = await rebuild.diff(arena.settings, context)
-        if not difference.equal:
-            found.append(f"{context} differs from a rebuild: {difference.missing or ''} {difference.surplus or ''}")
-    return found
-
-
-async def chain(arena: Arena) -> list[str]:
-    """The hash chain verifies, with every signed head; but for what an attack forged, each of which it names."""
-    told = [
-        f"{item.place}: {problem}"
-        for item in await verify(arena.settings)
-        for problem in item.problems
-        if not (arena.log_lost and "signed" in problem)
-    ]
-    missed = [f"the audit does not name the forged {place}" for place in arena.forged if not _names(told, place)]
-    return missed + [problem for problem in told if not any(_names([problem], place) for place in arena.forged)]
-
-
-def _names(told: Iterable[str], place: str) -> bool:
-    return any(problem.startswith(f"{place}:") for problem in told)
-
-
 def dead_letters(log: Log, load: Workload) -> Iterator[str]:
     """What was no command is kept, with its reason."""
     for origin, letter in log.letters.items():
@@ -347,62 +316,3 @@ def dead_letters(log: Log, load: Workload) -> Iterator[str]:
             yield f"{poison.name} at {origin} is not among the dead letters"
         if poison.answered and origin not in answered:
             yield f"{poison.name} at {origin} was not refused"
-
-
-class Positions:
-    """Watches the stored positions of every projection: they never go back."""
-
-    def __init__(self, arena: Arena) -> None:
-        self._arena = arena
-        self._seen: dict[tuple[str, str, int], int] = {}
-        self.problems: list[str] = []
-
-    async def watch(self) -> None:
-        """Until cancelled; the database is one of the victims, so a failed look is no news."""
-        while True:
-            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, AssertionError):
-                await asyncio.wait_for(self.look(), 5)
-            await asyncio.sleep(0.2)
-
-    def begin(self) -> None:
-        """Another history begins."""
-        self._seen.clear()
-        self.problems.clear()
-
-    async def look(self) -> None:
-        settings = self._arena.settings
-        db = await asyncpg.connect(settings.postgres_required, timeout=3)
-        try:
-            for context in CONTEXTS:
-                positions = await read_positions(db, live_schema(settings, context))
-                for place, position in positions.items():
-                    key = (context, *place)
-                    if position.offset < self._seen.get(key, -1):
-                        self.problems.append(f"position {key} went back from {self._seen[key]} to {position.offset}")
-                    self._seen[key] = position.offset
-        finally:
-            await db.close(timeout=2)
-
-
-async def output(arena: Arena, load: Workload) -> list[str]:
-    """What jobs printed is there whole and exact, or what is missing is said. Each job once: it is forgotten then."""
-    problems = []
-    async with AsyncClient(arena.gateway, token=arena.platform.key, timeout=60) as client:
-        for job, lines in load.printed.items():
-            attempts: dict[int, bytearray] = {}
-            missing: dict[int, int] = {}
-            ended: set[int] = set()
-            async for piece in client.jobs.logs(job, stream="stdout"):
-                attempts.setdefault(piece.attempt, bytearray()).extend(piece.data)
-                missing[piece.attempt] = missing.get(piece.attempt, 0) + piece.missing_bytes
-                if piece.eof:
-                    ended.add(piece.attempt)
-            last = max(attempts, default=0)
-            got, said = bytes(attempts.get(last, b"")), missing.get(last, 0)
-            wanted = b"".join(b"%d\n" % number for number in range(1, lines + 1))
-            if last not in ended:
-                problems.append(f"{job}: its output has no end: {len(got)} of {len(wanted)} bytes")
-            elif len(got) + said != len(wanted) or (not said and got != wanted):
-                problems.append(f"{job}: {len(got)} of {len(wanted)} bytes of output, {said} said to be missing")
-    load.printed.clear()
-    return problems

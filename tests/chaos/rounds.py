@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from forgelog.embedded.process import EmbeddedError
-from tests.chaos import checks
+from tests.chaos import checks, derived
 from tests.chaos.arena import PATIENCE, Arena, can_mount, clock_library, describe
 from tests.chaos.attacks import attacks, deck
+from tests.chaos.broken import TAKING
 from tests.chaos.health import Health
 from tests.chaos.losing import LOG_LOST, mended
 from tests.chaos.workload import Workload
@@ -69,7 +70,7 @@ async def play(
     async with Arena(folder, disk=disk, clock=clocks) as arena:
         witness.mkdir()
         log, everyone = checks.Log(), Workload(arena, witness, chance)
-        positions = checks.Positions(arena)
+        positions = derived.Positions(arena)
         health = Health(arena)
         watching = asyncio.gather(positions.watch(), health.watch())
         disk_was_full = False
@@ -103,6 +104,8 @@ async def play(
                 this.problems += await _checked(arena, log, everyone, witness, disk_was_full)
                 if kind == LOG_LOST and not this.problems:
                     this.problems += await mended(arena)
+                if kind == TAKING and not this.problems:
+                    this.problems += await derived.streams(arena)
                 this.problems += await health.problems()
                 this.seconds = time.monotonic() - started
                 this.jobs = len(load.wanted)
@@ -135,7 +138,7 @@ async def _aftermath(
     load: Workload,
     everyone: Workload,
     users: asyncio.Task[None],
-    positions: checks.Positions,
+    positions: derived.Positions,
 ) -> None:
     """Until the platform is whole, the users have said all, and what they wanted has come to its end."""
     try:
@@ -155,6 +158,7 @@ async def _aftermath(
     everyone.commands |= load.commands
     everyone.poisoned |= load.poisoned
     everyone.printed |= load.printed
+    everyone.cut_short |= load.cut_short
     if not this.problems:
         this.problems += await checks.settled(arena, log, everyone, PATIENCE)
     this.problems += positions.problems
@@ -174,9 +178,9 @@ async def _whole(arena: Arena, log: checks.Log, load: Workload, witness: Path, d
         *checks.allocations(log),
         *checks.answers(log, load),
     ]
-    found += await checks.output(arena, load)
-    found += await checks.chain(arena)
-    found += await checks.tables(arena)
+    found += await derived.output(arena, load)
+    found += await derived.chain(arena)
+    found += await derived.tables(arena)
     return found
 
 

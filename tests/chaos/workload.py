@@ -81,6 +81,8 @@ class Workload:
     """Position of each record that is no good command."""
     printed: dict[str, int] = field(default_factory=dict)
     """Job that prints → the number up to which it does."""
+    cut_short: set[str] = field(default_factory=set)
+    """Jobs of whose output an operator passed over a part."""
     working: list[asyncio.Task[None]] = field(default_factory=list)
     """Users that an attack called in."""
     busy: set[str] = field(default_factory=set)
@@ -281,8 +283,12 @@ class Workload:
 
     async def print_much(self, jobs: int) -> None:
         """Jobs that each print megabytes at once."""
+        await self.print(jobs, (200_000, 400_000, 800_000))
+
+    async def print(self, jobs: int, sizes: Sequence[int]) -> None:
+        """Jobs that each print so many lines at once."""
         for _ in range(jobs):
-            lines = self.random.choice([200_000, 400_000, 800_000])
+            lines = self.random.choice(sizes)
             job = await self.submit(self.spec("printer", lines=lines), ends=("JobCompleted",))
             self.printed[job] = lines
 
