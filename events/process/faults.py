@@ -43,6 +43,8 @@ BEFORE_ORDERS_SENT = "before-orders-sent"
 
 IN_REACT = "in-react"
 """A partition hears a foreign event. See `raising`."""
+IN_WAKE = "in-wake"
+"""A partition acts by itself. See `raising`."""
 IN_PROJECT = "in-project"
 """Tables fold an event. See `raising`."""
 IN_DISPATCH = "in-dispatch"

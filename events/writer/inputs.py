@@ -176,6 +176,8 @@ class InputHandler:
             if number in self._catching_up:
                 continue
             try:
+                if faults.armed():
+                    faults.raising(faults.IN_WAKE, self.name(number))
                 units = partition.wake(now) + partition.after_batch(now)
             except Exception as error:  # noqa: BLE001 - as above
                 self.stop(number, error)

@@ -344,6 +344,7 @@ def attacks(*, disk: bool, clocks: bool) -> list[tuple[str, Attack, int]]:
         ("events that do not fold", forged_event, 3),
         ("defect in a reaction", defect(faults.IN_REACT), 1),
         ("defect in a projection", defect(faults.IN_PROJECT), 1),
+        ("defect in acting by itself", defect(faults.IN_WAKE), 1),
         ("defect in a snapshot", defect_in_dump, 1),
         (TAKING, defect_in_take, 1),
         ("hostile tasks", hostile_tasks, 2),

@@ -122,13 +122,15 @@ HEARD = {
 
 
 def defect(point: str) -> Callable[[Arena, Workload, random.Random], Awaitable[str]]:
-    """An exception at every event of one partition, where it is reacted to, or projected; then it is mended."""
+    """An exception at every event of a partition, where it is reacted to or projected, or whenever a partition acts by
+    itself; then it is mended."""
 
     async def attack(arena: Arena, load: Workload, chance: random.Random) -> str:
         context = chance.choice([*HEARD])
         source = HEARD[context] if point == faults.IN_REACT else context
-        place = f"{events(source)}/{_partition(source, chance)}"
-        (arena.faults / f"{context}-0@{point}").write_text(place)
+        number = _partition(source, chance)
+        place = f"{events(source)}/{number}"
+        (arena.faults / f"{context}-0@{point}").write_text(f"{context}/{number}" if point == faults.IN_WAKE else place)
         restarts = _restarts(arena)
         stopped = await _named(arena, load, lambda places: any(at.startswith(place) for at in places))
         (arena.faults / f"{context}-0@{point}").unlink()
