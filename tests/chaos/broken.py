@@ -186,15 +186,17 @@ async def defect_in_dump(arena: Arena, load: Workload, chance: random.Random) ->
     armed = arena.faults / f"{context}-0@{faults.IN_DUMP}"
     armed.write_text(f"{context}/{number}")
     restarts = _restarts(arena)
+    work = partial(load.pump, 6, 0.05, int(number) if number else None)
 
     async def told() -> bool:
         notices = (await _status(arena, context)).get("notices", {})
         return faults.IN_DUMP in notices.get(f"snapshots of {context}", "")
 
-    await _until(told, load, f"that {context}/{number} has no snapshot is told nowhere")
+    await _until(told, load, f"that {context}/{number} has no snapshot is told nowhere", work)
     if stopped := await _stopped(arena):
         raise AssertionError(f"what can't be dumped stopped {stopped}")
-    if waits := (await _status(arena, context)).get("waits"):
+    waits = (await _status(arena, context)).get("waits", {})
+    if any(faults.IN_DUMP in why for why in waits.values()):
         raise AssertionError(f"what can't be dumped has {context} wait: {waits}")
     if _restarts(arena) != restarts:
         raise AssertionError(f"processes were started again: {restarts}, {_restarts(arena)}")
@@ -206,7 +208,7 @@ async def defect_in_dump(arena: Arena, load: Workload, chance: random.Random) ->
     async def taken() -> bool:
         return await _newest_snapshot(arena, context, number) > before and not await told()
 
-    await _until(taken, load, f"{context}/{number} has no snapshot, though nothing is wrong any more")
+    await _until(taken, load, f"{context}/{number} has no snapshot, though nothing is wrong any more", work)
     return f"the states of {context}/{number} could not be dumped{'; its writer is killed' if killed else ''}"
 
 

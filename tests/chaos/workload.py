@@ -24,6 +24,7 @@ from aiokafka.errors import KafkaError
 from events.log.access import client_options
 from events.log.envelope import Position
 from events.log.ids import derived_id
+from events.log.partitioner import partition_of
 from events.log.topics import CONTEXTS
 from forgelog.client.aio import AsyncClient
 from forgelog.errors import ForgelogError, Refused
@@ -155,8 +156,11 @@ class Workload:
             **more,
         }
 
-    async def submit(self, spec: dict[str, Any], **wanted: Any) -> str:
+    async def submit(self, spec: dict[str, Any], *, partition: int | None = None, **wanted: Any) -> str:
+        """`partition`: of the topics of jobs; any when left out."""
         id = self.new_id()
+        while partition not in (None, partition_of(derived_id("j", id), self.arena.settings.partitions)):
+            id = self.new_id()
         job = derived_id("j", id)
         self.wanted.append(Wanted(job, **wanted))
         await self.publish("SubmitJob", {"job_id": job, "spec": spec}, key=job, id=id)
@@ -261,14 +265,14 @@ class Workload:
                 self.poisoned[at] = poison
         return each * len(CONTEXTS)
 
-    async def pump(self, jobs: int = 3, pause: float = 0.0) -> None:
-        """Quick jobs, one after the other, and an array that takes more than a node."""
+    async def pump(self, jobs: int = 3, pause: float = 0.0, partition: int | None = None) -> None:
+        """Quick jobs, one after the other, and an array that takes more than a node; of one partition, or of all."""
         for _ in range(jobs):
-            await self.submit(self.spec("pumped"), ends=("JobCompleted",))
+            await self.submit(self.spec("pumped"), partition=partition, ends=("JobCompleted",))
             await asyncio.sleep(pause)
         if not pause:
             spec = self.spec("pumped array", array={"size": 10})
-            await self.submit(spec, ends=("JobCompleted",), tasks=10)
+            await self.submit(spec, partition=partition, ends=("JobCompleted",), tasks=10)
 
     async def hostile(self) -> list[str]:
         """Tasks that harm their warden, their notes and their folder, some with a policy; their jobs."""
