@@ -18,10 +18,7 @@ from events.language.jobs.spec import JobArray
 from events.language.resources import CordonNode, RemoveNode
 from events.log import topics
 from events.log.envelope import Recorded
-from events.log.outcomes import Outcomes
-from events.log.publish import Publisher
 from events.log.repairing import look_at, skip
-from events.log.tail import Tail
 from events.process.settings import Settings
 from events.projections import past, shards, tables
 from events.projections import rebuild as rebuilding
@@ -30,19 +27,16 @@ from events.projections.positions import live_schema
 from events.projections.projection import Projection
 from events.projections.rebuild import projection_of
 from events.projections.replaying import RebuildFailed, connected
-from events.projections.runner import Runner
 from events.projections.tables import Db
 from events.queries.queries import QueryError, ReadModel
-from events.service import open_pool
-from events.writer.writer import Writer
 from tests import PATIENCE
-from tests.integration.test_runtime import running, submit
+from tests.integration.test_runtime import history, projected, submit
 from tests.unit.jobs import desk
 from tests.unit.projections.past import Tables, batches, folded, spread, times
 from tests.unit.projections.test_past import recorded
 from tests.unit.resources import pools
 from tests.unit.scheduling.test_projections import a_history
-from tests.unit.writer.sample import SampleDecider, SampleProjection
+from tests.unit.writer.sample import SampleProjection
 
 INSTANT = timedelta(microseconds=1)
 
@@ -130,14 +124,10 @@ async def test_tables_as_of_every_time_are_those_of_the_events_up_to_then(settin
 
 
 @asynccontextmanager
-async def projected(settings: Settings) -> AsyncIterator[tuple[Any, Runner, ReadModel]]:
+async def sending(settings: Settings) -> AsyncIterator[tuple[Any, ReadModel]]:
     """A writer and its tables. What is given first sends a command and returns its outcome, once the tables have it."""
     await topics.ensure_topics(settings)
-    pool = await open_pool(settings)
-    writer, runner = Writer(SampleDecider(), settings), Runner(SampleProjection(), settings, pool)
-    reading = await open_pool(settings, runner.schema)
-    read = ReadModel(runner, reading)
-    async with running(writer.run(), runner.run()), Publisher(settings) as publisher, Outcomes(settings) as outcomes:
+    async with projected(settings) as (publisher, outcomes, read):
 
         async def send(command: Any, id: str) -> Any:
             future = outcomes.expect(id)
@@ -146,25 +136,19 @@ async def projected(settings: Settings) -> AsyncIterator[tuple[Any, Runner, Read
             await read.wait_for([str(outcome.position)])
             return outcome
 
-        yield send, runner, read
-    await reading.close()
-    await pool.close()
+        yield send, read
 
 
 async def logged(settings: Settings) -> list[Recorded]:
     """All valid events of jobs, by partition."""
-    found: list[Recorded] = []
-    async with Tail(settings, ["jobs"]) as tail:
-        while any(tail.positions[place].offset < end for place, end in (await tail.ends()).items()):
-            found += await tail.poll(0.2)
-    return sorted(found, key=lambda each: (each.position.partition, each.position.offset))
+    return sorted(await history(settings), key=lambda each: (each.position.partition, each.position.offset))
 
 
 async def test_the_past_stays_the_same_over_rebuilds_and_goes_without_what_is_passed_over(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     projection, schema = SampleProjection(), live_schema(settings, "jobs")
-    async with projected(settings) as (send, _runner, _), connected(settings) as db:
+    async with sending(settings) as (send, _), connected(settings) as db:
         for number in range(12):
             await send(submit(f"job {number}", f"j-{number}"), f"submit-{number}")
         for turn, number in enumerate((0, 1, 2, 0, 1, 0)):
@@ -202,7 +186,7 @@ async def test_the_past_stays_the_same_over_rebuilds_and_goes_without_what_is_pa
 async def test_tables_of_an_earlier_version_have_no_past_until_they_are_built_anew(
     settings: Settings,
 ) -> None:
-    async with projected(settings) as (send, _runner, read), connected(settings) as db:
+    async with sending(settings) as (send, read), connected(settings) as db:
         await send(submit("one", "one"), "one")
         now = datetime.now(UTC)
         made = f"{tables.quoted(live_schema(settings, 'jobs'))}.made"
@@ -223,7 +207,7 @@ async def test_tables_of_an_earlier_version_have_no_past_until_they_are_built_an
 async def test_a_query_of_the_past_and_a_swap_of_the_tables_do_not_wait_for_each_other(settings: Settings) -> None:
     """The query looks at one table after the other; the swap takes all of them away."""
     projection, schema = SampleProjection(), live_schema(settings, "jobs")
-    async with projected(settings) as (send, _runner, _read), connected(settings) as db, connected(settings) as other:
+    async with sending(settings) as (send, _read), connected(settings) as db, connected(settings) as other:
         await send(submit("one", "one"), "one")
         now = datetime.now(UTC)
         oid = await tables.schema_oid(other, schema)
