@@ -61,6 +61,11 @@ async def look_at(settings: Settings, position: Position) -> Suspect:
         )
     async with connected(new_consumer(settings, **HASTY)) as consumer:
         end = (await consumer.end_offsets([place]))[place]
+        if position.offset == end:
+            raise NoSuchRecord(
+                f"nothing lies at {position} yet: {position.topic}/{position.partition} ends there. Where a place "
+                f"stands there, no record is to blame: mend the cause, then `forgelog repair {position} --retry`"
+            )
         if not 0 <= position.offset < end:
             raise NoSuchRecord(f"nothing lies at {position}; {position.topic}/{position.partition} ends at {end}")
         consumer.assign([place])

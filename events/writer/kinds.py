@@ -32,6 +32,12 @@ class Kind(Generic[S]):
         self.observes = kind.observe is not Decider.observe
         """Whether the decider folds foreign events too."""
 
+    @property
+    def acting_on(self) -> str:
+        """Kind and key that were last let act by themselves, such as ``queue default``; empty before there are any."""
+        key = self.initiative.acting_on
+        return f"{self.decider.aggregate} {key}" if key else ""
+
     def own(self, decided: Sequence[Event]) -> Sequence[Event]:
         """What its decider has decided. Raises `DeciderError` if that is not what this kind decides: the events would
         be written with a state that nobody looked at, and that may be another partition's."""

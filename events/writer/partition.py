@@ -352,8 +352,7 @@ class Partition:
     @property
     def acting_on(self) -> str:
         """Kind and key that were last let act by itself, such as ``queue default``; empty before there are any."""
-        acting = self._acting
-        return f"{acting.decider.aggregate} {acting.initiative.acting_on}" if acting is not None else ""
+        return self._acting.acting_on if self._acting is not None else ""
 
     def _act(self, decide: Decide[Any], key: str, state: Any, now: datetime) -> Unit | None:
         assert self._acting is not None

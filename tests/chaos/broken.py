@@ -294,19 +294,26 @@ async def _job_at(arena: Arena, at: Position) -> str:
 
 
 async def _decide(arena: Arena, at: Position, what: str) -> None:
-    """As an operator does: look at the record, then decide; it waits until all go on."""
-    await _repair(arena, str(at))
+    """As an operator does: look at what stands still and at the record, then decide; it waits until all go on."""
+    told = {row["position"]: row for row in orjson.loads(await _repair(arena, "--output", "json"))}
+    if str(at) not in told:
+        raise AssertionError(f"forgelog repair lists {list(told)}, and not {at}")
+    if told[str(at)]["skippable"]:
+        await _repair(arena, str(at))
     await _repair(arena, str(at), what, "--reason", "chaos")
 
 
-async def _repair(arena: Arena, *arguments: str) -> None:
-    """Run `forgelog repair`."""
+async def _repair(arena: Arena, *arguments: str) -> bytes:
+    """What `forgelog repair` says."""
     process = await asyncio.create_subprocess_exec(
         *(*FORGELOG, "repair", *arguments),
         env={**arena.environment("operator"), "FORGELOG_GATEWAY": arena.gateway},
-        stdout=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    _, said = await process.communicate()
+    said, problem = await process.communicate()
     if process.returncode:
-        raise AssertionError(f"forgelog repair {' '.join(arguments)} ended with {process.returncode}: {said.decode()}")
+        raise AssertionError(
+            f"forgelog repair {' '.join(arguments)} ended with {process.returncode}: {problem.decode()}"
+        )
+    return said

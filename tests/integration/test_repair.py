@@ -279,6 +279,7 @@ async def test_only_what_lies_in_the_log_can_be_passed_over(settings: Settings) 
     await topics.ensure_topics(settings)
     for text, said in (
         ("events.jobs/0@7", "ends at 0"),
+        ("events.jobs/0@0", "no record is to blame: mend the cause, then `forgelog repair events.jobs/0@0 --retry`"),
         ("events.jobs/9@0", "partitions 0 to 3"),
         ("events.nowhere/0@0", "no place of an event"),
     ):

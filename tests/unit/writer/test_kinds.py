@@ -179,6 +179,8 @@ def test_what_another_kind_decides_is_not_written(caplog: pytest.LogCaptureFixtu
     assert told in caplog.text
     kind = desk.partition.kinds["book"]
     kind.states["a"] = Book()
+    desk.partition.wake(NOW)
+    assert desk.partition.acting_on == "", "nothing has acted yet"
     kind.initiative.mark("a")
     desk.partition.after_batch(NOW)
     with pytest.raises(DeciderError, match=told):
