@@ -24,13 +24,15 @@ from events.hosting import CONNECTIONS, Hosted, Service, keep_running, open_pool
 from events.process import tracing
 from events.process.channels import server_options
 from events.process.private import keep_private
-from events.process.settings import Settings, SettingsError
+from events.process.settings import Settings, SettingsError, split_address
 from events.process.tasks import run_together
 from events.projections.positions import live_schema
 from events.queries.callers import Authenticated, Callers, services_key
 from events.queries.guard import Guarded
+from events.queries.local.server import LocalServer
 from events.queries.log_dispatch import LogDispatch
 from events.queries.reflection import enable_reflection
+from events.queries.requests import MAX_ANSWER_BYTES, MAX_REQUEST_BYTES
 from forgelog_pb.log.v1.queries_pb2_grpc import add_LogQueriesServicer_to_server
 
 log = logging.getLogger("forgelog.service")
@@ -39,8 +41,8 @@ Tell = Callable[[bool], Awaitable[None]]
 
 LOG_QUERIES = "forgelog.log.v1.LogQueries"
 
-MAX_REQUEST_BYTES = 8 << 20
-MAX_ANSWER_BYTES = 64 << 20
+STOP_SECONDS = 2.0
+"""How long calls under way may go on after the process was told to stop."""
 
 _LEAST_READERS = 4
 """Connections for queries that each of several contexts gets at least."""
@@ -73,15 +75,20 @@ async def run(services: Sequence[Service], settings: Settings, *, started: Calla
 
         options = server_options(most_received=MAX_REQUEST_BYTES, most_sent=MAX_ANSWER_BYTES)
         server = grpc.aio.server(options=options, maximum_concurrent_rpcs=settings.rpcs)
-        known = Authenticated(server, Callers(services_key(settings)))
+        callers = Callers(services_key(settings))
+        known = Authenticated(server, callers)
+        local = LocalServer(
+            callers, most_calls=settings.rpcs, most_received=MAX_REQUEST_BYTES, most_sent=MAX_ANSWER_BYTES
+        )
+        both = Both(known, local)
         for hosted in hosts:
-            guarded = Guarded(known, hosted.context, lambda hosted=hosted: hosted.ended)  # type: ignore[misc]
+            guarded = Guarded(both, hosted.context, lambda hosted=hosted: hosted.ended)  # type: ignore[misc]
             for servicer, add, _ in hosted.servicers:
                 add(servicer, guarded)
         by_name = {hosted.context: hosted for hosted in hosts}
         logs = {name: hosted.log_queries for name, hosted in by_name.items()}
         dispatch = LogDispatch(logs, lambda name: by_name[name].ended)
-        add_LogQueriesServicer_to_server(dispatch, Guarded(known, alone or "log"))
+        add_LogQueriesServicer_to_server(dispatch, Guarded(both, alone or "log"))
         checks = Checks(hosts)
         health_pb2_grpc.add_HealthServicer_to_server(checks.servicer, known)
         names = [LOG_QUERIES, *(name for hosted in hosts for _, _, name in hosted.servicers)]
@@ -92,7 +99,9 @@ async def run(services: Sequence[Service], settings: Settings, *, started: Calla
             problem = f"can't listen on {settings.listen} (it is taken, or none of this machine's)"
             raise SettingsError(f"{problem}; set FORGELOG_LISTEN to a free host:port") from error
         await server.start()
-        left.push_async_callback(server.stop, grace=2)
+        left.push_async_callback(server.stop, grace=STOP_SECONDS)
+        left.push_async_callback(local.stop, grace=STOP_SECONDS)
+        await local.start(settings.data, split_address(settings.listen)[0], port)
         log.info("%s: queries on port %d", ", ".join(hosted.context for hosted in hosts), port)
         if started is not None:
             started(port)
@@ -100,6 +109,21 @@ async def run(services: Sequence[Service], settings: Settings, *, started: Calla
             await hosts[0].run(checks.teller(hosts[0]))
         else:
             await run_together(*(keep_running(hosted, checks.teller(hosted)) for hosted in hosts))
+
+
+class Both:
+    """Stands for two servers where handlers are added to them."""
+
+    def __init__(self, *servers: Any) -> None:
+        self._servers = servers
+
+    def add_generic_rpc_handlers(self, handlers: Any) -> None:
+        for server in self._servers:
+            server.add_generic_rpc_handlers(handlers)
+
+    def add_registered_method_handlers(self, service: str, handlers: Any) -> None:
+        for server in self._servers:
+            server.add_registered_method_handlers(service, handlers)
 
 
 def settings_of(settings: Settings, context: str) -> Settings:

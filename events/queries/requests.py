@@ -18,6 +18,11 @@ from events.language.bounds import TIME_MAX, TIME_MIN
 from events.queries.queries import QueryError
 from forgelog_pb.query.v1 import options_pb2
 
+MAX_REQUEST_BYTES = 8 << 20
+"""Largest request that a service takes."""
+MAX_ANSWER_BYTES = 64 << 20
+"""Largest answer that it gives, and that the gateway takes."""
+
 MAX_ENTRIES = 10_000
 """Most entries of a list or a map in a request."""
 

@@ -7,6 +7,7 @@ kcat.conf         for programs that publish commands and read events: the broker
 supervisor.lock   held (flock) by the one supervisor
 keys/             secrets, a file each; see `events.process.keys`
 objects/          bytes that are too large for events; see `events.objects`
+sockets/          by which the gateway calls services; see `events.queries.local`
 kafka/ postgres/ agents/<node>/ logs/<child>.log
 """
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -19,6 +20,9 @@ from events.process.channels import ACCEPTED, accepted, client_options
 from events.process.retry_hint import DETAILS, retry_seconds
 from events.process.settings import Settings
 from events.queries.callers import Metadata, bearer, services_key
+from events.queries.local.client import LocalClient, LocalConnection
+from events.queries.local.places import socket_of
+from events.queries.requests import MAX_ANSWER_BYTES, MAX_REQUEST_BYTES
 from forgelog_pb.log.v1.queries_pb2 import GetStatusRequest
 from forgelog_pb.log.v1.queries_pb2_grpc import LogQueriesStub
 from services.gateway import metrics
@@ -38,7 +42,7 @@ MAX_SECONDS = 86_400
 DEFAULT_SECONDS = 30.0
 """Deadline of a unary query whose caller set none."""
 
-MAX_MESSAGE_BYTES = 64 << 20
+_by_socket, _by_grpc = metrics.forwarded.labels("socket"), metrics.forwarded.labels("grpc")
 
 
 class Relayed(Exception):
@@ -66,7 +70,9 @@ class Forwarder:
         self.catalog = catalog
         self._access = access
         self.addresses = dict(settings.services)
-        self._key = bearer(services_key(settings))
+        key = services_key(settings)
+        self._key = bearer(key)
+        self._sockets = _sockets(settings, key)
         self._channels: dict[str, Any] = {}  # grpc.aio.Channel, whose stubs don't know optional arguments
         self._open: set[Any] = set()
         self._ending = False
@@ -84,6 +90,13 @@ class Forwarder:
         for channel in self._channels.values():
             await channel.close()
         self._channels.clear()
+        for client in self._sockets.values():
+            await client.close()
+
+    def _local(self, context: str, request: bytes) -> LocalConnection | None:
+        """The connection to a context's service on this machine, if it takes this request."""
+        client = self._sockets.get(context)
+        return None if client is None else client.connection(request)
 
     def channel(self, context: str) -> Any:
         """The connection to a context's service. Raises DoorError when none is configured."""
@@ -98,7 +111,7 @@ class Forwarder:
                     f"no service {context!r} is configured here (there are: {known}); name it in FORGELOG_SERVICES",
                 )
             self._channels[context] = grpc.aio.insecure_channel(
-                address, options=[*client_options(MAX_MESSAGE_BYTES), ("grpc.enable_retries", 0)]
+                address, options=[*client_options(MAX_ANSWER_BYTES), ("grpc.enable_retries", 0)]
             )
         return self._channels[context]
 
@@ -123,11 +136,16 @@ class Forwarder:
         self._access.authorize(principal, method.path)
         context = self.context_of(method, request)
         with self.queries.take():
-            call = self.channel(context).unary_unary(method.path)
+            timeout = timeout or DEFAULT_SECONDS
             try:
-                answer: bytes = await call(
-                    request, timeout=timeout or DEFAULT_SECONDS, metadata=(*metadata, *self._key)
-                )
+                answer: bytes
+                if (local := self._local(context, request)) is not None:
+                    _by_socket.inc()
+                    answer = await local.call(method.path, request, timeout=timeout, metadata=metadata)
+                else:
+                    _by_grpc.inc()
+                    call = self.channel(context).unary_unary(method.path)
+                    answer = await call(request, timeout=timeout, metadata=(*metadata, *self._key))
             except grpc.aio.AioRpcError as error:
                 raise self._failed(context, error) from None
             return answer
@@ -211,6 +229,18 @@ class Forwarder:
             return DoorError(code, f"timeout: {problem}; {hint}", [late])
         trailing = tuple((key, value) for key, value in received if not key.startswith("grpc-") or key == DETAILS)
         return Relayed(code, details, trailing)
+
+
+def _sockets(settings: Settings, key: str) -> dict[str, LocalClient]:
+    """Of the contexts whose services may be on this machine; those of one process share a connection."""
+    by_path: dict[Path, LocalClient] = {}
+    found: dict[str, LocalClient] = {}
+    for context, address in settings.services.items():
+        if (path := socket_of(settings.data, address)) is not None:
+            if path not in by_path:
+                by_path[path] = LocalClient(path, key, most_sent=MAX_REQUEST_BYTES, most_received=MAX_ANSWER_BYTES)
+            found[context] = by_path[path]
+    return found
 
 
 def metadata_of(pairs: Iterable[tuple[str, Any]], trace: Trace) -> Metadata:

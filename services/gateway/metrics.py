@@ -10,6 +10,8 @@ requests = Counter("forgelog_gateway_requests_total", "Requests answered", ["doo
 seconds = Histogram(
     "forgelog_gateway_request_seconds", "Time to answer a request", ["door", "method"], buckets=_SECONDS
 )
+forwarded = Counter("forgelog_gateway_forwarded_total", "Queries of one answer passed on to services", ["by"])
+"""By ``socket``, on one machine, or ``grpc``."""
 in_flight = Gauge("forgelog_gateway_in_flight", "Requests being worked on", ["kind"])
 publish_seconds = Histogram(
     "forgelog_gateway_publish_seconds", "From checked to stored by Kafka (acks=all)", buckets=_SECONDS

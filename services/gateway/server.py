@@ -24,10 +24,11 @@ from events.process.channels import server_options
 from events.process.settings import Settings, split_address
 from events.process.tasks import run_together
 from events.queries.reflection import enable_reflection
+from events.queries.requests import MAX_ANSWER_BYTES
 from forgelog_pb.gateway.v1.commands_pb2_grpc import add_CommandsServicer_to_server
 from services.gateway.catalog import Catalog
 from services.gateway.commands import Door
-from services.gateway.forward import MAX_MESSAGE_BYTES, Forwarder, ForwardHandler
+from services.gateway.forward import Forwarder, ForwardHandler
 from services.gateway.front import Front
 from services.gateway.grpc_gate import Gated
 from services.gateway.hosts import Hosts
@@ -110,7 +111,7 @@ async def _grpc_server(
     catalog: Catalog, door: Door, forwarder: Forwarder, checks: Any, bounds: Bounds, access: Access
 ) -> AsyncIterator[tuple[Any, str]]:
     options = [
-        *server_options(most_received=MAX_REQUEST_BYTES, most_sent=MAX_MESSAGE_BYTES),
+        *server_options(most_received=MAX_REQUEST_BYTES, most_sent=MAX_ANSWER_BYTES),
         ("grpc.server_handshake_timeout_ms", int(bounds.patience.head * 1000)),
         # Calls that wait to be looked at. Beyond this gRPC cancels some, which says neither why nor for how long.
         ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),

@@ -21,7 +21,8 @@ from services.gateway import metrics
 from services.gateway.errors import DoorError, abort
 from services.gateway.slow import Late, Patience
 
-Handler = grpc.RpcMethodHandler
+_PATIENT = "patient"
+"""Attribute of a handler: what `Patient` made of it."""
 
 
 class Patient(grpc.GenericRpcHandler):  # type: ignore[type-arg]
@@ -35,6 +36,13 @@ class Patient(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         handler: Any = self._inner.service(details)
         if handler is None:
             return None
+        if (made := vars(handler).get(_PATIENT)) is None:
+            made = self._turned(handler)
+            if made is not handler:  # its maker may keep it: then it is turned once
+                vars(handler)[_PATIENT] = made
+        return made
+
+    def _turned(self, handler: Any) -> Any:
         codecs = reader(handler.request_deserializer), handler.response_serializer
         if not handler.request_streaming:
             if handler.response_streaming:

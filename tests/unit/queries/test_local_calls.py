@@ -1,0 +1,469 @@
+"""Calls over a service's local socket: answers and failures are those of gRPC, and nobody else gets in."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import stat
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from events.process.keys import new_api_key
+from events.process.retry_hint import retry_metadata, retry_seconds
+from events.queries.callers import Callers
+from events.queries.guard import Guarded
+from events.queries.local import frames, server
+from events.queries.local.client import LocalClient, LocalConnection
+from events.queries.local.places import MOST_PATH_BYTES, NoPlace, listening, socket_of
+from events.queries.local.server import LocalServer
+from events.queries.queries import QueryError
+from forgelog_pb.jobs.v1.queries_pb2 import GetJobRequest
+from tests import PATIENCE
+
+KEY = new_api_key()
+SERVICE = "test.v1.TestQueries"
+PORT = 5001
+MOST = 1 << 20
+
+HELLO = frames.frame(frames.HELLO, frames.VERSION, KEY.encode())
+WELCOME = frames.frame(frames.WELCOME, frames.VERSION)
+
+Handler = Callable[[bytes, Any], Any]
+
+
+def path_of(data: Path) -> Path:
+    found = socket_of(data, f"127.0.0.1:{PORT}")
+    assert found is not None
+    return found
+
+
+def client_of(data: Path, key: str = KEY) -> LocalClient:
+    return LocalClient(path_of(data), key, most_sent=MOST, most_received=64 << 20)
+
+
+async def connected(client: LocalClient) -> LocalConnection:
+    await client.connect()
+    connection = client.connection(b"")
+    assert connection is not None
+    return connection
+
+
+async def started(data: Path, handlers: dict[str, Handler], **bounds: int) -> LocalServer:
+    made = LocalServer(Callers(KEY), **{"most_calls": 100, "most_received": MOST, "most_sent": 64 << 20, **bounds})
+    of = {name: grpc.unary_unary_rpc_method_handler(handler) for name, handler in handlers.items()}
+    made.add_registered_method_handlers(SERVICE, of)
+    await made.start(data, "127.0.0.1", PORT)
+    return made
+
+
+@asynccontextmanager
+async def serving(data: Path, **handlers: Handler) -> AsyncIterator[LocalServer]:
+    made = await started(data, handlers)
+    try:
+        yield made
+    finally:
+        await made.stop(0)
+
+
+async def ask(
+    connection: LocalConnection, name: str, request: bytes = b"", timeout: float = PATIENCE, **more: Any
+) -> Any:
+    return await connection.call(f"/{SERVICE}/{name}", request, timeout=timeout, **more)
+
+
+async def refused(call: Any) -> grpc.aio.AioRpcError:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value
+
+
+async def echo(request: bytes, _: Any) -> bytes:
+    return request
+
+
+class Held:
+    """A handler that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.begun, self.go, self.cancelled = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, request: bytes, _: Any) -> bytes:
+        self.begun.set()
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        return request
+
+
+# What a call carries
+
+
+async def test_calls_are_answered_each_with_its_own_answer(tmp_path: Path) -> None:
+    async with serving(tmp_path, Echo=echo):
+        connection = await connected(client_of(tmp_path))
+        asked = [b"%d" % number for number in range(90)]
+        assert await asyncio.gather(*(ask(connection, "Echo", each) for each in asked)) == asked
+
+
+async def test_the_callers_trace_and_deadline_go_along(tmp_path: Path) -> None:
+    async def told(_: bytes, context: Any) -> bytes:
+        assert 0 < context.time_remaining() <= 7
+        return repr(context.invocation_metadata()).encode()
+
+    given = (("traceparent", "00-" + "a" * 32 + "-" + "b" * 16 + "-01"), ("baggage", "who=é"), ("x-bin", b"\0\xff"))
+    async with serving(tmp_path, Told=told):
+        answer = await ask(await connected(client_of(tmp_path)), "Told", timeout=7, metadata=given)
+    assert answer == repr(given).encode()
+
+
+async def test_a_large_answer_comes_whole_and_others_beside_it(tmp_path: Path) -> None:
+    large = os.urandom(1 << 20) * 32
+
+    async def much(_: bytes, __: Any) -> bytes:
+        return large
+
+    async with serving(tmp_path, Much=much, Echo=echo):
+        connection = await connected(client_of(tmp_path))
+        asked = [ask(connection, "Much"), ask(connection, "Echo", b"x"), ask(connection, "Much")]
+        assert await asyncio.gather(*asked) == [large, b"x", large]
+
+
+async def test_a_request_that_a_service_does_not_take_goes_by_grpc_which_says_so(tmp_path: Path) -> None:
+    async with serving(tmp_path, Echo=echo):
+        client = client_of(tmp_path)
+        await connected(client)
+        assert client.connection(bytes(MOST)) is not None
+        assert client.connection(bytes(MOST + 1)) is None
+
+
+# How a call fails
+
+
+async def test_a_querys_refusal_comes_with_code_words_and_details(tmp_path: Path) -> None:
+    """Through the guard of all queries, as a service's."""
+
+    async def missing(_: Any, __: Any) -> Any:
+        raise QueryError(grpc.StatusCode.NOT_FOUND, "there is no job 'é'")
+
+    async def away(_: Any, context: Any) -> Any:
+        code = grpc.StatusCode.UNAVAILABLE
+        await context.abort(code, "come again", retry_metadata(code.value[0], "come again", 2.5))
+
+    made = await started(tmp_path, {})
+    handlers = {
+        name: grpc.unary_unary_rpc_method_handler(each, GetJobRequest.FromString, GetJobRequest.SerializeToString)
+        for name, each in {"Missing": missing, "Away": away}.items()
+    }
+    Guarded(made, "test").add_registered_method_handlers(SERVICE, handlers)
+    connection = await connected(client_of(tmp_path))
+    error = await refused(ask(connection, "Missing"))
+    assert (error.code(), error.details()) == (grpc.StatusCode.NOT_FOUND, "there is no job 'é'")
+    error = await refused(ask(connection, "Away"))
+    assert (error.code(), error.details()) == (grpc.StatusCode.UNAVAILABLE, "come again")
+    trailing: Any = error.trailing_metadata()
+    assert retry_seconds(trailing) == 2.5
+    error = await refused(ask(connection, "Missing", b"\xff\xff"))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "can't be decoded" in (error.details() or "")
+    await made.stop(0)
+
+
+async def test_a_handler_may_set_its_status(tmp_path: Path) -> None:
+    async def set_(request: bytes, context: Any) -> bytes:
+        await context.send_initial_metadata(())
+        context.set_trailing_metadata((("why", "so"),))
+        if request:
+            context.set_code(grpc.StatusCode.DATA_LOSS)
+            context.set_details("lost")
+        return b"answer"
+
+    async with serving(tmp_path, Set=set_):
+        connection = await connected(client_of(tmp_path))
+        assert await ask(connection, "Set") == b"answer"
+        error = await refused(ask(connection, "Set", b"x"))
+    assert (error.code(), error.details()) == (grpc.StatusCode.DATA_LOSS, "lost")
+    trailing: Any = error.trailing_metadata()
+    assert tuple(trailing) == (("why", "so"),)
+
+
+async def test_what_a_service_lacks_or_breaks_on_fails_that_call_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(_: bytes, __: Any) -> bytes:
+        raise ZeroDivisionError("a defect")
+
+    async def much(_: bytes, __: Any) -> bytes:
+        return bytes(MOST + 1)
+
+    made = await started(tmp_path, {"Broken": broken, "Much": much, "Echo": echo}, most_sent=MOST)
+    connection = await connected(client_of(tmp_path))
+    assert (await refused(ask(connection, "None"))).code() is grpc.StatusCode.UNIMPLEMENTED
+    assert (await refused(ask(connection, "Broken"))).code() is grpc.StatusCode.UNKNOWN
+    assert "ZeroDivisionError: a defect" in caplog.text
+    error = await refused(ask(connection, "Much"))
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert f"{MOST + 1} bytes" in (error.details() or "")
+    assert await ask(connection, "Echo", b"x") == b"x"
+    await made.stop(0)
+
+
+async def test_more_calls_than_a_service_answers_at_a_time_are_refused(tmp_path: Path) -> None:
+    held = Held()
+    made = await started(tmp_path, {"Held": held}, most_calls=1)
+    connection = await connected(client_of(tmp_path))
+    first = asyncio.create_task(ask(connection, "Held", b"1"))
+    await held.begun.wait()
+    assert (await refused(ask(connection, "Held"))).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    held.go.set()
+    assert await first == b"1"
+    assert await ask(connection, "Held", b"3") == b"3"
+    await made.stop(0)
+
+
+async def test_a_caller_that_goes_ends_its_query_at_the_service(tmp_path: Path) -> None:
+    held = Held()
+    async with serving(tmp_path, Held=held, Echo=echo):
+        connection = await connected(client_of(tmp_path))
+        caller = asyncio.create_task(ask(connection, "Held"))
+        await held.begun.wait()
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        await asyncio.wait_for(held.cancelled.wait(), PATIENCE)
+        assert await ask(connection, "Echo", b"x") == b"x"
+
+
+async def test_a_call_that_is_cancelled_before_it_begins_holds_no_place(tmp_path: Path) -> None:
+    made = await started(tmp_path, {"Echo": echo}, most_calls=1)
+    connection = await connected(client_of(tmp_path))
+    reader, writer = await asyncio.open_unix_connection(str(path_of(tmp_path)))
+    path = f"/{SERVICE}/Echo".encode()
+    writer.write(HELLO + frames.call(1, 5, path, b"", b"") + frames.frame(frames.CANCEL, 1))
+    assert await reader.readexactly(len(WELCOME)) == WELCOME
+    assert await ask(connection, "Echo", b"x") == b"x"
+    writer.write(frames.call(1, 5, path, b"", b"y"))  # the number is free again
+    assert await reader.readexactly(len(WELCOME) + 1) == frames.frame(frames.ANSWER, 1, b"y")
+    writer.close()
+    await made.stop(0)
+
+
+async def test_a_deadline_that_passes_ends_the_query_at_both_ends(tmp_path: Path) -> None:
+    held = Held()
+    async with serving(tmp_path, Held=held, Echo=echo):
+        connection = await connected(client_of(tmp_path))
+        error = await refused(ask(connection, "Held", timeout=0.05))
+        assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await asyncio.wait_for(held.cancelled.wait(), PATIENCE)
+        assert await ask(connection, "Echo", b"x") == b"x"
+
+
+# Services that end and start
+
+
+async def test_a_service_that_ends_fails_its_calls_and_is_found_again(tmp_path: Path) -> None:
+    held = Held()
+    client = client_of(tmp_path)
+    async with serving(tmp_path, Held=held):
+        connection = await connected(client)
+        caller = asyncio.create_task(ask(connection, "Held"))
+        await held.begun.wait()
+    assert (await refused(caller)).code() is grpc.StatusCode.UNAVAILABLE
+    assert (await refused(ask(connection, "Echo"))).code() is grpc.StatusCode.UNAVAILABLE
+    assert client.connection(b"") is None
+    await client.connect()
+    assert client.connection(b"") is None
+    async with serving(tmp_path, Echo=echo):
+        assert await ask(await connected(client), "Echo", b"again") == b"again"
+    await client.close()
+
+
+async def test_calls_under_way_may_end_when_a_service_stops_and_further_ones_are_sent_elsewhere(tmp_path: Path) -> None:
+    held = Held()
+    made = await started(tmp_path, {"Held": held})
+    connection = await connected(client_of(tmp_path))
+    caller = asyncio.create_task(ask(connection, "Held", b"x"))
+    await held.begun.wait()
+    stopping = asyncio.create_task(made.stop(PATIENCE))
+    error = await refused(ask(connection, "Held"))
+    assert (error.code(), path_of(tmp_path).exists()) == (grpc.StatusCode.UNAVAILABLE, False)
+    held.go.set()
+    assert await caller == b"x"
+    await stopping
+
+
+async def test_what_a_killed_service_left_is_replaced(tmp_path: Path) -> None:
+    path_of(tmp_path).parent.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path_of(tmp_path)))
+    client = client_of(tmp_path)
+    await client.connect()
+    assert client.connection(b"") is None
+    async with serving(tmp_path, Echo=echo):
+        assert await ask(await connected(client), "Echo", b"x") == b"x"
+
+
+# Who gets in
+
+
+async def test_folder_and_socket_are_their_users_alone(tmp_path: Path) -> None:
+    async with serving(tmp_path, Echo=echo):
+        path = path_of(tmp_path)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert not path.exists()
+
+
+async def test_a_folder_that_others_may_enter_is_used_by_neither_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    client = client_of(tmp_path)
+    async with serving(tmp_path, Echo=echo):
+        path_of(tmp_path).parent.chmod(0o755)
+        await client.connect()
+        assert client.connection(b"") is None
+    async with serving(tmp_path, Echo=echo):
+        assert not path_of(tmp_path).exists()
+    assert "calls come by gRPC alone" in caplog.text
+    assert "chmod 0700" in caplog.text
+
+
+def test_a_file_in_a_sockets_place_is_left_alone(tmp_path: Path) -> None:
+    path_of(tmp_path).parent.mkdir(mode=0o700)
+    path_of(tmp_path).write_text("mine")
+    with pytest.raises(NoPlace, match="is no socket; remove it"):
+        listening(tmp_path, "127.0.0.1", PORT)
+    assert path_of(tmp_path).read_text() == "mine"
+
+
+def test_a_folder_with_a_long_name_has_no_socket(tmp_path: Path) -> None:
+    with pytest.raises(NoPlace, match=f"too long for a socket \\({MOST_PATH_BYTES} bytes\\)"):
+        listening(tmp_path / ("x" * MOST_PATH_BYTES), "127.0.0.1", PORT)
+
+
+@pytest.mark.parametrize(
+    ("address", "local"),
+    [
+        ("127.0.0.1:5001", True),
+        ("localhost:5001", True),
+        ("[::1]:5001", True),
+        ("10.0.0.1:5001", False),
+        ("jobs:5001", False),
+        ("jobs.forgelog.svc:5001", False),
+    ],
+)
+def test_a_service_of_another_machine_is_called_by_grpc(tmp_path: Path, address: str, local: bool) -> None:
+    assert (socket_of(tmp_path, address) is not None) == local
+
+
+def test_a_service_that_listens_for_other_machines_alone_has_no_socket(tmp_path: Path) -> None:
+    assert listening(tmp_path, "10.0.0.1", PORT) is None
+
+
+CALL = frames.call(1, 5, f"/{SERVICE}/Echo".encode(), b"", b"x")
+
+NOT_OURS: list[Any] = [
+    pytest.param(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", id="HTTP"),
+    pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", id="HTTP/2"),
+    pytest.param(b"\xff" * 9, id="a frame of 4 GiB"),
+    pytest.param(bytes(9), id="no kind"),
+    pytest.param(CALL, id="a call first"),
+    pytest.param(frames.frame(frames.CANCEL, 1), id="a cancel first"),
+    pytest.param(frames.frame(frames.HELLO, frames.VERSION, b""), id="no key"),
+    pytest.param(frames.frame(frames.HELLO, frames.VERSION, new_api_key().encode()), id="another key"),
+    pytest.param(frames.frame(frames.HELLO, frames.VERSION, b"\xff\xfe"), id="a key that is no text"),
+    pytest.param(frames.frame(frames.HELLO, frames.VERSION + 1, KEY.encode()), id="another version"),
+    pytest.param(frames.frame(frames.HELLO, frames.VERSION, bytes(5000)), id="a long key"),
+    pytest.param(HELLO + HELLO, id="a second hello"),
+    pytest.param(HELLO + frames.frame(frames.ANSWER, 1), id="an answer"),
+    pytest.param(HELLO + frames.frame(frames.CALL, 1, b"123"), id="a call without a head"),
+    pytest.param(HELLO + frames.frame(frames.CALL, 1, b"\0\0\0\1\xff\xff\0\0"), id="a call that is too short"),
+    pytest.param(HELLO + b"\x7f\xff\xff\xff\x03\0\0\0\x01", id="a call of 2 GiB"),
+]
+
+
+@pytest.mark.parametrize("content", NOT_OURS)
+async def test_who_does_not_speak_the_protocol_is_shut_out_and_others_are_served(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(tmp_path, Echo=echo) as made:
+        connection = await connected(client_of(tmp_path))
+        reader, writer = await asyncio.open_unix_connection(str(path_of(tmp_path)))
+        writer.write(content)
+        with suppress(ConnectionError):
+            await asyncio.wait_for(reader.read(), PATIENCE)  # until it is closed
+        writer.close()
+        assert await ask(connection, "Echo", b"x") == b"x"
+        assert len(made.connections) == 1
+    assert "a local connection is closed" in caplog.text
+    assert KEY not in caplog.text
+
+
+async def test_who_says_nothing_is_shut_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "HELLO_SECONDS", 0.05)
+    async with serving(tmp_path, Echo=echo):
+        connection = await connected(client_of(tmp_path))
+        reader, writer = await asyncio.open_unix_connection(str(path_of(tmp_path)))
+        writer.write(HELLO[:20])
+        assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
+        writer.close()
+        assert await ask(connection, "Echo", b"x") == b"x"
+
+
+async def test_a_malformed_call_ends_the_calls_of_its_connection_alone(tmp_path: Path) -> None:
+    held = Held()
+    async with serving(tmp_path, Held=held, Echo=echo):
+        connection = await connected(client_of(tmp_path))
+        reader, writer = await asyncio.open_unix_connection(str(path_of(tmp_path)))
+        writer.write(HELLO + frames.call(7, 5, f"/{SERVICE}/Held".encode(), b"", b""))
+        await asyncio.wait_for(held.begun.wait(), PATIENCE)
+        writer.write(frames.call(7, 5, f"/{SERVICE}/Held".encode(), b"", b""))  # the number is in use
+        await asyncio.wait_for(held.cancelled.wait(), PATIENCE)
+        await asyncio.wait_for(reader.read(), PATIENCE)
+        writer.close()
+        assert await ask(connection, "Echo", b"x") == b"x"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"\xff" * 9, id="a frame of 4 GiB"),
+        pytest.param(frames.frame(frames.CALL, 1), id="a call"),
+        pytest.param(frames.frame(frames.FAILED, 1, b"\x05\0\0\0\xff"), id="a failure that is too short"),
+        pytest.param(frames.frame(frames.FAILED, 1, b"\x05\0\0\0\0\0\1"), id="metadata that is too short"),
+        pytest.param(frames.frame(frames.WELCOME, 1), id="a second welcome"),
+        pytest.param(b"", id="nothing"),
+    ],
+)
+async def test_a_service_that_answers_nonsense_fails_the_calls_that_wait(tmp_path: Path, answer: bytes) -> None:
+    async def wrong(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(len(HELLO))
+        writer.write(WELCOME)
+        await reader.read(100)
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    path_of(tmp_path).parent.mkdir(mode=0o700)
+    async with await asyncio.start_unix_server(wrong, str(path_of(tmp_path))):
+        client = client_of(tmp_path)
+        connection = await connected(client)
+        assert (await refused(ask(connection, "Echo"))).code() is grpc.StatusCode.UNAVAILABLE
+        assert client.connection(b"") is None
+        await client.close()
+
+
+async def test_a_service_with_another_key_is_called_by_grpc_which_says_so(tmp_path: Path) -> None:
+    async with serving(tmp_path, Echo=echo):
+        client = client_of(tmp_path, new_api_key())
+        await client.connect()
+        assert client.connection(b"") is None
