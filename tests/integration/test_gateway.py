@@ -270,6 +270,42 @@ async def test_readiness_names_what_is_missing(platform: Cluster, http: httpx.As
             await asyncio.sleep(0.05)
 
 
+async def by_way(http: httpx.AsyncClient, way: str) -> float:
+    """Queries that the gateway has passed on by ``socket``, or by ``grpc``."""
+    name = f'forgelog_gateway_forwarded_total{{by="{way}"}} '
+    lines = (await http.get("/metrics")).text.splitlines()
+    return next(float(line.removeprefix(name)) for line in lines if line.startswith(name))
+
+
+async def test_queries_go_over_the_services_socket_and_by_grpc_while_there_is_none(
+    platform: Cluster, http: httpx.AsyncClient
+) -> None:
+    socket = platform.folder / "sockets" / platform.address("scheduling").rpartition(":")[2]
+
+    async def until_by(way: str) -> None:
+        before = await by_way(http, way)
+        async with asyncio.timeout(PATIENCE):
+            while await by_way(http, way) == before:
+                assert (await http.get("/v1/queues/default")).status_code == 200
+                await asyncio.sleep(0.02)
+
+    await until_by("socket")
+    missing = await http.get("/v1/queues/none-of-this-name")
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")
+    assert (socket.stat().st_mode & 0o777, socket.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    platform.kill("scheduling")
+    platform.start("scheduling")
+    await platform.healthy("scheduling")
+    await until_by("grpc")  # the first one, at least: it does not wait for the socket
+    await until_by("socket")
+    platform.end("scheduling")
+    assert not socket.exists()
+    assert (await http.get("/v1/queues/default")).status_code == 503
+    platform.start("scheduling")
+    await platform.healthy("scheduling")
+    await until_by("socket")
+
+
 async def test_work_beyond_the_bounds_is_sent_away_with_a_hint(platform: Cluster) -> None:
     """A gateway of its own with room for one: the second waiter is told when to come back."""
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
