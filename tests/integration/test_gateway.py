@@ -131,7 +131,7 @@ async def test_a_command_as_a_message_is_the_same_as_json(commands: Any) -> None
         ("POST", "/v1/commands", b"", 400, "the body is empty"),
         ("POST", "/v1/commands", b"[]", 400, "not a JSON object"),
         ("POST", "/v1/commands", b'{"tpye": "SubmitJob"}', 400, "did you mean 'type'"),
-        ("POST", "/v1/commands?wait=perhaps", b"{}", 400, "true or false"),
+        ("POST", "/v1/commands?wait=perhaps", b"{}", 400, "true, false or conclusion"),
         ("POST", "/v1/commands?timeout=soon", b"{}", 400, "no number of seconds"),
         ("POST", "/v1/commands", b"x" * (1 << 20), 413, "at most 1000000"),
         ("GET", "/v1/jobs?limit=many", None, 400, "whole number"),
