@@ -23,7 +23,8 @@ from events.language.problems import event_types_named
 from events.language.registry import aggregates_of, events_about
 from events.projections.projection import Row
 from events.projections.tables import Db
-from events.queries.queries import INT4, INT8, MAX_PAGE, Keys, QueryError
+from events.queries.listing import INT4, INT8, MAX_PAGE, Keys
+from events.queries.queries import QueryError
 
 COLUMNS = (
     "context, partition, off, aggregate, subject, id, type, time, project, actor, correlation, causation, cause, "

@@ -15,7 +15,8 @@ from events.process.settings import Settings
 from events.projections.stored import Positions
 from events.projections.tables import HISTORY
 from events.queries import history
-from events.queries.queries import QueryError, ReadModel, next_cursor, page, read_options
+from events.queries.listing import next_cursor, page
+from events.queries.queries import QueryError, ReadModel, read_options
 from forgelog_pb.log.v1 import queries_pb2 as pb
 from forgelog_pb.log.v1 import queries_pb2_grpc as rpc
 

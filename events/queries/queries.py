@@ -1,5 +1,5 @@
 """The reading side of a projection: `ReadModel.view` gives a connection on the live tables, or on the tables as they
-were at a time. Also what servicers share: refusals, page cursors, the options every query takes.
+were at a time. Also what servicers share: refusals, the options every query takes. Lists: `events.queries.listing`.
 
 `as_of` is general: temporary views of the tables' names show the rows as they were (`events.projections.past`), in a
 transaction that is rolled back; the query's SQL is the same.
@@ -8,16 +8,14 @@ transaction that is rolled back; the query's SQL is the same.
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import asyncpg
 import grpc
-import orjson
 
 from events.log.envelope import Position
 from events.projections import past
@@ -27,8 +25,6 @@ from events.projections.stored import Positions
 from events.projections.tables import Db
 from events.queries.watching import Watching
 
-MAX_PAGE = 10_000
-DEFAULT_PAGE = 100
 AT_LEAST_SECONDS = 10.0
 """Longest wait for `at_least` positions; a query's deadline may be shorter."""
 
@@ -78,48 +74,6 @@ def read_options(options: Any, now: datetime | None = None) -> dict[str, Any]:
 
 def _said(time: datetime) -> str:
     return f"{time:%Y-%m-%dT%H:%M:%SZ}"
-
-
-INT4 = range(-1, (1 << 31) - 1)
-INT8 = range(-1, (1 << 63) - 1)
-"""Whole numbers in a cursor: those that a Postgres ``int`` and ``bigint`` can be, behind which there is another."""
-
-Keys = Mapping[str, type[str] | type[datetime] | range]
-"""Of a list's order: what a cursor holds, by name."""
-
-
-def page(request: Any, keys: Keys) -> tuple[int, dict[str, Any] | None]:
-    """A `PageRequest` as its limit and the cursor's content, which has just these keys; None at the beginning. Raises
-    QueryError on a bad one, also on a cursor that somebody else made."""
-    limit = request.limit or DEFAULT_PAGE
-    if not 0 < limit <= MAX_PAGE:
-        raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, f"page.limit is {limit}; ask for 1 to {MAX_PAGE} rows")
-    if not request.cursor:
-        return limit, None
-    try:
-        content = orjson.loads(base64.urlsafe_b64decode(request.cursor))
-        if not isinstance(content, dict) or content.keys() != keys.keys():
-            raise ValueError("other keys")
-        return limit, {name: _key(content[name], kind) for name, kind in keys.items()}
-    except (ValueError, OverflowError):
-        raise QueryError(
-            grpc.StatusCode.INVALID_ARGUMENT, "page.cursor is not one that this list returned; start without a cursor"
-        ) from None
-
-
-def _key(value: Any, kind: type[str] | type[datetime] | range) -> Any:
-    """One of a cursor's values. Raises ValueError or OverflowError."""
-    if isinstance(kind, range):
-        if type(value) is int and value in kind:
-            return value
-    elif type(value) is str and "\0" not in value:
-        return value if kind is str else datetime.fromisoformat(value).astimezone(UTC)
-    raise ValueError(f"{value!r} is no {kind}")
-
-
-def next_cursor(content: dict[str, Any]) -> str:
-    """An opaque cursor; `content` is the last row's sort key."""
-    return base64.urlsafe_b64encode(orjson.dumps(content)).decode()
 
 
 class Stored(Protocol):

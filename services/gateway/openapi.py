@@ -16,7 +16,7 @@ from events.language.json_schemas import definitions
 from events.language.proto_names import enum_prefix
 from events.language.registry import command_types
 from events.log.topics import CONTEXTS
-from events.queries.queries import DEFAULT_PAGE, MAX_PAGE
+from events.queries.listing import DEFAULT_PAGE, MAX_PAGE
 from events.queries.requests import MAX_ENTRIES, MAX_TEXT, no_past
 from forgelog_pb.gateway.v1 import commands_pb2
 from services.gateway.catalog import Catalog, Method

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 import grpc
 
 from events.language.convert import to_message
-from events.language.proto_names import word_of
-from events.language.resources import AllocationStatus
-from events.language.resources.hardware import NodeStatus
-from events.queries.queries import MAX_PAGE, QueryError, ReadModel, next_cursor, not_found, page, read_options
+from events.queries.listing import MAX_PAGE, Listing
+from events.queries.queries import QueryError, ReadModel, not_found, read_options
 from forgelog_pb.resources.v1 import queries_pb2, queries_pb2_grpc, types_pb2
 from services.resources.projections import KINDS
 
 _NODES = "nodes join node_uses using (node_id, pool)"
+
+_NODE_LIST = Listing(
+    queries_pb2.ListNodesRequest,
+    _NODES,
+    order={"pool": str, "node_id": str},
+    filters={"pool": "pool", "statuses": "status", "labels": "labels"},
+)
+
+_ALLOCATION_LIST = Listing(
+    queries_pb2.ListAllocationsRequest,
+    "allocations",
+    order={"created_at": datetime, "allocation_id": str},
+    descending=True,
+    filters={"job_id": "job_id", "node_id": "node_id", "pool": "pool", "statuses": "status"},
+)
 
 
 class ResourceQueriesServicer(queries_pb2_grpc.ResourceQueriesServicer):
@@ -56,21 +69,10 @@ class ResourceQueriesServicer(queries_pb2_grpc.ResourceQueriesServicer):
         )
 
     async def ListNodes(self, request: Any, context: Any) -> Any:
-        limit, cursor = page(request.page, {"pool": str, "node_id": str})
-        after_pool, after_node = cursor.values() if cursor else ("", "")
+        query = _NODE_LIST.query(request)
         async with self._read.view(**read_options(request.options)) as db:
-            rows = await db.fetch(
-                f"select * from {_NODES} where ($1 = '' or pool = $1) and ($2::text[] = '{{}}' or status = any($2)) "
-                "and labels @> $3::jsonb and (pool, node_id) > ($4, $5) order by pool, node_id limit $6",
-                request.pool,
-                _words(NodeStatus, types_pb2.NodeStatus, request.statuses),
-                dict(request.labels),
-                after_pool,
-                after_node,
-                limit + 1,
-            )
-        more = next_cursor({key: rows[limit - 1][key] for key in ("pool", "node_id")}) if len(rows) > limit else ""
-        return queries_pb2.ListNodesResponse(nodes=[_node(row) for row in rows[:limit]], next_cursor=more)
+            page = await query.fetch(db)
+        return queries_pb2.ListNodesResponse(nodes=[_node(row) for row in page.rows], next_cursor=page.next_cursor)
 
     async def GetAllocation(self, request: Any, context: Any) -> Any:
         options = read_options(request.options)
@@ -81,28 +83,11 @@ class ResourceQueriesServicer(queries_pb2_grpc.ResourceQueriesServicer):
         return queries_pb2.GetAllocationResponse(allocation=_allocation(row))
 
     async def ListAllocations(self, request: Any, context: Any) -> Any:
-        limit, cursor = page(request.page, {"created_at": datetime, "allocation_id": str})
-        before, last_id = cursor.values() if cursor else (None, "")
+        query = _ALLOCATION_LIST.query(request)
         async with self._read.view(**read_options(request.options)) as db:
-            rows = await db.fetch(
-                "select * from allocations where ($1 = '' or job_id = $1) and ($2 = '' or node_id = $2) "
-                "and ($3 = '' or pool = $3) and ($4::text[] = '{}' or status = any($4)) "
-                "and ($5::timestamptz is null or (created_at, allocation_id) < ($5, $6)) "
-                "order by created_at desc, allocation_id desc limit $7",
-                request.job_id,
-                request.node_id,
-                request.pool,
-                _words(AllocationStatus, types_pb2.AllocationStatus, request.statuses),
-                before,
-                last_id,
-                limit + 1,
-            )
-        more = ""
-        if len(rows) > limit:
-            last = rows[limit - 1]
-            more = next_cursor({"created_at": last["created_at"].isoformat(), "allocation_id": last["allocation_id"]})
+            page = await query.fetch(db)
         return queries_pb2.ListAllocationsResponse(
-            allocations=[_allocation(row) for row in rows[:limit]], next_cursor=more
+            allocations=[_allocation(row) for row in page.rows], next_cursor=page.next_cursor
         )
 
     async def GetPoolSummary(self, request: Any, context: Any) -> Any:
@@ -185,18 +170,3 @@ def _device(node: Any, gpu: Mapping[str, Any]) -> Any:
 
 def _allocation(row: Any) -> Any:
     return to_message(dict(row), queries_pb2.Allocation)
-
-
-def _words(enum: Any, proto_enum: Any, numbers: Iterable[int]) -> list[str]:
-    """The words of a request's enum values."""
-    words = []
-    for number in numbers:
-        try:
-            word = word_of(enum, proto_enum.Name(number))
-        except ValueError:
-            raise QueryError(
-                grpc.StatusCode.INVALID_ARGUMENT, f"{number} is no {enum.__name__}; take one of {', '.join(enum)}"
-            ) from None
-        if word is not None:
-            words.append(word)
-    return words

@@ -11,7 +11,8 @@ from events.language.convert import to_message
 from events.language.resources import AllocationStatus
 from events.language.scheduling import QueueStatus, SchedulingPolicy
 from events.projections.tables import Db
-from events.queries.queries import INT8, ReadModel, next_cursor, not_found, page, read_options
+from events.queries.listing import INT8, Listing
+from events.queries.queries import ReadModel, not_found, read_options
 from forgelog_pb.scheduling.v1 import queries_pb2, queries_pb2_grpc
 
 _SHOWN_PLACEMENTS = 100
@@ -32,8 +33,24 @@ _RANKED = (
 """Entries with their place in the queue's order."""
 
 _PLACED = (
-    "select p.*, coalesce(o.status, '" + AllocationStatus.PENDING.value + "') as status, "
-    "coalesce(o.reason, '') as reason from placements p left join outcomes o using (allocation_id)"
+    "p.*, coalesce(o.status, '" + AllocationStatus.PENDING.value + "') as status, coalesce(o.reason, '') as reason"
+)
+_PLACEMENTS = "placements p left join outcomes o using (allocation_id)"
+
+_ENTRY_LIST = Listing(
+    queries_pb2.ListEntriesRequest,
+    f"({_RANKED} where $1 = '' or e.queue = $1) ranked",
+    order={"queue": str, "place": INT8},
+    filters={"job_id": "job_id"},
+    own=("queue",),
+)
+
+_PLACEMENT_LIST = Listing(
+    queries_pb2.ListPlacementsRequest,
+    _PLACEMENTS,
+    order={"decided_at": datetime, "allocation_id": str},
+    descending=True,
+    filters={"queue": "p.queue", "job_id": "p.job_id", "node_id": "p.node_id"},
 )
 
 
@@ -54,32 +71,20 @@ class SchedulingQueriesServicer(queries_pb2_grpc.SchedulingQueriesServicer):
             return queries_pb2.ListQueuesResponse(queues=await _queues(db, ""))
 
     async def ListEntries(self, request: Any, context: Any) -> Any:
-        limit, cursor = page(request.page, {"queue": str, "place": INT8})
-        after_queue, after_place = cursor.values() if cursor else ("", 0)
-        options = read_options(request.options)
+        query, options = _ENTRY_LIST.query(request, request.queue), read_options(request.options)
         async with self._read.view(**options) as db:
-            rows = await db.fetch(
-                f"select * from ({_RANKED} where $1 = '' or e.queue = $1) ranked "
-                "where ($2 = '' or job_id = $2) and (queue, place) > ($3, $4) order by queue, place limit $5",
-                request.queue,
-                request.job_id,
-                after_queue,
-                after_place,
-                limit + 1,
-            )
-            if not rows:
+            page = await query.fetch(db)
+            if not page.rows:
                 await _exists(db, request.queue, options["as_of"])
-        more = ""
-        if len(rows) > limit:
-            more = next_cursor({"queue": rows[limit - 1]["queue"], "place": rows[limit - 1]["place"]})
-        entries = [entry for row in rows[:limit] for entry in _entries(row)]
-        return queries_pb2.ListEntriesResponse(entries=entries, next_cursor=more)
+        entries = [entry for row in page.rows for entry in _entries(row)]
+        return queries_pb2.ListEntriesResponse(entries=entries, next_cursor=page.next_cursor)
 
     async def ExplainJob(self, request: Any, context: Any) -> Any:
         async with self._read.view(**read_options(request.options)) as db:
             rows = await db.fetch(f"select * from ({_RANKED}) ranked where job_id = $1 order by queue", request.job_id)
             placed = await db.fetch(
-                f"{_PLACED} where p.job_id = $1 order by p.decided_at desc, p.allocation_id desc limit $2",
+                f"select {_PLACED} from {_PLACEMENTS} where p.job_id = $1 "
+                "order by p.decided_at desc, p.allocation_id desc limit $2",
                 request.job_id,
                 _SHOWN_PLACEMENTS,
             )
@@ -90,29 +95,13 @@ class SchedulingQueriesServicer(queries_pb2_grpc.SchedulingQueriesServicer):
         )
 
     async def ListPlacements(self, request: Any, context: Any) -> Any:
-        limit, cursor = page(request.page, {"decided_at": datetime, "allocation_id": str})
-        before, last_id = cursor.values() if cursor else (None, "")
-        options = read_options(request.options)
+        query, options = _PLACEMENT_LIST.query(request), read_options(request.options)
         async with self._read.view(**options) as db:
-            rows = await db.fetch(
-                f"{_PLACED} where ($1 = '' or p.queue = $1) and ($2 = '' or p.job_id = $2) "
-                "and ($3 = '' or p.node_id = $3) "
-                "and ($4::timestamptz is null or (p.decided_at, p.allocation_id) < ($4, $5)) "
-                "order by p.decided_at desc, p.allocation_id desc limit $6",
-                request.queue,
-                request.job_id,
-                request.node_id,
-                before,
-                last_id,
-                limit + 1,
-            )
-            if not rows:
+            page = await query.fetch(db, _PLACED)
+            if not page.rows:
                 await _exists(db, request.queue, options["as_of"])
-        more = ""
-        if len(rows) > limit:
-            last = rows[limit - 1]
-            more = next_cursor({"decided_at": last["decided_at"].isoformat(), "allocation_id": last["allocation_id"]})
-        return queries_pb2.ListPlacementsResponse(placements=[_placed(row) for row in rows[:limit]], next_cursor=more)
+        placements = [_placed(row) for row in page.rows]
+        return queries_pb2.ListPlacementsResponse(placements=placements, next_cursor=page.next_cursor)
 
 
 async def _exists(db: Db, queue: str, at: datetime | None) -> None:

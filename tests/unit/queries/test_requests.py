@@ -13,7 +13,8 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
 from events.log.envelope import Position
-from events.queries.queries import CLOCKS_DIFFER, INT4, INT8, QueryError, next_cursor, page, read_options
+from events.queries.listing import INT4, INT8, next_cursor, page
+from events.queries.queries import CLOCKS_DIFFER, QueryError, read_options
 from events.queries.requests import MAX_ENTRIES, MAX_TEXT, check_request
 from forgelog_pb.query.v1.options_pb2 import PageRequest, ReadOptions
 from services.gateway.catalog import Catalog
