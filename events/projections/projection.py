@@ -45,6 +45,8 @@ class Table:
     born: str = ""
     """A column with the time of the event that made the row, if there is one that never changes. A list in its order
     then begins, as of a time, at that time, and not at the newest row."""
+    defaults: Row = field(default_factory=dict)
+    """What a row begins with, as far as that is the same for all of them. See `events.projections.row_models`."""
     key_of: Callable[[Row], Key] = field(init=False, repr=False, compare=False)
     """A row's key."""
     values_of: Callable[[Row], tuple[Any, ...]] = field(init=False, repr=False, compare=False)
@@ -55,6 +57,10 @@ class Table:
             raise ValueError(f"table {self.name}: every table has {' and '.join(sorted(hidden))}; name yours otherwise")
         object.__setattr__(self, "key_of", _getter(*self.key))
         object.__setattr__(self, "values_of", _getter(*self.columns))
+
+    def first(self, **given: Any) -> Row:
+        """A new row: what is given, and the defaults of all other columns."""
+        return {**self.defaults, **given}
 
     @property
     def past(self) -> str:
