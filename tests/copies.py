@@ -56,12 +56,6 @@ class Notes(Decider[list[str]]):
 
     def decide(self, state, command, context):
         return [NoteAdded(note_id=command.note_id, text=command.text)]
-
-    def dump(self, state):
-        return state
-
-    def load(self, data):
-        return data
 """,
     "projections.py": """
 from copy_NAME.language import NoteAdded

@@ -26,6 +26,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from events.language.base import Command, Event
 from events.language.common import CommandRejected
+from events.writer import dumps
 from events.writer.provenance import Provenance
 
 S = TypeVar("S")
@@ -174,13 +175,16 @@ class Decider(Generic[S]):
         """
         return True
 
-    def dump(self, state: S) -> dict[str, Any]:
-        """The state as JSON-ready data, for snapshots."""
-        raise NotImplementedError
+    def dump(self, state: S) -> Any:
+        """The state as JSON-ready data, for snapshots. Left out, it is dumped by its type, as `load` then loads it:
+        see `events.writer.dumps` for what such a state may be made of."""
+        return dumps.adapter_of(type(self)).dump_python(state, mode="json")
 
-    def load(self, key: str, data: dict[str, Any]) -> S:
+    def load(self, key: str, data: Any) -> S:
         """The state that `dump` gave. A snapshot of another `dump_version` is thrown away, not migrated."""
-        raise NotImplementedError
+        state: S = dumps.adapter_of(type(self)).validate_python(data)
+        return state
 
     dump_version: ClassVar[int] = 1
-    """Raise it when `dump` changes shape or folding changes; older snapshots are then ignored."""
+    """Raise it when `dump` changes shape or folding changes; older snapshots are then ignored. (That a state which
+    is dumped by its type has another shape is noticed.)"""

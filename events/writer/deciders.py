@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 from events.language.base import Command, Event, Message
 from events.language.common import CommandRejected
 from events.log.wire import Raw
-from events.writer import origins
+from events.writer import dumps, origins
 from events.writer.decider import BY_ORIGIN, Decider, Route
 
 
@@ -79,7 +79,7 @@ class Deciders:
         """Own events that lead to orders, and whose decider says to which."""
         self.observing: bool = any(type(decider).observe is not Decider.observe for decider in deciders)
         """Whether a decider folds routed events into a view."""
-        self.version: str = ".".join(f"{each.aggregate}={each.dump_version}" for each in deciders)
+        self.version: str = ".".join(f"{each.aggregate}={_version_of(each)}" for each in deciders)
         """Of what the deciders' `dump` gives, such as ``job=4``."""
 
     def __iter__(self) -> Iterator[Decider[Any]]:
@@ -124,6 +124,17 @@ OneOrMore: TypeAlias = "Deciders | Decider[Any]"
 def gathered(deciders: OneOrMore) -> Deciders:
     """The deciders of a context. Raises `DeciderError`."""
     return deciders if isinstance(deciders, Deciders) else Deciders(deciders)
+
+
+def _version_of(decider: Decider[Any]) -> str:
+    """Raises `DeciderError` for a state that can't be dumped by its type."""
+    kind, version = type(decider), f"{decider.dump_version}"
+    if kind.dump is not Decider.dump:
+        return version
+    try:
+        return f"{version}-{dumps.shape_of(kind)}"
+    except dumps.StateTypeError as error:
+        raise DeciderError(str(error)) from None
 
 
 def _check(decider: Decider[Any]) -> None:

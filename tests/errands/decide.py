@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from events.language.base import Command, Event
 from events.language.common import CommandRejected, ErrorCode, Refused
@@ -74,9 +74,3 @@ class Errands(Decider[Errand]):
         if refusal.subject_id != state.job_id or state.ended:
             return ()
         return [ErrandEnded(errand_id=context.subject, outcome=Outcome.REFUSED, reason=refusal.message)]
-
-    def dump(self, state: Errand) -> dict[str, Any]:
-        return asdict(state)
-
-    def load(self, key: str, data: dict[str, Any]) -> Errand:
-        return Errand(**data)
