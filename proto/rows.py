@@ -2,6 +2,9 @@
 
 Each is an `Answer` (a dict whose keys are attributes) with the types of its keys, for readers, editors and type
 checkers. What a message's field says in its `.proto` file is said there too.
+
+The rows of every list are found: what an rpc ``ListNotes`` answers many of, a message ``Note``, becomes ``NoteRow``.
+Other answers, and rows that are called otherwise, are in `CLASSES`.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ CLASSES: Mapping[str, str] = {
     "forgelog.resources.v1.PoolSummary": "PoolRow",
     "forgelog.log.v1.LoggedEvent": "EventRow",
 }
-"""Message → class."""
+"""Message → class, of those that are not found by themselves, and of those that come first in the file."""
 
 ADDED: Mapping[str, tuple[str, ...]] = {
     "forgelog.jobs.v1.FollowLogsResponse": (
@@ -87,17 +90,39 @@ _KNOWN = {".google.protobuf.Timestamp": "datetime", ".google.protobuf.Duration":
 
 def documents() -> Mapping[str, str]:
     """The one file."""
+    files = _files()
     found = {
         f"{file.package}.{message.name}": (file, index, message)
-        for file in _files()
+        for file in files
         for index, message in enumerate(file.message_type)
     }
-    classes = [_class(*found[name], name, title) for name, title in CLASSES.items()]
+    titles = {**CLASSES, **_rows(files, {name: message for name, (_, _, message) in found.items()})}
+    classes = [_class(*found[name], name, titles) for name in titles]
     return {TARGET: "\n\n".join([_HEAD, *classes])}
 
 
+def _rows(files: list[FileDescriptorProto], messages: Mapping[str, DescriptorProto]) -> dict[str, str]:
+    """The messages of which lists are, that `CLASSES` does not name → class. Two of one name have their context's."""
+    found: dict[str, str] = {}
+    for file in files:
+        for method in (method for service in file.service for method in service.method):
+            answer = messages[method.output_type.removeprefix(".")]
+            for field in answer.field if method.name.startswith("List") else ():
+                name = field.type_name.removeprefix(".")
+                entry = any(item.options.map_entry for item in answer.nested_type if name.endswith(f".{item.name}"))
+                many = field.label == FieldDescriptorProto.LABEL_REPEATED and not entry
+                if many and name.startswith("forgelog.") and name not in CLASSES:
+                    found[name] = f"{name.rpartition('.')[2]}Row"
+    taken = [*CLASSES.values(), *found.values()]
+    return {
+        name: title if taken.count(title) == 1 else f"{name.split('.')[1].capitalize()}{title}"
+        for name, title in found.items()
+    }
+
+
 def _files() -> list[FileDescriptorProto]:
-    """The files of the queries, with their comments. (Not from `forgelog_pb`, which may be of an earlier version.)"""
+    """The files of the queries and those that they import, with their comments. (Not from `forgelog_pb`, which may be
+    of an earlier version.)"""
     from grpc_tools import protoc
 
     include = Path(protoc.__file__).parent / "_proto"
@@ -105,17 +130,19 @@ def _files() -> list[FileDescriptorProto]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "files"
         options = [f"--proto_path={ROOT / 'proto'}", f"--proto_path={include}", f"--descriptor_set_out={out}"]
-        if protoc.main(["protoc", *options, "--include_source_info", *names]) != 0:
+        if protoc.main(["protoc", *options, "--include_source_info", "--include_imports", *names]) != 0:
             raise GenerationError("protoc failed on the queries")
         return list(FileDescriptorSet.FromString(out.read_bytes()).file)
 
 
-def _class(file: FileDescriptorProto, index: int, message: DescriptorProto, name: str, title: str) -> str:
+def _class(
+    file: FileDescriptorProto, index: int, message: DescriptorProto, name: str, titles: Mapping[str, str]
+) -> str:
     comments = {tuple(place.path): place.leading_comments.strip() for place in file.source_code_info.location}
     about = comments.get((4, index)) or f"What `{name}` holds."
-    lines = [f'class {title}(Answer, message="{name}"):', f'    """{_sentence(about)}"""', ""]
+    lines = [f'class {titles[name]}(Answer, message="{name}"):', f'    """{_sentence(about)}"""', ""]
     for number, field in enumerate(message.field):
-        kind = REPLACED.get(name, {}).get(field.name) or _type(field, message)
+        kind = REPLACED.get(name, {}).get(field.name) or _type(field, message, titles)
         lines.append(f"    {field.name}: {kind}")
         if comment := comments.get((4, index, 2, number)):
             lines.append(f'    """{_sentence(comment)}"""')
@@ -127,17 +154,17 @@ def _sentence(comment: str) -> str:
     return "\n    ".join(textwrap.wrap(" ".join(comment.split()), 106))
 
 
-def _type(field: FieldDescriptorProto, message: DescriptorProto) -> str:
+def _type(field: FieldDescriptorProto, message: DescriptorProto, titles: Mapping[str, str]) -> str:
     entry = next((item for item in message.nested_type if field.type_name.endswith(f".{item.name}")), None)
     if entry is not None and entry.options.map_entry:
-        return f"dict[str, {_one(entry.field[1])}]"
+        return f"dict[str, {_one(entry.field[1], titles)}]"
     if field.label == FieldDescriptorProto.LABEL_REPEATED:
-        return f"list[{_one(field)}]"
+        return f"list[{_one(field, titles)}]"
     missing = field.proto3_optional or (field.type_name in _KNOWN and field.name not in ALWAYS)
-    return _one(field) + (" | None" if missing else "")
+    return _one(field, titles) + (" | None" if missing else "")
 
 
-def _one(field: Any) -> str:
+def _one(field: Any, titles: Mapping[str, str]) -> str:
     if field.type != FieldDescriptorProto.TYPE_MESSAGE:
         return _TYPES[field.type]
-    return _KNOWN.get(field.type_name) or CLASSES.get(field.type_name.removeprefix("."), "Answer")
+    return _KNOWN.get(field.type_name) or titles.get(field.type_name.removeprefix("."), "Answer")

@@ -34,8 +34,10 @@ def _adapter_of(decider: Any) -> TypeAdapter[Any]:
     remedy = "write `dump` and `load`"
     if state is None:
         raise StateTypeError(f"{decider.__name__} does not say what its state is; write Decider[State], or {remedy}")
-    if isinstance(state, type) and dataclasses.is_dataclass(state) and (
-        hidden := [field.name for field in dataclasses.fields(state) if not field.init]
+    if (
+        isinstance(state, type)
+        and dataclasses.is_dataclass(state)
+        and (hidden := [field.name for field in dataclasses.fields(state) if not field.init])
     ):
         raise StateTypeError(
             f"{decider.__name__}: {state.__name__}.{hidden[0]} is no argument of its class and would be lost; {remedy}"

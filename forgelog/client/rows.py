@@ -324,3 +324,16 @@ class EventRow(Answer, message="forgelog.log.v1.LoggedEvent"):
     origin: str
     """The aggregate that ordered what this is about, as context/kind/id; empty where a person or an agent asked
     for it."""
+
+
+class DeadLetterRow(Answer, message="forgelog.log.v1.DeadLetter"):
+    """What `forgelog.log.v1.DeadLetter` holds."""
+
+    position: str
+    origin: str
+    reason: str
+    at: datetime | None
+    key: str
+    headers: dict[str, str]
+    value: bytes
+    replayed: bool

@@ -14,6 +14,7 @@ from forgelog.client.plain import plain
 from forgelog.client.rows import JobRow
 from forgelog.client.sync import Client, Job
 from forgelog_pb.jobs.v1 import queries_pb2, types_pb2
+from proto import rows as generated
 from proto.rows import CLASSES
 
 
@@ -51,3 +52,18 @@ def test_every_public_method_has_a_docstring(kind: type) -> None:
 @pytest.mark.parametrize(("plain", "coroutines"), [(Client, AsyncClient), (Job, AsyncJob)])
 def test_the_plain_client_has_the_same_methods(plain: type, coroutines: type) -> None:
     assert set(methods(plain)) == set(methods(coroutines))
+
+
+def test_the_rows_of_a_list_are_found() -> None:
+    files = generated._files()
+    messages = {f"{file.package}.{each.name}": each for file in files for each in file.message_type}
+    assert generated._rows(files, messages) == {"forgelog.log.v1.DeadLetter": "DeadLetterRow"}
+    (log,) = (file for file in files if file.package == "forgelog.log.v1" and file.service)
+    log.package = "forgelog.notes.v1"
+    twice = {name.replace(".log.", ".notes."): message for name, message in messages.items()}
+    for method in log.service[0].method:
+        method.output_type = method.output_type.replace(".log.", ".notes.")
+    for message in log.message_type:
+        for field in message.field:
+            field.type_name = field.type_name.replace("log.v1.DeadLetter", "jobs.v1.Task.Job")
+    assert generated._rows([log], twice) == {"forgelog.jobs.v1.Task.Job": "JobsJobRow"}
