@@ -67,6 +67,22 @@ def test_it_reads_what_a_producer_wrote(records: list[Any], base: int, skip: int
 
 
 @needs_compiler
+@given(RECORDS)
+def test_it_finds_headers_by_name_before_all_of_them_are_read(records: list[Any]) -> None:
+    section, first = section_of(records)
+    arguments = (section, len(records), "events.jobs", 3, 0, first, 0)
+    plain = pure_read(PureRecord, *arguments)
+    found = compiled.read(compiled.Record, *arguments)
+    for record, expected in zip(found, plain, strict=True):
+        names = (*dict.fromkeys(name for name, _ in expected.headers), "no such header")
+        for asked in (names, names[::-1], names * 9):
+            assert record.texts(asked) == expected.texts(asked)
+            assert [record.texts((name,)) for name in asked] == [expected.texts((name,)) for name in asked]
+        assert [record.get(name) for name in names] == [expected.get(name) for name in names]
+        assert record.headers == expected.headers
+
+
+@needs_compiler
 @given(RECORDS, st.data())
 def test_a_damaged_batch_is_refused_by_both_or_read_alike_by_both(records: list[Any], data: st.DataObject) -> None:
     section, first = section_of(records)
