@@ -63,15 +63,15 @@ class Health:
     def waits(self) -> dict[str, str]:
         """What keeps the service from its work, by place; empty when nothing does."""
         found: dict[str, str] = {}
-        partitions = self._writer.status()["partitions"]
-        if not partitions:
+        states = self._writer.assignment.states()
+        if not states:
             found[topics.commands(self._context)] = "no partition is assigned to this process yet"
-        for number, at in partitions.items():
-            if at["state"] == "stopped":
+        for number, state in states.items():
+            if state == "stopped":
                 continue  # said below, with its cause
-            if at["state"] == "starting":
+            if state == "starting":
                 found[f"{topics.commands(self._context)}/{number}"] = "its history is being folded"
-            elif at["state"] != "ready":
+            elif state != "ready":
                 found[f"{topics.commands(self._context)}/{number}"] = "what others have told meanwhile is being read"
         if not self._runner.positions:
             found["tables"] = self._runner.trouble or "they are being made, or built anew from the log"

@@ -69,6 +69,14 @@ class Assignment:
         """Whether the partition as a whole is stopped."""
         return self.handler.name(number) in self.handler.stops
 
+    def states(self) -> dict[int, str]:
+        """Of every partition that is assigned or held: `ready`, `starting`, `catching up` or `stopped`."""
+        found: dict[int, str] = {}
+        for number in sorted(self.assigned | set(self._partitions)):
+            state = "ready" if number in self._partitions else "stopped" if self.stands(number) else "starting"
+            found[number] = "catching up" if number in self.targets else state
+        return found
+
     def start_over(self, number: int) -> None:
         """Throw a partition's state away; it is taken over again shortly."""
         self._partitions.pop(number, None)

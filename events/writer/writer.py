@@ -95,10 +95,8 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
     def status(self) -> dict[str, Any]:
         """State, epoch and next offset of every assigned partition, and the problems."""
         shown: dict[str, Any] = {}
-        for number in sorted(self.assignment.assigned | set(self.partitions)):
+        for number, state in self.assignment.states().items():
             partition = self.partitions.get(number)
-            state = "ready" if partition is not None else "stopped" if self.assignment.stands(number) else "starting"
-            state = "catching up" if number in self.assignment.targets else state
             shown[str(number)] = {
                 "state": state,
                 "epoch": partition.epoch if partition else -1,
