@@ -91,8 +91,12 @@ class Arena:
             self._before[name] = os.environ.get(name)
             os.environ[name] = value
         self.platform = Platform(self.data)
-        await self.platform.up(Options(servers=Choice.EMBEDDED, agents=AGENTS))
-        await self.platform.wait(PATIENCE)
+        try:
+            await self.platform.up(Options(servers=Choice.EMBEDDED, agents=AGENTS))
+            await self.platform.wait(PATIENCE)
+        except BaseException:  # what has started so far must not stay
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
