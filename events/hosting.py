@@ -25,6 +25,7 @@ from events.process.tasks import run_together
 from events.projections import tables
 from events.projections.projection import Projection
 from events.projections.runner import Runner
+from events.queries.asking import Asking
 from events.queries.log_queries import LogServicer
 from events.queries.queries import ReadModel
 from events.streams.intake import Intake
@@ -136,7 +137,8 @@ class Hosted:
         self._background = service.background
         self._intakes = [make() for make in service.intakes]
         self._snapshots = Snapshots(settings, pool, settings.snapshot_events)
-        self._writer = Writer(deciders, settings, self._snapshots)
+        self._asking = Asking(settings) if any(decider.consults for decider in deciders) else None
+        self._writer = Writer(deciders, settings, self._snapshots, self._asking.ask if self._asking else None)
         self._runner = Runner(service.projection, settings, pool)
         self._health = Health(self._writer, self._runner, reading, settings.stall_seconds, self._intakes)
         self._signing: dict[str, str] = {}
@@ -148,6 +150,13 @@ class Hosted:
     async def run(self, tell: Callable[[bool], Awaitable[None]]) -> None:
         """Work until cancelled; `tell` whether the context is ready, whenever that changes. Raises what ends it; it may
         be run again then."""
+        try:
+            await self._run(tell)
+        finally:
+            if self._asking is not None:
+                await self._asking.close()
+
+    async def _run(self, tell: Callable[[bool], Awaitable[None]]) -> None:
         await run_together(
             self._snapshots.prepare(),
             self._writer.run(),

@@ -64,9 +64,18 @@ def reaction_id(cause_id: str, context: str, partition: int) -> str:
     return f"{_stem(cause_id)}.{context}-{partition}"
 
 
-def order_id(event_id: str, number: int) -> str:
-    """The `ce_id` of a command that is ordered upon an event, the same whenever it is ordered again. Never long."""
-    return f"{_stem(event_id)}.o{number}"
+def order_id(event_id: str, number: int, part: int | None = None) -> str:
+    """The `ce_id` of a command that is ordered upon an event, the same whenever it is ordered again. Never long.
+
+    `part`: which it is of the orders that the answer to question `number` leads to.
+    """
+    return f"{_stem(event_id)}.o{number}" + (f"-{part}" if part is not None else "")
+
+
+def order_digest(origin: str) -> str:
+    """What stands for the body in the digest of an order: whose it is. So no order of another body is another command
+    under the same id: the first one counts. (Another's command is one, also with the same body.)"""
+    return payload_digest("", origin.encode())
 
 
 def _stem(id: str) -> str:

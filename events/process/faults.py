@@ -34,6 +34,8 @@ AFTER_LAUNCH = "after-launch"
 AFTER_PUBLISH = "after-publish"
 """The gateway's command is in the log; its caller waits for the outcome."""
 
+AFTER_ANSWER = "after-answer"
+"""What was asked before something is ordered is answered; nothing is ordered yet."""
 BEFORE_ORDER = "before-order"
 """An event's orders are known; none is published."""
 AFTER_ORDER = "after-order"

@@ -27,7 +27,7 @@ from events.language.common import (
 from events.language.problems import decode_command, origin_errors
 from events.language.registry import command_types, newest
 from events.log.envelope import Meta
-from events.log.ids import payload_digest, with_assigned_id
+from events.log.ids import order_digest, payload_digest, with_assigned_id
 from events.log.repeats import refuse_repeats
 from events.log.wire import ATTRIBUTES, Damage, Raw, Undecodable
 from events.writer import origins
@@ -81,7 +81,7 @@ def read(raw: Raw, now: datetime, commands: Container[type[Command]], context: s
     if len(value) > MAX_COMMAND_BYTES:
         reason = f"the value has {len(value)} bytes; a command may have at most {MAX_COMMAND_BYTES}"
         return _no_command(raw, meta, reason)
-    digest = payload_digest(meta.type, value)
+    digest = order_digest(meta.origin) if meta.origin else payload_digest(meta.type, value)
     if errors := origin_errors(meta.project, claimed):
         refused = Refused(ErrorCode.INVALID_ARGUMENT, f"{errors[0].field}: {errors[0].problem}", errors)
         return Refusal(meta._replace(project=DEFAULT_PROJECT, actor=DEFAULT_ACTOR), digest, refused, False)

@@ -68,6 +68,20 @@ class Order(NamedTuple):
     """Empty: that of the aggregate that orders."""
 
 
+class Question(NamedTuple):
+    """A query of another context's service, asked before something is ordered: see `Decider.answered`."""
+
+    context: str
+    """Whose service answers; one of `Decider.consults`."""
+    stub: Callable[[Any], Any]
+    """The generated class of its queries, such as `JobQueriesStub`."""
+    method: str
+    """Such as ``GetJob``."""
+    request: Any
+    """The method's message. Its `options.at_least` is filled in with the event of that context that the own event
+    follows from, if it follows from one."""
+
+
 class Decider(Generic[S]):
     """Base class of the decisions of one kind of aggregate. Subclasses set the class variables and override what they
     need."""
@@ -140,10 +154,14 @@ class Decider(Generic[S]):
     """Own events that `dispatch` is asked about."""
 
     asks: ClassVar[tuple[str, ...]] = ()
-    """Contexts that orders go to. Their refusals come back to `refused`."""
+    """Contexts that orders go to; the own one may be among them. Their refusals come back to `refused`."""
 
-    def dispatch(self, event: Event, at: DecisionContext) -> Sequence[Order]:
-        """Commands for other contexts that an own event of `dispatching` leads to. Pure, and of the event alone.
+    consults: ClassVar[tuple[str, ...]] = ()
+    """Contexts that questions go to."""
+
+    def dispatch(self, event: Event, at: DecisionContext) -> Sequence[Order | Question]:
+        """Commands for other contexts that an own event of `dispatching` leads to, and questions whose answers lead to
+        some. Pure, and of the event alone.
 
         It is asked once the event is in the log and valid; after a crash once more, so it must then give the same. What
         is ordered carries this aggregate as its origin: events about it can be routed by `BY_ORIGIN`. Who may write to
@@ -151,6 +169,19 @@ class Decider(Generic[S]):
         `at`: the event's time, id, actor, project and subject.
         """
         return ()
+
+    def answered(self, event: Event, question: Question, answer: Any, at: DecisionContext) -> Sequence[Order]:
+        """The orders that an answer to a question of `dispatch` leads to. Pure, and of its arguments alone.
+
+        `answer`: the method's message; or a `Refused`, where the question itself is wrong (``invalid_argument``) or
+        what it is about is not there, not yet, or not so. Until there is an answer, it is asked again.
+
+        After a crash it is asked once more, and the answer may be another one. An order that was sent wins over one of
+        the same number that comes after it, if both go to the same aggregate. So the event alone says to which
+        aggregates the orders go, and how many there are; the answer says what they have. An answer that decides more
+        becomes an event first: order a command of the own aggregate.
+        """
+        raise NotImplementedError
 
     def refused(self, state: S, refusal: CommandRejected, context: DecisionContext) -> Sequence[Event]:
         """The own events that the refusal of an order leads to, once each in effect, as for `react`.

@@ -149,6 +149,8 @@ def _check(decider: Decider[Any]) -> None:
         raise DeciderError(f"{name} dispatches {stray.type_name()}, which it does not list; list it in `events`")
     if decider.dispatching and not decider.asks:
         raise DeciderError(f"{name} dispatches and does not say whom it asks; name the contexts in `asks`")
+    if decider.consults and type(decider).answered is Decider.answered:
+        raise DeciderError(f"{name} consults {decider.consults[0]} and does not use an answer; override `answered`")
     if decider.asks and type(decider).refused is Decider.refused:
         raise DeciderError(
             f"{name} asks {decider.asks[0]} and does not say what a refusal leads to; override `refused`"

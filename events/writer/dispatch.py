@@ -2,8 +2,9 @@
 
 1. The writer hands on the valid events of its own partitions, as its reader sees them: a void one orders nothing. Only
    types that a decider names in `dispatching` are decoded.
-2. `Decider.dispatch` says what the event orders. If it raises, the orders of that partition stand still, and say so;
-   the rest of the partition goes on.
+2. `Decider.dispatch` says what the event orders. What it asks of other contexts first is asked until it is answered;
+   the partition's later orders wait. `Decider.answered` says what the answer orders. If they raise, the orders of that
+   partition stand still, and say so; the rest of the partition goes on.
 3. Each order is published with an id that follows from the event's (`order_id`), the aggregate that orders as its
    origin, and the aggregate's project and flow.
 4. When Kafka has them, the partition says so in its log, once a second at most (`OrdersSent`). A writer that takes over
@@ -28,23 +29,19 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from events.language.base import Event
-from events.language.bounds import MAX_ATTRIBUTE_BYTES
-from events.language.common import MAX_COMMAND_BYTES, NODE_ACTOR, PLATFORM_ACTOR
 from events.language.registry import UPCASTERS, newest
 from events.log import topics
-from events.log.envelope import Recorded
-from events.log.ids import order_id
 from events.log.positions import ReaderPosition
 from events.log.publish import Outgoing, Publisher
 from events.log.wire import Raw, value_of
 from events.process import faults
 from events.process.settings import Settings
-from events.writer.decider import Decider, DecisionContext
+from events.writer.decider import Question
 from events.writer.deciders import DeciderError, Deciders
 from events.writer.encoding import Unit
-from events.writer.origins import Asker
+from events.writer.orders import orders_of, questions_of
 from events.writer.partition import Partition
+from events.writer.questions import Ask, Unanswered, answers
 from events.writer.stops import Stops
 
 MOST_WAITING = 5_000
@@ -68,6 +65,10 @@ _BYTES_AT_ONCE = 4 << 20
 _AGAIN = 1.0
 """Seconds before orders that Kafka did not take are published again."""
 
+NAMED_AFTER = 5.0
+"""Seconds without an answer after which the partition's orders count as stopped: a service that is started again takes
+less. They go on by themselves."""
+
 log = logging.getLogger("forgelog.dispatch")
 
 
@@ -88,15 +89,44 @@ class _Place:
     said: float = 0.0
     """When the log was told last."""
     stands: bool = False
+    asked: _Asked | None = None
+
+    @property
+    def asks(self) -> bool:
+        """Whether an answer is waited for."""
+        return self.asked is not None and not self.asked.answers.done()
+
+    def ask_no_more(self) -> None:
+        """Forget what was asked, and its answer."""
+        if self.asked is not None:
+            self.asked.answers.cancel()
+            self.asked = None
+
+
+@dataclass(slots=True)
+class _Asked:
+    """The questions of one event."""
+
+    raw: Raw
+    since: float
+    answers: asyncio.Task[list[Any]] = field(init=False)
+    trouble: str = ""
+    """Why there is no answer."""
 
 
 class Dispatcher:
     """Of one writer. `run` publishes until cancelled; the writer calls the rest between its steps."""
 
     def __init__(
-        self, deciders: Deciders, settings: Settings, partitions: Mapping[int, Partition], stops: Stops
+        self,
+        deciders: Deciders,
+        settings: Settings,
+        partitions: Mapping[int, Partition],
+        stops: Stops,
+        ask: Ask | None = None,
     ) -> None:
-        """`partitions`: those that the writer holds at the moment."""
+        """`partitions`: those that the writer holds at the moment. `ask`: see `Writer`."""
+        self._ask = ask
         self._deciders = deciders.dispatching
         self._settings = settings
         self._partitions = partitions
@@ -155,20 +185,27 @@ class Dispatcher:
         """As `Writer.readings`: how far the orders of each partition are, and what holds them."""
         for number in self._partitions:
             if (place := self._place(number)) is not None:
-                cause = self._stops.text_of(self._name(number)) or self._trouble
+                asked = place.asked.trouble if place.asked is not None else ""
+                cause = self._stops.text_of(self._name(number)) or asked or self._trouble
                 yield "orders", f"{self._own}/{number}", place.sent.offset, place.heard.offset, cause
 
     def forget(self) -> None:
         """The log is another one."""
+        for place in self._places.values():
+            place.ask_no_more()
         self._places.clear()
 
     def _place(self, number: int) -> _Place | None:
         """Of a partition that the writer holds; begun anew when that was folded anew."""
         partition, place = self._partitions.get(number), self._places.get(number)
         if partition is None:
-            self._places.pop(number, None)
+            if place is not None:
+                place.ask_no_more()
+                del self._places[number]
             return None
         if place is None or place.partition is not partition:
+            if place is not None:
+                place.ask_no_more()
             start = partition.dispatched or ReaderPosition(partition.epoch + 1, partition.epoch)
             place = self._places[number] = _Place(partition, start, start)
             self._stops.lift(self._name(number))  # it is tried again
@@ -187,9 +224,10 @@ class Dispatcher:
                 await self._news.wait()
                 self._news.clear()
                 for place in list(self._places.values()):
-                    while place.waiting and not place.stands and self._holds(place):
+                    while place.waiting and not place.stands and not place.asks and self._holds(place):
                         await self._send(place, publisher)
         finally:
+            self.forget()
             await publisher.__aexit__(None, None, None)
 
     def _holds(self, place: _Place) -> bool:
@@ -203,7 +241,9 @@ class Dispatcher:
         failed: tuple[Raw, Exception] | None = None
         for raw in list(islice(place.waiting, _AT_ONCE)):
             try:
-                found = self._orders(raw)
+                found = self._orders(place, raw)
+                if found is None:
+                    break
             except Exception as error:  # noqa: BLE001 - whatever a decider raises stops its place, and is told
                 failed = raw, error
                 break
@@ -218,7 +258,11 @@ class Dispatcher:
                     return
             except Exception as error:  # noqa: BLE001 - no trouble of Kafka's: tried again, it would be raised again
                 failed, taken = (taken[0], error), []
+        if not taken and failed is None:
+            return
         for raw in taken:
+            if place.asked is not None and place.asked.raw is raw:
+                place.asked = None
             place.waiting.popleft()
             place.weight -= len(raw.value or b"")
         place.ordered = place.ordered or bool(orders)
@@ -233,6 +277,7 @@ class Dispatcher:
         place.sent, place.stands = ReaderPosition(raw.offset, raw.epoch), True
         place.waiting.clear()
         place.weight = 0
+        place.ask_no_more()
         number = place.partition.number
         self._stops.add(self._name(number), error, raw, number=number, kind="orders")
 
@@ -253,39 +298,43 @@ class Dispatcher:
             return True
         return False
 
-    def _orders(self, raw: Raw) -> list[Outgoing]:
-        """What an event orders. Raises what `orders_of` raises, and `Undecodable`."""
+    def _orders(self, place: _Place, raw: Raw) -> list[Outgoing] | None:
+        """What an event orders; None while what it asks first is not answered. Raises what `orders_of` raises, and
+        `Undecodable`."""
         if faults.armed():
             faults.raising(faults.IN_DISPATCH, str(raw.position))
         recorded = raw.decode()
         event: Any = recorded.data
-        return orders_of(self._deciders[type(event)], recorded, self._context)
+        decider = self._deciders[type(event)]
+        if not decider.consults or not (questions := questions_of(decider, recorded)):
+            return orders_of(decider, recorded, self._context)
+        if place.asked is None or place.asked.raw is not raw:
+            place.ask_no_more()
+            place.asked = self._begin(place, raw, questions)
+        if not place.asked.answers.done():
+            return None
+        return orders_of(decider, recorded, self._context, place.asked.answers.result())
 
+    def _begin(self, place: _Place, raw: Raw, questions: Sequence[Question]) -> _Asked:
+        if (ask := self._ask) is None:
+            raise DeciderError(f"{self._context} consults {questions[0].context}, but its writer has nobody to ask")
+        asked = _Asked(raw, time.monotonic())
+        name = self._name(place.partition.number)
 
-def orders_of(decider: Decider[Any], recorded: Recorded, context: str) -> list[Outgoing]:
-    """What a decider orders upon an event of its own, as it is published. Raises what `dispatch` raises, and
-    `DeciderError` for an order that can't be sent."""
-    meta = recorded.meta
-    event: Event = recorded.data  # type: ignore[assignment]
-    at = DecisionContext(meta.time, meta.id, meta.actor, meta.project, meta.subject, event.aggregate)
-    found: list[Outgoing] = []
-    for number, order in enumerate(decider.dispatch(event, at)):
-        command = order.command
-        if command.context not in decider.asks:
-            raise DeciderError(f"{type(decider).__name__} orders {command.type_name()}; name its context in `asks`")
-        if (size := len(value_of(command))) > MAX_COMMAND_BYTES:
-            raise DeciderError(f"{command.type_name()} has {size} bytes; at most {MAX_COMMAND_BYTES} can be ordered")
-        found.append(
-            Outgoing(
-                command,
-                order_id(meta.id, number),
-                project=order.project or meta.project,
-                actor=PLATFORM_ACTOR if meta.actor.startswith(NODE_ACTOR) else meta.actor,
-                correlation=meta.correlation,
-                causation=meta.id if len(meta.id.encode()) <= MAX_ATTRIBUTE_BYTES // 2 else "",
-                traceparent=meta.traceparent,
-                source=f"forgelog/{context}",
-                origin=str(Asker(context, decider.aggregate, recorded.key)),
-            )
-        )
-    return found
+        def failed(error: Unanswered) -> None:
+            if not asked.trouble:
+                log.warning("%s: %s", name, error)
+            asked.trouble = str(error)
+            if time.monotonic() - asked.since >= NAMED_AFTER and self._holds(place):
+                self._stops.add(name, error, raw, number=place.partition.number, kind="orders")
+
+        async def answered() -> list[Any]:
+            found = await answers(ask, questions, raw, failed)
+            if asked.trouble:
+                self._stops.lift(name)
+            faults.point(faults.AFTER_ANSWER)
+            return found
+
+        asked.answers = asyncio.create_task(answered())
+        asked.answers.add_done_callback(lambda _: self._news.set())
+        return asked

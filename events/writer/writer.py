@@ -35,6 +35,7 @@ from events.writer.deciders import OneOrMore, gathered
 from events.writer.dispatch import Dispatcher
 from events.writer.encoding import DeadLetter, Forward, Unit
 from events.writer.partition import Partition
+from events.writer.questions import Ask
 from events.writer.snapshots import Snapshots, undumpable
 from events.writer.stops import Stops
 
@@ -54,7 +55,14 @@ that waits for other topics' news has ended, so on a platform at rest it may tak
 class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
     """Runs a context's deciders. `run` returns when cancelled; `status` tells how each partition fares."""
 
-    def __init__(self, deciders: OneOrMore, settings: Settings, snapshots: Snapshots | None = None) -> None:
+    def __init__(
+        self,
+        deciders: OneOrMore,
+        settings: Settings,
+        snapshots: Snapshots | None = None,
+        ask: Ask | None = None,
+    ) -> None:
+        """`ask`: how other contexts are asked; needed where a decider consults any."""
         deciders = gathered(deciders)
         self.settings = settings
         self.snapshots = snapshots
@@ -65,7 +73,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
         self.assignment = Assignment(deciders, settings, self.partitions, self.appender, self.clock, snapshots)
         self._handler = self.assignment.handler
         orders = deciders.dispatching
-        self.dispatcher = Dispatcher(deciders, settings, self.partitions, self.stops) if orders else None
+        self.dispatcher = Dispatcher(deciders, settings, self.partitions, self.stops, ask) if orders else None
         self._changed = asyncio.Event()
         self._appending: asyncio.Task[None] | None = None
         """The batches on their way to Kafka."""

@@ -12,9 +12,11 @@ from events.language.common import CommandRejected, ErrorCode, Refused
 from events.language.jobs import JobCancelled, JobCompleted, JobFailed, JobStarted, JobSubmitted, SubmitJob
 from events.language.jobs.spec import JobMetadata, JobSpec
 from events.log.ids import child_id
-from events.writer.decider import BY_ORIGIN, Decider, DecisionContext, Order
+from events.writer.decider import BY_ORIGIN, Decider, DecisionContext, Order, Question
+from forgelog_pb.jobs.v1.queries_pb2 import GetJobRequest
+from forgelog_pb.jobs.v1.queries_pb2_grpc import JobQueriesStub
 
-from .language import ErrandAccepted, ErrandAsked, ErrandEnded, ErrandStarted, Outcome, RunErrand
+from .language import DropErrand, ErrandAccepted, ErrandAsked, ErrandEnded, ErrandStarted, Outcome, RunErrand
 
 
 @dataclass(slots=True)
@@ -28,11 +30,12 @@ class Errand:
 class Errands(Decider[Errand]):
     context = "errands"
     aggregate = "errand"
-    commands = (RunErrand,)
+    commands = (RunErrand, DropErrand)
     events = (ErrandAsked, ErrandAccepted, ErrandStarted, ErrandEnded)
     routes: ClassVar = dict.fromkeys((JobSubmitted, JobStarted, JobCompleted, JobFailed, JobCancelled), BY_ORIGIN)
     dispatching = frozenset({ErrandAsked})
-    asks = ("jobs",)
+    asks = ("jobs", "errands")
+    consults = ("jobs",)
 
     def initial(self, key: str) -> Errand:
         return Errand()
@@ -46,15 +49,32 @@ class Errands(Decider[Errand]):
         return state
 
     def decide(self, state: Errand, command: Command, context: DecisionContext) -> Sequence[Event]:
+        if isinstance(command, DropErrand):
+            if state.ended or state.accepted:
+                return ()
+            return [ErrandEnded(errand_id=command.errand_id, outcome=Outcome.REFUSED, reason=command.reason)]
         assert isinstance(command, RunErrand)
         if state.job_id:
             raise Refused(ErrorCode.ALREADY_EXISTS, f"errand {command.errand_id} exists")
         job = child_id(command.errand_id, "job", context.project)
-        return [ErrandAsked(errand_id=command.errand_id, job_id=job, command=command.command, user=command.user)]
+        asked = {"command": command.command, "user": command.user, "like": command.like}
+        return [ErrandAsked(errand_id=command.errand_id, job_id=job, **asked)]
 
-    def dispatch(self, event: Event, at: DecisionContext) -> Sequence[Order]:
+    def dispatch(self, event: Event, at: DecisionContext) -> Sequence[Order | Question]:
         assert isinstance(event, ErrandAsked)
-        spec = JobSpec(metadata=JobMetadata(name=event.errand_id), command=event.command)
+        if event.like:
+            return [Question("jobs", JobQueriesStub, "GetJob", GetJobRequest(job_id=event.like))]
+        return self._orders(event, event.command)
+
+    def answered(self, event: Event, question: Question, answer: Any, at: DecisionContext) -> Sequence[Order]:
+        assert isinstance(event, ErrandAsked)
+        if isinstance(answer, Refused):
+            return [Order(DropErrand(errand_id=event.errand_id, reason=answer.message))]
+        return self._orders(event, answer.spec.command)
+
+    @staticmethod
+    def _orders(event: ErrandAsked, command: str) -> list[Order]:
+        spec = JobSpec(metadata=JobMetadata(name=event.errand_id), command=command)
         if event.user:
             environment = spec.environment.model_copy(update={"user": event.user})
             spec = spec.model_copy(update={"environment": environment})

@@ -32,8 +32,9 @@ class ErrandAsked(ErrandEvent):
     begins: ClassVar[bool] = True
 
     job_id: Identifier
-    command: str
+    command: str = ""
     user: str = ""
+    like: OptionalIdentifier = ""
 
 
 class ErrandAccepted(ErrandEvent):
@@ -68,6 +69,20 @@ class RunErrand(Command):
     concluded_by: ClassVar[tuple[type[Event], ...]] = (ErrandAccepted, ErrandEnded)
 
     errand_id: OptionalIdentifier = ""
-    command: str
+    command: str = ""
+    like: OptionalIdentifier = ""
+    """A job that is asked for its command, which is run again."""
     user: str = ""
     """Of the job: no platform acts on it yet, so such a job is refused."""
+
+
+class DropErrand(Command):
+    """There is nothing to run. The errand orders it of itself."""
+
+    context: ClassVar[str] = "errands"
+    aggregate: ClassVar[str] = "errand"
+    subject_from: ClassVar[str] = "errand_id"
+    key_from: ClassVar[str] = "errand_id"
+
+    errand_id: Identifier
+    reason: str

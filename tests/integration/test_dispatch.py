@@ -234,6 +234,50 @@ async def test_an_order_is_given_once_in_effect_wherever_its_service_is_killed(t
     assert len(again) == (point != faults.BEFORE_ORDER), "what was published is published again, and is a repeat"
 
 
+async def known_job(town: Town, errand: str) -> str:
+    """The job of an errand, once the tables of jobs have it."""
+    job = child_id(errand, "job")
+    async with asyncio.timeout(PATIENCE), town.http() as http:
+        while (await http.get(f"/v1/jobs/{job}")).status_code != 200:
+            await asyncio.sleep(0.05)
+    return job
+
+
+@pytest.mark.parametrize("point", ["", faults.AFTER_ANSWER, faults.AFTER_ORDER])
+async def test_an_errand_asks_for_a_job_s_command_before_it_orders_wherever_its_service_is_killed(
+    town: Town, point: str
+) -> None:
+    await town.run_errand(f"soap{point}", "/bin/true")
+    job = await known_job(town, f"soap{point}")
+    if point:
+        (town.faults / f"errands-0@{point}").write_text("SIGKILL")
+    await town.run_errand(f"more{point}", like=job)
+    await town.run_errand(f"none{point}", like="nobody")
+    if point:
+        await town.gone("errands")
+        town.start("errands")
+    assert (await town.ended(f"more{point}"))["outcome"] == "done"
+    assert [each.spec.command for each in jobs_of(town, f"more{point}")] == ["/bin/true"]
+    ended = await town.ended(f"none{point}")
+    assert ended["outcome"] == "refused"
+    assert "nobody" in ended["reason"]
+    await town.healthy("errands")
+
+
+async def test_a_service_that_is_asked_and_down_delays_the_orders_and_is_named_until_it_is_back(town: Town) -> None:
+    await town.run_errand("oats")
+    job = await known_job(town, "oats")
+    town.kill("jobs")
+    await town.run_errand("porridge", like=job)
+    (place,) = await town.stopped()
+    assert place.endswith(" orders")
+    assert jobs_of(town, "porridge") == []
+    town.start("jobs")
+    assert (await town.ended("porridge"))["outcome"] == "done"
+    await town.healthy("jobs")
+    await town.healthy("errands")
+
+
 @pytest.mark.parametrize(
     ("point", "where", "place", "more"),
     [

@@ -31,15 +31,24 @@ from events.process.settings import Settings
 from events.writer.decider import Decider, DecisionContext, Order
 from events.writer.deciders import DeciderError, Deciders
 from events.writer.dedup import Dedup
-from events.writer.dispatch import Dispatcher, orders_of
+from events.writer.dispatch import Dispatcher
 from events.writer.encoding import DeadLetter, Unit
 from events.writer.inputs import log as stops_log
+from events.writer.orders import orders_of
 from events.writer.partition import Partition
 from events.writer.snapshots import dump, load
 from events.writer.stops import Stops
 from services.jobs.decide import Jobs
 from tests.errands.decide import Errands
-from tests.errands.language import ErrandAccepted, ErrandAsked, ErrandEnded, ErrandStarted, Outcome, RunErrand
+from tests.errands.language import (
+    DropErrand,
+    ErrandAccepted,
+    ErrandAsked,
+    ErrandEnded,
+    ErrandStarted,
+    Outcome,
+    RunErrand,
+)
 from tests.unit.writer.spoken import spoken
 
 NOW = datetime(2026, 5, 9, 3, 12, tzinfo=UTC)
@@ -50,7 +59,7 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 @pytest.fixture(autouse=True)
 def errands(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The language has errands, for one test."""
-    with spoken((RunErrand, ErrandAsked, ErrandAccepted, ErrandStarted, ErrandEnded), monkeypatch):
+    with spoken((RunErrand, DropErrand, ErrandAsked, ErrandAccepted, ErrandStarted, ErrandEnded), monkeypatch):
         yield
 
 
@@ -385,6 +394,6 @@ def test_the_page_shows_what_errands_do() -> None:
     folder = Path(__file__).parents[2] / "errands"
     page = (folder.parents[1] / "docs" / "how-to" / "dispatch.md").read_text()
     shown = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(shown) == 5
+    assert len(shown) == 7
     code = (folder / "decide.py").read_text() + (folder / "language.py").read_text()
     assert [block for block in shown if block not in code] == []

@@ -17,6 +17,7 @@ from events.writer import dispatch
 from events.writer.decider import DecisionContext, Order
 from events.writer.dedup import Dedup
 from events.writer.inputs import InputHandler
+from events.writer.orders import orders_of
 from tests.errands.decide import Errand, Errands
 from tests.errands.language import RunErrand
 from tests.unit.writer.test_dispatch import (
@@ -49,7 +50,7 @@ def test_an_order_that_comes_again_with_another_body_is_done_and_no_refusal(reme
     """A service that is replaced by a newer one orders the last second once more, maybe in other words."""
     both = Both()
     asked = both.run("shop")
-    (before,) = dispatch.orders_of(OfTheVersionBefore(), asked, "errands")
+    (before,) = orders_of(OfTheVersionBefore(), asked, "errands")
     first = both.jobs.take(before.command, meta_of(before))
     assert isinstance(first[0].data, JobSubmitted)
     if not remembered:

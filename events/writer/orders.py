@@ -1,0 +1,73 @@
+"""What a decider asks and orders upon an event of its own, as it is sent. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from events.language.base import Event
+from events.language.bounds import MAX_ATTRIBUTE_BYTES
+from events.language.common import MAX_COMMAND_BYTES, NODE_ACTOR, PLATFORM_ACTOR
+from events.log.envelope import Recorded
+from events.log.ids import order_id
+from events.log.publish import Outgoing
+from events.log.wire import value_of
+from events.writer.decider import Decider, DecisionContext, Order, Question
+from events.writer.deciders import DeciderError
+from events.writer.origins import Asker
+
+
+def questions_of(decider: Decider[Any], recorded: Recorded) -> list[Question]:
+    """What a decider asks upon an event of its own. Raises what `dispatch` raises, and `DeciderError` for a question of
+    a context that is not named."""
+    event, at = _known(recorded)
+    found = [item for item in decider.dispatch(event, at) if isinstance(item, Question)]
+    if stray := next((each for each in found if each.context not in decider.consults), None):
+        raise DeciderError(f"{type(decider).__name__} asks {stray.context} {stray.method}; name it in `consults`")
+    return found
+
+
+def _known(recorded: Recorded) -> tuple[Event, DecisionContext]:
+    """What `dispatch` and `answered` know: an own event and its envelope."""
+    meta = recorded.meta
+    event: Event = recorded.data  # type: ignore[assignment]
+    return event, DecisionContext(meta.time, meta.id, meta.actor, meta.project, meta.subject, event.aggregate)
+
+
+def _numbered(decider: Decider[Any], recorded: Recorded, given: Sequence[Any]) -> Iterator[tuple[str, Order]]:
+    """The orders that an event leads to, with their ids. `given`: the answers to its questions, in their order."""
+    event, at = _known(recorded)
+    left = iter(given)
+    for number, item in enumerate(decider.dispatch(event, at)):
+        if isinstance(item, Question):
+            for part, order in enumerate(decider.answered(event, item, next(left), at)):
+                yield order_id(recorded.meta.id, number, part), order
+        else:
+            yield order_id(recorded.meta.id, number), item
+
+
+def orders_of(decider: Decider[Any], recorded: Recorded, context: str, given: Sequence[Any] = ()) -> list[Outgoing]:
+    """What a decider orders upon an event of its own, as it is published; `given`: the answers to what it asks first.
+    Raises what `dispatch` and `answered` raise, and `DeciderError` for an order that can't be sent."""
+    meta = recorded.meta
+    found: list[Outgoing] = []
+    for id, order in _numbered(decider, recorded, given):
+        command = order.command
+        if command.context not in decider.asks:
+            raise DeciderError(f"{type(decider).__name__} orders {command.type_name()}; name its context in `asks`")
+        if (size := len(value_of(command))) > MAX_COMMAND_BYTES:
+            raise DeciderError(f"{command.type_name()} has {size} bytes; at most {MAX_COMMAND_BYTES} can be ordered")
+        found.append(
+            Outgoing(
+                command,
+                id,
+                project=order.project or meta.project,
+                actor=PLATFORM_ACTOR if meta.actor.startswith(NODE_ACTOR) else meta.actor,
+                correlation=meta.correlation,
+                causation=meta.id if len(meta.id.encode()) <= MAX_ATTRIBUTE_BYTES // 2 else "",
+                traceparent=meta.traceparent,
+                source=f"forgelog/{context}",
+                origin=str(Asker(context, decider.aggregate, recorded.key)),
+            )
+        )
+    return found
