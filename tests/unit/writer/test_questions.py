@@ -24,8 +24,7 @@ from events.writer.stops import Stops
 from forgelog_pb.jobs.v1.queries_pb2 import GetJobResponse
 from tests.errands.decide import Errands
 from tests.errands.language import DropErrand, ErrandEnded, Outcome
-from tests.unit.writer.test_dispatch import Both, errands, meta_of
-from tests.unit.writer.test_dispatch_holds import running, stopped
+from tests.unit.writer.test_dispatch import Both, errands, meta_of, running, stopped
 
 __all__ = ["errands"]
 
