@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import grpc
 import pytest
 
@@ -28,6 +29,7 @@ from events.projections.projection import Projection
 from events.projections.rebuild import projection_of
 from events.projections.replaying import RebuildFailed, connected
 from events.projections.tables import Db
+from events.queries import guard
 from events.queries.queries import QueryError, ReadModel
 from tests import PATIENCE
 from tests.integration.test_runtime import history, projected, submit
@@ -202,6 +204,20 @@ async def test_tables_of_an_earlier_version_have_no_past_until_they_are_built_an
         await rebuilding.rebuild(settings, SampleProjection())
         async with read.view(as_of=now) as tables_then:
             assert await tables_then.fetchval("select name from jobs") == "one"
+
+
+async def test_a_table_that_an_earlier_version_had_not_is_not_made_empty(settings: Settings) -> None:
+    """Else a query would answer that there is nothing; so it is told to ask again."""
+    projection = projection_of("resources")
+    schema = live_schema(settings, projection.context)
+    async with connected(settings) as db:
+        await tables.create_schema(db, schema, projection)
+        await db.execute(f"drop table {tables.quoted(schema)}.node_uses")
+        await db.execute(f"update {tables.quoted(schema)}.made set version = version - 1")
+        await tables.create_schema(db, schema, projection)
+        with pytest.raises(asyncpg.UndefinedTableError) as told:
+            await db.fetch(f"select * from {tables.quoted(schema)}.node_uses")
+        assert guard.passing(told.value) == "the tables are being made or swapped; ask again"
 
 
 async def test_a_query_of_the_past_and_a_swap_of_the_tables_do_not_wait_for_each_other(settings: Settings) -> None:
