@@ -28,97 +28,8 @@ from events.language.task_ranges import count_tasks, tasks_in
 from events.log.envelope import Recorded
 from events.projections.projection import Key, Projection, Row, Rows, Table
 from events.projections.references import REFERENCES, put_references, reference_keys
-from services.jobs.rendering import COUNTED, jobs_in, render_job, render_spec, status_of
-
-JOBS = Table(
-    name="jobs",
-    key=("job_id",),
-    columns={
-        "job_id": "text",
-        "project": "text",
-        "owner": "text",
-        "name": "text",
-        "queue": "text",
-        "priority": "text",
-        "priority_weight": "int",
-        "status": "text",
-        "labels": "jsonb",
-        "tasks": "int",
-        **{f"tasks_{status}": "int" for status in COUNTED},
-        "default_status": "text",
-        "default_attempt": "int",
-        "attempts": "int",
-        "restarts": "int",
-        "cancel_requested": "bool",
-        "node_id": "text",
-        "exit_code": "int",
-        "reason": "text",
-        "waits_for": "text",
-        "submitted_at": "timestamptz",
-        "queued_at": "timestamptz",
-        "not_before": "timestamptz",
-        "started_at": "timestamptz",
-        "ended_at": "timestamptz",
-        "updated_at": "timestamptz",
-    },
-    indexes=("submitted_at desc, job_id desc", "status, submitted_at desc, job_id desc", "queue, status", "owner"),
-    rendered={"view": render_job},
-    born="submitted_at",
-)
-
-SPECS = Table(
-    name="specs",
-    key=("job_id",),
-    columns={"job_id": "text", "view": "bytea"},
-)
-"""Specs as answers hold them; a spec never changes."""
-
-TASKS = Table(
-    name="tasks",
-    key=("job_id", "task"),
-    columns={
-        "job_id": "text",
-        "task": "int",
-        "status": "text",
-        "attempt": "int",
-        "node_id": "text",
-        "allocation_id": "text",
-        "pid": "int",
-        "gpus": "jsonb",
-        "exit_code": "int",
-        "signal": "int",
-        "exit_reason": "text",
-        "message": "text",
-        "cpu_seconds": "float8",
-        "max_rss_bytes": "bigint",
-        "queued_at": "timestamptz",
-        "not_before": "timestamptz",
-        "started_at": "timestamptz",
-        "ended_at": "timestamptz",
-    },
-)
-"""Tasks without a row are as the job's `default_status` and `default_attempt` say."""
-
-ATTEMPTS = Table(
-    name="attempts",
-    key=("job_id", "task", "attempt"),
-    columns={
-        "job_id": "text",
-        "task": "int",
-        "attempt": "int",
-        "node_id": "text",
-        "allocation_id": "text",
-        "pid": "int",
-        "started_at": "timestamptz",
-        "ended_at": "timestamptz",
-        "exit_code": "int",
-        "signal": "int",
-        "exit_reason": "text",
-        "message": "text",
-    },
-)
-"""Every attempt that had a process or an end: exit codes and signals of earlier attempts are kept."""
-
+from services.jobs.rendering import jobs_in, render_spec, status_of
+from services.jobs.rows import ATTEMPTS, JOBS, SPECS, TASKS
 
 _BY_TASK = frozenset((JobAssigned, JobTasksCancelled, JobRequeued))
 """Events that change the rows of the tasks they name."""
@@ -173,35 +84,20 @@ PROJECTION = JobsProjection()
 def _submitted(event: JobSubmitted, time: datetime) -> Row:
     spec = event.spec
     size = spec.array.size if spec.array else 1
-    return {
-        "job_id": event.job_id,
-        "project": event.project,
-        "owner": event.owner,
-        "name": spec.metadata.name,
-        "queue": spec.queue,
-        "priority": spec.priority.value,
-        "priority_weight": PRIORITY_WEIGHT[spec.priority],
-        "status": JobStatus.PENDING.value,
-        "labels": dict(spec.metadata.labels),
-        "tasks": size,
-        **{f"tasks_{status}": 0 for status in COUNTED},
-        "tasks_pending": size,
-        "default_status": JobStatus.PENDING.value,
-        "default_attempt": 0,
-        "attempts": 0,
-        "restarts": 0,
-        "cancel_requested": False,
-        "node_id": "",
-        "exit_code": None,
-        "reason": "",
-        "waits_for": "",
-        "submitted_at": time,
-        "queued_at": None,
-        "not_before": None,
-        "started_at": None,
-        "ended_at": None,
-        "updated_at": time,
-    }
+    return JOBS.first(
+        job_id=event.job_id,
+        project=event.project,
+        owner=event.owner,
+        name=spec.metadata.name,
+        queue=spec.queue,
+        priority=spec.priority.value,
+        priority_weight=PRIORITY_WEIGHT[spec.priority],
+        labels=dict(spec.metadata.labels),
+        tasks=size,
+        tasks_pending=size,
+        submitted_at=time,
+        updated_at=time,
+    )
 
 
 def _task(rows: Rows, job: Row, task: int) -> Row:
@@ -209,21 +105,13 @@ def _task(rows: Rows, job: Row, task: int) -> Row:
     found = rows.get(TASKS, (job["job_id"], task))
     if found is not None:
         return dict(found)
-    return {
-        **dict.fromkeys(TASKS.columns),
-        "job_id": job["job_id"],
-        "task": task,
-        "status": job["default_status"],
-        "attempt": job["default_attempt"],
-        "node_id": "",
-        "allocation_id": "",
-        "gpus": [],
-        "message": "",
-        "queued_at": job["queued_at"],
-    }
-
-
-_COMPLETED = JobStatus.COMPLETED.value
+    return TASKS.first(
+        job_id=job["job_id"],
+        task=task,
+        status=job["default_status"],
+        attempt=job["default_attempt"],
+        queued_at=job["queued_at"],
+    )
 
 
 def _count(job: Row, status: str, change: int) -> None:
@@ -301,8 +189,7 @@ def _started(event: JobStarted, job: Row, rows: Rows, _time: datetime) -> None:
         }
         change = {**process, "gpus": list(start.gpus), "not_before": None}
         _move(rows, job, start.task, JobStatus.RUNNING, change)
-        attempt = {**dict.fromkeys(ATTEMPTS.columns), "job_id": job["job_id"], "task": start.task, "message": ""}
-        rows.put(ATTEMPTS, {**attempt, **process})
+        rows.put(ATTEMPTS, ATTEMPTS.first(job_id=job["job_id"], task=start.task, message="", **process))
 
 
 def _exited(event: JobExited, job: Row, rows: Rows, _time: datetime) -> None:
@@ -322,14 +209,13 @@ def _exited(event: JobExited, job: Row, rows: Rows, _time: datetime) -> None:
         else:
             _move(rows, job, exit.task, fate, {**end, **usage})
         found = rows.get(ATTEMPTS, (job["job_id"], exit.task, exit.attempt))
-        attempt = found or {
-            **dict.fromkeys(ATTEMPTS.columns),
-            "job_id": job["job_id"],
-            "task": exit.task,
-            "attempt": exit.attempt,
-            "node_id": event.node_id,
-            "allocation_id": exit.allocation_id,
-        }
+        attempt = found or ATTEMPTS.first(
+            job_id=job["job_id"],
+            task=exit.task,
+            attempt=exit.attempt,
+            node_id=event.node_id,
+            allocation_id=exit.allocation_id,
+        )
         rows.put(ATTEMPTS, {**attempt, **end})
 
 

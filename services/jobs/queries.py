@@ -17,8 +17,8 @@ from events.queries.queries import PointReads, QueryError, ReadModel, not_found,
 from events.queries.row_watch import RowWatch
 from forgelog_pb.jobs.v1 import queries_pb2, queries_pb2_grpc
 from services.jobs.output.follow import Follower
-from services.jobs.projections import JOBS
 from services.jobs.rendering import job_message, render_job
+from services.jobs.rows import JOBS
 
 ENDED = tuple(status.value for status in (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED))
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel
 
 from events.language import task_ranges as sets
 from events.language.resources import (
@@ -35,6 +37,7 @@ from events.language.resources import (
 from events.language.resources.hardware import NodeSpec, NodeStatus
 from events.log.envelope import Recorded
 from events.projections.projection import Key, Projection, Row, Rows, Table
+from events.projections.row_models import Int4, table_of
 
 KINDS: Mapping[str, str] = {
     "cpus": "float8",
@@ -95,27 +98,32 @@ SPECS = Table(
 )
 """Inventories, apart from `nodes`: they are large and change only when an agent starts."""
 
-ALLOCATIONS = Table(
-    name="allocations",
+
+class AllocationRow(BaseModel):
+    """Who holds, held, or was refused what."""
+
+    allocation_id: str
+    job_id: str
+    project: str
+    pool: str
+    node_id: str
+    status: AllocationStatus = AllocationStatus.PENDING
+    tasks: str
+    rest: str = ""
+    stopping: str = ""
+    attempt: Annotated[int, Int4]
+    resources: dict[str, Any] | None = None
+    devices: list[Row] = []
+    created_at: datetime
+    stop_requested_at: datetime | None = None
+    released_at: datetime | None = None
+    reason: str = ""
+
+
+ALLOCATIONS = table_of(
+    AllocationRow,
+    "allocations",
     key=("allocation_id",),
-    columns={
-        "allocation_id": "text",
-        "job_id": "text",
-        "project": "text",
-        "pool": "text",
-        "node_id": "text",
-        "status": "text",
-        "tasks": "text",
-        "rest": "text",
-        "stopping": "text",
-        "attempt": "int",
-        "resources": "jsonb",
-        "devices": "jsonb",
-        "created_at": "timestamptz",
-        "stop_requested_at": "timestamptz",
-        "released_at": "timestamptz",
-        "reason": "text",
-    },
     indexes=("job_id, created_at desc", "pool, node_id, created_at desc", "created_at desc, allocation_id desc"),
     born="created_at",
 )
@@ -196,24 +204,16 @@ def _rejected(event: AllocationRejected, time: datetime) -> Row:
 
 
 def _allocation(event: AllocationBound | AllocationRejected, time: datetime) -> Row:
-    return {
-        "allocation_id": event.allocation_id,
-        "job_id": event.job_id,
-        "project": event.project,
-        "pool": event.pool,
-        "node_id": event.node_id,
-        "status": AllocationStatus.PENDING.value,
-        "tasks": event.tasks,
-        "rest": "",
-        "stopping": "",
-        "attempt": event.attempt,
-        "resources": None,
-        "devices": [],
-        "created_at": time,
-        "stop_requested_at": None,
-        "released_at": None,
-        "reason": "",
-    }
+    return ALLOCATIONS.first(
+        allocation_id=event.allocation_id,
+        job_id=event.job_id,
+        project=event.project,
+        pool=event.pool,
+        node_id=event.node_id,
+        tasks=event.tasks,
+        attempt=event.attempt,
+        created_at=time,
+    )
 
 
 def _stopping(row: Row, event: AllocationStopRequested, time: datetime) -> Row:

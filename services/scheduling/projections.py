@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel
 
 from events.language import task_ranges as sets
-from events.language.jobs.spec import PRIORITY_WEIGHT
+from events.language.jobs.spec import PRIORITY_WEIGHT, JobPriority
 from events.language.resources import (
     AllocationBound,
     AllocationRejected,
@@ -35,72 +38,88 @@ from events.language.scheduling import (
 )
 from events.log.envelope import Recorded
 from events.projections.projection import Key, Projection, Row, Rows, Table
+from events.projections.row_models import Int4, table_of
 
-QUEUES = Table(
-    name="queues",
-    key=("queue",),
-    columns={
-        "queue": "text",
-        "policy": "text",
-        "status": "text",
-        "placed_tasks": "bigint",
-        "made": "bool",
-        "updated_at": "timestamptz",
-    },
-)
-"""A queue exists if it was `made`, or if its pool has `members`; `default` always. Of its `placed_tasks`, those in
-`returns` are placed no more."""
 
-RETURNS = Table(
-    name="returns",
-    key=("queue",),
-    columns={"queue": "text", "tasks": "bigint"},
-)
-"""How many of a queue's placed tasks resources has rejected or released."""
+class QueueRow(BaseModel):
+    """A queue. It exists if it was `made`, or if its pool has `members`; `default` always. Of its `placed_tasks`, those
+    in `returns` are placed no more."""
 
-MEMBERS = Table(
-    name="members",
-    key=("queue", "node_id"),
-    columns={"queue": "text", "node_id": "text"},
-)
-"""The nodes of the pool of a queue's name, as resources tells them."""
+    queue: str
+    policy: SchedulingPolicy = SchedulingPolicy.PRIORITY
+    status: QueueStatus = QueueStatus.ACTIVE
+    placed_tasks: int = 0
+    made: bool = False
+    updated_at: datetime | None = None
 
-ENTRIES = Table(
-    name="entries",
+
+class ReturnsRow(BaseModel):
+    """How many of a queue's placed tasks resources has rejected or released."""
+
+    queue: str
+    tasks: int = 0
+
+
+class MemberRow(BaseModel):
+    """A node of the pool of a queue's name, as resources tells it."""
+
+    queue: str
+    node_id: str
+
+
+class EntryRow(BaseModel):
+    """A job of which tasks wait; `waiting` has an item an attempt and back-off: tasks and times."""
+
+    job_id: str
+    queue: str
+    project: str
+    owner: str
+    name: str
+    priority: JobPriority
+    weight: Annotated[int, Int4]
+    resources: dict[str, Any]
+    waiting: dict[str, Row] = {}
+    waiting_tasks: int = 0
+    message: str = ""
+    reasons: list[Row] = []
+    submitted_at: datetime
+
+
+class PlacementRow(BaseModel):
+    """A decided placement."""
+
+    allocation_id: str
+    queue: str
+    job_id: str
+    node_id: str
+    tasks: str
+    attempt: Annotated[int, Int4]
+    score: float
+    waited_seconds: float
+    decided_at: datetime
+
+
+class OutcomeRow(BaseModel):
+    """What resources said of a placement; nothing yet if there is no row."""
+
+    allocation_id: str
+    status: AllocationStatus
+    reason: str = ""
+
+
+QUEUES = table_of(QueueRow, "queues", key=("queue",))
+RETURNS = table_of(ReturnsRow, "returns", key=("queue",))
+MEMBERS = table_of(MemberRow, "members", key=("queue", "node_id"))
+ENTRIES = table_of(
+    EntryRow,
+    "entries",
     key=("job_id", "queue"),
-    columns={
-        "job_id": "text",
-        "queue": "text",
-        "project": "text",
-        "owner": "text",
-        "name": "text",
-        "priority": "text",
-        "weight": "int",
-        "resources": "jsonb",
-        "waiting": "jsonb",
-        "waiting_tasks": "bigint",
-        "message": "text",
-        "reasons": "jsonb",
-        "submitted_at": "timestamptz",
-    },
     indexes=("queue, weight desc, submitted_at, job_id", "queue, submitted_at, job_id"),
 )
-"""A row a job of which tasks wait; `waiting` has an item an attempt and back-off: tasks and times."""
-
-PLACEMENTS = Table(
-    name="placements",
+PLACEMENTS = table_of(
+    PlacementRow,
+    "placements",
     key=("allocation_id",),
-    columns={
-        "allocation_id": "text",
-        "queue": "text",
-        "job_id": "text",
-        "node_id": "text",
-        "tasks": "text",
-        "attempt": "int",
-        "score": "float8",
-        "waited_seconds": "float8",
-        "decided_at": "timestamptz",
-    },
     indexes=(
         "job_id, decided_at desc",
         "queue, decided_at desc, allocation_id desc",
@@ -109,14 +128,7 @@ PLACEMENTS = Table(
     ),
     born="decided_at",
 )
-
-OUTCOMES = Table(
-    name="outcomes",
-    key=("allocation_id",),
-    columns={"allocation_id": "text", "status": "text", "reason": "text"},
-)
-"""What resources said of a placement; nothing yet if there is no row."""
-
+OUTCOMES = table_of(OutcomeRow, "outcomes", key=("allocation_id",))
 
 _NEWS = (AllocationBound, AllocationRejected, AllocationStopRequested, AllocationReleased)
 
@@ -189,39 +201,26 @@ class SchedulingProjection(Projection):
 
 def _queue(rows: Rows, name: str) -> Row:
     found = rows.get(QUEUES, (name,))
-    if found is not None:
-        return dict(found)
-    return {
-        "queue": name,
-        "policy": SchedulingPolicy.PRIORITY.value,
-        "status": QueueStatus.ACTIVE.value,
-        "placed_tasks": 0,
-        "made": False,
-        "updated_at": None,
-    }
+    return dict(found) if found is not None else QUEUES.first(queue=name)
 
 
 def _enqueued(rows: Rows, event: JobEnqueued, time: datetime) -> None:
     entry, request = event.entry, event.entry.request
     found = rows.get(ENTRIES, (event.job_id, event.queue))
-    row: Row = (
+    row = (
         dict(found)
         if found is not None
-        else {
-            "job_id": event.job_id,
-            "queue": event.queue,
-            "project": entry.project,
-            "owner": entry.owner,
-            "name": request.name,
-            "priority": request.priority.value,
-            "weight": PRIORITY_WEIGHT[request.priority],
-            "resources": request.resources.model_dump(mode="json"),
-            "waiting": {},
-            "waiting_tasks": 0,
-            "message": "",
-            "reasons": [],
-            "submitted_at": request.submitted_at,
-        }
+        else ENTRIES.first(
+            job_id=event.job_id,
+            queue=event.queue,
+            project=entry.project,
+            owner=entry.owner,
+            name=request.name,
+            priority=request.priority.value,
+            weight=PRIORITY_WEIGHT[request.priority],
+            resources=request.resources.model_dump(mode="json"),
+            submitted_at=request.submitted_at,
+        )
     )
     waiting = dict(row["waiting"])
     key = f"{entry.attempt}"

@@ -9,21 +9,14 @@ from events.language import task_ranges as sets
 from events.language.common import DEFAULT_QUEUE
 from events.language.convert import to_message
 from events.language.resources import AllocationStatus
-from events.language.scheduling import QueueStatus, SchedulingPolicy
+from events.language.scheduling import SchedulingPolicy
 from events.projections.tables import Db
 from events.queries.listing import INT8, Listing
 from events.queries.queries import ReadModel, not_found, read_options
 from forgelog_pb.scheduling.v1 import queries_pb2, queries_pb2_grpc
+from services.scheduling.projections import QUEUES
 
 _SHOWN_PLACEMENTS = 100
-
-NEW_QUEUE = {
-    "policy": SchedulingPolicy.PRIORITY.value,
-    "status": QueueStatus.ACTIVE.value,
-    "placed_tasks": 0,
-    "updated_at": None,
-}
-"""A queue to which nothing has happened yet."""
 
 _RANKED = (
     "select e.*, row_number() over (partition by e.queue order by "
@@ -122,7 +115,7 @@ async def _queues(db: Db, name: str) -> list[Any]:
         name,
         DEFAULT_QUEUE,
     )
-    return [to_message({**NEW_QUEUE, **{key: value for key, value in row.items() if value is not None}},
+    return [to_message({**QUEUES.defaults, **{key: value for key, value in row.items() if value is not None}},
                        queries_pb2.Queue) for row in rows]  # fmt: skip
 
 

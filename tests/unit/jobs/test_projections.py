@@ -11,7 +11,9 @@ from events.language.jobs import JobExited, JobStarted
 from events.language.jobs.spec import JobArray, JobDependency, JobStatus
 from events.log.envelope import Meta, Position, Recorded
 from events.projections.projection import Key, Row, Table
-from services.jobs.projections import ATTEMPTS, COUNTED, JOBS, SPECS, TASKS, JobsProjection
+from services.jobs.projections import JobsProjection
+from services.jobs.rendering import COUNTED
+from services.jobs.rows import ATTEMPTS, JOBS, SPECS, TASKS
 from tests.unit.jobs.desk import Desk, exited, started, submit
 from tests.unit.jobs.test_machine import Life
 
