@@ -27,6 +27,7 @@ CLASSES: Mapping[str, str] = {
     "forgelog.jobs.v1.Job": "JobRow",
     "forgelog.jobs.v1.Task": "TaskRow",
     "forgelog.jobs.v1.TaskAttempt": "AttemptRow",
+    "forgelog.jobs.v1.AttemptOutputs": "OutputRow",
     "forgelog.jobs.v1.GetJobResponse": "JobAnswer",
     "forgelog.jobs.v1.FollowLogsResponse": "LogPiece",
     "forgelog.scheduling.v1.Queue": "QueueRow",

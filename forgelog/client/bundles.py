@@ -5,23 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from forgelog.client.core import Core
 from forgelog.errors import InvalidInput, Unavailable
 
 if TYPE_CHECKING:
     from events.language.objects import ObjectRef
-    from events.objects.bundle import Bundle
-    from events.objects.remote import RemoteObjects
     from forgelog.manifest.jobs import ManifestJob
-
-AT_A_TIME = 8
-"""Files that are on their way at a time."""
 
 Progress = Callable[[str, int, int], None]
 """Called with what is done ("reading", "sending"), and bytes done and to do."""
@@ -59,8 +52,9 @@ def _upload(
     folder: Path, address: str, key: str, stopped: threading.Event, progress: Progress | None
 ) -> tuple[ObjectRef, dict[str, str]]:
     """Blocks. Returns the bundle, and what was left out."""
-    from events.objects.bundle import NoBundle, find_files, make_bundle
+    from events.objects.bundle import NoBundle, find_files, make_bundle, open_plain
     from events.objects.remote import RemoteError, RemoteObjects
+    from events.objects.sending import send_bundle
     from events.process.folders import find_data_folder
 
     def reading(done: int, total: int) -> None:
@@ -73,7 +67,9 @@ def _upload(
         data = find_data_folder()[0]
         found = find_files(folder, excluded=[data, data / "keys"])  # a task's own folder may be in it
         bundle = make_bundle(found, reading)
-        _send(bundle, RemoteObjects(address, key, stopped=stopped), progress)
+        sending = partial(progress, "sending") if progress is not None else None
+        remote = RemoteObjects(address, key, stopped=stopped)
+        send_bundle(bundle.manifest, lambda digest: open_plain(bundle.sources[digest]), remote, sending)
     except NoBundle as error:
         raise InvalidInput(f"{folder} can't be uploaded: {error}") from None
     except RemoteError as error:
@@ -82,30 +78,3 @@ def _upload(
         where = f"{error.filename}: " if error.filename else ""
         raise InvalidInput(f"{folder} can't be uploaded: {where}{error.strerror}") from None
     return bundle.ref, bundle.left_out
-
-
-def _send(bundle: Bundle, objects: RemoteObjects, progress: Progress | None) -> None:
-    """What the platform does not have: first the files, then the manifest that names them."""
-    from events.objects.bundle import open_plain
-
-    manifest = bundle.manifest.to_bytes()
-    refs = list({file.digest: file.ref for file in bundle.manifest.files}.values())
-    missing = objects.missing([*refs, bundle.ref])
-    files = [ref for ref in missing if ref != bundle.ref]
-    total, done, lock = sum(ref.size for ref in files), 0, threading.Lock()
-
-    def went(count: int) -> None:
-        nonlocal done
-        with lock:
-            done += count
-            if progress is not None:
-                progress("sending", done, total)
-
-    def source(ref: ObjectRef) -> Callable[[], BinaryIO]:
-        return lambda: open_plain(bundle.sources[ref.digest])
-
-    with ThreadPoolExecutor(max(1, min(AT_A_TIME, len(files))), "upload") as pool:
-        sending = [pool.submit(objects.put, ref, source(ref), went) for ref in files]
-        objects.all_or_stop(sending)
-    if bundle.ref in missing:
-        objects.put(bundle.ref, lambda: BytesIO(manifest))

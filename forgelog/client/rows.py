@@ -103,6 +103,26 @@ class AttemptRow(Answer, message="forgelog.jobs.v1.TaskAttempt"):
     """Bytes of its output that are not kept: lost, or beyond the limit."""
 
 
+class OutputRow(Answer, message="forgelog.jobs.v1.AttemptOutputs"):
+    """The files that a job keeps of one run of a task."""
+
+    task: int
+    attempt: int
+    node_id: str
+    digest: str
+    """BLAKE3 of the manifest, an object; empty if no file is kept."""
+    size: int
+    """Bytes of the manifest."""
+    files: int
+    total_bytes: int
+    """Of all files together."""
+    left_out: int
+    """Things that a pattern fits and that could not be kept."""
+    message: str
+    """Why something, or all, is not kept."""
+    kept_at: datetime | None
+
+
 class JobAnswer(Answer, message="forgelog.jobs.v1.GetJobResponse"):
     """What `forgelog.jobs.v1.GetJobResponse` holds."""
 

@@ -28,12 +28,14 @@ from events.language.jobs import (
     JobCompleted,
     JobExited,
     JobFailed,
+    JobOutputsKept,
     JobQueued,
     JobRequeued,
     JobStarted,
     JobSubmitted,
     JobTasksCancelled,
     ReportJobExited,
+    ReportJobOutputs,
     ReportJobStarted,
     RequeueJob,
     SubmitJob,
@@ -47,6 +49,7 @@ from events.writer.decider import Decider, DecisionContext
 from services.jobs import dumps, fold
 from services.jobs.dependencies import answered, ask, asked
 from services.jobs.events_of import conclude, queued
+from services.jobs.outputs import outputs_kept
 from services.jobs.refusals import check_range, invalid, known, stale_report, unknown_attempt
 from services.jobs.restart import Fate, Verdict, judge
 from services.jobs.state import ENDED_CODES, Job, exit_code_of, failure_of
@@ -61,8 +64,8 @@ class Jobs(Decider[Job]):
 
     context = "jobs"
     aggregate = "job"
-    dump_version = 4
-    commands = (SubmitJob, CancelJob, RequeueJob, ReportJobStarted, ReportJobExited)
+    dump_version = 5
+    commands = (SubmitJob, CancelJob, RequeueJob, ReportJobStarted, ReportJobExited, ReportJobOutputs)
     events = (
         JobSubmitted,
         JobQueued,
@@ -70,6 +73,7 @@ class Jobs(Decider[Job]):
         JobAssigned,
         JobStarted,
         JobExited,
+        JobOutputsKept,
         JobCancelRequested,
         JobTasksCancelled,
         JobCompleted,
@@ -115,6 +119,8 @@ class Jobs(Decider[Job]):
                 return started(known(state), command)
             case ReportJobExited():
                 return exited(known(state), command, context)
+            case ReportJobOutputs():
+                return outputs_kept(known(state), command)
         raise TypeError(f"jobs takes no {type(command).__name__}")
 
     def react(self, state: Job, event: Event, context: DecisionContext) -> Sequence[Event]:

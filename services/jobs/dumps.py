@@ -34,6 +34,12 @@ def dump(job: Job) -> dict[str, Any]:
         data["waiting"] = {dependency: kind.value for dependency, kind in job.waiting.items()}
     if job.dependents:
         data["dependents"] = sorted(job.dependents)
+    if job.outputs:
+        attempts = {attempt for _, attempt in job.outputs}
+        data["outputs"] = {
+            str(attempt): format_ranges(task for task, other in job.outputs if other == attempt)
+            for attempt in sorted(attempts)
+        }
     if job.exit_code:
         data["exit_code"] = job.exit_code
     if job.failure:
@@ -75,6 +81,8 @@ def load(job_id: str, data: dict[str, Any]) -> Job:
         job.waiting = {dependency: DependencyKind(kind) for dependency, kind in waiting.items()}
     if dependents := get("dependents"):
         job.dependents = frozenset(dependents)
+    if outputs := get("outputs"):
+        job.outputs = {(task, int(attempt)) for attempt, tasks in outputs.items() for task in tasks_in(tasks)}
     if ended := get("ended"):
         job.ended = JobStatus(ended)
     return job

@@ -61,6 +61,7 @@ def queued(
             array_size=spec.array.size if spec.array else 1,
             grace_seconds=spec.scheduling.grace_seconds,
             max_runtime_seconds=spec.scheduling.max_runtime_seconds,
+            keep=spec.keep,
         ),
     )
 

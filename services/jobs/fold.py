@@ -17,6 +17,7 @@ from events.language.jobs import (
     JobEnded,
     JobExited,
     JobFailed,
+    JobOutputsKept,
     JobQueued,
     JobRequeued,
     JobStarted,
@@ -49,6 +50,10 @@ def evolve(job: Job, event: Event, time: datetime) -> Job:
             job.move((start.task for start in event.tasks), JobStatus.RUNNING)
         case JobExited():
             _exited(job, event)
+        case JobOutputsKept():
+            outputs = job.outputs if isinstance(job.outputs, set) else set()
+            outputs.update((each.task, each.attempt) for each in event.tasks)
+            job.outputs = outputs
         case JobCancelRequested():
             job.cancelling = job.cancelling | set(tasks_in(event.tasks))
         case JobTasksCancelled():

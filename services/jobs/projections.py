@@ -16,6 +16,7 @@ from events.language.jobs import (
     JobCompleted,
     JobEnded,
     JobExited,
+    JobOutputsKept,
     JobQueued,
     JobRequeued,
     JobStarted,
@@ -28,6 +29,7 @@ from events.language.task_ranges import count_tasks, tasks_in
 from events.log.envelope import Recorded
 from events.projections.projection import Key, Projection, Row, Rows, Table
 from events.projections.references import REFERENCES, put_references, reference_keys
+from services.jobs.outputs_rows import OUTPUTS, outputs_touched, put_outputs
 from services.jobs.rendering import jobs_in, render_spec, status_of
 from services.jobs.rows import ATTEMPTS, JOBS, SPECS, TASKS
 
@@ -39,8 +41,8 @@ class JobsProjection(Projection):
     """Folds events.jobs."""
 
     context = "jobs"
-    tables = (JOBS, SPECS, TASKS, ATTEMPTS, REFERENCES)
-    version = 7
+    tables = (JOBS, SPECS, TASKS, ATTEMPTS, OUTPUTS, REFERENCES)
+    version = 8
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
         event: Any = recorded.data
@@ -53,6 +55,8 @@ class JobsProjection(Projection):
         elif kind is JobStarted or kind is JobExited:
             touched.extend((TASKS, (id, item.task)) for item in event.tasks)
             touched.extend((ATTEMPTS, (id, item.task, item.attempt)) for item in event.tasks)
+        elif kind is JobOutputsKept:
+            touched.extend(outputs_touched(event))
         elif kind in _BY_TASK or (kind is JobQueued and event.attempt > 1):
             # A whole array's first queueing changes no task's row.
             touched.extend((TASKS, (id, task)) for task in tasks_in(event.tasks))
@@ -267,12 +271,17 @@ def _ended(event: JobEnded, job: Row, _rows: Rows, time: datetime) -> None:
     job["reason"] = event.reason or ("" if isinstance(event, JobCompleted) else job["reason"])
 
 
+def _outputs(event: JobOutputsKept, _job: Row, rows: Rows, time: datetime) -> None:
+    put_outputs(event, rows, time)
+
+
 _CHANGES: Mapping[type[Message], Callable[[Any, Row, Rows, datetime], None]] = {
     JobQueued: _queued,
     JobRequeued: _requeued,
     JobAssigned: _assigned,
     JobStarted: _started,
     JobExited: _exited,
+    JobOutputsKept: _outputs,
     JobCancelRequested: _cancel_requested,
     JobTasksCancelled: _cancelled,
     DependencyRequested: _waits,

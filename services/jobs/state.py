@@ -81,6 +81,8 @@ class Job:
     """Dependencies that do not hold yet."""
     dependents: Set[str] = frozenset()
     """Jobs to be told when this one ends."""
+    outputs: Set[tuple[int, int]] = frozenset()
+    """Task and attempt of those whose kept files are reported."""
     exit_code: int = 0
     """The first failed task's code, 128 + signal, or 1."""
     failure: str = ""

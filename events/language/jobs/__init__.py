@@ -9,6 +9,7 @@ from events.language.jobs.commands import (
     CancelJob,
     JobCommand,
     ReportJobExited,
+    ReportJobOutputs,
     ReportJobStarted,
     RequeueJob,
     SubmitJob,
@@ -28,6 +29,7 @@ from events.language.jobs.events import (
     JobEvent,
     JobExited,
     JobFailed,
+    JobOutputsKept,
     JobQueued,
     JobRequeued,
     JobStarted,
@@ -35,7 +37,7 @@ from events.language.jobs.events import (
     JobTasksCancelled,
     TaskCounts,
 )
-from events.language.jobs.models import ExitReason, TaskExit, TaskStart, TaskUsage
+from events.language.jobs.models import ExitReason, TaskExit, TaskOutputs, TaskStart, TaskUsage
 
 __all__ = [
     "MAX_REASON",
@@ -55,17 +57,20 @@ __all__ = [
     "JobEvent",
     "JobExited",
     "JobFailed",
+    "JobOutputsKept",
     "JobQueued",
     "JobRequeued",
     "JobStarted",
     "JobSubmitted",
     "JobTasksCancelled",
     "ReportJobExited",
+    "ReportJobOutputs",
     "ReportJobStarted",
     "RequeueJob",
     "SubmitJob",
     "TaskCounts",
     "TaskExit",
+    "TaskOutputs",
     "TaskStart",
     "TaskUsage",
 ]

@@ -13,7 +13,7 @@ from events.language.common import (
     Identifier,
     OptionalIdentifier,
 )
-from events.language.jobs.models import TaskExit, TaskStart
+from events.language.jobs.models import TaskExit, TaskOutputs, TaskStart
 from events.language.jobs.spec import JobSpec
 from events.language.task_ranges import TaskRanges
 
@@ -71,3 +71,13 @@ class ReportJobExited(JobCommand):
     job_id: Identifier
     node_id: Identifier
     tasks: tuple[TaskExit, ...] = Field(min_length=1, max_length=10_000)
+
+
+class ReportJobOutputs(JobCommand):
+    """From the node agent: the files of these tasks that the job keeps are in the object store, or never will be."""
+
+    by_agents: ClassVar[bool] = True
+
+    job_id: Identifier
+    node_id: Identifier
+    tasks: tuple[TaskOutputs, ...] = Field(min_length=1, max_length=10_000)

@@ -17,7 +17,7 @@ from events.language.common import (
     ProjectName,
     Timestamp,
 )
-from events.language.jobs.models import TaskExit, TaskStart
+from events.language.jobs.models import TaskExit, TaskOutputs, TaskStart
 from events.language.jobs.spec import DependencyKind, JobLaunch, JobSpec, QueueRequest
 from events.language.task_ranges import TaskRanges
 
@@ -96,6 +96,14 @@ class JobExited(JobEvent):
     """The ones that failed for good."""
     cancelled: TaskRanges | None = None
     """The ones that a cancel stopped. The rest is run again (`JobQueued` follows)."""
+
+
+class JobOutputsKept(JobEvent):
+    """The files of these attempts that the job keeps are in the object store, or never will be. Comes behind their
+    `JobExited`, and often behind the job's end."""
+
+    node_id: Identifier
+    tasks: tuple[TaskOutputs, ...]
 
 
 class JobCancelRequested(JobEvent):

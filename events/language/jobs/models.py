@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from events.language.base import Model
 from events.language.common import (
@@ -16,6 +16,7 @@ from events.language.common import (
     TaskNumber,
     Timestamp,
 )
+from events.language.objects import ObjectRef
 
 
 class ExitReason(StrEnum):
@@ -69,3 +70,30 @@ class TaskExit(Model):
     message: Annotated[str, Field(max_length=2000)] = ""
     ended_at: Timestamp
     usage: TaskUsage = TaskUsage()
+
+
+MAX_OUTPUTS_MESSAGE = 1000
+
+
+class TaskOutputs(Model):
+    """The files of an attempt that its job keeps, or why there are none."""
+
+    task: TaskNumber
+    attempt: Attempt
+    manifest: ObjectRef | None = None
+    """Names the manifest, which names the files; without it there are none."""
+    files: int = Field(default=0, ge=0, le=100_000)
+    total_bytes: int = Field(default=0, ge=0, le=32 << 30)
+    """Of all files together."""
+    left_out: int = Field(default=0, ge=0)
+    """Things that a pattern fits and that could not be kept."""
+    message: Annotated[str, Field(max_length=MAX_OUTPUTS_MESSAGE)]
+    """Why something, or all, is not kept; empty if nothing is missing."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TaskOutputs:
+        if (self.manifest is None) != (self.files == 0):
+            raise ValueError("manifest: goes with files, and none without; give both or neither")
+        if self.manifest is None and (self.total_bytes or not self.message):
+            raise ValueError("message: says why no file is kept; without a manifest there are no bytes")
+        return self

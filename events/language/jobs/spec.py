@@ -27,6 +27,7 @@ from events.language.jobs.spec_monitoring import JobMonitoring
 from events.language.jobs.spec_placement import GPURequirements, JobPreemption, JobTiming, TopologyRequirements
 from events.language.jobs.spec_training import JobCheckpointing, JobDistributed
 from events.language.objects import ObjectRef
+from events.language.path_patterns import PathPatternList
 from events.language.planned import Planned
 
 
@@ -295,6 +296,8 @@ class JobSpec(Model):
     resources: JobResources = JobResources()
     environment: JobEnvironment = JobEnvironment()
     scheduling: JobScheduling = JobScheduling()
+    keep: PathPatternList = ()
+    """Which files of a task's working folder are kept when the task has ended, however it ended: ``results/**``."""
     monitoring: Annotated[JobMonitoring | None, Planned("telemetry")] = None
     checkpointing: Annotated[JobCheckpointing | None, Planned("the checkpoint store")] = None
     distributed: Annotated[JobDistributed | None, Planned("gang scheduling")] = None
@@ -345,6 +348,7 @@ class JobLaunch(Model):
     array_size: int = Field(ge=1, le=MAX_ARRAY_TASKS)
     grace_seconds: float = Field(ge=0)
     max_runtime_seconds: float | None = None
+    keep: PathPatternList = ()
 
 
 def task_request(resources: JobResources) -> ResourceVector:

@@ -1,0 +1,49 @@
+"""Sends a bundle: first the files that the platform does not have, then the manifest that names them. Blocks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from io import BytesIO
+from typing import BinaryIO
+
+from blake3 import blake3
+
+from events.language.objects import ObjectRef
+from events.objects.manifest import Manifest
+from events.objects.remote import RemoteObjects
+
+AT_A_TIME = 8
+"""Files that are on their way at a time."""
+
+
+def send_bundle(
+    manifest: Manifest,
+    opened: Callable[[str], BinaryIO],
+    objects: RemoteObjects,
+    progress: Callable[[int, int], None] | None = None,
+) -> ObjectRef:
+    """What names the manifest. `opened` opens a file by its digest. `progress` is called with bytes sent and to send.
+    Raises RemoteError, and what `opened` does."""
+    data = manifest.to_bytes()
+    whole = ObjectRef(digest=blake3(data).hexdigest(), size=len(data))
+    refs = list({file.digest: file.ref for file in manifest.files}.values())
+    missing = objects.missing([*refs, whole])
+    files = [ref for ref in missing if ref != whole]
+    total, done, lock = sum(ref.size for ref in files), 0, threading.Lock()
+
+    def went(count: int) -> None:
+        nonlocal done
+        with lock:
+            done += count
+            if progress is not None:
+                progress(done, total)
+
+    with ThreadPoolExecutor(max(1, min(AT_A_TIME, len(files))), "upload") as pool:
+        sending = [pool.submit(objects.put, ref, partial(opened, ref.digest), went) for ref in files]
+        objects.all_or_stop(sending)
+    if whole in missing:
+        objects.put(whole, lambda: BytesIO(data))
+    return whole
