@@ -173,12 +173,12 @@ class _TooLarge(Exception):
     pass
 
 
-class _NoFile(Exception):
+class _NoFile(OSError):
     """What should be a plain file is none, or changes."""
 
 
 def _read(folder: Path, path: str, most: int, stop: Callable[[], None]) -> BundleFile:
-    """The file with its digest. Raises OSError, _TooLarge, _NoFile."""
+    """The file with its digest. Raises OSError, _TooLarge."""
     seen, size = blake3(), 0
     with closing(_opened_below(folder, path)) as file:
         about = os.fstat(file.fileno())
@@ -195,7 +195,7 @@ def _read(folder: Path, path: str, most: int, stop: Callable[[], None]) -> Bundl
 
 
 def _opened_below(folder: Path, path: str) -> BinaryIO:
-    """A plain file in the folder, reached through no link. Raises OSError, _NoFile."""
+    """A plain file in the folder, reached through no link. Raises OSError."""
     above, _, name = path.rpartition("/")
     with _entered(folder, above) as opened:
         file = os.open(name, _FILE, dir_fd=opened)

@@ -12,6 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Literal
 
 from events.language import task_ranges as sets
@@ -39,7 +40,7 @@ from events.log.wire import Damage, Raw, Undecodable
 from events.process.settings import Settings
 from events.process.tasks import run_beside
 from services.resources.agent import reports, shipped
-from services.resources.agent.attempts import Attempt, Stop, attempts_of, tasks_held
+from services.resources.agent.attempts import Attempt, Stop, attempts_of, ended_now, tasks_held
 from services.resources.agent.bundles import Bundles
 from services.resources.agent.config import Config
 from services.resources.agent.environment import Around
@@ -57,6 +58,8 @@ SAVE_EVERY = 0.5
 TIDY_EVERY = 5.0
 OWN_UMASK = 0o077
 """Of an agent that is told none for its tasks."""
+KEEP_AT_DRAIN = 10.0
+"""Seconds that an agent that is to end stays for files of its tasks that are kept; the rest is for the next one."""
 GATHER = 0.05
 """Seconds to let answers to reports add up: nothing waits for them but the tidying up."""
 
@@ -83,7 +86,12 @@ class Agent:
         self._fenced = False
         self._stopping = asyncio.Event()
         self._running = Running(
-            store, around, lambda: self._open and not self._stopping.is_set(), Folders(store, self._bundles)
+            store,
+            around,
+            lambda: self._open and not self._stopping.is_set(),
+            Folders(store, self._bundles),
+            [settings.data],
+            config.outputs_seconds,
         )
         self._register = asyncio.Event()
 
@@ -297,7 +305,7 @@ class Agent:
         settled, self._running.settled = self._running.settled, []
         for attempt in settled:
             exit = attempt.exit
-            self._store.retire(attempt.key, keep=exit is None or not exit.ok)
+            self._store.retire(attempt.key, keep=exit is None or not exit.ok or attempt.incomplete)
 
     # Membership
 
@@ -337,8 +345,12 @@ class Agent:
     async def _recover(self) -> None:
         """Find again what earlier agents have started."""
         for found in await asyncio.to_thread(self._store.found):
-            if found.task.boot_id != self._boot_id:
-                self._store.retire(found.task.key, keep=True)  # the registration tells the pool of the new boot
+            if found.task.boot_id != self._boot_id:  # the registration tells the pool of the new boot
+                if found.task.keep and found.started_at:
+                    ended = found.exit or ended_now(ExitReason.LOST, "the machine was booted anew", datetime.now(UTC))
+                    self._running.left_behind(Attempt(found.task), ended)
+                else:
+                    self._store.retire(found.task.key, keep=True)
             else:
                 log.info("found %s again (pid %d, %s)", found.task.key, found.pid, "runs" if found.alive else "ended")
                 self._running.resume(Attempt(found.task), found)
@@ -360,7 +372,11 @@ class Agent:
             if attempt.running or attempt.launching:
                 attempt.stop = Stop(ExitReason.STOPPED, attempt.task.grace_seconds, f"node {self._config.node} stops")
                 self._running.act(attempt)
-        while any(attempt.warden or attempt.launching for attempt in self._running.attempts.values()):
+        until = time.monotonic() + KEEP_AT_DRAIN
+        while any(
+            (attempt.warden or attempt.launching) and (attempt.unsettled != {reports.KEPT} or time.monotonic() < until)
+            for attempt in self._running.attempts.values()
+        ):
             for raw in await self._tail.poll_raw(0.02):
                 self._outcomes.take(raw)  # what else it says is for the next agent, who reads on from `_read`
         self._saved_at = 0.0

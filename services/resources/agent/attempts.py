@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter
 
 from events.language import task_ranges as sets
 from events.language.common import utc
-from events.language.jobs import ExitReason, TaskExit, TaskStart, TaskUsage
+from events.language.jobs import ExitReason, TaskExit, TaskOutputs, TaskStart, TaskUsage
 from events.language.resources import AllocationBound, HeldTasks
 from events.log.envelope import Recorded
 from events.log.positions import ReaderPosition
@@ -42,6 +42,10 @@ class Task:
     correlation: str = ""
     causation: str = ""
     """Id of the `AllocationBound`."""
+    keep: tuple[str, ...] = ()
+    """Which of its files are kept."""
+    folder: str = ""
+    """Where it runs; empty for the working folder of its own. Known only of a task with `keep`."""
 
     @property
     def key(self) -> str:
@@ -113,7 +117,11 @@ class Attempt:
     """The log says that the allocation is released: nothing of it may run."""
     exit: Exit | None = None
     unsettled: set[str] = field(default_factory=set)
-    """What is still to be done once it has ended: reports to be accepted, output to be shipped."""
+    """What is still to be done once it has ended: reports to be accepted, output to be shipped, files to be kept."""
+    outputs: TaskOutputs | None = None
+    """Its files that are kept, once they are in the object store or given up."""
+    incomplete: bool = False
+    """Not all of them are kept, so its folders are, for a while."""
 
     @property
     def key(self) -> str:
@@ -143,7 +151,7 @@ class Attempt:
             reason=exit.reason,
             exit_code=exit.exit_code,
             signal=exit.signal,
-            message=_plain(exit.message)[:MESSAGE],
+            message=plain(exit.message)[:MESSAGE],
             ended_at=utc(exit.ended_at),
             usage=TaskUsage(cpu_seconds=exit.cpu_seconds, max_rss_bytes=exit.max_rss_bytes),
         )
@@ -168,6 +176,7 @@ def attempts_of(record: Recorded, bound: AllocationBound, tasks: list[int], boot
                 traceparent=record.meta.traceparent,
                 correlation=record.meta.correlation,
                 causation=record.meta.id,
+                keep=bound.launch.keep,
             ),
             bound=bound,
             place=place,
@@ -183,7 +192,7 @@ def tasks_held(holds: Iterable[HeldTasks], boot_id: str) -> Iterator[Task]:
             yield Task(hold.allocation_id, hold.job_id, task, hold.attempt, hold.project, boot_id, 0.0, 0)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """A text that every reader can store: no zero character, no lone surrogate."""
     return text.encode("utf-8", "replace").decode().replace("\0", "�")
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import shutil
 import stat
 import threading
 from collections import OrderedDict
@@ -29,6 +28,7 @@ from blake3 import blake3
 from events.language.objects import ObjectRef
 from events.objects.manifest import MAX_MANIFEST_BYTES, BundleFile, Manifest, NoManifest, parse_manifest
 from events.objects.remote import RemoteError, RemoteObjects, RemoteStopped
+from services.resources.agent import removing
 
 log = logging.getLogger("forgelog.agent.bundles")
 
@@ -307,11 +307,8 @@ class Bundles:
 
 def _remove(path: str | Path, folder: int | None = None) -> None:
     """Remove what is there, if anything is: a task may have put a folder in a file's place. Follows no link."""
-    with suppress(FileNotFoundError):
-        try:
-            os.unlink(path, dir_fd=folder)
-        except IsADirectoryError:
-            shutil.rmtree(path, dir_fd=folder)
+    if reasons := removing.remove(path, parent=folder):
+        log.warning("what is in the place of a file of the cache can't all be removed: %s", "; ".join(reasons[:3]))
 
 
 def _created(name: str, folder: int) -> BinaryIO:

@@ -28,6 +28,7 @@ _LABELS = TypeAdapter[dict[str, str]](dict[LabelKey, LabelValue])
 
 
 CACHE_BYTES = 10 << 30
+OUTPUTS_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class Config:
     above counts for this agent alone."""
     cache_bytes: int = CACHE_BYTES
     """Most bytes of uploaded code that are kept for further tasks."""
+    outputs_seconds: float = OUTPUTS_SECONDS
+    """After a task's end, until files that it leaves and that can't be sent are given up."""
     umask: int | None = None
     """Of tasks; the agent's own when None."""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -102,6 +105,9 @@ def load(settings: Settings, environment: Mapping[str, str]) -> Config:
         gpus=read.indices("FORGELOG_NODE_GPUS"),
         share=read.share("FORGELOG_NODE_SHARE"),
         cache_bytes=CACHE_BYTES if (cache := read.size("FORGELOG_AGENT_CACHE")) is None else cache,
+        outputs_seconds=OUTPUTS_SECONDS
+        if (limit := read.number("FORGELOG_AGENT_OUTPUTS_SECONDS", 0, 31_536_000)) is None
+        else limit,
         umask=read.umask(TASKS_UMASK),
         labels=read.labels("FORGELOG_NODE_LABELS"),
         taints=read.names("FORGELOG_NODE_TAINTS"),

@@ -31,6 +31,10 @@ MAX_SECRET = 128 << 10
 """Bytes of a secret; the kernel's limit for a variable (MAX_ARG_STRLEN)."""
 
 
+class NoWayToObjects(Exception):
+    """This node can't ask for the platform's objects. Says why, and what to do."""
+
+
 class Around:
     """What is the same for all tasks of a node."""
 
@@ -62,18 +66,29 @@ class Around:
             self._variables["FORGELOG_TOKEN_FILE"] = str(token_file)
 
     def objects(self, stopped: threading.Event) -> RemoteObjects:
-        """The platform's objects. Raises BundleProblem."""
+        """The platform's objects, for uploaded code. Raises BundleProblem."""
+        try:
+            return self.remote(stopped)
+        except NoWayToObjects as error:
+            raise BundleProblem(f"its uploaded code can't be had: {error}") from None
+
+    def remote(self, stopped: threading.Event) -> RemoteObjects:
+        """The platform's objects. Raises NoWayToObjects."""
         lacks = "FORGELOG_GATEWAY" if not self._gateway else "FORGELOG_TOKEN_FILE" if self._token_file is None else ""
         if lacks or self._token_file is None:
-            raise BundleProblem(
-                f"its uploaded code can't be had: the agent of node {self.node} has no {lacks}, by which it asks the "
-                "platform for it; set it there"
+            raise NoWayToObjects(
+                f"the agent of node {self.node} has no {lacks}, by which it speaks with the platform; set it there"
             )
         try:
             key = read_key(self._token_file)
         except KeyFileProblem as problem:
-            raise BundleProblem(f"its uploaded code can't be had: FORGELOG_TOKEN_FILE: {problem}") from None
+            raise NoWayToObjects(f"FORGELOG_TOKEN_FILE: {problem}") from None
         return RemoteObjects(self._gateway, key, stopped=stopped)
+
+    def folder_of(self, attempt: Attempt) -> str:
+        """Where it runs; empty for the working folder of its own."""
+        assert attempt.bound is not None
+        return attempt.bound.launch.environment.working_directory if attempt.folder is None else attempt.folder
 
     def spec(self, attempt: Attempt) -> dict[str, Any]:
         """What `warden.watch_over` takes. A secret that can't be read is told there as the reason not to start."""
@@ -110,7 +125,7 @@ class Around:
             "env": variables,
             "secrets": files,
             "refused": refused,
-            "cwd": launch.environment.working_directory if attempt.folder is None else attempt.folder,
+            "cwd": self.folder_of(attempt),
             "grace": launch.grace_seconds,
             "max_runtime": launch.max_runtime_seconds,
             "output_bytes": self._output_bytes,

@@ -6,16 +6,22 @@ with, and by having been seen below the warden before.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from services.resources.agent import proctree
 from services.resources.agent.attempts import Attempt
 from services.resources.agent.proctree import Process
 
+log = logging.getLogger("forgelog.agent.leftovers")
+
+AGAIN = 1.0
+"""Seconds until processes that could not be looked for or killed are tried again."""
 PAUSE = 0.02
 ROUNDS = 250
 """With the pause between them: five seconds, more than the kernel needs for a kill that it takes at all."""
@@ -51,6 +57,22 @@ class Prey:
             attempt.warden_ticks,
             attempt.seen,
         )
+
+
+async def dealt_with(attempt: Attempt, deal: Callable[[Prey], int]) -> int:
+    """What `deal` says of the attempt's processes, once they can be looked for."""
+    while True:
+        try:
+            return await asyncio.to_thread(deal, Prey.of(attempt))
+        except OSError as error:
+            log.warning("the processes of %s can't be looked for (%s); trying again", attempt.key, error)
+            await asyncio.sleep(AGAIN)
+
+
+def lives(attempt: Attempt) -> bool:
+    """Whether a process of the attempt that is known runs; its warden aside."""
+    known = {attempt.pid: attempt.ticks, **attempt.seen}
+    return any(pid not in (0, attempt.warden) and proctree.alive(pid, ticks) for pid, ticks in known.items())
 
 
 def fell(prey: Prey) -> int:

@@ -21,14 +21,14 @@ _SHOWN = 200
 """Characters of a name that are told."""
 
 
-def remove(path: Path | str) -> list[str]:
-    """Remove a file, a link, or a folder with all that is in it. Returns what stays, each with its reason; an empty
-    list when all is gone. Blocks."""
+def remove(path: Path | str, *, parent: int | None = None) -> list[str]:
+    """Remove a file, a link, or a folder with all that is in it. `parent`: descriptor of a folder where the name
+    begins. Returns what stays, each with its reason; an empty list when all is gone. Blocks."""
     try:
         try:
-            os.unlink(path)
+            os.unlink(path, dir_fd=parent)
         except (IsADirectoryError, PermissionError):
-            return _removed(path)
+            return _removed(path, parent)
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -36,15 +36,15 @@ def remove(path: Path | str) -> list[str]:
     return []
 
 
-def _removed(path: Path | str) -> list[str]:
-    top = _opened(os.fspath(path))
+def _removed(path: Path | str, parent: int | None) -> list[str]:
+    top = _opened(os.fspath(path), parent)
     try:
         removal = _Removal(path, top)
         removal.run()
     finally:
         os.close(top)
     if not removal.left:
-        os.rmdir(path)
+        os.rmdir(path, dir_fd=parent)
     return list(removal.left.values())
 
 

@@ -1,4 +1,5 @@
-"""Tells the log what happened to attempts: started, exited, resources free. Repeats each report until it is answered.
+"""Tells the log what happened to attempts: started, exited, resources free, files kept. Repeats each report
+until it is answered.
 
 Reports that come up while others are under way are sent together: one command per job, one for the pool. A command's
 id follows from its body, so a repeat - also by a restarted agent - is the same command. A refusal means that the
@@ -21,7 +22,7 @@ from blake3 import blake3
 
 from events.language.base import Command
 from events.language.common import DEFAULT_PROJECT, NODE_ACTOR, ErrorCode
-from events.language.jobs import ReportJobExited, ReportJobStarted
+from events.language.jobs import ReportJobExited, ReportJobOutputs, ReportJobStarted
 from events.language.resources import EndedTasks, ReportAllocationsEnded
 from events.language.task_ranges import format_ranges
 from events.log.outcomes import Outcome, Outcomes
@@ -40,7 +41,7 @@ LONGEST_PATIENCE = 60.0
 TRIES = 5
 """How often a command is sent anew that failed by a defect on the other side (`internal`, `aborted`)."""
 
-STARTED, EXITED, FREED = "started", "exited", "freed"
+STARTED, EXITED, FREED, KEPT = "started", "exited", "freed", "kept"
 
 Settled = Callable[[Attempt, str], None]
 
@@ -105,7 +106,7 @@ class Reports:
                 answer.cancel()
 
     def _commands(self, new: Sequence[tuple[str, Attempt]]) -> Iterable[Report]:
-        for kind in (STARTED, EXITED):
+        for kind in (STARTED, EXITED, KEPT):
             by_job: dict[str, list[Attempt]] = {}
             for each, attempt in new:
                 if each == kind:
@@ -123,6 +124,9 @@ class Reports:
         if kind == STARTED:
             starts = tuple(attempt.start() for attempt in attempts)
             command = ReportJobStarted(job_id=job, node_id=self._node, tasks=starts)
+        elif kind == KEPT:
+            outputs = tuple(attempt.outputs for attempt in attempts if attempt.outputs is not None)
+            command = ReportJobOutputs(job_id=job, node_id=self._node, tasks=outputs)
         else:
             ends = tuple(attempt.end() for attempt in attempts)
             command = ReportJobExited(job_id=job, node_id=self._node, tasks=ends)

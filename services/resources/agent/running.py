@@ -10,9 +10,11 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Concatenate, ParamSpec
 
 from events.language.jobs import ExitReason
@@ -20,8 +22,10 @@ from events.process import faults, tracing
 from services.resources.agent import leftovers, memory, proctree, reports
 from services.resources.agent.attempts import Attempt, Exit, Stop, ended_now
 from services.resources.agent.bundles import BundleProblem, Stopped
+from services.resources.agent.config import OUTPUTS_SECONDS
 from services.resources.agent.environment import Around
 from services.resources.agent.folders import Folders
+from services.resources.agent.keeping import Keeping
 from services.resources.agent.launching import Launched, Launching
 from services.resources.agent.output import Output
 from services.resources.agent.reports import Reports
@@ -32,8 +36,6 @@ log = logging.getLogger("forgelog.agent.running")
 OUTPUT = "output"
 OVERDUE = 10.0
 """Seconds beyond its grace within which a warden must have carried out a stop; then the agent does it itself."""
-AGAIN = 1.0
-"""Seconds until processes that could not be killed are tried again."""
 
 More = ParamSpec("More")
 Step = Callable[Concatenate["Running", Attempt, More], None]
@@ -54,8 +56,16 @@ def guarded(step: Step[More]) -> Step[More]:
 class Running:
     """The attempts of a node, by key. Used from the agent's event loop."""
 
-    def __init__(self, store: Store, around: Around, may_start: Callable[[], bool], folders: Folders) -> None:
-        """`may_start`: whether new processes may be started now."""
+    def __init__(
+        self,
+        store: Store,
+        around: Around,
+        may_start: Callable[[], bool],
+        folders: Folders,
+        excluded: Collection[Path] = (),
+        outputs_seconds: float = OUTPUTS_SECONDS,
+    ) -> None:
+        """`may_start`: whether new processes may be started now. `excluded`, `outputs_seconds`: see `Keeping`."""
         self._store = store
         self._around = around
         self._may_start = may_start
@@ -67,6 +77,10 @@ class Running:
         self._felling: dict[str, asyncio.Task[None]] = {}
         self._folders = folders
         self._finding: set[asyncio.Task[None]] = set()
+        out = (store.folder, *excluded)
+        self._keeping = Keeping(
+            store.scratch, around.remote, lambda attempt: self._reports.add(reports.KEPT, attempt), out, outputs_seconds
+        )
         self._launching: Launching
         self._reports: Reports
         self._output: Output
@@ -78,6 +92,7 @@ class Running:
     def close(self) -> None:
         """Look after nothing any more. The processes stay."""
         self._folders.close()
+        self._keeping.close()
         for attempt in self.attempts.values():
             self._unwatch(attempt)
 
@@ -116,6 +131,8 @@ class Running:
             return
         faults.point(faults.BEFORE_LAUNCH)
         try:
+            if attempt.task.keep:
+                attempt.task = replace(attempt.task, folder=self._around.folder_of(attempt))
             spec = self._around.spec(attempt)
             future = self._launching.launch(spec)
         except Exception as error:
@@ -217,7 +234,7 @@ class Running:
         self._unwatch(attempt)
         exit = self._store.exit_of(attempt.key)
         if exit is not None:
-            if _lives(attempt):
+            if leftovers.lives(attempt):
                 self._not_its_end(attempt)
             elif attempt.resumed:
                 self._felling[attempt.key] = asyncio.create_task(self._look_again(attempt, exit))
@@ -233,7 +250,7 @@ class Running:
 
     async def _look_again(self, attempt: Attempt, exit: Exit) -> None:
         """Of what ended while no agent watched only notes are known: look for its processes by all that tells them."""
-        left = await self._processes(attempt, leftovers.count)
+        left = await leftovers.dealt_with(attempt, leftovers.count)
         del self._felling[attempt.key]
         if left:
             self._not_its_end(attempt)
@@ -262,22 +279,13 @@ class Running:
             self._felling[attempt.key] = asyncio.create_task(self._fell(attempt, exit, noted))
 
     async def _fell(self, attempt: Attempt, exit: Exit, noted: bool) -> None:
-        if noted and not _lives(attempt):
+        if noted and not leftovers.lives(attempt):
             exit = self._noted(attempt) or exit  # what its warden writes from now on is of our doing
-        while left := await self._processes(attempt, leftovers.fell):
+        while left := await leftovers.dealt_with(attempt, leftovers.fell):
             log.error("%d processes of %s can't be killed", left, attempt.key)
-            await asyncio.sleep(AGAIN)
+            await asyncio.sleep(leftovers.AGAIN)
         del self._felling[attempt.key]
         self._ended(attempt, exit)
-
-    async def _processes(self, attempt: Attempt, deal: Callable[[leftovers.Prey], int]) -> int:
-        """What `deal` says of the attempt's processes, once they can be looked for."""
-        while True:
-            try:
-                return await asyncio.to_thread(deal, leftovers.Prey.of(attempt))
-            except OSError as error:
-                log.warning("the processes of %s can't be looked for (%s); trying again", attempt.key, error)
-                await asyncio.sleep(AGAIN)
 
     def _noted(self, attempt: Attempt) -> Exit | None:
         try:
@@ -353,6 +361,9 @@ class Running:
             attempt.unsettled |= {reports.EXITED, reports.FREED}
             self._reports.add(reports.EXITED, attempt)
             self._reports.add(reports.FREED, attempt)
+        if attempt.task.keep and attempt.started_at:
+            attempt.unsettled.add(reports.KEPT)
+            self._keeping.add(attempt)
         try:
             if not attempt.warden:
                 self._output.follow(attempt)  # so that those who wait for its output learn that there is none
@@ -360,6 +371,12 @@ class Running:
         except Exception as error:
             log.error("the output of %s can't be followed: %s", attempt.key, error, exc_info=error)
             self.on_settled(attempt, OUTPUT)
+
+    def left_behind(self, attempt: Attempt, exit: Exit) -> None:
+        """An attempt from before the machine was booted, of which the log knows: only its files are left."""
+        self.attempts[attempt.key] = attempt
+        attempt.exit, attempt.gone, attempt.incomplete, attempt.unsettled = exit, True, True, {reports.KEPT}
+        self._keeping.add(attempt)
 
     def lost_track(self, attempt: Attempt) -> None:
         """An attempt that the pool believes to run here, and of which nothing is known: end what there may be of it."""
@@ -377,9 +394,3 @@ class Running:
 
 def _now(reason: ExitReason, message: str) -> Exit:
     return ended_now(reason, message, datetime.now(UTC))
-
-
-def _lives(attempt: Attempt) -> bool:
-    """Whether a process of the attempt that is known runs; its warden aside."""
-    known = {attempt.pid: attempt.ticks, **attempt.seen}
-    return any(pid not in (0, attempt.warden) and proctree.alive(pid, ticks) for pid, ticks in known.items())

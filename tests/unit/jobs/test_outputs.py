@@ -1,4 +1,4 @@
-"""Files that a job keeps: each attempt's are told once, whenever they come, and objects that an event names are kept."""
+"""Files that a job keeps: each attempt's are told once, whenever they come, and what an event names is no garbage."""
 
 from __future__ import annotations
 

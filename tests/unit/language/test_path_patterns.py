@@ -100,7 +100,7 @@ def test_folders_are_passed_over_as_a_search_of_all_ways_says(parts: list[str], 
         if not parts:
             return True  # what lies in a folder that fits
         if parts[0] == "**":
-            return fits(parts[1:], names) or bool(names) and fits(parts, names[1:])
+            return fits(parts[1:], names) or (bool(names) and fits(parts, names[1:]))
         return bool(names) and PurePosixPath(names[0]).match(parts[0]) and fits(parts[1:], names[1:])
 
     assert Patterns(["/".join(parts)]).fit_path("/".join(names)) == fits(parts, names)
