@@ -28,6 +28,7 @@ FIRST = (
     "show",
     "queues",
     "output",
+    "fetch",
     "nodes",
     "log",
     "maintenance",

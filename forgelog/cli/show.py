@@ -45,6 +45,7 @@ def show(
             "dependencies": await client.jobs.dependencies(found, at=when),
             "tasks": await client.jobs.tasks(id, at=when) if whole else await _first_tasks(client, found.job, when),
             "attempts": await client.jobs.attempts(id, at=when),
+            "outputs": await client.jobs.outputs(id, at=when) if found.spec.keep else [],
             "why": (await client.jobs.why(id, at=when)) if found.job.status in ("queued", "pending") else None,
         }
 
@@ -82,6 +83,7 @@ def _show_job(found: Mapping[str, Any], now: datetime) -> None:
             "exit code": job["exit_code"],
             "command": " ".join([spec["command"], *spec["args"]]),
             "folder": _folder(spec["environment"]),
+            "keeps": list(spec["keep"]),
             "environment": [f"{name}={cut(value, 60)}" for name, value in spec["environment"]["variables"].items()],
             "secrets": [item["name"] for item in spec["environment"]["secrets"]],
             "tasks": counted if job["tasks"]["total"] > 1 else None,
@@ -112,6 +114,9 @@ def _show_job(found: Mapping[str, Any], now: datetime) -> None:
     if attempts:
         write("\n")
         show_rows(attempts, attempt_columns(now), Format.TABLE)
+    if kept := [row for row in found["outputs"] if row["task"] in shown]:
+        write("\n")
+        show_rows(kept, OUTPUT_COLUMNS, Format.TABLE)
     for row in attempts:
         if lost := row["output_missing_bytes"]:
             note(f"task {row['task']}, attempt {row['attempt']}: {lost} bytes of its output are not kept")
@@ -142,6 +147,16 @@ def attempt_columns(now: datetime) -> list[Column]:
         Column("End", _end, rank=2),
         column("Message", rank=1, least=16),
     ]
+
+
+OUTPUT_COLUMNS = [
+    column("Task", right=True),
+    column("Attempt", right=True),
+    column("Files kept", "files", right=True),
+    Column("Size", lambda row: format_bytes(row["total_bytes"]), right=True),
+    Column("Left out", lambda row: row["left_out"] or "", right=True, rank=2),
+    column("Message", rank=1, least=16, wrap=True),
+]
 
 
 def _dependency(item: Mapping[str, Any]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,8 +11,8 @@ import typer
 from forgelog.cli import complete
 from forgelog.cli.common import OutputOption, guarded, shown
 from forgelog.cli.common import run as run_work
+from forgelog.cli.describing import described_by, folder
 from forgelog.cli.interrupts import Interrupts
-from forgelog.cli.nodes import pairs
 from forgelog.cli.output import show_pieces
 from forgelog.cli.progress import Progress
 from forgelog.cli.render import Format, column, note, show_data, show_rows
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from forgelog.client.jobs import AsyncJob
     from forgelog.client.plain import Answer
 
-ENDINGS = (".yaml", ".yml", ".json")
 PRIORITIES = ("scavenger", "best_effort", "low", "normal", "high", "urgent", "critical")
 
 MOST_LEFT_OUT = 10
@@ -98,6 +96,14 @@ UploadOption = Annotated[
         "--upload", help="Upload that folder (without what .gitignore says), and run in a copy of it, on any node."
     ),
 ]
+KeepOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--keep",
+        metavar="PATTERN",
+        help="Keep these files of each task when it has ended: 'results/**' (repeatable); see `forgelog fetch`.",
+    ),
+]
 SelectorOption = Annotated[list[str] | None, typer.Option("--node-label", help="Only on nodes with key=value.")]
 WordsArgument = Annotated[
     list[str] | None,
@@ -131,6 +137,7 @@ def submit(
     chdir: DirectoryOption = None,
     no_chdir: NoDirectoryOption = False,
     upload: UploadOption = False,
+    keep: KeepOption = None,
     node_label: SelectorOption = None,
     wait: Annotated[bool, typer.Option("--wait", help="Return when they have ended, with the exit code.")] = False,
     output: OutputOption = Format.TABLE,
@@ -142,7 +149,7 @@ def submit(
             max_parallel=max_parallel, env=env, label=label, queue=queue, priority=priority, after=after,
             after_any=after_any, after_not_ok=after_not_ok, retries=retries, backoff=backoff, max_backoff=max_backoff,
             max_runtime=max_runtime, grace=grace, chdir=folder(chdir, no_chdir, upload), upload=upload,
-            node_label=node_label,
+            keep=keep, node_label=node_label,
         )
     )  # fmt: skip
 
@@ -197,8 +204,11 @@ def run(
     chdir: DirectoryOption = None,
     no_chdir: NoDirectoryOption = False,
     upload: UploadOption = False,
+    keep: KeepOption = None,
     node_label: SelectorOption = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Ctrl-C only stops watching; the job goes on.")] = False,
+    keep_running: Annotated[
+        bool, typer.Option("--keep-running", help="Ctrl-C only stops watching; the job goes on.")
+    ] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Submit one job, show what it prints, and exit with its code. Ctrl-C cancels it, twice leaves at once."""
@@ -208,7 +218,7 @@ def run(
             max_parallel=max_parallel, env=env, label=label, queue=queue, priority=priority, after=after,
             after_any=after_any, after_not_ok=after_not_ok, retries=retries, backoff=backoff, max_backoff=max_backoff,
             max_runtime=max_runtime, grace=grace, chdir=folder(chdir, no_chdir, upload), upload=upload,
-            node_label=node_label,
+            keep=keep, node_label=node_label,
         )
     )  # fmt: skip
 
@@ -216,7 +226,7 @@ def run(
         from forgelog.client.aio import AsyncClient
 
         async with AsyncClient() as client:
-            with Interrupts(keep=keep) as interrupts:
+            with Interrupts(keep=keep_running) as interrupts:
                 jobs = await interrupts.during(_submit(client, described, id, output, here=not no_chdir))
                 if len(jobs) != 1:
                     problem = f"{words[0] if words else ''} has {len(jobs)} jobs; 'run' takes one, 'submit' all"
@@ -284,113 +294,6 @@ async def _say_why(job: AsyncJob) -> None:
             note((await job.why()).message)
     except ForgelogError as error:  # what the job prints matters more
         note(f"why it waits is not known: {error}")
-
-
-def described_by(
-    words: list[str] | None,
-    *,
-    name: str,
-    job_id: str,
-    cpus: str | None,
-    memory: str | None,
-    gpus: int | None,
-    gpu_type: str | None,
-    array: int | None,
-    max_parallel: int | None,
-    env: list[str] | None,
-    label: list[str] | None,
-    queue: str | None,
-    priority: str | None,
-    after: list[str] | None,
-    after_any: list[str] | None,
-    after_not_ok: list[str] | None,
-    retries: int | None,
-    backoff: str | None,
-    max_backoff: str | None,
-    max_runtime: str | None,
-    grace: str | None,
-    chdir: str | None,
-    upload: bool,
-    node_label: list[str] | None,
-) -> str | dict[str, Any]:
-    """A manifest's path, or the job that options and words describe, in a manifest's keys. Raises `InvalidInput`."""
-    options: dict[str, Any] = {
-        "job_id": job_id or None,
-        "env": pairs(env) or None,
-        "labels": pairs(label) or None,
-        "queue": queue,
-        "priority": priority,
-        "depends_on": _dependencies(after_ok=after, after_any=after_any, after_not_ok=after_not_ok) or None,
-        "restart": _restart(retries, backoff, max_backoff),
-        "max_runtime": max_runtime,
-        "grace": grace,
-        "working_directory": None if upload else chdir,
-        "upload": (chdir or ".") if upload else None,
-        "node_selector": pairs(node_label) or None,
-        "array": _array(array, max_parallel),
-        "resources": {
-            key: value
-            for key, value in (("cpus", cpus), ("memory", memory), ("gpus", gpus), ("gpu_type", gpu_type))
-            if value is not None
-        }
-        or None,
-    }
-    given = {key: value for key, value in options.items() if value is not None}
-    if not words:
-        raise InvalidInput("nothing to run: give a manifest (job.yaml), or a command behind --")
-    if len(words) == 1 and (words[0] == "-" or words[0].endswith(ENDINGS)):
-        if given or name:
-            wrong = ", ".join(sorted(given) + (["name"] if name else []))
-            raise InvalidInput(f"{wrong}: options describe a command, not a manifest; write them into {words[0]}")
-        return words[0]
-    return {"name": name or Path(words[0]).name, "command": list(words), **given}
-
-
-def folder(chdir: str | None, no_chdir: bool, upload: bool = False) -> str | None:
-    """Where a command is to run, or with `upload` which folder's copy; None when nothing was said of it. Raises
-    `InvalidInput`.
-
-    A relative path is the caller's, and looked for when the job is submitted. An absolute one may be another machine's,
-    unless the platform is on this one.
-    """
-    if upload and no_chdir:
-        raise InvalidInput("--upload and --no-chdir: give one of the two")
-    if chdir is None:
-        return None
-    if no_chdir:
-        raise InvalidInput("--chdir and --no-chdir: give one of the two")
-    if not chdir:
-        raise InvalidInput("--chdir: name a folder; --no-chdir runs in an empty one")
-    if upload:
-        return chdir
-    if chdir.startswith("/") and not Path(chdir).is_dir():
-        from forgelog.where import gateway_address
-
-        if gateway_address().rpartition(":")[0].strip("[]") in ("127.0.0.1", "localhost", "::1"):
-            raise InvalidInput(f"--chdir: there is no folder {chdir}; make it, or name another")
-    return chdir
-
-
-def _dependencies(**jobs: list[str] | None) -> list[dict[str, str]]:
-    """The jobs by kind of dependency, in a manifest's form."""
-    return [{"job": job, "kind": kind} for kind, named in jobs.items() for job in named or ()]
-
-
-def _restart(retries: int | None, backoff: str | None, max_backoff: str | None) -> dict[str, Any] | None:
-    pauses = {key: value for key, value in (("backoff", backoff), ("max_backoff", max_backoff)) if value is not None}
-    if not retries:
-        if pauses:
-            raise InvalidInput(f"--{next(iter(pauses)).replace('_', '-')}: goes with --retries")
-        return None
-    return {"mode": "on_failure", "max_restarts": retries, **pauses}
-
-
-def _array(size: int | None, max_parallel: int | None) -> dict[str, int] | None:
-    if size is None:
-        if max_parallel is not None:
-            raise InvalidInput("--max-parallel: goes with --array")
-        return None
-    return {"size": size} | ({"max_parallel": max_parallel} if max_parallel is not None else {})
 
 
 COMMANDS = {"submit": submit, "run": run}

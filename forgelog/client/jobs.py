@@ -5,10 +5,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import codecs
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -16,16 +13,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 from forgelog.client.bundles import Progress, upload
 from forgelog.client.core import PAGE, Core, Namespace
+from forgelog.client.fetching import FetchedFile, fetch_rows, kept_rows, list_files
+from forgelog.client.following import ENDED, changes, printed, until_ended
 from forgelog.client.log import AsyncLog
 from forgelog.client.names import renamed
 from forgelog.client.plain import Answer, plain, timestamp
 from forgelog.client.references import Candidate, chosen
-from forgelog.client.rows import AttemptRow, EventRow, JobAnswer, JobRow, LogPiece, TaskRow, WhyAnswer
+from forgelog.client.rows import AttemptRow, EventRow, JobAnswer, JobRow, LogPiece, OutputRow, TaskRow, WhyAnswer
 from forgelog.client.specs import jobs_of, one_of
 from forgelog.client.submitting import Submitter
 from forgelog.client.waiting import dependencies, explained
 from forgelog.client.words import enum_words
-from forgelog.errors import InvalidInput, NotFound, Timeout, exit_status
+from forgelog.errors import InvalidInput, NotFound, exit_status
 from forgelog_pb.jobs.v1 import queries_pb2 as pb
 from forgelog_pb.jobs.v1 import queries_pb2_grpc as rpc
 from forgelog_pb.jobs.v1 import types_pb2 as types
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from events.language.objects import ObjectRef
 
 CONTEXT = "jobs"
-ENDED = ("completed", "failed", "cancelled")
 
 
 class AsyncJobs(Namespace):
@@ -86,8 +84,8 @@ class AsyncJobs(Namespace):
 
         Raises `InvalidInput` (with every error of a manifest), `Refused`, `Timeout`, `Unavailable`.
         """
-        described_job = one_of(jobs_of(described, fields), described)
-        ((job, name),) = await self._submitter.submit([described_job], in_current_folder, timeout, id)
+        one = one_of(jobs_of(described, fields), described)
+        ((job, name),) = await self._submitter.submit([one], in_current_folder, timeout, id)
         return AsyncJob(self, job, name)
 
     async def submit_many(
@@ -135,13 +133,10 @@ class AsyncJobs(Namespace):
             return str((await self.get(text, at=at)).job.job_id)
         except NotFound:
             pass  # not an id, then
-        options = self._core.options(CONTEXT, at)
-        request = pb.ListJobsRequest(called=text, options=options)
+        request = pb.ListJobsRequest(called=text, options=self._core.options(CONTEXT, at))
         rows = await self._core.pages(self._stub.ListJobs, request, "jobs", "jobs", PAGE)
-        candidates = [
-            Candidate(row.job_id, row.name, row.status not in ENDED, f"{row.status}, {row.name}") for row in rows
-        ]
-        return chosen(text, candidates, kind="job", listing="forgelog ps -a", at=at)
+        found = [Candidate(row.job_id, row.name, row.status not in ENDED, f"{row.status}, {row.name}") for row in rows]
+        return chosen(text, found, kind="job", listing="forgelog ps -a", at=at)
 
     async def tasks(
         self, id: str, *, status: Iterable[str] = (), at: datetime | None = None, limit: int | None = None
@@ -161,7 +156,7 @@ class AsyncJobs(Namespace):
         request = pb.ListAttemptsRequest(job_id=id, task=task, options=self._core.options(CONTEXT, at))
         return await self._core.pages(self._stub.ListAttempts, request, "attempts", f"job {id}", limit)
 
-    async def watch(
+    def watch(
         self, ids: Iterable[str] = (), *, project: str = "", queue: str = "", owner: str = "", until_ended: bool = False
     ) -> AsyncIterator[JobRow]:
         """Jobs as they are now, and again whenever they change; goes on when the connection breaks, without telling
@@ -173,41 +168,15 @@ class AsyncJobs(Namespace):
 
         def request() -> Any:
             return pb.WatchJobsRequest(
-                job_ids=wanted,
-                project=project,
-                queue=queue,
-                owner=owner,
-                until_ended=until_ended,
-                options=self._core.options(CONTEXT, None),
-            )
+                job_ids=wanted, project=project, queue=queue, owner=owner, until_ended=until_ended,
+                options=self._core.options(CONTEXT, None)
+            )  # fmt: skip
 
-        shown: dict[str, datetime | None] = {}
-        async for answer in self._core.connection.resumed(
-            self._stub.WatchJobs, request, what="watch", endless=not until_ended
-        ):
-            job = cast("JobRow", plain(answer.job))
-            if shown.get(job.job_id) != job.updated_at:
-                shown[job.job_id] = job.updated_at
-                yield job
+        return changes(self._core, self._stub.WatchJobs, request, endless=not until_ended)
 
     async def wait(self, ids: Iterable[str], *, timeout: float | None = None) -> list[JobRow]:
         """Wait until all these jobs have ended and return them, in the order asked for. Raises `Timeout`."""
-        wanted = list(ids)
-        ended: dict[str, JobRow] = {}
-
-        async def watch() -> None:
-            async for job in self.watch(wanted, until_ended=True):
-                if job.status in ENDED:
-                    ended[job.job_id] = job
-                else:
-                    ended.pop(job.job_id, None)
-
-        try:
-            await asyncio.wait_for(watch(), timeout)
-        except TimeoutError:
-            left = [id for id in wanted if id not in ended]
-            raise Timeout(f"{', '.join(left[:5])} had not ended after {timeout:g} s; it goes on") from None
-        return [ended[id] for id in wanted]
+        return await until_ended(self.watch(wanted := list(ids), until_ended=True), wanted, timeout)
 
     async def why(self, id: str, *, at: datetime | None = None) -> WhyAnswer:
         """Why a job waits: ``message``, ``entries`` (place in the queue, reasons by group of nodes), ``placements`` and
@@ -240,28 +209,56 @@ class AsyncJobs(Namespace):
         """
         if stream not in ("", "stdout", "stderr"):
             raise InvalidInput(f"stream: {stream!r} is neither stdout nor stderr")
-        cursor = ""
 
-        def request() -> Any:
+        def request(cursor: str) -> Any:
             return pb.FollowLogsRequest(
-                job_id=id,
-                tasks=tasks,
-                attempt=attempt,
-                stream=f"LOG_STREAM_{stream.upper() or 'UNSPECIFIED'}",
-                follow=follow,
-                tail_bytes=tail_bytes if not cursor else None,
-                cursor=cursor,
-                options=self._core.options(CONTEXT, at),
-            )
+                job_id=id, tasks=tasks, attempt=attempt, stream=f"LOG_STREAM_{stream.upper() or 'UNSPECIFIED'}",
+                follow=follow, tail_bytes=tail_bytes if not cursor else None, cursor=cursor,
+                options=self._core.options(CONTEXT, at)
+            )  # fmt: skip
 
-        decoders: Any = defaultdict(lambda: codecs.getincrementaldecoder("utf-8")(errors="replace"))
-        async for answer in self._core.connection.resumed(
-            self._stub.FollowLogs, request, what=f"logs of {id}", endless=False
-        ):
-            cursor, record = answer.cursor, cast("LogPiece", plain(answer))
-            decoder = decoders[answer.task, answer.attempt, answer.stream]
-            record["text"] = decoder.decode(answer.data, final=answer.eof)
-            yield record
+        async for piece in printed(self._core, self._stub.FollowLogs, request, f"logs of {id}"):
+            yield piece
+
+    async def outputs(
+        self, id: str, *, task: int | None = None, at: datetime | None = None, limit: int | None = None
+    ) -> list[OutputRow]:
+        """The files that a job keeps of its tasks, an attempt each: once they can be fetched, or are given up."""
+        request = pb.ListOutputsRequest(job_id=id, task=task, options=self._core.options(CONTEXT, at))
+        return await self._core.pages(self._stub.ListOutputs, request, "outputs", f"job {id}", limit)
+
+    async def fetch(
+        self,
+        id: str,
+        *,
+        into: str | Path = ".",
+        task: int | None = None,
+        attempt: int | None = None,
+        pattern: str = "",
+        force: bool = False,
+        at: datetime | None = None,
+        timeout: float = 60.0,
+        progress: Progress | None = None,
+    ) -> Sequence[FetchedFile]:
+        """Fetch files that a job keeps into a folder; those that `pattern` fits (``results/*.json``). Of each task they
+        are those of its newest attempt that has ended, or of `attempt`.
+
+        The files of an array lie in folders of the tasks' numbers, those of one `task` directly in `into`. A file that
+        is there already is left; one with other content is replaced only with `force`, and else nothing is fetched.
+        Files of a task that has ended are waited for up to `timeout` seconds. `progress` is called from other threads.
+
+        Raises `NotFound` if there is no such file, `InvalidInput`, `Timeout`, `Unavailable`.
+        """
+        job, rows = await kept_rows(self, id, task, attempt, at, timeout)
+        nested = task is None and job.job.tasks.total > 1
+        return await fetch_rows(self._core, rows, Path(into), pattern, nested=nested, force=force, progress=progress)
+
+    async def files(
+        self, id: str, *, task: int | None = None, attempt: int | None = None, at: datetime | None = None
+    ) -> Sequence[FetchedFile]:
+        """The files that `fetch` would fetch, by their paths in the tasks' folders. Raises as `fetch`."""
+        _, rows = await kept_rows(self, id, task, attempt, at)
+        return await list_files(self._core, rows)
 
     # Act
 
@@ -274,10 +271,10 @@ class AsyncJobs(Namespace):
         return await self._command("RequeueJob", id, tasks, reason)
 
     async def _command(self, name: str, id: str, tasks: str | None, reason: str) -> Answer:
-        some = {} if tasks is None else {"tasks": tasks}
-        return await self._core.publish((f"forgelog.jobs.v1.{name}", {"job_id": id, "reason": reason, **some}))
+        body = {"job_id": id, "reason": reason, **({} if tasks is None else {"tasks": tasks})}
+        return await self._core.publish((f"forgelog.jobs.v1.{name}", body))
 
-    # The last, for annotations below it would take its name for the builtin's.
+    # The last: annotations below it would take its name for the builtin's.
     async def list(
         self,
         *,
@@ -295,16 +292,10 @@ class AsyncJobs(Namespace):
         """Jobs, newest first; `limit` None gives all. `name` is a part of the name; `since` and `before` bound the
         time of submission."""
         request = pb.ListJobsRequest(
-            project=project,
-            queue=queue,
-            owner=owner,
-            statuses=enum_words(types.JobStatus.DESCRIPTOR, status, "status"),
-            labels=labels or {},
-            name=name,
-            submitted_after=timestamp(since, "since") if since else None,
-            submitted_before=timestamp(before, "before") if before else None,
-            options=self._core.options(CONTEXT, at),
-        )
+            project=project, queue=queue, owner=owner, statuses=enum_words(types.JobStatus.DESCRIPTOR, status,
+            "status"), labels=labels or {}, name=name, submitted_after=timestamp(since, "since") if since else None,
+            submitted_before=timestamp(before, "before") if before else None, options=self._core.options(CONTEXT, at)
+        )  # fmt: skip
         return await self._core.pages(self._stub.ListJobs, request, "jobs", "jobs", limit)
 
     __call__ = renamed("jobs.list", list)
@@ -381,6 +372,16 @@ class AsyncJob:
     async def attempts(self, *, task: int | None = None, at: datetime | None = None) -> list[AttemptRow]:
         """Every attempt that had a process or an end, of all tasks or one."""
         return await self._client.attempts(self.id, task=task, at=at)
+
+    async def outputs(self, *, task: int | None = None, at: datetime | None = None) -> list[OutputRow]:
+        """The files that it keeps of its tasks; see `AsyncJobs.outputs`."""
+        return await self._client.outputs(self.id, task=task, at=at)
+
+    async def fetch(
+        self, into: str | Path = ".", *, task: int | None = None, pattern: str = "", force: bool = False
+    ) -> Sequence[FetchedFile]:
+        """Fetch files that it keeps into a folder; see `AsyncJobs.fetch`."""
+        return await self._client.fetch(self.id, into=into, task=task, pattern=pattern, force=force)
 
     async def cancel(self, *, tasks: str | None = None, reason: str = "") -> Answer:
         """Stop it, or some of its tasks (``0-3,7``); the outcome's ``result`` is ``unchanged`` if it had ended."""

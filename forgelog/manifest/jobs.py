@@ -120,6 +120,8 @@ def _draft(node: Node, problems: list[Problem]) -> _Draft:
                 problems.append(problem(value, f"{shown(job_id)} is not an id", hint, "job_id"))
         elif key.text == "depends_on":
             depends_on = value
+        elif key.text == "keep" and value.kind == "scalar" and isinstance(value.value, str):
+            rest.append((key, Node("list", items=[value], line=value.line, column=value.column)))
         elif key.text == "upload":
             upload = _folder(value, problems)
         elif key.text == "command":

@@ -112,9 +112,7 @@ async def test_files_of_a_task_that_ended_are_in_the_store_when_they_are_told(
 
 
 @pytest.mark.parametrize("end", ["exit 3", "kill -9 $$"])
-async def test_those_of_a_task_that_failed_are_kept_too(
-    node: Keeper, gateway: tuple[Door, Objects], end: str
-) -> None:
+async def test_those_of_a_task_that_failed_are_kept_too(node: Keeper, gateway: tuple[Door, Objects], end: str) -> None:
     outputs = await node.outputs(node.keeps(f"echo half > half; {end}", "half"))
     assert await contents(gateway[1], outputs) == {"half": b"half\n"}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from events.process.same_folder import folder_identity
-from forgelog.cli.submitting import folder
+from forgelog.cli.describing import folder
 from forgelog.client.specs import in_callers_folder, jobs_of
 from forgelog.errors import InvalidInput, ManifestError
 from forgelog.manifest import ManifestJob

@@ -1,0 +1,121 @@
+"""Writes files of a bundle into a folder that is a person's own, and never outside it or over what is there. Blocks.
+
+A path of a bundle is checked (`manifest.check_path`), so it has no `..`. Here no link below the folder is followed, a
+file appears whole or not at all, and what is in a file's place stays unless `force` says otherwise.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from blake3 import blake3
+
+from events.language.common import shown
+from events.objects.manifest import BundleFile
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_PIECE = 1 << 20
+
+
+class InTheWay(Exception):
+    """Something else is where a file is to be. Says what, and where."""
+
+
+def is_there(folder: Path, file: BundleFile) -> bool:
+    """Whether a file with these bytes is in its place; False if nothing is. Raises InTheWay for anything else."""
+    try:
+        with _above(folder, file.path, make=False) as (above, name):
+            opened = os.open(name, _FILE, dir_fd=above)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _in_the_way(file.path, error) from None
+    about = os.fstat(opened)
+    if not stat.S_ISREG(about.st_mode):
+        os.close(opened)
+        raise InTheWay(f"{shown(file.path)} is there, and no file")
+    with open(opened, "rb", buffering=0) as reader:
+        if about.st_size == file.size:
+            seen = blake3()
+            while piece := reader.read(_PIECE):
+                seen.update(piece)
+            if seen.hexdigest() == file.digest:
+                return True
+    raise InTheWay(f"{shown(file.path)} is there with other content")
+
+
+def write_file(
+    folder: Path, file: BundleFile, fetch: Callable[[Callable[[], BinaryIO]], None], *, force: bool = False
+) -> None:
+    """Put a file in its place. `fetch` is given what opens a new file for its bytes, writes them, and checks them.
+
+    Raises InTheWay, OSError, and what `fetch` does; then nothing of it is left.
+    """
+    try:
+        with _above(folder, file.path, make=True) as (above, name):
+            fresh = f".{os.urandom(8).hex()}.part"
+
+            def opened() -> BinaryIO:
+                with suppress(FileNotFoundError):
+                    os.unlink(fresh, dir_fd=above)  # of a try that was cut
+                return open(os.open(fresh, _NEW, 0o777 if file.executable else 0o666, dir_fd=above), "wb")
+
+            try:
+                fetch(opened)
+                _place(fresh, name, above, force)
+            finally:
+                with suppress(FileNotFoundError):
+                    os.unlink(fresh, dir_fd=above)
+    except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
+        raise _in_the_way(file.path, error) from None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _in_the_way(file.path, error) from None
+        raise
+
+
+def _place(fresh: str, name: str, above: int, force: bool) -> None:
+    if force:
+        os.replace(fresh, name, src_dir_fd=above, dst_dir_fd=above)
+        return
+    try:
+        os.link(fresh, name, src_dir_fd=above, dst_dir_fd=above, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        with suppress(FileNotFoundError):  # a file system without hard links
+            os.stat(name, dir_fd=above, follow_symlinks=False)
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        os.rename(fresh, name, src_dir_fd=above, dst_dir_fd=above)
+
+
+@contextmanager
+def _above(folder: Path, path: str, *, make: bool) -> Iterator[tuple[int, str]]:
+    """The folder of a file, open and reached through no link, and the file's name. `make`: what is missing."""
+    *parts, name = path.split("/")
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # the person's own may be a link
+    try:
+        for part in parts:
+            if make:
+                with suppress(FileExistsError):
+                    os.mkdir(part, dir_fd=opened)
+            inner = os.open(part, _FOLDER, dir_fd=opened)
+            os.close(opened)
+            opened = inner
+        yield opened, name
+    finally:
+        os.close(opened)
+
+
+def _in_the_way(path: str, error: OSError) -> InTheWay:
+    links = error.errno in (errno.ELOOP, errno.ENOTDIR)
+    why = "leads through a link or a file" if links else f"is there, and no file ({error.strerror})"
+    return InTheWay(f"{shown(path)} {why}")

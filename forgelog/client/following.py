@@ -1,0 +1,61 @@
+"""What comes bit by bit of jobs: their changes, their ends, what they print. Knows no command."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
+from typing import Any, cast
+
+from forgelog.client.core import Core
+from forgelog.client.plain import plain
+from forgelog.client.rows import JobRow, LogPiece
+from forgelog.errors import Timeout
+
+ENDED = ("completed", "failed", "cancelled")
+
+
+async def changes(core: Core, method: Any, request: Callable[[], Any], *, endless: bool) -> AsyncIterator[JobRow]:
+    """See `AsyncJobs.watch`."""
+    shown: dict[str, datetime | None] = {}
+    async for answer in core.connection.resumed(method, request, what="watch", endless=endless):
+        job = cast("JobRow", plain(answer.job))
+        if shown.get(job.job_id) != job.updated_at:
+            shown[job.job_id] = job.updated_at
+            yield job
+
+
+async def until_ended(watched: AsyncIterator[JobRow], wanted: Sequence[str], timeout: float | None) -> list[JobRow]:
+    """See `AsyncJobs.wait`."""
+    ended: dict[str, JobRow] = {}
+
+    async def watch() -> None:
+        async for job in watched:
+            if job.status in ENDED:
+                ended[job.job_id] = job
+            else:
+                ended.pop(job.job_id, None)
+
+    try:
+        await asyncio.wait_for(watch(), timeout)
+    except TimeoutError:
+        left = [id for id in wanted if id not in ended]
+        raise Timeout(f"{', '.join(left[:5])} had not ended after {timeout:g} s; it goes on") from None
+    return [ended[id] for id in wanted]
+
+
+async def printed(core: Core, method: Any, request: Callable[[str], Any], what: str) -> AsyncIterator[LogPiece]:
+    """See `AsyncJobs.logs`. `request` is given the cursor to go on from; empty at first."""
+    cursor = ""
+    decoders: Any = defaultdict(lambda: codecs.getincrementaldecoder("utf-8")(errors="replace"))
+
+    def again() -> Any:
+        return request(cursor)
+
+    async for answer in core.connection.resumed(method, again, what=what, endless=False):
+        cursor, record = answer.cursor, cast("LogPiece", plain(answer))
+        decoder = decoders[answer.task, answer.attempt, answer.stream]
+        record["text"] = decoder.decode(answer.data, final=answer.eof)
+        yield record
