@@ -41,7 +41,7 @@ MODULES: dict[str, dict[str, str]] = {
         "logs": "Show what a job printed: its output to standard output, its errors to standard error.",
     },
     "fetch": {
-        "fetch": "Fetch the files that a job keeps of its tasks (`--keep`); those of an array into folders of the tasks' numbers.",
+        "fetch": "Fetch the files that a job keeps (`--keep`); those of an array's tasks into folders of their numbers.",
     },
     "nodes": {
         "nodes": "Show nodes; cordon, drain, label, taint or remove one.",

@@ -45,7 +45,7 @@ def fetch(
     at: AtOption = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Fetch the files that a job keeps of its tasks (`--keep`); those of an array into folders of the tasks' numbers."""
+    """Fetch the files that a job keeps (`--keep`); those of an array's tasks into folders of their numbers."""
     when, seconds = moment(at), duration(timeout, "--timeout") or 0.0
     name, task = _split(job)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from blake3 import blake3
 
 from events.language.objects import ObjectRef
 from events.objects.manifest import BundleFile, Manifest
@@ -292,3 +293,21 @@ async def test_one_that_leaves_off_does_not_keep_another_from_the_same_files(nod
     assert isinstance(left, Stopped)
     assert isinstance(task, Path)
     assert files(task) == {"a": b"a", "b": b"b"}
+
+
+async def test_a_folder_in_a_cached_files_place_goes_whatever_its_depth_and_permissions(node: Node) -> None:
+    ref = await node.bundle(a=b"as uploaded")
+    await node.task(ref, "t1")
+    path = node.cached()[blake3(b"as uploaded").hexdigest()]
+    path.unlink()
+    path.mkdir()
+    inner = os.open(path, os.O_RDONLY)
+    for _ in range(3_000):  # deeper than Python recurses, and than a path may be long
+        os.mkdir("d", dir_fd=inner)
+        below = os.open("d", os.O_RDONLY, dir_fd=inner)
+        os.close(inner)
+        inner = below
+    os.fchmod(inner, 0o500)
+    os.close(inner)
+    assert files(await node.task(ref, "t2")) == {"a": b"as uploaded"}
+    assert node.cached()[path.name].is_file()
