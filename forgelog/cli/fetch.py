@@ -69,7 +69,7 @@ def fetch(
         show_rows(rows, COLUMNS, output) if list_ else show_data(rows, output)
         return
     new = [file for file in files if file.fetched]
-    told = f"{_count(len(new))} fetched into {into}, {format_bytes(sum(file.size for file in new))}"
+    told = f"{_count(len(new))} fetched into {into}, {format_bytes(sum(file.size for file in new))}B"
     note(told + (f"; {_count(len(files) - len(new))} there already" if len(new) < len(files) else ""))
 
 

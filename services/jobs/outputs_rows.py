@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from events.language.jobs import JobOutputsKept
-from events.projections.projection import Key, Rows, Table
+from events.projections.projection import Key, Row, Rows, Table
 from events.projections.references import put_references, reference_keys
 
 OUTPUTS = Table(
@@ -35,7 +35,7 @@ def outputs_touched(event: JobOutputsKept) -> Iterable[tuple[Table, Key]]:
     yield from reference_keys(event.job_id, [each.manifest for each in event.tasks if each.manifest is not None])
 
 
-def put_outputs(event: JobOutputsKept, rows: Rows, time: datetime) -> None:
+def put_outputs(event: JobOutputsKept, _job: Row, rows: Rows, time: datetime) -> None:
     """A row each, and the manifests among the objects that events name."""
     for each in event.tasks:
         manifest = each.manifest

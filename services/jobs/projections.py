@@ -264,15 +264,10 @@ _NAMED = 3
 
 
 def _ended(event: JobEnded, job: Row, _rows: Rows, time: datetime) -> None:
-    ran = job["started_at"] is not None or not isinstance(event, JobCancelled)
-    job["exit_code"] = event.exit_code if ran else None
+    job["exit_code"] = event.exit_code if job["started_at"] or not isinstance(event, JobCancelled) else None
     job["ended_at"], job["not_before"], job["waits_for"] = time, None, ""
     # What an earlier attempt failed of is no reason any more once the job has completed.
     job["reason"] = event.reason or ("" if isinstance(event, JobCompleted) else job["reason"])
-
-
-def _outputs(event: JobOutputsKept, _job: Row, rows: Rows, time: datetime) -> None:
-    put_outputs(event, rows, time)
 
 
 _CHANGES: Mapping[type[Message], Callable[[Any, Row, Rows, datetime], None]] = {
@@ -281,7 +276,7 @@ _CHANGES: Mapping[type[Message], Callable[[Any, Row, Rows, datetime], None]] = {
     JobAssigned: _assigned,
     JobStarted: _started,
     JobExited: _exited,
-    JobOutputsKept: _outputs,
+    JobOutputsKept: put_outputs,
     JobCancelRequested: _cancel_requested,
     JobTasksCancelled: _cancelled,
     DependencyRequested: _waits,

@@ -70,7 +70,7 @@ async def test_from_a_command_line_to_a_folder_and_back(platform: Cluster, tmp_p
     )
     assert ran.returncode == 0, ran.stderr
     got = await forgelog(platform, tmp_path, "fetch", "back", "--into", "here")
-    assert (got.returncode, got.stderr.strip()) == (0, "3 files fetched into here, 11 B"), got.stderr
+    assert (got.returncode, got.stderr.strip()) == (0, "3 files fetched into here, 11B"), got.stderr
     assert contents(tmp_path / "here") == {"results/a": "0-1\n", "results/deep/b": "deep\n", "x.txt": "x\n"}
 
     shown = await forgelog(platform, tmp_path, "show", "back", "--output", "json")
