@@ -63,6 +63,15 @@ _ATTEMPTS = Listing(
     own=("job_id",),
 )
 
+_OUTPUTS = Listing(
+    queries_pb2.ListOutputsRequest,
+    "outputs",
+    where="job_id = $1",
+    order={"task": INT4, "attempt": INT4},
+    filters={"task": "task"},
+    own=("job_id",),
+)
+
 _WATCH = RowWatch(
     "jobs",
     JOBS,
@@ -131,24 +140,12 @@ class JobQueriesServicer(queries_pb2_grpc.JobQueriesServicer):
         return queries_pb2.ListAttemptsResponse(attempts=attempts, next_cursor=page.next_cursor)
 
     async def ListOutputs(self, request: Any, context: Any) -> Any:
-        limit, cursor = page(request.page, {"task": INT4, "attempt": INT4})
-        options = read_options(request.options)
+        query, options = _OUTPUTS.query(request, request.job_id), read_options(request.options)
         async with self._read.view(**options) as db:
             await _row(db, request.job_id, options["as_of"])
-            rows = await db.fetch(
-                "select * from outputs where job_id = $1 and ($2::int is null or task = $2) "
-                "and (task, attempt) > ($3, $4) order by task, attempt limit $5",
-                request.job_id,
-                request.task if request.HasField("task") else None,
-                cursor["task"] if cursor else -1,
-                cursor["attempt"] if cursor else -1,
-                limit + 1,
-            )
-        more = ""
-        if len(rows) > limit:
-            more = next_cursor({"task": rows[limit - 1]["task"], "attempt": rows[limit - 1]["attempt"]})
-        outputs = [to_message(dict(row), queries_pb2.AttemptOutputs) for row in rows[:limit]]
-        return queries_pb2.ListOutputsResponse(outputs=outputs, next_cursor=more)
+            page = await query.fetch(db)
+        outputs = [to_message(dict(row), queries_pb2.AttemptOutputs) for row in page.rows]
+        return queries_pb2.ListOutputsResponse(outputs=outputs, next_cursor=page.next_cursor)
 
     async def FollowLogs(self, request: Any, context: Any) -> AsyncIterator[Any]:
         async for answer in self._follower.follow(request, context):
