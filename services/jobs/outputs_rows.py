@@ -4,29 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel
 
 from events.language.jobs import JobOutputsKept
 from events.projections.projection import Key, Row, Rows, Table
 from events.projections.references import put_references, reference_keys
+from events.projections.row_models import Int4, table_of
 
-OUTPUTS = Table(
-    name="outputs",
-    key=("job_id", "task", "attempt"),
-    columns={
-        "job_id": "text",
-        "task": "int",
-        "attempt": "int",
-        "node_id": "text",
-        "digest": "text",
-        "size": "bigint",
-        "files": "int",
-        "total_bytes": "bigint",
-        "left_out": "bigint",
-        "message": "text",
-        "kept_at": "timestamptz",
-    },
-)
-"""`digest` and `size` are of the manifest; null without one."""
+Number = Annotated[int, Int4]
+
+
+class OutputsRow(BaseModel):
+    """The files that a job keeps of an attempt, or why there are none."""
+
+    job_id: str
+    task: Number
+    attempt: Number
+    node_id: str
+    digest: str | None
+    """Of the manifest; null if no file is kept. So is `size`."""
+    size: int | None
+    files: Number
+    total_bytes: int
+    left_out: int
+    message: str
+    kept_at: datetime
+
+
+OUTPUTS = table_of(OutputsRow, "outputs", key=("job_id", "task", "attempt"))
 
 
 def outputs_touched(event: JobOutputsKept) -> Iterable[tuple[Table, Key]]:

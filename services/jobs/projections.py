@@ -264,7 +264,8 @@ _NAMED = 3
 
 
 def _ended(event: JobEnded, job: Row, _rows: Rows, time: datetime) -> None:
-    job["exit_code"] = event.exit_code if job["started_at"] or not isinstance(event, JobCancelled) else None
+    ran = job["started_at"] is not None or not isinstance(event, JobCancelled)
+    job["exit_code"] = event.exit_code if ran else None
     job["ended_at"], job["not_before"], job["waits_for"] = time, None, ""
     # What an earlier attempt failed of is no reason any more once the job has completed.
     job["reason"] = event.reason or ("" if isinstance(event, JobCompleted) else job["reason"])
