@@ -105,7 +105,7 @@ async def play(
                 if kind == LOG_LOST and not this.problems:
                     this.problems += await mended(arena)
                 if kind == TAKING and not this.problems:
-                    this.problems += await derived.streams(arena)
+                    this.problems += await derived.streams(arena, log)
                 this.problems += await health.problems()
                 this.seconds = time.monotonic() - started
                 this.jobs = len(load.wanted)
