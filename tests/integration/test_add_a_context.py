@@ -175,7 +175,12 @@ def test_its_code_is_as_the_rest(example: Example) -> None:
     for check in (("check", "--no-cache"), ("format", "--check", "--no-cache")):
         example.run("-m", "ruff", *check, *names, PROGRAM)
     example.run("-m", "proto.generate", "--check")
-    tests = ("tests/unit/test_announcements.py", "tests/unit/test_layout.py")
+    layout = "tests/unit/test_layout.py::"
+    tests = (
+        "tests/unit/test_announcements.py",
+        f"{layout}test_services_have_the_same_rooms",
+        f"{layout}test_no_modules_import_each_other_in_a_circle",
+    )
     example.run("-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", *tests)
 
 
