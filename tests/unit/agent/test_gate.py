@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -13,12 +14,16 @@ from events.log.positions import ReaderPosition
 from events.process.settings import Settings
 from services.resources.agent.agent import Agent
 from services.resources.agent.attempts import Attempt, Exit, Task
+from services.resources.agent.config import Config
+from services.resources.agent.environment import Around
+from services.resources.agent.store import Store
 
 
 @pytest.fixture
-def agent(monkeypatch: pytest.MonkeyPatch) -> Agent:
-    nothing = cast(Any, None)
-    made = Agent(Settings(), nothing, nothing, cast(NodeSpec, None), ("resources", 0), nothing)
+def agent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Agent:
+    config = Config("n1", tmp_path, tmp_path / "secrets")
+    around = Around("n1", tmp_path, config.secrets, "", {})
+    made = Agent(Settings(), config, Store(tmp_path), cast(NodeSpec, None), ("resources", 0), around)
     launched: list[str] = []
     monkeypatch.setattr(made._running, "_launch", lambda attempt: launched.append(attempt.key))
     made._running.attempts["a"] = Attempt(Task("alloc", "job", 0, 1, "local/default", "boot", 1.0, 0))
