@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from events.process.keys import new_api_key
 from events.process.settings import Settings, SettingsError
+from events.queries import callers
 from events.queries.callers import (
     MOST_STRANGERS,
     PLATFORM,
@@ -144,8 +145,11 @@ async def test_whether_it_serves_is_told_to_anybody(address: str) -> None:
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
-async def test_strangers_do_not_hold_the_calls_that_a_service_answers(address: str) -> None:
-    """Each begins to ask whether it serves, and never ends."""
+async def test_strangers_do_not_hold_the_calls_that_a_service_answers(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each begins to ask whether it serves, and never ends. None is cut meanwhile, however slow the machine is."""
+    monkeypatch.setattr(callers, "STRANGERS_SECONDS", 3600.0)
     async with grpc.aio.insecure_channel(address) as channel, asyncio.timeout(60):
         check = channel.stream_unary("/grpc.health.v1.Health/Check")
         waiting = {asyncio.ensure_future(check()) for _ in range(3 * MOST_STRANGERS)}
@@ -158,6 +162,16 @@ async def test_strangers_do_not_hold_the_calls_that_a_service_answers(address: s
             assert await call(ours, "/test.Queries/Unary") == b"answer"
             answer = await health_pb2_grpc.HealthStub(ours).Check(health_pb2.HealthCheckRequest())
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        assert not any(each.done() for each in waiting)
+        for each in waiting:
+            each.cancel()
+        await asyncio.wait(waiting)
+
+
+async def test_a_stranger_that_never_ends_its_request_is_cut(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(callers, "STRANGERS_SECONDS", 0.05)
+    async with grpc.aio.insecure_channel(address) as channel, asyncio.timeout(60):
+        waiting = [channel.stream_unary("/grpc.health.v1.Health/Check")() for _ in range(MOST_STRANGERS // 2)]
         for each in waiting:
             with pytest.raises(grpc.aio.AioRpcError, match="the request did not come within"):
                 await each
