@@ -37,10 +37,11 @@ class LocalClient:
         self._look_at = 0.0
 
     def connection(self, request: bytes) -> LocalConnection | None:
-        """What takes this request now; None where it has to go by gRPC: without a connection, or if it is too large."""
+        """What takes this request now; None where it has to go by gRPC: without a connection, if it is
+        too large, or while the service does not read: what waits to be sent stays bounded."""
         connection = self._connection
         if connection is not None and connection.open:
-            return connection if len(request) <= self._most_sent else None
+            return connection if connection.writable and len(request) <= self._most_sent else None
         if self._connecting is None and time.monotonic() >= self._look_at:
             self._connecting = asyncio.get_running_loop().create_task(self.connect())
         return None
@@ -59,9 +60,9 @@ class LocalClient:
             self._connection = made
         except (OSError, places.NoPlace, Malformed) as problem:  # OSError: also TimeoutError
             log.debug("%s can't be used: %s", self._path, problem)
-            if made is not None:
-                made.close()
         finally:
+            if made is not None and made is not self._connection:  # also when this task is cancelled
+                made.close()
             self._look_at = time.monotonic() + AGAIN_SECONDS
             self._connecting = None
 
@@ -86,6 +87,8 @@ class LocalConnection(asyncio.Protocol):
         self.welcome: asyncio.Future[None] = self._loop.create_future()
         """Done once the server takes calls; fails with ConnectionError."""
         self.open = False
+        self.writable = True
+        """False while the transport holds more than it should."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -99,6 +102,12 @@ class LocalConnection(asyncio.Protocol):
         for future in pending.values():
             if not future.done():
                 future.set_exception(error_of(grpc.StatusCode.UNAVAILABLE, "the local connection ended"))
+
+    def pause_writing(self) -> None:
+        self.writable = False
+
+    def resume_writing(self) -> None:
+        self.writable = True
 
     def close(self) -> None:
         """End it; calls under way fail."""

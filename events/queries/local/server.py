@@ -18,6 +18,8 @@ from events.queries.local.frames import Failure, Malformed, Metadata
 
 HELLO_SECONDS = 5.0
 """How long a new connection may take to say who it is."""
+WARNING_SECONDS = 60.0
+"""Between two warnings of connections that were refused."""
 
 log = logging.getLogger("forgelog.service")
 
@@ -37,6 +39,7 @@ class LocalServer:
         self.calls = 0
         """Under way."""
         self.stopping = False
+        self._warn_at = 0.0
         self._path: Path | None = None
         self._server: asyncio.Server | None = None
 
@@ -59,6 +62,14 @@ class LocalServer:
             made, self._path = found
             loop = asyncio.get_running_loop()
             self._server = await loop.create_unix_server(lambda: _Connection(self), sock=made)
+
+    def refusal_level(self) -> int:
+        """A warning at most once in WARNING_SECONDS: a client with another key comes again and again."""
+        now = time.monotonic()
+        if now < self._warn_at:
+            return logging.DEBUG
+        self._warn_at = now + WARNING_SECONDS
+        return logging.WARNING
 
     async def stop(self, grace: float) -> None:
         """Take no more calls; those under way have `grace` seconds."""
@@ -196,7 +207,7 @@ class _Connection(asyncio.Protocol):
         self._transport.write(frames.frame(frames.WELCOME, version))
 
     def _refuse(self, why: str) -> None:
-        log.warning("a local connection is closed: %s", why)
+        log.log(self._server.refusal_level(), "a local connection is closed: %s", why)
         self.close()
 
     def _call(self, number: int, call: frames.Call) -> None:
@@ -237,6 +248,10 @@ class _Connection(asyncio.Protocol):
                 self._fail(number, grpc.StatusCode.RESOURCE_EXHAUSTED, text)
             else:
                 self._transport.write(frames.frame(frames.ANSWER, number, content))
+        except asyncio.CancelledError:
+            if not self._transport.is_closing():  # also when no client asked for it: else its call would wait
+                self._fail(number, grpc.StatusCode.CANCELLED, "the service cancelled the call")
+            raise
         except Aborted as aborted:
             self._transport.write(frames.failed(number, aborted.failure))
         except Exception as error:

@@ -467,3 +467,44 @@ async def test_a_service_with_another_key_is_called_by_grpc_which_says_so(tmp_pa
         client = client_of(tmp_path, new_api_key())
         await client.connect()
         assert client.connection(b"") is None
+
+
+async def test_a_handler_that_is_cancelled_from_within_ends_its_call(tmp_path: Path) -> None:
+    async def gone(_: bytes, __: Any) -> bytes:
+        raise asyncio.CancelledError
+
+    async with serving(tmp_path, Gone=gone):
+        error = await refused(ask(await connected(client_of(tmp_path)), "Gone"))
+        assert error.code() is grpc.StatusCode.CANCELLED
+
+
+async def test_calls_go_by_grpc_while_a_service_does_not_read(tmp_path: Path) -> None:
+    """Else the gateway would hold all that is asked of a service that stands still."""
+    go_on = asyncio.Event()
+
+    async def stalled(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(len(HELLO))
+        writer.write(WELCOME)
+        await go_on.wait()
+        writer.close()
+
+    path_of(tmp_path).parent.mkdir(mode=0o700)
+    async with await asyncio.start_unix_server(stalled, str(path_of(tmp_path))):
+        client = client_of(tmp_path)
+        connection = await connected(client)
+        call = asyncio.ensure_future(ask(connection, "Echo", bytes(MOST)))
+        await asyncio.sleep(0)
+        assert client.connection(b"") is None
+        await client.close()
+        assert (await refused(call)).code() is grpc.StatusCode.UNAVAILABLE
+        go_on.set()
+
+
+async def test_clients_that_are_refused_again_and_again_are_logged_once_a_while(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(tmp_path, Echo=echo):
+        client = client_of(tmp_path, new_api_key())
+        for _ in range(5):
+            await client.connect()
+    assert caplog.text.count("a local connection is closed") == 1
