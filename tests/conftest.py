@@ -101,8 +101,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests on the platform that modules share come last, so that it runs beside no others."""
-    items.sort(key=lambda item: "calm" in getattr(item, "fixturenames", ()))
+    from tests.side_by_side import ON_THE_CALM_PLATFORM, rank
+
+    def file(item: pytest.Item) -> str:
+        return item.nodeid.partition("::")[0]
+
+    on_it = {file(item) for item in items if "calm" in getattr(item, "fixturenames", ())}
+    if unnamed := on_it.difference(ON_THE_CALM_PLATFORM):
+        raise pytest.UsageError(f"name in tests/side_by_side.py as on the calm platform: {', '.join(sorted(unnamed))}")
+    items.sort(key=lambda item: rank(file(item)))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,54 +1,48 @@
-"""Which tests run side by side in a parallel run, as `make test` is one.
+"""Which tests run side by side in a parallel run, as `make test` is one: a worker takes one file after the other.
 
-Whole platforms run one after the other on one worker: two of them at a time would be slow on two cores, and too much
-for a small machine's memory. Beside them the other worker runs what starts none, a file at a time.
+Files that start platforms come first: they take longest, and the many short files at the end keep both workers busy to
+the last.
 """
 
 from __future__ import annotations
 
 from xdist.scheduler import LoadScopeScheduling
 
-PLATFORMS = "platforms"
+CALM = "calm"
 
-BESIDE = (
-    "tests/unit/",
-    "tests/integration/test_epochs_broker.py",
-    "tests/integration/test_export.py",
-    "tests/integration/test_history.py",
-    "tests/integration/test_lost_log.py",
-    "tests/integration/test_object_references.py",
-    "tests/integration/test_other_consumers.py",
-    "tests/integration/test_poison.py",
-    "tests/integration/test_producer.py",
-    "tests/integration/test_rebuild.py",
-    "tests/integration/test_repair.py",
-    "tests/integration/test_resources.py",
-    "tests/integration/test_runtime.py",
-    "tests/integration/test_scheduling.py",
-    "tests/integration/test_starting_as_another_user.py",
-    "tests/integration/test_stream_storing.py",
-    "tests/integration/test_streams.py",
-    "tests/integration/test_tamper.py",
-    "tests/integration/test_views.py",
-    "tests/judges/test_buf.py",
-    "tests/judges/test_documents.py",
+ON_THE_CALM_PLATFORM = (
+    "tests/integration/test_bad_input.py",
+    "tests/integration/test_doors.py",
+    "tests/integration/test_server_doors.py",
+    "tests/judges/test_cloudevents.py",
+    "tests/judges/test_grpcurl.py",
+    "tests/judges/test_producers.py",
+    "tests/judges/test_schemathesis.py",
 )
-"""What starts no platform: such a test runs the writer or projection that it is about. A file that is not named here is
-taken for one that does."""
+"""Files whose tests share one platform, so that one worker runs them all."""
 
-NOT_BESIDE = ("tests/integration/test_lost_log.py::test_a_node_ends_what_a_lost_log_had_it_run",)
-"""Tests on a platform in those files."""
+LONG = (
+    "tests/integration/test_cli.py",
+)
+"""The longest files, which come first, longest first."""
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
-    """The platforms are one piece of work, which is handed out first; every other file is one."""
+    """Every file is one piece of work; those on the platform that modules share are one together."""
 
     def _split_scope(self, nodeid: str) -> str:
-        if nodeid.startswith(BESIDE) and not nodeid.startswith(NOT_BESIDE):
-            return nodeid.partition("::")[0]
-        return PLATFORMS
+        file = nodeid.partition("::")[0]
+        return CALM if file in ON_THE_CALM_PLATFORM else file
 
     def schedule(self) -> None:
         # By number of tests, as usual, some file of many short tests could come first.
         self.config.option.loadscopereorder = False
         super().schedule()
+
+
+def rank(file: str) -> int:
+    """Where a file stands in the order of a run: the lowest first."""
+    if file in LONG:
+        return LONG.index(file)
+    # The shared platform runs from its first test to the end of the run: the short tests alone come after that.
+    return len(LONG) + (file in ON_THE_CALM_PLATFORM) + 2 * file.startswith("tests/unit/")
