@@ -21,9 +21,7 @@ ON_THE_CALM_PLATFORM = (
 )
 """Files whose tests share one platform, so that one worker runs them all."""
 
-LONG = (
-    "tests/integration/test_cli.py",
-)
+LONG = ("tests/integration/test_cli.py",)
 """The longest files, which come first, longest first."""
 
 
