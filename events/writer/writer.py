@@ -23,7 +23,7 @@ from events.log import connect, topics
 from events.log.access import client_options
 from events.log.consumers import PATIENT
 from events.log.fetching import Consumer, Raws
-from events.log.positions import Place, ReaderPosition
+from events.log.positions import ReaderPosition
 from events.log.tail import LogLost, Tail
 from events.log.wire import Raw
 from events.process.clock import Clock
@@ -34,6 +34,7 @@ from events.writer.assignment import Assignment
 from events.writer.deciders import OneOrMore, gathered
 from events.writer.dispatch import Dispatcher
 from events.writer.encoding import DeadLetter, Forward, Unit
+from events.writer.own_topic import OwnTopic
 from events.writer.partition import Partition
 from events.writer.questions import Ask
 from events.writer.snapshots import Snapshots, undumpable
@@ -48,8 +49,7 @@ _SESSION_SECONDS = 10.0
 again has the assignment of before, which names no partition of a topic that was made anew meanwhile."""
 
 CHECK_EVERY = 1.0
-"""Seconds between two looks at what this writer has appended, where nobody here reacts to it; one begins when the fetch
-that waits for other topics' news has ended, so on a platform at rest it may take ten more."""
+"""Seconds between two checks whether the commands' topic is still the same."""
 
 
 class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -78,14 +78,12 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._appending: asyncio.Task[None] | None = None
         """The batches on their way to Kafka."""
         self._contexts = tuple(sorted(deciders.foreign | {self.context}))
-        self._looking: dict[Place, int] = {}
-        """Own places that are being read for a look, and the offset it began at."""
+        self._own = OwnTopic(self.context, self._handler, self.assignment, self.partitions, self.dispatcher)
         self._consumer: Consumer | None = None
         self._tail: Tail | None = None
         self._begun = 0
         """Batches that were to be appended."""
         self._ended = 0
-        self._look_at = 0.0
         self._check_at = 0.0
         self._heard_of = False
         """Whether the consumer knew of the commands' topic: a slow broker may tell it late."""
@@ -174,7 +172,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._appending = None
         self.partitions.clear()
         self.assignment.forget()
-        self._looking.clear()
+        self._own.forget()
         if self.dispatcher is not None:
             self.dispatcher.forget()
         if self.snapshots is not None:
@@ -215,6 +213,18 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self.appender.producer.close()
 
     async def _loop(self, consumer: Consumer, tail: Tail) -> None:
+        """The cycle, until cancelled:
+
+        1. Wait for commands, for events, for the end of an append, for a new assignment, or until something is due.
+        2. After a stop of this process or machine, let each partition resume.
+        3. Tell each partition which of its orders were sent.
+        4. Handle the events that came (reactions), and the repairs among them.
+        5. Handle the commands that came (decisions).
+        6. Handle what is due by the clock.
+        7. Append all that this led to, once the append before has ended.
+        8. Offer snapshots, choose which of the own events to read, and check that the log is still the same.
+        9. Where the assignment has changed, finish what was read and start the new partitions.
+        """
         commands: asyncio.Task[Any] | None = None
         events: asyncio.Task[list[Raw]] | None = None
         changed = asyncio.create_task(self._changed.wait())
@@ -254,7 +264,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
                     await self._appended()  # one batch on its way while the next is decided, not more
                     self._appending = asyncio.create_task(self._append(work, side))
                 await self._keep_snapshots(tail)
-                self._look(tail)
+                self._own.choose(tail)
                 self._check_inputs(consumer)
                 if self.assignment.targets:
                     self.assignment.check_ready(consumer, tail)
@@ -314,46 +324,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
         finally:
             self._ended += 1
 
-    # Looking at what is there
-
-    def _look(self, tail: Tail) -> None:
-        """Read the own topic only now and then, unless a decider reacts to it: else each append would wake the very
-        process that made it. What a look is for can wait: a newer marker makes void whatever this one still appends,
-        and a snapshot is stored once it was seen."""
-        if self.dispatcher is not None:
-            self._read_for_orders(tail, self.dispatcher)
-            return
-        if topics.events(self.context) in self._handler.foreign:
-            return
-        if self.stops:  # what stands still waits for a repair, which comes with what is read: read on everywhere
-            self._looking.clear()
-            for number in self.assignment.assigned:
-                tail.resume((self.context, number))
-            return
-        look = time.monotonic() >= self._look_at
-        for place, standing in tail.positions.items():
-            if place[0] != self.context:
-                continue
-            partition = self.partitions.get(place[1])
-            if place in self._looking:
-                if standing.offset == self._looking[place]:
-                    continue
-                del self._looking[place]
-            elif look and partition is not None and standing.offset < partition.next_offset:
-                self._looking[place] = standing.offset
-                tail.resume(place)
-                continue
-            tail.pause(place)
-        if look:
-            self._look_at = time.monotonic() + CHECK_EVERY
-
-    def _read_for_orders(self, tail: Tail, dispatcher: Dispatcher) -> None:
-        """Read the own topic without a pause, unless too much waits to be ordered."""
-        routed = topics.events(self.context) in self._handler.foreign
-        for place in tail.positions:
-            if place[0] == self.context:
-                reads = not dispatcher.full(place[1]) and (routed or place[1] in self.partitions)
-                (tail.resume if reads else tail.pause)(place)
+    # What is there
 
     def _check_inputs(self, consumer: Consumer) -> None:
         """Notice that the commands are others now. Raises LogLost."""
