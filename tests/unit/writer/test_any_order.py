@@ -18,7 +18,14 @@ from hypothesis import strategies as st
 from events.language.base import Command, Event
 from events.language.common import DEFAULT_PROJECT, Refused, utc
 from events.language.contexts import contexts
-from events.language.jobs import DependencyOutcome, DependencyRequested, DependencyResolved, ExitReason
+from events.language.jobs import (
+    DependencyOutcome,
+    DependencyRequested,
+    DependencyResolved,
+    ExitReason,
+    ReportJobOutputs,
+    TaskOutputs,
+)
 from events.language.jobs.spec import DependencyKind, JobArray, TaintEffect
 from events.language.resources import (
     AllocationBound,
@@ -165,6 +172,16 @@ jobs = st.one_of(
         ATTEMPTS,
         JOBS,
         st.sampled_from(ExitReason),
+    ),
+    st.builds(
+        lambda tasks, attempt, id: ReportJobOutputs(
+            job_id=id,
+            node_id="n1",
+            tasks=tuple(TaskOutputs(task=task, attempt=attempt, message="the disk is full") for task in tasks),
+        ),
+        NUMBERS,
+        ATTEMPTS,
+        JOBS,
     ),
     st.builds(desk.bound, TASKS, ATTEMPTS, JOBS),
     st.builds(desk.node_lost, TASKS, ATTEMPTS, JOBS),
