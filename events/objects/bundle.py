@@ -16,15 +16,13 @@ from typing import BinaryIO
 from blake3 import blake3
 
 from events.language.objects import ObjectRef
-from events.objects import ignoring
+from events.objects import below, ignoring
 from events.objects.manifest import MAX_BUNDLE_BYTES, MAX_FILES, MAX_MANIFEST_BYTES, BundleFile, Manifest, check_path
 
 ALWAYS_OUT = frozenset({".git", ".forgelog"})
 """Names that are never part of a bundle: histories and keys."""
 _PIECE = 1 << 20
 _MAX_PATTERNS_BYTES = 1 << 20
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 Progress = Callable[[int, int], None]
 """Called with bytes done and bytes to do."""
@@ -108,11 +106,10 @@ def make_bundle(found: Folder, progress: Progress | None = None) -> Bundle:
 
 def open_plain(path: Path) -> BinaryIO:
     """A file that is a plain one, and no link. Raises OSError, NoBundle."""
-    opened = os.open(path, _FILE)
-    if not stat.S_ISREG(os.fstat(opened).st_mode):
-        os.close(opened)
-        raise NoBundle(f"{path} is no plain file any more; try again")
-    return open(opened, "rb", buffering=0)
+    try:
+        return below.open_plain(path)
+    except below.Changed:
+        raise NoBundle(f"{path} is no plain file any more; try again") from None
 
 
 def pieces(file: BinaryIO) -> Iterator[bytes]:
@@ -127,7 +124,7 @@ def _walk(found: Folder, base: str, above: list[ignoring.Patterns], out: Collect
     stack = [(base, above)]
     while stack:
         base, above = stack.pop()
-        opened = os.open(found.path / base, _FOLDER)
+        opened = os.open(found.path / base, below.FOLDER)
         try:
             patterns = [*above, *_patterns(opened, base)]
             entries = sorted(os.scandir(opened), key=lambda entry: entry.name)
@@ -166,7 +163,7 @@ def _add(found: Folder, path: str, real: Path) -> None:
 def _patterns(folder: int, base: str) -> list[ignoring.Patterns]:
     """What the folder's own `.gitignore` says. git follows no link there, either."""
     try:
-        opened = os.open(ignoring.FILE, _FILE, dir_fd=folder)
+        opened = os.open(ignoring.FILE, below.FILE, dir_fd=folder)
     except OSError:
         return []
     with open(opened, "rb") as file:

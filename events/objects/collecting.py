@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Collection, Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +19,7 @@ from blake3 import blake3
 
 from events.language.common import shown
 from events.language.path_patterns import Patterns
+from events.objects.below import Changed, entered, open_plain
 from events.objects.bundle import ALWAYS_OUT
 from events.objects.manifest import MAX_BUNDLE_BYTES, MAX_FILES, MAX_MANIFEST_BYTES, BundleFile, Manifest, check_path
 
@@ -27,8 +28,6 @@ TOLD = 5
 _HEAD_BYTES = 64
 """More than a manifest's first line has."""
 _PIECE = 1 << 20
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(slots=True)
@@ -108,7 +107,7 @@ def collect(
             file = _read(folder, path, most_bytes - total, stop)
         except _TooLarge:
             left_out.add(path, _too_many_bytes(most_bytes))
-        except _NoFile as error:
+        except Changed as error:
             left_out.add(path, str(error))
         except OSError as error:
             left_out.add(path, f"can't be read: {error.strerror}")
@@ -136,7 +135,7 @@ def _find(
         base, reached = stack.pop()
         stop()
         try:
-            with _entered(folder, base.removesuffix("/")) as opened:
+            with entered(folder, base.removesuffix("/")) as opened:
                 about = os.fstat(opened)
                 if (about.st_dev, about.st_ino) in excluded:
                     continue
@@ -173,10 +172,6 @@ class _TooLarge(Exception):
     pass
 
 
-class _NoFile(OSError):
-    """What should be a plain file is none, or changes."""
-
-
 def _read(folder: Path, path: str, most: int, stop: Callable[[], None]) -> BundleFile:
     """The file with its digest. Raises OSError, _TooLarge."""
     seen, size = blake3(), 0
@@ -188,7 +183,7 @@ def _read(folder: Path, path: str, most: int, stop: Callable[[], None]) -> Bundl
             stop()
             size += len(piece)
             if size > about.st_size:
-                raise _NoFile("it grew while it was read")
+                raise Changed("it grew while it was read")
             seen.update(piece)
     executable = bool(about.st_mode & stat.S_IXUSR)
     return BundleFile(path=path, digest=seen.hexdigest(), size=size, executable=executable)
@@ -197,26 +192,8 @@ def _read(folder: Path, path: str, most: int, stop: Callable[[], None]) -> Bundl
 def _opened_below(folder: Path, path: str) -> BinaryIO:
     """A plain file in the folder, reached through no link. Raises OSError."""
     above, _, name = path.rpartition("/")
-    with _entered(folder, above) as opened:
-        file = os.open(name, _FILE, dir_fd=opened)
-    if not stat.S_ISREG(os.fstat(file).st_mode):
-        os.close(file)
-        raise _NoFile("it is no plain file any more")
-    return open(file, "rb", buffering=0)
-
-
-@contextmanager
-def _entered(folder: Path, path: str) -> Iterator[int]:
-    """A folder below another, open, reached through no link."""
-    opened = os.open(folder, _FOLDER)
-    try:
-        for name in filter(None, path.split("/")):
-            inner = os.open(name, _FOLDER, dir_fd=opened)
-            os.close(opened)
-            opened = inner
-        yield opened
-    finally:
-        os.close(opened)
+    with entered(folder, above) as opened:
+        return open_plain(name, opened)
 
 
 def _identities(folders: Collection[Path]) -> set[tuple[int, int]]:

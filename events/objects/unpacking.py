@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,10 +16,9 @@ from typing import BinaryIO
 from blake3 import blake3
 
 from events.language.common import shown
+from events.objects.below import Changed, entered, open_plain
 from events.objects.manifest import BundleFile
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PIECE = 1 << 20
 
@@ -33,17 +31,15 @@ def is_there(folder: Path, file: BundleFile) -> bool:
     """Whether a file with these bytes is in its place; False if nothing is. Raises InTheWay for anything else."""
     try:
         with _above(folder, file.path, make=False) as (above, name):
-            opened = os.open(name, _FILE, dir_fd=above)
+            opened = open_plain(name, above)
     except FileNotFoundError:
         return False
+    except Changed:
+        raise InTheWay(f"{shown(file.path)} is there, and no file") from None
     except OSError as error:
         raise _in_the_way(file.path, error) from None
-    about = os.fstat(opened)
-    if not stat.S_ISREG(about.st_mode):
-        os.close(opened)
-        raise InTheWay(f"{shown(file.path)} is there, and no file")
-    with open(opened, "rb", buffering=0) as reader:
-        if about.st_size == file.size:
+    with opened as reader:
+        if os.fstat(reader.fileno()).st_size == file.size:
             seen = blake3()
             while piece := reader.read(_PIECE):
                 seen.update(piece)
@@ -100,19 +96,9 @@ def _place(fresh: str, name: str, above: int, force: bool) -> None:
 @contextmanager
 def _above(folder: Path, path: str, *, make: bool) -> Iterator[tuple[int, str]]:
     """The folder of a file, open and reached through no link, and the file's name. `make`: what is missing."""
-    *parts, name = path.split("/")
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # the person's own may be a link
-    try:
-        for part in parts:
-            if make:
-                with suppress(FileExistsError):
-                    os.mkdir(part, dir_fd=opened)
-            inner = os.open(part, _FOLDER, dir_fd=opened)
-            os.close(opened)
-            opened = inner
+    above, _, name = path.rpartition("/")
+    with entered(folder, above, make=make, may_be_link=True) as opened:  # the person's own may be a link
         yield opened, name
-    finally:
-        os.close(opened)
 
 
 def _in_the_way(path: str, error: OSError) -> InTheWay:

@@ -1,0 +1,43 @@
+"""Opens what lies in a folder that others may change: name by name from the folder above, through no link. Blocks."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Changed(OSError):
+    """What should be a plain file is none, or changes."""
+
+
+def open_plain(path: str | Path, folder: int | None = None) -> BinaryIO:
+    """A plain file, in an open folder if one is given. Raises OSError; Changed for what is no plain file."""
+    opened = os.open(path, FILE, dir_fd=folder)
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        os.close(opened)
+        raise Changed("it is no plain file any more")
+    return open(opened, "rb", buffering=0)
+
+
+@contextmanager
+def entered(folder: Path, path: str, *, make: bool = False, may_be_link: bool = False) -> Iterator[int]:
+    """A folder below another, open. `make`: make what is missing. `may_be_link`: the uppermost one. Raises OSError."""
+    opened = os.open(folder, FOLDER & ~os.O_NOFOLLOW if may_be_link else FOLDER)
+    try:
+        for name in filter(None, path.split("/")):
+            if make:
+                with suppress(FileExistsError):
+                    os.mkdir(name, dir_fd=opened)
+            inner = os.open(name, FOLDER, dir_fd=opened)
+            os.close(opened)
+            opened = inner
+        yield opened
+    finally:
+        os.close(opened)
