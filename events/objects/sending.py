@@ -19,6 +19,21 @@ AT_A_TIME = 8
 """Files that are on their way at a time."""
 
 
+class Sum:
+    """Bytes that went, of all that are to go; told from several threads."""
+
+    def __init__(self, total: int, tell: Callable[[int, int], None] | None) -> None:
+        """`tell` is called with the bytes so far, and `total`."""
+        self._total, self._tell = total, tell
+        self._done, self._lock = 0, threading.Lock()
+
+    def add(self, count: int) -> None:
+        with self._lock:
+            self._done += count
+            if self._tell is not None:
+                self._tell(self._done, self._total)
+
+
 def send_bundle(
     manifest: Manifest,
     opened: Callable[[str], BinaryIO],
@@ -32,17 +47,9 @@ def send_bundle(
     refs = list({file.digest: file.ref for file in manifest.files}.values())
     missing = objects.missing([*refs, whole])
     files = [ref for ref in missing if ref != whole]
-    total, done, lock = sum(ref.size for ref in files), 0, threading.Lock()
-
-    def went(count: int) -> None:
-        nonlocal done
-        with lock:
-            done += count
-            if progress is not None:
-                progress(done, total)
-
+    sent = Sum(sum(ref.size for ref in files), progress)
     with ThreadPoolExecutor(max(1, min(AT_A_TIME, len(files))), "upload") as pool:
-        sending = [pool.submit(objects.put, ref, partial(opened, ref.digest), went) for ref in files]
+        sending = [pool.submit(objects.put, ref, partial(opened, ref.digest), sent.add) for ref in files]
         objects.all_or_stop(sending)
     if whole in missing:
         objects.put(whole, lambda: BytesIO(data))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -132,7 +132,8 @@ async def fetch_rows(
     stopped = threading.Event()
     work = partial(_fetch, core.connection.address, core.connection.key, rows, into, pattern)
     try:
-        return await asyncio.to_thread(work, nested, force, progress, stopped)
+        with _asked("had"):
+            return await asyncio.to_thread(work, nested, force, progress, stopped)
     except asyncio.CancelledError:
         stopped.set()
         raise
@@ -149,9 +150,10 @@ def _fetch(
     progress: Progress | None,
     stopped: threading.Event,
 ) -> list[FetchedFile]:
-    """Blocks."""
+    """Blocks. Raises RemoteError besides what `fetch_rows` does."""
     from events.language.path_patterns import Patterns
-    from events.objects.remote import RemoteError, RemoteMissing, RemoteObjects
+    from events.objects.remote import RemoteObjects
+    from events.objects.sending import Sum
     from events.objects.unpacking import InTheWay, is_there, write_file
 
     try:
@@ -185,7 +187,7 @@ def _fetch(
                 "replace them by --force"
             )
         new = [file for _, file in placed if file.path not in there]
-        went = _Went(sum(file.size for file in new), progress)
+        went = Sum(sum(file.size for file in new), partial(progress, "fetching") if progress is not None else None)
 
         def one(file: BundleFile) -> None:
             write_file(into, file, lambda opened: remote.get(file.ref, opened), force=force)
@@ -195,10 +197,6 @@ def _fetch(
             remote.all_or_stop([pool.submit(one, file) for file in new])
     except InTheWay as problem:
         raise InvalidInput(f"{into}: {problem}; name another folder by --into") from None
-    except RemoteMissing as error:
-        raise NotFound(f"the files can't be had: {error}") from None
-    except RemoteError as error:
-        raise Unavailable(f"the files can't be had: {error}") from None
     except OSError as error:
         raise InvalidInput(f"{into}: {error.strerror}; name another folder by --into") from None
     return [
@@ -207,23 +205,9 @@ def _fetch(
     ]
 
 
-class _Went:
-    """Tells of the bytes that came."""
-
-    def __init__(self, total: int, progress: Progress | None) -> None:
-        self._total, self._progress = total, progress
-        self._done, self._lock = 0, threading.Lock()
-
-    def add(self, count: int) -> None:
-        with self._lock:
-            self._done += count
-            if self._progress is not None:
-                self._progress("fetching", self._done, self._total)
-
-
 async def list_files(core: Core, rows: Sequence[OutputRow]) -> list[FetchedFile]:
     """The files of these attempts; none is fetched. Raises `NotFound`, `Unavailable`."""
-    from events.objects.remote import RemoteError, RemoteMissing, RemoteObjects
+    from events.objects.remote import RemoteObjects
 
     def listed() -> list[FetchedFile]:
         remote = RemoteObjects(core.connection.address, core.connection.key)
@@ -233,12 +217,21 @@ async def list_files(core: Core, rows: Sequence[OutputRow]) -> list[FetchedFile]
             for file in _files(remote, row)
         ]
 
-    try:
+    with _asked("listed"):
         return await asyncio.to_thread(listed)
+
+
+@contextmanager
+def _asked(what: str) -> Iterator[None]:
+    """Turn failures of the store into the client's errors: the files can't be `what`."""
+    from events.objects.remote import RemoteError, RemoteMissing
+
+    try:
+        yield
     except RemoteMissing as error:
-        raise NotFound(f"the files can't be listed: {error}") from None
+        raise NotFound(f"the files can't be {what}: {error}") from None
     except RemoteError as error:
-        raise Unavailable(f"the files can't be listed: {error}") from None
+        raise Unavailable(f"the files can't be {what}: {error}") from None
 
 
 def _files(remote: RemoteObjects, row: OutputRow) -> Sequence[BundleFile]:
