@@ -6,7 +6,7 @@ class with subclasses (`JobEnded`, `PoolEvent`) only shares fields and is no typ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -167,6 +167,13 @@ def newest(type_name: str) -> str:
     while (step := UPCASTERS.get(type_name)) is not None:
         type_name = step.to
     return type_name
+
+
+def recorded_types(messages: Iterable[type[Message]]) -> frozenset[bytes]:
+    """The types under which a log may have these messages: their own, and those that are upcast to them."""
+    names = {message.type_name() for message in messages}
+    names |= {old for old in UPCASTERS if newest(old) in names}
+    return frozenset(name.encode() for name in names)
 
 
 def upcast(type_name: str, value: bytes) -> tuple[str, bytes]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from aiokafka import TopicPartition
 
 from events.language.base import Command, Event
-from events.language.registry import UPCASTERS, newest
+from events.language.registry import recorded_types
 from events.log.envelope import Recorded
 from events.log.partitioner import partition_of
 from events.log.positions import Place, ReaderPosition
@@ -44,9 +44,7 @@ class Until(NamedTuple):
         kind = type(command)
         if not kind.concluded_by or not command.subject():
             raise ValueError(f"{kind.type_name()} has no conclusion, or no id: its outcome is all that can be awaited")
-        names = {event.type_name() for event in kind.concluded_by}
-        names |= {old for old in UPCASTERS if newest(old) in names}
-        return cls(kind, command.subject(), frozenset(name.encode() for name in names))
+        return cls(kind, command.subject(), recorded_types(kind.concluded_by))
 
     def met(self, raw: Raw) -> bool:
         """Whether a valid record is the conclusion, or one that comes after it."""

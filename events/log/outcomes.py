@@ -173,21 +173,20 @@ class Outcomes:
         repeat finds also a conclusion that was there before it. Raises ValueError where it has no conclusion.
         """
         if until is not None:
-            return self._expect_conclusion(command_id, digest, project, Until.of(until))
-        same = self._waiting.setdefault(command_id, [])
-        for known in same if not digest else ():
+            return self._wait(command_id, digest, project, until=Until.of(until))
+        for known in self._waiting.get(command_id, ()) if not digest else ():
             shared = (known.digest, known.project, known.bare, known.until) == ("", project, bare, None)
             if shared and not known.future.done():
                 return known.future
-        waiting = _Waiting(asyncio.get_running_loop().create_future(), digest, project, bare)
-        same.append(waiting)
-        waiting.future.add_done_callback(lambda _: self._forget(command_id, waiting))
-        return waiting.future
+        return self._wait(command_id, digest, project, bare)
 
-    def _expect_conclusion(self, command_id: str, digest: str, project: str, until: Until) -> asyncio.Future[Outcome]:
-        waiting = _Waiting(asyncio.get_running_loop().create_future(), digest, project, until=until)
+    def _wait(
+        self, command_id: str, digest: str, project: str, bare: bool = False, until: Until | None = None
+    ) -> asyncio.Future[Outcome]:
+        waiting = _Waiting(asyncio.get_running_loop().create_future(), digest, project, bare, until=until)
         self._waiting.setdefault(command_id, []).append(waiting)
-        self._concluding.setdefault(until.subject.encode(), []).append(waiting)
+        if until is not None:
+            self._concluding.setdefault(until.subject.encode(), []).append(waiting)
         waiting.future.add_done_callback(lambda _: self._forget(command_id, waiting))
         return waiting.future
 

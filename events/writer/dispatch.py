@@ -29,7 +29,7 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from events.language.registry import UPCASTERS, newest
+from events.language.registry import recorded_types
 from events.log import topics
 from events.log.positions import ReaderPosition
 from events.log.publish import Outgoing, Publisher
@@ -133,9 +133,7 @@ class Dispatcher:
         self._stops = stops
         self._context = deciders.context
         self._own = topics.events(deciders.context)
-        names = {model.type_name() for model in deciders.dispatching}
-        names |= {old for old in UPCASTERS if newest(old) in names}
-        self._types = frozenset(name.encode() for name in names)
+        self._types = recorded_types(deciders.dispatching)
         self._places: dict[int, _Place] = {}
         self._news = asyncio.Event()
         self._trouble = ""
