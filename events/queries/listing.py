@@ -206,12 +206,13 @@ def _sql_type(kind: Kind) -> str:
 class _Filter:
     """A request's field, and what a row must be to pass."""
 
-    __slots__ = ("_column", "_condition", "_field", "_map", "_sql", "_time")
+    __slots__ = ("_column", "_condition", "_field", "_map", "_sql", "_time", "_words")
 
     def __init__(self, field: FieldDescriptor, condition: str) -> None:
         self._field = field
         self._column = "" if VALUE in condition else condition
         self._condition = condition
+        self._words = _words(field.enum_type) if field.enum_type is not None else {}
         message = field.message_type
         self._map = message is not None and bool(message.GetOptions().map_entry)
         self._time = message is not None and message.full_name == "google.protobuf.Timestamp"
@@ -258,14 +259,16 @@ class _Filter:
 
     def _word(self, number: int) -> str:
         """An enum's word; empty for the unspecified value."""
-        enum: Any = self._field.enum_type
-        prefix = enum_prefix(enum.name)
-        words: dict[int, str] = {
-            each.number: each.name.removeprefix(prefix).lower() for each in enum.values if each.number
-        }
-        if number and number not in words:
+        if number and number not in self._words:
+            enum: Any = self._field.enum_type
             raise QueryError(
                 grpc.StatusCode.INVALID_ARGUMENT,
-                f"{self._field.name}: {number} is no {enum.name}; take one of {', '.join(words.values())}",
+                f"{self._field.name}: {number} is no {enum.name}; take one of {', '.join(self._words.values())}",
             )
-        return words.get(number, "")
+        return self._words.get(number, "")
+
+
+def _words(enum: Any) -> dict[int, str]:
+    """An enum's words by number, without the unspecified one."""
+    prefix = enum_prefix(enum.name)
+    return {each.number: each.name.removeprefix(prefix).lower() for each in enum.values if each.number}

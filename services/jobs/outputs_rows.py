@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated
 
 from pydantic import BaseModel
 
 from events.language.jobs import JobOutputsKept
 from events.projections.projection import Key, Row, Rows, Table
 from events.projections.references import put_references, reference_keys
-from events.projections.row_models import Int4, table_of
-
-Number = Annotated[int, Int4]
+from events.projections.row_models import table_of
+from services.jobs.rows import Number
 
 
 class OutputsRow(BaseModel):

@@ -54,23 +54,22 @@ _TASKS = Listing(
     own=("job_id",),
 )
 
-_ATTEMPTS = Listing(
-    queries_pb2.ListAttemptsRequest,
-    "attempts",
-    where="job_id = $1",
-    order={"task": INT4, "attempt": INT4},
-    filters={"task": "task"},
-    own=("job_id",),
-)
 
-_OUTPUTS = Listing(
-    queries_pb2.ListOutputsRequest,
-    "outputs",
-    where="job_id = $1",
-    order={"task": INT4, "attempt": INT4},
-    filters={"task": "task"},
-    own=("job_id",),
-)
+def _by_attempt(request: Any, table: str) -> Listing:
+    """A job's rows of a table that has one for an attempt."""
+    return Listing(
+        request,
+        table,
+        where="job_id = $1",
+        order={"task": INT4, "attempt": INT4},
+        filters={"task": "task"},
+        own=("job_id",),
+    )
+
+
+_ATTEMPTS = _by_attempt(queries_pb2.ListAttemptsRequest, "attempts")
+
+_OUTPUTS = _by_attempt(queries_pb2.ListOutputsRequest, "outputs")
 
 _WATCH = RowWatch(
     "jobs",
