@@ -39,7 +39,7 @@ _NEW = ".new"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 Remote = Callable[[threading.Event], RemoteObjects]
-"""The platform's objects, for one bundle. Raises BundleProblem if this node has no way to them."""
+"""The platform's objects, for one bundle. Raises RemoteError if this node has no way to them."""
 
 
 class BundleProblem(Exception):

@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from events.language.jobs.spec import JobEnvironment
-from events.objects.remote import RemoteObjects
+from events.objects.remote import RemoteError, RemoteObjects
 from events.process.keys import KeyFileProblem, read_key
 from services.resources.agent.attempts import Attempt
-from services.resources.agent.bundles import BundleProblem
 
 INHERITED = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV",
@@ -31,7 +30,7 @@ MAX_SECRET = 128 << 10
 """Bytes of a secret; the kernel's limit for a variable (MAX_ARG_STRLEN)."""
 
 
-class NoWayToObjects(Exception):
+class NoWayToObjects(RemoteError):
     """This node can't ask for the platform's objects. Says why, and what to do."""
 
 
@@ -66,13 +65,6 @@ class Around:
             self._variables["FORGELOG_TOKEN_FILE"] = str(token_file)
 
     def objects(self, stopped: threading.Event) -> RemoteObjects:
-        """The platform's objects, for uploaded code. Raises BundleProblem."""
-        try:
-            return self.remote(stopped)
-        except NoWayToObjects as error:
-            raise BundleProblem(f"its uploaded code can't be had: {error}") from None
-
-    def remote(self, stopped: threading.Event) -> RemoteObjects:
         """The platform's objects. Raises NoWayToObjects."""
         lacks = "FORGELOG_GATEWAY" if not self._gateway else "FORGELOG_TOKEN_FILE" if self._token_file is None else ""
         if lacks or self._token_file is None:

@@ -114,12 +114,11 @@ class Keeping:
         except OSError as error:
             return self._nothing(attempt, f"its working folder can't be entered: {error.strerror}")
         files = found.manifest.files
-        if not files:
-            why = _told(found) or f"no file fits {', '.join(task.keep)}"
-            attempt.incomplete = bool(found.left_out.count)
-            return _outputs(attempt, why, left_out=found.left_out.count)
-        manifest = send_bundle(found.manifest, found.open, remote)
+        manifest = send_bundle(found.manifest, found.open, remote) if files else None
         attempt.incomplete = bool(found.left_out.count)
+        if manifest is None:
+            why = _told(found) or f"no file fits {', '.join(task.keep)}"
+            return _outputs(attempt, why, left_out=found.left_out.count)
         return TaskOutputs(
             task=task.task,
             attempt=task.attempt,

@@ -79,7 +79,11 @@ class Running:
         self._finding: set[asyncio.Task[None]] = set()
         out = (store.folder, *excluded)
         self._keeping = Keeping(
-            store.scratch, around.remote, lambda attempt: self._reports.add(reports.KEPT, attempt), out, outputs_seconds
+            store.scratch,
+            around.objects,
+            lambda attempt: self._reports.add(reports.KEPT, attempt),
+            out,
+            outputs_seconds,
         )
         self._launching: Launching
         self._reports: Reports

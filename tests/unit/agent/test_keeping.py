@@ -41,7 +41,7 @@ class Way(Around):
     tries = 0
     door: Door
 
-    def remote(self, stopped: threading.Event) -> RemoteObjects:
+    def objects(self, stopped: threading.Event) -> RemoteObjects:
         self.tries += 1
         if self.problem is not None:
             raise self.problem
