@@ -95,6 +95,18 @@ class Cluster:
         """A service's own ``host:port``."""
         return f"127.0.0.1:{self._ports[service]}"
 
+    async def command(self, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run the command line in a folder, on this platform."""
+        return await asyncio.to_thread(
+            subprocess.run,
+            [*FORGELOG, *words],
+            env={**os.environ, **self.place},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+
     # Processes
 
     def start(self, name: str, *together: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +22,7 @@ from forgelog.client.sync import Client
 from forgelog.errors import InvalidInput, NotFound, Refused
 from tests import PATIENCE
 from tests.conftest import Servers, own_settings
-from tests.integration.cluster import FORGELOG, GATEWAY, Cluster, cluster
+from tests.integration.cluster import GATEWAY, Cluster, cluster
 
 SMALL = {"cpus": 0.1, "memory": "64Mi"}
 WRITE = "mkdir -p results/deep; echo $FORGELOG_TASK-$FORGELOG_ATTEMPT > results/a; echo deep > results/deep/b"
@@ -42,18 +41,6 @@ async def client(platform: Cluster) -> AsyncIterator[AsyncClient]:
         yield made
 
 
-async def forgelog(platform: Cluster, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return await asyncio.to_thread(
-        subprocess.run,
-        [*FORGELOG, *words],
-        env={**os.environ, **platform.place},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
-
-
 async def job(client: AsyncClient, script: str = WRITE, *, keep: Any = ("results/**",), **more: Any) -> Any:
     described = {"name": "keeps", "command": ["sh", "-c", script], "resources": SMALL, "keep": keep, **more}
     return await client.submit(described)
@@ -65,30 +52,30 @@ def contents(folder: Path) -> dict[str, str]:
 
 async def test_from_a_command_line_to_a_folder_and_back(platform: Cluster, tmp_path: Path) -> None:
     small = ("--cpus", "0.1", "--memory", "64Mi", "--no-chdir", "--name", "back", "--keep", "results/**")
-    ran = await forgelog(
-        platform, tmp_path, "run", *small, "--keep", "*.txt", "--", "sh", "-c", f"{WRITE}; echo x >x.txt"
+    ran = await platform.command(
+        tmp_path, "run", *small, "--keep", "*.txt", "--", "sh", "-c", f"{WRITE}; echo x >x.txt"
     )
     assert ran.returncode == 0, ran.stderr
-    got = await forgelog(platform, tmp_path, "fetch", "back", "--into", "here")
+    got = await platform.command(tmp_path, "fetch", "back", "--into", "here")
     assert (got.returncode, got.stderr.strip()) == (0, "3 files fetched into here, 11B"), got.stderr
     assert contents(tmp_path / "here") == {"results/a": "0-1\n", "results/deep/b": "deep\n", "x.txt": "x\n"}
 
-    shown = await forgelog(platform, tmp_path, "show", "back", "--output", "json")
+    shown = await platform.command(tmp_path, "show", "back", "--output", "json")
     (row,) = orjson.loads(shown.stdout)["outputs"]
     assert (row["task"], row["attempt"], row["files"], row["total_bytes"], row["left_out"]) == (0, 1, 3, 11, 0)
-    assert "FILES KEPT" in (await forgelog(platform, tmp_path, "show", "back")).stdout
-    listed = await forgelog(platform, tmp_path, "fetch", "back", "results/deep", "--list", "--output", "json")
+    assert "FILES KEPT" in (await platform.command(tmp_path, "show", "back")).stdout
+    listed = await platform.command(tmp_path, "fetch", "back", "results/deep", "--list", "--output", "json")
     assert [file["path"] for file in orjson.loads(listed.stdout)] == ["results/deep/b"]
 
-    again = await forgelog(platform, tmp_path, "fetch", "back", "--into", "here")
+    again = await platform.command(tmp_path, "fetch", "back", "--into", "here")
     assert "0 files fetched" in again.stderr
     assert "3 files there already" in again.stderr
     (tmp_path / "here/x.txt").write_text("of mine")
-    refused = await forgelog(platform, tmp_path, "fetch", "back", "--into", "here")
+    refused = await platform.command(tmp_path, "fetch", "back", "--into", "here")
     assert refused.returncode == 2
     assert "'x.txt' is there with other content" in refused.stderr
     assert contents(tmp_path / "here")["x.txt"] == "of mine"
-    forced = await forgelog(platform, tmp_path, "fetch", "back", "--into", "here", "--force")
+    forced = await platform.command(tmp_path, "fetch", "back", "--into", "here", "--force")
     assert forced.returncode == 0
     assert contents(tmp_path / "here")["x.txt"] == "x\n"
 
@@ -101,7 +88,7 @@ async def test_each_task_of_an_array_has_its_own(client: AsyncClient, platform: 
         "0/results/a": "0-1\n", "0/results/deep/b": "deep\n", "1/results/a": "1-1\n", "1/results/deep/b": "deep\n",
     }  # fmt: skip
     assert {(file.task, file.attempt, file.fetched) for file in files} == {(0, 1, True), (1, 1, True)}
-    got = await forgelog(platform, tmp_path, "fetch", f"{made.id}/1", "results/a", "--into", "one")
+    got = await platform.command(tmp_path, "fetch", f"{made.id}/1", "results/a", "--into", "one")
     assert got.returncode == 0, got.stderr
     assert contents(tmp_path / "one") == {"results/a": "1-1\n"}
     with Client(platform.gateway, token=platform.key) as plain:
@@ -205,17 +192,17 @@ async def test_a_bad_pattern_is_refused_at_each_door(
     spec = {"metadata": {"name": "a"}, "command": "true", "keep": [pattern]}
     with pytest.raises((InvalidInput, Refused), match=r"spec\.keep\[0\]"):
         await client.publish(("forgelog.jobs.v1.SubmitJob", {"spec": spec}))
-    ran = await forgelog(platform, tmp_path, "run", "--keep", pattern, "--", "true")
+    ran = await platform.command(tmp_path, "run", "--keep", pattern, "--", "true")
     assert ran.returncode == 2
     assert "keep" in ran.stderr
     (tmp_path / "job.yaml").write_text(f"name: a\ncommand: 'true'\nkeep: '{pattern}'\n")
-    ran = await forgelog(platform, tmp_path, "submit", "job.yaml")
+    ran = await platform.command(tmp_path, "submit", "job.yaml")
     assert ran.returncode == 2
     assert "line 3" in ran.stderr
     assert "keep.0" in ran.stderr
 
 
 async def test_the_options_former_meaning_is_told(platform: Cluster, tmp_path: Path) -> None:
-    ran = await forgelog(platform, tmp_path, "run", "--keep", "--", "true")
+    ran = await platform.command(tmp_path, "run", "--keep", "--", "true")
     assert ran.returncode == 2
     assert "--keep-running leaves the job running on Ctrl-C" in ran.stderr

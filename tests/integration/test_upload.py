@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from forgelog.client.aio import AsyncClient
 from forgelog.errors import InvalidInput, Refused
 from tests import PATIENCE
 from tests.conftest import Servers, own_settings
-from tests.integration.cluster import FORGELOG, Cluster, cluster
+from tests.integration.cluster import Cluster, cluster
 
 SMALL = {"cpus": 0.1, "memory": "64Mi"}
 SECRET = "p1anted-s3cret-of-an-env-file"
@@ -54,18 +53,6 @@ def code(tmp_path: Path) -> Path:
     return folder
 
 
-async def forgelog(platform: Cluster, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return await asyncio.to_thread(
-        subprocess.run,
-        [*FORGELOG, *words],
-        env={**os.environ, **platform.place},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
-
-
 async def output_of(client: AsyncClient, **job: Any) -> str:
     """What a job prints that has to succeed."""
     made = await client.submit({"name": "uploaded", "resources": SMALL, **job})
@@ -81,7 +68,7 @@ def kept(platform: Cluster) -> set[Path]:
 @pytest.mark.parametrize("site", ["near", "far"])
 async def test_a_command_runs_in_a_copy_of_the_folder_on_any_node(platform: Cluster, code: Path, site: str) -> None:
     small = ("--cpus", "0.1", "--memory", "64Mi", "--node-label", f"site={site}")
-    ran = await forgelog(platform, code, "run", "--upload", *small, "--", "sh", "-c", "./run.sh; pwd; ls -A")
+    ran = await platform.command(code, "run", "--upload", *small, "--", "sh", "-c", "./run.sh; pwd; ls -A")
     assert ran.returncode == 0, ran.stderr
     model, place, *names = ran.stdout.splitlines()
     assert model == "a model"
@@ -94,7 +81,7 @@ async def test_the_folder_may_be_another_one_and_what_is_kept_out_is_not_in_the_
     platform: Cluster, code: Path, tmp_path: Path
 ) -> None:
     os.symlink("/etc/passwd", code / "link")
-    ran = await forgelog(platform, tmp_path, "run", "--upload", "--chdir", "code", "--memory", "64Mi", "--", "./run.sh")
+    ran = await platform.command(tmp_path, "run", "--upload", "--chdir", "code", "--memory", "64Mi", "--", "./run.sh")
     assert (ran.returncode, ran.stdout) == (0, "a model\n")
     assert "not uploaded: link" in ran.stderr
     assert not [path for path in kept(platform) if SECRET.encode() in path.read_bytes()]
