@@ -27,7 +27,11 @@ class MemoryRows:
         return self.rows.get((table.name, key))
 
     def put(self, table: Table, row: Row) -> None:
-        self.rows[(table.name, tuple(row[name] for name in table.key))] = row
+        # In the order of the columns, in which the changes are shown.
+        self.rows[(table.name, table.key_of(row))] = {
+            **{name: row[name] for name in table.columns if name in row},
+            **row,
+        }
 
     def delete(self, table: Table, key: Key) -> None:
         self.rows.pop((table.name, key), None)

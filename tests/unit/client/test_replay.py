@@ -77,3 +77,18 @@ def test_answers_kept_ready_are_not_shown() -> None:
     )
     (step,) = replay_steps("scheduling", [made], Answers())
     assert [change["column"] for change in step["changes"]] == ["queue"]
+
+
+class Backwards(Queues):
+    """One that writes a row's values in another order than the columns'."""
+
+    def project(self, recorded: Recorded, rows: Rows) -> None:
+        rows.put(QUEUES, {"changes": 1, "status": "active", "queue": recorded.data.queue})  # type: ignore[attr-defined]
+
+
+def test_changes_are_shown_in_the_order_of_the_columns() -> None:
+    made = event(
+        1, "forgelog.scheduling.v1.QueueConfigured", {"queue": "default", "policy": "fifo", "status": "active"}
+    )
+    (step,) = replay_steps("scheduling", [made], Backwards())
+    assert [change["column"] for change in step["changes"]] == list(QUEUES.columns)
