@@ -36,11 +36,12 @@ MAX_BATCH_BYTES = 16 << 20
 NOTHING, OUTCOME, CONCLUSION = "false", "true", "conclusion"
 """What may be waited for, in the words of the parameter ``wait``; see `Command.concluded_by`."""
 
-_WAITS = {
+WAITS = {
     **dict.fromkeys(("true", "1", "yes"), OUTCOME),
     **dict.fromkeys(("false", "0", "no"), NOTHING),
     CONCLUSION: CONCLUSION,
 }
+"""What a request may say for each of them."""
 _PARAMETERS = ("wait", "timeout")
 _KEYS = ("id", "type", "project", "actor", "correlation_id", "data")
 CLOUDEVENT_KEYS = {
@@ -225,11 +226,11 @@ def _wrong(name: str, problem: str, hint: str) -> None:
 
 
 def _wait(request: Request) -> str:
-    """What is waited for, one of `_WAITS`."""
+    """What is waited for, one of `WAITS`."""
     value = request.query_params.get("wait", "").lower() or OUTCOME
-    if value not in _WAITS:
+    if value not in WAITS:
         _wrong("wait", f"{shown(value)} is not true, false or conclusion", "give true, false or conclusion")
-    return _WAITS[value]
+    return WAITS[value]
 
 
 def _seconds(request: Request) -> float:

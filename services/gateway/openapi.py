@@ -26,10 +26,9 @@ from services.gateway.http_commands import (
     BATCH,
     CLOUDEVENT_IGNORED,
     CLOUDEVENT_KEYS,
-    CONCLUSION,
-    NOTHING,
     OUTCOME,
     STRUCTURED,
+    WAITS,
 )
 from services.gateway.http_gate import OPEN
 from services.gateway.openapi_objects import object_paths
@@ -158,7 +157,7 @@ def _commands(schemas: _Schemas) -> Schema:
                 "name": "wait",
                 "in": "query",
                 "description": "For the outcome (true), for nothing, or for the event that concludes a creation.",
-                "schema": {"type": "string", "enum": [OUTCOME, NOTHING, CONCLUSION], "default": OUTCOME},
+                "schema": {"type": "string", "enum": list(WAITS), "default": OUTCOME},
             },
             {
                 "name": "timeout",

@@ -238,7 +238,9 @@ async def test_the_documents_python_runs_as_written(platform: Cluster, tmp_path:
     for name, text in re.findall(r"```yaml\n# (\w+\.yaml)\n(.*?)```", tutorial, re.DOTALL):
         (tmp_path / name).write_text(text)
     (tmp_path / "project").mkdir()
-    (tmp_path / "project" / "train.py").write_text("import sys\n")
+    (tmp_path / "project" / "train.py").write_text(
+        "import os\nos.mkdir('results')\nopen('results/loss.json', 'w').write('{}')\n"
+    )
     environment = {
         **os.environ,
         **platform.place,

@@ -18,13 +18,13 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def blocks(*languages: str) -> list[tuple[str, str]]:
-    """Code blocks by file and line."""
+    """Code blocks by file and line; not those that say which other test runs them."""
     found = []
     for path in DOCUMENTS:
         text = path.read_text()
-        for match in re.finditer(r"```(\w+)\n(.*?)```", text, re.DOTALL):
-            if match[1] in languages:
-                found.append((f"{path.relative_to(ROOT)}:{text[: match.start()].count(chr(10)) + 2}", match[2]))
+        for match in re.finditer(r"(skip: tests/\S+ runs it[^>]*-->\n)?```(\w+)\n(.*?)```", text, re.DOTALL):
+            if match[2] in languages and match[1] is None:
+                found.append((f"{path.relative_to(ROOT)}:{text[: match.start()].count(chr(10)) + 2}", match[3]))
     return found
 
 
