@@ -1,9 +1,8 @@
 """The contract of a projection: pure folds from events to rows. Storage, batching and rebuilds are the runner's.
 
-A projection names its tables and, for each event, the rows it touches and what becomes of them. It is given all rows
-it named, so it stays synchronous and pure; the runner loads, caches and upserts them in one transaction with the
-positions.
-The same fold serves the live tables and a rebuild. Both also keep what rows were before: see `events.projections.past`.
+A projection names its tables and, for each event, the rows that it reads or writes. The runner loads these rows first,
+so the fold is synchronous and pure. The runner caches the rows and upserts them in one transaction with the positions.
+The live tables and a rebuild use the same fold. Both also keep earlier versions of rows: see `events.projections.past`.
 """
 
 from __future__ import annotations
@@ -40,13 +39,13 @@ class Table:
     indexes: tuple[str, ...] = field(default=())
     """Column lists to index, such as ``"status, submitted_at desc"``."""
     rendered: dict[str, Callable[[Row], bytes]] = field(default_factory=dict)
-    """Further columns (bytea) that are computed of a row when it is written: answers kept ready. Folds don't see them;
-    raise the projection's `version` when what is computed changes. As of a time they are null: render the columns."""
+    """Further columns (bytea) that are computed from a row when it is written: answers kept ready. Folds don't see
+    them. Raise the projection's `version` when the computation changes. In a read as of a time they are null."""
     born: str = ""
-    """A column with the time of the event that made the row, if there is one that never changes. A list in its order
-    then begins, as of a time, at that time, and not at the newest row."""
+    """A column with the time of the event that made the row, if there is one that never changes. A list that is ordered
+    by it, read as of a time, then starts at that time, and not at the newest row."""
     defaults: Row = field(default_factory=dict)
-    """What a row begins with, as far as that is the same for all of them. See `events.projections.row_models`."""
+    """The values that all new rows have in common. See `events.projections.row_models`."""
     key_of: Callable[[Row], Key] = field(init=False, repr=False, compare=False)
     """A row's key."""
     values_of: Callable[[Row], tuple[Any, ...]] = field(init=False, repr=False, compare=False)
@@ -69,38 +68,54 @@ class Table:
 
 
 def _getter(first: str, *more: str) -> Callable[[Row], tuple[Any, ...]]:
-    """What takes these columns' values out of a row."""
+    """A function that returns the values of these columns of a row."""
     return itemgetter(first, *more) if more else lambda row: (row[first],)
 
 
 class Rows(Protocol):
-    """The rows an event touches, during `Projection.project`."""
+    """The rows of one event, during `Projection.project`.
+
+    Each method raises `UndeclaredRow` for a row that `Projection.touches` did not name, and `SharedRow` for a row that
+    an event of another place has used.
+    """
 
     def get(self, table: Table, key: Key) -> Row | None:
-        """A row named by `touches`, or None if there is none. Treat it as read-only; copy, change, `put`."""
+        """The row of a key, or None if there is none. Treat it as read-only: copy it, change the copy, `put` it."""
 
     def put(self, table: Table, row: Row) -> None:
-        """Insert or replace the row with this row's key. All columns must be present."""
+        """Insert the row, or replace the row of its key. All columns must be present."""
 
-    def delete(self, table: Table, key: Key) -> None: ...
+    def delete(self, table: Table, key: Key) -> None:
+        """Delete the row of a key, if there is one."""
 
 
 class Projection:
-    """Base class of a service's projection.
+    """Base class of a service's projection. A subclass sets the class variables and overrides `touches` and `project`.
 
-    A row depends on events of one place only: of one context and one partition. (A row depends on the events that
-    change it, and on those whose fold read it.) So no order between places matters, processes can rebuild places side
-    by side, and a row's versions are in the order of their times. What counts or joins over places has a table a place
-    and is put together by the query. A fold that meets a row of two places raises `SharedRow`.
+    The runtime guarantees:
+
+    - The events of one place (a context and a partition) come in log order. In effect, each comes exactly once.
+    - Events of different places come in any order. A rebuild may fold places in different processes.
+    - Log events (refusals, markers) and void records never come.
+
+    The subclass guarantees:
+
+    - Both methods are synchronous and pure: no clock, no random numbers, no I/O, nothing kept outside of the rows.
+    - A row depends on events of one place only. (A row depends on the events that change it, and on those whose fold
+      reads it.) So the versions of a row are in the order of their times. A count or a join over several places needs a
+      table with rows for each place, which the query puts together.
+
+    If a method raises, the tables stop reading that place, at that event. They go on with other places, and
+    `forgelog status` and `forgelog repair` name the event. That includes `UndeclaredRow` and `SharedRow` of `Rows`.
     """
 
     context: ClassVar[str]
     inputs: ClassVar[tuple[str, ...]] = ()
     """Contexts whose event topics it reads; the own one when empty."""
     reads: ClassVar[frozenset[type[Event]] | None] = None
-    """Which events of other contexts it folds; all of them if None. Others are passed over: their bodies are not looked
-    at, so nothing that is wrong with one stops the tables. A type that this version does not know does stop them, since
-    it may be a newer version of one that is read."""
+    """The events of other contexts that it folds; None for all. Others are skipped before their bodies are decoded, so
+    a damaged one does not stop the tables. A type that this version does not know stops them: it may be a newer version
+    of one in `reads`."""
     tables: ClassVar[Sequence[Table]]
     version: ClassVar[int] = 1
     """Raise it when the fold or the tables change: the tables are then rebuilt blue/green at the next start."""
@@ -111,16 +126,24 @@ class Projection:
         return self.inputs or (self.context,)
 
     def passes_over(self, raw: Raw) -> bool:
-        """Whether it is an event of another context that is not read."""
+        """Whether a record is an event of another context that is not in `reads`."""
         if self.reads is None or topics.context_of(raw.topic) == self.context or raw.is_marker:
             return False
         kind = lookup(newest(raw.type))
         return kind is not None and kind not in self.reads
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
-        """The rows this event reads or writes."""
+        """The rows that this event reads or writes, as table and key.
+
+        Called: before `project`, for all events of a batch at once. So it depends on the event alone, not on any row.
+        """
         raise NotImplementedError
 
     def project(self, recorded: Recorded, rows: Rows) -> None:
-        """Fold one event into its rows."""
+        """Fold one event into its rows.
+
+        Called: for each event, in log order within a place.
+        Given: `rows`, limited to those that `touches` named for the events of this batch.
+        Must not: change a row in place.
+        """
         raise NotImplementedError

@@ -1,10 +1,11 @@
 """The single writer of a context's event partitions: feeds `Partition`s from Kafka and appends what they decide.
 
-One loop per service process: take what has arrived, decide it all, append each partition's events in RecordBatches
-(a unit never split), and while Kafka stores them decide what has arrived meanwhile. Assignment comes from a consumer
-group on the command topic; a partition that is assigned is fenced with a marker and folded up to it before its first
-command is decided. Any failed append, and any newer marker, throws the partition's state away and starts it over from
-the log.
+Each context has one loop (`Writer`). It takes what has arrived, decides it, and appends the events of each partition in
+RecordBatches; a unit is never split. While Kafka stores one batch, the loop decides the next.
+
+A consumer group on the command topic assigns partitions. The writer fences an assigned partition with a marker and
+folds it up to that marker before it decides the first command. After a failed append or a newer marker it throws the
+state of the partition away and starts over from the log.
 """
 
 from __future__ import annotations
@@ -45,15 +46,15 @@ log = logging.getLogger("forgelog.writer")
 _MOST_RECORDS = 2_000
 
 _SESSION_SECONDS = 10.0
-"""Silence after which the broker counts a member of the group as gone. Until then a static member (KIP-345) that joins
-again has the assignment of before, which names no partition of a topic that was made anew meanwhile."""
+"""Silence after which the broker removes a member from the group. Until then a static member (KIP-345) that rejoins
+gets its former assignment, which lacks the partitions of a topic that was recreated meanwhile."""
 
 CHECK_EVERY = 1.0
-"""Seconds between two checks whether the commands' topic is still the same."""
+"""Seconds between two checks whether the command topic is still the same."""
 
 
 class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Runs a context's deciders. `run` returns when cancelled; `status` tells how each partition fares."""
+    """Runs a context's deciders. `run` works until cancelled; `status` shows the state of each partition."""
 
     def __init__(
         self,
@@ -62,7 +63,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
         snapshots: Snapshots | None = None,
         ask: Ask | None = None,
     ) -> None:
-        """`ask`: how other contexts are asked; needed where a decider consults any."""
+        """`ask`: sends a question to another context; needed if a decider has `consults`."""
         deciders = gathered(deciders)
         self.settings = settings
         self.snapshots = snapshots
@@ -76,17 +77,18 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
         self.dispatcher = Dispatcher(deciders, settings, self.partitions, self.stops, ask) if orders else None
         self._changed = asyncio.Event()
         self._appending: asyncio.Task[None] | None = None
-        """The batches on their way to Kafka."""
+        """The append that is under way."""
         self._contexts = tuple(sorted(deciders.foreign | {self.context}))
         self._own = OwnTopic(self.context, self._handler, self.assignment, self.partitions, self.dispatcher)
         self._consumer: Consumer | None = None
         self._tail: Tail | None = None
         self._begun = 0
-        """Batches that were to be appended."""
+        """Appends that were started."""
         self._ended = 0
+        """Appends that have ended, also by an error."""
         self._check_at = 0.0
         self._heard_of = False
-        """Whether the consumer knew of the commands' topic: a slow broker may tell it late."""
+        """Whether the consumer has metadata of the commands' topic; a slow broker may send it late."""
 
     # Assignment (called by the consumer's coordinator)
 
@@ -99,7 +101,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._changed.set()
 
     def status(self) -> dict[str, Any]:
-        """State, epoch and next offset of every assigned partition, and the problems."""
+        """State, epoch and next offset of every assigned partition; problems and notices by place."""
         shown: dict[str, Any] = {}
         for number, state in self.assignment.states().items():
             partition = self.partitions.get(number)
@@ -116,8 +118,8 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
         }
 
     def readings(self) -> Iterator[tuple[str, str, int, int, str]]:
-        """Of all that is read here: kind and place (see `events.progress`), how far it was read, its end, and
-        what is known to stop it."""
+        """The progress of each reader: kind and place (see `events.progress`), next offset, end offset, and the known
+        cause if it stands still."""
         yield (
             "appends",
             topics.events(self.context),
@@ -143,20 +145,20 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
 
     @property
     def ready(self) -> bool:
-        """Whether every assigned partition takes commands, or stands still and says so."""
+        """Whether every assigned partition takes commands, or is stopped and shown in `status`."""
         assigned = self.assignment.assigned
         held = set(self.partitions) | {number for number in assigned if self.assignment.stands(number)}
         return bool(held) and held == assigned and not self.assignment.targets
 
     @property
     def stops(self) -> Stops:
-        """What stands still (a partition, an input), and why."""
+        """The stopped partitions, inputs and orders, each with its cause."""
         return self._handler.stops
 
     # The loop
 
     async def run(self) -> None:
-        """Write until cancelled; starts over when the log is another one."""
+        """Write until cancelled. Starts over when the log has been replaced by another one."""
         while True:
             try:
                 await self._run()
@@ -168,7 +170,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
             await asyncio.sleep(_SESSION_SECONDS + 1.0 if self.settings.instance else random.uniform(0.5, 1.0))
 
     def _forget(self) -> None:
-        """Nothing is held while it does not run, and nothing is on its way."""
+        """Drop all state of the log that was read."""
         self._appending = None
         self.partitions.clear()
         self.assignment.forget()
@@ -189,7 +191,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
             client_id=self.settings.instance or "forgelog",
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            isolation_level="read_committed",  # who takes back a transaction takes back its commands
+            isolation_level="read_committed",  # an aborted transaction of a producer takes its commands back
             key_deserializer=Raws(self.settings.prefix),
             fetch_max_bytes=16 << 20,
             **PATIENT,
@@ -215,15 +217,17 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _loop(self, consumer: Consumer, tail: Tail) -> None:
         """The cycle, until cancelled:
 
-        1. Wait for commands, for events, for the end of an append, for a new assignment, or until something is due.
-        2. After a stop of this process or machine, let each partition resume.
-        3. Tell each partition which of its orders were sent.
-        4. Handle the events that came (reactions), and the repairs among them.
+        1. Wait for commands, events, the end of an append, a new assignment, or the next due time; one second at most.
+        2. If this process or the machine was paused, call `on_resume` for each partition.
+        3. Record for each partition up to where its orders were sent (`OrdersSent`).
+        4. Handle the events that came (reactions), then the repairs among them.
         5. Handle the commands that came (decisions).
-        6. Handle what is due by the clock.
-        7. Append all that this led to, once the append before has ended.
-        8. Offer snapshots, choose which of the own events to read, and check that the log is still the same.
-        9. Where the assignment has changed, finish what was read and start the new partitions.
+        6. Let each partition act by itself: `wake` for due keys, then `after_batch`.
+        7. Append the events of steps 3 to 6, once the previous append has ended.
+        8. Take snapshots, pause or resume the reading of own events, and check that the log is still the same.
+        9. Let a new partition take commands once it has caught up.
+        10. If the assignment has changed or a partition may start over, finish what was read, append it, give up
+            revoked partitions and take over new ones.
         """
         commands: asyncio.Task[Any] | None = None
         events: asyncio.Task[list[Raw]] | None = None
@@ -242,7 +246,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
                     waiting.add(dispatching)
                 done, _ = await asyncio.wait(waiting, timeout=self._until_due(), return_when=asyncio.FIRST_COMPLETED)
                 if dispatching in done:
-                    await dispatching  # it ends by what it raises
+                    await dispatching  # it ends only by an exception, which this raises
                 if self._appending is not None and self._appending.done():
                     await self._appended()
                 work: dict[int, list[Unit]] = {}
@@ -251,7 +255,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
                 if self.clock.missed():
                     self._resume(now)
                 if self.dispatcher is not None:
-                    self.dispatcher.report(work, now)  # what is decided from here on stands behind it
+                    self.dispatcher.report(work, now)  # first, so that it precedes what is decided below in the log
                 if events.done():
                     self._hear(events.result(), work, now)
                     events = None
@@ -261,7 +265,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
                     commands = None
                 self._handler.time(work, now)
                 if work or side:
-                    await self._appended()  # one batch on its way while the next is decided, not more
+                    await self._appended()  # at most one append is under way while the next batch is decided
                     self._appending = asyncio.create_task(self._append(work, side))
                 await self._keep_snapshots(tail)
                 self._own.choose(tail)
@@ -281,13 +285,13 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
             )
 
     async def _appended(self) -> None:
-        """Wait until what is on its way has come to its end. Raises what ended it."""
+        """Wait for the end of the append that is under way, if any. Raises what it raised."""
         task, self._appending = self._appending, None
         if task is not None:
             await task
 
     def _until_due(self) -> float:
-        """Seconds until something is due by the clock; at most one."""
+        """Seconds until the next due time; at most one."""
         wait = 1.0
         now = self.clock.now()
         for number, partition in self.partitions.items():
@@ -297,7 +301,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
         return min(wait, self.assignment.until_start())
 
     def _resume(self, now: datetime) -> None:
-        """Time went by that this process has not seen: what it has not heard meanwhile may wait in Kafka."""
+        """Handle a pause of this process: quiet commands of that time may still wait in Kafka."""
         for number in list(self.partitions):
             if number not in self.assignment.targets:
                 self._handler.on_resume(number, now)
@@ -315,7 +319,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
                 self.assignment.start_over(number)
 
     async def _append(self, work: dict[int, list[Unit]], side: list[Forward | DeadLetter]) -> None:
-        """Append every partition's units; if that fails all start over."""
+        """Append every partition's units. If that fails, all partitions start over."""
         self._begun += 1
         try:
             if not await self.appender.append(work, side):
@@ -324,10 +328,10 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
         finally:
             self._ended += 1
 
-    # What is there
+    # Checks of the inputs
 
     def _check_inputs(self, consumer: Consumer) -> None:
-        """Notice that the commands are others now. Raises LogLost."""
+        """Raises LogLost if the command topic was deleted, cut or replaced."""
         if time.monotonic() < self._check_at:
             return
         self._check_at = time.monotonic() + CHECK_EVERY
@@ -337,7 +341,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
             raise LogLost({own: 0})
         self._heard_of = self._heard_of or heard_of
         if not self.assignment.assigned:
-            # Who reads nothing does not hear of a topic that is made anew: its partitions would wait for minutes.
+            # A consumer without partitions does not notice a recreated topic: its partitions would wait for minutes.
             consumer._client.force_metadata_update()
         for number, partition in self.partitions.items():
             place = TopicPartition(self.settings.prefix + own, number)
@@ -369,7 +373,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
         if self.snapshots is None:
             return
         if any(self.snapshots.due(partition) for partition in self.partitions.values()):
-            await self._appended()  # a snapshot holds what is in the log, and no more
+            await self._appended()  # a snapshot must not hold what is not in the log yet
         for number, partition in self.partitions.items():
             if number in self.assignment.targets:
                 continue
