@@ -1,7 +1,7 @@
-"""From a record of a command topic to the command it holds; or to why it is refused, or is no command at all. Pure.
+"""Reads a record of a command topic: as a command, as one to refuse, or as a dead letter. Pure.
 
-A record without an id that an answer could name is a dead letter without an answer. A record that is no command of this
-context is refused, and is a dead letter too. A command with wrong fields is refused.
+A record without a usable id becomes a dead letter without an answer. A record that is no command of this context is
+refused and becomes a dead letter too. A command with wrong fields is refused.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ class Admitted(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """A command that is answered with a no."""
+    """A command to refuse."""
 
     meta: Meta
     digest: str
     refused: Refused
     dead: bool
-    """Whether the record is kept as a dead letter too: it is no command that could be sent again."""
+    """Whether the record becomes a dead letter too, since it is no command of this context."""
 
 
 def read(raw: Raw, now: datetime, commands: Container[type[Command]], context: str) -> Admitted | Refusal | DeadLetter:
@@ -66,9 +66,9 @@ def read(raw: Raw, now: datetime, commands: Container[type[Command]], context: s
         return _bad_header(raw, str(error), now)
     platform = meta.actor == PLATFORM_ACTOR and bool(meta.origin) and _ordered(meta)
     if (claimed := meta.actor) != DEFAULT_ACTOR and not platform and not _reports(meta):
-        meta = meta._replace(actor=DEFAULT_ACTOR)  # refusals are history too
+        meta = meta._replace(actor=DEFAULT_ACTOR)  # a refusal is history too and must not name the claimed actor
     if asker := meta.origin if meta.origin and not _ordered(meta) else "":
-        meta = meta._replace(origin="")  # its refusal is not told to an aggregate that did not ask
+        meta = meta._replace(origin="")  # the refusal must not be routed to an aggregate that ordered nothing
     if size > _LONG and (long := next((name for name in ATTRIBUTES if len(raw.get(name) or b"") > _LONG), "")):
         return _bad_header(raw, f"header {long} has more than {_LONG} bytes; give a shorter one", now)
     if not meta.id:
@@ -101,13 +101,13 @@ def read(raw: Raw, now: datetime, commands: Container[type[Command]], context: s
 
 
 def _reports(meta: Meta) -> bool:
-    """Whether a node's agent says something that agents may say."""
+    """Whether a node's agent is the actor of a command that agents may send."""
     kind = command_types().get(newest(meta.type))
     return kind is not None and kind.by_agents and meta.actor.startswith(NODE_ACTOR)
 
 
 def _ordered(meta: Meta) -> bool:
-    """Whether its source is the service of the context that its origin names, and so may set it."""
+    """Whether the source is the service of the context that the origin names, and so may set the origin."""
     asker = origins.parsed(meta.origin)
     return asker is not None and meta.source == f"forgelog/{asker.context}"
 
@@ -120,14 +120,15 @@ def _not_by(asker: str) -> Refused:
 
 
 def _of_another(actor: str) -> Refused:
-    """Who may publish to Kafka is the owner, or a process of the platform: a header makes nobody another."""
+    """The refusal of an actor that the producer may not claim. Kafka's users are the owner and the platform's
+    processes, and a header can't turn one into another."""
     problem, hint = f"is {shown(actor)}", "leave it out: a command is its owner's, and what an agent reports its node's"
     error = FieldError(field="ce_actor", problem=problem, hint=hint)
     return Refused(ErrorCode.INVALID_ARGUMENT, f"ce_actor: {problem}; {hint}", [error])
 
 
 def _bad_header(raw: Raw, reason: str, now: datetime) -> Refusal | DeadLetter:
-    """A record with a header that can't be used; answered, if what names it can be."""
+    """A record with an unusable header: refused if its id and type can be read, else a dead letter with no answer."""
     names = raw.texts(("ce_id", "ce_type"))
     if names is None or not names[0] or max(map(len, names)) > _LONG:
         return DeadLetter(raw, reason, None)

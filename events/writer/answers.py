@@ -1,4 +1,4 @@
-"""The events that answer a command which changes nothing: it was refused, or it is a repeat. Pure."""
+"""The events that answer a command which changes nothing, since it is refused or a repeat. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from events.log.envelope import Meta
 
 
 def rejected(meta: Meta, refused: Refused, subject: str) -> CommandRejected:
-    """A refusal, about `subject` as far as it is known."""
+    """A refusal. `subject`: the id of what the command was about; empty if unknown."""
     return CommandRejected(
         subject_id=subject or meta.subject or meta.id,
         command_id=meta.id,

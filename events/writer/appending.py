@@ -1,4 +1,4 @@
-"""Putting what partitions have decided into the log: each input's events whole, in RecordBatches, in order."""
+"""Appends decided events to the log in RecordBatches: in order, and all events of an input or none."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ log = logging.getLogger("forgelog.writer")
 
 
 class Appender:
-    """Appends for the partitions of a writer, and passes on the commands that are not theirs."""
+    """Appends for the partitions of a writer, and forwards commands that belong to other partitions."""
 
     def __init__(self, context: str, settings: Settings, partitions: dict[int, Partition]) -> None:
-        """`partitions`: those the writer holds at the moment, which it adds to and takes from."""
+        """`partitions`: those that the writer holds now; the writer changes this mapping."""
         self.context = context
         self.settings = settings
         self.producer = Producer(settings)
         self._partitions = partitions
 
     async def append(self, work: dict[int, list[Unit]], side: list[Forward | DeadLetter]) -> bool:
-        """Append every partition's units. False if that failed: then it is not known what is in the log. Raises LogLost
-        when it is another log by now."""
+        """Append every partition's units. False if that failed; then it is unknown what is in the log. Raises LogLost
+        if the log was replaced or cut."""
         began, started = time.time(), time.perf_counter()
         faults.point(faults.AFTER_READ)
         producer: AIOKafkaProducer | None = None
         try:
             producer = await self.producer.running()
-            # Before any event: a later event's cause would move the point of resume past these.
+            # Before any event: the cause of a later event would move the resume position past these.
             await asyncio.gather(*[await self._pass_on(producer, item) for item in side])
             await asyncio.gather(*(self._append_to(producer, number, units) for number, units in work.items()))
             faults.point(faults.AFTER_APPEND)
@@ -64,7 +64,7 @@ class Appender:
     async def _append_to(self, producer: AIOKafkaProducer, number: int, units: list[Unit]) -> None:
         partition = self._partitions.get(number)
         if partition is None:
-            return  # it starts over: what was decided on its old state is void, and will be decided again
+            return  # it starts over: what was decided on its old state is dropped and will be decided again
         topic = self.settings.prefix + topics.events(self.context)
         pending: list[tuple[asyncio.Future[Any], list[Unit]]] = []
         batch, size = Batch(), 0
@@ -89,7 +89,7 @@ class Appender:
         metrics.events.labels(self.context).inc(sum(len(unit.records) for unit in units))
 
     async def _pass_on(self, producer: AIOKafkaProducer, item: Forward | DeadLetter) -> asyncio.Future[Any]:
-        """Send a command to where it belongs, or unusable input to the dead letters."""
+        """Send a command to its own partition, or unusable input to the dead letters."""
         raw, prefix = item.raw, self.settings.prefix
         value, number, timestamp = raw.value, raw.partition, None
         if isinstance(item, Forward):

@@ -1,7 +1,7 @@
-"""The partitions that a writer holds: it takes over what it is assigned, and gives up what it is not.
+"""The partitions that a writer holds. It takes over partitions that are assigned to it, and gives up revoked ones.
 
-A partition that is assigned is fenced with a marker and folded up to it (`recovery`); it takes commands once the writer
-has read the other contexts' events up to their ends of that moment. One that fails is thrown away and starts over.
+An assigned partition is fenced with a marker and folded up to it (`recovery`). It takes commands once the writer has
+read the events of other contexts up to where they ended at that moment. A partition that fails starts over.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class Assignment:
         clock: Clock,
         snapshots: Snapshots | None,
     ) -> None:
-        """`partitions`: those that are held, which this adds to and removes from."""
+        """`partitions`: those that are held now; this class changes the mapping."""
         self.assigned: set[int] = set()
         self.targets: dict[int, dict[Place, int]] = {}
-        """Partitions that are not ready yet, and how far they must have read."""
+        """Partitions that are not ready yet → the offsets up to which they must have read other contexts' events."""
         self.notes: dict[str, str] = {}
-        """What was found and mended, for people."""
+        """Lost inputs that were given a new resume position, for people."""
         self.handler = InputHandler(deciders, partitions, self.targets, clock, self.start_over)
         self._deciders = deciders
         self._settings = settings
@@ -56,10 +56,10 @@ class Assignment:
         self._snapshots = snapshots
         self._context = deciders.context
         self._restart: dict[int, float] = {}
-        """Partitions that start over, and from when on they may."""
+        """Partitions that start over → the earliest monotonic time for that."""
 
     def forget(self) -> None:
-        """The log is another one: nothing of it is assigned or was met."""
+        """Drop all state: the log has been replaced."""
         self.assigned.clear()
         self.targets.clear()
         self._restart.clear()
@@ -78,7 +78,7 @@ class Assignment:
         return found
 
     def start_over(self, number: int) -> None:
-        """Throw a partition's state away; it is taken over again shortly."""
+        """Throw a partition's state away and take the partition over again shortly."""
         self._partitions.pop(number, None)
         self.targets.pop(number, None)
         # Two writers that believe in their assignment would otherwise fence each other in a tight loop.
@@ -93,7 +93,7 @@ class Assignment:
         return max(0.0, min(self._restart.values(), default=float("inf")) - time.monotonic())
 
     async def reassign(self, consumer: Consumer, tail: Tail) -> None:
-        """Give up what is not assigned any more, take over what is and is not held. Raises LogLost."""
+        """Give up partitions that are no longer assigned; take over assigned ones that are not held. Raises LogLost."""
         for number in set(self._partitions) - self.assigned:
             log.info("%s/%d: given up", self._context, number)
             self._partitions.pop(number)
@@ -148,12 +148,12 @@ class Assignment:
                     self.handler.stop(number, outcome.error, outcome.raw)
                 continue
             self._partitions[number] = outcome
-            self.targets[number] = {}  # what it must have read is found out next: it is not ready meanwhile
+            self.targets[number] = {}  # not ready; how far it must have read is determined next
         await self._rewind(tail, [number for number in fresh if number in self._partitions])
         self.check_ready(consumer, tail)
 
     async def _rewind(self, tail: Tail, fresh: list[int]) -> None:
-        """Put the tail where the fresh partitions need it; the others ignore what they have handled."""
+        """Seek the tail to where the new partitions need it; the others ignore what they have handled already."""
         if not fresh:
             return
         for number in fresh:
@@ -172,7 +172,7 @@ class Assignment:
                 epoch = self._partitions[place[1]].epoch
                 wanted.append(self._own_start(self._partitions[place[1]]))
                 if topic not in self.handler.foreign and standing.offset <= epoch:
-                    tail.seek(place, wanted[-1])  # it was somebody else's, and was not read meanwhile
+                    tail.seek(place, wanted[-1])  # another writer held it, so this one has not read it meanwhile
             earliest = min(wanted, key=lambda position: position.offset, default=standing)
             if earliest.offset < standing.offset:
                 earlier[place] = earliest
@@ -183,14 +183,14 @@ class Assignment:
             self.targets[number] = inputs
 
     def _own_start(self, partition: Partition) -> ReaderPosition:
-        """Where the own topic is read from: behind the marker, or from the first event whose orders may not be sent."""
+        """Where to read the own topic from: behind the marker, or from the first event whose orders may be unsent."""
         behind = ReaderPosition(partition.epoch + 1, partition.epoch)
         if not self._deciders.dispatching or partition.dispatched is None:
             return behind
         return min(behind, partition.dispatched)
 
     def check_ready(self, consumer: Consumer, tail: Tail) -> None:
-        """Let the partitions take commands that have read what they must have read."""
+        """Let each partition take commands once it has read up to its targets."""
         own = self._settings.prefix + topics.commands(self._context)
         for number, targets in list(self.targets.items()):
             if any(tail.positions[place].offset < target for place, target in targets.items()):

@@ -13,14 +13,14 @@ from events.writer.decider import BY_ORIGIN, Decider, Route
 
 
 class DeciderError(ValueError):
-    """Deciders that can't make up a context; the text names them, what is wrong and what to do."""
+    """Deciders that can't form a context; the text names them, the problem and the remedy."""
 
 
 class Concerned(NamedTuple):
     """A state that an event concerns."""
 
     kind: str
-    """Of the aggregate that decides, such as ``queue``."""
+    """The kind of aggregate that decides, for example ``queue``."""
     key: str
 
 
@@ -41,9 +41,15 @@ class Deciders:
     )
 
     def __init__(self, *deciders: Decider[Any]) -> None:
-        """Raises `DeciderError`: for none, for those of several contexts, for two of one kind, and for one that lists a
-        command or an event that another kind of aggregate decides, that decides for other aggregates and does not say
-        with `holds` for which, or none of whose events begins these."""
+        """Raises `DeciderError`:
+
+        - for no decider, for deciders of several contexts, and for two deciders of one kind;
+        - for a decider that lists a command or an event of another kind;
+        - for a decider that decides for other aggregates, but does not override `holds`, or lists no event that begins
+          such an aggregate;
+        - for a decider whose `dispatching`, `asks`, `consults`, `answered` and `refused` do not fit together;
+        - for a state that can't be dumped by its type, without a `dump`.
+        """
         found = {decider.context for decider in deciders}
         if len(found) != 1:
             names = ", ".join(sorted(found)) or "none"
@@ -65,43 +71,43 @@ class Deciders:
         self.foreign: frozenset[str] = frozenset(event.context for event in self._routed) | frozenset(
             context for decider in deciders for context in decider.asks
         )
-        """Contexts whose events are routed, or that are asked; the own one may be among them."""
+        """Contexts whose events are routed, or that orders go to; the own one may be among them."""
         if asking := [decider for decider in deciders if decider.asks]:
             self._routed[CommandRejected] = tuple((decider, BY_ORIGIN) for decider in asking)
         self.by_origin: frozenset[type[Event]] = frozenset(
             event for event, routed in self._routed.items() if all(route is BY_ORIGIN for _, route in routed)
         )
-        """Events that concern only who ordered what they are about."""
+        """Events that are routed by origin only."""
         self._own = f"{self.context}/".encode()
         self.dispatching: dict[type[Event], Decider[Any]] = {
             event: decider for decider in deciders for event in decider.dispatching
         }
-        """Own events that lead to orders, and whose decider says to which."""
+        """Own events that go to `dispatch`, and their deciders."""
         self.observing: bool = any(type(decider).observe is not Decider.observe for decider in deciders)
-        """Whether a decider folds routed events into a view."""
+        """Whether a decider overrides `observe`."""
         self.version: str = ".".join(f"{each.aggregate}={_version_of(each)}" for each in deciders)
-        """Of what the deciders' `dump` gives, such as ``job=4``."""
+        """The version of what the deciders' `dump` returns, for example ``job=4``."""
 
     def __iter__(self) -> Iterator[Decider[Any]]:
         return iter(self._by_kind.values())
 
     def of(self, message: type[Message]) -> Decider[Any]:
-        """The decider of a command or of an own event. Raises `DeciderError` when the context has none of that kind."""
+        """The decider of a command or of an own event. Raises `DeciderError` if the context has none of that kind."""
         decider = self._by_kind.get(message.decider_kind()) if message.context == self.context else None
         if decider is None:
             raise DeciderError(f"{message.type_name()}: {self.context} has no decider of {message.decider_kind()}")
         return decider
 
     def routes(self, event: type[Event]) -> bool:
-        """Whether such events are routed at all."""
+        """Whether events of this type are routed."""
         return event in self._routed
 
     def passes_by(self, model: type[Event], raw: Raw) -> bool:
-        """Whether an event of a type that is routed concerns nobody here, as its header says."""
+        """Whether the ``ce_origin`` of a routed event shows that it concerns no aggregate of this context."""
         return model in self.by_origin and not (raw.get("ce_origin") or b"").startswith(self._own)
 
     def concerned(self, event: Event, origin: str = "") -> list[Concerned]:
-        """The states that an event concerns, as the routes say. Raises what a route raises."""
+        """The states that an event concerns, by its routes. Raises what a route raises."""
         found: list[Concerned] = []
         for decider, route in self._routed.get(type(event), ()):
             if route is BY_ORIGIN:
@@ -113,12 +119,12 @@ class Deciders:
         return found
 
     def reacts(self, event: type[Event]) -> bool:
-        """Whether any decider's `react` is asked about such events, where others only observe them."""
+        """Whether events of this type go to the `react` of any decider."""
         return event is CommandRejected or any(decider.reacts(event) for decider, _ in self._routed.get(event, ()))
 
 
 OneOrMore: TypeAlias = "Deciders | Decider[Any]"
-"""A context with a single kind of aggregate may give its decider."""
+"""The deciders of a context, or its only decider."""
 
 
 def gathered(deciders: OneOrMore) -> Deciders:

@@ -1,8 +1,8 @@
-"""Which commands a partition has had, so that a repeat yields the first outcome. No I/O, no clock.
+"""The dedup window: the commands that a partition has decided. A repeat yields the first outcome. No I/O, no clock.
 
-The newest are kept as they are. Of the others those that are young are kept by hashes alone: a client that lost its
-connection at a high rate of commands asks again within minutes, however many others came between. Ages are by the
-partition's own times, not by a clock: while nothing is decided, nothing is forgotten.
+The newest commands are kept whole. Other young commands are kept as hashes: a client that lost its connection repeats
+its commands within minutes, and many others may have come in between. The age of a command is measured by the
+partition's own event times, not by a clock: while nothing is decided, nothing is forgotten.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from blake3 import blake3
 from events.process import metrics
 
 NEWEST = 100_000
-"""Commands per partition that are remembered as they are."""
+"""Commands per partition that are kept whole."""
 
 YOUNG_SECONDS = 600
-"""Commands that are younger than this are remembered beyond the newest, by hashes."""
+"""Age up to which commands are kept as hashes."""
 
 OLD_SECONDS = 7 * 24 * 3600
-"""Commands that are older than this are forgotten, be they among the newest."""
+"""Age from which commands are forgotten, even the newest."""
 
 MOST_HASHED = 4_000_000
-"""Commands per partition that are remembered by hashes; the oldest of more than these are forgotten, and counted."""
+"""Most commands per partition that are kept as hashes. Beyond that the oldest are forgotten, which a metric counts."""
 
 _TABLES = 256
 _LEAST = 48
@@ -39,12 +39,12 @@ Pack = tuple[bytes, bytes]
 
 
 class First(NamedTuple):
-    """What is known of a command that was decided."""
+    """What the window knows of a command that was decided before."""
 
     same: bool
-    """Whether its body was the one that is asked about."""
+    """Whether its body had the same digest."""
     offset: int
-    """Of its first event; -1 until that is appended."""
+    """Offset of its first event; -1 until that is appended."""
 
 
 class Dedup:
@@ -53,7 +53,7 @@ class Dedup:
     __slots__ = ("_moment", "_newest", "_second", "hashed")
 
     def __init__(self, context: str = "") -> None:
-        """`context`: for the counter of what was forgotten early."""
+        """`context`: a label of the metric of commands that were forgotten early."""
         self._newest: OrderedDict[str, tuple[str, int, int]] = OrderedDict()
         """Command → digest, offset, second."""
         self.hashed = Hashed(context)
@@ -64,7 +64,7 @@ class Dedup:
         return len(self._newest) + len(self.hashed)
 
     def find(self, command: str, digest: str, now: datetime) -> First | None:
-        """What is known of an earlier command of this id; None if there was none, or it is forgotten."""
+        """The earlier command of this id; None if there was none, or if it is forgotten."""
         second = self._at(now)
         found = self._newest.get(command)
         if found is not None:
@@ -105,16 +105,16 @@ class Dedup:
         return [(command, *rest) for command, rest in self._newest.items()]
 
     def restore(self, newest: Iterable[Sequence[Any]], hashed: Sequence[Pack]) -> None:
-        """What `newest` and `Hashed.packs` gave. Raises ValueError for what is not whole."""
+        """Load what `newest` and `Hashed.packs` returned. Raises ValueError if it is damaged."""
         self._newest = OrderedDict((command, (digest, at, then)) for command, digest, at, then in newest)
         self.hashed.restore(hashed)
 
 
 class Hashed:
-    """Commands by 64 bits of their id's hash and 32 of their body's: 20 bytes each, in tables that are half full.
+    """Commands as 64 bits of the hash of their id and 32 of their body's: 20 bytes each, in tables that are half full.
 
-    Open addressing in many small tables, so that none takes long to grow. Commands are forgotten by the second: what
-    has an offset before that of the first second that is kept is forgotten, and leaves a table when that is made anew.
+    Open addressing in many small tables, so that none takes long to grow. Commands are forgotten second by second: an
+    offset below that of the first second kept counts as forgotten, and leaves its table when the table is rebuilt.
     """
 
     __slots__ = ("_context", "_count", "_floor", "_last", "_seconds", "_tables")
@@ -123,19 +123,19 @@ class Hashed:
         self._context = context
         self._tables: dict[int, _Table] = {}
         self._seconds: deque[list[int]] = deque()
-        """Of each second, in order: itself, the first offset in it, how many commands. One of very many commands has
-        several entries: time may stand, and what falls out then is a part of them."""
+        """Second, first offset and number of commands, in order. A second with very many commands has several entries,
+        so that a part of them can be forgotten."""
         self._floor = 0
         """The first offset that is not forgotten."""
         self._count = 0
         self._last = ("", 0)
-        """The command that was asked for last, and its hash: a new one is asked for twice."""
+        """Cache: the command that was looked up last, and its hash. A new command is looked up twice."""
 
     def __len__(self) -> int:
         return self._count
 
     def find(self, command: str, digest: str, young: int) -> First | None:
-        """As `Dedup.find`, of commands that are not of a second before `young`."""
+        """As `Dedup.find`, for commands of the second `young` or later."""
         while self._seconds and self._seconds[0][0] < young:
             self._forget_second()
         hashed = self._hash(command)
@@ -144,7 +144,7 @@ class Hashed:
         return First(found[0] == _short(digest), found[1]) if found is not None and found[1] >= self._floor else None
 
     def add(self, command: str, digest: str, offset: int, second: int) -> None:
-        """Note a command; neither its offset nor its second is before those of the one noted last."""
+        """Note a command. Offset and second must not be lower than those of the one before."""
         last = self._seconds[-1] if self._seconds else None
         if last is None or last[0] != second or last[2] >= MOST_HASHED // _TABLES:
             self._seconds.append([second, offset, 0])
@@ -160,7 +160,7 @@ class Hashed:
             metrics.dedup_forgotten.labels(self._context).inc(self._forget_second())
 
     def _forget_second(self) -> int:
-        """Forget the oldest second, or part of it; how many commands it had."""
+        """Forget the oldest second, or part of it. Returns the number of its commands."""
         count = self._seconds.popleft()[2]
         self._count -= count
         if self._seconds:
@@ -183,7 +183,7 @@ class Hashed:
         return [(seconds.tobytes(), b""), *(table.pack() for table in self._tables.values())]
 
     def restore(self, packs: Sequence[Pack]) -> None:
-        """What `packs` gave. Raises ValueError for what is not whole."""
+        """Load what `packs` returned. Raises ValueError if it is damaged."""
         if not packs:
             return
         flat = array("Q", packs[0][0])
@@ -195,7 +195,7 @@ class Hashed:
 
 
 class _Table:
-    """Hash, digest and offset of commands, at most two thirds of its slots."""
+    """Hash, digest and offset of commands, in at most two thirds of its slots."""
 
     __slots__ = ("_digests", "_hashes", "_left", "_offsets")
 
@@ -203,11 +203,11 @@ class _Table:
         self._hashes, self._digests, self._offsets = hashes, digests, offsets
         """A hash of 0 is a free slot."""
         self._left = hashes.count(0) - len(hashes) // 3
-        """How many more it takes."""
+        """How many more commands fit."""
 
     @classmethod
     def of(cls, entries: Sequence[tuple[int, int, int]]) -> _Table:
-        """A table that holds these, and a third more."""
+        """A table with these entries and room for a third more."""
         slots = max(_LEAST, len(entries) * 2)
         table = cls(array("Q", bytes(8 * slots)), array("I", bytes(4 * slots)), array("Q", bytes(8 * slots)))
         for entry in entries:
@@ -216,11 +216,11 @@ class _Table:
 
     @property
     def full(self) -> bool:
-        """Whether it takes no more."""
+        """Whether no more commands fit."""
         return self._left <= 0
 
     def put(self, hashed: int, digest: int, offset: int) -> None:
-        """Note a command; one of the same hash is forgotten."""
+        """Note a command; it replaces one of the same hash."""
         hashes = self._hashes
         slots = len(hashes)
         place = (hashed >> 8) % slots
@@ -241,7 +241,7 @@ class _Table:
         return self._digests[place], self._offsets[place]
 
     def entries(self, floor: int) -> list[tuple[int, int, int]]:
-        """Those that have at least the offset `floor`."""
+        """The entries from the offset `floor` on."""
         all_ = zip(self._hashes, self._digests, self._offsets, strict=True)
         return [entry for entry in all_ if entry[0] and entry[2] >= floor]
 
@@ -251,14 +251,14 @@ class _Table:
 
     @classmethod
     def restored(cls, pack: Pack) -> _Table:
-        """The table that `pack` gave. Raises ValueError for what is not whole."""
+        """The table that `pack` returned. Raises ValueError if it is damaged."""
         hashes, cut = array("Q", pack[0]), len(pack[0]) // 2
         table = cls(hashes, array("I", pack[1][:cut]), array("Q", pack[1][cut:]))
         if not len(hashes) == len(table._digests) == len(table._offsets):
-            raise ValueError("a table of commands in the snapshot is not whole")
+            raise ValueError("a table of commands in the snapshot is damaged")
         return table
 
 
 def _short(digest: str) -> int:
-    """32 bits of a body's digest (hex digits, or any mark of a log that was written otherwise)."""
+    """32 bits of a body's digest: of its hex digits, or of the mark of a log in another format."""
     return crc32(digest.encode())

@@ -1,18 +1,20 @@
-"""Sends what a context's own events order from other contexts (a process manager), each order once in effect.
+"""Sends the orders that a context's own events lead to: commands for other contexts (a process manager).
 
-1. The writer hands on the valid events of its own partitions, as its reader sees them: a void one orders nothing. Only
-   types that a decider names in `dispatching` are decoded.
-2. `Decider.dispatch` says what the event orders. What it asks of other contexts first is asked until it is answered;
-   the partition's later orders wait. `Decider.answered` says what the answer orders. If they raise, the orders of that
-   partition stand still, and say so; the rest of the partition goes on.
-3. Each order is published with an id that follows from the event's (`order_id`), the aggregate that orders as its
-   origin, and the aggregate's project and flow.
-4. When Kafka has them, the partition says so in its log, once a second at most (`OrdersSent`). A writer that takes over
-   goes on from there: what was ordered since is ordered again, and is a repeat.
-5. A refusal stands in the other context's log under the same origin. It comes back as any event of another context
-   does, to `Decider.refused`, and so do events that are routed by `BY_ORIGIN`.
+Each order takes effect once:
 
-Must not know what is ordered, nor whom it is about.
+1. The writer gives the dispatcher the valid events of its own partitions; void events order nothing. Only types that a
+   decider names in `dispatching` are decoded.
+2. `Decider.dispatch` returns the orders and the questions of an event. Each question is repeated until it is answered;
+   later orders of the partition wait. `Decider.answered` returns the orders that an answer leads to. If one of the two
+   raises, the orders of that partition stop, which `status` shows; the rest of the partition goes on.
+3. Each order is published with an id that is derived from the event's (`order_id`), with the ordering aggregate as its
+   origin, and with that aggregate's project and flow.
+4. When Kafka has the orders, the partition records that in its log, at most once a second (`OrdersSent`). A writer that
+   takes over goes on from there. It publishes later orders again, and the other context takes them as repeats.
+5. A refusal is an event in the other context's log with the same origin. It reaches `Decider.refused` as any foreign
+   event does. So do events that are routed by `BY_ORIGIN`.
+
+Must not know what the orders contain, nor which aggregates they concern.
 """
 
 from __future__ import annotations
@@ -45,28 +47,29 @@ from events.writer.questions import Ask, Unanswered, answers
 from events.writer.stops import Stops
 
 MOST_WAITING = 5_000
-"""Events of a partition that wait for their orders; it is not read on while there are more."""
+"""Events of a partition that may wait for their orders; with more, reading the partition pauses."""
 
 MOST_BYTES = 16 << 20
-"""Of the events of a partition that wait for their orders; it is not read on while there are more."""
+"""Bytes of a partition's events that may wait for their orders; with more, reading the partition pauses."""
 
 SAY_EVERY = 1.0
-"""Seconds between two records that say up to where a partition's orders are sent."""
+"""Seconds between two `OrdersSent` of a partition."""
 
 SAY_AFTER = 10_000
-"""Records after which it is said though none of them ordered anything: else a writer that takes over reads them all."""
+"""Records after which a partition writes `OrdersSent` even if none of them led to an order: else a writer that takes
+over reads them all."""
 
 _AT_ONCE = 200
 """Events whose orders are published together."""
 
 _BYTES_AT_ONCE = 4 << 20
-"""Of orders after which no other event's are published with them."""
+"""Bytes of orders that are published together; the orders of the event that exceeds it are included."""
 
 _AGAIN = 1.0
 """Seconds before orders that Kafka did not take are published again."""
 
 NAMED_AFTER = 5.0
-"""Seconds without an answer after which the partition's orders count as stopped: a service that is started again takes
+"""Seconds without an answer after which the partition's orders are shown as stopped; the restart of a service takes
 less. They go on by themselves."""
 
 log = logging.getLogger("forgelog.dispatch")
@@ -74,30 +77,30 @@ log = logging.getLogger("forgelog.dispatch")
 
 @dataclass(slots=True)
 class _Place:
-    """How far the orders of a partition are."""
+    """The progress of a partition's orders."""
 
     partition: Partition
     heard: ReaderPosition
-    """The events before it were handed on."""
+    """The events before it were given to the dispatcher."""
     sent: ReaderPosition
     """The orders of the events before it are in Kafka."""
     waiting: deque[Raw] = field(default_factory=deque)
     weight: int = 0
-    """Bytes of those that wait."""
+    """Bytes of the waiting events."""
     ordered: bool = False
-    """Whether anything was ordered that the log does not tell of."""
+    """Whether orders were sent since the last `OrdersSent`."""
     said: float = 0.0
-    """When the log was told last."""
+    """Monotonic time of the last `OrdersSent`."""
     stands: bool = False
     asked: _Asked | None = None
 
     @property
     def asks(self) -> bool:
-        """Whether an answer is waited for."""
+        """Whether a question has no answer yet."""
         return self.asked is not None and not self.asked.answers.done()
 
     def ask_no_more(self) -> None:
-        """Forget what was asked, and its answer."""
+        """Cancel the questions and drop their answers."""
         if self.asked is not None:
             self.asked.answers.cancel()
             self.asked = None
@@ -111,11 +114,11 @@ class _Asked:
     since: float
     answers: asyncio.Task[list[Any]] = field(init=False)
     trouble: str = ""
-    """Why there is no answer."""
+    """Why there is no answer yet; empty before the first failed try."""
 
 
 class Dispatcher:
-    """Of one writer. `run` publishes until cancelled; the writer calls the rest between its steps."""
+    """The dispatcher of one writer. `run` publishes until cancelled; the writer calls the rest in its loop."""
 
     def __init__(
         self,
@@ -125,7 +128,7 @@ class Dispatcher:
         stops: Stops,
         ask: Ask | None = None,
     ) -> None:
-        """`partitions`: those that the writer holds at the moment. `ask`: see `Writer`."""
+        """`partitions`: those that the writer holds now. `ask`: see `Writer`."""
         self._ask = ask
         self._deciders = deciders.dispatching
         self._settings = settings
@@ -137,12 +140,12 @@ class Dispatcher:
         self._places: dict[int, _Place] = {}
         self._news = asyncio.Event()
         self._trouble = ""
-        """Why Kafka does not take what is ordered; empty while it does."""
+        """Why Kafka does not take the orders; empty while it does."""
 
     # Called by the writer
 
     def hear(self, raws: Sequence[Raw]) -> None:
-        """Take the valid events among what was read."""
+        """Take the valid own events among the records that were read."""
         for raw in raws:
             if raw.topic != self._own or (place := self._place(raw.partition)) is None or place.stands:
                 continue
@@ -157,9 +160,10 @@ class Dispatcher:
                 place.sent = place.heard
 
     def report(self, work: dict[int, list[Unit]], now: datetime) -> None:
-        """Have partitions say up to where their orders are sent, where the log does not say it and it is time to.
+        """Add an `OrdersSent` for each partition that is due for one.
 
-        Of a partition whose log says nothing, orders begin with this writer: that is said before anything else.
+        A partition whose log has no `OrdersSent` yet dispatches from this writer's marker on. Its first unit records
+        that.
         """
         for number, partition in self._partitions.items():
             place = self._place(number)
@@ -175,12 +179,12 @@ class Dispatcher:
             place.said, place.ordered = time.monotonic(), False
 
     def full(self, number: int) -> bool:
-        """Whether enough events of a partition wait for their orders."""
+        """Whether reading the partition must pause: too many of its events wait for their orders."""
         place = self._places.get(number)
         return place is not None and (len(place.waiting) >= MOST_WAITING or place.weight >= MOST_BYTES)
 
     def readings(self) -> Iterator[tuple[str, str, int, int, str]]:
-        """As `Writer.readings`: how far the orders of each partition are, and what holds them."""
+        """As `Writer.readings`, for the orders of each partition."""
         for number in self._partitions:
             if (place := self._place(number)) is not None:
                 asked = place.asked.trouble if place.asked is not None else ""
@@ -188,13 +192,13 @@ class Dispatcher:
                 yield "orders", f"{self._own}/{number}", place.sent.offset, place.heard.offset, cause
 
     def forget(self) -> None:
-        """The log is another one."""
+        """Drop all state: the log has been replaced."""
         for place in self._places.values():
             place.ask_no_more()
         self._places.clear()
 
     def _place(self, number: int) -> _Place | None:
-        """Of a partition that the writer holds; begun anew when that was folded anew."""
+        """The progress of a partition that the writer holds; a new one if the partition was folded anew."""
         partition, place = self._partitions.get(number), self._places.get(number)
         if partition is None:
             if place is not None:
@@ -215,7 +219,7 @@ class Dispatcher:
     # Publishing
 
     async def run(self) -> None:
-        """Publish what is ordered."""
+        """Publish orders until cancelled."""
         publisher = Publisher(self._settings)  # it connects with the first order
         try:
             while True:
@@ -242,7 +246,7 @@ class Dispatcher:
                 found = self._orders(place, raw)
                 if found is None:
                     break
-            except Exception as error:  # noqa: BLE001 - whatever a decider raises stops its place, and is told
+            except Exception as error:  # noqa: BLE001 - any error of a decider stops its place and is shown
                 failed = raw, error
                 break
             taken.append(raw)
@@ -254,7 +258,7 @@ class Dispatcher:
             try:
                 if not await self._published(orders, place, publisher):
                     return
-            except Exception as error:  # noqa: BLE001 - no trouble of Kafka's: tried again, it would be raised again
+            except Exception as error:  # noqa: BLE001 - no error of Kafka's: another try would raise it again
                 failed, taken = (taken[0], error), []
         if not taken and failed is None:
             return
@@ -270,8 +274,8 @@ class Dispatcher:
             place.sent = ReaderPosition.behind(taken[-1]) if place.waiting else place.heard
 
     def _stop(self, place: _Place, raw: Raw, error: Exception) -> None:
-        """The orders of a partition stand still at an event. It is read on, so nothing is kept that waits behind it:
-        what lets it go on has the partition folded anew, and read again from there."""
+        """Stop the orders of a partition at an event. The events that wait behind it are dropped: when a repair lets
+        the orders go on, the partition is folded anew and read again from there."""
         place.sent, place.stands = ReaderPosition(raw.offset, raw.epoch), True
         place.waiting.clear()
         place.weight = 0
@@ -280,8 +284,8 @@ class Dispatcher:
         self._stops.add(self._name(number), error, raw, number=number, kind="orders")
 
     async def _published(self, orders: Sequence[Outgoing], place: _Place, publisher: Publisher) -> bool:
-        """Whether Kafka has the orders; it is tried until the partition is not this writer's any more. Raises what is
-        no trouble of Kafka's."""
+        """Publish orders, with repeats while Kafka fails. False if the writer lost the partition first. Raises errors
+        that are not Kafka's."""
         faults.point(faults.BEFORE_ORDER)
         while self._holds(place):
             try:
@@ -297,7 +301,7 @@ class Dispatcher:
         return False
 
     def _orders(self, place: _Place, raw: Raw) -> list[Outgoing] | None:
-        """What an event orders; None while what it asks first is not answered. Raises what `orders_of` raises, and
+        """The orders of an event; None while its questions are not answered. Raises what `orders_of` raises, and
         `Undecodable`."""
         if faults.armed():
             faults.raising(faults.IN_DISPATCH, str(raw.position))

@@ -1,4 +1,4 @@
-"""States as JSON-ready data, and back, by their types: what a decider has that writes no `dump` and `load` of its own.
+"""States as JSON-ready data and back, by their types: for deciders that do not override `dump` and `load`.
 
 Pydantic's `TypeAdapter` (https://docs.pydantic.dev/latest/concepts/type_adapter/) takes dataclasses, models, typed
 dicts and what they are made of: dates, enums, sets, tuples, maps with numbers as keys. It costs about as much as code
@@ -50,8 +50,7 @@ def _adapter_of(decider: Any) -> TypeAdapter[Any]:
 
 
 def shape_of(decider: type[Any]) -> str:
-    """What tells a state's type from an earlier form of it: snapshots of another shape are not loaded. Raises
-    StateTypeError."""
+    """A digest of the shape of a state's type: snapshots of another shape are not loaded. Raises StateTypeError."""
     try:
         schema = adapter_of(decider).json_schema()
     except PydanticUserError as error:
@@ -61,7 +60,7 @@ def shape_of(decider: type[Any]) -> str:
 
 
 def _state_of(decider: Any) -> Any:
-    """What a class, or one that it is made from, gives `Decider` as the type of its state."""
+    """The type argument that a class, or one of its bases, gives `Decider`."""
     for kind in decider.__mro__:
         for base in getattr(kind, "__orig_bases__", ()):
             if get_origin(base) is not Generic and (given := get_args(base)) and not isinstance(given[0], TypeVar):

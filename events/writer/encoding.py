@@ -1,4 +1,4 @@
-"""Decided events as the records of one partition: envelope, epoch, cause, hash chain. No I/O."""
+"""Encodes decided events as the records of one partition: envelope, epoch, cause, hash chain. No I/O."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Encoded(NamedTuple):
     """A record to append."""
 
     tail: bytes
-    """The record as it stands in a batch, but for its place there: see `events.log.batch`."""
+    """The bytes of the record in a batch, without those that depend on its place there: see `events.log.batch`."""
     timestamp: int
     """Milliseconds since 1970."""
     size: int
@@ -34,34 +34,34 @@ class Encoded(NamedTuple):
 
     @classmethod
     def of(cls, key: bytes, value: bytes, headers: Sequence[Header], timestamp: int) -> Encoded:
-        """A record with these headers and no other: a marker, which has no hash."""
+        """A record with exactly these headers: a marker, which has no hash."""
         *first, (name, text) = headers
         _, tail = batch.encode(b"", key, value, first)
         tail += batch.last_header(name, len(text)) + text
         return cls(tail, timestamp, len(tail) + _RECORD_OVERHEAD)
 
     def at(self, topic: str, partition: int, offset: int) -> Raw:
-        """The record as it will be read from there."""
+        """The record as a reader will read it from that place."""
         section = batch.section([self.tail], [0])
         return read(Raw, section, 1, topic, partition, offset, self.timestamp, 0)[0]  # type: ignore[no-any-return]
 
 
 @dataclass(slots=True)
 class Unit:
-    """All records of one input (or of one initiative of the writer's own): appended in one batch, all or none."""
+    """All records that one input (or one `wake` or `after_batch`) leads to: appended in one batch, all or none."""
 
     records: list[Encoded]
     size: int
     """Bytes on the wire, rounded up."""
     command: str = ""
-    """The command it answers, if it answers one; see `Partition.dedup`."""
+    """Key of the command that it answers (`command_key`); empty if it answers none."""
     name: str = ""
-    """What was handled, such as ``SubmitJob``: the span's name."""
+    """The type of the input, for example ``SubmitJob``: the name of the trace span."""
     traceparent: str = ""
 
 
 class TooLarge(ValueError):
-    """One input led to more than fits into one atomic append: its decider must split it."""
+    """The events of one input do not fit into one atomic append: the decider must split them."""
 
 
 @dataclass(slots=True)
@@ -75,7 +75,7 @@ class Forward:
 
 @dataclass(slots=True)
 class DeadLetter:
-    """Input that is no command of this context, with the reason for people; and its refusal, if it can be answered."""
+    """Input that is no command of this context, with the reason for people, and its refusal if it can be answered."""
 
     raw: Raw
     reason: str
@@ -83,7 +83,7 @@ class DeadLetter:
 
 
 class Origin(NamedTuple):
-    """What events descend from: envelope parts that are handed down."""
+    """The cause of events: the parts of the envelope that they inherit."""
 
     id: str
     correlation: str
@@ -91,21 +91,21 @@ class Origin(NamedTuple):
     project: str
     traceparent: str
     cause: str = ""
-    """``<position>|<mark>``: see `events.log.wire`; empty for the writer's own initiative."""
+    """``<position>|<mark>``: see `events.log.wire`; empty for `wake` and `after_batch`."""
     name: str = ""
     stem: str = ""
-    """What the events' ids begin with, if not with `id`."""
+    """The prefix of the events' ids; empty for `id`."""
     origin: str = ""
-    """Who ordered it; see `Meta.origin`."""
+    """The aggregate that ordered it; see `Meta.origin`."""
 
 
 Placed: TypeAlias = tuple[Event, str, str, str, str, str, str, str]
-"""A decided event with what its record says besides: key, subject, project, actor, correlation, traceparent, origin. (A
-named tuple takes four times as long to make, and one is made for every event.)"""
+"""A decided event, and the key, subject, project, actor, correlation, traceparent and origin of its record. (A named
+tuple takes four times as long to make, and one is made for every event.)"""
 
 
 def origin_of(position: Position, meta: Meta, mark: str, stem: str = "") -> Origin:
-    """What the events that a message leads to descend from. `stem`: see `Origin`."""
+    """The `Origin` of the events that a message leads to. `stem`: see `Origin`."""
     return Origin(
         meta.id,
         meta.correlation or meta.id,
@@ -135,13 +135,13 @@ def _actor_header(actor: str) -> Header:
 
 
 class Encoder:
-    """Makes the records of one partition's events, each chained to the one before."""
+    """Encodes the records of one partition, each chained to the one before."""
 
     __slots__ = ("_epoch", "_moment", "_source", "_time", "_timestamp", "digest")
 
     def __init__(self, context: str) -> None:
         self.digest = chain.GENESIS
-        """The hash chain's head."""
+        """The head of the hash chain."""
         self._source: Header = ("ce_source", f"forgelog/{context}".encode())
         self._epoch: Header = (EPOCH, b"-1")
         self._moment: datetime | None = None
@@ -149,11 +149,11 @@ class Encoder:
         self._timestamp = 0
 
     def begin(self, epoch: int) -> None:
-        """From now on, records are this epoch's."""
+        """Start an epoch: later records carry it."""
         self._epoch = (EPOCH, str(epoch).encode())
 
     def records(self, placed: Sequence[Placed], origin: Origin, now: datetime) -> list[Encoded]:
-        """The records of events that descend from `origin`."""
+        """The records of the events that `origin` leads to."""
         if now is not self._moment:
             self._moment = now
             self._time = ("ce_time", encode_time(now).encode())

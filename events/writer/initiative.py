@@ -1,4 +1,4 @@
-"""What a partition does by itself: once a batch was handled, and when a state's time has come. No I/O, no clock."""
+"""What a partition does by itself: `after_batch` after each batch, `wake` when a key is due. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Decide: TypeAlias = Callable[[S, DecisionContext], Sequence[Event]]
 """`Decider.after_batch` or `Decider.wake`."""
 
 Act: TypeAlias = Callable[[Decide[S], str, S, datetime], Unit | None]
-"""Decides for a key's state at a time, and gives what came of it; None: nothing."""
+"""Calls `Decide` with a key's state at a time; returns the resulting unit, or None if there are no events."""
 
 
 class Initiative(Generic[S]):
@@ -28,15 +28,15 @@ class Initiative(Generic[S]):
 
     def __init__(self, decider: Decider[S], states: States[S]) -> None:
         self.dirty: set[str] = set()
-        """Keys whose states have changed, or observed something, since the last batch."""
+        """Keys whose states have changed since the last batch, or may have."""
         self.acting_on = ""
-        """The key that was last let act."""
+        """The key that last acted."""
         self._decider = decider
         self._states = states
         self._timers = Timers()
         kind = type(decider)
         self.acts = kind.after_batch is not Decider.after_batch or kind.due is not Decider.due
-        """Whether the decider ever acts of itself: if not, no key is ever dirty."""
+        """Whether the decider overrides `after_batch` or `due`. If not, no key is ever dirty."""
 
     def mark(self, key: str) -> None:
         """Note that a key is dirty."""
@@ -44,7 +44,7 @@ class Initiative(Generic[S]):
             self.dirty.add(key)
 
     def after_batch(self, now: datetime, act: Act[S]) -> list[Unit]:
-        """Let every dirty key's state act on the batch, and note when each is next due."""
+        """Call `after_batch` for every dirty key until it returns nothing, and note when the key is next due."""
         units: list[Unit] = []
         dirty, self.dirty = self.dirty, set()
         for key in dirty:
@@ -59,7 +59,7 @@ class Initiative(Generic[S]):
         return units
 
     def wake(self, now: datetime, act: Act[S]) -> list[Unit]:
-        """Let every key whose time has come act on it."""
+        """Call `wake` for every key that is due."""
         units: list[Unit] = []
         while (key := self._timers.pop(now)) is not None:
             self.acting_on = key
@@ -82,11 +82,11 @@ class Initiative(Generic[S]):
             self._timers.note(key, self._decider.due(state))
 
     def next_due(self) -> datetime | None:
-        """When `wake` has something to look at next."""
+        """The time of the next timer; None if there is none."""
         return self._timers.next
 
     def on_resume(self, now: datetime) -> None:
-        """What is volatile counts as seen just now: the history has just been folded, or time went by unseen."""
+        """Call `Decider.on_resume` for every live state."""
         for key, state in self._states.items():
             self.acting_on = key
             self._decider.on_resume(state, now)

@@ -1,12 +1,11 @@
-"""Handing what was read to the partitions of a writer, each call guarded: what raises stops its own place.
+"""Gives the records that a writer has read to its partitions. An exception stops only the place where it was raised.
 
-- A foreign event that can't be decoded, or whose reaction or view raises, stops that input of the partition, at that
-  event. The partition goes on with its commands and its other inputs, as if that one had no news.
-- A command that leads to what does not fold is refused, as a defect of the service; the partition is folded anew.
-- A partition that can't act by itself (`after_batch`, `wake`, `on_resume`), or can't even refuse a command, stops as a
-  whole.
+- A foreign event that can't be decoded, or whose `react` or `observe` raises, stops that input of the partition, at
+  that event. The partition goes on with its commands and its other inputs.
+- A command whose events do not fold is refused as a defect of the service, and the partition is folded anew.
+- A partition stops as a whole if `after_batch`, `wake` or `on_resume` raises, or if it can't even refuse a command.
 
-Whatever raised may have left the state half changed: so the partition is folded anew, or given up.
+An exception may leave the state half changed, so the partition is then folded anew, or stopped.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ Work = dict[int, list[Unit]]
 
 
 class InputHandler:
-    """Hands a writer's inputs to its partitions and keeps what stands still."""
+    """Gives a writer's inputs to its partitions and keeps the stops."""
 
     def __init__(
         self,
@@ -46,13 +45,13 @@ class InputHandler:
         clock: Clock,
         start_over: Callable[[int], None],
     ) -> None:
-        """`partitions`: those the writer holds at the moment. `catching_up`: those of them that take no commands yet.
+        """`partitions`: those that the writer holds now. `catching_up`: the numbers of those that take no commands yet.
         `start_over`: called for a partition whose state is to be thrown away and folded anew."""
         self.count = 0
         """Partitions of the topic."""
         self.stops = Stops(log)
         self.inputs: dict[int, dict[tuple[str, int], ReaderPosition]] = {}
-        """Partition → its inputs that stand still, and where."""
+        """Partition → its stopped inputs, each with the position of the stop."""
         self.repairs = Repairs()
         self._deciders = deciders
         self._partitions = partitions
@@ -62,12 +61,12 @@ class InputHandler:
         self._context = deciders.context
         self._own = topics.events(deciders.context)
         self.foreign = {topics.events(context) for context in deciders.foreign}
-        """Topics of the events that are routed to the deciders; its own may be among them."""
+        """Topics of the events that are routed to the deciders; the own topic may be among them."""
         self._defective: set[tuple[int, int]] = set()
-        """Partition and offset of commands that led to what does not fold."""
+        """Partition and offset of commands whose events did not fold."""
 
     def forget(self) -> None:
-        """The log is another one: nothing of it has been met."""
+        """Drop the stops: the log has been replaced."""
         self.stops.forget()
         self.inputs.clear()
         self._defective.clear()
@@ -75,7 +74,7 @@ class InputHandler:
     # What was read
 
     def events(self, raws: Iterable[Raw], work: Work, now: datetime) -> None:
-        """Hand events to the partitions they concern."""
+        """Give events to the partitions that they concern."""
         last: dict[tuple[str, int], Raw] = {}
         for raw in raws:
             if raw.topic == self._own and raw.is_marker:
@@ -94,7 +93,7 @@ class InputHandler:
                 partition.passed(topic, number, position)
 
     def _event(self, raw: Raw, work: Work, now: datetime) -> None:
-        """Hand on an event; it is decoded at most once, and only if its type is routed and somebody wants it."""
+        """Give one event to its partitions. It is decoded once, and only if it is routed and not handled yet."""
         concerned: dict[int, list[Concerned]] = {}
         try:
             model = event_model(raw)
@@ -107,7 +106,7 @@ class InputHandler:
             event: Any = recorded.data
             for each in self._deciders.concerned(event, recorded.meta.origin):
                 concerned.setdefault(partition_of(each.key, self.count), []).append(each)
-        except Exception as error:  # noqa: BLE001 - whatever a record or a route raises stops its place, and is told
+        except Exception as error:  # noqa: BLE001 - an error of a record or of a route stops its place and is shown
             for number in self._wanting(raw):
                 self.stop_input(number, raw, error)
             return
@@ -131,7 +130,7 @@ class InputHandler:
                 work.setdefault(number, []).append(unit)
 
     def _wanting(self, raw: Raw) -> dict[int, tuple[bool, bool]]:
-        """The partitions that have still to handle or to observe an event."""
+        """The partitions that have not handled or observed an event yet: number → what `Partition.wants` returns."""
         return {
             number: wants
             for number, partition in self._partitions.items()
@@ -139,12 +138,12 @@ class InputHandler:
         }
 
     def commands(self, fetched: Any, work: Work, side: list[Forward | DeadLetter], now: datetime) -> None:
-        """Have commands decided."""
+        """Give commands to their partitions to decide. `side`: takes what is not for this partition."""
         for place, records in fetched.items():
             number = place.partition
             partition = self._partitions.get(number)
             if partition is None or number in self._catching_up or not records:
-                continue  # the seek at its start brings them again
+                continue  # when the partition starts, a seek brings these commands again
             metrics.commands.labels(self._context).inc(len(records))
             if self.repairs.concern(records[0].topic, number):
                 records = [raw for raw in records if not self.repairs.pass_over(raw)]
@@ -171,7 +170,7 @@ class InputHandler:
         self._start_over(number)
 
     def time(self, work: Work, now: datetime) -> None:
-        """Let partitions act by themselves."""
+        """Let each partition act by itself: `wake`, then `after_batch`."""
         for number, partition in list(self._partitions.items()):
             if number in self._catching_up:
                 continue
@@ -186,20 +185,20 @@ class InputHandler:
                 work.setdefault(number, []).extend(units)
 
     def on_resume(self, number: int, now: datetime) -> None:
-        """Time went by that a partition has not seen."""
+        """Call `Partition.on_resume`: the process was paused."""
         try:
             self._partitions[number].on_resume(now)
         except Exception as error:  # noqa: BLE001 - as above
             self.stop(number, error)
 
-    # What stands still
+    # Stops
 
     def name(self, number: int) -> str:
         """A partition, for people."""
         return f"{self._context}/{number}"
 
     def stop(self, number: int, error: Exception, raw: Raw | None = None) -> None:
-        """A partition stands still, whole; at a record, or while it acted by itself."""
+        """Stop a partition as a whole; at a record, or while it acted by itself."""
         partition = self._partitions.pop(number, None)
         at, doing = None, ""
         if raw is None and partition is not None:
@@ -208,7 +207,7 @@ class InputHandler:
         self.stops.add(self.name(number), error, raw, at=at, doing=doing, number=number, kind="writer")
 
     def stop_input(self, number: int, raw: Raw, error: Exception) -> None:
-        """An input of a partition stands still."""
+        """Stop one input of a partition, at a record."""
         place = raw.topic, raw.partition
         stands = ReaderPosition(raw.offset, raw.epoch)
         self.inputs.setdefault(number, {})[place] = stands
@@ -219,14 +218,15 @@ class InputHandler:
         )
 
     def release(self, number: int) -> None:
-        """A partition is another process's now, and so is what stands still of it."""
+        """Drop the stops of a partition that another process holds now."""
         self.inputs.pop(number, None)
         for stop in self.stops:
             if stop.number == number:
                 self.stops.lift(stop.place)
 
     def repaired(self, repair: Repair) -> set[int]:
-        """The partitions that are to be folded anew: they stood still at the record, or their state has it in it."""
+        """Take a repair. Returns the partitions to fold anew: those that stopped at the record, and those whose state
+        contains it."""
         anew = {stop.number for stop in self.stops.mended_by(repair)}
         for inputs in self.inputs.values():
             stands = inputs.get(repair.place)

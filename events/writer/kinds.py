@@ -1,4 +1,4 @@
-"""What a partition holds of each kind of aggregate that decides, and where a message belongs. No I/O."""
+"""The states of each kind of aggregate in a partition, and which kind a message belongs to. No I/O."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ S = TypeVar("S")
 
 
 class Kind(Generic[S]):
-    """The states of one decider, and what they do by themselves."""
+    """The states of one decider, and its timers."""
 
     __slots__ = ("_events", "decider", "initiative", "observes", "passivates", "states")
 
@@ -28,19 +28,19 @@ class Kind(Generic[S]):
         self._events = frozenset(decider.events)
         kind = type(decider)
         self.passivates = kind.may_passivate is not Decider.may_passivate
-        """Whether the decider's states come to rest at all."""
+        """Whether the decider overrides `may_passivate`."""
         self.observes = kind.observe is not Decider.observe
-        """Whether the decider folds foreign events too."""
+        """Whether the decider overrides `observe`."""
 
     @property
     def acting_on(self) -> str:
-        """Kind and key that were last let act by themselves, such as ``queue default``; empty before there are any."""
+        """Kind and key that last acted by themselves, for example ``queue default``; empty if none has."""
         key = self.initiative.acting_on
         return f"{self.decider.aggregate} {key}" if key else ""
 
     def own(self, decided: Sequence[Event]) -> Sequence[Event]:
-        """What its decider has decided. Raises `DeciderError` if that is not what this kind decides: the events would
-        be written with a state that nobody looked at, and that may be another partition's."""
+        """The events that its decider returned. Raises `DeciderError` for an event that the decider does not list: it
+        would change a state that the decider did not see, possibly one of another partition."""
         if self._events.issuperset(map(type, decided)):
             return decided
         decider = self.decider
@@ -51,50 +51,50 @@ class Kind(Generic[S]):
         )
 
     def reacts(self, event: type[Event]) -> bool:
-        """Whether the decider is asked about such an event of another aggregate."""
+        """Whether events of this type, of another aggregate, go to the decider."""
         return event is CommandRejected or self.decider.reacts(event)
 
     def react(self, state: S, event: Event, context: DecisionContext) -> Sequence[Event]:
-        """What the decider does about an event of another aggregate, or about the refusal of what it ordered."""
+        """The decider's reaction to an event of another aggregate, or to the refusal of an order."""
         if isinstance(event, CommandRejected):
             return self.decider.refused(state, event, context)
         return self.decider.react(state, event, context)
 
     def state(self, key: str) -> S:
-        """The state of a key; the initial one if nothing happened to it yet."""
+        """The state of a key; the initial state if there is none."""
         state = self.states.get(key)
         return self.decider.initial(key) if state is None else state
 
     def taken(self, key: str) -> S:
-        """As `state`; it is at work from now on."""
+        """As `state`, and the state is live from now on."""
         state = self.states.take(key)
         return self.decider.initial(key) if state is None else state
 
     def rests(self, key: str, state: S) -> bool:
-        """Note whether a state at work, which has just changed, is at rest, and tell."""
+        """Note and return whether a live state that has just changed is at rest."""
         passive = self.decider.may_passivate(state)
         self.states.passivate(key, passive)
-        if passive:  # it has nothing to do after a batch and is never due
+        if passive:  # `after_batch` has nothing to do for it, and it is never due
             self.initiative.dirty.discard(key)
         return passive
 
 
 @dataclass(frozen=True, slots=True)
 class Placing:
-    """Where messages of a type belong."""
+    """Where the messages of one type belong."""
 
     kind: Kind[Any]
-    """Of the aggregate that decides."""
+    """The kind of aggregate that decides."""
     aggregate: str
-    """What they are about."""
+    """The kind of aggregate that the message is about."""
     own: bool
-    """Whether that is the deciding aggregate itself: then its id is the key."""
+    """Whether both are the same aggregate: then its id is the key."""
     subject_from: str
-    """The field that has its id."""
+    """The field with the id of the aggregate that the message is about."""
     names_project: bool
-    """Whether they have a field `project`."""
+    """Whether the message has a field `project`."""
     begins: bool
-    """Whether their aggregate begins with them."""
+    """Whether the message begins its aggregate."""
 
 
 class Placings(dict[type[Message], "Placing | None"]):

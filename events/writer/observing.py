@@ -1,12 +1,12 @@
-"""Folding a view beside the history it belongs to, so that what ended long ago is not all held at once.
+"""Folds the views of partitions together with their own history, in the order of time, to bound the memory.
 
-A context with a view (scheduling knows the pool's nodes) is folded from its own events and from foreign ones. One after
-the other would be right too, but everything that own events began (a placement) and foreign ones end (its release)
-would be in memory in between: as much as the whole history has.
+A context with a view (scheduling knows the pool's nodes) is folded from its own events and from foreign ones. Folding
+all own events first would be correct too. But what own events begin (a placement) is often ended by foreign ones (its
+release), so all placements of the whole history would be in memory at once.
 
-So both are folded in the order of their times, own events first at equal ones. That is sound because times never run
-against causes: a writer stamps what it decides with a time not before that of the event it handled, and not before that
-of its partition's last event. A foreign event that follows from an own one is therefore never observed before it.
+So both are folded in the order of their times, own events first at equal times. That is sound because an effect is
+never earlier than its cause: a writer stamps an event with a time that is not before that of the input, and not before
+that of the partition's last event. So a foreign event that an own one caused is never observed before it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from events.writer.partition import Partition
 
 
 def starts(partitions: Iterable[Partition]) -> dict[Place, ReaderPosition]:
-    """Where these partitions need foreign topics to be read from; places they know nothing of are left out."""
+    """Place → where these partitions need the foreign topics read from. Leaves out places that none has read yet."""
     found: dict[Place, ReaderPosition] = {}
     all_ = list(partitions)
     for topic, number in {place for partition in all_ for place in partition.observed}:
@@ -38,32 +38,32 @@ def starts(partitions: Iterable[Partition]) -> dict[Place, ReaderPosition]:
 class Views:
     """The views of partitions that are being folded, fed from a `Tail` that reads foreign contexts too.
 
-    Of a place nothing is observed from the first event on that a partition may still have to react to: that is the
-    writer's to do, when it has all of its own history. Nor from one on that can't be decoded: the writer says so.
+    In each place it stops before the first event that a partition may still have to react to: the writer handles that
+    one once its own history is folded. It also stops before an event that can't be decoded: the writer reports that.
     """
 
     def __init__(
         self, deciders: Deciders, partitions: Mapping[int, Partition], tail: Tail, ends: Mapping[Place, int]
     ) -> None:
-        """`ends`: where the foreign places end; what is appended from now on is left to the writer."""
+        """`ends`: the end offsets of the foreign places; the writer handles what is appended later."""
         self._deciders = deciders
         self._partitions = partitions
         self._count = next(iter(partitions.values())).count
         self._tail = tail
         self._ends = dict(ends)
         self.failed: dict[int, tuple[Raw, Exception]] = {}
-        """Partitions whose view raised, at which event; their states are of no more use."""
+        """Partition → the event at which its view raised, and the error. The state of that partition is unusable."""
         self._waiting: dict[Place, deque[Raw]] = {place: deque() for place in ends}
 
     async def observe(self, before: int) -> None:
-        """Observe what happened earlier than `before` (milliseconds since 1970)."""
+        """Observe the events that are earlier than `before` (milliseconds since 1970)."""
         while hungry := [place for place in self._waiting if self._drain(place, before)]:
             for raw in await self._tail.poll_raw(1.0, only=hungry):
                 self._waiting[place_of(raw)].append(raw)
             await asyncio.sleep(0)
 
     def _drain(self, place: Place, before: int) -> bool:
-        """Observe what has been read of a place; whether more of it is needed."""
+        """Observe the events of a place that have been read. Returns whether more must be read."""
         waiting = self._waiting[place]
         last: Raw | None = None
         while waiting and waiting[0].timestamp < before:
@@ -76,7 +76,7 @@ class Views:
         return not waiting and self._tail.positions[place].offset < self._ends[place]
 
     def _take(self, raw: Raw) -> bool:
-        """Let the partitions concerned observe an event; False if it must wait."""
+        """Let the partitions that an event concerns observe it. Returns False if it must wait."""
         try:
             model = event_model(raw)
             if not self._deciders.routes(model) or self._deciders.passes_by(model, raw):
@@ -84,7 +84,7 @@ class Views:
             recorded = raw.decode()
             event: Any = recorded.data
             found = self._deciders.concerned(event, recorded.meta.origin)
-        except Exception:  # noqa: BLE001 - the writer meets it again, and says so
+        except Exception:  # noqa: BLE001 - the writer reads the event again and reports the error
             return False
         concerned: dict[int, list[Concerned]] = {}
         for each in found:
@@ -98,6 +98,6 @@ class Views:
             if wants[number][1]:
                 try:
                     self._partitions[number].event(recorded, concerned[number], recorded.meta.time, handle=False)
-                except Exception as error:  # noqa: BLE001 - told by who folds the partition
+                except Exception as error:  # noqa: BLE001 - `recovery` reports it
                     self.failed[number] = raw, error
         return True

@@ -1,4 +1,4 @@
-"""What a decider asks and orders upon an event of its own, as it is sent. Pure."""
+"""The questions and orders of an own event, in the form in which they are sent. Pure."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from events.writer.origins import Asker
 
 
 def questions_of(decider: Decider[Any], recorded: Recorded) -> list[Question]:
-    """What a decider asks upon an event of its own. Raises what `dispatch` raises, and `DeciderError` for a question of
-    a context that is not named."""
+    """The questions of an own event. Raises what `dispatch` raises, and `DeciderError` for a question to a context that
+    is not in `consults`."""
     event, at = _known(recorded)
     found = [item for item in decider.dispatch(event, at) if isinstance(item, Question)]
     if stray := next((each for each in found if each.context not in decider.consults), None):
@@ -28,14 +28,14 @@ def questions_of(decider: Decider[Any], recorded: Recorded) -> list[Question]:
 
 
 def _known(recorded: Recorded) -> tuple[Event, DecisionContext]:
-    """What `dispatch` and `answered` know: an own event and its envelope."""
+    """The arguments of `dispatch` and `answered`: an own event, and its envelope as a context."""
     meta = recorded.meta
     event: Event = recorded.data  # type: ignore[assignment]
     return event, DecisionContext(meta.time, meta.id, meta.actor, meta.project, meta.subject, event.aggregate)
 
 
 def _numbered(decider: Decider[Any], recorded: Recorded, given: Sequence[Any]) -> Iterator[tuple[str, Order]]:
-    """The orders that an event leads to, with their ids. `given`: the answers to its questions, in their order."""
+    """The ids and orders that an event leads to. `given`: the answers to its questions, in their order."""
     event, at = _known(recorded)
     left = iter(given)
     for number, item in enumerate(decider.dispatch(event, at)):
@@ -47,8 +47,8 @@ def _numbered(decider: Decider[Any], recorded: Recorded, given: Sequence[Any]) -
 
 
 def orders_of(decider: Decider[Any], recorded: Recorded, context: str, given: Sequence[Any] = ()) -> list[Outgoing]:
-    """What a decider orders upon an event of its own, as it is published; `given`: the answers to what it asks first.
-    Raises what `dispatch` and `answered` raise, and `DeciderError` for an order that can't be sent."""
+    """The orders of an own event, ready to publish. `given`: the answers to its questions, in their order. Raises what
+    `dispatch` and `answered` raise, and `DeciderError` for an order that can't be sent."""
     meta = recorded.meta
     found: list[Outgoing] = []
     for id, order in _numbered(decider, recorded, given):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Asker(NamedTuple):
-    """An aggregate that decides, of some context."""
+    """An aggregate that decides, with its context."""
 
     context: str
     kind: str
@@ -17,6 +17,6 @@ class Asker(NamedTuple):
 
 
 def parsed(text: str) -> Asker | None:
-    """Whom a ``ce_origin`` names; None if it names nobody."""
+    """The aggregate that a ``ce_origin`` names; None if it names none."""
     parts = text.split("/", 2)
     return Asker(*parts) if len(parts) == 3 and all(parts) else None

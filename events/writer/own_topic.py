@@ -1,4 +1,4 @@
-"""When a writer reads the events that it has appended itself. Knows nothing of what is done with them."""
+"""Decides when a writer reads the events that it has appended itself. Knows nothing of what they are used for."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from events.writer.inputs import InputHandler
 from events.writer.partition import Partition
 
 READ_EVERY = 1.0
-"""Seconds between two readings of what this writer has appended, where nobody here reacts to it. One begins when the
-fetch that waits for other topics' news has ended, so on a platform at rest it may take ten more."""
+"""Seconds between two readings of the own events, if no decider reacts to them. A reading begins when the current fetch
+of the other topics has ended, so on an idle platform it may come ten seconds later."""
 
 
 class OwnTopic:
     """Pauses and resumes the places of the writer's own topic in its `Tail`.
 
-    Where a decider reacts to the topic, it is read like any other. Otherwise each append would wake the very process
-    that made it, so it is read now and then only. That can wait: a newer marker makes void what this writer still
-    appends, and a snapshot is stored once its position was read.
+    If a decider reacts to the topic, it is read like any other. Otherwise each append would wake the process that made
+    it, so the topic is read only now and then. That can wait: a newer marker voids what this writer still appends, and
+    a snapshot is stored once its position was read.
     """
 
     def __init__(
@@ -39,21 +39,21 @@ class OwnTopic:
         self._partitions = partitions
         self._dispatcher = dispatcher
         self._began: dict[Place, int] = {}
-        """Places that are being read, and the offset where that began."""
+        """Places that are being read → the offset where the reading began."""
         self._next = 0.0
 
     def forget(self) -> None:
-        """The reader is a new one."""
+        """Drop all state: the `Tail` is a new one."""
         self._began.clear()
 
     def choose(self, tail: Tail) -> None:
-        """Say which places are read on now."""
+        """Pause or resume each place of the own topic."""
         if self._dispatcher is not None:
             self._for_orders(tail, self._dispatcher)
             return
         if topics.events(self._context) in self._handler.foreign:
             return
-        if self._handler.stops:  # a repair comes with what is read, so read on everywhere
+        if self._handler.stops:  # the `Tail` learns of repairs as it reads, so read every place
             self._began.clear()
             for number in self._assignment.assigned:
                 tail.resume((self._context, number))

@@ -1,7 +1,7 @@
 """One event partition as its writer holds it: states, dedup window, resume positions, hash chain. No I/O.
 
-Inputs go in as undecoded records, `Unit`s come out: the records of one input, to be appended in one batch. The state
-moves on at once (speculatively); if the append fails the whole partition is thrown away and folded anew from the log.
+The inputs are undecoded records. The outputs are `Unit`s: the records that one input leads to, for one batch. The state
+changes before the append (speculatively). If the append fails, the partition is thrown away and folded from the log.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from events.writer.units import Units
 _DEFAULT_PROJECT = DEFAULT_PROJECT.encode()
 
 _NOBODYS = Provenance(DEFAULT_PROJECT, PLATFORM_ACTOR)
-"""Of an aggregate that no event is about."""
+"""The provenance of an aggregate that no event is about."""
 
 _DEFECT = "the decision failed because of a defect in the service; see its log"
 
@@ -60,26 +60,26 @@ class Partition:
     """Partitions of the topic."""
     deciders: Deciders = field(init=False)
     kinds: dict[str, Kind[Any]] = field(init=False)
-    """What is held of each kind of aggregate that decides."""
+    """The kinds of aggregates that decide, each with its states."""
     dedup: Dedup = field(init=False)
     inputs: dict[tuple[str, int], ReaderPosition] = field(default_factory=dict)
     """Topic and partition → where to handle inputs from."""
     observed: dict[tuple[str, int], ReaderPosition] = field(default_factory=dict)
     """Topic and partition → up to where the view has been folded."""
     stopped: dict[tuple[str, int], ReaderPosition] = field(default_factory=dict)
-    """Inputs that are not handled from there on, since the record there raises."""
+    """Stopped inputs: topic and partition → the position of the record that raised."""
     dispatched: ReaderPosition | None = None
-    """Up to where the orders of own events are sent; None if the log does not say."""
+    """Up to where the orders of own events are sent; None if the log has no `OrdersSent`."""
     repairs: int = 0
-    """Number of the first repair that the state does not know."""
+    """Number of the first repair that the state does not include."""
     last_time: datetime | None = None
     next_offset: int = 0
     folded: int = 0
     """Events folded since the last snapshot."""
     _acting: Kind[Any] | None = None
-    """The kind that was last let act by itself."""
+    """The kind that last acted by itself."""
     _cause: bytes = b""
-    """Of the record that was folded last: input and mark."""
+    """Input and mark of the record that was folded last."""
     _placings: Placings = field(init=False)
     _units: Units = field(init=False)
     context: str = field(init=False)
@@ -105,7 +105,7 @@ class Partition:
         self._units.begin(epoch)
 
     def begin(self, epoch: int, marker: str) -> None:
-        """From now on, what is appended is this epoch's. `marker`: the id of its `WriterStarted`."""
+        """Start an epoch: later records carry it. `marker`: the id of its `WriterStarted`."""
         self._units.begin(epoch, marker)
 
     @property
@@ -119,11 +119,11 @@ class Partition:
 
     @property
     def has_view(self) -> bool:
-        """Whether a decider folds foreign events too."""
+        """Whether a decider overrides `observe`."""
         return self.deciders.observing
 
     def read_from(self, topic: str, partition: int) -> ReaderPosition:
-        """Where this partition needs a foreign topic to be read from."""
+        """Where this partition needs a foreign topic's partition read from."""
         if self.has_view:
             return self.observed.get((topic, partition), ReaderPosition())
         return self.resume_of(topic, partition)
@@ -141,7 +141,7 @@ class Partition:
             self._units.encoder.digest = unhexlify(stored)
         event, time = decode_event(named.decode() if named else "", raw.value or b"", raw), raw.time()
         if (text := get(CAUSE)) and (cause := text.rpartition(b"|")[0]) != self._cause:
-            self._cause = cause  # the same for all records of one input: it is noted once
+            self._cause = cause  # all records of one input have the same cause: note it once
             topic, partition, offset, mark = parse_cause(text.decode())
             if topic == self._commands:
                 mark, _, project = mark.partition(":")
@@ -187,7 +187,7 @@ class Partition:
         return self.inputs.get((topic, partition), ReaderPosition())
 
     def contains(self, repair: Repair) -> bool:
-        """Whether the state was folded from a record that is to be passed over."""
+        """Whether the state was folded from a record that the repair skips."""
         topic, number = repair.place
         if (topic, number) == (topics.events(self.context), self.number):
             return repair.first < self.next_offset
@@ -196,7 +196,9 @@ class Partition:
     # Deciding
 
     def command(self, raw: Raw, now: datetime, *, decide: bool = True) -> Unit | Forward | DeadLetter | None:
-        """Decide one record of the own command partition. Not `decide`: what it leads to does not fold; refuse it."""
+        """Decide one record of the own command partition. None: it was handled before, or is quiet and has no events.
+
+        `decide`: False for a command whose events do not fold: it is refused as a defect of the service."""
         source = (raw.topic, raw.partition)
         if raw.offset < self.resume_of(*source).offset:
             return None
@@ -251,15 +253,15 @@ class Partition:
         return self._unit(decided, origin_of(raw.position, meta, digest), now, digest)
 
     def _about(self, command: Command, key: str) -> tuple[Placing, str, Provenance | None]:
-        """Where a command belongs, the id of what it is about, and where that comes from."""
+        """Where a command belongs, and the id and the provenance of the aggregate that it is about."""
         place = self._placings[type(command)]
         assert place is not None
         subject = key if place.own else command.subject()
         return place, subject, place.kind.states.provenance(key, None if place.own else (place.aggregate, subject))
 
     def _ordered_before(self, meta: Meta, command: Command, key: str) -> bool:
-        """Whether what an order creates is there already, and came from that very order: it is ordered once more, after
-        its id was forgotten, or by a newer service that says it in other words."""
+        """Whether an order creates an aggregate that the same order created before. The order is then a repeat whose id
+        was forgotten, or that a newer service sends with another body."""
         owner = self._about(command, key)[2] if type(command).assigns_id else None
         return owner is not None and owner.origin == meta.origin
 
@@ -277,7 +279,7 @@ class Partition:
     # Reacting
 
     def wants(self, topic: str, number: int, offset: int) -> tuple[bool, bool]:
-        """Whether a foreign event at this offset is still to be handled, and still to be observed."""
+        """Whether a foreign event at this offset is still to be handled (first) and to be observed (second)."""
         if self.stopped and (stop := self.stopped.get((topic, number))) is not None and offset >= stop.offset:
             return False, False
         handle = offset >= self.resume_of(topic, number).offset
@@ -285,8 +287,7 @@ class Partition:
         return handle, observe
 
     def passed(self, topic: str, number: int, position: ReaderPosition) -> None:
-        """Every foreign event of that topic's partition before `position` has been handled and observed, but for those
-        from a stop on."""
+        """Note that all foreign events of that topic's partition before `position`, or a stop, have been handled."""
         if self.stopped and (stop := self.stopped.get((topic, number))) is not None:
             position = min(position, stop)
         if position.offset > self.resume_of(topic, number).offset:
@@ -303,7 +304,7 @@ class Partition:
         handle: bool = True,
         observe: bool = True,
     ) -> Unit | None:
-        """Observe and react to a foreign event that concerns these states of this partition."""
+        """Observe and react to a foreign event that concerns these states. `handle`, `observe`: see `wants`."""
         event: Any = recorded.data
         meta, now = recorded.meta, self._clock(now)
         decided: list[Event] = []
@@ -328,20 +329,20 @@ class Partition:
     # The writer's own initiative
 
     def after_batch(self, now: datetime) -> list[Unit]:
-        """Let every dirty key's state act on the batch that was handled."""
+        """Call `Decider.after_batch` for every dirty key. Returns the units that this leads to."""
         dirty = (kind for kind in self.kinds.values() if kind.initiative.dirty)
         return [unit for kind in dirty for unit in self._let(kind).after_batch(now, self._act)]
 
     def wake(self, now: datetime) -> list[Unit]:
-        """Let every key whose time has come act on it."""
+        """Call `Decider.wake` for every key that is due. Returns the units that this leads to."""
         return [unit for kind in self.kinds.values() for unit in self._let(kind).wake(now, self._act)]
 
     def next_due(self) -> datetime | None:
-        """When `wake` has something to look at next."""
+        """The time of the next timer; None if there is none."""
         return min((due for kind in self.kinds.values() if (due := kind.initiative.next_due())), default=None)
 
     def on_resume(self, now: datetime) -> None:
-        """What is volatile counts as seen just now: the history has just been folded, or time went by unseen."""
+        """Call `Decider.on_resume` for every live state."""
         for kind in self.kinds.values():
             self._let(kind).on_resume(now)
 
@@ -351,7 +352,7 @@ class Partition:
 
     @property
     def acting_on(self) -> str:
-        """Kind and key that were last let act by itself, such as ``queue default``; empty before there are any."""
+        """Kind and key that last acted by themselves, for example ``queue default``; empty if none has."""
         return self._acting.acting_on if self._acting is not None else ""
 
     def _act(self, decide: Decide[Any], key: str, state: Any, now: datetime) -> Unit | None:
@@ -366,7 +367,7 @@ class Partition:
         return self._unit(self._acting.own(decided), by, now)
 
     def orders_sent(self, until: ReaderPosition, now: datetime) -> Unit:
-        """Say in the log that the orders of all own events before `until` are sent."""
+        """A unit that records that the orders of all own events before `until` are sent."""
         event = OrdersSent(subject_id=f"{self.context}/{self.number}", until=until.offset, epoch=until.epoch)
         origin = Origin(self._units.own_id(), "", PLATFORM_ACTOR, DEFAULT_PROJECT, "")
         return self._unit([event], origin, self._clock(now))
@@ -377,7 +378,7 @@ class Partition:
     # Units
 
     def _unit(self, decided: Sequence[Event], origin: Origin, now: datetime, digest: str = "") -> Unit:
-        """`digest`: of the command that this answers, if it answers one."""
+        """Fold the decided events and encode them. `digest`: of the command that they answer; empty if none."""
         placed = self._units.place(decided, origin, of_command=bool(digest))
         records, size = self._units.encode(placed, origin, now)
         placings = self._placings
@@ -392,7 +393,7 @@ class Partition:
         return Unit(records, size, command, origin.name, origin.traceparent)
 
     def appended(self, unit: Unit, offset: int) -> None:
-        """A unit's records are in the log from `offset` on."""
+        """Note that a unit's records are in the log, from `offset` on."""
         self.next_offset = offset + len(unit.records)
         if unit.command:
             self.dedup.appended(unit.command, offset)

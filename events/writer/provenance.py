@@ -1,4 +1,4 @@
-"""Where an aggregate comes from: whose it is, and which flow began it. All of its events carry that on.
+"""The provenance of an aggregate: its project, its actor, and the flow that began it. All of its events carry them.
 
 It is taken from the aggregate's first event, so it can be folded from any log. No I/O.
 """
@@ -21,33 +21,33 @@ _new = tuple.__new__
 
 @lru_cache(maxsize=10_000)
 def _owner(project: str, actor: str) -> tuple[str, str]:
-    """Project and actor of what a record with these begins; the same objects in thousands of aggregates."""
+    """Project and actor of the aggregate that a record begins. Cached, so that thousands of aggregates share them."""
     return project or DEFAULT_PROJECT, PLATFORM_ACTOR if actor.startswith(NODE_ACTOR) else actor or DEFAULT_ACTOR
 
 
 class Provenance(NamedTuple):
-    """Of one aggregate."""
+    """The provenance of one aggregate."""
 
     project: str
     actor: str
-    """Who made it. `PLATFORM_ACTOR` for what a node's agent made: what becomes of it is not that agent's doing."""
+    """The actor that made it. `PLATFORM_ACTOR` if a node's agent made it: later events are not that agent's doing."""
     correlation: str = ""
-    """Id of the command that began the flow that made it; empty when none did."""
+    """Id of the command that began the flow that made it; empty if no command did."""
     traceparent: str = ""
     """W3C Trace Context of that flow."""
     origin: str = ""
-    """The aggregate of another context that ordered it, as ``context/kind/id``; empty when none did."""
+    """The aggregate of another context that ordered it, as ``context/kind/id``; empty if none did."""
 
     @classmethod
     def first(cls, project: str, actor: str, correlation: str, traceparent: str, origin: str) -> Provenance:
-        """Of an aggregate whose first event carries these; an empty project or actor is the default one."""
+        """The provenance from the attributes of a first event; an empty project or actor stands for the default."""
         return _new(cls, (*_owner(project, actor), correlation, traceparent, origin))  # a third of what cls() takes
 
     @classmethod
     def of(cls, raw: Raw) -> Provenance:
-        """Of an aggregate whose first event is this record."""
+        """The provenance of the aggregate whose first event is this record."""
         texts = raw.texts(_HEADERS)
-        if texts is None:  # it has what no table can hold, and is read with replacements
+        if texts is None:  # a header has characters that no table can hold: `event_meta` replaces them
             meta = raw.event_meta()
             texts = meta.project, meta.actor, meta.correlation, meta.traceparent, meta.origin
         project, actor, correlation, traceparent, origin = texts

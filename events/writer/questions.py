@@ -1,4 +1,4 @@
-"""Questions that are asked of other contexts before something is ordered, until they are answered.
+"""Sends questions to other contexts before an order, and repeats each until it is answered.
 
 Knows neither the deciders nor how a service is reached.
 """
@@ -14,24 +14,24 @@ from events.log.wire import Raw
 from events.writer.decider import Question
 
 AGAIN = 0.1
-"""Seconds before a question is asked again, at first; twice as long each time."""
+"""Seconds before the first repeat of a question; doubled for each further one."""
 
 MOST_AGAIN = 2.0
 """Most seconds between two tries."""
 
 
 class Unanswered(Exception):
-    """There is no answer now, whatever was asked. The text says why, for people."""
+    """The service gives no answer now. The text says why, for people."""
 
 
 Ask = Callable[[Question, str], Awaitable[Any]]
-"""A question and the position that its answer has to know of (empty: any) → the answer, or `Refused` as a value. Raises
-Unanswered."""
+"""Sends a question. The second argument is the position that the answer must include (`at_least`); empty for none.
+Returns the response, or a `Refused` as a value. Raises Unanswered."""
 
 
 async def answers(ask: Ask, questions: Sequence[Question], raw: Raw, failed: Callable[[Unanswered], None]) -> list[Any]:
-    """The answers to the questions that an own event leads to, however long that takes. `failed` hears of each try that
-    gave none."""
+    """The answers to the questions of the own event `raw`, in their order. Waits without a limit; calls `failed` after
+    each try without an answer."""
     found = []
     for question in questions:
         pause, at_least = AGAIN, _known(raw, question.context)
@@ -47,7 +47,7 @@ async def answers(ask: Ask, questions: Sequence[Question], raw: Raw, failed: Cal
 
 
 def _known(raw: Raw, context: str) -> str:
-    """The event of a context that a record follows from; empty if it follows from none."""
+    """The position of the event of `context` that caused a record; empty if none did."""
     cause = raw.cause
     if cause is None or not cause.position.topic.startswith(EVENTS) or context_of(cause.position.topic) != context:
         return ""

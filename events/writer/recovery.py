@@ -1,4 +1,4 @@
-"""Taking over event partitions: fence with a marker, fold the history up to it (DESIGN section 4, rules 2 and 4)."""
+"""Takes over event partitions: fences each with a marker and folds its history up to the marker."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from events.writer.snapshots import Snapshots
 log = logging.getLogger("forgelog.writer")
 
 AT_ONCE = 2_000
-"""Most events folded before the view is brought to where they are."""
+"""Most events folded before the view is folded up to the same time."""
 
 
 class Failed(NamedTuple):
-    """What a partition could not be folded over."""
+    """The record at which a partition could not be folded."""
 
     raw: Raw
     error: Exception
@@ -52,10 +52,10 @@ async def take_over(
     places: Collection[Place] = (),
     stopped: Mapping[int, Mapping[tuple[str, int], ReaderPosition]] | None = None,
 ) -> dict[int, Partition | Failed]:
-    """The folded partitions; in place of one that can't be folded, at what and why.
+    """Fence and fold partitions. Returns each partition, or a `Failed` if it can't be folded.
 
-    `now`: the writer's clock. `places`: those whose events the deciders are told, its own among them. `stopped`: inputs
-    that are not read on, by partition. From the marker's offset on, whatever an earlier writer still appends is void.
+    `now`: the writer's clock. `places`: those whose events the deciders get, the own ones included. `stopped`: the
+    stopped inputs of each partition. Behind the marker, all that an earlier writer still appends is void.
     """
     fences = (_fence(deciders.context, number, settings, producer, now) for number in numbers)
     markers = dict(zip(numbers, await asyncio.gather(*fences), strict=True))
@@ -66,7 +66,7 @@ async def take_over(
         found = await _snapshots_of(snapshots, deciders, numbers, count, settings, places)
         for number, partition in found.items():
             if any(repair.skips and partition.contains(repair) for repair in repairs.since(partition.repairs)):
-                log.info("%s/%d: its snapshot has a record that is passed over since", deciders.context, number)
+                log.info("%s/%d: its snapshot includes a record that was skipped later", deciders.context, number)
             else:
                 partitions[number] = partition
     for number, partition in partitions.items():
@@ -89,7 +89,7 @@ async def _snapshots_of(
     settings: Settings,
     places: Collection[Place],
 ) -> dict[int, Partition]:
-    """Partitions as their snapshots have them; those of another log are removed."""
+    """The partitions from their snapshots. Removes snapshots of another log."""
     loaded = {number: found for number in numbers if (found := await snapshots.load(deciders, number, count))}
     stored = {
         (deciders.context, number): StoredPosition(
@@ -111,7 +111,7 @@ async def _snapshots_of(
 
 
 def _heard_elsewhere(partition: Partition, origins: Mapping[Place, str], compared: Compared) -> str:
-    """How it shows that a partition has handled foreign events that are not in the log; empty if all are."""
+    """Why a partition has handled foreign events that are not in this log; empty if it has not."""
     for (topic, number), at in (*partition.inputs.items(), *partition.observed.items()):
         place = topics.context_of(topic), number
         if not topic.startswith("events.") or place not in compared.ends:
@@ -154,8 +154,8 @@ async def _fold(
     settings: Settings,
     repairs: Repairs,
 ) -> dict[int, Failed]:
-    """Fold each partition's valid records up to and including its marker, and its view as far as it goes meanwhile; of
-    those that can't be folded, at what and why."""
+    """Fold each partition's valid records up to and including its marker, and its view up to the same time. Returns the
+    partitions that can't be folded."""
     has_view = any(partition.has_view for partition in partitions.values())
     foreign = sorted(deciders.foreign - {deciders.context}) if has_view else []
     begin = observing.starts(partitions.values())
@@ -182,7 +182,7 @@ async def _fold(
                     continue
                 try:
                     open_[number].fold(raw)
-                except Exception as error:  # noqa: BLE001 - whatever it raises, the partition stands there
+                except Exception as error:  # noqa: BLE001 - any error of the fold stops the partition there
                     problems[number] = Failed(raw, error)
                     del open_[number]
                 if index % 500 == 499:
@@ -202,5 +202,5 @@ async def _fold(
 
 
 def _reached(partition: Partition) -> int:
-    """When the last event was that has been folded, in milliseconds since 1970."""
+    """The time of the last event that was folded, in milliseconds since 1970."""
     return int(partition.last_time.timestamp() * 1000) if partition.last_time is not None else 0

@@ -1,9 +1,9 @@
-"""Going on where an input ends before the point that its partition has handled it up to.
+"""Gives a partition a new resume position in an input that ends before the old one.
 
-The topic of the input was lost or cut (a restored broker, a deleted topic) while the partition's own history was not.
-What is recorded there from now on has offsets that were handled before, by the count: without a new point of resume all
-of it would be passed over in silence. The new one is behind what was recorded before the partition's last event: of a
-topic that was cut that is its end, of one that was made anew its beginning.
+The input's topic was lost or cut (a restored broker, a deleted topic), but the partition's own history was not. New
+records there get offsets that count as handled: with the old resume position they would be skipped without a notice.
+The new position is behind all records that are older than the partition's last event: the end of a topic that was cut,
+the beginning of a topic that was created anew.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from events.writer.partition import Partition
 
 
 async def mend(partition: Partition, consumer: Consumer, prefix: str) -> list[str]:
-    """Give inputs that were lost a new point of resume; says which and where, for people. Raises `KafkaError`."""
+    """Give lost inputs a new resume position. Returns a notice for people for each. Raises `KafkaError`."""
     reached = {
         place: max(
             partition.inputs.get(place, ReaderPosition()).offset, partition.observed.get(place, ReaderPosition()).offset

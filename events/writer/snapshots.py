@@ -1,7 +1,7 @@
 """Snapshots bound a writer's start-up: a partition's state at a position, in Postgres, checked by hash.
 
-They are never needed: without any, the history is folded from its beginning. A snapshot is taken of a state whose
-events this process appended, and stored only once its own reader has seen the log up to there without a newer marker:
+Snapshots are never needed: without one, the history is folded from its beginning. A snapshot is taken of a state whose
+events this process appended. It is stored only once the process has read the log up to there without a newer marker:
 otherwise a zombie could store a state that contains void events.
 """
 
@@ -39,21 +39,21 @@ log = logging.getLogger("forgelog.snapshots")
 
 
 class Taken(NamedTuple):
-    """A partition's whole state at one moment, as plain data that nothing changes any more."""
+    """A partition's whole state at one moment, as plain data that does not change any more."""
 
     content: dict[str, Any]
     packs: list[Pack]
 
 
 class Loaded(NamedTuple):
-    """A partition as a snapshot has it, and the origins of the log it was taken of."""
+    """A partition from a snapshot, and the origins of the log that it was folded from."""
 
     partition: Partition
     origins: dict[Place, str]
 
 
 def take(partition: Partition) -> Taken:
-    """The partition as it is now: the part of a snapshot that the writer has to wait for."""
+    """The state of the partition now. This is the synchronous part of a snapshot; `encode` is the other one."""
     content = {
         "kinds": {name: _taken(kind) for name, kind in partition.kinds.items()},
         "commands": partition.dedup.newest(),
@@ -72,7 +72,7 @@ def take(partition: Partition) -> Taken:
 
 
 def _taken(kind: Kind[Any]) -> dict[str, Any]:
-    """`packs`: how many of those behind the content are of this kind; they come in the order of the kinds."""
+    """The states of one kind. `packs`: how many of the packs that follow are of this kind, in the order of kinds."""
     states = kind.states
     states.sweep()
     return {
@@ -91,7 +91,7 @@ def _load_kind(kind: Kind[Any], data: dict[str, Any], packs: Iterator[Pack]) -> 
 
 
 def encode(taken: Taken) -> bytes:
-    """Compressed JSON behind its length in four bytes, then the states that are packed, then the hashes of commands."""
+    """Four bytes of length, the compressed JSON, then the packed states, then the hashes of commands."""
     content = zlib.compress(orjson.dumps(taken.content), 1)
     return b"".join((len(content).to_bytes(4, "big"), content, *joined(taken.packs)))
 
@@ -102,7 +102,7 @@ def dump(partition: Partition) -> bytes:
 
 
 def load(deciders: OneOrMore, number: int, count: int, blob: bytes) -> Partition:
-    """The partition that `dump` gave. Raises ValueError, among others, for what is not whole."""
+    """The partition that `dump` returned. Raises ValueError, among others, if it is damaged."""
     view = memoryview(blob)
     end = 4 + int.from_bytes(view[:4], "big")
     data = orjson.loads(zlib.decompress(view[4:end]))
@@ -128,7 +128,7 @@ def load(deciders: OneOrMore, number: int, count: int, blob: bytes) -> Partition
 
 
 class Snapshots:
-    """Keeps the two newest snapshots of each partition. Storing happens in the background, off the writer's path."""
+    """Keeps the two newest snapshots of each partition. Stores them in the background."""
 
     def __init__(self, settings: Settings, pool: asyncpg.Pool, every: int) -> None:
         """`every`: events folded between two snapshots of a partition."""
@@ -137,15 +137,15 @@ class Snapshots:
         self._table = f'"{settings.schema_}_log".snapshots'
         self._schema = f'"{settings.schema_}_log"'
         self.origins: dict[Place, str] = {}
-        """Of the log that the states are folded from; see `events.log.identity`."""
+        """Origins of the log that the states are folded from; see `events.log.identity`."""
         self._held: dict[int, tuple[int, int, asyncio.Task[bytes]]] = {}
-        """Partition → position, epoch and data (encoded in a thread) of a state its reader has not confirmed yet."""
+        """Partition → position, epoch and data (encoded in a thread) of a snapshot that is not confirmed yet."""
         self._storing: set[asyncio.Task[None]] = set()
         self._failed: dict[int, tuple[int, str]] = {}
-        """Partition → how often in a row no snapshot of it could be taken, and the last cause."""
+        """Partition → how many snapshots in a row have failed, and the last cause."""
 
     async def prepare(self) -> None:
-        """Make the table, once; waits for the database as long as it takes."""
+        """Create the table if it does not exist. Waits for the database without a limit."""
         while True:
             try:
                 return await self._make()
@@ -169,7 +169,7 @@ class Snapshots:
         return f"{FORMAT}.{deciders.version}"
 
     async def load(self, deciders: Deciders, number: int, count: int) -> Loaded | None:
-        """The newest usable snapshot, or None. A damaged one is reported and passed over."""
+        """The newest usable snapshot, or None. A damaged one is reported and skipped."""
         try:
             async with self._pool.acquire() as db:
                 rows = await db.fetch(
@@ -184,9 +184,7 @@ class Snapshots:
             return None
         for row in rows:
             if blake3(row["data"]).digest() != row["hash"]:
-                log.error(
-                    "snapshot of %s/%d at %d is damaged; passed over", deciders.context, number, row["next_offset"]
-                )
+                log.error("snapshot of %s/%d at %d is damaged; skipped", deciders.context, number, row["next_offset"])
                 continue
             stored = orjson.loads(row["origins"] or "[]")
             origins = {(context, place): origin for context, place, origin in stored}
@@ -197,15 +195,15 @@ class Snapshots:
         return None
 
     def note_origins(self, raws: Sequence[Raw]) -> None:
-        """Learn the origins of places that were empty when the states were loaded."""
+        """Note the origins of places that were empty when the states were loaded."""
         self.origins.update(origins_in(raws))
 
     def start_over(self) -> None:
-        """The log may be another one from here on: a state that no reader has confirmed is not stored any more."""
+        """Drop snapshots that no reader has confirmed: the log may have been replaced."""
         self._held.clear()
 
     async def forget(self, context: str, number: int) -> None:
-        """Remove a partition's snapshots, if the database can be reached: they are of another log."""
+        """Remove a partition's snapshots, which are of another log, if the database can be reached."""
         try:
             async with self._pool.acquire() as db:
                 await db.execute(f"delete from {self._table} where context = $1 and partition = $2", context, number)
@@ -213,10 +211,10 @@ class Snapshots:
             log.warning("snapshots of %s/%d can't be removed: %s", context, number, error)
 
     def due(self, partition: Partition) -> bool:
-        """Whether `offer` would take a snapshot now: then the state must be what is in the log.
+        """Whether `offer` would take a snapshot now: then the state must hold nothing that is not in the log.
 
-        What it costs grows with the states, most of all with those at work, and with the commands that are remembered;
-        so does the time between two. After each that could not be taken, twice as many events go by before the next.
+        The cost of a snapshot grows with the number of states, above all live ones, and of remembered commands. The
+        number of events between two snapshots grows with it. After each failure that number doubles.
         """
         states = [kind.states for kind in partition.kinds.values()]
         live, packed = sum(len(each.items()) for each in states), sum(each.packed for each in states)
@@ -225,7 +223,7 @@ class Snapshots:
         return partition.folded >= enough << min(times, _MOST_DOUBLINGS) and partition.number not in self._held
 
     def offer(self, partition: Partition, confirmed: ReaderPosition) -> None:
-        """Take a snapshot when one is due, and store a held one that the partition's reader has confirmed."""
+        """Take a snapshot if one is due, and store a pending one that the partition's reader has confirmed."""
         number = partition.number
         held = self._held.get(number)
         if held is not None:
@@ -247,18 +245,18 @@ class Snapshots:
                 if faults.armed():
                     faults.raising(faults.IN_DUMP, f"{partition.context}/{number}")
                 taken = take(partition)
-            except Exception as error:  # noqa: BLE001 - whatever `dump` raises: a snapshot is never needed
+            except Exception as error:  # noqa: BLE001 - any error of `dump`: a snapshot is never needed
                 self._fail(partition, error)
                 return
             encoding = asyncio.create_task(asyncio.to_thread(encode, taken))
             self._held[number] = (partition.next_offset, partition.epoch, encoding)
 
     def notices(self, partitions: Collection[int]) -> list[str]:
-        """Of these partitions, which have no new snapshot, and why."""
+        """A notice for each of these partitions whose last snapshot failed."""
         return [cause for number, (_, cause) in sorted(self._failed.items()) if number in partitions]
 
     def _fail(self, partition: Partition, error: BaseException) -> None:
-        """The states can't be dumped. The writer works on; it only takes longer to start."""
+        """Note that the states can't be dumped. The writer goes on; only its next start takes longer."""
         times, known = self._failed.get(partition.number, (0, ""))
         cause = " ".join(f"{type(error).__name__}: {error}".split())[:MOST_CAUSE]
         notice = f"no snapshot of {partition.context}/{partition.number}: {cause}"
@@ -294,7 +292,7 @@ class Snapshots:
 
 
 def undumpable(context: str, partitions: Mapping[int, Partition], snapshots: Snapshots | None) -> dict[str, str]:
-    """By place: snapshots that could not be taken, and states that stay in memory because they can't be packed."""
+    """Notices by place: snapshots that failed, and states that stay in memory because they can't be packed."""
     notices: dict[str, str] = {}
     if snapshots is not None and (found := snapshots.notices(partitions)):
         notices[f"snapshots of {context}"] = "; ".join(found)

@@ -1,11 +1,11 @@
-"""A partition's states by key: those at work as objects, those at rest packed away, and found when they are asked for.
+"""A partition's states by key: live ones as objects, states at rest compressed in packs.
 
-A context whose aggregates end (a job does) would otherwise hold every one of its history in memory, for the seldom
-command that comes after the end. States at rest are packed by the hundred: their dumps as JSON, compressed, beside an
-index of eight bytes a state. What is packed is whole: a state that is taken out is the one that was put in.
+A context whose aggregates end (jobs do) would otherwise hold every aggregate of its history in memory, for the rare
+command that comes after the end. States at rest are packed by the hundred: their dumps as compressed JSON, with an
+index of eight bytes for each state. A state that is unpacked equals the one that was packed.
 
-Beside each state stands the provenance of the aggregates that it speaks of (`events.writer.provenance`): its own, and
-for a state that decides for others (a pool for its allocations) theirs, as long as the decider `holds` them.
+Each state has the provenance of its aggregates (`events.writer.provenance`): its own and, for a state that decides for
+others (a pool for its allocations), theirs, as long as the decider `holds` them.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ S = TypeVar("S")
 log = logging.getLogger("forgelog.writer")
 
 PACK = 256
-"""States of one pack: more compress better, fewer are quicker to open."""
+"""States in one pack: more compress better, fewer unpack faster."""
 
 LEAST_OTHERS = 256
-"""How many provenances of others are kept before it is seen which of them are still needed."""
+"""Provenances of other aggregates beyond which `sweep` is due."""
 
 _LOW = 0xFFFFFF
 _MASK = 0xFFFFFFFFFFFFFFFF
@@ -107,31 +107,31 @@ class States(Generic[S]):
         self._decider = decider
         self._live: dict[str, S] = {}
         self._passive: OrderedDict[str, None] = OrderedDict()
-        """Live ones that are at rest, oldest first: they stay a while, since what ends a job is not its last event."""
+        """Live states at rest, oldest first. They stay live for a while: the event that ends a job is not its last."""
         self.packs: list[Pack] = []
         self._index = Index()
         self._opened: tuple[int, list[str], list[Any]] | None = None
         self._absent = ""
-        """A key that is in no pack: a new one is asked for several times."""
+        """Cache: a key that is in no pack. A new key is looked up several times."""
         self.own: dict[str, Provenance] = {}
-        """Key → provenance of the aggregate that the state is."""
+        """Key → provenance of the state's own aggregate."""
         self.others: dict[str, dict[Subject, Provenance]] = {}
-        """Key → provenance of other aggregates that the state speaks of."""
+        """Key → provenance of the other aggregates that the state holds."""
         self._other_count = 0
-        """At most how many of `_others` there are."""
+        """An upper bound of the number of entries in `_others`."""
         self._most_others = LEAST_OTHERS
         self.trouble = ""
-        """Which state could not be packed, and why; empty if the last could."""
+        """The state that could not be packed, and why; empty if the last one could."""
 
     def get(self, key: str) -> S | None:
-        """The state; one at rest is a copy, which stays at rest until it is set."""
+        """The state of a key. A packed one is returned as a copy and stays packed until it is set."""
         state = self._live.get(key)
         if state is None and self.packs and (entry := self._entry(key)) is not None:
             return self._decider.load(key, entry[1])
         return state
 
     def take(self, key: str) -> S | None:
-        """The state; one that was packed away is at work from now on."""
+        """The state of a key. A packed one becomes live."""
         state = self._live.get(key)
         if state is None and self.packs and (entry := self._entry(key)) is not None:
             self.restore(key, entry[0])
@@ -160,11 +160,11 @@ class States(Generic[S]):
 
     @property
     def packed(self) -> int:
-        """About how many are packed away."""
+        """About how many states are packed."""
         return len(self.packs) * PACK
 
     def passivate(self, key: str, passive: bool) -> None:
-        """Note whether a live state is at rest; those that have been longest are packed away when there are enough."""
+        """Note whether a live state is at rest. When enough are, those that have been longest are packed."""
         if not passive:
             self._passive.pop(key, None)
             return
@@ -175,10 +175,9 @@ class States(Generic[S]):
     # Provenance
 
     def provenance(self, key: str, other: Subject | None = None) -> Provenance | None:
-        """Of the aggregate that the state is, or of another one that it speaks of.
+        """The provenance of the state's own aggregate, or of another one that the state holds.
 
-        None if nothing is known of it, or if the state does not speak of it (any more): then it makes no difference
-        whether it has been forgotten yet.
+        None if it is unknown, or if the state does not hold the other aggregate (any more), even before `sweep`.
         """
         state = self._live.get(key)
         if state is None and self.packs and (entry := self._entry(key)) is not None:
@@ -192,17 +191,17 @@ class States(Generic[S]):
         return found if found is not None and state is not None and self._decider.holds(state, *other) else None
 
     def restored(self, key: str) -> bool:
-        """Bring a state that was packed away back to work; whether its own provenance is known then."""
+        """Make a packed state live. Returns whether its own provenance is known."""
         return bool(self.packs) and self.take(key) is not None and key in self.own
 
     def begin(self, key: str, other: Subject | None, provenance: Provenance) -> None:
-        """An aggregate begins, or begins once more: whatever was known of it is of another one."""
+        """Note that an aggregate begins. If one of that id was known, its provenance is replaced."""
         if self.packs:
-            self.take(key)  # else it would bring back what was known
+            self.take(key)  # else unpacking it later would bring the old provenance back
         self.note(key, other, provenance)
 
     def note(self, key: str, other: Subject | None, provenance: Provenance) -> None:
-        """The provenance of the aggregate that the state of a key is, or of another one that it speaks of."""
+        """Set the provenance of the state's own aggregate, or of another one that the state holds."""
         if other is None:
             self.own[key] = provenance
             return
@@ -214,11 +213,11 @@ class States(Generic[S]):
 
     @property
     def crowded(self) -> bool:
-        """Whether `sweep` is due, which costs as much as there are provenances of others."""
+        """Whether `sweep` is due. Its cost grows with the number of provenances of other aggregates."""
         return self._other_count > self._most_others
 
     def sweep(self) -> None:
-        """Forget the provenance of aggregates that their states do not speak of any more."""
+        """Forget the provenance of aggregates that their states do not hold any more."""
         holds = self._decider.holds
         for key, others in list(self.others.items()):
             state = self._live.get(key)
@@ -230,7 +229,7 @@ class States(Generic[S]):
         self._most_others = max(LEAST_OTHERS, 2 * self._other_count)
 
     def provenances(self, key: str) -> list[Any]:
-        """What is known for a state at work, as plain data: its own (or None), then that of others it speaks of."""
+        """The provenances of a live state, as plain data: its own (or None), then those of others that it holds."""
         own, others, holds = self.own.get(key), self.others.get(key, _NONE), self._decider.holds
         state = self._live[key]
         return [own and list(own), *([*each, *found] for each, found in others.items() if holds(state, *each))]
@@ -248,7 +247,7 @@ class States(Generic[S]):
     def _pack(self, keys: Sequence[str]) -> None:
         try:
             entries = _compressed([self._whole(key) for key in keys])
-        except Exception:  # noqa: BLE001 - whatever `dump` raises; which state it is about is seen next
+        except Exception:  # noqa: BLE001 - any error of `dump`; the code below finds the state
             keys = [key for key in keys if self._can_be_packed(key)]
             entries = _compressed([self._whole(key) for key in keys])
         else:
@@ -264,7 +263,7 @@ class States(Generic[S]):
         return [self.provenances(key), self._decider.dump(self._live[key])]
 
     def _can_be_packed(self, key: str) -> bool:
-        """Whether a state can be dumped; one that can't stays at work until it has changed."""
+        """Whether a state can be dumped. One that can't stays live until it changes."""
         try:
             orjson.dumps(self._whole(key))
         except Exception as error:
@@ -275,14 +274,14 @@ class States(Generic[S]):
         return True
 
     def add_packs(self, packs: Iterable[Pack]) -> None:
-        """Packs as `packs` has them, of a snapshot."""
+        """Add the packs of a snapshot."""
         for pack in packs:
             self._index.add(orjson.loads(zlib.decompress(pack[0])), len(self.packs))
             self.packs.append(pack)
         self._absent = ""
 
     def _entry(self, key: str) -> list[Any] | None:
-        """The newest provenance and dump of a state that was packed away."""
+        """The newest provenance and dump of a packed state."""
         if key == self._absent:
             return None
         for number in self._index.find(key):
@@ -308,7 +307,7 @@ def _compressed(data: Any) -> bytes:
 
 
 def joined(packs: Sequence[Pack]) -> Iterator[bytes]:
-    """Packs as bytes to put one after the other."""
+    """The packs as bytes, to be concatenated."""
     for part in (part for pack in packs for part in pack):
         yield len(part).to_bytes(4, "big")
         yield part

@@ -1,4 +1,4 @@
-"""What stands still and why: a place that can't go on stops alone, and says so; the rest of its process goes on."""
+"""The stopped places of a process and their causes. A place that can't go on stops alone; the rest goes on."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ MOST_CAUSE = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """A place that stands still."""
+    """A place that has stopped."""
 
     place: str
-    """What stands, for people, such as ``jobs/2`` or ``tables of jobs reading events.jobs/2``."""
+    """Its name, for people: ``jobs/2`` or ``tables of jobs reading events.jobs/2``."""
     position: Position
-    """The record at which; where no single record is to blame, the one that the place would write next."""
+    """The record that caused the stop; without a single such record, the next one that the place would write."""
     skippable: bool
-    """Whether the record can be passed over."""
+    """Whether `forgelog repair` can skip the record."""
     record: str
-    """Its type and id, as far as they can be read; else what was being done."""
+    """Type and id of the record, as far as they can be read; without a record, what the place was doing."""
     cause: str
     since: datetime
-    """When it first stood there, since it last went on."""
+    """When it stopped at this position."""
     number: int = -1
-    """The writer's partition that it concerns; -1 for none."""
+    """The writer's partition that has stopped, in whole or in part; -1 for none."""
     kind: str = ""
-    """What does not go on: `writer` (of a partition), `input` (of one), its `orders`, `tables` or a `stream`."""
+    """`writer` (a partition), `input` (of a partition), `orders` (of a partition), `tables` or `stream`."""
 
     @property
     def text(self) -> str:
-        """All of it, on one line."""
+        """Position, record, cause and remedy on one line."""
         return f"at {self.position} ({self.record}): {self.cause}; `forgelog repair` says what to do"
 
     def mended_by(self, repair: Repair) -> bool:
@@ -74,9 +74,9 @@ class Stops:
         number: int = -1,
         kind: str = "",
     ) -> Stop:
-        """Note that a place stands still: at a record, or before it could write at a position, `doing` something.
+        """Note that a place has stopped: at a record (`raw`), or before it could write at a position (`at`).
 
-        `doing` names a record that has neither type nor id, too.
+        `doing`: what the place was doing; also stands for a record that has neither type nor id.
         """
         expected = isinstance(error, Undecodable)
         cause = str(error) if expected else f"{type(error).__name__}: {error}"
@@ -93,29 +93,29 @@ class Stops:
         return stop
 
     def cause_of(self, topic: str, partition: int) -> str:
-        """Why nothing is read on in a partition; empty if nothing stops there."""
+        """Why the reading of a topic's partition has stopped; empty if it has not."""
         found = (stop.text for stop in self if (stop.position.topic, stop.position.partition) == (topic, partition))
         return next(found, "")
 
     def text_of(self, place: str) -> str:
-        """Why a place stands still; empty if it does not."""
+        """Why a place has stopped; empty if it has not."""
         stop = self._all.get(place)
         return stop.text if stop is not None else ""
 
     def lift(self, place: str) -> None:
-        """A place goes on."""
+        """Remove the stop of a place."""
         if self._all.pop(place, None) is not None:
             self._log.info("%s goes on", place)
 
     def mended_by(self, repair: Repair) -> list[Stop]:
-        """Those that a repair lets go on; they are lifted."""
+        """Remove and return the stops that a repair mends."""
         mended = [stop for stop in self if stop.mended_by(repair)]
         for stop in mended:
             self.lift(stop.place)
         return mended
 
     def forget(self) -> None:
-        """All is begun anew: what still stands will be met again."""
+        """Remove all stops; a cause that is still there stops its place again."""
         self._all.clear()
 
 

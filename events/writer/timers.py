@@ -1,4 +1,4 @@
-"""When each key of a partition is next due, as the decider says. Pure: knows neither states nor a clock."""
+"""When each key of a partition is next due. Pure: knows neither states nor a clock."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from datetime import datetime
 
 
 class Timers:
-    """A key's latest note may be later than an earlier one: the caller of `pop` asks the state whether it is due."""
+    """A heap of due times. A key may have moved to a later time since: the caller of `pop` checks its state."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[datetime, str]] = []
         self._of: dict[str, datetime] = {}
 
     def note(self, key: str, due: datetime | None) -> None:
-        """A key is due then; None: never."""
+        """Note when a key is due; None for never."""
         if due is None:
             return
         known = self._of.get(key)
@@ -23,7 +23,7 @@ class Timers:
             heapq.heappush(self._heap, (due, key))
 
     def pop(self, now: datetime) -> str | None:
-        """A key whose time has come; None if there is none."""
+        """Remove and return a key that is due at `now`; None if there is none."""
         if not self._heap or self._heap[0][0] > now:
             return None
         _, key = heapq.heappop(self._heap)

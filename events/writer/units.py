@@ -1,4 +1,4 @@
-"""Decided events as units: each event with its place and its aggregate's provenance, encoded and chained. No I/O."""
+"""Makes units of decided events: each event with its place and its aggregate's provenance, encoded, chained. No I/O."""
 
 from __future__ import annotations
 
@@ -28,29 +28,30 @@ class Units:
         self._salt = ""
 
     def begin(self, epoch: int, marker: str = "") -> None:
-        """From now on, records are this epoch's. `marker`: the id of its `WriterStarted`."""
+        """Start an epoch: later records carry it. `marker`: the id of its `WriterStarted`."""
         self.epoch = epoch
         self._salt = f"-{marker[-8:]}" if marker else ""
         self.encoder.begin(epoch)
 
     def own_id(self) -> str:
-        """The id of what the writer does by itself next. Unique, also when the log is lost and epochs begin anew."""
+        """An id for the next action of the writer itself. Unique even if the log is lost and epochs start again."""
         return f"{self._context}-{self._number}-{self.epoch}{self._salt}-{self._serial}"
 
     def place(self, decided: Sequence[Event], origin: Origin, *, of_command: bool) -> list[Placed]:
-        """Events that descend from `origin`, each with what its record says besides.
+        """The events that `origin` leads to, each with the attributes of its record.
 
-        Project and origin are those of the event's aggregate. Actor and flow are the command's for what a command leads
-        to: it is that person's doing. For what a reaction or a timer leads to they are the aggregate's own. An
-        aggregate that begins here takes all of them from the origin; so does what is said of one that has not begun, or
-        is over.
+        - Project and origin are those of the event's aggregate.
+        - Actor and flow are the command's if a command leads to the event: it is that person's doing. If a reaction or
+          a timer does, they are the aggregate's.
+        - An aggregate that begins here takes all of them from `origin`. So does an event about an aggregate that has
+          not begun, or is over.
         """
         placed: list[Placed] = []
-        begun: dict[tuple[str, Subject], Provenance] = {}  # their states do not speak of them yet
+        begun: dict[tuple[str, Subject], Provenance] = {}  # their states do not hold them yet
         _, correlation, actor, project, traceparent, *_, asker = origin
         for event in decided:
             place = self._placings[type(event)]
-            if place is None:  # an answer to the command, or of the log itself
+            if place is None:  # an answer to the command, or an event of the log itself
                 subject = event.subject()
                 placed.append((event, subject, subject, project, actor, correlation, traceparent, asker))
                 continue
@@ -86,5 +87,5 @@ class Units:
         records = self.encoder.records(placed, origin, now)
         size = sum(record.size for record in records)
         if size > topics.MAX_BATCH_BYTES:
-            raise TooLarge(f"{size} bytes of events follow from one input; at most {topics.MAX_BATCH_BYTES} may")
+            raise TooLarge(f"one input leads to {size} bytes of events; at most {topics.MAX_BATCH_BYTES} are allowed")
         return records, size
