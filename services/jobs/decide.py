@@ -48,8 +48,9 @@ from events.language.task_ranges import format_ranges
 from events.writer.decider import Decider, DecisionContext
 from services.jobs import dumps, fold
 from services.jobs.dependencies import answered, ask, asked
-from services.jobs.events_of import conclude, queued
+from services.jobs.ending import conclude
 from services.jobs.outputs import outputs_kept
+from services.jobs.queueing import queued
 from services.jobs.refusals import check_range, invalid, known, stale_report, unknown_attempt
 from services.jobs.restart import Fate, Verdict, judge
 from services.jobs.state import ENDED_CODES, Job, exit_code_of, failure_of

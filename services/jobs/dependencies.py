@@ -20,7 +20,8 @@ from events.language.jobs import (
 )
 from events.language.jobs.spec import DependencyKind, JobStatus
 from events.language.task_ranges import format_ranges
-from services.jobs.events_of import conclude, queued
+from services.jobs.ending import conclude
+from services.jobs.queueing import queued
 from services.jobs.state import Job
 
 

@@ -107,7 +107,7 @@ class Resources(Decider[Pool]):
     def decide(self, state: Pool, command: Command, context: DecisionContext) -> Sequence[Event]:
         match command:
             case RegisterNode():
-                return self._register(state, command, context)
+                return registering.register(state, command, context.now, self._lost_after)
             case HeartbeatNode():
                 return self._heartbeat(state, command)
             case CordonNode():
@@ -127,47 +127,6 @@ class Resources(Decider[Pool]):
             case _:
                 raise TypeError(f"{type(command).__name__} is no command of resources")
 
-    def _register(self, pool: Pool, command: RegisterNode, context: DecisionContext) -> list[Event]:
-        registering.check_inventory(command)
-        node = pool.nodes.get(command.node_id)
-        if node is not None:
-            self._check_holder(node, command, context)
-        goes_on = (
-            node is not None
-            and node.boot_id == command.boot_id
-            and node.succeeded_by(command.boot_id, command.instance_id)
-        )
-        events: list[Event] = [
-            NodeRegistered(
-                pool=pool.name,
-                node_id=command.node_id,
-                spec=command.spec,
-                boot_id=command.boot_id,
-                agent_id=command.agent_id,
-                instance_id=command.instance_id,
-                holds=registering.holdings(pool, node if goes_on else None),
-            )
-        ]
-        if node is None:
-            return events
-        events += _say_again(pool, node)
-        if not goes_on:
-            events += ending.releases_of_lost(pool, pool.on(node))
-        return events
-
-    def _check_holder(self, node: Node, command: RegisterNode, context: DecisionContext) -> None:
-        """Refuses a registration that would take a node from an agent that may still run tasks on it."""
-        if node.lost or node.succeeded_by(command.boot_id, command.instance_id):
-            return
-        silent = (context.now - (node.last_seen or context.now)).total_seconds()
-        raise Refused(
-            ErrorCode.FAILED_PRECONDITION,
-            f"node {node.id} is held by agent {node.agent_id} on host {node.spec.hostname}, heard of "
-            f"{max(0.0, silent):.0f} s ago: give this agent another name (FORGELOG_NODE), or stop that one; once it "
-            f"has been silent for {self._lost_after.total_seconds():g} s, or the node is removed, the node is free",
-            [FieldError(field="node_id", problem=f"is held by agent {node.agent_id}")],
-        )
-
     def _heartbeat(self, pool: Pool, command: HeartbeatNode) -> list[Event]:
         node = _node(pool, command)
         if command.agent_id != node.agent_id:
@@ -179,7 +138,7 @@ class Resources(Decider[Pool]):
         if not node.lost:
             return []
         recovered = NodeRecovered(pool=pool.name, node_id=node.id, agent_id=command.agent_id)
-        return [recovered, *_hold_again(pool, node)]
+        return [recovered, *registering.hold_again(pool, node)]
 
     def _cordon(self, pool: Pool, command: CordonNode) -> list[Event]:
         node = _node(pool, command)
@@ -366,26 +325,3 @@ def _node(pool: Pool, command: PoolCommand) -> Node:
 
 def _of(node: Node, pool: Pool, event: type[PoolEvent], **fields: Any) -> PoolEvent:
     return event(pool=pool.name, node_id=node.id, **fields)
-
-
-def _say_again(pool: Pool, node: Node) -> list[Event]:
-    """After a node's registration, what operators said of it before: so a reader may take each event at its word."""
-    events: list[Event] = []
-    if node.labels:
-        events.append(_of(node, pool, NodeLabelled, labels=dict(node.labels)))
-    if node.taints:
-        events.append(_of(node, pool, NodeTainted, taints=node.taints))
-    return [*events, *_hold_again(pool, node)]
-
-
-def _hold_again(pool: Pool, node: Node) -> list[Event]:
-    """Once a node is back: an operator's cordon or drain outlives the loss."""
-    match node.hold:
-        case NodeStatus.CORDONED:
-            return [_of(node, pool, NodeCordoned, reason=node.hold_reason)]
-        case NodeStatus.DRAINING:
-            return [_of(node, pool, NodeDraining, reason=node.hold_reason, grace_seconds=node.drain_grace)]
-        case NodeStatus.DRAINED:
-            return [_of(node, pool, NodeDrained)]
-        case _:
-            return []

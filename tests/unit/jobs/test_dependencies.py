@@ -9,7 +9,7 @@ import pytest
 from events.language.common import ErrorCode
 from events.language.jobs import ExitReason, JobCancelled, JobQueued
 from events.language.jobs.spec import JobArray
-from services.jobs.events_of import queued
+from services.jobs.queueing import queued
 from tests.unit.jobs.desk import Desk, after, cancel, dequeued, exited, refusal, requeue, said, started, submit
 
 Ending = Callable[[Desk], object]
