@@ -47,9 +47,9 @@ def types_protos() -> Mapping[Path, str]:
 def documents() -> Mapping[Path, str]:
     """Every committed document that is generated, with the text it should have."""
     found: dict[Path, str] = {}
-    for module in ("proto.statemachines", "proto.reference", "proto.rows", "proto.compose", "proto.commands"):
-        if importlib.util.find_spec(module) is not None:
-            render: Callable[[], Mapping[str, str]] = importlib.import_module(module).documents
+    for module in ("statemachines", "reference", "event_places", "rows", "compose", "commands"):
+        if importlib.util.find_spec(f"proto.{module}") is not None:
+            render: Callable[[], Mapping[str, str]] = importlib.import_module(f"proto.{module}").documents
             found.update({ROOT / name: text for name, text in render().items()})
     return found
 
@@ -67,7 +67,8 @@ def _inputs() -> str:
     """A digest of everything the outputs depend on."""
     digest = hashlib.sha256(version("grpcio-tools").encode() + version("protobuf").encode())
     paths = [
-        *(ROOT / "events/language").rglob("*.py"),
+        *(ROOT / "events").rglob("*.py"),
+        *(ROOT / "services").rglob("*.py"),
         *(ROOT / "proto").glob("*.py"),
         *(ROOT / "proto").rglob("*.proto"),
         *(ROOT / "forgelog/cli").glob("*.py"),

@@ -81,8 +81,9 @@ types as protobuf messages, for gRPC: `proto/forgelog/<context>/v1/types.proto`.
   [the types](language-types.md).
 - Times are RFC 3339 with a zone. Amounts of memory and storage are bytes, durations seconds; the unit is in the name.
 - Tasks of an array are written as ranges: `"0-3,7"`."""
-    for title, types in (("Commands", command_types()), ("Events", event_types())):
-        yield f"\n## {title}\n\n| type | key | meaning |\n|---|---|---|"
+    places = "[Where each is decided, projected and queried](events.md) in the code.\n\n"
+    for title, about, types in (("Commands", "", command_types()), ("Events", places, event_types())):
+        yield f"\n## {title}\n\n{about}| type | key | meaning |\n|---|---|---|"
         for name, kind in types.items():
             yield f"| [`{name}`](language-types.md#{_anchor(kind)}) | `{kind.key_from}` | {_line(kind)} |"
     yield """
