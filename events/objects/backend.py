@@ -10,11 +10,16 @@ A local folder is made so that only this user can read it, and what was written 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import re
+import sys
+import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,6 +31,10 @@ if TYPE_CHECKING:
 
 _RETRIED = timedelta(seconds=30)
 """A request that fails by a fault of the server or the network is tried again for so long."""
+
+
+LONGEST_END = 10.0
+"""Seconds that a process waits at its end for threads that are not Python's own."""
 
 
 class ObjectStoreError(Exception):
@@ -197,6 +206,7 @@ class Backend:
         if self._store is None:
             from obstore.exceptions import BaseError
 
+            _end_after_its_threads()
             try:
                 self._store = _open(self._url, self._folder)
             except (BaseError, ValueError):
@@ -219,6 +229,26 @@ class Backend:
             if not isinstance(error, BaseError | OSError) and type(error).__name__ != _PANIC:
                 raise
             raise ObjectStoreError(f"Can't {doing} {self._url}: {explain(error)}") from None
+
+
+@cache
+def _end_after_its_threads() -> None:
+    """From now on, this process does not end while a thread of obstore's is in Python: it would be aborted.
+
+    Such a thread tells the event loop a result, and lets go of the interpreter's lock while it writes to the loop's
+    socket. The program may go on, and end, before that thread has the lock again; then the interpreter ends the thread
+    in the midst of Rust's frames (https://github.com/PyO3/pyo3-async-runtimes/issues/40).
+    """
+    atexit.register(_wait_for_foreign_threads)
+
+
+def _wait_for_foreign_threads() -> None:
+    until = time.monotonic() + LONGEST_END
+    while time.monotonic() < until:
+        own = {thread.ident for thread in threading.enumerate()}
+        if not sys._current_frames().keys() - own:
+            return
+        time.sleep(0.001)
 
 
 def _open(url: str, folder: Path | None) -> ObjectStore:
