@@ -40,6 +40,7 @@ DEADLINE = 30.0
 CHANNELS = 4
 PROCESSES = 2
 """That the open loop runs in: one could not send and listen as fast."""
+NOT_KNOWN = "whether it has the command is not known: send it again"
 MOST_OPEN = 1_500
 """Calls of such a process that wait for an answer; what would be more is not sent, and counted."""
 
@@ -54,7 +55,10 @@ class Second:
     accepted: int = 0
     refused: int = 0
     late: int = 0
-    """In the log, but without an outcome within the caller's deadline."""
+    """Without an outcome within the caller's deadline, or within the time that the gateway gives Kafka to store a
+    command: such a caller is told that it may be in the log, and to send it again."""
+    cut: int = 0
+    """Cancelled by gRPC before the gateway had looked at them: more waited than it may keep."""
     other: Counter[str] = field(default_factory=Counter)
     latencies: list[float] = field(default_factory=list)
     """Seconds from a call to its outcome."""
@@ -80,7 +84,7 @@ class Tally:
             while len(self.seconds) <= number:
                 self.seconds.append(Second())
             ours = self.seconds[number]
-            for name in ("sent", "unsent", "accepted", "refused", "late"):
+            for name in ("sent", "unsent", "accepted", "refused", "late", "cut"):
                 setattr(ours, name, getattr(ours, name) + getattr(theirs, name))
             ours.other += theirs.other
             ours.latencies += theirs.latencies
@@ -164,6 +168,10 @@ class Strangers:
                 now.late += 1
                 if "is in the log at" in (error.details() or ""):
                     tally.accepted.append(id)
+            elif code is grpc.StatusCode.UNAVAILABLE and NOT_KNOWN in (error.details() or ""):
+                now.late += 1
+            elif code is grpc.StatusCode.CANCELLED:
+                now.cut += 1
             else:
                 now.other[f"{code.name}: {error.details()}"] += 1
             return

@@ -27,6 +27,8 @@ OVERLOAD = 100
 FASTEST = 20_000.0
 """Submits per second that the callers can't reach: to be asked for more would change nothing."""
 DRAIN_SECONDS = 900.0
+MOST_CUT = 0.01
+"""Of all calls, those that gRPC may cut: the gateway's process had no time to look at so many."""
 """Longest time until everything accepted has run."""
 
 MIB = 1 << 20
@@ -172,6 +174,9 @@ def _kept(result: Result, story: Story) -> Iterator[str]:
     others = sum((second.other for second in tally.seconds), start=type(tally.seconds[0].other)())
     if others:
         yield f"calls failed otherwise: {dict(others.most_common(3))}"
+    sent, cut = sum(second.sent for second in tally.seconds), sum(second.cut for second in tally.seconds)
+    if cut > MOST_CUT * sent:
+        yield f"{cut} of {sent} calls were cut without a word"
     if not result.patient:
         yield "nobody who heeded the hints got through"
     if result.after > 5 * result.before + 0.1:

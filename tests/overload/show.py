@@ -26,6 +26,7 @@ def show(result: Result, *, markdown: bool = False) -> None:
         f"capacity {result.capacity:.0f} submits/s; asked for {result.rate:.0f}/s for {result.seconds:.0f} s: "
         f"{sum(s.accepted for s in tally.seconds)} accepted and answered, "
         f"{sum(s.late for s in tally.seconds)} accepted and answered too late, {len(tally.refused)} refused, "
+        f"{sum(s.cut for s in tally.seconds)} cut, "
         f"{sum(s.unsent for s in tally.seconds)} not sent; "
         f"those who heeded the hints: {len(result.patient)} submits, {_ms(result.patient, 0.5)} ms p50, "
         f"{_ms(result.patient, 1.0)} ms at most; all {result.jobs} jobs had run {result.drained:.0f} s later; a lone "
