@@ -1,4 +1,4 @@
-"""Given a program that ends right after its last object, when obstore's thread is still telling it, then it ends well."""
+"""Given a program that ends behind its last object, while obstore still tells it of that, then it ends well."""
 
 from __future__ import annotations
 
