@@ -1,8 +1,8 @@
-"""How every Kafka client of the platform connects: where, and as whom. The one place that says so.
+"""The address and the credentials of every Kafka client of the platform.
 
-Who a process is comes from a file that its user alone can read (`FORGELOG_KAFKA_CONFIG`), in the form that librdkafka's
-programs read (``kcat -F``): a line each of ``name=value``. So no password is in an argument, an environment variable, a
-log or an error. What the file says of other things than getting in is for librdkafka's programs, and not read here.
+The credentials of a process are in a file that only its user can read (`FORGELOG_KAFKA_CONFIG`), in librdkafka's format
+(``kcat -F``): lines of ``name=value``. So no password is in an argument, an environment variable, a log or an error.
+Settings of the file that do not concern authentication are for librdkafka's programs, and are not read here.
 https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md
 """
 
@@ -37,7 +37,7 @@ _OTHER_NAMES = {"sasl.mechanisms": MECHANISM}
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
-    """What an aiokafka consumer, producer, admin or client is made with. Raises SettingsError."""
+    """The arguments for an aiokafka consumer, producer, admin or client. Raises SettingsError."""
     options: dict[str, Any] = {"bootstrap_servers": settings.kafka_required}
     if settings.kafka_config is not None:
         options |= options_of(settings.kafka_config)
@@ -45,7 +45,7 @@ def client_options(settings: Settings) -> dict[str, Any]:
 
 
 def options_of(file: Path) -> dict[str, Any]:
-    """The options of a file. Raises SettingsError that names the file and the line, and never shows a secret."""
+    """The options of a file. Raises SettingsError, which names the file and the line, and shows no secret."""
     try:
         found = parse(read_private(file))
         return _options(found)
@@ -56,7 +56,7 @@ def options_of(file: Path) -> dict[str, Any]:
 
 
 def parse(text: str) -> dict[str, str]:
-    """The file's settings that are about getting in, by librdkafka's names. Raises ValueError."""
+    """The settings for authentication, by librdkafka's names. Raises ValueError."""
     found: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         line = line.strip()
@@ -76,7 +76,7 @@ def parse(text: str) -> dict[str, str]:
 
 
 def written(servers: str, user: str, password: str, mechanism: str) -> str:
-    """A file's text, for a broker on this machine."""
+    """The text of such a file, for a broker on this machine."""
     lines = {
         "bootstrap.servers": servers,
         PROTOCOL: "SASL_PLAINTEXT",
@@ -126,8 +126,8 @@ def _context(found: Mapping[str, str]) -> ssl.SSLContext:
 
 
 class _Discreet(logging.Filter):
-    """aiokafka's connections say at each start that PLAIN is readable on the way, which is this machine's loopback or
-    what the file asks for; and at DEBUG they print requests, those with passwords among them."""
+    """Drops two kinds of messages of aiokafka: the warning at each start that PLAIN is readable on the way (that is the
+    loopback of this machine, or what the file asks for), and requests with passwords at DEBUG."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return "in the clear" not in str(record.msg) and not any(

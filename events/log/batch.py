@@ -1,8 +1,7 @@
-"""A batch of records for the log, made of records that are encoded already: Kafka's message format 2 (KIP-98).
+"""Batches of records in Kafka's message format 2 (KIP-98), made from records that are encoded already.
 
-`encode` makes of a record once both what the hash chain covers and what stands in a batch, where of a record only its
-place in the batch and its timestamp's distance from the first depend on the others. In C where that was compiled (see
-`events.log.native`), else in Python.
+`encode` serialises a record once, for the hash chain and for the batch. In a batch, only a record's offset and its
+timestamp delta depend on the other records. In C if that was compiled (see `events.log.native`), else in Python.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ from aiokafka.record.util import calc_crc32c, encode_varint
 from events.log import chain, native
 
 COMPRESS_FROM = 8_192
-"""Bytes from which on a batch is compressed: events of one batch differ in little, with zstd ten jobs' submissions take
-the place of one, on the wire, on the disk and for every reader, at 0.8 µs a record. A small batch would be delayed more
-than it would be shortened."""
+"""Bytes from which on a batch is compressed. The events of a batch are similar: with zstd, the submissions of ten jobs
+take the space of one, on the wire, on the disk and for every reader, at 0.8 µs a record. For a small batch the delay
+would outweigh the gain."""
 
 _ZSTD = 4
 HEADER = struct.Struct(">qiibIhiqqqhii")
 """A batch's header: base offset, length, leader epoch, format, CRC, attributes, last offset delta, first and maximal
 timestamp, producer id and epoch, base sequence, number of records."""
 BEHIND_LENGTH = 12
-"""Where what its length counts begins."""
+"""Offset of the first byte that the length counts."""
 _FROM_ATTRIBUTES = 21
-"""Where what its CRC covers begins."""
+"""Offset of the first byte that the CRC covers."""
 
 
 def _varint(value: int) -> bytes:
@@ -42,8 +41,8 @@ def _counted(text: bytes) -> bytes:
 
 
 def pure_encode(previous: bytes, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> tuple[bytes, bytes]:
-    """What the hash chain's next digest is of, and the record's *tail*: all of it behind its offset but for its last
-    header, the hash, which is counted already and comes when it is known: `last_header` and its text."""
+    """The bytes that the hash chain's next digest covers, and the record's *tail*: all bytes behind its offset, without
+    the last header, the hash. The header count includes it; `last_header` and its text are added once it is known."""
     tail = [_counted(key), _counted(value), _varint(len(headers) + 1)]
     for name, text in headers:
         tail.append(_counted(name.encode()) + _counted(text))
@@ -64,12 +63,12 @@ section = _compiled.section if _compiled is not None else pure_section
 
 
 def last_header(name: str, length: int) -> bytes:
-    """What stands in a tail before the text of a last header of that name and length."""
+    """The bytes in a tail before the text of a last header of that name and length."""
     return _counted(name.encode()) + _varint(length)
 
 
 class Batch:
-    """What `AIOKafkaProducer.send_batch` takes, in place of aiokafka's `BatchBuilder`."""
+    """A batch for `AIOKafkaProducer.send_batch`, in place of aiokafka's `BatchBuilder`."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -87,7 +86,7 @@ class Batch:
             self._size += size
         self._count += len(records)
 
-    # What the producer asks
+    # Called by the producer
 
     def record_count(self) -> int:
         return self._count

@@ -1,10 +1,10 @@
-"""How a creation of several steps ended: the event that concludes a command, and where the log has it.
+"""Finds the conclusion of a command: the event that ends a creation of several steps.
 
-A command that creates an aggregate names the events about it that conclude the creation (`Command.concluded_by`). Ids
-of aggregates are used once, so such an event about this aggregate is the conclusion, whatever led to it: other
-contexts, timers, and plans, of which a chain of causes says nothing. So nothing is kept of what comes between.
+A command that creates an aggregate names the events about it that conclude the creation (`Command.concluded_by`). An
+id of an aggregate is used once, so such an event about this aggregate is the conclusion. The chain of causes is not
+needed for that: it breaks at timers and plans. So no state is kept about the steps in between.
 
-Must not know how an outcome is waited for.
+Must not know how a client waits for an outcome.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from events.log.wire import Raw
 from events.process.settings import Settings
 
 SKEW = 60
-"""Seconds that the clocks of two writers may differ: a conclusion in another partition than the command's first event
-is looked for from so long before that on."""
+"""Seconds that the clocks of two writers may differ. In other partitions, the search starts this long before the time
+of the command's first event."""
 
 
 class Until(NamedTuple):
@@ -34,25 +34,25 @@ class Until(NamedTuple):
 
     command: type[Command]
     subject: str
-    """Id of what it creates."""
+    """Id of the aggregate that the command creates."""
     types: frozenset[bytes]
-    """Their types, older versions' among them."""
+    """Their types, including those of older versions."""
 
     @classmethod
     def of(cls, command: Command) -> Until:
-        """Raises ValueError for a command that has no conclusion, and for one that names no aggregate yet."""
+        """The conclusion of a command. Raises ValueError if the command has none, or has no id of its aggregate yet."""
         kind = type(command)
         if not kind.concluded_by or not command.subject():
             raise ValueError(f"{kind.type_name()} has no conclusion, or no id: its outcome is all that can be awaited")
         return cls(kind, command.subject(), recorded_types(kind.concluded_by))
 
     def met(self, raw: Raw) -> bool:
-        """Whether a valid record is the conclusion, or one that comes after it."""
+        """Whether a valid record is a conclusion: the first one, or a later one about the same aggregate."""
         return raw.get("ce_type") in self.types and raw.get("ce_subject") == self.subject.encode()
 
 
 async def search(settings: Settings, until: Until, first: Recorded) -> Recorded | None:
-    """The conclusion, if the log has it at the time of the call; of several the first of its partition.
+    """The conclusion, if the log has it at the time of the call. If there are several, the first of its partition.
 
     `first`: the command's first event. Raises OSError, KafkaError, NoTopic; Undecodable for one that does not decode.
     """
@@ -68,7 +68,7 @@ async def _search(
 ) -> Raw | None:
     async with Tail(settings, [context], hasty=True) as tail:
         ends = await tail.ends()
-        if all(event.decider_kind() == event.aggregate for event in events):  # each has the key of what it is about
+        if all(event.decider_kind() == event.aggregate for event in events):  # their key is the aggregate's id
             place = context, partition_of(until.subject, len(ends))
             ends = {place: ends[place]}
         starts = await _starts(settings, tail, ends, first)
@@ -76,7 +76,7 @@ async def _search(
             if place not in ends:
                 tail.pause(place)
         for place, offset in starts.items():
-            tail.seek(place, ReaderPosition(max(0, offset - LOOK_BACK)))  # the epoch there is learnt on the way
+            tail.seek(place, ReaderPosition(max(0, offset - LOOK_BACK)))  # the records before it give the epoch
         while left := [place for place, end in ends.items() if tail.positions[place].offset < end]:
             for raw in await tail.poll_raw(1.0, only=left):
                 if raw.offset >= starts[context_of(raw.topic), raw.partition] and until.met(raw):
@@ -85,7 +85,7 @@ async def _search(
 
 
 async def _starts(settings: Settings, tail: Tail, ends: Mapping[Place, int], first: Recorded) -> dict[Place, int]:
-    """Where to look from in each place: behind the command's first event, or from the time of that on."""
+    """Place → the first offset to search: behind the command's first event, or by the time of that event."""
     at = {place: TopicPartition(f"{settings.prefix}events.{place[0]}", place[1]) for place in ends}
     moment = max(0, int((first.meta.time.timestamp() - SKEW) * 1000))
     times = await (await tail.asking()).offsets_for_times(dict.fromkeys(at.values(), moment))

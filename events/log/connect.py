@@ -1,4 +1,4 @@
-"""Kafka clients that are stopped however their use ends, also when it is cancelled while they connect."""
+"""Starts and stops Kafka clients without leaks, even if the caller is cancelled while they connect."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ C = TypeVar("C", bound=Client)
 
 
 async def start(client: Client) -> None:
-    """Connect; what fails or is cancelled midway leaves no connection and no task behind."""
+    """Connect. A failure or a cancellation leaves no connection and no task behind."""
     try:
         await client.start()
     except BaseException:
@@ -29,8 +29,8 @@ async def start(client: Client) -> None:
 
 
 async def stop(*clients: Client) -> None:
-    """Disconnect all of them, though one fails or the caller is cancelled meanwhile: a client that is left half stopped
-    asks for its topics' places as long as the process lives. Raises the first failure, or the cancellation."""
+    """Disconnect all clients, even if one fails or the caller is cancelled meanwhile. (A client that is only half
+    stopped requests metadata as long as the process lives.) Raises the first failure, or the cancellation."""
     ending = [asyncio.ensure_future(client.stop()) for client in clients]
     cancelled: asyncio.CancelledError | None = None
     while not all(end.done() for end in ending):

@@ -1,4 +1,4 @@
-"""Kafka consumers as readers of the log need them: without a group, patient or hasty."""
+"""Kafka consumers without a group, and their options for two kinds of readers of the log."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from events.log.fetching import Consumer, Raws
 from events.process.settings import Settings
 
 PATIENT: dict[str, Any] = {"fetch_max_wait_ms": 3_000, "consumer_timeout_ms": 5_000, "prefetch_backoff": 30.0}
-"""Options of consumers that read for ever, and all their places, so that a platform at rest is at rest: how long a
-fetch waits at the broker for something new; how often the consumer looks by itself for more to ask (by default five
-times a second; a changed assignment, what was consumed, and places that go on when all had paused, wake it at once);
-and that no fetch is sent while something is to be consumed: it would leave that place out, for as long as it waits."""
+"""Options of consumers that follow all their places without an end. They keep an idle platform idle:
+
+- how long a fetch waits at the broker for new records;
+- how often the consumer looks for something to fetch: five times a second by default. A changed assignment, consumed
+  records, and a place that resumes when all were paused wake it at once;
+- that no fetch is sent while fetched records are not consumed yet. It would leave their place out for as long as it
+  waits."""
 
 HASTY: dict[str, Any] = {"fetch_max_wait_ms": 10, "prefetch_backoff": 0.0}
-"""Options of consumers that read what is there already, some of their places at a time."""
+"""Options of consumers that read records that are there already, from some of their places at a time."""
 
 
 def new_consumer(settings: Settings, **options: Any) -> Consumer:
-    """A consumer of `Raw`s without a group: its positions are its owner's business."""
+    """A consumer of `Raw`s without a group: the caller keeps its positions."""
     given = {
         "fetch_max_wait_ms": 500,
         "auto_offset_reset": "earliest",

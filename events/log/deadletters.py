@@ -1,6 +1,6 @@
-"""Input that was no command, or no piece of a stream: listed, shown and replayed.
+"""Dead letters: records that are no command, or no piece of a stream. Lists, shows and replays them.
 
-It lies in ``deadletter.X`` with its reason and position.
+They are in the topic ``deadletter.X``, each with its reason and the position of the record.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from events.log.wire import Raw
 from events.process.settings import Settings
 
 EXCERPT_BYTES = 16_384
-"""What a dead letter keeps of a value that is too large for a command, and of headers that are too large."""
+"""Bytes that a dead letter keeps of a value, or of headers, that are too large for a command."""
 
 MAX_KEY_BYTES = 1_024
-"""What it keeps of a key."""
+"""Bytes that it keeps of a key."""
 
 CUT = "fl_cut"
-"""Header: how many bytes the whole value had, and its SHA-256; absent when the letter has all of it."""
+"""Header: the size of the whole value in bytes, and its SHA-256. Absent if the letter has the whole value."""
 
 
 class NotReplayable(Exception):
-    """A letter can't be put back; the text says why."""
+    """A dead letter can't be replayed; the text says why."""
 
 
 class NotWhole(NotReplayable):
-    """A letter that keeps only an excerpt can't be put back as it was."""
+    """A dead letter with only an excerpt of the value can't be replayed unchanged."""
 
 
 def own_headers(raw: Raw) -> list[tuple[str, bytes]]:
-    """The producer's own headers: names with ``fl_`` are the log's to give."""
+    """The producer's own headers, without those that only the log sets (``fl_``)."""
     return [header for header in raw.headers if not header[0].startswith("fl_")]
 
 
 def letter_of(raw: Raw, reason: str) -> tuple[bytes, bytes | None, list[tuple[str, bytes]]]:
-    """Key, value and headers of the dead letter for a record. A record may be compressed, and so much larger than what
-    a topic takes: of what no command can be, an excerpt is kept, with size and digest."""
+    """Key, value and headers of the dead letter for a record. A compressed record may be much larger than what a topic
+    takes: of a value that is too large for a command, the letter has an excerpt, the size and the digest."""
     key, value, headers = raw.key or b"", raw.value, own_headers(raw)
     if raw.header_bytes > MAX_HEADER_BYTES:
         headers = _excerpt(headers)
@@ -61,7 +61,7 @@ def letter_of(raw: Raw, reason: str) -> tuple[bytes, bytes | None, list[tuple[st
 
 
 def _excerpt(headers: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
-    """The first headers, each of them cut, that have room in an excerpt."""
+    """The first headers, each of them cut, as far as they fit into an excerpt."""
     kept: list[tuple[str, bytes]] = []
     left = EXCERPT_BYTES
     for name, content in headers:
@@ -78,7 +78,7 @@ class DeadLetterRecord:
     """One dead letter."""
 
     position: Position
-    """Where it lies; its id in all calls."""
+    """Position of the dead letter; its id in all calls."""
     origin: str
     """Where it was published: the position in the topic of commands, or of a stream."""
     reason: str
@@ -87,28 +87,28 @@ class DeadLetterRecord:
     headers: Headers
     value: bytes
     replayed: bool = False
-    """Whether it has been put back where it was published."""
+    """Whether it was replayed."""
     whole: bool = True
     """False when `value` is only the beginning of a value that was too large; `reason` has its size and digest."""
 
 
 class Gathered:
-    """Dead letters of a context as they are read: the newest of each topic that they came from."""
+    """Collects the dead letters of a context: the newest of each topic that they came from."""
 
     def __init__(self, limit: int) -> None:
         self._limit = max(1, limit)
         self._found: dict[str, dict[str, DeadLetterRecord]] = {}
-        """Topic of origin → origin → letter. More than the limit, between two looks."""
+        """Topic of origin → origin → letter. It may exceed the limit between two clean-ups."""
         self._replayed: set[str] = set()
 
     def add(self, raw: Raw) -> None:
-        """A record of the topic of dead letters: a letter, or the note that one was put back."""
+        """Take a record of the dead-letter topic: a letter, or the note that one was replayed."""
         origin = _origin(raw)
         if raw.get("fl_replayed"):
             self._replayed.add(origin)
             return
         found = self._found.setdefault(origin.rpartition("/")[0], {})
-        found.setdefault(origin, _letter(raw, origin))  # a crash may have written some twice
+        found.setdefault(origin, _letter(raw, origin))  # after a crash a letter may be there twice
         if len(found) > 2 * self._limit:
             for letter in sorted(found.values(), key=_age)[: -self._limit]:
                 del found[letter.origin]
@@ -125,8 +125,8 @@ def _age(letter: DeadLetterRecord) -> tuple[datetime, int, int]:
 
 
 async def list_dead_letters(settings: Settings, context: str, limit: int = 1000) -> list[DeadLetterRecord]:
-    """The dead letters of a context, oldest first, one per origin: the newest `limit` of its commands, and of each of
-    its streams."""
+    """The dead letters of a context, oldest first, one per origin: the newest `limit` commands, and the newest `limit`
+    records of each stream."""
     count = (await ensure_topics(settings))[deadletter(context)]
     places = [TopicPartition(settings.prefix + deadletter(context), number) for number in range(count)]
     gathered = Gathered(limit)
@@ -153,7 +153,7 @@ async def dead_letter_at(settings: Settings, position: Position) -> DeadLetterRe
                     if raw.position != position or note:
                         raise missing
                     letter = _letter(raw, origin)
-                elif note and origin == letter.origin:  # that it was put back is noted behind it
+                elif note and origin == letter.origin:  # the note that it was replayed comes later
                     return replace(letter, replayed=True)
     if letter is None:
         raise missing
@@ -161,7 +161,7 @@ async def dead_letter_at(settings: Settings, position: Position) -> DeadLetterRe
 
 
 def _origin(raw: Raw) -> str:
-    """Where a letter says that it comes from: whatever was written to the topic is listed."""
+    """The origin that a letter names. Not checked, since every record of the topic is listed."""
     return (raw.get("fl_position") or b"").decode(errors="replace")
 
 
@@ -183,8 +183,8 @@ def _letter(raw: Raw, origin: str) -> DeadLetterRecord:
 
 
 def origin_of(letter: DeadLetterRecord, counts: Mapping[str, int]) -> Position:
-    """Where a letter is put back. `counts`: each topic's partitions. Raises NotReplayable unless that is the place of a
-    command, or of a piece of a stream, of its own context: who could write a letter must not choose where it goes."""
+    """Where to replay a letter. `counts`: topic → number of partitions. Raises NotReplayable unless that is a place for
+    commands or stream records of its own context: the author of a letter must not choose another topic."""
     context = letter.position.topic.removeprefix(deadletter(""))
     topics = [commands(context), *(stream.name for stream in contexts()[context].streams)]
     try:
@@ -198,18 +198,18 @@ def origin_of(letter: DeadLetterRecord, counts: Mapping[str, int]) -> Position:
 
 
 async def replay_dead_letter(settings: Settings, position: Position, value: bytes | None = None) -> Position:
-    """Put a dead letter back where it was published, mended by `value` if given, and note that in the dead letters.
+    """Publish a dead letter again where it was published, with `value` as its body if given, and note that it was.
 
-    Its command id stays, so a letter that was answered with a refusal gets a fresh id suffix ``+N``. Raises LookupError
-    when nothing lies at `position`, NotWhole when only an excerpt does and no `value` is given, NotReplayable when it
-    says that it comes from elsewhere.
+    It keeps its command id; a letter that was answered with a refusal gets a new suffix ``+N``. Raises LookupError if
+    there is no letter at `position`, NotWhole if it has only an excerpt and no `value` is given, and NotReplayable if
+    it names an origin outside of its context.
     """
     letter = await dead_letter_at(settings, position)
     if value is None and not letter.whole:
         text = f"the dead letter at {position} keeps only the beginning of its body; give the mended one with --file"
         raise NotWhole(text)
     origin = origin_of(letter, await ensure_topics(settings))
-    # The first try was answered with a refusal under its id; a repeat would only be told that refusal again.
+    # The id was answered with a refusal already; a repeat would only get that refusal again.
     headers = [(name, content + b"+replay" if name == "ce_id" else content) for name, content in letter.headers]
     async with connected(new_producer(settings)) as producer:
         stored = await producer.send_and_wait(

@@ -1,7 +1,7 @@
-"""What surrounds a command or an event: CloudEvents 1.0 attributes, and the record's place in the log.
+"""The envelope of a command or an event: CloudEvents 1.0 attributes, and the record's position in the log.
 
-Values only; encoding to Kafka headers is in `events.log.wire`. They are named tuples since they are made for every
-record: a frozen dataclass takes four times as long to make.
+Values only; `events.log.wire` encodes them to Kafka headers. They are named tuples since one is made for every record:
+a frozen dataclass takes four times as long to make.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Meta(NamedTuple):
     traceparent: str = ""
     """W3C Trace Context."""
     origin: str = ""
-    """ce_origin: the aggregate that ordered this, or what this is about, as ``context/kind/id``; empty where a
-    person or an agent asked for it. See `events.writer.dispatch`."""
+    """ce_origin, as ``context/kind/id``: the aggregate that ordered this command, or the aggregate that this event is
+    about. Empty if a person or an agent asked for it. See `events.writer.dispatch`."""
 
 
 class Recorded(NamedTuple):
@@ -70,4 +70,4 @@ class Recorded(NamedTuple):
     epoch: int = -1
     """The writer's epoch: offset of its `WriterStarted` marker. -1 for commands, which have none."""
     cause: str = ""
-    """``topic/partition@offset`` of the input that led to this event; empty for the writer's own initiative."""
+    """``topic/partition@offset`` of the input that led to this event; empty for `wake` and `after_batch`."""

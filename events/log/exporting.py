@@ -1,6 +1,6 @@
-"""The events of a span of time with their envelopes, in order, however many there are: for tools that know no Kafka.
+"""Exports the events of a time span with their envelopes, in order: for tools that know no Kafka.
 
-What readers of the log pass over is left out: void records, writers' markers, and what an operator passed over.
+It leaves out what every reader skips: void records, writers' markers, and records that an operator skipped.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from events.log.wire import CAUSE, HASH, Damage, Raw, Undecodable
 from events.process.settings import Settings
 
 LOOK_BACK = 1_000
-"""Records read before the first one, to know which writer is the newest there."""
+"""Records read before the first one, to learn the epoch there."""
 
 BATCH = 1_000
-"""Most events that are given at once."""
+"""Most events in one batch."""
 
 _FETCH_BYTES = 512 << 10
-"""Of each partition at a time: all partitions' first events must be known to tell which one is the oldest."""
+"""Records read from each partition at a time. The merge needs the first event of every partition to find the oldest."""
 
 FIELDS: dict[str, type] = {
     "specversion": str,
@@ -57,24 +57,24 @@ FIELDS: dict[str, type] = {
     "hash": str,
     "data": bytes,
 }
-"""What is told of an event: CloudEvents' attributes, then the log's own, None where it has none; `data` is the JSON."""
+"""The fields of an exported event: CloudEvents' attributes, then the log's own; None if absent. `data` is the JSON."""
 
 Exported = dict[str, Any]
 
 Progress = Callable[[int, int], None]
-"""Told the records read and the records to read."""
+"""Called with the number of records read and the number to read."""
 
 
 class CantExport(Exception):
-    """An event that can't be told whole stands in the way. The text says which, why, and what to do."""
+    """An event can't be exported. The text says which, why, and what to do."""
 
 
 @dataclass(slots=True)
 class _Place:
-    """Where the export stands in a partition."""
+    """The progress of the export in a partition."""
 
     rank: int
-    """Among the contexts that are asked for."""
+    """Index of the context among those that are exported."""
     rule: EpochRule
     end: int
     read: int
@@ -93,17 +93,16 @@ async def exported(
     projects: Collection[str] = (),
     progress: Progress | None = None,
 ) -> AsyncIterator[list[Exported]]:
-    """Events at `since` or later and before `until` (before the log's end now, when left out), oldest first; those of
-    one moment by context, partition and offset. `types` are full names.
+    """Events from `since` on and before `until`, oldest first; those of one time by context, partition and offset.
 
-    Memory is bounded by the number of partitions. Raises NoTopic where a context's topic is not there, CantExport, and
-    Kafka's errors (`KafkaError`).
+    `until`: if None, the end of the log at the time of the call. `types`: full names. Memory is bounded by the number
+    of partitions. Raises NoTopic if a context has no topic, CantExport, and Kafka's errors (`KafkaError`).
     """
     counts = await topics.existing(settings)
     if missing := [name for context in contexts if (name := topics.events(context)) not in counts]:
         raise NoTopic.at(settings, missing)
     repairs = await read_repairs(settings) if topics.REPAIRS in counts else Repairs()
-    # A consumer that takes some places and leaves others waiting.
+    # It consumes some places while others wait.
     async with connected(new_consumer(settings, **{**HASTY, "max_partition_fetch_bytes": _FETCH_BYTES})) as consumer:
         places = await _begin(consumer, settings, contexts, counts, since)
         first = sum(place.read for place in places.values())
@@ -127,7 +126,7 @@ async def _begin(
     counts: dict[str, int],
     since: datetime | None,
 ) -> dict[TopicPartition, _Place]:
-    """Every partition at its first event of that time, or a little before; nothing is read yet."""
+    """Seek every partition to its first event of that time, or a little before."""
     found: dict[TopicPartition, _Place] = {}
     names = [topics.events(context) for context in contexts]
     sources = [
@@ -159,7 +158,7 @@ async def _merged(
     types: set[str],
     projects: set[str],
 ) -> AsyncIterator[Exported]:
-    """A merge of sorted runs: an event is the next one once every partition's next one is known."""
+    """Merge the partitions, each sorted by time. An event is next once the next event of every partition is known."""
     heads: list[tuple[datetime, int, int, int, TopicPartition]] = []
 
     def show(source: TopicPartition) -> None:
@@ -189,7 +188,7 @@ async def _merged(
                         place.waiting.append(event)
             for source in list(empty):
                 place = places[source]
-                # By the position, not by the last record: a log may end in what is no record.
+                # By the position, not by the last record: a partition may end in an offset without a record.
                 place.over = place.over or await consumer.position(source) >= place.end
                 if place.over:
                     consumer.pause(source)
@@ -209,7 +208,7 @@ async def _merged(
 
 
 def _event_of(raw: Raw, place: _Place, repairs: Repairs, since: datetime | None) -> Exported | None:
-    """A record as what is told of it; None when it is none of the history, or too early. Raises CantExport."""
+    """The exported event of a record; None if it is void, a marker, skipped, or too early. Raises CantExport."""
     if repairs.pass_over(raw):
         place.rule.missed(raw.last)
         return None

@@ -1,9 +1,8 @@
 """Consumers whose records are the log's own `Raw`s, made by `events.log.records` rather than by aiokafka.
 
-Everything else about fetching stays aiokafka's: positions, leaders, retries, groups. There is no hook in it for reading
-batches, nor for when it asks for more (see `Consumer`), so two names of its fetcher are replaced here, by ones that do
-as before for every consumer that was not given `Raws` as its `key_deserializer` (the one thing a consumer hands to that
-place).
+aiokafka does everything else about fetching: positions, leaders, retries, groups. It has no hook for reading batches,
+nor for when it fetches more (see `Consumer`), so this module replaces two names of its fetcher. A consumer opts in by
+`Raws` as its `key_deserializer`, the only argument that reaches that place; all others work as before.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from events.log.wire import Damage, Raw
 
 _CODEC, _TRANSACTION, _CONTROL = 0x07, 0x10, 0x20
 _ABORT = (0).to_bytes(2, "big")
-"""How the key of a control record ends whose transaction was aborted (behind its version, KIP-98)."""
+"""The type in the key of a control record that aborts a transaction (behind the version, KIP-98)."""
 
 
 class Raws:
@@ -37,17 +36,17 @@ class Raws:
 
 
 class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
-    """aiokafka's, which lets one choose what it does with places that were answered and not consumed yet.
+    """An aiokafka consumer with a choice of how long it waits for fetched records to be consumed.
 
-    It asks a broker for all places in one request, and for nothing more while that is under way. By default it waits
-    for those that were answered to be consumed, but at most 0.1 s, and then asks for the *others*: consumed a moment
-    later, they have to wait until that request is answered, which is when one of the others has news, or when
+    aiokafka sends one request to a broker for all places, and no other until that is answered. Before the next request
+    it waits at most 0.1 s until the fetched records are consumed. Then it asks only for the *other* places. A place
+    that is consumed a moment later has to wait for that answer: until one of the others has new records, or until
     `fetch_max_wait_ms` are over.
     """
 
     def __init__(self, *args: Any, prefetch_backoff: float = 0.1, **options: Any) -> None:
-        """`prefetch_backoff`: how many seconds to wait for all to be consumed. Very long for those who consume all
-        places; 0 for those who consume some and leave others, and don't let requests wait at the broker."""
+        """`prefetch_backoff`: seconds to wait until all fetched records are consumed. Very long for consumers of all
+        places; 0 for consumers of some places at a time whose requests do not wait at the broker."""
         super().__init__(*args, **options)
         self._prefetch_backoff = prefetch_backoff
 
@@ -71,15 +70,15 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
         return set(self.partitions_for_topic(topic) or ())
 
     async def end_offsets(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """aiokafka's, which waits a tenth of a second when it has not heard of a topic yet."""
+        """The end offsets, without aiokafka's wait of a tenth of a second for a topic that it does not know yet."""
         await self._hear_of({place.topic for place in partitions})
         ends: dict[TopicPartition, int] = await super().end_offsets(list(partitions))
         return ends
 
     def standing(self, place: TopicPartition) -> tuple[int, int] | None:
-        """The next offset to be consumed, and the end of what may be, by the last answer to a fetch: asks nobody.
+        """The next offset to consume and the end offset, from the last answer to a fetch, without a request.
 
-        None of a partition that is not this consumer's, or of which nothing was heard yet.
+        None for a partition that is not assigned, or that no answer has covered yet.
         """
         assignment = self._subscription.subscription and self._subscription.subscription.assignment
         if not assignment or place not in assignment.tps:
@@ -92,7 +91,7 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
 
 
 class _Fetched:
-    """What a broker answered for a partition: read by aiokafka, or by `_RawRecords`."""
+    """The fetched records of a partition: read by aiokafka, or by `_RawRecords`."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -103,10 +102,10 @@ class _Fetched:
 
 
 class _RawRecords(fetcher.PartitionRecords):  # type: ignore[misc]
-    """aiokafka's reading of batches, and its checks.
+    """Reads batches as aiokafka does, with its checks.
 
-    A batch that can't be read becomes one `Raw` that says so (see `Damage`). An error raised here would lose what was
-    read of other places, and would be raised again at every further read.
+    A batch that can't be read becomes one `Damage`. An exception here would lose the fetched records of other places,
+    and would be raised again at every further read.
     """
 
     next_fetch_offset: int
@@ -120,7 +119,7 @@ class _RawRecords(fetcher.PartitionRecords):  # type: ignore[misc]
             base, length, _, magic, _, attributes, last, first, _, producer, *_, count = HEADER.unpack_from(data, at)
             stop = at + BEHIND_LENGTH + length
             if stop > len(data):
-                break  # the broker sends whole batches, and a piece of the next: it comes again
+                break  # the broker may cut the last batch of an answer; the next answer has it whole
             wrong, records = "", []
             if magic != 2:
                 wrong = f"its message format is {magic}; the log has format 2"
@@ -132,7 +131,7 @@ class _RawRecords(fetcher.PartitionRecords):  # type: ignore[misc]
                     if kind := attributes & _CODEC:
                         section = unpack(kind, section)
                     records = read(Raw, section, count, topic, partition, base, first, self.next_fetch_offset)
-                except Exception as error:  # noqa: BLE001 - whatever a codec or the records' reader makes of the bytes
+                except Exception as error:  # noqa: BLE001 - any error of a codec or of the reader of records
                     wrong = f"its records can't be read: {type(error).__name__}: {error}"
             elif attributes & _CONTROL:
                 self._ended(data[at + HEADER.size : stop], producer)
@@ -149,14 +148,14 @@ class _RawRecords(fetcher.PartitionRecords):  # type: ignore[misc]
             at = stop
 
     def _aborted(self, attributes: int, base: int, producer: int) -> bool:
-        """Whether a batch is of a transaction that was given up; never, unless only what is committed is wanted."""
+        """Whether a batch belongs to an aborted transaction. Always False with `read_uncommitted`."""
         if not attributes & _TRANSACTION or self._isolation_level != fetcher.READ_COMMITTED:
             return False
         self._consume_aborted_up_to(base)
         return producer in self._aborted_producers
 
     def _ended(self, section: bytes, producer: int) -> None:
-        """A transaction of the producer ends here; in a compacted log the record that says how may be gone."""
+        """Note the end of a producer's transaction; in a compacted log the control record may be gone."""
         if section and read(Raw, section, 1, "", 0, 0, 0, 0)[0].key.endswith(_ABORT):
             self._aborted_producers.discard(producer)
 

@@ -1,9 +1,9 @@
-"""Which log a position belongs to: a stored position means something only in the log it was taken in.
+"""Checks that a stored position belongs to the log at hand.
 
-The topics may be made anew under readers that keep their positions (a broker's lost disk, deleted topics), be cut (a
-power failure) or be restored from an older copy and written on. A place's *origin*, the digest of its first record, is
-stored with every position and tells a log from another. That the log was cut shows by its end, and by the epochs: who
-writes on behind a cut begins with a marker, which the epoch at the position does not know.
+A log may be replaced under readers that keep their positions: its topics are created anew (a lost disk of a broker,
+deleted topics), cut (a power failure), or restored from an older copy. The *origin* of a place, the digest of its first
+record, is stored with every position and identifies the log. A cut shows by the log's end, and by the epochs: a writer
+that goes on behind a cut begins with a marker that the stored epoch does not include.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from events.process.settings import Settings
 
 
 class StoredPosition(NamedTuple):
-    """A stored position, and the origin of the log it was taken in."""
+    """A stored position, and the origin of its log."""
 
     position: ReaderPosition
     origin: str = ""
-    """Empty: not known, as of positions that an earlier version stored, or of a place that was empty."""
+    """Empty if unknown: an earlier version stored the position, or the place was empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +37,19 @@ class Compared:
     """What `compare` found."""
 
     origins: dict[Place, str]
-    """Of every place that holds something."""
+    """Place → origin, for every place that is not empty."""
     ends: dict[Place, int]
     mismatches: dict[Place, str]
-    """Places whose position is none of this log's, and how that shows."""
+    """Place → why its position is not of this log."""
 
 
 def origin_of(first: Raw) -> str:
-    """What tells a place's log from another one there: a digest of its first record, 32 hexadecimal digits."""
+    """The origin of a place's log: a digest of its first record, 32 hexadecimal digits."""
     return chain.link(chain.GENESIS, first.key or b"", first.value or b"", without_hash(first.headers)).hex()[:32]
 
 
 def origins_in(raws: Iterable[Raw]) -> dict[Place, str]:
-    """The origins of places whose first record is among these. Damage tells nothing: `compare` can't read it either."""
+    """The origins of places whose first record is among these. Damage gives none: `compare` can't read it either."""
     return {place_of(raw): origin_of(raw) for raw in raws if not raw.offset and not isinstance(raw, Damage)}
 
 
@@ -59,9 +59,9 @@ def described(mismatches: Mapping[Place, str]) -> str:
 
 
 async def compare(settings: Settings, places: Collection[Place], stored: Mapping[Place, StoredPosition]) -> Compared:
-    """Hold stored positions against the log. `places`: those there are. Raises Kafka's errors (`KafkaError`).
+    """Compare stored positions with the log. `places`: all places of the log. Raises Kafka's errors (`KafkaError`).
 
-    A record that the broker can't give, because it is damaged, proves nothing.
+    A damaged record, which the broker can't deliver, proves nothing.
     """
     mismatches = {place: "there is no such partition" for place in stored if place not in places}
     topics = {place: TopicPartition(settings.prefix + events(place[0]), place[1]) for place in places}

@@ -13,7 +13,7 @@ from events.language.base import Command
 from events.language.common import DEFAULT_PROJECT, MAX_ID, ErrorCode, FieldError, Refused, shown
 
 _LONG_ID = 200
-"""Characters of an event's id beyond which the ids of reactions to it have its hash."""
+"""Length of an event's id beyond which the ids of reactions to it contain its hash instead."""
 
 
 def new_command_id() -> str:
@@ -27,9 +27,9 @@ def _base32(text: str, digits: int) -> str:
 
 @lru_cache(maxsize=1000)
 def id_ending(project: str) -> str:
-    """What the ids of a project's aggregates end in: a dot and 5 base-32 digits; empty for `DEFAULT_PROJECT`.
+    """The ending of the ids of a project's aggregates: a dot and 5 base-32 digits; empty for `DEFAULT_PROJECT`.
 
-    So no project can name an aggregate that another one made, and none learns which ids are in use elsewhere.
+    So a project can't name an aggregate of another project, and can't find out which ids are in use elsewhere.
     """
     return "" if project == DEFAULT_PROJECT else f".{_base32(project, 5)}"
 
@@ -49,8 +49,8 @@ def with_assigned_id(command: Command, command_id: str, project: str = DEFAULT_P
 
 
 def child_id(parent: str, part: str, project: str = DEFAULT_PROJECT) -> str:
-    """The id of a part of an aggregate: `parent`, a dot and `part` (such as ``3``), before the ending of
-    the project's ids. A parent's id that is too long for that is cut, and told apart by 13 digits of its hash."""
+    """The id of a part of an aggregate: `parent`, a dot and `part` (for example ``3``), before the ending of the
+    project's ids. A parent's id that is too long is cut and gets 13 digits of its hash."""
     ending = id_ending(project)
     stem = parent.removesuffix(ending) if ending else parent
     if len(stem) + 1 + len(part) + len(ending) > MAX_ID:
@@ -59,22 +59,23 @@ def child_id(parent: str, part: str, project: str = DEFAULT_PROJECT) -> str:
 
 
 def reaction_id(cause_id: str, context: str, partition: int) -> str:
-    """What the ids of the events begin with that a partition of a context decides upon an event. Unlike for any other
-    partition and context, and never long, however many reactions led to the event."""
+    """The prefix of the ids of events that a partition of a context decides in reaction to an event. Unique for the
+    context and the partition, and bounded in length for any chain of reactions."""
     return f"{_stem(cause_id)}.{context}-{partition}"
 
 
 def order_id(event_id: str, number: int, part: int | None = None) -> str:
-    """The `ce_id` of a command that is ordered upon an event, the same whenever it is ordered again. Never long.
+    """The `ce_id` of an order that an event leads to: the same each time it is published. Bounded in length.
 
-    `part`: which it is of the orders that the answer to question `number` leads to.
+    `number`: index of the order or question in what `dispatch` returns. `part`: for a question, index of the order in
+    what `answered` returns.
     """
     return f"{_stem(event_id)}.o{number}" + (f"-{part}" if part is not None else "")
 
 
 def order_digest(origin: str) -> str:
-    """What stands for the body in the digest of an order: whose it is. So no order of another body is another command
-    under the same id: the first one counts. (Another's command is one, also with the same body.)"""
+    """The digest of an order, made from its origin instead of its body. So two orders with the same id and different
+    bodies count as the same command: the first one wins. (The same body from another origin is another command.)"""
     return payload_digest("", origin.encode())
 
 
@@ -83,8 +84,8 @@ def _stem(id: str) -> str:
 
 
 def foreign_id(command: Command, project: str) -> Refused | None:
-    """Why a creating command of this project may not name its aggregate so, in the same words whether another project
-    has one of that name or not; None if it may."""
+    """The refusal of an aggregate's id that does not belong to the project; None if it does. The text is the same if
+    another project has such an aggregate and if none has."""
     ending = id_ending(project)
     if command.subject().endswith(ending):
         return None
@@ -96,8 +97,8 @@ def foreign_id(command: Command, project: str) -> Refused | None:
 
 
 def command_key(project: str, command_id: str) -> str:
-    """What a command is remembered by: two projects may use one id for different commands. (No project's name has a
-    line break.)"""
+    """The key of a command in the dedup window: project and id, since two projects may use one id for different
+    commands. (A project's name has no line break.)"""
     return f"{project}\n{command_id}"
 
 

@@ -2,10 +2,10 @@
 
     python -m events.log.native
 
-compiles it (``make setup`` does so), by the compiler in ``CC``, else ``cc``, and says what it did if it did something.
-A wheel that was built where there is a compiler has it compiled. ``FORGELOG_PURE=1`` goes without it though it is
-there. A helper that was compiled from another source than the one beside it is left alone (the command above compiles
-it anew). `status` says which of them is in use.
+compiles it with the compiler in ``CC``, else ``cc``, and prints what it did, if anything; ``make setup`` runs it. A
+wheel that was built with a compiler contains it. ``FORGELOG_PURE=1`` turns it off. A helper that was compiled from
+another source than the one beside it is not used until the command above compiles it again. `status` says which of the
+three is in use.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ PURE: Status = "pure"
 STALE: Status = "stale"
 
 _used: dict[str, Status] = {}
-"""By name: what `load` found first. The modules that use a helper load it once, when they are imported."""
+"""Name → the result of the first `load`. The modules that use a helper load it once, when they are imported."""
 
 
 def load(name: str) -> Any:
-    """The compiled module ``events.log.<name>``; None where Python must do."""
+    """The compiled module ``events.log.<name>``; None if the Python version is to be used."""
     module, found = _look(name)
     _used.setdefault(name, found)
     return module
 
 
 def status() -> Status:
-    """How this process reads and writes the log: by the compiled helpers, in Python, or in Python because a helper was
-    compiled from another source than the one beside it (stale). What lies there now may be another one by now."""
+    """How this process reads and writes the log: by the compiled helpers, in Python, or in Python because a helper is
+    stale (compiled from another source than the one beside it). The files may have changed since it started."""
     found = {_used.get(name) or _look(name)[1] for name in NAMES}
     return next((each for each in (STALE, PURE) if each in found), COMPILED)
 
 
 def unwanted() -> bool:
-    """Whether ``FORGELOG_PURE`` says to go without compiled helpers."""
+    """Whether ``FORGELOG_PURE`` turns the compiled helpers off."""
     return bool(os.environ.get("FORGELOG_PURE"))
 
 
@@ -65,13 +65,13 @@ def _look(name: str) -> tuple[Any, Status]:
 
 
 def digest_of(source: Path) -> str:
-    """What a compiled module names its source by."""
+    """The digest by which a compiled module names its source."""
     return sha256(source.read_bytes()).hexdigest()[:16]
 
 
 def compile_module(name: str, folder: Path = HERE) -> str:
-    """Compile one into the folder; what to tell people, empty if there was nothing to do. Where it can't be compiled,
-    none is left there."""
+    """Compile a helper into the folder. Returns a message for people, empty if there was nothing to do. If it can't be
+    compiled, an older compiled helper is removed."""
     source = HERE / f"{name}.c"
     digest = digest_of(source)
     target = folder / f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}"

@@ -1,6 +1,7 @@
-"""What became of a command, as a reader of the log sees it (a producer's ack says nothing of that).
+"""Outcomes of commands, as a reader of the log sees them. (A producer's ack says nothing about the outcome.)
 
-`Outcomes` follows all event topics from now on and resolves a future per expected command id. Expect before publishing.
+`Outcomes` follows all event topics from now on, and resolves a future for each expected command id. Call `expect`
+before publishing.
 """
 
 from __future__ import annotations
@@ -29,37 +30,37 @@ from events.process.settings import Settings
 from events.process.tasks import end_all
 
 READ_SECONDS = 15.0
-"""Longest wait for Kafka to give what is in the log."""
+"""Longest wait, in seconds, for records that are in the log."""
 
 _SEARCHES = 2
-"""Conclusions that are looked for in the log at a time, each by a connection of its own."""
+"""Searches for conclusions in the log at a time, each with its own connection."""
 
 log = logging.getLogger("forgelog.outcomes")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a command ended: its events, or its refusal, or that it changed nothing."""
+    """The outcome of a command: its events, or its refusal, or that it changed nothing."""
 
     command_id: str
     subject: str
-    """The aggregate it was about."""
+    """Id of the aggregate that the command was about."""
     events: tuple[Recorded, ...] = ()
-    """The events it led to directly (a repeat's: the first time's)."""
+    """The events that the command led to directly; for a repeat, those of the first time."""
     rejected: CommandRejected | None = None
     noted: CommandNoted | None = None
-    """Set when it was a repeat, or changed nothing."""
+    """Set if the command was a repeat, or changed nothing."""
     conclusion: Recorded | None = None
-    """The event that says how the creation ended, where that was waited for and the command was accepted."""
+    """The event that concludes the creation, if the caller waited for it and the command was accepted."""
 
     @property
     def position(self) -> Position:
-        """The last of its records; usable as `at_least`."""
+        """The position of the last of its records; usable as `at_least`."""
         return self.events[-1].position
 
     @property
     def refused(self) -> Refused | None:
-        """Why there is not what was asked for, by the command's refusal or by its conclusion; None if there is."""
+        """Why the command was refused, by its own refusal or by its conclusion; None if it was not."""
         if self.rejected is not None:
             return Refused(self.rejected.code, self.rejected.message, self.rejected.errors)
         event = self.conclusion.data if self.conclusion is not None else None
@@ -77,17 +78,18 @@ class _Waiting:
     project: str = ""
     bare: bool = False
     parts: dict[int, Recorded | None] = field(default_factory=dict)
-    """None for those that a bare wait has no use for."""
+    """None for events that a `bare` wait does not decode."""
     cause: Position | None = None
-    """The command's record that these follow from: a repeat may be answered before the first was seen whole."""
+    """The record of the command that caused these. A repeat may be answered before all events of the first came."""
     until: Until | None = None
     outcome: Outcome | None = None
-    """The command's own, while its conclusion is waited for."""
+    """The command's own outcome, while its conclusion is missing."""
     conclusion: Recorded | None = None
-    """Seen before the outcome: partitions are read in any order. It counts only if the command was accepted."""
+    """A conclusion that came before the outcome, since partitions are read in any order. It counts only if the command
+    was accepted."""
 
     def came(self, outcome: Outcome) -> bool:
-        """Take the command's own outcome; whether its conclusion is still missing."""
+        """Take the command's own outcome. Returns whether its conclusion is still missing."""
         if self.until is None or outcome.rejected is not None or isinstance(outcome.events[0].data, CommandNoted):
             self.future.set_result(outcome)
             return False
@@ -95,7 +97,7 @@ class _Waiting:
         return not self.conclude(self.conclusion)
 
     def conclude(self, conclusion: Recorded | None) -> bool:
-        """Take a conclusion; whether all that is waited for has come."""
+        """Take a conclusion. Returns whether the wait is complete."""
         self.conclusion = self.conclusion or conclusion
         if self.outcome is None or self.conclusion is None:
             return False
@@ -113,16 +115,16 @@ class Outcomes:
         contexts: Sequence[str] = CONTEXTS,
         gather: float = 0.0,
     ) -> None:
-        """`saw` is told of every valid event. `contexts`: those to follow; records of others may be given to `take`.
-        `gather`: seconds to ask for nothing more after some were read, for those who are in no hurry: whatever is
-        recorded anywhere would wake them."""
+        """`saw`: called with every valid event. `contexts`: those to follow; the caller may give records of others to
+        `take`. `gather`: seconds to pause after each read, for a caller that is in no hurry: else every new record of
+        the log would wake it."""
         self._saw = saw
         self._gather = gather
         self._units = Units(settings)
         self._settings = settings
         self._waiting: dict[str, list[_Waiting]] = {}
         self._concluding: dict[bytes, list[_Waiting]] = {}
-        """Id of an aggregate → those that wait for the conclusion of its creation."""
+        """Id of an aggregate → the waits for the conclusion of its creation."""
         self._searching = asyncio.Semaphore(_SEARCHES)
         self._tail = Tail(settings, contexts, start="end", patient=True)
         self._task: asyncio.Task[None] | None = None
@@ -144,7 +146,7 @@ class Outcomes:
             waiting.future.cancel()
 
     async def lasting(self) -> None:
-        """Does not return; raises what ended the following, if anything did: no outcome comes any more then."""
+        """Wait without an end. Raises the error that ended the reading of the log; no outcome comes after that."""
         if self._task is None:
             raise RuntimeError("Outcomes is used outside its `async with` block")
         await asyncio.wait([self._task])
@@ -160,17 +162,15 @@ class Outcomes:
         bare: bool = False,
         until: Command | None = None,
     ) -> asyncio.Future[Outcome]:
-        """A future of the command's outcome. Call it before publishing; cancel it to stop waiting.
+        """A future of the command's outcome. Call it before publishing; cancel the future to stop waiting.
 
-        With the body's `payload_digest` only the outcome of that body counts, should another command have the same id;
-        every such call has a future of its own. Without it, calls for one id share a future. With `project` only the
-        outcome of that project's command counts.
-
-        `bare`: only whether it was refused is of interest; the outcome has no events, which are not decoded then.
-
-        `until`: the command itself, with its aggregate's id; the outcome then comes with the event that concludes it
-        (`Command.concluded_by`). A refusal, and a command that changed nothing, need none. A
-        repeat finds also a conclusion that was there before it. Raises ValueError where it has no conclusion.
+        `payload_digest`: only the outcome of the command with this body counts, in case another command has the same
+        id. Each call with it has its own future; calls without it share one for each id.
+        `project`: only the outcome of this project's command counts.
+        `bare`: the outcome only says whether the command was refused. Its events are not decoded and left out.
+        `until`: the command, with its aggregate's id. The outcome then comes with the event that concludes it
+        (`Command.concluded_by`), unless the command is refused or changes nothing. For a repeat, a conclusion that is
+        in the log already counts. Raises ValueError for a command without a conclusion.
         """
         if until is not None:
             return self._wait(command_id, digest, project, until=Until.of(until))
@@ -203,7 +203,7 @@ class Outcomes:
 
     @property
     def expected(self) -> int:
-        """How many outcomes are being waited for."""
+        """The number of outcomes that are still missing."""
         return sum(len(same) for same in self._waiting.values())
 
     async def _follow(self) -> None:
@@ -227,7 +227,7 @@ class Outcomes:
                 await asyncio.sleep(0.2)
 
     def take(self, raw: Raw) -> None:
-        """Look at a valid record: of the contexts followed, or of one that somebody else follows anyway."""
+        """Take a valid record: of the contexts that this follows, or of one that the caller follows."""
         if self._concluding and (concerned := self._concluding.get(raw.get("ce_subject") or b"")):
             self._conclude(raw, concerned)
         causation = raw.get("ce_causationid")
@@ -286,13 +286,13 @@ class Outcomes:
             task = asyncio.create_task(self._resolve_repeat(waiting, noted, parts[0]))
             self._resolving.add(task)
             task.add_done_callback(self._resolving.discard)
-            waiting.future.add_done_callback(lambda _: task.cancel())  # whoever waits no more leaves the queue
+            waiting.future.add_done_callback(lambda _: task.cancel())  # a cancelled wait gives up its place
             return
         rejected = first if isinstance(first, CommandRejected) else None
         waiting.came(Outcome(command_id, parts[0].meta.subject, parts, rejected, noted))
 
     async def _resolve_repeat(self, waiting: _Waiting, noted: CommandNoted, at: Recorded) -> None:
-        """A repeat's outcome is the first one's, and so is its conclusion, which the log may have already."""
+        """Resolve a repeat with the outcome, and the conclusion, of the first command."""
         try:
             parts = await self._units.read(at.position.topic, at.position.partition, noted.first_offset)
             first = parts[0].data
@@ -311,9 +311,9 @@ class Outcomes:
 
 
 class Units:
-    """Reads what an input led to, at its first record's offset.
+    """Reads the records that an input led to, at the offset of the first one.
 
-    By one consumer, one after the other: a flood of repeats takes time then, instead of a connection each.
+    One consumer reads them one after the other, so that many repeats cost time and not a connection each.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -355,7 +355,7 @@ class Units:
                 cause = raw.cause
                 if cause is None:
                     if not found:
-                        raise Undecodable(f"{raw.position}: the first outcome should be here, and is not")
+                        raise Undecodable(f"{raw.position}: the first outcome should be at this offset, but is not")
                     return found
                 found.append(raw.decode())
                 if len(found) == cause.parts:

@@ -1,7 +1,7 @@
-"""Where readers stand in a topic of events, and which records are valid there.
+"""Reader positions in event topics, and the epoch rule, which decides which records are valid.
 
-The epoch rule: a `WriterStarted` marker's own offset is its epoch; behind a marker, records of an older epoch are void.
-A reader that keeps the newest marker's offset beside its position can start anywhere.
+The epoch rule: the offset of a `WriterStarted` marker is its epoch; behind a marker, records of an older epoch are
+void. A reader that keeps the offset of the newest marker beside its position can start anywhere.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ Place = tuple[str, int]
 
 
 class ReaderPosition(NamedTuple):
-    """Where a reader stands in a partition: the next offset to read, and the newest marker before it."""
+    """A reader's position in a partition: the next offset to read, and the newest marker before it."""
 
     offset: int = 0
     epoch: int = -1
 
     @classmethod
     def behind(cls, record: Raw) -> ReaderPosition:
-        """Where a reader stands that has read a valid record."""
+        """The position behind a valid record."""
         return cls(record.last + 1, record.offset if record.is_marker else record.epoch)
 
 
@@ -38,26 +38,26 @@ class EpochRule:
     __slots__ = ("_begun", "epoch")
 
     def __init__(self, epoch: int = -1, begun: int | None = None) -> None:
-        """`begun`: the offset from which on the reader sees every marker; None where it is not known."""
+        """`begun`: the offset from which on the reader sees every marker; None if unknown."""
         self.epoch = epoch
         self._begun = begun
 
     def admits(self, record: Raw) -> bool:
-        """Whether the record is valid; moves on to its epoch if it is a marker."""
+        """Whether the record is valid. A valid marker begins its epoch."""
         if record.has("ce_type", MARKER):
             self.epoch = record.offset
             return True
         try:
             epoch: int = record.number(EPOCH)
         except ValueError:
-            return False  # a writer's epoch is a number
+            return False  # no writer wrote it: an epoch is a number
         if epoch > self.epoch:
             if epoch >= (record.offset if self._begun is None else self._begun):
-                return False  # no writer's of this log: its marker stands before what it appends, and was not seen
-            self.epoch = epoch  # proves a marker at that offset, which this reader started behind
+                return False  # forged: a writer's marker comes before its records, and this reader would have seen it
+            self.epoch = epoch  # there was a marker at that offset, before this reader's start
         return epoch == self.epoch
 
     def missed(self, last: int) -> None:
-        """What stands there, up to this offset, was passed over: it may have been a marker."""
+        """Note that the reader skipped records up to this offset; one of them may have been a marker."""
         if self._begun is not None:
             self._begun = max(self._begun, last + 1)

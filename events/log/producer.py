@@ -1,9 +1,9 @@
 """A producer that goes on after a failed send.
 
-An idempotent producer numbers its batches, and one that fails for good after it was given its number (it expired, or
-the broker refused it) leaves a gap: the broker then answers every later batch of that partition with
-OutOfOrderSequenceNumber, for ever. Kafka's own clients bump their epoch there (KIP-360); aiokafka does not, so whoever
-lives long replaces its producer when a send has failed.
+An idempotent producer numbers its batches. A batch that fails for good after it got its number (it expired, or the
+broker refused it) leaves a gap. The broker then answers every later batch of that partition with
+OutOfOrderSequenceNumber, without an end. Kafka's own clients increase their epoch in that case (KIP-360), but aiokafka
+does not. So a long-lived process replaces its producer after a failed send.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ def new_producer(settings: Settings, *, batch_bytes: int = MAX_RECORD_BYTES, **o
 
 
 class ToSend(NamedTuple):
-    """What `Producer.send_all` takes. `topic` with its prefix."""
+    """A record for `Producer.send_all`. `topic` has its prefix."""
 
     topic: str
     value: bytes
     key: bytes | None = None
     partition: int | None = None
-    """The key's own when left out."""
+    """None for the partition of the key."""
     headers: Sequence[tuple[str, bytes]] = ()
     timestamp_ms: int | None = None
 
@@ -58,7 +58,7 @@ class Producer:
         self._now: AIOKafkaProducer | None = None
         self._opening = asyncio.Lock()
         self.batch_bytes = MAX_RECORD_BYTES
-        """Most bytes of the batches that it makes itself; see `make_smaller`."""
+        """Most bytes of a batch; see `make_smaller`."""
         self._ending: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Producer:
@@ -66,7 +66,7 @@ class Producer:
         return self
 
     async def open(self) -> None:
-        """Connect; the first use does so too."""
+        """Connect. The first use connects as well."""
         await self._open()
 
     async def __aexit__(
@@ -75,33 +75,34 @@ class Producer:
         await self.close()
 
     async def close(self) -> None:
-        """Wait for what is under way, and disconnect."""
+        """Wait for the sends that are under way, and disconnect."""
         self._replace(self._now)
         while self._ending:
             await asyncio.wait(self._ending)
 
     async def running(self) -> AIOKafkaProducer:
-        """The present producer, for who builds batches; when a send in it fails, `failed` must be told."""
+        """The current producer, for callers that build batches. They must call `failed` after a failed send."""
         return await self._open()
 
     def failed(self, producer: AIOKafkaProducer) -> None:
-        """A send in this one has failed: the next use opens another."""
+        """Note a failed send of this producer: the next use opens another one."""
         self._replace(producer)
 
     def make_smaller(self, refused: int) -> bool:
-        """A topic has refused a batch of this producer as too large, which made them up to `refused` bytes: make them
-        half as large from now on. False when they are at their smallest already."""
+        """Halve the size of batches after a topic has refused one as too large. `refused`: the size that batches had
+        then. Returns False if they have the smallest size already."""
         if refused <= LEAST_BATCH_BYTES:
             return False
         self.batch_bytes = min(self.batch_bytes, max(LEAST_BATCH_BYTES, refused // 2))
         return True
 
     async def partitions_for(self, topic: str) -> int:
-        """How many partitions the topic (named with its prefix) has."""
+        """The number of partitions of a topic (named with its prefix)."""
         return len(await (await self._open()).partitions_for(topic))
 
     async def send_all(self, records: Sequence[ToSend]) -> list[Any]:
-        """Send and wait until Kafka has them all; their metadata, in order. After an error any of them may be there."""
+        """Send records and wait until Kafka has them all. Returns their metadata, in order. After an error, any of them
+        may be in the log."""
         producer = await self._open()
         futures: list[asyncio.Future[Any]] = []
         try:
@@ -135,7 +136,7 @@ class Producer:
             return self._now
 
     def _replace(self, old: AIOKafkaProducer | None) -> None:
-        """The next use opens another; what others have under way in the old one comes to its end there."""
+        """Let the next use open another producer. Sends that are under way in the old one finish there."""
         if old is None or self._now is not old:
             return
         self._now = None
@@ -152,6 +153,6 @@ async def _stop(producer: AIOKafkaProducer) -> None:
 
 
 def _seen(future: asyncio.Future[Any]) -> None:
-    """Its error was told by another of the same call."""
+    """Retrieve the error of a future, which another future of the same call has raised."""
     if not future.cancelled():
         future.exception()

@@ -36,7 +36,7 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A command that Kafka has stored (acks=all). What became of it is told by `events.log.outcomes`."""
+    """A command that Kafka has stored (acks=all). See `events.log.outcomes` for its outcome."""
 
     id: str
     position: Position

@@ -1,4 +1,4 @@
-"""Reading topics from given offsets to what is their end now, records as they lie there: void ones are not left out."""
+"""Reads topics from given offsets to their current end. Includes void records."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from events.log.fetching import Consumer
 from events.log.wire import Damage, Raw
 
 READ_SECONDS = 5.0
-"""Longest wait for a single record that must be there."""
+"""Longest wait, in seconds, for a single record that must be there."""
 
 
 async def records_at(consumer: Consumer, wanted: Mapping[TopicPartition, int]) -> dict[TopicPartition, Raw]:
-    """The records at these offsets; without those that are damaged, or were removed.
+    """The records at these offsets, without damaged and removed ones.
 
     The consumer must be connected; it is assigned these partitions. Kafka's errors are raised (`KafkaError`).
     """

@@ -1,8 +1,8 @@
-"""Records out of what a broker answers to a fetch, in one pass over a batch: Kafka's message format 2 (KIP-98).
+"""Decodes the records of a fetched batch in one pass: Kafka's message format 2 (KIP-98).
 
-aiokafka makes four objects and a tuple of decoded headers for each record; the log's readers look at a header or two of
-most. `read` leaves the headers as bytes until someone asks. In C where that was compiled (see `events.log.native`),
-else in Python.
+aiokafka makes four objects and a tuple of decoded headers for each record, but the log's readers need only one or two
+headers of most records. `read` keeps the headers as bytes until one is requested. In C if that was compiled (see
+`events.log.native`), else in Python.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class PureRecord:
         return attributes.get(name)
 
     def texts(self, names: tuple[str, ...]) -> tuple[str, ...] | None:
-        """The texts of headers, empty where absent; None when one is no UTF-8, has U+0000, or is longer than
+        """The texts of headers, empty if absent. None if one is not UTF-8, has U+0000, or is longer than
         `MAX_ATTRIBUTE_BYTES`."""
         found = [self.get(name) or b"" for name in names]
         if any(b"\0" in text or len(text) > MAX_ATTRIBUTE_BYTES for text in found):
@@ -74,7 +74,7 @@ class PureRecord:
 
 
 _LEAST, _MOST = -(1 << 63), (1 << 63) - 1
-"""Of an offset and of a timestamp."""
+"""The largest value of an offset and of a timestamp."""
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Looking at a record that stops its readers, and deciding to pass over it: what `forgelog repair` does to the log."""
+"""The log's part of `forgelog repair`: shows a record that stops its readers, and records the decision to skip it."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from events.log.wire import Damage, Raw, Undecodable, headers_of, value_of
 from events.process.settings import Settings
 
 READ_SECONDS = 15.0
-"""Longest wait for Kafka to give the record."""
+"""Longest wait for the record, in seconds."""
 
 
 class NoSuchRecord(LookupError):
-    """Nothing that can be passed over lies at the position; the text says why."""
+    """There is no record at the position that can be skipped; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A record, or a batch that can't be read, as it lies in the log."""
+    """A record of the log, or a batch that can't be read."""
 
     position: Position
     last: int
-    """The last offset of the batch; of a record its own."""
+    """The last offset of the batch; for a record, its own offset."""
     type: str
     id: str
     digest: str
     damage: str
-    """What is wrong with the batch; empty when the record can be read."""
+    """What is wrong with the batch; empty if the record can be read."""
     value: bytes
 
 
@@ -92,7 +92,7 @@ def _suspect(raw: Raw) -> Suspect:
 
 
 async def skip(settings: Settings, suspect: Suspect, reason: str, actor: str) -> Repair:
-    """Record that every reader passes over it; the repair there was if that had been decided before."""
+    """Record the decision that every reader skips it. Returns the earlier repair if that was decided before."""
     for known in await read_repairs(settings):
         same = known.position == suspect.position and known.digest == suspect.digest
         if same and known.last >= suspect.last and known.skips:
@@ -112,7 +112,7 @@ async def skip(settings: Settings, suspect: Suspect, reason: str, actor: str) ->
 
 
 async def retry(settings: Settings, position: Position, reason: str, actor: str) -> Repair:
-    """Record that who stands still at a position tries again."""
+    """Record the decision that the places stopped at a position try again."""
     event = RecordRetried(subject_id=str(position), position=str(position), reason=reason)
     number, now = await _record(settings, event, actor)
     place, at = (position.topic, position.partition), position.offset
@@ -120,7 +120,7 @@ async def retry(settings: Settings, position: Position, reason: str, actor: str)
 
 
 async def _record(settings: Settings, event: LogEvent, actor: str) -> tuple[int, datetime]:
-    """Append to the repairs; the offset there, and the time."""
+    """Append to the topic of repairs. Returns the offset and the time."""
     now = datetime.now(UTC)
     meta = Meta(new_command_id(), event.type_name(), event.subject_id, now, "", actor, "forgelog/repair")
     async with Producer(settings) as producer:

@@ -1,9 +1,9 @@
-"""Records that an operator decided to pass over: the topic ``repairs``, as every reader of events knows it. No I/O.
+"""Records that an operator decided to skip: the topic ``repairs``, as every reader of events sees it. No I/O.
 
 A record that can't be read, or does not fold, stops its reader. The operator's decision to go on without it is an event
-(`RecordSkipped`) in a topic of its own, since the partition it is about may have no writer. Every reader knows all
-repairs before it reads, and follows them (`events.log.tail`). To all, a skipped record is void, as one of an old epoch
-is. The record stays in the log, and the audit goes on telling of it.
+(`RecordSkipped`) in a separate topic, since the partition of the record may have no writer. Every reader knows all
+repairs before it reads, and follows new ones (`events.log.tail`). A skipped record is void for every reader, as a
+record of an old epoch is. It stays in the log, and the audit still reports it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ log = logging.getLogger("forgelog.reading")
 
 
 class Repair(NamedTuple):
-    """A decision to pass over records, or to try again where readers stand."""
+    """A decision to skip records, or to let stopped readers try again."""
 
     number: int
-    """Its offset among the repairs."""
+    """Its offset in the topic of repairs."""
     place: tuple[str, int]
     """Topic and partition of the records."""
     first: int
@@ -37,11 +37,11 @@ class Repair(NamedTuple):
     actor: str
     time: datetime
     skips: bool = True
-    """False: nothing is passed over; who stands there tries again."""
+    """False: nothing is skipped; readers that are stopped there try again."""
 
     @property
     def position(self) -> Position:
-        """Of the first record."""
+        """The position of the first record."""
         return Position(*self.place, self.first)
 
 
@@ -50,12 +50,12 @@ class Repairs:
 
     def __init__(self) -> None:
         self.until = 0
-        """The next offset to read of the topic."""
+        """The next offset to read in the topic."""
         self._all: list[Repair] = []
         self._places: dict[tuple[str, int], list[Repair]] = {}
 
     def add(self, raws: Iterable[Raw]) -> list[Repair]:
-        """Take records of the topic in, in order; the repairs that are new. What is none is reported and left out."""
+        """Take records of the topic, in order. Returns the new repairs. Logs and leaves out other records."""
         new = []
         for raw in raws:
             if raw.offset < self.until:
@@ -72,30 +72,30 @@ class Repairs:
         return new
 
     def forget(self) -> None:
-        """The topic is another one: it is read from its beginning."""
+        """Drop all repairs: the topic was replaced and is read from its beginning."""
         self.until = 0
         self._all.clear()
         self._places.clear()
 
     def concern(self, topic: str, partition: int) -> bool:
-        """Whether anything is passed over in a place."""
+        """Whether any record of a place is skipped."""
         return (topic, partition) in self._places
 
     def pass_over(self, raw: Raw) -> bool:
-        """Whether this record is passed over: it is at the place, and is what the operator saw there (the topic may
-        have been made anew since)."""
+        """Whether to skip this record: it is at the position of a repair, and is the record that the operator saw. (The
+        topic may have been replaced since.)"""
         return any(
             repair.first <= raw.offset <= repair.last and repair.digest == digest_of(raw)
             for repair in self._places.get((raw.topic, raw.partition), ())
         )
 
     def cover(self, raw: Raw) -> bool:
-        """Whether there is a decision about the record's offset, whatever lies there now."""
+        """Whether a repair covers the record's offset, even if another record was there then."""
         repairs = self._places.get((raw.topic, raw.partition), ())
         return any(repair.first <= raw.offset <= repair.last for repair in repairs)
 
     def since(self, number: int) -> list[Repair]:
-        """Those from a number on."""
+        """The repairs from a number on."""
         return [repair for repair in self._all if repair.number >= number]
 
     def __iter__(self) -> Iterator[Repair]:

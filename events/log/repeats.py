@@ -1,7 +1,6 @@
-"""Keys that stand twice in one object of a JSON text. Parsers keep the last of them and say nothing, so what a sender
-meant would be guessed; every door refuses them instead.
+"""Refuses JSON objects with duplicate keys. Parsers silently keep the last one, which may not be what the sender meant.
 
-In C where that was compiled (see `events.log.native`), which clears nearly every text in one pass; the rest is parsed.
+In C if that was compiled (see `events.log.native`): one pass clears nearly every text; the rest is parsed.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ def _once(pairs: list[tuple[str, Any]]) -> None:
 
 
 def repeated_key(text: bytes) -> str | None:
-    """A key that stands twice in one object; None when there is none, or when the text is no JSON."""
+    """A key that occurs twice in one object; None if there is none, or if the text is not JSON."""
     if not _may_repeat(text):
         return None
     try:
@@ -42,7 +41,7 @@ def repeated_key(text: bytes) -> str | None:
 
 
 def refuse_repeats(text: bytes) -> None:
-    """Raises Refused(invalid_argument) that names a key which stands twice in one object."""
+    """Raises Refused(invalid_argument), which names a key that occurs twice in one object."""
     if _may_repeat(text) and (key := repeated_key(text)) is not None:
         problem = f"key {shown(key)} is given twice in one object"
         error = FieldError(field=key[:200] or "(body)", problem=problem, hint="give it once")

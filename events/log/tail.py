@@ -1,6 +1,6 @@
-"""Reading event topics as everyone must: in order, valid records only, from a position that includes the epoch.
+"""Reads event topics as every reader must: in order, valid records only, from a position that includes the epoch.
 
-Which records are valid says the epoch rule: see `events.log.positions`.
+The epoch rule decides which records are valid: see `events.log.positions`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from events.process.settings import Settings
 log = logging.getLogger("forgelog.reading")
 
 LOOK_BACK = 200
-"""Records read before the end to learn the epoch there."""
+"""Records read before the end, to learn the epoch there."""
 
 
 class NoTopic(LookupError):
@@ -37,13 +37,13 @@ class NoTopic(LookupError):
 
     @classmethod
     def at(cls, settings: Settings, names: Iterable[str]) -> NoTopic:
-        """Of topics (names without prefix) that must be there before they can be read."""
+        """The error for missing topics (names without prefix)."""
         topics = ", ".join(settings.prefix + name for name in names)
         return cls(f"there is no topic {topics} at {settings.kafka}; give the address of the platform's Kafka")
 
 
 class LogLost(KafkaError):  # type: ignore[misc]
-    """A topic ends before a position that was read of it: it was cut, or made anew, under its reader."""
+    """A topic ends before a position that was read: it was cut, or created anew, under its reader."""
 
     def __init__(self, where: Mapping[str, int], places: Collection[Place] = ()) -> None:
         """`where`: topic and partition (``events.jobs/3``) → the offset up to which it was read."""
@@ -52,11 +52,11 @@ class LogLost(KafkaError):  # type: ignore[misc]
 
 
 _FIXED = {**PATIENT, "fetch_max_wait_ms": 10_000}
-"""The same, for those who don't have to wait behind a fetch: their assignment never changes."""
+"""`PATIENT` for a consumer whose assignment never changes."""
 
 
 async def read_repairs(settings: Settings, known: Repairs | None = None) -> Repairs:
-    """All repairs there are at the time of the call; with `known`, those are added to it."""
+    """All repairs at the time of the call. `known`: repairs that were read before, to which new ones are added."""
     repairs = known or Repairs()
     place = TopicPartition(settings.prefix + REPAIRS, 0)
     async with connected(new_consumer(settings, **HASTY)) as consumer:
@@ -68,8 +68,8 @@ async def read_repairs(settings: Settings, known: Repairs | None = None) -> Repa
 class Tail:
     """Follows event topics. An async context manager; see `poll`.
 
-    `start` gives each place's position; places it leaves out start at the beginning. ``"end"`` starts behind what is
-    there now; the epoch there is learnt from the last records before it.
+    `start`: each place's position; a place that it leaves out starts at the beginning. ``"end"`` starts at the current
+    end; the last records before it give the epoch there.
     """
 
     def __init__(
@@ -84,10 +84,11 @@ class Tail:
         hasty: bool = False,
         repairs: Repairs | None = None,
     ) -> None:
-        """`patient`: for those who read for ever, and seldom `seek`: what is asked of the broker over the connection
-        of a fetch that waits there (a position sought, say) waits as long. `hasty`: for those who read what is there
-        already, some places at a time (`poll_raw`'s `only`): it learns of no repair that is made meanwhile. `repairs`:
-        those that are known, all of them."""
+        """`patient`: for a reader without an end that seldom seeks. Its fetches wait long at the broker, and a request
+        on the same connection (a seek, for example) waits as long.
+        `hasty`: for a reader of records that are there already, from some places at a time (`only` of `poll_raw`). It
+        does not learn of repairs that are made meanwhile.
+        `repairs`: all repairs, if the caller has read them."""
         self._settings = settings
         self._contexts = tuple(contexts)
         self._start = start
@@ -96,15 +97,15 @@ class Tail:
         self._options = _FIXED if patient else HASTY if hasty else {}
         self._consumer: Consumer | None = None
         self._asking: Consumer | None = None
-        """For what must not wait behind a fetch."""
+        """For requests that must not wait behind a fetch."""
         self._opening = asyncio.Lock()
         self._follows_repairs = not hasty
         self._paused: set[Place] = set()
         self.stopped: dict[Place, int] = {}
-        """Places that are not read on, and the offset of the record at which each stands, until that is repaired."""
+        """Stopped places → the offset of the record at which each stopped, until that is repaired."""
         self._given = repairs
         self.repairs = repairs or Repairs()
-        """Records that are passed over."""
+        """The records to skip."""
         self._heard: list[Repair] = []
         self._rules: dict[Place, EpochRule] = {}
         self.positions: dict[Place, ReaderPosition] = {}
@@ -114,7 +115,7 @@ class Tail:
         return self
 
     async def start(self) -> None:
-        """Connect and stand at the start positions."""
+        """Connect and seek to the start positions."""
         self._consumer = consumer = self._new_consumer()
         await start(consumer)
         try:
@@ -155,7 +156,7 @@ class Tail:
 
     async def stop(self) -> None:
         """Disconnect."""
-        async with self._opening:  # one that is being opened is stopped too
+        async with self._opening:  # so that a consumer that is just being opened is stopped too
             consumers = [consumer for consumer in (self._consumer, self._asking) if consumer is not None]
             self._consumer = self._asking = None
             await stop(*consumers)
@@ -175,7 +176,7 @@ class Tail:
         return found
 
     def _new_consumer(self) -> Consumer:
-        # The log has no end of retention: from a position that is not in it a reader may neither go on nor start over.
+        # The log keeps everything: a position that is not in it means another log, so the reader must not go on.
         return new_consumer(self._settings, auto_offset_reset="none", **self._options)
 
     @property
@@ -191,13 +192,14 @@ class Tail:
         return context_of(topic.topic.removeprefix(self._settings.prefix)), topic.partition
 
     def seek(self, place: Place, position: ReaderPosition) -> None:
-        """Go on from another position of a place."""
+        """Continue a place at another position."""
         self._running.seek(self._topic(place), position.offset)
         self._rules[place] = EpochRule(position.epoch, position.offset)
         self.positions[place] = position
 
     async def rewind(self, positions: Mapping[Place, ReaderPosition]) -> None:
-        """Go on from other positions at once: after a `seek`, what waits at the broker would have to end first."""
+        """Continue places at other positions at once. (After a `seek`, a fetch that waits at the broker must end
+        first.)"""
         fresh = self._new_consumer()
         await start(fresh)
         old, self._consumer = self._running, fresh
@@ -211,19 +213,20 @@ class Tail:
         await stop(old)
 
     def pause(self, place: Place) -> None:
-        """Read no further in this place."""
+        """Pause the reading of a place."""
         if place not in self._paused:
             self._paused.add(place)
             self._running.pause(self._topic(place))
             self._pause_repairs()
 
     def _pause_repairs(self) -> None:
-        """A fetch for them alone would be waited for, by a place that goes on, as long as it lasts."""
+        """Pause the topic of repairs if all places are paused: a place that resumes would have to wait for a fetch of
+        the repairs alone."""
         if len(self._paused) == len(self.positions):
             self._running.pause(*self._repairs_topic())
 
     def resume(self, place: Place) -> None:
-        """Read on in a place that was paused, with the next fetch: one that is under way may have to end first."""
+        """Resume a paused place with the next fetch; one that is under way may have to end first."""
         if place in self._paused:
             self._paused.remove(place)
             if place not in self.stopped:
@@ -231,18 +234,18 @@ class Tail:
             self._running.resume(*self._repairs_topic())
 
     def stop_at(self, raw: Raw) -> None:
-        """Stand at a record that can't be used, until it is repaired: then the place is read on behind it."""
+        """Stop a place at an unusable record. After a repair the place goes on: behind it if it is skipped."""
         place = place_of(raw)
         self.stopped[place] = raw.offset
         self._running.pause(self._topic(place))
         self.seek(place, ReaderPosition(raw.offset, raw.epoch))
 
     def stands_before(self, raw: Raw) -> bool:
-        """Whether the place stands at this record, or at one before it."""
+        """Whether the place is stopped at this record, or at one before it."""
         return bool(self.stopped) and raw.offset >= self.stopped.get(place_of(raw), raw.offset + 1)
 
     def take_repairs(self) -> list[Repair]:
-        """The repairs that were heard of since the last call."""
+        """The repairs that were read since the last call."""
         heard, self._heard = self._heard, []
         return heard
 
@@ -257,33 +260,33 @@ class Tail:
                         self._running.resume(self._topic(place))
 
     def rest(self) -> None:
-        """Ask the broker for nothing more until `go_on`: what comes meanwhile wakes nobody. Nothing is lost."""
+        """Send no fetches until `go_on`, so that new records wake nobody. Nothing is lost."""
         self._running.pause(*(self._topic(place) for place in self.positions), *self._repairs_topic())
 
     def go_on(self) -> None:
-        """Read on after a `rest`."""
+        """Send fetches again after `rest`."""
         going = [place for place in self.positions if place not in self._paused and place not in self.stopped]
         self._running.resume(*(self._topic(place) for place in going))
         if len(self._paused) < len(self.positions):
             self._running.resume(*self._repairs_topic())
 
     def last_known_end(self, place: Place) -> int:
-        """The log's end as the last answer to a fetch had it, at least what was read: asks nobody."""
+        """The end of a place by the last answer to a fetch, and at least the position. Sends no request."""
         standing = self._consumer.standing(self._topic(place)) if self._consumer is not None else None
         read = self.positions[place].offset
         return read if standing is None else max(read, standing[1])
 
     async def ends(self) -> dict[Place, int]:
-        """The log's end now: one past the last offset of every place."""
+        """Place → its current end: one past the last offset."""
         places = list(self.positions)
         ends = await (await self.asking()).end_offsets([self._topic(place) for place in places])
         return {place: ends[self._topic(place)] for place in places}
 
     async def asking(self) -> Consumer:
-        """A consumer for questions to the broker that must not wait behind a fetch."""
+        """A consumer for requests that must not wait behind a fetch."""
         async with self._opening:
             if self._asking is None:
-                _ = self._running  # else there would be nobody to stop it
+                _ = self._running  # raises if the tail is stopped: nothing would stop this consumer
                 asking = new_consumer(self._settings)
                 await start(asking)
                 self._asking = asking
@@ -348,6 +351,6 @@ class Tail:
     async def poll(self, timeout: float) -> list[Recorded]:
         """Valid records of the contexts, decoded; waits at most `timeout` seconds for the first.
 
-        Raises UnknownType at an event of a type this version does not know: the place must not be read on.
+        Raises UnknownType at an event of a type that this version does not know. The caller must stop there.
         """
         return [raw.decode() for raw in await self.poll_raw(timeout) if not raw.is_marker]

@@ -24,25 +24,25 @@ from events.process.settings import Settings
 log = logging.getLogger("forgelog.topics")
 
 CONTEXTS = tuple(contexts())
-"""Every context there is; see `events.language.contexts`."""
+"""All contexts; see `events.language.contexts`."""
 
 REPLICAS = 3
-"""Copies of every partition, as far as there are brokers."""
+"""Copies of every partition; at most one for each broker."""
 
 MAX_RECORD_BYTES = 4 << 20
-"""What the broker takes in one record, or batch, of commands or events."""
+"""Most bytes that the broker takes in a record, or a batch, of commands or events."""
 
 MAX_BATCH_BYTES = MAX_RECORD_BYTES - 65_536
 """Most bytes of one RecordBatch of events, below what the broker takes."""
 
 MAX_LETTER_BYTES = 8 << 20
-"""What it takes in one of dead letters: its record, and why it is one."""
+"""Most bytes that it takes in a dead letter: the record and the reason."""
 
 EVENTS = "events."
-"""What the name of every topic of events begins with."""
+"""The prefix of the names of event topics."""
 
 LEAST_BATCH_BYTES = 16 << 10
-"""Batches are made no smaller than this where a topic takes none of the usual size."""
+"""The smallest size to which batches are reduced for a topic that does not take the usual size."""
 
 STREAMS: tuple[StreamTopic, ...] = tuple(stream for spec in contexts().values() for stream in spec.streams)
 """Every stream's topic."""
@@ -51,14 +51,14 @@ LOGS = OUTPUT.name
 HEADS = "audit.heads"
 REPAIRS = "repairs"
 
-# By default a broker refuses records of more than an hour ahead: a producer whose clock is wrong would be cut off.
+# By default a broker refuses timestamps of more than an hour ahead, so a producer with a wrong clock would be cut off.
 _ANY_TIME = {"message.timestamp.after.max.ms": str((1 << 63) - 1)}
 _FOREVER = {"retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": str(MAX_RECORD_BYTES), **_ANY_TIME}
 # A dead letter is its record, as large as may be, and the reason.
 _LETTERS = {**_FOREVER, "max.message.bytes": str(MAX_LETTER_BYTES)}
 _DAY_MS = 24 * 3600 * 1000
 _SET_FOR_TOPIC = 1
-"""Kafka's number for a setting that is the topic's own, among the sources of settings (KIP-226)."""
+"""Kafka's number for the source of a setting that was set for the topic itself (KIP-226)."""
 
 
 def commands(context: str) -> str:
@@ -95,7 +95,7 @@ def check_streams(streams: Iterable[StreamTopic] = STREAMS) -> None:
 
 
 def wanted(partitions: int, settings: Settings | None = None) -> dict[str, tuple[int, dict[str, str]]]:
-    """Topic name (without prefix) → partitions and configuration: by these settings, or by those of nobody."""
+    """Topic name (without prefix) → partitions and configuration. Without `settings`, the defaults."""
     check_streams()
     topics: dict[str, tuple[int, dict[str, str]]] = {}
     for context in CONTEXTS:
@@ -156,7 +156,7 @@ async def ensure_topics(settings: Settings, *, deadline: float = 30.0) -> dict[s
 
 
 async def existing(settings: Settings, others: Collection[str] = ()) -> dict[str, int]:
-    """The partition counts of those topics, and of `others`, that are there (names without prefix). Makes none."""
+    """The partition counts of the existing topics, and of `others` (names without prefix). Creates none."""
     admin = AIOKafkaAdminClient(**client_options(settings))
     await admin.start()
     try:
@@ -184,8 +184,8 @@ async def _create(admin: AIOKafkaAdminClient, prefix: str, topics: dict[str, tup
 
 
 def stream_config(stream: StreamTopic, settings: Settings, own: Mapping[str, str]) -> dict[str, str]:
-    """The configuration that a stream's topic should have; `own` is what was set for it before. A process that was not
-    told a retention leaves that alone: another process, or an operator, may have been told one."""
+    """The configuration that a stream's topic should have. `own`: what was set for it before. If the settings name no
+    retention, an existing one stays: another process, or an operator, may have set it."""
     config = _stream(stream, settings)
     if stream.days and stream.days not in settings.model_fields_set and "retention.ms" in own:
         return {**config, "retention.ms": own["retention.ms"]}
@@ -193,9 +193,9 @@ def stream_config(stream: StreamTopic, settings: Settings, own: Mapping[str, str
 
 
 async def _configure(admin: AIOKafkaAdminClient, settings: Settings, stream: StreamTopic) -> None:
-    """Give a stream's topic, which an earlier version or other settings may have made, its present configuration.
+    """Give an existing topic of a stream its current configuration.
 
-    Where the broker does not allow it the topic stays as it is: producers make smaller batches when one is refused.
+    If the broker does not allow it, the topic stays as it is; producers make smaller batches when one is refused.
     """
     topic = settings.prefix + stream.name
     try:
@@ -206,7 +206,7 @@ async def _configure(admin: AIOKafkaAdminClient, settings: Settings, stream: Str
         config = stream_config(stream, settings, own)
         if all(now.get(name) == value for name, value in config.items()):
             return
-        # The request replaces all that was set for the topic, so what somebody has set besides goes with it.
+        # The request replaces all settings of the topic, so it must include those that an operator has set.
         (altered,) = await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {**own, **config})])
         if code := altered.resources[0][0]:
             raise for_code(code)(altered.resources[0][1] or "")
@@ -216,7 +216,7 @@ async def _configure(admin: AIOKafkaAdminClient, settings: Settings, stream: Str
 
 
 async def kept(settings: Settings, stream: StreamTopic) -> timedelta | None:
-    """How long a stream's topic keeps its records; None without limit, and where the broker does not tell it."""
+    """How long a stream's topic keeps its records; None if without a limit, or if the broker does not say."""
     admin = AIOKafkaAdminClient(**client_options(settings))
     await admin.start()
     topic = settings.prefix + stream.name

@@ -1,4 +1,4 @@
-"""Decompressing a batch's records, up to a bound: a megabyte can be packed so that it unpacks to gigabytes.
+"""Decompresses the records of a batch, up to a bound: a megabyte may unpack to gigabytes.
 
 Takes every codec of Kafka (gzip, snappy in both framings, lz4, zstd). Knows no records.
 """
@@ -15,7 +15,7 @@ MAX_UNPACKED_BYTES = 32 << 20
 """Most bytes that the records of one compressed batch may have: eight times what a batch may have on the wire."""
 
 _FIRST_GUESS = 16
-"""How many times larger than packed a batch nearly always is at most; a larger buffer is made when it is not enough."""
+"""Ratio of unpacked to packed size for the first buffer; if that is too small, a larger buffer is made."""
 
 _LEAST_BUFFER = 1 << 16
 
@@ -71,7 +71,7 @@ def _snappy(packed: bytes, most: int) -> bytes:
 
 
 def _snappy_block(packed: bytes, most: int) -> bytes:
-    """A block says first how many bytes it unpacks to."""
+    """The unpacked bytes of a block, which begins with their number."""
     length = shift = 0
     for byte in packed[:5]:
         length |= (byte & 0x7F) << shift

@@ -33,8 +33,8 @@ MARKER = b"forgelog.log.v1.WriterStarted"
 
 SPEC_VERSION = ("ce_specversion", b"1.0")
 CONTENT_TYPE = ("content-type", b"application/json")
-"""``datacontenttype``, which the Kafka binding's binary mode writes without the prefix. Not asked for when a record is
-read: those of earlier versions have none, and a body is JSON whatever its producer says."""
+"""``datacontenttype``, which the Kafka binding's binary mode writes without the prefix. Readers ignore it: records of
+earlier versions have none, and a body is always JSON."""
 
 _CE = (
     ("ce_id", "id"),
@@ -81,7 +81,7 @@ class Cause(NamedTuple):
     part: int
     parts: int
     project: str = ""
-    """Of the command, where it is not the record's."""
+    """The command's project, if it is not the record's."""
 
     def __str__(self) -> str:
         project = f":{self.project}" if self.project else ""
@@ -129,7 +129,7 @@ def value_of(message: Message) -> bytes:
 
 
 class Raw(Record):  # type: ignore[misc]
-    """A record as read, decoded no further than its place. Decoding its headers and body is left to who needs them."""
+    """A record as read. Its place is decoded; headers and body are decoded by the caller that needs them."""
 
     __slots__ = ()
 
@@ -144,7 +144,7 @@ class Raw(Record):  # type: ignore[misc]
 
     @classmethod
     def of(cls, record: Any, prefix: str = "") -> Raw:
-        """From an aiokafka `ConsumerRecord`; `prefix` is taken off the topic's name. Of a `Raw`: itself."""
+        """The `Raw` of an aiokafka `ConsumerRecord`, with `prefix` removed from the topic; a `Raw` is returned as is."""
         if isinstance(record, Raw):
             return record
         topic: str = record.topic
@@ -177,7 +177,7 @@ class Raw(Record):  # type: ignore[misc]
 
     @property
     def epoch(self) -> int:
-        """Its writer's; -1 if it names none, or nothing that is a number."""
+        """The epoch of its writer; -1 if it names none, or if that is not a number."""
         try:
             return self.number(EPOCH)  # type: ignore[no-any-return]
         except ValueError:
@@ -185,12 +185,12 @@ class Raw(Record):  # type: ignore[misc]
 
     @property
     def last(self) -> int:
-        """The last offset that this stands for: its own, but for `Damage`."""
+        """The last offset that this covers: its own, except for `Damage`."""
         return self.offset
 
     @property
     def cause(self) -> Cause | None:
-        """What it follows from; None if nothing is named, or nothing that can be read."""
+        """The cause of the record; None if it names none, or if that can't be parsed."""
         value = self.get(CAUSE)
         try:
             return Cause.parse(value.decode()) if value else None
@@ -233,7 +233,7 @@ class Raw(Record):  # type: ignore[misc]
         return _time_of(value)
 
     def event_meta(self) -> Meta:
-        """As `meta`; but what no table can hold is replaced, since an event is a fact whatever its envelope has."""
+        """As `meta`, but with replacements for values that no table can hold: an event is a fact, never refused."""
         texts = self.texts(ATTRIBUTES)
         try:
             time: datetime | None = self.time()
@@ -271,15 +271,15 @@ def _meta_of(texts: tuple[str, ...], time: datetime) -> Meta:
 
 
 class Damage(Raw):
-    """What a reader gets in place of a batch that can't be read, since its bytes were changed on the disk.
+    """Stands for a batch that can't be read, since its bytes were changed on the disk.
 
-    `offset` is the first that it stands for, `value` the whole batch. It has no key and no headers.
+    `offset` is the first offset that it covers, `value` the whole batch. It has no key and no headers.
     """
 
     __slots__ = ("epoch", "last", "wrong")
 
     epoch: int
-    """The newest epoch before it, once a reader that knows has said so."""
+    """The newest epoch before it; set by a reader that knows it."""
     last: int
     wrong: str
     """What is wrong with the batch, for people."""
@@ -292,7 +292,7 @@ class Damage(Raw):
 
     @property
     def problem(self) -> str:
-        """All that is known of it."""
+        """Position and problem, for people."""
         return f"{self.position}: the batch up to offset {self.last} can't be read: {self.wrong}"
 
     def decode(self) -> Recorded:
@@ -331,7 +331,7 @@ def decode_event(type_name: str, value: bytes, at: Position | Raw) -> Message:
 
 def _with_replacements(type_name: str, value: bytes, position: Position) -> Message | None:
     """An event that was written before the language had its bounds (see `events.language.bounds`), with replacements
-    for what breaks them; None when that is not what is wrong with it."""
+    for the values that exceed them; None if the problem is another one."""
     model = lookup(type_name)
     try:
         data = json.loads(value)
@@ -373,7 +373,7 @@ def _time_of(value: bytes) -> datetime:
 
 @cache
 def _validators() -> dict[str, Callable[[bytes], Message]]:
-    """Of the current types, which are nearly all that a log holds."""
+    """The validators of the current types, which nearly all records of a log have."""
     return {name: model.__pydantic_validator__.validate_json for name, model in event_types().items()}
 
 
