@@ -144,7 +144,7 @@ class Raw(Record):  # type: ignore[misc]
 
     @classmethod
     def of(cls, record: Any, prefix: str = "") -> Raw:
-        """The `Raw` of an aiokafka `ConsumerRecord`, with `prefix` removed from the topic; a `Raw` is returned as is."""
+        """The `Raw` of an aiokafka `ConsumerRecord`, without `prefix` in the topic; a `Raw` is returned as is."""
         if isinstance(record, Raw):
             return record
         topic: str = record.topic

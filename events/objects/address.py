@@ -1,13 +1,13 @@
-"""What an object is called, for people (`blake3:4f2a...`) and in the store (`blobs/4f/4f2a...`). Imports nothing heavy.
+"""Names of objects: for people (`blake3:4f2a...`) and in the store (`blobs/4f/4f2a...`). Imports nothing heavy.
 
-An object of at most 8 MiB lies under its digest. A larger one is written before its digest is known, so it lies under a
-random name, and an entry under its digest says which:
+An object of at most 8 MiB is stored under its digest. A larger one is written before its digest is known, so it is
+stored under a random name, and an entry under its digest refers to that:
 
     blobs/ab/abcd...    the bytes
     index/ab/abcd...    {"place": "large/<32 hex>", "size": 12345678}
     large/<32 hex>      the bytes
 
-Names in the store are made here and only of checked parts, so none can leave the store's folder.
+Names in the store are made here, from checked parts only, so none can leave the store's folder.
 """
 
 from __future__ import annotations
@@ -66,24 +66,24 @@ def index_name(digest: str) -> str:
 
 
 def is_place(name: str) -> bool:
-    """Whether that is a random name, as `new_place` makes them."""
+    """Whether a name is a random one that `new_place` could return."""
     return _PLACE.fullmatch(name) is not None
 
 
 def digest_of(name: str) -> str | None:
-    """The digest that a name in the store is of; None if it is no name of an object or an entry."""
+    """The digest in a name of the store; None if it is not the name of an object or an entry."""
     folder, _, digest = name.rpartition("/")
     fitting = _DIGEST.fullmatch(digest) and folder in (f"blobs/{digest[:2]}", f"index/{digest[:2]}")
     return digest if fitting else None
 
 
 def new_place() -> str:
-    """A name in the store that no object has."""
+    """A new random name in the store."""
     return f"large/{secrets.token_hex(16)}"
 
 
 def parse_entry(content: bytes) -> Entry | None:
-    """An entry as it was written; None if it is cut or changed, which a power cut can do."""
+    """The entry of these bytes; None if they are damaged, as after a power cut."""
     try:
         return Entry.model_validate_json(content)
     except ValidationError:

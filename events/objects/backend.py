@@ -1,10 +1,10 @@
-"""The few operations that objects need of a store, by obstore: a local folder, S3, Google Cloud Storage or Azure.
+"""The store operations that objects need, by obstore: a local folder, S3, Google Cloud Storage or Azure.
 
 The only module that knows obstore. It loads obstore (8 MiB, 0.1 s) at the first operation. Credentials of S3, Google
-and Azure come from the variables that their own programs read (`AWS_ACCESS_KEY_ID` ...). No error shows all that
-obstore said: a signed address or a header can be in it.
+and Azure come from the variables that their own programs read (`AWS_ACCESS_KEY_ID` ...). Errors do not quote obstore's
+messages, which may contain a signed address or a header.
 
-A local folder is made so that only this user can read it, and what was written is on the disk before an operation ends.
+Only this user can read a local folder. Written bytes are on the disk before an operation returns.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 _RETRIED = timedelta(seconds=30)
-"""A request that fails by a fault of the server or the network is tried again for so long."""
+"""How long a request is retried after faults of the server or the network."""
 
 
 LONGEST_END = 10.0
@@ -38,11 +38,11 @@ LONGEST_END = 10.0
 
 
 class ObjectStoreError(Exception):
-    """The store can't be reached, refuses what is asked, or is full. Says what to do, and has no credentials."""
+    """The store can't be reached, refuses the request, or is full. The text says what to do and has no credentials."""
 
 
 class Found(NamedTuple):
-    """What a store says of a name."""
+    """Size and age of a name in the store."""
 
     size: int
     """Bytes."""
@@ -99,8 +99,7 @@ class Backend:
     async def upload(self, name: str, parts: AsyncIterator[bytes]) -> None:
         """Write a new name of any length from parts of 8 MiB. It can be read only when all of it is there.
 
-        Whatever `parts` raises comes out of here, and the store drops what it had of the name. It does so also when the
-        caller is cancelled.
+        Raises what `parts` raises. The store then drops what it had of the name, as it does if the caller is cancelled.
         """
         from obstore import put_async
 
@@ -219,7 +218,7 @@ class Backend:
 
     @contextmanager
     def _explained(self, doing: str) -> Iterator[None]:
-        """Tell obstore's errors in plain words, and nothing of what they quote."""
+        """Translate obstore's errors into plain words, without what they quote."""
         from obstore.exceptions import BaseError
 
         try:
@@ -298,7 +297,7 @@ _SYSTEM = re.compile(r"\(os error (\d{1,5})\)")
 
 
 def explain(error: Exception) -> str:
-    """What went wrong and what to do, of an error of obstore or of the system; quotes only numbers and code words."""
+    """The problem and the remedy of an error of obstore or of the system. Quotes only numbers and code words."""
     text = str(error)
     if isinstance(error, OSError) and error.errno:
         return f"{os.strerror(error.errno)}."
@@ -335,7 +334,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _keep(path: Path) -> None:
-    """Make a file that was written this user's alone, and be sure that it is on the disk."""
+    """Make a written file readable for this user only, and flush it to the disk."""
     opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fchmod(opened, 0o600)

@@ -1,4 +1,4 @@
-"""Opens what lies in a folder that others may change: name by name from the folder above, through no link. Blocks."""
+"""Opens files in a folder that others may change: each name from its parent folder, without following links. Blocks."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Changed(OSError):
-    """What should be a plain file is none, or changes."""
+    """A path is not a plain file, or the file changes."""
 
 
 def open_plain(path: str | Path, folder: int | None = None) -> BinaryIO:
-    """A plain file, in an open folder if one is given. Raises OSError; Changed for what is no plain file."""
+    """A plain file, relative to an open folder if one is given. Raises OSError; Changed if it is not a plain file."""
     opened = os.open(path, FILE, dir_fd=folder)
     if not stat.S_ISREG(os.fstat(opened).st_mode):
         os.close(opened)
-        raise Changed("it is no plain file any more")
+        raise Changed("it is not a plain file any more")
     return open(opened, "rb", buffering=0)
 
 

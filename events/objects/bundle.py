@@ -1,7 +1,7 @@
-"""A folder as a bundle: which of its files belong to it, and their digests. Blocks; run it in a thread.
+"""A folder as a bundle: finds the files that belong to it, and their digests. Blocks; run it in a thread.
 
-Left out: what `.gitignore` says, `.git` and `.forgelog` wherever they are, folders that the caller names, links that do
-not lead to a file of the bundle, sockets, pipes and devices. A link to a file of the bundle is kept as that file.
+It leaves out what `.gitignore` names, every `.git` and `.forgelog`, folders that the caller names, sockets, pipes,
+devices, and links that do not lead to a file of the bundle. A link to a file of the bundle is kept as that file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Progress = Callable[[int, int], None]
 
 
 class NoBundle(ValueError):
-    """The folder can't be a bundle; the text says why, and what to do."""
+    """The folder can't become a bundle; the text says why, and what to do."""
 
 
 @dataclass(slots=True)
@@ -38,11 +38,11 @@ class Folder:
 
     path: Path
     files: dict[str, Path] = field(default_factory=dict)
-    """By the path in the bundle: where the bytes are. Of a link that is where it leads."""
+    """Path in the bundle → path of the bytes; for a link, its target."""
     bytes: int = 0
-    """Of all files together, as they were when they were found."""
+    """Bytes of all files together, when they were found."""
     left_out: dict[str, str] = field(default_factory=dict)
-    """By their path, with the reason: what is neither ignored nor part of the bundle."""
+    """Path → reason, for entries that are neither ignored nor part of the bundle."""
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ class Bundle:
     ref: ObjectRef
     """Of the manifest."""
     sources: dict[str, Path]
-    """By digest: where the bytes are."""
+    """Digest → path of the bytes."""
     left_out: dict[str, str]
 
 
@@ -105,7 +105,7 @@ def make_bundle(found: Folder, progress: Progress | None = None) -> Bundle:
 
 
 def open_plain(path: Path) -> BinaryIO:
-    """A file that is a plain one, and no link. Raises OSError, NoBundle."""
+    """Open a plain file that is not a link. Raises OSError, NoBundle."""
     try:
         return below.open_plain(path)
     except below.Changed:
@@ -119,8 +119,8 @@ def pieces(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _walk(found: Folder, base: str, above: list[ignoring.Patterns], out: Collection[str], links: list[str]) -> None:
-    """`base`: path of a folder in the bundle, with a `/` at its end; empty for the uppermost. `above`: what the files
-    of patterns in the folders above say."""
+    """`base`: path of a folder in the bundle, with a `/` at its end; empty for the root. `above`: the patterns of the
+    folders above."""
     stack = [(base, above)]
     while stack:
         base, above = stack.pop()
@@ -161,7 +161,7 @@ def _add(found: Folder, path: str, real: Path) -> None:
 
 
 def _patterns(folder: int, base: str) -> list[ignoring.Patterns]:
-    """What the folder's own `.gitignore` says. git follows no link there, either."""
+    """The patterns of the folder's own `.gitignore`. As git does, it follows no link there."""
     try:
         opened = os.open(ignoring.FILE, below.FILE, dir_fd=folder)
     except OSError:

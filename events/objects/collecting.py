@@ -1,8 +1,9 @@
-"""Files of a folder that patterns name, as a bundle: what a job keeps of a task's working folder. Blocks; use a thread.
+"""The files of a folder that match patterns, as a bundle: what a job keeps of a task's working folder. Blocks; use a
+thread.
 
-The folder is a task's: names, depth, number and kind of what lies there may be meant to harm. No link is followed: a
-link to a file that is kept is kept as that file, as in `bundle`, and each other is left out. Folders are entered from
-the one above, name by name. What can't be kept is left out and told with its reason, and the rest is kept.
+The task may be hostile, so names, depth, number and kinds of its files may be chosen to harm. No link is followed: a
+link to a kept file is kept as that file, as in `bundle`, and any other link is left out. Each folder is opened relative
+to its parent. Files that can't be kept are left out, with a reason; the rest is kept.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from events.objects.bundle import ALWAYS_OUT
 from events.objects.manifest import MAX_BUNDLE_BYTES, MAX_FILES, MAX_MANIFEST_BYTES, BundleFile, Manifest, check_path
 
 TOLD = 5
-"""Reasons that are kept; the others are only counted."""
+"""Most reasons that are kept; further ones are only counted."""
 _HEAD_BYTES = 64
 """More than a manifest's first line has."""
 _PIECE = 1 << 20
@@ -32,7 +33,7 @@ _PIECE = 1 << 20
 
 @dataclass(slots=True)
 class LeftOut:
-    """What patterns fit and could not be kept."""
+    """The paths that match and could not be kept."""
 
     count: int = 0
     reasons: list[str] = field(default_factory=list)
@@ -46,12 +47,12 @@ class LeftOut:
 
 @dataclass(slots=True)
 class Collected:
-    """Files that are to be kept."""
+    """The files to keep."""
 
     folder: Path
     manifest: Manifest
     sources: dict[str, str]
-    """By digest: a path in the folder that has these bytes."""
+    """Digest → a path in the folder with these bytes."""
     left_out: LeftOut
 
     def open(self, digest: str) -> BinaryIO:
@@ -69,8 +70,8 @@ def collect(
     most_bytes: int = MAX_BUNDLE_BYTES,
     most_manifest: int = MAX_MANIFEST_BYTES,
 ) -> Collected:
-    """Find and read all files of a folder that one of `patterns` fits, in the order of their paths. The files beyond
-    `most_files`, `most_bytes` (of all together) or `most_manifest` (bytes of the manifest) are left out.
+    """Find and read all files of a folder that match one of `patterns`, in the order of their paths. Leaves out files
+    beyond `most_files`, `most_bytes` (of all together) or `most_manifest` (bytes of the manifest).
 
     `excluded`: folders that are never looked into. `stop` is called often, and may raise. Raises OSError if the folder
     itself can't be entered.
@@ -127,7 +128,7 @@ def collect(
 def _find(
     folder: Path, patterns: Patterns, excluded: Collection[tuple[int, int]], left_out: LeftOut, stop: Callable[[], None]
 ) -> tuple[list[str], list[str]]:
-    """Paths of plain files that a pattern fits, and of links."""
+    """The paths of plain files and of links that match a pattern."""
     files: list[str] = []
     links: list[str] = []
     stack = [("", patterns.start)]
@@ -202,7 +203,7 @@ def _identities(folders: Collection[Path]) -> set[tuple[int, int]]:
         try:
             about = os.stat(folder)
         except OSError:
-            continue  # it is not there, so nothing is in it
+            continue  # it does not exist, so nothing is in it
         found.add((about.st_dev, about.st_ino))
     return found
 

@@ -1,16 +1,17 @@
-"""Garbage: objects that no event names. First a plan says which; then, in a second step, those of the plan are removed.
+"""Removes garbage: objects that no event names. A plan lists them; a second step removes the objects of the plan.
 
-1. `make_plan` waits until the tables have what the log has, and asks them which objects events name, files of bundles
-   among them.
-2. It lists the store, and names what is in it, is older than the grace, and is named by no event. So it does with
-   bytes that an upload left which was killed before it could say whose they are.
-3. A person looks at the plan.
-4. `execute` asks again for each object of the plan whether an event names it, and how old it is, and removes it if
-   neither saves it. It removes nothing that the plan does not have.
+1. `make_plan` waits until the tables have caught up with the log, and queries which objects events name, including the
+   files of bundles.
+2. It lists the objects in the store that are older than the grace period and that no event names. It also lists the
+   bytes of interrupted uploads, which have no entry.
+3. A person reviews the plan.
+4. `execute` checks each object of the plan again, and removes it if still no event names it and it is still old enough.
+   It never removes an object that is not in the plan.
 
-The grace is for objects that are put and not named yet. A client asks what is missing, puts that, and then sends the
-command; what was put more than `RENEWED_AFTER` (12 hours) ago is missing too, and put anew. So whatever a command is
-about to name is younger than that plus the upload, and the grace is twice as long.
+The grace period protects objects that are uploaded and not named yet. A client asks which objects are missing, puts
+those, and then sends the command. An object that was put more than `RENEWED_AFTER` (12 hours) ago counts as missing and
+is put again. So an object that a command is about to name is younger than that plus the duration of the upload. The
+grace period is twice as long.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ from events.objects.store import ObjectDamaged, ObjectMissing, Objects
 log = logging.getLogger("forgelog.objects")
 
 GRACE = timedelta(hours=24)
-"""An object is kept for so long after it was put, whether or not an event names it."""
+"""The grace period: an object is kept this long after it was put, even if no event names it."""
 _AT_A_TIME = 500
-"""Objects of a plan that are asked for at a time."""
+"""Objects of a plan that are checked at a time."""
 _HEAD_BYTES = 64
-"""Of a manifest, enough to tell its version."""
+"""Bytes of a manifest that are enough to tell its version."""
 
 
 class Asks(Protocol):
-    """Who knows which objects events name: `events.objects.references.References`."""
+    """Queries which objects events name: `events.objects.references.References`."""
 
     async def caught_up(self) -> None: ...
     async def all(self) -> dict[str, Named]: ...
@@ -49,7 +50,7 @@ class Asks(Protocol):
 
 
 class PlanUnusable(ValueError):
-    """What is given is no plan, or one for another store."""
+    """The input is not a plan, or a plan for another store."""
 
 
 class _Part(BaseModel):
@@ -66,7 +67,7 @@ class Unnamed(_Part):
 
 
 class Left(_Part):
-    """Bytes that an upload left."""
+    """Bytes of an interrupted upload."""
 
     place: Annotated[str, StringConstraints(pattern=r"^large/[0-9a-f]{32}$")]
     size: Annotated[int, Field(ge=0)]
@@ -75,11 +76,11 @@ class Left(_Part):
 
 
 class Plan(_Part):
-    """What is to be removed."""
+    """The objects and bytes to remove."""
 
     forgelog_garbage: Literal[1] = 1
     store: str
-    """Of which it is: `FORGELOG_OBJECTS`."""
+    """The store of the plan: the value of `FORGELOG_OBJECTS`."""
     made_at: datetime
     objects: tuple[Unnamed, ...]
     left: tuple[Left, ...]
@@ -95,12 +96,12 @@ class Plan(_Part):
 
 @dataclass(slots=True)
 class Removed:
-    """What became of a plan."""
+    """The result of executing a plan."""
 
     objects: int = 0
     bytes: int = 0
     saved: list[str] = field(default_factory=list)
-    """Digests of objects that are kept, since an event names them now, or since they were put anew."""
+    """Digests of objects that were kept, since an event names them now, or since they were put again."""
 
 
 def parse_plan(text: bytes, store: str) -> Plan:
@@ -121,7 +122,7 @@ def parse_plan(text: bytes, store: str) -> Plan:
 async def make_plan(
     objects: Objects, references: Asks, store: str, *, grace: timedelta = GRACE, now: datetime | None = None
 ) -> Plan:
-    """What could be removed. Changes nothing. Raises ReferencesUnknown, ObjectStoreError, ObjectDamaged."""
+    """List what can be removed. Changes nothing. Raises ReferencesUnknown, ObjectStoreError, ObjectDamaged."""
     now = now or datetime.now(UTC)
     await references.caught_up()
     bundles = _Bundles(objects)
@@ -141,8 +142,8 @@ async def make_plan(
 async def execute(
     objects: Objects, references: Asks, plan: Plan, *, grace: timedelta = GRACE, now: datetime | None = None
 ) -> Removed:
-    """Remove what a plan has and nothing saves. Can be repeated. Raises as `make_plan`; then what was removed by then
-    is gone, and the rest is there."""
+    """Remove the objects of a plan that still may go. Can be repeated. Raises as `make_plan`; objects that were removed
+    before the error are gone."""
     before = (now or datetime.now(UTC)) - grace
     removed, bundles = Removed(), _Bundles(objects)
     await references.caught_up()
@@ -179,7 +180,7 @@ class _Bundles:
         self._files: set[str] = set()
 
     async def files_of(self, named: Iterable[Named]) -> set[str]:
-        """Digests of the files of all bundles that were ever given. Raises ReferencesUnknown, ObjectStoreError,
+        """Digests of the files of all bundles that were passed so far. Raises ReferencesUnknown, ObjectStoreError,
         ObjectDamaged."""
         for ref, bundle in named:
             if bundle and ref.digest not in self._known:
@@ -188,9 +189,9 @@ class _Bundles:
         return self._files
 
     async def _read(self, digest: str) -> set[str]:
-        """A manifest that is not there, or is none, names no file: anyone may name anything in a job. One that breaks a
-        bound keeps what it names. Of one of a later version it is not known what it names, and one that is damaged may
-        be restored from a copy, so these are errors."""
+        """The digests that a manifest names. A missing or invalid manifest names none: a job may name any object as its
+        bundle. A manifest that exceeds a bound still names its files. A manifest of a later version is an error, since
+        its files are unknown; so is a damaged one, since it may be restored from a copy."""
         ref = await self._objects.stat(digest)
         if ref is None:
             return set()
@@ -221,7 +222,7 @@ def _in_batches(of: Sequence[Unnamed]) -> Iterator[Sequence[Unnamed]]:
 
 
 async def listed(objects: Objects, references: Asks) -> AsyncIterator[tuple[Unnamed, bool]]:
-    """All objects of the store, and whether an event names each. Raises as `make_plan`."""
+    """All objects of the store, each with whether an event names it. Raises as `make_plan`."""
     await references.caught_up()
     named = await references.all()
     kept = named.keys() | await _Bundles(objects).files_of(named.values())

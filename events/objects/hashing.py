@@ -1,4 +1,4 @@
-"""BLAKE3 of bytes that pass by, and a stream of any pieces as parts of 8 MiB.
+"""BLAKE3 of a stream of bytes, and a stream of pieces of any length as parts of 8 MiB.
 
 Must not know where the bytes come from or go to.
 """
@@ -19,7 +19,7 @@ NOTHING = blake3(b"").hexdigest()
 """Digest of no bytes."""
 
 _INLINE_BYTES = 256 << 10
-"""More bytes than these are hashed in a thread: 8 MiB take several milliseconds, in which the event loop would wait."""
+"""More bytes than this are hashed in a thread: 8 MiB take several milliseconds, which would block the event loop."""
 
 
 class Fingerprint:
@@ -43,14 +43,14 @@ class Fingerprint:
 
     @property
     def ref(self) -> ObjectRef:
-        """Names the object that these bytes are."""
+        """The reference to the object of these bytes."""
         return ObjectRef(digest=self.digest, size=self.size)
 
 
 async def in_parts(source: AsyncIterable[bytes], part_bytes: int = PART_BYTES) -> AsyncGenerator[bytes, None]:
     """The source's bytes in parts of exactly `part_bytes`; the last may be shorter. An empty source has none.
 
-    Holds at most two parts, however small or large the source's pieces are.
+    Memory: at most two parts, for pieces of any size.
     """
     held = bytearray()
     async for piece in source:

@@ -4,9 +4,10 @@
     {"path":"run.sh","digest":"4f2a...","size":120,"executable":true}
     {"path":"src/train.py","digest":"af13...","size":4711}
 
-A line is JSON, and a file. A manifest may come from anyone, so it is checked before anything acts on it: no path leaves
-the folder, none goes through a file, there are no links and no devices, and number and length of the files are bounded.
-Lines are counted, and held to a length, before any is read: JSON of 32 MiB can take gigabytes of memory. Pure.
+Each line is JSON and describes a file. A manifest is untrusted input, so it is checked before use: no path leaves the
+folder or goes through a file, there are no links and no devices, and the number and the length of files are bounded.
+The number and the length of lines are checked before any line is parsed: JSON of 32 MiB can take gigabytes of memory.
+Pure.
 """
 
 from __future__ import annotations
@@ -27,23 +28,23 @@ MAX_MANIFEST_BYTES = 32 << 20
 """Longest manifest."""
 MAX_PATH_BYTES = 1024
 MAX_DEPTH = 64
-"""Most folders that a file lies in, one in the other: they are open at a time while they are made."""
+"""Most nested folders of a path: all of them are open at the same time while they are created."""
 _MAX_LINE_BYTES = 8192
-"""A path whose every character is written as an escape, and the rest."""
+"""Longest line: a path with every character escaped, and the other fields."""
 _HEAD = b'{"forgelog_bundle":1}'
-"""The first line: tells a manifest from other JSON, and its version."""
+"""The first line: identifies a manifest and its version."""
 _LATER = re.compile(rb'\{"forgelog_bundle":(?:[2-9]|[1-9][0-9])')
-"""How one of a later version begins."""
+"""The beginning of a manifest of any version."""
 _DIGEST = re.compile(rb'"digest":"([0-9a-f]{64})"')
 MAX_NAME_BYTES = 255
 
 
 class NoManifest(ValueError):
-    """What should be a manifest is none; the text says why."""
+    """The bytes are not a valid manifest; the text says why."""
 
 
 def check_path(path: str) -> str:
-    """A file's path in its folder, with `/` between its names. Raises ValueError."""
+    """Check a file's path in its folder, with `/` between names, and return it. Raises ValueError."""
     try:
         encoded = path.encode()
     except UnicodeEncodeError:
@@ -101,11 +102,11 @@ class Manifest(_Strict):
 
     @property
     def total_bytes(self) -> int:
-        """Of all files together."""
+        """Bytes of all files together."""
         return sum(file.size for file in self.files)
 
     def to_bytes(self) -> bytes:
-        """As it is kept: equal folders have equal manifests."""
+        """The stored form: equal folders have equal manifests."""
         files = sorted(self.files, key=lambda file: file.path)
         lines = (file.model_dump_json(exclude_defaults=True).encode() for file in files)
         return b"".join(line + b"\n" for line in (_HEAD, *lines))
@@ -136,15 +137,15 @@ def parse_manifest(data: bytes) -> Manifest:
 
 
 def digests_in(data: bytes) -> set[str]:
-    """What a manifest names that breaks a bound of `parse_manifest`, as one may that was put when there was none. Empty
-    for what is no manifest of this version."""
+    """The digests in a manifest that exceeds a bound of `parse_manifest`; it may be older than the bound. Empty if it
+    is not a manifest of this version."""
     if not data.startswith(_HEAD + b"\n"):
         return set()
     return {digest.decode() for digest in _DIGEST.findall(data)}
 
 
 def is_later(data: bytes) -> bool:
-    """Whether it begins as a manifest of a later version does."""
+    """Whether the bytes begin as a manifest of a later version does."""
     return _LATER.match(data) is not None
 
 

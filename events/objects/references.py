@@ -1,7 +1,7 @@
-"""Which objects the events name, as the tables of all contexts say it (`events.projections.references`).
+"""Queries which objects the events name, from the tables of all contexts (`events.projections.references`).
 
-A context whose projection keeps no such rows, or which has no projection, names none. A context that the log or the
-database has, and this process does not know, may name any: then nothing is answered.
+A context without a projection, or whose projection keeps no such rows, names no objects. A context of the log or the
+database that this process does not know may name any object, so every query is then refused.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ class Named(NamedTuple):
 
 
 class ReferencesUnknown(Exception):
-    """It can't be known which objects the events name. Says why, and what to do."""
+    """It is unknown which objects the events name. The text says why, and what to do."""
 
 
 class References:
-    """What the tables of all contexts say. Each question has a connection of its own."""
+    """Queries the tables of all contexts. Each query has its own connection."""
 
     def __init__(self, settings: Settings, *, patience: float = 60.0) -> None:
         """`patience`: seconds to wait for tables that are behind."""
@@ -81,7 +81,7 @@ class References:
         return await self._ask("", [])
 
     async def among(self, digests: Collection[str]) -> dict[str, Named]:
-        """Those of these objects that an event names. Raises ReferencesUnknown."""
+        """The objects in `digests` that an event names. Raises ReferencesUnknown."""
         return await self._ask("where digest = any($1::text[])", [list(digests)])
 
     async def bundles(self) -> dict[str, Named]:
@@ -104,7 +104,7 @@ class References:
         return found
 
     async def _check_contexts(self, db: Db) -> None:
-        """Raises ReferencesUnknown if the database has rows of objects that are not asked for."""
+        """Raises ReferencesUnknown if the database has rows of objects that this class would not query."""
         begins = live_schema(self._settings, "")
         rows = await db.fetch(_TABLES, begins)
         _check_known("the database", begins, (row["schema"] for row in rows))
@@ -117,7 +117,7 @@ class References:
                 )
 
     async def _check(self, db: Db, context: str, schema: str) -> None:
-        """Raises ReferencesUnknown if the tables are not those of now."""
+        """Raises ReferencesUnknown if the tables are missing or of another version."""
         try:
             version = await db.fetchval(f"select version from {quoted(schema)}.made")
         except asyncpg.UndefinedTableError:

@@ -1,4 +1,4 @@
-"""Objects through the gateway, for those who have no access to the store: nodes and clients. Blocks; use threads.
+"""Objects through the gateway, for nodes and clients, which have no access to the store. Blocks; use threads.
 
 A request that fails by a fault of the network, or is told to come again, is made again until `patience` seconds have
 passed without any byte that went well; see `_Patience`. Each thread has a connection of its own. Must not know what
@@ -40,7 +40,7 @@ class RemoteMissing(RemoteError):
 
 
 class RemoteStopped(RemoteError):
-    """It was to stop, and did."""
+    """The transfer was stopped."""
 
 
 class RemoteObjects:
@@ -49,17 +49,17 @@ class RemoteObjects:
     def __init__(
         self, address: str, key: str, *, patience: float = 60.0, stopped: threading.Event | None = None
     ) -> None:
-        """`address`: the gateway's ``host:port``. `key`: what opens it; it is in no error."""
+        """`address`: the gateway's ``host:port``. `key`: the key for it, which no error shows."""
         self._address = address
         self._headers = {"authorization": f"Bearer {key}"} if key else {}
         self._patience = patience
         self._stopped = stopped or threading.Event()
         self._failed = threading.Event()
-        """Of transfers that belong together one failed, so the others are in vain."""
+        """Whether one of several transfers that belong together has failed; the others then stop."""
         self._local = threading.local()
 
     def missing(self, refs: Sequence[ObjectRef]) -> list[ObjectRef]:
-        """Those that have to be put. Raises RemoteError."""
+        """The objects that must be put. Raises RemoteError."""
         missing: list[ObjectRef] = []
         for at in range(0, len(refs), _MAX_ASKED):
             body = json.dumps({"objects": [ref.model_dump() for ref in refs[at : at + _MAX_ASKED]]}).encode()
@@ -70,8 +70,8 @@ class RemoteObjects:
     def put(
         self, ref: ObjectRef, opened: Callable[[], BinaryIO], progress: Callable[[int], None] | None = None
     ) -> None:
-        """Put an object; `opened` opens its bytes, anew for each try. `progress` is told of bytes that went. Raises
-        RemoteError, and what `opened` does."""
+        """Put an object. `opened`: opens its bytes, once for each try. `progress`: called with the bytes sent. Raises
+        RemoteError, and what `opened` raises."""
 
         def once(patience: _Patience) -> None:
             went = 0
@@ -101,13 +101,13 @@ class RemoteObjects:
         self._again(once)
 
     def get(self, ref: ObjectRef, opened: Callable[[], BinaryIO]) -> None:
-        """Write an object into what `opened` opens, anew for each try, and compare it with its digest. Raises
-        RemoteError, and what `opened` does."""
+        """Fetch an object and compare it with its digest. `opened`: opens the file to write, once for each try. Raises
+        RemoteError, and what `opened` raises."""
         self._again(partial(self._get, ref, opened))
 
     def all_or_stop(self, transfers: Sequence[Future[None]]) -> None:
-        """Wait for all. Once one has failed the others are stopped, and that failure is raised; these objects are
-        then of no use any more."""
+        """Wait for all transfers. If one fails, stop the others and raise its error; this instance is unusable after
+        that."""
         try:
             for done in as_completed(transfers):
                 done.result()
@@ -142,7 +142,7 @@ class RemoteObjects:
             )
 
     def _again(self, once: Callable[[_Patience], Any]) -> Any:
-        """Do it until it goes well."""
+        """Try until it succeeds, or patience runs out."""
         pause, patience = _FIRST_PAUSE, _Patience(self._patience)
         while True:
             self._check_stopped()
@@ -175,7 +175,7 @@ class RemoteObjects:
         return self._request(method, path, body, headers).read()
 
     def _request(self, method: str, path: str, body: Any, headers: dict[str, str]) -> http.client.HTTPResponse:
-        """The answer, if it is good. Raises RemoteError, _ComeAgain."""
+        """The response, if its status is a success. Raises RemoteError, _ComeAgain."""
         connection = self._connection()
         try:
             connection.request(method, f"/v1/objects{path}", body, {**self._headers, **headers})
@@ -216,8 +216,8 @@ class RemoteObjects:
 
 
 class _Patience:
-    """How long to try again. Bytes that no try before got to renew it. The time in which other bytes pass, those that
-    are sent again, does not count; so an object that is refused each time is given up, and none while its bytes pass.
+    """How long to retry. Bytes beyond those of every earlier try restart the time. Time in which bytes are sent again does
+    not count. So an object that is refused each time is given up, but none while it makes progress.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -253,7 +253,7 @@ class _ComeAgain(Exception):
 
 
 def _message(answer: http.client.HTTPResponse) -> str:
-    """What the gateway says is wrong."""
+    """The error message of the gateway."""
     data = answer.read(_MAX_ERROR_BYTES)
     try:
         message = json.loads(data)["error"]["message"]

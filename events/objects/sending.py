@@ -16,11 +16,11 @@ from events.objects.manifest import Manifest
 from events.objects.remote import RemoteObjects
 
 AT_A_TIME = 8
-"""Files that are on their way at a time."""
+"""Files that are sent at a time."""
 
 
 class Sum:
-    """Bytes that went, of all that are to go; told from several threads."""
+    """Sums the bytes sent by several threads."""
 
     def __init__(self, total: int, tell: Callable[[int, int], None] | None) -> None:
         """`tell` is called with the bytes so far, and `total`."""

@@ -9,14 +9,14 @@ All or nothing
     An object can be read once its last byte is in the store, never before. A writer that is killed leaves nothing that
     can be read.
 Checked
-    `open` compares the bytes with the digest when it reads all of them, and hands the last part on only if they agree.
-    A range is not checked: BLAKE3 needs all bytes.
+    `open` compares the bytes with the digest if it reads all of them, and yields the last part only if they agree. It
+    does not check a range: BLAKE3 needs all bytes.
 Durable
     When `put` returns, the bytes are in the store (of a local folder: on the disk). Name an object in an event after
     that, never before.
 Renewed
-    `put` writes an object anew that was put more than `RENEWED_AFTER` ago, and `missing` names it. So an object that is
-    about to be named by an event is not old, and what removes objects that no event names can go by their age.
+    `put` writes an object again that was put more than `RENEWED_AFTER` ago, and `missing` returns it. So an object that
+    an event is about to name is not old, and garbage collection can rely on the age.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ from events.objects.hashing import NOTHING, PART_BYTES, Fingerprint, in_parts
 __all__ = ["Kept", "ObjectDamaged", "ObjectMissing", "ObjectRefused", "ObjectStoreError", "Objects"]
 
 RENEWED_AFTER = timedelta(hours=12)
-"""An object that was put longer ago is written anew when it is put."""
+"""Age from which `put` writes an object again."""
 _AT_A_TIME = 32
-"""Questions to the store at a time."""
+"""Requests to the store at a time."""
 
 
 class ObjectMissing(LookupError):
@@ -56,23 +56,23 @@ class ObjectMissing(LookupError):
 
 
 class ObjectDamaged(Exception):
-    """The store's bytes are not those that were put."""
+    """The bytes in the store differ from those that were put."""
 
 
 class ObjectRefused(ValueError):
-    """The bytes that were given are not those that were announced, or too many. Nothing is kept."""
+    """The bytes differ from what was announced, or are too many. Nothing is stored."""
 
 
 class Kept(NamedTuple):
-    """What the store has of a digest."""
+    """What the store has under a digest."""
 
     digest: str
     size: int
-    """Bytes; of an entry that can't be read, 0."""
+    """Size in bytes; 0 for an entry that can't be read."""
     written: datetime
     """When it was put last, by the store's clock."""
     place: str = ""
-    """Under which random name its bytes are; empty for one that lies under its digest."""
+    """The random name of its bytes; empty if they are stored under the digest."""
 
 
 class Objects:
@@ -86,10 +86,10 @@ class Objects:
     async def put(
         self, source: bytes | AsyncIterable[bytes], *, expect: str = "", size: int | None = None
     ) -> ObjectRef:
-        """Keep the source's bytes; pieces of any length. Holds at most some parts of 8 MiB in memory.
+        """Store the bytes of the source, in pieces of any length. Memory: a few parts of 8 MiB.
 
-        `expect` is the digest and `size` the length that the bytes should have, if they are known. Raises ObjectRefused
-        if they have another, ObjectStoreError, and what the source raises; then nothing is kept.
+        `expect`, `size`: the digest and the length that the bytes must have, if known. Raises ObjectRefused if they
+        differ, ObjectStoreError, and what the source raises; then nothing is stored.
         """
         digest = parse_address(expect) if expect else ""
         seen = _Announced(digest, size)
@@ -113,8 +113,8 @@ class Objects:
     async def open(self, ref: ObjectRef, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """The bytes from `start` to before `end` (None: to the last one), in pieces of at most 8 MiB.
 
-        Raises ValueError if that is no range of the object, ObjectMissing, ObjectDamaged (of a whole read: before the
-        last piece) and ObjectStoreError.
+        Raises ValueError if that is not a range of the object, ObjectMissing, ObjectDamaged (in a read of all bytes:
+        before the last piece) and ObjectStoreError.
         """
         end = ref.size if end is None else end
         if not 0 <= start <= end <= ref.size:
@@ -146,7 +146,7 @@ class Objects:
         return found and ObjectRef(digest=digest, size=found.size)
 
     async def missing(self, refs: Sequence[ObjectRef]) -> list[ObjectRef]:
-        """Those that have to be put: not there, not whole, or put more than `RENEWED_AFTER` ago.
+        """The objects that must be put: missing, incomplete, or put more than `RENEWED_AFTER` ago.
 
         In the order given. Raises ObjectStoreError.
         """
@@ -160,7 +160,7 @@ class Objects:
         return [ref for ref, there in zip(refs, answers, strict=True) if not there]
 
     async def kept(self) -> AsyncIterator[Kept]:
-        """All objects, whole or not, in no order. Raises ObjectStoreError."""
+        """All objects, complete or not, in no order. Raises ObjectStoreError."""
         async for name, found in self._store.listed("blobs"):
             if digest := digest_of(name):
                 yield Kept(digest, found.size, found.written)
@@ -170,8 +170,7 @@ class Objects:
                 yield Kept(digest, entry.size if entry else 0, found.written, entry.place if entry else "")
 
     async def bytes_of_large(self) -> AsyncIterator[tuple[str, int, datetime]]:
-        """Place, length and age of what lies under a random name, whether or not an entry says so. Raises
-        ObjectStoreError."""
+        """Place, length and age of all bytes under random names, with or without an entry. Raises ObjectStoreError."""
         async for name, found in self._store.listed("large"):
             if is_place(name):
                 yield name, found.size, found.written
@@ -183,7 +182,7 @@ class Objects:
         await self._store.delete(place)
 
     async def put_at(self, digest: str) -> datetime | None:
-        """When an object was put last, whether or not it is whole; None if it is not there. Raises ObjectStoreError."""
+        """When an object was put last, complete or not; None if it is missing. Raises ObjectStoreError."""
         blob, entry = await self._store.head(blob_name(digest)), await self._store.head(index_name(digest))
         return max((found.written for found in (blob, entry) if found), default=None)
 
@@ -211,7 +210,7 @@ class Objects:
             await self._store.delete(place)
 
     async def _put_entry(self, digest: str, entry: Entry) -> bool:
-        """Say where a large object is. False if it is elsewhere already."""
+        """Write the entry of a large object. False if there is an entry with another place already."""
         name = index_name(digest)
         if await self._store.create(name, entry.to_bytes()):
             return True
@@ -226,7 +225,7 @@ class Objects:
         return True
 
     async def _find(self, digest: str) -> Found | None:
-        """Length and age of an object; None if it is not there or not whole."""
+        """Length and age of an object; None if it is missing or incomplete."""
         if blob := await self._store.head(blob_name(digest)):
             # a power cut can leave an empty file
             return blob if blob.size or digest == NOTHING else None
@@ -234,7 +233,7 @@ class Objects:
         return Found(entry.size, written) if entry and await self._is_whole(entry, entry.size) else None
 
     async def _is_fresh(self, digest: str, size: int | None = None) -> bool:
-        """Whether it need not be put again."""
+        """Whether an object need not be put again."""
         found = await self._find(digest)
         return found is not None and size in (None, found.size) and self._is_young(found.written)
 
@@ -242,7 +241,7 @@ class Objects:
         return timedelta(0) <= datetime.now(UTC) - written < self._renewed_after
 
     async def _entry(self, digest: str) -> tuple[Entry | None, datetime]:
-        """Where a large object is, and since when; None if there is no entry, or none that can be read."""
+        """The entry of a large object, and its age; None if there is no readable entry."""
         content = await self._store.content(index_name(digest))
         return (parse_entry(content.data), content.written) if content else (None, datetime.min.replace(tzinfo=UTC))
 
@@ -270,7 +269,7 @@ class Objects:
 
 
 class _Announced(Fingerprint):
-    """What passes, and what was announced of it."""
+    """The fingerprint of the bytes so far, and what was announced."""
 
     def __init__(self, digest: str, size: int | None) -> None:
         super().__init__()
@@ -284,7 +283,7 @@ class _Announced(Fingerprint):
             raise ObjectRefused(f"size: an object has at most {MAX_OBJECT_BYTES} bytes; put it as several")
 
     def check(self) -> None:
-        """Raises ObjectRefused if not all came, or not what was announced."""
+        """Raises ObjectRefused if bytes are missing, or differ from what was announced."""
         if self._wanted_size not in (None, self.size):
             raise ObjectRefused(f"size: {self.size} of the announced {self._wanted_size} bytes came; nothing is kept")
         if self._wanted_digest not in ("", self.digest):
@@ -295,9 +294,9 @@ class _Announced(Fingerprint):
 
 
 async def _checked(begun: list[bytes], rest: AsyncIterator[bytes], seen: _Announced) -> AsyncIterator[bytes]:
-    """All parts, hashed as they pass; takes those of `begun` out of it.
+    """All parts, hashed on the way; removes those of `begun` from that list.
 
-    Raises ObjectRefused in place of the end if they are not what was announced.
+    Raises ObjectRefused before the end if they differ from what was announced.
     """
     while begun:
         part = begun.pop(0)

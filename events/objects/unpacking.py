@@ -1,7 +1,7 @@
-"""Writes files of a bundle into a folder that is a person's own, and never outside it or over what is there. Blocks.
+"""Writes files of a bundle into a user's folder, never outside of it, and never over existing files. Blocks.
 
-A path of a bundle is checked (`manifest.check_path`), so it has no `..`. Here no link below the folder is followed, a
-file appears whole or not at all, and what is in a file's place stays unless `force` says otherwise.
+A path of a bundle is checked (`manifest.check_path`), so it has no `..`. This module follows no link below the folder,
+writes a file completely or not at all, and replaces existing files only with `force`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _PIECE = 1 << 20
 
 
 class InTheWay(Exception):
-    """Something else is where a file is to be. Says what, and where."""
+    """Something else is at the path of a file. The text says what, and where."""
 
 
 def is_there(folder: Path, file: BundleFile) -> bool:
-    """Whether a file with these bytes is in its place; False if nothing is. Raises InTheWay for anything else."""
+    """Whether the path has a file with these bytes; False if it has nothing. Raises InTheWay for anything else."""
     try:
         with _above(folder, file.path, make=False) as (above, name):
             opened = open_plain(name, above)
@@ -51,9 +51,9 @@ def is_there(folder: Path, file: BundleFile) -> bool:
 def write_file(
     folder: Path, file: BundleFile, fetch: Callable[[Callable[[], BinaryIO]], None], *, force: bool = False
 ) -> None:
-    """Put a file in its place. `fetch` is given what opens a new file for its bytes, writes them, and checks them.
+    """Write a file. `fetch`: gets a function that opens the new file; it writes the bytes and checks them.
 
-    Raises InTheWay, OSError, and what `fetch` does; then nothing of it is left.
+    Raises InTheWay, OSError, and what `fetch` raises; then nothing of the file is left.
     """
     try:
         with _above(folder, file.path, make=True) as (above, name):

@@ -1,4 +1,4 @@
-"""Points as columns: what a chunk of a stream of numbers is, in memory and in a row.
+"""Points as columns: a chunk of a stream of numbers, in memory and in a row.
 
 A point is a step, a time (milliseconds since 1970) and a value. `Columns` holds distinct points in order, as three
 arrays of little-endian 64-bit numbers. Pure; knows no stream and no table. Importing it loads numpy (about 20 MiB):
@@ -23,7 +23,7 @@ _HEAD = struct.Struct("<BI")
 _WIDTH = 24
 """Bytes of a point in its columns."""
 _LEVEL = 1
-"""Of zstd: higher ones make numbers little smaller, and take several times as long."""
+"""Level of zstd: higher levels take several times as long and save little."""
 _MOST = 1 << 24
 """Points of a chunk."""
 _NAN = np.array([0x7FF8 << 48], np.int64).view(np.float64)[0]
@@ -31,11 +31,11 @@ _LOW_BITS = np.int64((1 << 63) - 1)
 
 
 class Malformed(ValueError):
-    """Bytes are no columns. The text says why, for people."""
+    """The bytes are not valid columns. The text says why, for people."""
 
 
 class Point(NamedTuple):
-    """A point, as one compares it: `rank` orders values by their bits, -0.0 before 0.0, and NaN behind all others."""
+    """A comparable point. `rank` orders values by their bits: -0.0 before 0.0, and NaN after all others."""
 
     step: int
     time: int
@@ -44,7 +44,7 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What is known of columns without reading them."""
+    """A summary of columns, for queries that do not read them."""
 
     count: int
     nans: int
@@ -81,7 +81,7 @@ class Columns:
         return Point(int(self.steps[index]), int(self.times[index]), int(rank))
 
     def summary(self) -> Summary:
-        """Raises ValueError of no points."""
+        """The summary. Raises ValueError if there are no points."""
         if not len(self):
             raise ValueError("there are no points to sum up")
         numbers = self.values[~np.isnan(self.values)]
@@ -134,13 +134,13 @@ def _columns(steps: NDArray[np.int64], times: NDArray[np.int64], values: NDArray
 
 
 def merge(parts: Iterable[Columns]) -> Columns:
-    """All points of several, each once."""
+    """All points of several `Columns`, each once."""
     given = [part for part in parts if len(part)]
     return given[0] if len(given) == 1 else _ordered(_joined(given))
 
 
 def without(part: Columns, others: Columns) -> Columns:
-    """The points that are not among others."""
+    """The points of `part` that are not in `others`."""
     if not len(part) or not len(others):
         return part
     keep = np.ones(len(part), bool)
@@ -149,20 +149,20 @@ def without(part: Columns, others: Columns) -> Columns:
 
 
 def common(part: Columns, others: Columns) -> Columns:
-    """The points that are among others, too."""
+    """The points of `part` that are in `others` too."""
     found = np.sort(_common(part, others))
     return Columns(part.steps[found], part.times[found], part.values[found])
 
 
 def cut(part: Columns, most: int) -> Iterator[Columns]:
-    """Pieces of at most so many points, in order."""
+    """Slices of at most `most` points, in order."""
     return (part[start : start + most] for start in range(0, len(part), most))
 
 
 def encode(part: Columns) -> bytes:
-    """Columns as the bytes of a row, packed by zstd.
+    """Columns as the bytes of a row, compressed by zstd.
 
-    Steps and times are differences from those before, all their lowest bytes first: regular ones take next to nothing.
+    Steps and times are stored as deltas, the lowest bytes of all deltas first. Regular steps take almost no space.
     """
     if len(part) > _MOST:
         raise ValueError(f"{len(part)} points are too many for a chunk: at most {_MOST}")
@@ -172,7 +172,7 @@ def encode(part: Columns) -> bytes:
 
 
 def decode(data: bytes) -> Columns:
-    """What `encode` made. Raises Malformed."""
+    """The columns of the bytes that `encode` returned. Raises Malformed."""
     if len(data) < _HEAD.size or data[0] != _FORMAT:
         raise Malformed("they do not begin as columns do")
     _, count = _HEAD.unpack_from(data)
@@ -190,9 +190,9 @@ def decode(data: bytes) -> Columns:
 
 
 def digest(parts: Iterable[Columns]) -> tuple[int, bytes]:
-    """How many different points these are, and BLAKE3 over them in order: the same however they are cut into parts.
+    """The number of distinct points, and BLAKE3 over them in order. Independent of how they are cut into parts.
 
-    `parts` come by their first steps. It keeps those in memory that reach beyond the first step of the next.
+    `parts`: ordered by their first steps. Memory: the parts that reach beyond the first step of the next one.
     """
     hashed, count = blake3(), 0
     kept = Columns(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64))
@@ -214,7 +214,7 @@ def digest(parts: Iterable[Columns]) -> tuple[int, bytes]:
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Numbers that order as the values do, and differ where their bits do."""
+    """Numbers with the order of the values, which differ if the bits of the values differ."""
     bits = np.ascontiguousarray(values).view(np.int64)
     return bits ^ ((bits >> np.int64(63)) & _LOW_BITS)
 
@@ -233,7 +233,7 @@ def _joined(parts: Iterable[Columns]) -> Columns:
 def _ordered(given: Columns) -> Columns:
     """Points in order, each once."""
     if (given.steps[1:] > given.steps[:-1]).all():
-        return given  # as nearly all come
+        return given  # the usual case
     ranks = _ranks(given.values)
     order = np.lexsort((ranks, given.times, given.steps))
     steps, times, values = given.steps[order], given.times[order], given.values[order]
@@ -243,7 +243,7 @@ def _ordered(given: Columns) -> Columns:
 
 
 def _common(part: Columns, others: Columns) -> NDArray[np.int64]:
-    """The indexes of the points that are among others."""
+    """The indexes of the points of `part` that are in `others`."""
     both = _joined((part, others))
     ranks = _ranks(both.values)
     order = np.lexsort((ranks, both.times, both.steps))  # stable: of two equal points the first is of `part`
@@ -252,19 +252,19 @@ def _common(part: Columns, others: Columns) -> NDArray[np.int64]:
 
 
 def _equal_next(steps: NDArray[np.int64], times: NDArray[np.int64], ranks: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Of each but the last, whether it equals the next."""
+    """For each point but the last, whether it equals the next one."""
     same: NDArray[np.bool_] = (steps[1:] == steps[:-1]) & (times[1:] == times[:-1]) & (ranks[1:] == ranks[:-1])
     return same
 
 
 def _differences(numbers: NDArray[np.int64]) -> bytes:
-    """The first, then how much each is more than the one before (modulo 2^64): the lowest bytes of all, then the
-    next."""
+    """The first number and the deltas (modulo 2^64), bytes transposed: the lowest byte of all numbers, then the next
+    byte of all, and so on."""
     differences = np.ascontiguousarray(np.diff(numbers, prepend=np.int64(0)), "<i8")
     return differences.view(np.uint8).reshape(-1, 8).T.tobytes()
 
 
 def _summed(data: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """What `_differences` was made of."""
+    """The numbers from which `_differences` was made."""
     differences = np.ascontiguousarray(data.reshape(8, -1).T).view("<i8").reshape(-1)
     return np.cumsum(differences)

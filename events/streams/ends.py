@@ -1,4 +1,4 @@
-"""Up to which time partitions are done (read, or stored), as their ends tell. No I/O, no clock."""
+"""The time up to which partitions are done (read, or stored), derived from their end offsets. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ from collections.abc import Collection, Mapping
 
 
 class DoneTo:
-    """Of each partition: the time up to which all that was in the log is done.
+    """For each partition, the time up to which everything that was in the log is done.
 
-    It follows from an end that was asked for at that time, once what is done reaches it. Times are of one monotonic
-    clock.
+    If the end offset was requested at time T, the partition is done up to T once that offset is reached. All times are
+    of one monotonic clock.
     """
 
     def __init__(self) -> None:
         self._done: dict[int, float] = {}
         self._ends: dict[int, tuple[int, float]] = {}
-        """Partition → an end that is not reached yet, and when it was asked for."""
+        """Partition → an end offset that is not reached yet, and the time of its request."""
 
     def time(self, partition: int) -> float:
         """The time up to which a partition is done."""
         return self._done.get(partition, -math.inf)
 
     def to_ask(self, wanted: Mapping[int, float]) -> set[int]:
-        """Partitions whose ends have to be asked for, to learn that they are done up to these times. One whose last
-        answer is not reached yet is none of them, so that a partition that grows gets there."""
+        """The partitions whose ends must be requested, to learn whether they are done up to these times. Leaves out a
+        partition that has not reached its last end yet: else a growing partition would never be done."""
         return {n for n, moment in wanted.items() if self.time(n) < moment and n not in self._ends}
 
     def heard(self, ends: Mapping[int, int], asked: float) -> None:
-        """The ends of partitions, asked for at a time."""
+        """Note the end offsets of partitions, which were requested at the time `asked`."""
         for partition, end in ends.items():
             self._ends.setdefault(partition, (end, asked))
 
     @property
     def open(self) -> Collection[int]:
-        """Partitions whose ends are known and not reached."""
+        """The partitions whose end is known and not reached."""
         return self._ends.keys()
 
     def reach(self, partition: int, offset: int) -> bool:
-        """All before an offset is done; whether a partition is done up to a later time by that."""
+        """Note that everything before an offset is done. Returns whether the partition's time has moved by that."""
         end, asked = self._ends.get(partition, (math.inf, 0.0))
         if offset < end:
             return False
@@ -47,6 +47,6 @@ class DoneTo:
         return True
 
     def forget(self, partition: int) -> None:
-        """Nothing is known of a partition: it stands still, or is read again."""
+        """Drop what is known of a partition: it has stopped, or is read again."""
         self._done.pop(partition, None)
         self._ends.pop(partition, None)

@@ -1,8 +1,8 @@
 """The intake of a stream: reads its topic and stores it (`events.streams.storing`).
 
-It has a consumer of its own over all partitions, without a group. Several processes may take one stream in: positions
-are compared before they are moved, and one of them moves with every chunk, so what one has stored the others find
-stored. What can't be stored because of its content stops its partition alone, until it is repaired.
+It has its own consumer over all partitions, without a group. Several processes may take in the same stream: each
+compares the positions before it moves them, and every chunk moves one, so a chunk that one process has stored is not
+stored by another. A record that can't be stored because of its content stops only its partition, until a repair.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from events.streams.upkeep import Upkeep
 from events.writer.stops import Stops
 
 NEXT = "_next"
-"""What the name of the schema of a rebuild ends with."""
+"""Suffix of the schema's name during a rebuild."""
 _MOST = 2000
 """Records fetched at once."""
 _ANSWER_SECONDS = 10.0
@@ -57,28 +57,28 @@ stored_chunks = Counter("forgelog_stream_chunks_total", "Chunks of streams store
 
 
 class Intake:
-    """Takes one stream in, in one process."""
+    """The intake of one stream in one process."""
 
     def __init__(self, stream: AnyStream, *, rebuilding: bool = False) -> None:
-        """`rebuilding`: into the tables of a rebuild. What is unusable has become a dead letter before."""
+        """`rebuilding`: for the tables of a rebuild. Unusable records are dead letters already and are skipped."""
         self.stream = stream
         self.news = asyncio.Condition()
-        """Notified when something was stored, and when a partition turns out to be stored up to a wanted time."""
+        """Notified when something was stored, and when a partition is known to be stored up to a wanted time."""
         self.arrived = 0
         """Raised with it."""
         self.stops = Stops(log)
-        """Partitions that stand still, or the stream as a whole, and why."""
+        """Stopped partitions, or the stream as a whole, and why."""
         self.trouble = ""
         """Why nothing could be stored the last time; empty if it could."""
         self.pool: asyncpg.Pool | None = None
         """None until the tables are there."""
         self.schema = ""
-        """Of the tables, quoted."""
+        """The schema of the tables, quoted."""
         self._topic = stream.topic.name
         self._whole = f"stream {self._topic}"
-        """The place that stands still where the stream does as a whole."""
+        """The name of the place if the stream stops as a whole."""
         self._made = False
-        """This process has made the tables, and nothing has gone wrong with them since."""
+        """Whether this process has created the tables and had no error with them since."""
         self._partitions = 0
         self._rebuilding = rebuilding
         self._upkeep = Upkeep(stream, self.stops)
@@ -86,22 +86,22 @@ class Intake:
         self._consumer: Consumer | None = None
         self._storing: Storing | None = None
         self._wanted = -math.inf
-        """Somebody wants to know whether all is stored that was in the log at this time (monotonic)."""
+        """The latest time (monotonic) up to which a reader wants to know that everything is stored."""
         self._read_to = DoneTo()
         self._stored_to = DoneTo()
         self._known_ends: dict[int, int] = {}
-        """The log's ends as they were heard last."""
+        """The last known ends of the partitions."""
 
-    # What readers ask
+    # For readers
 
     def complete_to(self, moment: float, key: str) -> bool:
-        """Whether all is stored that was in the log at a time (`time.monotonic`) under a Kafka key. If not, `news`
-        tells of it later."""
+        """Whether all records with a Kafka key that were in the log at `moment` (`time.monotonic`) are stored. If not,
+        `news` is notified once they are."""
         self._wanted = max(self._wanted, moment)
         return self._stored_to.time(self._partition_of(key)) >= moment
 
     def stands(self, key: str) -> str:
-        """Why nothing more is stored under this Kafka key; empty if it is."""
+        """Why records with this Kafka key are not stored any more; empty if they are."""
         return self.stops.cause_of(self._topic, self._partition_of(key)) or self.stops.text_of(self._whole)
 
     def _partition_of(self, key: str) -> int:
@@ -134,7 +134,7 @@ class Intake:
         return 0 if self._storing is None else self._storing.position(partition)
 
     def readings(self) -> Iterator[tuple[str, str, int, int, str]]:
-        """Of every partition: kind, place, how far it is stored, its end, and what is known to stop it."""
+        """The progress of each partition: kind, place, next offset, end offset, and the known cause of a stop."""
         storing = self._storing
         if storing is None:
             return
@@ -146,7 +146,7 @@ class Intake:
                 read, end = standing
                 self._known_ends[partition] = end
                 if read >= end and partition not in waits and not storing.busy:
-                    at = end  # what a transaction leaves at the end is no record
+                    at = end  # the offsets left are markers of transactions, not records
             stop = self.stops.cause_of(self._topic, partition) or self.stops.text_of(self._whole)
             cause = stop or self.trouble or stores
             yield "stream", f"{self._topic}/{partition}", at, max(at, end), cause
@@ -176,7 +176,7 @@ class Intake:
             self.trouble = f"{type(error).__name__}: {error}"
             log.warning("%s waits: %s", self._topic, self.trouble)
             await asyncio.sleep(0.5)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it stops this stream and nothing else
+        except Exception as error:  # noqa: BLE001 - any error stops this stream and nothing else
             self._made = False
             nowhere = Position(f"stream.{self._topic}", 0, 0)
             self.stops.add(self._whole, error, at=nowhere, doing="what the stream does", kind="stream")
@@ -197,7 +197,7 @@ class Intake:
         self._read_to, self._stored_to = DoneTo(), DoneTo()
         self.trouble = ""
         self._lift_passed(storing)
-        await self._notify()  # another process may have stored what somebody waits for
+        await self._notify()  # another process may have stored what a reader waits for
         while True:
             async with connected(new_consumer(settings, **PATIENT)) as consumer:
                 await self._assign(consumer, storing)
@@ -207,7 +207,7 @@ class Intake:
 
     async def _assign(self, consumer: Consumer, storing: Storing) -> None:
         repairs = self._repairs_place
-        # What it has not heard of when it is assigned would have to wait for the first fetch of what it has.
+        # Without metadata of all partitions now, some would have to wait for the first fetch of the others.
         await consumer.partitions_of(self._settings.prefix + self._topic)
         end = (await consumer.end_offsets([repairs]))[repairs]
         if end < self._repairs.until:
@@ -223,8 +223,8 @@ class Intake:
         consumer.pause(*map(self._at, storing.standing))
 
     async def _turn(self, consumer: Consumer, storing: Storing) -> bool:
-        """Read and store what has come; whether a partition goes on that stood. By another consumer then: in this one,
-        a place that is sought would have to wait for the fetch that waits at the broker."""
+        """Read and store what has come. Returns whether a stopped partition goes on. The caller then opens another
+        consumer: in this one, a seek would have to wait for the fetch that waits at the broker."""
         await self._look_at_ends(consumer, storing)
         wait = 10 if self._upkeep.due else 1000
         fetched = await consumer.getmany(timeout_ms=wait, max_records=_MOST)
@@ -249,14 +249,14 @@ class Intake:
         return again
 
     def _lift_passed(self, storing: Storing) -> None:
-        """Partitions do not stand where they were met before, once more is stored: by another process, say."""
+        """Remove the stops of partitions that another process has stored beyond the stop."""
         for stop in self.stops:
             topic, partition, offset = stop.position
             if topic == self._topic and storing.position(partition) > offset:
                 self.stops.lift(stop.place)
 
     def _all_read(self, consumer: Consumer, storing: Storing) -> bool:
-        """Whether the broker has said that nothing more is there to be read, where nothing stands."""
+        """Whether all partitions that are not stopped are read to the end that the broker reported."""
         going = [self._at(n) for n in range(self._partitions) if n not in storing.standing]
         heard = [consumer.standing(place) for place in going]
         return all(each is not None and each[0] >= each[1] for each in heard)
@@ -264,7 +264,7 @@ class Intake:
     async def _say_what_expired(
         self, consumer: Consumer, storing: Storing, fetched: Mapping[TopicPartition, Sequence[Raw]]
     ) -> None:
-        """Records that the topic did not keep until they were read are not stored: log it."""
+        """Log the records that the topic removed before they were read."""
         jumped = [at for at, raws in fetched.items() if raws and raws[0].offset > storing.read_from(at.partition)]
         for at, start in (await consumer.beginning_offsets(jumped)).items() if jumped else ():
             if start > (expected := storing.read_from(at.partition)):
@@ -279,8 +279,8 @@ class Intake:
         return TopicPartition(self._settings.prefix + self._topic, partition)
 
     async def _look_at_ends(self, consumer: Consumer, storing: Storing) -> None:
-        """Find out which partitions are stored up to the time that somebody wants to know of, and where nothing more
-        can come for states that are due."""
+        """Find out which partitions are stored up to the time that readers want, and which states that are due can get
+        nothing more."""
         for partition in storing.standing:
             self._forget(partition)
         going = [n for n in range(self._partitions) if n not in storing.standing]
@@ -291,13 +291,13 @@ class Intake:
                 async with asyncio.timeout(_ANSWER_SECONDS):
                     found = await consumer.end_offsets([*map(self._at, ask)])
             except TimeoutError:
-                # The broker is away, and so it is for producers: what is held is read again, and waited for anew.
+                # The broker is away for producers too: read the held records again and wait for them anew.
                 problem = f"Kafka did not say within {_ANSWER_SECONDS:.0f} s where {self._topic} ends"
                 raise ConnectionError(problem) from None
             ends = {at.partition: end for at, end in found.items()}
             self._read_to.heard(ends, asked)
             self._stored_to.heard(ends, asked)
-        # What was fetched is stored before the next is, unless it is held.
+        # Fetched records are stored before the next fetch, unless they are held.
         holding, done = storing.holding(), False
         for partition in {*self._read_to.open, *self._stored_to.open}:
             read = await consumer.position(self._at(partition))
@@ -307,7 +307,7 @@ class Intake:
             await self._notify()
 
     def _forget(self, partition: int) -> None:
-        """A partition stands still, or is read again."""
+        """Drop what is known of a partition that has stopped or is read again."""
         self._read_to.forget(partition)
         self._stored_to.forget(partition)
 
@@ -317,13 +317,13 @@ class Intake:
             self.news.notify_all()
 
     def _apply_repairs(self, raws: Sequence[Raw], storing: Storing) -> bool:
-        """Take repairs in; whether a partition goes on by them."""
+        """Take repairs. Returns whether a partition goes on because of them."""
         if raws and raws[0].offset < self._repairs.until:
             self._repairs.forget()  # the topic was made anew
         return self._go_on(self._repairs.add(raws), storing)
 
     def _go_on(self, repairs: Iterable[Repair], storing: Storing) -> bool:
-        """Partitions that stand at what is repaired now go on; whether there are any."""
+        """Let the partitions go on that stopped at repaired records. Returns whether there are any."""
         mended = [stop for repair in repairs for stop in self.stops.mended_by(repair)]
         mine = [stop.position.partition for stop in mended if stop.position.topic == self._topic]
         for partition in mine:
@@ -340,7 +340,7 @@ class Intake:
         )
 
     async def _read(self, raws: Iterable[Raw], storing: Storing) -> list[Item]:
-        """Records as pieces. What is none becomes a dead letter before its position moves."""
+        """Records as pieces. An unusable record becomes a dead letter before its position moves."""
         items: list[Item] = []
         letters: list[ToSend] = []
         now, read, key = time.monotonic(), self.stream.read, self.stream.key
@@ -359,7 +359,7 @@ class Intake:
             except Unusable as error:
                 letters.append(self._letter(raw, str(error)))
                 items.append(Item(raw))
-            except Exception as error:  # noqa: BLE001 - whatever the stream's code raises stops this partition only
+            except Exception as error:  # noqa: BLE001 - any error of the stream's code stops this partition only
                 storing.stop_at(raw, error)
         if letters and not self._rebuilding:
             await self._letters.send_all(letters)

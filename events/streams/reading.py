@@ -1,4 +1,4 @@
-"""Reading a stream's tables while they grow. Knows no stream's rows but for their number, `arrival`."""
+"""Reads a stream's tables while they grow. Of the rows it knows only their number, `arrival`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from events.queries.queries import QueryError, ReadModel
 from events.streams.intake import Intake
 
 LOOK_SECONDS = 1.0
-"""Longest wait for news before a follower looks again."""
+"""Longest wait for news, in seconds, before a follower queries again."""
 
 Fetch = Callable[[Db, int], Awaitable[Sequence[Any]]]
-"""The next rows behind an arrival, in the order of their arrival, which each has as `arrival`; none: there are no more
-yet. A bounded number."""
+"""Queries the next rows behind an arrival: a bounded number, ordered by `arrival`. None: there are no more yet."""
 
 
 class StreamReader:
@@ -30,12 +29,12 @@ class StreamReader:
 
     @property
     def ready(self) -> bool:
-        """Whether the stream's tables are there: shortly after its start a service may not know yet."""
+        """Whether the stream's tables exist; False shortly after the start of a service."""
         return self._intake.pool is not None
 
     @asynccontextmanager
     async def view(self) -> AsyncIterator[Db]:
-        """A connection, to be used with `schema`. Raises QueryError while the tables are not there."""
+        """A connection, to be used with `schema`. Raises QueryError while the tables do not exist."""
         if self._intake.pool is None:
             raise QueryError(grpc.StatusCode.UNAVAILABLE, "the service has just started; ask again")
         async with self._intake.pool.acquire() as db:
@@ -47,7 +46,7 @@ class StreamReader:
         return self._intake.schema
 
     def complete_to(self, moment: float, key: str) -> bool:
-        """See `Intake.complete_to`. Raises QueryError where nothing more is stored until somebody repairs it."""
+        """See `Intake.complete_to`. Raises QueryError if the partition is stopped until a repair."""
         if self._intake.complete_to(moment, key):
             return True
         if cause := self._intake.stands(key):
@@ -58,11 +57,11 @@ class StreamReader:
     async def follow(
         self, fetch: Fetch, done: Callable[[], Awaitable[bool]], gone: Callable[[], bool], reached: int = -1
     ) -> AsyncIterator[Any]:
-        """Rows behind an arrival, and those that come, until `done`, or `gone`: nobody listens any more.
+        """The rows behind an arrival, then new ones, until `done` or `gone` (the caller has left).
 
-        `done` says whether no more rows can come than those that are stored when it is asked. It is asked again when
-        something was stored, or an event was folded into the context's tables; at the latest after a second. A
-        QueryError of it is raised once all that is stored was given.
+        `done`: returns whether all rows that can come are stored. It is called again when something was stored or an
+        event was folded into the context's tables, and at least once a second. If it raises QueryError, that is raised
+        here once all stored rows are yielded.
         """
         while not gone():
             arrived, positions = self._intake.arrived, dict(self._read.runner.positions)

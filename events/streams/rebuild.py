@@ -1,10 +1,10 @@
-"""Rebuilding a stream's tables from its topic, beside the live ones, which go on serving and growing meanwhile.
+"""Rebuilds a stream's tables from its topic, while the live tables serve and grow.
 
-1. An intake fills ``<schema>_next`` from the topic's beginning until it stands where the live tables do.
-2. The live tables are locked; what they took meanwhile is taken.
-3. What the topic does not know is carried over (`Stream.carry`), and the schemas are swapped by renaming them.
+1. An intake fills ``<schema>_next`` from the beginning of the topic until it reaches the positions of the live tables.
+2. The live tables are locked, and the intake takes in the records that they got meanwhile.
+3. `Stream.carry` copies what the topic does not contain, and the schemas are swapped by renaming them.
 
-The live intakes find their positions moved, and go on from the new ones.
+The live intakes notice that the positions were moved, and go on from the new ones.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from events.streams.storing import CHUNKS, Storing
 from events.streams.stream import AnyStream
 
 _LOOK_SECONDS = 1.0
-"""Longest time between two looks at how far the new tables are."""
+"""Longest time between two checks of the progress of the new tables."""
 _TRIES = 30
-"""Looks that found the intake in trouble since it last got on, until the rebuild gives up."""
+"""Checks without progress and with a failing intake after which the rebuild gives up."""
 _BEHIND = 1 << 32
-"""How far the numbers of new rows begin behind the last one of the live tables: more than those get meanwhile."""
+"""Gap between the last number of the live tables and the first number of new rows: more rows than come meanwhile."""
 
 __all__ = ["RebuildFailed", "RebuiltStream", "WouldLose", "rebuild_stream", "streams_of"]
 
@@ -73,7 +73,7 @@ async def rebuild_stream(
 ) -> RebuiltStream:
     """Build a stream's tables anew and swap them in. Raises RebuildFailed; the live tables are then as they were.
 
-    `lose`: do it although the topic has removed records, and rows that were made of them do not come back.
+    `lose`: rebuild even if the topic has removed records. The rows that came from them are lost.
     """
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -102,7 +102,7 @@ async def rebuild_stream(
             await _begin(stream, pool, db, fresh, starts, stood.last + _BEHIND)
             await _fill(settings, stream, pool, await _stands(settings, stream, db, live), tell)
             async with db.transaction():
-                # Those who make the tables, or change them, wait at this, and hold none of them.
+                # Transactions that create or change the tables wait at this lock, before they lock any table.
                 await db.execute("select pg_advisory_xact_lock(hashtext($1))", quoted(live))
                 await db.execute(f"lock table {quoted(live)}.positions in access exclusive mode")
                 reached = await _fill(settings, stream, pool, await _stands(settings, stream, db, live), tell)
@@ -126,7 +126,7 @@ async def rebuild_stream(
 async def _begin(
     stream: AnyStream, pool: asyncpg.Pool, db: Db, fresh: str, starts: Mapping[int, int], last: int
 ) -> None:
-    """Make new tables, which stand where the topic begins, and number their rows from behind `last`."""
+    """Create new tables, positioned at the beginning of the topic. They number their rows from behind `last`."""
     await db.execute(f"drop schema if exists {quoted(fresh)} cascade")
     await Storing(stream, pool, fresh, _never).open()
     places = [(*CHUNKS, last), *((stream.place or stream.topic.name, number, at) for number, at in starts.items())]
@@ -134,7 +134,7 @@ async def _begin(
 
 
 async def _drop(db: Db, schema: str) -> None:
-    """What a rebuild that failed leaves may have filled the disk. The next one drops what is left all the same."""
+    """Drop the tables of a failed rebuild: they may have filled the disk. The next rebuild drops what is left."""
     with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
         await db.execute(f"drop schema if exists {quoted(schema)} cascade")
 

@@ -1,4 +1,4 @@
-"""Storing a stream's records: rows and positions in one transaction, and which record is to blame when that fails.
+"""Stores a stream's records: rows and positions in one transaction. If that fails, it finds the record that caused it.
 
 Knows the database and no consumer.
 """
@@ -24,10 +24,10 @@ from events.streams.stream import AnyStream
 from events.streams.taking import Item, KeyStates, Late, Taken
 
 CHUNKS: Place = ("chunks", 0)
-"""Where the number of the last chunk is kept, among the positions."""
+"""The row of `positions` that has the number of the last chunk."""
 _MAKING_SECONDS = 6 * 3600.0
-"""Longest time in which the tables are brought to the present form: an index of many millions of rows takes a while,
-and one that was not finished begins anew."""
+"""Longest time for a migration of the tables: an index of many millions of rows takes a while, and an interrupted one
+starts from the beginning."""
 
 _POSITIONS = """
 create schema if not exists {schema};
@@ -38,21 +38,21 @@ create table if not exists positions (
 
 
 class _Tried(Exception):
-    """What was tried would have been stored; its transaction is undone by this."""
+    """Rolls back a trial transaction that succeeded."""
 
 
 class Storing:
-    """What one process knows of a stream's tables, from the moment it opened them until something failed."""
+    """The state of one process on a stream's tables, from `open` until an error."""
 
     def __init__(
         self, stream: AnyStream, pool: asyncpg.Pool, schema: str, stopped: Callable[[Raw, Exception], None]
     ) -> None:
-        """`schema`: its name, not quoted. `stopped` is told of a record at which its partition stands from now on."""
+        """`schema`: the name, not quoted. `stopped`: called with the record at which a partition stops."""
         self.schema = quoted(schema)
         self.standing: dict[int, int] = {}
-        """Partitions that stand still, and the offset of the record at which."""
+        """Stopped partitions → the offset of the record at which each stopped."""
         self.busy = False
-        """A transaction is under way, or has failed."""
+        """Whether a transaction is under way, or has failed."""
         self._stream = stream
         self._place = stream.place or stream.topic.name
         self._pool = pool
@@ -61,16 +61,16 @@ class Storing:
         self._positions: dict[Place, ReaderPosition] = {}
         """As stored."""
         self._read_to: dict[int, int] = {}
-        """Partition → the offset behind what was taken, held or stored."""
+        """Partition → the offset behind the last record that was taken, held or stored."""
         self._pending: list[Item] = []
-        """Held records that a failed transaction has dropped from memory: the next one takes them first."""
+        """Held records that a failed transaction has dropped from memory. The next transaction takes them first."""
         self._last = 0
         """The number of the chunk that was stored last."""
 
     async def open(self, *, make: bool = True) -> None:
-        """Stand where the tables stand; `make` them first, where it is not known that they are there."""
+        """Load the positions. `make`: create or migrate the tables first."""
         async with self._pool.acquire() as db, db.transaction():
-            if make:  # what changes tables waits for all who use them, and they for it
+            if make:  # a migration waits for all transactions on the tables, and they wait for it
                 await db.execute("select pg_advisory_xact_lock(hashtext($1))", self.schema, timeout=_MAKING_SECONDS)
                 await db.execute(_POSITIONS.format(schema=self.schema))
                 for statement in self._stream.tables:
@@ -92,38 +92,38 @@ class Storing:
 
     @property
     def unfinished(self) -> bool:
-        """Whether records have to be taken again."""
+        """Whether records must be taken again after a failed transaction."""
         return bool(self._pending)
 
     def holding(self) -> dict[int, int]:
-        """Partitions with records that were read, and are not stored yet, and the offset of the first of them."""
+        """Partition → the offset of the first record that was read and is not stored yet."""
         found: dict[int, int] = {}
         for item in self._held():
             found[item.partition] = min(item.offset, found.get(item.partition, item.offset))
         return found
 
     def due(self) -> dict[int, float]:
-        """See `KeyStates.due`; of partitions that don't stand."""
+        """See `KeyStates.due`; without stopped partitions."""
         due = self._states.due(time.monotonic())
         return {partition: moment for partition, moment in due.items() if partition not in self.standing}
 
     def late(self, read_to: Callable[[int], float]) -> list[Late]:
-        """See `KeyStates.late`; of partitions that don't stand: what is waited for may lie behind the record there."""
+        """See `KeyStates.late`; without stopped partitions, since the missing records may come behind the stop."""
         late = self._states.late(time.monotonic(), read_to)
         return [each for each in late if each.partition not in self.standing]
 
     def stands_before(self, raw: Raw) -> bool:
-        """Whether the partition stands at this record, or at one before it."""
+        """Whether the partition is stopped at this record, or at one before it."""
         return bool(raw.offset >= self.standing.get(raw.partition, raw.offset + 1))
 
     def stop_at(self, raw: Raw, error: Exception) -> None:
-        """Stand at a record until `go_on`."""
+        """Stop the partition of a record until `go_on`."""
         self.standing[raw.partition] = raw.offset
         self._pending = [item for item in self._pending if not self.stands_before(item.raw)]
         self._stopped(raw, error)
 
     def go_on(self, partition: int) -> None:
-        """The partition is read again from where it is stored."""
+        """Remove the stop of a partition. It is read again from its stored position."""
         self.standing.pop(partition, None)
         self._read_to[partition] = self.position(partition)
 
@@ -132,10 +132,10 @@ class Storing:
         return self._read_to.get(partition, self.position(partition))
 
     async def store(self, items: Sequence[Item], overdue: Sequence[Late]) -> int:
-        """Store records, then what is overdue; how many chunks that gave. Stops at those that can't be stored.
+        """Store records, then overdue ones. Returns the number of chunks. Stops a partition at a record that fails.
 
-        Raises PositionsMoved when another process has stored some of it, and errors of the connection: then this object
-        is of no more use.
+        Raises PositionsMoved if another process has stored some of them, and errors of the connection. This object is
+        unusable after that.
         """
         before = self._last
         await self._bisect(items, overdue)
@@ -144,7 +144,7 @@ class Storing:
     async def tidy(self) -> bool:
         """See `Stream.tidy`."""
         async with self._transaction() as db:
-            # Whoever stores chunks moves this row first: so it waits for this, and this for it.
+            # A transaction that stores chunks updates this row first, so this lock excludes it.
             stood = await db.fetchval("select off from positions where context = $1 for update", CHUNKS[0])
             return stood is not None and await self._stream.tidy(db)
 
@@ -154,7 +154,7 @@ class Storing:
             return await expire(db, expiring, age)
 
     async def _bisect(self, items: Sequence[Item], overdue: Sequence[Late]) -> None:
-        """What is to blame for an error is found by halves."""
+        """Find the record that causes an error by bisection."""
         if (error := await self._try(items, overdue)) is None:
             return
         if len(items) + len(overdue) > 1:
@@ -168,13 +168,13 @@ class Storing:
         if items:
             suspects = [*(each for each in suspects if each.key == items[0].key), items[0]]
         if not suspects:
-            raise error  # no record's
+            raise error  # no record causes it
         await self._isolate(suspects, error)
 
     async def _isolate(self, suspects: Sequence[Item], error: Exception) -> None:
-        """Records can't be stored together: stop at the one that can't be stored by itself.
+        """Stop at the record that can't be stored, of several that can't be stored together.
 
-        Each is tried alone, in a transaction that is not kept. Where each can be stored so, the newest is taken for it.
+        Each is tried alone, in a transaction that is rolled back. If each succeeds alone, the newest is stopped at.
         """
         for suspect in suspects if len(suspects) > 1 else ():
             if (found := await self._try_alone(suspect)) is not None:
@@ -183,7 +183,7 @@ class Storing:
         self.stop_at(suspects[-1].raw, error)
 
     async def _try_alone(self, item: Item) -> Exception | None:
-        """The error, if a record can't be stored; what its state waits for is given up for that."""
+        """The error if a record can't be stored alone, without the records that its state waits for; else None."""
         try:
             async with self._transaction() as db:
                 late = Late(item.key, item.partition, math.inf)
@@ -200,7 +200,7 @@ class Storing:
             self._states.forget()
 
     async def _try(self, items: Sequence[Item], overdue: Sequence[Late]) -> Exception | None:
-        """`_write`; the error, if what should be stored is to blame for one. All is then as before."""
+        """Call `_write`. Returns the error if a record causes one, after undoing everything; else None."""
         held = self._held()
         try:
             await self._write(items, overdue)
@@ -212,7 +212,7 @@ class Storing:
         return None
 
     async def _write(self, items: Sequence[Item], overdue: Sequence[Late]) -> None:
-        """One transaction, in which pending records are taken before these."""
+        """Take the pending records, then these, in one transaction."""
         read = {**self._read_to, **{item.partition: item.raw.last + 1 for item in items}}
         self.busy = True
         try:
@@ -220,7 +220,7 @@ class Storing:
                 taken = await self._states.take(db, [*self._pending, *items], overdue, time.monotonic())
                 positions, last = await self._put(db, taken, self._reached(read, self._states.held))
         except BaseException:
-            self._states.forget()  # they were changed for a transaction that was not
+            self._states.forget()  # they contain the changes of a transaction that was rolled back
             raise
         self.busy = False
         self._positions, self._read_to, self._pending, self._last = positions, read, [], last
@@ -228,8 +228,8 @@ class Storing:
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Db]:
-        """A transaction on the tables. It holds none of them while it waits for one that swaps them, which waits for
-        all of them after it has locked the positions."""
+        """A transaction on the tables. It locks `positions` first: a transaction that swaps the tables does so too, and
+        then waits for all tables."""
         async with self._pool.acquire() as db, db.transaction():
             await db.execute(
                 f"set local search_path to {self.schema}; lock table {self.schema}.positions in row exclusive mode"
@@ -239,8 +239,8 @@ class Storing:
     async def _put(
         self, db: Db, taken: Taken, reached: Mapping[Place, ReaderPosition]
     ) -> tuple[dict[Place, ReaderPosition], int]:
-        """Write what was taken, and positions; all positions, and the number of the last chunk, as they are then."""
-        # Moves with every chunk, so that two processes never store at once, not even while positions stand.
+        """Write what was taken, and the positions. Returns all positions and the number of the last chunk."""
+        # It changes with every chunk, so two processes never store at once, even if no position moves.
         last = self._last + len(taken.chunks)
         positions = {**self._positions, **reached, CHUNKS: ReaderPosition(last)}
         await write_positions(db, self._positions, positions)
@@ -250,8 +250,7 @@ class Storing:
         return positions, last
 
     def _reached(self, read: dict[int, int], held: Iterable[Item]) -> dict[Place, ReaderPosition]:
-        """The positions behind what was read, but before what is held and where a partition stands: a restart reads
-        that again."""
+        """The positions behind what was read, but before held records and before stops: a restart reads those again."""
         before = dict(self.standing)
         for item in held:
             before[item.partition] = min(item.offset, before.get(item.partition, item.offset))
@@ -263,12 +262,12 @@ class Storing:
 
 
 def of_a_record(error: Exception) -> bool:
-    """Whether what should be stored is to blame, and not a connection or another process."""
+    """Whether the content of a record causes the error, not the connection or another process."""
     return not isinstance(error, OSError | KafkaError | PositionsMoved) and of_a_value(error)
 
 
 def _halves(items: Sequence[Item], overdue: Sequence[Late]) -> Iterator[tuple[Sequence[Item], Sequence[Late]]]:
-    """All of it in two steps, in order."""
+    """The two halves, in order."""
     middle = (len(items) + len(overdue)) // 2
     late = max(0, middle - len(items))
     yield items[:middle], overdue[:late]

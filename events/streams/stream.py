@@ -1,6 +1,6 @@
-"""The contract of a stream: data that is too much for events, taken from a topic into tables of its own.
+"""The contract of a stream: data with too high a rate for events, taken from a topic into its own tables.
 
-Knows no topic's consumer and no transaction: those are the intake's (`events.streams.intake`).
+Knows no consumer and no transaction: those belong to the intake (`events.streams.intake`).
 """
 
 from __future__ import annotations
@@ -16,122 +16,125 @@ from events.projections.tables import Db
 from events.streams.retention import Expiring
 
 Piece = TypeVar("Piece")
-"""A record of the topic, read."""
+"""A decoded record of the topic."""
 Key = TypeVar("Key", bound=Hashable)
-"""What the pieces of one state share: a stream of a task's attempt, a series of a run."""
+"""The identity of a state, shared by its pieces: a stream of a task's attempt, a series of a run."""
 State = TypeVar("State")
-"""What has to be known of a key to take its next piece. Changed in place."""
+"""What `take` must know about a key to take its next piece. Changed in place."""
 Chunk = TypeVar("Chunk")
-"""Something to be stored: a row, or what changes rows."""
+"""A row to store, or a change of rows."""
 
 
 class Unusable(Exception):
-    """A record is no piece of the stream. The text says why, for people.
+    """A record is not a valid piece of the stream. The text says why, for people.
 
-    It becomes a dead letter of the stream's context, and the stream goes on behind it.
+    The record becomes a dead letter of the stream's context, and the stream goes on behind it.
     """
 
 
 class Stream(ABC, Generic[Piece, Key, State, Chunk]):
-    """What a context says about one of its streams. One intake takes it in.
+    """A stream of a context, implemented by the context. One intake takes it in.
 
-    Identity: a record may come twice (its producer sends it again, a restart reads it again). `take` finds in the
-    state what of a piece is already there, and gives chunks for the rest only.
+    Identity: a record may come twice, since a producer may send it again and a restart reads it again. `take` compares
+    a piece with the state and returns chunks only for what is new.
 
-    Order: the pieces of a key come in the order of their partition, which need not be the producer's. `take` may keep
-    a piece that came early in the state, and name its record in `held`. The stored position stays before a held
-    record, so that a restart reads it again. `due` bounds how long a piece is held: at least until all is read that was
-    in its partition when it was due, so that nothing is given up that has come in time; less long only while all states
-    hold too much together (`events.streams.taking.MOST_HELD`).
+    Order: the pieces of a key come in the order of their partition, which may differ from the producer's order. `take`
+    may keep an early piece in the state, and must then name its record in `held`. The stored position stays before a
+    held record, so that a restart reads it again. `due` bounds how long a piece is held. The intake calls `overdue`
+    only after it has read everything that was in the partition at the due time, so a piece that came in time is never
+    given up. It does so earlier only while all states together hold too much (`events.streams.taking.MOST_HELD`).
 
-    Rows: chunks are numbered 1, 2, 3 ... in the order in which they are stored, over all partitions: their arrival. No
-    number is given twice. Chunks, the states' rows and the positions are written in one transaction. After a failed
-    transaction all states are dropped and loaded anew, so a state holds nothing that is neither in its rows nor `held`.
+    Rows: chunks are numbered 1, 2, 3 ... over all partitions in the order in which they are stored: their arrival. No
+    number is used twice. Chunks, the rows of states and the positions are written in one transaction. After a failed
+    transaction all states are dropped and loaded again, so a state must be restorable from its rows and `held`.
 
     Determinism: `take` and `overdue` do no I/O and read no clock. The same records in the same order give the same
-    chunks, whatever the batches in which they come; only what is given up as overdue depends on when they come.
+    chunks, in batches of any size; only the decision to give up a piece depends on the time.
 
-    Errors: what `read`, `take`, `overdue` or the database raises because of a piece stops the partition of its record,
-    and only that (see `forgelog repair`). Errors of the connection are tried again.
+    Errors: if `read`, `take`, `overdue` or the database fails because of a piece, only the partition of its record
+    stops (see `forgelog repair`). Errors of the connection are retried.
     """
 
     context: ClassVar[str]
-    """Whose service takes it in, and whose dead letters get what is unusable."""
+    """The context whose service takes it in, and whose dead letters get unusable records."""
     topic: ClassVar[StreamTopic]
     schema: ClassVar[str]
-    """Of its tables: ``<schema>_<this>``."""
+    """Suffix of the schema of its tables: ``<schema>_<suffix>``."""
     place: ClassVar[str] = ""
-    """How its positions are called in the table `positions`; the topic's name when left out."""
+    """The name of the stream in the table `positions`; the topic's name if left out."""
     tables: ClassVar[Sequence[str]]
-    """SQL statements that make its tables, or bring those of an earlier version to the present form. They run at every
-    start, with the schema as search path, so each must do nothing when its work is done. Must not make `positions`."""
+    """SQL statements that create its tables, or migrate those of an earlier version. They run at every start, with the
+    schema as search path, so each must be idempotent. Must not create `positions`."""
 
     expiring: ClassVar[Sequence[Expiring]] = ()
-    """Tables whose rows go when they are older than the topic keeps its records (`StreamTopic.days`)."""
+    """Tables whose rows are removed when they are older than the retention of the topic (`StreamTopic.days`)."""
 
     def configure(self, settings: Settings) -> None:
-        """Called once, before all else: the place to take limits from the settings."""
+        """Read limits from the settings. Called once, before all other methods."""
         return
 
     @abstractmethod
     def read(self, raw: Raw) -> Piece:
-        """A record as a piece. Raises Unusable. (Batches that can't be read at all are not given here.)"""
+        """The piece of a record. Raises Unusable. Not called for batches that can't be read at all."""
 
     @abstractmethod
     def key(self, piece: Piece) -> Key:
-        """Which state the piece belongs to. All records of a key have one Kafka key, and so one partition."""
+        """The key of the state that the piece belongs to. All records of a key have one Kafka key, so one partition."""
 
     @abstractmethod
     async def load(self, db: Db, keys: Sequence[Key]) -> Mapping[Key, State]:
-        """The state of each of these keys, from the tables, or new. The schema is the search path."""
+        """The states of these keys, loaded from the tables, or new. The schema is the search path."""
 
     async def prepare(self, db: Db, pieces: Sequence[tuple[State, Piece]]) -> None:
-        """Load what `take` has to know of these pieces besides their states: of the rows, what a piece may repeat.
+        """Load what `take` needs besides the states: the rows that a piece may repeat.
 
-        Asked before the pieces of each transaction are taken, in their order. What it notes in the states holds for
-        that transaction. Rows that `tidy` may move must be read before those to which it moves them.
+        Called before the pieces of each transaction are taken, in their order. What it notes in the states is valid for
+        that transaction only. It must read rows that `tidy` moves before the rows to which `tidy` moves them.
         """
         return
 
     @abstractmethod
     def take(self, state: State, piece: Piece, now: float) -> Sequence[Chunk]:
-        """Take a piece: change the state; what can be stored now. `now`: when the piece came, in monotonic seconds."""
+        """Change the state by a piece, and return what can be stored now. `now`: its arrival, monotonic seconds."""
 
     def held(self, state: State) -> Collection[int]:
         """The offsets of the records that the state holds."""
         return ()
 
     def due(self, state: State) -> float | None:
-        """When `overdue` is to be asked (monotonic seconds) of a state that holds records; None while it is not."""
+        """When to call `overdue` (monotonic seconds) for a state that holds records; None for not at all."""
         return None
 
     def overdue(self, state: State, now: float) -> Sequence[Chunk]:
-        """What can be stored because it was waited for long enough. Later, `due` must be later than `now` or None. Also
-        asked of a state that holds a single record, to find out whether that can be stored."""
+        """Give up the wait for missing pieces, and return what can be stored now. Afterwards `due` must be later than
+        `now`, or None. Also called for a state that holds a single record, to test whether that can be stored."""
         return ()
 
     @abstractmethod
     async def store(self, db: Db, numbers: range, chunks: Sequence[Chunk], states: Mapping[Key, State]) -> None:
-        """Write chunks, with their numbers, and the states that gave them, in the transaction that is open.
+        """Write chunks with their numbers, and the states that returned them, in the open transaction.
 
-        Not called without chunks. The schema is the search path.
+        Called with at least one chunk. The schema is the search path.
         """
 
     async def tidy(self, db: Db) -> bool:
-        """One step of what time asks for, and no record: to make large rows of small ones, say. Whether more is to do.
+        """One step of maintenance that no record leads to, such as merging small rows. Returns whether more is to do.
 
-        A transaction of its own, every few seconds; a step should take a fraction of one. No other process stores or
-        tidies meanwhile. States stay as they are: what a step changes must not matter to them.
+        Called every few seconds in its own transaction; a step should take a fraction of a second. No other process
+        stores or tidies meanwhile. The states stay in memory, so a step must not change what they depend on.
         """
         return False
 
     def stored(self, chunks: Sequence[Chunk]) -> None:
-        """The transaction is committed: the place for counters."""
+        """Update counters. Called after the commit."""
         return
 
     async def carry(self, db: Db, live: str) -> None:
-        """Take from the live tables (`live`: their schema, quoted) into those of a rebuild, the search path, what the
-        topic does not know: when rows arrived. Numbers of new chunks are larger than all in the live tables."""
+        """Copy what the topic does not contain (the arrival of rows, for example) from the live tables in a rebuild.
+
+        `live`: the quoted schema of the live tables. The search path is the schema of the rebuild. The numbers of new
+        chunks are larger than all numbers in the live tables.
+        """
         return
 
     async def newest(self, db: Db) -> int:

@@ -1,4 +1,4 @@
-"""Pieces of a stream taken into its states, batch by batch; what of them is held and what is overdue.
+"""Applies the pieces of a stream to its states, batch by batch, and tracks held and overdue records.
 
 Knows no consumer, no position and no transaction.
 """
@@ -17,13 +17,13 @@ from events.projections.tables import Db
 from events.streams.stream import AnyStream
 
 REMEMBERED = 20_000
-"""States that are kept in memory, besides those in use; up to twice as many between two looks."""
+"""States kept in memory besides those in use; up to twice as many between two clean-ups."""
 
 MOST_HELD = 64 << 20
-"""Bytes of records that all states together hold, about: beyond that those that waited for longest are given up. Those
-of a partition that stands are not, so each of these may keep as much besides."""
+"""About the most bytes of records that all states hold together; beyond it, the longest waits are given up. Stopped
+partitions are not affected, so each of them may hold as many bytes in addition."""
 OVERHEAD = 4096
-"""What a held record counts besides the bytes of its value."""
+"""Overhead of a held record in bytes, in addition to its value."""
 
 
 class Item(NamedTuple):
@@ -32,7 +32,7 @@ class Item(NamedTuple):
     raw: Raw
     key: Any = None
     piece: Any = None
-    """None: nothing is taken of this record, only the position moves."""
+    """None: only the position moves behind this record."""
     came: float = 0.0
     """Monotonic seconds."""
 
@@ -48,26 +48,26 @@ class Item(NamedTuple):
 
     @property
     def weight(self) -> int:
-        """What it counts while it is held."""
+        """Bytes that it counts while it is held."""
         return len(self.raw.value or b"") + OVERHEAD
 
 
 class Late(NamedTuple):
-    """A state that is asked for what is overdue."""
+    """A state for which `overdue` is called."""
 
     key: Any
     partition: int
     until: float
-    """It is asked only if it is due by this time (monotonic seconds)."""
+    """`overdue` is called only if the state is due by this time (monotonic seconds)."""
 
 
 @dataclass(slots=True)
 class Taken:
-    """What is to be written."""
+    """The changes to write."""
 
     chunks: list[Any] = field(default_factory=list)
     states: dict[Any, Any] = field(default_factory=dict)
-    """Those that gave the chunks, by key."""
+    """Key → state, for the states that returned the chunks."""
 
 
 class KeyStates:
@@ -77,14 +77,14 @@ class KeyStates:
         self._stream = stream
         self._states: dict[Any, Any] = {}
         self._waiting: dict[Any, dict[int, Item]] = {}
-        """The held records of each state that holds any, by offset."""
+        """Key → offset → held record, for the states that hold any."""
         self._due: dict[Any, float] = {}
-        """Of those states: when they are due."""
+        """Key → due time, for those states."""
         self._weight = 0
-        """Of all held records."""
+        """Bytes of all held records."""
 
     def forget(self) -> None:
-        """Drop all states: they were changed for a transaction that failed, or the positions are others'."""
+        """Drop all states: they contain changes of a failed transaction, or another process moved the positions."""
         self._states.clear()
         self._waiting.clear()
         self._due.clear()
@@ -97,7 +97,7 @@ class KeyStates:
         return sorted(items, key=lambda item: (item.came, item.offset))
 
     def due(self, now: float) -> dict[int, float]:
-        """Partition → when the last of its states became due, of those that are."""
+        """Partition → the latest due time among its states that are due."""
         found: dict[int, float] = {}
         for key, due in self._due.items():
             if due <= now:
@@ -106,10 +106,10 @@ class KeyStates:
         return found
 
     def late(self, now: float, read_to: Callable[[int], float]) -> list[Late]:
-        """The states that waited for long enough, and those that waited for longest while too much is held.
+        """The states whose wait is over: because it was long enough, or because too much is held.
 
-        `read_to`: of a partition, the time up to which all that was in the log is read. A state that is due is late
-        only when what it waits for would have been read, had it come in time.
+        `read_to`: partition → the time up to which everything in the log is read. A due state is late only if a piece
+        that came in time would have been read by now.
         """
         found: list[Late] = []
         kept: list[tuple[float, int, Late]] = []
@@ -128,11 +128,11 @@ class KeyStates:
         return found
 
     def _partition_of(self, key: Any) -> int:
-        """Of a state that holds records: all of a key are in one partition."""
+        """The partition of a state that holds records; all records of a key are in one."""
         return next(iter(self._waiting[key].values())).partition
 
     async def take(self, db: Db, items: Sequence[Item], overdue: Sequence[Late], now: float) -> Taken:
-        """Take these records in order, then what is overdue. After an error the states are of no more use."""
+        """Take these records in order, then the overdue ones. After an error the states are unusable."""
         stream, taken = self._stream, Taken()
         items = [item for item in items if item.piece is not None]
         states = await self._known(db, [*(item.key for item in items), *(late.key for late in overdue)])
@@ -147,7 +147,7 @@ class KeyStates:
         for late in overdue:
             state = states[late.key]
             if (due := stream.due(state)) is None or due > late.until:
-                continue  # what it waited for has come, or what it held is not taken again
+                continue  # the missing record has come, or the held record was not taken again
             if chunks := stream.overdue(state, now):
                 taken.chunks += chunks
                 taken.states[late.key] = state
@@ -155,7 +155,7 @@ class KeyStates:
         return taken
 
     def _note(self, states: Mapping[Any, Any], items: Sequence[Item]) -> None:
-        """Note what these states hold now, some of these records perhaps, and until when."""
+        """Note which of these records the states hold now, and their due times."""
         holding = {key: held for key, state in states.items() if (held := self._stream.held(state))}
         known = {key: dict(self._waiting.get(key, {})) for key in holding}
         for item in items if holding else ():

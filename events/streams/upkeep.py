@@ -1,4 +1,4 @@
-"""What a stream's tables need besides their records: old rows go, and the stream tidies. A step at a time."""
+"""Maintenance of a stream's tables: removes old rows and calls `Stream.tidy`, one step at a time."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from events.streams.stream import AnyStream
 from events.writer.stops import Stops
 
 TIDY_SECONDS = 5.0
-"""Between two looks for something to tidy."""
+"""Seconds between two rounds of `tidy`."""
 EXPIRE_SECONDS = 60.0
-"""Between two looks for rows that are too old."""
+"""Seconds between two rounds of removing old rows."""
 
 
 class Upkeep:
-    """Of one stream's tables, between the records that one process stores."""
+    """The maintenance of one stream's tables, between the batches that a process stores."""
 
     def __init__(self, stream: AnyStream, stops: Stops) -> None:
         self.keep: timedelta | None = None
-        """How long rows are kept; None: without limit."""
+        """How long rows are kept; None for without a limit."""
         self._stream = stream
         self._stops = stops
         self._place = f"tidying of {stream.topic.name}"
@@ -35,8 +35,7 @@ class Upkeep:
         return self._tidy_at <= time.monotonic()
 
     async def step(self, storing: Storing) -> None:
-        """One step. What goes wrong with it is noted, and does not keep records from being stored. Raises errors of
-        the connection."""
+        """Do one step. An error is noted, and records are still stored. Raises errors of the connection."""
         more = False
         try:
             more = await self._expire(storing) | await storing.tidy()
