@@ -216,8 +216,8 @@ class RemoteObjects:
 
 
 class _Patience:
-    """How long to retry. Bytes beyond those of every earlier try restart the time. Time in which bytes are sent again does
-    not count. So an object that is refused each time is given up, but none while it makes progress.
+    """How long to retry. Bytes beyond those of every earlier try restart the time. The time in which bytes are sent
+    again does not count. So an object that is refused each time is given up, but none while it makes progress.
     """
 
     def __init__(self, seconds: float) -> None:

@@ -177,7 +177,7 @@ def submit(job: Job, command: SubmitJob, context: DecisionContext) -> Sequence[E
 
 
 def bound(job: Job, event: AllocationBound) -> Sequence[Event]:
-    """Resources of a node were bound to tasks of this job."""
+    """React to an allocation for tasks of this job that was bound to a node."""
     tasks = [
         task for task in job.tasks(event.tasks) if job.attempts[task] == event.attempt and job.status(task) in _WAITING
     ]
@@ -218,13 +218,13 @@ def exited(job: Job, command: ReportJobExited, context: DecisionContext) -> Sequ
         else:
             stale.append(exit)
     if not news:
-        # An exit is told until it is acknowledged: one that an attempt has had already is a repeat, not an error.
+        # An agent reports an exit until it is acknowledged, so a second report of it is a repeat, not an error.
         return ()
     return _end_attempts(job, command.node_id, news, context)
 
 
 def lost(job: Job, event: AllocationReleased, context: DecisionContext) -> Sequence[Event]:
-    """A node was lost with tasks of this job."""
+    """React to the loss of a node that ran tasks of this job."""
     exits = [
         TaskExit(
             task=task,
@@ -241,7 +241,7 @@ def lost(job: Job, event: AllocationReleased, context: DecisionContext) -> Seque
 
 
 def _end_attempts(job: Job, node_id: str, exits: list[TaskExit], context: DecisionContext) -> Sequence[Event]:
-    """Attempts are over: judge each, queue the ones that run again, end the job if they were the last."""
+    """End attempts: judge each, queue the tasks that run again, and end the job if they were the last."""
     spec = job.spec
     assert spec is not None
     by_fate: dict[Fate, list[int]] = {fate: [] for fate in Fate}
@@ -318,7 +318,7 @@ def cancel(job: Job, command: CancelJob, context: DecisionContext) -> Sequence[E
 
 
 def dequeued(job: Job, event: JobDequeued) -> Sequence[Event]:
-    """Scheduling took tasks out of the queue: they will not run."""
+    """React to tasks that scheduling took out of the queue: they will not run."""
     tasks = [
         task
         for task in job.tasks(event.tasks)

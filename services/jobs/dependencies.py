@@ -1,4 +1,4 @@
-"""Jobs that wait for others. The job that is waited for answers in its own history, so no one needs a view of all jobs.
+"""Jobs that wait for others. Each job records its dependents in its own history, so no view of all jobs is needed.
 
 B submitted, waits for A ─► DependencyRequested(B, A) ─► (A) DependentRegistered, or at once DependencyResolved
   ─► (A ends) DependencyResolved ─► (B) DependencyMet and JobQueued, or B is cancelled
@@ -26,7 +26,7 @@ from services.jobs.state import Job
 
 
 def ask(job_id: str, dependencies: Mapping[str, DependencyKind]) -> list[Event]:
-    """The questions of a job to those it waits for."""
+    """The events by which a job asks its dependencies for their outcome."""
     return [
         DependencyRequested(job_id=job_id, dependency=dependency, kind=kind)
         for dependency, kind in dependencies.items()
@@ -34,7 +34,7 @@ def ask(job_id: str, dependencies: Mapping[str, DependencyKind]) -> list[Event]:
 
 
 def asked(job: Job, event: DependencyRequested) -> Sequence[Event]:
-    """Another job (`event.job_id`) waits for this one."""
+    """React to another job (`event.job_id`) that waits for this one."""
     dependent = event.job_id
     if job.submitted and job.ended is None:
         if dependent in job.dependents:
@@ -53,7 +53,7 @@ _HOLDS = {
 
 
 def answered(job: Job, event: DependencyResolved) -> Sequence[Event]:
-    """A job that this one waits for has ended, or never was."""
+    """React to the outcome of a dependency: it has ended, or does not exist."""
     kind = job.waiting.get(event.job_id)
     spec = job.spec
     if kind is None or spec is None or job.ended is not None:
@@ -72,7 +72,7 @@ def answered(job: Job, event: DependencyResolved) -> Sequence[Event]:
             ),
         ]
     if not pending:
-        return ()  # it was run all the same, by a version that did not ask again
+        return ()  # the job runs already: an earlier version did not ask again after a requeue
     if event.outcome is DependencyOutcome.UNKNOWN:
         reason = f"depends on job {event.job_id}, which does not exist; submit it first"
     else:

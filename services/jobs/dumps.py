@@ -15,7 +15,7 @@ from services.jobs.state import ITEM_BYTES, Job
 
 
 def dump(job: Job) -> dict[str, Any]:
-    """The job as JSON-ready data, without what is as in a new job: a writer waits while its jobs are dumped."""
+    """The job as JSON-ready data, without values that a new job has too: the writer waits while its jobs are dumped."""
     data: dict[str, Any] = {
         "project": job.project,
         "owner": job.owner,
@@ -50,14 +50,14 @@ def dump(job: Job) -> dict[str, Any]:
 
 
 def _short(numbers: array[int]) -> list[int]:
-    """All of them, or the one that all are."""
+    """All numbers, or a single one if all are equal."""
     if len(numbers) > 1 and len(set(numbers)) > 1:
         return numbers.tolist()
     return numbers[:1].tolist()
 
 
 def load(job_id: str, data: dict[str, Any]) -> Job:
-    """The job that `dump` gave."""
+    """The job that `dump` returned."""
     get = data.get
     statuses = bytearray.fromhex(data["statuses"])
     size, attempts, restarts = len(statuses), data["attempts"], get("restarts")

@@ -1,4 +1,4 @@
-"""How a job ends: its last event, and the answers to jobs that wait for it. Pure."""
+"""The end of a job: its terminal event, and the answers to jobs that wait for it. Pure."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ def conclude(
     failure: str = "",
     reason: str = "",
 ) -> list[Event]:
-    """The job's terminal event, if these were the last tasks, and the answers to those who wait for it. `exit_code` and
-    `failure` are of the first failed task, unless one had failed before; `reason` is why tasks were cancelled."""
+    """The job's terminal event and the answers to its dependents; none if other tasks have not ended yet.
+
+    `exit_code`, `failure`: of the first of these tasks that failed; the job keeps those of an earlier failed task.
+    `reason`: why tasks were cancelled."""
     now = job.counts()
     counts = TaskCounts(
         total=now.total,

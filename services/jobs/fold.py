@@ -80,7 +80,7 @@ def _queued(job: Job, event: JobQueued) -> None:
     interruptions = dict(job.interruptions) if job.interruptions else {}
     tasks = tuple(tasks_in(event.tasks))
     for task in tasks:
-        if job.statuses[task] in ENDED_CODES:  # requeued by a user: a task that runs again by itself has not ended
+        if job.statuses[task] in ENDED_CODES:  # requeued by a user; a restart by policy does not end the task first
             job.restarts[task] = 0
             interruptions.pop(task, None)
         elif event.counted:

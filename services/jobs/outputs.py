@@ -1,4 +1,4 @@
-"""Files that a job keeps of its tasks: agents report them attempt by attempt, each once. Pure."""
+"""Decisions about the files that a job keeps of its tasks. Agents report them once for each attempt. Pure."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from services.jobs.state import Job
 
 
 def outputs_kept(job: Job, command: ReportJobOutputs) -> Sequence[Event]:
-    """An attempt's files may come when a later one runs, and when the job has ended. What was told of an attempt first
-    stays: events name it."""
+    """The report of an attempt's files. It may come while a later attempt runs, or after the job's end. Only the first
+    report of an attempt counts, since events name its files."""
     spec = job.spec
     assert spec is not None
     if not spec.keep:

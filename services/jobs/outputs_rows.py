@@ -1,4 +1,4 @@
-"""The table of files that jobs keep: a row an attempt. Pure."""
+"""The table of files that jobs keep: one row for each attempt. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class OutputsRow(BaseModel):
     attempt: Number
     node_id: str
     digest: str | None
-    """Of the manifest; null if no file is kept. So is `size`."""
+    """Digest of the manifest; null if no file is kept, as is `size`."""
     size: int | None
     files: Number
     total_bytes: int
@@ -41,7 +41,7 @@ def outputs_touched(event: JobOutputsKept) -> Iterable[tuple[Table, Key]]:
 
 
 def put_outputs(event: JobOutputsKept, _job: Row, rows: Rows, time: datetime) -> None:
-    """A row each, and the manifests among the objects that events name."""
+    """Write the row of each attempt, and the reference to its manifest."""
     for each in event.tasks:
         manifest = each.manifest
         if manifest is not None:

@@ -1,4 +1,4 @@
-"""The tables of jobs: a row a job, a row a task that something has happened to, a row an attempt. Pure folds."""
+"""The tables of jobs, tasks and attempts. A task has no row before its first event of its own. Pure folds."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class JobsProjection(Projection):
         elif kind is JobOutputsKept:
             touched.extend(outputs_touched(event))
         elif kind in _BY_TASK or (kind is JobQueued and event.attempt > 1):
-            # A whole array's first queueing changes no task's row.
+            # The first queueing of a whole array changes no row of a task.
             touched.extend((TASKS, (id, task)) for task in tasks_in(event.tasks))
         return touched
 
@@ -73,7 +73,7 @@ class JobsProjection(Projection):
             return
         found = rows.get(JOBS, (event.job_id,))
         if found is None:
-            return  # an answer about a job that never was
+            return  # an answer about a job that does not exist
         job: Row = {**found, "updated_at": time}
         change = _CHANGES.get(kind)
         if change is not None:
@@ -105,7 +105,7 @@ def _submitted(event: JobSubmitted, time: datetime) -> Row:
 
 
 def _task(rows: Rows, job: Row, task: int) -> Row:
-    """A task's row as it is, or as the job's defaults say."""
+    """A task's row; without one, a new row with the job's defaults."""
     found = rows.get(TASKS, (job["job_id"], task))
     if found is not None:
         return dict(found)
@@ -168,7 +168,7 @@ def _requeued(event: JobRequeued, job: Row, rows: Rows, _time: datetime) -> None
         _count(job, row["status"], -1)
         _count(job, JobStatus.PENDING.value, 1)
         if row["attempt"] == job["default_attempt"] == 0:
-            rows.delete(TASKS, (job["job_id"], task))  # as one that was never queued, which has no row
+            rows.delete(TASKS, (job["job_id"], task))  # a task that was not queued yet has no row
         else:
             rows.put(TASKS, {**row, "status": JobStatus.PENDING.value, "ended_at": None, "message": ""})
 
@@ -260,14 +260,14 @@ def _waits_for(job: Row, others: list[str]) -> None:
 
 
 _NAMED = 3
-"""Jobs that a reason names; all are in `waits_for`."""
+"""Most jobs that a reason names; `waits_for` has all."""
 
 
 def _ended(event: JobEnded, job: Row, _rows: Rows, time: datetime) -> None:
     ran = job["started_at"] is not None or not isinstance(event, JobCancelled)
     job["exit_code"] = event.exit_code if ran else None
     job["ended_at"], job["not_before"], job["waits_for"] = time, None, ""
-    # What an earlier attempt failed of is no reason any more once the job has completed.
+    # Once the job has completed, the failure of an earlier attempt is not its reason any more.
     job["reason"] = event.reason or ("" if isinstance(event, JobCompleted) else job["reason"])
 
 
@@ -284,5 +284,5 @@ _CHANGES: Mapping[type[Message], Callable[[Any, Row, Rows, datetime], None]] = {
     DependencyMet: _met,
     **dict.fromkeys(JobEnded.__subclasses__(), _ended),
 }
-"""What an event changes beside the time; the others change nothing else. (By type, since at each miss `isinstance` and
-`match` look through the registries of abstract base classes.)"""
+"""Event type → the fold of what it changes besides the time; other events change only the time. (By type, since
+`isinstance` and `match` are slow for abstract base classes.)"""

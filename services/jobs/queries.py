@@ -1,4 +1,4 @@
-"""Answers about jobs, their tasks and attempts, from the projection's tables. Knows no Kafka and no decisions."""
+"""The queries of jobs, tasks and attempts, from the projection's tables. Knows no Kafka and no decisions."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _JOBS = Listing(
 
 _TASKS = Listing(
     queries_pb2.ListTasksRequest,
-    # Tasks that nothing has happened to have no row: they are as the job says.
+    # A task without events of its own has no row; its status is the job's default.
     "(select n.task as number, coalesce(t.status, $2) as shown, t.* from generate_series($3::int, $4::int) as n(task) "
     "left join tasks t on t.job_id = $1 and t.task = n.task) each",
     order={"number": INT4},
@@ -56,7 +56,7 @@ _TASKS = Listing(
 
 
 def _by_attempt(request: Any, table: str) -> Listing:
-    """A job's rows of a table that has one for an attempt."""
+    """The list of a job's rows in a table with one row for each attempt."""
     return Listing(
         request,
         table,
@@ -101,7 +101,7 @@ class JobQueriesServicer(queries_pb2_grpc.JobQueriesServicer):
     async def ListJobs(self, request: Any, context: Any) -> Any:
         query, options = _JOBS.query(request), read_options(request.options)
         async with self._read.view(**options) as db:
-            if options["as_of"] is not None:  # no answers are kept ready of the past
+            if options["as_of"] is not None:  # the past has no rendered answers
                 page = await query.fetch(db, _SHORT)
                 return b"".join(render_job(dict(row)) for row in page.rows) + _more(page.next_cursor)
             found = await db.fetchrow(
@@ -151,7 +151,7 @@ class JobQueriesServicer(queries_pb2_grpc.JobQueriesServicer):
             yield answer
 
     async def WatchJobs(self, request: Any, context: Any) -> AsyncIterator[Any]:
-        """Each job as it is now, then whenever a batch of events has changed it: states in between may be skipped."""
+        """Each job as it is now, then after each batch of events that changes it. States in between may be skipped."""
         if request.until_ended and not request.job_ids:
             raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, "until_ended: name the jobs in job_ids")
         live = set(request.job_ids)

@@ -21,7 +21,7 @@ def queued(
     reason: str = "",
     counted: bool = False,
 ) -> JobQueued:
-    """Tasks become ready, with the cuts of the spec that scheduling and the agents need."""
+    """The event for tasks that become ready, with the parts of the spec that scheduling and the agents need."""
     submitted_at = job.submitted_at
     assert submitted_at is not None
     return JobQueued(

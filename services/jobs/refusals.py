@@ -1,4 +1,4 @@
-"""Why commands on a job are refused, in words. Pure."""
+"""The refusals of commands on a job. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from services.jobs.state import Job
 
 
 def known(job: Job) -> Job:
-    """The job, if there is one."""
+    """The job. Raises `Refused` if it does not exist."""
     if not job.submitted:
         raise Refused(
             ErrorCode.NOT_FOUND,

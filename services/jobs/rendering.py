@@ -1,9 +1,8 @@
-"""Jobs as answers: rows as the messages of queries. The ones that are asked for most are rendered when a row is made or
-written (`events.projections.projection.Table.rendered`), so that a list of 10,000 is put together without a look at
-them.
+"""Renders rows of jobs as the messages of queries. The most frequent messages are rendered when a row is written
+(`events.projections.projection.Table.rendered`), so that a list of 10,000 jobs is joined without decoding them.
 
-A rendered message is framed: preceded by its field number in the answers that hold it, and its length. Answers then are
-joined of such pieces (https://protobuf.dev/programming-guides/encoding/).
+A rendered message is framed by its field number in the answer and its length, so an answer is the concatenation of
+framed messages (https://protobuf.dev/programming-guides/encoding/).
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from events.projections.projection import Row
 from forgelog_pb.jobs.v1 import queries_pb2, types_pb2
 
 COUNTED = ("pending", "queued", "scheduled", "running", "completed", "failed", "cancelled")
-"""Task statuses that the spine's flow reaches; each has a counter column on the job's row."""
+"""Task statuses that tasks reach in this version; each has a counter column in the job's row."""
 
 _JOB_FIELD, _SPEC_FIELD = b"\x0a", b"\x12"
 """Field 1 of GetJobResponse, ListJobsResponse and WatchJobsResponse; field 2 of GetJobResponse. Length-delimited."""
 
 
 def jobs_in(ids: str) -> list[str]:
-    """The ids of a row's `waits_for`, which are divided by commas."""
+    """The ids in a row's `waits_for`, which are separated by commas."""
     return ids.split(",") if ids else []
 
 
@@ -55,7 +54,7 @@ def _framed(field: bytes, content: bytes) -> bytes:
 
 
 _PROGRESS = ("running", "scheduled", "queued", "pending", "failed", "cancelled")
-"""The furthest that any live task is, else how they ended."""
+"""Statuses in the order in which they become the job's: the furthest one of any live task, else an ended one."""
 
 _COMPLETED = JobStatus.COMPLETED.value
 _COUNTS = tuple((f"tasks_{status}", status) for status in _PROGRESS)

@@ -1,8 +1,8 @@
-"""What becomes of a task whose process is gone: ended for good, or run again, and when. Pure.
+"""Decides whether a task whose process has ended runs again, and when. Pure.
 
-Two kinds of restarts are counted apart. One that follows a failure is the task's own: the policy says whether, how
-often and how soon. One that follows an interruption (its node was lost or drained) is owed to it, as often as that
-happens; each waits longer than the one before, so that a task that takes its nodes down does so ever more seldom.
+Two kinds of restarts are counted separately. A restart after a failure depends on the restart policy: whether, how
+often and how soon. A restart after an interruption (the node was lost or drained) is always granted. Each one waits
+longer than the one before, so that a task that crashes its nodes does so less and less often.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from events.language.jobs import ExitReason, TaskExit
 from events.language.jobs.spec import RestartMode, RestartPolicy
 
 LONGEST = 300
-"""Characters of a process's own message that are kept in a reason."""
+"""Most characters of a process's own message in a reason."""
 
 
 class Fate(Enum):
@@ -38,11 +38,11 @@ class Verdict:
 
 
 INTERRUPTED, INTERRUPTED_MOST = 1.0, 300.0
-"""Seconds before the restart that follows a task's first interruption, doubled at each further one, and at most."""
+"""Seconds before the restart after a task's first interruption, doubled for each further one, and the maximum."""
 
 
 def backoff(policy: RestartPolicy, restarts: int) -> float:
-    """Seconds before restart number `restarts` + 1: doubled each time, up to the policy's most."""
+    """Seconds before restart number `restarts` + 1: doubled each time, up to the policy's maximum."""
     return min(policy.max_backoff_seconds, policy.backoff_seconds * 2.0 ** min(restarts, 60))
 
 
@@ -70,7 +70,7 @@ def _with(what: str, message: str) -> str:
 
 
 def _name(number: int) -> str:
-    """`` (SIGSEGV)``; nothing of a signal that has no name here."""
+    """`` (SIGSEGV)``; empty for a signal without a name on this system."""
     try:
         return f" ({Signals(number).name})"
     except ValueError:
@@ -84,7 +84,7 @@ def judge(policy: RestartPolicy, exit: TaskExit, restarts: int, interruptions: i
     if cancelling:
         return Verdict(Fate.COMPLETED if succeeded else Fate.CANCELLED)
     if exit.reason is ExitReason.STOPPED:
-        # Nobody cancelled it: its node was drained. It made room and is owed another run.
+        # Nobody cancelled it: its node was drained, so it runs again.
         return _interrupted("its node was drained", interruptions)
     if exit.reason is ExitReason.LOST and policy.restart_lost:
         return _interrupted(describe(exit), interruptions)

@@ -1,5 +1,4 @@
-"""The models of the rows of jobs: columns, and what a row begins with. What the columns mean for a fold is in
-`services.jobs.projections`."""
+"""The models of the rows of jobs: columns and initial values. The folds are in `services.jobs.projections`."""
 
 from __future__ import annotations
 
@@ -53,15 +52,14 @@ class JobRow(BaseModel):
 
 
 class SpecRow(BaseModel):
-    """A spec as answers hold it; a spec never changes."""
+    """A rendered spec; a spec never changes."""
 
     job_id: str
     view: bytes
 
 
 class TaskRow(BaseModel):
-    """A task that something has happened to. Those without a row are as the job's `default_status` and
-    `default_attempt` say."""
+    """A task with events of its own. One without a row has the job's `default_status` and `default_attempt`."""
 
     job_id: str
     task: Number
@@ -84,7 +82,7 @@ class TaskRow(BaseModel):
 
 
 class AttemptRow(BaseModel):
-    """An attempt that had a process or an end: exit codes and signals of earlier attempts are kept."""
+    """An attempt that has started or ended. Rows of earlier attempts keep their exit codes and signals."""
 
     job_id: str
     task: Number

@@ -1,4 +1,4 @@
-"""What the jobs service is made of."""
+"""The parts of the jobs service."""
 
 from __future__ import annotations
 

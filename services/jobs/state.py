@@ -1,6 +1,6 @@
-"""The Job aggregate: what is folded from a job's events, compact enough for arrays of 10,000 tasks.
+"""The state of the Job aggregate, folded from a job's events; compact enough for arrays of 10,000 tasks.
 
-Pure data. `services.jobs.fold` says how events change it, `services.jobs.decide` what may happen next.
+Pure data. `services.jobs.fold` has the folds, `services.jobs.decide` the decisions.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ENDED = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
 ENDED_CODES = frozenset(CODE[status] for status in ENDED)
 
 CANCELLED_EXIT_CODE = 143
-"""What a cancelled job exits with: 128 + SIGTERM, as a shell says it."""
+"""The exit code of a cancelled job: 128 + SIGTERM, as in a shell."""
 
 
 class _NoTasks(array):  # type: ignore[type-arg]
@@ -52,8 +52,8 @@ class _Nothing(Mapping[Any, Any]):
 _NO_TASKS: array[int] = _NoTasks("L")
 ITEM_BYTES = _NO_TASKS.itemsize
 NOTHING: Mapping[Any, Any] = _Nothing()
-# What is empty in nearly every job is shared by all of them, and replaced, never changed. A dataclass takes only what
-# can be hashed as a default; a factory would be called five times for each command.
+# Nearly every job has these empty values, so all jobs share them; they are replaced, never changed. (A dataclass takes
+# only hashable defaults, and factories would be called five times for each command.)
 
 
 @dataclass(slots=True)
@@ -64,8 +64,8 @@ class Job:
     project: str = ""
     owner: str = ""
     spec_json: bytes = b""
-    """The spec as it stands in the log, empty until there is the job: twenty times smaller than the model, which
-    hundreds of thousands of waiting jobs need only when something happens to them."""
+    """The spec's JSON from the log; empty before the submit. It is twenty times smaller than the model, which hundreds
+    of thousands of waiting jobs need only when an event changes them."""
     submitted_at: datetime | None = None
     statuses: bytearray = field(default_factory=bytearray)
     """Per task: index into `STATUSES`."""
@@ -74,29 +74,29 @@ class Job:
     restarts: array[int] = _NO_TASKS
     """Per task: restarts that count against the policy, since the last (re)queueing by a user."""
     interruptions: Mapping[int, int] = NOTHING
-    """Task → restarts that its nodes made necessary, since the last (re)queueing by a user; others have none."""
+    """Task → restarts after interruptions, since the last (re)queueing by a user; absent for none."""
     cancelling: Set[int] = frozenset()
-    """Tasks that a user wants stopped and that have not ended yet."""
+    """Tasks that a user cancelled and that have not ended yet."""
     waiting: Mapping[str, DependencyKind] = NOTHING
     """Dependencies that do not hold yet."""
     dependents: Set[str] = frozenset()
-    """Jobs to be told when this one ends."""
+    """Jobs that wait for the end of this one."""
     outputs: Set[tuple[int, int]] = frozenset()
-    """Task and attempt of those whose kept files are reported."""
+    """(Task, attempt) whose kept files are reported."""
     exit_code: int = 0
     """The first failed task's code, 128 + signal, or 1."""
     failure: str = ""
-    """How the first failed task ended, in words."""
+    """How the first failed task ended, for people."""
     ended: JobStatus | None = None
 
     @property
     def submitted(self) -> bool:
-        """Whether there is such a job."""
+        """Whether the job exists."""
         return bool(self.spec_json)
 
     @property
     def spec(self) -> JobSpec | None:
-        """What was submitted; None before."""
+        """The submitted spec; None before the submit."""
         return _spec_of(self.spec_json) if self.spec_json else None
 
     @property
@@ -108,13 +108,13 @@ class Job:
         return STATUSES[self.statuses[task]]
 
     def tasks(self, ranges: str | None) -> Iterator[int]:
-        """The tasks a command names; all when it names none. Numbers beyond the array are left out."""
+        """The tasks that a command names; all tasks if it names none. Leaves out numbers beyond the array."""
         if ranges is None:
             return iter(range(self.size))
         return (task for task in tasks_in(ranges) if task < self.size)
 
     def counts(self) -> TaskCounts:
-        """How many tasks have ended how."""
+        """The number of tasks by how they ended."""
         return TaskCounts(
             total=self.size,
             completed=self.statuses.count(CODE[JobStatus.COMPLETED]),
@@ -123,13 +123,13 @@ class Job:
         )
 
     def outcome(self) -> DependencyOutcome:
-        """What dependents are told."""
+        """The outcome for dependents."""
         if not self.submitted or self.ended is None:
             return DependencyOutcome.UNKNOWN
         return DependencyOutcome(self.ended.value)
 
     def move(self, tasks: Iterable[int], to: JobStatus) -> None:
-        """Set the status of tasks; an illegal move means a decision was wrong, and is refused loudly."""
+        """Set the status of tasks. Raises for an illegal move, which means that a decision was wrong."""
         code = CODE[to]
         for task in tasks:
             old = STATUSES[self.statuses[task]]
@@ -144,7 +144,7 @@ def _spec_of(json: bytes) -> JobSpec:
 
 
 def exit_code_of(exit: TaskExit) -> int:
-    """A failed task's contribution to the job's exit code, as a shell says it."""
+    """The exit code of a failed task, as in a shell: 128 + the number of a signal."""
     if exit.signal is not None:
         return min(255, 128 + exit.signal)
     return exit.exit_code or 1

@@ -1,11 +1,11 @@
-"""What a queue does: takes tasks in, gives them nodes, takes them out again, and says why one waits. Pure.
+"""The decisions of a queue: takes tasks in, places them on nodes, takes them out, and records why one waits. Pure.
 
     JobQueued ─► JobEnqueued ─► (a node fits) JobScheduled ─► [resources] AllocationBound
                      ▲              └─ JobDeferred (why not)       └─ AllocationRejected ─┐
                      └───────────────────────────────────────────────────────────────────┘
     JobCancelRequested ─► JobDequeued (what waits), JobUnscheduled (what was placed)
 
-Scheduling proposes: resources, the one writer of a pool's capacity, binds or rejects.
+Scheduling proposes placements. Resources, the single writer of a pool's capacity, binds or rejects them.
 """
 
 from __future__ import annotations
@@ -59,25 +59,25 @@ from services.scheduling.engine.shape import Shape
 from services.scheduling.state import Queue
 
 AT_ONCE = 2_000
-"""Most placements of one settling; it is called again until nothing is left to place."""
+"""Most placements of one `after_batch`; it is called again until nothing is left to place."""
 
 BYTES_AT_ONCE = 1_500_000
-"""Most bytes, about, of one settling's events: they are appended in one batch."""
+"""About the most bytes of the events of one `after_batch`, which are appended in one batch."""
 
 IDS_AT_ONCE = 500
 """Most allocations that one `JobUnscheduled` names."""
 
 RECHECK_EVERY = timedelta(seconds=10)
-"""How often it is seen whether the reasons why tasks wait have changed."""
+"""Time between two checks whether the reasons why a task waits have changed."""
 
 LOOKS_AT_ONCE = 100
 NODES_AT_ONCE = 50_000
 PACE = timedelta(seconds=1)
-"""At most so many looks, and about so many nodes looked at, in so long: a long queue must not fill the log with its
-reasons, nor keep the writer from placing."""
+"""Most checks, and about the most nodes examined, in this time: a long queue must not fill the log with reasons, nor
+keep the writer from placing."""
 
 Known = dict[tuple[Shape, frozenset[tuple[str, str]]], tuple[PendingReason, ...]]
-"""What was found out of tasks of a shape; of those with some labels, where another job keeps such away."""
+"""Cache of explanations by shape, and by labels if another job's rules keep such labels away."""
 
 
 class Scheduling(Decider[Queue]):
@@ -142,7 +142,7 @@ class Scheduling(Decider[Queue]):
                 return operating.configure(state, command)
         raise TypeError(f"{type(command).__name__} is no command of scheduling")
 
-    # What jobs and resources say
+    # Events of jobs and resources
 
     def react(self, state: Queue, event: Event, context: DecisionContext) -> Sequence[Event]:
         match event:
@@ -210,7 +210,7 @@ class Scheduling(Decider[Queue]):
         return self._look(state, now)
 
     def _look(self, state: Queue, now: datetime) -> list[Event]:
-        """Say why tasks wait, where that is news."""
+        """The events that record why tasks wait, for entries whose reasons have changed."""
         events: list[Event] = []
         known: Known = {}
         looked = 0
@@ -228,7 +228,7 @@ class Scheduling(Decider[Queue]):
     # State
 
     def holds(self, state: Queue, aggregate: str, id: str) -> bool:
-        """Jobs that wait or are placed."""
+        """Whether the job waits or is placed."""
         return id in state.backlog.jobs
 
     dump_version: ClassVar[int] = 3
@@ -241,7 +241,7 @@ class Scheduling(Decider[Queue]):
 
 
 def queued(queue: Queue, event: JobQueued) -> list[Event]:
-    """Tasks are ready: take them in, if the queue does."""
+    """React to tasks that are ready: take them in, if the queue takes jobs."""
     closed = queue.status is QueueStatus.CLOSED
     if not queue.exists:
         reason = operating.unknown(queue.name)
@@ -267,7 +267,7 @@ def queued(queue: Queue, event: JobQueued) -> list[Event]:
 
 
 def cancelled(queue: Queue, event: JobCancelRequested) -> list[Event]:
-    """A user wants tasks stopped: those that wait leave the queue, those that were placed are told to stop."""
+    """React to a cancel: waiting tasks leave the queue, placed ones are unscheduled."""
     job = queue.backlog.jobs.get(event.job_id)
     if job is None:
         return []
@@ -309,7 +309,7 @@ def cancelled(queue: Queue, event: JobCancelRequested) -> list[Event]:
 
 
 def rejected(queue: Queue, event: AllocationRejected) -> list[Event]:
-    """A placement did not fit any more: its tasks wait again, but for those that were to stop."""
+    """React to a rejected placement: its tasks wait again, except for those that are to stop."""
     placement = queue.rejected
     if placement is None or placement.id != event.allocation_id:
         return []
@@ -365,7 +365,7 @@ def scheduled(queue: Queue, item: Proposal, now: datetime) -> JobScheduled:
 
 
 def deferred(queue: Queue, entry: Entry, now: datetime, known: Known) -> JobDeferred | None:
-    """Why an entry waits, if that is news. `known` keeps what was found out of shapes."""
+    """The event that records why an entry waits; None if the reasons are unchanged. `known`: explanations by shape."""
     job = entry.job
     own = queue.status in (QueueStatus.PAUSED, QueueStatus.CLOSED) or not job.allowance
     own = own or (entry.not_before is not None and entry.not_before > now)
@@ -388,5 +388,5 @@ def deferred(queue: Queue, entry: Entry, now: datetime, known: Known) -> JobDefe
 
 
 def _gist(reasons: Sequence[PendingReason]) -> set[tuple[str, str, int]]:
-    """What must change for it to be said again: not how much is free at the moment."""
+    """The part of the reasons whose change is recorded. It leaves out the amounts that are free at the moment."""
     return {(reason.reason, reason.node_group, reason.nodes) for reason in reasons}

@@ -1,4 +1,4 @@
-"""A queue as JSON-ready data, for snapshots, and back. What is volatile stays out.
+"""A queue as JSON-ready data, for snapshots, and back, without its volatile part.
 
 A change here, or in how events fold, needs a higher `Scheduling.dump_version`.
 """

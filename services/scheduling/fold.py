@@ -44,10 +44,10 @@ from services.scheduling.engine.node import Hold, hold_of
 from services.scheduling.state import LEAST_RECHECKS, PlacedTasks, Queue
 
 FIRST_RECHECK = timedelta(seconds=0.25)
-"""How long tasks wait before it is said why: most are placed sooner."""
+"""How long tasks wait before the reason is recorded; most are placed sooner."""
 
 RECOVERY = timedelta(seconds=1)
-"""How long a node that rejected a placement is left alone, unless news of it comes before."""
+"""How long a node that rejected a placement is skipped, unless an event about it comes earlier."""
 
 
 # The queue's own history
@@ -96,19 +96,19 @@ def _enqueued(queue: Queue, event: JobEnqueued, time: datetime) -> None:
 
 
 def recheck(queue: Queue, entry: Entry, when: datetime) -> None:
-    """See at that time why an entry waits, if it still does."""
+    """Schedule a check of why an entry waits."""
     entry.recheck_at = when
     queue.serial += 1
     heapq.heappush(queue.rechecks, (when, queue.serial, entry))
     if len(queue.rechecks) > queue.most_rechecks:
-        # While a history is folded nobody looks: most of it is about entries that are long gone.
+        # No checks happen while a history is folded: most of it is about entries that are long gone.
         queue.rechecks = [check for check in queue.rechecks if stands(check)]
         heapq.heapify(queue.rechecks)
         queue.most_rechecks = max(LEAST_RECHECKS, 2 * len(queue.rechecks))
 
 
 def stands(check: tuple[datetime, int, Entry]) -> bool:
-    """Whether a look is still to be had: its entry waits, and no other look has taken its place."""
+    """Whether a scheduled check is current: its entry waits, and no later check has replaced it."""
     when, _, entry = check
     return bool(entry.tasks) and entry.recheck_at == when
 
@@ -129,7 +129,7 @@ def _scheduled(queue: Queue, event: JobScheduled) -> None:
 
 
 def _of(job: Job, attempt: int, tasks: sets.Tasks) -> list[Entry]:
-    """The entries that these tasks of an attempt wait in."""
+    """The entries that contain these waiting tasks of an attempt."""
     found: list[Entry] = []
     for entry in job.entries.values():
         if not tasks:
@@ -141,7 +141,7 @@ def _of(job: Job, attempt: int, tasks: sets.Tasks) -> list[Entry]:
 
 
 def claim(job: Job, allocation_id: str, node_id: str, tasks: sets.Tasks) -> Hold:
-    """What tasks of a job hold on a node."""
+    """The hold of a job's tasks on a node."""
     return Hold(
         allocation_id,
         job.id,
@@ -169,7 +169,7 @@ def _dequeued(queue: Queue, event: JobDequeued) -> None:
 
 
 def observe(queue: Queue, event: Event, time: datetime) -> Queue:
-    """The queue with news of its pool (the same object)."""
+    """The queue after an event of its pool (the same object)."""
     match event:
         case AllocationEvent():
             _allocation(queue, event, time)
@@ -203,7 +203,7 @@ def _allocation(queue: Queue, event: AllocationEvent, time: datetime) -> None:
 
 
 def _forget(queue: Queue, allocation_id: str, tasks: sets.Tasks | None) -> PlacedTasks | None:
-    """Strike tasks (all if None) off a placement, and the placement with the last one."""
+    """Remove tasks (all if None) from a placement; without tasks left, remove the placement."""
     placement = queue.placements.get(allocation_id)
     if placement is None:
         return None
@@ -221,7 +221,7 @@ def _forget(queue: Queue, allocation_id: str, tasks: sets.Tasks | None) -> Place
 def _node(queue: Queue, event: PoolEvent) -> None:
     cluster = queue.cluster
     if isinstance(event, NodeRegistered):
-        # What operators said of it before is said again in the events that follow.
+        # The events that follow repeat the operators' settings of the node.
         spec = event.spec
         agents = tuple(Taint(key=key, effect=TaintEffect.NO_SCHEDULE) for key in spec.taints)
         queue.agent_taints[event.node_id] = agents

@@ -1,7 +1,7 @@
-"""What an operator does with a queue: make it, change it, delete it. Pure.
+"""The decisions on an operator's commands: create, change and delete a queue. Pure.
 
-A queue exists if it was made, if its pool has nodes, or if it is `default`. Another takes no jobs: under a mistyped
-name they would wait without end.
+A queue exists if it was created, if its pool has nodes, or if it is `default`. A queue that does not exist takes no
+jobs: under a mistyped name they would wait without an end.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from events.language.scheduling.moves import QUEUE_MOVES
 from services.scheduling.state import Queue
 
 NAMED = 3
-"""Jobs or nodes that a refusal names; the rest is counted."""
+"""Most jobs or nodes that a refusal names; the rest is counted."""
 
 
 def create(queue: Queue, command: CreateQueue) -> Sequence[Event]:
@@ -53,7 +53,7 @@ def delete(queue: Queue) -> Sequence[Event]:
 
 
 def unknown(name: str) -> str:
-    """Why a queue that does not exist takes nothing, and what to do."""
+    """The message for a queue that does not exist, with what to do."""
     return f"there is no queue {name}; 'forgelog queue' lists those there are, 'forgelog queue create {name}' makes it"
 
 

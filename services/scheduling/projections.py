@@ -1,7 +1,7 @@
-"""The tables of scheduling: queues, what waits in them and why, and every placement. Pure folds.
+"""The tables of scheduling: queues, waiting entries with their reasons, and all placements. Pure folds.
 
-Reads its own events and those of resources, which say what became of a placement. The two come in any order, so no row
-depends on both: each side has its own tables, and queries put them together.
+It reads its own events and those of resources, which have the outcomes of placements. The two come in any order, so no
+row depends on both: each side has its own tables, and queries join them.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ from events.projections.row_models import Int4, table_of
 
 
 class QueueRow(BaseModel):
-    """A queue. It exists if it was `made`, or if its pool has `members`; `default` always. Of its `placed_tasks`, those
-    in `returns` are placed no more."""
+    """A queue. It exists if it was `made`, or if its pool has `members`; `default` always exists. `placed_tasks` counts
+    all placed tasks; those in `returns` are not placed any more."""
 
     queue: str
     policy: SchedulingPolicy = SchedulingPolicy.PRIORITY
@@ -54,21 +54,21 @@ class QueueRow(BaseModel):
 
 
 class ReturnsRow(BaseModel):
-    """How many of a queue's placed tasks resources has rejected or released."""
+    """The number of a queue's placed tasks that resources has rejected or released."""
 
     queue: str
     tasks: int = 0
 
 
 class MemberRow(BaseModel):
-    """A node of the pool of a queue's name, as resources tells it."""
+    """A node of the pool with a queue's name, from the events of resources."""
 
     queue: str
     node_id: str
 
 
 class EntryRow(BaseModel):
-    """A job of which tasks wait; `waiting` has an item an attempt and back-off: tasks and times."""
+    """A job with waiting tasks. `waiting` has an item for each attempt and back-off: tasks and times."""
 
     job_id: str
     queue: str
@@ -100,7 +100,7 @@ class PlacementRow(BaseModel):
 
 
 class OutcomeRow(BaseModel):
-    """What resources said of a placement; nothing yet if there is no row."""
+    """The outcome of a placement, from the events of resources; pending without a row."""
 
     allocation_id: str
     status: AllocationStatus
@@ -248,7 +248,7 @@ def _put(rows: Rows, row: Row, waiting: dict[str, Row]) -> None:
 
 
 def _leave(rows: Rows, queue: str, job_id: str, tasks: str, attempt: int) -> None:
-    """Tasks of an attempt (of any, when 0) wait no more."""
+    """Remove tasks of an attempt (0: of any attempt) from the waiting ones."""
     row = rows.get(ENTRIES, (job_id, queue))
     if row is None:
         return

@@ -1,4 +1,4 @@
-"""Answers about queues, what waits in them, why, and what was placed. Knows no Kafka and no decisions."""
+"""The queries of queues, waiting entries, their reasons, and placements. Knows no Kafka and no decisions."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class SchedulingQueriesServicer(queries_pb2_grpc.SchedulingQueriesServicer):
 
 
 async def _exists(db: Db, queue: str, at: datetime | None) -> None:
-    """Raises QueryError if a queue is named and there is none of the name: nothing in it would be no answer."""
+    """Raises QueryError if a queue is named that does not exist: an empty list would be misleading."""
     if queue and not await _queues(db, queue):
         raise not_found("queue", queue, at)
 
@@ -143,7 +143,7 @@ def _placed(row: Any) -> Any:
 
 
 def _message(rows: Any, placed: Any) -> str:
-    """Why a job waits, or that it does not."""
+    """Why a job waits, or that it does not wait."""
     if rows:
         row = rows[0]
         told = row["message"] or "no node has been found for it yet"

@@ -1,4 +1,4 @@
-"""What the scheduling service is made of."""
+"""The parts of the scheduling service."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""A queue as the log tells it: what waits, what was placed where, and the pool's nodes as far as news of them has come.
+"""The state of a queue: its waiting entries, its placements, and a view of the nodes of its pool.
 
-Folded from scheduling's own events (entries, placements) and from those of resources (nodes, what became of the
-placements): the first are the queue's history, the second a view. They meet in `engine.Cluster`, which does not mind
-their order.
+It is folded from scheduling's own events (entries, placements), which are the queue's history, and from those of
+resources (nodes, outcomes of placements), which are the view. `engine.Cluster` combines the two in any order.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ class PlacedTasks:
     node_id: str
     attempt: int
     tasks: Tasks
-    """Those not known to have given it back."""
+    """The tasks that have not released their share, as far as is known."""
     stopping: Tasks = NONE
-    """Those of `tasks` that are to stop."""
+    """The tasks of `tasks` that are to stop."""
 
 
 @dataclass(slots=True)
@@ -46,29 +45,29 @@ class Queue:
     made: bool = False
     """Whether its own history says that there is such a queue: it was made, changed or given a job, and not deleted."""
     number: int = 1
-    """Of the next allocation."""
+    """Number of the next allocation."""
     agent_taints: dict[str, tuple[Taint, ...]] = field(default_factory=dict)
-    """Node → the taints its agent announced; operators' come on top."""
+    """Node → the taints that its agent announced, without those of operators."""
 
-    # Volatile: worked out anew after a restart.
+    # Volatile: recomputed after a restart.
 
     rejected: PlacedTasks | None = None
-    """The placement that the event being handled speaks of."""
+    """The placement that the current event is about."""
     planned: tuple[int, int] | None = None
     """Versions of cluster and backlog for which there is nothing to place."""
     tentative: list[str] = field(default_factory=list)
-    """Allocations that the last plan holds on the cluster; void unless they became placements."""
+    """Allocations that the last plan holds on the cluster; undone unless they became placements."""
     rechecks: list[tuple[datetime, int, Entry]] = field(default_factory=list)
-    """Heap of when to see why an entry waits."""
+    """Heap of the checks of why entries wait, by time."""
     most_rechecks: int = LEAST_RECHECKS
-    """When there are more, those of entries that wait no more are dropped."""
+    """Length from which the heap is cleared of checks whose entries do not wait any more."""
     recheck_from: datetime | None = None
-    """No looks before this time: they are paced."""
+    """Earliest time of the next checks, which are rate-limited."""
     recoveries: list[tuple[datetime, str]] = field(default_factory=list)
-    """Heap of when to try a node again that rejected a placement."""
+    """Heap of the times to try nodes again that rejected a placement."""
     serial: int = 0
 
     @property
     def exists(self) -> bool:
-        """Whether it takes jobs at all: it was made, or its pool has nodes."""
+        """Whether it takes jobs: it was created, or its pool has nodes."""
         return self.made or self.name == DEFAULT_QUEUE or bool(self.cluster.nodes)

@@ -1,4 +1,4 @@
-"""Reading tasks' output back, from any place on, and following it while tasks run."""
+"""Reads tasks' output from any position, and follows it while tasks run."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from forgelog_pb.jobs.v1 import queries_pb2
 from services.jobs.output.pieces import PARTS
 
 _MOST_SUM = (1 << 63) - 1
-"""Parts that an earlier version stored may have more missing together than a message can say."""
+"""Cap of a sum of missing bytes: parts that an earlier version stored may exceed what a message can hold."""
 
 _PIECES = 64
-"""Read at once: at most 4 MiB, as agents ship pieces of at most 64 KiB."""
+"""Pieces read at once: at most 4 MiB, since agents send pieces of at most 64 KiB."""
 
 _LATE_SECONDS = 5.0
-"""How long after a job's end its output is waited for: a lost node's never comes."""
+"""How long to wait for output after the end of a job: that of a lost node never comes."""
 
 _ENDED = ("completed", "failed", "cancelled")
 
@@ -61,7 +61,7 @@ class Follower:
             problem = f"attempt: is {request.attempt}, and the newest attempt of job {request.job_id} is"
             raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, f"{problem} {job['attempts']}")
         starts = await self._starts(request, as_of) if request.HasField("tail_bytes") and reached < 0 else {}
-        # Output travels beside the events: an ended job's last pieces are waited for even when not asked to follow.
+        # Output does not come with the events, so wait for the last pieces of an ended job even without `follow`.
         stays = as_of is None and (request.follow or ended_at is not None)
 
         async def fetch(db: Db, reached: int) -> list[Any]:
@@ -96,7 +96,7 @@ class Follower:
         return rows
 
     async def missing(self, job_id: str, tasks: Collection[int]) -> dict[tuple[int, int], int]:
-        """Of each attempt of these tasks, the bytes of its output that are not kept: lost, or beyond the limit."""
+        """(Task, attempt) → the bytes of its output that are not stored: lost, or beyond the limit."""
         if not self._output.ready or not tasks:
             return {}
         async with self._output.view() as db:
@@ -110,7 +110,7 @@ class Follower:
         return {(row["task"], row["attempt"]): row["missing"] for row in rows}
 
     async def _starts(self, request: Any, as_of: datetime | None) -> dict[tuple[int, int, int], int]:
-        """Where the last `tail_bytes` of each stream begin."""
+        """Stream → the offset where its last `tail_bytes` begin."""
         if as_of is None:
             sizes = f"select task, attempt, stream, size from {self._output.schema}.streams where job_id = $1"
         else:
@@ -124,8 +124,8 @@ class Follower:
         return {(row["task"], row["attempt"], row["stream"]): max(0, row["size"] - request.tail_bytes) for row in rows}
 
     async def _done(self, request: Any, tasks: Any, stream: int | None) -> bool:
-        """Whether nothing more can come: the job has ended, and so has each of its attempts' streams; or it ended long
-        ago, and all that came since is taken in."""
+        """Whether nothing more can come: the job and all streams of its attempts have ended; or the job ended long ago,
+        and everything that came since is stored."""
         async with self._read.view() as db:
             ended_at = await _ended_at(db, request.job_id)
             if ended_at is None:
@@ -147,7 +147,7 @@ class Follower:
 
 
 async def _ended_at(db: Db, job_id: str) -> datetime | None:
-    """When it ended; None while it has not."""
+    """When a job ended; None if it has not."""
     row = await db.fetchrow("select status, ended_at from jobs where job_id = $1", job_id)
     return row["ended_at"] if row is not None and row["status"] in _ENDED else None
 
@@ -169,7 +169,7 @@ async def _started(db: Db, request: Any, tasks: Any) -> list[Any]:
 
 
 def _answer(row: Any, starts: dict[tuple[int, int, int], int]) -> Any:
-    """A stored piece as an answer; None if it lies before the wanted tail."""
+    """A stored piece as an answer; None if it is before the requested tail."""
     offset, data = row["off"], row["data"]
     start = starts.get((row["task"], row["attempt"], row["stream"]), 0)
     if offset < start:
@@ -200,7 +200,7 @@ def _cursor(text: str) -> int:
 
 
 def _tasks(text: str) -> tuple[list[int], list[int]]:
-    """The wanted tasks as the lows and highs of ranges; empty for all."""
+    """The requested tasks as the first and last numbers of ranges; empty for all."""
     if not text:
         return [], []
     try:

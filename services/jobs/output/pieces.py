@@ -1,11 +1,11 @@
-"""Pieces of tasks' output put together, however often, late or out of order they come. Pure.
+"""Assembles pieces of tasks' output, which may come repeated, late or out of order. Pure.
 
 The output of a task's attempt has two parts, stdout and stderr.
 
-Pieces come out of order when a send to Kafka has failed and an earlier one of the same producer came through later. A
-piece that is ahead of its part is held until what lies before it has come. After `WAIT` seconds in which the part does
-not grow, or with more than `HELD` bytes held, what is missing is taken for lost: the part goes on behind it, and the
-chunk there says how many bytes are missing.
+Pieces come out of order if a send to Kafka has failed and an earlier one of the same producer arrived later. A piece
+that is ahead of its part is held until the bytes before it have come. After `WAIT` seconds in which the part does not
+grow, or with more than `HELD` bytes held, the missing bytes count as lost: the part continues behind them, and the next
+chunk says how many bytes are missing.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from events.streams.stream import Unusable
 PARTS = ("stdout", "stderr")
 
 WAIT = 10.0
-"""Seconds that missing bytes are waited for."""
+"""Seconds to wait for missing bytes."""
 HELD = 4 << 20
-"""Bytes of one part that are held at most."""
+"""Most bytes of one part that are held."""
 OVERHEAD = 4096
-"""What a held piece counts besides its data: else there would be no end of empty ones."""
+"""Bytes that a held piece counts in addition to its data, so that the number of empty pieces is bounded too."""
 MOST = 1 << 60
-"""Numbers of bytes are smaller: those of a task's attempt, and what they add up to, fit into a table's 64 bits."""
+"""Bound of byte counts, so that a task's attempts and their sum fit into the 64 bits of a table."""
 
 PartKey = tuple[str, int, int, int]
 """Job, task, attempt, index into `PARTS`."""
@@ -45,9 +45,9 @@ class Piece:
     at: datetime
     eof: bool
     truncated: bool = False
-    """Its agent does not keep what was printed from here on."""
+    """Whether its agent drops the output from here on."""
     missing: int = 0
-    """With `eof`: how many bytes that were."""
+    """With `eof`: the number of bytes that were dropped."""
 
     @property
     def end(self) -> int:
@@ -55,7 +55,7 @@ class Piece:
 
     @property
     def weight(self) -> int:
-        """What it counts while it is held."""
+        """Bytes that it counts while it is held."""
         return len(self.data) + OVERHEAD
 
 
@@ -71,14 +71,14 @@ class Part:
     held: list[Piece] = field(default_factory=list)
     """Pieces ahead of `size`, by offset."""
     weight: int = 0
-    """Of all of them."""
+    """Bytes of all held pieces."""
     since: float = 0.0
-    """When the first of them came, or the part last grew, if that was later (monotonic seconds)."""
+    """When the first of them came, or when the part last grew, whichever was later (monotonic seconds)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece, or what was new of it, as stored."""
+    """A stored piece, or the new part of one."""
 
     key: PartKey
     offset: int
@@ -87,9 +87,9 @@ class Chunk:
     eof: bool
     truncated: bool = False
     missing: int = 0
-    """Bytes that are lost before `data`, or that were cut at the part's end."""
+    """Bytes that are lost before `data`, or were cut at the end of the part."""
     lost: int = field(default=0, compare=False)
-    """Of those, what was waited for and did not come: to be logged, and not stored by itself."""
+    """How many of those did not come in time. They are logged; there is no separate column for them."""
 
 
 def read_piece(record: Any) -> Piece:
@@ -103,8 +103,8 @@ def read_piece(record: Any) -> Piece:
     except ValueError as error:
         raise Unusable(f"a header is malformed: {error}") from None
     if not is_identifier(key[0]):
-        raise Unusable(f"header job is no job's id: {shown(key[0])}")
-    if (record.key or b"") != key[0].encode():  # else it lies in another partition than the job's other pieces
+        raise Unusable(f"header job is not the id of a job: {shown(key[0])}")
+    if (record.key or b"") != key[0].encode():  # all pieces of a job must be in one partition
         raise Unusable(f"its key is not its header job, {shown(key[0])}")
     for name, number, most in (
         ("task", key[1], 1 << 31),
@@ -123,8 +123,8 @@ def read_piece(record: Any) -> Piece:
 
 
 def take(part: Part, piece: Piece, most: int, now: float) -> list[Chunk]:
-    """What can be stored now that the piece has come, in the order in which it is read; none if all of it was there, or
-    is held. `most`: bytes kept of the part."""
+    """Take a piece. Returns the chunks to store, in the order of reading; none if it is a repeat or is held. `most`:
+    bytes kept of the part."""
     if piece.offset > part.size and piece.offset <= most and not part.truncated:
         _hold(part, piece, now)
         return give_up(part, most, now) if part.weight > HELD else []
@@ -135,7 +135,7 @@ def take(part: Part, piece: Piece, most: int, now: float) -> list[Chunk]:
 
 
 def give_up(part: Part, most: int, now: float) -> list[Chunk]:
-    """Take what is missing before the first held piece for lost."""
+    """Count the bytes before the first held piece as lost. Returns the chunks to store."""
     if not part.held:
         return []
     first = _pop(part)
@@ -143,7 +143,7 @@ def give_up(part: Part, most: int, now: float) -> list[Chunk]:
     part.size = first.offset
     part.missing += gap
     part.since = now
-    # What is missing is said, even where nothing of the piece is to be stored.
+    # The chunk reports missing bytes even if no data of the piece is to be stored.
     chunks = _store(part, first, most) or [Chunk(first.key, first.offset, b"", first.at, False)]
     chunks[0] = replace(chunks[0], missing=chunks[0].missing + gap, lost=gap)
     return chunks + _release(part, most)
@@ -166,7 +166,7 @@ def _offset(piece: Piece) -> int:
 
 
 def _pop(part: Part) -> Piece:
-    """The first held piece, which is not held any more."""
+    """Remove and return the first held piece."""
     first = part.held.pop(0)
     part.weight -= first.weight
     return first

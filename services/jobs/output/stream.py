@@ -1,8 +1,8 @@
-"""What tasks print, as a stream: from the topic ``logs.jobs`` into tables of its own. No part of a decision.
+"""The stream of tasks' output: from the topic ``logs.jobs`` into its own tables. No decision depends on it.
 
-Node agents ship output in pieces (key: the job; headers ``job``, ``task``, ``attempt``, ``stream``, ``offset`` in
-bytes, ``eof``, ``truncated``, ``missing``). A part's size says what of a piece is stored already. A piece that is ahead
-of its part is held for a while (see `services.jobs.output.pieces`).
+Node agents send output in pieces (key: the job; headers ``job``, ``task``, ``attempt``, ``stream``, ``offset`` in
+bytes, ``eof``, ``truncated``, ``missing``). The size of a part shows which bytes of a piece are stored already. A piece
+that is ahead of its part is held for a while (see `services.jobs.output.pieces`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CHUNKS = ("job_id", "arrival", "task", "attempt", "stream", "off", "data", "at"
 
 
 class OutputStream(Stream[Piece, PartKey, Part, Chunk]):
-    """Each byte that a task printed is stored once, in its place."""
+    """Stores each byte that a task printed once, in its place."""
 
     context: ClassVar = "jobs"
     topic: ClassVar = OUTPUT
@@ -46,7 +46,7 @@ class OutputStream(Stream[Piece, PartKey, Part, Chunk]):
         "stream smallint not null, off bigint not null, data bytea not null, at timestamptz not null, "
         "eof bool not null, truncated bool not null, missing bigint not null default 0, primary key (job_id, arrival))",
         "alter table chunks add column if not exists missing bigint not null default 0",
-        # Of rows of an earlier version it is null: they arrived when they were read, as far as is known.
+        # Null in rows of an earlier version: their arrival was not recorded, and `at` stands in for it.
         "alter table chunks add column if not exists arrived_at timestamptz",
         "alter table chunks alter column arrived_at set default now()",
         "create index if not exists chunks_by_time on chunks (at)",
@@ -123,8 +123,8 @@ class OutputStream(Stream[Piece, PartKey, Part, Chunk]):
                 log.warning("%s: %d bytes were lost on the way", chunk.key, chunk.lost)
 
     async def carry(self, db: Db, live: str) -> None:
-        """Pieces keep the time of their arrival, and their numbers, which readers have as cursors. Where a part has
-        pieces in between that were not there before, all of it has new numbers: readers get it in order."""
+        """Copy the arrival of pieces: the time and the number, which readers use as a cursor. If a part has new pieces
+        between old ones, all its pieces get new numbers, so that readers get them in order."""
         same = " and ".join(f"c.{name} = l.{name}" for name in (*_PART, "off", "eof", "truncated"))
         part = ", ".join(f"c.{name}" for name in _PART)
         await db.execute(

@@ -1,6 +1,6 @@
 """The scheduling engine: from nodes, holds and waiting tasks to placements. Pure and incremental; knows no events.
 
-`Cluster` is what is there, `Backlog` is what waits, `plan` says what goes where, `explain` says why something does not.
-Jobs that ask for the same are one `Shape`; a shape keeps a heap of the nodes that can take it, mended from the
-cluster's change log, so a plan costs as much as has changed since the last one.
+`Cluster` has the nodes and holds, `Backlog` the waiting tasks, `plan` decides placements, and `explain` gives the
+reasons why a task has none. Jobs with equal requests share one `Shape`. A shape keeps a heap of the nodes that can take
+it, updated from the cluster's change log, so the cost of a plan depends on what has changed since the last one.
 """

@@ -1,9 +1,8 @@
-"""Rules about jobs near jobs: which labels are present in which part of the cluster.
+"""Affinity between jobs: counts which labels of jobs are present in which part of the cluster.
 
-A part is every node with one value of a label (`topology_key`; ``hostname`` makes each node a part, whether or not it
-has such a label). Counting starts for a pair of labels and key when a rule first asks for it, so clusters without rules
-pay nothing.
-Required anti-affinity works both ways, as in Kubernetes: who keeps away from a job is also kept away from.
+A part is the set of nodes with one value of a label (`topology_key`); with ``hostname``, each node is a part, even
+without such a label. A pair of labels and key is counted once a rule needs it, so clusters without rules have no cost.
+Required anti-affinity works in both directions, as in Kubernetes: if A keeps away from B, B keeps away from A.
 """
 
 from __future__ import annotations
@@ -39,12 +38,12 @@ class Presence:
         self.kept_away: dict[Pair, Counter[str]] = {}
         """Holds whose jobs keep such labels away, by part."""
         self.grown = 0
-        """Raised when a job that a rule speaks of was added: places may have become better, or closed."""
+        """Incremented when a job that a rule concerns was added: nodes may have become better, or excluded."""
         self.shrunk = 0
-        """Raised when one left, or nodes' labels changed: closed places may be open."""
+        """Incremented when such a job left, or nodes' labels changed: excluded nodes may be allowed."""
 
     def ask(self, rules: Iterable[JobAffinity], nodes: Iterable[Node]) -> None:
-        """Count what these rules need, from now on."""
+        """Start counting the pairs that these rules need."""
         missing = {pair: None for pair in map(pair_of, rules) if pair not in self.asked}  # each once, in order
         if not missing:
             return
@@ -56,13 +55,13 @@ class Presence:
                     self._count(self.asked, pair, hold, node, 1)
 
     def keep_only(self, rules: Iterable[JobAffinity]) -> None:
-        """Stop counting what no other rules than these need."""
+        """Stop counting the pairs that these rules do not need."""
         wanted = {pair_of(rule) for rule in rules}
         for pair in [pair for pair in self.asked if pair not in wanted]:
             del self.asked[pair]
 
     def rebuild(self, nodes: Iterable[Node]) -> None:
-        """Count anew, after nodes' labels have changed."""
+        """Recount after nodes' labels have changed."""
         self.shrunk += 1
         for counter in self.asked.values():
             counter.clear()
@@ -78,7 +77,7 @@ class Presence:
         self.shrunk += self._change(hold, node, -1)
 
     def _change(self, hold: Hold, node: Node, by: int) -> bool:
-        """Whether any rule that is counted, or of its own, concerns the hold."""
+        """Add `by` to the counts of a hold. Returns whether a counted rule, or one of its own, concerns the hold."""
         changed = False
         for pair in self.asked:
             changed |= self._count(self.asked, pair, hold, node, by)
@@ -106,7 +105,7 @@ class Presence:
         return True
 
     def concerns(self, labels: Mapping[str, str]) -> bool:
-        """Whether a job with these labels is kept away from somewhere."""
+        """Whether another job's rules exclude a job with these labels from some part."""
         return bool(self.kept_away) and any(wanted <= labels.items() for wanted, _ in self.kept_away)
 
     def objection(self, rules: Iterable[JobAffinity], labels: Mapping[str, str], node: Node) -> str:
@@ -126,12 +125,12 @@ class Presence:
             elif place is None:
                 return f"node has no label {key}"
             elif not places.get(place) and not (not places and wanted <= labels.items()):
-                # The first of jobs that want to be together may go anywhere.
+                # The first of several jobs with mutual affinity may go anywhere.
                 return f"no {_show(wanted)} on the same {key}"
         return ""
 
     def liking(self, rules: Iterable[JobAffinity], node: Node) -> float:
-        """How many preferences about other jobs hold on a node."""
+        """The number of preferences about other jobs that a node satisfies."""
         score = 0.0
         for rule in rules:
             if rule.required:

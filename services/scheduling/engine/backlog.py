@@ -1,4 +1,4 @@
-"""What waits: tasks by shape and in order, those whose time has not come, and those of jobs at `max_parallel`."""
+"""Waiting tasks: ready ones by shape and in order, ones in back-off, and ones of jobs at `max_parallel`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from events.language.task_ranges import NONE, Tasks, count, union
 from services.scheduling.engine.shape import Shape, Wish, wish_of
 
 Order = tuple[int, float, str, int]
-"""What comes first: less is earlier. Priority (0 under fifo), time of submission, job, attempt."""
+"""Sort key; the smallest comes first: priority (0 under fifo), time of submission, job, attempt."""
 
 
 EntryKey = tuple[int, datetime | None]
-"""Attempt, and the time before which its tasks may not start: each retry of an array's tasks has its own."""
+"""Attempt, and the earliest start of its tasks: each retry of an array's tasks has its own."""
 
 
 @dataclass(slots=True)
 class Job:
-    """A job of which something waits or is placed."""
+    """A job with waiting or placed tasks."""
 
     id: str
     project: str
@@ -34,13 +34,13 @@ class Job:
     launch: JobLaunch
     wish: Wish
     entries: dict[EntryKey, Entry] = field(default_factory=dict)
-    """What waits of it."""
+    """Its waiting entries."""
     placements: dict[str, Tasks] = field(default_factory=dict)
     """Allocation → tasks that have or are about to get their share."""
     placed: int = 0
-    """How many tasks that is."""
+    """The number of those tasks."""
     size: int = 0
-    """Bytes of request and launch as JSON, about."""
+    """About the bytes of request and launch as JSON."""
 
     @property
     def allowance(self) -> int:
@@ -51,7 +51,7 @@ class Job:
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """Tasks of one attempt of a job that wait, for the same time if for any."""
+    """Waiting tasks of one attempt of a job, with the same earliest start."""
 
     job: Job
     attempt: int
@@ -60,20 +60,20 @@ class Entry:
     """When it was enqueued."""
     not_before: datetime | None = None
     asleep: bool = False
-    """Its time has not come."""
+    """Whether its earliest start has not come yet."""
     told: tuple[PendingReason, ...] = ()
-    """The reasons that were last given for its waiting."""
+    """The reasons that were last recorded."""
     recheck_at: datetime | None = None
-    """When to see again why it waits."""
+    """When to check the reasons again."""
     order: Order = (0, 0.0, "", 0)
-    """Its place among those that are ready."""
+    """Its sort key among the ready entries."""
 
 
 _ORDER = attrgetter("order")
 
 
 class Backlog:
-    """Entries that may be placed now, by shape, in the policy's order; the others beside them."""
+    """Entries that may be placed now, by shape, in the policy's order; and the other entries."""
 
     def __init__(self, policy: SchedulingPolicy = SchedulingPolicy.PRIORITY) -> None:
         self.policy = policy
@@ -82,7 +82,7 @@ class Backlog:
         self.parked: dict[str, list[Entry]] = {}
         """Job at its `max_parallel` → its entries."""
         self.timed: list[tuple[datetime, int, Entry]] = []
-        """Heap of entries that wait for a time; one that was taken out stays until it comes up."""
+        """Heap of entries in back-off. A removed entry stays until it is at the top."""
         self.version = 0
         """Raised by every change."""
         self._serial = 0
@@ -90,7 +90,7 @@ class Backlog:
     # Jobs
 
     def job(self, id: str, project: str, owner: str, request: QueueRequest, launch: JobLaunch) -> Job:
-        """The job, made if it is new. What it asks for stays the same for all its attempts."""
+        """The job, created if it is new. Its request is the same for all its attempts."""
         found = self.jobs.get(id)
         if found is None:
             wish = wish_of(id, request.resources, request.scheduling, request.labels)
@@ -99,7 +99,7 @@ class Backlog:
         return found
 
     def forget(self, job: Job) -> None:
-        """Drop a job of which nothing waits and nothing is placed."""
+        """Drop a job without waiting and placed tasks."""
         if not job.entries and not job.placements:
             self.jobs.pop(job.id, None)
             self.parked.pop(job.id, None)
@@ -110,7 +110,7 @@ class Backlog:
         job.placed += count(tasks)
 
     def unplace(self, job: Job, allocation_id: str, rest: Tasks) -> None:
-        """Tasks of an allocation are gone; `rest` still has its share."""
+        """Reduce an allocation to the tasks in `rest`."""
         self.version += 1
         before = job.placements.pop(allocation_id, NONE)
         job.placed -= count(before) - count(rest)
@@ -127,7 +127,7 @@ class Backlog:
         return -weight, request.submitted_at.timestamp(), entry.job.id, entry.attempt
 
     def add(self, job: Job, attempt: int, tasks: Tasks, since: datetime, not_before: datetime | None) -> Entry:
-        """Let tasks wait; they are one entry with others of their attempt that are ready, or wait for the same time."""
+        """Add waiting tasks. They join an entry of their attempt that is ready, or that has the same earliest start."""
         self.version += 1
         if not_before is not None and not_before <= since:
             not_before = None
@@ -145,7 +145,7 @@ class Backlog:
         return entry
 
     def take(self, entry: Entry, rest: Tasks) -> None:
-        """Only `rest` of an entry still waits."""
+        """Reduce an entry to the tasks in `rest`."""
         self.version += 1
         entry.tasks = rest
         if rest:
@@ -157,7 +157,7 @@ class Backlog:
         self._unfile(entry)
 
     def wake(self, now: datetime) -> None:
-        """Let entries in whose time has come."""
+        """Make entries ready whose earliest start has come."""
         while self.timed and self.timed[0][0] <= now:
             entry = heapq.heappop(self.timed)[2]
             if entry.tasks:
@@ -166,13 +166,13 @@ class Backlog:
                 self._file(entry)
 
     def next_time(self) -> datetime | None:
-        """When the next entry's time comes."""
+        """The earliest start of the next entry in back-off."""
         while self.timed and not self.timed[0][2].tasks:
             heapq.heappop(self.timed)
         return self.timed[0][0] if self.timed else None
 
     def reorder(self, policy: SchedulingPolicy) -> None:
-        """Follow another policy from now on."""
+        """Order the entries by another policy."""
         self.policy = policy
         self.version += 1
         for shape, entries in self.ready.items():
@@ -209,5 +209,5 @@ class Backlog:
             yield from job.entries.values()
 
     def waiting(self) -> int:
-        """How many tasks wait."""
+        """The number of waiting tasks."""
         return sum(count(entry.tasks) for entry in self)

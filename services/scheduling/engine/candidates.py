@@ -1,7 +1,6 @@
-"""For one shape: a heap of the nodes that can take a task, best first, mended from the cluster's change log.
+"""For one shape: a heap of the nodes that can take a task, best first, updated from the cluster's change log.
 
-Entries are never searched for: one whose node has changed since is recognised by its version and thrown away when it
-comes to the top.
+Removal is lazy: an entry whose node has changed since is recognised by its version, and dropped at the top of the heap.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from services.scheduling.engine.shape import Wish
 
 
 class ChangeLog(Protocol):
-    """What candidates read of the cluster."""
+    """The part of the cluster that candidates read."""
 
     nodes: dict[str, Node]
     presence: Presence
@@ -33,20 +32,20 @@ class Candidates:
         self.wish = wish
         self._request = wish.shape.request
         self._plain = not wish.shape.scheduling
-        """Any node that is ready and has no taints is the right kind."""
+        """Whether every ready node without taints is suitable."""
         self._near = bool(wish.affinity)
         self.used = 0
-        """Number of its last use, among those of all shapes."""
+        """Sequence number of its last use, over all shapes."""
         self._cluster = cluster
         self._heap: list[tuple[float, int, int, Node]] = []
         self._read = -1
-        """Number of the next change to look at; -1 before the first look."""
+        """Number of the next change to read; -1 before the first use."""
         self._kind: dict[str, tuple[int, float | None]] = {}
-        """Node → standing it was judged at, and how much it is liked; None if it is none for these tasks."""
+        """Node → the version of its properties that was examined, and its preference; None if it is unsuitable."""
         self._grown = self._shrunk = -1
-        """The counts of `Presence` at the last full look."""
+        """The counters of `Presence` at the last full examination."""
         self._drawn = any(not (rule.required and rule.anti) for rule in wish.affinity)
-        """Whether another job's arrival can make a node better, not just worse."""
+        """Whether the arrival of another job can make a node better, not only worse."""
 
     def best(self) -> tuple[Node, float] | None:
         """The best node that can take a task now, and its score."""
@@ -77,7 +76,7 @@ class Candidates:
         self._read = cluster.dropped + len(changes)
 
     def _start(self) -> None:
-        """Look at every node."""
+        """Examine every node."""
         cluster = self._cluster
         entries = (self._entry(node) for node in cluster.nodes.values())
         self._heap = [entry for entry in entries if entry is not None]

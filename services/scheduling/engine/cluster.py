@@ -1,4 +1,4 @@
-"""What is there: nodes, what is held on each, and a log of which nodes changed, by which shapes mend their heaps."""
+"""The nodes, the holds on each, and a log of changed nodes, from which shapes update their heaps."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from services.scheduling.engine.shape import Shape, Wish
 _LEAST_LOG = 4096
 
 MOST_SPARE = 64
-"""Most shapes that nothing waits for whose heaps are kept: the next job is likely like the last ones."""
+"""Most heaps that are kept for shapes without waiting tasks: the next job is likely like the last ones."""
 
 _SPARE_ENTRIES = 200_000
-"""Most entries, about, of all those heaps."""
+"""About the most entries of all those heaps."""
 
 
 class Cluster:
-    """Mutable. The order in which nodes appear and holds come does not matter to what is free in the end."""
+    """Mutable. The result does not depend on the order in which nodes and holds are added."""
 
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
         self.holds: dict[str, Hold] = {}
         self.homeless: dict[str, dict[str, Hold]] = {}
-        """Node that is not there (not yet, or no more) → holds on it."""
+        """Node that does not exist (yet, or any more) → the holds on it."""
         self.presence = Presence()
         self.changes: list[Node] = []
         """Nodes in the order they changed; the first has number `dropped`."""
@@ -38,7 +38,7 @@ class Cluster:
         self.version = 0
         """Raised by every change."""
         self._recount = False
-        """Nodes' labels have changed since `presence` was counted."""
+        """Whether nodes' labels have changed since `presence` was counted."""
         self._order = 0
         self._shapes: dict[Shape, Candidates] = {}
         self._uses = 0
@@ -46,7 +46,7 @@ class Cluster:
     # Nodes
 
     def node(self, id: str) -> Node:
-        """The node, made if there is none."""
+        """The node, created if it does not exist."""
         found = self.nodes.get(id)
         if found is None:
             self._order += 1
@@ -66,7 +66,7 @@ class Cluster:
         labels: dict[str, str] | None = None,
         taints: tuple[Taint, ...] | None = None,
     ) -> None:
-        """Set what decides whether a node is the right kind."""
+        """Set the properties that decide whether a node is suitable."""
         if status is not None:
             node.status = status
         if taints is not None:
@@ -82,7 +82,7 @@ class Cluster:
         node.standing = node.version
 
     def remove(self, id: str) -> None:
-        """Forget a node; what is held on it stays known until it is released."""
+        """Remove a node. The holds on it stay until they are released."""
         node = self.nodes.pop(id, None)
         if node is not None:
             if node.holds:
@@ -91,7 +91,7 @@ class Cluster:
             self._stands_anew(node)
 
     def pass_over(self, node: Node) -> None:
-        """Leave a node alone until something about it changes."""
+        """Skip a node until something about it changes."""
         self.touch(node)
         node.passed_over = True
 
@@ -113,7 +113,7 @@ class Cluster:
     # Holds
 
     def hold(self, hold: Hold) -> None:
-        """Take a share of a node. One that is held already (a plan's own guess) stays as it is."""
+        """Add a hold on a node. An existing hold of the same id (a plan's own guess) stays as it is."""
         if hold.id in self.holds:
             return
         self.holds[hold.id] = hold
@@ -126,7 +126,7 @@ class Cluster:
         self.touch(node)
 
     def confirm(self, id: str, gpus: dict[int, tuple[int, ...]]) -> None:
-        """A hold is bound, with these devices."""
+        """Note that a hold is bound, with these devices."""
         hold = self.holds[id]
         hold.bound = True
         if hold.gpus == gpus:
@@ -138,7 +138,7 @@ class Cluster:
             self.touch(node)
 
     def release(self, id: str, tasks: Tasks | None = None) -> None:
-        """Give back what these tasks of a hold have; all of it when none are named."""
+        """Release the share of these tasks of a hold; None for all tasks."""
         hold = self.holds.get(id)
         if hold is None:
             return
@@ -164,18 +164,18 @@ class Cluster:
     # Shapes
 
     def refresh(self) -> None:
-        """Bring `presence` up to date; before nodes are looked for."""
+        """Update `presence`. Called before candidates are used."""
         if self._recount:
             self._recount = False
             self.presence.rebuild(self.nodes.values())
 
     def candidates(self, wish: Wish) -> Candidates:
-        """The nodes that can take such tasks, best first; unless another job's rules keep these labels away."""
+        """The nodes that can take such tasks, best first, without regard to other jobs' rules about these labels."""
         found = self._shapes.get(wish.shape)
         if found is None:
             self.presence.ask(wish.affinity, self.nodes.values())
             if not wish.shape.job_id:
-                wish = replace(wish, labels={})  # whose labels they are must not matter to the others
+                wish = replace(wish, labels={})  # jobs with other labels share these candidates
             found = self._shapes[wish.shape] = Candidates(self, wish)
         self._uses += 1
         found.used = self._uses
@@ -183,15 +183,15 @@ class Cluster:
 
     @property
     def shapes(self) -> int:
-        """Shapes that have a heap."""
+        """The number of shapes with a heap."""
         return len(self._shapes)
 
     def requests(self) -> list[Vector]:
-        """What tasks of these shapes ask for."""
+        """The requests of these shapes."""
         return [shape.request for shape in self._shapes]
 
     def trim(self, wanted: Container[Shape]) -> None:
-        """Drop the heaps of shapes that are not wanted, but for those of many jobs' shapes that were used last."""
+        """Drop the heaps of shapes that are not in `wanted`, except for the most recently used shared ones."""
         idle = [(found.used, shape) for shape, found in self._shapes.items() if shape not in wanted]
         gone = [shape for _, shape in idle if shape.job_id or shape.exclusive_job]
         spare = sorted((used, shape) for used, shape in idle if not (shape.job_id or shape.exclusive_job))

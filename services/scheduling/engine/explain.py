@@ -1,4 +1,4 @@
-"""Why tasks wait: what each node lacks, told by reason, group of nodes and count."""
+"""Explains why tasks wait: what each node lacks, by reason and group of nodes, with counts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.scheduling.engine.node import Node
 from services.scheduling.engine.shape import Wish
 
 MOST_REASONS = 20
-"""Lines of an explanation; what is left is summed up in the last."""
+"""Most lines of an explanation; the last one sums up the rest."""
 
 _KINDS = ("cpus", "memory", "gpus", "storage", "network")
 
@@ -24,12 +24,12 @@ _KINDS = ("cpus", "memory", "gpus", "storage", "network")
 class _Line:
     nodes: int = 0
     most: int | None = None
-    """Most that any of these nodes has free, of the kind that is short."""
+    """The largest free amount on any of these nodes, of the resource that is short."""
     detail: str = ""
 
 
 def explain(cluster: Cluster, wish: Wish) -> tuple[PendingReason, ...]:
-    """What keeps each node from taking a task now: most nodes first. Empty if one could."""
+    """Why each node can't take a task now, the most frequent reason first. Empty if a node can."""
     cluster.refresh()
     cluster.presence.ask(wish.affinity, cluster.nodes.values())
     lines: dict[tuple[str, str], _Line] = {}
@@ -55,7 +55,7 @@ def explain(cluster: Cluster, wish: Wish) -> tuple[PendingReason, ...]:
 
 
 def _obstacle(cluster: Cluster, wish: Wish, node: Node) -> tuple[str, int | None, str]:
-    """What keeps a node from taking a task: reason, how much it has of what is short, detail. Empty if nothing does."""
+    """Why a node can't take a task: reason, free amount of the resource that is short, detail. Empty if it can."""
     if reason := shapes.barrier(wish, node):
         return reason, None, ""
     if short := _shortage(wish, node):
@@ -72,7 +72,7 @@ def _obstacle(cluster: Cluster, wish: Wish, node: Node) -> tuple[str, int | None
 
 
 def _shortage(wish: Wish, node: Node) -> tuple[str, int, str] | None:
-    """What a node has too little of: what it will never have goes before what is only taken now."""
+    """The resource that a node has too little of; one that exceeds its capacity before one that is only in use."""
     request = wish.shape.request
     for number, wanted in enumerate(request):
         if wanted > node.capacity[number] + (CPU_TOLERANCE if number == 0 else 0):
@@ -101,7 +101,7 @@ def _free(node: Node, number: int) -> int:
 
 
 def group_of(node: Node) -> str:
-    """What a node has in common with others, for people: ``8 H200, 96 cpus, 1024 GiB``."""
+    """The name of a group of equal nodes, for people: ``8 H200, 96 cpus, 1024 GiB``."""
     if not node.group:
         models: dict[str, int] = {}
         for gpu in node.gpus:
@@ -122,7 +122,7 @@ def _amount(kind: str, amount: int) -> str:
 
 
 def waiting_for(entry: Entry, cluster: Cluster, status: QueueStatus, now: datetime) -> tuple[PendingReason, ...]:
-    """Why an entry waits, the matters of its own (back-off, `max_parallel`, the queue) before those of nodes."""
+    """Why an entry waits; its own reasons (back-off, `max_parallel`, the queue) before those of nodes."""
     if status in (QueueStatus.PAUSED, QueueStatus.CLOSED):
         return (PendingReason(reason=f"queue {status.value}", nodes=0, detail="an operator must open it"),)
     if entry.not_before is not None and entry.not_before > now:

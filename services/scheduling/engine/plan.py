@@ -1,7 +1,7 @@
-"""Who goes where: the backlog in its order, each task onto the best node that fits. Snapshot in, plan out.
+"""Plans placements: takes the backlog in its order, and each task to the best node that fits. Snapshot in, plan out.
 
-Best-effort order (as Kueue's BestEffortFIFO): tasks that fit nowhere now are passed over, not waited for, so one that
-asks for the impossible delays nobody. Tasks of one shape that fit nowhere settle the matter for all of that shape.
+Best-effort order (as Kueue's BestEffortFIFO): a task that fits nowhere now is skipped, so an impossible request delays
+no other task. If a task of one shape fits nowhere, all tasks of that shape are skipped.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from services.scheduling.engine.node import Hold
 from services.scheduling.engine.shape import Shape, room
 
 MOST_PLACEMENTS = 500
-"""Of one entry in one plan: what one event carries."""
+"""Most placements of one entry in one plan: an event carries that many."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Tasks and the node they are to go to."""
+    """Tasks and the node to place them on."""
 
     id: str
     node_id: str
@@ -33,20 +33,21 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What was decided for one entry."""
+    """The placements of one entry."""
 
     entry: Entry
     placements: tuple[Placed, ...]
 
 
 _LONGEST_JOB_ID = 96
-"""In an allocation's id; longer ones are shortened to one character more, so that no job's own id is like that."""
+"""Most characters of a job's id in an allocation's id. A longer id is shortened to one character more, so that it never
+equals the id of another job."""
 
 _DIGEST = 24
 
 
 def allocation_id(job_id: str, attempt: int, number: int) -> str:
-    """The id of a queue's placement of this number; at most 128 characters, and no other placement's."""
+    """The unique id of a queue's placement with this number; at most 128 characters."""
     if len(job_id) > _LONGEST_JOB_ID:
         digest = sha256(job_id.encode()).hexdigest()[:_DIGEST]
         job_id = f"{job_id[: _LONGEST_JOB_ID - _DIGEST]}-{digest}"
@@ -54,9 +55,9 @@ def allocation_id(job_id: str, attempt: int, number: int) -> str:
 
 
 def plan(cluster: Cluster, backlog: Backlog, number: int, most: int) -> list[Proposal]:
-    """What to place now, at most about `most` placements; the first gets allocation number `number`.
+    """The placements to make now, about `most` at most. The first one gets allocation number `number`.
 
-    The placements are held on the cluster when this returns: call `undo`, or let the same ids be held for good.
+    The cluster holds the placements when this returns: call `undo`, or let events with the same ids confirm them.
     """
     cluster.refresh()
     planned: list[Proposal] = []
@@ -124,7 +125,7 @@ def _place(
 
 
 def _candidates(cluster: Cluster, entry: Entry) -> Candidates:
-    """Nodes for an entry; its own heap if another job's rules single it out."""
+    """The candidates for an entry; its own heap if another job's rules concern its labels."""
     wish = entry.job.wish
     if wish.shape.job_id or not cluster.presence.concerns(wish.labels):
         return cluster.candidates(wish)
@@ -132,7 +133,7 @@ def _candidates(cluster: Cluster, entry: Entry) -> Candidates:
 
 
 def undo(cluster: Cluster, planned: list[Proposal]) -> None:
-    """Take back what a plan held."""
+    """Release the holds of a plan."""
     for item in planned:
         for placement in item.placements:
             cluster.release(placement.id)

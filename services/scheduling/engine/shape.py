@@ -1,6 +1,6 @@
-"""What a task asks of a node, apart from which job it belongs to; and whether a node is the right kind for it.
+"""The shape of a task: its requirements on a node, without its job. Decides whether a node is suitable for it.
 
-Tasks of equal shape are interchangeable, so the engine looks for nodes once per shape, not once per task.
+Tasks of equal shape are interchangeable, so the engine searches nodes once for each shape, not for each task.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from events.language.resources.taints import show, tolerates
 from services.scheduling.engine.node import Device, Node, Vector, vector
 
 PREFERENCE = 1.0
-"""What one preference that holds is worth: as much as the best and the worst fit are apart."""
+"""The weight of one satisfied preference: the difference between the best and the worst fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,9 @@ class Shape:
     gpu_type: str = ""
     gpu_memory_bytes: int = 0
     exclusive_job: str = ""
-    """The job, if it wants nodes for itself."""
+    """The job, if it requests exclusive nodes."""
     job_id: str = ""
-    """The job, if rules about jobs' labels make its tasks unlike any other's."""
+    """The job, if rules about jobs' labels distinguish its tasks from all others."""
     scheduling: str = ""
     """The placement rules as JSON: equal text is an equal rule."""
     _hash: int = field(init=False, repr=False, compare=False)
@@ -43,15 +43,15 @@ class Shape:
 
 @dataclass(slots=True)
 class Wish:
-    """A shape's rules, ready to be compared with nodes."""
+    """A shape with its parsed rules, for comparison with nodes."""
 
     shape: Shape
     resources: JobResources
     rules: JobScheduling
     labels: Mapping[str, str]
-    """The job's; they matter only with rules about jobs."""
+    """The job's labels; used only with rules about jobs."""
     apart: bool = False
-    """The job's own tasks keep away from each other: one at a time."""
+    """Whether the job's own tasks keep away from each other; they are then placed one at a time."""
 
     @property
     def affinity(self) -> tuple[JobAffinity, ...]:
@@ -82,13 +82,13 @@ _PLACING = {"node_selector", "node_affinity", "preferred_nodes", "job_affinity",
 
 
 def suits(wish: Wish, device: Device) -> bool:
-    """Whether a GPU is of the type and memory asked for."""
+    """Whether a GPU has the requested type and memory."""
     name, memory = device
     return wish.shape.gpu_type in name and memory >= wish.shape.gpu_memory_bytes
 
 
 def healthy_devices(wish: Wish, node: Node) -> int:
-    """How many GPUs a node has, free or not, that would do."""
+    """The number of suitable GPUs of a node, free or not."""
     return sum(
         gpu.health is not GPUHealth.UNHEALTHY and suits(wish, (gpu.name.casefold(), gpu.memory_bytes))
         for gpu in node.gpus
@@ -110,7 +110,7 @@ def matches(labels: Mapping[str, str], match: LabelMatch) -> bool:
 
 
 def barrier(wish: Wish, node: Node) -> str:
-    """Why a node is none for these tasks however idle it is, for people; empty when it would do."""
+    """Why a node is unsuitable for these tasks even when idle, for people; empty if it is suitable."""
     if node.status is not NodeStatus.READY:
         return f"node {node.status.value.replace('_', ' ')}"
     for key, value in wish.rules.node_selector.items():
@@ -128,7 +128,7 @@ def barrier(wish: Wish, node: Node) -> str:
 
 
 def liking(wish: Wish, node: Node) -> float:
-    """How much a node is preferred, in preferences that hold; taints to be avoided count against it."""
+    """The preference for a node: the number of satisfied preferences, less its taints to avoid."""
     score = 0.0
     for match in wish.rules.preferred_nodes:
         if matches(node.labels, match):
@@ -140,7 +140,7 @@ def liking(wish: Wish, node: Node) -> float:
 
 
 def room(wish: Wish, node: Node) -> int:
-    """How many of these tasks fit onto a node now; 0 for a node that is held by another job."""
+    """The number of these tasks that fit onto a node now; 0 for a node that another job has exclusively."""
     shape = wish.shape
     if node.passed_over or (node.held and node.held != shape.exclusive_job):
         return 0
@@ -156,7 +156,7 @@ def room(wish: Wish, node: Node) -> int:
 
 
 def free_devices(wish: Wish, node: Node) -> int:
-    """How many free GPUs of a node would do."""
+    """The number of free, suitable GPUs of a node."""
     free = 0
     if wish.shape.gpu_type or wish.shape.gpu_memory_bytes:
         for device, amount in node.kinds.items():
