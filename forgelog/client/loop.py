@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import CancelledError, Future
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
+
+from events.process.tasks import end_all
 
 T = TypeVar("T")
 
@@ -22,26 +24,49 @@ class Loop:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="forgelog-client", daemon=True)
         self._thread.start()
+        self._stopped = False
+        self._handing_over = threading.RLock()
+        """Held while work is handed to the loop: none comes after it was stopped. The cycle collector may close an
+        iteration in the thread that holds it."""
+        self._closing: set[asyncio.Task[None]] = set()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine there and wait for it; an interrupt here cancels it there."""
-        future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
+        """Run a coroutine there and wait for it; an interrupt here cancels it there. Raises RuntimeError where the loop
+        is stopped before it has ended."""
+        with self._handing_over:
+            if self._stopped:
+                work.close()
+                raise RuntimeError("the client is closed; make another one")
+            future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
         except KeyboardInterrupt:
             future.cancel()
             raise
+        except CancelledError:
+            raise RuntimeError("the client was closed while this waited for an answer") from None
 
     def iterate(self, source: AsyncIterator[T]) -> Iterator[T]:
-        """An asynchronous iterator as a plain one; closing it closes the source."""
+        """An asynchronous iterator as a plain one; closing it has the source closed.
+
+        It does not wait for that. An iteration that was left early may be closed by the cycle collector, in whichever
+        thread that runs: in the loop's own, or in one that the loop is about to wait for.
+        """
+        step: asyncio.Task[Any] | None = None
 
         async def following() -> tuple[T] | None:
+            nonlocal step
+            step = asyncio.current_task()
             try:
                 return (await anext(source),)
             except StopAsyncIteration:
                 return None
+            finally:
+                step = None
 
         async def close() -> None:
+            if step is not None:  # an interrupt has cancelled it just now: a source that runs can't be closed
+                await asyncio.wait([step])
             if (end := getattr(source, "aclose", None)) is not None:
                 await end()
 
@@ -49,12 +74,37 @@ class Loop:
             while (item := self.run(following())) is not None:
                 yield item[0]
         finally:
-            self.run(close())
+            with self._handing_over:
+                if not self._stopped:  # else it was closed then
+                    self._loop.call_soon_threadsafe(self._begin, close)
 
-    def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+    def _begin(self, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        task = self._loop.create_task(close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def stop(self, last: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
+        """Run `last` there, end whatever else runs there, and the thread. Who waits for that hears so: see `run`. Once
+        it is stopped, nothing happens."""
+        with self._handing_over:
+            if self._stopped:
+                return
+            self._stopped = True
+            ending = asyncio.run_coroutine_threadsafe(self._end(last), self._loop)
+        try:
+            ending.result()
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    async def _end(self, last: Callable[[], Coroutine[Any, Any, None]] | None) -> None:
+        try:
+            if last is not None:
+                await last()
+        finally:
+            await end_all([task for task in asyncio.all_tasks() if task is not asyncio.current_task()])
+            await self._loop.shutdown_asyncgens()
 
 
 class Blocking(Generic[T]):
@@ -89,6 +139,5 @@ class BlockingClient(Blocking[C]):
         self.close()
 
     def close(self) -> None:
-        """End the connection and the thread."""
-        self._loop.run(self._async.close())
-        self._loop.stop()
+        """End the connection and the thread. Calls that other threads wait for raise RuntimeError."""
+        self._loop.stop(self._async.close)
