@@ -165,6 +165,8 @@ class Dispatcher:
         A partition whose log has no `OrdersSent` yet dispatches from this writer's marker on. Its first unit records
         that.
         """
+        for number in self._places.keys() - self._partitions.keys():
+            self._place(number)  # it is not read any more, so nothing else would end its questions and drop its events
         for number, partition in self._partitions.items():
             place = self._place(number)
             if place is None:
@@ -256,10 +258,11 @@ class Dispatcher:
                 break
         if orders:
             try:
-                if not await self._published(orders, place, publisher):
-                    return
+                await self._publish(orders, place, publisher)
             except Exception as error:  # noqa: BLE001 - no error of Kafka's: another try would raise it again
                 failed, taken = (taken[0], error), []
+            if not self._holds(place):
+                return  # who holds it now begins where the log says, and meets what failed
         if not taken and failed is None:
             return
         for raw in taken:
@@ -283,9 +286,9 @@ class Dispatcher:
         number = place.partition.number
         self._stops.add(self._name(number), error, raw, number=number, kind="orders")
 
-    async def _published(self, orders: Sequence[Outgoing], place: _Place, publisher: Publisher) -> bool:
-        """Publish orders, with repeats while Kafka fails. False if the writer lost the partition first. Raises errors
-        that are not Kafka's."""
+    async def _publish(self, orders: Sequence[Outgoing], place: _Place, publisher: Publisher) -> None:
+        """Publish orders, with repeats while Kafka fails, until the writer loses the partition. Raises errors that are
+        not Kafka's."""
         faults.point(faults.BEFORE_ORDER)
         while self._holds(place):
             try:
@@ -297,8 +300,7 @@ class Dispatcher:
                 continue
             self._trouble = ""
             faults.point(faults.AFTER_ORDER)
-            return True
-        return False
+            return
 
     def _orders(self, place: _Place, raw: Raw) -> list[Outgoing] | None:
         """The orders of an event; None while its questions are not answered. Raises what `orders_of` raises, and

@@ -22,9 +22,14 @@ def questions_of(decider: Decider[Any], recorded: Recorded) -> list[Question]:
     is not in `consults`."""
     event, at = _known(recorded)
     found = [item for item in decider.dispatch(event, at) if isinstance(item, Question)]
-    if stray := next((each for each in found if each.context not in decider.consults), None):
-        raise DeciderError(f"{type(decider).__name__} asks {stray.context} {stray.method}; name it in `consults`")
+    for question in found:
+        _check_named(decider, question)
     return found
+
+
+def _check_named(decider: Decider[Any], question: Question) -> None:
+    if question.context not in decider.consults:
+        raise DeciderError(f"{type(decider).__name__} asks {question.context} {question.method}; name it in `consults`")
 
 
 def _known(recorded: Recorded) -> tuple[Event, DecisionContext]:
@@ -40,6 +45,7 @@ def _numbered(decider: Decider[Any], recorded: Recorded, given: Sequence[Any]) -
     left = iter(given)
     for number, item in enumerate(decider.dispatch(event, at)):
         if isinstance(item, Question):
+            _check_named(decider, item)  # of who names none, nothing was asked
             for part, order in enumerate(decider.answered(event, item, next(left), at)):
                 yield order_id(recorded.meta.id, number, part), order
         else:

@@ -11,13 +11,17 @@ from events.language.base import Event
 from events.language.common import CommandNoted, CommandRejected
 from events.language.jobs import JobSubmitted, SubmitJob
 from events.log.envelope import Meta
-from events.log.publish import Outgoing
+from events.log.publish import Outgoing, Publisher
 from events.process.clock import Clock
+from events.process.settings import Settings
 from events.writer import dispatch
-from events.writer.decider import DecisionContext, Order
+from events.writer.decider import DecisionContext, Order, Question
 from events.writer.dedup import Dedup
+from events.writer.dispatch import Dispatcher
 from events.writer.inputs import InputHandler
+from events.writer.inputs import log as stops_log
 from events.writer.orders import orders_of
+from events.writer.stops import Stops
 from tests.errands.decide import Errand, Errands
 from tests.errands.language import RunErrand
 from tests.unit.writer.test_dispatch import (
@@ -107,6 +111,33 @@ async def test_what_can_not_be_published_stops_its_place_not_the_process(monkeyp
     (stop,) = stops
     assert (stop.place, str(stop.position)) == ("errands/0 orders", "events.errands/0@1")
     assert "a header that can't be written" in stop.text
+
+
+class BrokenLater(Errands):
+    def dispatch(self, event: Event, at: DecisionContext) -> Sequence[Order | Question]:
+        if at.subject.endswith("-1"):
+            raise RuntimeError("no idea what to order")
+        return super().dispatch(event, at)
+
+
+async def test_who_loses_a_partition_while_it_publishes_does_not_say_that_its_orders_stand_still(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who holds it then meets what raises, and says so."""
+    side, stops = Side(BrokenLater()), Stops(stops_log)
+    partitions = {0: side.partition}
+
+    async def publish_many(_publisher: Any, _orders: Sequence[Outgoing]) -> None:
+        partitions.clear()
+
+    monkeypatch.setattr("events.log.publish.Publisher.publish_many", publish_many)
+    settings = Settings(kafka="nowhere:1")
+    sends = Dispatcher(side.deciders, settings, partitions, stops)
+    asked(side, 2)
+    sends.hear(side.raws)
+    await sends._send(sends._places[0], Publisher(settings))
+    assert partitions == {}
+    assert [stop.place for stop in stops] == []
 
 
 class Deaf(Errands):

@@ -24,7 +24,7 @@ from events.writer.stops import Stops
 from forgelog_pb.jobs.v1.queries_pb2 import GetJobResponse
 from tests.errands.decide import Errands
 from tests.errands.language import DropErrand, ErrandEnded, Outcome
-from tests.unit.writer.test_dispatch import Both, errands, meta_of, running, stopped
+from tests.unit.writer.test_dispatch import NOW, Both, errands, meta_of, running, stopped
 
 __all__ = ["errands"]
 
@@ -93,9 +93,16 @@ class Wrong(Errands):
     consults = ("scheduling",)
 
 
+class Silent(Errands):
+    consults = ()
+
+
 def test_who_is_asked_is_named() -> None:
+    asked = Both().run("shop", like="tea")
     with pytest.raises(DeciderError, match=r"Wrong asks jobs GetJob; name it in `consults`"):
-        questions_of(Wrong(), Both().run("shop", like="tea"))
+        questions_of(Wrong(), asked)
+    with pytest.raises(DeciderError, match=r"Silent asks jobs GetJob; name it in `consults`"):
+        orders_of(Silent(), asked, "errands")
     deaf = type("Deaf", (Errands,), {"answered": Decider.answered})
     with pytest.raises(DeciderError, match="Deaf consults jobs and does not use an answer; override `answered`"):
         Deciders(deaf())
@@ -189,7 +196,8 @@ async def test_what_answered_raises_stops_the_orders_at_that_event(monkeypatch: 
     assert "what now?" in stop.text
 
 
-async def test_who_loses_a_partition_asks_no_more_for_it() -> None:
+@pytest.mark.parametrize("heard", [True, False], ids=["its events still come", "nothing is heard of it"])
+async def test_who_loses_a_partition_asks_no_more_for_it(heard: bool) -> None:
     both, jobs = Both(), Jobs()
     both.run("tea", like="leaves")
     partitions = {0: both.errands.partition}
@@ -202,7 +210,11 @@ async def test_who_loses_a_partition_asks_no_more_for_it() -> None:
         assert asked is not None
         partitions.clear()
         assert list(sends.readings()) == []
-        sends.hear(both.errands.raws)
+        if heard:
+            sends.hear(both.errands.raws)
+        else:
+            sends.report({}, NOW)
+        assert sends._places == {}, "nor are its events kept"
         await asyncio.wait([asked.answers])
         assert asked.answers.cancelled()
 
