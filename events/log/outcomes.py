@@ -12,25 +12,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 
-from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from events.language.base import Command, Event
 from events.language.common import CommandNoted, CommandRejected, ErrorCode, Refused
 from events.log.conclusions import Until, search
-from events.log.connect import start, stop
-from events.log.consumers import new_consumer
 from events.log.envelope import Position, Recorded
-from events.log.fetching import Consumer
+from events.log.first_outcomes import FirstOutcomes, project_of
 from events.log.positions import ReaderPosition
 from events.log.tail import LogLost, NoTopic, Tail
 from events.log.topics import CONTEXTS
 from events.log.wire import Raw, Undecodable
 from events.process.settings import Settings
 from events.process.tasks import end_all
-
-READ_SECONDS = 15.0
-"""Longest wait, in seconds, for records that are in the log."""
 
 _SEARCHES = 2
 """Searches for conclusions in the log at a time, each with its own connection."""
@@ -120,7 +114,7 @@ class Outcomes:
         the log would wake it."""
         self._saw = saw
         self._gather = gather
-        self._units = Units(settings)
+        self._firsts = FirstOutcomes(settings)
         self._settings = settings
         self._waiting: dict[str, list[_Waiting]] = {}
         self._concluding: dict[bytes, list[_Waiting]] = {}
@@ -140,7 +134,7 @@ class Outcomes:
     ) -> None:
         if self._task is not None:
             await end_all([self._task, *self._resolving])
-        await self._units.close()
+        await self._firsts.close()
         await self._tail.stop()
         for waiting in [waiting for same in self._waiting.values() for waiting in same]:
             waiting.future.cancel()
@@ -239,7 +233,7 @@ class Outcomes:
         cause = raw.cause
         if cause is None or not cause.position.topic.startswith("commands."):
             return
-        project = cause.project or (raw.get("ce_project") or b"").decode(errors="replace")
+        project = project_of(raw, cause)
         wanted = [
             each
             for each in same
@@ -264,7 +258,7 @@ class Outcomes:
                 waiting.parts.clear()
             waiting.parts[cause.part] = recorded
             if len(waiting.parts) == cause.parts:
-                self._resolve(waiting, raw.text("ce_causationid"), raw.text("ce_subject"))
+                self._resolve(waiting, raw)
 
     def _conclude(self, raw: Raw, concerned: Sequence[_Waiting]) -> None:
         for waiting in concerned:
@@ -275,26 +269,27 @@ class Outcomes:
             except Undecodable as error:
                 waiting.future.set_exception(error)
 
-    def _resolve(self, waiting: _Waiting, command_id: str, subject: str) -> None:
+    def _resolve(self, waiting: _Waiting, last: Raw) -> None:
+        """`last`: that of the command's records which was read last."""
         parts = tuple(part for _, part in sorted(waiting.parts.items()) if part is not None)
         if not parts:
-            waiting.future.set_result(Outcome(command_id, subject))
+            waiting.future.set_result(Outcome(last.text("ce_causationid"), last.text("ce_subject")))
             return
         first = parts[0].data
         noted = first if isinstance(first, CommandNoted) else None
-        if noted is not None and noted.repeat and noted.first_offset >= 0:
-            task = asyncio.create_task(self._resolve_repeat(waiting, noted, parts[0]))
+        if noted is not None and noted.repeat:
+            task = asyncio.create_task(self._resolve_repeat(waiting, noted, last))
             self._resolving.add(task)
             task.add_done_callback(self._resolving.discard)
             waiting.future.add_done_callback(lambda _: task.cancel())  # a cancelled wait gives up its place
             return
         rejected = first if isinstance(first, CommandRejected) else None
-        waiting.came(Outcome(command_id, parts[0].meta.subject, parts, rejected, noted))
+        waiting.came(Outcome(last.text("ce_causationid"), parts[0].meta.subject, parts, rejected, noted))
 
-    async def _resolve_repeat(self, waiting: _Waiting, noted: CommandNoted, at: Recorded) -> None:
+    async def _resolve_repeat(self, waiting: _Waiting, noted: CommandNoted, at: Raw) -> None:
         """Resolve a repeat with the outcome, and the conclusion, of the first command."""
         try:
-            parts = await self._units.read(at.position.topic, at.position.partition, noted.first_offset)
+            parts = await self._firsts.read(at, noted.first_offset)
             first = parts[0].data
             rejected = first if isinstance(first, CommandRejected) else None
             if waiting.future.done():
@@ -308,55 +303,3 @@ class Outcomes:
         except (OSError, KafkaError, NoTopic, Undecodable) as error:
             if not waiting.future.done():
                 waiting.future.set_exception(error)
-
-
-class Units:
-    """Reads the records that an input led to, at the offset of the first one.
-
-    One consumer reads them one after the other, so that many repeats cost time and not a connection each.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._consumer: Consumer | None = None
-        self._turn = asyncio.Lock()
-
-    async def close(self) -> None:
-        async with self._turn:
-            await self._end()
-
-    async def _end(self) -> None:
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            await stop(consumer)
-
-    async def read(self, topic: str, partition: int, offset: int) -> list[Recorded]:
-        """The records of one input. Raises OSError, KafkaError or Undecodable."""
-        async with self._turn:
-            try:
-                if self._consumer is None:
-                    consumer = new_consumer(self._settings, max_poll_records=100)
-                    await start(consumer)
-                    self._consumer = consumer
-                place = TopicPartition(self._settings.prefix + topic, partition)
-                async with asyncio.timeout(READ_SECONDS):
-                    return await self._read(self._consumer, place, offset)
-            except BaseException:
-                await self._end()
-                raise
-
-    async def _read(self, consumer: Consumer, place: TopicPartition, offset: int) -> list[Recorded]:
-        consumer.assign([place])
-        consumer.seek(place, offset)
-        found: list[Recorded] = []
-        while True:
-            raws: list[Raw] = (await consumer.getmany(timeout_ms=5000)).get(place, [])
-            for raw in raws:
-                cause = raw.cause
-                if cause is None:
-                    if not found:
-                        raise Undecodable(f"{raw.position}: the first outcome should be at this offset, but is not")
-                    return found
-                found.append(raw.decode())
-                if len(found) == cause.parts:
-                    return found

@@ -244,6 +244,44 @@ async def test_a_bare_outcome_tells_only_of_refusals(prepared: Settings) -> None
         assert [type(event.data) for event in (await asyncio.wait_for(whole, 15)).events] == [JobSubmitted]
 
 
+async def test_a_repeat_that_comes_before_the_writer_knows_of_its_first_in_the_log_yields_the_first_outcome(
+    prepared: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readers may have what the broker has stored before its acknowledgement reaches the writer."""
+    writer, known, send_batch = Writer(SampleDecider(), prepared), asyncio.Event(), AIOKafkaProducer.send_batch
+
+    async def acknowledged_late(self: AIOKafkaProducer, *args: Any, **options: Any) -> Any:
+        stored = await send_batch(self, *args, **options)
+
+        async def acknowledged() -> Any:
+            metadata = await stored
+            await known.wait()
+            return metadata
+
+        return asyncio.ensure_future(acknowledged())
+
+    async with running(writer.run()), Publisher(prepared) as publisher, Outcomes(prepared) as outcomes:
+        await until(lambda: writer.ready)
+        monkeypatch.setattr(AIOKafkaProducer, "send_batch", acknowledged_late)
+        commands = [Outgoing(submit("first", "job-0"), "c1"), Outgoing(CancelJob(job_id="job-1"), "c2")]
+        firsts = [outcomes.expect(each.id) for each in commands]
+        await publisher.publish_many(commands)
+        taken, refused = await asyncio.wait_for(asyncio.gather(*firsts), PATIENCE)
+        repeats = [outcomes.expect(each.id) for each in commands]
+        for each in await publisher.publish_many(commands):
+            topic, number, offset = each.position
+            await until(lambda at=(topic, number), last=offset: _decided(writer, *at) > last)
+        known.set()
+        again, no = await asyncio.wait_for(asyncio.gather(*repeats), PATIENCE)
+    assert [each.noted and (each.noted.repeat, each.noted.first_offset) for each in (again, no)] == [(True, -1)] * 2
+    assert (again.events, again.rejected) == (taken.events, None)
+    assert no.rejected == refused.rejected is not None
+
+
+def _decided(writer: Writer, topic: str, number: int) -> int:
+    return writer.partitions[number].resume_of(topic, number).offset
+
+
 async def test_after_a_failed_append_the_writer_starts_over_with_a_new_producer(
     prepared: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,22 +11,24 @@ from events.language.common import CommandNoted, ErrorCode
 from events.language.jobs import CancelJob, JobCancelled, JobQueued, JobStarted, JobSubmitted, SubmitJob, TaskCounts
 from events.language.jobs.spec import JobMetadata, JobSpec
 from events.log import topics
-from events.log.envelope import Meta
+from events.log.envelope import Meta, Recorded
+from events.log.first_outcomes import FirstOutcomes, first_outcome
 from events.log.outcomes import Outcomes
 from events.log.wire import Raw, headers_of, value_of
 from events.process.settings import Settings
 from events.writer.encoding import Unit
 from events.writer.partition import Partition
 from services.jobs.decide import Jobs
+from tests import PATIENCE
 
 NOW = datetime(2026, 5, 9, 3, 12, tzinfo=UTC)
 
 
-def units(count: int) -> list[list[Raw]]:
+def units(count: int, body: str = "true") -> list[list[Raw]]:
     """The same command, so many times: what each led to."""
     partition = Partition(Jobs(), 0, 1)
     partition.epoch = 0
-    command = SubmitJob(job_id="a", spec=JobSpec(metadata=JobMetadata(name="a"), command="true"))
+    command = SubmitJob(job_id="a", spec=JobSpec(metadata=JobMetadata(name="a"), command=body))
     meta = Meta("c", type(command).type_name(), "a", NOW, "local/default", "owner")
     found: list[list[Raw]] = []
     offset = 1
@@ -68,14 +70,35 @@ async def test_an_outcome_is_whole_when_all_its_records_were_seen() -> None:
     assert [type(each.data).__name__ for each in future.result().events] == ["JobSubmitted", "JobQueued"]
 
 
-async def test_a_repeats_answer_counts_though_only_a_part_of_the_first_was_seen() -> None:
-    (_, second), (note,) = units(2)
+async def test_a_repeats_answer_counts_though_only_a_part_of_the_first_was_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (first, second), (note,) = units(2)
+
+    async def read(_: FirstOutcomes, repeat: Raw, offset: int) -> list[Recorded]:
+        assert offset == -1, "it was decided before the first one's append was acknowledged"
+        return first_outcome([first, second], repeat)
+
+    monkeypatch.setattr(FirstOutcomes, "read", read)
     outcomes = Outcomes(Settings())
     future = outcomes.expect("c", bare=True)
     outcomes.take(second)
     assert not future.done()
     outcomes.take(note)
-    assert isinstance(future.result().noted, CommandNoted)
+    outcome = await asyncio.wait_for(future, PATIENCE)
+    assert isinstance(outcome.noted, CommandNoted)
+    assert [each.position.offset for each in outcome.events] == [first.offset, second.offset]
+
+
+def test_the_first_outcome_is_what_is_whole_and_neither_a_repeat_nor_of_another_command() -> None:
+    (first, second), (again,), (note,) = units(3)
+    assert [each.position.offset for each in first_outcome([first, second, again], note)] == [1, 2]
+    assert first_outcome([second, again], note) == [], "it is looked for further back"
+    (other, rest), *_ = units(1, body="false")
+    assert first_outcome([other, rest], note) == []
+    elsewhere = [("ce_project", b"lab/vision") if name == "ce_project" else (name, text) for name, text in note.headers]
+    stranger = Raw(note.topic, 0, note.offset, 0, note.key, note.value, elsewhere)
+    assert first_outcome([first, second], stranger) == []
 
 
 @pytest.mark.usefixtures("_stepwise")
