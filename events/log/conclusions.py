@@ -9,7 +9,7 @@ Must not know how a client waits for an outcome.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from aiokafka import TopicPartition
@@ -18,7 +18,7 @@ from events.language.base import Command, Event
 from events.language.registry import recorded_types
 from events.log.envelope import Recorded
 from events.log.partitioner import partition_of
-from events.log.positions import Place, ReaderPosition
+from events.log.positions import Place, ReaderPosition, place_of
 from events.log.tail import LOOK_BACK, Tail
 from events.log.topics import context_of
 from events.log.wire import Raw
@@ -52,20 +52,22 @@ class Until(NamedTuple):
 
 
 async def search(settings: Settings, until: Until, first: Recorded) -> Recorded | None:
-    """The conclusion, if the log has it at the time of the call. If there are several, the first of its partition.
+    """The conclusion, if the log has it at the time of the call. If there are several, the first by time.
 
     `first`: the command's first event. Raises OSError, KafkaError, NoTopic; Undecodable for one that does not decode.
     """
+    found: list[Recorded] = []
     for context in sorted({event.context for event in until.command.concluded_by}):
         events = [event for event in until.command.concluded_by if event.context == context]
-        if (found := await _search(settings, context, events, until, first)) is not None:
-            return found.decode()
-    return None
+        found += [raw.decode() for raw in await _search(settings, context, events, until, first)]
+    return min(found, key=lambda each: (each.meta.time, each.position), default=None)
 
 
 async def _search(
     settings: Settings, context: str, events: list[type[Event]], until: Until, first: Recorded
-) -> Raw | None:
+) -> Collection[Raw]:
+    """The first conclusion of each partition."""
+    found: dict[Place, Raw] = {}
     async with Tail(settings, [context], hasty=True) as tail:
         ends = await tail.ends()
         if all(event.decider_kind() == event.aggregate for event in events):  # their key is the aggregate's id
@@ -77,11 +79,11 @@ async def _search(
                 tail.pause(place)
         for place, offset in starts.items():
             tail.seek(place, ReaderPosition(max(0, offset - LOOK_BACK)))  # the records before it give the epoch
-        while left := [place for place, end in ends.items() if tail.positions[place].offset < end]:
+        while left := [at for at, end in ends.items() if at not in found and tail.positions[at].offset < end]:
             for raw in await tail.poll_raw(1.0, only=left):
-                if raw.offset >= starts[context_of(raw.topic), raw.partition] and until.met(raw):
-                    return raw
-    return None
+                if raw.offset >= starts[place_of(raw)] and until.met(raw):
+                    found.setdefault(place_of(raw), raw)
+    return found.values()
 
 
 async def _starts(settings: Settings, tail: Tail, ends: Mapping[Place, int], first: Recorded) -> dict[Place, int]:

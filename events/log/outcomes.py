@@ -62,7 +62,8 @@ class Outcome:
         return Refused(ErrorCode.FAILED_PRECONDITION, reason) if reason else None
 
 
-_ANSWERS = frozenset((CommandRejected.type_name(), CommandNoted.type_name()))
+_NOTED = CommandNoted.type_name()
+_ANSWERS = frozenset((CommandRejected.type_name(), _NOTED))
 
 
 @dataclass(slots=True, eq=False)
@@ -82,21 +83,25 @@ class _Waiting:
     """A conclusion that came before the outcome, since partitions are read in any order. It counts only if the command
     was accepted."""
 
-    def came(self, outcome: Outcome) -> bool:
-        """Take the command's own outcome. Returns whether its conclusion is still missing."""
-        if self.until is None or outcome.rejected is not None or isinstance(outcome.events[0].data, CommandNoted):
-            self.future.set_result(outcome)
-            return False
-        self.outcome = outcome
-        return not self.conclude(self.conclusion)
+    def concludes(self, outcome: Outcome) -> bool:
+        """Whether a wait with this outcome of the command still needs a conclusion."""
+        return (
+            self.until is not None and outcome.rejected is None and not isinstance(outcome.events[0].data, CommandNoted)
+        )
 
-    def conclude(self, conclusion: Recorded | None) -> bool:
-        """Take a conclusion. Returns whether the wait is complete."""
+    def came(self, outcome: Outcome) -> None:
+        """Take the command's own outcome."""
+        if self.concludes(outcome):
+            self.outcome = outcome
+            self.conclude(self.conclusion)
+        else:
+            self.future.set_result(outcome)
+
+    def conclude(self, conclusion: Recorded | None) -> None:
+        """Take a conclusion. The first one taken counts."""
         self.conclusion = self.conclusion or conclusion
-        if self.outcome is None or self.conclusion is None:
-            return False
-        self.future.set_result(replace(self.outcome, conclusion=self.conclusion))
-        return True
+        if self.outcome is not None and self.conclusion is not None:
+            self.future.set_result(replace(self.outcome, conclusion=self.conclusion))
 
 
 class Outcomes:
@@ -238,7 +243,7 @@ class Outcomes:
             each
             for each in same
             if not each.future.done()
-            and each.outcome is None
+            and (each.outcome is None or raw.type == _NOTED)
             and each.digest in ("", cause.mark)
             and each.project in ("", project)
         ]
@@ -287,19 +292,22 @@ class Outcomes:
         waiting.came(Outcome(last.text("ce_causationid"), parts[0].meta.subject, parts, rejected, noted))
 
     async def _resolve_repeat(self, waiting: _Waiting, noted: CommandNoted, at: Raw) -> None:
-        """Resolve a repeat with the outcome, and the conclusion, of the first command."""
+        """Resolve a repeat with the outcome, and the conclusion, of the first command. A conclusion that the log has
+        already counts before one that came since."""
         try:
             parts = await self._firsts.read(at, noted.first_offset)
             first = parts[0].data
             rejected = first if isinstance(first, CommandRejected) else None
-            if waiting.future.done():
-                return
-            missing = waiting.came(Outcome(noted.command_id, parts[0].meta.subject, tuple(parts), rejected, noted))
-            if missing and waiting.until is not None:
+            outcome = Outcome(noted.command_id, parts[0].meta.subject, tuple(parts), rejected, noted)
+            found = None
+            if waiting.until is not None and waiting.concludes(outcome):
                 async with self._searching:
-                    conclusion = await search(self._settings, waiting.until, parts[0])
-                if not waiting.future.done():
-                    waiting.conclude(conclusion)
-        except (OSError, KafkaError, NoTopic, Undecodable) as error:
+                    found = await search(self._settings, waiting.until, parts[0])
             if not waiting.future.done():
+                waiting.conclusion = found or waiting.conclusion
+                waiting.came(outcome)
+        except (OSError, KafkaError, NoTopic, Undecodable) as error:
+            if waiting.outcome is not None:  # it was seen, so the conclusion may still be
+                log.warning("outcomes: the log can't be searched for the conclusion of %s: %s", noted.command_id, error)
+            elif not waiting.future.done():
                 waiting.future.set_exception(error)

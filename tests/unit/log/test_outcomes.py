@@ -178,3 +178,56 @@ async def test_a_command_of_one_step_has_no_conclusion() -> None:
     with pytest.raises(ValueError, match="CancelJob has no conclusion"):
         outcomes.expect("c", until=CancelJob(job_id="a"))
     assert outcomes.expected == 0
+
+
+class Searched:
+    """The log, looked into for a conclusion by who asks again: each search ends when it is told what it finds."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, first: list[Raw]) -> None:
+        self.begun = asyncio.Event()
+        self.found: asyncio.Future[Recorded | None] = asyncio.get_running_loop().create_future()
+
+        async def read(_: FirstOutcomes, repeat: Raw, _offset: int) -> list[Recorded]:
+            return first_outcome(first, repeat)
+
+        async def search(*_: object) -> Recorded | None:
+            self.begun.set()
+            return await self.found
+
+        monkeypatch.setattr(FirstOutcomes, "read", read)
+        monkeypatch.setattr("events.log.outcomes.search", search)
+
+
+@pytest.mark.usefixtures("_stepwise")
+@pytest.mark.parametrize("earlier", [True, False])
+async def test_a_repeat_is_told_what_concluded_the_creation_before_it_though_more_comes_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, earlier: bool
+) -> None:
+    first, (note,) = units(2)
+    searched, outcomes = Searched(monkeypatch, first), Outcomes(Settings())
+    future = outcomes.expect("c", until=COMMAND)
+    outcomes.take(cancelled("a", "what came meanwhile"))
+    outcomes.take(note)
+    await asyncio.wait_for(searched.begun.wait(), PATIENCE)
+    assert not future.done()
+    searched.found.set_result(cancelled("a", "what came first").decode() if earlier else None)
+    outcome = await asyncio.wait_for(future, PATIENCE)
+    assert outcome.refused is not None
+    assert outcome.refused.message == ("what came first" if earlier else "what came meanwhile")
+
+
+@pytest.mark.usefixtures("_stepwise")
+async def test_who_asks_again_amid_the_first_outcome_is_told_of_a_conclusion_that_was_read_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Partitions are read in any order: the conclusion, then whoever asks again, then the outcome."""
+    first, (note,) = units(2)
+    searched, outcomes = Searched(monkeypatch, first), Outcomes(Settings())
+    outcomes.take(cancelled("a"))
+    future = outcomes.expect("c", until=COMMAND)
+    for raw in (*first, note):
+        outcomes.take(raw)
+    searched.found.set_result(cancelled("a").decode())
+    outcome = await asyncio.wait_for(future, PATIENCE)
+    assert [type(each.data) for each in outcome.events] == [JobSubmitted, JobQueued]
+    assert outcome.conclusion is not None
