@@ -6,11 +6,19 @@ Knows no query by name.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 
 from events.language.common import ErrorCode, Refused
+from events.log import topics
+from events.log.connect import connected
+from events.log.consumers import new_consumer
+from events.log.envelope import Position
 from events.process.channels import client_options
 from events.process.settings import Settings, SettingsError
 from events.queries.callers import bearer, services_key
@@ -43,6 +51,24 @@ class Asking:
 
     async def ask(self, question: Question, at_least: str) -> Any:
         """The answer; a `Refused` where the service gives no other. Raises Unanswered."""
+        answer = await self._ask(question, [at_least] if at_least else [])
+        if isinstance(answer, Refused):  # the tables may be behind: the whole log decides
+            answer = await self._ask(question, await self._newest(question.context))
+        return answer
+
+    async def _newest(self, context: str) -> list[str]:
+        """The last position of each partition of a context's events. Raises Unanswered."""
+        topic = self._settings.prefix + topics.events(context)
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS), connected(new_consumer(self._settings)) as consumer:
+                places = [TopicPartition(topic, number) for number in await consumer.partitions_of(topic)]
+                ends = await consumer.end_offsets(places)
+        except (KafkaError, OSError) as error:
+            text = f"whether the tables of {context} are behind is not known ({type(error).__name__}: {error})"
+            raise Unanswered(f"{text}; it is asked again") from None
+        return [str(Position(topics.events(context), at.partition, end - 1)) for at, end in ends.items() if end]
+
+    async def _ask(self, question: Question, at_least: Sequence[str]) -> Any:
         name = question.context
         try:
             address = self._settings.address_of(name)
@@ -53,7 +79,7 @@ class Asking:
         request = type(question.request)()
         request.CopyFrom(question.request)
         if at_least:
-            request.options.at_least.append(at_least)
+            request.options.at_least.extend(at_least)
         method = getattr(question.stub(self._channels[name]), question.method)
         try:
             return await method(request, timeout=ANSWER_SECONDS, metadata=self._key)

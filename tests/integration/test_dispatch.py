@@ -104,11 +104,11 @@ class Town(Cluster):
                 await asyncio.sleep(0.05)
         return found[0]
 
-    async def stopped(self) -> dict[str, str]:
-        """What stands still in the errands service: place and record, once anything does."""
-        async with asyncio.timeout(PATIENCE), self.service_channel("errands") as channel:
+    async def stopped(self, name: str = "errands") -> dict[str, str]:
+        """What stands still in a service: place and record, once anything does."""
+        async with asyncio.timeout(PATIENCE), self.service_channel(name) as channel:
             asked: Any = LogQueriesStub(channel)
-            while not (found := (await asked.GetStatus(pb.GetStatusRequest(context="errands"))).stopped):
+            while not (found := (await asked.GetStatus(pb.GetStatusRequest(context=name))).stopped):
                 await asyncio.sleep(0.1)
             return {stop.place: stop.position for stop in found}
 
@@ -284,6 +284,25 @@ async def test_a_service_that_is_asked_and_down_delays_the_orders_and_is_named_u
     assert jobs_of(town, "porridge") == []
     town.start("jobs")
     assert (await town.ended("porridge"))["outcome"] == "done"
+    await town.healthy("jobs")
+    await town.healthy("errands")
+
+
+async def test_what_tables_lack_that_are_behind_is_not_taken_for_what_is_not_there(town: Town) -> None:
+    defect = town.faults / f"jobs-0@{faults.IN_PROJECT}"
+    defect.write_text("events.jobs/")
+    await town.run_errand("rice", "/bin/true")
+    await town.event(JobSubmitted, lambda event: event.job_id == child_id("rice", "job"))
+    stopped = await town.stopped("jobs")
+    await town.run_errand("pudding", like=child_id("rice", "job"))
+    async with asyncio.timeout(PATIENCE):
+        while not town.told("ErrandAsked", "pudding"):
+            await asyncio.sleep(0.02)
+    defect.unlink()
+    for at in stopped.values():
+        await repairing.retry(town.settings, Position.parse(at), "it is mended", "tester")
+    assert (await town.ended("pudding"))["outcome"] == "done"
+    assert [each.spec.command for each in jobs_of(town, "pudding")] == ["/bin/true"]
     await town.healthy("jobs")
     await town.healthy("errands")
 
