@@ -1,9 +1,9 @@
 """The `forgelog` command: finds the module of a command, and shows errors to people.
 
-A module of this package that has commands says so: ``COMMANDS`` is a dict from a command's name to its function, or to
-the `typer.Typer` of a group. `make proto` lists them all in `forgelog.cli.commands`. So the module of the command that
-was typed is imported and no other, and `forgelog --help` imports none. Contexts that are defined elsewhere name their
-module in their `ContextSpec`.
+A module of this package with commands has ``COMMANDS``, a dict from a command's name to its function, or to the
+`typer.Typer` of a group. `make proto` lists all of them in `forgelog.cli.commands`. So a command imports only its own
+module, and `forgelog --help` imports none. Contexts that are defined elsewhere name their module in their
+`ContextSpec`.
 
 Must not know what any command does.
 """
@@ -71,7 +71,7 @@ def _added() -> Iterator[Commands]:
             raise ContextsError(f"the commands of the context {spec.name!r} can't be used: {error}") from None
         except ContextsError:
             raise
-        except Exception as error:  # noqa: BLE001 - anybody's code
+        except Exception as error:  # noqa: BLE001 - code of other authors may raise anything
             raise ContextsError(f"the commands of the context {spec.name!r} can't be used: {broken(error)}") from None
         if twice := sorted(taken & commands.keys()):
             raise ContextsError(f"the context {spec.name!r} has a second command {twice[0]!r}; give it another name")
@@ -118,7 +118,7 @@ def _bare() -> typer.Typer:
 
 
 def command_of(words: Sequence[str]) -> str | None:
-    """The command among the words that were typed: the first that is neither an option nor an option's value."""
+    """The command in a command line: the first word that is neither an option nor an option's value."""
     rest = iter(words)
     for word in rest:
         if word in ("--gateway", "--data"):
@@ -145,7 +145,7 @@ def main() -> None:
     keep_private()
     command = command_of(sys.argv[1:])
     try:
-        # Shell completion asks with an empty command line about all commands.
+        # Shell completion calls this with an empty command line and needs all commands.
         completing = "_FORGELOG_COMPLETE" in os.environ
         if completing or command:
             app = make_app(None if completing else command)

@@ -1,6 +1,6 @@
-"""`audit`: whether the history is the one that was written, for those who run the platform and for those who check it.
+"""`audit`: verifies that the history was not changed, for operators and for auditors.
 
-Reads Kafka only. An auditor needs its address, the public key, and nothing of the platform's folder.
+Reads Kafka only. An auditor needs its address and the public key, and nothing from the platform's folder.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ HEADS = (
 _RESULTS = {True: "ok", False: "differs", None: "not checked"}
 """By whether a partition is intact."""
 
-audit_app = typer.Typer(no_args_is_help=True, help="Prove that the history is the one that was written.")
+audit_app = typer.Typer(no_args_is_help=True, help="Verify that the history was not changed.")
 
 
 @audit_app.command("verify")
@@ -44,19 +44,21 @@ def verify(
     ] = None,
     head: Annotated[
         list[Path] | None,
-        typer.Option("--head", metavar="FILE", help="Heads saved on another day, which must fit (repeatable)."),
+        typer.Option("--head", metavar="FILE", help="Heads saved earlier, which must be on the chain (repeatable)."),
     ] = None,
     since: Annotated[
         Path | None,
-        typer.Option("--since", metavar="FILE", help="Saved heads up to which it was verified: read what follows."),
+        typer.Option(
+            "--since", metavar="FILE", help="Saved heads up to which it was verified: check only later records."
+        ),
     ] = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Recompute the hash chain of the history and compare it with every signed head.
 
-    Changes nothing and makes no key. Exits with 0 if all is as it was written; with 1 if a record or a head was
-    changed, removed, inserted or written anew, and names the partition and the offset; with 2 if a file that was given
-    can't be used; with 69 if Kafka can't be reached. Names what it could not check: a context that is not known here.
+    Changes nothing and creates no key. Exits with 0 if nothing was changed; with 1 if a record or a head was changed,
+    removed, inserted or rewritten, and names the partition and the offset; with 2 if a given file can't be used; with
+    69 if Kafka can't be reached. Names the contexts that it could not check, since they are not known here.
     """
 
     async def work() -> list[Verified]:
@@ -106,7 +108,7 @@ def verify(
 
 
 def verified_data(item: Verified) -> dict[str, Any]:
-    """What was found of one partition, as plain data."""
+    """The result for one partition, as plain data."""
     return {
         "partition": item.place,
         "intact": item.intact if item.problems or not item.unchecked else None,
@@ -132,7 +134,7 @@ def heads(
     ] = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Show the newest signed head of every partition: kept elsewhere (-o json) they keep the past."""
+    """Show the newest signed head of every partition. Heads that are saved elsewhere (-o json) prove the history."""
 
     async def work() -> list[dict[str, Any]]:
         from events.audit.heads import newest_heads
@@ -145,7 +147,7 @@ def heads(
         except KeyProblem as problem:
             raise InvalidInput(str(problem)) from None
         if trusted is None:
-            with suppress(KeyProblem):  # elsewhere there is none, and everybody's heads are shown
+            with suppress(KeyProblem):  # without a key, heads of all keys are shown
                 trusted = own_key(settings)
         newest = await newest_heads(settings, trusted)
         return [head for place, head in sorted(newest.items()) if place.removeprefix("events.").split("/")[0] in wanted]
@@ -157,7 +159,7 @@ def heads(
 
 @audit_app.command("key")
 def public_key(output: OutputOption = Format.TABLE) -> None:
-    """Print the public key that heads are signed by, as PEM: who verifies needs it, and nothing that is secret."""
+    """Print the public key that heads are signed by, as PEM. An auditor needs it; it is not secret."""
     from events.audit.signing import KeyProblem, public_pem
     from events.audit.signing import public_key as own_key
     from events.process.settings import Settings, SettingsError

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 MODULES: dict[str, dict[str, str]] = {
     "platform": {
-        "up": "Start the platform, or bring a running one to what is asked for.",
-        "down": "Stop the platform; its data stays. Running jobs are named first: they end, and begin anew at the next `up`.",
-        "status": "Show the platform's processes, and what waits where. Exits with 3 when it is not up, or does not do its work.",
-        "doctor": "Check what the platform needs on this machine, and say how to get it. Exit code 1 if something is off.",
+        "up": "Start the platform, or change a running one to the given options.",
+        "down": "Stop the platform; its data stays. Names running jobs first: they end, and start again at the next `up`.",
+        "status": "Show the platform's processes and their progress. Exits with 3 if it is not up or not ready.",
+        "doctor": "Check what the platform needs on this machine, and say how to get it. Exits with 1 if a check fails.",
     },
     "token": {
         "token": "Print the platform's key: curl -H \"Authorization: Bearer $(forgelog token)\" ...",
@@ -22,7 +22,7 @@ MODULES: dict[str, dict[str, str]] = {
     },
     "submitting": {
         "submit": "Submit the jobs of a manifest, or one command, and print their ids.",
-        "run": "Submit one job, show what it prints, and exit with its code. Ctrl-C cancels it, twice leaves at once.",
+        "run": "Submit one job, show its output, and exit with its code. Ctrl-C cancels it, a second Ctrl-C exits at once.",
     },
     "jobs": {
         "ps": "List jobs, newest first; live ones and those that ended in the last hour unless told otherwise.",
@@ -31,14 +31,14 @@ MODULES: dict[str, dict[str, str]] = {
         "requeue": "Run the failed and cancelled tasks of ended jobs again, as new attempts.",
     },
     "show": {
-        "show": "Show a job: where it is, what it was given, its tasks (failed ones first), every attempt, and why it waits or ended.",
+        "show": "Show a job: its status, its spec, its tasks (failed ones first), its attempts, and why it waits or ended.",
         "why": "Say why a job waits: its place in the queue and what each group of nodes lacks, or the jobs it depends on.",
     },
     "queues": {
         "queue": "Show queues and what waits in them; create, change or delete one.",
     },
     "output": {
-        "logs": "Show what a job printed: its output to standard output, its errors to standard error.",
+        "logs": "Show a job's output: its standard output on standard output, its standard error on standard error.",
     },
     "fetch": {
         "fetch": "Fetch the files that a job keeps (`--keep`); those of an array's tasks into folders of their numbers.",
@@ -47,24 +47,24 @@ MODULES: dict[str, dict[str, str]] = {
         "nodes": "Show nodes; cordon, drain, label, taint or remove one.",
     },
     "log": {
-        "history": "Show all events of one aggregate, or all that the filters let through, each behind those that led to it.",
-        "replay": "Fold an aggregate's history again, event by event, and show what each one changed.",
+        "history": "Show all events of one aggregate, or all events that match the filters; causes come before effects.",
+        "replay": "Fold an aggregate's history again, event by event, and show what each event changes.",
         "watch": "Show events as they happen, until Ctrl-C. JSON is one event a line.",
     },
     "maintenance": {
-        "rebuild": "Build a service's tables anew from the whole log while the old ones serve, or check that nothing differs.",
-        "deadletters": "Input that was no command, or no piece of a stream: list it, look at it, put it back.",
+        "rebuild": "Rebuild a service's tables from the whole log while the old ones serve, or check that they do not differ.",
+        "deadletters": "List, show and replay records that are no command and no piece of a stream.",
     },
     "audit": {
-        "audit": "Prove that the history is the one that was written.",
+        "audit": "Verify that the history was not changed.",
     },
     "export": {
         "export": "Write the events of a span of time with their envelopes to a file, oldest first.",
     },
     "repair": {
-        "repair": "Show the records that stop a place, and why; pass over one, or have it tried again.",
+        "repair": "Show the records that stop a place, and why; skip one, or try it again.",
     },
     "objects": {
-        "objects": "Files that jobs were given: list them, remove what nothing names.",
+        "objects": "List the objects of the store, and remove those that no event names.",
     },
 }

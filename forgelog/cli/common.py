@@ -1,6 +1,6 @@
-"""What the commands share: options, times, a client for the length of a command, and errors in words.
+"""Shared parts of the commands: options, times, a client for the duration of a command, and error messages.
 
-Imports nothing heavy: gRPC and pydantic come with the first command that needs them.
+Imports nothing heavy: a command that needs gRPC or pydantic imports them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ OutputOption = Annotated[
 ]
 AtOption = Annotated[
     str | None,
-    typer.Option("--at", metavar="TIME", help="As of then: '10m ago', '03:12', '2026-05-09T03:12:00Z'."),
+    typer.Option("--at", metavar="TIME", help="As of this time: '10m ago', '03:12', '2026-05-09T03:12:00Z'."),
 ]
 
 
@@ -46,7 +46,7 @@ def moment(text: str | None, option: str = "--at") -> datetime | None:
 
 
 def with_client(work: Callable[[AsyncClient], Coroutine[Any, Any, T]]) -> T:
-    """Run `work` with a client of its own; errors for people are printed and become the exit code."""
+    """Run `work` with a new client. Errors for people are printed and become the exit code."""
 
     async def session() -> T:
         from forgelog.client.aio import AsyncClient
@@ -60,12 +60,12 @@ def with_client(work: Callable[[AsyncClient], Coroutine[Any, Any, T]]) -> T:
 
 
 async def shown(client: AsyncClient) -> None:
-    """Wait a moment until the tables have what this command did: then the next command shows it."""
+    """Wait shortly until the tables contain the effect of this command, so that the next command shows it."""
     try:
         async with asyncio.timeout(SHOWN_SECONDS):
             await client.log.until_shown()
     except ForgelogError as error:
-        note(f"it is done; whether the tables show it is not known: {error}")
+        note(f"it is done, but it is unknown whether the tables show it yet: {error}")
     except TimeoutError:
         note("it is done, but the tables are behind and may not show it yet; see 'forgelog status'")
 
@@ -80,7 +80,7 @@ def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 def reading_log(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """As `run`, for what reads Kafka itself: that it can't be reached, or has no such topic, is an error for people."""
+    """As `run`, for commands that read Kafka themselves. A missing broker or topic is an error for people."""
 
     async def told() -> T:
         from aiokafka.errors import KafkaError
@@ -93,15 +93,15 @@ def reading_log(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         except NoTopic as error:
             raise Unavailable(str(error)) from None
         except (KafkaError, OSError) as error:
-            hint = "check FORGELOG_KAFKA and, where Kafka asks who you are, FORGELOG_KAFKA_CONFIG"
+            hint = "check FORGELOG_KAFKA and, if Kafka requires a user, FORGELOG_KAFKA_CONFIG"
             raise Unavailable(f"the log can't be read: {error or type(error).__name__}; {hint}") from None
 
     return run(told)
 
 
 def platform_settings(*, log_only: bool = False) -> Settings:
-    """Where Kafka and Postgres are: as the environment says, else those of the data folder's platform. With `log_only`
-    Kafka is enough. Raises `Unavailable` when the platform is down."""
+    """The settings with the addresses of Kafka and Postgres: from the environment, else of the data folder's platform.
+    `log_only`: Kafka is enough. Raises `Unavailable` if the platform is down."""
     from events.process.settings import Settings, SettingsError
     from forgelog.errors import Unavailable
     from forgelog.where import server_settings
@@ -128,7 +128,7 @@ def guarded(work: Callable[[], T]) -> T:
     except ForgelogError as error:
         report(error)
         raise typer.Exit(error.exit_code) from None
-    except BaseExceptionGroup as group:  # of work that was done side by side: the first error stands for all
+    except BaseExceptionGroup as group:  # from concurrent work: report the first error
         if (first := _first(group)) is None:
             raise
         report(first)

@@ -1,5 +1,5 @@
-"""The shell's completion of ids, names of queues and words: asks the platform, briefly, and offers nothing when it does
-not answer."""
+"""Shell completion of ids, queue names and words. It queries the platform with a short timeout, and offers nothing if
+there is no answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
 
 SECONDS = 1.0
-"""A shell that waits longer for its TAB feels broken."""
+"""Seconds to wait for an answer; a longer wait for TAB feels broken."""
 MOST = 1000
 
 
@@ -56,4 +56,4 @@ def _rows(ask: Callable[[AsyncClient], Coroutine[Any, Any, list[Any]]]) -> list[
     try:
         return asyncio.run(work())
     except ForgelogError:
-        return []  # no platform: there is nothing to complete, and a shell is no place for words
+        return []  # without a platform there is nothing to complete, and a message would disturb the shell

@@ -74,7 +74,7 @@ def described_by(
 
 
 def folder(chdir: str | None, no_chdir: bool, upload: bool = False) -> str | None:
-    """Where a command is to run, or with `upload` which folder's copy; None when nothing was said of it. Raises
+    """The folder to run a command in, or with `upload` the folder to copy; None if no option names one. Raises
     `InvalidInput`.
 
     A relative path is the caller's, and looked for when the job is submitted. An absolute one may be another machine's,
@@ -121,7 +121,7 @@ def _array(size: int | None, max_parallel: int | None) -> dict[str, int] | None:
 
 
 def _patterns(keep: list[str] | None) -> list[str]:
-    """Raises `InvalidInput`, also where ``--keep`` is meant as it was: to leave the job running on Ctrl-C."""
+    """The patterns of ``--keep``. Raises `InvalidInput`, also for its former use without a pattern."""
     from events.language.path_patterns import check_pattern
 
     for pattern in keep or ():

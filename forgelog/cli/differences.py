@@ -1,4 +1,4 @@
-"""How tables differ from a rebuild, for people: by row, what each of the two says."""
+"""Shows the differences between tables and a rebuild, row by row, for people."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from forgelog.cli.tables import cut, text_of
 Row = Mapping[str, Any]
 
 _VALUE = 60
-"""Columns that a value takes at most; the JSON output has all of it."""
+"""Most characters of a value; the JSON output has all of it."""
 _NUMBERS = frozenset({"task", "attempt"})
 """Columns that tell rows of one first column apart."""
 _COLUMNS = 6
-"""Of a row that only one side has, as many are shown."""
+"""Most columns that are shown of a row that only one side has."""
 
 
 def differences(table: str, rebuilt: Sequence[Row], live: Sequence[Row]) -> list[str]:

@@ -1,4 +1,4 @@
-"""`export`: the events of a span of time as a file, for tools that know no Kafka. Reads Kafka only."""
+"""`export`: writes the events of a time span to a file, for tools that know no Kafka. Reads Kafka only."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def export(
     ],
     from_: Annotated[
         str | None,
-        typer.Option("--from", metavar="TIME", help="The first moment: '1d ago', '2026-05-09'; all when left out."),
+        typer.Option("--from", metavar="TIME", help="Start: '1d ago', '2026-05-09' [default: the log's beginning]."),
     ] = None,
     to: Annotated[
         str | None,
-        typer.Option("--to", metavar="TIME", help="The moment before which it ends; the log's end when left out."),
+        typer.Option("--to", metavar="TIME", help="End, exclusive [default: the log's end]."),
     ] = None,
     format: Annotated[
-        ExportFormat | None, typer.Option("--format", help="By the file's name when left out, else jsonl.")
+        ExportFormat | None, typer.Option("--format", help="[default: by the file's name, else jsonl]")
     ] = None,
     context: ContextOption = None,
     type: TypeOption = None,
@@ -37,8 +37,8 @@ def export(
 ) -> None:
     """Write the events of a span of time with their envelopes to a file, oldest first.
 
-    From --from on, and before --to: two spans that meet share no event. A file is there whole or not at all, and only
-    you can read it.
+    --from is inclusive, --to is exclusive, so adjacent spans share no event. The file is written completely or not at
+    all, and only you can read it.
     """
     since, until = moment(from_, "--from"), moment(to, "--to")
     if since and until and since >= until:
@@ -57,7 +57,7 @@ def export(
 
         settings = platform_settings(log_only=True)
         count = 0
-        # The bar is drawn though the output is data: it goes to the terminal alone.
+        # The bar is shown even if the output is data: it goes to the terminal only.
         with Progress("exporting", Format.TABLE) as progress, ExportFile(output, form, FIELDS) as sink:
             try:
                 async for events in exported(
@@ -79,7 +79,7 @@ def export(
         try:
             return await work()
         except BrokenPipeError:  # the reader has enough, as `head` has
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter reports it at exit
             raise typer.Exit(0) from None
 
     count = reading_log(told)

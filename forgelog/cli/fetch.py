@@ -28,19 +28,19 @@ def fetch(
         str,
         typer.Argument(
             metavar="JOB[/TASK]",
-            help="As `show` takes it; with a task's number, of that only.",
+            help="Its id, the beginning of it, or its name; /3 for task 3 only.",
             autocompletion=complete.jobs,
         ),
     ],
     pattern: Annotated[str, typer.Argument(metavar="[PATTERN]", help="Only these: 'results/*.json'.")] = "",
     into: Annotated[Path, typer.Option("--into", metavar="DIR", help="Into this folder.")] = Path(),
     attempt: Annotated[
-        int | None, typer.Option("--attempt", min=1, help="Of this attempt [default: the newest that has ended].")
+        int | None, typer.Option("--attempt", min=1, help="Files of this attempt [default: the newest that has ended].")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that have other content.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files with other content.")] = False,
     list_: Annotated[bool, typer.Option("--list", "-l", help="Only list the files.")] = False,
     timeout: Annotated[
-        str, typer.Option("--timeout", metavar="DURATION", help="Wait so long for files that are still on their way.")
+        str, typer.Option("--timeout", metavar="DURATION", help="Longest wait for files that are still being sent.")
     ] = "60s",
     at: AtOption = None,
     output: OutputOption = Format.TABLE,

@@ -1,4 +1,4 @@
-"""What `down` ends: the tasks that run on the platform's own nodes, asked of it before it stops. Stops nothing."""
+"""Queries the tasks on the platform's own nodes, which `down` will end. Stops nothing."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from forgelog.embedded.platform import Platform
 
 SECONDS = 5.0
-"""How long a platform that is about to stop is given to tell."""
+"""Timeout of the query to a platform that is about to stop."""
 NAMED = 5
-"""Jobs that are named; more are counted."""
+"""Most jobs that are named; further ones are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ class Running:
 
 
 async def running_on(platform: Platform) -> Running | None:
-    """What runs on the nodes of a platform's own agents; None when nothing does. Raises ForgelogError when the platform
-    does not tell."""
+    """The running jobs on the nodes of a platform's own agents; None if there are none. Raises ForgelogError if the
+    platform does not answer."""
     from events.language.task_ranges import count_tasks
     from forgelog.client.aio import AsyncClient
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Interrupts:
-    """Ctrl-C while a job is submitted and watched: the first cancels the job (`keep`: leaves it), the second leaves."""
+    """Handles Ctrl-C: the first one cancels the job (`keep`: stops watching only), the second one exits at once."""
 
     def __init__(self, *, keep: bool) -> None:
         self._keep = keep
@@ -33,7 +33,7 @@ class Interrupts:
         asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
 
     async def during(self, submitting: Coroutine[Any, Any, list[AsyncJob]]) -> list[AsyncJob]:
-        """Submit; an interrupt waits until it is known which job to cancel."""
+        """Submit. An interrupt takes effect once the id of the job to cancel is known."""
         self._work = asyncio.ensure_future(submitting)
         try:
             found: list[AsyncJob] = await self._work
@@ -42,7 +42,7 @@ class Interrupts:
         return found
 
     async def watching(self, job: AsyncJob, until_end: Coroutine[Any, Any, int]) -> int:
-        """The job's exit code; 130 when its watcher left."""
+        """The job's exit code; 130 if the user stopped watching."""
         self._job, self._work = job, asyncio.ensure_future(until_end)
         if self._count:
             self._act(job, self._work)

@@ -1,4 +1,4 @@
-"""`ps`, `wait`, `cancel`, `requeue`: which jobs there are, and what people do with them."""
+"""`ps`, `wait`, `cancel`, `requeue`: lists and controls jobs."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from forgelog.client.rows import JobRow
 
     Done: TypeAlias = list[tuple[str, Answer | ForgelogError]]
-    """Job and what came of the command."""
+    """Job, and the outcome of the command."""
 
 STATUSES = ("pending", "queued", "scheduled", "starting", "running", "completed", "failed", "cancelled")
-"""Those that a job may have today, for the shell's completion."""
+"""The statuses that jobs can have in this version, for shell completion."""
 
 
 JobArgument = Annotated[
@@ -162,7 +162,9 @@ async def _watch(client: AsyncClient, rows: Callable[[AsyncClient], Coroutine[An
 
 def wait(
     jobs: JobsArgument,
-    timeout: Annotated[str | None, typer.Option("--timeout", metavar="DURATION", help="Give up after so long.")] = None,
+    timeout: Annotated[
+        str | None, typer.Option("--timeout", metavar="DURATION", help="Give up after this time.")
+    ] = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Wait until jobs have ended. Exits with the first exit code that is not 0."""
@@ -196,7 +198,7 @@ def cancel(
         if wait_ and tasks is None and cancelled and not isinstance(done[-1][1], Unavailable):
             try:
                 await client.jobs.wait(cancelled)
-            except ForgelogError as error:  # told behind what was done
+            except ForgelogError as error:  # reported after the successful ones
                 done.append(("", error))
         return done
 
@@ -215,7 +217,7 @@ def requeue(
 
 
 async def _each(client: AsyncClient, jobs: Sequence[str], act: Callable[[str], Coroutine[Any, Any, Answer]]) -> Done:
-    """Do it to each of the jobs, whatever comes of the others; no more once the platform can't be reached."""
+    """Call `act` for each job, even if it fails for others. Stops once the platform can't be reached."""
 
     async def one(job: str) -> tuple[str, Answer | ForgelogError]:
         try:
@@ -233,7 +235,7 @@ async def _each(client: AsyncClient, jobs: Sequence[str], act: Callable[[str], C
 
 
 def _tell(done: Done, good: str, unchanged: str, output: Format) -> None:
-    """Say what came of each; if one was refused, its error is the exit code."""
+    """Show the outcome of each job. If one was refused, its error becomes the exit code."""
     outcomes = [(job, outcome) for job, outcome in done if not isinstance(outcome, ForgelogError)]
     if output is not Format.TABLE:
         show_data([outcome for _, outcome in outcomes], output)

@@ -1,4 +1,4 @@
-"""`history`, `replay` and `watch`: the log as people read it. Knows no event's shape, only its type and its body."""
+"""`history`, `replay` and `watch`: show the log to people. Knows only the type and the body of an event."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def history(
     context: ContextOption = None,
     flow: Annotated[
         bool,
-        typer.Option("--flow", help="ID is a command's: show what it led to directly, and all of what it began."),
+        typer.Option("--flow", help="ID is a command's: show its direct events and the whole flow that it began."),
     ] = False,
     actor: ActorOption = None,
     type: TypeOption = None,
@@ -83,7 +83,7 @@ def history(
     at: AtOption = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Show all events of one aggregate, or all that the filters let through, each behind those that led to it."""
+    """Show all events of one aggregate, or all events that match the filters; causes come before effects."""
     as_of, names = moment(at), contexts_of(context)
     filters = filters_of(names, actor, type, project, since, until, aggregate, by_itself)
     if id is None and flow:
@@ -93,7 +93,7 @@ def history(
             "say which events: an ID, or --actor, --type, --project, --aggregate, --by-itself, --since or --until"
         )
     most = limit or (MOST_SHOWN if id is None else None)
-    # One more than is shown tells that there are more.
+    # Request one more than is shown, to learn whether there are more.
     wanted = {**filters, "at": as_of, "flow": flow, "limit": None if most is None else most + 1}
 
     async def work(client: AsyncClient) -> list[Any]:
@@ -122,9 +122,9 @@ async def _histories(client: AsyncClient, contexts: Sequence[str], id: str | Non
 
 
 async def _called(client: AsyncClient, text: str, at: datetime | None) -> str:
-    """The id of the job or node that is meant, if one is; else the text as it is."""
+    """The id of the job or node that the text names; else the text itself."""
     for find in (client.jobs.find, client.nodes.find):
-        with suppress(NotFound):  # it may be a thing of another kind
+        with suppress(NotFound):  # it may be an aggregate of another kind
             return await find(text, at=at)
     return text
 
@@ -135,9 +135,9 @@ def replay(
     at: AtOption = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Fold an aggregate's history again, event by event, and show what each one changed.
+    """Fold an aggregate's history again, event by event, and show what each event changes.
 
-    The same fold fills the tables that queries are answered from; here it runs in memory, on this machine.
+    It is the same fold that fills the tables of queries; here it runs in memory on this machine.
     """
 
     as_of, names = moment(at), contexts_of(context)
@@ -178,7 +178,7 @@ def _unknown(id: str, at: str | None, what: str = "") -> typer.Exit:
 
 
 def show_step(step: Mapping[str, Any], began: datetime) -> None:
-    """A step and its changes, without those that a reader could not see; all of them are in the JSON."""
+    """Show a step and its visible changes; the JSON output has all changes."""
     room = terminal_width()
     passed = (step["time"] - began).total_seconds()
     write(f"{passed:>9.3f}s  {step['position']:<22}  {step['type']}\n")
@@ -209,7 +209,7 @@ def types_of(given: Sequence[str] | None, contexts: Sequence[str]) -> list[str]:
 
 
 def of_context(context: str, filters: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The filters with that context's own types; None if it has none of those, or no aggregate, that are wanted."""
+    """The filters with the types of that context only; None if it has none of the types, or not the aggregate."""
     if (aggregate := filters.get("aggregate")) and aggregate not in aggregates_in((context,)):
         return None
     if not (types := filters.get("types")):
@@ -228,14 +228,14 @@ def aggregates_in(contexts: Sequence[str]) -> list[str]:
 
 
 def aggregate_of(given: str | None, contexts: Sequence[str]) -> str | None:
-    """What ``--aggregate`` names. Raises `InvalidInput`."""
+    """The kind of aggregate that ``--aggregate`` names. Raises `InvalidInput`."""
     if given is None or given in (kinds := aggregates_in(contexts)):
         return given
     raise InvalidInput(f"--aggregate: {given!r} is no kind of aggregate; write one of {', '.join(kinds)}")
 
 
 def projects_of(given: Sequence[str] | None) -> list[str]:
-    """What ``--project`` names. Raises `InvalidInput`."""
+    """The projects that ``--project`` names. Raises `InvalidInput`."""
     if not given:
         return []
     from pydantic import TypeAdapter, ValidationError
@@ -255,7 +255,7 @@ def projects_of(given: Sequence[str] | None) -> list[str]:
 ActorOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--actor", metavar="NAME", help="Only with these actors: who did it, or made what it is about (repeatable)."
+        "--actor", metavar="NAME", help="Only of these actors: who did it, or created its aggregate (repeatable)."
     ),
 ]
 TypeOption = Annotated[
@@ -266,9 +266,11 @@ ProjectOption = Annotated[
     typer.Option("--project", metavar="ORG/PROJECT", help="Only of these projects (repeatable)."),
 ]
 SinceOption = Annotated[
-    str | None, typer.Option("--since", metavar="TIME", help="From then on: '2h ago', '03:12', '2026-05-09'.")
+    str | None, typer.Option("--since", metavar="TIME", help="From this time on: '2h ago', '03:12', '2026-05-09'.")
 ]
-UntilOption = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Before then; as --since.")]
+UntilOption = Annotated[
+    str | None, typer.Option("--until", metavar="TIME", help="Before this time; written as --since.")
+]
 
 
 def _kinds(incomplete: str) -> list[str]:
@@ -280,12 +282,12 @@ AggregateOption = Annotated[
     typer.Option(
         "--aggregate",
         metavar="KIND",
-        help="Only about this kind of aggregate, such as job; a word that is none is answered with all there are.",
+        help="Only about this kind of aggregate, such as job; an unknown word lists all kinds.",
         autocompletion=_kinds,
     ),
 ]
 ByItselfOption = Annotated[
-    bool, typer.Option("--by-itself", help="Only what the platform did by itself, because of time or capacity.")
+    bool, typer.Option("--by-itself", help="Only what the platform did without a command, because of time or capacity.")
 ]
 
 
@@ -299,7 +301,7 @@ def filters_of(
     aggregate: str | None = None,
     by_itself: bool = False,
 ) -> dict[str, Any]:
-    """What is given of these options, as the client takes it. Raises `InvalidInput`."""
+    """The given options as the client's filters. Raises `InvalidInput`."""
     wanted = {
         "actors": tuple(actor or ()),
         "types": tuple(types_of(type, contexts)),
@@ -326,8 +328,8 @@ def watch(
 ) -> None:
     """Show events as they happen, until Ctrl-C. JSON is one event a line.
 
-    With --since, those that have happened since then come first; with --until, it ends with the last one before then
-    that the tables have.
+    With --since, earlier events from that time on come first. With --until, it ends with the last event before that
+    time that the tables have.
     """
 
     names = contexts_of(context)
@@ -368,7 +370,7 @@ def _type(event: Mapping[str, Any]) -> str:
 
 
 def _summary(event: Mapping[str, Any]) -> str:
-    """The body on one line: short values only, what everyone sees elsewhere left out."""
+    """The body on one line: short values only, without fields that other columns show."""
     data = event["data"] if isinstance(event["data"], dict) else {}
     left_out = {"job_id", "project", "owner", "queue", "pool", "launch", "request", "spec"}
     parts = []

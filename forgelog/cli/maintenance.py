@@ -1,6 +1,6 @@
-"""`rebuild` and `deadletters`: work on the log and the tables themselves, straight on Kafka and Postgres.
+"""`rebuild` and `deadletters`: work on the log and the tables, directly on Kafka and Postgres.
 
-These need the addresses of the servers, not of the gateway: from the environment, else from the running platform's
+They need the addresses of the servers, not of the gateway: from the environment, else from the running platform's
 state.
 """
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from events.projections.rebuild import Difference
 
 letters_app = typer.Typer(
-    no_args_is_help=True, help="Input that was no command, or no piece of a stream: list it, look at it, put it back."
+    no_args_is_help=True, help="List, show and replay records that are no command and no piece of a stream."
 )
 
 
 def rebuild(
     services: Annotated[list[str] | None, typer.Argument(help=f"{', '.join(CONTEXTS)}; all when left out.")] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Change nothing: rebuild beside the live tables and compare every row.")
+        bool, typer.Option("--check", help="Change nothing: rebuild separately and compare every row.")
     ] = False,
     streams: Annotated[
         bool, typer.Option("--streams", help="Rebuild the tables of its streams instead, such as what tasks printed.")
@@ -38,7 +38,7 @@ def rebuild(
     ] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Build a service's tables anew from the whole log while the old ones serve, or check that nothing differs."""
+    """Rebuild a service's tables from the whole log while the old ones serve, or check that they do not differ."""
     names = [context for name in services or CONTEXTS for context in contexts_of(name)]
     if not services and not check:
         raise typer.BadParameter("say which service to rebuild; all at once only with --check")
@@ -147,7 +147,7 @@ def _show_differences(results: list[dict[str, Any]]) -> None:
 
 @letters_app.command("list")
 def list_letters(context: ContextOption = None, output: OutputOption = Format.TABLE) -> None:
-    """List input that could not be read: of commands, and of each stream, the newest 1,000."""
+    """List dead letters: the newest 1,000 of commands, and of each stream."""
     from datetime import UTC, datetime
 
     async def work() -> list[dict[str, Any]]:
@@ -170,7 +170,7 @@ def show_letter(
     position: Annotated[str, typer.Argument(help="As 'deadletters list' shows it.")],
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Show a dead letter whole: its headers, its body, and why it is one."""
+    """Show a dead letter: its headers, its body, and the reason."""
 
     async def work() -> dict[str, Any]:
         from events.log.deadletters import dead_letter_at
@@ -193,11 +193,11 @@ def show_letter(
 def replay_letter(
     position: Annotated[str, typer.Argument(help="As 'deadletters list' shows it.")],
     file: Annotated[
-        typer.FileBinaryRead | None, typer.Option("--file", "-f", help="The mended body; as it was when left out.")
+        typer.FileBinaryRead | None, typer.Option("--file", "-f", help="The corrected body [default: unchanged].")
     ] = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Put a dead letter back where it was published, mended if you give a file."""
+    """Publish a dead letter again where it was published, with a corrected body if you give a file."""
     body = file.read() if file is not None else None
 
     async def work() -> str:

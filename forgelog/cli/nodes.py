@@ -1,4 +1,4 @@
-"""`nodes`: what the cluster has, and what an operator does with a node."""
+"""`nodes`: shows the cluster's nodes, and the operator's commands on them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
 
 STATUSES = ("ready", "cordoned", "draining", "drained", "lost")
-"""Those that a node may have today."""
+"""The statuses that nodes can have in this version."""
 EFFECTS = ("no_schedule", "prefer_no_schedule", "no_execute")
 
 nodes_app = typer.Typer(invoke_without_command=True, help="Show nodes; cordon, drain, label, taint or remove one.")
@@ -101,7 +101,7 @@ GPU_COLUMNS = [
 
 @nodes_app.command("show")
 def show(node: NodeArgument, pool: PoolOption = "", at: AtOption = None, output: OutputOption = Format.TABLE) -> None:
-    """Show a node: its inventory, its devices, and who holds what."""
+    """Show a node: its inventory, its devices, and the allocations on it."""
 
     async def work(client: AsyncClient) -> Any:
         when = moment(at)
@@ -150,7 +150,7 @@ def show(node: NodeArgument, pool: PoolOption = "", at: AtOption = None, output:
 def cordon(
     node: NodeArgument, reason: ReasonOption = "", pool: PoolOption = "", output: OutputOption = Format.TABLE
 ) -> None:
-    """Let nothing new onto a node; what runs there goes on."""
+    """Start no new tasks on a node; running ones go on."""
     _act(node, pool, lambda client, id: client.nodes.cordon(id, reason=reason, pool=pool), "is cordoned", output)
 
 
@@ -158,7 +158,7 @@ def cordon(
 def uncordon(
     node: NodeArgument, reason: ReasonOption = "", pool: PoolOption = "", output: OutputOption = Format.TABLE
 ) -> None:
-    """Let work onto a cordoned or drained node again."""
+    """Start tasks on a cordoned or drained node again."""
     _act(node, pool, lambda client, id: client.nodes.uncordon(id, reason=reason, pool=pool), "takes work again", output)
 
 
@@ -167,12 +167,13 @@ def drain(
     node: NodeArgument,
     reason: ReasonOption = "",
     grace: Annotated[
-        str | None, typer.Option("--grace", metavar="DURATION", help="Between TERM and KILL; each job's own otherwise.")
+        str | None,
+        typer.Option("--grace", metavar="DURATION", help="Time between TERM and KILL [default: each job's own]."),
     ] = None,
     pool: PoolOption = "",
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Cordon a node and stop what runs there; stopped tasks run again elsewhere."""
+    """Cordon a node and stop its tasks, which run again elsewhere."""
 
     def act(client: AsyncClient, id: str) -> Coroutine[Any, Any, Any]:
         return client.nodes.drain(id, reason=reason, grace=duration(grace, "--grace"), pool=pool)
@@ -184,7 +185,7 @@ def drain(
 def remove(
     node: NodeArgument, reason: ReasonOption = "", pool: PoolOption = "", output: OutputOption = Format.TABLE
 ) -> None:
-    """Forget a node that runs nothing, such as a lost one. An agent that still runs registers it again."""
+    """Remove a node without tasks, such as a lost one. An agent that still runs registers it again."""
     _act(node, pool, lambda client, id: client.nodes.remove(id, reason=reason, pool=pool), "is removed", output)
 
 
@@ -213,7 +214,7 @@ def label_node(
 def taint_node(
     node: NodeArgument,
     taints: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY[=VALUE][:EFFECT]...]", help="All taints it shall have.")
+        list[str] | None, typer.Argument(metavar="[KEY[=VALUE][:EFFECT]...]", help="All taints of the node.")
     ] = None,
     pool: PoolOption = "",
     output: OutputOption = Format.TABLE,
@@ -227,7 +228,7 @@ def taint_node(
 
 
 def parse_taint(text: str) -> dict[str, str]:
-    """``key=value:effect`` with value and effect left out at will. Raises `InvalidInput`."""
+    """Parse ``key[=value][:effect]``. Raises `InvalidInput`."""
     rest, _, effect = text.partition(":")
     key, _, value = rest.partition("=")
     effect = (effect or EFFECTS[0]).lower().replace("-", "_")
@@ -260,7 +261,7 @@ def duration(text: str | None, option: str) -> float | None:
 def _act(
     node: str, pool: str, act: Callable[[AsyncClient, str], Coroutine[Any, Any, Any]], done: str, output: Format
 ) -> None:
-    """Do something with the node that is meant, and say that it is done."""
+    """Call a command on the node that is named, and report the outcome."""
 
     async def work(client: AsyncClient) -> tuple[str, Any]:
         id = await client.nodes.find(node, pool=pool)
@@ -270,7 +271,7 @@ def _act(
     if output is not Format.TABLE:
         show_data(outcome, output)
     elif outcome["result"] == "unchanged":
-        note("nothing to change: it was so already")
+        note("nothing to change: it was like that already")
     else:
         note(f"{id} {done}")
 

@@ -1,6 +1,6 @@
-"""`objects`: what the object store holds, and the removal of what no event names.
+"""`objects`: lists the objects in the store, and removes those that no event names.
 
-These read the store and the tables themselves, so they need what the services have: the addresses of Kafka and
+These commands read the store and the tables directly, so they need the services' settings: the addresses of Kafka and
 Postgres, `FORGELOG_OBJECTS`, and the store's credentials.
 """
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 objects_app = typer.Typer(
-    no_args_is_help=True, help="Files that jobs were given: list them, remove what nothing names."
+    no_args_is_help=True, help="List the objects of the store, and remove those that no event names."
 )
 
 
 @objects_app.command("ls")
 def ls(output: OutputOption = Format.TABLE) -> None:
-    """List all objects, with their length, age, and whether an event names them."""
+    """List all objects with their size, their age, and whether an event names them."""
 
     async def work(objects: Objects, references: References, _: str) -> list[dict[str, Any]]:
         from events.objects import garbage
@@ -53,14 +53,14 @@ def ls(output: OutputOption = Format.TABLE) -> None:
 
 @objects_app.command("plan")
 def plan() -> None:
-    """Write a plan to standard output: the objects that no event names, and that are older than 24 hours."""
+    """Write a plan to standard output: the objects that no event names and that are older than 24 hours."""
 
     async def work(objects: Objects, references: References, store: str) -> str:
         from events.objects import garbage
 
         made = await garbage.make_plan(objects, references, store)
         note(
-            f"{len(made.objects)} objects and {len(made.left)} rests of uploads, {made.bytes} bytes; nothing is removed"
+            f"{len(made.objects)} objects and {len(made.left)} interrupted uploads, {made.bytes} bytes; none is removed"
         )
         return made.to_text()
 
@@ -72,7 +72,7 @@ def execute(
     file: Annotated[Path, typer.Argument(metavar="PLAN", help="What `forgelog objects plan` wrote.")],
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Remove the objects of a plan that no event names now. Nothing else is removed."""
+    """Remove the objects of a plan that still no event names. Removes nothing else."""
     text = guarded(lambda: _read(file))
 
     async def work(objects: Objects, references: References, store: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`logs`: what tasks print, kept and live; and how `run` shows it. Knows nothing of how a job was made."""
+"""`logs`: shows the output of tasks, stored and live; `run` uses it too. Knows nothing of submitting a job."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def logs(
     at: AtOption = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Show what a job printed: its output to standard output, its errors to standard error.
+    """Show a job's output: its standard output on standard output, its standard error on standard error.
 
-    Lines of an array carry their task's number. With --output json, one JSON object a piece; with yaml, one
-    document a piece. Bytes that are no text are in `data_base64` there.
+    Lines of an array begin with the task's number. With --output json, each piece is one JSON object; with yaml, one
+    document. There, bytes that are not text are in `data_base64`.
     """
     called, _, tasks = job.partition("/")
     try:
@@ -64,7 +64,7 @@ def logs(
 
 
 async def show_pieces(pieces: AsyncIterator[Any], output: Format, *, prefixed: bool) -> None:
-    """Pieces to standard output and error; `prefixed` puts the task's number before each line."""
+    """Write pieces to standard output and error. `prefixed`: with the task's number before each line."""
     lines = Lines()
     async for piece in pieces:
         if output is not Format.TABLE:
@@ -79,7 +79,7 @@ async def show_pieces(pieces: AsyncIterator[Any], output: Format, *, prefixed: b
 
 
 def missing(piece: Any) -> str:
-    """What to say of bytes that a piece says are not there; empty when none are."""
+    """The message about bytes that are missing before a piece; empty if none are."""
     if piece.eof and piece.missing_bytes:
         return f"task {piece.task}: {piece.missing_bytes} bytes of {piece.stream} were cut: they are beyond the limit"
     if piece.missing_bytes:
@@ -88,7 +88,7 @@ def missing(piece: Any) -> str:
 
 
 def _data(piece: Any, output: Format) -> None:
-    """A piece for programs. Bytes that are no text are in `data_base64`, exact, in place of `data`."""
+    """Write a piece for programs. Bytes that are not text are in `data_base64` instead of `data`."""
     try:
         content = {"data": piece.data.decode()}
     except UnicodeDecodeError:
@@ -103,7 +103,7 @@ def _data(piece: Any, output: Format) -> None:
 
 
 def _raw(stream: str, data: bytes) -> None:
-    """Bytes as they are: a job may print what is no text."""
+    """Write bytes unchanged: a job may print bytes that are not text."""
     target = sys.stderr if stream == "stderr" else sys.stdout
     target.flush()
     try:
@@ -117,7 +117,7 @@ def _raw(stream: str, data: bytes) -> None:
 
 
 class Lines:
-    """Puts together lines of several tasks, so that none is torn by another's."""
+    """Assembles the lines of several tasks, so that lines are not mixed."""
 
     def __init__(self) -> None:
         self._rest: dict[tuple[int, int, str], bytes] = {}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from forgelog.embedded.platform import Platform
 
 BEHIND_SECONDS = 5.0
-"""From when on it is told that something is behind: a busy platform always is, by moments."""
+"""Seconds behind from which on a lag is shown; a busy platform is always slightly behind."""
 
 _COMPILED = {
     "compiled": "in use",
@@ -53,7 +53,7 @@ def up(
     timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait.")] = 120.0,
     data: DataOption = None,
 ) -> None:
-    """Start the platform, or bring a running one to what is asked for."""
+    """Start the platform, or change a running one to the given options."""
 
     async def work() -> None:
         import time
@@ -82,7 +82,7 @@ def down(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="End running jobs without asking (on a terminal).")] = False,
     data: DataOption = None,
 ) -> None:
-    """Stop the platform; its data stays. Running jobs are named first: they end, and begin anew at the next `up`."""
+    """Stop the platform; its data stays. Names running jobs first: they end, and start again at the next `up`."""
 
     async def work() -> None:
         platform = _platform(data)
@@ -94,7 +94,7 @@ def down(
 
 
 def _platform(data: Path | None) -> Platform:
-    """That of the folder. A platform can be looked at and stopped where `FORGELOG_CONTEXTS` can't be used."""
+    """The platform of the folder. It can be shown and stopped even if `FORGELOG_CONTEXTS` is invalid."""
     from events.language.contexts import VARIABLE, ContextsError
 
     try:
@@ -107,7 +107,7 @@ def _platform(data: Path | None) -> Platform:
 
 
 async def _say_what_ends(platform: Platform, *, keep: bool, ask: bool) -> None:
-    """Name the jobs that `down` ends or leaves, and on a terminal ask before they end."""
+    """Name the jobs that `down` ends or leaves running. On a terminal, ask before they end."""
     import sys
 
     from events.language.contexts import ContextsError
@@ -117,21 +117,21 @@ async def _say_what_ends(platform: Platform, *, keep: bool, ask: bool) -> None:
     try:
         running = await running_on(platform)
     except (ForgelogError, ContextsError) as error:
-        render.note(f"which jobs run is not known: {error}")
+        render.note(f"it is unknown which jobs run: {error}")
         return
     if running is None:
         return
     if keep:
-        render.note(f"left running: {running}\nthe next 'forgelog up' finds them again")
+        render.note(f"left running: {running}\nthe next 'forgelog up' continues to watch them")
         return
-    render.note(f"ending {running}\nthey begin anew at the next 'forgelog up'; 'down --keep-jobs' leaves them running")
+    render.note(f"ending {running}\nthey start again at the next 'forgelog up'; 'down --keep-jobs' leaves them running")
     if ask and sys.stdin.isatty() and not typer.confirm("End them?", err=True):
         render.note("nothing was stopped")
         raise typer.Exit(1)
 
 
 def status(output: OutputOption = Format.TABLE, data: DataOption = None) -> None:
-    """Show the platform's processes, and what waits where. Exits with 3 when it is not up, or does not do its work."""
+    """Show the platform's processes and their progress. Exits with 3 if it is not up or not ready."""
 
     async def work() -> None:
         platform = _platform(data)
@@ -143,7 +143,7 @@ def status(output: OutputOption = Format.TABLE, data: DataOption = None) -> None
             try:
                 report["contexts"] = await platform.contexts(report)
             except ContextsError as error:
-                render.note(f"how the services fare is not known: {error}")
+                render.note(f"the state of the services is unknown: {error}")
                 report["contexts"] = []
             report["compiled_parts"] = in_use(report["contexts"])
             if report["state"] == "up" and not all(each["ready"] for each in report["contexts"]):
@@ -162,9 +162,11 @@ def status(output: OutputOption = Format.TABLE, data: DataOption = None) -> None
 def doctor(
     output: OutputOption = Format.TABLE,
     data: DataOption = None,
-    security: Annotated[bool, typer.Option("--security", help="List what is off in the platform's doors.")] = False,
+    security: Annotated[
+        bool, typer.Option("--security", help="Check files, keys, ports and servers for what is not secure.")
+    ] = False,
 ) -> None:
-    """Check what the platform needs on this machine, and say how to get it. Exit code 1 if something is off."""
+    """Check what the platform needs on this machine, and say how to get it. Exits with 1 if a check fails."""
 
     async def work() -> None:
         from forgelog.embedded import doctor
@@ -242,7 +244,7 @@ def _show(report: dict[str, Any]) -> None:
 
 
 def fares(contexts: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """What people should know of the contexts' work: what keeps one from it, what is behind, what was found."""
+    """Messages about the contexts' work: why one is not ready, what is behind, and notices."""
     for each in contexts:
         name = each["context"]
         for place, why in each["waits"].items():
@@ -261,7 +263,7 @@ def fares(contexts: Iterable[dict[str, Any]]) -> Iterator[str]:
 
 
 def _say_where_commands_go(gateway: str | None) -> None:
-    """A word when commands such as `ps` speak with another platform than the one at `gateway`, which is shown."""
+    """Print a note if commands such as `ps` use another platform than the one at `gateway`, which is shown."""
     import os
 
     from forgelog.where import DATA, GATEWAY
@@ -279,7 +281,7 @@ def _mib(count: int | None) -> str:
 
 
 class Progress(AbstractContextManager["Progress"]):
-    """What happens during `up`: bars on a terminal, a line per step elsewhere."""
+    """Shows the progress of `up`: bars on a terminal, else one line for each step."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -310,7 +312,7 @@ class Progress(AbstractContextManager["Progress"]):
         self.done()
 
     def done(self) -> None:
-        """Leave the terminal to others."""
+        """Stop drawing, so that others can write to the terminal."""
         self._bars.stop()
         self._steps.stop()
 

@@ -1,4 +1,4 @@
-"""A progress bar on standard error: on a terminal only, and never when the output is for programs."""
+"""A progress bar on standard error: only on a terminal, and only if the output is not for programs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Progress:
     """Use as a context manager; `update` takes done and total."""
 
     def __init__(self, title: str, format: Format, *, bytes: bool = False) -> None:
-        """`bytes`: what is counted are bytes."""
+        """`bytes`: the unit is bytes."""
         self._title = title
         self._bytes = bytes
         self._shown = format is Format.TABLE and sys.stderr.isatty()

@@ -1,4 +1,4 @@
-"""`queue`: what waits in each queue, and what an operator does with one."""
+"""`queue`: shows queues and their waiting jobs, and the operator's commands on a queue."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ QUEUE_STATUSES = ("active", "paused", "draining", "closed")
 
 
 class _ShowFirst(TyperGroup):
-    """A group whose `show` is meant when no command is named: ``forgelog queue``, ``forgelog queue vision``."""
+    """A group whose default command is `show`: ``forgelog queue``, ``forgelog queue vision``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         named = bool(args) and (args[0] in self.commands or args[0] in ("-h", "--help"))
@@ -49,9 +49,9 @@ def create(
     ] = "",
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Make a queue. Nodes whose agents are started with its name as their pool serve it."""
+    """Create a queue. Its nodes are those whose agents are started with its name as their pool."""
     outcome = with_client(lambda client: client.queues.create(name, policy=policy))
-    _done(outcome, f"queue {name} is made", output)
+    _done(outcome, f"queue {name} is created", output)
 
 
 @queues_app.command("delete")
@@ -82,7 +82,7 @@ def show(
     at: AtOption = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Show what waits, first to be placed first; or set a queue's policy or status. `show` may be left out."""
+    """Show waiting jobs in the order of placement; or set a queue's policy or status. `show` may be left out."""
     if policy or status:
         if not name:
             raise InvalidInput("name the queue to change")
@@ -135,7 +135,7 @@ def _done(outcome: Answer, text: str, output: Format) -> None:
     if output is not Format.TABLE:
         show_data(outcome, output)
     else:
-        note("nothing to change: it was so already" if outcome.result == "unchanged" else text)
+        note("nothing to change: it was like that already" if outcome.result == "unchanged" else text)
 
 
 COMMANDS = {"queue": queues_app}

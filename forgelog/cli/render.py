@@ -1,7 +1,7 @@
-"""How results are shown: tables for people, JSON and YAML for programs. Knows nothing of jobs or of the platform.
+"""Shows results: tables for people, JSON and YAML for programs. Knows nothing of jobs or of the platform.
 
-Data goes to standard output and nothing else does; notes and errors go to standard error. A table is coloured and
-fitted to a terminal (`forgelog.cli.tables`), and plain (no cut, no colour) when it goes into a pipe.
+Only data goes to standard output; notes and errors go to standard error. On a terminal, a table is coloured and fitted
+to the width (`forgelog.cli.tables`); in a pipe it is plain and not cut.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def is_terminal() -> bool:
 def show_rows(
     rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], format: Format, *, empty: str = "nothing to show"
 ) -> None:
-    """A list: a table, or the rows' whole data as JSON or YAML."""
+    """Show a list: as a table, or all data of the rows as JSON or YAML."""
     if format is not Format.TABLE:
         show_data(list(rows), format)
     elif not rows:
@@ -59,7 +59,7 @@ def show_rows(
 
 
 def terminal_width() -> int | None:
-    """Columns of the terminal that standard output is; None when it is none."""
+    """The width of the terminal; None if standard output is not a terminal."""
     return shutil.get_terminal_size().columns if is_terminal() else None
 
 
@@ -82,8 +82,8 @@ def rich_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> 
 
 
 def show_fields(fields: Mapping[str, object], *, title: str = "") -> None:
-    """One thing as ``name: value`` lines; fields without a value are left out. In a terminal long values go on below
-    themselves, broken between words only."""
+    """Show one item as ``name: value`` lines, without fields that have no value. On a terminal, long values are wrapped
+    between words."""
     shown = {name: _value(value) for name, value in fields.items() if value not in (None, "", (), [], {})}
     if title:
         write(f"{title}\n")
@@ -142,11 +142,11 @@ def plain(value: Any) -> Any:
 
 
 def write(text: str) -> None:
-    """Text to standard output. A reader that has gone away (``| head``) ends the command quietly."""
+    """Write text to standard output. If the reader has closed the pipe (``| head``), end the command quietly."""
     try:
         sys.stdout.write(text)
     except BrokenPipeError:
-        # The interpreter would try once more at exit, and complain.
+        # The interpreter would flush again at exit, and report an error.
         import os
 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -154,5 +154,5 @@ def write(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """A remark for people, on standard error."""
+    """Write a note for people to standard error."""
     sys.stderr.write(text + "\n")

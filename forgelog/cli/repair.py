@@ -1,4 +1,4 @@
-"""`repair`: which records stop a place, and the operator's decision about one, which goes straight into Kafka."""
+"""`repair`: shows records that stop a place, and writes the operator's decision about one directly to Kafka."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ SHOWN_BYTES = 2_000
 
 def repair(
     position: Annotated[
-        str | None, typer.Argument(help="A record, such as events.jobs/2@77; all that stop a place when left out.")
+        str | None, typer.Argument(help="A record, such as events.jobs/2@77 [default: all that stop a place].")
     ] = None,
-    skip: Annotated[bool, typer.Option("--skip", help="Have every reader pass over the record, from now on.")] = False,
+    skip: Annotated[bool, typer.Option("--skip", help="Let every reader skip the record from now on.")] = False,
     retry: Annotated[
-        bool, typer.Option("--retry", help="Have the places that stand there try again: the cause was mended.")
+        bool, typer.Option("--retry", help="Let the places that stopped there try again, once the cause is fixed.")
     ] = False,
     reason: Annotated[
         str, typer.Option("--reason", metavar="TEXT", help="Why; it is kept in the log with your name.")
     ] = "",
-    decided: Annotated[bool, typer.Option("--decided", help="List the decisions there are.")] = False,
+    decided: Annotated[bool, typer.Option("--decided", help="List all decisions.")] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Show the records that stop a place, and why; pass over one, or have it tried again.
+    """Show the records that stop a place, and why; skip one, or try it again.
 
-    A skipped record stays in the log, and `audit verify` goes on telling of it if it was tampered with.
+    A skipped record stays in the log, and `audit verify` still reports it if it was changed.
     """
     if decided:
         if position or skip or retry:
@@ -53,14 +53,14 @@ def repair(
         if skip and retry:
             raise typer.BadParameter("choose one of --skip and --retry")
         if not reason.strip():
-            raise typer.BadParameter("give the --reason: it stands in the log beside your name")
+            raise typer.BadParameter("give the --reason: the log keeps it with your name")
         _decide(position, skip=skip, reason=reason.strip(), output=output)
     else:
         _show(position, output)
 
 
 async def stopped(client: AsyncClient) -> list[dict[str, Any]]:
-    """What stands still in every context, by record: its position, what it is, why, and all that stands there."""
+    """All stops of every context, by record: its position, its type and id, the cause, and the stopped places."""
     found: dict[str, dict[str, Any]] = {}
     for context in CONTEXTS:
         for stop in (await client.log.status(context)).get("stopped", ()):
@@ -85,7 +85,7 @@ def _list_stopped(output: Format) -> None:
         show_data(rows, output)
         return
     if not rows:
-        note("nothing stands still")
+        note("nothing is stopped")
     for row in rows:
         show_fields({**row, "places": "; ".join(row["places"]), "skippable": None})
         skip = f"forgelog repair {row['position']} --skip --reason '...'"
@@ -119,16 +119,16 @@ def _decide(position: str, *, skip: bool, reason: str, output: Format) -> None:
         async with AsyncClient() as client:
             standing = [row for row in await stopped(client) if row["position"] == str(at)]
             if not standing:
-                raise NotFound(f"nothing stands still at {at}; `forgelog repair` lists what does")
+                raise NotFound(f"nothing is stopped at {at}; `forgelog repair` lists all stops")
             if skip and not standing[0]["skippable"]:
-                raise InvalidInput(f"no single record is to blame at {at}; mend the cause, then --retry")
+                raise InvalidInput(f"no single record is the cause at {at}; fix the cause, then --retry")
             if skip:
                 decision = await repairing.skip(settings, await _look(at), reason, getpass.getuser())
             else:
                 decision = await repairing.retry(settings, at, reason, getpass.getuser())
             left = await _gone(client, at, standing[0]["places"], skip)
         if left:
-            raise Timeout(f"the decision is in the log, but these still stand there: {'; '.join(left)}")
+            raise Timeout(f"the decision is in the log, but these are still stopped there: {'; '.join(left)}")
         return {
             "position": str(at),
             "decision": "skipped" if skip else "tried again",
@@ -145,7 +145,7 @@ def _decide(position: str, *, skip: bool, reason: str, output: Format) -> None:
 
 
 async def _gone(client: AsyncClient, at: Position, places: Sequence[str], skip: bool) -> list[str]:
-    """Those that still stand at the record in the end: for a retry, those that stand there again."""
+    """Wait for the stopped places. Returns those that are still stopped at the record, or stopped there again."""
     import asyncio
 
     loop = asyncio.get_running_loop()
@@ -185,7 +185,7 @@ def _list_decisions(output: Format) -> None:
         age_column("When", "time", datetime.now(UTC)),
         column("Reason"),
     ]
-    show_rows(run(work), columns, output, empty="nothing was decided yet")
+    show_rows(run(work), columns, output, empty="there are no decisions yet")
 
 
 async def _look(at: Position) -> Suspect:
@@ -196,7 +196,7 @@ async def _look(at: Position) -> Suspect:
     except NoSuchRecord as error:
         raise NotFound(str(error)) from None
     except TimeoutError:
-        raise ForgelogError(f"Kafka did not give the record at {at} in time") from None
+        raise ForgelogError(f"Kafka did not return the record at {at} in time; try again") from None
 
 
 def _data(found: Suspect) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`show` and `why`: one job whole, and what it waits for."""
+"""`show` and `why`: the details of one job, and what it waits for."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from forgelog.client.plain import Answer
 
 MOST_TASKS = 50
-"""Tasks that `show` lists unless it is asked for all."""
+"""Most tasks that `show` lists without --all."""
 ORDER = ("failed", "cancelled", "running", "starting", "scheduled", "queued", "pending", "completed")
-"""Tasks are shown in this order: those that need a look first."""
+"""The order of tasks by status: those that need attention first."""
 
 
 def show(
@@ -31,8 +31,7 @@ def show(
     at: AtOption = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Show a job: where it is, what it was given, its tasks (failed ones first), every attempt, and why it waits or
-    ended."""
+    """Show a job: its status, its spec, its tasks (failed ones first), its attempts, and why it waits or ended."""
     when = moment(at)
 
     async def work(client: AsyncClient) -> dict[str, Any]:
@@ -57,7 +56,7 @@ def show(
 
 
 async def _first_tasks(client: AsyncClient, job: Answer, at: datetime | None) -> list[Answer]:
-    """The tasks to look at first, `MOST_TASKS` at most; only statuses that some task has are asked for."""
+    """The first `MOST_TASKS` tasks in that order. Queries only statuses that some task has."""
     tasks: list[Answer] = []
     for status in ORDER:
         if job.tasks.get(status) and len(tasks) < MOST_TASKS:

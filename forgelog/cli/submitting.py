@@ -1,4 +1,4 @@
-"""`submit` and `run`: a manifest or a command line becomes jobs; `run` stays with it to the end."""
+"""`submit` and `run`: submit the jobs of a manifest or a command line; `run` follows its job to the end."""
 
 from __future__ import annotations
 
@@ -27,22 +27,26 @@ if TYPE_CHECKING:
 PRIORITIES = ("scavenger", "best_effort", "low", "normal", "high", "urgent", "critical")
 
 MOST_LEFT_OUT = 10
-"""Files that are named because they were not uploaded."""
+"""Most files that are named because they were not uploaded."""
 
-NameOption = Annotated[str, typer.Option("--name", help="For people; the program's name when left out.")]
+NameOption = Annotated[str, typer.Option("--name", help="Name, for people [default: the program's name].")]
 IdOption = Annotated[
-    str, typer.Option("--id", help="Id of the command: repeating it submits nothing twice.", show_default=False)
+    str, typer.Option("--id", help="Id of the command: a repeat of it submits nothing again.", show_default=False)
 ]
-JobIdOption = Annotated[str, typer.Option("--job-id", help="The job's own id; chosen when left out.")]
-CpusOption = Annotated[str | None, typer.Option("--cpus", "-c", help="Of each task: 2, 0.5, 500m [default: 1].")]
+JobIdOption = Annotated[str, typer.Option("--job-id", help="The job's id [default: assigned].")]
+CpusOption = Annotated[str | None, typer.Option("--cpus", "-c", help="CPUs of each task: 2, 0.5, 500m [default: 1].")]
 MemoryOption = Annotated[
     str | None,
-    typer.Option("--memory", "-m", help="Of each task: 512Mi, 4G [default: 256Mi]. One that uses more is ended."),
+    typer.Option(
+        "--memory", "-m", help="Memory of each task: 512Mi, 4G [default: 256Mi]. A task that uses more is ended."
+    ),
 ]
 GpusOption = Annotated[int | None, typer.Option("--gpus", "-g", help="Of each task.")]
 GpuTypeOption = Annotated[str | None, typer.Option("--gpu-type", help="Part of the GPU's name, such as H200.")]
-ArrayOption = Annotated[int | None, typer.Option("--array", help="Run so many tasks, numbered by FORGELOG_TASK.")]
-ParallelOption = Annotated[int | None, typer.Option("--max-parallel", help="Of an array: most tasks at once.")]
+ArrayOption = Annotated[int | None, typer.Option("--array", help="Run this many tasks, numbered by FORGELOG_TASK.")]
+ParallelOption = Annotated[
+    int | None, typer.Option("--max-parallel", help="Most tasks of an array that run at the same time.")
+]
 EnvOption = Annotated[list[str] | None, typer.Option("--env", "-e", help="NAME=value (repeatable).")]
 LabelOption = Annotated[list[str] | None, typer.Option("--label", "-l", help="key=value (repeatable).")]
 QueueOption = Annotated[
@@ -71,7 +75,7 @@ AfterNotOkOption = Annotated[
     typer.Option("--after-not-ok", help="Run only if this job fails or is cancelled.", autocompletion=complete.jobs),
 ]
 RetriesOption = Annotated[
-    int | None, typer.Option("--retries", min=0, help="Run a failed task again, so often at most [default: 0].")
+    int | None, typer.Option("--retries", min=0, help="Most restarts of a failed task [default: 0].")
 ]
 BackoffOption = Annotated[
     str | None,
@@ -81,10 +85,11 @@ MaxBackoffOption = Annotated[
     str | None, typer.Option("--max-backoff", metavar="DURATION", help="Longest pause before a retry [default: 5m].")
 ]
 TimeLimitOption = Annotated[
-    str | None, typer.Option("--max-runtime", metavar="DURATION", help="Stop it after so long: 90s, 12h.")
+    str | None, typer.Option("--max-runtime", metavar="DURATION", help="Stop each task after this time: 90s, 12h.")
 ]
 GraceOption = Annotated[
-    str | None, typer.Option("--grace", metavar="DURATION", help="Between TERM and KILL when stopped [default: 10s].")
+    str | None,
+    typer.Option("--grace", metavar="DURATION", help="Time between TERM and KILL when stopped [default: 10s]."),
 ]
 DirectoryOption = Annotated[
     str | None, typer.Option("--chdir", metavar="DIR", help="Run in this folder [default: the current one].")
@@ -165,7 +170,7 @@ def submit(
                 show_rows(rows, [column("Name"), column("Job", "job_id")], output)
             else:
                 show_data(rows, output)
-            sys.stdout.flush()  # who is impatient from here on has the ids
+            sys.stdout.flush()  # so that the ids are shown even if the wait is interrupted
             await shown(client)
             if not wait:
                 return 0
@@ -211,7 +216,7 @@ def run(
     ] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Submit one job, show what it prints, and exit with its code. Ctrl-C cancels it, twice leaves at once."""
+    """Submit one job, show its output, and exit with its code. Ctrl-C cancels it, a second Ctrl-C exits at once."""
     described = guarded(
         lambda: described_by(
             words, name=name, job_id=job_id, cpus=cpus, memory=memory, gpus=gpus, gpu_type=gpu_type, array=array,
@@ -278,7 +283,7 @@ async def _until_end(client: AsyncClient, job: AsyncJob, output: Format) -> int:
 
 
 def _say_end(job: Answer) -> None:
-    """Say why a job has not completed."""
+    """Print why a job has not completed."""
     if job.status != "completed":
         note(f"job {job.job_id} {_ENDED[job.status]}" + (f": {job.reason}" if job.reason else ""))
 
@@ -287,13 +292,13 @@ _ENDED = {"failed": "failed", "cancelled": "was cancelled"}
 
 
 async def _say_why(job: AsyncJob) -> None:
-    """After two seconds without a start, say what the job waits for."""
+    """Print what the job waits for if it has not started after two seconds."""
     await asyncio.sleep(2)
     try:
         if (await job.refresh()).status in ("queued", "pending"):
             note((await job.why()).message)
-    except ForgelogError as error:  # what the job prints matters more
-        note(f"why it waits is not known: {error}")
+    except ForgelogError as error:  # the job's output matters more
+        note(f"it is unknown why it waits: {error}")
 
 
 COMMANDS = {"submit": submit, "run": run}

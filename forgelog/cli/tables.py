@@ -1,15 +1,15 @@
-"""Tables of text: what a cell shows, and which columns fit a terminal. Pure; knows no terminal and no job.
+"""Text tables: the text of cells, and the columns that fit a terminal. Pure; knows no terminal and no job.
 
 How a table is fitted to a width:
 
 1. A column without a value in any row goes, unless it has to stay (rank 0).
 2. Long texts may shrink to their column's `least` width. While the table is still too wide, the column with the
    highest rank goes.
-3. What room is left goes to the long texts again, the most important column first.
-4. A text that is still too long is cut and ends in ``…``, or is wrapped. Columns without a `least` are never cut: an
-   id that is broken or cut is of no use.
+3. The remaining width goes to the long texts, the most important column first.
+4. A text that is still too long is cut and ends in ``…``, or is wrapped. Columns without a `least` are never cut: a cut
+   id is useless.
 
-Without a width (a pipe) nothing goes and nothing is cut.
+Without a width (a pipe) no column is dropped and no text is cut.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _GAP = "  "
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A table's column: its title, and how a row's cell is made."""
+    """A column: its title, and the function from a row to its cell."""
 
     title: str
     cell: Callable[[Mapping[str, Any]], object]
@@ -74,11 +74,11 @@ class Column:
     style: bool = False
     """Colour the cell by its own word (`STYLES`)."""
     rank: int = 0
-    """Columns of a high rank go first where there is too little room; 0 stays always."""
+    """Columns of the highest rank are dropped first if the width is too small; rank 0 is never dropped."""
     least: int | None = None
     """Characters that a long text may be shortened to; None shows it whole."""
     wrap: bool = False
-    """Break a long text into several lines, where others are cut."""
+    """Wrap a long text into several lines instead of cutting it."""
 
 
 def column(
@@ -120,7 +120,7 @@ def text_of(value: object) -> str:
         return ",".join(f"{key}={text_of(item)}" if item != "" else str(key) for key, item in value.items())
     if isinstance(value, list | tuple):
         return ",".join(text_of(item) for item in value)
-    # Names come from users: what would move the cursor or break the line is shown as an escape.
+    # Names come from users: characters that move the cursor or break the line are shown as escapes.
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(value))
 
 
@@ -141,7 +141,7 @@ def width_of(text: str) -> int:
 
 
 def cut(text: str, width: int) -> str:
-    """A text in so many columns at most; ``…`` stands for what is left out."""
+    """A text in at most `width` columns; ``…`` marks the cut."""
     if width_of(text) <= width:
         return text
     kept, used = [], 0

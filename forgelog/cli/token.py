@@ -1,4 +1,4 @@
-"""`forgelog token`: the platform's key, for programs that speak with it by themselves."""
+"""`forgelog token`: prints the platform's key, for programs that call the platform directly."""
 
 from __future__ import annotations
 

@@ -488,7 +488,7 @@ async def test_queues_are_made_and_deleted(forgelog: Cli) -> None:
     assert refused.code == 2
     assert "there is no queue 'vision'; there are: default" in refused.err
     assert "'forgelog queue create vision' makes it" in refused.err
-    assert (await forgelog("queue", "create", "vision", "--policy", "fifo")).err == "queue vision is made\n"
+    assert (await forgelog("queue", "create", "vision", "--policy", "fifo")).err == "queue vision is created\n"
     assert (await forgelog("queue", "create", "vision")).code == 1
     id = (await forgelog.json("submit", *SMALL, "-q", "vision", "--", "true"))[0]["job_id"]
     assert [item["queue"] for item in (await forgelog.json("queue"))["queues"]] == ["default", "vision"]
@@ -748,7 +748,7 @@ async def test_a_manifest_s_mistake_is_shown_at_its_place(forgelog: Cli, tmp_pat
         (["repair", "nowhere"], 2, "nowhere"),
         (["repair", "events.jobs/0@999999"], 1, "nothing lies at"),
         (["repair", "events.jobs/0@0", "--skip"], 2, "--reason"),
-        (["repair", "events.jobs/0@0", "--skip", "--reason", "none"], 1, "nothing stands still at"),
+        (["repair", "events.jobs/0@0", "--skip", "--reason", "none"], 1, "nothing is stopped at"),
         (["repair", "--skip"], 2, "position"),
     ],
 )

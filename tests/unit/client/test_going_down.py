@@ -54,4 +54,4 @@ async def test_a_platform_that_does_not_tell_is_stopped_all_the_same(
 
     monkeypatch.setattr(going_down, "running_on", running_on)
     await platform._say_what_ends({}, keep=False, ask=True)
-    assert "which jobs run is not known: no platform answers" in capsys.readouterr().err
+    assert "it is unknown which jobs run: no platform answers" in capsys.readouterr().err

@@ -94,7 +94,7 @@ def test_what_was_lost_is_logged_when_it_is_stored(caplog: pytest.LogCaptureFixt
 
 
 def test_null_headers_and_impossible_times_are_no_output() -> None:
-    with pytest.raises(Unusable, match="no job's id"):
+    with pytest.raises(Unusable, match="not the id of a job"):
         read_piece(Record([*headers(), ("job", None)]))  # type: ignore[list-item]
     with pytest.raises(Unusable, match="no time"):
         read_piece(Record(headers(), timestamp=(1 << 63) - 1))
