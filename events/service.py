@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import grpc
@@ -28,7 +29,7 @@ from events.process.settings import Settings, SettingsError, split_address
 from events.process.tasks import run_together
 from events.projections.positions import live_schema
 from events.queries.callers import Authenticated, Callers, services_key
-from events.queries.guard import Guarded
+from events.queries.guard import Guarded, Places
 from events.queries.local.server import LocalServer
 from events.queries.log_dispatch import LogDispatch
 from events.queries.reflection import enable_reflection
@@ -77,18 +78,17 @@ async def run(services: Sequence[Service], settings: Settings, *, started: Calla
         server = grpc.aio.server(options=options, maximum_concurrent_rpcs=settings.rpcs)
         callers = Callers(services_key(settings))
         known = Authenticated(server, callers)
-        local = LocalServer(
-            callers, most_calls=settings.rpcs, most_received=MAX_REQUEST_BYTES, most_sent=MAX_ANSWER_BYTES
-        )
-        both = Both(known, local)
+        local = LocalServer(callers, most_received=MAX_REQUEST_BYTES, most_sent=MAX_ANSWER_BYTES)
+        both, places = Both(known, local), Places(settings.rpcs)
         for hosted in hosts:
-            guarded = Guarded(both, hosted.context, lambda hosted=hosted: hosted.ended)  # type: ignore[misc]
+            ended = partial(getattr, hosted, "ended")
+            guarded = Guarded(both, hosted.context, ended, places=places)
             for servicer, add, _ in hosted.servicers:
                 add(servicer, guarded)
         by_name = {hosted.context: hosted for hosted in hosts}
         logs = {name: hosted.log_queries for name, hosted in by_name.items()}
         dispatch = LogDispatch(logs, lambda name: by_name[name].ended)
-        add_LogQueriesServicer_to_server(dispatch, Guarded(both, alone or "log"))
+        add_LogQueriesServicer_to_server(dispatch, Guarded(both, alone or "log", places=places))
         checks = Checks(hosts)
         health_pb2_grpc.add_HealthServicer_to_server(checks.servicer, known)
         names = [LOG_QUERIES, *(name for hosted in hosts for _, _, name in hosted.servicers)]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
@@ -74,17 +75,46 @@ def passing(error: Exception) -> str:
     return ""
 
 
+class Places:
+    """How many queries are answered at a time, by whichever way they come."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._taken = 0
+
+    def take(self) -> bool:
+        """Whether there is a place; `give` must follow then."""
+        free = self._taken < self._most
+        self._taken += free
+        return free
+
+    async def refuse(self, context: Any) -> NoReturn:
+        """End a call for which there is none."""
+        code = grpc.StatusCode.RESOURCE_EXHAUSTED
+        text = f"all {self._most} calls that this service answers at a time are under way; ask again"
+        await context.abort(code, text, retry_metadata(code.value[0], text, RETRY_AFTER))
+        raise AssertionError("abort returned")
+
+    def give(self) -> None:
+        """A call that took one has ended."""
+        self._taken -= 1
+
+
 class Guarded:
     """Stands for a server where servicers are added to it.
 
     Turns `QueryError` into its status, and what nobody foresaw into INTERNAL with a logged traceback.
     """
 
-    def __init__(self, server: Any, context: str, ended: Callable[[], str] = str) -> None:
-        """`ended`: why nothing works for the context now, so that it can't be asked; empty while it does."""
+    def __init__(
+        self, server: Any, context: str, ended: Callable[[], str] = str, *, places: Places | None = None
+    ) -> None:
+        """`ended`: why nothing works for the context now, so that it can't be asked; empty while it does. `places`:
+        those of the process; left out: no bound."""
         self._server = server
         self._context = context
         self._ended = ended
+        self._places = places or Places(sys.maxsize)
 
     def _check(self, request: Any) -> None:
         """Raises QueryError."""
@@ -112,9 +142,11 @@ class Guarded:
         raise TypeError(f"{name} takes a stream; queries take one request")
 
     def _unary(self, name: str, inner: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-        timer = metrics.queries.labels(self._context, name)
+        timer, places = metrics.queries.labels(self._context, name), self._places
 
         async def unary(request: Any, context: Any) -> Any:
+            if not places.take():
+                await places.refuse(context)
             started = time.perf_counter()
             try:
                 while True:
@@ -125,25 +157,33 @@ class Guarded:
                         if not await _again(error, started):
                             await _abort(context, error, name)
             finally:
+                places.give()
                 timer.observe(time.perf_counter() - started)
 
         return unary
 
     def _stream(self, name: str, inner: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        places = self._places
+
         async def stream(request: Any, context: Any) -> AsyncGenerator[Any]:
+            if not places.take():
+                await places.refuse(context)
             started, sent = time.perf_counter(), False
             quiet = _Quiet(context)
-            while True:
-                try:
-                    self._check(request)
-                    async with aclosing(inner(request, context)) as answers:
-                        async for answer in quiet.until_first(answers):
-                            sent = True
-                            yield answer
-                    return
-                except Exception as error:  # noqa: BLE001 - every failure must reach the caller as a status
-                    if sent or not await _again(error, started):
-                        await _abort(context, error, name)
+            try:
+                while True:
+                    try:
+                        self._check(request)
+                        async with aclosing(inner(request, context)) as answers:
+                            async for answer in quiet.until_first(answers):
+                                sent = True
+                                yield answer
+                        return
+                    except Exception as error:  # noqa: BLE001 - every failure must reach the caller as a status
+                        if sent or not await _again(error, started):
+                            await _abort(context, error, name)
+            finally:
+                places.give()
 
         return stream
 

@@ -136,7 +136,7 @@ class Forwarder:
         self._access.authorize(principal, method.path)
         context = self.context_of(method, request)
         with self.queries.take():
-            timeout = timeout or DEFAULT_SECONDS
+            timeout = DEFAULT_SECONDS if timeout is None else timeout  # 0: the caller's deadline is just over
             try:
                 answer: bytes
                 if (local := self._local(context, request)) is not None:

@@ -14,11 +14,11 @@ import grpc
 from events.queries.local import frames, places
 from events.queries.local.frames import Malformed
 
-AGAIN_SECONDS = 0.5
-"""Between two looks for a socket that is not there."""
+AGAIN_SECONDS, SELDOM_SECONDS = 0.5, 8.0
+"""Between two looks for a socket that can't be used: at first, and at last, twice as long each time."""
 WELCOME_SECONDS = 5.0
 
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
+_CODES = {code.value[0]: code for code in grpc.StatusCode if code is not grpc.StatusCode.OK}
 
 log = logging.getLogger("forgelog.local")
 
@@ -33,8 +33,10 @@ class LocalClient:
         self._most_sent = most_sent
         self._most_received = most_received
         self._connection: LocalConnection | None = None
-        self._connecting: asyncio.Task[None] | None = None
+        self.connecting: asyncio.Task[None] | None = None
         self._look_at = 0.0
+        self._pause = AGAIN_SECONDS
+        self._closed = False
 
     def connection(self, request: bytes) -> LocalConnection | None:
         """What takes this request now; None where it has to go by gRPC: without a connection, if it is
@@ -42,13 +44,14 @@ class LocalClient:
         connection = self._connection
         if connection is not None and connection.open:
             return connection if connection.writable and len(request) <= self._most_sent else None
-        if self._connecting is None and time.monotonic() >= self._look_at:
-            self._connecting = asyncio.get_running_loop().create_task(self.connect())
+        if self.connecting is None and not self._closed and time.monotonic() >= self._look_at:
+            self.connecting = asyncio.get_running_loop().create_task(self.connect())
         return None
 
     async def connect(self) -> None:
         """Look for the socket. What stands against it is logged: gRPC reaches the service too."""
         made: LocalConnection | None = None
+        pause, self._pause = self._pause, min(2 * self._pause, SELDOM_SECONDS)
         try:
             places.check_folder(self._path.parent)
             loop = asyncio.get_running_loop()
@@ -58,19 +61,21 @@ class LocalClient:
                 )
                 await made.welcome
             self._connection = made
+            pause = self._pause = AGAIN_SECONDS
         except (OSError, places.NoPlace, Malformed) as problem:  # OSError: also TimeoutError
             log.debug("%s can't be used: %s", self._path, problem)
         finally:
             if made is not None and made is not self._connection:  # also when this task is cancelled
                 made.close()
-            self._look_at = time.monotonic() + AGAIN_SECONDS
-            self._connecting = None
+            self._look_at = time.monotonic() + pause
+            self.connecting = None
 
     async def close(self) -> None:
         """End the connection; calls under way fail."""
-        if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.gather(self._connecting, return_exceptions=True)
+        self._closed = True
+        if self.connecting is not None:
+            self.connecting.cancel()
+            await asyncio.gather(self.connecting, return_exceptions=True)
         if self._connection is not None:
             self._connection.close()
 
@@ -80,7 +85,7 @@ class LocalConnection(asyncio.Protocol):
 
     def __init__(self, key: str, most_received: int) -> None:
         self._key = key
-        self._reader = frames.Reader(most_received)
+        self._reader = frames.Reader(max(most_received, frames.MOST_FAILED_BYTES))
         self._loop = asyncio.get_running_loop()
         self._pending: dict[int, asyncio.Future[bytes]] = {}
         self._number = 0

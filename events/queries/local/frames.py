@@ -15,6 +15,7 @@ and value; as in gRPC the value of a name that ends with ``-bin`` is bytes.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -28,6 +29,10 @@ MOST_HELLO_BYTES = 4096
 
 MOST_MILLISECONDS = (1 << 32) - 1
 MOST_METADATA_BYTES = (1 << 16) - 1
+MOST_DETAILS_BYTES = 1 << 14
+"""Of a failure's words; gRPC's own are bounded by what it takes of headers."""
+MOST_FAILED_BYTES = 5 + MOST_DETAILS_BYTES + MOST_METADATA_BYTES
+"""Of a failure's body."""
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
@@ -103,7 +108,7 @@ def frame(kind: int, number: int, body: bytes = b"") -> bytes:
 
 def call(number: int, seconds: float, path: bytes, metadata: bytes, request: bytes) -> bytes:
     """A call's frame."""
-    milliseconds = min(max(int(seconds * 1000), 0), MOST_MILLISECONDS)
+    milliseconds = math.ceil(min(max(seconds * 1000, 0), MOST_MILLISECONDS))  # up: its caller's deadline comes first
     inner = _CALL.pack(milliseconds, len(path), len(metadata))
     size = len(inner) + len(path) + len(metadata) + len(request)
     return b"".join((_HEAD.pack(size, CALL, number), inner, path, metadata, request))
@@ -122,10 +127,11 @@ def read_call(body: bytes) -> Call:
 
 
 def failed(number: int, failure: Failure) -> bytes:
-    """A failure's frame."""
-    details = failure.details.encode(errors="replace")
-    body = _FAILED.pack(failure.code, len(details)) + details + pack_metadata(failure.trailing)
-    return frame(FAILED, number, body)
+    """A failure's frame. Words that are too long are cut; metadata that is too large is left out."""
+    details = failure.details.encode(errors="replace")[:MOST_DETAILS_BYTES]
+    trailing = pack_metadata(failure.trailing)
+    body = _FAILED.pack(failure.code, len(details)) + details
+    return frame(FAILED, number, body + trailing if len(trailing) <= MOST_METADATA_BYTES else body)
 
 
 def read_failed(body: bytes) -> Failure:

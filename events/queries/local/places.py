@@ -1,4 +1,5 @@
-"""Where a service's local socket lies: `sockets/PORT` in the platform's data folder, by the port of its gRPC server.
+"""Where a service's local socket lies: `sockets/PORT` in the platform's data folder, by its gRPC server's port of
+127.0.0.1, and `sockets/PORT-v6` by that of ::1.
 
 A process that may write there is its user's, as is one that can read the platform's key, which lies beside it. So a
 gateway that finds a socket there has found the service that its address names. Gateway and service of two machines, or
@@ -12,36 +13,79 @@ import socket
 import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 FOLDER = "sockets"
 
 MOST_PATH_BYTES = 103
 """Of a Unix socket's name on the strictest system."""
 
-_LOCAL = frozenset({"127.0.0.1", "::1", "[::1]", "localhost"})
-_ANY = frozenset({"0.0.0.0", "::", "[::]", ""})
+_FOUR, _SIX = "{port}", "{port}-v6"
+"""Names of sockets: a port of 127.0.0.1 and the same port of ::1 may be two services'."""
+
+_NAMES = {
+    "127.0.0.1": (_FOUR,),
+    "::1": (_SIX,),
+    **dict.fromkeys(("localhost", "0.0.0.0", "::", ""), (_FOUR, _SIX)),  # gRPC listens at both addresses then
+}
+"""By a server's host."""
+
+_CALLED = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class NoPlace(Exception):
     """There can be no socket, or none that is to be trusted; the text says why."""
 
 
+class Listening(NamedTuple):
+    """A socket that a server listens at."""
+
+    socket: socket.socket
+    path: Path
+    inode: int
+
+    def remove(self) -> None:
+        """Take its name away, if it still is this socket's."""
+        with suppress(FileNotFoundError):
+            if self.path.lstat().st_ino == self.inode:
+                self.path.unlink()
+
+
 def socket_of(data: Path, address: str) -> Path | None:
-    """The socket of the service whose gRPC address is ``host:port``; None where that is not this machine's."""
+    """The socket of the service whose gRPC address is ``host:port``; None where that is not this machine's, or where
+    the name is too long for a socket."""
     host, _, port = address.rpartition(":")
-    return data / FOLDER / port if host in _LOCAL else None
-
-
-def listening(data: Path, host: str, port: int) -> tuple[socket.socket, Path] | None:
-    """A listening socket for a server whose gRPC port this is; None where that port is not for this machine's callers.
-
-    The port is the server's alone, so what lies in the socket's place is of one that ended. Raises NoPlace.
-    """
-    if host not in _LOCAL | _ANY:
+    host = host.strip("[]")
+    if host not in _CALLED:
         return None
-    path = data / FOLDER / str(port)
+    path = data / FOLDER / _NAMES[host][0].format(port=port)
+    return path if len(os.fsencode(path)) <= MOST_PATH_BYTES else None
+
+
+def listening(data: Path, host: str, port: int) -> list[Listening]:
+    """Listening sockets for a server whose gRPC address this is; none where that is not for this machine's callers.
+
+    The address is the server's alone, so what lies in a socket's place is of one that ended. Raises NoPlace.
+    """
+    made: list[Listening] = []
+    try:
+        for name in _NAMES.get(host.strip("[]"), ()):
+            made.append(_listen(data / FOLDER / name.format(port=port)))
+    except NoPlace:
+        for each in made:
+            each.remove()
+            each.socket.close()
+        raise
+    return made
+
+
+def _listen(path: Path) -> Listening:
+    """Raises NoPlace."""
     if len(os.fsencode(path)) > MOST_PATH_BYTES:
-        raise NoPlace(f"the name {path} is too long for a socket ({MOST_PATH_BYTES} bytes)")
+        raise NoPlace(
+            f"the name {path} is too long for a socket ({MOST_PATH_BYTES} bytes); a data folder with a shorter name "
+            f"has room for one"
+        )
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -54,13 +98,13 @@ def listening(data: Path, host: str, port: int) -> tuple[socket.socket, Path] | 
         path.chmod(0o600)
         made.listen(64)
         made.setblocking(False)
+        return Listening(made, path, path.lstat().st_ino)
     except OSError as error:
         made.close()
         raise NoPlace(f"no socket can be made at {path}: {error.strerror or error}") from None
     except NoPlace:
         made.close()
         raise
-    return made, path
 
 
 def check_folder(folder: Path) -> None:

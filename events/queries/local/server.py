@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -27,21 +26,18 @@ log = logging.getLogger("forgelog.service")
 class LocalServer:
     """Stands for a server where handlers are added to it. Those of streams are left to gRPC."""
 
-    def __init__(self, callers: Callers, *, most_calls: int, most_received: int, most_sent: int) -> None:
-        """`most_calls` are answered at a time. The other bounds are a message's bytes."""
+    def __init__(self, callers: Callers, *, most_received: int, most_sent: int) -> None:
+        """The bounds are a message's bytes. How many calls are answered at a time, handlers themselves bound."""
         self.callers = callers
-        self.most_calls = most_calls
         self.most_received = most_received
         self.most_sent = most_sent
         self.handlers: dict[bytes, Any] = {}
         """By gRPC path."""
         self.connections: set[_Connection] = set()
-        self.calls = 0
-        """Under way."""
         self.stopping = False
         self._warn_at = 0.0
-        self._path: Path | None = None
-        self._server: asyncio.Server | None = None
+        self._places: list[places.Listening] = []
+        self._servers: list[asyncio.Server] = []
 
     def add_generic_rpc_handlers(self, handlers: Iterable[Any]) -> None:
         """Those here come under their names too."""
@@ -54,14 +50,13 @@ class LocalServer:
     async def start(self, data: Path, host: str, port: int) -> None:
         """Listen where the gateway looks. Where that can't be, a log says why: calls come by gRPC then."""
         try:
-            found = places.listening(data, host, port)
+            self._places = places.listening(data, host, port)
         except places.NoPlace as problem:
             log.info("calls come by gRPC alone: %s", problem)
             return
-        if found is not None:
-            made, self._path = found
-            loop = asyncio.get_running_loop()
-            self._server = await loop.create_unix_server(lambda: _Connection(self), sock=made)
+        loop = asyncio.get_running_loop()
+        for place in self._places:
+            self._servers.append(await loop.create_unix_server(lambda: _Connection(self), sock=place.socket))
 
     def refusal_level(self) -> int:
         """A warning at most once in WARNING_SECONDS: a client with another key comes again and again."""
@@ -72,18 +67,25 @@ class LocalServer:
         return logging.WARNING
 
     async def stop(self, grace: float) -> None:
-        """Take no more calls; those under way have `grace` seconds."""
+        """Take no more calls; those under way have `grace` seconds, and so have callers to read their answers."""
+        until = time.monotonic() + grace
         self.stopping = True
-        if self._path is not None:
-            with suppress(FileNotFoundError):
-                self._path.unlink()  # before the gRPC port is free: then it may be another process's
-        if self._server is not None:
-            self._server.close()
+        for place in self._places:
+            place.remove()  # before the gRPC port is free: then it may be another process's
+        for server in self._servers:
+            server.close()
         tasks = [task for connection in self.connections for task in connection.tasks.values()]
         if tasks:
             await asyncio.wait(tasks, timeout=grace)
+        ends = []
         for connection in list(self.connections):
+            ends.append(asyncio.ensure_future(connection.ended.wait()))
             connection.close()
+        if ends:
+            await asyncio.wait(ends, timeout=max(0.0, until - time.monotonic()))
+            for connection in list(self.connections):
+                connection.abort()
+            await asyncio.wait(ends)
 
 
 class Aborted(grpc.aio.AbortError):
@@ -98,7 +100,7 @@ class LocalContext:
     """What a handler knows of its call: `grpc.aio.ServicerContext`, as far as it means something here. Metadata of an
     answer has nobody who reads it: the gateway passes on none."""
 
-    __slots__ = ("_code", "_details", "_metadata", "_trailing", "_until")
+    __slots__ = ("_code", "_details", "_failure", "_metadata", "_trailing", "_until")
 
     def __init__(self, call: frames.Call) -> None:
         self._until = time.monotonic() + call.seconds
@@ -106,6 +108,7 @@ class LocalContext:
         self._code = grpc.StatusCode.OK
         self._details = ""
         self._trailing: Metadata = ()
+        self._failure: Failure | None = None
 
     def invocation_metadata(self) -> Metadata:
         """What came along with the request."""
@@ -116,8 +119,10 @@ class LocalContext:
         return max(0.0, self._until - time.monotonic())
 
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:
-        """End the call with this status."""
-        raise Aborted(Failure(code.value[0], details, tuple(trailing_metadata) or self._trailing))
+        """End the call with this status, whatever its handler does then."""
+        trailing = tuple(trailing_metadata) or self._trailing
+        self._failure = Failure(code.value[0], details or self._details, trailing)
+        raise Aborted(self._failure)
 
     async def send_initial_metadata(self, initial_metadata: Metadata) -> None:
         pass
@@ -132,7 +137,9 @@ class LocalContext:
         self._details = details
 
     def check(self) -> None:
-        """Raises Aborted when the handler has set another code than OK."""
+        """Raises Aborted when the handler has ended the call, or set another code than OK."""
+        if self._failure is not None:
+            raise Aborted(self._failure)
         if self._code is not grpc.StatusCode.OK:
             raise Aborted(Failure(self._code.value[0], self._details, self._trailing))
 
@@ -148,6 +155,9 @@ class _Connection(asyncio.Protocol):
         self._silence: asyncio.TimerHandle | None = None
         self.tasks: dict[int, asyncio.Task[None]] = {}
         """Calls under way, by number."""
+        self.ended = asyncio.Event()
+        self._late: set[int] = set()
+        """Those whose deadline has passed."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -156,6 +166,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.connections.discard(self)
+        self.ended.set()
         if self._silence is not None:
             self._silence.cancel()
         for task in list(self.tasks.values()):
@@ -170,10 +181,14 @@ class _Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def close(self) -> None:
-        """End it, with the calls that are under way."""
+        """End it, with the calls that are under way, once the client has read what was written."""
         for task in list(self.tasks.values()):
             task.cancel()
         self._transport.close()
+
+    def abort(self) -> None:
+        """End it at once, also where the client does not read; the calls under way end with it."""
+        self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -208,7 +223,7 @@ class _Connection(asyncio.Protocol):
 
     def _refuse(self, why: str) -> None:
         log.log(self._server.refusal_level(), "a local connection is closed: %s", why)
-        self.close()
+        self.abort()
 
     def _call(self, number: int, call: frames.Call) -> None:
         server = self._server
@@ -219,18 +234,21 @@ class _Connection(asyncio.Protocol):
             self._fail(number, grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
         elif server.stopping:
             self._fail(number, grpc.StatusCode.UNAVAILABLE, "the service is stopping")
-        elif server.calls >= server.most_calls:
-            self._fail(number, grpc.StatusCode.RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!")
         elif len(call.request) > server.most_received:
             self._fail(number, grpc.StatusCode.RESOURCE_EXHAUSTED, _too_large(call.request, server.most_received))
         else:
-            server.calls += 1
             task = self.tasks[number] = self._loop.create_task(self._answer(number, handler, call))
-            task.add_done_callback(lambda _: self._ended(number))  # also of one that is cancelled before it begins
+            timer = self._loop.call_later(call.seconds, self._too_late, number)  # its caller may stand still
+            task.add_done_callback(lambda _: self._done(number, timer))  # also of one that never began
 
-    def _ended(self, number: int) -> None:
-        self._server.calls -= 1
+    def _done(self, number: int, timer: asyncio.TimerHandle) -> None:
+        timer.cancel()
+        self._late.discard(number)
         del self.tasks[number]
+
+    def _too_late(self, number: int) -> None:
+        self._late.add(number)
+        self.tasks[number].cancel()
 
     def _fail(self, number: int, code: grpc.StatusCode, details: str) -> None:
         self._transport.write(frames.failed(number, Failure(code.value[0], details)))
@@ -250,7 +268,10 @@ class _Connection(asyncio.Protocol):
                 self._transport.write(frames.frame(frames.ANSWER, number, content))
         except asyncio.CancelledError:
             if not self._transport.is_closing():  # also when no client asked for it: else its call would wait
-                self._fail(number, grpc.StatusCode.CANCELLED, "the service cancelled the call")
+                if number in self._late:
+                    self._fail(number, grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+                else:
+                    self._fail(number, grpc.StatusCode.CANCELLED, "the service cancelled the call")
             raise
         except Aborted as aborted:
             self._transport.write(frames.failed(number, aborted.failure))

@@ -10,7 +10,8 @@ import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -18,7 +19,8 @@ import pytest
 from events.process.keys import new_api_key
 from events.process.retry_hint import retry_metadata, retry_seconds
 from events.queries.callers import Callers
-from events.queries.guard import Guarded
+from events.queries.guard import Guarded, Places
+from events.queries.local import client as client_module
 from events.queries.local import frames, server
 from events.queries.local.client import LocalClient, LocalConnection
 from events.queries.local.places import MOST_PATH_BYTES, NoPlace, listening, socket_of
@@ -55,11 +57,13 @@ async def connected(client: LocalClient) -> LocalConnection:
     return connection
 
 
-async def started(data: Path, handlers: dict[str, Handler], **bounds: int) -> LocalServer:
-    made = LocalServer(Callers(KEY), **{"most_calls": 100, "most_received": MOST, "most_sent": 64 << 20, **bounds})
+async def started(
+    data: Path, handlers: dict[str, Handler], host: str = "127.0.0.1", most_sent: int = 64 << 20
+) -> LocalServer:
+    made = LocalServer(Callers(KEY), most_received=MOST, most_sent=most_sent)
     of = {name: grpc.unary_unary_rpc_method_handler(handler) for name, handler in handlers.items()}
     made.add_registered_method_handlers(SERVICE, of)
-    await made.start(data, "127.0.0.1", PORT)
+    await made.start(data, host, PORT)
     return made
 
 
@@ -126,7 +130,7 @@ async def test_the_callers_trace_and_deadline_go_along(tmp_path: Path) -> None:
 
 
 async def test_a_large_answer_comes_whole_and_others_beside_it(tmp_path: Path) -> None:
-    large = os.urandom(1 << 20) * 32
+    large = os.urandom(1 << 20) * 8
 
     async def much(_: bytes, __: Any) -> bytes:
         return large
@@ -216,17 +220,47 @@ async def test_what_a_service_lacks_or_breaks_on_fails_that_call_alone(
     await made.stop(0)
 
 
-async def test_more_calls_than_a_service_answers_at_a_time_are_refused(tmp_path: Path) -> None:
+async def test_an_abort_ends_a_call_also_where_its_handler_goes_on(tmp_path: Path) -> None:
+    """As in gRPC: there the status is sent when the handler asks for it."""
+
+    async def goes_on(_: bytes, context: Any) -> bytes:
+        context.set_details("set before")
+        with suppress(grpc.aio.AbortError):
+            await context.abort(grpc.StatusCode.NOT_FOUND)
+        return b"answer"
+
+    async with serving(tmp_path, GoesOn=goes_on):
+        error = await refused(ask(await connected(client_of(tmp_path)), "GoesOn"))
+    assert (error.code(), error.details()) == (grpc.StatusCode.NOT_FOUND, "set before")
+
+
+async def test_a_failure_is_never_ok(tmp_path: Path) -> None:
+    async def wrong(_: bytes, context: Any) -> None:
+        await context.abort(grpc.StatusCode.OK, "a defect")
+
+    async with serving(tmp_path, Wrong=wrong):
+        error = await refused(ask(await connected(client_of(tmp_path)), "Wrong"))
+    assert (error.code(), error.details()) == (grpc.StatusCode.UNKNOWN, "a defect")
+
+
+async def test_the_words_of_a_failure_are_bounded_and_other_calls_go_on(tmp_path: Path) -> None:
+    """Else a long one would be more than the caller takes of a frame, and end its connection."""
     held = Held()
-    made = await started(tmp_path, {"Held": held}, most_calls=1)
-    connection = await connected(client_of(tmp_path))
-    first = asyncio.create_task(ask(connection, "Held", b"1"))
-    await held.begun.wait()
-    assert (await refused(ask(connection, "Held"))).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    held.go.set()
-    assert await first == b"1"
-    assert await ask(connection, "Held", b"3") == b"3"
-    await made.stop(0)
+
+    async def wordy(_: bytes, context: Any) -> None:
+        await context.abort(grpc.StatusCode.INTERNAL, "é" * MOST, (("why", "x" * MOST),))
+
+    async with serving(tmp_path, Wordy=wordy, Held=held):
+        client = LocalClient(path_of(tmp_path), KEY, most_sent=MOST, most_received=10)
+        connection = await connected(client)
+        other = asyncio.create_task(ask(connection, "Held", b"x"))
+        await held.begun.wait()
+        error = await refused(ask(connection, "Wordy"))
+        assert error.code() is grpc.StatusCode.INTERNAL
+        assert error.details() == "é" * (frames.MOST_DETAILS_BYTES // 2)
+        assert not error.trailing_metadata()
+        held.go.set()
+        assert await other == b"x"
 
 
 async def test_a_caller_that_goes_ends_its_query_at_the_service(tmp_path: Path) -> None:
@@ -242,16 +276,15 @@ async def test_a_caller_that_goes_ends_its_query_at_the_service(tmp_path: Path) 
         assert await ask(connection, "Echo", b"x") == b"x"
 
 
-async def test_a_call_that_is_cancelled_before_it_begins_holds_no_place(tmp_path: Path) -> None:
-    made = await started(tmp_path, {"Echo": echo}, most_calls=1)
-    connection = await connected(client_of(tmp_path))
+async def test_a_call_that_is_cancelled_before_it_begins_leaves_nothing(tmp_path: Path) -> None:
+    made = await started(tmp_path, {"Echo": echo})
     reader, writer = await asyncio.open_unix_connection(str(path_of(tmp_path)))
     path = f"/{SERVICE}/Echo".encode()
     writer.write(HELLO + frames.call(1, 5, path, b"", b"") + frames.frame(frames.CANCEL, 1))
     assert await reader.readexactly(len(WELCOME)) == WELCOME
-    assert await ask(connection, "Echo", b"x") == b"x"
     writer.write(frames.call(1, 5, path, b"", b"y"))  # the number is free again
     assert await reader.readexactly(len(WELCOME) + 1) == frames.frame(frames.ANSWER, 1, b"y")
+    assert not any(connection.tasks for connection in made.connections)
     writer.close()
     await made.stop(0)
 
@@ -264,6 +297,88 @@ async def test_a_deadline_that_passes_ends_the_query_at_both_ends(tmp_path: Path
         assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         await asyncio.wait_for(held.cancelled.wait(), PATIENCE)
         assert await ask(connection, "Echo", b"x") == b"x"
+
+
+async def test_a_deadline_ends_the_query_also_where_its_caller_stands_still(tmp_path: Path) -> None:
+    held = Held()
+    async with serving(tmp_path, Held=held):
+        reader, writer = await asyncio.open_unix_connection(str(path_of(tmp_path)))
+        writer.write(HELLO + frames.call(7, 0.05, f"/{SERVICE}/Held".encode(), b"", b""))  # and never a cancel
+        assert await reader.readexactly(len(WELCOME)) == WELCOME
+        await asyncio.wait_for(held.cancelled.wait(), PATIENCE)
+        head = await reader.readexactly(9)
+        body = await reader.readexactly(int.from_bytes(head[:4]))
+        assert (head[4], head[5:]) == (frames.FAILED, b"\0\0\0\7")
+        assert frames.read_failed(body).code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "milliseconds"),
+    [(-1.0, 0), (0.0, 0), (0.0001, 1), (1.5, 1500), (float("inf"), frames.MOST_MILLISECONDS)],
+)
+def test_a_service_has_no_less_time_than_its_caller(seconds: float, milliseconds: int) -> None:
+    sent = frames.call(1, seconds, b"/a/B", b"", b"")
+    assert frames.read_call(sent[9:]).seconds == milliseconds / 1000
+
+
+# How many at a time
+
+
+class Doors:
+    """A service of one query by both ways, with one number of places."""
+
+    def __init__(self, data: Path, most: int, inner: Handler) -> None:
+        self.local = LocalServer(Callers(KEY), most_received=MOST, most_sent=MOST)
+        self.grpc = grpc.aio.server()
+        self._data = data
+        places = Places(most)
+        of = {
+            "One": grpc.unary_unary_rpc_method_handler(
+                inner, GetJobRequest.FromString, GetJobRequest.SerializeToString
+            ),
+        }
+        for each in (self.local, self.grpc):
+            Guarded(each, "test", places=places).add_registered_method_handlers(SERVICE, of)
+
+    async def __aenter__(self) -> grpc.aio.Channel:
+        await self.local.start(self._data, "127.0.0.1", PORT)
+        port = self.grpc.add_insecure_port("127.0.0.1:0")
+        await self.grpc.start()
+        self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+        return self._channel
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._channel.close(None)
+        await self.local.stop(0)
+        await self.grpc.stop(0)
+
+
+async def test_a_service_has_one_number_of_places_for_calls_by_socket_and_by_grpc(tmp_path: Path) -> None:
+    held = Held()
+    async with Doors(tmp_path, 1, held) as channel:
+        connection = await connected(client_of(tmp_path))
+        request = GetJobRequest(job_id="a").SerializeToString()
+        by_grpc: Any = cast(Any, channel).unary_unary(f"/{SERVICE}/One")
+        first = asyncio.create_task(ask(connection, "One", request))
+        await held.begun.wait()
+        for other in (ask(connection, "One", request), by_grpc(request, timeout=PATIENCE)):
+            error = await refused(other)
+            trailing: Any = error.trailing_metadata()
+            assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert error.details() == "all 1 calls that this service answers at a time are under way; ask again"
+            assert retry_seconds(trailing) == 1.0
+        held.go.set()
+        assert await first == request
+        assert await by_grpc(request, timeout=PATIENCE) == request
+        held.begun.clear()
+        held.go.clear()
+        gone = asyncio.create_task(ask(connection, "One", request))
+        await held.begun.wait()
+        gone.cancel()
+        await asyncio.wait_for(held.cancelled.wait(), PATIENCE)
+        held.go.set()
+        assert await ask(connection, "One", request) == request
 
 
 # Services that end and start
@@ -300,6 +415,96 @@ async def test_calls_under_way_may_end_when_a_service_stops_and_further_ones_are
     await stopping
 
 
+async def test_answers_under_way_reach_a_caller_before_a_service_has_stopped(tmp_path: Path) -> None:
+    large = bytes(8 << 20)
+
+    async def much(_: bytes, __: Any) -> bytes:
+        return large
+
+    made = await started(tmp_path, {"Much": much})
+    reader, writer = await asyncio.open_unix_connection(str(path_of(tmp_path)))
+    writer.write(HELLO + frames.call(1, 5, f"/{SERVICE}/Much".encode(), b"", b""))
+    assert await reader.readexactly(len(WELCOME)) == WELCOME
+    await reader.readexactly(9)  # the answer has begun
+    stopping = asyncio.create_task(made.stop(PATIENCE))
+    assert await reader.readexactly(len(large)) == large
+    await stopping
+    assert not made.connections
+    writer.close()
+
+
+async def test_a_caller_that_does_not_read_holds_up_no_stop(tmp_path: Path) -> None:
+    async def much(_: bytes, __: Any) -> bytes:
+        return bytes(8 << 20)
+
+    made = await started(tmp_path, {"Much": much})
+    reader, writer = await asyncio.open_unix_connection(str(path_of(tmp_path)))
+    writer.write(HELLO + frames.call(1, 5, f"/{SERVICE}/Much".encode(), b"", b""))
+    assert await reader.readexactly(len(WELCOME)) == WELCOME
+    await reader.readexactly(9)  # and no more of it
+    await made.stop(0)
+    assert not made.connections
+    writer.close()
+
+
+async def test_who_is_refused_is_gone_at_once_though_it_reads_nothing(tmp_path: Path) -> None:
+    async def much(_: bytes, __: Any) -> bytes:
+        return bytes(8 << 20)
+
+    async with serving(tmp_path, Much=much) as made:
+        reader, writer = await asyncio.open_unix_connection(str(path_of(tmp_path)))
+        writer.write(HELLO + frames.call(1, PATIENCE, f"/{SERVICE}/Much".encode(), b"", b""))
+        assert await reader.readexactly(len(WELCOME)) == WELCOME
+        await reader.readexactly(9)  # and no more of it
+        (connection,) = made.connections
+        connection.data_received(b"\xff" * 9)  # reading is paused: as if it had come before
+        async with asyncio.timeout(PATIENCE):
+            while made.connections:
+                await asyncio.sleep(0)
+        writer.close()
+
+
+async def test_a_service_that_can_not_be_used_is_tried_ever_more_seldom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(client_module, "time", SimpleNamespace(monotonic=lambda: now))
+    client, tried = client_of(tmp_path), list[float]()
+
+    async def ask_once() -> bool:
+        """Whether there is a connection."""
+        if client.connection(b"") is None and client.connecting is not None:
+            tried.append(now)
+            await client.connecting
+        return client.connection(b"") is not None
+
+    while now < 30:
+        assert not await ask_once()
+        now += 0.25
+    assert tried == [0.0, 0.5, 1.5, 3.5, 7.5, 15.5, 23.5]
+    async with serving(tmp_path, Echo=echo):
+        now = 40.0
+        assert await ask_once()
+    async with asyncio.timeout(PATIENCE):
+        while client.connection(b"") is not None:
+            await asyncio.sleep(0)
+    tried.clear()
+    while now < 44:  # after a success it begins anew
+        assert not await ask_once()
+        now += 0.25
+    assert [moment - 40.0 for moment in tried] == [0.5, 1.0, 2.0]
+    await client.close()
+
+
+async def test_a_closed_client_connects_no_more(tmp_path: Path) -> None:
+    async with serving(tmp_path, Echo=echo):
+        client = client_of(tmp_path)
+        await connected(client)
+        await client.close()
+        assert client.connection(b"") is None
+        assert client.connecting is None
+
+
 async def test_what_a_killed_service_left_is_replaced(tmp_path: Path) -> None:
     path_of(tmp_path).parent.mkdir(mode=0o700)
     with socket.socket(socket.AF_UNIX) as left:
@@ -309,6 +514,48 @@ async def test_what_a_killed_service_left_is_replaced(tmp_path: Path) -> None:
     assert client.connection(b"") is None
     async with serving(tmp_path, Echo=echo):
         assert await ask(await connected(client), "Echo", b"x") == b"x"
+
+
+async def test_two_services_at_one_port_of_two_addresses_have_a_socket_each(tmp_path: Path) -> None:
+    async def four(_: bytes, __: Any) -> bytes:
+        return b"4"
+
+    async def six(_: bytes, __: Any) -> bytes:
+        return b"6"
+
+    by_four = await started(tmp_path, {"Which": four})
+    by_six = await started(tmp_path, {"Which": six}, host="::1")
+    for address, answer in ((f"127.0.0.1:{PORT}", b"4"), (f"[::1]:{PORT}", b"6")):
+        path = socket_of(tmp_path, address)
+        assert path is not None
+        client = LocalClient(path, KEY, most_sent=MOST, most_received=MOST)
+        assert await ask(await connected(client), "Which") == answer
+        await client.close()
+    await by_six.stop(0)
+    assert path_of(tmp_path).exists()
+    await by_four.stop(0)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "localhost"])
+async def test_a_service_that_listens_at_all_addresses_is_found_by_each(tmp_path: Path, host: str) -> None:
+    made = await started(tmp_path, {"Echo": echo}, host=host)
+    for address in ("127.0.0.1", "localhost", "::1", "[::1]"):
+        path = socket_of(tmp_path, f"{address}:{PORT}")
+        assert path is not None
+        client = LocalClient(path, KEY, most_sent=MOST, most_received=MOST)
+        assert await ask(await connected(client), "Echo", b"x") == b"x"
+        await client.close()
+    await made.stop(0)
+    assert list((tmp_path / "sockets").iterdir()) == []
+
+
+async def test_a_service_that_stops_leaves_the_socket_of_its_successor(tmp_path: Path) -> None:
+    first = await started(tmp_path, {"Echo": echo})
+    second = await started(tmp_path, {"Echo": echo})
+    await first.stop(0)
+    assert await ask(await connected(client_of(tmp_path)), "Echo", b"x") == b"x"
+    await second.stop(0)
+    assert not path_of(tmp_path).exists()
 
 
 # Who gets in
@@ -345,9 +592,26 @@ def test_a_file_in_a_sockets_place_is_left_alone(tmp_path: Path) -> None:
     assert path_of(tmp_path).read_text() == "mine"
 
 
-def test_a_folder_with_a_long_name_has_no_socket(tmp_path: Path) -> None:
-    with pytest.raises(NoPlace, match=f"too long for a socket \\({MOST_PATH_BYTES} bytes\\)"):
-        listening(tmp_path / ("x" * MOST_PATH_BYTES), "127.0.0.1", PORT)
+async def test_a_folder_with_a_long_name_has_no_socket_for_either_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    long = tmp_path / ("x" * MOST_PATH_BYTES)
+    assert socket_of(long, f"127.0.0.1:{PORT}") is None  # so the gateway tries none
+    made = await started(long, {"Echo": echo})
+    assert f"is too long for a socket ({MOST_PATH_BYTES} bytes); a data folder with a shorter name" in caplog.text
+    assert not long.exists()
+    await made.stop(0)
+
+
+def test_the_longest_name_of_a_socket_can_be_used_by_both_ends(tmp_path: Path) -> None:
+    room = MOST_PATH_BYTES - len(os.fsencode(tmp_path)) - len(f"//sockets/{PORT}-v6")
+    data = tmp_path / ("x" * room)
+    for made in listening(data, "localhost", PORT):
+        with made.socket, socket.socket(socket.AF_UNIX) as caller:
+            caller.connect(str(made.path))
+    assert len(os.fsencode(made.path)) == MOST_PATH_BYTES
+    assert socket_of(data, f"[::1]:{PORT}") == made.path
 
 
 @pytest.mark.parametrize(
@@ -366,7 +630,7 @@ def test_a_service_of_another_machine_is_called_by_grpc(tmp_path: Path, address:
 
 
 def test_a_service_that_listens_for_other_machines_alone_has_no_socket(tmp_path: Path) -> None:
-    assert listening(tmp_path, "10.0.0.1", PORT) is None
+    assert listening(tmp_path, "10.0.0.1", PORT) == []
 
 
 CALL = frames.call(1, 5, f"/{SERVICE}/Echo".encode(), b"", b"x")
