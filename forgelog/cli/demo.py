@@ -31,7 +31,7 @@ def demo(
         from importlib.util import find_spec
 
         from events.process.folders import data_folder
-        from forgelog.cli.platform import Progress
+        from forgelog.cli.up_progress import UpProgress
         from forgelog.demo.story import perform
         from forgelog.errors import InvalidInput
 
@@ -39,7 +39,7 @@ def demo(
             raise InvalidInput(
                 "demo: it needs scikit-learn, which is not installed; pip install 'forgelog[demo]' (or scikit-learn)"
             )
-        with Progress() as progress:
+        with UpProgress() as progress:
             await perform(data or data_folder() / "demo", kill, keep=keep, progress=progress)
 
     run(work)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,7 +49,15 @@ def up(
         str, typer.Option(help="auto, docker or embedded; given ones (FORGELOG_KAFKA, FORGELOG_POSTGRES) go first.")
     ] = "auto",
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when everything is ready.")] = True,
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait.")] = 120.0,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            help="How long to wait [default: while what starts lives and nothing fails, 15 minutes at most].",
+            show_default=False,
+        ),
+    ] = None,
     data: DataOption = None,
 ) -> None:
     """Start the platform, or change a running one to the given options."""
@@ -58,6 +65,7 @@ def up(
     async def work() -> None:
         import time
 
+        from forgelog.cli.up_progress import UpProgress
         from forgelog.embedded.platform import Choice, Options, Platform
         from forgelog.errors import InvalidInput
 
@@ -65,11 +73,13 @@ def up(
             raise InvalidInput(f"--servers: {servers!r} is not one of {', '.join(Choice)}")
         platform = Platform(data)
         began = time.monotonic()
-        with Progress() as progress:
-            await platform.up(Options(Choice(servers), False if servers_only else None, agents), progress.download)
+        with UpProgress() as progress:
+            options = Options(Choice(servers), False if servers_only else None, agents)
+            await platform.up(options, progress.download, timeout, progress.waiting)
             if not wait:
                 return
-            state = await platform.wait(timeout, progress.children)
+            left = None if timeout is None else max(0.0, timeout - (time.monotonic() - began))
+            state = await platform.wait(left, progress.children)
         _greet(platform, state, time.monotonic() - began)
 
     run(work)
@@ -278,65 +288,6 @@ def _say_where_commands_go(gateway: str | None) -> None:
 
 def _mib(count: int | None) -> str:
     return f"{count / 1024**2:.0f} MiB" if count else ""
-
-
-class Progress(AbstractContextManager["Progress"]):
-    """Shows the progress of `up`: bars on a terminal, else one line for each step."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, SpinnerColumn, TextColumn
-        from rich.progress import Progress as Bars
-
-        self._console = Console(stderr=True)
-        self._bars = Bars(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
-        self._steps = Bars(
-            SpinnerColumn(finished_text="[green]✓"),
-            TextColumn("{task.description}"),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
-        self._downloading: Any = None
-        self._tasks: dict[str, Any] = {}
-
-    def __exit__(self, *_: object) -> None:
-        self.done()
-
-    def done(self) -> None:
-        """Stop drawing, so that others can write to the terminal."""
-        self._bars.stop()
-        self._steps.stop()
-
-    def download(self, name: str, done: int, total: int) -> None:
-        if self._downloading is None:
-            if not self._console.is_terminal:
-                render.note(f"downloading the broker ({total / 1e6:.0f} MB, once)")
-            self._bars.start()
-            self._downloading = self._bars.add_task("downloading the broker (once)", total=total)
-        self._bars.update(self._downloading, completed=done)
-
-    def children(self, state: PlatformState) -> None:
-        self._bars.stop()
-        if not self._tasks and state.children:
-            self._steps.start()
-        for child in state.children:
-            if child.name not in self._tasks:
-                self._tasks[child.name] = self._steps.add_task(child.name, total=1)
-            finished = child.state in ("ready", "running")
-            self._steps.update(
-                self._tasks[child.name],
-                description=f"{child.name:<12} {child.state}" + (f" ({child.last_exit})" if child.last_exit else ""),
-                completed=1 if finished else 0,
-            )
 
 
 COMMANDS = {"up": up, "down": down, "status": status, "doctor": doctor}

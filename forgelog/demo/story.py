@@ -222,8 +222,8 @@ async def perform(data: Path | None, victim: str, *, keep: bool, progress: Any) 
     stage = Stage()
     try:
         stage.act("Start a platform: the real Kafka broker, the real Postgres, the services, two nodes")
-        await platform.up(Options(agents=2), progress.download)
-        state = await platform.wait(180, progress.children)
+        await platform.up(Options(agents=2), progress.download, seen=progress.waiting)
+        state = await platform.wait(seen=progress.children)
         progress.done()
         stage.say(f"it is up; gateway {state.gateway}, data in {platform.folder.path}")
         victims: Sequence[str] = ["supervisor", *(child.name for child in state.children)]

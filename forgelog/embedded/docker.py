@@ -16,7 +16,7 @@ from pathlib import Path
 from events.process.keys import FOLDER as KEYS
 from forgelog.embedded.kafka_users import PLATFORM, PRODUCER, Users
 from forgelog.embedded.ports import free_port
-from forgelog.embedded.process import EmbeddedError, write_atomically
+from forgelog.embedded.process import EmbeddedError, run_through, write_atomically
 
 
 def available() -> bool:
@@ -75,7 +75,8 @@ class Docker:
     def _compose(self, arguments: list[str], what: str) -> None:
         compose_file = str(files("forgelog.embedded").joinpath("servers.compose.yml"))
         command = ["docker", "compose", "--project-name", self.project, "--file", compose_file]
-        ran = _run([*command, "--env-file", str(self._env_file), *arguments], timeout=600)
+        command += ["--env-file", str(self._env_file), *arguments]
+        ran = run_through(f"`docker compose {arguments[0]}`", command, stdin=subprocess.DEVNULL)
         if ran.returncode != 0:
             raise EmbeddedError(
                 f"Docker could not {what} the servers: {ran.stderr.strip() or ran.stdout.strip()}. Repair that, or use "

@@ -13,7 +13,6 @@ import base64
 import json
 import os
 import ssl
-import subprocess
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +35,7 @@ from events.process.settings import Settings, SettingsError, split_address
 from forgelog.embedded import jars, java
 from forgelog.embedded.kafka_users import PLAIN, PLATFORM, SCRAM, Users
 from forgelog.embedded.ports import free_port, hold
-from forgelog.embedded.process import EmbeddedError, Spec, answers, refuse_strangers, write_atomically
+from forgelog.embedded.process import EmbeddedError, Spec, answers, refuse_strangers, run_through, write_atomically
 
 _MAIN = "kafka.Kafka"
 _FORMAT = "kafka.tools.StorageTool"
@@ -291,12 +290,9 @@ class Kafka:
                 f"{data} holds files but no meta.properties: it is not a broker's folder, or was damaged. Move it "
                 f"away, or choose another folder with --data."
             )
-        ran = subprocess.run(
+        ran = run_through(
+            f"formatting the broker's storage in {data}",
             [*command, _FORMAT, "format", "--cluster-id", cluster_id(), "--config", str(properties)],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
             env={**os.environ, **_LOCALE},
             cwd=self.folder,
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from events.process.settings import SettingsError
 from forgelog.embedded.layout import ChildState
-from forgelog.embedded.process import Child, EmbeddedError, Identity, Spec, end, log_tail
+from forgelog.embedded.process import Child, EmbeddedError, Identity, Slow, Spec, end, log_tail
 
 Probe = Callable[[], Awaitable[bool]]
 
@@ -194,7 +194,7 @@ class Keeper:
             except (EmbeddedError, SettingsError, OSError) as error:
                 yes = False
                 if self.state.problem != str(error):
-                    self.state.problem = str(error)
+                    self.state.problem, self.state.slow = str(error), isinstance(error, Slow)
                     self._changed()
             if yes and not up_since:
                 up_since.append(time.monotonic())
@@ -218,4 +218,5 @@ class Keeper:
 
     def _note(self, state: str) -> None:
         self.state.state = state
+        self.state.slow = self.state.slow and state in ("starting", "not_ready")  # else its problem is another
         self._changed()

@@ -65,6 +65,12 @@ class ChildState:
     problem: str = ""
     address: str = ""
     log: str = ""
+    slow: bool = False
+    """What `problem` says is only that it does not answer in time."""
+
+    @property
+    def up(self) -> bool:
+        return self.state in ("ready", "running")
 
     @property
     def identity(self) -> Identity | None:
@@ -223,6 +229,9 @@ def tighten(folder: Path) -> None:
 
 class Lock:
     """The right to be the folder's one supervisor; the system takes it back when the holder ends, however it ends."""
+
+    TAKEN = os.EX_TEMPFAIL
+    """Exit code of a supervisor that does not get it."""
 
     def __init__(self, folder: Folder) -> None:
         self._path = folder.path / "supervisor.lock"

@@ -32,8 +32,9 @@ from forgelog.embedded.layout import ChildState, Folder, Lock, PlatformState, Se
 from forgelog.embedded.nodes import Nodes, NotAnswered
 from forgelog.embedded.passfile import with_passfile
 from forgelog.embedded.postgres import database_answers
-from forgelog.embedded.process import EmbeddedError, end, log_tail, until
+from forgelog.embedded.process import POLL, EmbeddedError, end, exit_of, log_tail, until
 from forgelog.embedded.roster import asked, node_name, see_contexts
+from forgelog.embedded.waiting import given_up, is_up, not_up, restarts_of
 
 THREE_WAYS = (
     "Three ways to have it: set {variable} to one you run; start a Docker engine (with the compose plugin) and use "
@@ -42,6 +43,9 @@ THREE_WAYS = (
 
 GIVEN_PASSFILE = "postgres-given.pgpass"
 """Another file than the embedded server's, whose password must not be lost."""
+
+DOCKER_SECONDS = 180.0
+"""How long Docker's broker may take to answer once Docker says that it runs."""
 
 _SERVERS = ("FORGELOG_KAFKA", "FORGELOG_KAFKA_CONFIG", "FORGELOG_POSTGRES")
 
@@ -84,8 +88,16 @@ class Platform:
         state = self.state()
         return state is not None and state.supervisor.alive
 
-    async def up(self, options: Options | None = None, progress: jars.Progress | None = None) -> None:
-        """See that a supervisor runs and knows what is wanted; returns at once, see `wait`. Raises EmbeddedError."""
+    async def up(
+        self,
+        options: Options | None = None,
+        progress: jars.Progress | None = None,
+        seconds: float | None = None,
+        seen: Callable[[str], None] | None = None,
+    ) -> None:
+        """See that a supervisor runs and knows what is wanted; does not wait for its children, see `wait`. `seconds`
+        that the supervisor may take to start, and who is told, again and again, what is waited for. Raises
+        EmbeddedError."""
         see_contexts(self.folder, running=self.supervised)
         self.folder.make()
         self._make_keys()
@@ -98,10 +110,27 @@ class Platform:
         if state is not None and state.supervisor.alive:
             os.kill(state.supervisor.pid, signal.SIGHUP)
             return
-        self._spawn()
-        # The new supervisor's own word, not what the last one left behind.
-        if not await until(lambda: self.supervised, 20):
-            raise EmbeddedError(f"the supervisor does not start. {log_tail(self.folder.log('supervisor'))}")
+        await self.supervise(seconds, seen)
+
+    async def supervise(self, seconds: float | None = None, seen: Callable[[str], None] | None = None) -> None:
+        """Start a supervisor, and wait for its own word: what the last one left behind says nothing. One that lives is
+        waited for; one that has ended is told of at once. Raises EmbeddedError."""
+        began = time.monotonic()
+        process = self._spawn()
+        while not self.supervised:
+            code, waited = process.poll(), time.monotonic() - began
+            if code is not None and code != Lock.TAKEN:
+                raise EmbeddedError(f"the supervisor has ended ({exit_of(code)}). {self._log_tail()}")
+            if given_up((), {}, waited, seconds):
+                raise EmbeddedError(f"the supervisor has not started after {waited:.0f} s. {self._log_tail()}")
+            if code is not None:  # another process has the folder: it ends soon, or says that it supervises
+                process = self._spawn()
+            if seen is not None:
+                seen("supervisor (starting)")
+            await asyncio.sleep(POLL)
+
+    def _log_tail(self) -> str:
+        return log_tail(self.folder.log("supervisor"))
 
     def _make_keys(self) -> None:
         """Those that are not there yet. Raises EmbeddedError."""
@@ -118,20 +147,26 @@ class Platform:
         except KeyFileProblem as problem:
             raise EmbeddedError(str(problem)) from None
 
-    async def wait(self, seconds: float = 120.0, seen: Callable[[PlatformState], None] | None = None) -> PlatformState:
-        """Until every wanted child is up and the tables show every node. Raises EmbeddedError naming what is not."""
-        deadline = time.monotonic() + seconds
+    async def wait(
+        self, seconds: float | None = None, seen: Callable[[PlatformState], None] | None = None
+    ) -> PlatformState:
+        """Until every wanted child is up and the tables show every node. Raises EmbeddedError naming what is not after
+        so many seconds; left out: while what starts lives and nothing fails, see `forgelog.embedded.waiting`."""
+        began, before = time.monotonic(), None
         while True:
             state, wanted = self.state(), self.folder.read_wanted()
             if state is None or wanted is None or not state.supervisor.alive:
-                raise EmbeddedError(f"the supervisor has ended. {log_tail(self.folder.log('supervisor'))}")
+                raise EmbeddedError(f"the supervisor has ended. {self._log_tail()}")
+            if before is None:
+                before = restarts_of(state.children)
             if seen is not None:
                 seen(state)
             if is_up(state, wanted) and await asyncio.to_thread(self._nodes_are_shown, state, wanted):
                 return state
-            if time.monotonic() > deadline:
-                raise EmbeddedError(_not_up(state, seconds))
-            await asyncio.sleep(0.05)
+            waited = time.monotonic() - began
+            if given_up(state.children, before, waited, seconds):
+                raise EmbeddedError(not_up(state, waited))
+            await asyncio.sleep(POLL)
 
     def _nodes_are_shown(self, state: PlatformState, wanted: Wanted) -> bool:
         """Blocks."""
@@ -156,9 +191,7 @@ class Platform:
             # The supervisor gives each kind its grace; the longest are the agents', whose tasks have one too.
             supervisor = state.supervisor
             if not await until(lambda: not supervisor.alive, 120):
-                raise EmbeddedError(
-                    f"the supervisor (pid {supervisor.pid}) does not end. {log_tail(self.folder.log('supervisor'))}"
-                )
+                raise EmbeddedError(f"the supervisor (pid {supervisor.pid}) does not end. {self._log_tail()}")
             state = self.state()
         if state is not None:
             was_running = await self._end_left_over(state) or was_running
@@ -235,10 +268,10 @@ class Platform:
             lock.release()
         return found
 
-    def _spawn(self) -> None:
+    def _spawn(self) -> subprocess.Popen[bytes]:
         log = self.folder.log("supervisor")
         with log.open("ab") as output:
-            subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, "-P", "-m", "forgelog.embedded.supervisor", str(self.folder.path)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -274,7 +307,7 @@ class Platform:
         """Docker's broker, once it answers and knows its users."""
         users = Users(self.folder.path / KEYS)
         access = Settings(kafka=kafka.address, kafka_config=users.file(PLATFORM), prefix=self.settings.prefix)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + DOCKER_SECONDS
         while not await broker_answers(access):
             if time.monotonic() > deadline:
                 raise EmbeddedError(f"the broker in Docker does not answer at {kafka.address}")
@@ -318,36 +351,6 @@ class Platform:
         if not there:
             shown = server.address if name == "kafka" else "the given address"
             raise EmbeddedError(f"{variable}: no {name} answers at {shown}. {THREE_WAYS.format(variable=variable)}")
-
-
-def is_up(state: PlatformState, wanted: Wanted) -> bool:
-    """Whether all that is wanted is there and answers."""
-    if not (state.kafka and state.postgres):
-        return False
-    kinds = {"server": 0, "service": 0, "agent": 0}
-    for child in state.children:
-        if child.state not in ("ready", "running"):
-            return False
-        kinds[child.kind] += 1
-    servers = [wanted.kafka.source, wanted.postgres.source].count("embedded")
-    if kinds["server"] != servers:
-        return False
-    if not wanted.services:
-        return kinds["service"] == 0 and kinds["agent"] == 0
-    return bool(state.gateway) and kinds["service"] > 0 and kinds["agent"] == wanted.agents
-
-
-def _not_up(state: PlatformState, seconds: float) -> str:
-    lines = [f"not everything was ready after {seconds:.0f} s:"]
-    for child in state.children:
-        if child.state in ("ready", "running"):
-            continue
-        times = f", {child.restarts} restarts" if child.restarts else ""
-        last = f", last {child.last_exit}" if child.last_exit else ""
-        lines.append(f"  {child.name}: {child.state}{times}{last}. {child.problem or f'See {child.log}'}")
-    if len(lines) == 1:
-        lines.append("  every process is up, but the tables do not show every node yet. See the log of `resources`.")
-    return "\n".join(lines)
 
 
 def _report(child: ChildState, supervised: bool) -> dict[str, Any]:

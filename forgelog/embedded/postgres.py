@@ -31,7 +31,15 @@ from events.process.keys import FOLDER as KEYS
 from events.process.settings import split_address
 from forgelog.embedded import passfile
 from forgelog.embedded.ports import free_port, hold
-from forgelog.embedded.process import EmbeddedError, Spec, answers, as_user, refuse_strangers, write_atomically
+from forgelog.embedded.process import (
+    EmbeddedError,
+    Spec,
+    answers,
+    as_user,
+    refuse_strangers,
+    run_through,
+    write_atomically,
+)
 
 _MAJOR = 18
 _SYSTEM_USERS = ("postgres", "forgelog", "pgserver")
@@ -182,15 +190,12 @@ class Postgres:
                 "--locale=C",
             ]
             kept = {name: value for name in ("PATH", "LD_LIBRARY_PATH") if (value := os.environ.get(name))}
-            ran = subprocess.run(
+            ran = run_through(
+                f"initialising Postgres in {self._cluster}",
                 as_user(command, user),
-                capture_output=True,
-                text=True,
-                check=False,
                 cwd=self._cluster,
                 env={**kept, "LC_ALL": "C", "TZ": "UTC"},
                 pass_fds=passed,
-                timeout=120,
             )
         if ran.returncode != 0:
             shutil.rmtree(self._cluster, ignore_errors=True)

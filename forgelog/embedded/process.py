@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -28,8 +29,16 @@ POLL = 0.05
 """Seconds between two looks at a condition that nothing reports by itself."""
 
 
+STEP_SECONDS = 600.0
+"""How long a program may take that prepares something once: a busy machine takes minutes for seconds' work."""
+
+
 class EmbeddedError(ForgelogError):
     """A part of the embedded platform can't start or stop; the text says which, why, and what to do."""
+
+
+class Slow(EmbeddedError):
+    """A child that lives has not answered in time. Another time it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +199,7 @@ class Child:
         if self._popen is None:
             return "unknown"
         code = self._popen.poll()
-        if code is None:
-            return ""
-        return signal.Signals(-code).name if code < 0 else f"exit {code}"
+        return "" if code is None else exit_of(code)
 
     def send(self, number: signal.Signals) -> None:
         """Signal it, if it still is that process."""
@@ -235,6 +242,20 @@ class Child:
         self.send(signal.SIGKILL)
         if not await self.wait(10.0):
             raise EmbeddedError(f"{self.spec.name} (pid {self.pid}) does not end even after SIGKILL; look at its state")
+
+
+def exit_of(code: int) -> str:
+    """How a process ended, from its return code: ``exit 1``, ``SIGKILL``."""
+    return signal.Signals(-code).name if code < 0 else f"exit {code}"
+
+
+def run_through(what: str, argv: Sequence[str], **more: Any) -> subprocess.CompletedProcess[str]:
+    """Run a program that ends by itself; `more` is for `subprocess.run`. Raises EmbeddedError when it takes longer than
+    STEP_SECONDS: it is ended then."""
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=STEP_SECONDS, **more)
+    except subprocess.TimeoutExpired:
+        raise EmbeddedError(f"{what} took longer than {STEP_SECONDS:.0f} s, and was ended") from None
 
 
 async def end(name: str, identity: Identity, *, number: signal.Signals = signal.SIGINT, grace: float = 40.0) -> None:

@@ -32,7 +32,7 @@ from forgelog.embedded.nodes import MEMBERSHIP, OURS, in_use, membership
 from forgelog.embedded.passfile import without_password
 from forgelog.embedded.ports import free_port, hold
 from forgelog.embedded.postgres import Postgres
-from forgelog.embedded.process import EmbeddedError, Spec, refuse_strangers, write_atomically
+from forgelog.embedded.process import EmbeddedError, Slow, Spec, refuse_strangers, write_atomically
 
 GATEWAY = "gateway"
 
@@ -283,7 +283,7 @@ class Roster:
             answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=ANSWER)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise EmbeddedError(f"it does not answer within {ANSWER:g} s") from None
+                raise Slow(f"it does not answer within {ANSWER:g} s") from None
             return False
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
@@ -303,7 +303,7 @@ def _answers_ok(address: tuple[str, int], path: str) -> bool:
         connection.request("GET", path)
         return connection.getresponse().status == 200
     except TimeoutError:
-        raise EmbeddedError(f"it does not answer within {ANSWER:g} s") from None
+        raise Slow(f"it does not answer within {ANSWER:g} s") from None
     except (OSError, http.client.HTTPException):
         return False
     finally:

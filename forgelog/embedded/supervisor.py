@@ -294,7 +294,8 @@ def main() -> None:
     folder = Folder(Path(sys.argv[1]))
     lock = Lock(folder)
     if not lock.acquire():
-        sys.exit(f"{folder.path} has a supervisor already")
+        print(f"{folder.path} has a supervisor already", file=sys.stderr)
+        sys.exit(Lock.TAKEN)
     try:
         uvloop.run(_run(folder))
     except EmbeddedError as error:

@@ -1,0 +1,78 @@
+"""How long the start of a platform is waited for, and what is said of it. Must not start or ask anything.
+
+A machine may be busy, so time alone says little: a child that lives and has not failed is waited for. One that has
+ended, can't be started or says what is wrong gets less time: the supervisor tries it again, and that may help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from forgelog.embedded.layout import ChildState, PlatformState, Wanted
+
+FAILED_SECONDS = 120.0
+"""How long a start may take in which something fails."""
+LONGEST_SECONDS = 900.0
+"""How long any start may take."""
+
+
+def is_up(state: PlatformState, wanted: Wanted) -> bool:
+    """Whether all that is wanted is there and answers."""
+    if not (state.kafka and state.postgres):
+        return False
+    kinds = {"server": 0, "service": 0, "agent": 0}
+    for child in state.children:
+        if not child.up:
+            return False
+        kinds[child.kind] += 1
+    servers = [wanted.kafka.source, wanted.postgres.source].count("embedded")
+    if kinds["server"] != servers:
+        return False
+    if not wanted.services:
+        return kinds["service"] == 0 and kinds["agent"] == 0
+    return bool(state.gateway) and kinds["service"] > 0 and kinds["agent"] == wanted.agents
+
+
+def restarts_of(children: Iterable[ChildState]) -> dict[str, int]:
+    """How often each was started again, by name."""
+    return {child.name: child.restarts for child in children}
+
+
+def failed(child: ChildState, before: Mapping[str, int]) -> bool:
+    """Whether more than time is in the way of a child that is not up; `before`: restarts as the wait began."""
+    if child.up:
+        return False
+    ended = child.restarts > before.get(child.name, 0)
+    return ended or child.state in ("restarting", "held", "stopped") or bool(child.problem and not child.slow)
+
+
+def given_up(children: Iterable[ChildState], before: Mapping[str, int], waited: float, limit: float | None) -> bool:
+    """Whether the wait is over after `waited` seconds; `limit`: what the user asked for."""
+    if limit is not None:
+        return waited > limit
+    return waited > LONGEST_SECONDS or (waited > FAILED_SECONDS and any(failed(child, before) for child in children))
+
+
+def awaited(children: Iterable[ChildState]) -> list[str]:
+    """The children that are not up, each in a few words."""
+    said = []
+    for child in children:
+        if not child.up:
+            why = child.problem.splitlines()[0] if child.problem else ""
+            last = f", last {child.last_exit}" if child.last_exit else ""
+            said.append(f"{child.name} ({child.state}{last}{': ' + why if why else ''})")
+    return said
+
+
+def not_up(state: PlatformState, seconds: float) -> str:
+    """What is told when the wait is over."""
+    lines = [f"not everything was ready after {seconds:.0f} s:"]
+    for child in state.children:
+        if child.up:
+            continue
+        times = f", {child.restarts} restarts" if child.restarts else ""
+        last = f", last {child.last_exit}" if child.last_exit else ""
+        lines.append(f"  {child.name}: {child.state}{times}{last}. {child.problem or f'See {child.log}'}")
+    if len(lines) == 1:
+        lines.append("  every process is up, but the tables do not show every node yet. See the log of `resources`.")
+    return "\n".join(lines)
