@@ -65,17 +65,17 @@ def socket_of(data: Path, address: str) -> Path | None:
 def listening(data: Path, host: str, port: int) -> list[Listening]:
     """Listening sockets for a server whose gRPC address this is; none where that is not for this machine's callers.
 
-    The address is the server's alone, so what lies in a socket's place is of one that ended. Raises NoPlace.
+    A server at both addresses may have got one of them only: then the other has a socket of another server's, which
+    stays. Raises NoPlace when there can be no socket at all.
     """
-    made: list[Listening] = []
-    try:
-        for name in _NAMES.get(host.strip("[]"), ()):
+    made, problem = list[Listening](), None
+    for name in _NAMES.get(host.strip("[]"), ()):
+        try:
             made.append(_listen(data / FOLDER / name.format(port=port)))
-    except NoPlace:
-        for each in made:
-            each.remove()
-            each.socket.close()
-        raise
+        except NoPlace as found:
+            problem = found
+    if problem is not None and not made:
+        raise problem
     return made
 
 
@@ -93,7 +93,9 @@ def _listen(path: Path) -> Listening:
         with suppress(FileNotFoundError):
             if not stat.S_ISSOCK(path.lstat().st_mode):
                 raise NoPlace(f"{path} is no socket; remove it")
-            path.unlink()
+            if _is_alive(path):
+                raise NoPlace(f"another process listens at {path}")
+            path.unlink()  # of one that was killed
         made.bind(str(path))
         path.chmod(0o600)
         made.listen(64)
@@ -105,6 +107,19 @@ def _listen(path: Path) -> Listening:
     except NoPlace:
         made.close()
         raise
+
+
+def _is_alive(path: Path) -> bool:
+    """Whether a process listens at a socket's name."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
+        caller.setblocking(False)
+        try:
+            caller.connect(str(path))
+        except BlockingIOError:  # many wait there already
+            return True
+        except OSError:
+            return False
+        return True
 
 
 def check_folder(folder: Path) -> None:

@@ -549,8 +549,30 @@ async def test_a_service_that_listens_at_all_addresses_is_found_by_each(tmp_path
     assert list((tmp_path / "sockets").iterdir()) == []
 
 
+async def test_a_service_at_both_addresses_leaves_another_services_socket(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """gRPC is content with one of the two."""
+
+    async def six(_: bytes, __: Any) -> bytes:
+        return b"6"
+
+    caplog.set_level(logging.INFO)
+    by_six = await started(tmp_path, {"Which": six}, host="::1")
+    by_both = await started(tmp_path, {"Echo": echo}, host="localhost")
+    assert await ask(await connected(client_of(tmp_path)), "Echo", b"x") == b"x"
+    path = socket_of(tmp_path, f"[::1]:{PORT}")
+    assert path is not None
+    assert await ask(await connected(LocalClient(path, KEY, most_sent=MOST, most_received=MOST)), "Which") == b"6"
+    third = await started(tmp_path, {"Echo": echo})
+    assert f"calls come by gRPC alone: another process listens at {path_of(tmp_path)}" in caplog.text
+    for each in (third, by_both, by_six):
+        await each.stop(0)
+
+
 async def test_a_service_that_stops_leaves_the_socket_of_its_successor(tmp_path: Path) -> None:
     first = await started(tmp_path, {"Echo": echo})
+    path_of(tmp_path).unlink()  # somebody's hand
     second = await started(tmp_path, {"Echo": echo})
     await first.stop(0)
     assert await ask(await connected(client_of(tmp_path)), "Echo", b"x") == b"x"
