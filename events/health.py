@@ -54,6 +54,9 @@ class Health:
         self._database = ""
         """Why no query can be answered; empty if they can."""
         self._context = writer.context
+        self._behind = -1
+        self._measured: dict[tuple[str, str], tuple[int, float, float]] = {}
+        """Kind and place → what the gauges of a reader show."""
 
     @property
     def lags(self) -> list[Lag]:
@@ -116,12 +119,21 @@ class Health:
         for kind, place, position, end, cause in (*self._writer.readings(), *self._runner.readings(), *streams):
             self._progress.note(kind, place, position, end, cause)
         self._progress.end()
+        self._measure()
+
+    def _measure(self) -> None:
+        """Set the gauges that have changed: at rest none does, and there are many."""
         behind = sum(lag.left for lag in self._progress.lags if lag.kind == "tables")
-        metrics.projection_lag.labels(self._context).set(behind)
+        if behind != self._behind:
+            metrics.projection_lag.labels(self._context).set(behind)
+            self._behind = behind
         for lag in self._progress.lags:
-            metrics.lag.labels(self._context, lag.kind, lag.place).set(lag.left)
-            metrics.oldest.labels(self._context, lag.kind, lag.place).set(lag.oldest_seconds)
-            metrics.still.labels(self._context, lag.kind, lag.place).set(lag.still_seconds)
+            place, shown = (lag.kind, lag.place), (lag.left, lag.oldest_seconds, lag.still_seconds)
+            if self._measured.get(place) != shown:
+                metrics.lag.labels(self._context, *place).set(lag.left)
+                metrics.oldest.labels(self._context, *place).set(lag.oldest_seconds)
+                metrics.still.labels(self._context, *place).set(lag.still_seconds)
+                self._measured[place] = shown
 
     async def _watch_database(self) -> None:
         asking: asyncio.Task[str] | None = None

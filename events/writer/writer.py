@@ -197,7 +197,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
             **PATIENT,
             max_partition_fetch_bytes=4 << 20,
             session_timeout_ms=int(_SESSION_SECONDS * 1000),
-            heartbeat_interval_ms=1_000,
+            heartbeat_interval_ms=2_000,
         )
         try:
             await self.appender.producer.open()

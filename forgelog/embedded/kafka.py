@@ -148,6 +148,7 @@ class Kafka:
         self.users = Users(keys or folder.parent / KEYS)
         self._prefix = prefix
         self._admitted = False
+        self._access: Settings | None = None
         self._cache = cache
         self._flush_ms = flush_ms
         self._ports = folder / "ports.json"
@@ -160,7 +161,9 @@ class Kafka:
     @property
     def access(self) -> Settings:
         """Settings of a client that may do everything. Raises EmbeddedError before the first `prepare`."""
-        return Settings(kafka=self.address, kafka_config=self.users.file(PLATFORM), prefix=self._prefix)
+        if self._access is None or self._access.kafka != self.address:  # made anew at each probe, it costs most of that
+            self._access = Settings(kafka=self.address, kafka_config=self.users.file(PLATFORM), prefix=self._prefix)
+        return self._access
 
     def spec(self) -> Spec:
         """How the process is, or was, started; nothing is changed. Raises EmbeddedError before the first `prepare`."""
