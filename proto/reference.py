@@ -16,11 +16,12 @@ from events.language.asyncapi import headers
 from events.language.base import Message, Model
 from events.language.common import MAX_ARRAY_TASKS, MAX_COMMAND_BYTES
 from events.language.contexts import contexts
+from events.language.descriptions import descriptions_of
 from events.language.jobs import SubmitJob
 from events.language.planned import Planned, planned_of
 from events.language.registry import command_types, event_types
 from proto.samples import example
-from proto.shapes import PACKAGES, bounds_of, member_docs, told_apart, types_of, unwrap
+from proto.shapes import PACKAGES, bounds_of, told_apart, types_of, unwrap
 
 _NOTE = "<!-- Generated from events/language by `make proto`: change the models there, not this file. -->"
 _ALIASES = {"common": "values that all contexts share", "log": "what the log itself writes, in every context"}
@@ -128,7 +129,7 @@ def _types() -> Iterator[str]:
 
 
 def _enum(kind: type[StrEnum]) -> Iterator[str]:
-    docs = member_docs(kind)
+    docs = descriptions_of(kind)
     yield "| word | meaning |\n|---|---|"
     for member in kind:
         yield f"| `{member.value}` | {_cell(docs.get(member.name, ''))} |"
@@ -138,11 +139,12 @@ def _model(kind: type[Model]) -> Iterator[str]:
     if not kind.model_fields:
         yield "No fields."
         return
+    texts = descriptions_of(kind)
     yield "| field | type | bounds and default | meaning |\n|---|---|---|---|"
     for name, info in kind.model_fields.items():
         needed = " (required)" if info.is_required() else ""
         planned = next((item.by for item in info.metadata if isinstance(item, Planned) and not item.values), None)
-        meaning = _cell(info.description or "") + (f" *Not acted on yet: awaits {planned}.*" if planned else "")
+        meaning = _cell(texts.get(name, "")) + (f" *Not acted on yet: awaits {planned}.*" if planned else "")
         yield f"| `{name}`{needed} | {_kind(info)} | {bounds_of(name, info)} | {meaning.strip()} |"
 
 

@@ -7,9 +7,7 @@ zero value, so that a field left out by a gRPC client means the model's default 
 
 from __future__ import annotations
 
-import ast
 import inspect
-import sys
 import types
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -18,7 +16,6 @@ from datetime import datetime
 from enum import StrEnum
 from functools import cache, partial
 from importlib import import_module
-from itertools import pairwise
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
@@ -30,6 +27,7 @@ from pydantic_core import PydanticUndefined
 from events.language import registry
 from events.language.base import Message, Model
 from events.language.contexts import contexts
+from events.language.descriptions import descriptions_of
 from events.language.planned import Planned
 from events.language.proto_names import message_name, package_name, proto_enum
 from proto import GenerationError
@@ -159,7 +157,7 @@ def files() -> Iterator[FileShape]:
 
 
 def _enum(kind: type[StrEnum]) -> EnumShape:
-    docs = member_docs(kind)
+    docs = descriptions_of(kind)
     return EnumShape(
         kind.__name__,
         inspect.cleandoc(kind.__dict__.get("__doc__") or ""),
@@ -169,18 +167,19 @@ def _enum(kind: type[StrEnum]) -> EnumShape:
 
 def _message(kind: type[Model], file: FileShape) -> MessageShape:
     fields = []
+    texts = descriptions_of(kind)
     for name, info in kind.model_fields.items():
         try:
-            fields.append(_field(name, info, file))
+            fields.append(_field(name, info, texts.get(name, ""), file))
         except Unmappable as error:
             raise Unmappable(f"{kind.__module__}.{kind.__name__}.{name}: {error}") from None
     return MessageShape(name_of(kind), inspect.cleandoc(kind.__dict__.get("__doc__") or ""), tuple(fields))
 
 
-def _field(name: str, info: FieldInfo, file: FileShape) -> FieldShape:
+def _field(name: str, info: FieldInfo, text: str, file: FileShape) -> FieldShape:
     inner, bounds, optional = unwrap(info.annotation, tuple(info.metadata))
     default = _default(info)
-    said = (_sentence(info.description or ""), _bounds(name, inner, bounds, info, default), _planned(bounds))
+    said = (_sentence(text), _bounds(name, inner, bounds, info, default), _planned(bounds))
     doc = " ".join(filter(None, said))
     origin = get_origin(inner)
     if origin in (tuple, list, dict) and optional:
@@ -342,23 +341,3 @@ def _amount(name: str, value: Any) -> str:
 
 def _worth_saying(default: Any) -> bool:
     return isinstance(default, str | int | float) and default not in ("", 0) and default is not False
-
-
-@cache
-def member_docs(kind: type[StrEnum]) -> dict[str, str]:
-    """The docstrings below an enum's members, which Python itself does not keep."""
-    body = next(
-        node.body
-        for node in ast.parse(inspect.getsource(sys.modules[kind.__module__])).body
-        if isinstance(node, ast.ClassDef) and node.name == kind.__name__
-    )
-    docs = {}
-    for statement, following in pairwise(body):
-        if (
-            isinstance(statement, ast.Assign)
-            and isinstance(target := statement.targets[0], ast.Name)
-            and isinstance(following, ast.Expr)
-            and isinstance(following.value, ast.Constant)
-        ):
-            docs[target.id] = inspect.cleandoc(str(following.value.value))
-    return docs

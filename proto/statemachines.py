@@ -13,8 +13,8 @@ from types import ModuleType
 from typing import Any
 
 from events.language.contexts import ContextSpec, contexts
+from events.language.descriptions import descriptions_of
 from events.language.moves import StateMachine, final
-from proto.shapes import member_docs
 
 _INTRO = """\
 # State machines
@@ -65,7 +65,7 @@ def _section(title: str, about: str, table: Mapping[Any, frozenset[Any]]) -> Ite
     for status in sorted(final(table), key=order.index):
         yield f"    {status.value} --> [*]"
     yield from ("```", "", "| status | meaning | may become |", "|---|---|---|")
-    docs = member_docs(type(initial))
+    docs = descriptions_of(type(initial))
     for old, following in table.items():
         names = ", ".join(f"`{new.value}`" for new in sorted(following, key=order.index)) or "(final)"
         yield f"| `{old.value}` | {' '.join(docs.get(old.name, '').split())} | {names} |"

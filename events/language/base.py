@@ -17,9 +17,13 @@ from events.language.bounds import bounded
 
 
 class Model(BaseModel):
-    """A frozen value object. Unknown fields, NaN and infinities are refused."""
+    """A frozen value object. Unknown fields, NaN and infinities are refused. The text below a field is its description:
+    see `events.language.descriptions`.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    Pydantic makes a class's validator when it is first used: a process uses some of the language's classes only.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

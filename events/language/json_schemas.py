@@ -9,18 +9,31 @@ from collections.abc import Collection, Iterable
 from functools import cache
 from typing import Any, TypeVar
 
-from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
+from pydantic_core.core_schema import ModelSchema
 
 from events.language.aggregates import LanguageError
 from events.language.base import Model
 from events.language.contexts import contexts
+from events.language.descriptions import descriptions_of
 from events.language.registry import SHARED
 
 M = TypeVar("M", bound=Model)
 
 
 class Named(GenerateJsonSchema):
-    """Tells classes of one name apart by their contexts. Pydantic does it by their modules, which may change."""
+    """Adds the fields' descriptions, and tells classes of one name apart by their contexts. Pydantic does that by their
+    modules, which may change."""
+
+    def model_schema(self, schema: ModelSchema) -> JsonSchemaValue:
+        """A model's schema, with the description of each field."""
+        found = super().model_schema(schema)
+        kind: Any = schema["cls"]  # for mypy no class of a generic can be hashed
+        texts = descriptions_of(kind)
+        for name, field in found.get("properties", {}).items():
+            if name in texts:
+                field["description"] = texts[name]
+        return found
 
     def normalize_name(self, name: str) -> str:
         """A class's name in a document, from the class's alone or, where that is not enough, from its module's too."""

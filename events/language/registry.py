@@ -17,7 +17,7 @@ import orjson
 
 from events.language.aggregates import LanguageError, check_aggregates
 from events.language.base import Command, Event, Message
-from events.language.contexts import ContextsError, ContextSpec, broken
+from events.language.contexts import OWN, ContextsError, ContextSpec, broken
 from events.language.contexts import contexts as specs
 from events.language.planned import check_marks
 
@@ -39,6 +39,9 @@ def _messages() -> Iterator[type[Message]]:
 def _messages_of(spec: ContextSpec) -> list[type[Message]]:
     try:
         found = [message for name in spec.modules() for message in _defined(name)]
+        if spec not in OWN:
+            for message in found:
+                message.model_rebuild()  # pydantic says now, not when one is first used, what is wrong with it
     except ContextsError:
         raise
     except (Exception, SystemExit) as error:  # noqa: BLE001 - anybody's code

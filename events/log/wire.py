@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from prometheus_client import Counter
@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from events.language.base import Event, Message
 from events.language.bounds import MAX_ATTRIBUTE_BYTES, REPLACEMENT, TIME_MAX, TIME_MIN, mended
 from events.language.common import DEFAULT_ACTOR, DEFAULT_PROJECT
-from events.language.registry import event_type, event_types, lookup, newest, upcast
+from events.language.registry import event_type, lookup, newest, upcast
 from events.log.envelope import Meta, Position, Recorded
 from events.log.records import Headers, Record
 
@@ -312,11 +312,10 @@ def event_model(raw: Raw) -> type[Event]:
 def decode_event(type_name: str, value: bytes, at: Position | Raw) -> Message:
     """An event's body as its model, brought to the newest version. Raises UnknownType or Undecodable, naming `at`."""
     try:
-        validate = _validators().get(type_name)
-        if validate is not None:
-            return validate(value)
-        type_name, value = upcast(type_name, value)
-        model = lookup(type_name)
+        model: type[Message] | None = event_type(type_name)
+        if model is None:
+            type_name, value = upcast(type_name, value)
+            model = lookup(type_name)
         if model is not None:
             return model.__pydantic_validator__.validate_json(value)  # type: ignore[no-any-return]
     except (ValueError, KeyError) as error:
@@ -369,12 +368,6 @@ def _time_of(value: bytes) -> datetime:
     if not TIME_MIN <= time <= TIME_MAX:
         raise Undecodable(f"header ce_time {text!r} is out of range; give a time from {TIME_MIN.date()} on")
     return time
-
-
-@cache
-def _validators() -> dict[str, Callable[[bytes], Message]]:
-    """The validators of the current types, which nearly all records of a log have."""
-    return {name: model.__pydantic_validator__.validate_json for name, model in event_types().items()}
 
 
 def without_hash(headers: Headers) -> Iterable[tuple[str, bytes]]:

@@ -43,6 +43,7 @@ TYPES = [*command_types().values(), *event_types().values()]
 
 @pytest.mark.parametrize("model", TYPES, ids=lambda model: model.__name__)
 def test_every_field_is_bounded(model: type[Model]) -> None:
+    model.model_rebuild()
     found = list(leaves(model.__pydantic_core_schema__, model.__name__))
     assert found
     for _, leaf in found:

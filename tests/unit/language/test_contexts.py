@@ -245,6 +245,7 @@ def test_what_cannot_be_used_is_named_in_a_line_that_keeps_the_value(noting: Pat
         (("noting.written",), f"{LANGUAGE_OF_MUTE}: SyntaxError; import it by itself"),
         (("noting.missing",), f"{LANGUAGE_OF_MUTE}: ImportError; import it by itself"),
         (("noting.untyped",), f"{LANGUAGE_OF_MUTE}: PydanticUserError; import it by itself"),
+        (("noting.unending",), f"{LANGUAGE_OF_MUTE}: SchemaError; import it by itself"),
     ],
 )
 def test_a_language_that_cannot_be_used_is_named_in_a_line(
@@ -257,6 +258,7 @@ def test_a_language_that_cannot_be_used_is_named_in_a_line(
         "bare": f"{base}    context = 'mute'\n",
         "nameless": f"{base}    pass\n",
         "untyped": f"{base}    context = 'mute'\n    name = 1\n",
+        "unending": f"from pydantic import Field\n{base}    context = 'mute'\n    name: str = Field(pattern='(')\n",
     }.items():
         (noting / "noting" / f"{name}.py").write_text(text)
     done = run("mute:SPEC", noting, "-m", "services.jobs")

@@ -23,7 +23,7 @@ from events.writer.encoding import Unit
 from events.writer.partition import Partition
 from events.writer.provenance import Provenance
 from events.writer.snapshots import dump, load
-from tests.unit.writer.spoken import spoken
+from tests.unit.writer.spoken import speak
 
 NOW = datetime(2026, 5, 9, 3, 12, tzinfo=UTC)
 LOAN_DAYS = 30
@@ -107,10 +107,9 @@ MESSAGES: tuple[type[Message], ...] = (Put, Lend, Remind, ShelfFilled, ShelfLent
 
 
 @pytest.fixture
-def library(monkeypatch: pytest.MonkeyPatch) -> Any:
+def library(monkeypatch: pytest.MonkeyPatch) -> None:
     """The language has these messages, for one test."""
-    with spoken(MESSAGES, monkeypatch):
-        yield
+    speak(MESSAGES, monkeypatch)
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -49,7 +49,7 @@ from tests.errands.language import (
     Outcome,
     RunErrand,
 )
-from tests.unit.writer.spoken import spoken
+from tests.unit.writer.spoken import speak
 
 NOW = datetime(2026, 5, 9, 3, 12, tzinfo=UTC)
 VISION = "lab/vision"
@@ -57,10 +57,9 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @pytest.fixture(autouse=True)
-def errands(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def errands(monkeypatch: pytest.MonkeyPatch) -> None:
     """The language has errands, for one test."""
-    with spoken((RunErrand, DropErrand, ErrandAsked, ErrandAccepted, ErrandStarted, ErrandEnded), monkeypatch):
-        yield
+    speak((RunErrand, DropErrand, ErrandAsked, ErrandAccepted, ErrandStarted, ErrandEnded), monkeypatch)
 
 
 class Side:
