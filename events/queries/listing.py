@@ -14,10 +14,11 @@ import base64
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import orjson
+from blake3 import blake3
 from google.protobuf.descriptor import FieldDescriptor
 
 from events.language.proto_names import enum_prefix
@@ -31,35 +32,45 @@ INT4 = range(-1, (1 << 31) - 1)
 INT8 = range(-1, (1 << 63) - 1)
 """Whole numbers in a cursor: those that a Postgres ``int`` and ``bigint`` can be, behind which there is another."""
 
-Kind = type[str] | type[datetime] | range
+Kind = type[str] | type[datetime] | type[float] | range
 
 Keys = Mapping[str, Kind]
-"""Of a list's order: what a cursor holds, by name."""
+"""Of a list's order: what a cursor holds, by name. The columns are never null."""
 
 VALUE = "{value}"
-"""In a filter's condition: what the request says."""
+"""In a condition: where its value stands."""
 
 _BESIDE = frozenset({"options", "page"})
-"""Fields of every list's request that are no filters."""
+"""Fields of every list's request that are no filters, and may differ from page to page."""
+
+_ASKED = "?"
+"""In a cursor, beside its keys: the digest of what was asked."""
 
 
 def page(request: Any, keys: Keys) -> tuple[int, dict[str, Any] | None]:
-    """A `PageRequest` as its limit and the cursor's content, which has just these keys; None at the beginning. Raises
-    QueryError on a bad one, also on a cursor that somebody else made."""
-    limit = request.limit or DEFAULT_PAGE
+    """A list's request as its page's limit and the cursor's content, which has just these keys; None at the beginning.
+
+    Raises QueryError on a bad one, also on a cursor that somebody else made, or that came of other filters."""
+    limit = request.page.limit or DEFAULT_PAGE
     if not 0 < limit <= MAX_PAGE:
         raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, f"page.limit is {limit}; ask for 1 to {MAX_PAGE} rows")
-    if not request.cursor:
+    if not request.page.cursor:
         return limit, None
     try:
-        content = orjson.loads(base64.urlsafe_b64decode(request.cursor))
-        if not isinstance(content, dict) or content.keys() != keys.keys():
+        content = orjson.loads(base64.urlsafe_b64decode(request.page.cursor))
+        if not isinstance(content, dict) or content.keys() != {*keys, _ASKED}:
             raise ValueError("other keys")
-        return limit, {name: _key(content[name], kind) for name, kind in keys.items()}
+        after = {name: _key(content[name], kind) for name, kind in keys.items()}
     except (ValueError, OverflowError):
         raise QueryError(
             grpc.StatusCode.INVALID_ARGUMENT, "page.cursor is not one that this list returned; start without a cursor"
         ) from None
+    if content[_ASKED] != _asked(request):
+        raise QueryError(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "page.cursor is of a list with other filters; ask for each page with the same, or start without a cursor",
+        )
+    return limit, after
 
 
 def _key(value: Any, kind: Kind) -> Any:
@@ -68,13 +79,40 @@ def _key(value: Any, kind: Kind) -> Any:
         if type(value) is int and value in kind:
             return value
     elif type(value) is str and "\0" not in value:
+        if kind is float:
+            return float.fromhex(value)
         return value if kind is str else datetime.fromisoformat(value).astimezone(UTC)
     raise ValueError(f"{value!r} is no {kind}")
 
 
-def next_cursor(content: dict[str, Any]) -> str:
-    """An opaque cursor; `content` is the last row's sort key."""
-    return base64.urlsafe_b64encode(orjson.dumps(content)).decode()
+def next_cursor(row: Any, keys: Keys, request: Any) -> str:
+    """An opaque cursor of what comes behind a row, in the order of the keys, for the same request."""
+    content = {name: _said(row[name], kind) for name, kind in keys.items()}
+    return base64.urlsafe_b64encode(orjson.dumps({**content, _ASKED: _asked(request)})).decode()
+
+
+def _said(value: Any, kind: Kind) -> Any:
+    """A key as JSON has it. (Numbers with a point as text: JSON knows neither infinity nor NaN.)"""
+    if kind is datetime:
+        return value.isoformat()
+    return float(value).hex() if kind is float else value
+
+
+def _asked(request: Any) -> str:
+    """A digest of all that a request says beside `_BESIDE`."""
+    rest = type(request)()
+    rest.CopyFrom(request)
+    for name in _BESIDE:
+        rest.ClearField(name)
+    return blake3(rest.SerializeToString(deterministic=True)).hexdigest(length=8)
+
+
+class Condition(NamedTuple):
+    """What must hold of a row, beside a list's filters: a condition with `VALUE` in it, such as
+    ``score > {value}::float8``, and the value."""
+
+    sql: str
+    value: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +135,11 @@ class Query:
     limit: int
     """Rows of a page."""
     order: Keys
+    request: Any
+    counted: str
+    """The SQL that counts the rows of all pages, with the first of the arguments."""
+    counting: int
+    """How many arguments that takes."""
 
     @property
     def most(self) -> str:
@@ -113,9 +156,12 @@ class Query:
 
     def behind(self, row: Any) -> str:
         """The cursor of what comes behind a row."""
-        return next_cursor(
-            {name: row[name].isoformat() if kind is datetime else row[name] for name, kind in self.order.items()}
-        )
+        return next_cursor(row, self.order, self.request)
+
+    async def count(self, db: Db) -> int:
+        """How many rows all pages have. It looks at each of them, so ask for it only where somebody wants to know."""
+        number: int = await db.fetchval(self.counted, *self.arguments[: self.counting])
+        return number
 
 
 class Listing:
@@ -134,7 +180,8 @@ class Listing:
     ) -> None:
         """`request`: the message class. It has a `page`; each of its other fields is in `filters` or in `own`.
         `source`: what is read: a table, or what may stand behind ``from``.
-        `order`: columns that tell rows apart, with their types; all `descending` or none.
+        `order`: columns that tell rows apart, with their types; all `descending` or none. They are of the row itself
+        (its number among others changes when those come and go), and never null: use ``coalesce`` in the source.
         `filters`: field → the column that it is compared with. A repeated field admits any of its values, a map's
         entries must all be in the column (jsonb), an enum is its word. Or field → a condition with `VALUE` in it.
         `where`: a condition that always holds. It and `source` may have parameters ``$1``, ``$2`` ...: see `query`.
@@ -159,31 +206,39 @@ class Listing:
 
     def start(self, request: Any) -> Mapping[str, Any] | None:
         """The keys that the page comes behind; None at the list's beginning. Raises QueryError for a bad page."""
-        return page(request.page, self._order)[1]
+        return page(request, self._order)[1]
 
-    def query(self, request: Any, *given: Any) -> Query:
-        """What a request asks for. `given` are ``$1``, ``$2`` ... of source and condition.
+    def query(self, request: Any, *given: Any, more: Sequence[Condition] = ()) -> Query:
+        """What a request asks for. `given` are ``$1``, ``$2`` ... of source and condition. `more` must hold, too: what
+        the caller made of the request's `own` fields, such as a search expression.
 
         Raises QueryError that names the field: for a bad limit, a cursor that this list did not make, a number that is
         no value of an enum.
         """
-        limit, after = page(request.page, self._order)
+        limit, after = page(request, self._order)
         arguments = [*given]
         conditions = [*self._where]
         for each in self._filters:
             if (value := each.value(request)) is not None:
                 arguments.append(value)
                 conditions.append(each.condition(value, len(arguments)))
+        for condition in more:
+            arguments.append(condition.value)
+            conditions.append(condition.sql.replace(VALUE, f"${len(arguments)}"))
+        counted, counting = f"select count(*) from {self._source}{_where(conditions)}", len(arguments)
         if after is not None:
             first = len(arguments) + 1
             arguments += after.values()
             places = ", ".join(f"${first + n}::{_sql_type(kind)}" for n, kind in enumerate(self._order.values()))
             conditions.append(f"({', '.join(self._order)}) {'<' if self._descending else '>'} ({places})")
         arguments.append(limit + 1)
-        where = f" where {' and '.join(conditions)}" if conditions else ""
         by = ", ".join(f"{name} desc" if self._descending else name for name in self._order)
-        clauses = f"from {self._source}{where} order by {by} limit ${len(arguments)}"
-        return Query(clauses, tuple(arguments), limit, self._order)
+        clauses = f"from {self._source}{_where(conditions)} order by {by} limit ${len(arguments)}"
+        return Query(clauses, tuple(arguments), limit, self._order, request, counted, counting)
+
+
+def _where(conditions: Sequence[str]) -> str:
+    return f" where {' and '.join(conditions)}" if conditions else ""
 
 
 _TYPES = {
@@ -197,10 +252,13 @@ _TYPES = {
 }
 
 
+_SQL: Mapping[Any, str] = {datetime: "timestamptz", float: "float8", str: "text"}
+
+
 def _sql_type(kind: Kind) -> str:
     if isinstance(kind, range):
-        return "int" if kind is INT4 else "bigint"
-    return "timestamptz" if kind is datetime else "text"
+        return "int" if kind.stop < 1 << 31 else "bigint"
+    return _SQL[kind]
 
 
 class _Filter:

@@ -57,7 +57,7 @@ class LogServicer(rpc.LogQueriesServicer):
         if request.subject and request.correlation_id:
             raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, "subject, correlation_id: give one of the two")
         filters = history.Filters.of(request, self._context)
-        limit, cursor = page(request.page, history.CURSOR)
+        limit, cursor = page(request, history.CURSOR)
         options = read_options(request.options)
         await self._read.wait_for(options["at_least"])
         async with self._read.view() as db:
@@ -73,7 +73,8 @@ class LogServicer(rpc.LogQueriesServicer):
             )
         following = ""
         if end is not None:
-            following = next_cursor({"t": end.time.isoformat(), "p": end.partition, "o": end.offset})
+            row = {"t": end.time, "p": end.partition, "o": end.offset}
+            following = next_cursor(row, history.CURSOR, request)
         return pb.GetHistoryResponse(events=[to_event(row) for row in rows], next_cursor=following)
 
     async def WatchEvents(self, request: Any, context: Any) -> AsyncIterator[Any]:

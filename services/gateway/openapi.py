@@ -77,7 +77,7 @@ _ABOUT = {
     "as_of": "Answer as of this time.",
     "at_least": "Positions (events.jobs/3@1042) that the answer must contain: read your writes.",
     "limit": f"Rows wanted, at most {MAX_PAGE}; {DEFAULT_PAGE} if left out.",
-    "cursor": "`next_cursor` of the page before.",
+    "cursor": "`next_cursor` of the page before; the other filters stay the same.",
 }
 """What every query takes as parameters of its own."""
 

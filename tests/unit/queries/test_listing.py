@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
-from events.queries.listing import INT4, Listing, Page, next_cursor
+from events.queries.listing import INT4, Condition, Listing, Page
 from events.queries.queries import QueryError
 from events.queries.row_watch import Matching
 from forgelog_pb.jobs.v1 import queries_pb2 as jobs
@@ -44,6 +44,10 @@ ATTEMPTS = Listing(
     filters={"task": "task"},
     own=("job_id",),
 )
+
+
+OF_ATTEMPTS = ATTEMPTS.query(jobs.ListAttemptsRequest()).behind({"task": 1, "attempt": 1})
+OF_ALL = JOBS.query(jobs.ListJobsRequest()).behind({"submitted_at": NOON, "job_id": "j1"})
 
 
 def asked(listing: Listing, request: Any, *given: Any) -> tuple[str, tuple[Any, ...]]:
@@ -90,6 +94,52 @@ def test_zero_is_a_value_of_a_field_that_may_be_left_out() -> None:
     )
 
 
+def test_what_the_caller_adds_must_hold_too() -> None:
+    more = [Condition("score > {value}::float8", 0.5), Condition("(owner = {value} or name = {value})", "ada")]
+    query = ATTEMPTS.query(jobs.ListAttemptsRequest(task=2), "j1", more=more)
+    assert query.clauses == (
+        "from attempts where job_id = $1 and task = $2::int and score > $3::float8 and (owner = $4 or name = $4) "
+        "order by task, attempt limit $5"
+    )
+    assert query.arguments == ("j1", 2, 0.5, "ada", 101)
+
+
+async def test_all_pages_are_counted_whichever_is_asked_for() -> None:
+    request = jobs.ListJobsRequest(queue="gpu", page={"limit": 5})
+    request.page.cursor = JOBS.query(request).behind({"submitted_at": NOON, "job_id": "j1"})
+    db = Counting()
+    assert await JOBS.query(request).count(db) == 7  # type: ignore[arg-type]
+    assert db.asked == ("select count(*) from jobs where queue = $1::text", "gpu")
+
+
+class Counting:
+    """A database that has counted seven rows."""
+
+    asked: tuple[Any, ...] = ()
+
+    async def fetchval(self, *asked: Any) -> int:
+        self.asked = asked
+        return 7
+
+
+def test_rows_may_be_in_the_order_of_a_number_with_a_point() -> None:
+    best = Listing(
+        jobs.ListAttemptsRequest,
+        "scores",
+        order={"score": float, "rank": range(-1000, 1), "attempt": INT4},
+        descending=True,
+        filters={"task": "task"},
+        own=("job_id",),
+    )
+    request = jobs.ListAttemptsRequest()
+    request.page.cursor = best.query(request).behind({"score": float("-inf"), "rank": -7, "attempt": 1})
+    assert asked(best, request) == (
+        "from scores where (score, rank, attempt) < ($1::float8, $2::int, $3::int) "
+        "order by score desc, rank desc, attempt desc limit $4",
+        (float("-inf"), -7, 1, 101),
+    )
+
+
 def test_a_full_page_has_a_cursor_behind_its_last_row() -> None:
     request = jobs.ListAttemptsRequest(page={"limit": 2})
     query = ATTEMPTS.query(request, "j1")
@@ -106,7 +156,7 @@ def test_a_full_page_has_a_cursor_behind_its_last_row() -> None:
 
 
 def test_descending_pages_go_on_below() -> None:
-    cursor = JOBS.query(jobs.ListJobsRequest()).behind({"submitted_at": NOON, "job_id": "j1"})
+    cursor = JOBS.query(jobs.ListJobsRequest()).behind({"submitted_at": NOON, "job_id": "j1", "name": "other"})
     clauses, arguments = asked(JOBS, jobs.ListJobsRequest(page={"cursor": cursor}))
     assert "where (submitted_at, job_id) < ($1::timestamptz, $2::text) order by" in clauses
     assert arguments == (NOON, "j1", 101)
@@ -117,8 +167,8 @@ def test_descending_pages_go_on_below() -> None:
     [
         ({"page": {"limit": 10_001}}, "page.limit is 10001; ask for 1 to 10000 rows"),
         ({"page": {"cursor": "?"}}, "page.cursor is not one that this list returned; start without a cursor"),
-        ({"page": {"cursor": next_cursor({"task": 1, "attempt": 1})}}, "page.cursor is not one that this list"),
-        ({"page": {"cursor": next_cursor({"submitted_at": "noon", "job_id": "j"})}}, "page.cursor is not one that"),
+        ({"page": {"cursor": OF_ATTEMPTS}}, "page.cursor is not one that this list"),
+        ({"queue": "gpu", "page": {"cursor": OF_ALL}}, "page.cursor is of a list with other filters; ask for each"),
         ({"statuses": [99]}, "statuses: 99 is no JobStatus; take one of pending, queued, scheduled, "),
     ],
 )

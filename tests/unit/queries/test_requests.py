@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,7 +17,8 @@ from events.log.envelope import Position
 from events.queries.listing import INT4, INT8, next_cursor, page
 from events.queries.queries import CLOCKS_DIFFER, QueryError, read_options
 from events.queries.requests import MAX_ENTRIES, MAX_TEXT, check_request
-from forgelog_pb.query.v1.options_pb2 import PageRequest, ReadOptions
+from forgelog_pb.jobs.v1.queries_pb2 import ListJobsRequest
+from forgelog_pb.query.v1.options_pb2 import ReadOptions
 from services.gateway.catalog import Catalog
 
 METHODS = sorted(Catalog().methods.values(), key=lambda method: method.path)
@@ -111,14 +113,37 @@ def test_a_moment_of_the_future_is_refused_but_for_what_clocks_differ_by() -> No
         read_options(ReadOptions(as_of=later), NOW)
 
 
-KEYS: Any = {"at": datetime, "id": str, "small": INT4, "large": INT8}
-GOOD = {"at": "2026-05-09T03:12:00+02:00", "id": "a", "small": 1, "large": 1 << 40}
+KEYS: Any = {"at": datetime, "id": str, "small": INT4, "large": INT8, "score": float}
+ROW = {"at": datetime(2026, 5, 9, 1, 12, tzinfo=UTC), "id": "a", "small": 1, "large": 1 << 40, "score": 0.1}
+GOOD = orjson.loads(base64.urlsafe_b64decode(next_cursor(ROW, KEYS, ListJobsRequest())))
 
 
-def test_a_cursor_comes_back_as_it_was_given() -> None:
-    _, found = page(PageRequest(cursor=next_cursor(GOOD)), KEYS)
-    assert found == {**GOOD, "at": datetime(2026, 5, 9, 1, 12, tzinfo=UTC)}
-    assert page(PageRequest(), KEYS) == (100, None)
+def asked(cursor: str, **filters: Any) -> tuple[int, Any]:
+    return page(ListJobsRequest(page={"cursor": cursor}, **filters), KEYS)
+
+
+@pytest.mark.parametrize("score", [0.1, -1.5e308, float("inf"), -float("inf"), 3])
+def test_a_cursor_comes_back_as_it_was_given(score: float) -> None:
+    row = {**ROW, "score": score}
+    assert asked(next_cursor(row, KEYS, ListJobsRequest())) == (100, row)
+    assert asked("") == (100, None)
+
+
+def test_a_number_that_is_none_has_a_place_in_a_list_too() -> None:
+    _, found = asked(next_cursor({**ROW, "score": float("nan")}, KEYS, ListJobsRequest()))
+    assert math.isnan(found["score"])
+
+
+def test_a_cursor_is_for_the_filters_that_it_came_of() -> None:
+    request = ListJobsRequest(queue="gpu", labels={"team": "vision", "size": "l"}, page={"limit": 5})
+    cursor = next_cursor(ROW, KEYS, request)
+    later = {"at_least": ["events.jobs/0@7"], "as_of": NOW}
+    again = ListJobsRequest(labels={"size": "l", "team": "vision"}, queue="gpu", page={"cursor": cursor}, options=later)
+    assert page(again, KEYS) == (100, ROW), "a page may have another size, and other options"
+    for other in ({}, {"queue": "cpu"}, {"queue": "gpu"}):
+        with pytest.raises(QueryError, match=r"page\.cursor is of a list with other filters; ask for each") as caught:
+            asked(cursor, **other)
+        assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize(
@@ -139,6 +164,9 @@ def test_a_cursor_comes_back_as_it_was_given() -> None:
                 {"small": True},
                 {"small": 1.5},
                 {"small": "1"},
+                {"score": 1.5},
+                {"score": "high"},
+                {"score": "0x1p+99999"},
                 {"large": -2},
                 {"more": 1},
             )
@@ -149,7 +177,7 @@ def test_a_cursor_comes_back_as_it_was_given() -> None:
 def test_a_forged_cursor_is_refused(content: bytes) -> None:
     cursor = base64.urlsafe_b64encode(content).decode() or "="
     with pytest.raises(QueryError, match=r"page\.cursor is not one that this list returned") as caught:
-        page(PageRequest(cursor=cursor), KEYS)
+        asked(cursor)
     assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -157,7 +185,7 @@ def test_a_forged_cursor_is_refused(content: bytes) -> None:
 def test_a_garbled_cursor_is_refused(text: str) -> None:
     if text:
         with pytest.raises(QueryError):
-            page(PageRequest(cursor=text), KEYS)
+            asked(text)
 
 
 @pytest.mark.parametrize("text", ["events.jobs/0@9223372036854775808", "events.jobs/2147483648@0", "events.jobs/-1@0"])
