@@ -8,10 +8,11 @@ from typing import Any
 from events.language import task_ranges as sets
 from events.language.common import DEFAULT_QUEUE
 from events.language.convert import to_message
+from events.language.jobs.spec import PRIORITY_WEIGHT
 from events.language.resources import AllocationStatus
 from events.language.scheduling import SchedulingPolicy
 from events.projections.tables import Db
-from events.queries.listing import INT8, Listing
+from events.queries.listing import Listing
 from events.queries.queries import ReadModel, not_found, read_options
 from forgelog_pb.scheduling.v1 import queries_pb2, queries_pb2_grpc
 from services.scheduling.projections import QUEUES
@@ -19,11 +20,11 @@ from services.scheduling.projections import QUEUES
 _SHOWN_PLACEMENTS = 100
 
 _RANKED = (
-    "select e.*, row_number() over (partition by e.queue order by "
-    f"case when coalesce(q.policy, '') = '{SchedulingPolicy.FIFO.value}' then 0 else e.weight end desc, "
-    "e.submitted_at, e.job_id) as place from entries e left join queues q using (queue)"
+    "select *, row_number() over (partition by queue order by rank, submitted_at, job_id) as place from "
+    f"(select e.*, case when q.policy = '{SchedulingPolicy.FIFO.value}' then 0 else -e.weight end as rank "
+    "from entries e left join queues q using (queue)) each"
 )
-"""Entries with their place in the queue's order."""
+"""Entries with their rank, and with their place in the queue's order."""
 
 _PLACED = (
     "p.*, coalesce(o.status, '" + AllocationStatus.PENDING.value + "') as status, coalesce(o.reason, '') as reason"
@@ -32,8 +33,9 @@ _PLACEMENTS = "placements p left join outcomes o using (allocation_id)"
 
 _ENTRY_LIST = Listing(
     queries_pb2.ListEntriesRequest,
-    f"({_RANKED} where $1 = '' or e.queue = $1) ranked",
-    order={"queue": str, "place": INT8},
+    f"({_RANKED} where $1 = '' or queue = $1) ranked",
+    # Not by `place`, which changes whenever a job before leaves.
+    order={"queue": str, "rank": range(-max(PRIORITY_WEIGHT.values()), 1), "submitted_at": datetime, "job_id": str},
     filters={"job_id": "job_id"},
     own=("queue",),
 )

@@ -195,6 +195,30 @@ async def test_a_queue_is_listed_in_its_order_and_by_pages(platform: Platform) -
     await platform.explained("job-0", "queue paused")
 
 
+async def test_pages_of_a_queue_have_each_job_once_while_others_leave_and_come(platform: Platform) -> None:
+    for number in range(6):
+        await platform.submit(f"job-{number}")
+    waiting = lambda count: lambda answer: answer.queue.waiting_jobs == count  # noqa: E731
+    await platform.until("GetQueue", pb.GetQueueRequest(queue="default"), waiting(6))
+    request = pb.ListEntriesRequest(queue="default", page={"limit": 2})
+    answer = await platform.ask.ListEntries(request)
+    assert [entry.job_id for entry in answer.entries] == ["job-0", "job-1"]
+
+    for gone in ("job-0", "job-1"):  # also the one that the cursor was made of
+        await platform.command(CancelJob(job_id=gone))
+    await platform.until("GetQueue", pb.GetQueueRequest(queue="default"), waiting(4))
+    request.page.cursor = answer.next_cursor
+    answer = await platform.ask.ListEntries(request)
+    assert [(entry.job_id, entry.position) for entry in answer.entries] == [("job-2", 1), ("job-3", 2)]
+
+    await platform.submit("urgent", priority=JobPriority.URGENT)
+    await platform.until("GetQueue", pb.GetQueueRequest(queue="default"), waiting(5))
+    request.page.cursor = answer.next_cursor
+    answer = await platform.ask.ListEntries(request)
+    assert [(entry.job_id, entry.position) for entry in answer.entries] == [("job-4", 4), ("job-5", 5)]
+    assert answer.next_cursor == ""
+
+
 async def test_placements_are_listed_and_limits_kept(platform: Platform) -> None:
     for number in range(3):
         await platform.command(register(f"n{number}", capacity={"cpus": 1.0}))
