@@ -127,14 +127,14 @@ class Core:
         return await self.connection.call(method, request, what=what)
 
     async def pages(self, method: Any, request: Any, field: str, what: str, limit: int | None) -> list[Any]:
-        """Every row of a list (or the first `limit`), page by page."""
+        """Every row of a list (or the first `limit`), page by page. An answer may have more than its page asked for."""
         rows: list[Any] = []
         while True:
             request.page.limit = PAGE if limit is None else min(PAGE, limit - len(rows))
             answer = await self.ask(method, request, what)
             rows += [plain(item) for item in getattr(answer, field)]
             if not answer.next_cursor or (limit is not None and len(rows) >= limit):
-                return rows
+                return rows[:limit]
             request.page.cursor = answer.next_cursor
 
 

@@ -188,7 +188,7 @@ class EntryRow(Answer, message="forgelog.scheduling.v1.Entry"):
     not_before: datetime | None
     """Not placed before (back-off of a retry)."""
     position: int
-    """Place in the queue, from 1; 0 when it was not asked for the whole queue."""
+    """Place of its job in the queue, from 1."""
     message: str
     """Why it could not be placed when it was last tried; empty before."""
     reasons: list[Answer]
