@@ -7,6 +7,7 @@ The live tables and a rebuild use the same fold. Both also keep earlier versions
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -26,6 +27,20 @@ Row = dict[str, Any]
 HIDDEN = frozenset({"since", "until", "over"})
 """Columns of the runner's own, in every table, in the table of its past, or in what is read as of a time."""
 
+_NAME = re.compile("[a-z_][a-z0-9_]*")
+
+_SQL_WORDS = frozenset(
+    "all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate collation "
+    "column concurrently constraint create cross current_catalog current_date current_role current_schema current_time "
+    "current_timestamp current_user default deferrable desc distinct do else end except false fetch for foreign freeze "
+    "from full grant group having ilike in initially inner intersect into is isnull join lateral leading left like "
+    "limit localtime localtimestamp natural not notnull null offset on only or order outer overlaps placing primary "
+    "references returning right select session_user similar some symmetric system_user table tablesample then to "
+    "trailing true union unique user using variadic verbose when where window with".split()
+)
+"""Words that are no names unless they are quoted (`pg_get_keywords`, reserved). Some would be answered: ``select user``
+is the name of the database's user."""
+
 
 @dataclass(frozen=True)
 class Table:
@@ -37,7 +52,8 @@ class Table:
     columns: dict[str, str]
     """Column → Postgres type (text, bigint, int, float8, bool, timestamptz, jsonb, bytea, text[]), keys included."""
     indexes: tuple[str, ...] = field(default=())
-    """Column lists to index, such as ``"status, submitted_at desc"``."""
+    """Column lists to index, such as ``"status, submitted_at desc"``, or all behind the table's name, such as
+    ``"using gin (labels)"``."""
     rendered: dict[str, Callable[[Row], bytes]] = field(default_factory=dict)
     """Further columns (bytea) that are computed from a row when it is written: answers kept ready. Folds don't see
     them. Raise the projection's `version` when the computation changes. In a read as of a time they are null."""
@@ -54,12 +70,22 @@ class Table:
     def __post_init__(self) -> None:
         if hidden := HIDDEN & {*self.columns, *self.rendered}:
             raise ValueError(f"table {self.name}: every table has {' and '.join(sorted(hidden))}; name yours otherwise")
+        for name in (self.name, *self.columns, *self.rendered):
+            if name in _SQL_WORDS or not _NAME.fullmatch(name):
+                raise ValueError(f"table {self.name}: {name!r} is no name in SQL unless it is quoted; use another")
         object.__setattr__(self, "key_of", _getter(*self.key))
         object.__setattr__(self, "values_of", _getter(*self.columns))
 
     def first(self, **given: Any) -> Row:
-        """A new row: what is given, and the defaults of all other columns."""
-        return {**self.defaults, **given}
+        """A new row: what is given, and the defaults of all other columns. Raises TypeError for a value that has no
+        column, and for a column that has no value."""
+        row = {**self.defaults, **given}
+        if row.keys() != self.columns.keys():
+            stray, missing = sorted(row.keys() - self.columns.keys()), sorted(self.columns.keys() - row.keys())
+            raise TypeError(
+                f"table {self.name} has no column {stray[0]}" if stray else f"{self.name}.{missing[0]} has no value"
+            )
+        return row
 
     @property
     def past(self) -> str:

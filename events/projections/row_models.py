@@ -18,9 +18,9 @@ language gives the protobuf message of the same fields too, so a row becomes an 
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from datetime import datetime
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Le, Lt
 from pydantic import AwareDatetime, BaseModel
@@ -35,6 +35,8 @@ INT4_MAX = (1 << 31) - 1
 class Int4:
     """``Annotated[int, Int4]``: a column of 4 bytes for a number whose type has no such bound."""
 
+
+_WITH_PARTS = (BaseModel, Mapping, Sequence, Set)
 
 _PLAIN: Mapping[type, str] = {bool: "bool", float: "float8", bytes: "bytea", datetime: "timestamptz"}
 
@@ -51,10 +53,15 @@ def table_of(
     """The table of such rows; the other arguments are those of `Table`.
 
     Texts and enums (as their words) are ``text``, whole numbers ``int`` if their upper bound fits and else ``bigint``,
-    times ``timestamptz``; what has parts (lists, maps, models) is ``jsonb``. Raises ValueError for a key or `born` that
-    is no field, and for a default that no row can have.
+    times ``timestamptz``; what has parts (lists, maps, models), or may be of several types, is ``jsonb``. Raises
+    ValueError for a key or `born` that is no field, and for a field whose type has no column.
     """
-    columns = {field: column_type(info) for field, info in model.model_fields.items()}
+    columns = {}
+    for field, info in model.model_fields.items():
+        try:
+            columns[field] = column_type(info)
+        except ValueError as error:
+            raise ValueError(f"table {name}: {model.__name__}.{field} is {error}") from None
     for part in (*key, *filter(None, (born,))):
         if part not in columns:
             raise ValueError(f"table {name}: {model.__name__} has no field {part}; name one that it has")
@@ -67,7 +74,7 @@ def table_of(
 
 
 def column_type(info: FieldInfo) -> str:
-    """The Postgres type of a field's column."""
+    """The Postgres type of a field's column. Raises ValueError for a type that has none."""
     kinds, marks = _kinds(info.annotation, tuple(info.metadata))
     if len(kinds) != 1:
         return "jsonb"
@@ -81,12 +88,23 @@ def column_type(info: FieldInfo) -> str:
     if kind is int:
         tops: list[Any] = [mark.le if isinstance(mark, Le) else mark.lt for mark in marks if isinstance(mark, Le | Lt)]
         return "int" if Int4 in marks or (tops and min(tops) <= INT4_MAX) else "bigint"
-    return "text" if issubclass(kind, str) else "jsonb"
+    if issubclass(kind, str):
+        return "text"
+    if kind is object or issubclass(kind, _WITH_PARTS):
+        return "jsonb"
+    # As JSON it would be a text: a fold would find now what was put, and now its text.
+    raise ValueError(f"a {kind.__name__}; use a text, a number, a bool, bytes, a time, an enum of words or a model")
 
 
 def _kinds(annotation: Any, marks: tuple[Any, ...]) -> tuple[set[Any], tuple[Any, ...]]:
     """The types that a value may have, None left out, and all that `Annotated` says of them."""
+    # A name for another type: of `NewType`, or of `type` (and what has its form before Python 3.12).
+    named = getattr(annotation, "__supertype__", None) or getattr(annotation, "__value__", None)
+    if named is not None and not isinstance(annotation, type):
+        return _kinds(named, marks)
     origin = get_origin(annotation)
+    if origin is Literal:
+        return {type(word) for word in get_args(annotation) if word is not None}, marks
     if origin is Annotated:
         inner, *more = get_args(annotation)
         return _kinds(inner, (*marks, *_flat(more)))

@@ -66,11 +66,12 @@ def quoted(name: str) -> str:
 
 
 async def set_codecs(db: Db) -> None:
-    """jsonb as plain Python data, on a new connection."""
+    """jsonb as plain Python data, on a new connection. (What is not, such as a model, is refused: as its text it would
+    come back as something else than was put.)"""
     await db.set_type_codec(
         "jsonb",
         schema="pg_catalog",
-        encoder=lambda value: b"\x01" + orjson.dumps(value, default=str),
+        encoder=lambda value: b"\x01" + orjson.dumps(value),
         decoder=lambda value: orjson.loads(value[1:]),
         format="binary",
     )
@@ -100,7 +101,8 @@ def _past_statement(table: Table) -> str:
 
 def _index_statements(table: Table) -> list[str]:
     statements = [
-        f"create index if not exists {quoted(f'{table.name}_index_{number}')} on {quoted(table.name)} ({index})"
+        f"create index if not exists {quoted(f'{table.name}_index_{number}')} on {quoted(table.name)} "
+        f"{index if index.startswith('using ') else f'({index})'}"
         for number, index in enumerate(table.indexes)
     ]
     if table is not HISTORY:
@@ -235,7 +237,7 @@ def _upsert_sql(table: Table) -> str:
 
 
 def _as_json(value: Any) -> str | None:
-    return None if value is None else orjson.dumps(value, default=str).decode()
+    return None if value is None else orjson.dumps(value).decode()
 
 
 async def upsert_rows(db: Db, table: Table, rows: Sequence[Versioned]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Annotated, Any
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from enum import IntEnum, StrEnum
+from typing import Annotated, Any, Literal, NewType
 
 import pytest
-from pydantic import Field
+from pydantic import BaseModel, Field, create_model
+from typing_extensions import TypeAliasType
 
 from events.language.base import Model
 from events.language.common import Identifier, Timestamp
@@ -24,7 +26,11 @@ class Label(Model):
     key: str = "k"
 
 
-class Note(Model):
+Level = NewType("Level", int)
+Shelf = TypeAliasType("Shelf", Annotated[str, Field(max_length=9)])
+
+
+class Note(BaseModel):
     note_id: Identifier
     colour: Colour = Colour.BLUE
     size: int = 0
@@ -37,6 +43,9 @@ class Note(Model):
     readers: tuple[str, ...] = ()
     label: Label | None = Label()
     either: int | str = 1
+    plan: Literal["free", "paid"] | None = "free"
+    level: Level = Level(1)
+    shelf: Shelf = "a"
     written_at: Timestamp
     read_at: datetime | None = None
 
@@ -64,6 +73,9 @@ def test_columns_are_of_the_types_of_the_fields() -> None:
                 "readers": "jsonb",
                 "label": "jsonb",
                 "either": "jsonb",
+                "plan": "text",
+                "level": "bigint",
+                "shelf": "text",
                 "written_at": "timestamptz",
                 "read_at": "timestamptz",
             },
@@ -90,6 +102,9 @@ def test_a_first_row_has_every_default_as_postgres_takes_it() -> None:
         "readers": [],
         "label": {"key": "k"},
         "either": 1,
+        "plan": "free",
+        "level": 1,
+        "shelf": "a",
         "written_at": NOON,
         "read_at": None,
     }
@@ -101,3 +116,34 @@ def test_a_first_row_has_every_default_as_postgres_takes_it() -> None:
 def test_what_is_no_field_is_told(given: Any) -> None:
     with pytest.raises(ValueError, match="table notes: Note has no field id; name one that it has"):
         table_of(Note, "notes", **given)
+
+
+class Size(IntEnum):
+    SMALL = 1
+
+
+@pytest.mark.parametrize("kind", [date, timedelta, Decimal, Size, date | None])
+def test_a_type_that_would_come_back_from_a_table_as_another_has_no_column(kind: Any) -> None:
+    model = create_model("Day", day_id=(str, ...), day=(kind, ...))
+    with pytest.raises(ValueError, match=r"table days: Day\.day is an? \w+; use a text, a number, a bool"):
+        table_of(model, "days", key=("day_id",))
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"sise": 3, "note_id": "n1", "written_at": NOON}, "table notes has no column sise"),
+        ({"note_id": "n1"}, "notes.written_at has no value"),
+    ],
+)
+def test_a_first_row_has_the_tables_columns_and_no_other(given: Any, problem: str) -> None:
+    with pytest.raises(TypeError, match=problem):
+        NOTES.first(**given)
+
+
+@pytest.mark.parametrize(
+    ("name", "column"), [("notes", "user"), ("notes", "offset"), ("order", "id"), ("notes", "Id"), ("notes", "a b")]
+)
+def test_a_name_is_one_that_sql_needs_no_quotes_for(name: str, column: str) -> None:
+    with pytest.raises(ValueError, match=r"is no name in SQL unless it is quoted; use another"):
+        Table(name, ("id",), {"id": "text", column: "text"})
