@@ -30,13 +30,17 @@ HIDDEN = frozenset({"since", "until", "over"})
 _NAME = re.compile("[a-z_][a-z0-9_]*")
 
 _SQL_WORDS = frozenset(
-    "all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate collation "
-    "column concurrently constraint create cross current_catalog current_date current_role current_schema current_time "
-    "current_timestamp current_user default deferrable desc distinct do else end except false fetch for foreign freeze "
-    "from full grant group having ilike in initially inner intersect into is isnull join lateral leading left like "
-    "limit localtime localtimestamp natural not notnull null offset on only or order outer overlaps placing primary "
-    "references returning right select session_user similar some symmetric system_user table tablesample then to "
-    "trailing true union unique user using variadic verbose when where window with".split()
+    re.findall(
+        r"\w+",
+        "all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate "
+        "collation column concurrently constraint create cross current_catalog current_date current_role "
+        "current_schema current_time current_timestamp current_user default deferrable desc distinct do else end "
+        "except false fetch for foreign freeze from full grant group having ilike in initially inner intersect into "
+        "is isnull join lateral leading left like limit localtime localtimestamp natural not notnull null offset on "
+        "only or order outer overlaps placing primary references returning right select session_user similar some "
+        "symmetric system_user table tablesample then to trailing true union unique user using variadic verbose "
+        "when where window with",
+    )
 )
 """Words that are no names unless they are quoted (`pg_get_keywords`, reserved). Some would be answered: ``select user``
 is the name of the database's user."""

@@ -193,16 +193,9 @@ class Listing:
         self._where = [where] if where else []
         self._order = order
         self._descending = descending
-        fields = {field.name: field for field in request.DESCRIPTOR.fields}
         filters = filters or {}
-        if stray := sorted({*filters, *own} - fields.keys()):
-            raise ValueError(f"{request.DESCRIPTOR.name} has no field {stray[0]}; filter by one that it has")
-        if forgotten := sorted(fields.keys() - filters.keys() - {*own} - _BESIDE):
-            raise ValueError(
-                f"{request.DESCRIPTOR.name}.{forgotten[0]} changes nothing; add it to `filters`, or to `own` if the "
-                "caller acts on it"
-            )
-        self._filters = [_Filter(fields[name], condition) for name, condition in filters.items()]
+        fields = acted_on(request, filters, own)
+        self._filters = [Filter(fields[name], condition) for name, condition in filters.items()]
 
     def start(self, request: Any) -> Mapping[str, Any] | None:
         """The keys that the page comes behind; None at the list's beginning. Raises QueryError for a bad page."""
@@ -241,6 +234,20 @@ def _where(conditions: Sequence[str]) -> str:
     return f" where {' and '.join(conditions)}" if conditions else ""
 
 
+def acted_on(request: Any, filters: Collection[str], own: Collection[str]) -> dict[str, FieldDescriptor]:
+    """The fields of a request's message, by name. Raises ValueError for one that there is not, or that nothing acts
+    on."""
+    fields = {field.name: field for field in request.DESCRIPTOR.fields}
+    if stray := sorted({*filters, *own} - fields.keys()):
+        raise ValueError(f"{request.DESCRIPTOR.name} has no field {stray[0]}; filter by one that it has")
+    if forgotten := sorted(fields.keys() - {*filters} - {*own} - _BESIDE):
+        raise ValueError(
+            f"{request.DESCRIPTOR.name}.{forgotten[0]} changes nothing; add it to `filters`, or to `own` if the "
+            "caller acts on it"
+        )
+    return fields
+
+
 _TYPES = {
     FieldDescriptor.CPPTYPE_BOOL: "bool",
     FieldDescriptor.CPPTYPE_DOUBLE: "float8",
@@ -261,7 +268,7 @@ def _sql_type(kind: Kind) -> str:
     return _SQL[kind]
 
 
-class _Filter:
+class Filter:
     """A request's field, and what a row must be to pass."""
 
     __slots__ = ("_column", "_condition", "_field", "_map", "_sql", "_time", "_words")

@@ -72,10 +72,13 @@ _ATTEMPTS = _by_attempt(queries_pb2.ListAttemptsRequest, "attempts")
 _OUTPUTS = _by_attempt(queries_pb2.ListOutputsRequest, "outputs")
 
 _WATCH = RowWatch(
+    queries_pb2.WatchJobsRequest,
     "jobs",
     JOBS,
     kind="job",
     changed="updated_at",
+    ids="job_ids",
+    own=("until_ended",),
     filters={"project": "project", "queue": "queue", "owner": "owner"},
 )
 
@@ -155,7 +158,7 @@ class JobQueriesServicer(queries_pb2_grpc.JobQueriesServicer):
         if request.until_ended and not request.job_ids:
             raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, "until_ended: name the jobs in job_ids")
         live = set(request.job_ids)
-        async with aclosing(_WATCH.batches(self._read, request, request.job_ids)) as batches:
+        async with aclosing(_WATCH.batches(self._read, request)) as batches:
             async for rows in batches:
                 for row in rows:
                     yield queries_pb2.WatchJobsResponse(job=job_message(row))

@@ -33,7 +33,9 @@ class Connection:
         self.executed.append(statement)
 
 
-@pytest.mark.parametrize("value", [JobMetadata(name="a"), {"a"}, {"a": {1: "b"}}], ids=["model", "set", "number as key"])
+@pytest.mark.parametrize(
+    "value", [JobMetadata(name="a"), {"a"}, {"a": {1: "b"}}], ids=["model", "set", "number as key"]
+)
 async def test_what_would_come_back_from_json_as_something_else_is_refused(value: Any) -> None:
     db: Any = Connection()
     await tables.set_codecs(db)

@@ -10,7 +10,6 @@ import pytest
 
 from events.queries.listing import INT4, Condition, Listing, Page
 from events.queries.queries import QueryError
-from events.queries.row_watch import Matching
 from forgelog_pb.jobs.v1 import queries_pb2 as jobs
 from forgelog_pb.jobs.v1 import types_pb2 as types
 
@@ -196,13 +195,3 @@ def test_every_value_of_the_enum_has_its_word() -> None:
 def test_a_list_acts_on_every_field_of_its_request(filters: dict[str, str], own: tuple[str, ...], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         Listing(jobs.ListJobsRequest, "jobs", order={"job_id": str}, filters=filters, own=own)
-
-
-def test_watchers_of_the_same_rows_are_one_question() -> None:
-    gpu, again = Matching((("queue", "gpu"),)), Matching((("queue", "gpu"),))
-    assert gpu == again
-    assert hash(gpu) == hash(again)
-    assert gpu({"queue": "gpu"})
-    assert not gpu({"queue": "cpu"})
-    assert Matching(())({"queue": "cpu"})
-    assert Matching((("a", 1), ("b", 2))).conditions(4) == ["a = $4", "b = $5"]
