@@ -284,7 +284,7 @@ class Decider(Generic[S]):
 
         The default dumps the state by its type, as `load` reads it. `events.writer.dumps` says which types it supports.
         """
-        return dumps.adapter_of(type(self)).dump_python(state, mode="json")
+        return dumps.dumped(type(self), state)
 
     def load(self, key: str, data: Any) -> S:
         """The state that `dump` returned, after JSON.

@@ -16,6 +16,7 @@ import orjson
 from blake3 import blake3
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
+from pydantic_core import from_json, to_json
 
 
 class StateTypeError(TypeError):
@@ -26,6 +27,13 @@ def adapter_of(decider: type[Any]) -> TypeAdapter[Any]:
     """The adapter of the type of a decider's state. Raises StateTypeError."""
     kept: Any = decider  # for mypy no class of a generic can be hashed
     return _adapter_of(kept)
+
+
+def dumped(decider: type[Any], state: Any) -> Any:
+    """A decider's state as JSON-ready data. Raises StateTypeError, and what pydantic raises for its values."""
+    data = adapter_of(decider).dump_python(state, mode="json")
+    # JSON has no infinity and no NaN (RFC 8259). Words stand for them: as null, a state could not be loaded any more.
+    return from_json(to_json(data, inf_nan_mode="strings"))
 
 
 @cache

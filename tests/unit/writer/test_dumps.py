@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -43,6 +44,7 @@ class Note:
     places: dict[str, tuple[int, float]] = field(default_factory=dict)
     labels: tuple[Label, ...] = ()
     written_at: datetime | None = None
+    best: float | None = float("-inf")
 
 
 class Notes(Decider[Note]):
@@ -63,13 +65,25 @@ FULL = Note(
     {"x": (1, 0.1)},
     (Label(key="k", value="v"), Label(key="l")),
     datetime(2026, 5, 9, 3, 12, 0, 1, tzinfo=UTC),
+    0.1 + 0.2,
 )
 
 
-@pytest.mark.parametrize("state", [Note(), FULL])
+@pytest.mark.parametrize("state", [Note(), FULL, Note(best=float("inf"), places={"x": (1, float("-inf"))})])
 def test_a_state_comes_back_as_it_was(state: Note) -> None:
     dumped = Notes().dump(state)
     assert Notes().load("n1", orjson.loads(orjson.dumps(dumped))) == state
+
+
+def test_what_is_no_number_is_not_nothing() -> None:
+    dumped = orjson.loads(orjson.dumps(Notes().dump(Note(best=float("nan")))))
+    assert math.isnan(Notes().load("n1", dumped).best or 0.0)
+
+
+def test_a_number_that_json_readers_would_round_is_refused() -> None:
+    dumped = Notes().dump(Note(places={"x": (1 << 64, 0.0)}))
+    with pytest.raises(TypeError, match="64-bit"):
+        orjson.dumps(dumped)
 
 
 def test_a_dump_is_apart_from_its_state() -> None:
