@@ -1,8 +1,8 @@
 """Objects through the gateway, for nodes and clients, which have no access to the store. Blocks; use threads.
 
 A request that fails by a fault of the network, or is told to come again, is made again until `patience` seconds have
-passed without any byte that went well; see `_Patience`. Each thread has a connection of its own. Must not know what
-objects mean.
+passed without any byte that went well; see `_Patience`. What fails at the files of the caller is raised as it is. Each
+thread has a connection of its own. Must not know what objects mean.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, as_completed
-from contextlib import closing
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -43,6 +43,10 @@ class RemoteStopped(RemoteError):
     """The transfer was stopped."""
 
 
+class ObjectChanged(RemoteError):
+    """What is to be put has other bytes than were announced."""
+
+
 class RemoteObjects:
     """The objects of the platform at an address. `stopped`: once it is set, what is under way ends soon."""
 
@@ -70,27 +74,31 @@ class RemoteObjects:
     def put(
         self, ref: ObjectRef, opened: Callable[[], BinaryIO], progress: Callable[[int], None] | None = None
     ) -> None:
-        """Put an object. `opened`: opens its bytes, once for each try. `progress`: called with the bytes sent. Raises
-        RemoteError, and what `opened` raises."""
+        """Put an object. `opened`: opens its bytes, once for each try; what follows behind the announced bytes, as in a
+        file that grows, is not sent. `progress`: called with the bytes sent. Raises RemoteError, ObjectChanged, and
+        what `opened` and its reading raise."""
 
         def once(patience: _Patience) -> None:
             went = 0
 
             def pieces() -> Iterator[bytes]:
                 nonlocal went
-                while piece := file.read(_PIECE):
+                seen = blake3()
+                while went < ref.size:
                     self._check_stopped()
-                    if went + len(piece) > ref.size:
-                        break
+                    with _on_disk():
+                        piece = file.read(min(_PIECE, ref.size - went))
+                    seen.update(piece)
+                    whole = went + len(piece) == ref.size
+                    if not piece or (whole and seen.hexdigest() != ref.digest):
+                        raise ObjectChanged(f"the bytes of {ref.digest} changed while they were sent; try again")
                     yield piece
                     went += len(piece)
                     patience.went(went)
                     if progress is not None:
                         progress(len(piece))
-                if went + len(piece) != ref.size:
-                    raise RemoteError(f"the bytes of {ref.digest} changed while they were sent; try again")
 
-            with closing(opened()) as file:
+            with _on_disk_opened(opened) as file:
                 try:
                     self._ask("PUT", f"/{ref.digest}", pieces(), {"content-length": str(ref.size)})
                 except BaseException:
@@ -102,7 +110,7 @@ class RemoteObjects:
 
     def get(self, ref: ObjectRef, opened: Callable[[], BinaryIO]) -> None:
         """Fetch an object and compare it with its digest. `opened`: opens the file to write, once for each try. Raises
-        RemoteError, and what `opened` raises."""
+        RemoteError, and what `opened` and its writing raise."""
         self._again(partial(self._get, ref, opened))
 
     def all_or_stop(self, transfers: Sequence[Future[None]]) -> None:
@@ -123,14 +131,15 @@ class RemoteObjects:
     def _get(self, ref: ObjectRef, opened: Callable[[], BinaryIO], patience: _Patience) -> None:
         answer = self._request("GET", f"/{ref.digest}", None, {})
         seen, size = blake3(), 0
-        with closing(opened()) as file:
+        with _on_disk_opened(opened) as file:
             while piece := answer.read(_PIECE):
                 self._check_stopped()
                 size += len(piece)
                 if size > ref.size:
                     break
                 seen.update(piece)
-                file.write(piece)
+                with _on_disk():
+                    file.write(piece)
                 patience.went(size)
         if size < ref.size and answer.length:
             raise http.client.IncompleteRead(b"", answer.length)
@@ -149,6 +158,8 @@ class RemoteObjects:
             try:
                 patience.begins()
                 return once(patience)
+            except _OnDisk as error:
+                raise error.error from None
             except _ComeAgain as error:
                 wait = max(pause, error.after)
                 if patience.ends_within(wait):
@@ -158,16 +169,16 @@ class RemoteObjects:
                 wait, text = pause, f"the answer of {self._address} was cut ({type(error).__name__}); see its log"
                 if patience.ends_within(wait):
                     raise RemoteError(text) from None
-            except ConnectionError as error:
-                self._drop()
-                wait = pause
-                if patience.ends_within(wait):
-                    raise RemoteError(f"{self._address} can't be reached: {error.strerror or error}") from None
             except TimeoutError:
                 self._drop()
                 wait = pause
                 if patience.ends_within(wait):
                     raise RemoteError(f"{self._address} does not answer within {_TIMEOUT:g} s") from None
+            except OSError as error:  # also a name that is not found, and a network that is down
+                self._drop()
+                wait = pause
+                if patience.ends_within(wait):
+                    raise RemoteError(f"{self._address} can't be reached: {error.strerror or error}") from None
             self._stopped.wait(wait)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
@@ -243,6 +254,33 @@ class _Patience:
 
     def ends_within(self, seconds: float) -> bool:
         return time.monotonic() + seconds > self._until
+
+
+class _OnDisk(Exception):
+    """The caller's own file failed, and not the network."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+@contextmanager
+def _on_disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _OnDisk(error) from None
+
+
+@contextmanager
+def _on_disk_opened(opened: Callable[[], BinaryIO]) -> Iterator[BinaryIO]:
+    with _on_disk():
+        file = opened()
+    try:
+        yield file
+    finally:
+        with _on_disk():
+            file.close()  # what is still to be written may find the disk full
 
 
 class _ComeAgain(Exception):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
+import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +19,7 @@ from blake3 import blake3
 
 from events.language.objects import ObjectRef
 from events.objects import remote as module
-from events.objects.remote import RemoteError, RemoteMissing, RemoteObjects, RemoteStopped
+from events.objects.remote import ObjectChanged, RemoteError, RemoteMissing, RemoteObjects, RemoteStopped
 from tests.unit.gateway.door import Door, door
 
 
@@ -56,12 +58,19 @@ async def test_more_objects_are_asked_for_than_fit_into_a_question(remote: Remot
     assert await asyncio.to_thread(remote.missing, refs) == refs
 
 
-@pytest.mark.parametrize("sent", [b"shorter", b"longer than was announced"])
+@pytest.mark.parametrize("sent", [b"shorter", b"longer than was announced", b"AS ANNOUNCED"])
 async def test_bytes_that_change_while_they_are_sent_are_refused(remote: RemoteObjects, sent: bytes) -> None:
-    with pytest.raises(RemoteError, match="changed while they were sent"):
+    with pytest.raises(ObjectChanged, match="changed while they were sent"):
         await asyncio.to_thread(remote.put, ref_of(b"as announced"), lambda: BytesIO(sent))
-    with pytest.raises(RemoteError, match="digest"):
-        await asyncio.to_thread(remote.put, ref_of(b"as announced"), lambda: BytesIO(b"AS ANNOUNCED"))
+    assert await asyncio.to_thread(remote.missing, [ref_of(b"as announced")]) == [ref_of(b"as announced")]
+
+
+async def test_of_a_file_that_has_grown_since_its_announced_bytes_are_put(
+    remote: RemoteObjects, tmp_path: Path
+) -> None:
+    ref = ref_of(b"step 1\n")
+    await asyncio.to_thread(remote.put, ref, lambda: BytesIO(b"step 1\nstep 2\n"))
+    assert await asyncio.to_thread(got, remote, ref, tmp_path) == b"step 1\n"
 
 
 async def test_what_is_not_there_is_told(remote: RemoteObjects, tmp_path: Path) -> None:
@@ -114,6 +123,61 @@ async def test_a_fault_of_the_network_is_tried_again(first: bytes, tmp_path: Pat
 async def test_a_gateway_that_stays_away_is_told(tmp_path: Path) -> None:
     with pytest.raises(RemoteError, match="can't be reached"):
         await asyncio.to_thread(got, RemoteObjects("127.0.0.1:1", "key", patience=0.3), ref_of(b"x"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "error", [socket.gaierror(-3, "Temporary failure in name resolution"), OSError(113, "No route to host")], ids=str
+)
+async def test_a_network_that_is_down_is_tried_again_and_told(
+    gateway: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    remote, tries = RemoteObjects(gateway.address, gateway.key, patience=10.0), list[str]()
+    way = http.client.HTTPConnection.connect
+
+    def connect(connection: http.client.HTTPConnection) -> None:
+        tries.append("tried")
+        if len(tries) < 3:
+            raise error
+        way(connection)
+
+    monkeypatch.setattr(http.client.HTTPConnection, "connect", connect)
+    assert await asyncio.to_thread(remote.missing, [ref_of(b"a")]) == [ref_of(b"a")]
+    assert len(tries) == 3
+    tries.clear()
+    with pytest.raises(RemoteError, match=f"can't be reached: {error.strerror}"):
+        await asyncio.to_thread(RemoteObjects(gateway.address, gateway.key, patience=0.0).missing, [ref_of(b"a")])
+
+
+@pytest.mark.parametrize("fails", ["open", "read", "write", "close"])
+async def test_what_fails_at_the_callers_file_is_raised_as_it_is_and_at_once(
+    remote: RemoteObjects, fails: str
+) -> None:
+    tries = []
+
+    class Full(BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            return fail() if fails == "read" else super().read(size)
+
+        def write(self, data: Any) -> int:
+            return fail() if fails == "write" else super().write(data)
+
+        def close(self) -> None:
+            super().close()
+            if fails == "close" and tries.count("closed") == 0:
+                tries.append("closed")
+                fail()
+
+    def fail() -> Any:
+        raise OSError(28, "No space left on device")
+
+    def opened() -> Full:
+        tries.append("opened")
+        return fail() if fails == "open" else Full()
+
+    await asyncio.to_thread(remote.put, ref_of(b"a file"), lambda: BytesIO(b"a file"))
+    with pytest.raises(OSError, match="No space left"):
+        await asyncio.to_thread(remote.put if fails == "read" else remote.get, ref_of(b"a file"), opened)
+    assert tries.count("opened") == 1
 
 
 class Slow(BytesIO):
