@@ -25,7 +25,8 @@ MAX_PATTERN = 250
 MAX_PATTERNS = 32
 
 _ANY_NAMES = "**"
-_Reached = frozenset[tuple[int, int]]
+Reached = frozenset[tuple[int, int]]
+"""How far names have come: numbers of patterns, each with how many of its parts they fit."""
 
 
 def check_pattern(text: str) -> str:
@@ -63,10 +64,10 @@ class Patterns:
     def __init__(self, patterns: Iterable[str]) -> None:
         """Raises ValueError."""
         self._parts = [check_pattern(text).removesuffix("/").split("/") for text in patterns]
-        self.start: _Reached = self._closed((number, 0) for number in range(len(self._parts)))
+        self.start: Reached = self._closed((number, 0) for number in range(len(self._parts)))
         """Before any name: in the folder itself."""
 
-    def enter(self, reached: _Reached, name: str) -> _Reached:
+    def enter(self, reached: Reached, name: str) -> Reached:
         """Behind one more name. Empty: no pattern fits that, nor anything in it."""
         return self._closed(
             (number, at + (at < len(parts) and parts[at] != _ANY_NAMES))
@@ -74,7 +75,7 @@ class Patterns:
             if at == len(parts := self._parts[number]) or parts[at] == _ANY_NAMES or _fits(parts[at], name)
         )
 
-    def fit(self, reached: _Reached) -> bool:
+    def fit(self, reached: Reached) -> bool:
         """Whether one of them fits."""
         return any(at == len(self._parts[number]) for number, at in reached)
 
@@ -85,7 +86,7 @@ class Patterns:
             reached = self.enter(reached, name)
         return self.fit(reached)
 
-    def _closed(self, reached: Iterable[tuple[int, int]]) -> _Reached:
+    def _closed(self, reached: Iterable[tuple[int, int]]) -> Reached:
         """With what is reached by no further name: `**` may stand for none."""
         closed = set(reached)
         for number, at in tuple(closed):

@@ -27,6 +27,16 @@ def open_plain(path: str | Path, folder: int | None = None) -> BinaryIO:
 
 
 @contextmanager
+def inside(folder: int, name: str) -> Iterator[int]:
+    """A folder of an open folder, open. Raises OSError."""
+    opened = os.open(name, FOLDER, dir_fd=folder)
+    try:
+        yield opened
+    finally:
+        os.close(opened)
+
+
+@contextmanager
 def entered(folder: Path, path: str, *, make: bool = False, may_be_link: bool = False) -> Iterator[int]:
     """A folder below another, open. `make`: make what is missing. `may_be_link`: the uppermost one. Raises OSError."""
     opened = os.open(folder, FOLDER & ~os.O_NOFOLLOW if may_be_link else FOLDER)

@@ -3,15 +3,18 @@ thread.
 
 The task may be hostile, so names, depth, number and kinds of its files may be chosen to harm. No link is followed: a
 link to a kept file is kept as that file, as in `bundle`, and any other link is left out. Each folder is opened relative
-to its parent. Files that can't be kept are left out, with a reason; the rest is kept.
+to its parent, and no more paths are remembered than can be kept. Files that can't be kept are left out, with a reason;
+the rest is kept.
+
+Others may still write in the folder. A file that grows is kept as long as it was when it was opened.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Collection, Iterable
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -19,8 +22,8 @@ from typing import BinaryIO
 from blake3 import blake3
 
 from events.language.common import shown
-from events.language.path_patterns import Patterns
-from events.objects.below import Changed, entered, open_plain
+from events.language.path_patterns import Patterns, Reached
+from events.objects.below import Changed, entered, inside, open_plain
 from events.objects.bundle import ALWAYS_OUT
 from events.objects.manifest import MAX_BUNDLE_BYTES, MAX_FILES, MAX_MANIFEST_BYTES, BundleFile, Manifest, check_path
 
@@ -39,8 +42,9 @@ class LeftOut:
     reasons: list[str] = field(default_factory=list)
     """The first `TOLD`, each with the path."""
 
-    def add(self, path: str, why: str) -> None:
-        self.count += 1
+    def add(self, path: str, why: str, count: int = 1) -> None:
+        """`count`: of things for which that is the reason."""
+        self.count += count
         if len(self.reasons) < TOLD:
             self.reasons.append(f"{shown(path)}: {why}" if path else why)
 
@@ -59,6 +63,13 @@ class Collected:
         """A file's bytes. Raises OSError."""
         return _opened_below(self.folder, self.sources[digest])
 
+    def leave_out(self, reasons: Mapping[str, str]) -> None:
+        """Keep files of these digests no more, for these reasons."""
+        for file in self.manifest.files:
+            if file.digest in reasons:
+                self.left_out.add(file.path, reasons[file.digest])
+        self.manifest = Manifest(files=tuple(file for file in self.manifest.files if file.digest not in reasons))
+
 
 def collect(
     folder: Path,
@@ -74,11 +85,12 @@ def collect(
     beyond `most_files`, `most_bytes` (of all together) or `most_manifest` (bytes of the manifest).
 
     `excluded`: folders that are never looked into. `stop` is called often, and may raise. Raises OSError if the folder
-    itself can't be entered.
+    itself can't be entered, as it can't where a link is in its place.
     """
-    folder = folder.resolve()
     left_out = LeftOut()
-    found, links = _find(folder, Patterns(patterns), _identities(excluded), left_out, stop)
+    walk = _Walk(Patterns(patterns), identities(excluded), left_out, stop, most_files)
+    with entered(folder, "") as opened:
+        walk.enter(opened, "", walk.patterns.start)
     files: dict[str, BundleFile] = {}
     sources: dict[str, str] = {}
     total, lines = 0, _HEAD_BYTES
@@ -99,7 +111,7 @@ def collect(
             return True
         return False
 
-    for path in sorted(found):
+    for path in walk.files.sorted():
         stop()
         if len(files) >= most_files:
             left_out.add(path, f"at most {most_files} files of a task are kept")
@@ -115,58 +127,90 @@ def collect(
         else:
             if add(path, file):
                 sources.setdefault(file.digest, path)
-    for path in sorted(links):
+    for path in walk.links.sorted():
         stop()
         file_there = files.get(_leads_to(folder, path))
         if file_there is None:
             left_out.add(path, "a link that leads to no file that is kept")
         else:
             add(path, file_there.model_copy(update={"path": path}))
+    for some in (walk.files, walk.links):
+        if some.dropped:
+            left_out.add("", f"at most {most_files} files of a task are kept", some.dropped)
     return Collected(folder, Manifest(files=tuple(files[path] for path in sorted(files))), sources, left_out)
 
 
-def _find(
-    folder: Path, patterns: Patterns, excluded: Collection[tuple[int, int]], left_out: LeftOut, stop: Callable[[], None]
-) -> tuple[list[str], list[str]]:
-    """The paths of plain files and of links that match a pattern."""
-    files: list[str] = []
-    links: list[str] = []
-    stack = [("", patterns.start)]
-    while stack:
-        base, reached = stack.pop()
-        stop()
+class _First:
+    """Paths, of any number, and the first of them in their order."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most + TOLD  # so that some of those beyond can be told
+        self._paths: list[str] = []
+        self.dropped = 0
+        """How many there were besides those that are remembered."""
+
+    def add(self, path: str) -> None:
+        self._paths.append(path)
+        if len(self._paths) >= 2 * self._most:
+            self._paths.sort()
+            self.dropped += len(self._paths) - self._most
+            del self._paths[self._most :]
+
+    def sorted(self) -> list[str]:
+        return sorted(self._paths)
+
+
+class _Walk:
+    """Looks for plain files that a pattern fits, and for links."""
+
+    def __init__(
+        self,
+        patterns: Patterns,
+        excluded: Collection[tuple[int, int]],
+        left_out: LeftOut,
+        stop: Callable[[], None],
+        most: int,
+    ) -> None:
+        """`most`: files that can be kept."""
+        self.patterns = patterns
+        self._excluded = excluded
+        self._left_out = left_out
+        self._stop = stop
+        self.files, self.links = _First(most), _First(most)
+
+    def enter(self, folder: int, base: str, reached: Reached) -> None:
+        """Look into an open folder, and into those in it. `base`: its path with a `/` at its end, or empty. `reached`:
+        how far the patterns came on the way. Raises OSError."""
+        if identity(os.fstat(folder)) in self._excluded:
+            return
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                self._stop()
+                inner = self.patterns.enter(reached, entry.name)
+                if inner and entry.name not in ALWAYS_OUT:
+                    self._look(folder, entry, base + entry.name, inner)
+
+    def _look(self, folder: int, entry: os.DirEntry[str], path: str, reached: Reached) -> None:
+        is_folder = entry.is_dir(follow_symlinks=False)
+        if not is_folder and not self.patterns.fit(reached):
+            return
         try:
-            with entered(folder, base.removesuffix("/")) as opened:
-                about = os.fstat(opened)
-                if (about.st_dev, about.st_ino) in excluded:
-                    continue
-                with os.scandir(opened) as entries:
-                    for entry in entries:
-                        inner = patterns.enter(reached, entry.name)
-                        if not inner or entry.name in ALWAYS_OUT:
-                            continue
-                        path = base + entry.name
-                        is_folder = entry.is_dir(follow_symlinks=False)
-                        if not is_folder and not patterns.fit(inner):
-                            continue
-                        try:
-                            check_path(path + "/-" if is_folder else path)
-                        except ValueError as error:
-                            left_out.add("", str(error))
-                            continue
-                        if is_folder:
-                            stack.append((f"{path}/", inner))
-                        elif entry.is_symlink():
-                            links.append(path)
-                        elif entry.is_file(follow_symlinks=False):
-                            files.append(path)
-                        else:
-                            left_out.add(path, "neither a file nor a folder")
-        except OSError as error:
-            if not base:
-                raise
-            left_out.add(base, f"can't be entered: {error.strerror}")
-    return files, links
+            check_path(path + "/-" if is_folder else path)  # so folders in each other are no more than can be open
+        except ValueError as error:
+            self._left_out.add("", str(error))
+            return
+        if is_folder:
+            try:
+                with inside(folder, entry.name) as opened:
+                    self.enter(opened, f"{path}/", reached)
+            except OSError as error:
+                self._left_out.add(f"{path}/", f"can't be entered: {error.strerror}")
+        elif entry.is_symlink():
+            self.links.add(path)
+        elif entry.is_file(follow_symlinks=False):
+            self.files.add(path)
+        else:
+            self._left_out.add(path, "neither a file nor a folder")
 
 
 class _TooLarge(Exception):
@@ -180,11 +224,9 @@ def _read(folder: Path, path: str, most: int, stop: Callable[[], None]) -> Bundl
         about = os.fstat(file.fileno())
         if about.st_size > most:
             raise _TooLarge
-        while piece := file.read(_PIECE):
+        while piece := file.read(min(_PIECE, about.st_size - size)):
             stop()
             size += len(piece)
-            if size > about.st_size:
-                raise Changed("it grew while it was read")
             seen.update(piece)
     executable = bool(about.st_mode & stat.S_IXUSR)
     return BundleFile(path=path, digest=seen.hexdigest(), size=size, executable=executable)
@@ -197,25 +239,25 @@ def _opened_below(folder: Path, path: str) -> BinaryIO:
         return open_plain(name, opened)
 
 
-def _identities(folders: Collection[Path]) -> set[tuple[int, int]]:
+def identities(folders: Iterable[Path]) -> set[tuple[int, int]]:
+    """Device and inode of those that are there."""
     found = set()
     for folder in folders:
-        try:
-            about = os.stat(folder)
-        except OSError:
-            continue  # it does not exist, so nothing is in it
-        found.add((about.st_dev, about.st_ino))
+        with suppress(OSError):  # it is not there, so nothing is in it
+            found.add(identity(os.stat(folder)))
     return found
 
 
+def identity(about: os.stat_result) -> tuple[int, int]:
+    return about.st_dev, about.st_ino
+
+
 def _leads_to(folder: Path, path: str) -> str:
-    """Where a link leads, as a path in the folder; empty if out of it."""
+    """Where a link leads, as seen from the folder."""
     try:
-        real = os.path.realpath(folder / path)
+        return os.path.relpath(os.path.realpath(folder / path), os.path.realpath(folder))
     except (OSError, ValueError):
         return ""
-    inside = os.path.relpath(real, folder)
-    return "" if inside.startswith("..") else inside
 
 
 def _too_many_bytes(most: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from io import BytesIO
@@ -13,10 +13,19 @@ from blake3 import blake3
 
 from events.language.objects import ObjectRef
 from events.objects.manifest import Manifest
-from events.objects.remote import RemoteObjects
+from events.objects.remote import ObjectChanged, RemoteObjects
 
 AT_A_TIME = 8
 """Files that are sent at a time."""
+
+
+class FilesChanged(Exception):
+    """Some files are not any more what the manifest says. All others were sent."""
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        """`reasons`: by digest."""
+        super().__init__("; ".join(reasons.values()))
+        self.reasons = reasons
 
 
 class Sum:
@@ -41,16 +50,27 @@ def send_bundle(
     progress: Callable[[int, int], None] | None = None,
 ) -> ObjectRef:
     """What names the manifest. `opened` opens a file by its digest. `progress` is called with bytes sent and to send.
-    Raises RemoteError, and what `opened` does."""
+    Raises RemoteError, and FilesChanged where a file can't be opened and read any more or has other bytes."""
     data = manifest.to_bytes()
     whole = ObjectRef(digest=blake3(data).hexdigest(), size=len(data))
     refs = list({file.digest: file.ref for file in manifest.files}.values())
     missing = objects.missing([*refs, whole])
     files = [ref for ref in missing if ref != whole]
     sent = Sum(sum(ref.size for ref in files), progress)
+    changed: dict[str, str] = {}
+
+    def send(ref: ObjectRef) -> None:
+        try:
+            objects.put(ref, partial(opened, ref.digest), sent.add)
+        except ObjectChanged:
+            changed[ref.digest] = "it changed while it was sent"
+        except OSError as error:
+            changed[ref.digest] = f"can't be read any more: {error.strerror or error}"
+
     with ThreadPoolExecutor(max(1, min(AT_A_TIME, len(files))), "upload") as pool:
-        sending = [pool.submit(objects.put, ref, partial(opened, ref.digest), sent.add) for ref in files]
-        objects.all_or_stop(sending)
+        objects.all_or_stop([pool.submit(send, ref) for ref in files])
+    if changed:
+        raise FilesChanged(changed)
     if whole in missing:
         objects.put(whole, lambda: BytesIO(data))
     return whole

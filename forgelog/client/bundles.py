@@ -54,7 +54,7 @@ def _upload(
     """Blocks. Returns the bundle, and what was left out."""
     from events.objects.bundle import NoBundle, find_files, make_bundle, open_plain
     from events.objects.remote import RemoteError, RemoteObjects
-    from events.objects.sending import send_bundle
+    from events.objects.sending import FilesChanged, send_bundle
     from events.process.folders import find_data_folder
 
     def reading(done: int, total: int) -> None:
@@ -74,6 +74,9 @@ def _upload(
         raise InvalidInput(f"{folder} can't be uploaded: {error}") from None
     except RemoteError as error:
         raise Unavailable(f"{folder} can't be uploaded: {error}") from None
+    except FilesChanged as error:
+        digest, why = next(iter(error.reasons.items()))
+        raise Unavailable(f"{bundle.sources[digest]} can't be uploaded: {why}; try again") from None
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         raise InvalidInput(f"{folder} can't be uploaded: {where}{error.strerror}") from None

@@ -90,7 +90,7 @@ class Agent:
             around,
             lambda: self._open and not self._stopping.is_set(),
             Folders(store, self._bundles),
-            [settings.data],
+            [settings.data, settings.data / "keys"],
             config.outputs_seconds,
         )
         self._register = asyncio.Event()

@@ -7,12 +7,16 @@
 
 What fails by the network or the store is tried again, with pauses that grow, until `limit` seconds after the task's
 end. What is given up is reported too, with the reason, and the folders are kept as those of failed tasks are.
+
+A folder may be others' too, such as the caller's own, where the next attempt writes by now. A file that is not any more
+what it was when it was collected is left out: it is the other's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -21,10 +25,11 @@ from pathlib import Path
 
 from events.language.jobs import TaskOutputs
 from events.language.jobs.models import MAX_OUTPUTS_MESSAGE
+from events.language.objects import ObjectRef
 from events.objects.collecting import Collected, collect
 from events.objects.remote import RemoteError, RemoteObjects, RemoteStopped
-from events.objects.sending import send_bundle
-from services.resources.agent.attempts import Attempt, plain
+from events.objects.sending import FilesChanged, send_bundle
+from services.resources.agent.attempts import Attempt, Task, plain
 from services.resources.agent.config import OUTPUTS_SECONDS
 from services.resources.agent.environment import NoWayToObjects
 from services.resources.agent.warden import WORK
@@ -43,14 +48,17 @@ class Keeping:
     def __init__(
         self,
         scratch: Path,
+        code: Path,
         remote: Callable[[threading.Event], RemoteObjects],
         done: Callable[[Attempt], None],
         excluded: Collection[Path],
         limit: float = OUTPUTS_SECONDS,
     ) -> None:
-        """`scratch`: where the tasks' own folders are. `remote`: the platform's objects; raises NoWayToObjects. `done`
-        is called once an attempt's `outputs` are known. `excluded`: folders that nothing is kept of."""
+        """`scratch`, `code`: where the tasks' own folders and their copies of uploaded code are. `remote`: the platform's
+        objects; raises NoWayToObjects. `done` is called once an attempt's `outputs` are known. `excluded`: folders that
+        nothing is kept of."""
         self._scratch = scratch
+        self._code = code
         self._remote = remote
         self._done = done
         self._excluded = excluded
@@ -102,19 +110,18 @@ class Keeping:
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def _once(self, attempt: Attempt) -> TaskOutputs:
-        """Blocks. Raises RemoteError, and OSError if a file changes while it is sent."""
+        """Blocks. Raises RemoteError."""
         task = attempt.task
-        folder = Path(task.folder or self._scratch / task.key / WORK)
         try:
-            remote = self._remote(self._stopped)
+            self._remote(self._stopped)
         except NoWayToObjects as error:
             return self._nothing(attempt, str(error))
         try:
-            found = collect(folder, task.keep, self._excluded, self._check_stopped)
+            found = collect(self._folder(task), task.keep, self._excluded, self._check_stopped)
         except OSError as error:
             return self._nothing(attempt, f"its working folder can't be entered: {error.strerror}")
+        manifest = self._send(found)
         files = found.manifest.files
-        manifest = send_bundle(found.manifest, found.open, remote) if files else None
         attempt.incomplete = bool(found.left_out.count)
         if manifest is None:
             why = _told(found) or f"no file fits {', '.join(task.keep)}"
@@ -128,6 +135,21 @@ class Keeping:
             left_out=found.left_out.count,
             message=_fitting(_told(found)),
         )
+
+    def _folder(self, task: Task) -> Path:
+        """Where it ran. Its own folders are no links, whatever it has put there; one that its job names may be one."""
+        own = self._scratch / task.key / WORK, self._code / task.key
+        folder = Path(task.folder) if task.folder else own[0]
+        return folder if folder in own else Path(os.path.realpath(folder))
+
+    def _send(self, found: Collected) -> ObjectRef | None:
+        """The manifest; None if no file is left. Leaves out what is not there any more as it was collected."""
+        while found.manifest.files:
+            try:
+                return send_bundle(found.manifest, found.open, self._remote(self._stopped))
+            except FilesChanged as changed:
+                found.leave_out(changed.reasons)
+        return None
 
     def _check_stopped(self) -> None:
         if self._stopped.is_set():

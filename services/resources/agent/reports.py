@@ -203,6 +203,8 @@ class Reports:
         else:
             name = type(report.command).__name__
             log.warning("%s of %s: %s; dropped", name, report.attempts[0].key, rejected.message)
+            if report.kind == KEPT:
+                report.attempts[0].incomplete = True  # nobody else knows of its files, so its folders stay for a while
             self._settle(report)
 
     def _send_soon(self, reports: list[Report]) -> None:

@@ -80,6 +80,7 @@ class Running:
         out = (store.folder, *excluded)
         self._keeping = Keeping(
             store.scratch,
+            store.code,
             around.objects,
             lambda attempt: self._reports.add(reports.KEPT, attempt),
             out,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ import pytest
 import pytest_asyncio
 
 from events.language.jobs import TaskOutputs
+from events.objects.collecting import Collected, collect
 from events.objects.manifest import parse_manifest
 from events.objects.remote import RemoteObjects
 from events.objects.store import Objects
@@ -236,3 +237,66 @@ async def test_an_error_of_the_agents_own_is_told(node: Keeper, monkeypatch: pyt
     outputs = await node.outputs(node.keeps("true", "a"))
     assert outputs.message == "nothing is kept: its node's agent met an error: RuntimeError: a defect"
     await asyncio.sleep(0)
+
+
+async def test_a_link_that_a_task_puts_in_its_folders_place_is_not_followed(node: Keeper, tmp_path: Path) -> None:
+    (tmp_path / "of-another").mkdir()
+    (tmp_path / "of-another/secret").write_text("secret")
+    script = f'rmdir "$PWD" && ln -s {tmp_path}/of-another "$PWD"'
+    outputs = await node.outputs(node.keeps(script, "**"))
+    assert outputs.message == "nothing is kept: its working folder can't be entered: Not a directory"
+
+
+async def test_a_folder_that_a_job_names_may_be_a_link(
+    node: Keeper, gateway: tuple[Door, Objects], tmp_path: Path
+) -> None:
+    (tmp_path / "named").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "named")
+    attempt = node.keeps("echo a > a", "a")
+    attempt.folder = str(tmp_path / "link")
+    assert await contents(gateway[1], await node.outputs(attempt)) == {"a": b"a\n"}
+
+
+def change(path: Path) -> None:
+    path.write_text("other")
+
+
+def grow(path: Path) -> None:
+    with path.open("a") as file:
+        file.write("step 2")
+
+
+@pytest.mark.parametrize(
+    ("happens", "told"),
+    [
+        (change, "'log': it changed while it was sent"),
+        (Path.unlink, "'log': can't be read any more: No such file or directory"),
+        (grow, ""),
+    ],
+    ids=["changes", "is removed", "grows"],
+)
+async def test_a_file_that_others_still_write_keeps_none_of_the_rest_away(
+    node: Keeper,
+    gateway: tuple[Door, Objects],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    happens: Callable[[Path], None],
+    told: str,
+) -> None:
+    """The caller's folder, say, where the next attempt runs by now."""
+    own = tmp_path / "of-the-caller"
+    own.mkdir()
+
+    def collected(*given: Any) -> Collected:
+        found = collect(*given)
+        happens(own / "log")  # each time, so that no second try finds it still
+        return found
+
+    monkeypatch.setattr(keeping, "collect", collected)
+    attempt = node.keeps("printf %s-$FORGELOG_ALLOCATION step > log; echo a > a", "*", key=happens.__name__)
+    attempt.folder = str(own)
+    outputs = await node.outputs(attempt)
+    kept = await contents(gateway[1], outputs)
+    assert kept.pop("a") == b"a\n"
+    assert (len(kept), outputs.left_out, outputs.message) == (not told, bool(told), told)
+    assert attempt.incomplete == bool(told)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from events.objects.collecting import Collected, collect
+from events.objects.collecting import TOLD, Collected, _First, collect
 from events.objects.manifest import MAX_DEPTH
 
 
@@ -123,13 +123,58 @@ def test_a_file_that_is_mostly_hole_is_left_out_unread(folder: Path) -> None:
     assert collected.left_out.reasons == ["'results/huge': at most 32 GiB of a task's files are kept"]
 
 
-def test_a_file_that_grows_is_left_out(folder: Path) -> None:
+def test_of_a_file_that_grows_is_kept_what_was_there_when_it_was_opened(folder: Path) -> None:
+    (folder / "results/a.txt").write_bytes(bytes(3 << 20))
+
     def grow() -> None:
-        with (folder / "results/a.txt").open("a") as file:
-            file.write("more")
+        with (folder / "results/a.txt").open("ab") as file:
+            file.write(b"more")
 
     collected = collect(folder, ["results/a.txt"], stop=grow)
-    assert collected.left_out.reasons == ["'results/a.txt': it grew while it was read"]
+    (file,) = collected.manifest.files
+    assert 3 << 20 < file.size < (folder / "results/a.txt").stat().st_size
+    content = (folder / "results/a.txt").read_bytes()[: file.size]
+    assert (file.digest, collected.left_out.count) == (blake3(content).hexdigest(), 0)
+
+
+def test_files_that_changed_are_left_out_also_under_other_names(folder: Path) -> None:
+    (folder / "results/same").write_text("a")
+    collected = collect(folder, ["results/**"])
+    collected.leave_out({blake3(b"a").hexdigest(): "it changed while it was sent"})
+    assert paths(collected) == ["results/deep/b.sh"]
+    assert collected.left_out.reasons == [
+        f"'results/{name}': it changed while it was sent" for name in ("a.txt", "same")
+    ]
+
+
+def test_no_more_paths_are_remembered_than_can_be_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(100):
+        (folder / f"results/n{number:02}").touch()
+        (folder / f"results/link{number:02}").symlink_to("n00")
+    most = 0
+    add = _First.add
+
+    def counted(self: _First, path: str) -> None:
+        nonlocal most
+        add(self, path)
+        most = max(most, len(self.sorted()))
+
+    monkeypatch.setattr(_First, "add", counted)
+    few = collect(folder, ["results/**"], most_files=3)
+    assert (paths(few), few.left_out.count) == (["results/a.txt", "results/deep/b.sh", "results/n00"], 199)
+    assert most < 2 * (3 + TOLD)
+
+
+def test_a_name_that_begins_with_two_dots_is_one_like_others(folder: Path) -> None:
+    (folder / "..data").write_text("mounted")
+    (folder / "data").symlink_to("..data")
+    assert paths(collect(folder, ["*data"])) == ["..data", "data"]
+
+
+def test_a_link_in_the_place_of_the_folder_is_not_followed(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "planted").symlink_to(folder)
+    with pytest.raises(OSError, match="Not a directory"):
+        collect(tmp_path / "planted", ["**"])
 
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:

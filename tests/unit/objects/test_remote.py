@@ -129,7 +129,7 @@ async def test_a_gateway_that_stays_away_is_told(tmp_path: Path) -> None:
     "error", [socket.gaierror(-3, "Temporary failure in name resolution"), OSError(113, "No route to host")], ids=str
 )
 async def test_a_network_that_is_down_is_tried_again_and_told(
-    gateway: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
+    gateway: Door, monkeypatch: pytest.MonkeyPatch, error: OSError
 ) -> None:
     remote, tries = RemoteObjects(gateway.address, gateway.key, patience=10.0), list[str]()
     way = http.client.HTTPConnection.connect
@@ -149,10 +149,8 @@ async def test_a_network_that_is_down_is_tried_again_and_told(
 
 
 @pytest.mark.parametrize("fails", ["open", "read", "write", "close"])
-async def test_what_fails_at_the_callers_file_is_raised_as_it_is_and_at_once(
-    remote: RemoteObjects, fails: str
-) -> None:
-    tries = []
+async def test_what_fails_at_the_callers_file_is_raised_as_it_is_and_at_once(remote: RemoteObjects, fails: str) -> None:
+    tries = list[str]()
 
     class Full(BytesIO):
         def read(self, size: int | None = -1) -> bytes:
