@@ -85,7 +85,7 @@ class RemoteObjects:
                 nonlocal went
                 seen = blake3()
                 while went < ref.size:
-                    self._check_stopped()
+                    self.check_stopped()
                     with _on_disk():
                         piece = file.read(min(_PIECE, ref.size - went))
                     seen.update(piece)
@@ -113,7 +113,7 @@ class RemoteObjects:
         RemoteError, and what `opened` and its writing raise."""
         self._again(partial(self._get, ref, opened))
 
-    def all_or_stop(self, transfers: Sequence[Future[None]]) -> None:
+    def all_or_stop(self, transfers: Sequence[Future[Any]]) -> None:
         """Wait for all transfers. If one fails, stop the others and raise its error; this instance is unusable after
         that."""
         try:
@@ -133,7 +133,7 @@ class RemoteObjects:
         seen, size = blake3(), 0
         with _on_disk_opened(opened) as file:
             while piece := answer.read(_PIECE):
-                self._check_stopped()
+                self.check_stopped()
                 size += len(piece)
                 if size > ref.size:
                     break
@@ -154,7 +154,7 @@ class RemoteObjects:
         """Try until it succeeds, or patience runs out."""
         pause, patience = _FIRST_PAUSE, _Patience(self._patience)
         while True:
-            self._check_stopped()
+            self.check_stopped()
             try:
                 patience.begins()
                 return once(patience)
@@ -221,7 +221,8 @@ class RemoteObjects:
             connection.close()
             self._local.connection = None
 
-    def _check_stopped(self) -> None:
+    def check_stopped(self) -> None:
+        """Raises RemoteStopped once it is to stop, or once a transfer beside this one has failed."""
         if self._stopped.is_set() or self._failed.is_set():
             raise RemoteStopped("it was stopped")
 

@@ -27,8 +27,9 @@ class InTheWay(Exception):
     """Something else is at the path of a file. The text says what, and where."""
 
 
-def is_there(folder: Path, file: BundleFile) -> bool:
-    """Whether the path has a file with these bytes; False if it has nothing. Raises InTheWay for anything else."""
+def is_there(folder: Path, file: BundleFile, stop: Callable[[], None] = lambda: None) -> bool:
+    """Whether the path has a file with these bytes; False if it has nothing. `stop` is called often, and may raise.
+    Raises InTheWay for anything else."""
     try:
         with _above(folder, file.path, make=False) as (above, name):
             opened = open_plain(name, above)
@@ -42,6 +43,7 @@ def is_there(folder: Path, file: BundleFile) -> bool:
         if os.fstat(reader.fileno()).st_size == file.size:
             seen = blake3()
             while piece := reader.read(_PIECE):
+                stop()
                 seen.update(piece)
             if seen.hexdigest() == file.digest:
                 return True
@@ -102,6 +104,14 @@ def _above(folder: Path, path: str, *, make: bool) -> Iterator[tuple[int, str]]:
 
 
 def _in_the_way(path: str, error: OSError) -> InTheWay:
-    links = error.errno in (errno.ELOOP, errno.ENOTDIR)
-    why = "leads through a link or a file" if links else f"is there, and no file ({error.strerror})"
+    why = _IN_THE_WAY.get(error.errno or 0, f"can't be looked at: {error.strerror}")
     return InTheWay(f"{shown(path)} {why}")
+
+
+_IN_THE_WAY = {
+    errno.ELOOP: "leads through a link or a file",
+    errno.ENOTDIR: "leads through a link or a file",
+    errno.EEXIST: "is there by now",
+    errno.EISDIR: "is there, and no file",
+    errno.ENXIO: "is there, and no file",  # a socket
+}

@@ -52,7 +52,7 @@ def fetch(
     async def work(client: AsyncClient) -> Sequence[FetchedFile]:
         id = await client.jobs.find(name, at=when)
         if list_:
-            files = await client.jobs.files(id, task=task, attempt=attempt, at=when)
+            files = await client.jobs.files(id, task=task, attempt=attempt, at=when, timeout=seconds)
             return [file for file in files if not pattern or _fits(pattern, file.path)]
         with Progress("fetch:", output, bytes=True) as bar:
             return await client.jobs.fetch(

@@ -90,6 +90,8 @@ async def kept_rows(
     """A job and the attempts whose files are meant. Those on their way are waited for up to `timeout` seconds, but not
     as of a time. Raises `NotFound` if no file is kept, `Timeout`."""
     job = await jobs.get(id, at=at)
+    if task is not None and task >= (total := job.job.tasks.total):
+        raise NotFound(f"job {id} has no task {task}; its tasks are 0 to {total - 1}")
     if not (keep := job.spec.keep):
         raise NotFound(f"job {id} keeps no files; submit it with --keep 'results/**' (keep: in a manifest)")
 
@@ -112,7 +114,10 @@ async def kept_rows(
     if any(row.files for row in chosen.rows):
         return job, [row for row in chosen.rows if row.files]
     if not chosen.rows:
-        raise NotFound(f"no task of job {id} that is asked for has ended with files; {', '.join(keep)} are kept then")
+        of = f" of attempt {attempt}" if attempt else ""
+        raise NotFound(
+            f"no task of job {id} that is asked for has ended with files{of}; {', '.join(keep)} are kept then"
+        )
     told = "; ".join(f"task {row.task}, attempt {row.attempt}: {row.message}" for row in chosen.rows[:SHOWN])
     raise NotFound(f"job {id} has kept no file: {told}")
 
@@ -129,80 +134,122 @@ async def fetch_rows(
 ) -> list[FetchedFile]:
     """Fetch the files of these attempts. `nested`: each task's into a folder of its number. Raises
     `InvalidInput`, `NotFound`, `Unavailable`."""
+    from events.objects.remote import RemoteObjects
+
     stopped = threading.Event()
-    work = partial(_fetch, core.connection.address, core.connection.key, rows, into, pattern)
+    remote = RemoteObjects(core.connection.address, core.connection.key, stopped=stopped)
+    fetching = _Fetching(remote, into, pattern, force)
     try:
         with _asked("had"):
-            return await asyncio.to_thread(work, nested, force, progress, stopped)
+            return await asyncio.to_thread(fetching.run, rows, nested, progress)
     except asyncio.CancelledError:
         stopped.set()
         raise
 
 
-def _fetch(
-    address: str,
-    key: str,
-    rows: Sequence[OutputRow],
-    into: Path,
-    pattern: str,
-    nested: bool,
-    force: bool,
-    progress: Progress | None,
-    stopped: threading.Event,
-) -> list[FetchedFile]:
-    """Blocks. Raises RemoteError besides what `fetch_rows` does."""
-    from events.language.path_patterns import Patterns
-    from events.objects.remote import RemoteObjects
-    from events.objects.sending import Sum
-    from events.objects.unpacking import InTheWay, is_there, write_file
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A file that is to be fetched."""
 
-    try:
-        patterns = Patterns([pattern or "**"])
-    except ValueError as error:
-        raise InvalidInput(f"pattern: {error}") from None
-    remote = RemoteObjects(address, key, stopped=stopped)
-    try:
+    row: OutputRow
+    file: BundleFile
+    """With its path in the folder that it is fetched into."""
+
+
+class _Fetching:
+    """Files on their way into a folder. Blocks.
+
+    1. Find out which files the attempts have, and which of them are meant.
+    2. Look which are there already. Where something else is in the place of one, nothing is fetched unless by force.
+    3. Fetch the others, several at a time.
+
+    Raises RemoteError besides what `fetch_rows` does.
+    """
+
+    def __init__(self, remote: RemoteObjects, into: Path, pattern: str, force: bool) -> None:
+        """`pattern`: of the files; empty for all. Raises `InvalidInput`."""
+        from events.language.path_patterns import Patterns
+
+        self._remote = remote
+        self._into = into
+        self._pattern = pattern
+        self._force = force
+        try:
+            self._patterns = Patterns([pattern or "**"])
+        except ValueError as error:
+            raise InvalidInput(f"pattern: {error}") from None
+
+    def run(self, rows: Sequence[OutputRow], nested: bool, progress: Progress | None) -> list[FetchedFile]:
+        wanted = self._wanted(rows, nested)
+        with self._problems_told():
+            self._into.mkdir(parents=True, exist_ok=True)
+            there = self._there([each.file for each in wanted])
+            self._write([each.file for each in wanted if each.file.path not in there], progress)
+        return [
+            FetchedFile(file.path, row.task, row.attempt, file.size, file.digest, file.path not in there)
+            for row, file in ((each.row, each.file) for each in wanted)
+        ]
+
+    def _wanted(self, rows: Sequence[OutputRow], nested: bool) -> list[_Placed]:
         wanted = [
-            (row, file, f"{row.task}/{file.path}" if nested else file.path)
-            for row in rows
-            for file in _files(remote, row)
-            if patterns.fit_path(file.path)
+            _Placed(row, file.model_copy(update={"path": f"{row.task}/{file.path}"}) if nested else file)
+            for row, files in _files(self._remote, rows)
+            for file in files
+            if self._patterns.fit_path(file.path)
         ]
         if not wanted:
-            raise NotFound(f"no file that is kept fits {pattern!r}; `forgelog fetch --list` shows them")
-        into.mkdir(parents=True, exist_ok=True)
-        placed = [(row, file.model_copy(update={"path": path})) for row, file, path in wanted]
-        there: set[str] = set()
-        problems = []
-        for _, file in placed:
+            raise NotFound(f"no file that is kept fits {self._pattern!r}; `forgelog fetch --list` shows them")
+        return wanted
+
+    def _there(self, files: Sequence[BundleFile]) -> set[str]:
+        """Paths of those that are in their places."""
+        from events.objects.unpacking import InTheWay, is_there
+
+        there, problems = set(), []
+        for file in files:
+            self._remote.check_stopped()
             try:
-                if is_there(into, file):
+                if is_there(self._into, file, self._remote.check_stopped):
                     there.add(file.path)
             except InTheWay as problem:
                 problems.append(str(problem))
-        if problems and not force:
+        if problems and not self._force:
             more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
             raise InvalidInput(
-                f"{into}: {'; '.join(problems[:SHOWN])}{more}; nothing was fetched: name another folder by --into, or "
-                "replace them by --force"
+                f"{self._into}: {'; '.join(problems[:SHOWN])}{more}; nothing was fetched: name another folder by "
+                "--into, or replace them by --force"
             )
-        new = [file for _, file in placed if file.path not in there]
-        went = Sum(sum(file.size for file in new), partial(progress, "fetching") if progress is not None else None)
+        return there
+
+    def _write(self, files: Sequence[BundleFile], progress: Progress | None) -> None:
+        from events.objects.sending import Sum
+        from events.objects.unpacking import write_file
+
+        went = Sum(sum(file.size for file in files), partial(progress, "fetching") if progress is not None else None)
 
         def one(file: BundleFile) -> None:
-            write_file(into, file, lambda opened: remote.get(file.ref, opened), force=force)
+            write_file(self._into, file, partial(self._remote.get, file.ref), force=self._force)
             went.add(file.size)
 
-        with ThreadPoolExecutor(max(1, min(AT_A_TIME, len(new))), "fetch") as pool:
-            remote.all_or_stop([pool.submit(one, file) for file in new])
-    except InTheWay as problem:
-        raise InvalidInput(f"{into}: {problem}; name another folder by --into") from None
-    except OSError as error:
-        raise InvalidInput(f"{into}: {error.strerror}; name another folder by --into") from None
-    return [
-        FetchedFile(file.path, row.task, row.attempt, file.size, file.digest, file.path not in there)
-        for row, file in placed
-    ]
+        with _pool(len(files)) as pool:
+            self._remote.all_or_stop([pool.submit(one, file) for file in files])
+
+    @contextmanager
+    def _problems_told(self) -> Iterator[None]:
+        """Turn what is wrong with the folder into an error for people."""
+        from events.objects.unpacking import InTheWay
+
+        try:
+            yield
+        except InTheWay as problem:
+            raise InvalidInput(f"{self._into}: {problem}; name another folder by --into") from None
+        except OSError as error:
+            raise InvalidInput(f"{self._into}: {error.strerror}; name another folder by --into") from None
+
+
+def _pool(count: int) -> ThreadPoolExecutor:
+    """Threads for so many transfers."""
+    return ThreadPoolExecutor(max(1, min(AT_A_TIME, count)), "fetch")
 
 
 async def list_files(core: Core, rows: Sequence[OutputRow]) -> list[FetchedFile]:
@@ -210,15 +257,20 @@ async def list_files(core: Core, rows: Sequence[OutputRow]) -> list[FetchedFile]
     from events.objects.remote import RemoteObjects
 
     def listed() -> list[FetchedFile]:
-        remote = RemoteObjects(core.connection.address, core.connection.key)
+        remote = RemoteObjects(core.connection.address, core.connection.key, stopped=stopped)
         return [
             FetchedFile(file.path, row.task, row.attempt, file.size, file.digest, fetched=False)
-            for row in rows
-            for file in _files(remote, row)
+            for row, files in _files(remote, rows)
+            for file in files
         ]
 
-    with _asked("listed"):
-        return await asyncio.to_thread(listed)
+    stopped = threading.Event()
+    try:
+        with _asked("listed"):
+            return await asyncio.to_thread(listed)
+    except asyncio.CancelledError:
+        stopped.set()
+        raise
 
 
 @contextmanager
@@ -234,21 +286,29 @@ def _asked(what: str) -> Iterator[None]:
         raise Unavailable(f"the files can't be {what}: {error}") from None
 
 
-def _files(remote: RemoteObjects, row: OutputRow) -> Sequence[BundleFile]:
-    """What a manifest names. Raises RemoteError."""
-    from events.language.objects import ObjectRef
-    from events.objects.manifest import NoManifest, parse_manifest
+def _files(remote: RemoteObjects, rows: Sequence[OutputRow]) -> Iterator[tuple[OutputRow, Sequence[BundleFile]]]:
+    """What the attempts' manifests name. Raises RemoteError, `NotFound`."""
+    kept = [row for row in rows if row.digest]
+    with _pool(len(kept)) as pool:
+        reading = [pool.submit(_manifest, remote, row) for row in kept]
+        remote.all_or_stop(reading)
+    yield from zip(kept, (each.result() for each in reading), strict=True)
 
-    if not row.digest:
-        return ()
+
+def _manifest(remote: RemoteObjects, row: OutputRow) -> Sequence[BundleFile]:
+    from events.language.objects import ObjectRef
+    from events.objects.manifest import MAX_MANIFEST_BYTES, NoManifest, parse_manifest
+
     content: list[_Kept] = []
 
     def opened() -> BinaryIO:
         content.append(_Kept())
         return content[-1]
 
-    remote.get(ObjectRef(digest=row.digest, size=row.size), opened)
     try:
+        if row.size > MAX_MANIFEST_BYTES:
+            raise NoManifest(f"it has {row.size} bytes; a manifest has at most {MAX_MANIFEST_BYTES}")
+        remote.get(ObjectRef(digest=row.digest, size=row.size), opened)
         return parse_manifest(content[-1].data).files
     except NoManifest as error:
         raise NotFound(f"the manifest {row.digest} is none that this version can read: {error}") from None

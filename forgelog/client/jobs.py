@@ -250,14 +250,20 @@ class AsyncJobs(Namespace):
         Raises `NotFound` if there is no such file, `InvalidInput`, `Timeout`, `Unavailable`.
         """
         job, rows = await kept_rows(self, id, task, attempt, at, timeout)
-        nested = task is None and job.job.tasks.total > 1
+        nested = task is None and job.spec.array is not None
         return await fetch_rows(self._core, rows, Path(into), pattern, nested=nested, force=force, progress=progress)
 
     async def files(
-        self, id: str, *, task: int | None = None, attempt: int | None = None, at: datetime | None = None
+        self,
+        id: str,
+        *,
+        task: int | None = None,
+        attempt: int | None = None,
+        at: datetime | None = None,
+        timeout: float = 60.0,
     ) -> Sequence[FetchedFile]:
         """The files that `fetch` would fetch, by their paths in the tasks' folders. Raises as `fetch`."""
-        _, rows = await kept_rows(self, id, task, attempt, at)
+        _, rows = await kept_rows(self, id, task, attempt, at, timeout)
         return await list_files(self._core, rows)
 
     # Act

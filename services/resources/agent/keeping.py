@@ -54,9 +54,9 @@ class Keeping:
         excluded: Collection[Path],
         limit: float = OUTPUTS_SECONDS,
     ) -> None:
-        """`scratch`, `code`: where the tasks' own folders and their copies of uploaded code are. `remote`: the platform's
-        objects; raises NoWayToObjects. `done` is called once an attempt's `outputs` are known. `excluded`: folders that
-        nothing is kept of."""
+        """`scratch`, `code`: where the tasks' own folders and their copies of uploaded code are. `remote`: the
+        platform's objects; raises NoWayToObjects. `done` is called once an attempt's `outputs` are known. `excluded`:
+        folders that nothing is kept of."""
         self._scratch = scratch
         self._code = code
         self._remote = remote

@@ -100,3 +100,26 @@ def test_nothing_is_left_of_a_file_that_did_not_come(tmp_path: Path) -> None:
     with pytest.raises(ConnectionError):
         write_file(tmp_path, file("a"), cut)
     assert contents(tmp_path) == {}
+
+
+def test_a_long_look_at_what_is_there_can_be_stopped(tmp_path: Path) -> None:
+    write_file(tmp_path, file("a"), fetched())
+
+    def stop() -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        is_there(tmp_path, file("a"), stop)
+
+
+def test_what_keeps_a_file_from_its_place_is_told_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(InTheWay, match="can't be looked at: File name too long"):
+        is_there(tmp_path, BundleFile.model_construct(path="n" * 300, digest="", size=0, executable=False))
+
+    def meanwhile(opened: Callable[[], BinaryIO]) -> None:
+        fetched()(opened)
+        (tmp_path / "a").write_bytes(b"of another program")
+
+    with pytest.raises(InTheWay, match="'a' is there by now"):
+        write_file(tmp_path, file("a"), meanwhile)
+    assert contents(tmp_path) == {"a": b"of another program"}
