@@ -159,6 +159,7 @@ class RemoteObjects:
                 patience.begins()
                 return once(patience)
             except _OnDisk as error:
+                self._drop()  # the rest of an answer may be on its way
                 raise error.error from None
             except _ComeAgain as error:
                 wait = max(pause, error.after)

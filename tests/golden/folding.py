@@ -193,6 +193,16 @@ def stored_snapshots(history: History) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"{context}/{number}@{stored['next_offset']}", known_to(partition, f"{context}/{number}")
 
 
+def in_records(known: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
+    """What a stored snapshot knows and records show: not how far its writer had read on without writing anything, and
+    no place where it had met nothing but a marker."""
+    shown = {kind: items for kind, items in known.items() if not kind.endswith("/inputs")}
+    for kind in shown:
+        if kind.endswith("/observed"):
+            shown[kind] = {place: at for place, at in shown[kind].items() if place in whole[kind]}
+    return shown
+
+
 def _positions(items: list[Any]) -> dict[str, Any]:
     return {f"{topic}/{number}": {"offset": offset, "epoch": epoch} for topic, number, offset, epoch in items}
 

@@ -17,6 +17,7 @@ from events.language.jobs import (
     JobCancelled,
     JobCompleted,
     JobFailed,
+    JobOutputsKept,
     JobQueued,
     JobRequeued,
     JobStarted,
@@ -144,6 +145,7 @@ async def play(platform: Cluster) -> Stage:
         stage.note("jobs")
         await _dependencies(stage)
         await _cancels(stage)
+        await _outputs(stage)
         await _refusals(stage)
         await _queues(stage)
         stage.note("queues")
@@ -217,6 +219,25 @@ async def _cancels(stage: Stage) -> None:
     await stage.order(CancelJob(job_id=queued), "cancel-queued")
     await stage.order(CancelJob(job_id=array, tasks="1"), "cancel-in-part")
     await stage.ended(JobCancelled, "cancelled", "cancelled-queued", "cancelled-in-part")
+
+
+async def _outputs(stage: Stage) -> None:
+    """Files are kept: of each attempt its own, with something that can't be kept, and none."""
+    write = "mkdir results; echo $FORGELOG_TASK-$FORGELOG_ATTEMPT > results/a; mkfifo results/pipe"
+    retry = {"restart": {"mode": "on_failure", "max_restarts": 2, "backoff_seconds": 0.2}}
+    script = f'{write}; [ "$FORGELOG_TASK" != 1 ] || {TWICE}'
+    await stage.submit("keeps", script, array={"size": 2}, scheduling=retry, keep=["results/**", "*.log"])
+    await stage.submit("keeps-nothing", "true", keep=["results"])
+    await stage.ended(JobCompleted, "keeps", "keeps-nothing")
+    async with asyncio.timeout(PATIENCE):
+        while _kept(stage, "keeps") != {(0, 1), (1, 1), (1, 2)} or _kept(stage, "keeps-nothing") != {(0, 1)}:
+            await asyncio.sleep(0.1)
+
+
+def _kept(stage: Stage, name: str) -> set[tuple[int, int]]:
+    """Tasks and attempts whose files are told."""
+    told = stage.platform.all(JobOutputsKept, lambda event: event.job_id == stage.jobs[name])
+    return {(each.task, each.attempt) for event in told for each in event.tasks}
 
 
 async def _refusals(stage: Stage) -> None:
@@ -366,7 +387,7 @@ class Pen:
         settings, now = self._stage.platform.settings, datetime.now(UTC)
         topic, number = topics.events(self.partition.context), self.partition.number
         origin = Origin(id, "", PLATFORM_ACTOR, DEFAULT_PROJECT, "")
-        placed = (event, event.key(), event.subject(), DEFAULT_PROJECT, PLATFORM_ACTOR, "", "")
+        placed = (event, event.key(), event.subject(), DEFAULT_PROJECT, PLATFORM_ACTOR, "", "", "")
         (record,) = self._encoder.records([placed], origin, now)
         raw = record.at(topic, number, 0)
         producer = AIOKafkaProducer(**client_options(settings))

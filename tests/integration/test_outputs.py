@@ -96,6 +96,15 @@ async def test_each_task_of_an_array_has_its_own(client: AsyncClient, platform: 
         assert [(row.task, row.files) for row in rows] == [(0, 2), (1, 2)]
 
 
+async def test_an_array_of_one_is_an_array(client: AsyncClient, tmp_path: Path) -> None:
+    made = await job(client, array=1)
+    await made.wait(timeout=PATIENCE)
+    await made.fetch(tmp_path)
+    assert contents(tmp_path) == {"0/results/a": "0-1\n", "0/results/deep/b": "deep\n"}
+    with pytest.raises(NotFound, match="has no task 1; its tasks are 0 to 0"):
+        await made.fetch(tmp_path, task=1)
+
+
 async def test_a_failed_task_keeps_its_files_and_a_retry_has_its_own(client: AsyncClient, tmp_path: Path) -> None:
     made = await job(
         client, f"{WRITE}; exit $((2 - $FORGELOG_ATTEMPT))", restart={"mode": "on_failure", "backoff": "0s"}
