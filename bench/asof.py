@@ -1,5 +1,4 @@
-"""Lists as of a time, beside the same lists of now: on a log of finished jobs, of which a thousand were alive at any
-one time.
+"""Lists as of a time, beside the same lists of now, on a log of finished jobs with a thousand live jobs at any time.
 
 FORGELOG_BENCH_JOBS says how many jobs (100,000 by default: a million events, about two minutes).
 """

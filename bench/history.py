@@ -140,7 +140,7 @@ async def _measure(settings: Settings, runs: int, known: str) -> Found:
             watch = flow.Watch(tail)
             watching = asyncio.create_task(watch.run())
             try:
-                # The first job waits for whoever starts without a snapshot to have seen the others' whole history.
+                # The first job waits until a service that starts without a snapshot has read the others' whole history.
                 await flow.latency(publisher, watch, PATIENCE)
                 for _ in range(runs):
                     found.runs["start"].append(statistics.median(await flow.latency(publisher, watch)))

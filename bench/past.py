@@ -213,8 +213,8 @@ def _work(settings: Settings, part: str, found: dict[str, dict[str, Any]], count
 async def write(
     settings: Settings, found: dict[str, dict[str, Any]], count: int, say: Callable[[str], None], alive: int = 0
 ) -> tuple[int, float]:
-    """Write the history of `count` finished jobs into empty topics, `alive` of which were so at any one time; how many
-    records, and how many seconds it took."""
+    """Write the history of `count` finished jobs, `alive` of them live at any time, into empty topics. Returns the
+    number of records and the seconds that it took."""
     await topics.ensure_topics(settings)
     loop = asyncio.get_running_loop()
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What goes wrong, in the words of whoever has to act on it. Knows nothing of gRPC, pydantic or terminals.
+"""The errors for people, with what to do. Knows nothing of gRPC, pydantic or terminals.
 
 Every error the client, the manifests and the command line raise on purpose is a `ForgelogError`; all else is a bug.
 """

@@ -127,7 +127,7 @@ def package(target: Path) -> None:
 
 
 def forget_added_contexts() -> None:
-    """What is generated is of Forgelog's own contexts, whatever this process was told of others. To be called first."""
+    """Restrict the generated files to Forgelog's own contexts, even if FORGELOG_CONTEXTS adds others. Call it first."""
     os.environ.pop(VARIABLE, None)
 
 

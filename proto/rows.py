@@ -103,7 +103,7 @@ def documents() -> Mapping[str, str]:
 
 
 def _rows(files: list[FileDescriptorProto], messages: Mapping[str, DescriptorProto]) -> dict[str, str]:
-    """The messages of which lists are, that `CLASSES` does not name → class. Two of one name have their context's."""
+    """The messages of lists that `CLASSES` does not name → class. Equal names get their context as a prefix."""
     found: dict[str, str] = {}
     for file in files:
         for method in (method for service in file.service for method in service.method):

@@ -123,7 +123,7 @@ def home_of(kind: type) -> str:
 
 
 def qualified(kind: type) -> str:
-    """A name that no other type has, whatever the contexts that come later: ``jobs.JobSpec``."""
+    """A unique name that stays unique with later contexts: ``jobs.JobSpec``."""
     return f"{home_of(kind)}.{kind.__name__}"
 
 

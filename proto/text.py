@@ -17,7 +17,7 @@ from proto.shapes import EnumShape, FileShape, MessageShape
 
 HEADER = """\
 // Generated from events/language by `make proto`: change the models there, not this file.
-// It is also the memory of field numbers: a field keeps its number for ever.
+// It is also the memory of field numbers: a field always keeps its number.
 """
 _BLOCK = re.compile(r"^(message|enum) (\w+) \{")
 _FIELD = re.compile(r"^  (?:(?:optional|repeated) )?(?:map<[^>]+>|[\w.]+) (\w+) = (\d+);")

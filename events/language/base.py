@@ -102,8 +102,8 @@ class Command(Message):
     """How such ids begin: lower-case letters and digits, a letter first. Each kind of aggregate has its own."""
 
     concluded_by: ClassVar[tuple[type[Event], ...]] = ()
-    """For a creating command of several steps: the later events about its aggregate, of any context, of which the first
-    one says how the creation ended (see `Event.refusal`). A caller may wait for it. Empty: its own outcome is all."""
+    """For a creating command of several steps: the later events about its aggregate, of any context, that conclude the
+    creation. The first one counts (see `Event.refusal`), and a caller may wait for it. Empty: no conclusion."""
 
 
 class Event(Message):

@@ -1,8 +1,8 @@
-"""What every value of the language must fit, whatever its field: protobuf, JSON, Postgres and Python's own times.
+"""The bounds of every value of the language, in any field, so that protobuf, JSON, Postgres and Python can hold it.
 
-- text has no U+0000 (Postgres can't store it) and no lone surrogate (pydantic refuses those: they are no UTF-8);
+- text has no U+0000 (Postgres can't store it) and no lone surrogate (pydantic refuses those: they are not UTF-8);
 - a whole number has at most 64 bits, with sign; any other number is finite;
-- a time can be said in UTC, and shown in every zone.
+- a time can be converted to UTC, and to every time zone.
 
 `Model` puts these bounds into the schema of each of its fields, where pydantic-core checks them. Commands are held to
 them. An event that is in the log already is read with a replacement instead: see `mended`.

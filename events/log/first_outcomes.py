@@ -1,4 +1,4 @@
-"""Reads what a command led to when it was first sent, for whoever has sent it again.
+"""Reads the outcome of the first send of a command, for a client that has sent it again.
 
 Must not know who waits for it.
 """

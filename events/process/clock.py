@@ -1,4 +1,4 @@
-"""A writer's clock: what its decisions call now. It passes as time does, whatever is done to the machine's clock.
+"""A writer's clock: the time of its decisions. It advances steadily even if the machine's clock is set.
 
 The machine's clock is set, by people and by NTP, and jumps. Decisions that wait for moments (a back-off, a silent node)
 must not take a jump for time that has passed, nor wait a day when it is set back. So this clock starts at the machine's
@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 FOLLOWED = 0.1
 """Seconds that the machine's clock may be ahead and is followed at once."""
 CATCH_UP, FALL_BACK = 0.5, 0.1
-"""Seconds in a second by which a larger difference is made good, forwards and backwards. (Never so that time stands
-still: whatever waits goes on waiting for about as long as it should.)"""
+"""Seconds in a second by which a larger difference is made good, forwards and backwards. (Time never
+stands still, so a wait takes about as long as it should.)"""
 PAUSE = 3.0
 """Seconds between two looks after which this process must have been stopped, or the machine asleep."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 MOST_DIGITS = 18
-"""What fits into 63 bits, whatever the digits are."""
+"""Most digits of a number that fits into 63 bits with any digits."""
 
 
 def count_of(text: str) -> int | None:

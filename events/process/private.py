@@ -1,7 +1,7 @@
-"""What the platform's processes write is their user's alone, whatever umask they were started with.
+"""Makes the files of the platform's processes readable for their user only, with any umask at their start.
 
-One umask does it for every file of theirs, and of the broker and the database that they start. Tasks are other people's
-programs and keep the umask that the user had: it travels in the environment to the agents.
+Each process sets one umask, which the broker and the database inherit. Tasks are other people's programs and keep the
+user's umask: the agents get it by an environment variable.
 """
 
 from __future__ import annotations

@@ -175,7 +175,7 @@ class Settings(BaseSettings):
     gateway_bytes: int = Field(default=64 << 20, ge=16 << 20)
     """Bytes of all those requests; one may have 16 MiB."""
     gateway_backlog: int = Field(default=10_000, ge=1)
-    """Commands of one context that are in the log and not decided, whoever published them, before more are refused."""
+    """Most commands of one context in the log that are not decided yet, from all publishers; then more are refused."""
     gateway_object_bytes: int = Field(default=256 << 20, ge=16 << 20)
     """Bytes of objects that the gateway has in hand; a transfer has at most 16 MiB of them."""
     gateway_queries: int = Field(default=1_000, ge=1)

@@ -89,7 +89,7 @@ class Runner:
         self._ends: dict[Place, int] = {}
         """The log's ends as they were heard last."""
         self._unnamed: set[Place] = set()
-        """Places of which it is not noted what log they are, since they were empty."""
+        """Places without a stored origin, since they were empty."""
         self._fold = Fold(projection)
 
     async def run(self) -> None:
@@ -103,7 +103,7 @@ class Runner:
                 self.trouble = f"{type(error).__name__}: {error}"
                 log.warning("%s: %s; trying again", self.schema, self.trouble)
                 await asyncio.sleep(0.5)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it stops these tables and nothing else
+            except Exception as error:  # noqa: BLE001 - any error stops these tables and nothing else
                 self.stops.add(self._tables, error, at=self._nowhere, doing="what the tables do", kind="tables")
                 await asyncio.sleep(_AGAIN)
 

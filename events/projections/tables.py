@@ -1,7 +1,7 @@
 """SQL for projection tables: definitions, loading, upserting. Knows tables and rows, not what they mean.
 
 A context's tables live in the schema ``<schema>_<context>``, beside three of the runner's own: `positions` (how far
-each input partition is folded in, changed in the rows' transaction), `origins` (of which log that was, see
+each input partition is folded in, changed in the rows' transaction), `origins` (the log of those positions, see
 `events.log.identity`) and `history` (every event of the context). Every table has another for its
 past (`events.projections.past`).
 """

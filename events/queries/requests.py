@@ -1,6 +1,6 @@
-"""What a query's request must keep, whatever its fields: checked where every query comes in, before its handler.
+"""The bounds of every query's request, checked in one place before the handlers.
 
-Driven by the messages' descriptors, so a new query's fields are held to it without being named. Knows no query.
+Driven by the messages' descriptors, so a new query's fields are checked without being named. Knows no query.
 """
 
 from __future__ import annotations

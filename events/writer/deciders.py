@@ -164,8 +164,8 @@ def _check(decider: Decider[Any]) -> None:
     others = [event for event in decider.events if event.aggregate != decider.aggregate]
     if others and type(decider).holds is Decider.holds:
         raise DeciderError(
-            f"{name} decides for others ({others[0].aggregate}), but does not say of which its state still speaks: "
-            f"where they come from would be kept for good; override `holds`"
+            f"{name} decides for others ({others[0].aggregate}), but does not say which of them its state still holds: "
+            f"their provenance would be kept for good; override `holds`"
         )
     for kind in sorted({event.aggregate for event in others} - {event.aggregate for event in others if event.begins}):
         raise DeciderError(f"{name} lists no event that begins a {kind}; mark the one that does with `begins = True`")

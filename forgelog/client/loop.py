@@ -84,8 +84,8 @@ class Loop:
         task.add_done_callback(self._closing.discard)
 
     def stop(self, last: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
-        """Run `last` there, end whatever else runs there, and the thread. Who waits for that hears so: see `run`. Once
-        it is stopped, nothing happens."""
+        """Run `last` there, then end all other tasks and the thread. Callers that wait for a task get an error: see
+        `run`. Does nothing if it is stopped already."""
         with self._handing_over:
             if self._stopped:
                 return

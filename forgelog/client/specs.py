@@ -1,4 +1,4 @@
-"""From whatever describes a job (a spec, a path, a dict, keyword arguments) to `ManifestJob`s. Sends nothing."""
+"""Converts any description of a job (a spec, a path, a dict, keyword arguments) to `ManifestJob`s. Sends nothing."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Room:
             return ""
         again, reserve = int(self._reserve * _AGAIN) // MIB, self._reserve // MIB
         return (
-            f"the disk of {self._folder} has {left // MIB:,} MiB left; the broker is held, lest it damages the log, "
+            f"the disk of {self._folder} has {left // MIB:,} MiB left; the broker is held to protect the log, "
             f"until {again:,} MiB are free (FORGELOG_DISK_RESERVE_MB={reserve})"
         )
 

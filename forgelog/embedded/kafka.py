@@ -69,7 +69,7 @@ _FIXED = {
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
     "share.coordinator.state.topic.num.partitions": "1",
-    # A topic's partition count is for ever, so a typing error must not make one.
+    # A topic's partition count can't be changed, so a mistyped name must not create a topic.
     "auto.create.topics.enable": "false",
     # The log is the truth: nothing ages out. Topics that may lose old records say so themselves.
     "log.retention.ms": "-1",

@@ -1,9 +1,9 @@
-"""Which TCP ports the platform's servers get. Must not know what listens on them.
+"""Chooses the TCP ports of the platform's servers. Must not know what listens on them.
 
-A server binds the port it is given only seconds later, and again whenever it is started anew. A look whether somebody
-listens is therefore no answer: two platforms that start at the same time would see the same port free, and what is for
-one of them would reach the other. So whoever takes a port here also holds its number among the UDP ports, which nobody
-else can then: in one step, on every system, for all users, and given back by the system however the process ends.
+A server binds its port only seconds later, and again at each restart. A test whether the port is in use is not enough:
+two platforms that start at the same time would both find it free, and messages for one of them would reach the other.
+So a process that takes a port here also binds the UDP port of the same number, which no other process can then bind.
+That is atomic on every system and for all users, and the system releases it when the process ends.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _lock = threading.Lock()  # ports are chosen in threads
 def free_port(wanted: int = 0, avoid: Sequence[int] = ()) -> int:
     """`wanted` if it is free, else another port (not one of `avoid`), if possible one of `lasting_ports`.
 
-    Until this process ends, `free_port` gives that port to no other process, of whatever user. In this one it is given
-    out again only to who wants it by number. Raises EmbeddedError when there is none.
+    Until this process ends, `free_port` gives that port to no other process of any user. In this process it is given
+    again only if it is `wanted` by number. Raises EmbeddedError when there is none.
     """
     lasting = lasting_ports()
     others = random.SystemRandom().sample(lasting, min(len(lasting), 200))

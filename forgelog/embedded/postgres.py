@@ -330,7 +330,7 @@ def reachable(binaries: Path) -> Path:
         return copy / binaries.name
     try:
         SHARED.mkdir(parents=True, exist_ok=True)
-        SHARED.chmod(0o755)  # whatever the umask
+        SHARED.chmod(0o755)  # with any umask
         with tempfile.TemporaryDirectory(dir=SHARED) as scratch:
             whole = shutil.copytree(binaries.parent, Path(scratch) / "copy", symlinks=True)
             _open_to_all(whole)

@@ -1,7 +1,8 @@
 """One child process: how it is started, recognised again after we were restarted ourselves, and ended.
 
-A process is known by its pid *and* its start time, so a reused pid is never taken for it. Children live in sessions of
-their own and write to files, not pipes: they outlive whoever started them. Must not know what the processes are for.
+A process is known by its pid *and* its start time, so a reused pid is never taken for it. Children have their own
+sessions and write to files, not pipes, so they outlive the process that started them. Must not know what the processes
+are for.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A process, for ever: a pid alone is reused by the system."""
+    """The unique identity of a process: the system reuses a pid alone."""
 
     pid: int
     started: str

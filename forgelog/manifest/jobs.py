@@ -257,7 +257,7 @@ def _dependency(item: Node, drafts: list[_Draft], problems: list[Problem]) -> De
             problems.append(problem(target, f"there is no job {shown(target.text)} in this file", hint, field))
             return None
     if len(own := [index for index, draft in enumerate(drafts) if draft.job_id == target.text]) == 1:
-        return Dependency(kind, document=own[0])  # whatever is added to that id for its project
+        return Dependency(kind, document=own[0])  # even if the ending of its project is added to that id
     try:
         return Dependency(kind, job_id=_IDENTIFIER.validate_python(target.text))
     except ValidationError:

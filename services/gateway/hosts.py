@@ -35,7 +35,7 @@ class Hosts:
         return cls([*LOOPBACK, *((own,) if own not in _ANY else ()), *settings.gateway_hosts])
 
     def problem(self, authority: str) -> str:
-        """What is wrong with ``host`` or ``host:port``, whatever the port; empty when it is one of them."""
+        """The problem of a ``host`` or ``host:port``, with any port; empty if it is one of these names."""
         match = _HOST.fullmatch(authority)
         if match is not None and match[1].lower() in self._names:
             return ""

@@ -1,8 +1,7 @@
-"""What an HTTP request must show before anything looks at it, whatever its method and path. Knows no path but those two
-that are open.
+"""The checks of every HTTP request, for all methods and paths, before any handler. Knows only the two open paths.
 
-1. A name of the gateway's own in `Host`: no other name that points here is taken (DNS rebinding).
-2. No `Origin` but the gateway's own, and no `Sec-Fetch-Site` of another site: so says a browser of a web page.
+1. `Host` is one of the gateway's own names; other names that point here are refused (DNS rebinding).
+2. `Origin` is absent or the gateway's own, and `Sec-Fetch-Site` names no other site: browsers send both for web pages.
 3. The key (`services.gateway.principal`).
 4. JSON in a body: a web page can send other kinds to anyone without being asked (CORS "simple" requests).
 """

@@ -42,7 +42,7 @@ class Bounds:
     bytes: int = 64 << 20
     """Bytes of all those requests' bodies."""
     backlog: int = 10_000
-    """Commands of one context that are in the log and not decided, whoever published them."""
+    """Most commands of one context in the log that are not decided yet, from all publishers."""
     object_bytes: int = 256 << 20
     """Bytes of objects that are on their way in or out."""
     queries: int = 1_000

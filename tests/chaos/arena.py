@@ -159,7 +159,7 @@ class Arena:
         ]
 
     def signal(self, name: str, number: signal.Signals) -> None:
-        """Send a signal, to whoever is there. It reaches the database's helpers too."""
+        """Send a signal to all its processes. It reaches the database's helpers too."""
         pids = self.pids(name)
         if name == "postgres":
             for pid in list(pids):

@@ -74,7 +74,7 @@ async def _rows(arena: Arena, schema: str) -> dict[str, Counter[str]]:
 
 
 async def chain(arena: Arena) -> list[str]:
-    """The hash chain verifies, with every signed head; but for what an attack forged, each of which it names."""
+    """The hash chain verifies with every signed head, except for the forgeries of an attack; it names each of them."""
     told = [
         f"{item.place}: {problem}"
         for item in await verify(arena.settings)

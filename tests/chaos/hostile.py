@@ -1,6 +1,6 @@
 """Tasks that attack what watches over them, and their own folders. Each tells the witness that it ran, and does harm.
 
-Every script runs as the agent's own user, so it may reach whatever the agent may: what is tried is that the harm stays
+Every script runs as the agent's own user, so it may reach all that the agent may: the test is that the harm stays
 with the task's own attempt, and that the attempts are as many as the job's policy allows.
 """
 

@@ -52,7 +52,7 @@ async def log_lost(arena: Arena, load: Workload, chance: random.Random) -> str:
 
 
 async def _remake_topics(arena: Arena) -> None:
-    """Delete all topics; whoever is first, a service or this, makes them anew."""
+    """Delete all topics; a service or this function creates them anew, whichever is first."""
     before = await _events(arena)
     admin = AIOKafkaAdminClient(**client_options(arena.settings))
     await admin.start()

@@ -188,5 +188,5 @@ async def _checked(*what: Any) -> list[str]:
     """`_whole`; that something could not even be looked at is a problem of the round too."""
     try:
         return await _whole(*what)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+    except Exception as error:  # noqa: BLE001 - any error is reported
         return [f"the checks ended with {type(error).__name__}: {error}"]

@@ -46,11 +46,11 @@ echo "end $FORGELOG_JOB $FORGELOG_TASK $FORGELOG_ATTEMPT" >> "$WITNESS/said"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A job and how it must end, whatever happens to the platform."""
+    """A job and how it must end, with any faults of the platform."""
 
     job: str
     ends: tuple[str, ...]
-    """Event names, one of which must be its last: a cancel may come too late."""
+    """Event names; its last event must be one of them: a cancel may come too late."""
     tasks: int = 1
     restarts: int = 0
     """Counted restarts that its policy allows each task."""

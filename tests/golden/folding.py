@@ -232,7 +232,7 @@ def rows(history: History) -> dict[str, Any]:
 
 
 def undecodable(history: History) -> list[str]:
-    """Positions of commands whose bodies do not decode, whatever was done about them."""
+    """Positions of commands whose bodies do not decode, with any repair of them."""
     found = []
     for context in history.about["contexts"]:
         for raw in history.of(topics.commands(context)):

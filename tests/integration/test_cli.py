@@ -108,7 +108,7 @@ async def forgelog(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest_asyncio.fixture(scope="module")
 async def sweep(forgelog: Cli) -> str:
-    """An ended array of which one task failed."""
+    """An ended array with one failed task."""
     script = "echo out $FORGELOG_TASK; echo err >&2; test $FORGELOG_TASK != 1"
     made = await forgelog.json(
         "submit", *SMALL, "--array", "3", "--name", "sweep", "-l", "team=vision", "--", "sh", "-c", script

@@ -134,7 +134,7 @@ class Writers:
         writer._changed.set()
 
     async def end_one(self) -> None:
-        """At whichever await it is."""
+        """At any await."""
         task = self.tasks.pop(self.faults.chance.randrange(len(self.tasks)))
         assert not task.done(), task.exception()
         self.cancelled += 1

@@ -235,7 +235,7 @@ async def test_output_that_is_taken_in_late(platform: Cluster, followers: Follow
 
 
 async def test_rebuilds_under_queries(platform: Cluster) -> None:
-    """Whoever asks while the tables are swapped, on connections from before, gets an answer."""
+    """Queries during the swap of the tables, on older connections, get an answer."""
     async with AsyncClient(platform.gateway, token=platform.key) as client:
 
         async def ask() -> None:

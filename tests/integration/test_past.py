@@ -83,7 +83,7 @@ def history_of_jobs() -> list[Recorded]:
 
 
 def history_of_resources() -> list[Recorded]:
-    """Two nodes, one of which comes, works, and is removed."""
+    """Two nodes; one of them registers, works, and is removed."""
     pool, found = pools.Pools(), []
     for command in (pools.register("n1"), pools.register("n2")):
         found += [recorded(event, pool.now) for event in pool.command(command)]

@@ -1,6 +1,6 @@
 """A data folder that a platform has used, and another user of the machine, who can read, list and enter nothing of it.
 
-Whatever umask the platform was started with, and though the folder is one of an earlier version that let others in.
+With any umask at the start of the platform, and even if the folder is one of an earlier version that let others in.
 """
 
 from __future__ import annotations

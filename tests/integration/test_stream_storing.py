@@ -116,7 +116,7 @@ async def test_what_a_held_record_waits_for_may_lie_behind_the_record_at_which_i
 async def test_of_the_records_that_are_released_together_the_refused_one_is_to_blame(
     settings: Settings, offsets: tuple[int, ...]
 ) -> None:
-    """Whatever the order in which they came ahead."""
+    """In any order of arrival."""
     texts = {4: "good", 8: "BAD", 12: "held"}
     ahead = [item(10 + number, "one", at, texts[at]) for number, at in enumerate(offsets)]
     filler, bad = item(13, "one", 0, "fill"), 10 + offsets.index(8)

@@ -396,7 +396,7 @@ async def test_of_two_logs_that_share_a_beginning_a_saved_head_names_the_one_tha
 async def test_a_service_signs_at_its_start_what_the_one_before_left_unsigned(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not at some time afterwards: whoever verifies right after `up` would be told of heads that were removed."""
+    """Not later: a verification right after `up` would report removed heads."""
     monkeypatch.setattr(heads, "HEADS_EVERY", 3600)
     await topics.ensure_topics(settings)
     pool = await open_pool(settings)

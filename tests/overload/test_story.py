@@ -1,4 +1,4 @@
-"""The overload's reader counts no command as decided that it has not counted as sent, whatever goes on meanwhile."""
+"""The overload's reader counts no command as decided that it has not counted as sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each point of a run is stored once, whatever is sent again and whenever the intake ends, on real servers.
+"""Each point of a run is stored once, with any repeats and any end of the intake, on real servers.
 
 The stream is `tests.points.stream`, as a context of experiments has it.
 """

@@ -142,7 +142,7 @@ def test_services_draw_no_port_of_a_server_that_is_down(tmp_path: Path, monkeypa
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
 @pytest.mark.parametrize("name", ["kafka", "postgres", "jobs", "gateway"])
 async def test_nobody_is_ready_whose_port_another_user_has_taken(tmp_path: Path, name: str) -> None:
-    """Whoever is told that a server is ready tells it a password or a key."""
+    """A process that counts a server as ready sends it a password or a key."""
     folder = Folder(tmp_path / "data")
     folder.make()
     (folder.path / "postgres" / "data").mkdir(parents=True)

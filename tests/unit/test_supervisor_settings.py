@@ -74,7 +74,7 @@ def test_root_finds_no_folder_that_another_user_has_put_there(tmp_path: Path, mo
 
 @pytest.mark.parametrize("before", [False, True])
 def test_others_can_read_nothing_in_the_data_folder(tmp_path: Path, before: bool) -> None:
-    """Whatever the umask, and also in a folder that an earlier version left open."""
+    """With any umask, and also in a folder that an earlier version left open."""
     folder = Folder(tmp_path / "data")
     names = ["agents", "kafka", "logs"]
     if before:
@@ -184,7 +184,7 @@ def test_the_platform_is_up_when_all_that_is_wanted_is() -> None:
 def test_the_platform_goes_on_without_the_file_for_producers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, gone: str
 ) -> None:
-    """`up` has the supervisor write it again; whoever removed `keys` meanwhile has ended no job by that."""
+    """`up` lets the supervisor write it again; removing `keys` meanwhile ends no job."""
     folder = Folder(tmp_path)
     folder.make()
     folder.write_wanted(Wanted(Server("embedded"), Server("given", "postgresql://db")))

@@ -21,7 +21,7 @@ class SchedulingPolicy(StrEnum):
     PRIORITY = "priority"
     """By priority, then age."""
     FAIR_SHARE = "fair_share"
-    """Whoever had least of their share comes first."""
+    """The user with the smallest part of their fair share comes first."""
     BACKFILL = "backfill"
     """Small jobs may pass a waiting large one if they do not delay it."""
     GANG = "gang"

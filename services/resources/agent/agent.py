@@ -264,8 +264,8 @@ class Agent:
         return ()
 
     def _reconcile(self, holds: Sequence[HeldTasks]) -> list[Attempt]:
-        """The pool's belief of what runs here, at its answer to our registration, beside what does: whatever was bound
-        before has been read. Returns attempts that may not run; those that are not to be found are reported."""
+        """Compare the tasks that the pool holds for this node, from its answer to the registration, with the running
+        ones. The log has been read up to that answer. Returns attempts that may not run; reports missing ones."""
         believed = {task.key: task for task in tasks_held(holds, self._boot_id)}
         for key in believed.keys() - self._running.attempts.keys():
             log.error("%s is bound to this node, and there is no trace of it; reporting its end", key)

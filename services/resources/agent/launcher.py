@@ -1,4 +1,4 @@
-"""The launcher: a tiny process of which every warden is a fork, so that a start costs no new Python interpreter.
+"""The launcher: a tiny process that forks every warden, so that a start needs no new Python interpreter.
 
 This one runs where there is no C compiler; elsewhere ``native/launcher.c`` does the same, ten times as cheaply.
 

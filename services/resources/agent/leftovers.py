@@ -32,7 +32,7 @@ class Prey:
     """What to look for. Pids go with their start times: a pid may be another process's by now."""
 
     marks: frozenset[bytes]
-    """Variables, all of which its processes have unless they changed them."""
+    """Environment variables of its processes, unless they changed them."""
     pid: int = 0
     """The command's process, leader of its session; 0 when it is not known."""
     ticks: int = 0

@@ -14,7 +14,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Process:
-    """A line of the process table. `ticks` is the start time since boot: with the pid it names a process for ever."""
+    """A line of the process table. `ticks` is the start time since boot: with the pid it identifies a process."""
 
     __slots__ = ("parent", "pid", "rss", "session", "state", "ticks")
 

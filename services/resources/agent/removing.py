@@ -1,4 +1,4 @@
-"""Removes folders that tasks leave: of any depth, with any permissions, whatever their names.
+"""Removes folders that tasks leave: of any depth, with any permissions and any names.
 
 Neither recursion nor a path grows with the depth: each folder that is found is moved up to the folder that is removed,
 so that two descriptors are open at a time. Links are removed, never followed. What can't be removed is told and left,

@@ -1,7 +1,7 @@
-"""Brings attempts to where the log wants them: launches, watches, stops and ends them, and tells what became of each.
+"""Brings attempts to the state that the log requires: launches, watches, stops and ends them, and reports the outcomes.
 
-Whatever goes wrong with one attempt is that attempt's end, never the agent's: each step is guarded, and an attempt that
-can't be followed any further is felled and reported as `untracked`, with the reason. Must not know how the log is read.
+An error of one attempt ends that attempt, never the agent: each step is guarded. An attempt that can't be tracked any
+further is killed and reported as `untracked`, with the reason. Must not know how the log is read.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def guarded(step: Step[More]) -> Step[More]:
     def safe(self: Running, attempt: Attempt, /, *more: More.args, **named: More.kwargs) -> None:
         try:
             step(self, attempt, *more, **named)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the other attempts go on
+        except Exception as error:  # noqa: BLE001 - any error: the other attempts go on
             self.give_up(attempt, error)
 
     return safe
@@ -158,7 +158,7 @@ class Running:
             pass  # why is looked at below
         except BundleProblem as error:
             problem = str(error)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the other attempts go on
+        except Exception as error:  # noqa: BLE001 - any error: the other attempts go on
             self.give_up(attempt, error)
             return
         attempt.launching = False
@@ -378,13 +378,13 @@ class Running:
             self.on_settled(attempt, OUTPUT)
 
     def left_behind(self, attempt: Attempt, exit: Exit) -> None:
-        """An attempt from before the machine was booted, of which the log knows: only its files are left."""
+        """Take an attempt from before the last boot that the log still holds: only its files are left."""
         self.attempts[attempt.key] = attempt
         attempt.exit, attempt.gone, attempt.incomplete, attempt.unsettled = exit, True, True, {reports.KEPT}
         self._keeping.add(attempt)
 
     def lost_track(self, attempt: Attempt) -> None:
-        """An attempt that the pool believes to run here, and of which nothing is known: end what there may be of it."""
+        """Take an attempt that the pool holds for this node and that left no trace: end any processes of it."""
         self.attempts[attempt.key] = attempt
         message = f"node {self._around.node} has no trace of it (any more)"
         self._end_by_force(attempt, _now(ExitReason.LOST, message))

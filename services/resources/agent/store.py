@@ -1,9 +1,9 @@
-"""What the agent knows on its disk: two folders per attempt, and how far it has read the log.
+"""The agent's notes on its disk: two folders for each attempt, and its position in the log.
 
 An attempt's control folder is made by its warden; that it exists is the proof that the attempt was started. A restarted
 agent finds its processes by these folders: same boot, pid and start time. None of it needs to survive the machine's
-boot. What a task does in its own folder can't reach them by accident; where it does on purpose, since it runs as the
-same user, whatever is missing or makes no sense reads as not there.
+boot. A task can't reach them by accident from its own folder. A hostile task can, since it runs as the same user: so
+missing or invalid notes count as absent.
 
     tasks/<allocation>-<task>-<attempt>/   started, or ended and not yet known to the log (files: see `warden`)
     scratch/<the same>/                    the task's own folder: `work`, its working directory, and `secrets`

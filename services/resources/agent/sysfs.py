@@ -59,7 +59,7 @@ def number(path: Path) -> int | None:
 
 
 def not_negative(path: Path) -> int | None:
-    """A number of which the kernel says -1 for "none"."""
+    """A number; None for the kernel's -1, which means "none"."""
     value = number(path)
     return value if value is not None and value >= 0 else None
 

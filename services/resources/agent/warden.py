@@ -283,7 +283,7 @@ class Warden:
         self._note_exit()
 
     def _reap(self) -> bool:
-        """Collect what has ended. False when nothing is left: whatever the tree orphans becomes a child of ours."""
+        """Reap ended processes. False if no child is left: orphans of the tree become children of the warden."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)

@@ -1,7 +1,7 @@
 """What a task may plant in its folders: links, pipes, second names of files elsewhere. Nothing outside is read or
 written through them, and nobody waits for them.
 
-A victim lies outside: whatever is planted points to it, and it must stay as it is.
+A victim lies outside: everything that is planted points to it, and it must not change.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Folders that tasks leave are removed whatever is in them; what can't be removed is told, and the rest goes."""
+"""Folders that tasks leave are removed with any content; what can't be removed is reported, and the rest is removed."""
 
 from __future__ import annotations
 

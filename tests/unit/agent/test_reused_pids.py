@@ -1,4 +1,4 @@
-"""A pid that was another process's when the process table was read: whoever has it now is left alone."""
+"""A pid that was another process's when the process table was read: its new process is left alone."""
 
 from __future__ import annotations
 

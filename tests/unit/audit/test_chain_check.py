@@ -204,7 +204,7 @@ def test_a_record_of_a_time_to_come_needs_a_head_at_once(moved: str) -> None:
 
 
 def skipped(raw: Raw, *, first: int, last: int) -> Repairs:
-    """An operator's decision to pass over a span of records, of which `raw` was looked at."""
+    """An operator's decision to skip a span of records after a look at `raw`."""
     event = RecordSkipped(
         subject_id=f"{PLACE}@{first}",
         position=f"{PLACE}@{first}",

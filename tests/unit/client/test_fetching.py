@@ -1,4 +1,4 @@
-"""Of which attempts `fetch` fetches the files, and which it waits for."""
+"""The attempts whose files `fetch` fetches, and the attempts that it waits for."""
 
 from __future__ import annotations
 

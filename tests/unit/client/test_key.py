@@ -150,7 +150,7 @@ def test_the_command_prints_it(tmp_path: Path) -> None:
 
 
 class Stranger:
-    """A server that keeps what it is told by whoever calls."""
+    """A server that keeps what its callers send."""
 
     def __init__(self) -> None:
         self.told: list[dict[str, Any]] = []

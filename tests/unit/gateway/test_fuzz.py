@@ -1,4 +1,4 @@
-"""Whatever JSON a request has, it becomes a message or is refused by its field: the gateway has no defect to report."""
+"""A request with any JSON becomes a message or is refused by its field: the gateway reports no defect."""
 
 from __future__ import annotations
 

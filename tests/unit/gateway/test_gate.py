@@ -1,4 +1,4 @@
-"""The gateway's door: who has no key gets nothing, by whatever path; a web page gets nothing even with it."""
+"""The gateway's checks: a caller without a key gets nothing, by any path; a web page gets nothing even with it."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ async def test_a_wrong_key_is_none(gateway: Door, credentials: str, problem: str
     "line", [b"Authorization: Bearer %s\0", b"Authorization : Bearer %s", b"GET /v1/jobs?token=%s HTTP/9.9.9"]
 )
 async def test_a_head_that_is_none_is_not_repeated(gateway: Door, line: bytes) -> None:
-    """Whoever misspells the header of a key should not find the key in a log of errors."""
+    """If a caller misspells the header of a key, the key is in no error log."""
     secret = b"flk_5ecret"
     begun = b"" if line.startswith(b"GET") else b"GET /v1/jobs HTTP/1.1\r\nHost: localhost\r\n"
     answer = await gateway.send(begun + line % secret + b"\r\n\r\n")

@@ -34,7 +34,7 @@ GET = "/forgelog.jobs.v1.JobQueries/GetJob"
 
 
 class Jobs(grpc.GenericRpcHandler):  # type: ignore[type-arg]
-    """Prints without an end to whoever follows."""
+    """Prints without an end to all followers."""
 
     def __init__(self) -> None:
         self.began, self.ended = asyncio.Event(), asyncio.Event()

@@ -103,7 +103,7 @@ class Life(RuleBasedStateMachine):
     def submit_again(self) -> None:
         self.attempt(self.desk.command, submit(array=JobArray(size=4)))
 
-    # What holds whatever happened. (Each move of a task is checked against its table when it is folded.)
+    # What holds after any history. (Each move of a task is checked against its table when it is folded.)
 
     @invariant()
     def history_and_snapshot_give_the_same_job(self) -> None:

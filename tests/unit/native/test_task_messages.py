@@ -1,5 +1,5 @@
 """A task's message, read by the compiled launcher and by the one in Python: both get the same of it, and both refuse
-one that is cut, whatever its counts say."""
+one that is cut, with any counts in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder as a bundle: what belongs to it and what is kept out, whatever lies in the folder."""
+"""A folder as a bundle: what belongs to it and what is kept out, with any content of the folder."""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ async def test_what_fails_at_the_callers_file_is_raised_as_it_is_and_at_once(rem
 
 
 class Slow(BytesIO):
-    """A file of which each read and each write takes ten minutes, by the clock of the module."""
+    """A file with reads and writes that take ten minutes each, by the clock of the module."""
 
     now = 0.0
 

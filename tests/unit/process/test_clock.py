@@ -1,4 +1,4 @@
-"""A writer's clock passes as time does, whatever is done to the machine's."""
+"""A writer's clock advances steadily, even if the machine's clock is set."""
 
 from __future__ import annotations
 

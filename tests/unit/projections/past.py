@@ -121,7 +121,7 @@ def stored(
 
 
 def check(projection: Projection, history: Sequence[Recorded]) -> None:
-    """As of the time of every event, whatever the batches, the rows are those of the events up to then."""
+    """As of the time of every event, and with batches of any size, the rows are those of the events up to then."""
     expected = {
         time: folded(projection, [each for each in history if each.meta.time <= time]) for time in times(history)
     }

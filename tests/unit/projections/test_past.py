@@ -1,5 +1,5 @@
 """The past of tables: the rows as of a time are those that the events up to that time make, for random histories of
-every context and whatever the batches."""
+every context and batches of any size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever happens to a pool, in whatever order: capacity is never given twice, and what is given comes back once."""
+"""With any events of a pool in any order, capacity is never given twice, and what is given comes back once."""
 
 from __future__ import annotations
 

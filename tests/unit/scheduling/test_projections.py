@@ -1,4 +1,4 @@
-"""The tables say what the queue knows, in whatever order the two contexts' events come: in memory and in Postgres."""
+"""The tables agree with the queue, in any order of the two contexts' events: in memory and in Postgres."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from events.streams.columns import (
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 FEW = st.integers(-3, 3)
-"""Numbers of which many are equal."""
+"""Numbers with many equal ones."""
 VALUES = st.one_of(st.floats(), st.sampled_from([math.nan, -math.nan, 0.0, -0.0, math.inf, 1.0]))
 POINTS = st.lists(st.tuples(st.one_of(FEW, INT64), st.one_of(FEW, INT64), VALUES), max_size=40)
 

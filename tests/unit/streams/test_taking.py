@@ -108,7 +108,7 @@ async def test_held_records_are_told_in_the_order_in_which_they_came() -> None:
 
 
 def now_read(_partition: int) -> float:
-    """All is read, up to whatever time."""
+    """Everything is read, up to any time."""
     return math.inf
 
 

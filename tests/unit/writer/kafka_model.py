@@ -1,6 +1,6 @@
 """An exact model of what the log needs of Kafka: one partition, idempotent producer sessions, and a network between.
 
-A batch lands whole or not at all, and once, whoever sends it and however often; what is on its way may be late, lost,
+A batch lands whole or not at all, and once, from any sender and with any repeats; what is on its way may be late, lost,
 or overtaken; that it has landed may never be told.
 """
 

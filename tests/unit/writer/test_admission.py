@@ -1,4 +1,4 @@
-"""Whatever lies in a topic of commands is a command, a refusal or a dead letter: no record stops a partition."""
+"""Every record of a command topic is a command, a refusal or a dead letter: none stops a partition."""
 
 from __future__ import annotations
 

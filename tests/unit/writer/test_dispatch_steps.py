@@ -1,6 +1,6 @@
 """Orders against an exact model of the log: writers that crash, lose acknowledgements and go on as zombies.
 
-Whatever they do, each valid event's order is in effect once, and none of a void event's. The mistakes that would break
+With all of this, each valid event's order takes effect once, and no void event's does. The mistakes that would break
 this are made on purpose: each must be caught.
 """
 

@@ -32,7 +32,7 @@ def raw_command(offset: int, id: str, job_id: str) -> Raw:
 
 
 class Log:
-    """A Kafka partition: an append-only list; a batch lands whole or not at all, whoever sends it."""
+    """A Kafka partition: an append-only list; a batch lands whole or not at all, from any sender."""
 
     def __init__(self) -> None:
         self.records: list[Raw] = []

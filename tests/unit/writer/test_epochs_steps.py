@@ -257,7 +257,7 @@ class Writers(RuleBasedStateMachine):
         assert self.world.told_by_ack.items() <= final.items()
 
     def teardown(self) -> None:
-        """Everyone is gone, and one more writer lives: then nothing is left undone, whatever arrives late."""
+        """Everyone is gone, and one more writer lives: then nothing is left undone, with anything that arrives late."""
         self.writers.clear()
         late, self.world.network.copies = self.world.network.copies, []
         last = Process(self.world)

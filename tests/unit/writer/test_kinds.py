@@ -129,7 +129,7 @@ def test_a_command_that_no_decider_takes_is_refused() -> None:
 
 
 class Silent(Books):
-    """Does not say of which loans it still speaks."""
+    """Does not override `holds`, though it decides for loans."""
 
     holds = Decider.holds
 
@@ -145,7 +145,7 @@ class Unbegun(Books):
     [
         (
             Silent,
-            r"Silent decides for others \(loan\), but does not say of which its state still .* override `holds`",
+            r"Silent decides for others \(loan\), but does not say which of them its state still .* override `holds`",
         ),
         (Unbegun, "Unbegun lists no event that begins a loan; mark the one that does with `begins = True`"),
     ],
@@ -234,7 +234,7 @@ STEPS = st.lists(
 def test_whatever_happens_log_and_snapshot_give_the_states_and_provenances_that_the_writer_has(
     steps: list[tuple[str, Any, str]],
 ) -> None:
-    """And every event carries its aggregate's project, as that one began, whoever goes on with it."""
+    """And every event carries its aggregate's project, even upon another's command."""
     desk, plain = Desk(), Desk()
     first: dict[tuple[str, ...], str] = {}
     pack, states.PACK = states.PACK, 2

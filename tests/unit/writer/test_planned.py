@@ -1,4 +1,4 @@
-"""A field that nothing acts on yet is refused with its path by the writer, whatever the context and the command.
+"""A field that nothing acts on yet is refused with its path by the writer, in every context and command.
 
 Its decider is not asked. The reference lists the same fields.
 """

@@ -1,4 +1,4 @@
-"""No record ends a writer, whatever any producer may have put into it: it is a command, a refusal or a dead letter."""
+"""No record of any producer ends a writer: it is a command, a refusal or a dead letter."""
 
 from __future__ import annotations
 

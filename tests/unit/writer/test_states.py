@@ -1,4 +1,4 @@
-"""States that are packed away are found again, whole, whatever is done between."""
+"""Packed states are found again unchanged, after any other operations."""
 
 from __future__ import annotations
 
