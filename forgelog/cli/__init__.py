@@ -10,6 +10,7 @@ Must not know what any command does.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -143,6 +144,7 @@ def main() -> None:
     from forgelog.errors import ForgelogError, InvalidInput
 
     keep_private()
+    gc.set_threshold(100_000, 50, 100)  # nearly all that a command imports stays: looking for cycles takes a tenth
     command = command_of(sys.argv[1:])
     try:
         # Shell completion calls this with an empty command line and needs all commands.

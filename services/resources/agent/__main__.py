@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import resource
@@ -34,6 +35,9 @@ from services.resources.agent.store import Store
 log = logging.getLogger("forgelog.agent")
 
 LONGEST_PAUSE = 10.0
+
+PYTHONS_OWN = (700, 10, 10)
+"""How often the cycle collector looks, by default."""
 
 USED = (commands("jobs"), commands("resources"), events("jobs"), events("resources"), LOGS)
 
@@ -75,6 +79,9 @@ async def run(settings: Settings, config: Config, store: Store) -> None:
 
 def main() -> None:
     keep_private()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*PYTHONS_OWN)
     try:
         settings = Settings.load()
         configure_logging(settings)
