@@ -57,12 +57,11 @@ class AsyncJobs(Namespace):
         progress: Progress | None = None,
         left_out: Callable[[str, str], None] | None = None,
     ) -> ObjectRef:
-        """Upload a folder, without what its `.gitignore` files keep out, and return what names it: a job's ``bundle``.
+        """Upload a folder, without files that its `.gitignore` names, and return its reference: a job's ``bundle``.
 
-        Only files go that the platform does not have. ``.git`` and ``.forgelog`` stay here, as do links that lead to no
-        file of the folder, and what is neither a file nor a folder: `left_out` is told their paths and why. `progress`
-        is called from other threads. Raises `InvalidInput`, `Unavailable`.
-        """
+        Sends only files that the platform does not have. Leaves out ``.git`` and ``.forgelog``. Calls `left_out` with
+        path and reason of links out of the folder, and of entries that are neither file nor folder. Calls `progress`
+        from other threads. Raises `InvalidInput`, `Unavailable`."""
         return await upload(self._core, folder, progress, left_out)
 
     async def submit(
@@ -95,10 +94,8 @@ class AsyncJobs(Namespace):
         timeout: float | None = None,
         in_current_folder: bool = False,
     ) -> list[AsyncJob]:
-        """Submit every job of a manifest (dependencies first), or of several descriptions, in their order.
-
-        Stops at the first refusal, which is raised; jobs before it are submitted.
-        """
+        """Submit every job of a manifest (dependencies first), or of several descriptions, in their order. Stops at the
+        first refusal and raises it; jobs before it are submitted."""
         if isinstance(described, str | Path):
             jobs = jobs_of(described, {})
         else:
@@ -125,10 +122,8 @@ class AsyncJobs(Namespace):
         return cast("JobAnswer", plain(answer))
 
     async def find(self, text: str, *, at: datetime | None = None) -> str:
-        """The id of the job that a person means: by its id, its name, or the beginning of its id.
-
-        Raises `NotFound` if there is none, and `InvalidInput` that lists them if it may be one of several.
-        """
+        """The id of the job that `text` names: its id, the beginning of its id, or its name. Raises `NotFound` if there
+        is none, and `InvalidInput`, which lists them, if there are several."""
         try:
             return str((await self.get(text, at=at)).job.job_id)
         except NotFound:
@@ -159,11 +154,8 @@ class AsyncJobs(Namespace):
     def watch(
         self, ids: Iterable[str] = (), *, project: str = "", queue: str = "", owner: str = "", until_ended: bool = False
     ) -> AsyncIterator[JobRow]:
-        """Jobs as they are now, and again whenever they change; goes on when the connection breaks, without telling
-        twice of what has not changed meanwhile.
-
-        With `until_ended` it ends when each of `ids` has.
-        """
+        """Jobs as they are now, and again after each change. Reconnects after a lost connection, without repeating
+        unchanged jobs. With `until_ended` it ends when each of `ids` has ended."""
         wanted = list(ids)
 
         def request() -> Any:

@@ -1,8 +1,7 @@
 """Brings attempts to the state that the log requires: launches, watches, stops and ends them, and reports the outcomes.
 
-An error of one attempt ends that attempt, never the agent: each step is guarded. An attempt that can't be tracked any
-further is killed and reported as `untracked`, with the reason. Must not know how the log is read.
-"""
+An error of one attempt ends that attempt, never the agent. An attempt that can't be tracked any further is killed and
+reported as `untracked`, with the reason. Must not know how the log is read."""
 
 from __future__ import annotations
 
