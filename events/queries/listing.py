@@ -312,7 +312,8 @@ class Filter:
         """What must hold of a row; `value` is the parameter of this number."""
         parameter = f"${number}::{self._sql}"
         if not self._column:
-            return self._condition.replace(VALUE, f"{parameter}[]" if self._field.is_repeated else parameter)
+            several = self._field.is_repeated and not self._map
+            return self._condition.replace(VALUE, f"{parameter}[]" if several else parameter)
         if self._map:
             return f"{self._column} @> {parameter}"
         if not self._field.is_repeated:

@@ -54,6 +54,17 @@ def asked(listing: Listing, request: Any, *given: Any) -> tuple[str, tuple[Any, 
     return query.clauses, query.arguments
 
 
+def test_a_condition_takes_a_map_as_jsonb() -> None:
+    listing = Listing(
+        jobs.ListJobsRequest,
+        "jobs",
+        order={"job_id": str},
+        filters={**FILTERS, "labels": "matches(labels, {value})"},
+    )
+    clauses = "from jobs where matches(labels, $1::jsonb) order by job_id limit $2"
+    assert asked(listing, jobs.ListJobsRequest(labels={"a": "b"})) == (clauses, ({"a": "b"}, 101))
+
+
 def test_a_request_without_filters_asks_for_the_first_page_of_all() -> None:
     clauses = "from jobs order by submitted_at desc, job_id desc limit $1"
     assert asked(JOBS, jobs.ListJobsRequest()) == (clauses, (101,))
