@@ -286,7 +286,8 @@ async def test_queries_go_over_the_services_socket_and_by_grpc_while_there_is_no
         before = await by_way(http, way)
         async with asyncio.timeout(PATIENCE):
             while await by_way(http, way) == before:
-                assert (await http.get("/v1/queues/default")).status_code == 200
+                # a service that is back may not be found for a second: the caller is asked to come again
+                assert (await http.get("/v1/queues/default")).status_code in (200, 503)
                 await asyncio.sleep(0.02)
 
     await until_by("socket")
