@@ -22,8 +22,8 @@ from rich.console import Console
 from bench import results
 from bench.report import Figure, markdown, table
 from bench.servers import machine, servers
+from events.process.collector import spare_collections
 from events.process.settings import Settings
-from events.service import spare_collections
 
 SUITES = {
     "log": "bench.logs",

@@ -22,9 +22,9 @@ from events.log.positions import EpochRule
 from events.log.producer import new_producer
 from events.log.publish import Outgoing, Publisher
 from events.log.wire import Raw
+from events.process.collector import spare_collections
 from events.process.settings import Settings
 from events.projections.rebuild import rebuild
-from events.service import spare_collections
 from events.writer.partition import Partition
 from events.writer.snapshots import Snapshots
 from events.writer.writer import Writer

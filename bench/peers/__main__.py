@@ -28,8 +28,8 @@ from bench import flow, logs, results
 from bench.peers import slurm
 from bench.report import Figure, number
 from bench.servers import machine, servers
+from events.process.collector import spare_collections
 from events.process.settings import Settings
-from events.service import spare_collections
 from forgelog.embedded.passfile import password_in
 
 PYTHON = Path(__file__).parents[2] / "build" / "peers" / "venv" / "bin" / "python"

@@ -10,7 +10,6 @@ Must not know what any command does.
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -140,11 +139,12 @@ def _version(wanted: bool) -> None:
 def main() -> None:
     """Entry point. One clear line for an error; FORGELOG_DEBUG=1 shows where it came from."""
     from events.language.contexts import ContextsError
+    from events.process.collector import look_seldom
     from events.process.private import keep_private
     from forgelog.errors import ForgelogError, InvalidInput
 
     keep_private()
-    gc.set_threshold(100_000, 50, 100)  # nearly all that a command imports stays: looking for cycles takes a tenth
+    look_seldom()
     command = command_of(sys.argv[1:])
     try:
         # Shell completion calls this with an empty command line and needs all commands.

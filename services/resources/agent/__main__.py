@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import resource
@@ -22,6 +21,7 @@ from events.log.partitioner import partition_of
 from events.log.tail import LogLost
 from events.log.topics import LOGS, TopicsUnusable, commands, events, existing
 from events.process import tracing
+from events.process.collector import look_as_usual
 from events.process.private import keep_private
 from events.process.settings import Settings, SettingsError
 from events.service import configure_logging
@@ -35,9 +35,6 @@ from services.resources.agent.store import Store
 log = logging.getLogger("forgelog.agent")
 
 LONGEST_PAUSE = 10.0
-
-PYTHONS_OWN = (700, 10, 10)
-"""How often the cycle collector looks, by default."""
 
 USED = (commands("jobs"), commands("resources"), events("jobs"), events("resources"), LOGS)
 
@@ -79,9 +76,7 @@ async def run(settings: Settings, config: Config, store: Store) -> None:
 
 def main() -> None:
     keep_private()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*PYTHONS_OWN)
+    look_as_usual()
     try:
         settings = Settings.load()
         configure_logging(settings)
