@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
@@ -134,17 +134,9 @@ async def fetch_rows(
 ) -> list[FetchedFile]:
     """Fetch the files of these attempts. `nested`: each task's into a folder of its number. Raises
     `InvalidInput`, `NotFound`, `Unavailable`."""
-    from events.objects.remote import RemoteObjects
-
-    stopped = threading.Event()
-    remote = RemoteObjects(core.connection.address, core.connection.key, stopped=stopped)
-    fetching = _Fetching(remote, into, pattern, force)
-    try:
-        with _asked("had"):
-            return await asyncio.to_thread(fetching.run, rows, nested, progress)
-    except asyncio.CancelledError:
-        stopped.set()
-        raise
+    return await _in_thread(
+        core, "had", lambda remote: _Fetching(remote, into, pattern, force).run(rows, nested, progress)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,32 +246,30 @@ def _pool(count: int) -> ThreadPoolExecutor:
 
 async def list_files(core: Core, rows: Sequence[OutputRow]) -> list[FetchedFile]:
     """The files of these attempts; none is fetched. Raises `NotFound`, `Unavailable`."""
-    from events.objects.remote import RemoteObjects
 
-    def listed() -> list[FetchedFile]:
-        remote = RemoteObjects(core.connection.address, core.connection.key, stopped=stopped)
+    def listed(remote: RemoteObjects) -> list[FetchedFile]:
         return [
             FetchedFile(file.path, row.task, row.attempt, file.size, file.digest, fetched=False)
             for row, files in _files(remote, rows)
             for file in files
         ]
 
+    return await _in_thread(core, "listed", listed)
+
+
+async def _in_thread(core: Core, what: str, work: Callable[[RemoteObjects], list[FetchedFile]]) -> list[FetchedFile]:
+    """Do what blocks. It is stopped when the caller is cancelled. Turns failures of the store into the client's errors:
+    the files can't be `what`."""
+    from events.objects.remote import RemoteError, RemoteMissing, RemoteObjects
+
     stopped = threading.Event()
     try:
-        with _asked("listed"):
-            return await asyncio.to_thread(listed)
+        return await asyncio.to_thread(
+            work, RemoteObjects(core.connection.address, core.connection.key, stopped=stopped)
+        )
     except asyncio.CancelledError:
         stopped.set()
         raise
-
-
-@contextmanager
-def _asked(what: str) -> Iterator[None]:
-    """Turn failures of the store into the client's errors: the files can't be `what`."""
-    from events.objects.remote import RemoteError, RemoteMissing
-
-    try:
-        yield
     except RemoteMissing as error:
         raise NotFound(f"the files can't be {what}: {error}") from None
     except RemoteError as error:
