@@ -129,7 +129,7 @@ class Story:
         if self.victim == "supervisor":
             await self.platform.up()
         while (now := self.platform.state()) is not None:
-            ready = [child for child in now.children if child.state in ("ready", "running")]
+            ready = [child for child in now.children if child.up]
             same = [child for child in now.children if child.name == self.victim and child.pid == pid]
             if now.supervisor.alive and not same and len(ready) == len(now.children):
                 break

@@ -65,7 +65,7 @@ class Keeper:
 
     @property
     def up(self) -> bool:
-        return self.state.state in ("ready", "running")
+        return self.state.up
 
     def start(self, before: Identity | None = None) -> None:
         """Begin; `before` is the process that a predecessor of ours had noted for this child."""

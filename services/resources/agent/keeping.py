@@ -113,14 +113,14 @@ class Keeping:
         """Blocks. Raises RemoteError."""
         task = attempt.task
         try:
-            self._remote(self._stopped)
+            remote = self._remote(self._stopped)
         except NoWayToObjects as error:
             return self._nothing(attempt, str(error))
         try:
             found = collect(self._folder(task), task.keep, self._excluded, self._check_stopped)
         except OSError as error:
             return self._nothing(attempt, f"its working folder can't be entered: {error.strerror}")
-        manifest = self._send(found)
+        manifest = self._send(found, remote)
         files = found.manifest.files
         attempt.incomplete = bool(found.left_out.count)
         if manifest is None:
@@ -142,11 +142,12 @@ class Keeping:
         folder = Path(task.folder) if task.folder else own[0]
         return folder if folder in own else Path(os.path.realpath(folder))
 
-    def _send(self, found: Collected) -> ObjectRef | None:
+    @staticmethod
+    def _send(found: Collected, remote: RemoteObjects) -> ObjectRef | None:
         """The manifest; None if no file is left. Leaves out what is not there any more as it was collected."""
         while found.manifest.files:
             try:
-                return send_bundle(found.manifest, found.open, self._remote(self._stopped))
+                return send_bundle(found.manifest, found.open, remote)
             except FilesChanged as changed:
                 found.leave_out(changed.reasons)
         return None
