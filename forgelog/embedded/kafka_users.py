@@ -14,6 +14,7 @@ after every start; what is there already stays as it is.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import secrets
@@ -24,7 +25,7 @@ from typing import Any, ClassVar
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import for_code
-from aiokafka.protocol.admin import CreateAclsRequest_v1
+from aiokafka.protocol.admin import CreateAclsRequest_v1, DescribeAclsRequest_v1
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import CompactArray, CompactBytes, CompactString, Int8, Int16, Int32, Schema, TaggedFields
 
@@ -44,12 +45,14 @@ _MECHANISMS = {PLATFORM: PLAIN, AGENT: SCRAM, PRODUCER: PLAIN}
 # Kafka's numbers (org.apache.kafka.common.resource.ResourceType, PatternType; ...common.acl.AclOperation,
 # AclPermissionType; ScramMechanism of KIP-554).
 _TOPIC, _GROUP, _TRANSACTION = 2, 3, 5
-_LITERAL = 3
+_ANY, _LITERAL = 1, 3
 _READ, _WRITE = 3, 4
 _DENY, _ALLOW = 2, 3
 _SCRAM_SHA_512 = 2
 _ITERATIONS = 4096
 """The least that Kafka takes. The passwords have 192 random bits: more would only make each connection slower."""
+_TAKEN_SECONDS = 60.0
+"""Longest wait until the broker acts on rules that it has taken, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,9 @@ class Users:
 
 
 async def admit(settings: Settings, credentials: Sequence[Any] = ()) -> None:
-    """The rules for a platform with the prefix of `settings`, and users' credentials."""
+    """Tell the broker the rules for a platform with the prefix of `settings`, and users' credentials. At the end they
+    are in force. Raises as `Users.admit`."""
+    creations = [_creation(rule) for rule in rules(settings.prefix)]
     client = AIOKafkaClient(**client_options(settings), client_id="forgelog-users")
     try:
         await client.bootstrap()
@@ -133,10 +138,30 @@ async def admit(settings: Settings, credentials: Sequence[Any] = ()) -> None:
         if credentials:
             answer: Any = await client.send(node, _AlterScram(credentials))
             _check((code, text) for _, code, text, _ in answer.results)
-        answer = await client.send(node, _CreateAcls([_creation(rule) for rule in rules(settings.prefix)]))
+        answer = await client.send(node, _CreateAcls(creations))
         _check(answer.creation_responses)
+        await _in_force(client, node, set(creations))
     finally:
         await client.close()
+
+
+async def _in_force(client: AIOKafkaClient, node: int, creations: set[tuple[Any, ...]]) -> None:
+    """Wait until the broker has rules that its controller has taken: it hears of them a moment later.
+
+    Until then it shows a user no topics, and programs take those for empty. Credentials were said before the rules, so
+    the broker has those too.
+    """
+    try:
+        async with asyncio.timeout(_TAKEN_SECONDS):
+            while True:
+                answer: Any = await client.send(node, _DescribeAcls())
+                _check([(answer.error_code, answer.error_message)])
+                known = {(*resource[:3], *rule) for resource in answer.resources for rule in resource[3]}
+                if creations <= known:
+                    return
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise EmbeddedError(f"the broker has not acted on its users' rules in {_TAKEN_SECONDS:g} s") from None
 
 
 def _check(results: Iterable[tuple[int, str | None]]) -> None:
@@ -167,6 +192,15 @@ class _CreateAcls(Request[CreateAclsRequest_v1]):  # type: ignore[misc]
 
     def build(self, request_struct_class: type[CreateAclsRequest_v1]) -> CreateAclsRequest_v1:
         return request_struct_class(self._creations)
+
+
+class _DescribeAcls(Request[DescribeAclsRequest_v1]):  # type: ignore[misc]
+    """All rules."""
+
+    API_KEY = 29
+
+    def build(self, request_struct_class: type[DescribeAclsRequest_v1]) -> DescribeAclsRequest_v1:
+        return request_struct_class(_ANY, None, _ANY, None, None, _ANY, _ANY)
 
 
 class _AlterScramResponse(Response):  # type: ignore[misc]
