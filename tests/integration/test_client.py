@@ -245,6 +245,7 @@ async def test_the_documents_python_runs_as_written(platform: Cluster, tmp_path:
         **os.environ,
         **platform.place,
         "PYTHONPATH": str(ROOT),
+        "TOPIC": f"{platform.settings.prefix}events.jobs",
     }
     code = code.replace("~/.forgelog/kcat.conf", str(kcat_conf(platform.settings, tmp_path)))
     # This platform shares its broker with others: its topics have a prefix.
