@@ -43,13 +43,17 @@ def is_identifier(text: str) -> bool:
 OptionalIdentifier = Annotated[str, StringConstraints(pattern=rf"^$|{ID_PATTERN}", max_length=MAX_ID)]
 """An `Identifier`, or empty: assigned when the command is decided."""
 
-ProjectName = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}/[a-z0-9][a-z0-9._-]{0,62}$", max_length=127)
-]
+PROJECT_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}/[a-z0-9][a-z0-9._-]{0,62}$"
+
+ProjectName = Annotated[str, StringConstraints(pattern=PROJECT_PATTERN, max_length=127)]
 """``organization/project``, such as ``local/default``."""
 
+OptionalProject = Annotated[str, StringConstraints(pattern=rf"^$|{PROJECT_PATTERN}", max_length=127)]
+"""A `ProjectName`, or empty: that of the command's envelope."""
 
-def _printable(value: str) -> str:
+
+def printable(value: str) -> str:
+    """The value, if people can read it as one line. Raises ValueError."""
     if value.isprintable() and not value.isspace() and value:
         return value  # the common case, without looking at each character
     if not value.strip():
@@ -59,7 +63,7 @@ def _printable(value: str) -> str:
     return value
 
 
-DisplayName = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
+DisplayName = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(printable)]
 """1-200 printable characters, any script."""
 
 TaskNumber = Annotated[int, Field(ge=0, lt=MAX_ARRAY_TASKS)]

@@ -175,6 +175,17 @@ OWN = (
         hosted="alone",
         from_agents=True,
     ),
+    ContextSpec(
+        "experiments",
+        "experiments and their runs",
+        language=(
+            "events.language.experiments.enums",
+            "events.language.experiments.hyperparameters",
+            "events.language.experiments.models",
+            "events.language.experiments.commands",
+            "events.language.experiments.events",
+        ),
+    ),
 )
 """Forgelog's own, in the order of the main flow. Those between a submit and the start of its process are alone: on two
 cores they work at the same time."""

@@ -41,11 +41,22 @@ def derived_id(prefix: str, command_id: str, project: str = DEFAULT_PROJECT) -> 
 
 
 def with_assigned_id(command: Command, command_id: str, project: str = DEFAULT_PROJECT) -> Command:
-    """The command with its aggregate's id filled in, if it is a creating one that left it empty."""
-    if type(command).assigns_id and not command.subject():
-        assigned = derived_id(type(command).id_prefix, command_id, project)
-        return command.model_copy(update={type(command).subject_from: assigned})
-    return command
+    """The command with what follows from its envelope: the project, where it has a field for it, and its aggregate's id,
+    if it is a creating one that left it empty. Raises `Refused` for one that names another project."""
+    kind, found = type(command), {}
+    if (named := getattr(command, "project", project)) != project:
+        if named:
+            raise _of_another_project(named, project)
+        found["project"] = project
+    if kind.assigns_id and not command.subject():
+        found[kind.subject_from] = derived_id(kind.id_prefix, command_id, project)
+    return command.model_copy(update=found) if found else command
+
+
+def _of_another_project(named: str, project: str) -> Refused:
+    problem, hint = f"is {shown(named)}, but the command is for {project}", "leave it out: ce_project says it"
+    error = FieldError(field="project", problem=problem, hint=hint)
+    return Refused(ErrorCode.INVALID_ARGUMENT, f"project: {problem}; {hint}", [error])
 
 
 def child_id(parent: str, part: str, project: str = DEFAULT_PROJECT) -> str:

@@ -346,6 +346,72 @@ class EventRow(Answer, message="forgelog.log.v1.LoggedEvent"):
     for it."""
 
 
+class ExperimentRow(Answer, message="forgelog.experiments.v1.Experiment"):
+    """A question that runs are to answer, as queries tell of it."""
+
+    experiment_id: str
+    """At most 128 characters."""
+    project: str
+    """At most 127 characters."""
+    name: str
+    """1 to 200 characters."""
+    description: str
+    owner: str
+    """Who made it."""
+    team: str
+    framework: str | None
+    experiment_type: str
+    """Such as `classification`."""
+    status: str
+    reason: str
+    """Why it was set to this status, if somebody said so."""
+    hyperparameters: Answer
+    """What its runs are configured with where they say nothing else."""
+    random_seed: int | None
+    """What its runs begin their random numbers with where they say nothing else. 0 to 9223372036854775807."""
+    visibility: str
+    collaborators: list[str]
+    tags: dict[str, str]
+    labels: list[str]
+    created_at: datetime | None
+    updated_at: datetime | None
+    deleted_at: datetime | None
+
+
+class ExperimentRunRow(Answer, message="forgelog.experiments.v1.ExperimentRun"):
+    """One execution of an experiment, as queries tell of it."""
+
+    run_id: str
+    """At most 128 characters."""
+    project: str
+    """At most 127 characters."""
+    experiment_id: str
+    """Empty until an experiment takes it. At most 128 characters."""
+    number: int
+    """Which run of its experiment; 0 until that takes it. 0 to 1000000000."""
+    name: str
+    owner: str
+    parent_run_id: str
+    """At most 128 characters."""
+    status: str
+    reason: str
+    """Why it ended so."""
+    job_id: str
+    """At most 128 characters."""
+    task: int
+    """0 to 9999."""
+    attempt: int
+    """Of its process; 0 where it has none that the platform knows. 0 to 1000000."""
+    exit_code: int | None
+    """Of its process, once that has ended. 0 to 255."""
+    node_id: str
+    """At most 128 characters."""
+    started_at: datetime | None
+    ended_at: datetime | None
+    updated_at: datetime | None
+    deleted_at: datetime | None
+
+
 class DeadLetterRow(Answer, message="forgelog.log.v1.DeadLetter"):
     """What `forgelog.log.v1.DeadLetter` holds."""
 

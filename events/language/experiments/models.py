@@ -1,0 +1,102 @@
+"""Values of experiments and runs; `Experiment` and `ExperimentRun` are what queries answer, and rows of tables."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from events.language.base import Model
+from events.language.common import (
+    Attempt,
+    DisplayName,
+    Identifier,
+    OptionalIdentifier,
+    ProjectName,
+    TaskNumber,
+    Timestamp,
+)
+from events.language.experiments.enums import ExperimentStatus, ModelFramework, RunStatus, Visibility
+from events.language.experiments.hyperparameters import MAX_ENTRIES, HyperparameterConfig, ParamKey
+
+DEFAULT_EXPERIMENT = "Default"
+"""Name of the experiment that every project has as soon as it is asked for: runs that name none are its."""
+
+Description = Annotated[str, StringConstraints(max_length=10_000)]
+
+TagValue = Annotated[str, StringConstraints(max_length=8_000)]
+
+Tags = Annotated[dict[ParamKey, TagValue], Field(max_length=MAX_ENTRIES)]
+"""Key → value."""
+
+Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
+
+Seed = Annotated[int, Field(ge=0, le=(1 << 63) - 1)]
+
+RunNumber = Annotated[int, Field(ge=1, le=1_000_000_000)]
+"""Which run of its experiment; the first is 1. No number is given twice."""
+
+
+class Process(Model):
+    """The process that a run is: an attempt of a task of a job."""
+
+    job_id: Identifier
+    task: TaskNumber = 0
+    attempt: Attempt = 1
+
+
+class Experiment(Model):
+    """A question that runs are to answer, as queries tell of it."""
+
+    experiment_id: Identifier
+    project: ProjectName
+    name: DisplayName
+    description: str = ""
+    owner: str
+    """Who made it."""
+    team: str = ""
+    framework: ModelFramework | None = None
+    experiment_type: str = ""
+    """Such as ``classification``."""
+    status: ExperimentStatus
+    reason: str = ""
+    """Why it was set to this status, if somebody said so."""
+    hyperparameters: HyperparameterConfig = HyperparameterConfig()
+    """What its runs are configured with where they say nothing else."""
+    random_seed: Seed | None = None
+    """What its runs begin their random numbers with where they say nothing else."""
+    visibility: Visibility
+    collaborators: tuple[str, ...] = ()
+    tags: dict[str, str] = Field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    created_at: Timestamp
+    updated_at: Timestamp
+    deleted_at: Timestamp | None = None
+
+
+class ExperimentRun(Model):
+    """One execution of an experiment, as queries tell of it."""
+
+    run_id: Identifier
+    project: ProjectName
+    experiment_id: OptionalIdentifier = ""
+    """Empty until an experiment takes it."""
+    number: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
+    """Which run of its experiment; 0 until that takes it."""
+    name: str
+    owner: str
+    parent_run_id: OptionalIdentifier = ""
+    status: RunStatus
+    reason: str = ""
+    """Why it ended so."""
+    job_id: OptionalIdentifier = ""
+    task: TaskNumber = 0
+    attempt: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Of its process; 0 where it has none that the platform knows."""
+    exit_code: Annotated[int, Field(ge=0, le=255)] | None = None
+    """Of its process, once that has ended."""
+    node_id: OptionalIdentifier = ""
+    started_at: Timestamp
+    ended_at: Timestamp | None = None
+    updated_at: Timestamp
+    deleted_at: Timestamp | None = None

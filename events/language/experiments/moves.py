@@ -1,0 +1,40 @@
+"""The allowed moves of experiments and runs; drawn in docs/reference/state-machines.md."""
+
+from __future__ import annotations
+
+from events.language.experiments.enums import ExperimentStatus, RunStatus
+from events.language.moves import Moves, StateMachine
+
+E = ExperimentStatus
+R = RunStatus
+
+EXPERIMENT_MOVES: Moves[ExperimentStatus] = {
+    E.DRAFT: frozenset({E.RUNNING, E.ARCHIVED}),
+    E.RUNNING: frozenset({E.PAUSED, E.COMPLETED, E.FAILED}),
+    E.PAUSED: frozenset({E.RUNNING, E.COMPLETED, E.FAILED}),
+    # A later run may change the answer.
+    E.COMPLETED: frozenset({E.RUNNING, E.ARCHIVED}),
+    E.FAILED: frozenset({E.RUNNING, E.ARCHIVED}),
+    E.ARCHIVED: frozenset(),
+}
+"""An experiment; it starts as `draft`."""
+
+RUN_MOVES: Moves[RunStatus] = {
+    R.SCHEDULED: frozenset({R.RUNNING, R.FINISHED, R.FAILED, R.KILLED}),
+    R.RUNNING: frozenset({R.FINISHED, R.FAILED, R.KILLED}),
+    # MLflow's clients resume runs, and correct how one ended.
+    R.FINISHED: frozenset({R.RUNNING, R.FAILED, R.KILLED}),
+    R.FAILED: frozenset({R.RUNNING, R.FINISHED, R.KILLED}),
+    R.KILLED: frozenset({R.RUNNING, R.FINISHED, R.FAILED}),
+}
+"""A run; it starts as `scheduled` if it has a job that has not begun, and else as `running`."""
+
+MACHINES = (
+    StateMachine(
+        "Experiments",
+        "The first run sets a draft to `running`. An archived one is only read. A deleted one keeps its status, and\n"
+        "has it again when it is restored.",
+        EXPERIMENT_MOVES,
+    ),
+    StateMachine("Runs", "A run that its process leaves unfinished is ended by the end of that process.", RUN_MOVES),
+)

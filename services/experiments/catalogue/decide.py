@@ -1,0 +1,193 @@
+"""A project's catalogue: its experiments, whose names are given once, and which runs they take. Pure.
+
+CreateExperiment ─► ExperimentCreated (draft)
+RunCreated (a run asks) ─► RunEnrolled with its number, or RunRefused; a first run sets a draft to `running`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import ClassVar
+
+from events.language.base import Command, Event
+from events.language.common import ErrorCode, FieldError, Refused, shown
+from events.language.experiments import (
+    DEFAULT_EXPERIMENT,
+    EXPERIMENT_MOVES,
+    MAX_ENTRIES,
+    CreateExperiment,
+    DeleteExperiment,
+    ExperimentCommand,
+    ExperimentCreated,
+    ExperimentDeleted,
+    ExperimentRestored,
+    ExperimentStatus,
+    ExperimentStatusSet,
+    ExperimentUpdated,
+    RestoreExperiment,
+    RunCreated,
+    RunEnrolled,
+    RunRefused,
+    SetExperimentStatus,
+    UpdateExperiment,
+    Visibility,
+)
+from events.language.moves import check_move
+from events.log.ids import derived_id
+from events.writer.decider import Decider, DecisionContext
+from services.experiments.catalogue.fold import evolve
+from services.experiments.catalogue.state import FIELDS, LISTS, MOST, Catalogue, Experiment, changed
+
+_TAKING = frozenset({ExperimentStatus.DRAFT, ExperimentStatus.RUNNING})
+
+
+class Catalogues(Decider[Catalogue]):
+    """The decider of catalogues; its key is the project."""
+
+    context = "experiments"
+    aggregate = "catalogue"
+    commands = (CreateExperiment, UpdateExperiment, SetExperimentStatus, DeleteExperiment, RestoreExperiment)
+    events = (
+        ExperimentCreated,
+        ExperimentUpdated,
+        ExperimentStatusSet,
+        ExperimentDeleted,
+        ExperimentRestored,
+        RunEnrolled,
+        RunRefused,
+    )
+    routes: ClassVar = {RunCreated: lambda event: (event.project,)}
+
+    def initial(self, key: str) -> Catalogue:
+        return Catalogue()
+
+    def evolve(self, state: Catalogue, event: Event, time: datetime) -> Catalogue:
+        return evolve(state, event)
+
+    def holds(self, state: Catalogue, aggregate: str, id: str) -> bool:
+        return aggregate == "experiment" and id in state.experiments
+
+    def decide(self, state: Catalogue, command: Command, context: DecisionContext) -> Sequence[Event]:
+        if isinstance(command, CreateExperiment):
+            return [_created(state, command)]
+        assert isinstance(command, ExperimentCommand)
+        id, project = command.experiment_id, command.project
+        experiment = _known(state, id)
+        if isinstance(command, DeleteExperiment):
+            return () if experiment.deleted else [ExperimentDeleted(project=project, experiment_id=id)]
+        if isinstance(command, RestoreExperiment):
+            return [ExperimentRestored(project=project, experiment_id=id)] if experiment.deleted else ()
+        if experiment.deleted:
+            raise Refused(ErrorCode.FAILED_PRECONDITION, f"experiment {id} is deleted; restore it first")
+        if isinstance(command, UpdateExperiment):
+            return _updated(state, experiment, command)
+        assert isinstance(command, SetExperimentStatus)
+        if command.status is experiment.status:
+            return ()
+        check_move(EXPERIMENT_MOVES, experiment.status, command.status, f"experiment {id}")
+        return [ExperimentStatusSet(project=project, experiment_id=id, status=command.status, reason=command.reason)]
+
+    def react(self, state: Catalogue, event: Event, context: DecisionContext) -> Sequence[Event]:
+        assert isinstance(event, RunCreated)
+        return enrolled(state, event, context)
+
+
+def _created(state: Catalogue, command: CreateExperiment) -> ExperimentCreated:
+    if command.experiment_id in state.experiments:
+        raise _exists("experiment_id", command.experiment_id, "leave experiment_id out to have one assigned")
+    _free(state, command.name)
+    fields = {name: getattr(command, name) for name in (*FIELDS, *LISTS)}
+    return ExperimentCreated(project=command.project, experiment_id=command.experiment_id, **fields, tags=command.tags)
+
+
+def _updated(state: Catalogue, experiment: Experiment, command: UpdateExperiment) -> Sequence[Event]:
+    id = command.experiment_id
+    if experiment.status is ExperimentStatus.ARCHIVED:
+        raise Refused(ErrorCode.FAILED_PRECONDITION, f"experiment {id} is archived: it changes no more")
+    fields = changed(experiment, command)
+    if "name" in fields:
+        _free(state, fields["name"])
+    tags = {key: tag for key, tag in command.tags.items() if experiment.tags.get(key) != tag}
+    lists = {name: _list(experiment, command, name) for name in LISTS}
+    if not fields and not tags and all(lists[name] == getattr(experiment, name) for name in LISTS):
+        return ()
+    if len(experiment.tags.keys() | tags.keys()) > MAX_ENTRIES:
+        problem = f"experiment {id} would have more than {MAX_ENTRIES} tags"
+        error = FieldError(field="tags", problem=problem, hint="take others away first: give them null")
+        raise Refused(ErrorCode.RESOURCE_EXHAUSTED, problem, [error])
+    return [ExperimentUpdated(project=command.project, experiment_id=id, **fields, **lists, tags=tags)]
+
+
+def _list(experiment: Experiment, command: UpdateExperiment, name: str) -> tuple[str, ...]:
+    """One of `LISTS` as the command wants it. Raises Refused if it would be too long."""
+    removed = getattr(command, f"remove_{name}")
+    kept = tuple(each for each in getattr(experiment, name) if each not in removed)
+    wanted = (*kept, *(each for each in dict.fromkeys(getattr(command, f"add_{name}")) if each not in kept))
+    if len(wanted) > MOST[name]:
+        problem = f"experiment {command.experiment_id} would have more than {MOST[name]} {name}"
+        error = FieldError(field=f"add_{name}", problem=problem, hint=f"take others away with remove_{name}")
+        raise Refused(ErrorCode.RESOURCE_EXHAUSTED, problem, [error])
+    return wanted
+
+
+def _known(state: Catalogue, id: str) -> Experiment:
+    experiment = state.experiments.get(id)
+    if experiment is None:
+        problem = f"there is no experiment {id!r} in this project"
+        error = FieldError(field="experiment_id", problem=problem, hint="forgelog experiments list shows them")
+        raise Refused(ErrorCode.NOT_FOUND, problem, [error])
+    return experiment
+
+
+def _free(state: Catalogue, name: str) -> None:
+    """Raises Refused for a name that an experiment has."""
+    if (id := state.names.get(name)) is None:
+        return
+    if state.experiments[id].deleted:
+        raise _exists("name", name, f"restore the deleted experiment {id}, or take another name")
+    raise _exists("name", name, f"take another name, or use the experiment {id}")
+
+
+def _exists(field: str, value: str, hint: str) -> Refused:
+    problem = f"there is an experiment {shown(value)} already"
+    return Refused(ErrorCode.ALREADY_EXISTS, problem, [FieldError(field=field, problem=problem, hint=hint)])
+
+
+# Runs
+
+
+def enrolled(state: Catalogue, run: RunCreated, context: DecisionContext) -> Sequence[Event]:
+    """A run asks for its place in an experiment."""
+    name = run.experiment or DEFAULT_EXPERIMENT
+    id = run.experiment_id or state.names.get(name, "")
+    events: list[Event] = []
+    if not id:
+        id = derived_id(CreateExperiment.id_prefix, context.id, run.project)
+        experiment = Experiment(name, Visibility.PROJECT)
+        events.append(
+            ExperimentCreated(project=run.project, experiment_id=id, name=name, visibility=experiment.visibility)
+        )
+    elif (found := state.experiments.get(id)) is not None:
+        experiment = found
+    else:
+        return [_refused(run, f"there is no experiment {shown(id)} in project {run.project}")]
+    if experiment.deleted:
+        return [_refused(run, f"experiment {id} is deleted; restore it first")]
+    if experiment.status not in _TAKING:
+        return [_refused(run, f"experiment {id} is {experiment.status}; set it to running, and it takes runs again")]
+    if experiment.status is ExperimentStatus.DRAFT:
+        events.append(ExperimentStatusSet(project=run.project, experiment_id=id, status=ExperimentStatus.RUNNING))
+    place = RunEnrolled(
+        project=run.project,
+        run_id=run.run_id,
+        experiment_id=id,
+        number=experiment.runs + 1,
+        hyperparameters=experiment.hyperparameters,
+        random_seed=experiment.random_seed,
+    )
+    return [*events, place]
+
+
+def _refused(run: RunCreated, reason: str) -> RunRefused:
+    return RunRefused(project=run.project, run_id=run.run_id, reason=reason)

@@ -1,0 +1,51 @@
+"""How its events change a catalogue."""
+
+from __future__ import annotations
+
+from events.language.base import Event
+from events.language.experiments import (
+    EXPERIMENT_MOVES,
+    ExperimentCreated,
+    ExperimentDeleted,
+    ExperimentRestored,
+    ExperimentStatusSet,
+    ExperimentUpdated,
+    RunEnrolled,
+)
+from events.language.moves import check_move
+from services.experiments.catalogue.state import FIELDS, LISTS, Catalogue, Experiment, changed
+
+
+def evolve(state: Catalogue, event: Event) -> Catalogue:
+    match event:
+        case ExperimentCreated():
+            fields = {name: getattr(event, name) for name in (*FIELDS, *LISTS)}
+            state.experiments[event.experiment_id] = Experiment(**fields, tags=dict(event.tags))
+            state.names[event.name] = event.experiment_id
+        case ExperimentUpdated():
+            _updated(state, event)
+        case ExperimentStatusSet():
+            experiment = state.experiments[event.experiment_id]
+            check_move(EXPERIMENT_MOVES, experiment.status, event.status, f"experiment {event.experiment_id}")
+            experiment.status = event.status
+        case ExperimentDeleted() | ExperimentRestored():
+            state.experiments[event.experiment_id].deleted = isinstance(event, ExperimentDeleted)
+        case RunEnrolled():
+            state.experiments[event.experiment_id].runs = event.number
+    return state
+
+
+def _updated(state: Catalogue, event: ExperimentUpdated) -> None:
+    experiment = state.experiments[event.experiment_id]
+    if event.name is not None:
+        del state.names[experiment.name]
+        state.names[event.name] = event.experiment_id
+    for name, value in changed(experiment, event).items():
+        setattr(experiment, name, value)
+    for name in LISTS:
+        setattr(experiment, name, getattr(event, name))
+    for key, tag in event.tags.items():
+        if tag is None:
+            experiment.tags.pop(key, None)
+        else:
+            experiment.tags[key] = tag

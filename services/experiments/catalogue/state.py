@@ -1,0 +1,66 @@
+"""What a project's catalogue remembers: its experiments and their names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from events.language.experiments import ExperimentStatus, HyperparameterConfig, ModelFramework, Visibility
+
+
+@dataclass(slots=True)
+class Experiment:
+    """An experiment as its events tell it."""
+
+    name: str
+    visibility: Visibility
+    status: ExperimentStatus = ExperimentStatus.DRAFT
+    deleted: bool = False
+    runs: int = 0
+    """Number of the newest run."""
+    description: str = ""
+    team: str = ""
+    framework: ModelFramework | None = None
+    experiment_type: str = ""
+    hyperparameters: HyperparameterConfig = field(default_factory=HyperparameterConfig)
+    random_seed: int | None = None
+    collaborators: tuple[str, ...] = ()
+    tags: dict[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+
+
+FIELDS = (
+    "name",
+    "description",
+    "team",
+    "framework",
+    "experiment_type",
+    "hyperparameters",
+    "random_seed",
+    "visibility",
+)
+"""What an update replaces."""
+
+LISTS = ("collaborators", "labels")
+"""What an update adds to, and takes from. (Tags are changed one by one.)"""
+
+MOST = {"collaborators": 100, "labels": 64}
+"""Of each, the most that an experiment has."""
+
+
+@dataclass(slots=True)
+class Catalogue:
+    """Of one project."""
+
+    experiments: dict[str, Experiment] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    """Name → id, of deleted ones too."""
+
+
+def changed(experiment: Experiment, wanted: Any) -> dict[str, Any]:
+    """Of `FIELDS`, what an update or its event says and the experiment does not have yet."""
+    return {
+        name: value
+        for name in FIELDS
+        if (value := getattr(wanted, name)) is not None and value != getattr(experiment, name)
+    }

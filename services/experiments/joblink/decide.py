@@ -1,0 +1,212 @@
+"""A job's link to the runs that are its processes: it tells each of them how its process fares. Pure.
+
+    RunCreated (with a process) ─► JobLinked ─► (asks jobs whether the process has ended already)
+    JobStarted, JobExited, the job's end ─► LinkedProcessStarted, LinkedProcessEnded, one for each run concerned
+
+So a process that is killed ends its run, whichever client began that. A run outside of jobs is never ended by silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from events.language.base import Command, Event
+from events.language.common import CommandRejected, Refused
+from events.language.convert import to_dict
+from events.language.experiments import (
+    MAX_REASON,
+    JobLinked,
+    LinkedProcessEnded,
+    LinkedProcessStarted,
+    ReportProcessEnded,
+    RunCreated,
+    RunStatus,
+)
+from events.language.jobs import (
+    ExitReason,
+    JobCancelled,
+    JobCompleted,
+    JobEnded,
+    JobExited,
+    JobFailed,
+    JobStarted,
+    TaskExit,
+)
+from events.language.task_ranges import tasks_in
+from events.writer.decider import Decider, DecisionContext, Order, Question
+from forgelog_pb.jobs.v1.queries_pb2 import GetJobRequest, ListAttemptsRequest
+from forgelog_pb.jobs.v1.queries_pb2_grpc import JobQueriesStub
+
+
+@dataclass(slots=True)
+class Linked:
+    """A run that is a process of the job."""
+
+    task: int
+    attempt: int
+    started: bool = False
+
+
+@dataclass(slots=True)
+class Links:
+    """Of one job."""
+
+    runs: dict[str, Linked] = field(default_factory=dict)
+    """Those whose processes have not ended."""
+
+
+class JobLinks(Decider[Links]):
+    """The decider of links; its key is the job's id."""
+
+    context = "experiments"
+    aggregate = "joblink"
+    commands = (ReportProcessEnded,)
+    events = (JobLinked, LinkedProcessStarted, LinkedProcessEnded)
+    routes: ClassVar = {
+        RunCreated: lambda event: (event.process.job_id,) if event.process is not None else (),
+        **dict.fromkeys((JobStarted, JobExited, JobCompleted, JobFailed, JobCancelled), lambda event: (event.job_id,)),
+    }
+    dispatching = frozenset({JobLinked})
+    asks = ("experiments",)
+    consults = ("jobs",)
+
+    def initial(self, key: str) -> Links:
+        return Links()
+
+    def evolve(self, state: Links, event: Event, time: datetime) -> Links:
+        match event:
+            case JobLinked():
+                state.runs[event.run_id] = Linked(event.task, event.attempt)
+            case LinkedProcessStarted():
+                state.runs[event.run_id].started = True
+            case LinkedProcessEnded():
+                del state.runs[event.run_id]
+        return state
+
+    def may_passivate(self, state: Links) -> bool:
+        return not state.runs
+
+    def decide(self, state: Links, command: Command, context: DecisionContext) -> Sequence[Event]:
+        assert isinstance(command, ReportProcessEnded)
+        if command.run_id not in state.runs:
+            return ()
+        return [LinkedProcessEnded(**{name: getattr(command, name) for name in LinkedProcessEnded.model_fields})]
+
+    def react(self, state: Links, event: Event, context: DecisionContext) -> Sequence[Event]:
+        match event:
+            case RunCreated():
+                process = event.process
+                assert process is not None
+                if event.run_id in state.runs:
+                    return ()
+                names = {"job_id": process.job_id, "task": process.task, "attempt": process.attempt}
+                return [JobLinked(run_id=event.run_id, **names)]
+            case JobStarted():
+                return [
+                    LinkedProcessStarted(job_id=event.job_id, run_id=run_id, node_id=event.node_id)
+                    for start in event.tasks
+                    for run_id, linked in _runs(state, start.task, start.attempt)
+                    if not linked.started
+                ]
+            case JobExited():
+                cancelled = frozenset(tasks_in(event.cancelled)) if event.cancelled else frozenset()
+                return [
+                    _ended(event, exit, run_id, exit.task in cancelled)
+                    for exit in event.tasks
+                    for run_id, _ in _runs(state, exit.task, exit.attempt)
+                ]
+            case JobEnded():  # what is left never had a process
+                return [
+                    LinkedProcessEnded(
+                        job_id=event.job_id,
+                        run_id=run_id,
+                        status=RunStatus.KILLED if isinstance(event, JobCancelled) else RunStatus.FAILED,
+                        reason=event.reason or "the job ended, and this process of it never was",
+                        ended_at=context.now,
+                    )
+                    for run_id in state.runs
+                ]
+        return ()
+
+    def dispatch(self, event: Event, at: DecisionContext) -> Sequence[Order | Question]:
+        """Whether its process has ended already, since the link hears only what comes after it."""
+        assert isinstance(event, JobLinked)
+        attempts = ListAttemptsRequest(job_id=event.job_id, task=event.task)
+        return [
+            Question("jobs", JobQueriesStub, "ListAttempts", attempts),
+            Question("jobs", JobQueriesStub, "GetJob", GetJobRequest(job_id=event.job_id)),
+        ]
+
+    def answered(self, event: Event, question: Question, answer: Any, at: DecisionContext) -> Sequence[Order]:
+        assert isinstance(event, JobLinked)
+        if isinstance(answer, Refused):
+            return ()  # there is no such job yet: all that becomes of it will be heard
+        names = {"job_id": event.job_id, "run_id": event.run_id}
+        if question.method == "ListAttempts":
+            return [
+                Order(_reported(names, to_dict(attempt)))
+                for attempt in answer.attempts
+                if attempt.attempt == event.attempt and attempt.HasField("ended_at")
+            ]
+        if not answer.job.HasField("ended_at"):
+            return ()
+        reason = answer.job.reason or "the job had ended, and this process of it never was"
+        ended_at = answer.job.ended_at.ToDatetime(tzinfo=UTC)
+        return [Order(ReportProcessEnded(**names, status=RunStatus.FAILED, reason=reason, ended_at=ended_at))]
+
+    def refused(self, state: Links, refusal: CommandRejected, context: DecisionContext) -> Sequence[Event]:
+        return ()
+
+
+def _runs(state: Links, task: int, attempt: int) -> Iterator[tuple[str, Linked]]:
+    """The runs that are this process."""
+    return ((id, each) for id, each in state.runs.items() if (each.task, each.attempt) == (task, attempt))
+
+
+def _ended(event: JobExited, exit: TaskExit, run_id: str, cancelled: bool) -> LinkedProcessEnded:
+    return LinkedProcessEnded(
+        job_id=event.job_id,
+        run_id=run_id,
+        status=RunStatus.KILLED if cancelled else _status(exit.reason, exit.exit_code),
+        reason=_reason(exit.reason, exit.exit_code, exit.signal, exit.message),
+        node_id=event.node_id,
+        exit_code=exit.exit_code,
+        signal=exit.signal,
+        cpu_seconds=exit.usage.cpu_seconds,
+        ended_at=exit.ended_at,
+    )
+
+
+def _reported(names: Mapping[str, str], attempt: Mapping[str, Any]) -> ReportProcessEnded:
+    """The same of an attempt as `ListAttempts` answers it."""
+    how, exit_code, signal = ExitReason(attempt["exit_reason"]), attempt.get("exit_code"), attempt.get("signal")
+    return ReportProcessEnded(
+        job_id=names["job_id"],
+        run_id=names["run_id"],
+        status=_status(how, exit_code),
+        reason=_reason(how, exit_code, signal, attempt.get("message", "")),
+        node_id=attempt.get("node_id", ""),
+        exit_code=exit_code,
+        signal=signal,
+        ended_at=attempt["ended_at"],
+    )
+
+
+def _status(how: ExitReason, exit_code: int | None) -> RunStatus:
+    """How a run has ended whose program did not say so."""
+    if how is ExitReason.STOPPED:
+        return RunStatus.KILLED
+    return RunStatus.FINISHED if exit_code == 0 else RunStatus.FAILED
+
+
+def _reason(how: ExitReason, exit_code: int | None, signal: int | None, message: str) -> str:
+    """How a process ended, in words; empty for one that succeeded."""
+    if how is ExitReason.EXITED:
+        if exit_code == 0:
+            return ""
+        return f"signal {signal}" if signal is not None else f"exit code {exit_code}"
+    words = how.value.replace("_", " ")
+    return f"{words}: {message}"[:MAX_REASON] if message else words

@@ -1,0 +1,150 @@
+"""The tables of experiments, runs, and runs' parameters and tags. Pure folds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from events.language.experiments import (
+    CatalogueEvent,
+    ExperimentCreated,
+    ExperimentDeleted,
+    ExperimentRestored,
+    ExperimentStatus,
+    ExperimentStatusSet,
+    ExperimentUpdated,
+    RunAdmitted,
+    RunCreated,
+    RunDataLogged,
+    RunDeleted,
+    RunEnded,
+    RunEvent,
+    RunNotAdmitted,
+    RunProcessEnded,
+    RunRenamed,
+    RunRestored,
+    RunStarted,
+    RunStatus,
+)
+from events.log.envelope import Recorded
+from events.projections.projection import Key, Projection, Row, Rows, Table
+from services.experiments.catalogue.state import FIELDS, LISTS
+from services.experiments.rows import EXPERIMENTS, PARAMS, RUNS, TAGS
+
+
+class ExperimentsProjection(Projection):
+    """Folds events.experiments."""
+
+    context = "experiments"
+    tables = (EXPERIMENTS, RUNS, PARAMS, TAGS)
+
+    def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
+        event = recorded.data
+        if isinstance(event, CatalogueEvent):
+            yield EXPERIMENTS, (event.experiment_id,)
+        elif isinstance(event, RunEvent):
+            yield RUNS, (event.run_id,)
+            for table, name in ((PARAMS, "params"), (TAGS, "tags")):
+                for key in getattr(event, name, ()):
+                    yield table, (event.run_id, key)
+
+    def project(self, recorded: Recorded, rows: Rows) -> None:
+        event = recorded.data
+        if isinstance(event, CatalogueEvent):
+            _experiment(recorded, event, rows)
+        elif isinstance(event, RunEvent):
+            _run(recorded, event, rows)
+            _values(rows, PARAMS, event.run_id, getattr(event, "params", {}))
+            _values(rows, TAGS, event.run_id, getattr(event, "tags", {}))
+
+
+PROJECTION = ExperimentsProjection()
+
+
+def _experiment(recorded: Recorded, event: CatalogueEvent, rows: Rows) -> None:
+    time = recorded.meta.time
+    if isinstance(event, ExperimentCreated):
+        said = event.model_dump(mode="json", include={*FIELDS, *LISTS, "tags"})
+        row = EXPERIMENTS.first(
+            experiment_id=event.experiment_id,
+            project=event.project,
+            owner=recorded.meta.actor,
+            status=ExperimentStatus.DRAFT.value,
+            created_at=time,
+            updated_at=time,
+            **said,
+        )
+        rows.put(EXPERIMENTS, row)
+        return
+    found = rows.get(EXPERIMENTS, (event.experiment_id,))
+    assert found is not None, "the decider lets nothing come before the creation"
+    row = {**found, "updated_at": time}
+    match event:
+        case ExperimentUpdated():
+            row |= event.model_dump(mode="json", include={*FIELDS, *LISTS}, exclude_none=True)
+            tags = {**found["tags"], **event.tags}
+            row["tags"] = {key: value for key, value in tags.items() if value is not None}
+        case ExperimentStatusSet():
+            row |= {"status": event.status.value, "reason": event.reason}
+        case ExperimentDeleted():
+            row["deleted_at"] = time
+        case ExperimentRestored():
+            row["deleted_at"] = None
+    rows.put(EXPERIMENTS, row)
+
+
+def _run(recorded: Recorded, event: RunEvent, rows: Rows) -> None:
+    time = recorded.meta.time
+    if isinstance(event, RunCreated):
+        row = RUNS.first(
+            run_id=event.run_id,
+            project=event.project,
+            name=event.name,
+            owner=recorded.meta.actor,
+            parent_run_id=event.parent_run_id,
+            status=event.status.value,
+            started_at=event.started_at,
+            updated_at=time,
+        )
+        if (process := event.process) is not None:
+            row |= {"job_id": process.job_id, "task": process.task, "attempt": process.attempt}
+        rows.put(RUNS, row)
+        return
+    found = rows.get(RUNS, (event.run_id,))
+    assert found is not None, "the decider lets nothing come before the creation"
+    rows.put(RUNS, {**found, **_change(recorded, event), "updated_at": time})
+
+
+def _change(recorded: Recorded, event: RunEvent) -> Row:
+    """What an event changes in its run's row."""
+    time = recorded.meta.time
+    match event:
+        case RunAdmitted():
+            return {"experiment_id": event.experiment_id, "number": event.number}
+        case RunNotAdmitted():
+            return {"status": RunStatus.FAILED.value, "reason": event.reason, "ended_at": time}
+        case RunRenamed():
+            return {"name": event.name}
+        case RunStarted():
+            node: Row = {"node_id": event.node_id} if event.node_id else {}
+            return {"status": RunStatus.RUNNING.value, "reason": "", "ended_at": None, **node}
+        case RunEnded():
+            return {"status": event.status.value, "reason": event.reason, "ended_at": event.ended_at}
+        case RunProcessEnded():
+            node = {"node_id": event.node_id} if event.node_id else {}
+            return {"exit_code": event.exit_code, **node}
+        case RunDeleted():
+            return {"deleted_at": time}
+        case RunRestored():
+            return {"deleted_at": None}
+        case RunDataLogged():
+            return {}
+    raise TypeError(f"runs have no {type(event).__name__}")
+
+
+def _values(rows: Rows, table: Table, run_id: str, values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        if value is None:
+            rows.delete(table, (run_id, key))
+        else:
+            rows.put(table, {"run_id": run_id, "key": key, "value": value})

@@ -1,0 +1,161 @@
+"""Answers about experiments and runs, from the projection's tables. Knows no Kafka and no decisions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from datetime import datetime
+from typing import Any
+
+import grpc
+from forgelog_pb.experiments.v1 import queries_pb2 as pb
+from forgelog_pb.experiments.v1 import queries_pb2_grpc as rpc
+from forgelog_pb.experiments.v1 import types_pb2 as types
+
+from events.language.convert import to_message
+from events.queries.listing import Listing
+from events.queries.queries import QueryError, ReadModel, not_found, read_options
+from events.queries.row_watch import RowWatch
+from services.experiments.rows import RUNS
+
+_WHERE: Mapping[int, str] = {
+    pb.LIFECYCLE_UNSPECIFIED: "deleted_at is null",
+    pb.LIFECYCLE_DELETED: "deleted_at is not null",
+    pb.LIFECYCLE_ALL: "",
+}
+
+
+def _listings(request: Any, source: str, **more: Any) -> dict[int, Listing]:
+    """Lifecycle → the list of what is so."""
+    return {
+        lifecycle: Listing(request, source, descending=True, where=where, own=("lifecycle",), **more)
+        for lifecycle, where in _WHERE.items()
+    }
+
+
+_EXPERIMENTS = _listings(
+    pb.ListExperimentsRequest,
+    "experiments",
+    order={"created_at": datetime, "experiment_id": str},
+    filters={
+        "project": "project",
+        "statuses": "status",
+        "name": "strpos(lower(name), lower({value})) > 0",
+        "owner": "owner",
+        "team": "team",
+        "frameworks": "framework",
+        "experiment_type": "experiment_type",
+        "labels": "labels @> to_jsonb({value})",
+        "tags": "tags",
+        "visible_to": "(visibility <> 'private' or owner = {value} or collaborators ? {value})",
+    },
+)
+
+_RUNS = _listings(
+    pb.ListRunsRequest,
+    "runs",
+    order={"started_at": datetime, "run_id": str},
+    filters={
+        "project": "project",
+        "experiment_ids": "experiment_id",
+        "statuses": "status",
+        "name": "strpos(lower(name), lower({value})) > 0",
+        "owner": "owner",
+        "job_id": "job_id",
+        "parent_run_id": "parent_run_id",
+        "params": "not exists (select from jsonb_each_text({value}) w where not exists (select from run_params p where "
+        "p.run_id = runs.run_id and p.key = w.key and p.value = w.value))",
+        "tags": "not exists (select from jsonb_each_text({value}) w where not exists (select from run_tags t where "
+        "t.run_id = runs.run_id and t.key = w.key and t.value = w.value))",
+    },
+)
+
+_WATCH = RowWatch(
+    "experiments",
+    RUNS,
+    kind="run",
+    changed="updated_at",
+    filters={"project": "project", "experiment_id": "experiment_id"},
+)
+
+
+class ExperimentQueriesServicer(rpc.ExperimentQueriesServicer):
+    def __init__(self, read: ReadModel) -> None:
+        self._read = read
+
+    async def GetExperiment(self, request: Any, context: Any) -> Any:
+        options = read_options(request.options)
+        by_id = bool(request.experiment_id)
+        if not by_id and not (request.project and request.name):
+            raise _invalid("experiment_id: is empty; give it, or project and name")
+        async with self._read.view(**options) as db:
+            if by_id:
+                row = await db.fetchrow("select * from experiments where experiment_id = $1", request.experiment_id)
+            else:
+                of_name = "select * from experiments where project = $1 and name = $2"
+                row = await db.fetchrow(of_name, request.project, request.name)
+            if row is None:
+                raise not_found("experiment", request.experiment_id or request.name, options["as_of"])
+            counted = await db.fetch(
+                "select status, count(*) as runs from runs where experiment_id = $1 and deleted_at is null "
+                "group by status",
+                row["experiment_id"],
+            )
+        runs = {each["status"]: each["runs"] for each in counted}
+        return pb.GetExperimentResponse(experiment=_experiment(row), runs=runs)
+
+    async def ListExperiments(self, request: Any, context: Any) -> Any:
+        query = _of(_EXPERIMENTS, request).query(request)
+        async with self._read.view(**read_options(request.options)) as db:
+            page = await query.fetch(db)
+        found = [_experiment(row) for row in page.rows]
+        return pb.ListExperimentsResponse(experiments=found, next_cursor=page.next_cursor)
+
+    async def GetRun(self, request: Any, context: Any) -> Any:
+        options, id = read_options(request.options), request.run_id
+        async with self._read.view(**options) as db:
+            row = await db.fetchrow("select * from runs where run_id = $1", id)
+            if row is None:
+                raise not_found("run", id, options["as_of"])
+            params = await db.fetch("select key, value from run_params where run_id = $1", id)
+            tags = await db.fetch("select key, value from run_tags where run_id = $1", id)
+        return pb.GetRunResponse(
+            run=_run(row),
+            params={each["key"]: each["value"] for each in params},
+            tags={each["key"]: each["value"] for each in tags},
+        )
+
+    async def ListRuns(self, request: Any, context: Any) -> Any:
+        query = _of(_RUNS, request).query(request)
+        async with self._read.view(**read_options(request.options)) as db:
+            page = await query.fetch(db)
+        return pb.ListRunsResponse(runs=[_run(row) for row in page.rows], next_cursor=page.next_cursor)
+
+    async def WatchRuns(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        async with aclosing(_WATCH.batches(self._read, request, request.run_ids)) as batches:
+            async for rows in batches:
+                for row in rows:
+                    yield pb.WatchRunsResponse(run=_run(row))
+
+
+def _of(listings: Mapping[int, Listing], request: Any) -> Listing:
+    """The list that a request's lifecycle names."""
+    if (found := listings.get(request.lifecycle)) is None:
+        raise _invalid(f"lifecycle: {request.lifecycle} is no Lifecycle; take deleted, all, or leave it out")
+    return found
+
+
+def _invalid(problem: str) -> QueryError:
+    return QueryError(grpc.StatusCode.INVALID_ARGUMENT, problem)
+
+
+def _experiment(row: Any) -> Any:
+    return to_message(dict(row), types.Experiment)
+
+
+def _run(row: Any) -> Any:
+    return to_message(dict(row), types.ExperimentRun)
+
+
+def _map(rows: Any) -> dict[str, str]:
+    return {row["key"]: row["value"] for row in rows}

@@ -1,0 +1,223 @@
+"""A run's life. Pure.
+
+CreateRun ─► RunCreated ─► (catalogue) RunEnrolled ─► RunAdmitted ─► RunDataLogged … ─► RunEnded
+                                      or RunRefused ─► RunNotAdmitted
+a process that leaves its run unfinished ─► RunProcessEnded, RunEnded
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import ClassVar
+
+from events.language.base import Command, Event
+from events.language.common import ErrorCode, FieldError, Refused, shown
+from events.language.experiments import (
+    ENDED,
+    CreateRun,
+    DeleteRun,
+    EndRun,
+    LinkedProcessEnded,
+    LinkedProcessStarted,
+    LogRunData,
+    RenameRun,
+    RestoreRun,
+    ResumeRun,
+    RunAdmitted,
+    RunCommand,
+    RunCreated,
+    RunDataLogged,
+    RunDeleted,
+    RunEnded,
+    RunEnrolled,
+    RunNotAdmitted,
+    RunProcessEnded,
+    RunRefused,
+    RunRenamed,
+    RunRestored,
+    RunStarted,
+    RunStatus,
+)
+from events.log.ids import id_ending
+from events.writer.decider import Decider, DecisionContext
+from services.experiments.run.fold import evolve
+from services.experiments.run.state import Run
+
+MAX_PARAMS = 10_000
+"""Most parameters of a run."""
+
+SEED = "random_seed"
+"""The parameter that has an experiment's seed."""
+
+
+class Runs(Decider[Run]):
+    """The decider of runs; its key is the run's id."""
+
+    context = "experiments"
+    aggregate = "run"
+    commands = (CreateRun, LogRunData, RenameRun, EndRun, ResumeRun, DeleteRun, RestoreRun)
+    events = (
+        RunCreated,
+        RunAdmitted,
+        RunNotAdmitted,
+        RunDataLogged,
+        RunRenamed,
+        RunStarted,
+        RunEnded,
+        RunProcessEnded,
+        RunDeleted,
+        RunRestored,
+    )
+    routes: ClassVar = {
+        RunEnrolled: lambda event: (event.run_id,),
+        RunRefused: lambda event: (event.run_id,),
+        LinkedProcessStarted: lambda event: (event.run_id,),
+        LinkedProcessEnded: lambda event: (event.run_id,),
+    }
+
+    def initial(self, key: str) -> Run:
+        return Run()
+
+    def evolve(self, state: Run, event: Event, time: datetime) -> Run:
+        return evolve(state, event)
+
+    def may_passivate(self, state: Run) -> bool:
+        return state.status in ENDED
+
+    def decide(self, state: Run, command: Command, context: DecisionContext) -> Sequence[Event]:
+        if isinstance(command, CreateRun):
+            return [created(state, command, context)]
+        assert isinstance(command, RunCommand)
+        id = command.run_id
+        if state.status is None:
+            problem = f"there is no run {id!r}"
+            error = FieldError(field="run_id", problem=problem, hint="forgelog runs list shows them")
+            raise Refused(ErrorCode.NOT_FOUND, problem, [error])
+        if isinstance(command, DeleteRun):
+            return () if state.deleted else [RunDeleted(run_id=id)]
+        if isinstance(command, RestoreRun):
+            return [RunRestored(run_id=id)] if state.deleted else ()
+        if state.deleted:
+            raise Refused(ErrorCode.FAILED_PRECONDITION, f"run {id} is deleted; restore it first")
+        match command:
+            case LogRunData():
+                params = unsaid(state.params, command.params)
+                return [RunDataLogged(run_id=id, params=params, tags=command.tags)] if params or command.tags else ()
+            case RenameRun():
+                return () if command.name == state.name else [RunRenamed(run_id=id, name=command.name)]
+            case ResumeRun():
+                return _resumed(state, id)
+            case EndRun():
+                if (command.status, command.reason) == (state.status, state.reason):
+                    return ()
+                ended_at = command.ended_at or context.now
+                return [RunEnded(run_id=id, status=command.status, reason=command.reason, ended_at=ended_at)]
+        raise TypeError(f"runs take no {type(command).__name__}")
+
+    def react(self, state: Run, event: Event, context: DecisionContext) -> Sequence[Event]:
+        id = context.subject
+        if state.status is None:
+            return ()
+        match event:
+            case RunEnrolled() if not state.admitted and not state.refused:
+                return [_admitted(state, event)]
+            case RunRefused() if not state.admitted and not state.refused:
+                return [RunNotAdmitted(run_id=id, reason=event.reason)]
+            case LinkedProcessStarted() if _of(state, event.job_id) and state.status is RunStatus.SCHEDULED:
+                return [RunStarted(run_id=id, node_id=event.node_id)]
+            case LinkedProcessEnded() if _of(state, event.job_id) and not state.process_ended:
+                return _process_ended(state, event)
+        return ()
+
+
+def created(state: Run, command: CreateRun, context: DecisionContext) -> RunCreated:
+    id = command.run_id
+    if state.status is not None:
+        problem = f"there is a run {id!r} already"
+        error = FieldError(field="run_id", problem=problem, hint="leave run_id out to have one assigned")
+        raise Refused(ErrorCode.ALREADY_EXISTS, problem, [error])
+    if command.experiment_id and command.experiment:
+        raise _invalid("experiment", "goes without experiment_id, which says it", "give one of both")
+    process = command.process
+    if process is not None and not process.job_id.endswith(id_ending(context.project)):
+        problem = f"{shown(process.job_id)} is no job of project {context.project}"
+        raise _invalid("process.job_id", problem, "give a job of the run's project")
+    if command.scheduled and process is None:
+        raise _invalid("scheduled", "goes with a process", "say with process which one is waited for, or leave it out")
+    params = command.hyperparameters.params()
+    for key, value in command.params.items():
+        if params.setdefault(key, value) != value:
+            problem = f"is {shown(value)}, but {shown(params[key])} in hyperparameters"
+            raise _invalid(f"params.{key}", problem, "say it once")
+    return RunCreated(
+        run_id=id,
+        project=context.project,
+        experiment_id=command.experiment_id,
+        experiment=command.experiment,
+        name=command.name,
+        parent_run_id=command.parent_run_id,
+        process=process,
+        status=RunStatus.SCHEDULED if command.scheduled else RunStatus.RUNNING,
+        params=params,
+        tags=command.tags,
+        started_at=command.started_at or context.now,
+    )
+
+
+def unsaid(known: Mapping[str, str], params: Mapping[str, str]) -> dict[str, str]:
+    """Of these parameters, those that are not known yet. Raises Refused if one has another value, or for too many."""
+    errors = [
+        FieldError(
+            field=f"params.{key}",
+            problem=f"is {shown(value)}, but the run has it as {shown(known[key])} already",
+            hint="log it under another name; a parameter keeps its first value",
+        )
+        for key, value in params.items()
+        if known.get(key, value) != value
+    ]
+    if errors:
+        raise Refused(ErrorCode.INVALID_ARGUMENT, f"{errors[0].field}: {errors[0].problem}", errors)
+    new = {key: value for key, value in params.items() if key not in known}
+    if len(known) + len(new) > MAX_PARAMS:
+        problem = f"the run would have more than {MAX_PARAMS} parameters"
+        error = FieldError(field="params", problem=problem, hint="log what is larger as an artifact")
+        raise Refused(ErrorCode.RESOURCE_EXHAUSTED, problem, [error])
+    return new
+
+
+def _admitted(state: Run, event: RunEnrolled) -> RunAdmitted:
+    given = event.hyperparameters.params()
+    if event.random_seed is not None:
+        given[SEED] = str(event.random_seed)
+    params = {key: value for key, value in given.items() if key not in state.params}
+    return RunAdmitted(run_id=event.run_id, experiment_id=event.experiment_id, number=event.number, params=params)
+
+
+def _of(state: Run, job_id: str) -> bool:
+    """Whether the run is a process of this job."""
+    return state.process is not None and state.process.job_id == job_id
+
+
+def _resumed(state: Run, id: str) -> Sequence[Event]:
+    if state.refused:
+        raise Refused(ErrorCode.FAILED_PRECONDITION, f"run {id} was not admitted to an experiment; create another one")
+    return () if state.status is RunStatus.RUNNING else [RunStarted(run_id=id)]
+
+
+def _process_ended(state: Run, event: LinkedProcessEnded) -> Iterable[Event]:
+    gone = RunProcessEnded(
+        run_id=event.run_id,
+        node_id=event.node_id,
+        exit_code=event.exit_code,
+        signal=event.signal,
+        cpu_seconds=event.cpu_seconds,
+    )
+    if state.status in ENDED:
+        return [gone]
+    return [gone, RunEnded(run_id=event.run_id, status=event.status, reason=event.reason, ended_at=event.ended_at)]
+
+
+def _invalid(field: str, problem: str, hint: str) -> Refused:
+    error = FieldError(field=field, problem=problem, hint=hint)
+    return Refused(ErrorCode.INVALID_ARGUMENT, f"{field}: {problem}", [error])

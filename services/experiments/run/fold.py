@@ -1,0 +1,56 @@
+"""How its events change a run."""
+
+from __future__ import annotations
+
+from events.language.base import Event
+from events.language.experiments import (
+    RUN_MOVES,
+    RunAdmitted,
+    RunCreated,
+    RunDataLogged,
+    RunDeleted,
+    RunEnded,
+    RunNotAdmitted,
+    RunProcessEnded,
+    RunRenamed,
+    RunRestored,
+    RunStarted,
+    RunStatus,
+)
+from events.language.moves import check_move
+from services.experiments.run.state import Run
+
+
+def evolve(state: Run, event: Event) -> Run:
+    match event:
+        case RunCreated():
+            state.status, state.project, state.name = event.status, event.project, event.name
+            state.process, state.params = event.process, dict(event.params)
+        case RunAdmitted():
+            state.admitted = True
+            state.params.update(event.params)
+        case RunNotAdmitted():
+            state.refused = True
+            _move(state, RunStatus.FAILED, event.run_id)
+        case RunDataLogged():
+            state.params.update(event.params)
+        case RunRenamed():
+            state.name = event.name
+        case RunStarted():
+            _move(state, RunStatus.RUNNING, event.run_id)
+            state.reason = ""
+        case RunEnded():
+            _move(state, event.status, event.run_id)
+            state.reason = event.reason
+        case RunProcessEnded():
+            state.process_ended = True
+        case RunDeleted() | RunRestored():
+            state.deleted = isinstance(event, RunDeleted)
+    return state
+
+
+def _move(state: Run, to: RunStatus, id: str) -> None:
+    assert state.status is not None, "the decider lets nothing come before the creation"
+    if to is not state.status:
+        check_move(RUN_MOVES, state.status, to, f"run {id}")
+    state.status = to

@@ -1,0 +1,27 @@
+"""What the experiments service is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from forgelog_pb.experiments.v1.queries_pb2_grpc import add_ExperimentQueriesServicer_to_server
+
+from events.hosting import Answering, Service, Servicer
+from events.writer.deciders import Deciders
+from services.experiments.catalogue.decide import Catalogues
+from services.experiments.joblink.decide import JobLinks
+from services.experiments.projections import PROJECTION
+from services.experiments.queries import ExperimentQueriesServicer
+from services.experiments.run.decide import Runs
+
+
+def deciders() -> Deciders:
+    return Deciders(Catalogues(), Runs(), JobLinks())
+
+
+def servicers(answering: Answering) -> Sequence[Servicer]:
+    servicer = ExperimentQueriesServicer(answering.read)
+    return [(servicer, add_ExperimentQueriesServicer_to_server, "forgelog.experiments.v1.ExperimentQueries")]
+
+
+SERVICE = Service(deciders=deciders, projection=PROJECTION, servicers=servicers)
