@@ -41,8 +41,8 @@ def derived_id(prefix: str, command_id: str, project: str = DEFAULT_PROJECT) -> 
 
 
 def with_assigned_id(command: Command, command_id: str, project: str = DEFAULT_PROJECT) -> Command:
-    """The command with what follows from its envelope: the project, where it has a field for it, and its aggregate's id,
-    if it is a creating one that left it empty. Raises `Refused` for one that names another project."""
+    """The command with what follows from its envelope: the project, where it has a field for it, and its aggregate's
+    id, if it is a creating one that left it empty. Raises `Refused` for one that names another project."""
     kind, found = type(command), {}
     if (named := getattr(command, "project", project)) != project:
         if named:

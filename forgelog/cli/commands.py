@@ -64,7 +64,13 @@ MODULES: dict[str, dict[str, str]] = {
     "repair": {
         "repair": "Show the records that stop a place, and why; skip one, or try it again.",
     },
+    "experiments": {
+        "experiments": "Show experiments; create, change, pause, finish or delete one.",
+    },
     "objects": {
         "objects": "List the objects of the store, and remove those that no event names.",
+    },
+    "runs": {
+        "runs": "Show runs of experiments; create one, log to it, end or delete it.",
     },
 }

@@ -13,12 +13,14 @@ from typing import Any
 
 from forgelog.client.channel import DEFAULT_TIMEOUT
 from forgelog.client.core import Core, Wait, namespace
+from forgelog.client.experiments import AsyncExperiments
 from forgelog.client.flat import AsyncFlat
 from forgelog.client.jobs import AsyncJob, AsyncJobs
 from forgelog.client.log import AsyncLog
 from forgelog.client.nodes import AsyncNodes
 from forgelog.client.plain import Answer
 from forgelog.client.queues import AsyncQueues
+from forgelog.client.runs import AsyncRuns
 
 __all__ = ["AsyncClient", "AsyncJob"]
 
@@ -50,6 +52,8 @@ class AsyncClient(AsyncFlat):
     queues = namespace(AsyncQueues)
     nodes = namespace(AsyncNodes)
     log = namespace(AsyncLog)
+    experiments = namespace(AsyncExperiments)
+    runs = namespace(AsyncRuns)
 
     async def __aenter__(self) -> AsyncClient:
         return self

@@ -8,14 +8,14 @@ from datetime import datetime
 from typing import Any
 
 import grpc
-from forgelog_pb.experiments.v1 import queries_pb2 as pb
-from forgelog_pb.experiments.v1 import queries_pb2_grpc as rpc
-from forgelog_pb.experiments.v1 import types_pb2 as types
 
 from events.language.convert import to_message
 from events.queries.listing import Listing
 from events.queries.queries import QueryError, ReadModel, not_found, read_options
 from events.queries.row_watch import RowWatch
+from forgelog_pb.experiments.v1 import queries_pb2 as pb
+from forgelog_pb.experiments.v1 import queries_pb2_grpc as rpc
+from forgelog_pb.experiments.v1 import types_pb2 as types
 from services.experiments.rows import RUNS
 
 _WHERE: Mapping[int, str] = {

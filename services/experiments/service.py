@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from forgelog_pb.experiments.v1.queries_pb2_grpc import add_ExperimentQueriesServicer_to_server
-
 from events.hosting import Answering, Service, Servicer
 from events.writer.deciders import Deciders
+from forgelog_pb.experiments.v1.queries_pb2_grpc import add_ExperimentQueriesServicer_to_server
 from services.experiments.catalogue.decide import Catalogues
 from services.experiments.joblink.decide import JobLinks
 from services.experiments.projections import PROJECTION

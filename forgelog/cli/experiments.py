@@ -1,0 +1,154 @@
+"""`experiments`: the questions that runs are to answer."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from forgelog.cli import complete
+from forgelog.cli.common import AtOption, OutputOption, moment, with_client
+from forgelog.cli.nodes import pairs
+from forgelog.cli.render import Format, age_column, column, note, show_data, show_fields, show_rows, write
+
+if TYPE_CHECKING:
+    from forgelog.client.aio import AsyncClient
+    from forgelog.client.plain import Answer
+
+app = typer.Typer(no_args_is_help=True, help="Show experiments; create, change, pause, finish or delete one.")
+
+STATUSES = ("draft", "running", "paused", "completed", "failed", "archived")
+FRAMEWORKS = ("pytorch", "tensorflow", "jax", "huggingface", "custom")
+
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The experiment's id.")]
+TagOption = Annotated[list[str] | None, typer.Option("--tag", help="key=value (repeatable).")]
+LabelOption = Annotated[list[str] | None, typer.Option("--label", "-l", help="A label (repeatable).")]
+FrameworkOption = Annotated[
+    str, typer.Option("--framework", help=f"{', '.join(FRAMEWORKS)}.", autocompletion=complete.words(FRAMEWORKS))
+]
+DescriptionOption = Annotated[str | None, typer.Option("--description", help="What it is to answer.")]
+TeamOption = Annotated[str | None, typer.Option("--team", help="Whose it is.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; shown beside the status.")]
+
+
+def columns(now: datetime) -> list[Any]:
+    return [
+        column("Id", "experiment_id"),
+        column("Name", least=8),
+        column("Status", style=True),
+        column("Owner", rank=3),
+        column("Framework", rank=4),
+        column("Project", rank=5),
+        age_column("Made", "created_at", now, rank=2),
+    ]
+
+
+@app.command("list")
+def show_list(
+    status: Annotated[
+        list[str] | None,
+        typer.Option("--status", help=f"{', '.join(STATUSES)}.", autocompletion=complete.words(STATUSES)),
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="A part of the name.")] = "",
+    owner: Annotated[str, typer.Option("--owner", help="Only this user's.")] = "",
+    team: Annotated[str, typer.Option("--team", help="Only this team's.")] = "",
+    label: LabelOption = None,
+    tag: TagOption = None,
+    deleted: Annotated[bool, typer.Option("--deleted", help="Those that are deleted.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Most shown.")] = 50,
+    at: AtOption = None,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """List experiments, newest first."""
+    moved = moment(at)
+    filters = {"status": status or (), "name": name, "owner": owner, "team": team, "labels": label or ()}
+    rows = with_client(
+        lambda client: client.experiments.list(tags=pairs(tag), deleted=deleted, limit=limit, at=moved, **filters)
+    )
+    show_rows(rows, columns(moved or datetime.now(UTC)), output, empty="there are no such experiments")
+
+
+@app.command("show")
+def show(id: IdArgument, at: AtOption = None, output: OutputOption = Format.TABLE) -> None:
+    """Show an experiment, and how many runs it has."""
+    found = with_client(lambda client: client.experiments.get(id, at=moment(at)))
+    if output is not Format.TABLE:
+        show_data(found, output)
+        return
+    show_fields({name: value for name, value in found.items() if value not in ("", None, {}, [])}, title=id)
+
+
+@app.command("create")
+def create(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name, its project's once.")],
+    description: DescriptionOption = None,
+    team: TeamOption = None,
+    framework: FrameworkOption = "",
+    label: LabelOption = None,
+    tag: TagOption = None,
+) -> None:
+    """Make an experiment, and print its id."""
+    fields = {"description": description, "team": team, "framework": framework or None}
+    given: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
+    write(
+        with_client(lambda client: client.experiments.create(name, labels=label or [], tags=pairs(tag), **given)) + "\n"
+    )
+
+
+@app.command("update")
+def update(
+    id: IdArgument,
+    name: Annotated[str | None, typer.Option("--name", help="Its new name.")] = None,
+    description: DescriptionOption = None,
+    team: TeamOption = None,
+    framework: FrameworkOption = "",
+    tag: TagOption = None,
+    remove_tag: Annotated[list[str] | None, typer.Option("--remove-tag", help="A tag's key (repeatable).")] = None,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Change an experiment; what is left out stays."""
+    fields = {"name": name, "description": description, "team": team, "framework": framework or None}
+    given: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
+    tags = {**pairs(tag), **dict.fromkeys(remove_tag or ())}
+    _done(with_client(lambda client: client.experiments.update(id, tags=tags, **given)), f"{id} is changed", output)
+
+
+def _status(word: str, text: str) -> Any:
+    def command(id: IdArgument, reason: ReasonOption = "", output: OutputOption = Format.TABLE) -> None:
+        async def work(client: AsyncClient) -> Answer:
+            return await client.experiments.set_status(id, word, reason=reason)
+
+        _done(with_client(work), f"experiment {id} is {word}", output)
+
+    command.__doc__ = text
+    return command
+
+
+app.command("pause")(_status("paused", "Let it take no new runs for now; those that run go on."))
+app.command("resume")(_status("running", "Let it take runs again."))
+app.command("complete")(_status("completed", "Say that it has its result."))
+app.command("fail")(_status("failed", "Give it up."))
+app.command("archive")(_status("archived", "Keep it to be read; it changes no more."))
+
+
+@app.command("delete")
+def delete(id: IdArgument, output: OutputOption = Format.TABLE) -> None:
+    """Take an experiment out of the lists. It keeps its name, and can be restored."""
+    _done(with_client(lambda client: client.experiments.delete(id)), f"experiment {id} is deleted", output)
+
+
+@app.command("restore")
+def restore(id: IdArgument, output: OutputOption = Format.TABLE) -> None:
+    """Bring a deleted experiment back."""
+    _done(with_client(lambda client: client.experiments.restore(id)), f"experiment {id} is back", output)
+
+
+def _done(outcome: Answer, text: str, output: Format) -> None:
+    if output is not Format.TABLE:
+        show_data(outcome, output)
+    else:
+        note("nothing to change: it was like that already" if outcome.result == "unchanged" else text)
+
+
+COMMANDS = {"experiments": app}

@@ -1,0 +1,137 @@
+"""`runs`: the runs of experiments."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from forgelog.cli import complete
+from forgelog.cli.common import AtOption, OutputOption, moment, with_client
+from forgelog.cli.nodes import pairs
+from forgelog.cli.render import Format, age_column, column, note, show_data, show_fields, show_rows, write
+
+if TYPE_CHECKING:
+    from forgelog.client.plain import Answer
+
+app = typer.Typer(no_args_is_help=True, help="Show runs of experiments; create one, log to it, end or delete it.")
+
+STATUSES = ("scheduled", "running", "finished", "failed", "killed")
+ENDS = ("finished", "failed", "killed")
+
+IdArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
+ParamOption = Annotated[list[str] | None, typer.Option("--param", "-p", help="key=value (repeatable).")]
+TagOption = Annotated[list[str] | None, typer.Option("--tag", help="key=value (repeatable).")]
+
+
+def columns(now: datetime) -> list[Any]:
+    return [
+        column("Run", "run_id"),
+        column("#", "number", right=True, rank=3),
+        column("Name", least=8),
+        column("Status", style=True),
+        column("Experiment", "experiment_id", rank=4),
+        column("Job", "job_id", rank=5),
+        age_column("Began", "started_at", now, rank=2),
+        column("Why", "reason", rank=1, least=16),
+    ]
+
+
+@app.command("list")
+def show_list(
+    experiment: Annotated[
+        list[str] | None, typer.Option("--experiment", "-e", help="Only of this experiment: its id (repeatable).")
+    ] = None,
+    status: Annotated[
+        list[str] | None,
+        typer.Option("--status", help=f"{', '.join(STATUSES)}.", autocompletion=complete.words(STATUSES)),
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="A part of the name.")] = "",
+    job: Annotated[str, typer.Option("--job", help="Only those that are processes of this job.")] = "",
+    param: ParamOption = None,
+    tag: TagOption = None,
+    deleted: Annotated[bool, typer.Option("--deleted", help="Those that are deleted.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Most shown.")] = 50,
+    at: AtOption = None,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """List runs, those that began last first."""
+    moved = moment(at)
+    filters: dict[str, Any] = {"experiments": experiment or (), "status": status or (), "name": name, "job": job}
+    rows = with_client(
+        lambda client: client.runs.list(
+            params=pairs(param), tags=pairs(tag), deleted=deleted, limit=limit, at=moved, **filters
+        )
+    )
+    show_rows(rows, columns(moved or datetime.now(UTC)), output, empty="there are no such runs")
+
+
+@app.command("show")
+def show(id: IdArgument, at: AtOption = None, output: OutputOption = Format.TABLE) -> None:
+    """Show a run with its parameters and tags."""
+    found = with_client(lambda client: client.runs.get(id, at=moment(at)))
+    if output is not Format.TABLE:
+        show_data(found, output)
+        return
+    show_fields({name: value for name, value in found.items() if value not in ("", None, {}, [])}, title=id)
+
+
+@app.command("create")
+def create(
+    experiment: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="Its name; made if there is none.")],
+    name: Annotated[str, typer.Option("--name", help="The run's name.")] = "",
+    param: ParamOption = None,
+    tag: TagOption = None,
+) -> None:
+    """Begin a run, and print its id."""
+    fields = {"name": name, "params": pairs(param), "tags": pairs(tag)}
+    write(with_client(lambda client: client.runs.create(experiment, **fields)) + "\n")
+
+
+@app.command("log")
+def log(id: IdArgument, param: ParamOption = None, tag: TagOption = None, output: OutputOption = Format.TABLE) -> None:
+    """Give a run parameters and tags. A parameter keeps its first value."""
+    outcome = with_client(lambda client: client.runs.log(id, params=pairs(param), tags={**pairs(tag)}))
+    _done(outcome, f"run {id} has them", output)
+
+
+@app.command("end")
+def end(
+    id: IdArgument,
+    status: Annotated[
+        str, typer.Option("--status", help=f"{', '.join(ENDS)}.", autocompletion=complete.words(ENDS))
+    ] = "finished",
+    reason: Annotated[str, typer.Option("--reason", help="Why; shown beside the status.")] = "",
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Say how a run ended."""
+    _done(with_client(lambda client: client.runs.end(id, status, reason=reason)), f"run {id} is {status}", output)
+
+
+@app.command("resume")
+def resume(id: IdArgument, output: OutputOption = Format.TABLE) -> None:
+    """Go on with a run that has ended."""
+    _done(with_client(lambda client: client.runs.resume(id)), f"run {id} goes on", output)
+
+
+@app.command("delete")
+def delete(id: IdArgument, output: OutputOption = Format.TABLE) -> None:
+    """Take a run out of the lists; it can be restored."""
+    _done(with_client(lambda client: client.runs.delete(id)), f"run {id} is deleted", output)
+
+
+@app.command("restore")
+def restore(id: IdArgument, output: OutputOption = Format.TABLE) -> None:
+    """Bring a deleted run back."""
+    _done(with_client(lambda client: client.runs.restore(id)), f"run {id} is back", output)
+
+
+def _done(outcome: Answer, text: str, output: Format) -> None:
+    if output is not Format.TABLE:
+        show_data(outcome, output)
+    else:
+        note("nothing to change: it was like that already" if outcome.result == "unchanged" else text)
+
+
+COMMANDS = {"runs": app}

@@ -1,0 +1,105 @@
+"""Experiments through the client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, cast
+
+from forgelog.client.core import Namespace
+from forgelog.client.plain import Answer, plain
+from forgelog.client.rows import ExperimentRow
+from forgelog.client.words import enum_words
+from forgelog_pb.experiments.v1 import queries_pb2 as pb
+from forgelog_pb.experiments.v1 import queries_pb2_grpc as rpc
+from forgelog_pb.experiments.v1 import types_pb2 as types
+
+CONTEXT = "experiments"
+
+
+def lifecycle(deleted: bool | None) -> Any:
+    """What a list shows: what is not deleted, only what is, or (None) both."""
+    if deleted is None:
+        return pb.LIFECYCLE_ALL
+    return pb.LIFECYCLE_DELETED if deleted else pb.LIFECYCLE_UNSPECIFIED
+
+
+class AsyncExperiments(Namespace):
+    """Experiments: `forgelog.experiments.v1.ExperimentQueries`, and the commands on them."""
+
+    @property
+    def _stub(self) -> Any:
+        return rpc.ExperimentQueriesStub(self._core.channel)
+
+    async def create(self, name: str, *, id: str = "", **fields: Any) -> str:
+        """Make an experiment; its id. `fields` are those of `CreateExperiment`, such as `description`, `framework`,
+        `hyperparameters`, `tags`. Raises `Refused`."""
+        outcome = await self._send("CreateExperiment", {"experiment_id": id, "name": name, **fields})
+        return str(outcome.subject)
+
+    async def update(self, id: str, **fields: Any) -> Answer:
+        """Change an experiment; what is left out stays. `fields` are those of `UpdateExperiment`. Raises `Refused`."""
+        return await self._send("UpdateExperiment", {"experiment_id": id, **fields})
+
+    async def set_status(self, id: str, status: str, *, reason: str = "") -> Answer:
+        """Say how it stands: running, paused, completed, failed or archived. Raises `Refused`."""
+        return await self._send("SetExperimentStatus", {"experiment_id": id, "status": status, "reason": reason})
+
+    async def delete(self, id: str) -> Answer:
+        """Take it out of the lists. It keeps its name, and can be restored. Raises `Refused`."""
+        return await self._send("DeleteExperiment", {"experiment_id": id})
+
+    async def restore(self, id: str) -> Answer:
+        """Bring a deleted one back. Raises `Refused`."""
+        return await self._send("RestoreExperiment", {"experiment_id": id})
+
+    async def get(
+        self, id: str = "", *, name: str = "", project: str = "local/default", at: datetime | None = None
+    ) -> ExperimentRow:
+        """One experiment, by its id, or by its name in a project. Raises `NotFound`."""
+        request = pb.GetExperimentRequest(
+            experiment_id=id,
+            name=name,
+            project="" if id else project,
+            options=self._core.options(CONTEXT, at),
+        )
+        answer = await self._core.ask(self._stub.GetExperiment, request, f"experiment {id or name}")
+        return cast("ExperimentRow", {**plain(answer.experiment), "runs": dict(answer.runs)})
+
+    async def _send(self, kind: str, body: Mapping[str, Any]) -> Any:
+        return await self._core.publish((f"forgelog.{CONTEXT}.v1.{kind}", dict(body)))
+
+    # The last, for annotations below it would take its name for the builtin's.
+    async def list(
+        self,
+        *,
+        project: str = "",
+        status: Iterable[str] = (),
+        name: str = "",
+        owner: str = "",
+        team: str = "",
+        framework: Iterable[str] = (),
+        type: str = "",
+        labels: Iterable[str] = (),
+        tags: Mapping[str, str] | None = None,
+        visible_to: str = "",
+        deleted: bool | None = False,
+        at: datetime | None = None,
+        limit: int | None = None,
+    ) -> list[ExperimentRow]:
+        """Experiments, newest first. `name`: a part of it. `deleted`: only those that are; None: those too."""
+        request = pb.ListExperimentsRequest(
+            project=project,
+            statuses=enum_words(types.ExperimentStatus.DESCRIPTOR, status, "status"),
+            name=name,
+            owner=owner,
+            team=team,
+            frameworks=enum_words(types.ModelFramework.DESCRIPTOR, framework, "framework"),
+            experiment_type=type,
+            labels=labels,
+            tags=tags or {},
+            visible_to=visible_to,
+            lifecycle=lifecycle(deleted),
+            options=self._core.options(CONTEXT, at),
+        )
+        return await self._core.pages(self._stub.ListExperiments, request, CONTEXT, CONTEXT, limit)
