@@ -12,6 +12,7 @@ CALM = "calm"
 
 ON_THE_CALM_PLATFORM = (
     "tests/integration/test_bad_input.py",
+    "tests/integration/test_experiments.py",
     "tests/integration/test_doors.py",
     "tests/integration/test_server_doors.py",
     "tests/judges/test_cloudevents.py",

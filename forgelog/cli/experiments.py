@@ -62,9 +62,11 @@ def show_list(
 ) -> None:
     """List experiments, newest first."""
     moved = moment(at)
-    filters = {"status": status or (), "name": name, "owner": owner, "team": team, "labels": label or ()}
+    filters: dict[str, Any] = {"status": status or (), "name": name, "owner": owner, "team": team}
     rows = with_client(
-        lambda client: client.experiments.list(tags=pairs(tag), deleted=deleted, limit=limit, at=moved, **filters)
+        lambda client: client.experiments.list(
+            labels=label or (), tags=pairs(tag), deleted=deleted, limit=limit, at=moved, **filters
+        )
     )
     show_rows(rows, columns(moved or datetime.now(UTC)), output, empty="there are no such experiments")
 

@@ -85,7 +85,7 @@ def create(
     tag: TagOption = None,
 ) -> None:
     """Begin a run, and print its id."""
-    fields = {"name": name, "params": pairs(param), "tags": pairs(tag)}
+    fields: dict[str, Any] = {"name": name, "params": pairs(param), "tags": pairs(tag)}
     write(with_client(lambda client: client.runs.create(experiment, **fields)) + "\n")
 
 

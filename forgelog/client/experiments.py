@@ -66,7 +66,7 @@ class AsyncExperiments(Namespace):
         answer = await self._core.ask(self._stub.GetExperiment, request, f"experiment {id or name}")
         return cast("ExperimentRow", {**plain(answer.experiment), "runs": dict(answer.runs)})
 
-    async def _send(self, kind: str, body: Mapping[str, Any]) -> Any:
+    async def _send(self, kind: str, body: Mapping[str, Any]) -> Answer:
         return await self._core.publish((f"forgelog.{CONTEXT}.v1.{kind}", dict(body)))
 
     # The last, for annotations below it would take its name for the builtin's.

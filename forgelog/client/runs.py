@@ -24,9 +24,10 @@ class AsyncRuns(Namespace):
         return rpc.ExperimentQueriesStub(self._core.channel)
 
     async def create(self, experiment: str = "", *, experiment_id: str = "", id: str = "", **fields: Any) -> str:
-        """Begin a run of an experiment, by name (made if there is none of it) or by id; the run's id. `fields` are
-        those of `CreateRun`, such as `name`, `params`, `tags`, `hyperparameters`. Raises `Refused`, also when the experiment
-        takes no runs."""
+        """Begin a run of an experiment, by name (made if there is none of it) or by id; the run's id.
+
+        `fields` are those of `CreateRun`, such as `name`, `params`, `tags`, `hyperparameters`, `process`. Raises
+        `Refused`, also when the experiment takes no runs."""
         body = {"run_id": id, "experiment": experiment, "experiment_id": experiment_id, **fields}
         outcome = await self._core.publish((f"forgelog.{CONTEXT}.v1.CreateRun", body), wait="conclusion")
         return str(outcome.subject)

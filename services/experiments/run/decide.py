@@ -7,7 +7,7 @@ a process that leaves its run unfinished ─► RunProcessEnded, RunEnded
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import ClassVar
 
@@ -205,7 +205,7 @@ def _resumed(state: Run, id: str) -> Sequence[Event]:
     return () if state.status is RunStatus.RUNNING else [RunStarted(run_id=id)]
 
 
-def _process_ended(state: Run, event: LinkedProcessEnded) -> Iterable[Event]:
+def _process_ended(state: Run, event: LinkedProcessEnded) -> Sequence[Event]:
     gone = RunProcessEnded(
         run_id=event.run_id,
         node_id=event.node_id,

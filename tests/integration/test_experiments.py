@@ -1,0 +1,135 @@
+"""Experiments and their runs on a real platform: by every door, with the jobs that runs are part of."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import pytest_asyncio
+
+from forgelog import AsyncClient, Refused
+from tests import PATIENCE
+from tests.integration.calm import NODE, Calm
+from tests.integration.cluster import Cluster
+
+
+@pytest_asyncio.fixture(scope="module")
+async def platform(calm: Calm) -> Cluster:
+    return await calm.platform()
+
+
+@pytest_asyncio.fixture
+async def client(platform: Cluster) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(platform.gateway, token=platform.key) as client:
+        yield client
+
+
+async def once(client: AsyncClient, run: str, so: Callable[[Any], bool]) -> Any:
+    """The run as soon as it is so."""
+    async with asyncio.timeout(PATIENCE), aclosing(client.runs.watch([run])) as rows:
+        async for row in rows:
+            if so(row):
+                return row
+    raise AssertionError("a watch has no end")
+
+
+async def ended(client: AsyncClient, run: str) -> Any:
+    return await once(client, run, lambda row: row["ended_at"] is not None)
+
+
+async def test_an_experiment_and_its_runs(client: AsyncClient) -> None:
+    id = await client.experiments.create(
+        "digits",
+        framework="pytorch",
+        hyperparameters={"basic": {"learning_rate": 0.1, "epochs": 3}},
+        tags={"lang": "nl"},
+        labels=["vision"],
+    )
+    run = await client.runs.create("digits", name="first", params={"basic.epochs": "5"}, tags={"host": "a"})
+    await client.runs.log(run, params={"depth": 3}, tags={"host": None, "note": "x"})
+    before = datetime.now(UTC)
+    await client.runs.end(run)
+    found = await client.runs.get(run)
+    assert (found["experiment_id"], found["number"], found["status"]) == (id, 1, "finished")
+    assert found["params"] == {"basic.epochs": "5", "basic.learning_rate": "0.1", "depth": "3"}
+    assert found["tags"] == {"note": "x"}
+    assert (await client.runs.get(run, at=before))["status"] == "running"
+    assert [row["run_id"] for row in await client.runs.list(experiments=[id], params={"depth": "3"})] == [run]
+    assert await client.runs.list(experiments=[id], params={"depth": "4"}) == []
+    experiment = await client.experiments.get(name="digits")
+    assert (experiment["status"], experiment["runs"]) == ("running", {"finished": 1})
+    assert [row["name"] for row in await client.experiments.list(labels=["vision"], tags={"lang": "nl"})] == ["digits"]
+
+
+async def test_who_finds_what(client: AsyncClient) -> None:
+    await client.experiments.create("mine", visibility="private", collaborators=["ada"])
+    await client.experiments.create("ours", visibility="project")
+
+    async def found(user: str) -> set[str]:
+        return {row["name"] for row in await client.experiments.list(visible_to=user)} & {"mine", "ours"}
+
+    assert (await found("ada"), await found("bob"), await found("owner")) == (
+        {"mine", "ours"},
+        {"ours"},
+        {"mine", "ours"},
+    )
+
+
+async def test_what_is_deleted_is_out_of_the_lists_and_comes_back(client: AsyncClient) -> None:
+    id = await client.experiments.create("old")
+    run = await client.runs.create(experiment_id=id)
+    await client.runs.delete(run)
+    assert await client.runs.list(experiments=[id]) == []
+    assert [row["run_id"] for row in await client.runs.list(experiments=[id], deleted=True)] == [run]
+    await client.runs.restore(run)
+    assert [row["run_id"] for row in await client.runs.list(experiments=[id])] == [run]
+    await client.experiments.delete(id)
+    with pytest.raises(Refused, match=f"experiment {id} is deleted; restore it first"):
+        await client.runs.create(experiment_id=id)
+    assert "old" not in {row["name"] for row in await client.experiments.list()}
+
+
+async def test_a_cancelled_process_ends_its_run_whichever_client_began_it(client: AsyncClient) -> None:
+    job = await client.jobs.submit(name="long", command=["sleep", "600"])
+    run = await client.runs.create("digits", process={"job_id": job.id}, scheduled=True)
+    await once(client, run, lambda row: row["status"] == "running")
+    await client.jobs.cancel(job.id)
+    row = await ended(client, run)
+    assert (row["status"], row["job_id"], row["node_id"]) == ("killed", job.id, NODE)
+
+
+async def test_a_process_that_ended_before_it_was_linked_ends_its_run_too(client: AsyncClient) -> None:
+    job = await client.jobs.submit(name="three", command=["sh", "-c", "exit 3"])
+    await client.jobs.wait([job.id])
+    row = await ended(client, await client.runs.create("digits", process={"job_id": job.id}))
+    assert (row["status"], row["reason"], row["exit_code"]) == ("failed", "exit code 3", 3)
+
+
+async def test_the_same_by_http_and_by_the_command_line(platform: Cluster, tmp_path: Path) -> None:
+    made = await platform.command(tmp_path, "experiments", "create", "by hand", "--framework", "jax", "--tag", "a=b")
+    assert made.returncode == 0, made.stderr
+    id = made.stdout.strip()
+    run = (await platform.command(tmp_path, "runs", "create", "by hand", "--param", "lr=0.1")).stdout.strip()
+    paused = await platform.command(tmp_path, "experiments", "pause", id, "--reason", "holiday")
+    assert paused.stderr == f"experiment {id} is paused\n"
+    async with platform.http() as http:
+        experiment = (await http.get(f"/v1/experiments/{id}")).json()["experiment"]
+        assert (experiment["status"], experiment["reason"], experiment["framework"]) == ("paused", "holiday", "jax")
+        assert (await http.get(f"/v1/runs/{run}")).json()["params"] == {"lr": "0.1"}
+        taken = await http.post(
+            "/v1/commands",
+            json={"type": "forgelog.experiments.v1.CreateExperiment", "data": {"name": "by hand"}},
+            params={"wait": "true"},
+        )
+        assert taken.status_code == 409, taken.text
+    shown = await platform.command(tmp_path, "runs", "list", "--output", "json")
+    assert run in {row["run_id"] for row in orjson.loads(shown.stdout)}
+    refused = await platform.command(tmp_path, "runs", "create", "by hand")
+    assert refused.returncode != 0
+    assert "is paused; set it to running, and it takes runs again" in refused.stderr
