@@ -71,10 +71,12 @@ _RUNS = _listings(
 )
 
 _WATCH = RowWatch(
+    pb.WatchRunsRequest,
     "experiments",
     RUNS,
     kind="run",
     changed="updated_at",
+    ids="run_ids",
     filters={"project": "project", "experiment_id": "experiment_id"},
 )
 
@@ -132,7 +134,7 @@ class ExperimentQueriesServicer(rpc.ExperimentQueriesServicer):
         return pb.ListRunsResponse(runs=[_run(row) for row in page.rows], next_cursor=page.next_cursor)
 
     async def WatchRuns(self, request: Any, context: Any) -> AsyncIterator[Any]:
-        async with aclosing(_WATCH.batches(self._read, request, request.run_ids)) as batches:
+        async with aclosing(_WATCH.batches(self._read, request)) as batches:
             async for rows in batches:
                 for row in rows:
                     yield pb.WatchRunsResponse(run=_run(row))
