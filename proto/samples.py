@@ -19,7 +19,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AwareDatetime, StringConstraints
 from pydantic.fields import FieldInfo
 
-from events.language import jobs
+from events.language import experiments, jobs
 from events.language.base import Model
 from events.language.jobs import spec, spec_isolation, spec_monitoring, spec_placement, spec_training
 from events.language.planned import Planned
@@ -93,6 +93,8 @@ _BY_MODEL: Mapping[type[Model], Mapping[str, Any]] = {
         "min_world_size": 4,
         "max_world_size": 16,
     },
+    experiments.DataHyperparameters: {"train_split": 0.8, "validation_split": 0.1, "test_split": 0.1},
+    experiments.BasicHyperparameters: {"epochs": 30},
     spec_monitoring.AlertRule: {"comparison": "below", "channels": []},
 }
 """Values that rules across fields ask for; a plain guess would break them."""
