@@ -117,6 +117,7 @@ HEARD = {
     "jobs": "resources",
     "scheduling": "jobs",
     "resources": "scheduling",
+    "experiments": "jobs",
 }
 """Context → another whose events it surely reacts to while jobs run."""
 

@@ -16,6 +16,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from events.language.common import CommandNoted, CommandRejected
+from events.language.experiments import RunEnded, RunNotAdmitted
 from events.language.jobs import (
     ExitReason,
     JobCancelled,
@@ -95,7 +96,7 @@ class Log:
 
 
 async def settled(arena: Arena, log: Log, load: Workload, seconds: float) -> list[str]:
-    """Wait until every job that was accepted has ended, and every resource is free again."""
+    """Wait until every job that was accepted has ended, with its runs, and every resource is free again."""
     try:
         async with asyncio.timeout(seconds):
             while True:
@@ -103,13 +104,14 @@ async def settled(arena: Arena, log: Log, load: Workload, seconds: float) -> lis
                     await log.read(arena)
                 accepted = {record.data.job_id for record in log.of(JobSubmitted)}  # type: ignore[attr-defined]
                 open_ = log.ended(accepted | {wanted.job for wanted in load.wanted})
-                if not open_ and not live_allocations(log):
+                if not open_ and not live_allocations(log) and not living_runs(log, load):
                     return []
                 await asyncio.sleep(0.2)
     except TimeoutError:
         return [
             *(f"job {job} has not ended {seconds:.0f} s after the attack: {story(log, job)}" for job in sorted(open_)),
             *(f"allocation {id} is not released" for id in live_allocations(log)),
+            *(f"run {id} has not ended" for id in living_runs(log, load)),
         ]
 
 
@@ -248,6 +250,11 @@ def processes(log: Log, witness: Path) -> Iterator[str]:
     for key in exited - ends:
         if key in starts:
             yield f"the log says that {key} ran to its end; its process did not say so"
+
+
+def living_runs(log: Log, load: Workload) -> list[str]:
+    """Runs of the users that have not ended, or are not known."""
+    return sorted(load.runs - {record.data.run_id for record in log.of(RunEnded, RunNotAdmitted)})  # type: ignore[attr-defined]
 
 
 def live_allocations(log: Log) -> list[str]:

@@ -42,6 +42,13 @@ REFUSED = {
     ],
     "scheduling": [("U+0000 in a name", "ConfigureQueue", b'{"queue": "a\\u0000"}')],
     "resources": [("U+0000 in a reason", "CordonNode", b'{"pool": "p", "node_id": "n", "reason": "\\u0000"}')],
+    "experiments": [
+        ("U+0000 in a name", "CreateExperiment", b'{"name": "a\\u0000"}'),
+        ("U+0000 in a parameter", "LogRunData", b'{"run_id": "r", "params": {"a": "\\u0000"}}'),
+        ("a parameter of 6,001 characters", "LogRunData", b'{"run_id": "r", "params": {"a": "%s"}}' % (b"x" * 6001)),
+        ("a key of 251 characters", "LogRunData", b'{"run_id": "r", "params": {"%s": ""}}' % (b"k" * 251)),
+        ("an end that is none", "EndRun", b'{"run_id": "r", "status": "running"}'),
+    ],
 }
 """By context: commands with a value that no table can hold, or that would cost much; each is refused by its field."""
 

@@ -158,6 +158,7 @@ async def _aftermath(
     everyone.commands |= load.commands
     everyone.poisoned |= load.poisoned
     everyone.printed |= load.printed
+    everyone.runs |= load.runs
     everyone.cut_short |= load.cut_short
     if not this.problems:
         this.problems += await checks.settled(arena, log, everyone, PATIENCE)

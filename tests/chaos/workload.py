@@ -84,6 +84,8 @@ class Workload:
     """Job that prints → the number up to which it does."""
     cut_short: set[str] = field(default_factory=set)
     """Jobs of whose output an operator passed over a part."""
+    runs: set[str] = field(default_factory=set)
+    """Runs that programs have begun; the platform ends those that their programs leave."""
     working: list[asyncio.Task[None]] = field(default_factory=list)
     """Users that an attack called in."""
     busy: set[str] = field(default_factory=set)
@@ -184,6 +186,7 @@ class Workload:
             self.repeated,
             self.poisoner,
             self.waiting,
+            self.tracked,
         ]
         self.random.shuffle(users)
         await asyncio.gather(*(self._later(user) for user in users))
@@ -198,6 +201,31 @@ class Workload:
         for number in range(self.random.randint(2, 5)):
             seconds = self.random.choice([0.0, 0.05, 0.5, 2.0])
             await self.submit(self.spec(f"single-{number}", seconds=seconds), ends=("JobCompleted",))
+
+    async def tracked(self) -> None:
+        """Runs of jobs: begun before their job is known, and while it runs; one in two is ended by its program."""
+        for number in range(4):
+            id = self.new_id()
+            job = derived_id("j", id)
+            if number % 2:
+                await self.begin_run(job)
+            self.wanted.append(Wanted(job, ("JobCompleted",)))
+            body = {"job_id": job, "spec": self.spec("tracked", seconds=0.3)}
+            await self.publish("SubmitJob", body, key=job, id=id)
+            run = await self.begin_run(job)
+            params = {"run_id": run, "params": {"learning_rate": "0.1"}, "tags": {"kind": "chaos"}}
+            await self.publish("LogRunData", params, key=run, id=self.new_id(), context="experiments")
+            if number < 2:
+                await self.publish("EndRun", {"run_id": run}, key=run, id=self.new_id(), context="experiments", times=2)
+
+    async def begin_run(self, job: str) -> str:
+        """A run that is a process of this job."""
+        id = self.new_id()
+        run = derived_id("r", id)
+        body = {"run_id": run, "process": {"job_id": job}, "experiment": "chaos"}
+        await self.publish("CreateRun", body, key=run, id=id, context="experiments")
+        self.runs.add(run)
+        return run
 
     async def array(self) -> None:
         size = self.random.randint(4, 12)
@@ -268,7 +296,9 @@ class Workload:
     async def pump(self, jobs: int = 3, pause: float = 0.0, partition: int | None = None) -> None:
         """Quick jobs, one after the other, and an array that takes more than a node; of one partition, or of all."""
         for _ in range(jobs):
-            await self.submit(self.spec("pumped"), partition=partition, ends=("JobCompleted",))
+            job = await self.submit(self.spec("pumped"), partition=partition, ends=("JobCompleted",))
+            if partition is None:
+                await self.begin_run(job)
             await asyncio.sleep(pause)
         if not pause:
             spec = self.spec("pumped array", array={"size": 10})

@@ -32,7 +32,6 @@ from events.projections.projection import Row, Table
 from events.projections.rebuild import projection_of
 from events.projections.tables import FORMAT, HISTORY
 from events.writer import snapshots
-from events.writer.decider import Decider
 from events.writer.deciders import Deciders
 from events.writer.partition import Partition
 from events.writer.snapshots import Snapshots
@@ -42,10 +41,9 @@ from tests.rows import HeldRows
 
 @cache
 def deciders_of(context: str) -> Deciders:
-    """Those that its service has in the module `decide`."""
-    module = import_module(f"{contexts()[context].package}.decide")
-    own = (each for each in vars(module).values() if isinstance(each, type) and each.__module__ == module.__name__)
-    return Deciders(*(each() for each in own if issubclass(each, Decider)))
+    """Those of its service."""
+    made = import_module(f"{contexts()[context].package}.service").SERVICE.deciders()
+    return made if isinstance(made, Deciders) else Deciders(made)
 
 
 # Records

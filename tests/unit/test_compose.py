@@ -55,8 +55,9 @@ def test_servers_are_those_the_tests_run_on(path: Path) -> None:
 @pytest.mark.parametrize("name", list(services()))
 def test_each_service_runs_a_module_with_variables_that_it_reads(name: str) -> None:
     service = services()[name]
-    (module,) = service["command"]
+    module, *hosted = service["command"]
     assert importlib.util.find_spec(f"{module}.__main__") is not None
+    assert {*hosted} <= contexts().keys()
     known = {f"FORGELOG_{field.rstrip('_').upper()}" for field in Settings.model_fields} | {VARIABLE} | OTHERS
     assert set(service["environment"]) <= known
     assert all(variable in Path(agent.__file__).read_text() for variable in OTHERS)
@@ -77,8 +78,9 @@ def test_addresses_name_services_and_their_ports() -> None:
             host = text.split("=")[-1].split(":")[0]
             assert host in found
     for name, entry in (item.split("=") for item in services()["jobs"]["environment"]["FORGELOG_SERVICES"].split(",")):
-        assert entry.split(":")[0] == name
-        assert entry.split(":")[1] == services()[name]["environment"]["FORGELOG_LISTEN"].split(":")[1]
+        host, port = entry.split(":")
+        assert host == name or name in services()[host]["command"]
+        assert port == services()[host]["environment"]["FORGELOG_LISTEN"].split(":")[1]
     gateway = services()["gateway"]
     assert gateway["environment"]["FORGELOG_GATEWAY"] == "0.0.0.0:7070"
     assert gateway["ports"] == ["127.0.0.1:7070:7070"]
@@ -93,7 +95,8 @@ def test_a_context_that_is_added_is_a_service_that_the_others_find() -> None:
     spec = ContextSpec("notes", "what people write", service="noting")
     text = compose.render(FILES[0].read_text(), {**contexts(), spec.name: spec})
     found = YAML(typ="safe", pure=True).load(text)["services"]
-    assert found["services"]["command"] == ["services", "notes"]
+    together = [name for name, each in contexts().items() if each.hosted == "together"]
+    assert found["services"]["command"] == ["services", *together, "notes"]
     assert found["services"]["environment"]["FORGELOG_INSTANCE"] == "{context}-0"
     assert {**found["services"], "command": [], "environment": {}} == {
         **found["jobs"],
@@ -101,7 +104,7 @@ def test_a_context_that_is_added_is_a_service_that_the_others_find() -> None:
         "environment": {},
     }
     assert found["gateway"]["environment"]["FORGELOG_SERVICES"].endswith(",notes=services:5000")
-    assert [name for name in found if name not in parsed(FILES[0])["services"]] == ["services"]
+    assert found.keys() == parsed(FILES[0])["services"].keys() | {"services"}
 
 
 def test_a_context_that_is_added_may_be_alone() -> None:

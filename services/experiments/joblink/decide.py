@@ -9,7 +9,6 @@ So a process that is killed ends its run, whichever client began that. A run out
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -39,23 +38,8 @@ from events.language.task_ranges import tasks_in
 from events.writer.decider import Decider, DecisionContext, Order, Question
 from forgelog_pb.jobs.v1.queries_pb2 import GetJobRequest, ListAttemptsRequest
 from forgelog_pb.jobs.v1.queries_pb2_grpc import JobQueriesStub
-
-
-@dataclass(slots=True)
-class Linked:
-    """A run that is a process of the job."""
-
-    task: int
-    attempt: int
-    started: bool = False
-
-
-@dataclass(slots=True)
-class Links:
-    """Of one job."""
-
-    runs: dict[str, Linked] = field(default_factory=dict)
-    """Those whose processes have not ended."""
+from services.experiments.joblink.fold import evolve
+from services.experiments.joblink.state import Linked, Links
 
 
 class JobLinks(Decider[Links]):
@@ -77,14 +61,7 @@ class JobLinks(Decider[Links]):
         return Links()
 
     def evolve(self, state: Links, event: Event, time: datetime) -> Links:
-        match event:
-            case JobLinked():
-                state.runs[event.run_id] = Linked(event.task, event.attempt)
-            case LinkedProcessStarted():
-                state.runs[event.run_id].started = True
-            case LinkedProcessEnded():
-                del state.runs[event.run_id]
-        return state
+        return evolve(state, event)
 
     def may_passivate(self, state: Links) -> bool:
         return not state.runs

@@ -57,7 +57,11 @@ def test_the_plain_client_has_the_same_methods(plain: type, coroutines: type) ->
 def test_the_rows_of_a_list_are_found() -> None:
     files = generated._files()
     messages = {f"{file.package}.{each.name}": each for file in files for each in file.message_type}
-    assert generated._rows(files, messages) == {"forgelog.log.v1.DeadLetter": "DeadLetterRow"}
+    assert generated._rows(files, messages) == {
+        "forgelog.experiments.v1.Experiment": "ExperimentRow",
+        "forgelog.experiments.v1.ExperimentRun": "ExperimentRunRow",
+        "forgelog.log.v1.DeadLetter": "DeadLetterRow",
+    }
     (log,) = (file for file in files if file.package == "forgelog.log.v1" and file.service)
     log.package = "forgelog.notes.v1"
     twice = {name.replace(".log.", ".notes."): message for name, message in messages.items()}

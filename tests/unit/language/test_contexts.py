@@ -131,8 +131,9 @@ def test_all_that_names_the_contexts_follows_a_context_that_is_added(noting: Pat
     ]
     assert (found["words"], found["asked"]) == (names, names)
     assert ", ".join(names) in found["help"]
-    alone = {spec.name: [f"services.{spec.name}"] for spec in OWN}
-    assert found["argv"] == {**alone, "services": ["services", "notes"], "gateway": ["services.gateway"]}
+    alone = {spec.name: [f"services.{spec.name}"] for spec in OWN if spec.hosted == "alone"}
+    together = [spec.name for spec in OWN if spec.hosted == "together"]
+    assert found["argv"] == {**alone, "services": ["services", *together, "notes"], "gateway": ["services.gateway"]}
     instances = {name: f"{name}-0" for name in (*alone, "gateway")}
     assert found["instances"] == {**instances, "services": "{context}-0"}
     assert found["told"].endswith(",notes=ADDRESS")
@@ -345,7 +346,8 @@ def test_contexts_that_are_together_share_a_process() -> None:
         "mail": ContextSpec("mail", ""),
     }
     assert processes(specs) == {"jobs": ("jobs",), "services": ("notes", "mail")}
-    assert processes() == {name: (name,) for name in contexts()}
+    hosts = {name: [host for host, names in processes().items() if name in names] for name in contexts()}
+    assert hosts == {name: ["services" if spec.hosted == "together" else name] for name, spec in contexts().items()}
 
 
 SERVICES = {

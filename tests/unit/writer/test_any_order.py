@@ -51,9 +51,13 @@ from events.language.resources import (
 )
 from events.language.scheduling import ConfigureQueue, CreateQueue, DeleteQueue, QueueStatus, SchedulingPolicy
 from events.writer.decider import Decider, DecisionContext
+from services.experiments.catalogue.decide import Catalogues
+from services.experiments.joblink.decide import JobLinks
+from services.experiments.run.decide import Runs
 from services.jobs.decide import Jobs
 from services.resources.decide import Resources
 from services.scheduling.decide import Scheduling
+from tests.unit.experiments import inputs as experiments
 from tests.unit.jobs import desk
 from tests.unit.resources import pools
 from tests.unit.scheduling import queues
@@ -289,10 +293,13 @@ PLAYED: Mapping[type[Decider[Any]], st.SearchStrategy[Input]] = {
     Jobs: jobs,
     Scheduling: scheduling,
     Resources: resources,
+    Catalogues: experiments.catalogue,
+    Runs: experiments.runs,
+    JobLinks: experiments.links,
 }
 
 
-@pytest.mark.parametrize(("decider", "inputs"), PLAYED.items(), ids=[kind.context for kind in PLAYED])
+@pytest.mark.parametrize(("decider", "inputs"), PLAYED.items(), ids=[kind.aggregate for kind in PLAYED])
 @given(data=st.data())
 @settings(max_examples=150, deadline=None)
 def test_a_decider_raises_nothing_but_refusals(

@@ -1,0 +1,140 @@
+"""What the deciders of experiments are given, in any order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from events.language.base import Command, Event
+from events.language.common import DEFAULT_PROJECT
+from events.language.experiments import (
+    ENDED,
+    CreateExperiment,
+    CreateRun,
+    DeleteExperiment,
+    DeleteRun,
+    EndRun,
+    ExperimentStatus,
+    LinkedProcessEnded,
+    LinkedProcessStarted,
+    LogRunData,
+    Process,
+    RenameRun,
+    ReportProcessEnded,
+    RestoreExperiment,
+    RestoreRun,
+    ResumeRun,
+    RunCreated,
+    RunEnrolled,
+    RunRefused,
+    RunStatus,
+    SetExperimentStatus,
+    UpdateExperiment,
+)
+from events.language.jobs import ExitReason, JobCancelled, JobCompleted, JobExited, JobFailed, JobStarted, TaskCounts
+from events.log.ids import id_ending
+from tests.unit.experiments.desk import NOON
+from tests.unit.jobs import desk as jobs
+
+Inputs = st.SearchStrategy[Command | Event | float]
+
+EXPERIMENTS = st.sampled_from(["e1", "e2"])
+NAMES = st.sampled_from(["one", "two", "Default"])
+RUNS = st.sampled_from(["r1", "r2", "r3"])
+JOBS = st.sampled_from(["a", "b"])
+ATTEMPTS = st.integers(1, 2)
+ENDS = st.sampled_from(ENDED)
+TAGS = st.dictionaries(st.sampled_from(["team", "kind"]), st.none() | st.sampled_from(["x", "y"]), max_size=2)
+PARAMS = st.dictionaries(st.sampled_from(["lr", "depth"]), st.sampled_from(["1", "2"]), max_size=2)
+PROCESSES = st.builds(Process, job_id=JOBS, task=st.integers(0, 1), attempt=ATTEMPTS)
+
+_of = {"project": st.just(DEFAULT_PROJECT), "experiment_id": EXPERIMENTS}
+
+_asked = st.builds(
+    RunCreated,
+    project=st.just(DEFAULT_PROJECT),
+    run_id=RUNS,
+    experiment_id=st.just("") | EXPERIMENTS,
+    experiment=st.just("") | NAMES,
+    process=st.none() | PROCESSES,
+    status=st.sampled_from([RunStatus.SCHEDULED, RunStatus.RUNNING]),
+    started_at=st.just(NOON),
+)
+
+catalogue: Inputs = st.one_of(
+    st.builds(CreateExperiment, **_of, name=NAMES, tags=PARAMS),
+    st.builds(
+        UpdateExperiment,
+        **_of,
+        name=st.none() | NAMES,
+        tags=TAGS,
+        add_labels=st.sampled_from([(), ("a",), ("a", "b")]),
+        remove_collaborators=st.sampled_from([(), ("ada",)]),
+    ),
+    st.builds(SetExperimentStatus, **_of, status=st.sampled_from(ExperimentStatus)),
+    st.builds(DeleteExperiment, **_of),
+    st.builds(RestoreExperiment, **_of),
+    _asked,
+)
+
+
+def _created(run: str, process: Process | None, scheduled: bool, params: dict[str, str]) -> CreateRun:
+    return CreateRun(run_id=run, process=process, scheduled=scheduled, params=params)
+
+
+_own = PROCESSES.map(lambda each: each.model_copy(update={"job_id": f"{each.job_id}{id_ending(DEFAULT_PROJECT)}"}))
+
+_ended: dict[str, Any] = {
+    "job_id": JOBS,
+    "run_id": RUNS,
+    "status": ENDS,
+    "ended_at": st.just(NOON),
+    "exit_code": st.none() | st.integers(0, 2),
+}
+
+runs: Inputs = st.one_of(
+    st.builds(_created, RUNS, st.none() | _own, st.booleans(), PARAMS),
+    st.builds(LogRunData, run_id=RUNS, params=PARAMS, tags=TAGS),
+    st.builds(RenameRun, run_id=RUNS, name=NAMES),
+    st.builds(EndRun, run_id=RUNS, status=ENDS, reason=st.sampled_from(["", "given up"])),
+    *(st.builds(kind, run_id=RUNS) for kind in (ResumeRun, DeleteRun, RestoreRun)),
+    st.builds(
+        RunEnrolled,
+        project=st.just(DEFAULT_PROJECT),
+        run_id=RUNS,
+        experiment_id=EXPERIMENTS,
+        number=st.integers(1, 9),
+        random_seed=st.none() | st.just(7),
+    ),
+    st.builds(RunRefused, project=st.just(DEFAULT_PROJECT), run_id=RUNS, reason=st.just("there is no such experiment")),
+    st.builds(LinkedProcessStarted, job_id=JOBS, run_id=RUNS, node_id=st.just("n1")),
+    st.builds(LinkedProcessEnded, **_ended),
+)
+
+
+def _began(job: str, task: int, attempt: int) -> JobStarted:
+    return JobStarted(job_id=job, node_id="n1", tasks=jobs.started(task, attempt=attempt).tasks)
+
+
+def _exited(job: str, task: int, attempt: int, reason: ExitReason, cancelled: str | None) -> JobExited:
+    tasks = jobs.exited(task, attempt=attempt, reason=reason).tasks
+    return JobExited(job_id=job, node_id="n1", tasks=tasks, cancelled=cancelled)
+
+
+links: Inputs = st.one_of(
+    st.builds(ReportProcessEnded, **_ended),
+    _asked,
+    st.builds(_began, JOBS, st.integers(0, 1), ATTEMPTS),
+    st.builds(_exited, JOBS, st.integers(0, 1), ATTEMPTS, st.sampled_from(ExitReason), st.none() | st.just("0-1")),
+    *(
+        st.builds(
+            kind,
+            job_id=JOBS,
+            project=st.just(DEFAULT_PROJECT),
+            counts=st.just(TaskCounts(total=1)),
+            exit_code=st.just(0),
+        )
+        for kind in (JobCompleted, JobFailed, JobCancelled)
+    ),
+)
