@@ -3,7 +3,7 @@
 ``FORGELOG_FAULTS`` names a folder; a file ``<instance>@<point>`` in it, which holds a signal's name (SIGKILL, SIGSTOP),
 has the process FORGELOG_INSTANCE send itself that signal when it next gets to that point. The file is removed first, so
 that it happens once. Without the variable, which is how platforms run, a point costs one comparison. Used by
-``make chaos``.
+``make chaos``. The process of several contexts is ``services-0`` here.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ IN_TAKE = "in-take"
 """A stream takes a record. See `raising`."""
 
 _FOLDER = os.environ.get("FORGELOG_FAULTS")
-_INSTANCE = os.environ.get("FORGELOG_INSTANCE", "")
+_INSTANCE = os.environ.get("FORGELOG_INSTANCE", "").replace("{context}", "services")
 
 
 class Injected(Exception):

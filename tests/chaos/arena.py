@@ -21,7 +21,7 @@ import grpc
 import psutil
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from events.language.contexts import contexts
+from events.language.contexts import processes
 from events.process.settings import Settings
 from forgelog.embedded.kafka import broker_answers
 from forgelog.embedded.layout import PlatformState
@@ -31,6 +31,7 @@ from forgelog.embedded.postgres import database_answers
 from forgelog.embedded.process import EmbeddedError
 from forgelog.embedded.roster import node_name
 from tests.folders_in_use import copy_in_use
+from tests.integration.cluster import program
 
 SERVERS = ("kafka", "postgres")
 AGENTS = 2
@@ -39,6 +40,8 @@ PATIENCE = 150.0
 DISK_MB = 1536
 FILL_MB_S = 400
 KILL = signal.SIGKILL
+PROCESSES = {context: process for process, hosted in processes().items() for context in hosted}
+"""Context → its process."""
 
 
 class Arena:
@@ -154,6 +157,7 @@ class Arena:
             return [identity.pid] if identity.alive else []
         if name in self._replicas:
             return [self._replicas[name].pid] if self._replicas[name].poll() is None else []
+        name = PROCESSES.get(name, name)
         return [
             child.pid for child in self.state.children if child.name == name and child.identity and child.identity.alive
         ]
@@ -185,11 +189,16 @@ class Arena:
         """The process of that instance is to end, or to stop, at that point; see `events.process.faults`."""
         made = self.faults / "made"
         made.write_text(number.name)
-        made.rename(self.faults / f"{instance}@{point}")
+        made.rename(self.armed(instance, point))
 
     def reached(self, instance: str, point: str) -> bool:
         """Whether an armed process has got to its point."""
-        return not (self.faults / f"{instance}@{point}").exists()
+        return not self.armed(instance, point).exists()
+
+    def armed(self, instance: str, point: str) -> Path:
+        """The file that has a point do something in the process of that instance; a context's is ``<context>-0``."""
+        name = instance.removesuffix("-0")
+        return self.faults / f"{PROCESSES.get(name, name)}{instance[len(name) :]}@{point}"
 
     def hold(self, instance: str) -> None:
         """Note that the process of an instance has stopped itself, so that `thaw` lets it go on."""
@@ -231,7 +240,7 @@ class Arena:
         address = f"127.0.0.1:{free_port()}"
         with (self.data / "logs" / f"{name}.log").open("ab") as log:
             self._replicas[name] = subprocess.Popen(  # noqa: ASYNC220 - a fork takes a millisecond
-                [sys.executable, "-P", "-m", contexts()[context].package],
+                [sys.executable, "-P", "-m", *program(context)],
                 env={**self.environment(name), "FORGELOG_LISTEN": address},
                 stdout=log,
                 stderr=log,

@@ -131,10 +131,11 @@ def defect(point: str) -> Callable[[Arena, Workload, random.Random], Awaitable[s
         source = HEARD[context] if point == faults.IN_REACT else context
         number = _partition(source, chance)
         place = f"{events(source)}/{number}"
-        (arena.faults / f"{context}-0@{point}").write_text(f"{context}/{number}" if point == faults.IN_WAKE else place)
+        armed = arena.armed(f"{context}-0", point)
+        armed.write_text(f"{context}/{number}" if point == faults.IN_WAKE else place)
         restarts = _restarts(arena)
         stopped = await _named(arena, load, lambda places: any(at.startswith(place) for at in places))
-        (arena.faults / f"{context}-0@{point}").unlink()
+        armed.unlink()
         await asyncio.sleep(0.5)  # what was being read may have stopped too
         stopped = await _stopped(arena)
         _only(stopped, {at for at in stopped if at.startswith(place)})
@@ -157,7 +158,7 @@ async def defect_in_take(arena: Arena, load: Workload, chance: random.Random) ->
     passed over: then its job alone lacks output, and a rebuild passes over it as well."""
     topic, number = OUTPUT.name, chance.randrange(4)
     place = f"{topic}/{number}@"
-    armed = arena.faults / f"jobs-0@{faults.IN_TAKE}"
+    armed = arena.armed("jobs-0", faults.IN_TAKE)
     armed.write_text(place)
     restarts = _restarts(arena)
     printing = partial(load.print, 2, (1, 10, 1_000))
@@ -184,7 +185,7 @@ async def defect_in_dump(arena: Arena, load: Workload, chance: random.Random) ->
     next, and a snapshot is taken."""
     context = chance.choice(CONTEXTS)
     number = _partition(context, chance)
-    armed = arena.faults / f"{context}-0@{faults.IN_DUMP}"
+    armed = arena.armed(f"{context}-0", faults.IN_DUMP)
     armed.write_text(f"{context}/{number}")
     restarts = _restarts(arena)
     work = partial(load.pump, 6, 0.05, int(number) if number else None)

@@ -47,6 +47,14 @@ FORGELOG = (sys.executable, "-c", "from forgelog.cli import main; main()")
 """The command line of this very checkout."""
 
 
+def program(name: str) -> tuple[str, ...]:
+    """The module of a service, and the contexts that it is told."""
+    if name == GATEWAY:
+        return ("services.gateway",)
+    spec = contexts()[name]
+    return (spec.package,) if spec.hosted == "alone" else ("services", name)
+
+
 class Cluster:
     """Starts, watches and ends processes; keeps every event it has seen."""
 
@@ -122,7 +130,8 @@ class Cluster:
             told["FORGELOG_INSTANCE"] = "{context}-0"
             self._run(name, "services", told, *together)
         else:
-            self._run(name, "services.gateway" if name == GATEWAY else contexts()[name].package, told)
+            module, *argv = program(name)
+            self._run(name, module, told, *argv)
 
     def host(self, *names: str) -> None:
         """Let the process `TOGETHER` answer for these contexts."""

@@ -38,7 +38,7 @@ from forgelog_pb.log.v1.queries_pb2_grpc import LogQueriesStub
 from tests import PATIENCE
 from tests.access import admit_users, environment
 from tests.conftest import Servers, own_settings
-from tests.integration.cluster import SERVICES, Cluster, served
+from tests.integration.cluster import SERVICES, Cluster, program, served
 
 ROOT = Path(__file__).parents[2]
 CONTEXT = {
@@ -70,7 +70,8 @@ class Town(Cluster):
             "FORGELOG_LISTEN": self.address(name),
             "FORGELOG_SERVICES": ",".join(f"{each}={self.address(each)}" for each in (*SERVICES, "errands")),
         }
-        self._run(name, "errands" if name == "errands" else f"services.{name}", told)
+        module, *argv = ("errands",) if name == "errands" else program(name)
+        self._run(name, module, told, *argv)
 
     async def ask_for(self, id: str, command: str = "true", **more: Any) -> Any:
         """The answer of the gateway's HTTP door to a command that creates an errand, once that has ended."""

@@ -18,7 +18,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from events.language.contexts import contexts
+from events.language.contexts import TOGETHER, processes
 from events.process.keys import read_key
 from forgelog.embedded.passfile import password_in
 from forgelog.embedded.platform import Options, Platform, is_up
@@ -28,8 +28,9 @@ from tests import PATIENCE
 from tests.conftest import Servers
 
 STUBS = Path(__file__).parent / "stub_services"
-"""What they have in common; the fixture adds those of contexts, each `services.<context>`."""
-SERVICES = {*contexts(), "gateway"}
+"""What they have in common; the fixture adds those of contexts, each `services.<context>`, and
+the one of those that are together, `services`."""
+SERVICES = {*processes(), "gateway"}
 
 
 @pytest_asyncio.fixture
@@ -42,11 +43,10 @@ async def platform(servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("FORGELOG_TOKEN", "another-platform-s")
     monkeypatch.setenv("FORGELOG_OWNER_KEY_FILE", "/another/platform/s")
     stubs = shutil.copytree(STUBS, tmp_path / "stubs")
-    for context in contexts():
-        if not (stubs / "services" / context).is_dir():
-            (stubs / "services" / f"{context}.py").write_text(
-                f"from services.stub import serve\n\nserve({context!r})\n"
-            )
+    for name in processes():
+        if not (stubs / "services" / name).is_dir():
+            module = stubs / "services" / ("__main__.py" if name == TOGETHER else f"{name}.py")
+            module.write_text(f"from services.stub import serve\n\nserve({name!r})\n")
     monkeypatch.setenv("PYTHONPATH", str(stubs))
     made = Platform(folder)
     yield made
@@ -130,9 +130,9 @@ async def test_life_of_services_and_agents(platform: Platform, servers: Servers)
     # down: agents first, then the gateway, then the rest
     assert await platform.down()
     ended = (platform.folder.path / "ended").read_text().split()
-    *_, agent, gateway = ended[: -len(contexts())]
+    *_, agent, gateway = ended[: -len(processes())]
     assert (agent, gateway) == (node_name(0), "gateway")
-    assert set(ended[-len(contexts()) :]) == set(contexts())
+    assert set(ended[-len(processes()) :]) == set(processes())
     assert not any(psutil.pid_exists(child["pid"]) and _alive(child["pid"]) for child in after.values())
 
 
