@@ -24,7 +24,7 @@ from aiokafka import AIOKafkaProducer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from events.language.contexts import contexts
-from events.language.jobs import JobStarted
+from events.language.jobs import JobStarted, TaskStart
 from events.log import topics
 from events.log.access import client_options
 from events.log.envelope import Recorded
@@ -196,7 +196,7 @@ class Cluster:
         for record in self.seen:
             if isinstance(record.data, JobStarted) and record.data.node_id == node:
                 for task in record.data.tasks:
-                    end_tree(task.pid)
+                    end_tree(task)
 
     async def healthy(self, name: str) -> None:
         """Wait until a service serves."""
@@ -231,7 +231,7 @@ class Cluster:
         for record in self.seen if tasks else ():
             if isinstance(record.data, JobStarted):
                 for task in record.data.tasks:
-                    end_tree(task.pid)
+                    end_tree(task)
 
     # Commands and events
 
@@ -308,10 +308,16 @@ class Cluster:
             await self._producer.stop()
 
 
-def end_tree(pid: int) -> None:
-    """End a test's own left-over process and its descendants."""
+CLOCK_SECONDS = 2.0
+"""How far apart two clocks may tell a process's start: the kernel's, in whole seconds of its own start, and ours."""
+
+
+def end_tree(task: TaskStart) -> None:
+    """End a test's own left-over process and its descendants. One that has begun later has only got its number."""
     with suppress(psutil.NoSuchProcess):
-        process = psutil.Process(pid)
+        process = psutil.Process(task.pid)
+        if process.create_time() > task.started_at.timestamp() + CLOCK_SECONDS:
+            return
         for one in [*process.children(recursive=True), process]:
             with suppress(psutil.NoSuchProcess):
                 one.kill()
