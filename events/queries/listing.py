@@ -108,11 +108,17 @@ def _asked(request: Any) -> str:
 
 
 class Condition(NamedTuple):
-    """What must hold of a row, beside a list's filters: a condition with `VALUE` in it, such as
-    ``score > {value}::float8``, and the value."""
+    """What must hold of a row, beside a list's filters: a condition, such as ``score > {0}::float8``, and the values
+    that stand in it by number."""
 
     sql: str
-    value: Any
+    values: Sequence[Any]
+
+    def put(self, arguments: list[Any]) -> str:
+        """The condition with parameters; their values are added to `arguments`."""
+        first = len(arguments) + 1
+        arguments += self.values
+        return self.sql.format(*(f"${first + number}" for number in range(len(self.values))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,9 +221,7 @@ class Listing:
             if (value := each.value(request)) is not None:
                 arguments.append(value)
                 conditions.append(each.condition(value, len(arguments)))
-        for condition in more:
-            arguments.append(condition.value)
-            conditions.append(condition.sql.replace(VALUE, f"${len(arguments)}"))
+        conditions += [condition.put(arguments) for condition in more]
         counted, counting = f"select count(*) from {self._source}{_where(conditions)}", len(arguments)
         if after is not None:
             first = len(arguments) + 1

@@ -51,6 +51,12 @@ def show_list(
     job: Annotated[str, typer.Option("--job", help="Only those that are processes of this job.")] = "",
     param: ParamOption = None,
     tag: TagOption = None,
+    filter: Annotated[
+        str,
+        typer.Option(
+            "--filter", "-f", help="Such as \"params.depth = '3' and (tags.team = 'a' or status = 'failed')\"."
+        ),
+    ] = "",
     deleted: Annotated[bool, typer.Option("--deleted", help="Those that are deleted.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Most shown.")] = 50,
     at: AtOption = None,
@@ -59,6 +65,7 @@ def show_list(
     """List runs, those that began last first."""
     moved = moment(at)
     filters: dict[str, Any] = {"experiments": experiment or (), "status": status or (), "name": name, "job": job}
+    filters["filter"] = filter
     rows = with_client(
         lambda client: client.runs.list(
             params=pairs(param), tags=pairs(tag), deleted=deleted, limit=limit, at=moved, **filters

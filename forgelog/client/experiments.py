@@ -66,6 +66,28 @@ class AsyncExperiments(Namespace):
         answer = await self._core.ask(self._stub.GetExperiment, request, f"experiment {id or name}")
         return cast("ExperimentRow", {**plain(answer.experiment), "runs": dict(answer.runs)})
 
+    async def search(
+        self,
+        filter: str = "",
+        *,
+        project: str = "",
+        order_by: Iterable[str] = (),
+        deleted: bool | None = False,
+        at: datetime | None = None,
+        limit: int | None = None,
+    ) -> list[ExperimentRow]:
+        """Experiments that a filter lets through, newest first. `filter`: such as ``tags.team = 'vision' and name like
+        'digits%'``. `order_by`: such as ``["name asc"]``. Raises `Refused`, which names the character at which a
+        filter or an order is wrong."""
+        request = pb.SearchExperimentsRequest(
+            project=project,
+            filter=filter,
+            order_by=order_by,
+            lifecycle=lifecycle(deleted),
+            options=self._core.options(CONTEXT, at),
+        )
+        return await self._core.pages(self._stub.SearchExperiments, request, CONTEXT, CONTEXT, limit)
+
     async def _send(self, kind: str, body: Mapping[str, Any]) -> Answer:
         return await self._core.publish((f"forgelog.{CONTEXT}.v1.{kind}", dict(body)))
 

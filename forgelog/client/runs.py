@@ -68,6 +68,34 @@ class AsyncRuns(Namespace):
         found = {**plain(answer.run), "params": dict(answer.params), "tags": dict(answer.tags)}
         return cast("ExperimentRunRow", found)
 
+    async def search(
+        self,
+        filter: str = "",
+        *,
+        project: str = "",
+        experiments: Iterable[str] = (),
+        order_by: Iterable[str] = (),
+        deleted: bool | None = False,
+        at: datetime | None = None,
+        limit: int | None = None,
+    ) -> list[ExperimentRunRow]:
+        """Runs that a filter lets through, with their `params` and `tags`, those that began last first.
+
+        `filter`: such as ``params.depth = '3' and (tags.team like 'vis%' or status = 'failed')``. `order_by`: such as
+        ``["params.depth asc", "started_at desc"]``. `experiments`, `deleted`: as in `list`. Raises `Refused`, which
+        names the character at which a filter or an order is wrong."""
+        request = pb.SearchRunsRequest(
+            project=project,
+            experiment_ids=experiments,
+            filter=filter,
+            order_by=order_by,
+            lifecycle=lifecycle(deleted),
+            options=self._core.options(CONTEXT, at),
+        )
+        found = await self._core.pages(self._stub.SearchRuns, request, "runs", CONTEXT, limit)
+        rows = [{**row["run"], "params": row["params"], "tags": row["tags"]} for row in found]
+        return cast("list[ExperimentRunRow]", rows)
+
     async def watch(
         self, ids: Iterable[str] = (), *, project: str = "", experiment_id: str = ""
     ) -> AsyncIterator[ExperimentRunRow]:
@@ -97,12 +125,13 @@ class AsyncRuns(Namespace):
         parent: str = "",
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
+        filter: str = "",
         deleted: bool | None = False,
         at: datetime | None = None,
         limit: int | None = None,
     ) -> list[ExperimentRunRow]:
-        """Runs, those that began last first. `experiments`: their ids. `deleted`: only those that are; None: those
-        too."""
+        """Runs, those that began last first. `experiments`: their ids. `filter`: as in `search`. `deleted`: only those
+        that are; None: those too."""
         request = pb.ListRunsRequest(
             project=project,
             experiment_ids=experiments,
@@ -113,6 +142,7 @@ class AsyncRuns(Namespace):
             parent_run_id=parent,
             params=params or {},
             tags=tags or {},
+            filter=filter,
             lifecycle=lifecycle(deleted),
             options=self._core.options(CONTEXT, at),
         )

@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 
 from events.language.convert import to_message
+from events.projections.tables import Db
 from events.queries.listing import Listing
 from events.queries.queries import QueryError, ReadModel, not_found, read_options
 from events.queries.row_watch import RowWatch
+from events.queries.searching import Search, filter_condition
 from forgelog_pb.experiments.v1 import queries_pb2 as pb
 from forgelog_pb.experiments.v1 import queries_pb2_grpc as rpc
 from forgelog_pb.experiments.v1 import types_pb2 as types
 from services.experiments.rows import RUNS
+from services.experiments.search import EXPERIMENTS_SEARCH, LIFECYCLE, RUN_WORDS, RUNS_SEARCH
 
-_WHERE: Mapping[int, str] = {
-    pb.LIFECYCLE_UNSPECIFIED: "deleted_at is null",
-    pb.LIFECYCLE_DELETED: "deleted_at is not null",
-    pb.LIFECYCLE_ALL: "",
-}
+MOST_BYTES = 8 << 20
+"""Of parameters and tags in one page of a search; a run that has more comes alone."""
 
 
-def _listings(request: Any, source: str, **more: Any) -> dict[int, Listing]:
+def _listings(request: Any, source: str, own: tuple[str, ...] = (), **more: Any) -> dict[int, Listing]:
     """Lifecycle → the list of what is so."""
     return {
-        lifecycle: Listing(request, source, descending=True, where=where, own=("lifecycle",), **more)
-        for lifecycle, where in _WHERE.items()
+        lifecycle: Listing(request, source, descending=True, where=where, own=("lifecycle", *own), **more)
+        for lifecycle, where in LIFECYCLE.items()
     }
 
 
@@ -54,6 +54,7 @@ _EXPERIMENTS = _listings(
 _RUNS = _listings(
     pb.ListRunsRequest,
     "runs",
+    own=("filter",),
     order={"started_at": datetime, "run_id": str},
     filters={
         "project": "project",
@@ -119,19 +120,31 @@ class ExperimentQueriesServicer(rpc.ExperimentQueriesServicer):
             row = await db.fetchrow("select * from runs where run_id = $1", id)
             if row is None:
                 raise not_found("run", id, options["as_of"])
-            params = await db.fetch("select key, value from run_params where run_id = $1", id)
-            tags = await db.fetch("select key, value from run_tags where run_id = $1", id)
-        return pb.GetRunResponse(
-            run=_run(row),
-            params={each["key"]: each["value"] for each in params},
-            tags={each["key"]: each["value"] for each in tags},
-        )
+            (found,) = await _with_values(db, [row])
+        return pb.GetRunResponse(run=found.run, params=found.params, tags=found.tags)
 
     async def ListRuns(self, request: Any, context: Any) -> Any:
-        query = _of(_RUNS, request).query(request)
+        said = filter_condition(request.filter, RUN_WORDS, "runs")
+        query = _of(_RUNS, request).query(request, more=[said] if said else [])
         async with self._read.view(**read_options(request.options)) as db:
             page = await query.fetch(db)
         return pb.ListRunsResponse(runs=[_run(row) for row in page.rows], next_cursor=page.next_cursor)
+
+    async def SearchExperiments(self, request: Any, context: Any) -> Any:
+        search = _of(EXPERIMENTS_SEARCH, request)
+        async with self._read.view(**read_options(request.options)) as db:
+            page = await search.fetch(db, request)
+        found = [_experiment(row) for row in page.rows]
+        return pb.SearchExperimentsResponse(experiments=found, next_cursor=page.next_cursor)
+
+    async def SearchRuns(self, request: Any, context: Any) -> Any:
+        search = _of(RUNS_SEARCH, request)
+        async with self._read.view(**read_options(request.options)) as db:
+            page = await search.fetch(db, request)
+            rows = await _fitting(db, page.rows)
+            found = await _with_values(db, rows)
+        cursor = page.next_cursor if len(rows) == len(page.rows) else search.cursor(rows[-1], request)
+        return pb.SearchRunsResponse(runs=found, next_cursor=cursor)
 
     async def WatchRuns(self, request: Any, context: Any) -> AsyncIterator[Any]:
         async with aclosing(_WATCH.batches(self._read, request)) as batches:
@@ -140,7 +153,36 @@ class ExperimentQueriesServicer(rpc.ExperimentQueriesServicer):
                     yield pb.WatchRunsResponse(run=_run(row))
 
 
-def _of(listings: Mapping[int, Listing], request: Any) -> Listing:
+async def _fitting(db: Db, rows: Sequence[Any]) -> Sequence[Any]:
+    """The first of these runs, as many as hold `MOST_BYTES`; at least one, if there is any."""
+    sizes = await db.fetch(
+        "select run_id, sum(octet_length(key) + octet_length(value)) as bytes from (select * from run_params union all "
+        "select * from run_tags) as held where run_id = any($1) group by run_id",
+        [row["run_id"] for row in rows],
+    )
+    held = {each["run_id"]: each["bytes"] for each in sizes}
+    room = MOST_BYTES
+    for number, row in enumerate(rows):
+        room -= held.get(row["run_id"], 0)
+        if room < 0:
+            return rows[: max(number, 1)]
+    return rows
+
+
+async def _with_values(db: Db, rows: Sequence[Any]) -> list[Any]:
+    """These runs with their parameters and tags."""
+    runs = {row["run_id"]: pb.FoundRun(run=_run(row)) for row in rows}
+    for each in await db.fetch("select run_id, key, value from run_params where run_id = any($1)", list(runs)):
+        runs[each["run_id"]].params[each["key"]] = each["value"]
+    for each in await db.fetch("select run_id, key, value from run_tags where run_id = any($1)", list(runs)):
+        runs[each["run_id"]].tags[each["key"]] = each["value"]
+    return list(runs.values())
+
+
+L = TypeVar("L", Listing, Search)
+
+
+def _of(listings: Mapping[int, L], request: Any) -> L:
     """The list that a request's lifecycle names."""
     if (found := listings.get(request.lifecycle)) is None:
         raise _invalid(f"lifecycle: {request.lifecycle} is no Lifecycle; take deleted, all, or leave it out")
@@ -157,7 +199,3 @@ def _experiment(row: Any) -> Any:
 
 def _run(row: Any) -> Any:
     return to_message(dict(row), types.ExperimentRun)
-
-
-def _map(rows: Any) -> dict[str, str]:
-    return {row["key"]: row["value"] for row in rows}

@@ -133,3 +133,65 @@ async def test_the_same_by_http_and_by_the_command_line(platform: Cluster, tmp_p
     refused = await platform.command(tmp_path, "runs", "create", "by hand")
     assert refused.returncode != 0
     assert "is paused; set it to running, and it takes runs again" in refused.stderr
+
+
+async def test_runs_are_searched(client: AsyncClient, platform: Cluster, tmp_path: Path) -> None:
+    long = "x" * 5_999
+    runs = {
+        name: await client.runs.create("searched", name=name, params=params, tags=tags)
+        for name, params, tags in (
+            ("a", {"depth": "3", "long": long + "1"}, {"git branch": "main"}),
+            ("b", {"depth": "5", "long": long + "2"}, {"git branch": "mending"}),
+            ("c", {"rate": "0.1"}, {"mlflow.user": "ada"}),
+        )
+    }
+    await client.runs.end(runs["b"], "failed")
+    (experiment,) = await client.experiments.search("name = 'searched' and status = 'running'")
+    of = [experiment["experiment_id"]]
+
+    async def found(filter: str, *order_by: str) -> str:
+        return "".join(row["name"] for row in await client.runs.search(filter, experiments=of, order_by=order_by))
+
+    assert await found("") == "cba"
+    assert await found("params.depth = '3' or params.rate = '0.1'") == "ca"
+    assert await found("params.depth != '3'") == "b"
+    assert await found("params.depth is null") == "c"
+    assert await found(f"params.long = '{long}2'") == "b"
+    assert await found("params.long ilike 'X%1'") == "a"
+    assert await found("tags.\"git branch\" like 'm%' and (status = 'FAILED' or attributes.user_id = 'ada')") == "b"
+    assert await found("user_id in ('ada')") == "c"
+    assert await found("start_time > 0 and created < 32503680000000 and end_time > '2026-01-01T00:00:00Z'") == "b"
+    assert await found("number > 1", "params.depth desc", "name") == "bc"
+    assert await found(f"artifact_uri = 'mlflow-artifacts:/{of[0]}/{runs['a']}/artifacts'") == "a"
+    assert (await client.runs.search("params.rate = '0.1'"))[0]["tags"] == {"mlflow.user": "ada"}
+
+    # page by page
+    async with platform.http() as http:
+        for order, names in (("params.depth asc", "abc"), ("name desc", "cba"), ("run_id asc", "")):
+            pages, cursor = [], ""
+            while not pages or cursor:
+                asked = {"experiment_ids": of[0], "order_by": order, "limit": "1", "cursor": cursor}
+                answer = (await http.get("/v1/search/runs", params=asked)).json()
+                pages += [each["run"]["name"] for each in answer["runs"]]
+                cursor = answer.get("next_cursor", "")
+            assert "".join(pages) == (names or "".join(sorted(runs, key=lambda name: runs[name])))
+
+    # the same filter in a list, beside its other conditions
+    listed = await platform.command(tmp_path, "runs", "list", "--filter", "params.depth > '3'")
+    assert "filter: at character 14: params.depth: it is a text: compare it with" in listed.stderr
+    listed = await platform.command(
+        tmp_path,
+        "runs",
+        "list",
+        "-e",
+        of[0],
+        "--status",
+        "failed",
+        "--filter",
+        "params.depth is not null",
+        "-o",
+        "json",
+    )
+    assert [row["name"] for row in orjson.loads(listed.stdout)] == ["b"]
+    with pytest.raises(Refused, match=r"order_by\[0\]: at character 1: there is no attribute 'loss'"):
+        await found("", "loss desc")

@@ -105,13 +105,13 @@ def test_zero_is_a_value_of_a_field_that_may_be_left_out() -> None:
 
 
 def test_what_the_caller_adds_must_hold_too() -> None:
-    more = [Condition("score > {value}::float8", 0.5), Condition("(owner = {value} or name = {value})", "ada")]
+    more = [Condition("score > {0}::float8", [0.5]), Condition("(owner = {0} or name = {1})", ["ada", "bob"])]
     query = ATTEMPTS.query(jobs.ListAttemptsRequest(task=2), "j1", more=more)
     assert query.clauses == (
-        "from attempts where job_id = $1 and task = $2::int and score > $3::float8 and (owner = $4 or name = $4) "
-        "order by task, attempt limit $5"
+        "from attempts where job_id = $1 and task = $2::int and score > $3::float8 and (owner = $4 or name = $5) "
+        "order by task, attempt limit $6"
     )
-    assert query.arguments == ("j1", 2, 0.5, "ada", 101)
+    assert query.arguments == ("j1", 2, 0.5, "ada", "bob", 101)
 
 
 async def test_all_pages_are_counted_whichever_is_asked_for() -> None:

@@ -1,0 +1,366 @@
+"""Searches: lists with a filter and an order of the asker's own (`events.queries.expressions`), as SQL.
+
+A `Search` is declared once, as a `Listing` is, with the words that its expressions may use: attributes, which are
+columns of the row, and values by key, which stand in a table of their own or in a column. What is compared with what,
+and each value's type, is checked here, so that every door gives the same refusals.
+
+A page goes on behind the last row of the one before, also in an order by what some rows don't have: those come last, in
+either direction, and numbers that are NaN just before them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, NoReturn
+
+import grpc
+
+from events.projections.tables import Db
+from events.queries.expressions import (
+    Comparison,
+    Expression,
+    ExpressionError,
+    Group,
+    Name,
+    Order,
+    parse_filter,
+    parse_order,
+)
+from events.queries.listing import INT4, INT8, Condition, Filter, Kind, Page, acted_on, next_cursor, page
+from events.queries.queries import QueryError
+
+Type = Literal["text", "word", "number", "float", "time"]
+"""``word``: of an enum, in any case. ``number``: whole. ``time``: milliseconds since 1970, or a text as RFC 3339."""
+
+_TEXTS = ("=", "!=", "like", "ilike", "in", "not in")
+_NUMBERS = ("=", "!=", "<", "<=", ">", ">=")
+_NULLS = ("is null", "is not null")
+
+_KINDS: Mapping[Type, tuple[str, Kind, str]] = {
+    "text": ("text", str, "''"),
+    "word": ("text", str, "''"),
+    "number": ("bigint", INT8, "0"),
+    "float": ("float8", float, "0"),
+    "time": ("timestamptz", datetime, "'epoch'::timestamptz"),
+}
+"""Of a type: Postgres's, what a cursor holds, and what stands there for a row that has no value."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
+"""What Python and Postgres both know: the years 1 to 9999."""
+
+MAX_ORDERS = 20
+"""Most clauses of an order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """A column of the row, or what is computed from columns."""
+
+    sql: str
+    type: Type = "text"
+    nullable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Values by key, in a table of rows that name theirs.
+
+    `link` is the column by which they do; the searched table has one of that name. There is one value of a key.
+    """
+
+    table: str
+    link: str
+    type: Type = "text"
+    value: str = "value"
+    key: str = "key"
+    indexed: int = 0
+    """How many characters of a text the table's index has; 0 for all."""
+
+    def test(self, outer: str, key: str, test: str) -> str:
+        return (
+            f"exists (select from {self.table} v where v.{self.link} = {outer}.{self.link} and v.{self.key} = "
+            f"{key}::text{f' and {test}' if test else ''})"
+        )
+
+    def join(self, outer: str, key: str, alias: str) -> str:
+        return (
+            f" left join (select v.{self.link}, v.{self.value} as value from {self.table} v where v.{self.key} = "
+            f"{key}::text) {alias} on {alias}.{self.link} = {outer}.{self.link}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """Texts by key, in a jsonb column of the row."""
+
+    column: str
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What the expressions of a search may name."""
+
+    attributes: Mapping[str, Attribute]
+    kinds: Mapping[str, Values | Entries]
+    """By each name that the kind has, such as ``param`` and ``params``."""
+    own: Collection[str] = ("attribute", "attributes", "attr")
+    """What may stand before an attribute's name."""
+
+    def find(self, name: Name) -> Attribute | Values | Entries:
+        """Raises ExpressionError for a name that there is not."""
+        if not name.kind or name.kind in self.own:
+            if (attribute := self.attributes.get(name.key)) is not None:
+                return attribute
+            names = ", ".join(self.attributes)
+            raise ExpressionError(name.at, f"there is no attribute {name.key!r}; there are {names}")
+        if (kind := self.kinds.get(name.kind)) is not None:
+            return kind
+        kinds = ", ".join([*self.kinds, *self.own])
+        raise ExpressionError(name.at, f"{name.kind!r} is nothing that has keys; write one of {kinds} before the point")
+
+
+class _Sql:
+    """A condition's values, by number."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+
+    def put(self, value: Any) -> str:
+        self.values.append(value)
+        return f"{{{len(self.values) - 1}}}"
+
+
+def condition(expression: Expression, words: Words, table: str) -> Condition:
+    """What must hold of a row of `table`. Raises ExpressionError."""
+    sql = _Sql()
+    return Condition(_condition(expression, words, table, sql), sql.values)
+
+
+def _condition(expression: Expression, words: Words, table: str, sql: _Sql) -> str:
+    if isinstance(expression, Group):
+        parts = [_condition(part, words, table, sql) for part in expression.parts]
+        return f"({f' {expression.word} '.join(parts)})"
+    found = words.find(expression.name)
+    if isinstance(found, Attribute):
+        return _tested(expression, found.sql, found.type, found.nullable, sql)
+    key = sql.put(expression.name.key)
+    if isinstance(found, Entries):
+        return _tested(expression, f"({found.column} ->> {key}::text)", "text", True, sql)
+    if expression.operator in _NULLS:
+        there = found.test(table, key, "")
+        return there if expression.operator == "is not null" else f"not {there}"
+    value = f"v.{found.value}"
+    test = _tested(expression, value, found.type, False, sql)
+    if found.indexed and expression.operator == "=" and isinstance(expression.value, str):
+        short = sql.put(expression.value[: found.indexed])
+        test = f"left({value}, {found.indexed}) = {short}::text and {test}"
+    return found.test(table, key, test)
+
+
+def _tested(comparison: Comparison, column: str, type: Type, nullable: bool, sql: _Sql) -> str:
+    """A comparison with a column, or what is computed."""
+    operator = comparison.operator
+    if operator in _NULLS:
+        return f"{column} {operator}" if nullable else ("true" if operator == "is not null" else "false")
+    if type in ("text", "word"):
+        return _text(comparison, column, type, sql)
+    if operator not in _NUMBERS:
+        _wrong(comparison, f"it is a {'time' if type == 'time' else 'number'}: compare it with {', '.join(_NUMBERS)}")
+    if type == "time":
+        return _time(comparison, column, sql)
+    value = comparison.value
+    if isinstance(value, str):
+        _wrong(comparison, f"it is a number, and {value[:40]!r} a text; give a number without quotes")
+    test = f"{column} {'<>' if operator == '!=' else operator} {sql.put(float(value))}::float8"  # type: ignore[arg-type]
+    # Postgres takes NaN for larger than all numbers.
+    return f"{test} and {column} <> 'NaN'" if type == "float" and operator in (">", ">=") else test
+
+
+def _text(comparison: Comparison, column: str, type: Type, sql: _Sql) -> str:
+    operator, value = comparison.operator, comparison.value
+    if operator not in _TEXTS:
+        _wrong(comparison, f"it is a text: compare it with {', '.join(_TEXTS)}")
+    if isinstance(value, int | float):
+        _wrong(comparison, f"it is a text, and {value} a number; put it in quotes: '{value}'")
+    if isinstance(value, tuple):
+        texts = [each.lower() for each in value] if type == "word" else list(value)
+        return f"{column} {'<> all' if operator == 'not in' else '= any'}({sql.put(texts)}::text[])"
+    assert isinstance(value, str)
+    given = sql.put(value.lower() if type == "word" else value)
+    if operator in ("like", "ilike"):
+        # Without an escape: in MLflow a backslash is a character as any other, also at a pattern's end.
+        return f"{column} {operator} {given}::text escape ''"
+    return f"{column} {'<>' if operator == '!=' else operator} {given}::text"
+
+
+def _time(comparison: Comparison, column: str, sql: _Sql) -> str:
+    """A column with a time. Of a number it counts in whole milliseconds, as MLflow's clients see times."""
+    operator, value = comparison.operator, comparison.value
+    if isinstance(value, str):
+        try:
+            given = datetime.fromisoformat(value)
+            if given.tzinfo is None:
+                raise ValueError
+            moment = sql.put(given.astimezone(UTC))
+        except (ValueError, OverflowError):
+            _wrong(comparison, f"{value[:40]!r} is no time; give milliseconds, or as '2026-05-09T03:12:00Z'")
+        return f"{column} {'<>' if operator == '!=' else operator} {moment}::timestamptz"
+    assert isinstance(value, int | float)
+    whole = isinstance(value, int) or (math.isfinite(value) and value.is_integer())
+    if not whole and operator in ("=", "!="):
+        return "false" if operator == "=" else f"{column} is not null"
+    least, above = _moment(value, math.ceil), _moment(value, lambda number: math.floor(number) + 1)
+    if operator in ("=", "!="):
+        begin, end = sql.put(least), sql.put(above)
+        inside = f"({column} >= {begin}::timestamptz and {column} < {end}::timestamptz)"
+        return inside if operator == "=" else f"not {inside}"
+    sign, bound = {"<": ("<", least), "<=": ("<", above), ">": (">=", above), ">=": (">=", least)}[operator]
+    return f"{column} {sign} {sql.put(bound)}::timestamptz"
+
+
+def _moment(value: float, whole: Any) -> datetime:
+    """The time of so many milliseconds, made a whole number by `whole`; the nearest that there is."""
+    bounded = min(max(value, _FIRST_MS), _LAST_MS - 1)
+    return _EPOCH + timedelta(milliseconds=whole(bounded))
+
+
+def _wrong(comparison: Comparison, problem: str) -> NoReturn:
+    name = f"{comparison.name.kind}.{comparison.name.key}" if comparison.name.kind else comparison.name.key
+    raise ExpressionError(comparison.at, f"{name[:80]}: {problem}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Term:
+    """One of the values that rows are ordered by. It is never null."""
+
+    sql: str
+    kind: Kind
+    cast: str
+    descending: bool
+
+
+class Search:
+    """One list that can be searched. Immutable."""
+
+    def __init__(
+        self,
+        request: Any,
+        table: str,
+        words: Words,
+        *,
+        order: Sequence[Order],
+        filters: Mapping[str, str] | None = None,
+        where: str = "",
+        own: Collection[str] = (),
+    ) -> None:
+        """`request`: the message class. It has `filter`, `order_by` and `page`; each of its other fields is in
+        `filters` (see `Listing`) or in `own`. `order`: what rows are ordered by last, which tells them apart.
+        """
+        filters = filters or {}
+        fields = acted_on(request, filters, {*own, "filter", "order_by"})
+        self._filters = [Filter(fields[name], condition) for name, condition in filters.items()]
+        self._table = table
+        self._words = words
+        self._order = tuple(order)
+        self._where = [where] if where else []
+
+    async def fetch(self, db: Db, request: Any) -> Page:
+        """A page. Raises QueryError that names the field, and the place in it."""
+        arguments: list[Any] = []
+        joins, terms = self._terms(request, arguments)
+        keys = {f"o{number}": term.kind for number, term in enumerate(terms)}
+        limit, after = page(request, keys)
+        conditions = [*self._where, *self._conditions(request, arguments)]
+        if after is not None:
+            conditions.append(_behind(terms, list(after.values()), arguments))
+        shown = "".join(f", {term.sql} as o{number}" for number, term in enumerate(terms))
+        by = ", ".join(f"{term.sql} desc" if term.descending else term.sql for term in terms)
+        where = f" where {' and '.join(conditions)}" if conditions else ""
+        arguments.append(limit + 1)
+        rows = await db.fetch(
+            f"select {self._table}.*{shown} from {self._table}{joins}{where} order by {by} limit ${len(arguments)}",
+            *arguments,
+        )
+        return Page(rows[:limit], next_cursor(rows[limit - 1], keys, request) if len(rows) > limit else "")
+
+    def cursor(self, row: Any, request: Any) -> str:
+        """The cursor of what comes behind a row of a page."""
+        terms = self._terms(request, [])[1]
+        return next_cursor(row, {f"o{number}": term.kind for number, term in enumerate(terms)}, request)
+
+    def _conditions(self, request: Any, arguments: list[Any]) -> Iterator[str]:
+        for each in self._filters:
+            if (value := each.value(request)) is not None:
+                arguments.append(value)
+                yield each.condition(value, len(arguments))
+        if (more := filter_condition(request.filter, self._words, self._table)) is not None:
+            yield more.put(arguments)
+
+    def _terms(self, request: Any, arguments: list[Any]) -> tuple[str, list[_Term]]:
+        """The joins that the order needs, and what it consists of."""
+        joins, terms = "", []
+        if len(request.order_by) > MAX_ORDERS:
+            problem = f"order_by: there are {len(request.order_by)} clauses; at most {MAX_ORDERS} are taken"
+            raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, problem)
+        for number, text in enumerate(request.order_by):
+            try:
+                order = parse_order(text)
+                found = self._words.find(order.name)
+            except ExpressionError as error:
+                raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, f"order_by[{number}]: {error}") from None
+            if isinstance(found, Values):
+                arguments.append(order.name.key)
+                joins += found.join(self._table, f"${len(arguments)}", f"j{number}")
+                found = Attribute(f"j{number}.value", found.type, nullable=True)
+            elif isinstance(found, Entries):
+                arguments.append(order.name.key)
+                found = Attribute(f"({found.column} ->> ${len(arguments)}::text)", nullable=True)
+            terms += _ordered(found, order.descending)
+        for order in self._order:
+            attribute = self._words.find(order.name)
+            assert isinstance(attribute, Attribute)
+            assert not attribute.nullable
+            terms += _ordered(attribute, order.descending)
+        return joins, terms
+
+
+def filter_condition(text: str, words: Words, table: str) -> Condition | None:
+    """What a request's field `filter` asks for; None if it is empty. Raises QueryError."""
+    try:
+        expression = parse_filter(text)
+        return None if expression is None else condition(expression, words, table)
+    except ExpressionError as error:
+        raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, f"filter: {error}") from None
+
+
+def _ordered(attribute: Attribute, descending: bool) -> list[_Term]:
+    cast, kind, empty = _KINDS[attribute.type]
+    value = attribute.sql
+    if not attribute.nullable:
+        return [_Term(value, kind, cast, descending)]
+    rank = f"case when {value} is null then 1 else 0 end"
+    if attribute.type == "float":
+        rank = f"case when {value} is null then 2 when {value} = 'NaN' then 1 else 0 end"
+        value = f"nullif({value}, 'NaN')"
+    return [_Term(rank, INT4, "int", False), _Term(f"coalesce({value}, {empty})", kind, cast, descending)]
+
+
+def _behind(terms: Sequence[_Term], values: Sequence[Any], arguments: list[Any]) -> str:
+    """The condition on rows that come behind the one with these values."""
+    first, *more = terms
+    if all(term.descending == first.descending for term in more):
+        # As rows: an index in that order is then read from there on.
+        places = []
+        for term, value in zip(terms, values, strict=True):
+            arguments.append(value)
+            places.append(f"${len(arguments)}::{term.cast}")
+        sign = "<" if first.descending else ">"
+        return f"({', '.join(term.sql for term in terms)}) {sign} ({', '.join(places)})"
+    arguments.append(values[0])
+    place = f"${len(arguments)}::{first.cast}"
+    beyond = f"{first.sql} {'<' if first.descending else '>'} {place}"
+    return f"({beyond} or ({first.sql} = {place} and {_behind(more, values[1:], arguments)}))"

@@ -1,0 +1,102 @@
+"""What experiments and runs are searched by: the words of filters and orders. MLflow's words for them are taken too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from events.queries.expressions import Name, Order
+from events.queries.searching import Attribute, Entries, Search, Values, Words
+from forgelog_pb.experiments.v1 import queries_pb2 as pb
+from services.experiments.rows import SHORT
+
+LIFECYCLE: Mapping[int, str] = {
+    pb.LIFECYCLE_UNSPECIFIED: "deleted_at is null",
+    pb.LIFECYCLE_DELETED: "deleted_at is not null",
+    pb.LIFECYCLE_ALL: "",
+}
+"""Which rows are meant, as a condition."""
+
+_STARTED = Attribute("runs.started_at", "time")
+_ENDED = Attribute("runs.ended_at", "time", nullable=True)
+_NAME = Attribute("runs.name")
+_OWNER = Attribute("runs.owner")
+_PARAMS = Values("run_params", "run_id", indexed=SHORT)
+_TAGS = Values("run_tags", "run_id", indexed=SHORT)
+
+RUN_WORDS = Words(
+    {
+        "run_id": Attribute("runs.run_id"),
+        "name": _NAME,
+        "status": Attribute("runs.status", "word"),
+        "started_at": _STARTED,
+        "ended_at": _ENDED,
+        "owner": _OWNER,
+        "experiment_id": Attribute("runs.experiment_id"),
+        "number": Attribute("runs.number", "number"),
+        "parent_run_id": Attribute("runs.parent_run_id"),
+        "job_id": Attribute("runs.job_id"),
+        "node_id": Attribute("runs.node_id"),
+        "reason": Attribute("runs.reason"),
+        **dict.fromkeys(("start_time", "created", "Created"), _STARTED),
+        "end_time": _ENDED,
+        **dict.fromkeys(("run_name", "run name", "Run name", "Run Name"), _NAME),
+        "user_id": Attribute(
+            "coalesce((select u.value from run_tags u where u.run_id = runs.run_id and u.key = 'mlflow.user'), "
+            "runs.owner)"
+        ),
+        "artifact_uri": Attribute("('mlflow-artifacts:/' || runs.experiment_id || '/' || runs.run_id || '/artifacts')"),
+    },
+    {
+        **dict.fromkeys(("params", "param", "parameter", "parameters"), _PARAMS),
+        **dict.fromkeys(("tags", "tag"), _TAGS),
+    },
+    own=("attributes", "attribute", "attr", "run"),
+)
+
+_CREATED = Attribute("experiments.created_at", "time")
+_UPDATED = Attribute("experiments.updated_at", "time")
+
+EXPERIMENT_WORDS = Words(
+    {
+        "experiment_id": Attribute("experiments.experiment_id"),
+        "name": Attribute("experiments.name"),
+        "status": Attribute("experiments.status", "word"),
+        "created_at": _CREATED,
+        "updated_at": _UPDATED,
+        "owner": Attribute("experiments.owner"),
+        "team": Attribute("experiments.team"),
+        "framework": Attribute("experiments.framework", "word", nullable=True),
+        "experiment_type": Attribute("experiments.experiment_type"),
+        "visibility": Attribute("experiments.visibility", "word"),
+        "creation_time": _CREATED,
+        "last_update_time": _UPDATED,
+    },
+    dict.fromkeys(("tags", "tag"), Entries("experiments.tags")),
+)
+
+
+def _searches(request: Any, table: str, words: Words, order: tuple[str, str], **more: Any) -> dict[int, Search]:
+    """Lifecycle → the search among what is so. `order`: a time and an id, newest first."""
+    last = [Order(Name("", name, 0), descending=True) for name in order]
+    return {
+        lifecycle: Search(request, table, words, order=last, where=where, own=("lifecycle",), **more)
+        for lifecycle, where in LIFECYCLE.items()
+    }
+
+
+RUNS_SEARCH = _searches(
+    pb.SearchRunsRequest,
+    "runs",
+    RUN_WORDS,
+    ("started_at", "run_id"),
+    filters={"project": "project", "experiment_ids": "experiment_id"},
+)
+
+EXPERIMENTS_SEARCH = _searches(
+    pb.SearchExperimentsRequest,
+    "experiments",
+    EXPERIMENT_WORDS,
+    ("created_at", "experiment_id"),
+    filters={"project": "project"},
+)
