@@ -9,6 +9,7 @@ Other answers, and rows that are called otherwise, are in `CLASSES`.
 
 from __future__ import annotations
 
+import re
 import tempfile
 import textwrap
 from collections.abc import Mapping
@@ -43,6 +44,12 @@ CLASSES: Mapping[str, str] = {
 """Message → class, of those that are not found by themselves, and of those that come first in the file."""
 
 ADDED: Mapping[str, tuple[str, ...]] = {
+    "forgelog.experiments.v1.Trial": (
+        "params: dict[str, object]",
+        '"""Hyperparameter → its value, as the program has it."""',
+        "intermediate: dict[int, float]",
+        '"""Step → what was reported, where one trial was asked for."""',
+    ),
     "forgelog.jobs.v1.FollowLogsResponse": (
         "text: str",
         '"""`data` as text; a character that is torn waits for its rest."""',
@@ -86,6 +93,7 @@ _TYPES = {
     FieldDescriptorProto.TYPE_UINT32: "int",
     FieldDescriptorProto.TYPE_UINT64: "int",
 }
+_SERVICE = re.compile(r"^service \w+Queries \{", re.MULTILINE)
 _KNOWN = {".google.protobuf.Timestamp": "datetime", ".google.protobuf.Duration": "float"}
 
 
@@ -127,7 +135,8 @@ def _files() -> list[FileDescriptorProto]:
     from grpc_tools import protoc
 
     include = Path(protoc.__file__).parent / "_proto"
-    names = sorted(str(path.relative_to(ROOT / "proto")) for path in (ROOT / "proto").rglob("queries.proto"))
+    of_queries = (path for path in (ROOT / "proto").rglob("*.proto") if _SERVICE.search(path.read_text()))
+    names = sorted(str(path.relative_to(ROOT / "proto")) for path in of_queries)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "files"
         options = [f"--proto_path={ROOT / 'proto'}", f"--proto_path={include}", f"--descriptor_set_out={out}"]

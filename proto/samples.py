@@ -95,6 +95,9 @@ _BY_MODEL: Mapping[type[Model], Mapping[str, Any]] = {
     },
     experiments.DataHyperparameters: {"train_split": 0.8, "validation_split": 0.1, "test_split": 0.1},
     experiments.BasicHyperparameters: {"epochs": 30},
+    experiments.AskTrial: {"user_attributes": {"note": '"ada"'}, "system_attributes": {"constraints": "[0.5, NaN]"}},
+    experiments.TrialEnded: {"status": "completed"},
+    experiments.TellTrial: {"status": "completed"},
     spec_monitoring.AlertRule: {"comparison": "below", "channels": []},
 }
 """Values that rules across fields ask for; a plain guess would break them."""

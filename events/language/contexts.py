@@ -177,13 +177,15 @@ OWN = (
     ),
     ContextSpec(
         "experiments",
-        "experiments and their runs",
+        "experiments, their runs, and tunings",
         language=(
             "events.language.experiments.enums",
             "events.language.experiments.hyperparameters",
             "events.language.experiments.models",
             "events.language.experiments.commands",
             "events.language.experiments.events",
+            "events.language.experiments.tuning_models",
+            "events.language.experiments.tuning",
         ),
     ),
 )

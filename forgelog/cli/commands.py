@@ -73,4 +73,8 @@ MODULES: dict[str, dict[str, str]] = {
     "runs": {
         "runs": "Show runs of experiments; create one, log to it, end or delete it.",
     },
+    "tune": {
+        "tune": "Show tunings and their trials; make, pause, stop or delete a tuning.",
+        "optuna-proxy": "Let Optuna's client (GrpcStorageProxy) keep its studies here; it listens on this machine alone, until Ctrl-C.",
+    },
 }

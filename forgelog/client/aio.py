@@ -21,6 +21,7 @@ from forgelog.client.nodes import AsyncNodes
 from forgelog.client.plain import Answer
 from forgelog.client.queues import AsyncQueues
 from forgelog.client.runs import AsyncRuns
+from forgelog.client.tunings import AsyncTunings
 
 __all__ = ["AsyncClient", "AsyncJob"]
 
@@ -54,6 +55,7 @@ class AsyncClient(AsyncFlat):
     log = namespace(AsyncLog)
     experiments = namespace(AsyncExperiments)
     runs = namespace(AsyncRuns)
+    tunings = namespace(AsyncTunings)
 
     async def __aenter__(self) -> AsyncClient:
         return self

@@ -412,6 +412,73 @@ class ExperimentRunRow(Answer, message="forgelog.experiments.v1.ExperimentRun"):
     deleted_at: datetime | None
 
 
+class HyperparameterTuningJobRow(Answer, message="forgelog.experiments.v1.HyperparameterTuningJob"):
+    """A search for the hyperparameters that do best, as queries tell of it."""
+
+    tuning_id: str
+    """At most 128 characters."""
+    project: str
+    """At most 127 characters."""
+    number: int
+    """1 to 1000000000."""
+    name: str
+    owner: str
+    """Who made it."""
+    directions: list[str]
+    """One for each objective."""
+    limits: Answer
+    early_stopping: Answer
+    status: str
+    reason: str
+    """Why it ended."""
+    trials: int
+    """All that there are. 0 to 16777216."""
+    completed: int
+    """0 to 16777216."""
+    pruned: int
+    """0 to 16777216."""
+    failed: int
+    """0 to 16777216."""
+    best_trial: int | None
+    """The completed trial with the best value, the earliest of equals. None with several objectives, of which
+    none alone is best. 0 to 16777215."""
+    best_value: str | None
+    """At most 32 characters."""
+    user_attributes: dict[str, str]
+    system_attributes: dict[str, str]
+    created_at: datetime | None
+    updated_at: datetime | None
+    ended_at: datetime | None
+    deleted_at: datetime | None
+
+
+class TrialRow(Answer, message="forgelog.experiments.v1.Trial"):
+    """One try of a tuning, as queries tell of it."""
+
+    tuning_id: str
+    """At most 128 characters."""
+    number: int
+    """0 to 16777215."""
+    status: str
+    attempt: int | None
+    """Which process works at it; it is 1 more whenever one was lost. 1 to 1000000. Default 1."""
+    parameters: list[Answer]
+    """In the order in which they were set."""
+    objective_values: list[str]
+    """One for each objective, once it has ended with values."""
+    reason: str
+    user_attributes: dict[str, str]
+    system_attributes: dict[str, str]
+    requested_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    updated_at: datetime | None
+    params: dict[str, object]
+    """Hyperparameter → its value, as the program has it."""
+    intermediate: dict[int, float]
+    """Step → what was reported, where one trial was asked for."""
+
+
 class DeadLetterRow(Answer, message="forgelog.log.v1.DeadLetter"):
     """What `forgelog.log.v1.DeadLetter` holds."""
 

@@ -1,4 +1,4 @@
-"""The tables of experiments, runs, and runs' parameters and tags. Pure folds."""
+"""The tables of experiments, runs, and runs' parameters and tags; those of tunings are in `tuning_rows`. Pure folds."""
 
 from __future__ import annotations
 
@@ -25,9 +25,11 @@ from events.language.experiments import (
     RunRestored,
     RunStarted,
     RunStatus,
+    TuningEvent,
 )
 from events.log.envelope import Recorded
 from events.projections.projection import Key, Projection, Row, Rows, Table
+from services.experiments import tuning_rows
 from services.experiments.catalogue.state import FIELDS, LISTS
 from services.experiments.rows import EXPERIMENTS, PARAMS, RUNS, TAGS
 
@@ -36,7 +38,7 @@ class ExperimentsProjection(Projection):
     """Folds events.experiments."""
 
     context = "experiments"
-    tables = (EXPERIMENTS, RUNS, PARAMS, TAGS)
+    tables = (EXPERIMENTS, RUNS, PARAMS, TAGS, *tuning_rows.TABLES)
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
         event = recorded.data
@@ -47,6 +49,8 @@ class ExperimentsProjection(Projection):
             for table, name in ((PARAMS, "params"), (TAGS, "tags")):
                 for key in getattr(event, name, ()):
                     yield table, (event.run_id, key)
+        elif isinstance(event, TuningEvent):
+            yield from tuning_rows.touches(event)
 
     def project(self, recorded: Recorded, rows: Rows) -> None:
         event = recorded.data
@@ -56,6 +60,8 @@ class ExperimentsProjection(Projection):
             _run(recorded, event, rows)
             _values(rows, PARAMS, event.run_id, getattr(event, "params", {}))
             _values(rows, TAGS, event.run_id, getattr(event, "tags", {}))
+        elif isinstance(event, TuningEvent):
+            tuning_rows.project(recorded, event, rows)
 
 
 PROJECTION = ExperimentsProjection()

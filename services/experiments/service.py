@@ -7,20 +7,26 @@ from collections.abc import Sequence
 from events.hosting import Answering, Service, Servicer
 from events.writer.deciders import Deciders
 from forgelog_pb.experiments.v1.queries_pb2_grpc import add_ExperimentQueriesServicer_to_server
+from forgelog_pb.experiments.v1.tunings_pb2_grpc import add_TuningQueriesServicer_to_server
 from services.experiments.catalogue.decide import Catalogues
 from services.experiments.joblink.decide import JobLinks
 from services.experiments.projections import PROJECTION
 from services.experiments.queries import ExperimentQueriesServicer
 from services.experiments.run.decide import Runs
+from services.experiments.tuning.decide import Tunings
+from services.experiments.tuning_queries import TuningQueriesServicer
 
 
 def deciders() -> Deciders:
-    return Deciders(Catalogues(), Runs(), JobLinks())
+    return Deciders(Catalogues(), Runs(), JobLinks(), Tunings())
 
 
 def servicers(answering: Answering) -> Sequence[Servicer]:
-    servicer = ExperimentQueriesServicer(answering.read)
-    return [(servicer, add_ExperimentQueriesServicer_to_server, "forgelog.experiments.v1.ExperimentQueries")]
+    experiments, tunings = ExperimentQueriesServicer(answering.read), TuningQueriesServicer(answering.read)
+    return [
+        (experiments, add_ExperimentQueriesServicer_to_server, "forgelog.experiments.v1.ExperimentQueries"),
+        (tunings, add_TuningQueriesServicer_to_server, "forgelog.experiments.v1.TuningQueries"),
+    ]
 
 
 SERVICE = Service(deciders=deciders, projection=PROJECTION, servicers=servicers)

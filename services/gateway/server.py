@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ from services.gateway.http_gate import Gate
 from services.gateway.http_side import HttpSide
 from services.gateway.limits import Bounds
 from services.gateway.objects import ObjectDoor
+from services.gateway.optuna import OptunaHandler
+from services.gateway.optuna_live import Live
 from services.gateway.principal import Access
 from services.gateway.readiness import Readiness
 from services.gateway.schemas import Schemas
@@ -74,6 +76,7 @@ async def run(
     forwarder = Forwarder(settings, catalog, bounds, access)
     readiness = Readiness(settings, forwarder)
     door = Door(catalog, bounds, access)
+    studies = Live(settings)
     objects = ObjectDoor(settings.objects_url, access, bounds.object_bytes)
     pages = Http(door, forwarder, catalog, readiness, Schemas(settings), access, objects)
     hosts = Hosts.of(settings)
@@ -83,7 +86,10 @@ async def run(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(readiness.close)
         stack.push_async_callback(forwarder.close)
-        server, socket = await stack.enter_async_context(_grpc_server(catalog, door, forwarder, checks, bounds, access))
+        stack.push_async_callback(studies.close)
+        own = [OptunaHandler(door, studies)]
+        serving = _grpc_server(catalog, door, forwarder, checks, bounds, access, own)
+        server, socket = await stack.enter_async_context(serving)
         front = Front(socket, http.protocol, http.connections, bounds.connections, bounds.patience, hosts.problem)
         try:
             port = await front.start(host, port)
@@ -108,7 +114,13 @@ async def run(
 
 @asynccontextmanager
 async def _grpc_server(
-    catalog: Catalog, door: Door, forwarder: Forwarder, checks: Any, bounds: Bounds, access: Access
+    catalog: Catalog,
+    door: Door,
+    forwarder: Forwarder,
+    checks: Any,
+    bounds: Bounds,
+    access: Access,
+    own: Sequence[grpc.GenericRpcHandler],  # type: ignore[type-arg]
 ) -> AsyncIterator[tuple[Any, str]]:
     options = [
         *server_options(most_received=MAX_REQUEST_BYTES, most_sent=MAX_ANSWER_BYTES),
@@ -123,7 +135,7 @@ async def _grpc_server(
     add_CommandsServicer_to_server(CommandsServicer(door), gated)
     health_pb2_grpc.add_HealthServicer_to_server(checks, gated)
     enable_reflection([SERVICE, *catalog.services, health.SERVICE_NAME], gated)
-    gated.add_generic_rpc_handlers((ForwardHandler(forwarder),))  # last: it takes what is left
+    gated.add_generic_rpc_handlers((*own, ForwardHandler(forwarder)))  # last: it takes what is left
     server.add_generic_rpc_handlers((Patient(gated, bounds.patience),))
     try:
         socket = str(folder / "grpc")

@@ -1,0 +1,1 @@
+"""The clients that people have already, unchanged, against a platform."""

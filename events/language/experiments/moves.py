@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from events.language.experiments.enums import ExperimentStatus, RunStatus
+from events.language.experiments.tuning_models import TRIAL_MOVES, TUNING_MOVES
 from events.language.moves import Moves, StateMachine
 
 E = ExperimentStatus
@@ -37,4 +38,14 @@ MACHINES = (
         EXPERIMENT_MOVES,
     ),
     StateMachine("Runs", "A run that its process leaves unfinished is ended by the end of that process.", RUN_MOVES),
+    StateMachine(
+        "Tunings",
+        "Trials that run when a tuning has ended may still be told. A deleted tuning keeps its status.",
+        TUNING_MOVES,
+    ),
+    StateMachine(
+        "Trials",
+        "A trial ends once. From `running` back to `requested` it goes when its process is lost, as its next attempt.",
+        TRIAL_MOVES,
+    ),
 )

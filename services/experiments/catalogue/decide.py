@@ -2,6 +2,7 @@
 
 CreateExperiment ─► ExperimentCreated (draft)
 RunCreated (a run asks) ─► RunEnrolled with its number, or RunRefused; a first run sets a draft to `running`
+Tunings: see `tunings`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from events.language.experiments import (
     EXPERIMENT_MOVES,
     MAX_ENTRIES,
     CreateExperiment,
+    CreateTuning,
     DeleteExperiment,
+    DeleteTuning,
     ExperimentCommand,
     ExperimentCreated,
     ExperimentDeleted,
@@ -30,12 +33,15 @@ from events.language.experiments import (
     RunEnrolled,
     RunRefused,
     SetExperimentStatus,
+    TuningAdmitted,
+    TuningReleased,
     UpdateExperiment,
     Visibility,
 )
 from events.language.moves import check_move
 from events.log.ids import derived_id
 from events.writer.decider import Decider, DecisionContext
+from services.experiments.catalogue import tunings
 from services.experiments.catalogue.fold import evolve
 from services.experiments.catalogue.state import FIELDS, LISTS, MOST, Catalogue, Experiment, changed
 
@@ -47,7 +53,15 @@ class Catalogues(Decider[Catalogue]):
 
     context = "experiments"
     aggregate = "catalogue"
-    commands = (CreateExperiment, UpdateExperiment, SetExperimentStatus, DeleteExperiment, RestoreExperiment)
+    commands = (
+        CreateExperiment,
+        UpdateExperiment,
+        SetExperimentStatus,
+        DeleteExperiment,
+        RestoreExperiment,
+        CreateTuning,
+        DeleteTuning,
+    )
     events = (
         ExperimentCreated,
         ExperimentUpdated,
@@ -56,6 +70,8 @@ class Catalogues(Decider[Catalogue]):
         ExperimentRestored,
         RunEnrolled,
         RunRefused,
+        TuningAdmitted,
+        TuningReleased,
     )
     routes: ClassVar = {RunCreated: lambda event: (event.project,)}
 
@@ -66,11 +82,17 @@ class Catalogues(Decider[Catalogue]):
         return evolve(state, event)
 
     def holds(self, state: Catalogue, aggregate: str, id: str) -> bool:
+        if aggregate == "tuning":
+            return id in state.tunings
         return aggregate == "experiment" and id in state.experiments
 
     def decide(self, state: Catalogue, command: Command, context: DecisionContext) -> Sequence[Event]:
         if isinstance(command, CreateExperiment):
             return [_created(state, command)]
+        if isinstance(command, CreateTuning):
+            return [tunings.admitted(state, command)]
+        if isinstance(command, DeleteTuning):
+            return tunings.released(state, command)
         assert isinstance(command, ExperimentCommand)
         id, project = command.experiment_id, command.project
         experiment = _known(state, id)

@@ -11,8 +11,11 @@ from events.language.experiments import (
     ExperimentStatusSet,
     ExperimentUpdated,
     RunEnrolled,
+    TuningAdmitted,
+    TuningReleased,
 )
 from events.language.moves import check_move
+from services.experiments.catalogue import tunings
 from services.experiments.catalogue.state import FIELDS, LISTS, Catalogue, Experiment, changed
 
 
@@ -32,6 +35,8 @@ def evolve(state: Catalogue, event: Event) -> Catalogue:
             state.experiments[event.experiment_id].deleted = isinstance(event, ExperimentDeleted)
         case RunEnrolled():
             state.experiments[event.experiment_id].runs = event.number
+        case TuningAdmitted() | TuningReleased():
+            tunings.evolve(state, event)
     return state
 
 

@@ -1,4 +1,4 @@
-"""What a project's catalogue remembers: its experiments and their names."""
+"""What a project's catalogue remembers: its experiments and tunings, and their names."""
 
 from __future__ import annotations
 
@@ -49,12 +49,25 @@ MOST = {"collaborators": 100, "labels": 64}
 
 
 @dataclass(slots=True)
+class TuningPlace:
+    """What a tuning has of its project."""
+
+    number: int
+    name: str
+    deleted: bool = False
+
+
+@dataclass(slots=True)
 class Catalogue:
     """Of one project."""
 
     experiments: dict[str, Experiment] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     """Name → id, of deleted ones too."""
+    tunings: dict[str, TuningPlace] = field(default_factory=dict)
+    """Deleted ones too, since their numbers are not given again."""
+    tuning_names: dict[str, str] = field(default_factory=dict)
+    """Name → id, without deleted ones."""
 
 
 def changed(experiment: Experiment, wanted: Any) -> dict[str, Any]:

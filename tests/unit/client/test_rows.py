@@ -60,6 +60,8 @@ def test_the_rows_of_a_list_are_found() -> None:
     assert generated._rows(files, messages) == {
         "forgelog.experiments.v1.Experiment": "ExperimentRow",
         "forgelog.experiments.v1.ExperimentRun": "ExperimentRunRow",
+        "forgelog.experiments.v1.HyperparameterTuningJob": "HyperparameterTuningJobRow",
+        "forgelog.experiments.v1.Trial": "TrialRow",
         "forgelog.log.v1.DeadLetter": "DeadLetterRow",
     }
     (log,) = (file for file in files if file.package == "forgelog.log.v1" and file.service)

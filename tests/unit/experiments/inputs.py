@@ -10,26 +10,48 @@ from events.language.base import Command, Event
 from events.language.common import DEFAULT_PROJECT
 from events.language.experiments import (
     ENDED,
+    TRIAL_ENDS,
+    AskTrial,
     CreateExperiment,
     CreateRun,
+    CreateTuning,
     DeleteExperiment,
     DeleteRun,
+    DeleteTuning,
+    Direction,
+    EarlyStopping,
     EndRun,
     ExperimentStatus,
     LinkedProcessEnded,
     LinkedProcessStarted,
     LogRunData,
+    PauseTuning,
     Process,
     RenameRun,
     ReportProcessEnded,
+    ReportTrial,
+    RequeueTrial,
     RestoreExperiment,
     RestoreRun,
     ResumeRun,
+    ResumeTuning,
     RunCreated,
     RunEnrolled,
     RunRefused,
     RunStatus,
+    Scope,
     SetExperimentStatus,
+    SetTrialAttribute,
+    SetTrialParameter,
+    SetTuningAttribute,
+    StartTrial,
+    StopTuning,
+    TellTrial,
+    TrialParameter,
+    TrialStatus,
+    TuningAdmitted,
+    TuningLimits,
+    TuningReleased,
     UpdateExperiment,
 )
 from events.language.jobs import ExitReason, JobCancelled, JobCompleted, JobExited, JobFailed, JobStarted, TaskCounts
@@ -47,6 +69,8 @@ ATTEMPTS = st.integers(1, 2)
 ENDS = st.sampled_from(ENDED)
 TAGS = st.dictionaries(st.sampled_from(["team", "kind"]), st.none() | st.sampled_from(["x", "y"]), max_size=2)
 PARAMS = st.dictionaries(st.sampled_from(["lr", "depth"]), st.sampled_from(["1", "2"]), max_size=2)
+TUNINGS = st.sampled_from(["t1", "t2"])
+DIRECTIONS = st.lists(st.sampled_from(Direction), max_size=2).map(tuple)
 PROCESSES = st.builds(Process, job_id=JOBS, task=st.integers(0, 1), attempt=ATTEMPTS)
 
 _of = {"project": st.just(DEFAULT_PROJECT), "experiment_id": EXPERIMENTS}
@@ -76,6 +100,8 @@ catalogue: Inputs = st.one_of(
     st.builds(DeleteExperiment, **_of),
     st.builds(RestoreExperiment, **_of),
     _asked,
+    st.builds(CreateTuning, project=st.just(DEFAULT_PROJECT), tuning_id=TUNINGS, name=NAMES, directions=DIRECTIONS),
+    st.builds(DeleteTuning, project=st.just(DEFAULT_PROJECT), tuning_id=TUNINGS),
 )
 
 
@@ -137,4 +163,64 @@ links: Inputs = st.one_of(
         )
         for kind in (JobCompleted, JobFailed, JobCancelled)
     ),
+)
+
+_trial: dict[str, Any] = {"tuning_id": TUNINGS, "number": st.integers(0, 3)}
+_attempt: dict[str, Any] = {**_trial, "attempt": st.none() | ATTEMPTS}
+_said: dict[str, Any] = {
+    "scope": st.sampled_from(Scope),
+    "name": st.just("note"),
+    "value": st.sampled_from(["1", "NaN", '{"a": [null]}']),
+}
+_doubles = st.floats().map(str)
+_values = st.lists(_doubles, max_size=2).map(tuple)
+_parameters = st.builds(
+    TrialParameter,
+    name=st.sampled_from(["lr", "depth"]),
+    value=_doubles,
+    distribution=st.sampled_from(
+        [
+            "3",
+            '{"name": "FloatDistribution", "attributes": {"low": 0, "high": 1, "log": true}}',
+            '{"name": "CategoricalDistribution", "attributes": {"choices": [1, NaN]}}',
+        ]
+    ),
+)
+_placed: dict[str, Any] = {
+    "project": st.just(DEFAULT_PROJECT),
+    "tuning_id": TUNINGS,
+    "number": st.integers(1, 2),
+}
+
+tunings: Inputs = st.one_of(
+    st.builds(
+        TuningAdmitted,
+        **_placed,
+        name=NAMES,
+        directions=st.just((Direction.MAXIMIZE,)),
+        limits=st.builds(
+            TuningLimits,
+            trials=st.none() | st.integers(1, 3),
+            parallel=st.none() | st.integers(1, 2),
+            seconds=st.none() | st.just(60.0),
+        ),
+        early_stopping=st.none() | st.builds(EarlyStopping, patience=st.integers(1, 2)),
+    ),
+    st.builds(TuningReleased, **_placed),
+    *(st.builds(kind, tuning_id=TUNINGS) for kind in (PauseTuning, ResumeTuning, StopTuning)),
+    st.builds(SetTuningAttribute, tuning_id=TUNINGS, **_said),
+    st.builds(
+        AskTrial,
+        tuning_id=TUNINGS,
+        status=st.sampled_from(TrialStatus),
+        objective_values=_values,
+        parameters=st.lists(_parameters, max_size=2).map(tuple),
+        ended_at=st.none() | st.just(NOON),
+    ),
+    st.builds(StartTrial, **_trial),
+    st.builds(SetTrialParameter, **_trial, parameter=_parameters),
+    st.builds(SetTrialAttribute, **_trial, **_said),
+    st.builds(ReportTrial, **_attempt, step=st.integers(-1, 2), value=_doubles),
+    st.builds(TellTrial, **_attempt, status=st.sampled_from(TRIAL_ENDS), objective_values=_values),
+    st.builds(RequeueTrial, **_attempt),
 )

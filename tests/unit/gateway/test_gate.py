@@ -32,7 +32,14 @@ OBJECTS = ObjectDoor("file:///nowhere", NOBODY, 0)
 ROUTES = Http(NOBODY, NOBODY, CATALOG, NOBODY, NOBODY, NOBODY, OBJECTS).application().routes
 OPEN = ("/healthz", "/readyz")
 QUERIES = tuple(f"/v1/query/{method.service}/{method.name}" for method in CATALOG.methods.values())
-PATHS = (*(re.sub(r"\{\w+\}", "x", each.path) for each in ROUTES if each.path not in OPEN), *QUERIES)
+PATHS = (
+    *(
+        re.sub(r"\{(\w+)\}", lambda part: "1" if part[1] == "number" else "x", each.path)
+        for each in ROUTES
+        if each.path not in OPEN
+    ),
+    *QUERIES,
+)
 NO_PATHS = ("/no/such/path", "/v1/jobs/", "//evil.example/v1/jobs", "/healthz/", "/HEALTHZ", "/healthz/../v1/jobs")
 REFLECTION = tuple(f"/grpc.reflection.{each}.ServerReflection/ServerReflectionInfo" for each in ("v1", "v1alpha"))
 COMMANDS = tuple(f"/{SERVICE}/{each.name}" for each in commands_pb2.DESCRIPTOR.services_by_name["Commands"].methods)

@@ -54,6 +54,7 @@ from events.writer.decider import Decider, DecisionContext
 from services.experiments.catalogue.decide import Catalogues
 from services.experiments.joblink.decide import JobLinks
 from services.experiments.run.decide import Runs
+from services.experiments.tuning.decide import Tunings
 from services.jobs.decide import Jobs
 from services.resources.decide import Resources
 from services.scheduling.decide import Scheduling
@@ -296,6 +297,7 @@ PLAYED: Mapping[type[Decider[Any]], st.SearchStrategy[Input]] = {
     Catalogues: experiments.catalogue,
     Runs: experiments.runs,
     JobLinks: experiments.links,
+    Tunings: experiments.tunings,
 }
 
 

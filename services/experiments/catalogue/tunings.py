@@ -1,0 +1,63 @@
+"""The tunings of a project: a name is given to one at a time, a number once. Pure.
+
+CreateTuning ─► TuningAdmitted ─► (the tuning) TuningCreated
+DeleteTuning ─► TuningReleased ─► (the tuning) TuningDeleted
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from events.language.base import Event
+from events.language.common import ErrorCode, FieldError, Refused, shown
+from events.language.experiments import CreateTuning, DeleteTuning, Direction, TuningAdmitted, TuningReleased
+from services.experiments.catalogue.state import Catalogue, TuningPlace
+
+
+def admitted(state: Catalogue, command: CreateTuning) -> TuningAdmitted:
+    """Raises Refused."""
+    if command.tuning_id in state.tunings:
+        problem = f"there is a tuning {shown(command.tuning_id)} already"
+        raise _refused(ErrorCode.ALREADY_EXISTS, "tuning_id", problem, "leave tuning_id out to have one assigned")
+    if (id := state.tuning_names.get(command.name)) is not None:
+        problem = f"there is a tuning {shown(command.name)} already"
+        raise _refused(ErrorCode.ALREADY_EXISTS, "name", problem, f"take another name, or use the tuning {id}")
+    if command.early_stopping is not None and len(command.directions) > 1:
+        problem = f"is for one objective, and there are {len(command.directions)}"
+        hint = "leave it out, or give one direction: of several objectives none tells whether a trial is better"
+        raise _refused(ErrorCode.INVALID_ARGUMENT, "early_stopping", problem, hint)
+    return TuningAdmitted(
+        project=command.project,
+        tuning_id=command.tuning_id,
+        number=len(state.tunings) + 1,
+        name=command.name,
+        directions=command.directions or (Direction.MINIMIZE,),
+        limits=command.limits,
+        early_stopping=command.early_stopping,
+    )
+
+
+def released(state: Catalogue, command: DeleteTuning) -> Sequence[Event]:
+    """Raises Refused."""
+    place = state.tunings.get(command.tuning_id)
+    if place is None:
+        problem = f"there is no tuning {shown(command.tuning_id)} in this project"
+        raise _refused(ErrorCode.NOT_FOUND, "tuning_id", problem, "forgelog tune list shows them")
+    if place.deleted:
+        return ()
+    return [TuningReleased(project=command.project, tuning_id=command.tuning_id, number=place.number)]
+
+
+def evolve(state: Catalogue, event: TuningAdmitted | TuningReleased) -> None:
+    if isinstance(event, TuningAdmitted):
+        state.tunings[event.tuning_id] = TuningPlace(event.number, event.name)
+        state.tuning_names[event.name] = event.tuning_id
+    else:
+        place = state.tunings[event.tuning_id]
+        place.deleted = True
+        del state.tuning_names[place.name]
+
+
+def _refused(code: ErrorCode, field: str, problem: str, hint: str) -> Refused:
+    text = problem if code is not ErrorCode.INVALID_ARGUMENT else f"{field}: {problem}"
+    return Refused(code, text, [FieldError(field=field, problem=problem, hint=hint)])

@@ -1,0 +1,148 @@
+"""A tuning's life, and its trials'. Pure.
+
+(catalogue) TuningAdmitted ─► TuningCreated; TuningReleased ─► TuningDeleted
+AskTrial ─► TrialAdded with the next number (requested, running, or as it ended elsewhere)
+StartTrial ─► TrialStarted;  RequeueTrial ─► TrialRequeued, as the next attempt
+TellTrial ─► TrialEnded, once; after the last one that there may be, or none that is better: TuningStatusSet (completed)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import ClassVar
+
+from events.language.base import Command, Event
+from events.language.common import ErrorCode, FieldError, Refused
+from events.language.experiments import (
+    TUNING_ENDS,
+    TUNING_MOVES,
+    AskTrial,
+    PauseTuning,
+    ReportTrial,
+    RequeueTrial,
+    ResumeTuning,
+    SetTrialAttribute,
+    SetTrialParameter,
+    SetTuningAttribute,
+    StartTrial,
+    StopTuning,
+    TellTrial,
+    TrialAdded,
+    TrialAttributeSet,
+    TrialCommand,
+    TrialEnded,
+    TrialEvent,
+    TrialParameterSet,
+    TrialReported,
+    TrialRequeued,
+    TrialStarted,
+    TuningAdmitted,
+    TuningAttributeSet,
+    TuningCommand,
+    TuningCreated,
+    TuningDeleted,
+    TuningReleased,
+    TuningStatus,
+    TuningStatusSet,
+)
+from events.language.moves import check_move
+from events.writer.decider import Decider, DecisionContext
+from services.experiments.tuning import trials
+from services.experiments.tuning.fold import evolve
+from services.experiments.tuning.state import Tuning
+
+
+class Tunings(Decider[Tuning]):
+    """The decider of tunings; its key is the tuning's id."""
+
+    context = "experiments"
+    aggregate = "tuning"
+    commands = (
+        PauseTuning,
+        ResumeTuning,
+        StopTuning,
+        SetTuningAttribute,
+        AskTrial,
+        StartTrial,
+        SetTrialParameter,
+        ReportTrial,
+        SetTrialAttribute,
+        TellTrial,
+        RequeueTrial,
+    )
+    events = (
+        TuningCreated,
+        TuningStatusSet,
+        TuningAttributeSet,
+        TuningDeleted,
+        TrialAdded,
+        TrialStarted,
+        TrialParameterSet,
+        TrialReported,
+        TrialAttributeSet,
+        TrialRequeued,
+        TrialEnded,
+    )
+    routes: ClassVar = dict.fromkeys((TuningAdmitted, TuningReleased), lambda event: (event.tuning_id,))
+
+    def initial(self, key: str) -> Tuning:
+        return Tuning()
+
+    def evolve(self, state: Tuning, event: Event, time: datetime) -> Tuning:
+        return evolve(state, event, time)
+
+    def may_passivate(self, state: Tuning) -> bool:
+        return self.due(state) is None and not state.open
+
+    def decide(self, state: Tuning, command: Command, context: DecisionContext) -> Sequence[Event]:
+        assert isinstance(command, TuningCommand)
+        id = command.tuning_id
+        if state.status is None or state.deleted:
+            problem = f"there is no tuning {id!r}" if state.status is None else f"tuning {id} is deleted"
+            error = FieldError(field="tuning_id", problem=problem, hint="forgelog tune list shows them")
+            raise Refused(ErrorCode.NOT_FOUND, problem, [error])
+        match command:
+            case PauseTuning():
+                return _set(state, id, TuningStatus.PAUSED)
+            case ResumeTuning():
+                return _set(state, id, TuningStatus.RUNNING)
+            case StopTuning():
+                return _set(state, id, TuningStatus.STOPPED, command.reason)
+            case SetTuningAttribute():
+                return [TuningAttributeSet(tuning_id=id, scope=command.scope, name=command.name, value=command.value)]
+            case AskTrial():
+                return _with_end(state, trials.added(state, command, context.now))
+        assert isinstance(command, TrialCommand)
+        event = trials.decided(state, command, context.now)
+        return () if event is None else _with_end(state, event)
+
+    def react(self, state: Tuning, event: Event, context: DecisionContext) -> Sequence[Event]:
+        match event:
+            case TuningAdmitted() if state.status is None:
+                return [TuningCreated(**{name: getattr(event, name) for name in TuningCreated.model_fields})]
+            case TuningReleased() if state.status is not None and not state.deleted:
+                return [TuningDeleted(tuning_id=event.tuning_id)]
+        return ()
+
+    def due(self, state: Tuning) -> datetime | None:
+        return None if state.deleted or state.status in TUNING_ENDS else state.ends_at
+
+    def wake(self, state: Tuning, context: DecisionContext) -> Sequence[Event]:
+        reason = f"its {state.limits.seconds:g} seconds are over"
+        return [TuningStatusSet(tuning_id=context.subject, status=TuningStatus.COMPLETED, reason=reason)]
+
+
+def _set(state: Tuning, id: str, status: TuningStatus, reason: str = "") -> Sequence[Event]:
+    assert state.status is not None
+    if status is state.status:
+        return ()
+    check_move(TUNING_MOVES, state.status, status, f"tuning {id}")
+    return [TuningStatusSet(tuning_id=id, status=status, reason=reason)]
+
+
+def _with_end(state: Tuning, event: TrialEvent) -> Sequence[Event]:
+    """An event of a trial, and the tuning's end if it is complete with it."""
+    if state.status in TUNING_ENDS or not (reason := trials.completion(state, event)):
+        return [event]
+    return [event, TuningStatusSet(tuning_id=event.tuning_id, status=TuningStatus.COMPLETED, reason=reason)]

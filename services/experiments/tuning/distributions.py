@@ -1,0 +1,51 @@
+"""Whether two values of a parameter are drawn from distributions of one kind, so that an algorithm can learn from both.
+
+Knows of Optuna's JSON what that takes: a name, whether it is logarithmic, the choices. Bounds and steps may differ.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def conflict(first: str, later: str) -> str:
+    """Why a distribution (JSON) does not go with the first one of its parameter; empty if it does."""
+    if first == later:
+        return ""
+    one, other = _parts(first), _parts(later)
+    if one[0] != other[0]:
+        return f"is {_named(other[0])}, but {_named(one[0])} in an earlier trial"
+    before, now = one[1], other[1]
+    if bool(before.get("log")) != bool(now.get("log")):
+        return f"is {_scale(now)}, but {_scale(before)} in an earlier trial"
+    if not _same(before.get("choices"), now.get("choices")):
+        return "has other choices, or in another order, than in an earlier trial"
+    return ""
+
+
+def problem(distribution: str) -> str:
+    """What is wrong with a distribution (JSON); empty if nothing is."""
+    found = json.loads(distribution)
+    if isinstance(found, dict) and isinstance(found.get("name"), str) and isinstance(found.get("attributes"), dict):
+        return ""
+    return 'is no object with a "name" and "attributes"'
+
+
+def _parts(distribution: str) -> tuple[str, dict[str, Any]]:
+    found = json.loads(distribution)
+    return found["name"], found["attributes"]
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other) or (one != one and other != other)  # two NaN are one choice
+
+
+def _named(name: str) -> str:
+    return f"a {name}"
+
+
+def _scale(attributes: dict[str, Any]) -> str:
+    return "logarithmic" if attributes.get("log") else "not logarithmic"

@@ -1,0 +1,82 @@
+"""How its events change a tuning."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from events.language.base import Event
+from events.language.experiments import (
+    TRIAL_ENDS,
+    TRIAL_MOVES,
+    TUNING_MOVES,
+    TrialAdded,
+    TrialEnded,
+    TrialParameter,
+    TrialParameterSet,
+    TrialRequeued,
+    TrialStarted,
+    TrialStatus,
+    TuningCreated,
+    TuningDeleted,
+    TuningStatus,
+    TuningStatusSet,
+    is_better,
+)
+from events.language.moves import check_move
+from services.experiments.tuning.state import OpenTrial, Tuning
+
+
+def evolve(state: Tuning, event: Event, time: datetime) -> Tuning:
+    match event:
+        case TuningCreated():
+            state.status, state.directions = TuningStatus.RUNNING, event.directions
+            state.limits, state.early_stopping = event.limits, event.early_stopping
+            if event.limits.seconds is not None:
+                state.ends_at = time + timedelta(seconds=event.limits.seconds)
+        case TuningStatusSet():
+            assert state.status is not None, "the decider lets nothing come before the creation"
+            check_move(TUNING_MOVES, state.status, event.status, f"tuning {event.tuning_id}")
+            state.status = event.status
+        case TuningDeleted():
+            state.deleted = True
+        case TrialAdded():
+            state.trials = event.number + 1
+            for parameter in event.parameters:
+                _drawn(state, parameter)
+            if event.status in TRIAL_ENDS:
+                _count(state, event.status, event.objective_values)
+            else:
+                state.open[event.number] = OpenTrial(event.status)
+        case TrialStarted():
+            _move(state, event.number, TrialStatus.RUNNING)
+        case TrialRequeued():
+            _move(state, event.number, TrialStatus.REQUESTED)
+            state.open[event.number].attempt = event.attempt
+        case TrialParameterSet():
+            _drawn(state, event.parameter)
+        case TrialEnded():
+            _move(state, event.number, event.status)
+            del state.open[event.number]
+            _count(state, event.status, event.objective_values)
+    return state
+
+
+def _move(state: Tuning, number: int, to: TrialStatus) -> None:
+    trial = state.open[number]
+    check_move(TRIAL_MOVES, trial.status, to, f"trial {number}")
+    trial.status = to
+
+
+def _drawn(state: Tuning, parameter: TrialParameter) -> None:
+    state.distributions.setdefault(parameter.name, parameter.distribution)
+
+
+def _count(state: Tuning, status: TrialStatus, values: tuple[str, ...]) -> None:
+    """What an ended trial means for the early stopping."""
+    rule = state.early_stopping
+    if rule is None or status is not TrialStatus.COMPLETED:
+        return
+    if is_better(values[0], state.best, state.directions[0], rule.min_delta):
+        state.best, state.without_gain = values[0], 0
+    else:
+        state.without_gain += 1

@@ -1,0 +1,43 @@
+"""What a tuning remembers of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from events.language.experiments import Direction, EarlyStopping, TrialStatus, TuningLimits, TuningStatus
+
+
+@dataclass(slots=True)
+class OpenTrial:
+    """A trial that has not ended."""
+
+    status: TrialStatus
+    attempt: int = 1
+
+
+@dataclass(slots=True)
+class Tuning:
+    """A tuning as its events tell it. Of a trial that has ended it remembers only that it has."""
+
+    status: TuningStatus | None = None
+    """None until it is created."""
+    directions: tuple[Direction, ...] = ()
+    limits: TuningLimits = field(default_factory=TuningLimits)
+    early_stopping: EarlyStopping | None = None
+    deleted: bool = False
+    ends_at: datetime | None = None
+    """When its time is up."""
+    trials: int = 0
+    """How many there are, which is the number of the next one."""
+    open: dict[int, OpenTrial] = field(default_factory=dict)
+    distributions: dict[str, str] = field(default_factory=dict)
+    """Parameter → the distribution that it was first drawn from."""
+    best: str | None = None
+    """The value that counts as best for the early stopping."""
+    without_gain: int = 0
+    """Completed trials since then."""
+
+    @property
+    def running(self) -> int:
+        return sum(trial.status is TrialStatus.RUNNING for trial in self.open.values())

@@ -1,0 +1,182 @@
+"""What may become of a tuning's trials. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from events.language.common import ErrorCode, FieldError, Refused, shown
+from events.language.experiments import (
+    MAX_TRIALS,
+    NAN,
+    TRIAL_ENDS,
+    AskTrial,
+    AttemptCommand,
+    ReportTrial,
+    RequeueTrial,
+    SetTrialAttribute,
+    SetTrialParameter,
+    StartTrial,
+    TellTrial,
+    TrialAdded,
+    TrialAttributeSet,
+    TrialCommand,
+    TrialEnded,
+    TrialEvent,
+    TrialParameter,
+    TrialParameterSet,
+    TrialReported,
+    TrialRequeued,
+    TrialStarted,
+    TrialStatus,
+    TuningStatus,
+    is_better,
+)
+from services.experiments.tuning import distributions
+from services.experiments.tuning.state import OpenTrial, Tuning
+
+
+def added(state: Tuning, command: AskTrial, now: datetime) -> TrialAdded:
+    """Raises Refused."""
+    id, status = command.tuning_id, command.status
+    if state.status is not TuningStatus.RUNNING:
+        resume = "; resume it" if state.status is TuningStatus.PAUSED else ""
+        raise Refused(ErrorCode.FAILED_PRECONDITION, f"tuning {id} is {state.status}: it takes no new trial{resume}")
+    if state.trials >= (most := state.limits.trials or MAX_TRIALS):
+        raise Refused(ErrorCode.FAILED_PRECONDITION, f"tuning {id} has the {most} trials that it may have")
+    if status is TrialStatus.RUNNING:
+        _may_run(state, id)
+    ended = status in TRIAL_ENDS
+    if ended:
+        _check_values(state, status, command.objective_values)
+    elif command.objective_values:
+        raise _invalid(
+            "objective_values", f"goes with an ended trial, and this one is {status}", "tell them when it has ended"
+        )
+    if command.ended_at is not None and not ended:
+        raise _invalid("ended_at", f"goes with an ended trial, and this one is {status}", "leave it out")
+    for parameter in command.parameters:
+        _check_parameter(state, parameter, f"parameters.{parameter.name}.distribution")
+    began = status is not TrialStatus.REQUESTED
+    return TrialAdded(
+        tuning_id=id,
+        number=state.trials,
+        status=status,
+        parameters=command.parameters,
+        objective_values=command.objective_values,
+        intermediate=command.intermediate,
+        user_attributes=command.user_attributes,
+        system_attributes=command.system_attributes,
+        started_at=command.started_at or (now if began else None),
+        ended_at=(command.ended_at or now) if ended else None,
+    )
+
+
+def decided(state: Tuning, command: TrialCommand, now: datetime) -> TrialEvent | None:
+    """What a command about a trial leads to; None if nothing changes. Raises Refused."""
+    id, number = command.tuning_id, command.number
+    trial = _open(state, command)
+    match command:
+        case StartTrial():
+            if trial.status is TrialStatus.RUNNING:
+                return None
+            _may_run(state, id)
+            return TrialStarted(tuning_id=id, number=number, attempt=trial.attempt, started_at=now)
+        case RequeueTrial():
+            if trial.status is TrialStatus.REQUESTED:
+                return None
+            return TrialRequeued(tuning_id=id, number=number, attempt=trial.attempt + 1, reason=command.reason)
+        case SetTrialParameter():
+            _check_parameter(state, command.parameter, "parameter.distribution")
+            return TrialParameterSet(tuning_id=id, number=number, parameter=command.parameter)
+        case SetTrialAttribute():
+            return TrialAttributeSet(
+                tuning_id=id, number=number, scope=command.scope, name=command.name, value=command.value
+            )
+        case ReportTrial():
+            return TrialReported(
+                tuning_id=id, number=number, attempt=trial.attempt, step=command.step, value=command.value
+            )
+        case TellTrial():
+            _check_values(state, command.status, command.objective_values)
+            return TrialEnded(
+                tuning_id=id,
+                number=number,
+                attempt=trial.attempt,
+                status=command.status,
+                objective_values=command.objective_values,
+                reason=command.reason,
+                ended_at=now,
+            )
+    raise TypeError(f"trials take no {type(command).__name__}")
+
+
+def completion(state: Tuning, event: TrialEvent) -> str:
+    """Why a tuning is complete with this event; empty if it is not."""
+    if not (isinstance(event, TrialEnded) or (isinstance(event, TrialAdded) and event.status in TRIAL_ENDS)):
+        return ""
+    number = event.number
+    there, open = max(state.trials, number + 1), len(state.open) - (number in state.open)
+    if state.limits.trials is not None and there >= state.limits.trials and not open:
+        return f"all its {there} trials have ended"
+    rule = state.early_stopping
+    if rule is None or event.status is not TrialStatus.COMPLETED:
+        return ""
+    if is_better(event.objective_values[0], state.best, state.directions[0], rule.min_delta):
+        return ""
+    gainless = state.without_gain + 1
+    return f"{gainless} trials in a row brought nothing better" if gainless >= rule.patience else ""
+
+
+def _open(state: Tuning, command: TrialCommand) -> OpenTrial:
+    """The trial that a command is about. Raises Refused."""
+    number = command.number
+    trial = state.open.get(number)
+    if trial is None:
+        if number < state.trials:
+            raise Refused(ErrorCode.FAILED_PRECONDITION, f"trial {number} of tuning {command.tuning_id} has ended")
+        problem = f"there is no trial {number} of tuning {command.tuning_id}"
+        hint = f"it has {state.trials} trials, counted from 0"
+        raise Refused(ErrorCode.NOT_FOUND, problem, [FieldError(field="number", problem=problem, hint=hint)])
+    if isinstance(command, AttemptCommand) and command.attempt not in (None, trial.attempt):
+        problem = f"is {command.attempt}, and attempt {trial.attempt} of trial {number} is the one that counts"
+        error = FieldError(field="attempt", problem=problem, hint="end this process: it was taken for lost")
+        raise Refused(ErrorCode.ABORTED, f"attempt: {problem}", [error])
+    return trial
+
+
+def _may_run(state: Tuning, id: str) -> None:
+    """Raises Refused if no further trial may run now."""
+    most = state.limits.parallel
+    if most is not None and state.running >= most:
+        raise Refused(ErrorCode.RESOURCE_EXHAUSTED, f"tuning {id} has the {most} running trials that it may have")
+
+
+def _check_values(state: Tuning, status: TrialStatus, values: tuple[str, ...]) -> None:
+    """Raises Refused for values that do not go with how a trial ended."""
+    objectives = len(state.directions)
+    if status is TrialStatus.FAILED:
+        if values:
+            raise _invalid("objective_values", "goes without a failed trial", "leave them out, or tell it as pruned")
+    elif len(values) != objectives and (values or status is TrialStatus.COMPLETED):
+        hint = f"give {objectives}: one for each objective, in the order of the tuning's directions"
+        raise _invalid(
+            "objective_values", f"has {len(values)} values, and the tuning has {objectives} objectives", hint
+        )
+    if NAN in values and status is TrialStatus.COMPLETED:
+        raise _invalid(
+            "objective_values", "has NaN, which is neither better nor worse than any", "tell the trial as failed"
+        )
+
+
+def _check_parameter(state: Tuning, parameter: TrialParameter, field: str) -> None:
+    """Raises Refused for a parameter whose distribution is none, or another one than in earlier trials."""
+    if problem := distributions.problem(parameter.distribution):
+        raise _invalid(field, problem, "write it as Optuna's distribution_to_json does")
+    first = state.distributions.get(parameter.name)
+    if first is not None and (problem := distributions.conflict(first, parameter.distribution)):
+        raise _invalid(field, problem, f"take {shown(first, 200)}, or another name for the parameter")
+
+
+def _invalid(field: str, problem: str, hint: str) -> Refused:
+    error = FieldError(field=field, problem=problem, hint=hint)
+    return Refused(ErrorCode.INVALID_ARGUMENT, f"{field}: {problem}", [error])
