@@ -143,11 +143,12 @@ def _commands(schemas: _Schemas) -> Schema:
     for name, model in command_types().items():
         data = {"$ref": references[model]}
         kind = {"type": "string", "enum": _names(name)}
-        plain.append(_closed({**envelope, "type": kind, "data": data}, "type", "data"))
+        needed = ["data"] if any(field.is_required() for field in model.model_fields.values()) else []
+        plain.append(_closed({**envelope, "type": kind, "data": data}, "type", *needed))
         attributes = {other: envelope[ours] for other, ours in CLOUDEVENT_KEYS.items() if ours in envelope}
         ignored = {each: {"type": ["string", "null"]} for each in (*sorted(CLOUDEVENT_IGNORED), "traceparent")}
         given = {**ignored, **attributes, "specversion": {"const": "1.0"}}
-        events.append(_closed({**given, "type": kind, "data": data}, "specversion", "type", "data"))
+        events.append(_closed({**given, "type": kind, "data": data}, "specversion", "type", *needed))
     outcome = {"content": {"application/json": {"schema": schemas.of(commands_pb2.Outcome.DESCRIPTOR)}}}
     return {
         "summary": "Publish a command; its outcome, or with wait=false its place in the log.",

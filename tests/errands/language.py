@@ -65,7 +65,7 @@ class RunErrand(Command):
     subject_from: ClassVar[str] = "errand_id"
     key_from: ClassVar[str] = "errand_id"
     assigns_id: ClassVar[bool] = True
-    id_prefix: ClassVar[str] = "e"
+    id_prefix: ClassVar[str] = "x"
     concluded_by: ClassVar[tuple[type[Event], ...]] = (ErrandAccepted, ErrandEnded)
 
     errand_id: OptionalIdentifier = ""

@@ -27,9 +27,11 @@ KNOWN = {
     **dict.fromkeys(("job_id", "job_ids", "subject"), JOB),
     "allocation_id": f"{JOB}.1.1",
     "attempt": 1,
+    "experiment_id": os.environ["EXPERIMENT"],
     "node_id": "n0",
     "pool": "default",
     "queue": "default",
+    "run_id": os.environ["RUN"],
     "tasks": "0",
 }
 """What there is, so that answers have something in them."""

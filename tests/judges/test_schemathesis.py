@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from events.language.experiments import RunAdmitted
 from events.language.jobs import JobCompleted
 from events.log.ids import derived_id
 from tests import PATIENCE
@@ -36,12 +37,17 @@ async def alone(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> A
     ):
         await platform.publish("jobs", "SubmitJob", {"spec": JOB}, id="judged")
         await platform.event(JobCompleted, lambda event: event.job_id == JOB_ID)
+        run = {"experiment": "judged", "process": {"job_id": JOB_ID}}
+        await platform.publish("experiments", "CreateRun", run, id="judged")
+        await platform.event(RunAdmitted)
         platform.kill("n0")
         yield platform
 
 
 async def test_the_gateway_keeps_to_its_document(alone: Cluster, tmp_path: Path) -> None:
     document = tmp_path / "openapi.json"
+    (run,) = alone.all(RunAdmitted)
+    known = {"JOB": JOB_ID, "RUN": run.run_id, "EXPERIMENT": run.experiment_id}
     async with alone.http() as client:
         document.write_bytes((await client.get("/openapi.json")).content)
     done = await asyncio.to_thread(
@@ -49,7 +55,7 @@ async def test_the_gateway_keeps_to_its_document(alone: Cluster, tmp_path: Path)
         [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run", str(document)]
         + ["--url", f"http://{alone.gateway}", "--no-color"],
         cwd=tmp_path,  # it keeps a cache there
-        env={**os.environ, "KEY": alone.key, "JOB": JOB_ID, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "KEY": alone.key, **known, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=4 * PATIENCE,

@@ -30,6 +30,7 @@ from events.language.experiments.enums import (
     ExperimentStatus,
     MixedPrecision,
     ModelFramework,
+    RunEnd,
     RunStatus,
     Visibility,
 )
@@ -206,6 +207,7 @@ __all__ = [
     "RunCreated",
     "RunDataLogged",
     "RunDeleted",
+    "RunEnd",
     "RunEnded",
     "RunEnrolled",
     "RunEvent",

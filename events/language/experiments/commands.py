@@ -8,27 +8,17 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from events.language.base import Command, Event
 from events.language.common import DisplayName, Identifier, OptionalIdentifier, OptionalProject, Timestamp
-from events.language.experiments.enums import ENDED, ExperimentStatus, ModelFramework, RunStatus, Visibility
+from events.language.experiments.enums import ExperimentStatus, ModelFramework, RunEnd, Visibility
 from events.language.experiments.events import RunAdmitted, RunNotAdmitted
 from events.language.experiments.hyperparameters import MAX_ENTRIES, HyperparameterConfig, ParamKey, ParamValue
 from events.language.experiments.models import Description, Label, Process, Seed, Tags
 
 MAX_REASON = 500
 Reason = Annotated[str, Field(max_length=MAX_REASON)]
-
-
-def _end(status: RunStatus) -> RunStatus:
-    if status not in ENDED:
-        raise ValueError(f"is {status.value}, which is no end; take {', '.join(each.value for each in ENDED)}")
-    return status
-
-
-EndStatus = Annotated[RunStatus, AfterValidator(_end)]
-"""How a run ends."""
 
 
 class CatalogueCommand(Command):
@@ -157,7 +147,7 @@ class RenameRun(RunCommand):
 class EndRun(RunCommand):
     """Say how a run ended; once more, to correct it."""
 
-    status: EndStatus = RunStatus.FINISHED
+    status: RunEnd = RunEnd.FINISHED
     reason: Reason = ""
     ended_at: Timestamp | None = None
 
@@ -184,7 +174,7 @@ class ReportProcessEnded(Command):
 
     job_id: Identifier
     run_id: Identifier
-    status: EndStatus
+    status: RunEnd
     reason: Reason = ""
     node_id: OptionalIdentifier = ""
     exit_code: Annotated[int, Field(ge=0, le=255)] | None = None

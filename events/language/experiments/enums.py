@@ -46,8 +46,16 @@ class RunStatus(StrEnum):
     """It was stopped from outside."""
 
 
-ENDED = (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.KILLED)
-"""How runs end."""
+class RunEnd(StrEnum):
+    """How a run ends; the last of `RunStatus`."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+    KILLED = "killed"
+
+
+ENDED = tuple(RunStatus(each) for each in RunEnd)
+"""The statuses of runs that have ended."""
 
 
 class Visibility(StrEnum):

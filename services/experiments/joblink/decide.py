@@ -70,7 +70,7 @@ class JobLinks(Decider[Links]):
         assert isinstance(command, ReportProcessEnded)
         if command.run_id not in state.runs:
             return ()
-        return [LinkedProcessEnded(**{name: getattr(command, name) for name in LinkedProcessEnded.model_fields})]
+        return [LinkedProcessEnded.model_validate(command.model_dump())]
 
     def react(self, state: Links, event: Event, context: DecisionContext) -> Sequence[Event]:
         match event:

@@ -109,10 +109,11 @@ class Runs(Decider[Run]):
             case ResumeRun():
                 return _resumed(state, id)
             case EndRun():
-                if (command.status, command.reason) == (state.status, state.reason):
+                status = RunStatus(command.status)
+                if (status, command.reason) == (state.status, state.reason):
                     return ()
                 ended_at = command.ended_at or context.now
-                return [RunEnded(run_id=id, status=command.status, reason=command.reason, ended_at=ended_at)]
+                return [RunEnded(run_id=id, status=status, reason=command.reason, ended_at=ended_at)]
         raise TypeError(f"runs take no {type(command).__name__}")
 
     def react(self, state: Run, event: Event, context: DecisionContext) -> Sequence[Event]:
