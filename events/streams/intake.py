@@ -190,7 +190,7 @@ class Intake:
         self._partitions = (await topics.ensure_topics(settings))[self._topic]
         if self.stream.expiring and not self._rebuilding:
             self._upkeep.keep = await topics.kept(settings, self.stream.topic)
-        storing = Storing(self.stream, pool, self._schema, self._stopped)
+        storing = Storing(self.stream, pool, self._schema, self._stopped, self._refuse)
         await storing.open(make=not self._made)
         self._made = True
         self._storing, self.pool = storing, pool
@@ -342,7 +342,7 @@ class Intake:
     async def _read(self, raws: Iterable[Raw], storing: Storing) -> list[Item]:
         """Records as pieces. An unusable record becomes a dead letter before its position moves."""
         items: list[Item] = []
-        letters: list[ToSend] = []
+        unusable: list[tuple[Raw, str]] = []
         now, read, key = time.monotonic(), self.stream.read, self.stream.key
         repaired = any(self._repairs.concern(self._topic, partition) for partition in range(self._partitions))
         for raw in raws:
@@ -357,14 +357,19 @@ class Intake:
                 piece = read(raw)
                 items.append(Item(raw, key(piece), piece, now))
             except Unusable as error:
-                letters.append(self._letter(raw, str(error)))
+                unusable.append((raw, str(error)))
                 items.append(Item(raw))
             except Exception as error:  # noqa: BLE001 - any error of the stream's code stops this partition only
                 storing.stop_at(raw, error)
-        if letters and not self._rebuilding:
-            await self._letters.send_all(letters)
-            metrics.dead_letters.labels(self.stream.context).inc(len(letters))
+        if unusable:
+            await self._refuse(unusable)
         return items
+
+    async def _refuse(self, unusable: Sequence[tuple[Raw, str]]) -> None:
+        """Make dead letters of records."""
+        if not self._rebuilding:  # else they are dead letters already
+            await self._letters.send_all([self._letter(raw, reason) for raw, reason in unusable])
+            metrics.dead_letters.labels(self.stream.context).inc(len(unusable))
 
     def _letter(self, raw: Raw, reason: str) -> ToSend:
         log.warning("%s is no piece of the stream, and becomes a dead letter: %s", raw.position, reason)

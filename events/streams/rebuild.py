@@ -89,7 +89,7 @@ async def rebuild_stream(
         connected_db(settings) as db,
     ):
         await db.fetchval("select pg_advisory_lock(hashtext($1))", f"rebuild {live}")
-        stood = Storing(stream, pool, live, _never)
+        stood = Storing(stream, pool, live, _never, _nothing)
         await stood.open()
         total = sum(ends.values())
 
@@ -128,7 +128,7 @@ async def _begin(
 ) -> None:
     """Create new tables, positioned at the beginning of the topic. They number their rows from behind `last`."""
     await db.execute(f"drop schema if exists {quoted(fresh)} cascade")
-    await Storing(stream, pool, fresh, _never).open()
+    await Storing(stream, pool, fresh, _never, _nothing).open()
     places = [(*CHUNKS, last), *((stream.place or stream.topic.name, number, at) for number, at in starts.items())]
     await db.executemany(f"insert into {quoted(fresh)}.positions values ($1, $2, $3, -1)", places)
 
@@ -209,3 +209,7 @@ async def _running(intake: Intake, settings: Settings, pool: asyncpg.Pool) -> As
 
 def _never(*_: object) -> None:
     """Nothing is stored by what only opens tables."""
+
+
+async def _nothing(*_: object) -> None:
+    """Nothing is read by what only opens tables."""

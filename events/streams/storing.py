@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -45,9 +45,15 @@ class Storing:
     """The state of one process on a stream's tables, from `open` until an error."""
 
     def __init__(
-        self, stream: AnyStream, pool: asyncpg.Pool, schema: str, stopped: Callable[[Raw, Exception], None]
+        self,
+        stream: AnyStream,
+        pool: asyncpg.Pool,
+        schema: str,
+        stopped: Callable[[Raw, Exception], None],
+        unusable: Callable[[Sequence[tuple[Raw, str]]], Awaitable[None]],
     ) -> None:
-        """`schema`: the name, not quoted. `stopped`: called with the record at which a partition stops."""
+        """`schema`: the name, not quoted. `stopped`: called with the record at which a partition stops. `unusable`:
+        called with records that the stream does not take, and why, before their positions move."""
         self.schema = quoted(schema)
         self.standing: dict[int, int] = {}
         """Stopped partitions → the offset of the record at which each stopped."""
@@ -57,6 +63,7 @@ class Storing:
         self._place = stream.place or stream.topic.name
         self._pool = pool
         self._stopped = stopped
+        self._unusable = unusable
         self._states = KeyStates(stream)
         self._positions: dict[Place, ReaderPosition] = {}
         """As stored."""
@@ -219,6 +226,8 @@ class Storing:
             async with self._transaction() as db:
                 taken = await self._states.take(db, [*self._pending, *items], overdue, time.monotonic())
                 positions, last = await self._put(db, taken, self._reached(read, self._states.held))
+                if taken.unusable:
+                    await self._unusable(taken.unusable)
         except BaseException:
             self._states.forget()  # they contain the changes of a transaction that was rolled back
             raise

@@ -28,7 +28,8 @@ Chunk = TypeVar("Chunk")
 class Unusable(Exception):
     """A record is not a valid piece of the stream. The text says why, for people.
 
-    The record becomes a dead letter of the stream's context, and the stream goes on behind it.
+    `Stream.read` and `Stream.take` raise it. The record becomes a dead letter of the stream's context, and the stream
+    goes on behind it.
     """
 
 
@@ -95,7 +96,10 @@ class Stream(ABC, Generic[Piece, Key, State, Chunk]):
 
     @abstractmethod
     def take(self, state: State, piece: Piece, now: float) -> Sequence[Chunk]:
-        """Change the state by a piece, and return what can be stored now. `now`: its arrival, monotonic seconds."""
+        """Change the state by a piece, and return what can be stored now. `now`: its arrival, monotonic seconds.
+
+        Raises Unusable for a piece that can't be taken beside those that came before it. The state must be unchanged.
+        """
 
     def held(self, state: State) -> Collection[int]:
         """The offsets of the records that the state holds."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from events.log.wire import Raw
 from events.process import faults
 from events.projections.tables import Db
-from events.streams.stream import AnyStream
+from events.streams.stream import AnyStream, Unusable
 
 REMEMBERED = 20_000
 """States kept in memory besides those in use; up to twice as many between two clean-ups."""
@@ -68,6 +68,8 @@ class Taken:
     chunks: list[Any] = field(default_factory=list)
     states: dict[Any, Any] = field(default_factory=dict)
     """Key → state, for the states that returned the chunks."""
+    unusable: list[tuple[Raw, str]] = field(default_factory=list)
+    """Records that the stream does not take, and why."""
 
 
 class KeyStates:
@@ -139,9 +141,14 @@ class KeyStates:
         await stream.prepare(db, [(states[item.key], item.piece) for item in items])
         for item in items if faults.armed() else ():
             faults.raising(faults.IN_TAKE, str(item.raw.position))
-        for _, key, piece, came in items:
+        for raw, key, piece, came in items:
             state = states[key]
-            if chunks := stream.take(state, piece, came):
+            try:
+                chunks = stream.take(state, piece, came)
+            except Unusable as error:
+                taken.unusable.append((raw, str(error)))
+                continue
+            if chunks:
                 taken.chunks += chunks
                 taken.states[key] = state
         for late in overdue:

@@ -35,9 +35,17 @@ class Place:
     schema: str
     stopped: list[int] = field(default_factory=list)
     """Offsets of the records at which a partition stands, in the order in which they were found."""
+    refused: list[tuple[Raw, str]] = field(default_factory=list)
+    """Records that the stream did not take, and why."""
 
     def __post_init__(self) -> None:
-        self.storing = Storing(self.stream, self.pool, self.schema, lambda raw, _error: self.stopped.append(raw.offset))
+        self.storing = Storing(self.stream, self.pool, self.schema, self._stop, self._refuse)
+
+    def _stop(self, raw: Raw, _error: Exception) -> None:
+        self.stopped.append(raw.offset)
+
+    async def _refuse(self, unusable: Sequence[tuple[Raw, str]]) -> None:
+        self.refused += unusable
 
     async def stored(self) -> list[tuple[str, int, bytes, int]]:
         """Job, offset, data and missing bytes of each chunk."""
@@ -77,12 +85,16 @@ async def place(settings: Settings) -> AsyncIterator[Place]:
         await pool.close()
 
 
+async def nothing(_unusable: Sequence[tuple[Raw, str]]) -> None:
+    raise AssertionError("no record is read")
+
+
 async def test_an_index_of_many_rows_may_take_longer_than_a_query(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(OutputStream, "tables", (*OutputStream.tables, "select pg_sleep(0.4)"))
     async with asyncpg.create_pool(settings.postgres_required, min_size=0, command_timeout=0.2) as pool:
-        storing = Storing(OutputStream(), pool, f"{settings.schema_}_large", lambda *_: None)
+        storing = Storing(OutputStream(), pool, f"{settings.schema_}_large", lambda *_: None, nothing)
         await storing.open()
         assert storing.last == 0
 

@@ -13,7 +13,7 @@ from events.language.streams import StreamTopic
 from events.log.wire import Raw
 from events.projections.tables import Db
 from events.streams import taking
-from events.streams.stream import Stream
+from events.streams.stream import Stream, Unusable
 from events.streams.taking import OVERHEAD, Item, KeyStates, Late
 
 NO_DATABASE = cast(Db, None)
@@ -54,6 +54,8 @@ class Counting(Stream[tuple[str, int, int], str, Count, tuple[str, int]]):
 
     def take(self, state: Count, piece: tuple[str, int, int], now: float) -> Sequence[tuple[str, int]]:
         name, number, offset = piece
+        if number == 0:
+            raise Unusable(f"{name} counts from 1")
         if number > state.reached + 1:
             state.since = state.since if state.early else now
             state.early.setdefault(number, offset)
@@ -95,6 +97,15 @@ async def test_what_is_new_is_to_be_written_once_with_the_states_that_gave_it() 
     assert (taken.chunks, set(taken.states)) == ([("a", 1), ("b", 1)], {"a", "b"})
     taken = await states.take(NO_DATABASE, items[:3], [], 0.0)
     assert (taken.chunks, taken.states) == ([], {})
+
+
+async def test_a_record_that_the_stream_does_not_take_is_told_with_the_reason_and_the_others_are_taken() -> None:
+    stream = Counting()
+    states = KeyStates(stream)
+    items = [item(stream, 0, "a 1"), item(stream, 1, "a 0"), item(stream, 2, "a 2")]
+    taken = await states.take(NO_DATABASE, items, [], 0.0)
+    assert taken.chunks == [("a", 1), ("a", 2)]
+    assert [(raw.offset, reason) for raw, reason in taken.unusable] == [(1, "a counts from 1")]
 
 
 async def test_held_records_are_told_in_the_order_in_which_they_came() -> None:
