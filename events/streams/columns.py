@@ -77,7 +77,7 @@ class Columns:
 
     def point(self, index: int) -> Point:
         """The point at an index, which may be negative. Raises IndexError."""
-        rank = _ranks(self.values[[index]])[0]
+        rank = ranks_of(self.values[[index]])[0]
         return Point(int(self.steps[index]), int(self.times[index]), int(rank))
 
     def summary(self) -> Summary:
@@ -136,7 +136,7 @@ def _columns(steps: NDArray[np.int64], times: NDArray[np.int64], values: NDArray
 def merge(parts: Iterable[Columns]) -> Columns:
     """All points of several `Columns`, each once."""
     given = [part for part in parts if len(part)]
-    return given[0] if len(given) == 1 else _ordered(_joined(given))
+    return given[0] if len(given) == 1 else _ordered(joined(given))
 
 
 def without(part: Columns, others: Columns) -> Columns:
@@ -167,7 +167,7 @@ def encode(part: Columns) -> bytes:
     if len(part) > _MOST:
         raise ValueError(f"{len(part)} points are too many for a chunk: at most {_MOST}")
     values = np.ascontiguousarray(part.values, "<f8").tobytes()
-    plain = _differences(part.steps) + _differences(part.times) + values
+    plain = deltas_of(part.steps) + deltas_of(part.times) + values
     return _HEAD.pack(_FORMAT, len(part)) + bytes(cramjam.zstd.compress(plain, level=_LEVEL))
 
 
@@ -186,40 +186,53 @@ def decode(data: bytes) -> Columns:
     if written != len(plain):
         raise Malformed(f"they are {written} bytes instead of {len(plain)}")
     steps, times, values = np.frombuffer(plain, np.uint8).reshape(3, count * 8)
-    return Columns(_summed(steps), _summed(times), values.view("<f8"))
+    return Columns(numbers_of(steps), numbers_of(times), values.view("<f8"))
+
+
+class Digest:
+    """The number of distinct points, and BLAKE3 over them in order. Independent of how they are cut into parts.
+
+    Memory: the parts that reach beyond the first step of the next one.
+    """
+
+    def __init__(self) -> None:
+        self._hashed = blake3()
+        self._count = 0
+        self._kept = Columns(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64))
+
+    def add(self, part: Columns) -> None:
+        """Add a part. Parts come ordered by their first steps."""
+        if len(part):
+            until = int(np.searchsorted(self._kept.steps, part.steps[0], "left"))
+            self._hash(self._kept[:until])
+            self._kept = merge([self._kept[until:], part])
+
+    def result(self) -> tuple[int, bytes]:
+        """Of all that was added. Nothing may be added after that."""
+        self._hash(self._kept)
+        return self._count, self._hashed.digest()
+
+    def _hash(self, done: Columns) -> None:
+        self._count += len(done)
+        rows = np.stack((done.steps, done.times, done.values.view("<i8")), axis=1)
+        self._hashed.update(np.ascontiguousarray(rows, "<i8").tobytes())
 
 
 def digest(parts: Iterable[Columns]) -> tuple[int, bytes]:
-    """The number of distinct points, and BLAKE3 over them in order. Independent of how they are cut into parts.
-
-    `parts`: ordered by their first steps. Memory: the parts that reach beyond the first step of the next one.
-    """
-    hashed, count = blake3(), 0
-    kept = Columns(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64))
-
-    def add(done: Columns) -> None:
-        nonlocal count
-        count += len(done)
-        rows = np.stack((done.steps, done.times, done.values.view("<i8")), axis=1)
-        hashed.update(np.ascontiguousarray(rows, "<i8").tobytes())
-
+    """See `Digest`."""
+    made = Digest()
     for part in parts:
-        if not len(part):
-            continue
-        until = int(np.searchsorted(kept.steps, part.steps[0], "left"))
-        add(kept[:until])
-        kept = merge([kept[until:], part])
-    add(kept)
-    return count, hashed.digest()
+        made.add(part)
+    return made.result()
 
 
-def _ranks(values: NDArray[np.float64]) -> NDArray[np.int64]:
+def ranks_of(values: NDArray[np.float64]) -> NDArray[np.int64]:
     """Numbers with the order of the values, which differ if the bits of the values differ."""
     bits = np.ascontiguousarray(values).view(np.int64)
     return bits ^ ((bits >> np.int64(63)) & _LOW_BITS)
 
 
-def _joined(parts: Iterable[Columns]) -> Columns:
+def joined(parts: Iterable[Columns]) -> Columns:
     given = list(parts)
     if not given:
         return Columns(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64))
@@ -234,37 +247,37 @@ def _ordered(given: Columns) -> Columns:
     """Points in order, each once."""
     if (given.steps[1:] > given.steps[:-1]).all():
         return given  # the usual case
-    ranks = _ranks(given.values)
+    ranks = ranks_of(given.values)
     order = np.lexsort((ranks, given.times, given.steps))
     steps, times, values = given.steps[order], given.times[order], given.values[order]
     first = np.ones(len(order), bool)
-    first[1:] = ~_equal_next(steps, times, ranks[order])
+    first[1:] = ~equal_next(steps, times, ranks[order])
     return Columns(steps[first], times[first], values[first])
 
 
 def _common(part: Columns, others: Columns) -> NDArray[np.int64]:
     """The indexes of the points of `part` that are in `others`."""
-    both = _joined((part, others))
-    ranks = _ranks(both.values)
+    both = joined((part, others))
+    ranks = ranks_of(both.values)
     order = np.lexsort((ranks, both.times, both.steps))  # stable: of two equal points the first is of `part`
-    same = _equal_next(both.steps[order], both.times[order], ranks[order])
+    same = equal_next(both.steps[order], both.times[order], ranks[order])
     return order[:-1][same]
 
 
-def _equal_next(steps: NDArray[np.int64], times: NDArray[np.int64], ranks: NDArray[np.int64]) -> NDArray[np.bool_]:
+def equal_next(steps: NDArray[np.int64], times: NDArray[np.int64], ranks: NDArray[np.int64]) -> NDArray[np.bool_]:
     """For each point but the last, whether it equals the next one."""
     same: NDArray[np.bool_] = (steps[1:] == steps[:-1]) & (times[1:] == times[:-1]) & (ranks[1:] == ranks[:-1])
     return same
 
 
-def _differences(numbers: NDArray[np.int64]) -> bytes:
+def deltas_of(numbers: NDArray[np.int64]) -> bytes:
     """The first number and the deltas (modulo 2^64), bytes transposed: the lowest byte of all numbers, then the next
     byte of all, and so on."""
     differences = np.ascontiguousarray(np.diff(numbers, prepend=np.int64(0)), "<i8")
     return differences.view(np.uint8).reshape(-1, 8).T.tobytes()
 
 
-def _summed(data: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """The numbers from which `_differences` was made."""
+def numbers_of(data: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """The numbers from which `deltas_of` was made."""
     differences = np.ascontiguousarray(data.reshape(8, -1).T).view("<i8").reshape(-1)
     return np.cumsum(differences)
