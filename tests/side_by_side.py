@@ -14,6 +14,7 @@ ON_THE_CALM_PLATFORM = (
     "tests/integration/test_bad_input.py",
     "tests/clients/test_optuna.py",
     "tests/integration/test_experiments.py",
+    "tests/integration/test_run_points.py",
     "tests/integration/test_doors.py",
     "tests/integration/test_server_doors.py",
     "tests/judges/test_cloudevents.py",

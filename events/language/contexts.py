@@ -22,7 +22,7 @@ from keyword import iskeyword
 from types import MappingProxyType
 from typing import Literal
 
-from events.language.streams import OUTPUT, StreamTopic
+from events.language.streams import OUTPUT, POINTS, StreamTopic
 
 VARIABLE = "FORGELOG_CONTEXTS"
 
@@ -187,6 +187,7 @@ OWN = (
             "events.language.experiments.tuning_models",
             "events.language.experiments.tuning",
         ),
+        streams=(POINTS,),
     ),
 )
 """Forgelog's own, in the order of the main flow. Those between a submit and the start of its process are alone: on two

@@ -19,7 +19,12 @@ class StreamTopic:
     """How the broker keeps it. ``none``: as its producers send it."""
     from_agents: bool = False
     """Whether node agents write to it."""
+    from_producers: bool = False
+    """Whether programs of users write to it."""
 
 
 OUTPUT = StreamTopic("logs.jobs", days="output_days", from_agents=True)
 """What tasks print."""
+
+POINTS = StreamTopic("points.experiments", compression="zstd", from_producers=True)
+"""Points of runs: what their metrics were, at which step and time."""

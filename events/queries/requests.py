@@ -32,6 +32,8 @@ MAX_TEXT = 200_000
 _TIMES = (int(TIME_MIN.timestamp()), int(TIME_MAX.timestamp()))
 
 _SIGNED = (FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64)
+BELOW_ZERO = (FieldDescriptor.TYPE_SINT32, FieldDescriptor.TYPE_SINT64)
+"""Types of numbers that may be below 0: protobuf's own for those that often are."""
 
 Check = Callable[[Any, str], None]
 """Looks at a field's value; the text is the field's path."""
@@ -61,7 +63,8 @@ def reader(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]
 
 def check_request(message: Any) -> None:
     """Raises QueryError(INVALID_ARGUMENT) that names the field: a text with U+0000 or too long, a time that can't be
-    said in UTC, too many entries, a number below 0 (queries number and count from 0), a past where there is none."""
+    said in UTC, too many entries, a number below 0 (queries number and count from 0, but for what is declared as
+    sint64), a past where there is none."""
     if isinstance(message, NoMessage):
         raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, message.problem)
     if isinstance(message, Message):  # what is not decoded has no fields yet
@@ -92,7 +95,7 @@ def _one(field: Any) -> Check | None:
         return lambda value, path: _check(value, f"{path}.")
     if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
         return _text
-    return _number if field.cpp_type in _SIGNED else None
+    return _number if field.cpp_type in _SIGNED and field.type not in BELOW_ZERO else None
 
 
 def no_past(field: Any) -> str:

@@ -12,8 +12,10 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from enum import StrEnum
+from math import isfinite
 from typing import Any
 
+from events.process.numbers import word_of
 from forgelog.cli.tables import Column, Stream, age_column, column, lines_of, text_of, width_of
 
 __all__ = [
@@ -138,6 +140,8 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, bytes):
         return value.decode(errors="replace")
+    if isinstance(value, float) and not isfinite(value):
+        return word_of(value)
     return value
 
 

@@ -10,15 +10,29 @@ import typer
 from forgelog.cli import complete
 from forgelog.cli.common import AtOption, OutputOption, moment, with_client
 from forgelog.cli.nodes import pairs
-from forgelog.cli.render import Format, age_column, column, note, show_data, show_fields, show_rows, write
+from forgelog.cli.render import (
+    Format,
+    age_column,
+    column,
+    is_terminal,
+    note,
+    show_data,
+    show_fields,
+    show_rows,
+    terminal_width,
+    write,
+)
+from forgelog.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from forgelog.client.aio import AsyncClient
     from forgelog.client.plain import Answer
 
 app = typer.Typer(no_args_is_help=True, help="Show runs of experiments; create one, log to it, end or delete it.")
 
 STATUSES = ("scheduled", "running", "finished", "failed", "killed")
 ENDS = ("finished", "failed", "killed")
+AXES = ("step", "time")
 
 IdArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
 ParamOption = Annotated[list[str] | None, typer.Option("--param", "-p", help="key=value (repeatable).")]
@@ -76,7 +90,7 @@ def show_list(
 
 @app.command("show")
 def show(id: IdArgument, at: AtOption = None, output: OutputOption = Format.TABLE) -> None:
-    """Show a run with its parameters and tags."""
+    """Show a run with its parameters, tags and metrics."""
     found = with_client(lambda client: client.runs.get(id, at=moment(at)))
     if output is not Format.TABLE:
         show_data(found, output)
@@ -97,10 +111,62 @@ def create(
 
 
 @app.command("log")
-def log(id: IdArgument, param: ParamOption = None, tag: TagOption = None, output: OutputOption = Format.TABLE) -> None:
-    """Give a run parameters and tags. A parameter keeps its first value."""
-    outcome = with_client(lambda client: client.runs.log(id, params=pairs(param), tags={**pairs(tag)}))
-    _done(outcome, f"run {id} has them", output)
+def log(
+    id: IdArgument,
+    param: ParamOption = None,
+    tag: TagOption = None,
+    metric: Annotated[list[str] | None, typer.Option("--metric", "-m", help="key=number (repeatable).")] = None,
+    step: Annotated[int, typer.Option("--step", help="Of the metrics.")] = 0,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Give a run parameters, tags and metrics. A parameter keeps its first value."""
+    metrics = {key: _number(key, value) for key, value in pairs(metric).items()}
+
+    async def work(client: AsyncClient) -> Answer | None:
+        if metrics:
+            await client.runs.log_metrics(id, metrics, step=step)
+        if metrics and not param and not tag:
+            return None
+        return await client.runs.log(id, params=pairs(param), tags={**pairs(tag)})
+
+    outcome = with_client(work)
+    if outcome is None:
+        note(f"run {id} has them")
+    else:
+        _done(outcome, f"run {id} has them", output)
+
+
+def _number(key: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidInput(f"--metric {key}: {text!r} is no number") from None
+
+
+@app.command("curves")
+def curves(
+    ids: Annotated[list[str], typer.Argument(metavar="RUN...", help="The runs' ids.")],
+    key: Annotated[list[str] | None, typer.Option("--key", "-k", help="Only this metric (repeatable).")] = None,
+    axis: Annotated[str, typer.Option("--axis", help="step or time.", autocompletion=complete.words(AXES))] = "step",
+    width: Annotated[int | None, typer.Option("--width", min=10, max=1000, help="Characters; as the terminal.")] = None,
+    height: Annotated[int, typer.Option("--height", min=2, max=200, help="Lines of a drawing.")] = 12,
+    at: AtOption = None,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Draw the metrics of runs; as JSON, the points of the drawing."""
+    from forgelog.cli.curves import drawings
+    from forgelog.cli.plots import WIDTH
+
+    room = width or (min(terminal_width() or WIDTH + 12, 1000) - 12)
+    pixels = 500 if output is not Format.TABLE and width is None else 2 * room
+    found = with_client(lambda client: client.runs.curves(ids, keys=key or (), axis=axis, width=pixels, at=moment(at)))
+    if output is not Format.TABLE:
+        show_data(found, output)
+    elif not found:
+        note("there are no such metrics")
+    else:
+        for line in drawings(found, axis, max(room, 10), height, is_terminal()):
+            write(line + "\n")
 
 
 @app.command("end")

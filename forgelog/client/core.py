@@ -80,7 +80,7 @@ class Core:
             request.timeout.FromMilliseconds(int(limit * 1000))
             answer = await self.connection.call(stub.PublishMany, request, timeout=limit, what="publish")
             for outcome in answer.outcomes:
-                self._remember(outcome.positions)
+                self.wrote(outcome.positions)
                 outcomes.append(plain(outcome))
         return outcomes
 
@@ -98,7 +98,7 @@ class Core:
         )
 
     def _outcome(self, outcome: Any) -> Answer:
-        self._remember(outcome.positions)
+        self.wrote(outcome.positions)
         record = plain(outcome)
         if record.result == "rejected":
             raise refusal(record)
@@ -106,10 +106,11 @@ class Core:
             raise Timeout(f"command {record.id} is in the log, but its outcome is not known yet; ask with the same id")
         return record
 
-    def _remember(self, positions: Iterable[str]) -> None:
+    def wrote(self, positions: Iterable[str]) -> None:
+        """Note what was written, by its positions (``events.jobs/3@17``): queries of that context will see it."""
         for text in positions:
             place, _, offset = text.rpartition("@")
-            context = place.removeprefix("events.").split("/")[0]
+            context = place.split("/")[0].partition(".")[2]
             newest = self.written.setdefault(context, {})
             newest[place] = max(newest.get(place, -1), int(offset))
 

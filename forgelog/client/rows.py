@@ -346,6 +346,50 @@ class EventRow(Answer, message="forgelog.log.v1.LoggedEvent"):
     for it."""
 
 
+class PointsDigest(Answer, message="forgelog.experiments.v1.GetPointsDigestResponse"):
+    """What `forgelog.experiments.v1.GetPointsDigestResponse` holds."""
+
+    points: int
+    series: int
+    digest: str
+    """BLAKE3 over all points of all series in order, in hexadecimal digits."""
+
+
+class MetricRow(Answer, message="forgelog.experiments.v1.Metric"):
+    """A series of a run in short."""
+
+    run_id: str
+    key: str
+    model_id: str
+    """Empty for the run's own."""
+    dataset: str
+    value: float
+    """The last value, by step, then time, then value."""
+    step: int
+    time: datetime
+    min: float | None
+    """The smallest value that is not NaN, and the first step that has it. Unset if there is none."""
+    min_step: int | None
+    max: float | None
+    """The largest value that is not NaN, and the first step that has it. Unset if there is none."""
+    max_step: int | None
+    first_step: int
+    count: int
+    """Points, those that are NaN among them."""
+    nans: int
+    arrived_at: datetime | None
+    """When the newest of its points arrived."""
+
+
+class PointRow(Answer, message="forgelog.experiments.v1.Point"):
+    """What `forgelog.experiments.v1.Point` holds."""
+
+    step: int
+    time: datetime
+    """With milliseconds."""
+    value: float
+
+
 class ExperimentRow(Answer, message="forgelog.experiments.v1.Experiment"):
     """A question that runs are to answer, as queries tell of it."""
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
+from forgelog.client import packing
 from forgelog.client.core import Namespace
 from forgelog.client.experiments import CONTEXT, lifecycle
 from forgelog.client.plain import Answer, plain
-from forgelog.client.rows import ExperimentRunRow
+from forgelog.client.rows import ExperimentRunRow, MetricRow, PointRow, PointsDigest
 from forgelog.client.words import enum_words
+from forgelog_pb.experiments.v1 import points_pb2
+from forgelog_pb.experiments.v1 import points_queries_pb2 as points_pb
+from forgelog_pb.experiments.v1 import points_queries_pb2_grpc as points_rpc
 from forgelog_pb.experiments.v1 import queries_pb2 as pb
 from forgelog_pb.experiments.v1 import queries_pb2_grpc as rpc
 from forgelog_pb.experiments.v1 import types_pb2 as types
+from forgelog_pb.gateway.v1 import points_pb2 as gateway_pb
+from forgelog_pb.gateway.v1 import points_pb2_grpc as gateway_rpc
 
 
 class AsyncRuns(Namespace):
@@ -62,10 +68,12 @@ class AsyncRuns(Namespace):
         return await self._send("RestoreRun", id)
 
     async def get(self, id: str, *, at: datetime | None = None) -> ExperimentRunRow:
-        """One run, with its `params` and `tags`. Raises `NotFound`."""
+        """One run, with its `params`, `tags` and `metrics` (key → the last value, of the run's own). Raises
+        `NotFound`."""
         request = pb.GetRunRequest(run_id=id, options=self._core.options(CONTEXT, at))
         answer = await self._core.ask(self._stub.GetRun, request, f"run {id}")
-        found = {**plain(answer.run), "params": dict(answer.params), "tags": dict(answer.tags)}
+        own = {each.key: each.value for each in answer.metrics if not each.model_id and not each.dataset}
+        found = {**plain(answer.run), "params": dict(answer.params), "tags": dict(answer.tags), "metrics": own}
         return cast("ExperimentRunRow", found)
 
     async def search(
@@ -108,6 +116,124 @@ class AsyncRuns(Namespace):
 
         async for answer in self._core.connection.resumed(self._stub.WatchRuns, request, what="watch"):
             yield cast("ExperimentRunRow", plain(answer.run))
+
+    # Metrics
+
+    async def log_metrics(
+        self,
+        id: str,
+        metrics: Mapping[str, float],
+        *,
+        step: int = 0,
+        time: datetime | None = None,
+        model_id: str = "",
+        dataset: str = "",
+    ) -> None:
+        """Log a value of each of these metrics at a step; `time`: now if left out. Returns when the log has them.
+
+        Logging a point again changes nothing. Raises `Refused` and `NotFound`."""
+        at = packing.now() if time is None else packing.milliseconds(time, "time")
+        batch = points_pb2.PointBatch(run_id=id)
+        for key, value in metrics.items():
+            columns = next(packing.pieces([step], [at], [value]))
+            batch.series.add(key=key, model_id=model_id, dataset=dataset, **columns)
+        await self._log(batch)
+
+    async def log_points(
+        self,
+        id: str,
+        key: str,
+        values: Sequence[float],
+        *,
+        steps: Sequence[int] | None = None,
+        times: Sequence[int] | None = None,
+        model_id: str = "",
+        dataset: str = "",
+    ) -> None:
+        """Log many points of one metric. `steps`: 0, 1, 2 ... if left out; `times`: milliseconds since 1970, now if
+        left out. Returns when the log has them. Raises `Refused` and `NotFound`."""
+        steps = range(len(values)) if steps is None else steps
+        times = [packing.now()] * len(values) if times is None else times
+        for columns in packing.pieces(steps, times, values):
+            batch = points_pb2.PointBatch(run_id=id)
+            batch.series.add(key=key, model_id=model_id, dataset=dataset, **columns)
+            await self._log(batch)
+
+    async def metrics(
+        self, ids: Iterable[str], *, keys: Iterable[str] = (), at: datetime | None = None
+    ) -> list[MetricRow]:
+        """The metrics of runs: the last value of each series, its extremes and counts. `keys`: of these only. Raises
+        `NotFound`."""
+        request = points_pb.ListMetricsRequest(run_ids=ids, keys=keys, options=self._core.options(CONTEXT, at))
+        answer = await self._core.ask(self._points.ListMetrics, request, "metrics")
+        return [cast("MetricRow", plain(each)) for each in answer.metrics]
+
+    async def curves(
+        self,
+        ids: Iterable[str],
+        *,
+        keys: Iterable[str] = (),
+        axis: str = "step",
+        width: int = 500,
+        first: int | None = None,
+        last: int | None = None,
+        at: datetime | None = None,
+    ) -> list[Answer]:
+        """Curves to draw, with `steps`, `times` (milliseconds since 1970) and `values`: of `width` pixels, each with
+        its first, smallest, largest and last point. `axis`: step or time; `first`, `last`: its range. Raises
+        `NotFound`."""
+        (word,) = enum_words(points_pb.Axis.DESCRIPTOR, (axis,), "axis") if axis != "step" else (None,)
+        request = points_pb.GetCurvesRequest(
+            run_ids=ids,
+            keys=keys,
+            axis=word,
+            width=width,
+            first=first,
+            last=last,
+            options=self._core.options(CONTEXT, at),
+        )
+        answer = await self._core.ask(self._points.GetCurves, request, "curves")
+        return [plain(each) for each in answer.curves]
+
+    async def points(
+        self,
+        id: str,
+        key: str,
+        *,
+        model_id: str = "",
+        dataset: str = "",
+        first: int | None = None,
+        last: int | None = None,
+        at: datetime | None = None,
+        limit: int | None = None,
+    ) -> list[PointRow]:
+        """All points of a series, or the first `limit`, by step, time and value; of steps from `first` to `last`.
+        Raises `NotFound`."""
+        request = points_pb.ListPointsRequest(
+            run_id=id,
+            key=key,
+            model_id=model_id,
+            dataset=dataset,
+            first_step=first,
+            last_step=last,
+            options=self._core.options(CONTEXT, at),
+        )
+        return await self._core.pages(self._points.ListPoints, request, "points", CONTEXT, limit)
+
+    async def digest(self, id: str, *, at: datetime | None = None) -> PointsDigest:
+        """How many points a run has, and their digest: the same wherever the same points are. Raises `NotFound`."""
+        request = points_pb.GetPointsDigestRequest(run_id=id, options=self._core.options(CONTEXT, at))
+        answer = await self._core.ask(self._points.GetPointsDigest, request, f"run {id}")
+        return cast("PointsDigest", plain(answer))
+
+    async def _log(self, batch: Any) -> None:
+        stub: Any = gateway_rpc.PointsStub(self._core.channel)
+        answer = await self._core.ask(stub.Log, gateway_pb.LogRequest(batch=batch), f"run {batch.run_id}")
+        self._core.wrote([answer.position])
+
+    @property
+    def _points(self) -> Any:
+        return points_rpc.PointQueriesStub(self._core.channel)
 
     async def _send(self, kind: str, id: str, **fields: Any) -> Answer:
         return await self._core.publish((f"forgelog.{CONTEXT}.v1.{kind}", {"run_id": id, **fields}))

@@ -4,7 +4,7 @@
 |---|---|---|
 | `forgelog` | services, gateway, the command line | everything |
 | `agent` | node agents | report (commands), ship output, read what concerns nodes |
-| `producer` | programs that you write, kcat | publish commands, read all but commands; write nothing else |
+| `producer` | programs that you write, kcat | publish commands and points, read all but commands; write nothing else |
 
 `forgelog` comes in by PLAIN: the broker knows it from its own configuration, before it knows anything else. `producer`
 may do so too, since librdkafka before 2.6.1 (Debian's kcat) writes its SCRAM nonce twice, which Kafka 4 refuses. All
@@ -76,6 +76,7 @@ def rules(prefix: str) -> list[Rule]:
     ]
     producer = [
         *(Rule(PRODUCER, _TOPIC, topics.commands(context), _WRITE) for context in topics.CONTEXTS),
+        *(Rule(PRODUCER, _TOPIC, stream.name, _WRITE) for stream in topics.STREAMS if stream.from_producers),
         *(Rule(PRODUCER, _TOPIC, name, _READ) for name in topics.wanted(1) if not name.startswith("commands.")),
         # Not in the writers' own groups: it would be given partitions of commands, and they would stand still.
         *(Rule(PRODUCER, _GROUP, f"{context}.writer", _READ, deny=True) for context in topics.CONTEXTS),

@@ -18,6 +18,7 @@ from events.queries.searching import Search, filter_condition
 from forgelog_pb.experiments.v1 import queries_pb2 as pb
 from forgelog_pb.experiments.v1 import queries_pb2_grpc as rpc
 from forgelog_pb.experiments.v1 import types_pb2 as types
+from services.experiments.points.answering import PointReader
 from services.experiments.rows import RUNS
 from services.experiments.search import EXPERIMENTS_SEARCH, LIFECYCLE, RUN_WORDS, RUNS_SEARCH
 
@@ -83,8 +84,9 @@ _WATCH = RowWatch(
 
 
 class ExperimentQueriesServicer(rpc.ExperimentQueriesServicer):
-    def __init__(self, read: ReadModel) -> None:
+    def __init__(self, read: ReadModel, points: PointReader) -> None:
         self._read = read
+        self._points = points
 
     async def GetExperiment(self, request: Any, context: Any) -> Any:
         options = read_options(request.options)
@@ -121,7 +123,8 @@ class ExperimentQueriesServicer(rpc.ExperimentQueriesServicer):
             if row is None:
                 raise not_found("run", id, options["as_of"])
             (found,) = await _with_values(db, [row])
-        return pb.GetRunResponse(run=found.run, params=found.params, tags=found.tags)
+        metrics = await self._points.metrics([id], (), request.options)
+        return pb.GetRunResponse(run=found.run, params=found.params, tags=found.tags, metrics=metrics)
 
     async def ListRuns(self, request: Any, context: Any) -> Any:
         said = filter_condition(request.filter, RUN_WORDS, "runs")

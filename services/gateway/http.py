@@ -35,6 +35,8 @@ from services.gateway.http_commands import post_commands
 from services.gateway.http_gate import is_stranger, principal_of
 from services.gateway.objects import MISSING, OBJECT, ObjectDoor
 from services.gateway.openapi import document
+from services.gateway.points import PointsDoor
+from services.gateway.points_doors import PointsHttp
 from services.gateway.principal import Access
 from services.gateway.readiness import Readiness
 from services.gateway.routes import QueryRoute, query_routes
@@ -60,6 +62,7 @@ class Http:
         schemas: Schemas,
         access: Access,
         objects: ObjectDoor,
+        points: PointsDoor,
     ) -> None:
         self._access = access
         self._door = door
@@ -68,6 +71,7 @@ class Http:
         self._readiness = readiness
         self._schemas = schemas
         self._objects = objects
+        self._points = PointsHttp(points)
         self._routes = query_routes(catalog)
         self._openapi = orjson.dumps(document(catalog, self._routes))
 
@@ -77,6 +81,7 @@ class Http:
             self._route("/v1/query/{service}/{method}", self._query, "GET", "POST"),
             *(self._query_route(route) for route in self._routes),
             *self._objects.routes(),
+            *self._points.routes(),
             self._page("/openapi.json", self._document),
             self._page("/asyncapi.json", self._asyncapi),
             self._page("/schemas", self._types),

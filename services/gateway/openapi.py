@@ -17,7 +17,7 @@ from events.language.proto_names import enum_prefix
 from events.language.registry import command_types
 from events.log.topics import CONTEXTS
 from events.queries.listing import DEFAULT_PAGE, MAX_PAGE
-from events.queries.requests import MAX_ENTRIES, MAX_TEXT, no_past
+from events.queries.requests import BELOW_ZERO, MAX_ENTRIES, MAX_TEXT, no_past
 from forgelog_pb.gateway.v1 import commands_pb2
 from services.gateway.catalog import Catalog, Method
 from services.gateway.commands import DEFAULT_WAIT_SECONDS, MAX_BATCH, MAX_WAIT_SECONDS, Envelope
@@ -32,6 +32,7 @@ from services.gateway.http_commands import (
 )
 from services.gateway.http_gate import OPEN
 from services.gateway.openapi_objects import object_paths
+from services.gateway.openapi_points import NUMBER, points_paths
 from services.gateway.routes import QueryRoute
 from services.gateway.transcode import EMBEDDED, INTEGERS, PAGE_REQUEST, READ_OPTIONS, is_map, shortcuts
 
@@ -45,6 +46,7 @@ _SCALARS: dict[int, Schema] = {
     FieldDescriptor.CPPTYPE_DOUBLE: {"type": "number"},
     FieldDescriptor.CPPTYPE_FLOAT: {"type": "number"},
 }
+_ANSWERED: dict[int, Schema] = {**_SCALARS, FieldDescriptor.CPPTYPE_DOUBLE: NUMBER}
 
 _POSITION: Schema = {"type": "string", "pattern": r"^[^\x00]+/[0-9]{1,10}@[0-9]{1,19}$", "maxLength": MAX_TEXT}
 _POSITIONS = (f"{READ_OPTIONS}.at_least", "forgelog.log.v1.WatchEventsRequest.after")
@@ -101,7 +103,8 @@ def document(catalog: Catalog, routes: Iterable[QueryRoute]) -> Schema:
         if names := re.findall(r"\{(\w+)", path):
             operation["parameters"] = [_in_path(name) for name in names]
         paths[path] = {"get": operation}
-    paths |= object_paths(_REFUSED)
+    for path, operations in {**object_paths(_REFUSED), **points_paths(_REFUSED)}.items():
+        paths.setdefault(path, {}).update(operations)
     for path, methods in paths.items():
         for name, operation in methods.items():
             refusals = ("401", "403", "415") if name in ("post", "put") else ("401", "403")
@@ -266,6 +269,8 @@ def _command_schemas() -> tuple[dict[type[Command], str], Schema]:
 class _Schemas:
     """Schemas of answers' messages, each described once. A later version may add fields to them."""
 
+    scalars = _ANSWERED
+
     def __init__(self) -> None:
         self.found: dict[str, Schema] = {}
 
@@ -295,7 +300,7 @@ class _Schemas:
             prefix = enum_prefix(field.enum_type.name)
             words = [each.name.removeprefix(prefix).lower() for each in field.enum_type.values if each.number]
             return {"type": "string", "enum": words}
-        return _SCALARS.get(field.cpp_type) or self._integer(field)
+        return self.scalars.get(field.cpp_type) or self._integer(field)
 
     def _integer(self, field: Any) -> Schema:
         least, most = INTEGERS[field.cpp_type]
@@ -304,6 +309,8 @@ class _Schemas:
 
 class _Requests(_Schemas):
     """Schemas of requests' messages: what is refused by the gateway, or where queries come in, is refused by them."""
+
+    scalars = _SCALARS
 
     def of(self, descriptor: Any) -> Schema:
         known = descriptor.full_name in self.found
@@ -348,7 +355,8 @@ class _Requests(_Schemas):
         return {**schema, **_TEXT} if field.cpp_type == FieldDescriptor.CPPTYPE_STRING else schema
 
     def _integer(self, field: Any) -> Schema:
-        return {**super()._integer(field), "minimum": 0}
+        schema = super()._integer(field)
+        return schema if field.type in BELOW_ZERO else {**schema, "minimum": 0}
 
 
 _ERROR: Schema = {

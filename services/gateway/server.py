@@ -17,8 +17,10 @@ from aiokafka.errors import KafkaError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from events.log.outcomes import Outcomes
+from events.log.producer import Producer
 from events.log.publish import Publisher
 from events.log.topics import TopicsUnusable, ensure_topics
+from events.log.wire import Raw
 from events.process import tracing
 from events.process.channels import server_options
 from events.process.settings import Settings, split_address
@@ -26,6 +28,7 @@ from events.process.tasks import run_together
 from events.queries.reflection import enable_reflection
 from events.queries.requests import MAX_ANSWER_BYTES
 from forgelog_pb.gateway.v1.commands_pb2_grpc import add_CommandsServicer_to_server
+from forgelog_pb.gateway.v1.points_pb2_grpc import add_PointsServicer_to_server
 from services.gateway.catalog import Catalog
 from services.gateway.commands import Door
 from services.gateway.forward import Forwarder, ForwardHandler
@@ -39,6 +42,9 @@ from services.gateway.limits import Bounds
 from services.gateway.objects import ObjectDoor
 from services.gateway.optuna import OptunaHandler
 from services.gateway.optuna_live import Live
+from services.gateway.points import PointsDoor
+from services.gateway.points_doors import SERVICE as POINTS
+from services.gateway.points_doors import PointsServicer
 from services.gateway.principal import Access
 from services.gateway.readiness import Readiness
 from services.gateway.schemas import Schemas
@@ -78,7 +84,8 @@ async def run(
     door = Door(catalog, bounds, access)
     studies = Live(settings)
     objects = ObjectDoor(settings.objects_url, access, bounds.object_bytes)
-    pages = Http(door, forwarder, catalog, readiness, Schemas(settings), access, objects)
+    points = PointsDoor(settings, catalog, forwarder, bounds, access)
+    pages = Http(door, forwarder, catalog, readiness, Schemas(settings), access, objects, points)
     hosts = Hosts.of(settings)
     http = HttpSide(Gate(pages.application(), access, hosts))
     checks = health.aio.HealthServicer()  # type: ignore[attr-defined]
@@ -88,7 +95,7 @@ async def run(
         stack.push_async_callback(forwarder.close)
         stack.push_async_callback(studies.close)
         own = [OptunaHandler(door, studies)]
-        serving = _grpc_server(catalog, door, forwarder, checks, bounds, access, own)
+        serving = _grpc_server(catalog, door, points, forwarder, checks, bounds, access, own)
         server, socket = await stack.enter_async_context(serving)
         front = Front(socket, http.protocol, http.connections, bounds.connections, bounds.patience, hosts.problem)
         try:
@@ -103,7 +110,7 @@ async def run(
             started(port)
         try:
             watching = watch(bounds.patience, lambda: [*front.spliced, *http.watched()])
-            await run_together(http.keep_date(), watching, _open_log(settings, door, readiness, checks))
+            await run_together(http.keep_date(), watching, _open_log(settings, door, points, readiness, checks))
         finally:
             readiness.starting = "the gateway is stopping"
             front.stop_listening()
@@ -116,6 +123,7 @@ async def run(
 async def _grpc_server(
     catalog: Catalog,
     door: Door,
+    points: PointsDoor,
     forwarder: Forwarder,
     checks: Any,
     bounds: Bounds,
@@ -133,8 +141,9 @@ async def _grpc_server(
     server = grpc.aio.server(options=options, maximum_concurrent_rpcs=bounds.calls)
     gated: Any = Gated(access)
     add_CommandsServicer_to_server(CommandsServicer(door), gated)
+    add_PointsServicer_to_server(PointsServicer(points), gated)
     health_pb2_grpc.add_HealthServicer_to_server(checks, gated)
-    enable_reflection([SERVICE, *catalog.services, health.SERVICE_NAME], gated)
+    enable_reflection([SERVICE, POINTS, *catalog.services, health.SERVICE_NAME], gated)
     gated.add_generic_rpc_handlers((*own, ForwardHandler(forwarder)))  # last: it takes what is left
     server.add_generic_rpc_handlers((Patient(gated, bounds.patience),))
     try:
@@ -147,23 +156,33 @@ async def _grpc_server(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _open_log(settings: Settings, door: Door, readiness: Readiness, checks: Any) -> None:
-    """Connect to Kafka, however long that takes; from then on commands are taken."""
+async def _open_log(settings: Settings, door: Door, points: PointsDoor, readiness: Readiness, checks: Any) -> None:
+    """Connect to Kafka, however long that takes; from then on commands and points are taken."""
     pause = 0.2
+
+    def saw(event: Raw) -> None:
+        door.backlog.saw(event)
+        points.runs.saw(event)
+
     while True:
         try:
             await ensure_topics(settings)
-            async with Publisher(settings) as publisher, Outcomes(settings, door.backlog.saw) as outcomes:
+            async with (
+                Publisher(settings) as publisher,
+                Producer(settings) as producer,
+                Outcomes(settings, saw) as outcomes,
+            ):
                 door.open(publisher, outcomes)
+                points.open(producer)
                 readiness.starting = ""
-                for name in ("", SERVICE):
+                for name in ("", SERVICE, POINTS):
                     await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
-                log.info("commands are taken")
+                log.info("commands and points are taken")
                 try:
                     await outcomes.lasting()
                 finally:
                     await checks.enter_graceful_shutdown()
-                    await door.drain(DRAIN_SECONDS)
+                    await asyncio.gather(door.drain(DRAIN_SECONDS), points.drain(DRAIN_SECONDS))
         except (KafkaError, OSError, TopicsUnusable) as error:
             readiness.starting = f"the gateway can't use Kafka at {settings.kafka}: {error}"
             log.warning("%s; trying again in %.1f s", readiness.starting, pause)

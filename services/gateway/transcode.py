@@ -1,8 +1,9 @@
 """Queries as JSON: requests from bodies and URL parameters, answers to JSON, by their descriptors alone.
 
 The JSON is the language's own, as in the log: snake_case names, lower-case enum words (``running``), RFC 3339 times,
-whole numbers as numbers; bytes are base64. Requests are taken in protobuf's JSON form too (camelCase, numbers as text,
-``JOB_STATUS_RUNNING``). A field or word that does not exist is refused with the nearest that does. Knows no method.
+whole numbers as numbers; bytes are base64; NaN, Infinity and -Infinity are words. Requests are taken in protobuf's JSON
+form too (camelCase, numbers as text, ``JOB_STATUS_RUNNING``). A field or word that does not exist is refused with the
+nearest that does. Knows no method.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from events.language.common import FieldError
 from events.language.convert import to_dict
 from events.language.problems import WHOLE, close_to, shown_json
 from events.language.proto_names import enum_prefix
+from events.process.numbers import with_words
 from services.gateway.errors import DoorError
 
 Descriptor = Any
@@ -264,12 +266,32 @@ def is_map(field: Any) -> bool:
 def to_json(message: Message) -> bytes:
     """An answer as JSON, without a line end."""
     data = to_dict(message)
+    if _has_numbers(message.DESCRIPTOR):
+        data = with_words(data)
     for path, name in _embedded(message.DESCRIPTOR):
         inside = data.get(path, ())
         for each in inside if isinstance(inside, list) else (inside,):
             if each and each.get(name):
                 each[name] = orjson.Fragment(each[name])
     return dumps(data)
+
+
+@cache
+def _has_numbers(descriptor: Descriptor) -> bool:
+    """Whether a message can hold a number that JSON has none for."""
+    seen: set[str] = set()
+    waiting = [descriptor]
+    while waiting:
+        each = waiting.pop()
+        if each.full_name in seen:
+            continue
+        seen.add(each.full_name)
+        for field in each.fields:
+            if field.cpp_type in _FLOATS:
+                return True
+            if field.message_type is not None:
+                waiting.append(field.message_type)
+    return False
 
 
 def dumps(data: Any) -> bytes:

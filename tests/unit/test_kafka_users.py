@@ -25,8 +25,10 @@ def allowed(user: str, operation: int, prefix: str = "") -> set[str]:
     }
 
 
-def test_a_producer_publishes_commands_and_nothing_else() -> None:
-    assert allowed(PRODUCER, WRITE) == {topics.commands(context) for context in topics.CONTEXTS}
+def test_a_producer_publishes_commands_and_points_and_nothing_else() -> None:
+    assert allowed(PRODUCER, WRITE) == {topics.commands(context) for context in topics.CONTEXTS} | {
+        "points.experiments"
+    }
 
 
 def test_a_producer_reads_all_but_commands() -> None:

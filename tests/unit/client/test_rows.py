@@ -61,6 +61,8 @@ def test_the_rows_of_a_list_are_found() -> None:
         "forgelog.experiments.v1.Experiment": "ExperimentRow",
         "forgelog.experiments.v1.ExperimentRun": "ExperimentRunRow",
         "forgelog.experiments.v1.HyperparameterTuningJob": "HyperparameterTuningJobRow",
+        "forgelog.experiments.v1.Metric": "MetricRow",
+        "forgelog.experiments.v1.Point": "PointRow",
         "forgelog.experiments.v1.Trial": "TrialRow",
         "forgelog.log.v1.DeadLetter": "DeadLetterRow",
     }

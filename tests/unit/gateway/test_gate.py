@@ -29,7 +29,7 @@ from tests.unit.gateway.door import Door, door
 CATALOG = Catalog()
 NOBODY: Any = None
 OBJECTS = ObjectDoor("file:///nowhere", NOBODY, 0)
-ROUTES = Http(NOBODY, NOBODY, CATALOG, NOBODY, NOBODY, NOBODY, OBJECTS).application().routes
+ROUTES = Http(NOBODY, NOBODY, CATALOG, NOBODY, NOBODY, NOBODY, OBJECTS, NOBODY).application().routes
 OPEN = ("/healthz", "/readyz")
 QUERIES = tuple(f"/v1/query/{method.service}/{method.name}" for method in CATALOG.methods.values())
 PATHS = (
@@ -43,7 +43,14 @@ PATHS = (
 NO_PATHS = ("/no/such/path", "/v1/jobs/", "//evil.example/v1/jobs", "/healthz/", "/HEALTHZ", "/healthz/../v1/jobs")
 REFLECTION = tuple(f"/grpc.reflection.{each}.ServerReflection/ServerReflectionInfo" for each in ("v1", "v1alpha"))
 COMMANDS = tuple(f"/{SERVICE}/{each.name}" for each in commands_pb2.DESCRIPTOR.services_by_name["Commands"].methods)
-RPCS = (*CATALOG.methods, *COMMANDS, *REFLECTION, "/grpc.health.v1.Health/Watch", "/no.such.Service/Call")
+RPCS = (
+    *CATALOG.methods,
+    *COMMANDS,
+    "/forgelog.gateway.v1.Points/Log",
+    *REFLECTION,
+    "/grpc.health.v1.Health/Watch",
+    "/no.such.Service/Call",
+)
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -1,0 +1,227 @@
+"""Answers about the points of runs, from the stream's tables. Which runs there are is told by the projection's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import grpc
+
+from events.queries.listing import next_cursor, page
+from events.queries.queries import QueryError, ReadModel, not_found, read_options
+from events.streams.intake import Intake
+from events.streams.reading import StreamReader
+from forgelog_pb.experiments.v1 import points_queries_pb2 as pb
+from forgelog_pb.experiments.v1 import points_queries_pb2_grpc as rpc
+
+MAX_RUNS = 1_000
+MAX_WIDTH = 10_000
+DEFAULT_WIDTH = 500
+MOST_METRICS = 100_000
+"""Series in one answer of metrics."""
+MOST_DRAWN = 2_000_000
+"""Points in one answer of curves."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_INT8 = range(-(1 << 63), 1 << 63)
+_ORDER = {"step": _INT8, "time": _INT8, "rank": _INT8}
+
+
+class PointReader:
+    """The points of runs that are there."""
+
+    def __init__(self, read: ReadModel, intake: Intake) -> None:
+        self._read = read
+        self._reader = StreamReader(read, intake)
+
+    @asynccontextmanager
+    async def tables(self, runs: Sequence[str], options: Any) -> AsyncIterator[Any]:
+        """The tables of points, once these runs are known to be there. Raises QueryError."""
+        from services.experiments.points.reading import FOREVER, PointTables
+
+        told = read_options(options)
+        async with self._read.view(**told) as db:
+            rows = await db.fetch("select run_id from runs where run_id = any($1::text[])", list(runs))
+        there = {row["run_id"] for row in rows}
+        if missing := [run for run in runs if run not in there]:
+            raise not_found("run", missing[0], told["as_of"])
+        at = told["as_of"]
+        as_of = FOREVER if at is None else (at - _EPOCH) // timedelta(milliseconds=1)
+        async with self._reader.view() as db:
+            yield PointTables(db, self._reader.schema, as_of)
+
+    async def metrics(self, runs: Sequence[str], keys: Collection[str], options: Any) -> list[Any]:
+        """The metrics of runs, as messages. Raises QueryError."""
+        async with self.tables(runs, options) as tables:
+            series = await tables.series(runs, keys, MOST_METRICS + 1)
+            if len(series) > MOST_METRICS:
+                raise _invalid(f"run_ids: these runs have more than {MOST_METRICS} series; name fewer, or some keys")
+            tallies = await tables.tallies(series)
+        return [_metric(each, tallies[each.number]) for each in series if each.number in tallies]
+
+
+class PointQueriesServicer(rpc.PointQueriesServicer):
+    def __init__(self, reader: PointReader) -> None:
+        self._reader = reader
+
+    async def ListMetrics(self, request: Any, context: Any) -> Any:
+        runs = _runs(request)
+        return pb.ListMetricsResponse(metrics=await self._reader.metrics(runs, request.keys, request.options))
+
+    async def GetCurves(self, request: Any, context: Any) -> Any:
+        runs, width = _runs(request), request.width or DEFAULT_WIDTH
+        if width > MAX_WIDTH:
+            raise _invalid(f"width: is {width}; give 1 to {MAX_WIDTH} pixels")
+        if request.axis not in (pb.AXIS_UNSPECIFIED, pb.AXIS_TIME):
+            raise _invalid(f"axis: {request.axis} is no Axis; take time, or leave it out for steps")
+        first, last = _range(request, "first", "last")
+        async with self._reader.tables(runs, request.options) as tables:
+            series = await tables.series(runs, request.keys, MOST_DRAWN // width + 1)
+            if len(series) * width > MOST_DRAWN:
+                raise _invalid(
+                    f"run_ids: these runs have {len(series)} or more series, too many for a drawing of {width} "
+                    "pixels; name fewer, or some keys"
+                )
+            drawn = await _drawn(tables, series, request.axis == pb.AXIS_TIME, first, last, width)
+        return pb.GetCurvesResponse(curves=drawn)
+
+    async def ListPoints(self, request: Any, context: Any) -> Any:
+        from services.experiments.points.tally import rank_of
+
+        first, last = _range(request, "first_step", "last_step")
+        limit, after = _page(request)
+        points: list[tuple[int, int, float]] = []
+        async with self._reader.tables([request.run_id], request.options) as tables:
+            wanted = (request.key, request.model_id, request.dataset)
+            found = [each for each in await tables.series([request.run_id], [request.key]) if each.name == wanted]
+            if not found:
+                raise not_found("series", request.key)
+            start = first if after is None else max(after[0], after[0] if first is None else first)
+            async for part in tables.in_order(found[0], start, last):
+                if after is not None and int(part.steps[0]) <= after[0]:
+                    part = part[_behind(part, after) :]
+                points += part[: limit + 1 - len(points)]
+                if len(points) > limit:
+                    break
+        more = len(points) > limit
+        points = points[:limit]
+        cursor = ""
+        if more:
+            step, time, value = points[-1]
+            row = {"step": step, "time": time, "rank": rank_of(value)}
+            cursor = next_cursor(row, _ORDER, request)
+        answered = [pb.Point(step=step, time=_time(time), value=value) for step, time, value in points]
+        return pb.ListPointsResponse(points=answered, next_cursor=cursor)
+
+    async def GetPointsDigest(self, request: Any, context: Any) -> Any:
+        async with self._reader.tables([request.run_id], request.options) as tables:
+            series, points, digest = await tables.digest(request.run_id)
+        return pb.GetPointsDigestResponse(series=series, points=points, digest=digest)
+
+
+async def _drawn(
+    tables: Any, series: Sequence[Any], by_time: bool, first: int | None, last: int | None, width: int
+) -> list[Any]:
+    """The curves of series, on one axis."""
+    from events.streams.columns import columns
+    from services.experiments.points.curves import between, merged, reduce
+    from services.experiments.points.reading import groups
+
+    tallies = await tables.tallies(series)
+    there = [each for each in series if each.number in tallies]
+    told = [tallies[each.number] for each in there]
+    lows = [each.time_from if by_time else each.first_step for each in told]
+    highs = [each.time_to if by_time else each.last_step for each in told]
+    low = max([min(lows, default=0)] if first is None else [min(lows, default=0), first])
+    high = min([max(highs, default=0)] if last is None else [max(highs, default=0), last])
+    steps = (None, None) if by_time else (first, last)
+    none = columns([], [], [])
+    curves = []
+    for group in groups(there):
+        if len(group) == 1:  # it may be of any length
+            kept, count = none, 0
+            async for part in tables.in_order(group[0], *steps):
+                part = between(part, by_time, first, last)
+                count += len(part)
+                kept = merged(kept, reduce(part, by_time, low, high, width), by_time)
+                kept = reduce(kept, by_time, low, high, width)
+            curves.append(_curve(group[0], kept, count))
+            continue
+        points = await tables.points(group, *steps)
+        for each in group:
+            part = between(points[each.number], by_time, first, last)
+            curves.append(_curve(each, reduce(part, by_time, low, high, width), len(part)))
+    return curves
+
+
+def _curve(series: Any, points: Any, count: int) -> Any:
+    return pb.Curve(
+        run_id=series.run,
+        key=series.name.key,
+        model_id=series.name.model_id,
+        dataset=series.name.dataset,
+        steps=points.steps.tolist(),
+        times=points.times.tolist(),
+        values=points.values.tolist(),
+        points=count,
+    )
+
+
+def _metric(series: Any, told: Any) -> Any:
+    return pb.Metric(
+        run_id=series.run,
+        key=series.name.key,
+        model_id=series.name.model_id,
+        dataset=series.name.dataset,
+        value=told.last_value,
+        step=told.last_step,
+        time=_time(told.last_time),
+        min=told.low,
+        min_step=told.low_step,
+        max=told.high,
+        max_step=told.high_step,
+        first_step=told.first_step,
+        count=told.count,
+        nans=told.nans,
+        arrived_at=_time(told.arrived_to),
+    )
+
+
+def _runs(request: Any) -> list[str]:
+    runs = list(dict.fromkeys(request.run_ids))
+    if not 0 < len(runs) <= MAX_RUNS:
+        raise _invalid(f"run_ids: are {len(runs)}; name 1 to {MAX_RUNS} runs")
+    return runs
+
+
+def _range(request: Any, first: str, last: str) -> tuple[int | None, int | None]:
+    low, high = (getattr(request, name) if request.HasField(name) else None for name in (first, last))
+    if low is not None and high is not None and low > high:
+        raise _invalid(f"{last}: is {high}, which is before {first}, {low}")
+    return low, high
+
+
+def _page(request: Any) -> tuple[int, tuple[int, int, int] | None]:
+    limit, after = page(request, _ORDER)
+    return limit, None if after is None else (after["step"], after["time"], after["rank"])
+
+
+def _behind(part: Any, after: tuple[int, int, int]) -> int:
+    """How many points are not behind a point."""
+    from events.streams.columns import Point
+
+    point = Point(*after)
+    low, high = 0, len(part)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if part.point(middle) <= point else (low, middle)
+    return low
+
+
+def _time(milliseconds: int) -> datetime:
+    return _EPOCH + timedelta(milliseconds=milliseconds)
+
+
+def _invalid(problem: str) -> QueryError:
+    return QueryError(grpc.StatusCode.INVALID_ARGUMENT, problem)
