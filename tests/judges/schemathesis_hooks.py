@@ -17,9 +17,9 @@ MOST = 1_000
 """Longest text, list or map that is worth sending here: what has a larger bound is tried at it by tests of our own."""
 SECONDS, SECONDS_OF_STREAMS, MOST_SECONDS = "60", "1", 86_400
 """How long an answer may take: how fast the platform is, is not judged here. And how long a stream is followed."""
-UNSAID = {"cursor", "at_least", "after", "actors", "types", "projects", "since", "until"}
-"""Values that are taken if an earlier answer gave them, or if there is such a thing, or if they go together: a schema
-can't say so."""
+UNSAID = {"cursor", "filter", "order_by", "at_least", "after", "actors", "types", "projects", "since", "until"}
+"""Values that are taken if an earlier answer gave them, if they keep to a grammar, if there is such a thing, or if they
+go together: a schema can't say so."""
 LAST_YEAR = "2025"
 """A schema can't say either that a time is past."""
 JOB = os.environ["JOB"]
@@ -33,8 +33,17 @@ KNOWN = {
     "queue": "default",
     "run_id": os.environ["RUN"],
     "tasks": "0",
+    "tuning_id": "t-none",
 }
 """What there is, so that answers have something in them."""
+
+NEEDED = {
+    "/GetHistory": "subject",
+    "/GetExperiment": "experiment_id",
+    "/GetTuning": "tuning_id",
+    "/ListTrials": "tuning_id",
+}
+"""Query → what it needs, where another value can be given for it."""
 
 AGENTS_COMMANDS = {name.rpartition(".")[2] for name, kind in command_types().items() if kind.by_agents}
 
@@ -89,8 +98,9 @@ def before_call(_: Any, case: schemathesis.Case, __: dict[str, Any]) -> None:
     if isinstance(case.body, dict):
         if case.operation.path.endswith("/WatchJobs"):  # it ends, since the job has ended
             case.body |= {"job_ids": [JOB], "until_ended": True}
-        if case.operation.path.endswith("/GetHistory"):
-            case.body.setdefault("subject", JOB)
+        for path, needed in NEEDED.items():
+            if case.operation.path.endswith(path):
+                case.body.setdefault(needed, KNOWN[needed])
         for part in (case.body, case.body.get("options"), case.body.get("page")):
             if isinstance(part, dict):
                 _possible(part)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from events.language.base import Command, Event
 from events.language.common import Attempt, Identifier, OptionalIdentifier, OptionalProject, ProjectName, Timestamp
 from events.language.experiments.tuning_models import (
-    TRIAL_ENDS,
     AttributeKey,
     Attributes,
     Direction,
@@ -23,6 +22,7 @@ from events.language.experiments.tuning_models import (
     JsonText,
     Scope,
     Step,
+    TrialEnd,
     TrialNumber,
     TrialParameter,
     TrialStatus,
@@ -34,16 +34,6 @@ from events.language.experiments.tuning_models import (
 
 Directions = Annotated[tuple[Direction, ...], Field(min_length=1, max_length=100)]
 Reason = Annotated[str, Field(max_length=500)]
-
-
-def _end(status: TrialStatus) -> TrialStatus:
-    if status not in TRIAL_ENDS:
-        raise ValueError(f"is {status.value}, which is no end; take {', '.join(each.value for each in TRIAL_ENDS)}")
-    return status
-
-
-TrialEnd = Annotated[TrialStatus, AfterValidator(_end)]
-"""How a trial ends."""
 
 
 # What the catalogue of a project decides
@@ -200,7 +190,7 @@ class TrialEnded(TrialEvent):
     """It has ended so. It ends once."""
 
     attempt: Attempt = 1
-    status: TrialEnd
+    status: TrialStatus
     objective_values: tuple[Double, ...] = ()
     reason: str = ""
     ended_at: Timestamp
@@ -304,7 +294,7 @@ class SetTrialAttribute(TrialCommand):
 class TellTrial(AttemptCommand):
     """Say how a trial ended: completed, with a value for each objective; pruned, with values or without; failed."""
 
-    status: TrialEnd = TrialStatus.COMPLETED
+    status: TrialEnd = TrialEnd.COMPLETED
     objective_values: tuple[Double, ...] = Field(default=(), max_length=100)
     reason: Reason = ""
 

@@ -66,7 +66,15 @@ class Scope(StrEnum):
     """The algorithm's own."""
 
 
-TRIAL_ENDS = (TrialStatus.COMPLETED, TrialStatus.PRUNED, TrialStatus.FAILED)
+class TrialEnd(StrEnum):
+    """How a trial ends; the last of `TrialStatus`."""
+
+    COMPLETED = "completed"
+    PRUNED = "pruned"
+    FAILED = "failed"
+
+
+TRIAL_ENDS = tuple(TrialStatus(each) for each in TrialEnd)
 """How trials end."""
 
 TUNING_ENDS = (TuningStatus.COMPLETED, TuningStatus.STOPPED)

@@ -97,12 +97,12 @@ def decided(state: Tuning, command: TrialCommand, now: datetime) -> TrialEvent |
                 tuning_id=id, number=number, attempt=trial.attempt, step=command.step, value=command.value
             )
         case TellTrial():
-            _check_values(state, command.status, command.objective_values)
+            _check_values(state, TrialStatus(command.status), command.objective_values)
             return TrialEnded(
                 tuning_id=id,
                 number=number,
                 attempt=trial.attempt,
-                status=command.status,
+                status=TrialStatus(command.status),
                 objective_values=command.objective_values,
                 reason=command.reason,
                 ended_at=now,
