@@ -11,6 +11,7 @@ from xdist.scheduler import LoadScopeScheduling
 CALM = "calm"
 
 ON_THE_CALM_PLATFORM = (
+    "tests/clients/test_mlflow.py",
     "tests/integration/test_bad_input.py",
     "tests/clients/test_optuna.py",
     "tests/integration/test_experiments.py",

@@ -33,6 +33,7 @@ from services.gateway.http_answers import (
 from services.gateway.http_bodies import json_of, read_body
 from services.gateway.http_commands import post_commands
 from services.gateway.http_gate import is_stranger, principal_of
+from services.gateway.mlflow.door import MlflowDoor
 from services.gateway.objects import MISSING, OBJECT, ObjectDoor
 from services.gateway.openapi import document
 from services.gateway.points import PointsDoor
@@ -63,6 +64,7 @@ class Http:
         access: Access,
         objects: ObjectDoor,
         points: PointsDoor,
+        mlflow: MlflowDoor,
     ) -> None:
         self._access = access
         self._door = door
@@ -72,6 +74,7 @@ class Http:
         self._schemas = schemas
         self._objects = objects
         self._points = PointsHttp(points)
+        self._mlflow = mlflow
         self._routes = query_routes(catalog)
         self._openapi = orjson.dumps(document(catalog, self._routes))
 
@@ -82,6 +85,7 @@ class Http:
             *(self._query_route(route) for route in self._routes),
             *self._objects.routes(),
             *self._points.routes(),
+            *self._mlflow.routes(),
             self._page("/openapi.json", self._document),
             self._page("/asyncapi.json", self._asyncapi),
             self._page("/schemas", self._types),

@@ -50,7 +50,7 @@ def raw_response(body: bytes, status: int = 200, headers: Mapping[str, str] | No
 
 def error_response(error: DoorError | Relayed) -> Response:
     """A refusal as an answer."""
-    body, headers = _error_body(error), {}
+    body, headers = error_body(error), {}
     if error.retry_after:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
     if isinstance(error, Relayed):
@@ -60,8 +60,12 @@ def error_response(error: DoorError | Relayed) -> Response:
     return json_response(body, error.http_status, {**headers, **error.headers})
 
 
-def answering(name: str, handler: Handler) -> Handler:
-    """The handler, counted and timed under `name`, its failures turned into answers."""
+Refusal = Callable[[DoorError | Relayed], Response]
+"""How a door writes a refusal."""
+
+
+def answering(name: str, handler: Handler, refusal: Refusal = error_response) -> Handler:
+    """The handler, counted and timed under `name`, its failures turned into answers by `refusal`."""
     timer = metrics.seconds.labels("http", name)
 
     async def answer(request: Request) -> Response:
@@ -69,13 +73,13 @@ def answering(name: str, handler: Handler) -> Handler:
         try:
             response = await handler(request)
         except (DoorError, Relayed) as error:
-            response = error_response(error)
+            response = refusal(error)
         except HTTPException as error:
             response = http_error(request, error)
         except Exception:
             log.exception("%s %s failed", request.method, request.url.path)
             text = "the gateway failed because of a defect; see its log"
-            response = error_response(DoorError(grpc.StatusCode.INTERNAL, text))
+            response = refusal(DoorError(grpc.StatusCode.INTERNAL, text))
         timer.observe(perf_counter() - started)
         metrics.requests.labels("http", name, str(response.status_code)).inc()
         return response
@@ -126,7 +130,8 @@ class Form:
     keepalive: bytes = b""
 
 
-def _error_body(error: DoorError | Relayed) -> dict[str, Any]:
+def error_body(error: DoorError | Relayed) -> dict[str, Any]:
+    """``{"error": {code, message, errors}}``."""
     errors = error.errors if isinstance(error, DoorError) else ()
     body = as_json(code_name(error.code), _text(error), errors)
     if error.retry_after:
@@ -135,7 +140,7 @@ def _error_body(error: DoorError | Relayed) -> dict[str, Any]:
 
 
 def _error_json(error: DoorError | Relayed) -> bytes:
-    return dumps(_error_body(error))
+    return dumps(error_body(error))
 
 
 def _text(error: DoorError | Relayed) -> str:

@@ -18,7 +18,7 @@ from events.language.common import FieldError, shown
 from services.gateway import metrics
 from services.gateway.errors import DoorError
 from services.gateway.hosts import HINT, NOT_OURS, Hosts
-from services.gateway.http_answers import error_response
+from services.gateway.http_answers import Refusal, error_response
 from services.gateway.principal import Access, Principal
 
 OPEN = frozenset({"/healthz", "/readyz"})
@@ -36,7 +36,15 @@ Application = Callable[[Scope, Any, Any], Awaitable[None]]
 class Gate:
     """An ASGI application before another."""
 
-    def __init__(self, application: Application, access: Access, hosts: Hosts) -> None:
+    def __init__(
+        self,
+        application: Application,
+        access: Access,
+        hosts: Hosts,
+        refusals: Callable[[str], Refusal] = lambda _: error_response,
+    ) -> None:
+        """`refusals`: how a refusal is written, by the path that was asked for."""
+        self._refusals = refusals
         self._application = application
         self._access = access
         self._hosts = hosts
@@ -46,7 +54,7 @@ class Gate:
             self._check(scope)
         except DoorError as refusal:
             metrics.requests.labels("http", "(gate)", str(refusal.http_status)).inc()
-            await error_response(refusal)(scope, receive, send)
+            await self._refusals(scope["path"])(refusal)(scope, receive, send)
             return
         await self._application(scope, receive, send)
 

@@ -39,6 +39,8 @@ from services.gateway.http import Http
 from services.gateway.http_gate import Gate
 from services.gateway.http_side import HttpSide
 from services.gateway.limits import Bounds
+from services.gateway.mlflow.calls import Backend
+from services.gateway.mlflow.door import MlflowDoor, refusals_at
 from services.gateway.objects import ObjectDoor
 from services.gateway.optuna import OptunaHandler
 from services.gateway.optuna_live import Live
@@ -85,9 +87,10 @@ async def run(
     studies = Live(settings)
     objects = ObjectDoor(settings.objects_url, access, bounds.object_bytes)
     points = PointsDoor(settings, catalog, forwarder, bounds, access)
-    pages = Http(door, forwarder, catalog, readiness, Schemas(settings), access, objects, points)
+    mlflow = MlflowDoor(Backend(door, forwarder, catalog, points), access)
+    pages = Http(door, forwarder, catalog, readiness, Schemas(settings), access, objects, points, mlflow)
     hosts = Hosts.of(settings)
-    http = HttpSide(Gate(pages.application(), access, hosts))
+    http = HttpSide(Gate(pages.application(), access, hosts, refusals_at))
     checks = health.aio.HealthServicer()  # type: ignore[attr-defined]
     host, port = split_address(settings.gateway)
     async with AsyncExitStack() as stack:

@@ -20,6 +20,7 @@ from forgelog_pb.gateway.v1 import commands_pb2, commands_pb2_grpc
 from services.gateway.catalog import Catalog
 from services.gateway.errors import DoorError
 from services.gateway.http import Http
+from services.gateway.mlflow.door import MlflowDoor
 from services.gateway.objects import MISSING, OBJECT, ObjectDoor
 from services.gateway.principal import Access, Principal
 from services.gateway.servicer import SERVICE
@@ -29,7 +30,8 @@ from tests.unit.gateway.door import Door, door
 CATALOG = Catalog()
 NOBODY: Any = None
 OBJECTS = ObjectDoor("file:///nowhere", NOBODY, 0)
-ROUTES = Http(NOBODY, NOBODY, CATALOG, NOBODY, NOBODY, NOBODY, OBJECTS, NOBODY).application().routes
+MLFLOW = MlflowDoor(NOBODY, NOBODY)
+ROUTES = Http(NOBODY, NOBODY, CATALOG, NOBODY, NOBODY, NOBODY, OBJECTS, NOBODY, MLFLOW).application().routes
 OPEN = ("/healthz", "/readyz")
 QUERIES = tuple(f"/v1/query/{method.service}/{method.name}" for method in CATALOG.methods.values())
 PATHS = (

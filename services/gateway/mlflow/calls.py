@@ -1,0 +1,98 @@
+"""Commands and queries on behalf of one request: in its project, by its principal, each query seeing what was written.
+
+Read your writes: a query waits for what this gateway last published for the project. (A client of MLflow knows no
+positions, and may use another connection for each request.)
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, TypeVar
+
+import orjson
+from google.protobuf.message import Message
+
+from events.log.envelope import Position
+from events.log.outcomes import Outcome
+from forgelog_pb.query.v1.options_pb2 import ReadOptions
+from services.gateway.catalog import Catalog
+from services.gateway.commands import DEFAULT_WAIT_SECONDS, Door, Parsed
+from services.gateway.errors import DoorError
+from services.gateway.forward import Forwarder
+from services.gateway.points import PointsDoor
+from services.gateway.principal import Principal
+from services.gateway.transcode import dumps
+
+MOST_PROJECTS = 10_000
+"""Projects whose last writes are remembered; those that wrote longest ago are forgotten first."""
+
+QUERIES = "forgelog.experiments.v1.ExperimentQueries"
+
+M = TypeVar("M", bound=Message)
+
+
+class Written:
+    """The newest position of each partition that was written for a project."""
+
+    def __init__(self) -> None:
+        self._projects: OrderedDict[str, dict[tuple[str, int], Position]] = OrderedDict()
+
+    def note(self, project: str, position: Position) -> None:
+        places = self._projects.setdefault(project, {})
+        self._projects.move_to_end(project)
+        place = position.topic, position.partition
+        if place not in places or places[place].offset < position.offset:
+            places[place] = position
+        while len(self._projects) > MOST_PROJECTS:
+            self._projects.popitem(last=False)
+
+    def of(self, project: str) -> list[str]:
+        return [str(position) for position in self._projects.get(project, {}).values()]
+
+
+class Backend:
+    """What all requests share."""
+
+    def __init__(self, door: Door, forwarder: Forwarder, catalog: Catalog, points: PointsDoor) -> None:
+        self.door = door
+        self.forwarder = forwarder
+        self.catalog = catalog
+        self.points = points
+        self.written = Written()
+
+
+class Calls:
+    """What one request may do."""
+
+    def __init__(self, backend: Backend, principal: Principal, project: str, traceparent: str, metadata: Any) -> None:
+        self._backend = backend
+        self._principal = principal
+        self._traceparent = traceparent
+        self._metadata = metadata
+        self.project = project
+
+    async def send(self, kind: str, /, *, conclude: bool = False, **fields: Any) -> Outcome:
+        """Publish a command of experiments, and wait for its outcome, or its conclusion. Raises DoorError, also when it
+        is refused."""
+        body = orjson.loads(dumps(fields))
+        envelope = {"type": f"forgelog.experiments.v1.{kind}", "project": self.project}
+        door = self._backend.door
+        checked = door.check(
+            self._principal, envelope, Parsed(body, len(dumps(body))), self._traceparent, conclude=conclude
+        )
+        _, outcome = await door.publish_and_wait(checked, DEFAULT_WAIT_SECONDS)
+        for record in (*outcome.events, *([outcome.conclusion] if outcome.conclusion else [])):
+            self._backend.written.note(self.project, record.position)
+        if (refused := outcome.refused) is not None:
+            raise DoorError.of(refused)
+        return outcome
+
+    async def ask(self, name: str, answer: type[M], /, **fields: Any) -> M:
+        """The answer to a query of experiments. Raises DoorError or Relayed."""
+        method = self._backend.catalog.find(QUERIES, name)
+        options = ReadOptions(at_least=self._backend.written.of(self.project))
+        request = method.request(**fields, options=options)
+        found = await self._backend.forwarder.unary(
+            self._principal, method, request.SerializeToString(), self._metadata, None
+        )
+        return answer.FromString(found)

@@ -1,0 +1,166 @@
+"""The routes: which endpoint answers which path of MLflow's REST API, in which project.
+
+A client whose tracking URI is the gateway's address works in the default project; with ``/mlflow/ORGANIZATION/PROJECT``
+behind the address, in that one. Both versions of the API (2.0 and 3.0) have the same endpoints. An endpoint that the
+platform does not have answers 501 with its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+from pydantic import TypeAdapter, ValidationError
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from events.language.common import DEFAULT_PROJECT, ProjectName, shown
+from services.gateway.errors import DoorError
+from services.gateway.forward import metadata_of
+from services.gateway.http_answers import Handler, Refusal, answering, error_response, json_response, shown_path
+from services.gateway.http_gate import principal_of
+from services.gateway.mlflow import experiments, runs
+from services.gateway.mlflow.asked import MAX_BODY_BYTES, Asked
+from services.gateway.mlflow.calls import Backend, Calls
+from services.gateway.mlflow.errors import refusal
+from services.gateway.principal import Access
+from services.gateway.trace import Trace
+
+VERSION = "3.17.2"
+"""The version of MLflow whose client the door is tried with."""
+
+PREFIX = "/mlflow/{organization}/{name}"
+"""Before the paths of a project."""
+
+_ROOTS = ("/api/", "/mlflow/", "/version", "/health")
+
+_METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
+
+Endpoint = Callable[[Asked, Calls], Awaitable[dict[str, Any]]]
+
+ENDPOINTS: dict[tuple[str, str], Endpoint] = {
+    ("POST", "experiments/create"): experiments.create,
+    ("GET", "experiments/get"): experiments.get,
+    ("GET", "experiments/get-by-name"): experiments.get_by_name,
+    ("GET", "experiments/search"): experiments.search,
+    ("POST", "experiments/search"): experiments.search,
+    ("POST", "experiments/update"): experiments.update,
+    ("POST", "experiments/delete"): experiments.delete,
+    ("POST", "experiments/restore"): experiments.restore,
+    ("POST", "experiments/set-experiment-tag"): experiments.set_tag,
+    ("POST", "experiments/delete-experiment-tag"): experiments.delete_tag,
+    ("POST", "runs/create"): runs.create,
+    ("GET", "runs/get"): runs.get,
+    ("POST", "runs/update"): runs.update,
+    ("POST", "runs/delete"): runs.delete,
+    ("POST", "runs/restore"): runs.restore,
+    ("POST", "runs/log-parameter"): runs.log_parameter,
+    ("POST", "runs/log-batch"): runs.log_batch,
+    ("POST", "runs/set-tag"): runs.set_tag,
+    ("POST", "runs/delete-tag"): runs.delete_tag,
+    ("POST", "runs/search"): runs.search,
+}
+
+SERVER_INFO = {
+    "store_type": "RestStore",
+    "workspaces_enabled": False,
+    "trace_archival_enabled": False,
+    "multipart_uploads_enabled": False,
+    "multipart_downloads_enabled": False,
+}
+"""What the client may ask the server to do beyond the endpoints."""
+
+_PROJECT: TypeAdapter[str] = TypeAdapter(ProjectName)
+
+
+def refusals_at(path: str) -> Refusal:
+    """How what is refused before any handler is written: on this door's paths, MLflow's client reads it."""
+    return refusal if path.startswith(_ROOTS) else error_response
+
+
+class MlflowDoor:
+    """Makes the routes."""
+
+    def __init__(self, backend: Backend, access: Access) -> None:
+        self._backend = backend
+        self._access = access
+        self._handlers = {
+            (method, path): self._answering(path, self._endpoint(path, endpoint))
+            for (method, path), endpoint in ENDPOINTS.items()
+        }
+        self._unknown = self._answering("(unknown)", self._refuse)
+
+    def routes(self) -> list[Route]:
+        found: list[Route] = []
+        for prefix in ("", PREFIX):
+            found += [
+                Route(f"{prefix}/version", self._page("/version", PlainTextResponse(VERSION)), methods=["GET"]),
+                Route(f"{prefix}/health", self._page("/health", PlainTextResponse("OK")), methods=["GET"]),
+                Route(
+                    f"{prefix}/api/3.0/mlflow/server-info",
+                    self._page("server-info", json_response(SERVER_INFO)),
+                    methods=["GET"],
+                ),
+                Route(f"{prefix}/api/{{version}}/mlflow/{{rest:path}}", self._dispatch, methods=list(_METHODS)),
+                Route(f"{prefix}/api/{{rest:path}}", self._unknown, methods=list(_METHODS)),
+            ]
+        return [*found, Route(f"{PREFIX}/{{rest:path}}", self._unknown, methods=list(_METHODS))]
+
+    async def _dispatch(self, request: Request) -> Response:
+        handler = self._unknown
+        if request.path_params["version"] in ("2.0", "3.0"):
+            handler = self._handlers.get((request.method, request.path_params["rest"]), self._unknown)
+        return await handler(request)
+
+    def _endpoint(self, path: str, endpoint: Endpoint) -> Handler:
+        async def handler(request: Request) -> Response:
+            project = _project(request)
+            principal = principal_of(request)
+            length = request.headers.get("content-length", "")
+            size = min(int(length), MAX_BODY_BYTES) if length.isdigit() else MAX_BODY_BYTES
+            with (
+                Trace(f"mlflow {path}", request.headers.get("traceparent", "")) as trace,
+                self._backend.door.request(size if request.method != "GET" else 0),
+            ):
+                metadata = metadata_of(request.headers.items(), trace)
+                calls = Calls(self._backend, principal, project, trace.traceparent, metadata)
+                answer = await endpoint(await Asked.of(request), calls)
+                return json_response(answer, 200, {"x-trace-id": trace.trace_id})
+
+        return handler
+
+    def _page(self, path: str, answer: Response) -> Handler:
+        """What is the same for all who have a key."""
+
+        async def handler(request: Request) -> Response:
+            self._access.authorize(principal_of(request), path)
+            _project(request)
+            return answer
+
+        return self._answering(path, handler)
+
+    @staticmethod
+    def _answering(path: str, handler: Handler) -> Handler:
+        return answering(f"mlflow {path}", handler, refusal)
+
+    async def _refuse(self, request: Request) -> Response:
+        self._access.authorize(principal_of(request), "/mlflow")
+        _project(request)
+        text = f"the platform does not have {request.method} {shown_path(request.url.path)} of MLflow's API"
+        raise DoorError(grpc.StatusCode.UNIMPLEMENTED, text)
+
+
+def _project(request: Request) -> str:
+    """The project whose paths these are. Raises DoorError."""
+    if "organization" not in request.path_params:
+        return DEFAULT_PROJECT
+    text = f"{request.path_params['organization']}/{request.path_params['name']}"
+    try:
+        return _PROJECT.validate_python(text)
+    except ValidationError:
+        hint = (
+            "write the tracking URI as http://HOST:PORT/mlflow/ORGANIZATION/PROJECT, such as .../mlflow/local/default"
+        )
+        raise DoorError.about("(path)", f"{shown(text)} is no project", hint) from None

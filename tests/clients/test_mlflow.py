@@ -1,0 +1,320 @@
+"""MLflow's own client, unchanged, against the platform: only its tracking URI names another server.
+
+Each flow is tried in the default project and in another one, which the URI names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+import pytest_asyncio
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag, ViewType
+from mlflow.exceptions import MlflowException
+
+from tests.integration.calm import Calm
+from tests.integration.cluster import Cluster
+
+HOW_TO = Path(__file__).parents[2] / "docs/how-to/mlflow.md"
+
+
+@pytest_asyncio.fixture(scope="module")
+async def platform(calm: Calm) -> Cluster:
+    return await calm.platform()
+
+
+@pytest.fixture(params=["", "/mlflow/lab/vision"], ids=["default", "lab/vision"])
+def uri(platform: Cluster, request: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The tracking URI, in force for the flow."""
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", platform.key)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    uri = f"http://{platform.gateway}{request.param}"
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    # `set_experiment` is remembered by the process
+    monkeypatch.setattr(mlflow.tracking.fluent, "_active_experiment_id", None)
+    yield uri
+    mlflow.set_tracking_uri(None)
+    mlflow.set_registry_uri(None)
+
+
+async def flow(steps: Callable[[], Any]) -> Any:
+    """What a program does with the client, which blocks."""
+    return await asyncio.to_thread(steps)
+
+
+def names(runs: Any) -> list[str]:
+    return [run.info.run_name for run in runs]
+
+
+def refused(call: Callable[[], Any]) -> tuple[str, str]:
+    """The code and the text of what the client raises."""
+    with pytest.raises(MlflowException) as caught:
+        call()
+    return caught.value.error_code, caught.value.message
+
+
+async def test_an_experiment_from_its_creation_to_its_return(uri: str) -> None:
+    client = MlflowClient(uri)
+
+    def steps() -> None:
+        id = client.create_experiment("digits", tags={"team": "vision", "kept": "yes"})
+        client.set_experiment_tag(id, "stage", "draft")
+        client.delete_experiment_tag(id, "kept")
+        client.rename_experiment(id, "figures")
+        found = client.get_experiment(id)
+        assert (found.name, found.tags, found.lifecycle_stage) == (
+            "figures",
+            {"team": "vision", "stage": "draft"},
+            "active",
+        )
+        assert found.artifact_location == f"mlflow-artifacts:/{id}"
+        assert 0 < found.creation_time <= found.last_update_time
+        assert client.get_experiment_by_name("figures").experiment_id == id
+        assert client.get_experiment_by_name("digits") is None
+        client.delete_experiment(id)
+        assert client.get_experiment(id).lifecycle_stage == "deleted"
+        assert [each.name for each in client.search_experiments(ViewType.DELETED_ONLY)] == ["figures"]
+        code, text = refused(lambda: client.create_experiment("figures"))
+        assert code == "RESOURCE_ALREADY_EXISTS"
+        assert f"restore the deleted experiment {id}, or take another name" in text
+        client.restore_experiment(id)
+        assert client.get_experiment(id).lifecycle_stage == "active"
+
+    await flow(steps)
+
+
+async def test_experiments_are_searched(uri: str) -> None:
+    client = MlflowClient(uri)
+
+    def steps() -> None:
+        for name, team in (("sought a", "red"), ("sought b", "blue"), ("sought c", "red")):
+            client.create_experiment(name, tags={"team": team})
+
+        def found(filter: str, **more: Any) -> list[str]:
+            return [each.name for each in client.search_experiments(filter_string=filter, **more)]
+
+        assert found("name LIKE 'sought%'") == ["sought c", "sought b", "sought a"]
+        assert found("name ILIKE 'SOUGHT%' AND tags.team = 'red'", order_by=["name ASC"]) == ["sought a", "sought c"]
+        assert found("tags.team = 'blue' or name = 'sought a'", order_by=["name"]) == ["sought a", "sought b"]
+        first = client.search_experiments(filter_string="name like 'sought%'", order_by=["name"], max_results=2)
+        more = client.search_experiments(
+            filter_string="name like 'sought%'", order_by=["name"], max_results=2, page_token=first.token
+        )
+        assert ([each.name for each in first], [each.name for each in more], more.token) == (
+            ["sought a", "sought b"],
+            ["sought c"],
+            None,
+        )
+
+    await flow(steps)
+
+
+@pytest.mark.usefixtures("uri")
+async def test_a_program_that_names_no_experiment_works_in_the_default_one() -> None:
+    def steps() -> None:
+        with mlflow.start_run() as run:
+            mlflow.log_param("lr", 0.1)
+        default = mlflow.get_experiment_by_name("Default")
+        assert default.experiment_id == run.info.experiment_id == mlflow.get_experiment("0").experiment_id
+        assert run.info.run_id in {each.info.run_id for each in MlflowClient().search_runs(["0"])}
+
+    await flow(steps)
+
+
+@pytest.mark.usefixtures("uri")
+async def test_a_run_with_what_is_logged_to_it() -> None:
+    def steps() -> None:
+        mlflow.set_experiment("runs")
+        with mlflow.start_run(run_name="first", tags={"host": "a"}, description="the first of all") as run:
+            mlflow.log_param("lr", 0.1)
+            mlflow.log_params({"depth": 3, "path a/b": "x" * 6_000, "größe": ""})
+            mlflow.set_tag("note", "try")
+            mlflow.set_tags({"a": 1, "b": "two"})
+            mlflow.delete_tag("a")
+            MlflowClient().log_batch(run.info.run_id, params=[Param("batch", "1")], tags=[RunTag("host", "b")])
+            running = mlflow.get_run(run.info.run_id)
+            assert (running.info.status, running.info.end_time) == ("RUNNING", None)
+        found = mlflow.get_run(run.info.run_id)
+        assert found.info.status == "FINISHED"
+        assert found.info.end_time >= found.info.start_time == run.info.start_time
+        assert found.data.params == {"lr": "0.1", "depth": "3", "path a/b": "x" * 6_000, "größe": "", "batch": "1"}
+        assert {key: found.data.tags.get(key) for key in ("note", "a", "b", "host", "mlflow.note.content")} == {
+            "note": "try",
+            "a": None,
+            "b": "two",
+            "host": "b",
+            "mlflow.note.content": "the first of all",
+        }
+        assert (found.info.run_name, found.info.user_id) == ("first", found.data.tags["mlflow.user"])
+        of, uri = [found.info.experiment_id], found.info.artifact_uri
+        assert uri.startswith(f"mlflow-artifacts:/{found.info.experiment_id}/")
+        assert names(MlflowClient().search_runs(of, f"artifact_uri = '{uri}' and run_id = '{run.info.run_id}'")) == [
+            "first"
+        ]
+
+    await flow(steps)
+
+
+async def test_a_run_fails_goes_on_and_is_renamed(uri: str) -> None:
+    client = MlflowClient(uri)
+
+    def failing() -> str:
+        with mlflow.start_run(run_name="fails") as run:
+            raise RuntimeError(run.info.run_id)
+
+    def steps() -> None:
+        mlflow.set_experiment("lives")
+        with pytest.raises(RuntimeError) as caught:
+            failing()
+        id = str(caught.value)
+        assert client.get_run(id).info.status == "FAILED"
+        with mlflow.start_run(run_id=id):
+            assert client.get_run(id).info.status == "RUNNING"
+        assert client.get_run(id).info.status == "FINISHED"
+        client.set_terminated(id, "KILLED", end_time=4_102_444_800_000)
+        assert (client.get_run(id).info.status, client.get_run(id).info.end_time) == ("KILLED", 4_102_444_800_000)
+        client.update_run(id, name="renamed")
+        assert client.get_run(id).info.run_name == "renamed"
+        assert client.get_run(id).data.tags["mlflow.runName"] == "renamed"
+        client.set_tag(id, "mlflow.runName", "by its tag")
+        assert client.get_run(id).info.run_name == "by its tag"
+        client.delete_run(id)
+        assert client.get_run(id).info.lifecycle_stage == "deleted"
+        code, text = refused(lambda: client.set_tag(id, "a", "1"))
+        assert (code, "is deleted; restore it first" in text) == ("INVALID_PARAMETER_VALUE", True)
+        client.restore_run(id)
+        client.log_param(id, "a", 1)
+        assert client.get_run(id).data.params == {"a": "1"}
+
+    await flow(steps)
+
+
+@pytest.mark.usefixtures("uri")
+async def test_nested_runs() -> None:
+    def steps() -> None:
+        experiment = mlflow.set_experiment("nested")
+        with mlflow.start_run(run_name="parent") as parent:
+            for name in ("one", "two"):
+                with mlflow.start_run(run_name=name, nested=True):
+                    mlflow.log_param("inner", name)
+        of = [experiment.experiment_id]
+        children = MlflowClient().search_runs(of, f"tags.mlflow.parentRunId = '{parent.info.run_id}'")
+        assert names(children) == ["two", "one"]
+        assert MlflowClient().get_parent_run(children[0].info.run_id).info.run_id == parent.info.run_id
+        assert names(MlflowClient().search_runs(of, f"parent_run_id = '{parent.info.run_id}'")) == ["two", "one"]
+
+    await flow(steps)
+
+
+async def test_runs_are_searched(uri: str) -> None:
+    client = MlflowClient(uri)
+
+    def steps() -> None:
+        id = client.create_experiment("searched by mlflow")
+        for name, depth, status in (("a", "3", "FINISHED"), ("b", "5", "FAILED"), ("c", "", "FINISHED")):
+            run = client.create_run(id, run_name=name, tags={"git branch": f"branch-{name}"})
+            if depth:
+                client.log_param(run.info.run_id, "depth", depth)
+            client.set_terminated(run.info.run_id, status)
+
+        def found(filter: str = "", *order_by: str) -> str:
+            return "".join(names(client.search_runs([id], filter, order_by=list(order_by))))
+
+        assert found() == "cba"
+        assert found("params.depth = '3' and attributes.status = 'FINISHED'") == "a"
+        assert found("params.depth = '3' OR (status = 'FAILED' AND tags.`git branch` LIKE 'branch%')") == "ba"
+        assert found("params.depth IS NULL") == "c"
+        assert found("run_name IN ('a', 'c')", "run_name ASC") == "ac"
+        assert found("start_time > 0", "params.depth DESC") == "bac"
+        assert found("start_time < 1000") == ""
+        code, text = refused(lambda: found("params.depth = 3"))
+        assert code == "INVALID_PARAMETER_VALUE"
+        assert "filter: at character 14: params.depth: it is a text, and 3 a number; put it in quotes: '3'" in text
+        pages, token = [], None
+        while not pages or token:
+            page = client.search_runs([id], order_by=["run_name"], max_results=2, page_token=token)
+            token = page.token
+            pages.append("".join(names(page)))
+        assert pages == ["ab", "c"]
+        client.delete_run(client.search_runs([id], "run_name = 'a'")[0].info.run_id)
+        assert found() == "cb"
+        assert names(client.search_runs([id], run_view_type=ViewType.DELETED_ONLY)) == ["a"]
+        assert client.search_runs([]) == []
+
+    await flow(steps)
+
+
+async def test_what_is_refused_is_told_with_mlflows_codes(uri: str) -> None:
+    client = MlflowClient(uri)
+
+    def steps() -> None:
+        assert refused(lambda: client.get_run("r0"))[0] == "RESOURCE_DOES_NOT_EXIST"
+        assert refused(lambda: client.get_experiment("e0"))[0] == "RESOURCE_DOES_NOT_EXIST"
+        run = client.create_run(client.create_experiment("refusals")).info.run_id
+        client.log_param(run, "lr", "0.1")
+        code, text = refused(lambda: client._tracking_client.store.log_param(run, Param("lr", "0.2")))
+        assert code == "INVALID_PARAMETER_VALUE"
+        assert "params.lr: is '0.2', but the run has it as '0.1' already" in text
+        assert refused(lambda: client.create_experiment("kept elsewhere", artifact_location="s3://bucket"))[1] == (
+            "INVALID_PARAMETER_VALUE: artifact_location: is not taken; leave it out: the platform keeps artifacts in "
+            "its own store"
+        )
+        code, text = refused(lambda: client.log_batch(run, metrics=[Metric("loss", 1.0, 0, 0)]))
+        assert code == "NOT_IMPLEMENTED"
+        code, text = refused(lambda: client.create_prompt("greeting"))
+        assert (code, "registered-models/create" in text) == ("NOT_IMPLEMENTED", True)
+        os.environ["MLFLOW_TRACKING_TOKEN"] = "wrong"
+        code, text = refused(lambda: client.get_run(run))
+        assert (code, "not this platform's" in text) == ("UNAUTHENTICATED", True)
+
+    await flow(steps)
+
+
+async def test_a_run_of_another_project_is_not_found(platform: Cluster, uri: str) -> None:
+    other = f"http://{platform.gateway}/mlflow/lab/other"
+
+    def steps() -> None:
+        experiment = MlflowClient(other).create_experiment(f"theirs {uri[-3:]}")
+        run = MlflowClient(other).create_run(experiment).info.run_id
+        assert refused(lambda: MlflowClient(uri).get_run(run))[0] == "RESOURCE_DOES_NOT_EXIST"
+        assert refused(lambda: MlflowClient(uri).get_experiment(experiment))[0] == "RESOURCE_DOES_NOT_EXIST"
+        assert list(MlflowClient(uri).search_runs([experiment])) == []
+
+    await flow(steps)
+
+
+async def test_the_documents_program(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code = re.search(r"```python\n(.*?)```", HOW_TO.read_text(), re.DOTALL)
+    assert code is not None
+    await flow(lambda: exec(code[1], {}))
+    assert "first {'depth': '3', 'lr': '0.1'" in capsys.readouterr().out, uri
+
+
+async def test_pages_for_every_client(platform: Cluster) -> None:
+    async with platform.http() as http:
+        for prefix in ("", "/mlflow/lab/vision"):
+            assert (await http.get(f"{prefix}/version")).text == "3.17.2"
+            assert (await http.get(f"{prefix}/health")).text == "OK"
+            info = (await http.get(f"{prefix}/api/3.0/mlflow/server-info")).json()
+            assert (info["workspaces_enabled"], info["multipart_uploads_enabled"]) == (False, False)
+            for path in (
+                "/api/2.0/mlflow/traces",
+                "/api/3.0/mlflow/experiments/create",
+                "/api/4.0/mlflow/traces/x",
+            ):
+                answer = await http.get(f"{prefix}{path}")
+                assert (answer.status_code, answer.json()["error_code"]) == (501, "NOT_IMPLEMENTED")
+                assert f"does not have GET {prefix}{path} of" in answer.json()["message"]
+            found = await http.get(f"{prefix}/api/3.0/mlflow/experiments/get-by-name", params={"experiment_name": "?"})
+            assert (found.status_code, found.json()["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")
+        nowhere = await http.get("/mlflow/Not/one/api/2.0/mlflow/experiments/get", params={"experiment_id": "0"})
+        assert (nowhere.status_code, "'Not/one' is no project" in nowhere.json()["message"]) == (400, True)
