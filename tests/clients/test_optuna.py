@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -129,6 +130,23 @@ async def test_another_project_has_studies_of_its_own(platform: Cluster, loop: L
     optuna.create_study(storage=storage, study_name="ours")
     with storage_of(loop, platform.gateway, platform.key, "lab/others") as others:
         assert others.get_all_studies() == []
+
+
+async def test_the_python_of_the_how_to_runs_as_written(platform: Cluster, loop: Loop, tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/how-to/tuning.md").read_text(), re.DOTALL)
+    with storage_of(loop, platform.gateway, platform.key, "local/default") as storage:
+        program = "\n".join(blocks).replace("port=13000", f"port={storage._port}")
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-c", program],
+            cwd=tmp_path,
+            env={**os.environ, **platform.place, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") > 1
 
 
 @pytest.mark.parametrize(
