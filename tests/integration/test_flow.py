@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -16,7 +15,6 @@ import pytest
 import pytest_asyncio
 
 from events.language.common import CommandRejected
-from events.language.contexts import contexts
 from events.language.jobs import (
     ExitReason,
     JobCancelled,
@@ -45,10 +43,7 @@ from tests import PATIENCE
 from tests.conftest import Servers, own_settings
 from tests.integration.cluster import SERVICES, Cluster, cluster
 
-MODULES = (*(spec.package for spec in contexts().values()), "services.resources.agent")
-MISSING = [name for name in MODULES if find_spec(name) is None or find_spec(f"{name}.__main__") is None]
-
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(MISSING), reason=f"not built yet: {', '.join(MISSING)}")]
+pytestmark = pytest.mark.slow
 
 SMALL = {"cpus": 0.1, "memory_bytes": 16 << 20}
 
