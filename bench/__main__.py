@@ -28,6 +28,8 @@ from events.process.settings import Settings
 SUITES = {
     "log": "bench.logs",
     "streams": "bench.streams",
+    "points": "bench.points",
+    "curves": "bench.curves",
     "scheduling": "bench.scheduling",
     "queries": "bench.gateway",
     "flow": "bench.flow",
@@ -37,7 +39,7 @@ SUITES = {
 }
 """Name → module with ``async figures(settings, runs) -> list[Figure]``."""
 
-LONG = frozenset({"history", "asof"})
+LONG = frozenset({"curves", "history", "asof"})
 """Suites that take many minutes: measured only when they are named."""
 
 

@@ -15,6 +15,7 @@ import grpc
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.routing import Match
 
 from events.language.problems import close_to
 from services.gateway import metrics
@@ -95,8 +96,9 @@ def http_error(request: Request, error: Exception) -> Response:
     if error.status_code == HTTPStatus.NOT_FOUND:
         text = f"there is no {shown_path(path)}; {_instead(request)}"
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        takes = sorted(headers.pop("Allow").split(", "))  # the router keeps them in a set
-        headers["allow"] = ", ".join(takes)
+        headers.pop("Allow", None)  # of one of its routes
+        routes = (route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE)
+        headers["allow"] = ", ".join(sorted({method for route in routes for method in route.methods or ()}))
         text = f"{shown_path(path)} does not take {request.method}; it takes {headers['allow']}"
     code = _STATUS_CODES.get(error.status_code, "error")
     return json_response({"error": as_json(code, text, ())}, error.status_code, headers)
