@@ -97,7 +97,29 @@ _BY_MODEL: Mapping[type[Model], Mapping[str, Any]] = {
     experiments.BasicHyperparameters: {"epochs": 30},
     experiments.AskTrial: {"user_attributes": {"note": '"ada"'}, "system_attributes": {"constraints": "[0.5, NaN]"}},
     experiments.TrialEnded: {"status": "completed"},
-    experiments.TellTrial: {"status": "completed"},
+    experiments.Condition: {"values": ['"sgd"']},
+    experiments.Dimension: {
+        "kind": "float",
+        "low": 0.25,
+        "high": 0.75,
+        "step": 0.25,
+        "log": False,
+        "choices": [],
+    },
+    experiments.TuningPlan: {
+        "algorithm": "tpe",
+        "space": [
+            {"name": "optimizer", "kind": "categorical", "choices": ['"adam"', '"sgd"']},
+            {
+                "name": "momentum",
+                "kind": "float",
+                "low": 0.25,
+                "high": 0.75,
+                "step": 0.25,
+                "when": {"name": "optimizer", "values": ['"sgd"']},
+            },
+        ],
+    },
     spec_monitoring.AlertRule: {"comparison": "below", "channels": []},
 }
 """Values that rules across fields ask for; a plain guess would break them."""

@@ -18,6 +18,7 @@ ON_THE_CALM_PLATFORM = (
     "tests/integration/test_run_points.py",
     "tests/integration/test_doors.py",
     "tests/integration/test_server_doors.py",
+    "tests/integration/test_tuning_engine.py",
     "tests/judges/test_cloudevents.py",
     "tests/judges/test_grpcurl.py",
     "tests/judges/test_producers.py",

@@ -184,6 +184,7 @@ OWN = (
             "events.language.experiments.models",
             "events.language.experiments.commands",
             "events.language.experiments.events",
+            "events.language.experiments.tuning_space",
             "events.language.experiments.tuning_models",
             "events.language.experiments.tuning",
         ),

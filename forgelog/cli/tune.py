@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from forgelog.cli import complete
-from forgelog.cli.common import AtOption, OutputOption, moment, run, with_client
+from forgelog.cli.common import AtOption, OutputOption, guarded, moment, platform_settings, run, with_client
 from forgelog.cli.render import Format, age_column, column, note, show_data, show_fields, show_rows, write
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Show tunings and their trials; make, pause, stop or delete a tuning.")
 
 STATUSES = ("running", "paused", "completed", "stopped")
-TRIAL_STATUSES = ("requested", "running", "completed", "pruned", "failed")
+TRIAL_STATUSES = ("requested", "proposed", "running", "completed", "pruned", "failed")
+ALGORITHMS = ("grid", "random", "tpe", "nsga2")
 ENDS = ("completed", "pruned", "failed")
 DIRECTIONS = ("minimize", "maximize")
 
@@ -130,12 +132,28 @@ def create(
         int | None, typer.Option("--patience", min=1, help="Complete it after so many trials without a better value.")
     ] = None,
     min_delta: Annotated[float, typer.Option("--min-delta", help="By how much a value must be better.")] = 0.0,
+    algorithm: Annotated[
+        str,
+        typer.Option(
+            "--algorithm",
+            help=f"Let the platform search: {', '.join(ALGORITHMS)}. Left out: its clients do.",
+            autocompletion=complete.words(ALGORITHMS),
+        ),
+    ] = "",
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", "-p", help="What to search: 'lr=1e-5..0.1 log', 'layers=1..4', 'optimizer=adam,sgd'."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the search.")] = 0,
 ) -> None:
     """Make a tuning, and print its id."""
+    plan = guarded(lambda: _plan(algorithm, param or [], seed))
     limits = {"trials": max_trials, "parallel": parallel, "seconds": seconds}
     fields: dict[str, Any] = {"limits": {name: value for name, value in limits.items() if value is not None}}
     if patience is not None:
         fields["early_stopping"] = {"patience": patience, "min_delta": min_delta}
+    if plan is not None:
+        fields["plan"] = plan
     write(with_client(lambda client: client.tunings.create(name, direction or ["minimize"], **fields)) + "\n")
 
 
@@ -161,6 +179,34 @@ def stop(id: IdArgument, reason: ReasonOption = "", output: OutputOption = Forma
 def delete(id: IdArgument, output: OutputOption = Format.TABLE) -> None:
     """Take a tuning out of the lists, for good. Its name is free then."""
     _done(with_client(lambda client: client.tunings.delete(id)), f"tuning {id} is deleted", output)
+
+
+@app.command("take")
+def take(id: IdArgument, output: OutputOption = Format.JSON) -> None:
+    """Take up a trial whose values are chosen; wait until there is one. Exit code 3: the tuning has ended."""
+    found = with_client(lambda client: client.tunings.take(id))
+    if found is None:
+        note(f"tuning {id} has ended")
+        raise typer.Exit(3)
+    show_data({name: found[name] for name in ("tuning_id", "number", "attempt", "params")}, output)
+
+
+@app.command("verify")
+def verify(
+    id: IdArgument,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Another seed than the plan's.")] = None,
+) -> None:
+    """Choose each of a tuning's proposals anew, from what was known then, and say whether it is the same."""
+    import subprocess
+    import sys
+
+    settings = guarded(lambda: platform_settings(log_only=True))
+    told = {"FORGELOG_KAFKA": settings.kafka_required, "FORGELOG_PREFIX": settings.prefix}
+    if settings.kafka_config is not None:
+        told["FORGELOG_KAFKA_CONFIG"] = str(settings.kafka_config)
+    words = [id] if seed is None else [id, "--seed", str(seed)]
+    engine = [sys.executable, "-m", "services.experiments.engine.verify", *words]
+    raise typer.Exit(subprocess.run(engine, env={**os.environ, **told}, check=False).returncode)
 
 
 @app.command("tell")
@@ -215,6 +261,18 @@ def optuna_proxy(
             await proxy.lasting()
 
     run(serve)
+
+
+def _plan(algorithm: str, params: list[str], seed: int) -> dict[str, Any] | None:
+    """How the platform searches; None if it does not. Raises `InvalidInput`."""
+    from forgelog.errors import InvalidInput
+    from forgelog.tuning_space import dimension
+
+    if bool(algorithm) != bool(params):
+        raise InvalidInput("--algorithm and --param go together: say how to search, and what")
+    if not algorithm:
+        return None
+    return {"algorithm": algorithm, "seed": seed, "space": [dimension(each) for each in params]}
 
 
 def _short(value: Any) -> str:

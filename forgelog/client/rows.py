@@ -472,6 +472,8 @@ class HyperparameterTuningJobRow(Answer, message="forgelog.experiments.v1.Hyperp
     """One for each objective."""
     limits: Answer
     early_stopping: Answer
+    plan: Answer
+    """How the platform searches; None: its clients do."""
     status: str
     reason: str
     """Why it ended."""

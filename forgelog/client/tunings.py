@@ -12,6 +12,7 @@ from forgelog.client.experiments import CONTEXT, lifecycle
 from forgelog.client.plain import Answer, plain
 from forgelog.client.rows import HyperparameterTuningJobRow, TrialRow
 from forgelog.client.words import enum_words
+from forgelog.errors import Refused
 from forgelog_pb.experiments.v1 import tunings_pb2 as pb
 from forgelog_pb.experiments.v1 import tunings_pb2_grpc as rpc
 from forgelog_pb.experiments.v1 import types_pb2 as types
@@ -26,8 +27,8 @@ class AsyncTunings(Namespace):
 
     async def create(self, name: str, directions: Sequence[str] = ("minimize",), *, id: str = "", **fields: Any) -> str:
         """Make a tuning; its id. `directions`: minimize or maximize, one for each objective. `fields` are those of
-        `CreateTuning`: `limits` (trials, parallel, seconds), `early_stopping` (patience, min_delta). Raises
-        `Refused`."""
+        `CreateTuning`: `limits` (trials, parallel, seconds), `early_stopping` (patience, min_delta), `plan` (algorithm,
+        seed, space), with which the platform searches. Raises `Refused`."""
         body = {"tuning_id": id, "name": name, "directions": list(directions), **fields}
         outcome = await self._core.publish((f"forgelog.{CONTEXT}.v1.CreateTuning", body), wait="conclusion")
         return str(outcome.subject)
@@ -54,6 +55,22 @@ class AsyncTunings(Namespace):
         if trial is None:
             return await self._send("SetTuningAttribute", id, **said)
         return await self._send("SetTrialAttribute", id, number=trial, **said)
+
+    async def take(self, id: str) -> TrialRow | None:
+        """Take up a trial whose values the platform has chosen; wait until there is one. None once the tuning has
+        ended, for then there will be none. Raises `NotFound`, `Refused`."""
+        await self.get(id)
+        async for tuning in self.watch([id]):
+            if tuning.status not in ("running", "paused"):
+                return None
+            for trial in await self.trials(id, status=["proposed"]):
+                try:
+                    taken = await self._send("StartTrial", id, number=trial.number)
+                except Refused:  # it ended, or the tuning did: what follows says so
+                    continue
+                if taken.result == "accepted":  # else somebody else has it
+                    return await self.trial(id, trial.number)
+        raise AssertionError("a watch has no end")
 
     async def report(self, id: str, number: int, step: int, value: float, *, attempt: int | None = None) -> Answer:
         """Say how far a trial has got. `attempt`: which process says so. Raises `Refused`."""

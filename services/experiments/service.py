@@ -11,6 +11,7 @@ from forgelog_pb.experiments.v1.points_queries_pb2_grpc import add_PointQueriesS
 from forgelog_pb.experiments.v1.queries_pb2_grpc import add_ExperimentQueriesServicer_to_server
 from forgelog_pb.experiments.v1.tunings_pb2_grpc import add_TuningQueriesServicer_to_server
 from services.experiments.catalogue.decide import Catalogues
+from services.experiments.engine.keeping import keep_engine
 from services.experiments.joblink.decide import JobLinks
 from services.experiments.points.answering import PointQueriesServicer, PointReader
 from services.experiments.points.stream import PointStream
@@ -40,4 +41,10 @@ def servicers(answering: Answering) -> Sequence[Servicer]:
     ]
 
 
-SERVICE = Service(deciders=deciders, projection=PROJECTION, servicers=servicers, intakes=(_points,))
+SERVICE = Service(
+    deciders=deciders,
+    projection=PROJECTION,
+    servicers=servicers,
+    intakes=(_points,),
+    background=(keep_engine,),
+)

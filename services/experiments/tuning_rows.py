@@ -19,6 +19,7 @@ from events.language.experiments import (
     TrialEnded,
     TrialEvent,
     TrialParameterSet,
+    TrialProposed,
     TrialReported,
     TrialRequeued,
     TrialStarted,
@@ -68,7 +69,7 @@ _COUNTS = {
 
 
 def touches(event: TuningEvent) -> Iterable[tuple[Table, Key]]:
-    if isinstance(event, TrialAdded | TrialEnded) or not isinstance(event, TrialEvent):
+    if isinstance(event, TrialAdded | TrialProposed | TrialRequeued | TrialEnded) or not isinstance(event, TrialEvent):
         yield TUNINGS, (event.tuning_id,)
     if isinstance(event, TrialEvent):
         yield TRIALS, (event.tuning_id, event.number)
@@ -90,7 +91,7 @@ def project(recorded: Recorded, event: TuningEvent, rows: Rows) -> None:
 
 
 def _created(recorded: Recorded, event: TuningCreated) -> Row:
-    said = event.model_dump(mode="json", include={"directions", "limits", "early_stopping"})
+    said = event.model_dump(mode="json", include={"directions", "limits", "early_stopping", "plan"})
     return TUNINGS.first(
         tuning_id=event.tuning_id,
         project=event.project,
@@ -131,6 +132,9 @@ def _trial(recorded: Recorded, event: TrialEvent, rows: Rows) -> None:
             _report(rows, event, event.attempt, event.step, event.value)
     if isinstance(event, TrialAdded | TrialEnded):
         _count(recorded, event, rows)
+    if isinstance(event, TrialProposed | TrialRequeued):  # who watches it hears of a trial to take up
+        tuning = _found(rows, TUNINGS, (event.tuning_id,))
+        rows.put(TUNINGS, {**tuning, "updated_at": time})
 
 
 def _added(recorded: Recorded, event: TrialAdded) -> Row:
@@ -154,6 +158,10 @@ def _trial_change(event: TrialEvent, row: Row) -> Row:
     match event:
         case TrialStarted():
             return {"status": TrialStatus.RUNNING.value, "started_at": event.started_at, "reason": ""}
+        case TrialProposed():
+            said = event.model_dump(mode="json", include={"parameters"})
+            attributes = {**row["system_attributes"], **event.system_attributes}
+            return {"status": TrialStatus.PROPOSED.value, "system_attributes": attributes, **said}
         case TrialParameterSet():
             by_name = {each["name"]: each for each in row["parameters"]}
             by_name[event.parameter.name] = event.parameter.model_dump(mode="json")
@@ -163,7 +171,7 @@ def _trial_change(event: TrialEvent, row: Row) -> Row:
         case TrialReported():
             return {}
         case TrialRequeued():
-            return {"status": TrialStatus.REQUESTED.value, "attempt": event.attempt, "reason": event.reason}
+            return {"status": event.status.value, "attempt": event.attempt, "reason": event.reason}
         case TrialEnded():
             ended = {
                 "objective_values": list(event.objective_values),

@@ -19,6 +19,7 @@ from events.language.experiments import (
     TrialEnded,
     TrialEvent,
     TrialParameterSet,
+    TrialProposed,
     TrialReported,
     TrialRequeued,
     TrialStarted,
@@ -37,6 +38,7 @@ STATES = {
     TrialStatus.COMPLETED: 1,
     TrialStatus.PRUNED: 2,
     TrialStatus.FAILED: 3,
+    TrialStatus.PROPOSED: 4,
     TrialStatus.REQUESTED: 4,
 }
 """A trial's status → Optuna's number of its state."""
@@ -203,6 +205,10 @@ def _added(study: Study, event: TrialAdded) -> Trial:
 
 def _change(trial: Trial, event: TrialEvent) -> None:
     match event:
+        case TrialProposed():
+            trial.status = TrialStatus.PROPOSED
+            trial.params = {each.name: (float(each.value), each.distribution) for each in event.parameters}
+            trial.attributes.setdefault(Scope.SYSTEM, {}).update(event.system_attributes)
         case TrialStarted():
             trial.status, trial.started_at = TrialStatus.RUNNING, event.started_at
         case TrialParameterSet():
@@ -213,7 +219,7 @@ def _change(trial: Trial, event: TrialEvent) -> None:
         case TrialReported():
             trial.reports[event.step] = float(event.value)
         case TrialRequeued():
-            trial.status = TrialStatus.REQUESTED
+            trial.status = event.status
             trial.reports.clear()
         case TrialEnded():
             trial.status, trial.ended_at = event.status, event.ended_at

@@ -11,9 +11,10 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import grpc
@@ -103,12 +104,14 @@ class Cluster:
         """A service's own ``host:port``."""
         return f"127.0.0.1:{self._ports[service]}"
 
-    async def command(self, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run the command line in a folder, on this platform."""
+    async def command(
+        self, folder: Path, *words: str, more: Mapping[str, str] = MappingProxyType({})
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the command line in a folder, on this platform; `more` is its environment's."""
         return await asyncio.to_thread(
             subprocess.run,
             [*FORGELOG, *words],
-            env={**os.environ, **self.place},
+            env={**os.environ, **self.place, **more},
             cwd=folder,
             capture_output=True,
             text=True,

@@ -31,6 +31,7 @@ from events.language.experiments.tuning_models import (
     TuningNumber,
     TuningStatus,
 )
+from events.language.experiments.tuning_space import TuningPlan
 
 Directions = Annotated[tuple[Direction, ...], Field(min_length=1, max_length=100)]
 Reason = Annotated[str, Field(max_length=500)]
@@ -62,6 +63,7 @@ class TuningAdmitted(TuningPlaceEvent):
     directions: Directions
     limits: TuningLimits = TuningLimits()
     early_stopping: EarlyStopping | None = None
+    plan: TuningPlan | None = None
 
 
 class TuningReleased(TuningPlaceEvent):
@@ -108,6 +110,8 @@ class TuningCreated(TuningEvent):
     directions: Directions
     limits: TuningLimits = TuningLimits()
     early_stopping: EarlyStopping | None = None
+    plan: TuningPlan | None = None
+    """How the platform searches; None: its clients do."""
 
 
 class TuningStatusSet(TuningEvent):
@@ -147,6 +151,18 @@ class TrialAdded(TrialEvent):
     ended_at: Timestamp | None = None
 
 
+class TrialProposed(TrialEvent):
+    """Its values are chosen. They follow from the plan, the number, and the tuning's first `known_events` events."""
+
+    parameters: tuple[TrialParameter, ...] = ()
+    system_attributes: dict[str, str] = Field(default_factory=dict)
+    """What the algorithm wants to find again, as JSON."""
+    known_events: Annotated[int, Field(ge=1)]
+    """How many of the tuning's own events were known when they were chosen."""
+    algorithm_version: str
+    """What chose them, such as ``optuna 5.0.0``."""
+
+
 class TrialStarted(TrialEvent):
     """Somebody works at it from here on."""
 
@@ -183,6 +199,8 @@ class TrialRequeued(TrialEvent):
 
     attempt: Attempt
     """The next one."""
+    status: TrialStatus = TrialStatus.REQUESTED
+    """How it waits: proposed, if the platform chose its values, which stay."""
     reason: str = ""
 
 
@@ -213,6 +231,8 @@ class CreateTuning(TuningPlaceCommand):
     limits: TuningLimits = TuningLimits()
     early_stopping: EarlyStopping | None = None
     """For one objective alone: of several, none tells whether a trial is better."""
+    plan: TuningPlan | None = None
+    """What the platform is to search, and how. Left out: the tuning's clients choose the values themselves."""
 
 
 class TuningCommand(Command):
@@ -265,6 +285,15 @@ class TrialCommand(TuningCommand):
 
 class StartTrial(TrialCommand):
     """Take up a trial that waits. Of two who do, the second is told that nothing changed."""
+
+
+class ProposeTrial(TrialCommand):
+    """Say what a requested trial is to try, where the platform searches. The first proposal counts."""
+
+    parameters: tuple[TrialParameter, ...] = Field(default=(), max_length=10_000)
+    system_attributes: Attributes = Field(default_factory=dict)
+    known_events: Annotated[int, Field(ge=1, le=(1 << 63) - 1)]
+    algorithm_version: Annotated[str, Field(max_length=100)]
 
 
 class SetTrialParameter(TrialCommand):

@@ -6,15 +6,15 @@ interprets, but for the choice that a parameter's number stands for.
 
 from __future__ import annotations
 
-import json
 import math
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
 from events.language.base import Model
 from events.language.common import Identifier, ProjectName, Timestamp, shown
+from events.language.experiments.tuning_space import TuningPlan
 from events.language.moves import Moves
 
 MAX_TRIALS = 1 << 24
@@ -49,7 +49,9 @@ class TrialStatus(StrEnum):
     """How a trial stands. The allowed moves are in `TRIAL_MOVES`."""
 
     REQUESTED = "requested"
-    """It waits until somebody takes it up."""
+    """It waits until somebody takes it up; where the platform searches, until its values are chosen."""
+    PROPOSED = "proposed"
+    """Its values are chosen, and it waits until somebody takes it up."""
     RUNNING = "running"
     COMPLETED = "completed"
     PRUNED = "pruned"
@@ -75,7 +77,7 @@ class TrialEnd(StrEnum):
 
 
 TRIAL_ENDS = tuple(TrialStatus(each) for each in TrialEnd)
-"""How trials end."""
+"""The statuses of trials that have ended."""
 
 TUNING_ENDS = (TuningStatus.COMPLETED, TuningStatus.STOPPED)
 """How tunings end."""
@@ -88,9 +90,10 @@ TUNING_MOVES: Moves[TuningStatus] = {
 """A tuning; it starts as `running`."""
 
 TRIAL_MOVES: Moves[TrialStatus] = {
-    TrialStatus.REQUESTED: frozenset({TrialStatus.RUNNING, *TRIAL_ENDS}),
-    # Again requested: its process is lost, and the next attempt is to begin.
-    TrialStatus.RUNNING: frozenset({TrialStatus.REQUESTED, *TRIAL_ENDS}),
+    TrialStatus.REQUESTED: frozenset({TrialStatus.PROPOSED, TrialStatus.RUNNING, *TRIAL_ENDS}),
+    TrialStatus.PROPOSED: frozenset({TrialStatus.RUNNING, *TRIAL_ENDS}),
+    # Back again: its process is lost, and the next attempt is to begin. Values that were proposed stay.
+    TrialStatus.RUNNING: frozenset({TrialStatus.REQUESTED, TrialStatus.PROPOSED, *TRIAL_ENDS}),
     **dict.fromkeys(TRIAL_ENDS, frozenset()),
 }
 """A trial; it starts as `requested`, as `running`, or, if it was made elsewhere, as it ended there."""
@@ -109,14 +112,6 @@ def _number(value: Any) -> Any:
     return repr(number) if math.isfinite(number) else "Infinity" if number > 0 else "-Infinity"
 
 
-def _json(value: str) -> str:
-    try:
-        json.loads(value)
-    except (ValueError, RecursionError):
-        raise ValueError("is no JSON text; write a text in quotes, a number, or whatever JSON can say") from None
-    return value
-
-
 DOUBLE_PATTERN = r"^(-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?|-?Infinity|NaN)$"
 
 Double = Annotated[
@@ -128,10 +123,9 @@ Double = Annotated[
 """A floating-point number in words, exact to its last bit: ``0.125``, ``NaN``, ``Infinity``, ``-Infinity``. A number
 is taken too."""
 
-JsonText = Annotated[
-    str, StringConstraints(max_length=MAX_JSON), AfterValidator(_json), Field(examples=['{"layers": 3}'])
-]
-"""JSON as a text, kept as it was written; ``NaN`` and ``Infinity`` may stand in it, as Python writes them."""
+JsonText = Annotated[str, StringConstraints(max_length=MAX_JSON), Field(examples=['{"layers": 3}'])]
+"""JSON as a text, kept as it was written; ``NaN`` and ``Infinity`` may stand in it, as Python writes them. What is none
+is refused when it is decided."""
 
 AttributeKey = Annotated[str, StringConstraints(max_length=512)]
 
@@ -200,6 +194,8 @@ class HyperparameterTuningJob(Model):
     """One for each objective."""
     limits: TuningLimits = TuningLimits()
     early_stopping: EarlyStopping | None = None
+    plan: TuningPlan | None = None
+    """How the platform searches; None: its clients do."""
     status: TuningStatus
     reason: str = ""
     """Why it ended."""

@@ -10,8 +10,16 @@ from collections.abc import Sequence
 
 from events.language.base import Event
 from events.language.common import ErrorCode, FieldError, Refused, shown
-from events.language.experiments import CreateTuning, DeleteTuning, Direction, TuningAdmitted, TuningReleased
+from events.language.experiments import (
+    CreateTuning,
+    DeleteTuning,
+    Direction,
+    TuningAdmitted,
+    TuningAlgorithm,
+    TuningReleased,
+)
 from services.experiments.catalogue.state import Catalogue, TuningPlace
+from services.experiments.tuning import grid
 
 
 def admitted(state: Catalogue, command: CreateTuning) -> TuningAdmitted:
@@ -26,6 +34,11 @@ def admitted(state: Catalogue, command: CreateTuning) -> TuningAdmitted:
         problem = f"is for one objective, and there are {len(command.directions)}"
         hint = "leave it out, or give one direction: of several objectives none tells whether a trial is better"
         raise _refused(ErrorCode.INVALID_ARGUMENT, "early_stopping", problem, hint)
+    plan = command.plan
+    if plan is not None and plan.algorithm is TuningAlgorithm.GRID and grid.size(plan.space) > grid.MAX_POINTS:
+        problem = f"has a grid of more than {grid.MAX_POINTS:,} points"
+        hint = "make steps larger, or take another algorithm: random needs no grid"
+        raise _refused(ErrorCode.INVALID_ARGUMENT, "plan.space", problem, hint)
     return TuningAdmitted(
         project=command.project,
         tuning_id=command.tuning_id,
@@ -34,6 +47,7 @@ def admitted(state: Catalogue, command: CreateTuning) -> TuningAdmitted:
         directions=command.directions or (Direction.MINIMIZE,),
         limits=command.limits,
         early_stopping=command.early_stopping,
+        plan=command.plan,
     )
 
 

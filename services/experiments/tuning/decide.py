@@ -2,6 +2,7 @@
 
 (catalogue) TuningAdmitted ─► TuningCreated; TuningReleased ─► TuningDeleted
 AskTrial ─► TrialAdded with the next number (requested, running, or as it ended elsewhere)
+where the platform searches: TrialAdded (requested), as many as may run; ProposeTrial (its engine) ─► TrialProposed
 StartTrial ─► TrialStarted;  RequeueTrial ─► TrialRequeued, as the next attempt
 TellTrial ─► TrialEnded, once; after the last one that there may be, or none that is better: TuningStatusSet (completed)
 """
@@ -19,6 +20,7 @@ from events.language.experiments import (
     TUNING_MOVES,
     AskTrial,
     PauseTuning,
+    ProposeTrial,
     ReportTrial,
     RequeueTrial,
     ResumeTuning,
@@ -34,6 +36,7 @@ from events.language.experiments import (
     TrialEnded,
     TrialEvent,
     TrialParameterSet,
+    TrialProposed,
     TrialReported,
     TrialRequeued,
     TrialStarted,
@@ -64,6 +67,7 @@ class Tunings(Decider[Tuning]):
         StopTuning,
         SetTuningAttribute,
         AskTrial,
+        ProposeTrial,
         StartTrial,
         SetTrialParameter,
         ReportTrial,
@@ -77,6 +81,7 @@ class Tunings(Decider[Tuning]):
         TuningAttributeSet,
         TuningDeleted,
         TrialAdded,
+        TrialProposed,
         TrialStarted,
         TrialParameterSet,
         TrialReported,
@@ -93,7 +98,9 @@ class Tunings(Decider[Tuning]):
         return evolve(state, event, time)
 
     def may_passivate(self, state: Tuning) -> bool:
-        return self.due(state) is None and not state.open
+        over = state.deleted or state.status in TUNING_ENDS
+        # where the platform searches, `after_batch` may want a trial
+        return over or (not state.open and not state.planned and state.ends_at is None)
 
     def decide(self, state: Tuning, command: Command, context: DecisionContext) -> Sequence[Event]:
         assert isinstance(command, TuningCommand)
@@ -110,6 +117,7 @@ class Tunings(Decider[Tuning]):
             case StopTuning():
                 return _set(state, id, TuningStatus.STOPPED, command.reason)
             case SetTuningAttribute():
+                trials.check_attributes("", {"value": command.value})
                 return [TuningAttributeSet(tuning_id=id, scope=command.scope, name=command.name, value=command.value)]
             case AskTrial():
                 return _with_end(state, trials.added(state, command, context.now))
@@ -124,6 +132,9 @@ class Tunings(Decider[Tuning]):
             case TuningReleased() if state.status is not None and not state.deleted:
                 return [TuningDeleted(tuning_id=event.tuning_id)]
         return ()
+
+    def after_batch(self, state: Tuning, context: DecisionContext) -> Sequence[Event]:
+        return trials.wanted(state, context.subject)
 
     def due(self, state: Tuning) -> datetime | None:
         return None if state.deleted or state.status in TUNING_ENDS else state.ends_at

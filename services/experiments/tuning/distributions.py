@@ -25,11 +25,22 @@ def conflict(first: str, later: str) -> str:
 
 
 def problem(distribution: str) -> str:
-    """What is wrong with a distribution (JSON); empty if nothing is."""
+    """What is wrong with a distribution; empty if nothing is."""
+    if wrong := no_json(distribution):
+        return wrong
     found = json.loads(distribution)
     if isinstance(found, dict) and isinstance(found.get("name"), str) and isinstance(found.get("attributes"), dict):
         return ""
     return 'is no object with a "name" and "attributes"'
+
+
+def no_json(text: str) -> str:
+    """What is wrong with a text as JSON, in which ``NaN`` and ``Infinity`` may stand; empty if nothing is."""
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return "is no JSON"
+    return ""
 
 
 def _parts(distribution: str) -> tuple[str, dict[str, Any]]:

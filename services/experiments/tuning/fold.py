@@ -13,9 +13,11 @@ from events.language.experiments import (
     TrialEnded,
     TrialParameter,
     TrialParameterSet,
+    TrialProposed,
     TrialRequeued,
     TrialStarted,
     TrialStatus,
+    TuningAlgorithm,
     TuningCreated,
     TuningDeleted,
     TuningStatus,
@@ -23,6 +25,7 @@ from events.language.experiments import (
     is_better,
 )
 from events.language.moves import check_move
+from services.experiments.tuning import grid
 from services.experiments.tuning.state import OpenTrial, Tuning
 
 
@@ -31,6 +34,7 @@ def evolve(state: Tuning, event: Event, time: datetime) -> Tuning:
         case TuningCreated():
             state.status, state.directions = TuningStatus.RUNNING, event.directions
             state.limits, state.early_stopping = event.limits, event.early_stopping
+            state.planned, state.total = event.plan is not None, _total(event)
             if event.limits.seconds is not None:
                 state.ends_at = time + timedelta(seconds=event.limits.seconds)
         case TuningStatusSet():
@@ -47,10 +51,12 @@ def evolve(state: Tuning, event: Event, time: datetime) -> Tuning:
                 _count(state, event.status, event.objective_values)
             else:
                 state.open[event.number] = OpenTrial(event.status)
+        case TrialProposed():
+            _move(state, event.number, TrialStatus.PROPOSED)
         case TrialStarted():
             _move(state, event.number, TrialStatus.RUNNING)
         case TrialRequeued():
-            _move(state, event.number, TrialStatus.REQUESTED)
+            _move(state, event.number, event.status)
             state.open[event.number].attempt = event.attempt
         case TrialParameterSet():
             _drawn(state, event.parameter)
@@ -59,6 +65,15 @@ def evolve(state: Tuning, event: Event, time: datetime) -> Tuning:
             del state.open[event.number]
             _count(state, event.status, event.objective_values)
     return state
+
+
+def _total(event: TuningCreated) -> int | None:
+    """How many trials there will be: no more than its limit, nor than its grid has points."""
+    limit, plan = event.limits.trials, event.plan
+    if plan is None or plan.algorithm is not TuningAlgorithm.GRID:
+        return limit
+    points = grid.size(plan.space)
+    return points if limit is None else min(limit, points)
 
 
 def _move(state: Tuning, number: int, to: TrialStatus) -> None:

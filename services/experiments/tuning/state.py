@@ -25,6 +25,10 @@ class Tuning:
     directions: tuple[Direction, ...] = ()
     limits: TuningLimits = field(default_factory=TuningLimits)
     early_stopping: EarlyStopping | None = None
+    planned: bool = False
+    """Whether the platform searches: it asks for trials itself, and chooses their values."""
+    total: int | None = None
+    """How many trials there will be; None: as many as are asked for."""
     deleted: bool = False
     ends_at: datetime | None = None
     """When its time is up."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from events.language.common import ErrorCode, FieldError, Refused, shown
@@ -11,6 +12,7 @@ from events.language.experiments import (
     TRIAL_ENDS,
     AskTrial,
     AttemptCommand,
+    ProposeTrial,
     ReportTrial,
     RequeueTrial,
     SetTrialAttribute,
@@ -24,6 +26,7 @@ from events.language.experiments import (
     TrialEvent,
     TrialParameter,
     TrialParameterSet,
+    TrialProposed,
     TrialReported,
     TrialRequeued,
     TrialStarted,
@@ -41,8 +44,13 @@ def added(state: Tuning, command: AskTrial, now: datetime) -> TrialAdded:
     if state.status is not TuningStatus.RUNNING:
         resume = "; resume it" if state.status is TuningStatus.PAUSED else ""
         raise Refused(ErrorCode.FAILED_PRECONDITION, f"tuning {id} is {state.status}: it takes no new trial{resume}")
-    if state.trials >= (most := state.limits.trials or MAX_TRIALS):
+    if state.planned:
+        text = f"tuning {id} asks for its trials itself; start one whose values are proposed"
+        raise Refused(ErrorCode.FAILED_PRECONDITION, text)
+    if state.trials >= (most := state.total or MAX_TRIALS):
         raise Refused(ErrorCode.FAILED_PRECONDITION, f"tuning {id} has the {most} trials that it may have")
+    if status is TrialStatus.PROPOSED:
+        raise _invalid("status", "is proposed, which goes with a tuning that the platform searches", "take requested")
     if status is TrialStatus.RUNNING:
         _may_run(state, id)
     ended = status in TRIAL_ENDS
@@ -56,6 +64,8 @@ def added(state: Tuning, command: AskTrial, now: datetime) -> TrialAdded:
         raise _invalid("ended_at", f"goes with an ended trial, and this one is {status}", "leave it out")
     for parameter in command.parameters:
         _check_parameter(state, parameter, f"parameters.{parameter.name}.distribution")
+    check_attributes("user_attributes.", command.user_attributes)
+    check_attributes("system_attributes.", command.system_attributes)
     began = status is not TrialStatus.REQUESTED
     return TrialAdded(
         tuning_id=id,
@@ -79,16 +89,26 @@ def decided(state: Tuning, command: TrialCommand, now: datetime) -> TrialEvent |
         case StartTrial():
             if trial.status is TrialStatus.RUNNING:
                 return None
+            if state.planned:
+                _may_begin(state, trial, command)
             _may_run(state, id)
             return TrialStarted(tuning_id=id, number=number, attempt=trial.attempt, started_at=now)
+        case ProposeTrial():
+            return _proposed(state, trial, command)
         case RequeueTrial():
-            if trial.status is TrialStatus.REQUESTED:
+            if trial.status is not TrialStatus.RUNNING:
                 return None
-            return TrialRequeued(tuning_id=id, number=number, attempt=trial.attempt + 1, reason=command.reason)
+            status = TrialStatus.PROPOSED if state.planned else TrialStatus.REQUESTED
+            attempt = trial.attempt + 1
+            return TrialRequeued(tuning_id=id, number=number, attempt=attempt, status=status, reason=command.reason)
+        case SetTrialParameter() if state.planned:
+            text = f"the values of the trials of tuning {id} are proposed by the platform"
+            raise Refused(ErrorCode.FAILED_PRECONDITION, text)
         case SetTrialParameter():
             _check_parameter(state, command.parameter, "parameter.distribution")
             return TrialParameterSet(tuning_id=id, number=number, parameter=command.parameter)
         case SetTrialAttribute():
+            check_attributes("", {"value": command.value})
             return TrialAttributeSet(
                 tuning_id=id, number=number, scope=command.scope, name=command.name, value=command.value
             )
@@ -97,17 +117,28 @@ def decided(state: Tuning, command: TrialCommand, now: datetime) -> TrialEvent |
                 tuning_id=id, number=number, attempt=trial.attempt, step=command.step, value=command.value
             )
         case TellTrial():
-            _check_values(state, TrialStatus(command.status), command.objective_values)
+            status = TrialStatus(command.status)
+            _check_values(state, status, command.objective_values)
             return TrialEnded(
                 tuning_id=id,
                 number=number,
                 attempt=trial.attempt,
-                status=TrialStatus(command.status),
+                status=status,
                 objective_values=command.objective_values,
                 reason=command.reason,
                 ended_at=now,
             )
     raise TypeError(f"trials take no {type(command).__name__}")
+
+
+def wanted(state: Tuning, id: str) -> list[TrialAdded]:
+    """The trials that the platform asks for now, where it searches."""
+    if not state.planned or state.deleted or state.status is not TuningStatus.RUNNING:
+        return []
+    room = (state.limits.parallel or 1) - len(state.open)
+    left = (state.total or MAX_TRIALS) - state.trials
+    numbers = range(state.trials, state.trials + max(min(room, left), 0))
+    return [TrialAdded(tuning_id=id, number=number, status=TrialStatus.REQUESTED) for number in numbers]
 
 
 def completion(state: Tuning, event: TrialEvent) -> str:
@@ -116,7 +147,7 @@ def completion(state: Tuning, event: TrialEvent) -> str:
         return ""
     number = event.number
     there, open = max(state.trials, number + 1), len(state.open) - (number in state.open)
-    if state.limits.trials is not None and there >= state.limits.trials and not open:
+    if state.total is not None and there >= state.total and not open:
         return f"all its {there} trials have ended"
     rule = state.early_stopping
     if rule is None or event.status is not TrialStatus.COMPLETED:
@@ -142,6 +173,34 @@ def _open(state: Tuning, command: TrialCommand) -> OpenTrial:
         error = FieldError(field="attempt", problem=problem, hint="end this process: it was taken for lost")
         raise Refused(ErrorCode.ABORTED, f"attempt: {problem}", [error])
     return trial
+
+
+def _proposed(state: Tuning, trial: OpenTrial, command: ProposeTrial) -> TrialProposed | None:
+    if not state.planned:
+        text = f"the clients of tuning {command.tuning_id} choose values themselves"
+        raise Refused(ErrorCode.FAILED_PRECONDITION, text)
+    if trial.status is not TrialStatus.REQUESTED:
+        return None  # the first proposal counts
+    for parameter in command.parameters:
+        _check_parameter(state, parameter, f"parameters.{parameter.name}.distribution")
+    check_attributes("system_attributes.", command.system_attributes)
+    return TrialProposed(
+        tuning_id=command.tuning_id,
+        number=command.number,
+        parameters=command.parameters,
+        system_attributes=command.system_attributes,
+        known_events=command.known_events,
+        algorithm_version=command.algorithm_version,
+    )
+
+
+def _may_begin(state: Tuning, trial: OpenTrial, command: TrialCommand) -> None:
+    """Raises Refused for a trial that the platform proposes, and that can't begin now."""
+    id, number = command.tuning_id, command.number
+    if trial.status is TrialStatus.REQUESTED:
+        raise Refused(ErrorCode.FAILED_PRECONDITION, f"trial {number} of tuning {id} waits for its values; come again")
+    if state.status is not TuningStatus.RUNNING:
+        raise Refused(ErrorCode.FAILED_PRECONDITION, f"tuning {id} is {state.status}: no trial begins")
 
 
 def _may_run(state: Tuning, id: str) -> None:
@@ -175,6 +234,13 @@ def _check_parameter(state: Tuning, parameter: TrialParameter, field: str) -> No
     first = state.distributions.get(parameter.name)
     if first is not None and (problem := distributions.conflict(first, parameter.distribution)):
         raise _invalid(field, problem, f"take {shown(first, 200)}, or another name for the parameter")
+
+
+def check_attributes(place: str, values: Mapping[str, str]) -> None:
+    """Raises Refused for a value that is no JSON. `place`: how the path to its name begins."""
+    for name, value in values.items():
+        if problem := distributions.no_json(value):
+            raise _invalid(f"{place}{name}", problem, "write a text in quotes, a number, or whatever JSON can say")
 
 
 def _invalid(field: str, problem: str, hint: str) -> Refused:

@@ -48,6 +48,8 @@ class Desk:
             self.states[key] = decider.evolve(self._state(decider, event.key()), event, self._now())
             done.append(event)
             waiting += self._reactions(event)
+            if not waiting:  # the batch is over
+                waiting += decider.after_batch(self.states[key], self._context(event.key()))
         self.events += done
         return done
 

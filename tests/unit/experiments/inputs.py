@@ -18,6 +18,8 @@ from events.language.experiments import (
     DeleteExperiment,
     DeleteRun,
     DeleteTuning,
+    Dimension,
+    DimensionKind,
     Direction,
     EarlyStopping,
     EndRun,
@@ -27,6 +29,7 @@ from events.language.experiments import (
     LogRunData,
     PauseTuning,
     Process,
+    ProposeTrial,
     RenameRun,
     ReportProcessEnded,
     ReportTrial,
@@ -51,6 +54,7 @@ from events.language.experiments import (
     TrialStatus,
     TuningAdmitted,
     TuningLimits,
+    TuningPlan,
     TuningReleased,
     UpdateExperiment,
 )
@@ -186,6 +190,7 @@ _parameters = st.builds(
         ]
     ),
 )
+_space = (Dimension(name="lr", kind=DimensionKind.CATEGORICAL, choices=("1", "2")),)
 _placed: dict[str, Any] = {
     "project": st.just(DEFAULT_PROJECT),
     "tuning_id": TUNINGS,
@@ -205,6 +210,14 @@ tunings: Inputs = st.one_of(
             seconds=st.none() | st.just(60.0),
         ),
         early_stopping=st.none() | st.builds(EarlyStopping, patience=st.integers(1, 2)),
+        plan=st.none() | st.builds(TuningPlan, algorithm=st.sampled_from(["grid", "tpe"]), space=st.just(_space)),
+    ),
+    st.builds(
+        ProposeTrial,
+        **_trial,
+        parameters=st.lists(_parameters, max_size=2).map(tuple),
+        known_events=st.integers(1, 9),
+        algorithm_version=st.just("optuna 5.0.0"),
     ),
     st.builds(TuningReleased, **_placed),
     *(st.builds(kind, tuning_id=TUNINGS) for kind in (PauseTuning, ResumeTuning, StopTuning)),

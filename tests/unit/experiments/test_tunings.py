@@ -310,5 +310,12 @@ def test_a_paused_one_takes_no_trial_and_a_stopped_one_never_will() -> None:
 def test_attributes_are_json_as_it_was_written() -> None:
     (event,) = with_tuning().send(SetTuningAttribute(tuning_id="t1", name="note", value='{"a": NaN}'))
     assert event.value == '{"a": NaN}'  # type: ignore[attr-defined]
-    with pytest.raises(ValueError, match="is no JSON text"):
-        SetTuningAttribute(tuning_id="t1", name="note", value="{")
+    desk = with_tuning()
+    number = ask(desk)
+    for command, field in (
+        (SetTuningAttribute(tuning_id="t1", name="note", value="{"), "value"),
+        (SetTrialAttribute(tuning_id="t1", number=number, name="note", value=""), "value"),
+        (AskTrial(tuning_id="t1", user_attributes={"note": "ada"}), "user_attributes.note"),
+        (AskTrial(tuning_id="t1", system_attributes={"a": "[" * 9_999}), "system_attributes.a"),
+    ):
+        assert refusal(desk, command).message == f"{field}: is no JSON"

@@ -1,0 +1,67 @@
+"""A search space as people type it: ``lr=1e-5..0.1 log``, ``layers=1..4``, ``optimizer=adam,sgd``.
+
+    NAME=LOW..HIGH [step STEP | log] [when OTHER=VALUE[,VALUE...]]
+    NAME=VALUE,VALUE,... [when ...]
+
+Whole bounds make whole numbers; a point or an exponent in one of them makes floats.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from forgelog.errors import InvalidInput
+
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})((?:\s+(?:log|step\s+{_NUMBER}))*)")
+_WHOLE = re.compile(r"[+-]?\d+")
+FORM = "write NAME=LOW..HIGH, with 'log' or 'step STEP' behind it, or NAME=VALUE,VALUE; 'when OTHER=VALUE' may follow"
+
+
+def dimension(text: str) -> dict[str, Any]:
+    """A dimension, as `CreateTuning` takes it. Raises `InvalidInput`."""
+    name, found, rest = text.partition("=")
+    name = name.strip()
+    if not found or not name:
+        raise InvalidInput(f"--param {text!r}: has no name and values; {FORM}")
+    said, conditional, when = rest.partition(" when ")
+    made = {"name": name, **_values(text, said.strip())}
+    if conditional:
+        other, equals, values = when.partition("=")
+        if not equals or not other.strip() or not values.strip():
+            raise InvalidInput(f"--param {text!r}: the condition {when.strip()!r} is no OTHER=VALUE; {FORM}")
+        made["when"] = {"name": other.strip(), "values": [_choice(value) for value in values.split(",")]}
+    return made
+
+
+def _values(text: str, said: str) -> dict[str, Any]:
+    if ".." not in said:
+        choices = [_choice(value) for value in said.split(",")]
+        if not all(value.strip() for value in said.split(",")):
+            raise InvalidInput(f"--param {text!r}: has an empty value; {FORM}")
+        return {"kind": "categorical", "choices": choices}
+    match = _RANGE.fullmatch(said)
+    if match is None:
+        raise InvalidInput(f"--param {text!r}: {said!r} is no range; {FORM}")
+    words = match[3].split()
+    made: dict[str, Any] = {"low": float(match[1]), "high": float(match[2])}
+    numbers = [match[1], match[2]]
+    if "log" in words:
+        made["log"] = True
+    if "step" in words:
+        numbers.append(words[words.index("step") + 1])
+        made["step"] = float(numbers[-1])
+    made["kind"] = "int" if all(_WHOLE.fullmatch(number) for number in numbers) else "float"
+    return made
+
+
+def _choice(value: str) -> str:
+    """JSON of what is meant: a number, true, false, null, or else the text."""
+    value = value.strip()
+    try:
+        found = json.loads(value)
+    except ValueError:
+        return json.dumps(value)
+    return json.dumps(value) if isinstance(found, list | dict) else json.dumps(found)

@@ -1,0 +1,127 @@
+"""The platform searches: its engine proposes values, programs take trials up and tell them, on a real platform."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psutil
+import pytest_asyncio
+
+from events.language.experiments import TrialProposed
+from forgelog import AsyncClient
+from tests import PATIENCE
+from tests.access import environment
+from tests.integration.calm import Calm
+from tests.integration.cluster import Cluster
+
+SPACE = [
+    {"name": "x", "kind": "float", "low": -5, "high": 5},
+    {"name": "kind", "kind": "categorical", "choices": ['"near"', '"far"']},
+    {"name": "depth", "kind": "int", "low": 1, "high": 4, "when": {"name": "kind", "values": ['"far"']}},
+]
+
+
+@pytest_asyncio.fixture(scope="module")
+async def platform(calm: Calm) -> Cluster:
+    return await calm.platform()
+
+
+@pytest_asyncio.fixture
+async def client(platform: Cluster) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(platform.gateway, token=platform.key) as client:
+        yield client
+
+
+async def ended(client: AsyncClient, id: str) -> Any:
+    async with asyncio.timeout(PATIENCE), aclosing(client.tunings.watch([id])) as rows:
+        async for row in rows:
+            if row.status not in ("running", "paused"):
+                return row
+    raise AssertionError("a watch has no end")
+
+
+def engine(platform: Cluster) -> psutil.Process | None:
+    """The process that searches, once there is one."""
+    for child in platform.process("experiments").children():
+        if "services.experiments.engine" in child.cmdline():
+            return child
+    return None
+
+
+async def work(client: AsyncClient, id: str) -> list[int]:
+    """Take trials up and tell them until there are none; their numbers."""
+    done = []
+    async with asyncio.timeout(PATIENCE):
+        while (trial := await client.tunings.take(id)) is not None:
+            chosen: Any = trial.params
+            assert ("depth" in chosen) == (chosen["kind"] == "far")
+            await client.tunings.report(id, trial.number, 1, abs(chosen["x"]), attempt=trial.attempt)
+            value = (chosen["x"] - 2) ** 2 + chosen.get("depth", 0)
+            await client.tunings.tell(id, trial.number, value, attempt=trial.attempt)
+            done.append(trial.number)
+    return done
+
+
+async def test_workers_side_by_side_take_each_proposal_once_and_it_can_be_chosen_again(
+    platform: Cluster, client: AsyncClient, tmp_path: Path
+) -> None:
+    id = await client.tunings.create(
+        "searched", limits={"trials": 16, "parallel": 3}, plan={"algorithm": "tpe", "seed": 7, "space": SPACE}
+    )
+    numbers = await asyncio.gather(*(work(client, id) for _ in range(3)))
+    assert sorted(number for each in numbers for number in each) == list(range(16))
+    row = await ended(client, id)
+    assert (row.status, row.trials, row.completed) == ("completed", 16, 16)
+    trials = await client.tunings.trials(id)
+    assert row.best_trial == min(trials, key=lambda trial: float(trial.objective_values[0])).number
+
+    def verified(*more: str) -> Any:
+        told = {**environment(platform.settings), "FORGELOG_PREFIX": platform.settings.prefix}
+        return platform.command(tmp_path, "tune", "verify", id, *more, more=told)
+
+    same = await verified()
+    assert (same.returncode, same.stdout) == (0, "16 of 16 proposals are equal\n"), same.stderr
+    other = await verified("--seed", "8")
+    assert other.returncode == 1
+    assert "trial 0: x=" in other.stdout
+
+
+async def test_an_engine_that_is_killed_is_followed_by_another_and_nothing_is_proposed_twice(
+    platform: Cluster, client: AsyncClient
+) -> None:
+    plan = {"algorithm": "random", "space": SPACE}
+    id = await client.tunings.create("killed", limits={"trials": 6}, plan=plan)
+    first = await client.tunings.take(id)
+    assert first is not None
+    running = engine(platform)
+    assert running is not None
+    running.kill()
+    await client.tunings.tell(id, first.number, 1.0)
+    assert await work(client, id) == [1, 2, 3, 4, 5]
+    assert (await ended(client, id)).completed == 6
+    proposed = platform.all(TrialProposed, lambda event: event.tuning_id == id)
+    assert sorted(event.number for event in proposed) == list(range(6))
+
+
+async def test_a_grid_by_the_command_line(platform: Cluster, client: AsyncClient, tmp_path: Path) -> None:
+    made = await platform.command(
+        tmp_path, "tune", "create", "grid", "--algorithm", "grid", "-p", "lr=0.1,0.2", "-p", "n=1..2"
+    )
+    assert made.returncode == 0, made.stderr
+    id = made.stdout.strip()
+    found = []
+    for number in range(4):
+        taken = await platform.command(tmp_path, "tune", "take", id)
+        assert taken.returncode == 0, taken.stderr
+        found.append(orjson.loads(taken.stdout)["params"])
+        await client.tunings.tell(id, number, float(number))
+    assert found == [{"lr": 0.1, "n": 1}, {"lr": 0.1, "n": 2}, {"lr": 0.2, "n": 1}, {"lr": 0.2, "n": 2}]
+    assert (await platform.command(tmp_path, "tune", "take", id)).returncode == 3
+    refused = await platform.command(tmp_path, "tune", "create", "none", "--algorithm", "grid", "-p", "x=0.0..1.0")
+    assert refused.returncode != 0
+    assert "'x' has no step, so its grid has no end" in refused.stderr

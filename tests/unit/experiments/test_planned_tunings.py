@@ -1,0 +1,153 @@
+"""Given a plan, when the platform searches, then it asks for as many trials as may run, each with values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from events.language.common import ErrorCode, Refused
+from events.language.experiments import (
+    AskTrial,
+    CreateTuning,
+    EarlyStopping,
+    ProposeTrial,
+    RequeueTrial,
+    SetTrialParameter,
+    StartTrial,
+    StopTuning,
+    TellTrial,
+    TrialAdded,
+    TrialParameter,
+    TrialProposed,
+    TrialRequeued,
+    TrialStatus,
+    TuningLimits,
+    TuningPlan,
+    TuningStatus,
+    TuningStatusSet,
+)
+from forgelog.tuning_space import dimension
+from tests.unit.experiments.desk import Desk
+
+S = TrialStatus
+FLOAT = '{"name": "FloatDistribution", "attributes": {"step": null, "low": 0.0, "high": 1.0, "log": false}}'
+
+
+def names(events: list[Any]) -> list[str]:
+    return [type(event).__name__ for event in events]
+
+
+def planned(algorithm: str = "tpe", *params: str, **fields: Any) -> Desk:
+    desk = Desk()
+    space = [dimension(each) for each in params or ("x=0.0..1.0",)]
+    plan = TuningPlan(algorithm=algorithm, space=space)  # type: ignore[arg-type]
+    desk.send(CreateTuning(tuning_id="t1", name="", plan=plan, **fields))
+    return desk
+
+
+def requested(desk: Desk) -> list[int]:
+    return [event.number for event in desk.events if isinstance(event, TrialAdded)]
+
+
+def propose(desk: Desk, number: int, value: float = 0.5) -> list[Any]:
+    parameter = TrialParameter(name="x", value=str(value), distribution=FLOAT)
+    command = ProposeTrial(
+        tuning_id="t1", number=number, parameters=[parameter], known_events=2, algorithm_version="optuna 5.0.0"
+    )
+    return desk.send(command)
+
+
+def run(desk: Desk, number: int, value: float) -> list[Any]:
+    propose(desk, number)
+    desk.send(StartTrial(tuning_id="t1", number=number))
+    return desk.send(TellTrial(tuning_id="t1", number=number, objective_values=[str(value)]))
+
+
+def refusal(desk: Desk, command: Any) -> Refused:
+    with pytest.raises(Refused) as caught:
+        desk.send(command)
+    return caught.value
+
+
+def test_it_asks_for_as_many_trials_as_may_run_and_for_no_more_than_all() -> None:
+    desk = planned(limits=TuningLimits(trials=3, parallel=2))
+    assert requested(desk) == [0, 1]
+    ended = run(desk, 1, 0.5)
+    assert names(ended) == ["TrialEnded", "TrialAdded"]
+    assert requested(desk) == [0, 1, 2]
+    assert names(run(desk, 2, 0.5)) == ["TrialEnded"]
+    (_, done) = run(desk, 0, 0.5)
+    assert isinstance(done, TuningStatusSet)
+    assert done.reason == "all its 3 trials have ended"
+
+
+def test_the_first_proposal_counts_and_only_then_a_trial_begins() -> None:
+    desk = planned()
+    assert refusal(desk, StartTrial(tuning_id="t1", number=0)).message == (
+        "trial 0 of tuning t1 waits for its values; come again"
+    )
+    (proposed,) = propose(desk, 0, 0.25)
+    assert isinstance(proposed, TrialProposed)
+    assert proposed.parameters[0].value == "0.25"
+    assert propose(desk, 0, 0.75) == []
+    assert names(desk.send(StartTrial(tuning_id="t1", number=0))) == ["TrialStarted"]
+    assert desk.send(StartTrial(tuning_id="t1", number=0)) == []
+    assert propose(desk, 0, 0.75) == []
+
+
+def test_clients_neither_add_trials_nor_change_values() -> None:
+    desk = planned()
+    propose(desk, 0)
+    parameter = TrialParameter(name="x", value="0.1", distribution=FLOAT)
+    for command, text in (
+        (AskTrial(tuning_id="t1"), "tuning t1 asks for its trials itself; start one whose values are proposed"),
+        (
+            SetTrialParameter(tuning_id="t1", number=0, parameter=parameter),
+            "the values of the trials of tuning t1 are proposed by the platform",
+        ),
+    ):
+        refused = refusal(desk, command)
+        assert (refused.code, refused.message) == (ErrorCode.FAILED_PRECONDITION, text)
+    desk.send(CreateTuning(tuning_id="t2", name="free"))
+    desk.send(AskTrial(tuning_id="t2", status=S.REQUESTED))
+    command = ProposeTrial(tuning_id="t2", number=0, known_events=1, algorithm_version="x")
+    assert refusal(desk, command).message == "the clients of tuning t2 choose values themselves"
+    assert refusal(desk, AskTrial(tuning_id="t2", status=S.PROPOSED)).errors[0].field == "status"
+
+
+def test_a_lost_process_leaves_the_values() -> None:
+    desk = planned()
+    propose(desk, 0)
+    desk.send(StartTrial(tuning_id="t1", number=0))
+    (requeued,) = desk.send(RequeueTrial(tuning_id="t1", number=0, attempt=1))
+    assert isinstance(requeued, TrialRequeued)
+    assert (requeued.attempt, requeued.status) == (2, S.PROPOSED)
+    assert names(desk.send(StartTrial(tuning_id="t1", number=0))) == ["TrialStarted"]
+
+
+def test_a_grid_ends_with_its_last_point() -> None:
+    desk = planned("grid", "x=0.0..1.0 step 0.5", "y=a,b when x=1.0", limits=TuningLimits(parallel=9))
+    assert requested(desk) == [0, 1, 2, 3]
+    for number in range(3):
+        run(desk, number, 1.0)
+    (_, done) = run(desk, 3, 1.0)
+    assert isinstance(done, TuningStatusSet)
+    assert done.reason == "all its 4 trials have ended"
+
+
+def test_no_trial_begins_once_it_has_ended() -> None:
+    desk = planned(limits=TuningLimits(parallel=2), early_stopping=EarlyStopping(patience=1))
+    propose(desk, 1)
+    run(desk, 0, 0.5)
+    assert requested(desk) == [0, 1, 2]
+    desk.send(StopTuning(tuning_id="t1"))
+    assert refusal(desk, StartTrial(tuning_id="t1", number=1)).message == "tuning t1 is stopped: no trial begins"
+    state = desk.state("tuning", "t1")
+    assert state.status is TuningStatus.STOPPED
+    assert desk.deciders.of(AskTrial).may_passivate(state)
+
+
+def test_a_grid_that_is_too_large_is_refused() -> None:
+    with pytest.raises(Refused, match=r"plan.space: has a grid of more than 100,000 points"):
+        planned("grid", "x=1..1000", "y=1..1000")
