@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -52,6 +53,7 @@ TRIAL_COLUMNS = [
     column("Value", "shown_values", right=True),
     column("Parameters", "shown_params", least=16),
     column("Attempt", right=True, rank=2),
+    column("Job", "job_id", rank=3),
     column("Why", "reason", rank=1, least=12),
 ]
 
@@ -145,6 +147,9 @@ def create(
         typer.Option("--param", "-p", help="What to search: 'lr=1e-5..0.1 log', 'layers=1..4', 'optimizer=adam,sgd'."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the search.")] = 0,
+    job: Annotated[
+        Path | None, typer.Option("--job", help="A manifest of the job that runs each trial.", dir_okay=False)
+    ] = None,
 ) -> None:
     """Make a tuning, and print its id."""
     plan = guarded(lambda: _plan(algorithm, param or [], seed))
@@ -154,6 +159,8 @@ def create(
         fields["early_stopping"] = {"patience": patience, "min_delta": min_delta}
     if plan is not None:
         fields["plan"] = plan
+    if job is not None:
+        fields["job"] = job
     write(with_client(lambda client: client.tunings.create(name, direction or ["minimize"], **fields)) + "\n")
 
 

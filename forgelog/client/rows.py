@@ -474,6 +474,8 @@ class HyperparameterTuningJobRow(Answer, message="forgelog.experiments.v1.Hyperp
     early_stopping: Answer
     plan: Answer
     """How the platform searches; None: its clients do."""
+    job: Answer
+    """What each trial runs as a job of its own; None: programs take trials up."""
     status: str
     reason: str
     """Why it ended."""
@@ -508,6 +510,8 @@ class TrialRow(Answer, message="forgelog.experiments.v1.Trial"):
     status: str
     attempt: int | None
     """Which process works at it; it is 1 more whenever one was lost. 1 to 1000000. Default 1."""
+    job_id: str
+    """The job that runs it. At most 128 characters."""
     parameters: list[Answer]
     """In the order in which they were set."""
     objective_values: list[str]

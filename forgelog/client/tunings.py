@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
+import os
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, cast
 
 from forgelog.client.core import Namespace
@@ -12,7 +14,7 @@ from forgelog.client.experiments import CONTEXT, lifecycle
 from forgelog.client.plain import Answer, plain
 from forgelog.client.rows import HyperparameterTuningJobRow, TrialRow
 from forgelog.client.words import enum_words
-from forgelog.errors import Refused
+from forgelog.errors import InvalidInput, Refused
 from forgelog_pb.experiments.v1 import tunings_pb2 as pb
 from forgelog_pb.experiments.v1 import tunings_pb2_grpc as rpc
 from forgelog_pb.experiments.v1 import types_pb2 as types
@@ -25,11 +27,22 @@ class AsyncTunings(Namespace):
     def _stub(self) -> Any:
         return rpc.TuningQueriesStub(self._core.channel)
 
-    async def create(self, name: str, directions: Sequence[str] = ("minimize",), *, id: str = "", **fields: Any) -> str:
+    async def create(
+        self,
+        name: str,
+        directions: Sequence[str] = ("minimize",),
+        *,
+        id: str = "",
+        job: Mapping[str, Any] | str | Path | None = None,
+        **fields: Any,
+    ) -> str:
         """Make a tuning; its id. `directions`: minimize or maximize, one for each objective. `fields` are those of
         `CreateTuning`: `limits` (trials, parallel, seconds), `early_stopping` (patience, min_delta), `plan` (algorithm,
-        seed, space), with which the platform searches. Raises `Refused`."""
+        seed, space), with which the platform searches. `job`: what runs each trial, as `jobs.submit` takes it (a dict,
+        or a manifest's path). Raises `Refused`, `ManifestError`."""
         body = {"tuning_id": id, "name": name, "directions": list(directions), **fields}
+        if job is not None:
+            body["job"] = _spec_of(job)
         outcome = await self._core.publish((f"forgelog.{CONTEXT}.v1.CreateTuning", body), wait="conclusion")
         return str(outcome.subject)
 
@@ -71,6 +84,16 @@ class AsyncTunings(Namespace):
                 if taken.result == "accepted":  # else somebody else has it
                     return await self.trial(id, trial.number)
         raise AssertionError("a watch has no end")
+
+    async def current(self) -> TrialRow:
+        """The trial that this process runs, in a job that the platform started for it. Raises `InvalidInput` elsewhere,
+        and `NotFound`."""
+        id, number = os.environ.get("FORGELOG_TUNING", ""), os.environ.get("FORGELOG_TRIAL", "")
+        if not id or not number.isdecimal():
+            raise InvalidInput("this process runs no trial: FORGELOG_TUNING and FORGELOG_TRIAL are not set")
+        trial = await self.trial(id, int(number))
+        trial["attempt"] = int(os.environ.get("FORGELOG_ATTEMPT") or trial["attempt"])
+        return trial
 
     async def report(self, id: str, number: int, step: int, value: float, *, attempt: int | None = None) -> Answer:
         """Say how far a trial has got. `attempt`: which process says so. Raises `Refused`."""
@@ -161,6 +184,18 @@ class AsyncTunings(Namespace):
             options=self._core.options(CONTEXT, at),
         )
         return await self._core.pages(self._stub.ListTunings, request, "tunings", CONTEXT, limit)
+
+
+def _spec_of(job: Mapping[str, Any] | str | Path) -> Any:
+    """A job as a command has it. Raises `ManifestError`, `InvalidInput`."""
+    from forgelog.client.specs import in_callers_folder, jobs_of, one_of
+
+    found = one_of(in_callers_folder(jobs_of(job, {})), job)
+    if found.upload:
+        raise InvalidInput("a tuning's job uploads no folder: give it a working directory that the nodes see")
+    if found.dependencies or found.job_id:
+        raise InvalidInput("a tuning's job has no id and no dependencies: there is one job for each trial")
+    return json.loads(found.base.to_json())
 
 
 def _with_params(row: Any) -> TrialRow:

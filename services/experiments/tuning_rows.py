@@ -18,6 +18,7 @@ from events.language.experiments import (
     TrialAttributeSet,
     TrialEnded,
     TrialEvent,
+    TrialLaunched,
     TrialParameterSet,
     TrialProposed,
     TrialReported,
@@ -91,7 +92,7 @@ def project(recorded: Recorded, event: TuningEvent, rows: Rows) -> None:
 
 
 def _created(recorded: Recorded, event: TuningCreated) -> Row:
-    said = event.model_dump(mode="json", include={"directions", "limits", "early_stopping", "plan"})
+    said = event.model_dump(mode="json", include={"directions", "limits", "early_stopping", "plan", "job"})
     return TUNINGS.first(
         tuning_id=event.tuning_id,
         project=event.project,
@@ -157,11 +158,14 @@ def _trial_change(event: TrialEvent, row: Row) -> Row:
     """What an event changes in its trial's row."""
     match event:
         case TrialStarted():
-            return {"status": TrialStatus.RUNNING.value, "started_at": event.started_at, "reason": ""}
+            begun = {"attempt": event.attempt, "started_at": event.started_at, "reason": ""}
+            return {"status": TrialStatus.RUNNING.value, **begun}
         case TrialProposed():
             said = event.model_dump(mode="json", include={"parameters"})
             attributes = {**row["system_attributes"], **event.system_attributes}
             return {"status": TrialStatus.PROPOSED.value, "system_attributes": attributes, **said}
+        case TrialLaunched():
+            return {"job_id": event.job_id}
         case TrialParameterSet():
             by_name = {each["name"]: each for each in row["parameters"]}
             by_name[event.parameter.name] = event.parameter.model_dump(mode="json")

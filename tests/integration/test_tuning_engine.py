@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
@@ -12,12 +13,15 @@ import orjson
 import psutil
 import pytest_asyncio
 
-from events.language.experiments import TrialProposed
+from events.language.experiments import TrialProposed, TrialStarted
+from events.language.jobs import JobCancelled
 from forgelog import AsyncClient
 from tests import PATIENCE
 from tests.access import environment
 from tests.integration.calm import Calm
 from tests.integration.cluster import Cluster
+
+ROOT = Path(__file__).parents[2]
 
 SPACE = [
     {"name": "x", "kind": "float", "low": -5, "high": 5},
@@ -125,3 +129,56 @@ async def test_a_grid_by_the_command_line(platform: Cluster, client: AsyncClient
     refused = await platform.command(tmp_path, "tune", "create", "none", "--algorithm", "grid", "-p", "x=0.0..1.0")
     assert refused.returncode != 0
     assert "'x' has no step, so its grid has no end" in refused.stderr
+
+
+PROGRAM = """
+import os, sys
+from forgelog import Client
+
+with Client() as client:
+    trial = client.tunings.current()
+    x = trial.params["x"]
+    assert str(x) == os.environ["FORGELOG_PARAM_x"]
+    client.tunings.report(trial.tuning_id, trial.number, 1, x, attempt=trial.attempt)
+    if trial.number == 1:
+        sys.exit(3)
+    if trial.number == 2:
+        client.tunings.tell(trial.tuning_id, trial.number, status="pruned", attempt=trial.attempt)
+        import time
+        time.sleep(600)
+    client.tunings.tell(trial.tuning_id, trial.number, x * x, attempt=trial.attempt)
+"""
+
+
+async def test_trials_are_jobs_and_end_with_them(platform: Cluster, client: AsyncClient) -> None:
+    id = await client.tunings.create(
+        "jobs",
+        limits={"trials": 4, "parallel": 2},
+        plan={"algorithm": "random", "space": SPACE[:1]},
+        job={
+            "name": "trial",
+            "command": [sys.executable, "-c", PROGRAM],
+            "environment": {"variables": {"PYTHONPATH": str(ROOT)}},
+        },
+    )
+    row = await ended(client, id)
+    assert (row.status, row.completed, row.pruned, row.failed) == ("completed", 2, 1, 1)
+    trials = await client.tunings.trials(id)
+    assert [trial.status for trial in trials] == ["completed", "failed", "pruned", "completed"]
+    assert trials[1].reason.startswith("its job ended, and had told no value")
+    await platform.event(JobCancelled, lambda event: event.job_id == trials[2].job_id)
+
+
+async def test_a_stopped_tuning_stops_its_jobs(platform: Cluster, client: AsyncClient) -> None:
+    id = await client.tunings.create(
+        "endless",
+        limits={"parallel": 2},
+        plan={"algorithm": "random", "space": SPACE[:1]},
+        job={"name": "endless", "command": ["sleep", "600"]},
+    )
+    for number in range(2):
+        await platform.event(TrialStarted, lambda event, wanted=number: (event.tuning_id, event.number) == (id, wanted))
+    await client.tunings.stop(id)
+    for trial in await client.tunings.trials(id):
+        assert (trial.status, trial.reason) == ("failed", "the tuning is stopped")
+        await platform.event(JobCancelled, lambda event, job=trial.job_id: event.job_id == job)

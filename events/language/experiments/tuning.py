@@ -32,6 +32,7 @@ from events.language.experiments.tuning_models import (
     TuningStatus,
 )
 from events.language.experiments.tuning_space import TuningPlan
+from events.language.jobs.spec import JobSpec
 
 Directions = Annotated[tuple[Direction, ...], Field(min_length=1, max_length=100)]
 Reason = Annotated[str, Field(max_length=500)]
@@ -64,6 +65,8 @@ class TuningAdmitted(TuningPlaceEvent):
     limits: TuningLimits = TuningLimits()
     early_stopping: EarlyStopping | None = None
     plan: TuningPlan | None = None
+    job: JobSpec | None = None
+    """What each trial runs as a job of its own; None: programs take trials up."""
 
 
 class TuningReleased(TuningPlaceEvent):
@@ -112,6 +115,8 @@ class TuningCreated(TuningEvent):
     early_stopping: EarlyStopping | None = None
     plan: TuningPlan | None = None
     """How the platform searches; None: its clients do."""
+    job: JobSpec | None = None
+    """What each trial runs as a job of its own; None: programs take trials up."""
 
 
 class TuningStatusSet(TuningEvent):
@@ -163,6 +168,13 @@ class TrialProposed(TrialEvent):
     """What chose them, such as ``optuna 5.0.0``."""
 
 
+class TrialLaunched(TrialEvent):
+    """A job is ordered that runs it."""
+
+    job_id: Identifier
+    spec: JobSpec
+
+
 class TrialStarted(TrialEvent):
     """Somebody works at it from here on."""
 
@@ -211,6 +223,8 @@ class TrialEnded(TrialEvent):
     status: TrialStatus
     objective_values: tuple[Double, ...] = ()
     reason: str = ""
+    cancelled_job: OptionalIdentifier = ""
+    """Its job, which is to be cancelled, for the trial is over."""
     ended_at: Timestamp
 
 
@@ -233,6 +247,9 @@ class CreateTuning(TuningPlaceCommand):
     """For one objective alone: of several, none tells whether a trial is better."""
     plan: TuningPlan | None = None
     """What the platform is to search, and how. Left out: the tuning's clients choose the values themselves."""
+    job: JobSpec | None = None
+    """What is to run each trial, as a job of its own, where the platform searches. It finds the values in its
+    environment, and tells how it went. Left out: programs take trials up."""
 
 
 class TuningCommand(Command):

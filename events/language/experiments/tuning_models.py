@@ -13,8 +13,9 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, StringConstraints
 
 from events.language.base import Model
-from events.language.common import Identifier, ProjectName, Timestamp, shown
+from events.language.common import Identifier, OptionalIdentifier, ProjectName, Timestamp, shown
 from events.language.experiments.tuning_space import TuningPlan
+from events.language.jobs.spec import JobSpec
 from events.language.moves import Moves
 
 MAX_TRIALS = 1 << 24
@@ -196,6 +197,8 @@ class HyperparameterTuningJob(Model):
     early_stopping: EarlyStopping | None = None
     plan: TuningPlan | None = None
     """How the platform searches; None: its clients do."""
+    job: JobSpec | None = None
+    """What each trial runs as a job of its own; None: programs take trials up."""
     status: TuningStatus
     reason: str = ""
     """Why it ended."""
@@ -224,6 +227,8 @@ class Trial(Model):
     status: TrialStatus
     attempt: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     """Which process works at it; it is 1 more whenever one was lost."""
+    job_id: OptionalIdentifier = ""
+    """The job that runs it."""
     parameters: tuple[TrialParameter, ...] = ()
     """In the order in which they were set."""
     objective_values: tuple[Double, ...] = ()

@@ -39,6 +39,13 @@ def admitted(state: Catalogue, command: CreateTuning) -> TuningAdmitted:
         problem = f"has a grid of more than {grid.MAX_POINTS:,} points"
         hint = "make steps larger, or take another algorithm: random needs no grid"
         raise _refused(ErrorCode.INVALID_ARGUMENT, "plan.space", problem, hint)
+    if command.job is not None:
+        if plan is None:
+            hint = "give plan: what the platform is to search, and how"
+            raise _refused(ErrorCode.INVALID_ARGUMENT, "job", "goes with a plan, whose trials it runs", hint)
+        if command.job.array is not None:
+            hint = "leave it out: there is a job for each trial"
+            raise _refused(ErrorCode.INVALID_ARGUMENT, "job.array", "is given, and a trial is one process", hint)
     return TuningAdmitted(
         project=command.project,
         tuning_id=command.tuning_id,
@@ -48,6 +55,7 @@ def admitted(state: Catalogue, command: CreateTuning) -> TuningAdmitted:
         limits=command.limits,
         early_stopping=command.early_stopping,
         plan=command.plan,
+        job=command.job,
     )
 
 

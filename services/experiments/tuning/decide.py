@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from events.language.base import Command, Event
-from events.language.common import ErrorCode, FieldError, Refused
+from events.language.common import CommandRejected, ErrorCode, FieldError, Refused
 from events.language.experiments import (
     TUNING_ENDS,
     TUNING_MOVES,
@@ -35,6 +35,7 @@ from events.language.experiments import (
     TrialCommand,
     TrialEnded,
     TrialEvent,
+    TrialLaunched,
     TrialParameterSet,
     TrialProposed,
     TrialReported,
@@ -49,9 +50,10 @@ from events.language.experiments import (
     TuningStatus,
     TuningStatusSet,
 )
+from events.language.jobs import CancelJob, JobCancelled, JobCompleted, JobEnded, JobFailed, JobStarted, SubmitJob
 from events.language.moves import check_move
-from events.writer.decider import Decider, DecisionContext
-from services.experiments.tuning import trials
+from events.writer.decider import BY_ORIGIN, Decider, DecisionContext, Order, Question
+from services.experiments.tuning import launching, trials
 from services.experiments.tuning.fold import evolve
 from services.experiments.tuning.state import Tuning
 
@@ -82,6 +84,7 @@ class Tunings(Decider[Tuning]):
         TuningDeleted,
         TrialAdded,
         TrialProposed,
+        TrialLaunched,
         TrialStarted,
         TrialParameterSet,
         TrialReported,
@@ -89,7 +92,12 @@ class Tunings(Decider[Tuning]):
         TrialRequeued,
         TrialEnded,
     )
-    routes: ClassVar = dict.fromkeys((TuningAdmitted, TuningReleased), lambda event: (event.tuning_id,))
+    routes: ClassVar = {
+        **dict.fromkeys((TuningAdmitted, TuningReleased), lambda event: (event.tuning_id,)),
+        **dict.fromkeys((JobStarted, JobCompleted, JobFailed, JobCancelled), BY_ORIGIN),
+    }
+    dispatching = frozenset({TrialLaunched, TrialEnded})
+    asks = ("jobs",)
 
     def initial(self, key: str) -> Tuning:
         return Tuning()
@@ -98,7 +106,7 @@ class Tunings(Decider[Tuning]):
         return evolve(state, event, time)
 
     def may_passivate(self, state: Tuning) -> bool:
-        over = state.deleted or state.status in TUNING_ENDS
+        over = (state.deleted or state.status in TUNING_ENDS) and not (state.job and state.open)
         # where the platform searches, `after_batch` may want a trial
         return over or (not state.open and not state.planned and state.ends_at is None)
 
@@ -131,10 +139,32 @@ class Tunings(Decider[Tuning]):
                 return [TuningCreated(**{name: getattr(event, name) for name in TuningCreated.model_fields})]
             case TuningReleased() if state.status is not None and not state.deleted:
                 return [TuningDeleted(tuning_id=event.tuning_id)]
+            case JobStarted() | JobEnded():
+                heard = launching.heard(state, context.subject, event, context.now)
+                return [each for found in heard for each in _with_end(state, found)]
         return ()
 
+    def dispatch(self, event: Event, at: DecisionContext) -> Sequence[Order | Question]:
+        if isinstance(event, TrialLaunched):
+            return [Order(SubmitJob(job_id=event.job_id, spec=event.spec))]
+        assert isinstance(event, TrialEnded)
+        if not event.cancelled_job:
+            return ()
+        return [Order(CancelJob(job_id=event.cancelled_job, reason=f"its trial is {event.status}"))]
+
+    def refused(self, state: Tuning, refusal: CommandRejected, context: DecisionContext) -> Sequence[Event]:
+        if refusal.command_type != SubmitJob.type_name():
+            return ()  # the job to be cancelled had ended
+        ends = launching.refused(state, context.subject, refusal.subject_id, refusal.message, context.now)
+        return [each for found in ends for each in _with_end(state, found)]
+
     def after_batch(self, state: Tuning, context: DecisionContext) -> Sequence[Event]:
-        return trials.wanted(state, context.subject)
+        id = context.subject
+        return [
+            *trials.wanted(state, id),
+            *launching.launched(state, id, context.project),
+            *launching.left(state, id, context.now),
+        ]
 
     def due(self, state: Tuning) -> datetime | None:
         return None if state.deleted or state.status in TUNING_ENDS else state.ends_at

@@ -34,6 +34,14 @@ def problem(distribution: str) -> str:
     return 'is no object with a "name" and "attributes"'
 
 
+def external(value: float, distribution: str) -> Any:
+    """A parameter's value as its program has it, of the number by which its distribution counts it."""
+    name, attributes = _parts(distribution)
+    if (choices := attributes.get("choices")) is not None:
+        return choices[int(value)]
+    return int(value) if name.startswith("Int") else value
+
+
 def no_json(text: str) -> str:
     """What is wrong with a text as JSON, in which ``NaN`` and ``Infinity`` may stand; empty if nothing is."""
     try:

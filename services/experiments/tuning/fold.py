@@ -11,6 +11,7 @@ from events.language.experiments import (
     TUNING_MOVES,
     TrialAdded,
     TrialEnded,
+    TrialLaunched,
     TrialParameter,
     TrialParameterSet,
     TrialProposed,
@@ -35,6 +36,7 @@ def evolve(state: Tuning, event: Event, time: datetime) -> Tuning:
             state.status, state.directions = TuningStatus.RUNNING, event.directions
             state.limits, state.early_stopping = event.limits, event.early_stopping
             state.planned, state.total = event.plan is not None, _total(event)
+            state.job = event.job
             if event.limits.seconds is not None:
                 state.ends_at = time + timedelta(seconds=event.limits.seconds)
         case TuningStatusSet():
@@ -53,8 +55,15 @@ def evolve(state: Tuning, event: Event, time: datetime) -> Tuning:
                 state.open[event.number] = OpenTrial(event.status)
         case TrialProposed():
             _move(state, event.number, TrialStatus.PROPOSED)
+            if state.job is not None:
+                state.open[event.number].parameters = event.parameters
+        case TrialLaunched():
+            trial = state.open[event.number]
+            trial.job_id, trial.parameters = event.job_id, ()
+            state.jobs[event.job_id] = event.number
         case TrialStarted():
             _move(state, event.number, TrialStatus.RUNNING)
+            state.open[event.number].attempt = event.attempt
         case TrialRequeued():
             _move(state, event.number, event.status)
             state.open[event.number].attempt = event.attempt
@@ -62,6 +71,7 @@ def evolve(state: Tuning, event: Event, time: datetime) -> Tuning:
             _drawn(state, event.parameter)
         case TrialEnded():
             _move(state, event.number, event.status)
+            state.jobs.pop(state.open[event.number].job_id, None)
             del state.open[event.number]
             _count(state, event.status, event.objective_values)
     return state

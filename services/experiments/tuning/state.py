@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from events.language.experiments import Direction, EarlyStopping, TrialStatus, TuningLimits, TuningStatus
+from events.language.experiments import (
+    Direction,
+    EarlyStopping,
+    TrialParameter,
+    TrialStatus,
+    TuningLimits,
+    TuningStatus,
+)
+from events.language.jobs.spec import JobSpec
 
 
 @dataclass(slots=True)
@@ -14,6 +22,9 @@ class OpenTrial:
 
     status: TrialStatus
     attempt: int = 1
+    parameters: tuple[TrialParameter, ...] = ()
+    """Its values, until its job is ordered."""
+    job_id: str = ""
 
 
 @dataclass(slots=True)
@@ -27,6 +38,10 @@ class Tuning:
     early_stopping: EarlyStopping | None = None
     planned: bool = False
     """Whether the platform searches: it asks for trials itself, and chooses their values."""
+    job: JobSpec | None = None
+    """What runs each trial."""
+    jobs: dict[str, int] = field(default_factory=dict)
+    """Job → the open trial that it runs."""
     total: int | None = None
     """How many trials there will be; None: as many as are asked for."""
     deleted: bool = False

@@ -95,6 +95,9 @@ def decided(state: Tuning, command: TrialCommand, now: datetime) -> TrialEvent |
             return TrialStarted(tuning_id=id, number=number, attempt=trial.attempt, started_at=now)
         case ProposeTrial():
             return _proposed(state, trial, command)
+        case RequeueTrial() if trial.job_id:
+            text = f"trial {number} of tuning {id} is run by job {trial.job_id}, which is started again if it is lost"
+            raise Refused(ErrorCode.FAILED_PRECONDITION, text)
         case RequeueTrial():
             if trial.status is not TrialStatus.RUNNING:
                 return None
@@ -113,19 +116,20 @@ def decided(state: Tuning, command: TrialCommand, now: datetime) -> TrialEvent |
                 tuning_id=id, number=number, scope=command.scope, name=command.name, value=command.value
             )
         case ReportTrial():
-            return TrialReported(
-                tuning_id=id, number=number, attempt=trial.attempt, step=command.step, value=command.value
-            )
+            attempt = command.attempt or trial.attempt
+            return TrialReported(tuning_id=id, number=number, attempt=attempt, step=command.step, value=command.value)
         case TellTrial():
             status = TrialStatus(command.status)
             _check_values(state, status, command.objective_values)
             return TrialEnded(
                 tuning_id=id,
                 number=number,
-                attempt=trial.attempt,
+                attempt=command.attempt or trial.attempt,
                 status=status,
                 objective_values=command.objective_values,
                 reason=command.reason,
+                # A program that is done may still have something to put away.
+                cancelled_job="" if status is TrialStatus.COMPLETED else trial.job_id,
                 ended_at=now,
             )
     raise TypeError(f"trials take no {type(command).__name__}")
@@ -168,7 +172,9 @@ def _open(state: Tuning, command: TrialCommand) -> OpenTrial:
         problem = f"there is no trial {number} of tuning {command.tuning_id}"
         hint = f"it has {state.trials} trials, counted from 0"
         raise Refused(ErrorCode.NOT_FOUND, problem, [FieldError(field="number", problem=problem, hint=hint)])
-    if isinstance(command, AttemptCommand) and command.attempt not in (None, trial.attempt):
+    # The process of a job's later attempt may be heard before the job's own event of its start.
+    later = bool(trial.job_id) and (getattr(command, "attempt", None) or 0) > trial.attempt
+    if isinstance(command, AttemptCommand) and command.attempt not in (None, trial.attempt) and not later:
         problem = f"is {command.attempt}, and attempt {trial.attempt} of trial {number} is the one that counts"
         error = FieldError(field="attempt", problem=problem, hint="end this process: it was taken for lost")
         raise Refused(ErrorCode.ABORTED, f"attempt: {problem}", [error])
@@ -197,6 +203,8 @@ def _proposed(state: Tuning, trial: OpenTrial, command: ProposeTrial) -> TrialPr
 def _may_begin(state: Tuning, trial: OpenTrial, command: TrialCommand) -> None:
     """Raises Refused for a trial that the platform proposes, and that can't begin now."""
     id, number = command.tuning_id, command.number
+    if state.job is not None:
+        raise Refused(ErrorCode.FAILED_PRECONDITION, f"trial {number} of tuning {id} is started by its job")
     if trial.status is TrialStatus.REQUESTED:
         raise Refused(ErrorCode.FAILED_PRECONDITION, f"trial {number} of tuning {id} waits for its values; come again")
     if state.status is not TuningStatus.RUNNING:

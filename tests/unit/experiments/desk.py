@@ -32,9 +32,9 @@ class Desk:
         state = self._state(decider, command.key())
         return self._take(decider.decide(state, command, self._context(command.subject())))
 
-    def hear(self, event: Event) -> list[Event]:
-        """What follows from an event of another context."""
-        return self._take(self._reactions(event))
+    def hear(self, event: Event, origin: str = "") -> list[Event]:
+        """What follows from an event of another context; `origin`: who ordered what it is about."""
+        return self._take(self._reactions(event, origin))
 
     def state(self, kind: str, key: str) -> Any:
         return self.states[kind, key]
@@ -53,9 +53,9 @@ class Desk:
         self.events += done
         return done
 
-    def _reactions(self, event: Event) -> list[Event]:
+    def _reactions(self, event: Event, origin: str = "") -> list[Event]:
         found: list[Event] = []
-        for kind, key in self.deciders.concerned(event):
+        for kind, key in self.deciders.concerned(event, origin):
             decider = next(each for each in self.deciders if each.aggregate == kind)
             state = decider.observe(self._state(decider, key), event, self._now())
             found += decider.react(state, event, self._context(key))

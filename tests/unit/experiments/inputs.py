@@ -211,6 +211,7 @@ tunings: Inputs = st.one_of(
         ),
         early_stopping=st.none() | st.builds(EarlyStopping, patience=st.integers(1, 2)),
         plan=st.none() | st.builds(TuningPlan, algorithm=st.sampled_from(["grid", "tpe"]), space=st.just(_space)),
+        job=st.none() | st.just(jobs.spec()),
     ),
     st.builds(
         ProposeTrial,
