@@ -87,7 +87,8 @@ class AsyncRuns(Namespace):
         at: datetime | None = None,
         limit: int | None = None,
     ) -> list[ExperimentRunRow]:
-        """Runs that a filter lets through, with their `params` and `tags`, those that began last first.
+        """Runs that a filter lets through, with `params`, `tags` and `metrics` as in `get`, those that
+        began last first.
 
         `filter`: such as ``params.depth = '3' and (tags.team like 'vis%' or status = 'failed')``. `order_by`: such as
         ``["params.depth asc", "started_at desc"]``. `experiments`, `deleted`: as in `list`. Raises `Refused`, which
@@ -101,7 +102,19 @@ class AsyncRuns(Namespace):
             options=self._core.options(CONTEXT, at),
         )
         found = await self._core.pages(self._stub.SearchRuns, request, "runs", CONTEXT, limit)
-        rows = [{**row["run"], "params": row["params"], "tags": row["tags"]} for row in found]
+        rows = [
+            {
+                **row["run"],
+                "params": row["params"],
+                "tags": row["tags"],
+                "metrics": {
+                    each["key"]: each["value"]
+                    for each in row["metrics"]
+                    if not each["model_id"] and not each["dataset"]
+                },
+            }
+            for row in found
+        ]
         return cast("list[ExperimentRunRow]", rows)
 
     async def watch(

@@ -23,7 +23,9 @@ from services.experiments.rows import RUNS
 from services.experiments.search import EXPERIMENTS_SEARCH, LIFECYCLE, RUN_WORDS, RUNS_SEARCH
 
 MOST_BYTES = 8 << 20
-"""Of parameters and tags in one page of a search; a run that has more comes alone."""
+"""Of parameters, tags and metrics in one page of a search; a run that has more comes alone."""
+METRIC_BYTES = 100
+"""What a metric counts for there."""
 
 
 def _listings(request: Any, source: str, own: tuple[str, ...] = (), **more: Any) -> dict[int, Listing]:
@@ -144,8 +146,12 @@ class ExperimentQueriesServicer(rpc.ExperimentQueriesServicer):
         search = _of(RUNS_SEARCH, request)
         async with self._read.view(**read_options(request.options)) as db:
             page = await search.fetch(db, request)
-            rows = await _fitting(db, page.rows)
+            series = await self._points.counts([row["run_id"] for row in page.rows])
+            rows = await _fitting(db, page.rows, series)
             found = await _with_values(db, rows)
+        by_run = {each.run.run_id: each for each in found}
+        for metric in await self._points.metrics(list(by_run), (), request.options):
+            by_run[metric.run_id].metrics.append(metric)
         cursor = page.next_cursor if len(rows) == len(page.rows) else search.cursor(rows[-1], request)
         return pb.SearchRunsResponse(runs=found, next_cursor=cursor)
 
@@ -156,8 +162,9 @@ class ExperimentQueriesServicer(rpc.ExperimentQueriesServicer):
                     yield pb.WatchRunsResponse(run=_run(row))
 
 
-async def _fitting(db: Db, rows: Sequence[Any]) -> Sequence[Any]:
-    """The first of these runs, as many as hold `MOST_BYTES`; at least one, if there is any."""
+async def _fitting(db: Db, rows: Sequence[Any], series: Mapping[str, int]) -> Sequence[Any]:
+    """The first of these runs, as many as hold `MOST_BYTES`; at least one, if there is any. `series`: run → how many
+    it has."""
     sizes = await db.fetch(
         "select run_id, sum(octet_length(key) + octet_length(value)) as bytes from (select * from run_params union all "
         "select * from run_tags) as held where run_id = any($1) group by run_id",
@@ -166,7 +173,7 @@ async def _fitting(db: Db, rows: Sequence[Any]) -> Sequence[Any]:
     held = {each["run_id"]: each["bytes"] for each in sizes}
     room = MOST_BYTES
     for number, row in enumerate(rows):
-        room -= held.get(row["run_id"], 0)
+        room -= held.get(row["run_id"], 0) + METRIC_BYTES * series.get(row["run_id"], 0)
         if room < 0:
             return rows[: max(number, 1)]
     return rows

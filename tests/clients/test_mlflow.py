@@ -6,6 +6,7 @@ Each flow is tried in the default project and in another one, which the URI name
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -164,6 +165,59 @@ async def test_a_run_with_what_is_logged_to_it() -> None:
     await flow(steps)
 
 
+async def test_metrics(uri: str) -> None:
+    client = MlflowClient(uri)
+
+    def steps() -> None:
+        experiment = mlflow.set_experiment("metrics")
+        with mlflow.start_run(run_name="measured") as run:
+            id = run.info.run_id
+            for step in range(3):
+                mlflow.log_metric("loss", 1 / (step + 1), step=step)
+            mlflow.log_metrics({"val/acc@5 größe": 0.5, "nan": math.nan, "top": math.inf}, step=7)
+            client.log_batch(id, [Metric("batch", number / 2, 1_700_000_000_000, number) for number in range(1_000)])
+            # values of one millisecond and step stay apart, and come once if they are sent twice
+            for value in (1.0, 2.0, 2.0):
+                client.log_metric(id, "same", value, timestamp=1_700_000_000_000, step=0)
+            client.log_metric(id, "acc", 0.75, step=1, dataset_name="digits", dataset_digest="d1", model_id="m-1")
+            client.log_metric(id, "acc", 0.5, step=0)
+        data = client.get_run(id).data
+        assert math.isnan(data.metrics.pop("nan"))
+        assert data.metrics == {
+            "loss": 1 / 3,
+            "val/acc@5 größe": 0.5,
+            "top": math.inf,
+            "batch": 499.5,
+            "same": 2.0,
+            "acc": 0.75,
+        }
+        assert [(each.step, each.value) for each in client.get_metric_history(id, "loss")] == [
+            (0, 1.0),
+            (1, 1 / 2),
+            (2, 1 / 3),
+        ]
+        assert [each.value for each in client.get_metric_history(id, "same")] == [1.0, 2.0]
+        assert [each.value for each in client.get_metric_history(id, "top")] == [math.inf]
+        history = client.get_metric_history(id, "batch")
+        assert len(history) == 1_000
+        assert (history[-1].step, history[-1].timestamp, history[-1].value) == (999, 1_700_000_000_000, 499.5)
+        assert {
+            (each.value, each.model_id, each.dataset_name, each.dataset_digest)
+            for each in client.get_metric_history(id, "acc")
+        } == {(0.5, None, None, None), (0.75, "m-1", "digits", "d1")}
+        assert client.get_metric_history(id, "none") == []
+        store, pages, token = client._tracking_client.store, [], None
+        while not pages or token:
+            page = store.get_metric_history(id, "acc", max_results=1, page_token=token)
+            token = page.token
+            pages.append(len(page))
+        assert pages == [1, 1]
+        found = client.search_runs([experiment.experiment_id])
+        assert found[0].data.metrics["loss"] == 1 / 3
+
+    await flow(steps)
+
+
 async def test_a_run_fails_goes_on_and_is_renamed(uri: str) -> None:
     client = MlflowClient(uri)
 
@@ -268,8 +322,8 @@ async def test_what_is_refused_is_told_with_mlflows_codes(uri: str) -> None:
             "INVALID_PARAMETER_VALUE: artifact_location: is not taken; leave it out: the platform keeps artifacts in "
             "its own store"
         )
-        code, text = refused(lambda: client.log_batch(run, metrics=[Metric("loss", 1.0, 0, 0)]))
-        assert code == "NOT_IMPLEMENTED"
+        code, text = refused(lambda: client.log_metric(run, "loss", 1.0, timestamp=1 << 62))
+        assert (code, "is no time" in text) == ("INVALID_PARAMETER_VALUE", True)
         code, text = refused(lambda: client.create_prompt("greeting"))
         assert (code, "registered-models/create" in text) == ("NOT_IMPLEMENTED", True)
         os.environ["MLFLOW_TRACKING_TOKEN"] = "wrong"

@@ -59,6 +59,16 @@ class PointReader:
             tallies = await tables.tallies(series)
         return [_metric(each, tallies[each.number]) for each in series if each.number in tallies]
 
+    async def counts(self, runs: Sequence[str]) -> dict[str, int]:
+        """How many series each run has; runs without any are left out. Raises QueryError."""
+        async with self._reader.view() as db:
+            rows = await db.fetch(
+                f"select run, count(*) as series from {self._reader.schema}.series where run = any($1::text[]) "
+                "group by run",
+                list(runs),
+            )
+        return {row["run"]: row["series"] for row in rows}
+
 
 class PointQueriesServicer(rpc.PointQueriesServicer):
     def __init__(self, reader: PointReader) -> None:

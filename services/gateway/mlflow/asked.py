@@ -89,6 +89,10 @@ class Asked:
             problem = "is missing" if value is None else f"{shown(value)} is not a number"
             return self._wrong(name, problem, "give a number, or one of the words NaN, Infinity, -Infinity")
 
+    def milliseconds(self, name: str) -> int:
+        """A time in milliseconds since 1970, as it is; 0 if it is not there."""
+        return self.integer(name) or 0
+
     def time(self, name: str) -> datetime | None:
         """A time in milliseconds since 1970; None if it is not there, or 0."""
         ms = self.integer(name)

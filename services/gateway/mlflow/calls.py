@@ -9,16 +9,22 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any, TypeVar
 
+import grpc
 import orjson
 from google.protobuf.message import Message
 
+from events.language.common import shown
 from events.log.envelope import Position
+from events.log.ids import id_ending
 from events.log.outcomes import Outcome
+from forgelog_pb.experiments.v1.points_pb2 import PointBatch
 from forgelog_pb.query.v1.options_pb2 import ReadOptions
 from services.gateway.catalog import Catalog
 from services.gateway.commands import DEFAULT_WAIT_SECONDS, Door, Parsed
 from services.gateway.errors import DoorError
 from services.gateway.forward import Forwarder
+from services.gateway.mlflow.asked import Asked
+from services.gateway.mlflow.run_ids import inward
 from services.gateway.points import PointsDoor
 from services.gateway.principal import Principal
 from services.gateway.transcode import dumps
@@ -27,6 +33,8 @@ MOST_PROJECTS = 10_000
 """Projects whose last writes are remembered; those that wrote longest ago are forgotten first."""
 
 QUERIES = "forgelog.experiments.v1.ExperimentQueries"
+POINTS = "forgelog.experiments.v1.PointQueries"
+_OF_POINTS = frozenset({"ListMetrics", "ListPoints"})
 
 M = TypeVar("M", bound=Message)
 
@@ -87,12 +95,26 @@ class Calls:
             raise DoorError.of(refused)
         return outcome
 
+    async def log(self, batch: PointBatch) -> None:
+        """Write points. Raises DoorError or Relayed."""
+        position, _ = await self._backend.points.log(self._principal, batch)
+        self._backend.written.note(self.project, position)
+
     async def ask(self, name: str, answer: type[M], /, **fields: Any) -> M:
-        """The answer to a query of experiments. Raises DoorError or Relayed."""
-        method = self._backend.catalog.find(QUERIES, name)
+        """The answer to a query of experiments or their points. Raises DoorError or Relayed."""
+        method = self._backend.catalog.find(POINTS if name in _OF_POINTS else QUERIES, name)
         options = ReadOptions(at_least=self._backend.written.of(self.project))
         request = method.request(**fields, options=options)
         found = await self._backend.forwarder.unary(
             self._principal, method, request.SerializeToString(), self._metadata, None
         )
         return answer.FromString(found)
+
+
+def run_id(asked: Asked, calls: Calls) -> str:
+    """The run that is meant, as the platform calls it. Older clients have another name for the field. Raises DoorError
+    for one of another project."""
+    id = inward(asked.text("run_id", "run_uuid", required=True), calls.project)
+    if not id.endswith(id_ending(calls.project)):
+        raise DoorError(grpc.StatusCode.NOT_FOUND, f"there is no run {shown(id)} in project {calls.project}")
+    return id

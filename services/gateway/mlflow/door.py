@@ -21,7 +21,7 @@ from services.gateway.errors import DoorError
 from services.gateway.forward import metadata_of
 from services.gateway.http_answers import Handler, Refusal, answering, error_response, json_response, shown_path
 from services.gateway.http_gate import principal_of
-from services.gateway.mlflow import experiments, runs
+from services.gateway.mlflow import experiments, metrics, runs
 from services.gateway.mlflow.asked import MAX_BODY_BYTES, Asked
 from services.gateway.mlflow.calls import Backend, Calls
 from services.gateway.mlflow.errors import refusal
@@ -58,6 +58,8 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("POST", "runs/restore"): runs.restore,
     ("POST", "runs/log-parameter"): runs.log_parameter,
     ("POST", "runs/log-batch"): runs.log_batch,
+    ("POST", "runs/log-metric"): metrics.log,
+    ("GET", "metrics/get-history"): metrics.history,
     ("POST", "runs/set-tag"): runs.set_tag,
     ("POST", "runs/delete-tag"): runs.delete_tag,
     ("POST", "runs/search"): runs.search,

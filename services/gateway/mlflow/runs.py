@@ -10,9 +10,9 @@ from events.language.common import shown
 from events.language.experiments import RunAdmitted, RunCreated
 from forgelog_pb.experiments.v1 import queries_pb2 as pb
 from services.gateway.errors import DoorError
-from services.gateway.mlflow import shapes
+from services.gateway.mlflow import metrics, shapes
 from services.gateway.mlflow.asked import Asked
-from services.gateway.mlflow.calls import Calls
+from services.gateway.mlflow.calls import Calls, run_id
 from services.gateway.mlflow.experiments import DEFAULT_ID, following, id_of, lifecycle, page
 from services.gateway.mlflow.run_ids import inward, inward_filter
 
@@ -57,11 +57,11 @@ async def create(asked: Asked, calls: Calls) -> dict[str, Any]:
 
 
 async def get(asked: Asked, calls: Calls) -> dict[str, Any]:
-    return {"run": await _run(calls, _id(asked, calls))}
+    return {"run": await _run(calls, run_id(asked, calls))}
 
 
 async def update(asked: Asked, calls: Calls) -> dict[str, Any]:
-    id, name = _id(asked, calls), asked.text("run_name")
+    id, name = run_id(asked, calls), asked.text("run_name")
     status, ended_at = asked.word("status", tuple(shapes.STATUSES)), asked.time("end_time")
     if status == "SCHEDULED":
         asked.wrong("status", "is SCHEDULED, which a run is only before it begins", "give another status")
@@ -76,39 +76,40 @@ async def update(asked: Asked, calls: Calls) -> dict[str, Any]:
 
 
 async def delete(asked: Asked, calls: Calls) -> dict[str, Any]:
-    await calls.send("DeleteRun", run_id=_id(asked, calls))
+    await calls.send("DeleteRun", run_id=run_id(asked, calls))
     return {}
 
 
 async def restore(asked: Asked, calls: Calls) -> dict[str, Any]:
-    await calls.send("RestoreRun", run_id=_id(asked, calls))
+    await calls.send("RestoreRun", run_id=run_id(asked, calls))
     return {}
 
 
 async def log_parameter(asked: Asked, calls: Calls) -> dict[str, Any]:
-    id, key = _id(asked, calls), asked.text("key", required=True)
+    id, key = run_id(asked, calls), asked.text("key", required=True)
     await calls.send("LogRunData", run_id=id, params={key: asked.text("value")})
     return {}
 
 
 async def log_batch(asked: Asked, calls: Calls) -> dict[str, Any]:
-    if asked.parts("metrics"):
-        raise DoorError(grpc.StatusCode.UNIMPLEMENTED, "runs/log-batch takes no metrics yet")
-    id, params, tags = _id(asked, calls), asked.pairs("params"), asked.pairs("tags")
+    id, params, tags = run_id(asked, calls), asked.pairs("params"), asked.pairs("tags")
+    batch = metrics.batch_of(id, asked.parts("metrics"))
     if params or tags:
         await _log(calls, id, tags, params=params)
+    if batch.series:
+        await calls.log(batch)
     return {}
 
 
 async def set_tag(asked: Asked, calls: Calls) -> dict[str, Any]:
     tags = {asked.text("key", required=True): asked.text("value")}
-    await _log(calls, _id(asked, calls), tags)
+    await _log(calls, run_id(asked, calls), tags)
     return {}
 
 
 async def delete_tag(asked: Asked, calls: Calls) -> dict[str, Any]:
     key = asked.text("key", required=True)
-    await calls.send("LogRunData", run_id=_id(asked, calls), tags={key: None})
+    await calls.send("LogRunData", run_id=run_id(asked, calls), tags={key: None})
     return {}
 
 
@@ -126,19 +127,14 @@ async def search(asked: Asked, calls: Calls) -> dict[str, Any]:
         lifecycle=lifecycle(asked, "run_view_type"),
         page=page(asked),
     )
-    return {"runs": [shapes.run(each.run, each.params, each.tags) for each in found.runs], **following(found)}
-
-
-def _id(asked: Asked, calls: Calls) -> str:
-    """The run that is meant, as the platform calls it. Older clients have another name for the field."""
-    return inward(asked.text("run_id", "run_uuid", required=True), calls.project)
+    return {"runs": [shapes.run(each) for each in found.runs], **following(found)}
 
 
 async def _run(calls: Calls, id: str) -> dict[str, Any]:
     found = await calls.ask("GetRun", pb.GetRunResponse, run_id=id)
     if found.run.project != calls.project:
         raise DoorError(grpc.StatusCode.NOT_FOUND, f"there is no run {shown(id)} in project {calls.project}")
-    return shapes.run(found.run, found.params, found.tags)
+    return shapes.run(found)
 
 
 async def _log(calls: Calls, id: str, tags: dict[str, str], **more: Any) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from events.language.experiments import RunStatus
 from forgelog_pb.experiments.v1 import types_pb2 as types
+from services.gateway.mlflow.asked import word_of
 from services.gateway.mlflow.run_ids import outward
 
 STATUSES: Mapping[str, str] = {
@@ -26,6 +27,9 @@ USER = "mlflow.user"
 RUN_NAME = "mlflow.runName"
 PARENT = "mlflow.parentRunId"
 """Tags by which MLflow's clients say what the platform keeps as fields."""
+
+BETWEEN = "@"
+"""Between the name of a data set and its digest, which has none."""
 
 _NUMBERS = {number: word for word, number in types.RunStatus.items()}
 
@@ -48,8 +52,9 @@ def experiment(found: Any) -> dict[str, Any]:
     }
 
 
-def run(found: Any, params: Mapping[str, str], tags: Mapping[str, str]) -> dict[str, Any]:
-    """Of an `ExperimentRun` message, and what was logged to it."""
+def run(answer: Any) -> dict[str, Any]:
+    """Of a message with a run, and what was logged to it."""
+    found, tags = answer.run, answer.tags
     status = _NUMBERS[found.status].removeprefix("RUN_STATUS_")
     info = run_info(
         found.run_id,
@@ -63,7 +68,7 @@ def run(found: Any, params: Mapping[str, str], tags: Mapping[str, str]) -> dict[
     )
     if found.HasField("ended_at"):
         info["end_time"] = milliseconds(found.ended_at)
-    return {"info": info, "data": run_data(params, tags), "inputs": {}}
+    return {"info": info, "data": run_data(answer.params, tags, answer.metrics), "inputs": {}}
 
 
 def run_info(
@@ -82,8 +87,31 @@ def run_info(
     }
 
 
-def run_data(params: Mapping[str, str], tags: Mapping[str, str]) -> dict[str, Any]:
-    return {"metrics": [], "params": pairs(params), "tags": pairs(tags)}
+def run_data(params: Mapping[str, str], tags: Mapping[str, str], metrics: Iterable[Any] = ()) -> dict[str, Any]:
+    """`metrics`: of every series. MLflow shows one value of a key, the last."""
+    last: dict[str, Any] = {}
+    for each in metrics:
+        if each.key not in last or _place(each) > _place(last[each.key]):
+            last[each.key] = each
+    shown = [metric(each, each.step, each.time, each.value) for each in last.values()]
+    return {"metrics": shown, "params": pairs(params), "tags": pairs(tags)}
+
+
+def metric(series: Any, step: int, time: Any, value: float) -> dict[str, Any]:
+    """A point of a series. `series`: a `Metric` message."""
+    name, _, digest = series.dataset.rpartition(BETWEEN)
+    of = {"model_id": series.model_id, "dataset_name": name or digest, "dataset_digest": digest if name else ""}
+    point = {"key": series.key, "value": word_of(value), "timestamp": milliseconds(time), "step": step}
+    return {**point, **{name: text for name, text in of.items() if text}}
+
+
+def data_set(name: str, digest: str) -> str:
+    """What a metric was measured on, as one text."""
+    return f"{name}{BETWEEN}{digest}" if digest else name
+
+
+def _place(series: Any) -> tuple[int, int]:
+    return series.step, milliseconds(series.time)
 
 
 def pairs(values: Mapping[str, str]) -> list[dict[str, str]]:
