@@ -38,9 +38,6 @@ log = logging.getLogger("forgelog.service")
 Servicer = tuple[Any, Callable[[Any, Any], None], str]
 """A servicer, its ``add_XServicer_to_server``, and the service's full name (for reflection)."""
 
-Background = Callable[[Settings, asyncpg.Pool], Awaitable[None]]
-"""A further coroutine of the context, run until the process stops; its failure is the context's."""
-
 CONNECTIONS = 16
 """Most connections of a pool."""
 STOPPED_SECONDS = 10.0
@@ -50,12 +47,17 @@ holds the locks of the tables' positions, for which the one that replaces it wou
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """What a context's queries are answered from."""
+    """What a context's queries are answered from, and its background works with."""
 
     read: ReadModel
     intakes: Sequence[Intake]
     """In the order of `Service.intakes`."""
     settings: Settings
+
+
+Background = Callable[[Answering], Awaitable[None]]
+"""A further coroutine of the context: work that follows from its tables, and takes longer than a decision may. It runs
+until the process stops; its failure is the context's. Several processes may run it at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,8 @@ class Hosted:
         """What keeps heads from being signed."""
         read = ReadModel(self._runner, reading, self._intakes)
         self.log_queries = LogServicer(self.context, read, settings, self.status)
-        self.servicers = tuple(service.servicers(Answering(read, self._intakes, settings)))
+        self._answering = Answering(read, self._intakes, settings)
+        self.servicers = tuple(service.servicers(self._answering))
 
     async def run(self, tell: Callable[[bool], Awaitable[None]]) -> None:
         """Work until cancelled; `tell` whether the context is ready, whenever that changes. Raises what ends it; it may
@@ -164,7 +167,7 @@ class Hosted:
             self._health.keep(tell),
             publish_heads(self._settings, self._runner, self._signing),
             *(intake.run(self._settings, self._pool) for intake in self._intakes),
-            *(_awaited(background, self._settings, self._pool) for background in self._background),
+            *(_awaited(background, self._answering) for background in self._background),
         )
 
     def status(self) -> dict[str, Any]:
@@ -183,8 +186,8 @@ class Hosted:
         }
 
 
-async def _awaited(background: Background, settings: Settings, pool: asyncpg.Pool) -> None:
-    await background(settings, pool)
+async def _awaited(background: Background, answering: Answering) -> None:
+    await background(answering)
 
 
 _FIRST_PAUSE = 1.0

@@ -15,9 +15,10 @@ from typing import BinaryIO
 
 from blake3 import blake3
 
+from events.language.file_paths import check_path
 from events.language.objects import ObjectRef
 from events.objects import below, ignoring
-from events.objects.manifest import MAX_BUNDLE_BYTES, MAX_FILES, MAX_MANIFEST_BYTES, BundleFile, Manifest, check_path
+from events.objects.manifest import MAX_BUNDLE_BYTES, MAX_FILES, MAX_MANIFEST_BYTES, BundleFile, Manifest
 
 ALWAYS_OUT = frozenset({".git", ".forgelog"})
 """Names that are never part of a bundle: histories and keys."""
@@ -83,7 +84,7 @@ def make_bundle(found: Folder, progress: Progress | None = None) -> Bundle:
     known: dict[Path, BundleFile] = {}
     for path, real in sorted(found.files.items()):
         if (file := known.get(real)) is None:
-            file = _file(path, real)
+            file = read_file(path, real)
             known[real] = file
             done += file.size
         files.append(file.model_copy(update={"path": path}))
@@ -175,7 +176,8 @@ def _patterns(folder: int, base: str) -> list[ignoring.Patterns]:
     return [ignoring.parse(base, content)]
 
 
-def _file(path: str, real: Path) -> BundleFile:
+def read_file(path: str, real: Path) -> BundleFile:
+    """A file that is to be at a path of a bundle. Raises OSError, NoBundle."""
     seen, size = blake3(), 0
     with open_plain(real) as file:
         executable = bool(os.fstat(file.fileno()).st_mode & stat.S_IXUSR)

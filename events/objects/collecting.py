@@ -22,10 +22,11 @@ from typing import BinaryIO
 from blake3 import blake3
 
 from events.language.common import shown
+from events.language.file_paths import check_path
 from events.language.path_patterns import Patterns, Reached
 from events.objects.below import Changed, entered, inside, open_plain
 from events.objects.bundle import ALWAYS_OUT
-from events.objects.manifest import MAX_BUNDLE_BYTES, MAX_FILES, MAX_MANIFEST_BYTES, BundleFile, Manifest, check_path
+from events.objects.manifest import MAX_BUNDLE_BYTES, MAX_FILES, MAX_MANIFEST_BYTES, BundleFile, Manifest
 
 TOLD = 5
 """Most reasons that are kept; further ones are only counted."""

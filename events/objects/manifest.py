@@ -18,6 +18,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from events.language.common import shown
+from events.language.file_paths import check_path
 from events.language.objects import MAX_OBJECT_BYTES, ObjectDigest, ObjectRef
 
 MAX_FILES = 100_000
@@ -26,9 +27,6 @@ MAX_BUNDLE_BYTES = 32 << 30
 """Most bytes of a bundle's files together: 32 GiB."""
 MAX_MANIFEST_BYTES = 32 << 20
 """Longest manifest."""
-MAX_PATH_BYTES = 1024
-MAX_DEPTH = 64
-"""Most nested folders of a path: all of them are open at the same time while they are created."""
 _MAX_LINE_BYTES = 8192
 """Longest line: a path with every character escaped, and the other fields."""
 _HEAD = b'{"forgelog_bundle":1}'
@@ -36,29 +34,10 @@ _HEAD = b'{"forgelog_bundle":1}'
 _LATER = re.compile(rb'\{"forgelog_bundle":(?:[2-9]|[1-9][0-9])')
 """The beginning of a manifest of any version."""
 _DIGEST = re.compile(rb'"digest":"([0-9a-f]{64})"')
-MAX_NAME_BYTES = 255
 
 
 class NoManifest(ValueError):
     """The bytes are not a valid manifest; the text says why."""
-
-
-def check_path(path: str) -> str:
-    """Check a file's path in its folder, with `/` between names, and return it. Raises ValueError."""
-    try:
-        encoded = path.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{shown(path)} is no UTF-8") from None
-    if len(encoded) > MAX_PATH_BYTES:
-        raise ValueError(f"{shown(path)} has more than {MAX_PATH_BYTES} bytes")
-    if path.count("/") > MAX_DEPTH:
-        raise ValueError(f"{shown(path)} lies more than {MAX_DEPTH} folders deep")
-    for name in path.split("/"):
-        if name in ("", ".", "..") or "\0" in name:
-            raise ValueError(f"{shown(path)} is no path in a folder: it has the name {shown(name)}")
-        if len(name.encode()) > MAX_NAME_BYTES:
-            raise ValueError(f"{shown(path)} has a name of more than {MAX_NAME_BYTES} bytes")
-    return path
 
 
 class _Strict(BaseModel):

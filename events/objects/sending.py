@@ -1,9 +1,9 @@
-"""Sends a bundle: first the files that the platform does not have, then the manifest that names them. Blocks."""
+"""Sends files that the platform does not have, and bundles: the files, then the manifest that names them. Blocks."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from io import BytesIO
@@ -12,7 +12,7 @@ from typing import BinaryIO
 from blake3 import blake3
 
 from events.language.objects import ObjectRef
-from events.objects.manifest import Manifest
+from events.objects.manifest import BundleFile, Manifest
 from events.objects.remote import ObjectChanged, RemoteObjects
 
 AT_A_TIME = 8
@@ -53,10 +53,34 @@ def send_bundle(
     Raises RemoteError, and FilesChanged where a file can't be opened and read any more or has other bytes."""
     data = manifest.to_bytes()
     whole = ObjectRef(digest=blake3(data).hexdigest(), size=len(data))
-    refs = list({file.digest: file.ref for file in manifest.files}.values())
-    missing = objects.missing([*refs, whole])
-    files = [ref for ref in missing if ref != whole]
-    sent = Sum(sum(ref.size for ref in files), progress)
+    missing = objects.missing([*_refs(manifest.files), whole])
+    _send([ref for ref in missing if ref != whole], opened, objects, progress)
+    if whole in missing:
+        objects.put(whole, lambda: BytesIO(data))
+    return whole
+
+
+def send_files(
+    files: Sequence[BundleFile],
+    opened: Callable[[str], BinaryIO],
+    objects: RemoteObjects,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """As `send_bundle`, the files alone."""
+    _send(objects.missing(_refs(files)), opened, objects, progress)
+
+
+def _refs(files: Iterable[BundleFile]) -> list[ObjectRef]:
+    return list({file.digest: file.ref for file in files}.values())
+
+
+def _send(
+    refs: Sequence[ObjectRef],
+    opened: Callable[[str], BinaryIO],
+    objects: RemoteObjects,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    sent = Sum(sum(ref.size for ref in refs), progress)
     changed: dict[str, str] = {}
 
     def send(ref: ObjectRef) -> None:
@@ -67,10 +91,7 @@ def send_bundle(
         except OSError as error:
             changed[ref.digest] = f"can't be read any more: {error.strerror or error}"
 
-    with ThreadPoolExecutor(max(1, min(AT_A_TIME, len(files))), "upload") as pool:
-        objects.all_or_stop([pool.submit(send, ref) for ref in files])
+    with ThreadPoolExecutor(max(1, min(AT_A_TIME, len(refs))), "upload") as pool:
+        objects.all_or_stop([pool.submit(send, ref) for ref in refs])
     if changed:
         raise FilesChanged(changed)
-    if whole in missing:
-        objects.put(whole, lambda: BytesIO(data))
-    return whole

@@ -1,7 +1,7 @@
 """Writes files of a bundle into a user's folder, never outside of it, and never over existing files. Blocks.
 
-A path of a bundle is checked (`manifest.check_path`), so it has no `..`. This module follows no link below the folder,
-writes a file completely or not at all, and replaces existing files only with `force`.
+A path of a bundle is checked (`events.language.file_paths`), so it has no `..`. This module follows no link below the
+folder, writes a file completely or not at all, and replaces existing files only with `force`.
 """
 
 from __future__ import annotations

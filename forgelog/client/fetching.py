@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
 
 from forgelog.client.bundles import Progress
 from forgelog.client.core import Core
@@ -22,6 +22,8 @@ from forgelog.errors import InvalidInput, NotFound, Timeout, Unavailable
 if TYPE_CHECKING:
     from events.objects.manifest import BundleFile
     from events.objects.remote import RemoteObjects
+
+T = TypeVar("T")
 
 AT_A_TIME = 8
 """Files that are on their way at a time."""
@@ -134,8 +136,8 @@ async def fetch_rows(
 ) -> list[FetchedFile]:
     """Fetch the files of these attempts. `nested`: each task's into a folder of its number. Raises
     `InvalidInput`, `NotFound`, `Unavailable`."""
-    return await _in_thread(
-        core, "had", lambda remote: _Fetching(remote, into, pattern, force).run(rows, nested, progress)
+    return await in_thread(
+        core, "had", lambda remote: Fetching(remote, into, pattern, force).run(rows, nested, progress)
     )
 
 
@@ -148,7 +150,7 @@ class _Placed:
     """With its path in the folder that it is fetched into."""
 
 
-class _Fetching:
+class Fetching:
     """Files on their way into a folder. Blocks.
 
     1. Find out which files the attempts have, and which of them are meant.
@@ -173,14 +175,19 @@ class _Fetching:
 
     def run(self, rows: Sequence[OutputRow], nested: bool, progress: Progress | None) -> list[FetchedFile]:
         wanted = self._wanted(rows, nested)
-        with self._problems_told():
-            self._into.mkdir(parents=True, exist_ok=True)
-            there = self._there([each.file for each in wanted])
-            self._write([each.file for each in wanted if each.file.path not in there], progress)
+        there = self.place([each.file for each in wanted], progress)
         return [
             FetchedFile(file.path, row.task, row.attempt, file.size, file.digest, file.path not in there)
             for row, file in ((each.row, each.file) for each in wanted)
         ]
+
+    def place(self, files: Sequence[BundleFile], progress: Progress | None) -> set[str]:
+        """Fetch files to their paths; the paths of those that were there already."""
+        with self._problems_told():
+            self._into.mkdir(parents=True, exist_ok=True)
+            there = self._there(files)
+            self._write([file for file in files if file.path not in there], progress)
+        return there
 
     def _wanted(self, rows: Sequence[OutputRow], nested: bool) -> list[_Placed]:
         wanted = [
@@ -254,10 +261,10 @@ async def list_files(core: Core, rows: Sequence[OutputRow]) -> list[FetchedFile]
             for file in files
         ]
 
-    return await _in_thread(core, "listed", listed)
+    return await in_thread(core, "listed", listed)
 
 
-async def _in_thread(core: Core, what: str, work: Callable[[RemoteObjects], list[FetchedFile]]) -> list[FetchedFile]:
+async def in_thread(core: Core, what: str, work: Callable[[RemoteObjects], T]) -> T:
     """Do what blocks. It is stopped when the caller is cancelled. Turns failures of the store into the client's errors:
     the files can't be `what`."""
     from events.objects.remote import RemoteError, RemoteMissing, RemoteObjects
@@ -280,12 +287,13 @@ def _files(remote: RemoteObjects, rows: Sequence[OutputRow]) -> Iterator[tuple[O
     """What the attempts' manifests name. Raises RemoteError, `NotFound`."""
     kept = [row for row in rows if row.digest]
     with _pool(len(kept)) as pool:
-        reading = [pool.submit(_manifest, remote, row) for row in kept]
+        reading = [pool.submit(manifest_of, remote, row.digest, row.size) for row in kept]
         remote.all_or_stop(reading)
     yield from zip(kept, (each.result() for each in reading), strict=True)
 
 
-def _manifest(remote: RemoteObjects, row: OutputRow) -> Sequence[BundleFile]:
+def manifest_of(remote: RemoteObjects, digest: str, size: int) -> Sequence[BundleFile]:
+    """The files that a manifest names. Raises RemoteError, `NotFound`."""
     from events.language.objects import ObjectRef
     from events.objects.manifest import MAX_MANIFEST_BYTES, NoManifest, parse_manifest
 
@@ -296,12 +304,12 @@ def _manifest(remote: RemoteObjects, row: OutputRow) -> Sequence[BundleFile]:
         return content[-1]
 
     try:
-        if row.size > MAX_MANIFEST_BYTES:
-            raise NoManifest(f"it has {row.size} bytes; a manifest has at most {MAX_MANIFEST_BYTES}")
-        remote.get(ObjectRef(digest=row.digest, size=row.size), opened)
+        if size > MAX_MANIFEST_BYTES:
+            raise NoManifest(f"it has {size} bytes; a manifest has at most {MAX_MANIFEST_BYTES}")
+        remote.get(ObjectRef(digest=digest, size=size), opened)
         return parse_manifest(content[-1].data).files
     except NoManifest as error:
-        raise NotFound(f"the manifest {row.digest} is none that this version can read: {error}") from None
+        raise NotFound(f"the manifest {digest} is none that this version can read: {error}") from None
 
 
 class _Kept(BytesIO):

@@ -21,6 +21,7 @@ from aiokafka import AIOKafkaProducer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from events import hosting
+from events.hosting import Answering
 from events.language.jobs import CancelJob, JobCompleted, JobStarted, JobSubmitted
 from events.language.scheduling import ConfigureQueue
 from events.log import topics
@@ -169,7 +170,7 @@ async def hosted(settings: Settings) -> AsyncIterator[Host]:
     await topics.ensure_topics(settings)
     breaking = asyncio.Event()
 
-    async def background(_: Settings, __: Any) -> None:
+    async def background(_: Answering) -> None:
         await breaking.wait()
         breaking.clear()
         raise Broken("the disk of jobs is on fire")
@@ -245,7 +246,7 @@ async def test_a_context_that_ended_begins_again(settings: Settings, monkeypatch
 async def test_a_context_that_is_alone_ends_its_process(settings: Settings) -> None:
     await topics.ensure_topics(settings)
 
-    async def background(_: Settings, __: Any) -> None:
+    async def background(_: Answering) -> None:
         raise Broken
 
     with pytest.raises(Broken):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
+from events.language.file_paths import MAX_DEPTH
 from events.objects.collecting import TOLD, Collected, _First, collect
-from events.objects.manifest import MAX_DEPTH
 
 
 @pytest.fixture

@@ -1,0 +1,43 @@
+"""Paths of files in a folder that is somewhere else: a bundle, a run's artifacts. Pure."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from events.language.common import shown
+
+MAX_PATH_BYTES = 1024
+MAX_DEPTH = 64
+"""Most nested folders of a path: all of them are open at the same time while they are created."""
+MAX_NAME_BYTES = 255
+
+
+def check_path(path: str) -> str:
+    """Check a file's path in its folder, with `/` between names, and return it. Raises ValueError."""
+    try:
+        encoded = path.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{shown(path)} is no UTF-8") from None
+    if len(encoded) > MAX_PATH_BYTES:
+        raise ValueError(f"{shown(path)} has more than {MAX_PATH_BYTES} bytes")
+    if path.count("/") > MAX_DEPTH:
+        raise ValueError(f"{shown(path)} lies more than {MAX_DEPTH} folders deep")
+    if path.startswith("/"):
+        raise ValueError(f"{shown(path)} is an absolute path; give it as seen from the folder")
+    for name in path.split("/"):
+        if name in ("", ".", "..") or "\0" in name:
+            raise ValueError(f"{shown(path)} is no path in a folder: it has the name {shown(name)}")
+        if len(name.encode()) > MAX_NAME_BYTES:
+            raise ValueError(f"{shown(path)} has a name of more than {MAX_NAME_BYTES} bytes")
+    return path
+
+
+FilePath = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_PATH_BYTES),
+    AfterValidator(check_path),
+    Field(examples=["model/weights.pt"]),
+]
+"""A path as seen from the folder: names with ``/`` between, none of them ``..``; at most 1,024 bytes."""
