@@ -97,7 +97,8 @@ def proto_path(context: str) -> str:
 
 
 def types_of(context: str) -> list[type[Model] | type[StrEnum]]:
-    """The enums, models, commands and events that belong to a context, as they are written down."""
+    """The enums, models, commands and events that belong to a context, as they are written down. A model whose name
+    begins with ``_`` only shares fields."""
     concrete = {*registry.command_types().values(), *registry.event_types().values()}
     found: list[type[Model] | type[StrEnum]] = []
     for module in PACKAGES[context]:
@@ -107,7 +108,7 @@ def types_of(context: str) -> list[type[Model] | type[StrEnum]]:
             if issubclass(value, Message):
                 if value in concrete and value.context == context:
                     found.append(value)
-            elif issubclass(value, Model | StrEnum) and context != "log":
+            elif issubclass(value, Model | StrEnum) and context != "log" and not value.__name__.startswith("_"):
                 found.append(value)
     return found
 

@@ -64,14 +64,20 @@ MODULES: dict[str, dict[str, str]] = {
     "repair": {
         "repair": "Show the records that stop a place, and why; skip one, or try it again.",
     },
+    "datasets": {
+        "datasets": "Show versions of datasets; register, check or download one.",
+    },
     "experiments": {
         "experiments": "Show experiments; create, change, pause, finish or delete one.",
+    },
+    "models": {
+        "models": "Show registered models and their versions; publish, name, promote, check, download or delete one.",
     },
     "objects": {
         "objects": "List the objects of the store, and remove those that no event names.",
     },
     "runs": {
-        "runs": "Show runs of experiments; create one, log to it, end or delete it.",
+        "runs": "Show runs of experiments and their files; create one, log to it, end or delete it.",
     },
     "tune": {
         "tune": "Show tunings and their trials; make, pause, stop or delete a tuning.",

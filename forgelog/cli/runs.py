@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from forgelog.cli import complete
+from forgelog.cli.artifacts import show_fetched
 from forgelog.cli.common import AtOption, OutputOption, moment, with_client
 from forgelog.cli.nodes import pairs
+from forgelog.cli.progress import Progress
 from forgelog.cli.render import (
+    Column,
     Format,
     age_column,
     column,
@@ -23,12 +27,15 @@ from forgelog.cli.render import (
     write,
 )
 from forgelog.errors import InvalidInput
+from forgelog.units import format_bytes
 
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
     from forgelog.client.plain import Answer
 
-app = typer.Typer(no_args_is_help=True, help="Show runs of experiments; create one, log to it, end or delete it.")
+app = typer.Typer(
+    no_args_is_help=True, help="Show runs of experiments and their files; create one, log to it, end or delete it."
+)
 
 STATUSES = ("scheduled", "running", "finished", "failed", "killed")
 ENDS = ("finished", "failed", "killed")
@@ -167,6 +174,80 @@ def curves(
     else:
         for line in drawings(found, axis, max(room, 10), height, is_terminal()):
             write(line + "\n")
+
+
+PathArgument = Annotated[str, typer.Argument(metavar="[PATH]", help="A file or a folder of the run [default: all].")]
+
+
+@app.command("artifacts")
+def show_artifacts(
+    id: IdArgument,
+    path: PathArgument = "",
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="All files in it, at any depth.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Most shown.")] = 1_000,
+    at: AtOption = None,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """List the files and folders in a folder of a run."""
+    moved = moment(at)
+    rows = with_client(
+        lambda client: client.runs.artifacts(id, path.rstrip("/"), recursive=recursive, at=moved, limit=limit)
+    )
+    found = [
+        Column("Path", lambda row: row["path"] + "/" * row["is_folder"], least=16, wrap=True),
+        Column("Size", lambda row: format_bytes(row["size"]), right=True),
+        age_column("Logged", "logged_at", moved or datetime.now(UTC), rank=1),
+    ]
+    show_rows(rows, found, output, empty=f"run {id} has no files{f' in {path}' if path else ''}")
+
+
+@app.command("log-artifact")
+def log_artifact(
+    id: IdArgument,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file, or a folder with all its files.")],
+    folder: Annotated[str, typer.Option("--folder", metavar="PATH", help="Into this folder of the run.")] = "",
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Log a file, or a folder with all its files, as artifacts of a run."""
+
+    async def work(client: AsyncClient) -> int:
+        with Progress("log-artifact:", output, bytes=True) as bar:
+            return await client.runs.log_artifact(id, file, folder=folder.strip("/"), progress=bar.at)
+
+    count = with_client(work)
+    if output is not Format.TABLE:
+        show_data({"files": count}, output)
+    else:
+        note(f"run {id} has {count} file{'' if count == 1 else 's'} of {file}")
+
+
+@app.command("remove-artifact")
+def remove_artifact(
+    id: IdArgument,
+    path: Annotated[list[str], typer.Argument(metavar="PATH", help="A file or a folder of the run (repeatable).")],
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Take files out of a run; the history keeps them."""
+    _done(with_client(lambda client: client.runs.remove_artifacts(id, path)), f"run {id} has them no more", output)
+
+
+@app.command("download")
+def download(
+    id: IdArgument,
+    path: PathArgument = "",
+    into: Annotated[Path, typer.Option("--into", metavar="DIR", help="Into this folder.")] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files with other content.")] = False,
+    at: AtOption = None,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Fetch files of a run, with the paths that they have there."""
+    show_fetched(
+        lambda client, progress: client.runs.download_artifacts(
+            id, path.rstrip("/"), into=into, force=force, at=moment(at), progress=progress
+        ),
+        into,
+        output,
+    )
 
 
 @app.command("end")

@@ -13,10 +13,12 @@ from typing import Any
 
 from forgelog.client.channel import DEFAULT_TIMEOUT
 from forgelog.client.core import Core, Wait, namespace
+from forgelog.client.datasets import AsyncDatasets
 from forgelog.client.experiments import AsyncExperiments
 from forgelog.client.flat import AsyncFlat
 from forgelog.client.jobs import AsyncJob, AsyncJobs
 from forgelog.client.log import AsyncLog
+from forgelog.client.models import AsyncModels
 from forgelog.client.nodes import AsyncNodes
 from forgelog.client.plain import Answer
 from forgelog.client.queues import AsyncQueues
@@ -56,6 +58,8 @@ class AsyncClient(AsyncFlat):
     experiments = namespace(AsyncExperiments)
     runs = namespace(AsyncRuns)
     tunings = namespace(AsyncTunings)
+    models = namespace(AsyncModels)
+    datasets = namespace(AsyncDatasets)
 
     async def __aenter__(self) -> AsyncClient:
         return self

@@ -355,6 +355,21 @@ class PointsDigest(Answer, message="forgelog.experiments.v1.GetPointsDigestRespo
     """BLAKE3 over all points of all series in order, in hexadecimal digits."""
 
 
+class RunArtifactRow(Answer, message="forgelog.experiments.v1.RunArtifact"):
+    """A file of a run, or a folder that has some, as queries tell of it."""
+
+    run_id: str
+    """At most 128 characters."""
+    path: str
+    is_folder: bool
+    digest: str
+    """BLAKE3 of the file's bytes, by which they are fetched (`/v1/objects`); empty for a folder."""
+    size: int
+    """Bytes; of a folder those of all files in it. 0 to 9223372036854775807."""
+    logged_at: datetime | None
+    """When it was logged last; of a folder the newest of it."""
+
+
 class MetricRow(Answer, message="forgelog.experiments.v1.Metric"):
     """A series of a run in short."""
 
@@ -454,6 +469,207 @@ class ExperimentRunRow(Answer, message="forgelog.experiments.v1.ExperimentRun"):
     ended_at: datetime | None
     updated_at: datetime | None
     deleted_at: datetime | None
+
+
+class RegisteredModelRow(Answer, message="forgelog.experiments.v1.RegisteredModel"):
+    """A name that versions are published under, as queries tell of it."""
+
+    model_id: str
+    """At most 128 characters."""
+    project: str
+    """At most 127 characters."""
+    name: str
+    """1 to 200 characters."""
+    owner: str
+    """Who registered it."""
+    description: str
+    """At most 10000 characters."""
+    card: str
+    """At most 100000 characters."""
+    access: str
+    allowed: list[str]
+    """Who may change it if it is `restricted`, besides its owner."""
+    approval_rules: list[Answer]
+    tags: dict[str, str]
+    """At most 1000 entries."""
+    latest: int
+    """Number of the newest version; 0 before there is one. 0 to 1000000000."""
+    aliases: dict[str, int]
+    """Alias → version."""
+    environments: dict[str, int]
+    """Environment → the version that is live there."""
+    created_at: datetime | None
+    updated_at: datetime | None
+    deleted_at: datetime | None
+
+
+class ModelVersionRow(Answer, message="forgelog.experiments.v1.ModelVersion"):
+    """A version of a model, as queries tell of it."""
+
+    bundle: Answer
+    """The manifest of its files (`events.objects.manifest`), in the object store before the version is made."""
+    source_run_id: str
+    """The run that made it. At most 128 characters."""
+    artifact_path: str
+    """The file or folder of that run that it is. At most 1024 characters."""
+    checkpoint_id: str
+    """The checkpoint that it was made of. At most 128 characters."""
+    framework: str | None
+    architecture: str
+    """Such as `resnet50`. At most 200 characters."""
+    parameters: int | None
+    """How many weights it has. 0 to 1152921504606846975."""
+    model_format: str | None
+    """Default other."""
+    optimization: str
+    """What was done to make it fast, such as `graph fusion`. At most 200 characters."""
+    quantization: str | None
+    """Default none."""
+    signature: Answer
+    metrics: Answer
+    parents: list[Answer]
+    """At most 100 entries."""
+    version_id: str
+    """At most 128 characters."""
+    model_id: str
+    """At most 128 characters."""
+    project: str
+    """At most 127 characters."""
+    name: str
+    """The model's, as it is now."""
+    number: int
+    """1 to 1000000000."""
+    status: str
+    reason: str
+    """Why it is damaged."""
+    warnings: list[str]
+    """What was seen in its files that one should know."""
+    files: int
+    """0 to 2147483647."""
+    size_bytes: int
+    """Of all files; 0 until they were looked at, as is `files`. 0 to 9223372036854775807."""
+    compression: str
+    """How its largest file is compressed, such as `gzip`; empty if it is not."""
+    stage: str | None
+    """Default none."""
+    aliases: list[str]
+    environments: list[str]
+    """Where it is live."""
+    notes: str
+    """At most 10000 characters."""
+    tags: dict[str, str]
+    """At most 1000 entries."""
+    experiment_id: str
+    """Of its run. At most 128 characters."""
+    job_id: str
+    """Of its run. At most 128 characters."""
+    created_by: str
+    created_at: datetime | None
+    updated_at: datetime | None
+    checked_at: datetime | None
+    deleted_at: datetime | None
+
+
+class LiveVersionRow(Answer, message="forgelog.experiments.v1.LiveVersion"):
+    """A time in which a version had an alias, a stage, or an environment."""
+
+    model_id: str
+    """At most 128 characters."""
+    period: int
+    """Counts them within the model. 1 to 2147483647."""
+    project: str
+    """At most 127 characters."""
+    slot: str
+    """`alias:champion`, `environment:production`, `stage:staging`. At most 300 characters."""
+    version_id: str
+    """At most 128 characters."""
+    number: int
+    """1 to 1000000000."""
+    actor: str
+    """Who set it."""
+    reason: str
+    promotion_id: str
+    """At most 128 characters."""
+    began_at: datetime | None
+    ended_at: datetime | None
+    """None: it still is so."""
+
+
+class PromotionRow(Answer, message="forgelog.experiments.v1.Promotion"):
+    """A request to set a version live in an environment, as queries tell of it."""
+
+    promotion_id: str
+    """At most 128 characters."""
+    model_id: str
+    """At most 128 characters."""
+    version_id: str
+    """At most 128 characters."""
+    project: str
+    """At most 127 characters."""
+    number: int
+    """1 to 1000000000."""
+    environment: str
+    status: str
+    reason: str
+    """Why it is asked for."""
+    outcome: str
+    """Why it was rejected or refused."""
+    requested_by: str
+    approved_by: list[str]
+    requested_at: datetime | None
+    ended_at: datetime | None
+
+
+class DatasetVersionRow(Answer, message="forgelog.experiments.v1.DatasetVersion"):
+    """A version of a dataset, as queries tell of it."""
+
+    bundle: Answer
+    """Managed by the platform: the manifest of its files, in the object store before the version is made."""
+    digest: str
+    """External: what tells its content from others. Of a managed one it is the bundle's. At most 128 characters."""
+    source: str
+    """Where it is, or came from: a URI or a path. At most 2000 characters."""
+    data_format: str | None
+    """Default other."""
+    samples: int | None
+    """0 to 9223372036854775807."""
+    features: int | None
+    """0 to 2147483647."""
+    size_bytes: int | None
+    """Of an external one; those of a managed one are counted. 0 to 9223372036854775807."""
+    splits: dict[str, int]
+    """Name (`train`, `validation`, `test`) → samples; together they are `samples`. At most 100 entries."""
+    columns: dict[str, str]
+    """The schema: name → type. At most 2000 entries."""
+    statistics: dict[str, Answer]
+    """By column. At most 2000 entries."""
+    preprocessing: list[Answer]
+    """In their order. At most 100 entries."""
+    parents: list[str]
+    """Ids of the versions that it was made of. At most 100 entries."""
+    source_run_id: str
+    """The run that made it. At most 128 characters."""
+    version_id: str
+    """At most 128 characters."""
+    project: str
+    """At most 127 characters."""
+    name: str
+    """1 to 200 characters."""
+    number: int
+    """1 to 1000000000."""
+    status: str
+    reason: str
+    """Why it is damaged."""
+    description: str
+    """At most 10000 characters."""
+    tags: dict[str, str]
+    """At most 1000 entries."""
+    files: int
+    """0 until they were looked at. 0 to 2147483647."""
+    created_by: str
+    created_at: datetime | None
+    updated_at: datetime | None
+    checked_at: datetime | None
 
 
 class HyperparameterTuningJobRow(Answer, message="forgelog.experiments.v1.HyperparameterTuningJob"):

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, cast
 
 from forgelog.client import packing
+from forgelog.client.artifacts import FetchedArtifact, batches, get_files, put_files
+from forgelog.client.bundles import Progress
 from forgelog.client.core import Namespace
 from forgelog.client.experiments import CONTEXT, lifecycle
 from forgelog.client.plain import Answer, plain
-from forgelog.client.rows import ExperimentRunRow, MetricRow, PointRow, PointsDigest
+from forgelog.client.rows import ExperimentRunRow, MetricRow, PointRow, PointsDigest, RunArtifactRow
 from forgelog.client.words import enum_words
+from forgelog.errors import NotFound
+from forgelog_pb.experiments.v1 import artifact_queries_pb2 as artifact_pb
+from forgelog_pb.experiments.v1 import artifact_queries_pb2_grpc as artifact_rpc
 from forgelog_pb.experiments.v1 import points_pb2
 from forgelog_pb.experiments.v1 import points_queries_pb2 as points_pb
 from forgelog_pb.experiments.v1 import points_queries_pb2_grpc as points_rpc
 from forgelog_pb.experiments.v1 import queries_pb2 as pb
 from forgelog_pb.experiments.v1 import queries_pb2_grpc as rpc
+from forgelog_pb.experiments.v1 import registry_queries_pb2 as registry_pb
+from forgelog_pb.experiments.v1 import registry_queries_pb2_grpc as registry_rpc
 from forgelog_pb.experiments.v1 import types_pb2 as types
 from forgelog_pb.gateway.v1 import points_pb2 as gateway_pb
 from forgelog_pb.gateway.v1 import points_pb2_grpc as gateway_rpc
@@ -28,6 +36,10 @@ class AsyncRuns(Namespace):
     @property
     def _stub(self) -> Any:
         return rpc.ExperimentQueriesStub(self._core.channel)
+
+    @property
+    def _artifacts(self) -> Any:
+        return artifact_rpc.ArtifactQueriesStub(self._core.channel)
 
     async def create(self, experiment: str = "", *, experiment_id: str = "", id: str = "", **fields: Any) -> str:
         """Begin a run of an experiment, by name (made if there is none of it) or by id; the run's id.
@@ -247,6 +259,87 @@ class AsyncRuns(Namespace):
     @property
     def _points(self) -> Any:
         return points_rpc.PointQueriesStub(self._core.channel)
+
+    async def log_artifact(
+        self, id: str, file: str | Path, *, folder: str = "", progress: Progress | None = None
+    ) -> int:
+        """As `log_artifacts`, but a folder keeps its name: ``model`` becomes ``model/weights.pt``."""
+        return await self._put(id, file, folder, True, progress)
+
+    async def log_artifacts(
+        self, id: str, source: str | Path, *, folder: str = "", progress: Progress | None = None
+    ) -> int:
+        """Log what is in a folder, or a file, into a folder of the run (its own one if empty); how many files.
+
+        Bytes that the platform has already are not sent again. A file that the run has by that path is replaced; what
+        it had before stays in the history. Raises `Refused`, `InvalidInput`, `Unavailable`."""
+        return await self._put(id, source, folder, False, progress)
+
+    async def _put(self, id: str, source: str | Path, folder: str, named: bool, progress: Progress | None) -> int:
+        files = await put_files(self._core, Path(source), folder, named=named, progress=progress)
+        for batch in batches(files):
+            await self._send("LogArtifacts", id, artifacts=batch)
+        return len(files)
+
+    async def log_inputs(self, id: str, inputs: Iterable[Mapping[str, Any]]) -> Answer:
+        """Say which datasets a run reads: `name` and `digest` of each, and `role`, `source` and the like if known. A
+        registered version with both is the same dataset. Raises `Refused`."""
+        return await self._send("LogInputs", id, inputs=[dict(each) for each in inputs])
+
+    async def inputs(self, id: str, *, at: datetime | None = None) -> list[Answer]:
+        """The datasets that a run reads. Raises `NotFound`."""
+        request = registry_pb.GetRunInputsRequest(run_id=id, options=self._core.options(CONTEXT, at))
+        stub: Any = registry_rpc.RegistryQueriesStub(self._core.channel)
+        answer = await self._core.ask(stub.GetRunInputs, request, f"run {id}")
+        return [plain(each) for each in answer.inputs]
+
+    async def remove_artifacts(self, id: str, paths: Iterable[str]) -> Answer:
+        """Take files, or whole folders, out of a run; they stay in its history. Raises `Refused`."""
+        return await self._send("RemoveArtifacts", id, paths=[*paths])
+
+    async def artifact(self, id: str, path: str = "", *, at: datetime | None = None) -> RunArtifactRow:
+        """A file or a folder of a run. Raises `NotFound`."""
+        request = artifact_pb.GetArtifactRequest(run_id=id, path=path, options=self._core.options(CONTEXT, at))
+        answer = await self._core.ask(self._artifacts.GetArtifact, request, f"{path or 'files'} of run {id}")
+        return cast("RunArtifactRow", plain(answer.artifact))
+
+    async def artifacts(
+        self,
+        id: str,
+        path: str = "",
+        *,
+        recursive: bool = False,
+        at: datetime | None = None,
+        limit: int | None = None,
+    ) -> list[RunArtifactRow]:
+        """What is in a folder of a run (its own one if `path` is empty), by path. `recursive`: all files at any depth,
+        and no folders. Raises `NotFound` if there is no such run."""
+        request = artifact_pb.ListArtifactsRequest(
+            run_id=id, path=path, recursive=recursive, options=self._core.options(CONTEXT, at)
+        )
+        return await self._core.pages(self._artifacts.ListArtifacts, request, "artifacts", CONTEXT, limit)
+
+    async def download_artifacts(
+        self,
+        id: str,
+        path: str = "",
+        *,
+        into: str | Path = ".",
+        force: bool = False,
+        at: datetime | None = None,
+        progress: Progress | None = None,
+    ) -> list[FetchedArtifact]:
+        """Fetch a file or a folder of a run (all of it if `path` is empty) into a folder, with the paths that they have
+        in the run. What is there already is left; other content is replaced only by `force`.
+
+        Raises `NotFound`, `InvalidInput`, `Unavailable`."""
+        from events.objects.manifest import BundleFile
+
+        rows = await self.artifacts(id, path, recursive=True, at=at)
+        if not rows:
+            raise NotFound(f"run {id} has no {path or 'files'}; `forgelog runs artifacts` shows what it has")
+        files = [BundleFile(path=row.path, digest=row.digest, size=row.size) for row in rows]
+        return await get_files(self._core, files, Path(into), force=force, progress=progress)
 
     async def _send(self, kind: str, id: str, **fields: Any) -> Answer:
         return await self._core.publish((f"forgelog.{CONTEXT}.v1.{kind}", {"run_id": id, **fields}))

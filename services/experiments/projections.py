@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from events.language.experiments import (
+    ArtifactsLogged,
+    ArtifactsRemoved,
     CatalogueEvent,
     ExperimentCreated,
     ExperimentDeleted,
@@ -27,9 +29,12 @@ from events.language.experiments import (
     RunStatus,
     TuningEvent,
 )
+from events.language.experiments.datasets import InputsLogged
 from events.log.envelope import Recorded
 from events.projections.projection import Key, Projection, Row, Rows, Table
-from services.experiments import tuning_rows
+from events.projections.references import REFERENCES
+from services.experiments import artifact_rows, lineage_rows, registry_projection, tuning_rows
+from services.experiments.artifact_rows import ARTIFACTS
 from services.experiments.catalogue.state import FIELDS, LISTS
 from services.experiments.rows import EXPERIMENTS, PARAMS, RUNS, TAGS
 
@@ -38,10 +43,22 @@ class ExperimentsProjection(Projection):
     """Folds events.experiments."""
 
     context = "experiments"
-    tables = (EXPERIMENTS, RUNS, PARAMS, TAGS, *tuning_rows.TABLES)
+    tables = (
+        EXPERIMENTS,
+        RUNS,
+        PARAMS,
+        TAGS,
+        ARTIFACTS,
+        *registry_projection.TABLES,
+        *lineage_rows.TABLES,
+        *tuning_rows.TABLES,
+        REFERENCES,
+    )
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
         event = recorded.data
+        yield from registry_projection.touched(event)
+        yield from lineage_rows.touched(event, recorded.meta)
         if isinstance(event, CatalogueEvent):
             yield EXPERIMENTS, (event.experiment_id,)
         elif isinstance(event, RunEvent):
@@ -49,17 +66,23 @@ class ExperimentsProjection(Projection):
             for table, name in ((PARAMS, "params"), (TAGS, "tags")):
                 for key in getattr(event, name, ()):
                     yield table, (event.run_id, key)
+            if isinstance(event, ArtifactsLogged | ArtifactsRemoved):
+                yield from artifact_rows.touched(event)
         elif isinstance(event, TuningEvent):
             yield from tuning_rows.touches(event)
 
     def project(self, recorded: Recorded, rows: Rows) -> None:
         event = recorded.data
+        registry_projection.put(event, recorded.meta, rows)
+        lineage_rows.put(event, recorded.meta, rows)
         if isinstance(event, CatalogueEvent):
             _experiment(recorded, event, rows)
         elif isinstance(event, RunEvent):
             _run(recorded, event, rows)
             _values(rows, PARAMS, event.run_id, getattr(event, "params", {}))
             _values(rows, TAGS, event.run_id, getattr(event, "tags", {}))
+            if isinstance(event, ArtifactsLogged | ArtifactsRemoved):
+                artifact_rows.put(event, rows, recorded.meta.time)
         elif isinstance(event, TuningEvent):
             tuning_rows.project(recorded, event, rows)
 
@@ -143,7 +166,7 @@ def _change(recorded: Recorded, event: RunEvent) -> Row:
             return {"deleted_at": time}
         case RunRestored():
             return {"deleted_at": None}
-        case RunDataLogged():
+        case RunDataLogged() | ArtifactsLogged() | ArtifactsRemoved() | InputsLogged():
             return {}
     raise TypeError(f"runs have no {type(event).__name__}")
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from events.language.experiments import Experiment, ExperimentRun
+from events.language.experiments import (
+    Experiment,
+    ExperimentRun,
+)
 from events.projections.row_models import table_of
 
 SHORT = 64

@@ -7,23 +7,30 @@ from collections.abc import Sequence
 from events.hosting import Answering, Service, Servicer
 from events.streams.intake import Intake
 from events.writer.deciders import Deciders
+from forgelog_pb.experiments.v1.artifact_queries_pb2_grpc import add_ArtifactQueriesServicer_to_server
 from forgelog_pb.experiments.v1.points_queries_pb2_grpc import add_PointQueriesServicer_to_server
 from forgelog_pb.experiments.v1.queries_pb2_grpc import add_ExperimentQueriesServicer_to_server
+from forgelog_pb.experiments.v1.registry_queries_pb2_grpc import add_RegistryQueriesServicer_to_server
 from forgelog_pb.experiments.v1.tunings_pb2_grpc import add_TuningQueriesServicer_to_server
+from services.experiments.artifact_queries import ArtifactQueriesServicer
 from services.experiments.catalogue.decide import Catalogues
+from services.experiments.checking import check_files
+from services.experiments.datasets.decide import DatasetCatalogues
 from services.experiments.engine.keeping import keep_engine
 from services.experiments.joblink.decide import JobLinks
 from services.experiments.points.answering import PointQueriesServicer, PointReader
 from services.experiments.points.stream import PointStream
 from services.experiments.projections import PROJECTION
 from services.experiments.queries import ExperimentQueriesServicer
+from services.experiments.registry.decide import Registries
+from services.experiments.registry_queries import RegistryQueriesServicer
 from services.experiments.run.decide import Runs
 from services.experiments.tuning.decide import Tunings
 from services.experiments.tuning_queries import TuningQueriesServicer
 
 
 def deciders() -> Deciders:
-    return Deciders(Catalogues(), Runs(), JobLinks(), Tunings())
+    return Deciders(Catalogues(), Runs(), JobLinks(), Tunings(), Registries(), DatasetCatalogues())
 
 
 def _points() -> Intake:
@@ -32,12 +39,18 @@ def _points() -> Intake:
 
 def servicers(answering: Answering) -> Sequence[Servicer]:
     (points,) = answering.intakes
-    reader = PointReader(answering.read, points)
-    experiments, tunings = ExperimentQueriesServicer(answering.read, reader), TuningQueriesServicer(answering.read)
+    read, package = answering.read, "forgelog.experiments.v1"
+    reader = PointReader(read, points)
     return [
-        (experiments, add_ExperimentQueriesServicer_to_server, "forgelog.experiments.v1.ExperimentQueries"),
-        (PointQueriesServicer(reader), add_PointQueriesServicer_to_server, "forgelog.experiments.v1.PointQueries"),
-        (tunings, add_TuningQueriesServicer_to_server, "forgelog.experiments.v1.TuningQueries"),
+        (
+            ExperimentQueriesServicer(read, reader),
+            add_ExperimentQueriesServicer_to_server,
+            f"{package}.ExperimentQueries",
+        ),
+        (PointQueriesServicer(reader), add_PointQueriesServicer_to_server, f"{package}.PointQueries"),
+        (ArtifactQueriesServicer(read), add_ArtifactQueriesServicer_to_server, f"{package}.ArtifactQueries"),
+        (TuningQueriesServicer(read), add_TuningQueriesServicer_to_server, f"{package}.TuningQueries"),
+        (RegistryQueriesServicer(read), add_RegistryQueriesServicer_to_server, f"{package}.RegistryQueries"),
     ]
 
 
@@ -46,5 +59,5 @@ SERVICE = Service(
     projection=PROJECTION,
     servicers=servicers,
     intakes=(_points,),
-    background=(keep_engine,),
+    background=(keep_engine, check_files),
 )

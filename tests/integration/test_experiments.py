@@ -195,3 +195,49 @@ async def test_runs_are_searched(client: AsyncClient, platform: Cluster, tmp_pat
     assert [row["name"] for row in orjson.loads(listed.stdout)] == ["b"]
     with pytest.raises(Refused, match=r"order_by\[0\]: at character 1: there is no attribute 'loss'"):
         await found("", "loss desc")
+
+
+async def test_files_of_a_run(client: AsyncClient, platform: Cluster, tmp_path: Path) -> None:
+    source = tmp_path / "out"
+    (source / "model" / "deep").mkdir(parents=True)
+    (source / "model" / "weights.bin").write_bytes(b"w" * 5)
+    (source / "model" / "deep" / "more.bin").write_bytes(b"m" * 7)
+    (source / "loss.json").write_text("{}")
+    run = await client.runs.create("files")
+    assert await client.runs.log_artifacts(run, source) == 3
+    before = datetime.now(UTC)
+    assert await client.runs.log_artifact(run, source / "loss.json", folder="again") == 1
+    assert await client.runs.log_artifact(run, source / "model", folder="again") == 2
+
+    def told(rows: Any) -> list[tuple[str, bool, int]]:
+        return [(row["path"], row["is_folder"], row["size"]) for row in rows]
+
+    assert told(await client.runs.artifacts(run)) == [("again", True, 14), ("loss.json", False, 2), ("model", True, 12)]
+    assert told(await client.runs.artifacts(run, "model")) == [
+        ("model/deep", True, 7),
+        ("model/weights.bin", False, 5),
+    ]
+    assert told(await client.runs.artifacts(run, at=before)) == [("loss.json", False, 2), ("model", True, 12)]
+    assert told([await client.runs.artifact(run, "again/model/deep")]) == [("again/model/deep", True, 7)]
+    fetched = await client.runs.download_artifacts(run, "model", into=tmp_path / "back")
+    assert {each.path: each.fetched for each in fetched} == {"model/deep/more.bin": True, "model/weights.bin": True}
+    assert (tmp_path / "back/model/weights.bin").read_bytes() == b"w" * 5
+    await client.runs.remove_artifacts(run, ["again"])
+    shown = await platform.command(tmp_path, "runs", "artifacts", run, "--recursive", "-o", "json")
+    assert [row["path"] for row in orjson.loads(shown.stdout)] == [
+        "loss.json",
+        "model/deep/more.bin",
+        "model/weights.bin",
+    ]
+    assert (await platform.command(tmp_path, "runs", "log-artifact", run, str(source / "loss.json"))).returncode == 0
+    back = await platform.command(tmp_path, "runs", "download", run, "loss.json", "--into", "cli")
+    assert (back.returncode, (tmp_path / "cli/loss.json").read_text()) == (0, "{}")
+    with pytest.raises(Refused, match="is no path in a folder"):
+        await client.publish(
+            ("LogArtifacts", {"run_id": run, "artifacts": [{"path": "../x", "file": {"digest": "1" * 64, "size": 1}}]})
+        )
+    async with platform.http() as http:
+        listed = (await http.get(f"/v1/runs/{run}/artifacts", params={"path": "model/deep"})).json()["artifacts"]
+        assert [row["path"] for row in listed] == ["model/deep/more.bin"]
+        assert (await http.get(f"/v1/objects/{listed[0]['digest']}")).content == b"m" * 7
+        assert (await http.get("/v1/runs/r9/artifacts")).status_code == 404

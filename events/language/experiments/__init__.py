@@ -5,6 +5,15 @@ A project's catalogue decides names and numbers; a run decides for itself, and s
 
 from __future__ import annotations
 
+from events.language.experiments.artifacts import (
+    MAX_ARTIFACTS,
+    Artifact,
+    ArtifactsLogged,
+    ArtifactsRemoved,
+    LogArtifacts,
+    RemoveArtifacts,
+    RunArtifact,
+)
 from events.language.experiments.commands import (
     MAX_REASON,
     CatalogueCommand,
@@ -82,7 +91,9 @@ from events.language.experiments.models import (
 )
 from events.language.experiments.moves import (
     EXPERIMENT_MOVES,
+    PROMOTION_MOVES,
     RUN_MOVES,
+    VERSION_MOVES,
 )
 from events.language.experiments.tuning import (
     AskTrial,
@@ -155,17 +166,23 @@ __all__ = [
     "DEFAULT_EXPERIMENT",
     "ENDED",
     "EXPERIMENT_MOVES",
+    "MAX_ARTIFACTS",
     "MAX_ENTRIES",
     "MAX_REASON",
     "MAX_TRIALS",
     "NAN",
+    "PROMOTION_MOVES",
     "RUN_MOVES",
     "TRIAL_ENDS",
     "TRIAL_MOVES",
     "TUNING_ENDS",
     "TUNING_MOVES",
+    "VERSION_MOVES",
     "AdvancedHyperparameters",
     "ArchitectureHyperparameters",
+    "Artifact",
+    "ArtifactsLogged",
+    "ArtifactsRemoved",
     "AskTrial",
     "AttemptCommand",
     "BasicHyperparameters",
@@ -202,6 +219,7 @@ __all__ = [
     "JobLinked",
     "LinkedProcessEnded",
     "LinkedProcessStarted",
+    "LogArtifacts",
     "LogRunData",
     "MixedPrecision",
     "ModelFramework",
@@ -210,6 +228,7 @@ __all__ = [
     "PauseTuning",
     "Process",
     "ProposeTrial",
+    "RemoveArtifacts",
     "RenameRun",
     "ReportProcessEnded",
     "ReportTrial",
@@ -219,6 +238,7 @@ __all__ = [
     "ResumeRun",
     "ResumeTuning",
     "RunAdmitted",
+    "RunArtifact",
     "RunCommand",
     "RunCreated",
     "RunDataLogged",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from events.language.experiments.enums import ExperimentStatus, RunStatus
+from events.language.experiments.registry.models import PromotionStatus, VersionStatus
 from events.language.experiments.tuning_models import TRIAL_MOVES, TUNING_MOVES
 from events.language.moves import Moves, StateMachine
 
 E = ExperimentStatus
 R = RunStatus
+V = VersionStatus
+P = PromotionStatus
 
 EXPERIMENT_MOVES: Moves[ExperimentStatus] = {
     E.DRAFT: frozenset({E.RUNNING, E.ARCHIVED}),
@@ -30,6 +33,21 @@ RUN_MOVES: Moves[RunStatus] = {
 }
 """A run; it starts as `scheduled` if it has a job that has not begun, and else as `running`."""
 
+VERSION_MOVES: Moves[VersionStatus] = {
+    V.PENDING: frozenset({V.VERIFIED, V.DAMAGED}),
+    V.VERIFIED: frozenset({V.DAMAGED}),
+    V.DAMAGED: frozenset({V.VERIFIED}),
+}
+"""A version of a model, or of a dataset; it starts as `pending`."""
+
+PROMOTION_MOVES: Moves[PromotionStatus] = {
+    P.REQUESTED: frozenset({P.COMPLETED, P.REJECTED, P.REFUSED}),
+    P.COMPLETED: frozenset(),
+    P.REJECTED: frozenset(),
+    P.REFUSED: frozenset(),
+}
+"""A promotion; it starts as `requested`."""
+
 MACHINES = (
     StateMachine(
         "Experiments",
@@ -47,5 +65,16 @@ MACHINES = (
         "Trials",
         "A trial ends once. From `running` back to `requested` it goes when its process is lost, as its next attempt.",
         TRIAL_MOVES,
+    ),
+    StateMachine(
+        "Versions of models and datasets",
+        "Each look at the files says whether they are as registered. A file that was restored makes a version\n"
+        "verified again.",
+        VERSION_MOVES,
+    ),
+    StateMachine(
+        "Promotions",
+        "A promotion is completed once the files were looked at and enough people agree.",
+        PROMOTION_MOVES,
     ),
 )

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from events.language.experiments import ExperimentStatus, HyperparameterConfig, ModelFramework, Visibility
+from events.language.experiments import (
+    ExperimentStatus,
+    HyperparameterConfig,
+    ModelFramework,
+    Visibility,
+)
 
 
 @dataclass(slots=True)

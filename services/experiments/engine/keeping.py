@@ -11,9 +11,8 @@ import sys
 
 import asyncpg
 
-from events.process.settings import Settings
-from events.projections import tables
-from events.projections.positions import live_schema
+from events.hosting import Answering
+from events.queries.queries import QueryError, ReadModel
 
 log = logging.getLogger("forgelog.engine")
 
@@ -23,9 +22,9 @@ LOOK_SECONDS = 1.0
 _LONGEST_PAUSE = 30.0
 
 
-async def keep_engine(settings: Settings, pool: asyncpg.Pool) -> None:
+async def keep_engine(answering: Answering) -> None:
     """Run until cancelled."""
-    while not await _wanted(settings, pool):
+    while not await _wanted(answering.read):
         await asyncio.sleep(LOOK_SECONDS)
     pause = LOOK_SECONDS
     while True:
@@ -42,16 +41,14 @@ async def keep_engine(settings: Settings, pool: asyncpg.Pool) -> None:
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-async def _wanted(settings: Settings, pool: asyncpg.Pool) -> bool:
+async def _wanted(read: ReadModel) -> bool:
     """Whether there is a tuning to search for."""
-    schema = tables.quoted(live_schema(settings, "experiments"))
     try:
-        found = await pool.fetchval(
-            f"select exists(select from {schema}.tunings where plan is not null and ended_at is null)"
-        )
+        async with read.view() as db:
+            found = await db.fetchval("select exists(select from tunings where plan is not null and ended_at is null)")
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.InvalidSchemaNameError):
         return False  # the tables are about to be made
-    except (asyncpg.PostgresError, OSError) as error:
+    except (asyncpg.PostgresError, OSError, QueryError) as error:
         log.warning("the tables can't be asked whether there is a tuning: %s", error)
         return False
     return bool(found)

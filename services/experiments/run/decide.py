@@ -15,12 +15,16 @@ from events.language.base import Command, Event
 from events.language.common import ErrorCode, FieldError, Refused, shown
 from events.language.experiments import (
     ENDED,
+    ArtifactsLogged,
+    ArtifactsRemoved,
     CreateRun,
     DeleteRun,
     EndRun,
     LinkedProcessEnded,
     LinkedProcessStarted,
+    LogArtifacts,
     LogRunData,
+    RemoveArtifacts,
     RenameRun,
     RestoreRun,
     ResumeRun,
@@ -39,13 +43,21 @@ from events.language.experiments import (
     RunStarted,
     RunStatus,
 )
+from events.language.experiments.datasets import (
+    InputsLogged,
+    LogInputs,
+)
 from events.log.ids import id_ending
 from events.writer.decider import Decider, DecisionContext
+from services.experiments.run import artifacts
 from services.experiments.run.fold import evolve
-from services.experiments.run.state import Run
+from services.experiments.run.state import Run, input_key
 
 MAX_PARAMS = 10_000
 """Most parameters of a run."""
+
+MAX_INPUTS_OF_A_RUN = 1_000
+"""Most datasets that a run reads."""
 
 SEED = "random_seed"
 """The parameter that has an experiment's seed."""
@@ -56,12 +68,26 @@ class Runs(Decider[Run]):
 
     context = "experiments"
     aggregate = "run"
-    commands = (CreateRun, LogRunData, RenameRun, EndRun, ResumeRun, DeleteRun, RestoreRun)
+    commands = (
+        CreateRun,
+        LogRunData,
+        LogArtifacts,
+        RemoveArtifacts,
+        LogInputs,
+        RenameRun,
+        EndRun,
+        ResumeRun,
+        DeleteRun,
+        RestoreRun,
+    )
     events = (
         RunCreated,
         RunAdmitted,
         RunNotAdmitted,
         RunDataLogged,
+        ArtifactsLogged,
+        ArtifactsRemoved,
+        InputsLogged,
         RunRenamed,
         RunStarted,
         RunEnded,
@@ -104,6 +130,12 @@ class Runs(Decider[Run]):
             case LogRunData():
                 params = unsaid(state.params, command.params)
                 return [RunDataLogged(run_id=id, params=params, tags=command.tags)] if params or command.tags else ()
+            case LogArtifacts():
+                return artifacts.logged(state, command)
+            case RemoveArtifacts():
+                return artifacts.removed(state, command)
+            case LogInputs():
+                return _inputs(state, command)
             case RenameRun():
                 return () if command.name == state.name else [RunRenamed(run_id=id, name=command.name)]
             case ResumeRun():
@@ -198,6 +230,16 @@ def _admitted(state: Run, event: RunEnrolled) -> RunAdmitted:
 def _of(state: Run, job_id: str) -> bool:
     """Whether the run is a process of this job."""
     return state.process is not None and state.process.job_id == job_id
+
+
+def _inputs(state: Run, command: LogInputs) -> Sequence[Event]:
+    """Those that are new."""
+    new = {input_key(each): each for each in command.inputs if input_key(each) not in state.inputs}
+    if len(state.inputs) + len(new) > MAX_INPUTS_OF_A_RUN:
+        problem = f"the run would have more than {MAX_INPUTS_OF_A_RUN} inputs"
+        error = FieldError(field="inputs", problem=problem, hint="log a dataset once, not each of its files")
+        raise Refused(ErrorCode.RESOURCE_EXHAUSTED, problem, [error])
+    return [InputsLogged(run_id=command.run_id, inputs=tuple(new.values()))] if new else ()
 
 
 def _resumed(state: Run, id: str) -> Sequence[Event]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from events.language.base import Event
 from events.language.experiments import (
     RUN_MOVES,
+    ArtifactsLogged,
+    ArtifactsRemoved,
     RunAdmitted,
     RunCreated,
     RunDataLogged,
@@ -17,8 +19,11 @@ from events.language.experiments import (
     RunStarted,
     RunStatus,
 )
+from events.language.experiments.datasets import (
+    InputsLogged,
+)
 from events.language.moves import check_move
-from services.experiments.run.state import Run
+from services.experiments.run.state import Run, folders_of, input_key
 
 
 def evolve(state: Run, event: Event) -> Run:
@@ -44,9 +49,29 @@ def evolve(state: Run, event: Event) -> Run:
             state.reason = event.reason
         case RunProcessEnded():
             state.process_ended = True
+        case ArtifactsLogged():
+            for each in event.artifacts:
+                if each.path not in state.artifacts:
+                    _count(state, each.path, 1)
+                state.artifacts[each.path] = each.file.digest
+        case ArtifactsRemoved():
+            for path in event.paths:
+                del state.artifacts[path]
+                _count(state, path, -1)
+        case InputsLogged():
+            state.inputs.update(map(input_key, event.inputs))
         case RunDeleted() | RunRestored():
             state.deleted = isinstance(event, RunDeleted)
     return state
+
+
+def _count(state: Run, path: str, by: int) -> None:
+    """Count a file in the folders that it is in."""
+    for folder in folders_of(path):
+        if count := state.folders.get(folder, 0) + by:
+            state.folders[folder] = count
+        else:
+            del state.folders[folder]
 
 
 def _move(state: Run, to: RunStatus, id: str) -> None:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from events.language.experiments import Process, RunStatus
+from events.language.experiments import (
+    Process,
+    RunStatus,
+)
+from events.language.experiments.datasets import (
+    RunInput,
+)
 
 
 @dataclass(slots=True)
@@ -25,3 +32,22 @@ class Run:
     process_ended: bool = False
     params: dict[str, str] = field(default_factory=dict)
     """Each keeps its first value."""
+    artifacts: dict[str, str] = field(default_factory=dict)
+    """Path → digest of the file."""
+    inputs: set[str] = field(default_factory=set)
+    """By `input_key`."""
+    folders: dict[str, int] = field(default_factory=dict)
+    """Path → how many files are in it, at any depth."""
+
+
+def folders_of(path: str) -> Iterator[str]:
+    """The folders that a path is in: of ``a/b/c.pt`` are ``a`` and ``a/b``."""
+    at = path.find("/")
+    while at >= 0:
+        yield path[:at]
+        at = path.find("/", at + 1)
+
+
+def input_key(each: RunInput) -> str:
+    """What makes two inputs the same: content and role."""
+    return f"{each.name}@{each.digest}\n{each.role}"

@@ -24,13 +24,13 @@ class Desk:
         self.events: list[Event] = []
         self._ids = 0
 
-    def send(self, command: Command) -> list[Event]:
+    def send(self, command: Command, *, actor: str = "owner") -> list[Event]:
         """What follows from a command, reactions included. Raises Refused."""
         self._ids += 1
         command = with_assigned_id(command, f"c{self._ids}", self.project)
         decider = self.deciders.of(type(command))
         state = self._state(decider, command.key())
-        return self._take(decider.decide(state, command, self._context(command.subject())))
+        return self._take(decider.decide(state, command, self._context(command.subject(), actor)))
 
     def hear(self, event: Event, origin: str = "") -> list[Event]:
         """What follows from an event of another context; `origin`: who ordered what it is about."""
@@ -64,9 +64,9 @@ class Desk:
     def _state(self, decider: Any, key: str) -> Any:
         return self.states.get((decider.aggregate, key)) or decider.initial(key)
 
-    def _context(self, subject: str) -> DecisionContext:
+    def _context(self, subject: str, actor: str = "owner") -> DecisionContext:
         self._ids += 1
-        return DecisionContext(self._now(), f"i{self._ids}", "owner", self.project, subject)
+        return DecisionContext(self._now(), f"i{self._ids}", actor, self.project, subject)
 
     def _now(self) -> datetime:
         return NOON + timedelta(seconds=self._ids)

@@ -1,0 +1,175 @@
+"""A project's datasets: versions by name and number, each content once. Pure.
+
+RegisterDataset ─► DatasetRegistered (pending, or external) ─► (worker) ReportDatasetChecked ─► DatasetChecked
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from events.language.base import Command, Event
+from events.language.common import PLATFORM_ACTOR, ErrorCode, FieldError, Refused, shown
+from events.language.experiments import (
+    VERSION_MOVES,
+)
+from events.language.experiments.datasets import (
+    CheckDataset,
+    DatasetChecked,
+    DatasetCheckRequested,
+    DatasetRegistered,
+    RegisterDataset,
+    ReportDatasetChecked,
+)
+from events.language.experiments.registry import (
+    VersionStatus,
+)
+from events.language.moves import check_move
+from events.log.ids import id_ending
+from events.writer.decider import Decider, DecisionContext
+
+
+@dataclass(slots=True)
+class Version:
+    """A version as its events tell it."""
+
+    name: str
+    number: int
+    digest: str
+    managed: bool
+    status: VersionStatus = VersionStatus.PENDING
+    reason: str = ""
+    """Why it is damaged."""
+    check: int = 0
+    """The newest look at its files that was asked for."""
+    checking: list[int] = field(default_factory=list)
+    """Looks at its files without an outcome."""
+
+
+@dataclass(slots=True)
+class Datasets:
+    """Of one project."""
+
+    versions: dict[str, Version] = field(default_factory=dict)
+    contents: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Name → digest → id."""
+
+
+class DatasetCatalogues(Decider[Datasets]):
+    """The decider of datasets; its key is the project."""
+
+    context = "experiments"
+    aggregate = "datasets"
+    commands = (RegisterDataset, CheckDataset, ReportDatasetChecked)
+    events = (DatasetRegistered, DatasetCheckRequested, DatasetChecked)
+
+    def initial(self, key: str) -> Datasets:
+        return Datasets()
+
+    def evolve(self, state: Datasets, event: Event, time: datetime) -> Datasets:
+        match event:
+            case DatasetRegistered():
+                spec = event.spec
+                managed = spec.bundle is not None
+                digest = spec.bundle.digest if spec.bundle is not None else spec.digest
+                state.versions[event.version_id] = Version(
+                    event.name, event.number, digest, managed, check=int(managed), checking=[1] if managed else []
+                )
+                state.contents.setdefault(event.name, {})[digest] = event.version_id
+            case DatasetCheckRequested():
+                version = state.versions[event.version_id]
+                version.check = event.check
+                version.checking.append(event.check)
+            case DatasetChecked():
+                version = state.versions[event.version_id]
+                version.checking = [each for each in version.checking if each > event.check]
+                to = VersionStatus.VERIFIED if event.intact else VersionStatus.DAMAGED
+                if to is not version.status:
+                    check_move(VERSION_MOVES, version.status, to, f"dataset {event.version_id}")
+                version.status, version.reason = to, event.reason
+        return state
+
+    def holds(self, state: Datasets, aggregate: str, id: str) -> bool:
+        return id in state.versions
+
+    def decide(self, state: Datasets, command: Command, context: DecisionContext) -> Sequence[Event]:
+        match command:
+            case RegisterDataset():
+                return [_registered(state, command, context)]
+            case CheckDataset():
+                return _check_requested(state, command)
+            case ReportDatasetChecked():
+                return _checked(state, command, context)
+        raise TypeError(f"datasets take no {type(command).__name__}")
+
+
+def _registered(state: Datasets, command: RegisterDataset, context: DecisionContext) -> DatasetRegistered:
+    id, spec = command.version_id, command.spec
+    if id in state.versions:
+        problem = f"there is a dataset {shown(id)} already"
+        raise _refused(ErrorCode.ALREADY_EXISTS, "version_id", problem, "leave it out to have one assigned")
+    known = state.contents.get(command.name, {})
+    digest = spec.bundle.digest if spec.bundle is not None else spec.digest
+    if (same := known.get(digest)) is not None:
+        number = state.versions[same].number
+        problem = f"dataset {shown(command.name)} has this content already as version {number} ({same})"
+        raise _refused(ErrorCode.ALREADY_EXISTS, "spec.digest", problem, "use that version")
+    if spec.source_run_id and not spec.source_run_id.endswith(id_ending(context.project)):
+        problem = f"{shown(spec.source_run_id)} is no run of project {context.project}"
+        raise _refused(ErrorCode.INVALID_ARGUMENT, "spec.source_run_id", problem, "give a run of the project")
+    for number, parent in enumerate(spec.parents):
+        field = f"spec.parents.{number}"
+        if (found := state.versions.get(parent)) is None:
+            problem = f"there is no dataset {shown(parent)} in this project"
+            raise _refused(ErrorCode.INVALID_ARGUMENT, field, problem, "forgelog datasets list shows them")
+        if found.status is VersionStatus.DAMAGED:
+            problem = f"{found.name}/{found.number} is damaged: {found.reason}"
+            raise _refused(ErrorCode.FAILED_PRECONDITION, field, problem, "restore its files and check it first")
+    return DatasetRegistered(
+        project=command.project,
+        version_id=id,
+        name=command.name,
+        number=len(known) + 1,
+        spec=spec,
+        made_of=tuple(f"{each.name}@{each.digest}" for each in map(state.versions.__getitem__, spec.parents)),
+        description=command.description,
+        tags=command.tags,
+    )
+
+
+def _check_requested(state: Datasets, command: CheckDataset) -> Sequence[Event]:
+    id = command.version_id
+    if (version := state.versions.get(id)) is None:
+        problem = f"there is no dataset {shown(id)} in this project"
+        raise _refused(ErrorCode.NOT_FOUND, "version_id", problem, "forgelog datasets list shows them")
+    if not version.managed:
+        problem = f"{version.name}/{version.number} is external: the platform can't look at its files"
+        raise _refused(ErrorCode.FAILED_PRECONDITION, "version_id", problem, "register it with its files")
+    return [DatasetCheckRequested(project=command.project, version_id=id, check=version.check + 1)]
+
+
+def _checked(state: Datasets, command: ReportDatasetChecked, context: DecisionContext) -> Sequence[Event]:
+    if context.actor != PLATFORM_ACTOR:
+        problem = "the platform itself looks at a dataset's files; have it done by CheckDataset"
+        raise Refused(ErrorCode.PERMISSION_DENIED, problem)
+    version = state.versions.get(command.version_id)
+    if version is None or command.check not in version.checking:
+        return ()
+    if not command.intact and not command.reason:
+        raise _refused(ErrorCode.INVALID_ARGUMENT, "reason", "is empty", "say what is wrong with the files")
+    return [
+        DatasetChecked(
+            project=command.project,
+            version_id=command.version_id,
+            check=command.check,
+            intact=command.intact,
+            reason="" if command.intact else command.reason,
+            files=command.files,
+            size_bytes=command.size_bytes,
+        )
+    ]
+
+
+def _refused(code: ErrorCode, field: str, problem: str, hint: str) -> Refused:
+    return Refused(code, f"{field}: {problem}", [FieldError(field=field, problem=problem, hint=hint)])

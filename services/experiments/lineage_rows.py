@@ -1,0 +1,86 @@
+"""The edges of lineage, and what runs read. Pure folds.
+
+Each edge is a fact of its target's event, so the two things of an edge may be decided in different places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from events.language.base import Message
+from events.language.experiments import RunAdmitted, RunCreated
+from events.language.experiments.datasets import DatasetRegistered, InputsLogged, NodeKind
+from events.language.experiments.registry import ModelVersionCreated
+from events.log.envelope import Meta
+from events.projections.projection import Key, Rows, Table
+from services.experiments.registry_rows import EDGES, INPUTS
+
+TABLES = (EDGES, INPUTS)
+
+_Edge = tuple[NodeKind, str, NodeKind, str, str]
+"""Source, target and relation."""
+
+K = NodeKind
+
+
+def dataset_node(name: str, digest: str) -> str:
+    """How lineage names a dataset: by its content, whether it is registered or not."""
+    return f"{name}@{digest}"
+
+
+def touched(event: Message, meta: Meta) -> Iterable[tuple[Table, Key]]:
+    """The rows that an event writes."""
+    for source_kind, source, target_kind, target, _ in _edges(event):
+        yield EDGES, (target, target_kind.value, source_kind.value, source, meta.project)
+    if isinstance(event, InputsLogged):
+        yield from ((INPUTS, (event.run_id, each.name, each.digest, each.role)) for each in event.inputs)
+
+
+def put(event: Message, meta: Meta, rows: Rows) -> None:
+    """Write the rows of an event."""
+    for source_kind, source, target_kind, target, relation in _edges(event):
+        row = EDGES.first(
+            project=meta.project,
+            source_kind=source_kind.value,
+            source=source,
+            target_kind=target_kind.value,
+            target=target,
+            relation=relation,
+            began_at=meta.time,
+        )
+        rows.put(EDGES, row)
+    if isinstance(event, InputsLogged):
+        for each in event.inputs:
+            said: dict[str, Any] = each.model_dump(mode="json")
+            rows.put(INPUTS, INPUTS.first(**said, run_id=event.run_id, logged_at=meta.time))
+
+
+def _edges(event: Message) -> Iterator[_Edge]:
+    match event:
+        case RunCreated():
+            if event.process is not None:
+                yield K.JOB, event.process.job_id, K.RUN, event.run_id, "process"
+            if event.parent_run_id:
+                yield K.RUN, event.parent_run_id, K.RUN, event.run_id, "nested"
+        case RunAdmitted():
+            yield K.EXPERIMENT, event.experiment_id, K.RUN, event.run_id, "run"
+        case InputsLogged():
+            for each in event.inputs:
+                yield K.DATASET, dataset_node(each.name, each.digest), K.RUN, event.run_id, each.role or "input"
+        case ModelVersionCreated():
+            id, spec = event.version_id, event.spec
+            if spec.source_run_id:
+                yield K.RUN, spec.source_run_id, K.MODEL_VERSION, id, "output"
+            if spec.checkpoint_id:
+                yield K.CHECKPOINT, spec.checkpoint_id, K.MODEL_VERSION, id, "checkpoint"
+            for parent in spec.parents:
+                yield K.MODEL_VERSION, parent.version_id, K.MODEL_VERSION, id, parent.derivation.value
+        case DatasetRegistered():
+            spec_, digest = event.spec, event.spec.bundle.digest if event.spec.bundle else event.spec.digest
+            node = dataset_node(event.name, digest)
+            if spec_.source_run_id:
+                yield K.RUN, spec_.source_run_id, K.DATASET, node, "output"
+            steps = ", ".join(step.name for step in spec_.preprocessing) or "derived"
+            for parent_node in event.made_of:
+                yield K.DATASET, parent_node, K.DATASET, node, steps

@@ -1,0 +1,91 @@
+"""What every decision of a registry asks: is there such a model, may this person change it, can the version be used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from events.language.common import PLATFORM_ACTOR, ErrorCode, FieldError, Refused, shown
+from events.language.experiments import (
+    MAX_ENTRIES,
+)
+from events.language.experiments.registry import (
+    ModelAccess,
+    VersionStatus,
+)
+from services.experiments.registry.state import Model, Registry, Slot, Version
+
+
+def known_model(state: Registry, id: str) -> Model:
+    model = state.models.get(id)
+    if model is None or model.deleted:
+        problem = f"there is no model {shown(id)} in this project"
+        error = FieldError(field="model_id", problem=problem, hint="forgelog models list shows them")
+        raise Refused(ErrorCode.NOT_FOUND, problem, [error])
+    return model
+
+
+def known_version(state: Registry, id: str) -> Version:
+    version = state.versions.get(id)
+    if version is None or version.deleted:
+        problem = f"there is no version {shown(id)} in this project"
+        error = FieldError(field="version_id", problem=problem, hint="forgelog models versions shows them")
+        raise Refused(ErrorCode.NOT_FOUND, problem, [error])
+    return version
+
+
+def check_may(model: Model, id: str, actor: str) -> None:
+    """Raises Refused if this person may not change the model."""
+    if model.access is not ModelAccess.RESTRICTED or actor in (model.owner, PLATFORM_ACTOR, *model.allowed):
+        return
+    problem = f"model {id} is restricted, and {actor} is none of those who may change it; ask {model.owner}"
+    raise Refused(ErrorCode.PERMISSION_DENIED, problem)
+
+
+def usable(state: Registry, model: Model, number: int) -> str:
+    """The id of a version whose files are intact. Raises Refused."""
+    if (id := model.versions.get(number)) is None:
+        problem = f"model {model.name} has no version {number}"
+        error = FieldError(field="number", problem=problem, hint="forgelog models versions shows them")
+        raise Refused(ErrorCode.NOT_FOUND, problem, [error])
+    check_usable(state.versions[id], f"{model.name}/{number}")
+    return id
+
+
+def check_usable(version: Version, name: str) -> None:
+    """Raises Refused unless its files are intact."""
+    if version.status is VersionStatus.PENDING:
+        problem = f"version {name} is pending: its files have not been looked at yet; try again when it is verified"
+        raise Refused(ErrorCode.FAILED_PRECONDITION, problem)
+    if version.status is VersionStatus.DAMAGED:
+        problem = f"version {name} is damaged: {version.reason}; restore its files and check it, or publish it anew"
+        raise Refused(ErrorCode.FAILED_PRECONDITION, problem)
+
+
+def slot_of(slots: Mapping[str, Slot], name: str, problem: str) -> Slot:
+    """Raises Refused with the problem if there is none of the name."""
+    if (slot := slots.get(name)) is None:
+        raise Refused(ErrorCode.NOT_FOUND, problem)
+    return slot
+
+
+def new_tags(known: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Of these changes, those that change something."""
+    return {key: value for key, value in changes.items() if known.get(key) != value}
+
+
+def check_tags(known: Mapping[str, str], changes: Mapping[str, str | None], what: str) -> None:
+    """Raises Refused if it would have too many tags."""
+    if len({*known, *changes} - {key for key, value in changes.items() if value is None}) > MAX_ENTRIES:
+        problem = f"{what} would have more than {MAX_ENTRIES} tags"
+        error = FieldError(field="tags", problem=problem, hint="take others away first: give them null")
+        raise Refused(ErrorCode.RESOURCE_EXHAUSTED, problem, [error])
+
+
+def exists(field: str, what: str, hint: str) -> Refused:
+    problem = f"there is {what} already"
+    return Refused(ErrorCode.ALREADY_EXISTS, problem, [FieldError(field=field, problem=problem, hint=hint)])
+
+
+def invalid(field: str, problem: str, hint: str) -> Refused:
+    error = FieldError(field=field, problem=problem, hint=hint)
+    return Refused(ErrorCode.INVALID_ARGUMENT, f"{field}: {problem}", [error])
