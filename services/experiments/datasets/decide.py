@@ -6,14 +6,10 @@ RegisterDataset ─► DatasetRegistered (pending, or external) ─► (worker) 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from events.language.base import Command, Event
 from events.language.common import PLATFORM_ACTOR, ErrorCode, FieldError, Refused, shown
-from events.language.experiments import (
-    VERSION_MOVES,
-)
 from events.language.experiments.datasets import (
     CheckDataset,
     DatasetChecked,
@@ -25,35 +21,10 @@ from events.language.experiments.datasets import (
 from events.language.experiments.registry import (
     VersionStatus,
 )
-from events.language.moves import check_move
 from events.log.ids import id_ending
 from events.writer.decider import Decider, DecisionContext
-
-
-@dataclass(slots=True)
-class Version:
-    """A version as its events tell it."""
-
-    name: str
-    number: int
-    digest: str
-    managed: bool
-    status: VersionStatus = VersionStatus.PENDING
-    reason: str = ""
-    """Why it is damaged."""
-    check: int = 0
-    """The newest look at its files that was asked for."""
-    checking: list[int] = field(default_factory=list)
-    """Looks at its files without an outcome."""
-
-
-@dataclass(slots=True)
-class Datasets:
-    """Of one project."""
-
-    versions: dict[str, Version] = field(default_factory=dict)
-    contents: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Name → digest → id."""
+from services.experiments.datasets.fold import evolve
+from services.experiments.datasets.state import Datasets
 
 
 class DatasetCatalogues(Decider[Datasets]):
@@ -68,27 +39,7 @@ class DatasetCatalogues(Decider[Datasets]):
         return Datasets()
 
     def evolve(self, state: Datasets, event: Event, time: datetime) -> Datasets:
-        match event:
-            case DatasetRegistered():
-                spec = event.spec
-                managed = spec.bundle is not None
-                digest = spec.bundle.digest if spec.bundle is not None else spec.digest
-                state.versions[event.version_id] = Version(
-                    event.name, event.number, digest, managed, check=int(managed), checking=[1] if managed else []
-                )
-                state.contents.setdefault(event.name, {})[digest] = event.version_id
-            case DatasetCheckRequested():
-                version = state.versions[event.version_id]
-                version.check = event.check
-                version.checking.append(event.check)
-            case DatasetChecked():
-                version = state.versions[event.version_id]
-                version.checking = [each for each in version.checking if each > event.check]
-                to = VersionStatus.VERIFIED if event.intact else VersionStatus.DAMAGED
-                if to is not version.status:
-                    check_move(VERSION_MOVES, version.status, to, f"dataset {event.version_id}")
-                version.status, version.reason = to, event.reason
-        return state
+        return evolve(state, event)
 
     def holds(self, state: Datasets, aggregate: str, id: str) -> bool:
         return id in state.versions

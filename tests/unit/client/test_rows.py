@@ -58,7 +58,13 @@ def test_the_rows_of_a_list_are_found() -> None:
     files = generated._files()
     messages = {f"{file.package}.{each.name}": each for file in files for each in file.message_type}
     assert generated._rows(files, messages) == {
+        "forgelog.experiments.v1.DatasetVersion": "DatasetVersionRow",
         "forgelog.experiments.v1.Experiment": "ExperimentRow",
+        "forgelog.experiments.v1.LiveVersion": "LiveVersionRow",
+        "forgelog.experiments.v1.ModelVersion": "ModelVersionRow",
+        "forgelog.experiments.v1.Promotion": "PromotionRow",
+        "forgelog.experiments.v1.RegisteredModel": "RegisteredModelRow",
+        "forgelog.experiments.v1.RunArtifact": "RunArtifactRow",
         "forgelog.experiments.v1.ExperimentRun": "ExperimentRunRow",
         "forgelog.experiments.v1.HyperparameterTuningJob": "HyperparameterTuningJobRow",
         "forgelog.experiments.v1.Metric": "MetricRow",
