@@ -61,6 +61,7 @@ from events.language.experiments import (
 from events.language.jobs import ExitReason, JobCancelled, JobCompleted, JobExited, JobFailed, JobStarted, TaskCounts
 from events.log.ids import id_ending
 from tests.unit.experiments.desk import NOON
+from tests.unit.experiments.registry_inputs import run_files
 from tests.unit.jobs import desk as jobs
 
 Inputs = st.SearchStrategy[Command | Event | float]
@@ -140,6 +141,7 @@ runs: Inputs = st.one_of(
     st.builds(RunRefused, project=st.just(DEFAULT_PROJECT), run_id=RUNS, reason=st.just("there is no such experiment")),
     st.builds(LinkedProcessStarted, job_id=JOBS, run_id=RUNS, node_id=st.just("n1")),
     st.builds(LinkedProcessEnded, **_ended),
+    run_files,
 )
 
 

@@ -52,13 +52,16 @@ from events.language.resources import (
 from events.language.scheduling import ConfigureQueue, CreateQueue, DeleteQueue, QueueStatus, SchedulingPolicy
 from events.writer.decider import Decider, DecisionContext
 from services.experiments.catalogue.decide import Catalogues
+from services.experiments.datasets.decide import DatasetCatalogues
 from services.experiments.joblink.decide import JobLinks
+from services.experiments.registry.decide import Registries
 from services.experiments.run.decide import Runs
 from services.experiments.tuning.decide import Tunings
 from services.jobs.decide import Jobs
 from services.resources.decide import Resources
 from services.scheduling.decide import Scheduling
 from tests.unit.experiments import inputs as experiments
+from tests.unit.experiments import registry_inputs
 from tests.unit.jobs import desk
 from tests.unit.resources import pools
 from tests.unit.scheduling import queues
@@ -298,6 +301,8 @@ PLAYED: Mapping[type[Decider[Any]], st.SearchStrategy[Input]] = {
     Runs: experiments.runs,
     JobLinks: experiments.links,
     Tunings: experiments.tunings,
+    Registries: registry_inputs.registry,
+    DatasetCatalogues: registry_inputs.datasets,
 }
 
 
