@@ -157,30 +157,34 @@ def alias(
         do(lambda client: client.models.set_alias(model, alias, number), f"{model}@{alias} is {number}", output)
 
 
+@app.command("environment")
+def environment(
+    model: ModelArgument,
+    environment: EnvironmentArgument,
+    number: Annotated[int | None, typer.Argument(metavar="[NUMBER]", min=1, help="A version [default: none].")] = None,
+    reason: ReasonOption = "",
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Set a version live in an environment, or none."""
+    do(
+        lambda client: client.models.set_environment(model, environment, number, reason=reason),
+        f"{model}:{environment} is {number or 'none'}",
+        output,
+    )
+
+
 @app.command("live")
 def live(
     model: ModelArgument,
-    environment: Annotated[str, typer.Argument(metavar="[ENVIRONMENT]", help="Set or clear this one.")] = "",
-    number: Annotated[int | None, typer.Argument(metavar="[NUMBER]", min=1, help="The version to set.")] = None,
-    clear: Annotated[bool, typer.Option("--clear", help="Let no version be live there.")] = False,
-    reason: ReasonOption = "",
     slot: Annotated[str, typer.Option("--slot", help="Only this: alias:champion, environment:production.")] = "",
+    only: Annotated[bool, typer.Option("--now", help="Only what holds now, or at the time of --at.")] = False,
     limit: LimitOption = 50,
     at: AtOption = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Show which version was live where and when; or set or clear one in an environment."""
-    if environment and (number is not None or clear):
-        to = None if clear else number
-        do(
-            lambda client: client.models.set_environment(model, environment, to, reason=reason),
-            f"{model}:{environment} is {to or 'none'}",
-            output,
-        )
-        return
+    """Show which version had which alias, stage and environment, and when."""
     moved = moment(at)
-    wanted = slot or (f"environment:{environment}" if environment else "")
-    rows = with_client(lambda client: client.models.live(model, slot=wanted, limit=limit, at=moved))
+    rows = with_client(lambda client: client.models.live(model, slot=slot, only_live=only, limit=limit, at=moved))
     now = moved or datetime.now(UTC)
     columns = [
         column("What", "slot", least=8),
@@ -190,7 +194,7 @@ def live(
         age_column("Until", "ended_at", now),
         column("Why", "reason", rank=1),
     ]
-    show_rows(rows, columns, output, empty=f"no version of {model} was live there")
+    show_rows(rows, columns, output, empty=f"no version of {model} has had any")
 
 
 @app.command("promote")

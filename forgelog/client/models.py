@@ -257,7 +257,7 @@ class AsyncModels(Namespace):
     async def lineage(self, ref: str, *, direction: str = "", depth: int = 0, at: datetime | None = None) -> Answer:
         """What a version was made of (`direction` ``up``), what was made of it (``down``), or both: `nodes` and
         `edges`, up to `depth` steps away (10 if 0). Raises `NotFound`, `InvalidInput`."""
-        found = await self.version(ref)
+        found = await self.version(ref, at=at)
         return await self.lineage_of("model_version", found.version_id, direction=direction, depth=depth, at=at)
 
     async def lineage_of(

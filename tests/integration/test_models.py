@@ -249,7 +249,9 @@ async def test_by_the_command_line(client: AsyncClient, platform: Cluster, tmp_p
     assert (shown["notes"], shown["tags"], shown["stage"]) == ("good", {"x": "y"}, "staging")
     assert (await run("download", "by hand@champion", "--into", "got")) == ""
     assert (tmp_path / "got/model.onnx").read_bytes() == b"o"
-    await run("live", "by hand", "prod", "--clear")
+    assert orjson.loads(await run("live", "by hand", "--now", "--slot", "environment:prod", "-o", "json"))
+    await run("environment", "by hand", "prod")
+    assert orjson.loads(await run("live", "by hand", "--now", "--slot", "environment:prod", "-o", "json")) == []
     await run("delete", "by hand")
     assert "by hand" not in await run("list")
 
