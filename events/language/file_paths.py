@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import BeforeValidator, Field, StringConstraints
 
 from events.language.common import shown
 
@@ -34,10 +34,17 @@ def check_path(path: str) -> str:
     return path
 
 
+def _checked(path: object) -> object:
+    return check_path(path) if isinstance(path, str) else path
+
+
+_NAME = r"(?:[^/.\x00][^/\x00]*|\.[^/.\x00][^/\x00]*|\.\.[^/\x00]+)"
+"""A name that is none of ``.``, ``..`` and nothing."""
+
 FilePath = Annotated[
     str,
-    Field(min_length=1, max_length=MAX_PATH_BYTES),
-    AfterValidator(check_path),
+    StringConstraints(min_length=1, max_length=MAX_PATH_BYTES, pattern=rf"^{_NAME}(?:/{_NAME})*$"),
+    BeforeValidator(_checked),
     Field(examples=["model/weights.pt"]),
 ]
 """A path as seen from the folder: names with ``/`` between, none of them ``..``; at most 1,024 bytes."""

@@ -17,7 +17,10 @@ MOST = 1_000
 """Longest text, list or map that is worth sending here: what has a larger bound is tried at it by tests of our own."""
 SECONDS, SECONDS_OF_STREAMS, MOST_SECONDS = "60", "1", 86_400
 """How long an answer may take: how fast the platform is, is not judged here. And how long a stream is followed."""
-UNSAID = {"cursor", "filter", "order_by", "at_least", "after", "actors", "types", "projects", "since", "until"}
+UNSAID = {
+    *("cursor", "filter", "order_by", "at_least", "after", "actors", "types", "projects", "since", "until"),
+    *("number", "alias", "environment", "depth"),
+}
 """Values that are taken if an earlier answer gave them, if they keep to a grammar, if there is such a thing, or if they
 go together: a schema can't say so."""
 LAST_YEAR = "2025"
@@ -34,6 +37,9 @@ KNOWN = {
     "run_id": os.environ["RUN"],
     "tasks": "0",
     "tuning_id": "t-none",
+    # of lineage
+    "kind": "run",
+    "id": os.environ["RUN"],
 }
 """What there is, so that answers have something in them."""
 
@@ -42,6 +48,11 @@ NEEDED = {
     "/GetExperiment": "experiment_id",
     "/GetTuning": "tuning_id",
     "/ListTrials": "tuning_id",
+    "/GetModel": "model_id",
+    "/GetModelVersion": "version_id",
+    "/GetDataset": "version_id",
+    "/GetLineage": "kind",
+    "/GetRunInputs": "run_id",
 }
 """Query → what it needs, where another value can be given for it."""
 

@@ -9,6 +9,7 @@ RequestPromotion ─► PromotionRequested, VersionCheckRequested ─► ModelVe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -65,6 +66,8 @@ from services.experiments.registry.rules import (
     usable,
 )
 from services.experiments.registry.state import Model, Registry
+
+_NUMBERED = re.compile(r"v[0-9]+", re.IGNORECASE)
 
 MOST_ALLOWED = 1_000
 MOST_RULES = 50
@@ -173,6 +176,7 @@ def _of_model(state: Registry, model: Model, command: ModelCommand, context: Dec
         case DeleteModel():
             return _deleted(state, model, command)
         case SetAlias():
+            _check_alias(command.alias)
             version_id = usable(state, model, command.number)
             slot = model.aliases.get(command.alias)
             if slot is not None and slot.number == command.number:
@@ -194,6 +198,12 @@ def _of_model(state: Registry, model: Model, command: ModelCommand, context: Dec
         case SetEnvironment():
             return _environment(state, model, command, context)
     raise TypeError(f"models take no {type(command).__name__}")
+
+
+def _check_alias(alias: str) -> None:
+    """Raises Refused for what means a version by itself."""
+    if alias.lower() == "latest" or _NUMBERED.fullmatch(alias):
+        raise invalid("alias", f"{shown(alias)} means a version by itself", "take another word")
 
 
 def _updated(model: Model, command: UpdateModel) -> Sequence[Event]:

@@ -107,10 +107,17 @@ def test_a_name_has_no_sign_that_stands_before_a_version(name: str) -> None:
         RegisterModel(name=name)
 
 
-@pytest.mark.parametrize("alias", ["latest", "v3", "", "a b", "a/b", "-a"])
-def test_an_alias_is_no_version_by_itself(alias: str) -> None:
+@pytest.mark.parametrize("alias", ["", "a b", "a/b", "-a"])
+def test_an_alias_is_a_word(alias: str) -> None:
     with pytest.raises(ValidationError):
         SetAlias(model_id="md1", alias=alias, number=1)
+
+
+@pytest.mark.parametrize("alias", ["latest", "Latest", "v3", "V10"])
+def test_an_alias_is_no_version_by_itself(alias: str) -> None:
+    command = SetAlias(model_id="md1", alias=alias, number=1)
+    problem = f"alias: {alias!r} means a version by itself"
+    assert refusal(registered(versions=1), command) == (ErrorCode.INVALID_ARGUMENT, problem)
 
 
 def test_versions_are_numbered_and_no_number_is_given_twice() -> None:

@@ -5,21 +5,17 @@ A model is a name that versions are published under. A version is a fixed set of
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from events.language.base import Model
-from events.language.common import DisplayName, Identifier, OptionalIdentifier, ProjectName, Timestamp, shown
+from events.language.common import DisplayName, Identifier, OptionalIdentifier, ProjectName, Timestamp, printable, shown
 from events.language.experiments.enums import ModelFramework
 from events.language.experiments.hyperparameters import ParamKey
 from events.language.experiments.models import Description, Tags
 from events.language.objects import ObjectRef
-
-_ALIAS = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$"
-_NUMBERED = re.compile(r"v[0-9]+", re.IGNORECASE)
 
 
 class ModelFormat(StrEnum):
@@ -100,25 +96,26 @@ class PromotionStatus(StrEnum):
     """The version's files are damaged."""
 
 
-def _model_name(name: str) -> str:
-    if found := next((sign for sign in "/:@" if sign in name), ""):
-        raise ValueError(f"{shown(name)} has {shown(found)}, which stands before a version; leave it out")
+def _model_name(name: object) -> object:
+    if isinstance(name, str):
+        printable(name)
+        if found := next((sign for sign in "/:@" if sign in name), ""):
+            raise ValueError(f"{shown(name)} has {shown(found)}, which stands before a version; leave it out")
     return name
 
 
-ModelName = Annotated[DisplayName, AfterValidator(_model_name)]
+_NAME_SIGNS = r"/:@\x00-\x1f\x7f"
+
+ModelName = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200, pattern=rf"^[^{_NAME_SIGNS}]*[^\s{_NAME_SIGNS}][^{_NAME_SIGNS}]*$"),
+    BeforeValidator(_model_name),
+]
 """1 to 200 printable characters without ``/ : @``, so that ``digits/3``, ``digits@best`` and ``digits:production`` are
 clear."""
 
-
-def _alias(alias: str) -> str:
-    if alias.lower() == "latest" or _NUMBERED.fullmatch(alias):
-        raise ValueError(f"{shown(alias)} means a version by itself; take another word")
-    return alias
-
-
-Alias = Annotated[str, StringConstraints(pattern=_ALIAS), AfterValidator(_alias), Field(examples=["champion"])]
-"""1 to 255 letters, digits, ``. _ -``; neither ``latest`` nor a number as ``v3``."""
+Alias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$"), Field(examples=["champion"])]
+"""1 to 255 letters, digits, ``. _ -``; ``latest`` and numbers as ``v3`` mean a version by themselves and are none."""
 
 EnvironmentName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$"), Field(examples=["production"])
