@@ -45,13 +45,13 @@ async def ended(client: AsyncClient, run: str) -> Any:
 
 async def test_an_experiment_and_its_runs(client: AsyncClient) -> None:
     id = await client.experiments.create(
-        "digits",
+        "handwriting",
         framework="pytorch",
         hyperparameters={"basic": {"learning_rate": 0.1, "epochs": 3}},
         tags={"lang": "nl"},
         labels=["vision"],
     )
-    run = await client.runs.create("digits", name="first", params={"basic.epochs": "5"}, tags={"host": "a"})
+    run = await client.runs.create("handwriting", name="first", params={"basic.epochs": "5"}, tags={"host": "a"})
     await client.runs.log(run, params={"depth": 3}, tags={"host": None, "note": "x"})
     before = datetime.now(UTC)
     await client.runs.end(run)
@@ -62,9 +62,11 @@ async def test_an_experiment_and_its_runs(client: AsyncClient) -> None:
     assert (await client.runs.get(run, at=before))["status"] == "running"
     assert [row["run_id"] for row in await client.runs.list(experiments=[id], params={"depth": "3"})] == [run]
     assert await client.runs.list(experiments=[id], params={"depth": "4"}) == []
-    experiment = await client.experiments.get(name="digits")
+    experiment = await client.experiments.get(name="handwriting")
     assert (experiment["status"], experiment["runs"]) == ("running", {"finished": 1})
-    assert [row["name"] for row in await client.experiments.list(labels=["vision"], tags={"lang": "nl"})] == ["digits"]
+    assert [row["name"] for row in await client.experiments.list(labels=["vision"], tags={"lang": "nl"})] == [
+        "handwriting"
+    ]
 
 
 async def test_who_finds_what(client: AsyncClient) -> None:
@@ -97,7 +99,7 @@ async def test_what_is_deleted_is_out_of_the_lists_and_comes_back(client: AsyncC
 
 async def test_a_cancelled_process_ends_its_run_whichever_client_began_it(client: AsyncClient) -> None:
     job = await client.jobs.submit(name="long", command=["sleep", "600"])
-    run = await client.runs.create("digits", process={"job_id": job.id}, scheduled=True)
+    run = await client.runs.create("handwriting", process={"job_id": job.id}, scheduled=True)
     await once(client, run, lambda row: row["status"] == "running")
     await client.jobs.cancel(job.id)
     row = await ended(client, run)
@@ -107,7 +109,7 @@ async def test_a_cancelled_process_ends_its_run_whichever_client_began_it(client
 async def test_a_process_that_ended_before_it_was_linked_ends_its_run_too(client: AsyncClient) -> None:
     job = await client.jobs.submit(name="three", command=["sh", "-c", "exit 3"])
     await client.jobs.wait([job.id])
-    row = await ended(client, await client.runs.create("digits", process={"job_id": job.id}))
+    row = await ended(client, await client.runs.create("handwriting", process={"job_id": job.id}))
     assert (row["status"], row["reason"], row["exit_code"]) == ("failed", "exit code 3", 3)
 
 

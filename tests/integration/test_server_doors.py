@@ -175,7 +175,7 @@ async def test_the_broker_refuses_those_who_say_it_wrong(
 
 
 NOT_FOR_WRITING = {
-    PRODUCER: [name for name in topics.wanted(1) if not name.startswith("commands.")],
+    PRODUCER: [name for name in topics.wanted(1) if not name.startswith("commands.") and name != "points.experiments"],
     AGENT: [name for name in topics.wanted(1) if name not in ("commands.jobs", "commands.resources", "logs.jobs")],
 }
 NOT_FOR_READING = {

@@ -164,9 +164,7 @@ class RestoreRun(RunCommand):
     """Bring a deleted run back."""
 
 
-class ReportProcessEnded(Command):
-    """The process of a run has ended before its job was linked to it. The link orders it of itself."""
-
+class JobLinkCommand(Command):
     context: ClassVar[str] = "experiments"
     aggregate: ClassVar[str] = "joblink"
     subject_from: ClassVar[str] = "job_id"
@@ -174,6 +172,17 @@ class ReportProcessEnded(Command):
 
     job_id: Identifier
     run_id: Identifier
+
+
+class ReportProcessStarted(JobLinkCommand):
+    """The process of a run ran before its job was linked to it. The link orders it of itself."""
+
+    node_id: OptionalIdentifier = ""
+
+
+class ReportProcessEnded(JobLinkCommand):
+    """The process of a run has ended before its job was linked to it. The link orders it of itself."""
+
     status: RunEnd
     reason: Reason = ""
     node_id: OptionalIdentifier = ""

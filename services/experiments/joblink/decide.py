@@ -21,6 +21,7 @@ from events.language.experiments import (
     LinkedProcessEnded,
     LinkedProcessStarted,
     ReportProcessEnded,
+    ReportProcessStarted,
     RunCreated,
     RunStatus,
 )
@@ -47,7 +48,7 @@ class JobLinks(Decider[Links]):
 
     context = "experiments"
     aggregate = "joblink"
-    commands = (ReportProcessEnded,)
+    commands = (ReportProcessStarted, ReportProcessEnded)
     events = (JobLinked, LinkedProcessStarted, LinkedProcessEnded)
     routes: ClassVar = {
         RunCreated: lambda event: (event.process.job_id,) if event.process is not None else (),
@@ -67,9 +68,12 @@ class JobLinks(Decider[Links]):
         return not state.runs
 
     def decide(self, state: Links, command: Command, context: DecisionContext) -> Sequence[Event]:
-        assert isinstance(command, ReportProcessEnded)
-        if command.run_id not in state.runs:
+        assert isinstance(command, ReportProcessStarted | ReportProcessEnded)
+        linked = state.runs.get(command.run_id)
+        if linked is None:
             return ()
+        if isinstance(command, ReportProcessStarted):
+            return () if linked.started else [LinkedProcessStarted.model_validate(command.model_dump())]
         return [LinkedProcessEnded.model_validate(command.model_dump())]
 
     def react(self, state: Links, event: Event, context: DecisionContext) -> Sequence[Event]:
@@ -109,7 +113,7 @@ class JobLinks(Decider[Links]):
         return ()
 
     def dispatch(self, event: Event, at: DecisionContext) -> Sequence[Order | Question]:
-        """Whether its process has ended already, since the link hears only what comes after it."""
+        """Whether its process has started or ended already, since the link hears only what comes after it."""
         assert isinstance(event, JobLinked)
         attempts = ListAttemptsRequest(job_id=event.job_id, task=event.task)
         return [
@@ -126,7 +130,7 @@ class JobLinks(Decider[Links]):
             return [
                 Order(_reported(names, to_dict(attempt)))
                 for attempt in answer.attempts
-                if attempt.attempt == event.attempt and attempt.HasField("ended_at")
+                if attempt.attempt == event.attempt and (attempt.HasField("started_at") or attempt.HasField("ended_at"))
             ]
         if not answer.job.HasField("ended_at"):
             return ()
@@ -157,8 +161,10 @@ def _ended(event: JobExited, exit: TaskExit, run_id: str, cancelled: bool) -> Li
     )
 
 
-def _reported(names: Mapping[str, str], attempt: Mapping[str, Any]) -> ReportProcessEnded:
-    """The same of an attempt as `ListAttempts` answers it."""
+def _reported(names: Mapping[str, str], attempt: Mapping[str, Any]) -> ReportProcessStarted | ReportProcessEnded:
+    """What an attempt, as `ListAttempts` answers it, has come to."""
+    if attempt.get("ended_at") is None:
+        return ReportProcessStarted(**names, node_id=attempt.get("node_id", ""))
     how, exit_code, signal = ExitReason(attempt["exit_reason"]), attempt.get("exit_code"), attempt.get("signal")
     return ReportProcessEnded(
         job_id=names["job_id"],

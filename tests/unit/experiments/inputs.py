@@ -32,6 +32,7 @@ from events.language.experiments import (
     ProposeTrial,
     RenameRun,
     ReportProcessEnded,
+    ReportProcessStarted,
     ReportTrial,
     RequeueTrial,
     RestoreExperiment,
@@ -59,7 +60,7 @@ from events.language.experiments import (
     UpdateExperiment,
 )
 from events.language.jobs import ExitReason, JobCancelled, JobCompleted, JobExited, JobFailed, JobStarted, TaskCounts
-from events.log.ids import id_ending
+from events.log.ids import child_id, id_ending
 from tests.unit.experiments.desk import NOON
 from tests.unit.experiments.registry_inputs import run_files
 from tests.unit.jobs import desk as jobs
@@ -154,21 +155,19 @@ def _exited(job: str, task: int, attempt: int, reason: ExitReason, cancelled: st
     return JobExited(job_id=job, node_id="n1", tasks=tasks, cancelled=cancelled)
 
 
+def _ends(of: st.SearchStrategy[str]) -> list[st.SearchStrategy[Event]]:
+    """Ends of these jobs."""
+    fixed = {"project": st.just(DEFAULT_PROJECT), "counts": st.just(TaskCounts(total=1)), "exit_code": st.just(0)}
+    return [st.builds(kind, job_id=of, **fixed) for kind in (JobCompleted, JobFailed, JobCancelled)]
+
+
 links: Inputs = st.one_of(
+    st.builds(ReportProcessStarted, job_id=JOBS, run_id=RUNS, node_id=st.just("n1")),
     st.builds(ReportProcessEnded, **_ended),
     _asked,
     st.builds(_began, JOBS, st.integers(0, 1), ATTEMPTS),
     st.builds(_exited, JOBS, st.integers(0, 1), ATTEMPTS, st.sampled_from(ExitReason), st.none() | st.just("0-1")),
-    *(
-        st.builds(
-            kind,
-            job_id=JOBS,
-            project=st.just(DEFAULT_PROJECT),
-            counts=st.just(TaskCounts(total=1)),
-            exit_code=st.just(0),
-        )
-        for kind in (JobCompleted, JobFailed, JobCancelled)
-    ),
+    *_ends(JOBS),
 )
 
 _trial: dict[str, Any] = {"tuning_id": TUNINGS, "number": st.integers(0, 3)}
@@ -198,6 +197,8 @@ _placed: dict[str, Any] = {
     "tuning_id": TUNINGS,
     "number": st.integers(1, 2),
 }
+
+_launched = st.builds(lambda tuning, number: child_id(tuning, str(number)), TUNINGS, st.integers(0, 3))
 
 tunings: Inputs = st.one_of(
     st.builds(
@@ -239,4 +240,6 @@ tunings: Inputs = st.one_of(
     st.builds(ReportTrial, **_attempt, step=st.integers(-1, 2), value=_doubles),
     st.builds(TellTrial, **_attempt, status=st.sampled_from(TRIAL_ENDS), objective_values=_values),
     st.builds(RequeueTrial, **_attempt),
+    st.builds(_began, _launched, st.just(0), ATTEMPTS),
+    *_ends(_launched),
 )

@@ -36,6 +36,9 @@ from events.language.experiments import (
     TrainingHyperparameters,
 )
 from events.language.jobs import ExitReason, JobCancelled, JobExited, JobStarted, TaskCounts, TaskExit, TaskStart
+from events.writer.decider import DecisionContext, Question
+from forgelog_pb.jobs.v1 import queries_pb2 as pb
+from services.experiments.joblink.decide import JobLinks
 from tests.unit.experiments.desk import NOON, PROJECT, Desk
 
 LATER = datetime(2026, 5, 9, 13, tzinfo=UTC)
@@ -230,3 +233,32 @@ def test_a_process_that_never_was_ends_its_run_too() -> None:
     ended = events[-1]
     assert isinstance(ended, RunEnded)
     assert (ended.status, ended.reason) == (RunStatus.KILLED, "not needed")
+
+
+@pytest.mark.parametrize(
+    ("attempt", "status"),
+    [
+        ({"started_at": NOON}, "running"),
+        ({"started_at": NOON, "ended_at": LATER, "exit_reason": "exited", "exit_code": 0}, "finished"),
+        ({"ended_at": LATER, "exit_reason": "spawn_failed", "message": "no such program"}, "failed"),
+    ],
+)
+def test_what_a_process_has_come_to_before_its_run_began_counts(attempt: dict[str, Any], status: str) -> None:
+    desk = running(process=Process(job_id="j1"), scheduled=True)
+    (linked,) = (event for event in desk.events if isinstance(event, JobLinked))
+    links = JobLinks()
+    context = DecisionContext(LATER, "i", "owner", PROJECT, "j1")
+    question = next(each for each in links.dispatch(linked, context) if isinstance(each, Question))
+    answer = pb.ListAttemptsResponse(attempts=[to_message({"task": 0, "attempt": 1, "node_id": "n1", **attempt})])
+    (order,) = links.answered(linked, question, answer, context)
+    desk.send(order.command)
+    assert desk.state("run", "r1").status == status
+    desk.send(order.command)
+    assert desk.state("run", "r1").status == status
+
+
+def to_message(attempt: dict[str, Any]) -> Any:
+    made = pb.TaskAttempt(**{key: value for key, value in attempt.items() if key != "exit_reason"})
+    if reason := attempt.get("exit_reason"):
+        made.exit_reason = f"EXIT_REASON_{reason.upper()}"
+    return made

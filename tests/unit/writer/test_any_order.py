@@ -50,7 +50,7 @@ from events.language.resources import (
     UncordonNode,
 )
 from events.language.scheduling import ConfigureQueue, CreateQueue, DeleteQueue, QueueStatus, SchedulingPolicy
-from events.writer.decider import Decider, DecisionContext
+from events.writer.decider import BY_ORIGIN, Decider, DecisionContext
 from services.experiments.catalogue.decide import Catalogues
 from services.experiments.datasets.decide import DatasetCatalogues
 from services.experiments.joblink.decide import JobLinks
@@ -113,7 +113,7 @@ class Play:
 
     def _event(self, event: Event) -> None:
         route = self.decider.routes[type(event)]
-        for key in route(event):
+        for key in list(self.states) if route is BY_ORIGIN else route(event):  # an origin can be forged
             self.states[key] = state = self.decider.observe(self._state(key), event, self.now)
             if self.decider.reacts(type(event)):
                 self._fold(self.decider.react(state, event, self._context(key)))
