@@ -37,6 +37,8 @@ KNOWN = {
     "run_id": os.environ["RUN"],
     "tasks": "0",
     "tuning_id": "t-none",
+    "model_id": "md-none",
+    "version_id": "mv-none",
     # of lineage
     "kind": "run",
     "id": os.environ["RUN"],
