@@ -113,7 +113,7 @@ def before_call(_: Any, case: schemathesis.Case, __: dict[str, Any]) -> None:
             case.body |= {"job_ids": [JOB], "until_ended": True}
         for path, needed in NEEDED.items():
             if case.operation.path.endswith(path):
-                case.body.setdefault(needed, KNOWN[needed])
+                case.body.setdefault(needed, KNOWN.get(needed, "none"))
         for part in (case.body, case.body.get("options"), case.body.get("page")):
             if isinstance(part, dict):
                 _possible(part)
