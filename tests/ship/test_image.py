@@ -89,8 +89,8 @@ def test_only_packages_and_the_user_are_left_out_here(image: Stage) -> None:
 
 
 def test_it_has_packages_and_nothing_to_build_with(image: Stage) -> None:
-    assert {each.name for each in image.root.iterdir()} == {"venv", "data", "keys", "owner"}
-    for name in ("data", "keys", "owner"):
+    assert {each.name for each in image.root.iterdir()} == {"venv", "data", "keys", "objects", "owner"}
+    for name in ("data", "keys", "objects", "owner"):
         status = (image.root / name).stat()
         assert (status.st_uid, status.st_mode & 0o777) == (OWNER, 0o700)
 

@@ -33,7 +33,7 @@ def shown() -> list[Any]:
     return [
         pytest.param(shlex.split(re.split(" [|>] ", line)[0], comments=True)[1:], id=f"{place} {line}")
         for place, text in blocks("sh", "console")
-        for line in (line.removeprefix("$ ") for line in text.splitlines())
+        for line in (line.removeprefix("$ ") for line in text.replace("\\\n", " ").splitlines())
         if line.startswith("forgelog ")
     ]
 

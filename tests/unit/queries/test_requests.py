@@ -38,7 +38,9 @@ def request_with(message: Any, path: list[Any], text: str) -> Any:
     at = message
     for field in path[:-1]:
         if field.message_type.GetOptions().map_entry:
-            key, value = (text, "v") if path[-1].name == "key" else ("k", text)
+            of_key = path[-1].name == "key"
+            default = type(field.message_type.fields_by_name["value"].default_value)
+            key, value = (text, default()) if of_key else ("k", text)
             getattr(at, field.name)[key] = value
             return message
         at = getattr(at, field.name).add() if field.is_repeated else getattr(at, field.name)
