@@ -10,7 +10,7 @@ import typer
 from forgelog.cli import complete
 from forgelog.cli.common import AtOption, OutputOption, moment, with_client
 from forgelog.cli.nodes import pairs
-from forgelog.cli.render import Format, age_column, column, note, show_data, show_fields, show_rows, write
+from forgelog.cli.render import Format, age_column, column, show_data, show_done, show_fields, show_rows, write
 
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
@@ -113,7 +113,7 @@ def update(
     fields = {"name": name, "description": description, "team": team, "framework": framework or None}
     given: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
     tags = {**pairs(tag), **dict.fromkeys(remove_tag or ())}
-    _done(with_client(lambda client: client.experiments.update(id, tags=tags, **given)), f"{id} is changed", output)
+    show_done(with_client(lambda client: client.experiments.update(id, tags=tags, **given)), f"{id} is changed", output)
 
 
 def _status(word: str, text: str) -> Any:
@@ -121,7 +121,7 @@ def _status(word: str, text: str) -> Any:
         async def work(client: AsyncClient) -> Answer:
             return await client.experiments.set_status(id, word, reason=reason)
 
-        _done(with_client(work), f"experiment {id} is {word}", output)
+        show_done(with_client(work), f"experiment {id} is {word}", output)
 
     command.__doc__ = text
     return command
@@ -137,20 +137,13 @@ app.command("archive")(_status("archived", "Keep it to be read; it changes no mo
 @app.command("delete")
 def delete(id: IdArgument, output: OutputOption = Format.TABLE) -> None:
     """Take an experiment out of the lists. It keeps its name, and can be restored."""
-    _done(with_client(lambda client: client.experiments.delete(id)), f"experiment {id} is deleted", output)
+    show_done(with_client(lambda client: client.experiments.delete(id)), f"experiment {id} is deleted", output)
 
 
 @app.command("restore")
 def restore(id: IdArgument, output: OutputOption = Format.TABLE) -> None:
     """Bring a deleted experiment back."""
-    _done(with_client(lambda client: client.experiments.restore(id)), f"experiment {id} is back", output)
-
-
-def _done(outcome: Answer, text: str, output: Format) -> None:
-    if output is not Format.TABLE:
-        show_data(outcome, output)
-    else:
-        note("nothing to change: it was like that already" if outcome.result == "unchanged" else text)
+    show_done(with_client(lambda client: client.experiments.restore(id)), f"experiment {id} is back", output)
 
 
 COMMANDS = {"experiments": app}

@@ -14,7 +14,18 @@ from forgelog.cli.common import AtOption, OutputOption, moment, with_client
 from forgelog.cli.experiments import FrameworkOption
 from forgelog.cli.nodes import pairs
 from forgelog.cli.progress import Progress
-from forgelog.cli.render import Column, Format, age_column, column, note, show_data, show_fields, show_rows, write
+from forgelog.cli.render import (
+    Column,
+    Format,
+    age_column,
+    column,
+    note,
+    show_data,
+    show_done,
+    show_fields,
+    show_rows,
+    write,
+)
 from forgelog.units import format_bytes
 
 if TYPE_CHECKING:
@@ -242,11 +253,7 @@ def do(work: Callable[[AsyncClient], Awaitable[Answer]], text: str, output: Form
     async def done(client: AsyncClient) -> Answer:
         return await work(client)
 
-    outcome = with_client(done)
-    if output is not Format.TABLE:
-        show_data(outcome, output)
-    else:
-        note("nothing to change: it was like that already" if outcome.result == "unchanged" else text)
+    show_done(with_client(done), text, output)
 
 
 def tell_fields(found: Any, title: str) -> None:

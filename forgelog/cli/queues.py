@@ -10,13 +10,12 @@ from typer.core import TyperGroup
 
 from forgelog.cli import complete
 from forgelog.cli.common import AtOption, OutputOption, moment, with_client
-from forgelog.cli.render import Column, Format, age_column, column, note, show_data, show_rows, write
+from forgelog.cli.render import Column, Format, age_column, column, show_data, show_done, show_rows, write
 from forgelog.cli.show import wants
 from forgelog.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
-    from forgelog.client.plain import Answer
 
 POLICIES = ("fifo", "priority")
 QUEUE_STATUSES = ("active", "paused", "draining", "closed")
@@ -51,14 +50,14 @@ def create(
 ) -> None:
     """Create a queue. Its nodes are those whose agents are started with its name as their pool."""
     outcome = with_client(lambda client: client.queues.create(name, policy=policy))
-    _done(outcome, f"queue {name} is created", output)
+    show_done(outcome, f"queue {name} is created", output)
 
 
 @queues_app.command("delete")
 def delete(name: QueueArgument, output: OutputOption = Format.TABLE) -> None:
     """Delete a queue that has no jobs and whose pool has no nodes."""
     outcome = with_client(lambda client: client.queues.delete(name))
-    _done(outcome, f"queue {name} is deleted", output)
+    show_done(outcome, f"queue {name} is deleted", output)
 
 
 @queues_app.command("show")
@@ -87,7 +86,7 @@ def show(
         if not name:
             raise InvalidInput("name the queue to change")
         outcome = with_client(lambda client: client.queues.configure(name, policy=policy, status=status))
-        _done(outcome, f"queue {name}: {', '.join(filter(None, (policy, status)))}", output)
+        show_done(outcome, f"queue {name}: {', '.join(filter(None, (policy, status)))}", output)
         return
 
     async def work(client: AsyncClient) -> Any:
@@ -129,13 +128,6 @@ def entry_columns(now: datetime) -> list[Column]:
         age_column("Since", "queued_at", now, rank=6),
         column("Why", "message", rank=1, least=20),
     ]
-
-
-def _done(outcome: Answer, text: str, output: Format) -> None:
-    if output is not Format.TABLE:
-        show_data(outcome, output)
-    else:
-        note("nothing to change: it was like that already" if outcome.result == "unchanged" else text)
 
 
 COMMANDS = {"queue": queues_app}

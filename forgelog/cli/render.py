@@ -160,3 +160,11 @@ def write(text: str) -> None:
 def note(text: str) -> None:
     """Write a note for people to standard error."""
     sys.stderr.write(text + "\n")
+
+
+def show_done(outcome: Any, text: str, format: Format) -> None:
+    """What a command has changed, in words, or that there was nothing to change."""
+    if format is not Format.TABLE:
+        show_data(outcome, format)
+    else:
+        note("nothing to change: it was like that already" if outcome.result == "unchanged" else text)

@@ -21,6 +21,7 @@ from forgelog.cli.render import (
     is_terminal,
     note,
     show_data,
+    show_done,
     show_fields,
     show_rows,
     terminal_width,
@@ -140,7 +141,7 @@ def log(
     if outcome is None:
         note(f"run {id} has them")
     else:
-        _done(outcome, f"run {id} has them", output)
+        show_done(outcome, f"run {id} has them", output)
 
 
 def _number(key: str, text: str) -> float:
@@ -228,7 +229,7 @@ def remove_artifact(
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Take files out of a run; the history keeps them."""
-    _done(with_client(lambda client: client.runs.remove_artifacts(id, path)), f"run {id} has them no more", output)
+    show_done(with_client(lambda client: client.runs.remove_artifacts(id, path)), f"run {id} has them no more", output)
 
 
 @app.command("download")
@@ -260,32 +261,25 @@ def end(
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Say how a run ended."""
-    _done(with_client(lambda client: client.runs.end(id, status, reason=reason)), f"run {id} is {status}", output)
+    show_done(with_client(lambda client: client.runs.end(id, status, reason=reason)), f"run {id} is {status}", output)
 
 
 @app.command("resume")
 def resume(id: IdArgument, output: OutputOption = Format.TABLE) -> None:
     """Go on with a run that has ended."""
-    _done(with_client(lambda client: client.runs.resume(id)), f"run {id} goes on", output)
+    show_done(with_client(lambda client: client.runs.resume(id)), f"run {id} goes on", output)
 
 
 @app.command("delete")
 def delete(id: IdArgument, output: OutputOption = Format.TABLE) -> None:
     """Take a run out of the lists; it can be restored."""
-    _done(with_client(lambda client: client.runs.delete(id)), f"run {id} is deleted", output)
+    show_done(with_client(lambda client: client.runs.delete(id)), f"run {id} is deleted", output)
 
 
 @app.command("restore")
 def restore(id: IdArgument, output: OutputOption = Format.TABLE) -> None:
     """Bring a deleted run back."""
-    _done(with_client(lambda client: client.runs.restore(id)), f"run {id} is back", output)
-
-
-def _done(outcome: Answer, text: str, output: Format) -> None:
-    if output is not Format.TABLE:
-        show_data(outcome, output)
-    else:
-        note("nothing to change: it was like that already" if outcome.result == "unchanged" else text)
+    show_done(with_client(lambda client: client.runs.restore(id)), f"run {id} is back", output)
 
 
 COMMANDS = {"runs": app}

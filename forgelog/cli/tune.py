@@ -11,10 +11,10 @@ import typer
 
 from forgelog.cli import complete
 from forgelog.cli.common import AtOption, OutputOption, guarded, moment, platform_settings, run, with_client
-from forgelog.cli.render import Format, age_column, column, note, show_data, show_fields, show_rows, write
+from forgelog.cli.render import Format, age_column, column, note, show_data, show_done, show_fields, show_rows, write
 
 if TYPE_CHECKING:
-    from forgelog.client.plain import Answer
+    pass
 
 app = typer.Typer(no_args_is_help=True, help="Show tunings and their trials; make, pause, stop or delete a tuning.")
 
@@ -167,25 +167,25 @@ def create(
 @app.command("pause")
 def pause(id: IdArgument, output: OutputOption = Format.TABLE) -> None:
     """Let no new trial begin."""
-    _done(with_client(lambda client: client.tunings.pause(id)), f"tuning {id} is paused", output)
+    show_done(with_client(lambda client: client.tunings.pause(id)), f"tuning {id} is paused", output)
 
 
 @app.command("resume")
 def resume(id: IdArgument, output: OutputOption = Format.TABLE) -> None:
     """Let trials begin again."""
-    _done(with_client(lambda client: client.tunings.resume(id)), f"tuning {id} goes on", output)
+    show_done(with_client(lambda client: client.tunings.resume(id)), f"tuning {id} goes on", output)
 
 
 @app.command("stop")
 def stop(id: IdArgument, reason: ReasonOption = "", output: OutputOption = Format.TABLE) -> None:
     """End a tuning. Trials that run may still be told."""
-    _done(with_client(lambda client: client.tunings.stop(id, reason=reason)), f"tuning {id} is stopped", output)
+    show_done(with_client(lambda client: client.tunings.stop(id, reason=reason)), f"tuning {id} is stopped", output)
 
 
 @app.command("delete")
 def delete(id: IdArgument, output: OutputOption = Format.TABLE) -> None:
     """Take a tuning out of the lists, for good. Its name is free then."""
-    _done(with_client(lambda client: client.tunings.delete(id)), f"tuning {id} is deleted", output)
+    show_done(with_client(lambda client: client.tunings.delete(id)), f"tuning {id} is deleted", output)
 
 
 @app.command("take")
@@ -232,7 +232,7 @@ def tell(
     outcome = with_client(
         lambda client: client.tunings.tell(id, number, value or [], status=status, reason=reason, attempt=attempt)
     )
-    _done(outcome, f"trial {number} of tuning {id} is {status}", output)
+    show_done(outcome, f"trial {number} of tuning {id} is {status}", output)
 
 
 @app.command("requeue")
@@ -245,7 +245,7 @@ def requeue(
 ) -> None:
     """Take a running trial's process for lost: the trial waits for its next attempt."""
     outcome = with_client(lambda client: client.tunings.requeue(id, number, attempt=attempt, reason=reason))
-    _done(outcome, f"trial {number} of tuning {id} waits for its next attempt", output)
+    show_done(outcome, f"trial {number} of tuning {id} waits for its next attempt", output)
 
 
 def optuna_proxy(
@@ -284,13 +284,6 @@ def _plan(algorithm: str, params: list[str], seed: int) -> dict[str, Any] | None
 
 def _short(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _done(outcome: Answer, text: str, output: Format) -> None:
-    if output is not Format.TABLE:
-        show_data(outcome, output)
-    else:
-        note("nothing to change: it was like that already" if outcome.result == "unchanged" else text)
 
 
 COMMANDS = {"tune": app, "optuna-proxy": optuna_proxy}
