@@ -137,6 +137,12 @@ class Refused(Exception):
         self.errors = tuple(errors)
 
 
+def invalid(field: str, problem: str, hint: str) -> Refused:
+    """A field of a command has a value that can't be."""
+    error = FieldError(field=field, problem=problem, hint=hint)
+    return Refused(ErrorCode.INVALID_ARGUMENT, f"{field}: {problem}", [error])
+
+
 class LogEvent(Event):
     """Events that the log itself writes, in every context. Their `context` on the wire is ``log``."""
 

@@ -55,6 +55,11 @@ def not_found(kind: str, id: str, at: datetime | None = None) -> QueryError:
     return QueryError(grpc.StatusCode.NOT_FOUND, f"there is no {kind} {id!r}{when}")
 
 
+def invalid(problem: str) -> QueryError:
+    """What is asked can't be answered; the text names the field."""
+    return QueryError(grpc.StatusCode.INVALID_ARGUMENT, problem)
+
+
 def read_options(options: Any, now: datetime | None = None) -> dict[str, Any]:
     """A query's `ReadOptions` message as keyword arguments of `ReadModel.view`; `now` is this moment when left out.
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import grpc
-
 from events.language.convert import to_message
 from events.language.experiments.datasets import NodeKind
 from events.projections.tables import Db
-from events.queries.queries import QueryError, not_found
+from events.queries.queries import invalid, not_found
 from forgelog_pb.experiments.v1 import registry_queries_pb2 as pb
 from forgelog_pb.experiments.v1 import types_pb2 as types
 from services.experiments.lineage_rows import dataset_node
@@ -63,7 +61,7 @@ async def lineage(db: Db, request: Any) -> Any:
     start, project = await _start(db, request)
     depth = request.depth or DEPTH
     if not 0 < depth <= MOST_DEPTH:
-        raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, f"depth: is {depth}; give 1 to {MOST_DEPTH}")
+        raise invalid(f"depth: is {depth}; give 1 to {MOST_DEPTH}")
     ways = {pb.LINEAGE_DIRECTION_UP: (_UP,), pb.LINEAGE_DIRECTION_DOWN: (_DOWN,)}.get(request.direction, (_UP, _DOWN))
     edges: dict[tuple[str, ...], Any] = {}
     nodes: dict[Node, int] = {start: 0}
@@ -97,7 +95,7 @@ async def _start(db: Db, request: Any) -> tuple[Node, str]:
         kind = NodeKind(request.kind)
     except ValueError:
         words = ", ".join(each.value for each in NodeKind)
-        raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, f"kind: {request.kind!r} is none of {words}") from None
+        raise invalid(f"kind: {request.kind!r} is none of {words}") from None
     id = request.id
     if kind is NodeKind.DATASET and "@" not in id:
         row = await db.fetchrow("select project, name, digest from datasets where version_id = $1", id)

@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
-from typing import Any, TypeVar
-
-import grpc
+from typing import Any
 
 from events.language.convert import to_message
 from events.projections.tables import Db
-from events.queries.listing import Listing
-from events.queries.queries import QueryError, ReadModel, not_found, read_options
+from events.queries.queries import ReadModel, invalid, not_found, read_options
 from events.queries.row_watch import RowWatch
-from events.queries.searching import Search, filter_condition
+from events.queries.searching import filter_condition
 from forgelog_pb.experiments.v1 import queries_pb2 as pb
 from forgelog_pb.experiments.v1 import queries_pb2_grpc as rpc
 from forgelog_pb.experiments.v1 import types_pb2 as types
+from services.experiments.lifecycle import by_lifecycle, listings
 from services.experiments.points.answering import PointReader
 from services.experiments.rows import RUNS
-from services.experiments.search import EXPERIMENTS_SEARCH, LIFECYCLE, RUN_WORDS, RUNS_SEARCH
+from services.experiments.search import EXPERIMENTS_SEARCH, RUN_WORDS, RUNS_SEARCH
 
 MOST_BYTES = 8 << 20
 """Of parameters, tags and metrics in one page of a search; a run that has more comes alone."""
@@ -28,15 +26,7 @@ METRIC_BYTES = 100
 """What a metric counts for there."""
 
 
-def _listings(request: Any, source: str, own: tuple[str, ...] = (), **more: Any) -> dict[int, Listing]:
-    """Lifecycle → the list of what is so."""
-    return {
-        lifecycle: Listing(request, source, descending=True, where=where, own=("lifecycle", *own), **more)
-        for lifecycle, where in LIFECYCLE.items()
-    }
-
-
-_EXPERIMENTS = _listings(
+_EXPERIMENTS = listings(
     pb.ListExperimentsRequest,
     "experiments",
     order={"created_at": datetime, "experiment_id": str},
@@ -54,7 +44,7 @@ _EXPERIMENTS = _listings(
     },
 )
 
-_RUNS = _listings(
+_RUNS = listings(
     pb.ListRunsRequest,
     "runs",
     own=("filter",),
@@ -94,7 +84,7 @@ class ExperimentQueriesServicer(rpc.ExperimentQueriesServicer):
         options = read_options(request.options)
         by_id = bool(request.experiment_id)
         if not by_id and not (request.project and request.name):
-            raise _invalid("experiment_id: is empty; give it, or project and name")
+            raise invalid("experiment_id: is empty; give it, or project and name")
         async with self._read.view(**options) as db:
             if by_id:
                 row = await db.fetchrow("select * from experiments where experiment_id = $1", request.experiment_id)
@@ -112,7 +102,7 @@ class ExperimentQueriesServicer(rpc.ExperimentQueriesServicer):
         return pb.GetExperimentResponse(experiment=_experiment(row), runs=runs)
 
     async def ListExperiments(self, request: Any, context: Any) -> Any:
-        query = _of(_EXPERIMENTS, request).query(request)
+        query = by_lifecycle(_EXPERIMENTS, request).query(request)
         async with self._read.view(**read_options(request.options)) as db:
             page = await query.fetch(db)
         found = [_experiment(row) for row in page.rows]
@@ -130,20 +120,20 @@ class ExperimentQueriesServicer(rpc.ExperimentQueriesServicer):
 
     async def ListRuns(self, request: Any, context: Any) -> Any:
         said = filter_condition(request.filter, RUN_WORDS, "runs")
-        query = _of(_RUNS, request).query(request, more=[said] if said else [])
+        query = by_lifecycle(_RUNS, request).query(request, more=[said] if said else [])
         async with self._read.view(**read_options(request.options)) as db:
             page = await query.fetch(db)
         return pb.ListRunsResponse(runs=[_run(row) for row in page.rows], next_cursor=page.next_cursor)
 
     async def SearchExperiments(self, request: Any, context: Any) -> Any:
-        search = _of(EXPERIMENTS_SEARCH, request)
+        search = by_lifecycle(EXPERIMENTS_SEARCH, request)
         async with self._read.view(**read_options(request.options)) as db:
             page = await search.fetch(db, request)
         found = [_experiment(row) for row in page.rows]
         return pb.SearchExperimentsResponse(experiments=found, next_cursor=page.next_cursor)
 
     async def SearchRuns(self, request: Any, context: Any) -> Any:
-        search = _of(RUNS_SEARCH, request)
+        search = by_lifecycle(RUNS_SEARCH, request)
         async with self._read.view(**read_options(request.options)) as db:
             page = await search.fetch(db, request)
             series = await self._points.counts([row["run_id"] for row in page.rows])
@@ -187,20 +177,6 @@ async def _with_values(db: Db, rows: Sequence[Any]) -> list[Any]:
     for each in await db.fetch("select run_id, key, value from run_tags where run_id = any($1)", list(runs)):
         runs[each["run_id"]].tags[each["key"]] = each["value"]
     return list(runs.values())
-
-
-L = TypeVar("L", Listing, Search)
-
-
-def _of(listings: Mapping[int, L], request: Any) -> L:
-    """The list that a request's lifecycle names."""
-    if (found := listings.get(request.lifecycle)) is None:
-        raise _invalid(f"lifecycle: {request.lifecycle} is no Lifecycle; take deleted, all, or leave it out")
-    return found
-
-
-def _invalid(problem: str) -> QueryError:
-    return QueryError(grpc.StatusCode.INVALID_ARGUMENT, problem)
 
 
 def _experiment(row: Any) -> Any:

@@ -7,12 +7,10 @@ from contextlib import aclosing
 from datetime import datetime
 from typing import Any
 
-import grpc
-
 from events.language.convert import to_message
 from events.projections.tables import Db
 from events.queries.listing import Listing
-from events.queries.queries import QueryError, ReadModel, not_found, read_options
+from events.queries.queries import ReadModel, invalid, not_found, read_options
 from events.queries.row_watch import RowWatch
 from forgelog_pb.experiments.v1 import registry_queries_pb2 as pb
 from forgelog_pb.experiments.v1 import registry_queries_pb2_grpc as rpc
@@ -149,7 +147,7 @@ class RegistryQueriesServicer(rpc.RegistryQueriesServicer):
         if not id:
             asked = [name for name in ("number", "alias", "environment") if getattr(request, name)]
             if len(asked) > 1:
-                raise _invalid(f"{asked[1]}: goes without {asked[0]}; give one of them")
+                raise invalid(f"{asked[1]}: goes without {asked[0]}; give one of them")
             model_id = await self._model_id(request, options)
             async with self._read.view(at_least=options["at_least"]) as db:
                 if slot := _slot(request):
@@ -193,7 +191,7 @@ class RegistryQueriesServicer(rpc.RegistryQueriesServicer):
     async def GetDataset(self, request: Any, context: Any) -> Any:
         options, id = read_options(request.options), request.version_id
         if not id and not (request.project and request.name):
-            raise _invalid("version_id: is empty; give it, or project and name")
+            raise invalid("version_id: is empty; give it, or project and name")
         async with self._read.view(**options) as db:
             if id:
                 row = await db.fetchrow("select * from datasets where version_id = $1", id)
@@ -235,7 +233,7 @@ class RegistryQueriesServicer(rpc.RegistryQueriesServicer):
         if request.model_id:
             return str(request.model_id)
         if not (request.project and request.name):
-            raise _invalid("model_id: is empty; give it, or project and name")
+            raise invalid("model_id: is empty; give it, or project and name")
         async with self._read.view(at_least=options["at_least"]) as db:
             id = await db.fetchval(
                 "select model_id from model_names where project = $1 and name = $2 and "
@@ -284,10 +282,6 @@ async def _numbered(db: Db, model_id: str, number: int, at: datetime | None) -> 
     if id is None:
         raise not_found("version", f"{number or 'latest'} of model {model_id}", at)
     return str(id)
-
-
-def _invalid(problem: str) -> QueryError:
-    return QueryError(grpc.StatusCode.INVALID_ARGUMENT, problem)
 
 
 def _version(row: Any) -> Any:

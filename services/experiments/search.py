@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from events.queries.expressions import Name, Order
 from events.queries.searching import Attribute, Entries, Search, Values, Words
 from forgelog_pb.experiments.v1 import queries_pb2 as pb
+from services.experiments.lifecycle import LIFECYCLE
 from services.experiments.rows import SHORT
-
-LIFECYCLE: Mapping[int, str] = {
-    pb.LIFECYCLE_UNSPECIFIED: "deleted_at is null",
-    pb.LIFECYCLE_DELETED: "deleted_at is not null",
-    pb.LIFECYCLE_ALL: "",
-}
-"""Which rows are meant, as a condition."""
 
 _STARTED = Attribute("runs.started_at", "time")
 _ENDED = Attribute("runs.ended_at", "time", nullable=True)

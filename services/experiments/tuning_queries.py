@@ -2,46 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any
 
-import grpc
-
 from events.language.convert import to_message
 from events.queries.listing import INT4, Listing
-from events.queries.queries import QueryError, ReadModel, not_found, read_options
+from events.queries.queries import ReadModel, invalid, not_found, read_options
 from events.queries.row_watch import RowWatch
-from forgelog_pb.experiments.v1 import queries_pb2 as shared
 from forgelog_pb.experiments.v1 import tunings_pb2 as pb
 from forgelog_pb.experiments.v1 import tunings_pb2_grpc as rpc
 from forgelog_pb.experiments.v1 import types_pb2 as types
+from services.experiments.lifecycle import by_lifecycle, listings
 from services.experiments.tuning_rows import TUNINGS
 
-_WHERE: Mapping[int, str] = {
-    shared.LIFECYCLE_UNSPECIFIED: "deleted_at is null",
-    shared.LIFECYCLE_DELETED: "deleted_at is not null",
-    shared.LIFECYCLE_ALL: "",
-}
-
-_TUNINGS = {
-    lifecycle: Listing(
-        pb.ListTuningsRequest,
-        "tunings",
-        order={"created_at": datetime, "tuning_id": str},
-        descending=True,
-        where=where,
-        own=("lifecycle",),
-        filters={
-            "project": "project",
-            "statuses": "status",
-            "name": "strpos(lower(name), lower({value})) > 0",
-            "owner": "owner",
-        },
-    )
-    for lifecycle, where in _WHERE.items()
-}
+_TUNINGS = listings(
+    pb.ListTuningsRequest,
+    "tunings",
+    order={"created_at": datetime, "tuning_id": str},
+    filters={
+        "project": "project",
+        "statuses": "status",
+        "name": "strpos(lower(name), lower({value})) > 0",
+        "owner": "owner",
+    },
+)
 
 _TRIALS = Listing(
     pb.ListTrialsRequest,
@@ -69,7 +55,7 @@ class TuningQueriesServicer(rpc.TuningQueriesServicer):
         options = read_options(request.options)
         by_id = bool(request.tuning_id)
         if not by_id and not request.project:
-            raise _invalid("tuning_id: is empty; give it, or project and name")
+            raise invalid("tuning_id: is empty; give it, or project and name")
         async with self._read.view(**options) as db:
             if by_id:
                 row = await db.fetchrow("select * from tunings where tuning_id = $1", request.tuning_id)
@@ -81,9 +67,7 @@ class TuningQueriesServicer(rpc.TuningQueriesServicer):
         return pb.GetTuningResponse(tuning=_tuning(row))
 
     async def ListTunings(self, request: Any, context: Any) -> Any:
-        if (listing := _TUNINGS.get(request.lifecycle)) is None:
-            raise _invalid(f"lifecycle: {request.lifecycle} is no Lifecycle; take deleted, all, or leave it out")
-        query = listing.query(request)
+        query = by_lifecycle(_TUNINGS, request).query(request)
         async with self._read.view(**read_options(request.options)) as db:
             page = await query.fetch(db)
         return pb.ListTuningsResponse(tunings=[_tuning(row) for row in page.rows], next_cursor=page.next_cursor)
@@ -111,15 +95,11 @@ class TuningQueriesServicer(rpc.TuningQueriesServicer):
 
     async def ListTrials(self, request: Any, context: Any) -> Any:
         if not request.tuning_id:
-            raise _invalid("tuning_id: is empty; give the tuning whose trials are wanted")
+            raise invalid("tuning_id: is empty; give the tuning whose trials are wanted")
         query = _TRIALS.query(request)
         async with self._read.view(**read_options(request.options)) as db:
             page = await query.fetch(db)
         return pb.ListTrialsResponse(trials=[_trial(row) for row in page.rows], next_cursor=page.next_cursor)
-
-
-def _invalid(problem: str) -> QueryError:
-    return QueryError(grpc.StatusCode.INVALID_ARGUMENT, problem)
 
 
 def _tuning(row: Any) -> Any:

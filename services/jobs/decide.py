@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from events.language.base import Command, Event
-from events.language.common import ErrorCode, FieldError, Refused
+from events.language.common import ErrorCode, FieldError, Refused, invalid
 from events.language.jobs import (
     MAX_REASON,
     CancelJob,
@@ -51,7 +51,7 @@ from services.jobs.dependencies import answered, ask, asked
 from services.jobs.ending import conclude
 from services.jobs.outputs import outputs_kept
 from services.jobs.queueing import queued
-from services.jobs.refusals import check_range, invalid, known, stale_report, unknown_attempt
+from services.jobs.refusals import check_range, known, stale_report, unknown_attempt
 from services.jobs.restart import Fate, Verdict, judge
 from services.jobs.state import ENDED_CODES, Job, exit_code_of, failure_of
 

@@ -18,12 +18,6 @@ def known(job: Job) -> Job:
     return job
 
 
-def invalid(field: str, problem: str, hint: str) -> Refused:
-    return Refused(
-        ErrorCode.INVALID_ARGUMENT, f"{field}: {problem}", [FieldError(field=field, problem=problem, hint=hint)]
-    )
-
-
 def unknown_attempt(job: Job, task: int, attempt: int) -> Refused:
     current = job.attempts[task] if task < job.size else 0
     problem = f"job {job.job_id} has no attempt {attempt} of task {task}; the current one is {current}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from events.language.base import Event
-from events.language.common import ErrorCode, FieldError, Refused, shown
+from events.language.common import ErrorCode, FieldError, Refused, invalid, shown
 from events.language.experiments import (
     CreateTuning,
     DeleteTuning,
@@ -33,19 +33,19 @@ def admitted(state: Catalogue, command: CreateTuning) -> TuningAdmitted:
     if command.early_stopping is not None and len(command.directions) > 1:
         problem = f"is for one objective, and there are {len(command.directions)}"
         hint = "leave it out, or give one direction: of several objectives none tells whether a trial is better"
-        raise _refused(ErrorCode.INVALID_ARGUMENT, "early_stopping", problem, hint)
+        raise invalid("early_stopping", problem, hint)
     plan = command.plan
     if plan is not None and plan.algorithm is TuningAlgorithm.GRID and grid.size(plan.space) > grid.MAX_POINTS:
         problem = f"has a grid of more than {grid.MAX_POINTS:,} points"
         hint = "make steps larger, or take another algorithm: random needs no grid"
-        raise _refused(ErrorCode.INVALID_ARGUMENT, "plan.space", problem, hint)
+        raise invalid("plan.space", problem, hint)
     if command.job is not None:
         if plan is None:
             hint = "give plan: what the platform is to search, and how"
-            raise _refused(ErrorCode.INVALID_ARGUMENT, "job", "goes with a plan, whose trials it runs", hint)
+            raise invalid("job", "goes with a plan, whose trials it runs", hint)
         if command.job.array is not None:
             hint = "leave it out: there is a job for each trial"
-            raise _refused(ErrorCode.INVALID_ARGUMENT, "job.array", "is given, and a trial is one process", hint)
+            raise invalid("job.array", "is given, and a trial is one process", hint)
     return TuningAdmitted(
         project=command.project,
         tuning_id=command.tuning_id,
@@ -81,5 +81,4 @@ def evolve(state: Catalogue, event: TuningAdmitted | TuningReleased) -> None:
 
 
 def _refused(code: ErrorCode, field: str, problem: str, hint: str) -> Refused:
-    text = problem if code is not ErrorCode.INVALID_ARGUMENT else f"{field}: {problem}"
-    return Refused(code, text, [FieldError(field=field, problem=problem, hint=hint)])
+    return Refused(code, problem, [FieldError(field=field, problem=problem, hint=hint)])

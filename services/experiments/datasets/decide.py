@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from events.language.base import Command, Event
-from events.language.common import PLATFORM_ACTOR, ErrorCode, FieldError, Refused, shown
+from events.language.common import PLATFORM_ACTOR, ErrorCode, FieldError, Refused, invalid, shown
 from events.language.experiments.datasets import (
     CheckDataset,
     DatasetChecked,
@@ -68,12 +68,12 @@ def _registered(state: Datasets, command: RegisterDataset, context: DecisionCont
         raise _refused(ErrorCode.ALREADY_EXISTS, "spec.digest", problem, "use that version")
     if spec.source_run_id and not spec.source_run_id.endswith(id_ending(context.project)):
         problem = f"{shown(spec.source_run_id)} is no run of project {context.project}"
-        raise _refused(ErrorCode.INVALID_ARGUMENT, "spec.source_run_id", problem, "give a run of the project")
+        raise invalid("spec.source_run_id", problem, "give a run of the project")
     for number, parent in enumerate(spec.parents):
         field = f"spec.parents.{number}"
         if (found := state.versions.get(parent)) is None:
             problem = f"there is no dataset {shown(parent)} in this project"
-            raise _refused(ErrorCode.INVALID_ARGUMENT, field, problem, "forgelog datasets list shows them")
+            raise invalid(field, problem, "forgelog datasets list shows them")
         if found.status is VersionStatus.DAMAGED:
             problem = f"{found.name}/{found.number} is damaged: {found.reason}"
             raise _refused(ErrorCode.FAILED_PRECONDITION, field, problem, "restore its files and check it first")
@@ -108,7 +108,7 @@ def _checked(state: Datasets, command: ReportDatasetChecked, context: DecisionCo
     if version is None or command.check not in version.checking:
         return ()
     if not command.intact and not command.reason:
-        raise _refused(ErrorCode.INVALID_ARGUMENT, "reason", "is empty", "say what is wrong with the files")
+        raise invalid("reason", "is empty", "say what is wrong with the files")
     return [
         DatasetChecked(
             project=command.project,

@@ -7,10 +7,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import grpc
-
 from events.queries.listing import next_cursor, page
-from events.queries.queries import QueryError, ReadModel, not_found, read_options
+from events.queries.queries import ReadModel, invalid, not_found, read_options
 from events.streams.intake import Intake
 from events.streams.reading import StreamReader
 from forgelog_pb.experiments.v1 import points_queries_pb2 as pb
@@ -55,7 +53,7 @@ class PointReader:
         async with self.tables(runs, options) as tables:
             series = await tables.series(runs, keys, MOST_METRICS + 1)
             if len(series) > MOST_METRICS:
-                raise _invalid(f"run_ids: these runs have more than {MOST_METRICS} series; name fewer, or some keys")
+                raise invalid(f"run_ids: these runs have more than {MOST_METRICS} series; name fewer, or some keys")
             tallies = await tables.tallies(series)
         return [_metric(each, tallies[each.number]) for each in series if each.number in tallies]
 
@@ -81,12 +79,12 @@ class PointQueriesServicer(rpc.PointQueriesServicer):
     async def GetCurves(self, request: Any, context: Any) -> Any:
         runs, width = list(dict.fromkeys(request.run_ids)), min(request.width or DEFAULT_WIDTH, MAX_WIDTH)
         if request.axis not in (pb.AXIS_UNSPECIFIED, pb.AXIS_TIME):
-            raise _invalid(f"axis: {request.axis} is no Axis; take time, or leave it out for steps")
+            raise invalid(f"axis: {request.axis} is no Axis; take time, or leave it out for steps")
         first, last = _range(request, "first", "last")
         async with self._reader.tables(runs, request.options) as tables:
             series = await tables.series(runs, request.keys, MOST_DRAWN // width + 1)
             if len(series) * width > MOST_DRAWN:
-                raise _invalid(
+                raise invalid(
                     f"run_ids: these runs have {len(series)} or more series, too many for a drawing of {width} "
                     "pixels; name fewer, or some keys"
                 )
@@ -219,7 +217,3 @@ def _behind(part: Any, after: tuple[int, int, int]) -> int:
 
 def _time(milliseconds: int) -> datetime:
     return _EPOCH + timedelta(milliseconds=milliseconds)
-
-
-def _invalid(problem: str) -> QueryError:
-    return QueryError(grpc.StatusCode.INVALID_ARGUMENT, problem)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from events.language.base import Command, Event
-from events.language.common import ErrorCode, FieldError, Refused, shown
+from events.language.common import ErrorCode, FieldError, Refused, invalid, shown
 from events.language.experiments.registry import (
     AliasRemoved,
     AliasSet,
@@ -59,7 +59,6 @@ from services.experiments.registry.rules import (
     check_may,
     check_tags,
     exists,
-    invalid,
     known_model,
     new_tags,
     slot_of,

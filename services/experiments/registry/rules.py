@@ -84,8 +84,3 @@ def check_tags(known: Mapping[str, str], changes: Mapping[str, str | None], what
 def exists(field: str, what: str, hint: str) -> Refused:
     problem = f"there is {what} already"
     return Refused(ErrorCode.ALREADY_EXISTS, problem, [FieldError(field=field, problem=problem, hint=hint)])
-
-
-def invalid(field: str, problem: str, hint: str) -> Refused:
-    error = FieldError(field=field, problem=problem, hint=hint)
-    return Refused(ErrorCode.INVALID_ARGUMENT, f"{field}: {problem}", [error])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from events.language.base import Command, Event
-from events.language.common import PLATFORM_ACTOR, ErrorCode, Refused, shown
+from events.language.common import PLATFORM_ACTOR, ErrorCode, Refused, invalid, shown
 from events.language.experiments.registry import (
     AliasRemoved,
     CheckModelVersion,
@@ -31,7 +31,6 @@ from services.experiments.registry.rules import (
     check_tags,
     check_usable,
     exists,
-    invalid,
     known_model,
     known_version,
     new_tags,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from events.language.base import Event
-from events.language.common import ErrorCode, FieldError, Refused, shown
+from events.language.common import ErrorCode, FieldError, Refused, invalid, shown
 from events.language.experiments import (
     MAX_ARTIFACTS,
     ArtifactsLogged,
@@ -27,13 +27,13 @@ def logged(state: Run, command: LogArtifacts) -> Sequence[Event]:
     for number, each in enumerate(command.artifacts):
         field = f"artifacts.{number}.path"
         if each.path in files:
-            raise _invalid(field, f"{shown(each.path)} comes twice", "name each file once")
+            raise invalid(field, f"{shown(each.path)} comes twice", "name each file once")
         if each.path in folders or each.path in state.folders:
-            raise _invalid(field, f"{shown(each.path)} is a folder of the run", "give the file another path")
+            raise invalid(field, f"{shown(each.path)} is a folder of the run", "give the file another path")
         above = list(folders_of(each.path))
         if through := next((folder for folder in above if folder in files or folder in state.artifacts), ""):
             problem = f"{shown(each.path)} goes through {shown(through)}, which is a file of the run"
-            raise _invalid(field, problem, "give the file another path")
+            raise invalid(field, problem, "give the file another path")
         files.add(each.path)
         folders.update(above)
     if len(state.artifacts.keys() | files) > MOST:
@@ -54,17 +54,12 @@ def removed(state: Run, command: RemoveArtifacts) -> Sequence[Event]:
         elif path in state.folders:
             if state.folders[path] > MAX_ARTIFACTS:
                 problem = f"{shown(path)} has {state.folders[path]} files, and {MAX_ARTIFACTS} are removed at a time"
-                raise _invalid(field, problem, "remove what is in it part by part")
+                raise invalid(field, problem, "remove what is in it part by part")
             found |= dict.fromkeys(file for file in state.artifacts if file.startswith(f"{path}/"))
         else:
             problem = f"the run has no {shown(path)}"
             error = FieldError(field=field, problem=problem, hint="forgelog runs artifacts shows what it has")
             raise Refused(ErrorCode.NOT_FOUND, problem, [error])
     if len(found) > MAX_ARTIFACTS:
-        raise _invalid("paths", f"have {len(found)} files", f"remove at most {MAX_ARTIFACTS} at a time")
+        raise invalid("paths", f"have {len(found)} files", f"remove at most {MAX_ARTIFACTS} at a time")
     return [ArtifactsRemoved(run_id=command.run_id, paths=tuple(found))]
-
-
-def _invalid(field: str, problem: str, hint: str) -> Refused:
-    error = FieldError(field=field, problem=problem, hint=hint)
-    return Refused(ErrorCode.INVALID_ARGUMENT, f"{field}: {problem}", [error])

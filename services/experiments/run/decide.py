@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from events.language.base import Command, Event
-from events.language.common import ErrorCode, FieldError, Refused, shown
+from events.language.common import ErrorCode, FieldError, Refused, invalid, shown
 from events.language.experiments import (
     ENDED,
     ArtifactsLogged,
@@ -171,18 +171,18 @@ def created(state: Run, command: CreateRun, context: DecisionContext) -> RunCrea
         error = FieldError(field="run_id", problem=problem, hint="leave run_id out to have one assigned")
         raise Refused(ErrorCode.ALREADY_EXISTS, problem, [error])
     if command.experiment_id and command.experiment:
-        raise _invalid("experiment", "goes without experiment_id, which says it", "give one of both")
+        raise invalid("experiment", "goes without experiment_id, which says it", "give one of both")
     process = command.process
     if process is not None and not process.job_id.endswith(id_ending(context.project)):
         problem = f"{shown(process.job_id)} is no job of project {context.project}"
-        raise _invalid("process.job_id", problem, "give a job of the run's project")
+        raise invalid("process.job_id", problem, "give a job of the run's project")
     if command.scheduled and process is None:
-        raise _invalid("scheduled", "goes with a process", "say with process which one is waited for, or leave it out")
+        raise invalid("scheduled", "goes with a process", "say with process which one is waited for, or leave it out")
     params = command.hyperparameters.params()
     for key, value in command.params.items():
         if params.setdefault(key, value) != value:
             problem = f"is {shown(value)}, but {shown(params[key])} in hyperparameters"
-            raise _invalid(f"params.{key}", problem, "say it once")
+            raise invalid(f"params.{key}", problem, "say it once")
     return RunCreated(
         run_id=id,
         project=context.project,
@@ -259,8 +259,3 @@ def _process_ended(state: Run, event: LinkedProcessEnded) -> Sequence[Event]:
     if state.status in ENDED:
         return [gone]
     return [gone, RunEnded(run_id=event.run_id, status=event.status, reason=event.reason, ended_at=event.ended_at)]
-
-
-def _invalid(field: str, problem: str, hint: str) -> Refused:
-    error = FieldError(field=field, problem=problem, hint=hint)
-    return Refused(ErrorCode.INVALID_ARGUMENT, f"{field}: {problem}", [error])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from events.language.common import ErrorCode, FieldError, Refused, shown
+from events.language.common import ErrorCode, FieldError, Refused, invalid, shown
 from events.language.experiments import (
     MAX_TRIALS,
     NAN,
@@ -50,18 +50,18 @@ def added(state: Tuning, command: AskTrial, now: datetime) -> TrialAdded:
     if state.trials >= (most := state.total or MAX_TRIALS):
         raise Refused(ErrorCode.FAILED_PRECONDITION, f"tuning {id} has the {most} trials that it may have")
     if status is TrialStatus.PROPOSED:
-        raise _invalid("status", "is proposed, which goes with a tuning that the platform searches", "take requested")
+        raise invalid("status", "is proposed, which goes with a tuning that the platform searches", "take requested")
     if status is TrialStatus.RUNNING:
         _may_run(state, id)
     ended = status in TRIAL_ENDS
     if ended:
         _check_values(state, status, command.objective_values)
     elif command.objective_values:
-        raise _invalid(
+        raise invalid(
             "objective_values", f"goes with an ended trial, and this one is {status}", "tell them when it has ended"
         )
     if command.ended_at is not None and not ended:
-        raise _invalid("ended_at", f"goes with an ended trial, and this one is {status}", "leave it out")
+        raise invalid("ended_at", f"goes with an ended trial, and this one is {status}", "leave it out")
     for parameter in command.parameters:
         _check_parameter(state, parameter, f"parameters.{parameter.name}.distribution")
     check_attributes("user_attributes.", command.user_attributes)
@@ -223,14 +223,12 @@ def _check_values(state: Tuning, status: TrialStatus, values: tuple[str, ...]) -
     objectives = len(state.directions)
     if status is TrialStatus.FAILED:
         if values:
-            raise _invalid("objective_values", "goes without a failed trial", "leave them out, or tell it as pruned")
+            raise invalid("objective_values", "goes without a failed trial", "leave them out, or tell it as pruned")
     elif len(values) != objectives and (values or status is TrialStatus.COMPLETED):
         hint = f"give {objectives}: one for each objective, in the order of the tuning's directions"
-        raise _invalid(
-            "objective_values", f"has {len(values)} values, and the tuning has {objectives} objectives", hint
-        )
+        raise invalid("objective_values", f"has {len(values)} values, and the tuning has {objectives} objectives", hint)
     if NAN in values and status is TrialStatus.COMPLETED:
-        raise _invalid(
+        raise invalid(
             "objective_values", "has NaN, which is neither better nor worse than any", "tell the trial as failed"
         )
 
@@ -238,19 +236,14 @@ def _check_values(state: Tuning, status: TrialStatus, values: tuple[str, ...]) -
 def _check_parameter(state: Tuning, parameter: TrialParameter, field: str) -> None:
     """Raises Refused for a parameter whose distribution is none, or another one than in earlier trials."""
     if problem := distributions.problem(parameter.distribution):
-        raise _invalid(field, problem, "write it as Optuna's distribution_to_json does")
+        raise invalid(field, problem, "write it as Optuna's distribution_to_json does")
     first = state.distributions.get(parameter.name)
     if first is not None and (problem := distributions.conflict(first, parameter.distribution)):
-        raise _invalid(field, problem, f"take {shown(first, 200)}, or another name for the parameter")
+        raise invalid(field, problem, f"take {shown(first, 200)}, or another name for the parameter")
 
 
 def check_attributes(place: str, values: Mapping[str, str]) -> None:
     """Raises Refused for a value that is no JSON. `place`: how the path to its name begins."""
     for name, value in values.items():
         if problem := distributions.no_json(value):
-            raise _invalid(f"{place}{name}", problem, "write a text in quotes, a number, or whatever JSON can say")
-
-
-def _invalid(field: str, problem: str, hint: str) -> Refused:
-    error = FieldError(field=field, problem=problem, hint=hint)
-    return Refused(ErrorCode.INVALID_ARGUMENT, f"{field}: {problem}", [error])
+            raise invalid(f"{place}{name}", problem, "write a text in quotes, a number, or whatever JSON can say")
