@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from events.language.base import Command, Event
+from events.language.common import Refused
 from events.log.ids import with_assigned_id
 from events.writer.decider import DecisionContext
 from services.experiments.service import deciders
@@ -70,3 +74,15 @@ class Desk:
 
     def _now(self) -> datetime:
         return NOON + timedelta(seconds=self._ids)
+
+
+def names(events: Sequence[Event]) -> list[str]:
+    """Which events these are."""
+    return [type(event).__name__ for event in events]
+
+
+def refusal(desk: Desk, command: Command) -> Refused:
+    """Why a command is refused."""
+    with pytest.raises(Refused) as caught:
+        desk.send(command)
+    return caught.value

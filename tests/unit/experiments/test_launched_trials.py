@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from events.language.base import Event
-from events.language.common import CommandRejected, ErrorCode, Refused
+from events.language.common import CommandRejected, ErrorCode
 from events.language.experiments import (
     CreateTuning,
     EarlyStopping,
@@ -30,17 +30,13 @@ from events.language.experiments import (
 )
 from events.language.jobs import CancelJob, JobFailed, JobStarted, SubmitJob, TaskCounts
 from forgelog.tuning_space import dimension
-from tests.unit.experiments.desk import PROJECT, Desk
+from tests.unit.experiments.desk import PROJECT, Desk, names, refusal
 from tests.unit.jobs import desk as jobs
 
 S = TrialStatus
 ORIGIN = "experiments/tuning/t1"
 FLOAT = '{"name": "FloatDistribution", "attributes": {"step": null, "low": 0.0, "high": 1.0, "log": false}}'
 CHOICES = '{"name": "CategoricalDistribution", "attributes": {"choices": ["adam", 3]}}'
-
-
-def names(events: list[Any]) -> list[str]:
-    return [type(event).__name__ for event in events]
 
 
 def with_jobs(**fields: Any) -> Desk:
@@ -71,12 +67,6 @@ def failed(job: str = "t1.0", reason: str = "exit code 3") -> JobFailed:
 def orders(desk: Desk, event: Event) -> list[Any]:
     decider = desk.deciders.of(StopTuning)
     return [order.command for order in decider.dispatch(event, desk._context("t1"))]  # type: ignore[union-attr]
-
-
-def refusal(desk: Desk, command: Any) -> Refused:
-    with pytest.raises(Refused) as caught:
-        desk.send(command)
-    return caught.value
 
 
 def test_a_proposed_trial_is_a_job_that_has_its_values() -> None:

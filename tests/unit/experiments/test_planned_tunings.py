@@ -28,14 +28,10 @@ from events.language.experiments import (
     TuningStatusSet,
 )
 from forgelog.tuning_space import dimension
-from tests.unit.experiments.desk import Desk
+from tests.unit.experiments.desk import Desk, names, refusal
 
 S = TrialStatus
 FLOAT = '{"name": "FloatDistribution", "attributes": {"step": null, "low": 0.0, "high": 1.0, "log": false}}'
-
-
-def names(events: list[Any]) -> list[str]:
-    return [type(event).__name__ for event in events]
 
 
 def planned(algorithm: str = "tpe", *params: str, **fields: Any) -> Desk:
@@ -62,12 +58,6 @@ def run(desk: Desk, number: int, value: float) -> list[Any]:
     propose(desk, number)
     desk.send(StartTrial(tuning_id="t1", number=number))
     return desk.send(TellTrial(tuning_id="t1", number=number, objective_values=[str(value)]))
-
-
-def refusal(desk: Desk, command: Any) -> Refused:
-    with pytest.raises(Refused) as caught:
-        desk.send(command)
-    return caught.value
 
 
 def test_it_asks_for_as_many_trials_as_may_run_and_for_no_more_than_all() -> None:

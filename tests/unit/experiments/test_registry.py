@@ -53,15 +53,11 @@ from events.language.experiments.registry import (
     VersionStatus,
 )
 from events.language.objects import ObjectRef
-from tests.unit.experiments.desk import PROJECT, Desk
+from tests.unit.experiments.desk import PROJECT, Desk, names
 
 S = PromotionStatus
 SPEC = ModelVersionSpec(bundle=ObjectRef(digest="1" * 64, size=9))
 TWO = [ApprovalRule(environment="production", approvals=2, by_others=True)]
-
-
-def names(events: list[Event]) -> list[str]:
-    return [type(event).__name__ for event in events]
 
 
 def create(id: str, **fields: Any) -> CreateModelVersion:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from events.language.common import ErrorCode, Refused
+from events.language.common import ErrorCode
 from events.language.experiments import (
     AskTrial,
     CreateTuning,
@@ -35,7 +35,7 @@ from events.language.experiments import (
     TuningStatus,
     TuningStatusSet,
 )
-from tests.unit.experiments.desk import NOON, PROJECT, Desk
+from tests.unit.experiments.desk import NOON, PROJECT, Desk, names, refusal
 
 S = TrialStatus
 FLOAT = '{"name": "FloatDistribution", "attributes": {"step": null, "low": 0.0, "high": 1.0, "log": false}}'
@@ -45,10 +45,6 @@ INT = '{"name": "IntDistribution", "attributes": {"low": 1, "high": 4, "step": 1
 CHOICES = '{"name": "CategoricalDistribution", "attributes": {"choices": ["a", NaN, 1]}}'
 SAME_CHOICES = '{"name": "CategoricalDistribution", "attributes": {"choices": ["a", NaN, 1.0]}}'
 OTHER_ORDER = '{"name": "CategoricalDistribution", "attributes": {"choices": [NaN, "a", 1]}}'
-
-
-def names(events: list[Any]) -> list[str]:
-    return [type(event).__name__ for event in events]
 
 
 def parameter(distribution: str = FLOAT, value: float = 0.5, name: str = "x") -> TrialParameter:
@@ -69,12 +65,6 @@ def ask(desk: Desk, **fields: Any) -> int:
 
 def tell(desk: Desk, number: int, *values: Any, **fields: Any) -> list[Any]:
     return desk.send(TellTrial(tuning_id="t1", number=number, objective_values=values, **fields))
-
-
-def refusal(desk: Desk, command: Any) -> Refused:
-    with pytest.raises(Refused) as caught:
-        desk.send(command)
-    return caught.value
 
 
 # A tuning's place in its project
