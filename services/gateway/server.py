@@ -41,6 +41,7 @@ from services.gateway.http_side import HttpSide
 from services.gateway.limits import Bounds
 from services.gateway.mlflow.calls import Backend
 from services.gateway.mlflow.door import MlflowDoor, refusals_at
+from services.gateway.object_bytes import ObjectBytes
 from services.gateway.objects import ObjectDoor
 from services.gateway.optuna import OptunaHandler
 from services.gateway.optuna_live import Live
@@ -85,9 +86,10 @@ async def run(
     readiness = Readiness(settings, forwarder)
     door = Door(catalog, bounds, access)
     studies = Live(settings)
-    objects = ObjectDoor(settings.objects_url, access, bounds.object_bytes)
+    carrying = ObjectBytes(settings.objects_url, bounds.object_bytes)
+    objects = ObjectDoor(carrying, access)
     points = PointsDoor(settings, catalog, forwarder, bounds, access)
-    mlflow = MlflowDoor(Backend(door, forwarder, catalog, points), access)
+    mlflow = MlflowDoor(Backend(door, forwarder, catalog, points, carrying), access)
     pages = Http(door, forwarder, catalog, readiness, Schemas(settings), access, objects, points, mlflow)
     hosts = Hosts.of(settings)
     http = HttpSide(Gate(pages.application(), access, hosts, refusals_at))

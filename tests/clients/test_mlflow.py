@@ -5,62 +5,21 @@ Each flow is tried in the default project and in another one, which the URI name
 
 from __future__ import annotations
 
-import asyncio
 import math
 import os
 import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
-import pytest_asyncio
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag, ViewType
-from mlflow.exceptions import MlflowException
 
-from tests.integration.calm import Calm
+from tests.clients.flows import flow, names, refused
 from tests.integration.cluster import Cluster
 
 HOW_TO = Path(__file__).parents[2] / "docs/how-to/mlflow.md"
-
-
-@pytest_asyncio.fixture(scope="module")
-async def platform(calm: Calm) -> Cluster:
-    return await calm.platform()
-
-
-@pytest.fixture(params=["", "/mlflow/lab/vision"], ids=["default", "lab/vision"])
-def uri(platform: Cluster, request: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The tracking URI, in force for the flow."""
-    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", platform.key)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-    uri = f"http://{platform.gateway}{request.param}"
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
-    # `set_experiment` is remembered by the process
-    monkeypatch.setattr(mlflow.tracking.fluent, "_active_experiment_id", None)
-    yield uri
-    mlflow.set_tracking_uri(None)
-    mlflow.set_registry_uri(None)
-
-
-async def flow(steps: Callable[[], Any]) -> Any:
-    """What a program does with the client, which blocks."""
-    return await asyncio.to_thread(steps)
-
-
-def names(runs: Any) -> list[str]:
-    return [run.info.run_name for run in runs]
-
-
-def refused(call: Callable[[], Any]) -> tuple[str, str]:
-    """The code and the text of what the client raises."""
-    with pytest.raises(MlflowException) as caught:
-        call()
-    return caught.value.error_code, caught.value.message
 
 
 async def test_an_experiment_from_its_creation_to_its_return(uri: str) -> None:

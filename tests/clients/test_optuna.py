@@ -15,24 +15,17 @@ from typing import Any
 import grpc
 import optuna
 import pytest
-import pytest_asyncio
 from optuna.storages import GrpcStorageProxy
 
 from forgelog import AsyncClient
 from tests import PATIENCE
 from tests.clients.proxied import Loop, storage_of
-from tests.integration.calm import Calm
 from tests.integration.cluster import Cluster
 
 OF_OPTUNA = 59
 """Tests that optuna 5.0 has for a storage."""
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest_asyncio.fixture(scope="module")
-async def platform(calm: Calm) -> Cluster:
-    return await calm.platform()
 
 
 @pytest.fixture(scope="module")

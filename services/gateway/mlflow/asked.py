@@ -19,6 +19,9 @@ from services.gateway.http_bodies import json_of, read_body
 
 MAX_BODY_BYTES = 4 << 20
 
+_ROUTED = frozenset({"organization", "name", "version", "rest"})
+"""Parts of a path that say which endpoint of which project it is."""
+
 _INT64 = range(-(1 << 63), 1 << 63)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST = datetime(9999, 12, 31, tzinfo=UTC)
@@ -48,7 +51,7 @@ class Asked:
             if not isinstance(data, dict):
                 raise DoorError.about("(body)", f"is {shown(data)}", "give a JSON object")
             found |= data
-        return cls(found)
+        return cls({**found, **{name: value for name, value in request.path_params.items() if name not in _ROUTED}})
 
     def text(self, *names: str, required: bool = False) -> str:
         """The first of these fields that is there; empty if none is."""

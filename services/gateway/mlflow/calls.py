@@ -17,6 +17,8 @@ from events.language.common import shown
 from events.log.envelope import Position
 from events.log.ids import id_ending
 from events.log.outcomes import Outcome
+from events.queries.expressions import Comparison, Name, write
+from forgelog_pb.experiments.v1 import queries_pb2 as pb
 from forgelog_pb.experiments.v1.points_pb2 import PointBatch
 from forgelog_pb.query.v1.options_pb2 import ReadOptions
 from services.gateway.catalog import Catalog
@@ -25,6 +27,7 @@ from services.gateway.errors import DoorError
 from services.gateway.forward import Forwarder
 from services.gateway.mlflow.asked import Asked
 from services.gateway.mlflow.run_ids import inward
+from services.gateway.object_bytes import ObjectBytes
 from services.gateway.points import PointsDoor
 from services.gateway.principal import Principal
 from services.gateway.transcode import dumps
@@ -32,9 +35,10 @@ from services.gateway.transcode import dumps
 MOST_PROJECTS = 10_000
 """Projects whose last writes are remembered; those that wrote longest ago are forgotten first."""
 
-QUERIES = "forgelog.experiments.v1.ExperimentQueries"
-POINTS = "forgelog.experiments.v1.PointQueries"
-_OF_POINTS = frozenset({"ListMetrics", "ListPoints"})
+MOST_RUNS = 20_000
+"""Runs whose places are remembered, of those that were asked for last."""
+
+PACKAGE = "forgelog.experiments.v1."
 
 M = TypeVar("M", bound=Message)
 
@@ -58,15 +62,36 @@ class Written:
         return [str(position) for position in self._projects.get(project, {}).values()]
 
 
+class Places:
+    """The project and the experiment of runs. Neither ever changes."""
+
+    def __init__(self) -> None:
+        self._runs: OrderedDict[str, tuple[str, str]] = OrderedDict()
+
+    def note(self, run: str, project: str, experiment: str) -> None:
+        self._runs[run] = project, experiment
+        self._runs.move_to_end(run)
+        while len(self._runs) > MOST_RUNS:
+            self._runs.popitem(last=False)
+
+    def of(self, run: str) -> tuple[str, str] | None:
+        return self._runs.get(run)
+
+
 class Backend:
     """What all requests share."""
 
-    def __init__(self, door: Door, forwarder: Forwarder, catalog: Catalog, points: PointsDoor) -> None:
+    def __init__(
+        self, door: Door, forwarder: Forwarder, catalog: Catalog, points: PointsDoor, carrying: ObjectBytes
+    ) -> None:
         self.door = door
         self.forwarder = forwarder
-        self.catalog = catalog
+        self.queries = {each.name: each for each in catalog.methods.values() if each.service.startswith(PACKAGE)}
+        """By their names, which no two services of the package share."""
         self.points = points
+        self.carrying = carrying
         self.written = Written()
+        self.places = Places()
 
 
 class Calls:
@@ -78,6 +103,7 @@ class Calls:
         self._traceparent = traceparent
         self._metadata = metadata
         self.project = project
+        self.carrying = backend.carrying
 
     async def send(self, kind: str, /, *, conclude: bool = False, **fields: Any) -> Outcome:
         """Publish a command of experiments, and wait for its outcome, or its conclusion. Raises DoorError, also when it
@@ -101,8 +127,8 @@ class Calls:
         self._backend.written.note(self.project, position)
 
     async def ask(self, name: str, answer: type[M], /, **fields: Any) -> M:
-        """The answer to a query of experiments or their points. Raises DoorError or Relayed."""
-        method = self._backend.catalog.find(POINTS if name in _OF_POINTS else QUERIES, name)
+        """The answer to a query of the experiments context. Raises DoorError or Relayed."""
+        method = self._backend.queries[name]
         options = ReadOptions(at_least=self._backend.written.of(self.project))
         request = method.request(**fields, options=options)
         found = await self._backend.forwarder.unary(
@@ -110,11 +136,32 @@ class Calls:
         )
         return answer.FromString(found)
 
+    async def experiment_of(self, run: str) -> str:
+        """The experiment of a run, deleted or not. Raises DoorError if the project has no such run, or Relayed."""
+        place = self._backend.places.of(run)
+        if place is None:
+            found = await self.ask(
+                "ListRuns",
+                pb.ListRunsResponse,
+                filter=write(Comparison(Name("", "run_id", 0), "=", run, 0)),
+                lifecycle=pb.LIFECYCLE_ALL,
+            )
+            place = (found.runs[0].project, found.runs[0].experiment_id) if found.runs else ("", "")
+            if place[1]:  # else it has not been admitted to one
+                self._backend.places.note(run, *place)
+        if place[0] != self.project:
+            raise no_run(run, self.project)
+        return place[1]
+
 
 def run_id(asked: Asked, calls: Calls) -> str:
     """The run that is meant, as the platform calls it. Older clients have another name for the field. Raises DoorError
     for one of another project."""
     id = inward(asked.text("run_id", "run_uuid", required=True), calls.project)
     if not id.endswith(id_ending(calls.project)):
-        raise DoorError(grpc.StatusCode.NOT_FOUND, f"there is no run {shown(id)} in project {calls.project}")
+        raise no_run(id, calls.project)
     return id
+
+
+def no_run(id: str, project: str) -> DoorError:
+    return DoorError(grpc.StatusCode.NOT_FOUND, f"there is no run {shown(id)} in project {project}")

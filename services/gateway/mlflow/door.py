@@ -7,7 +7,8 @@ platform does not have answers 501 with its name.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -21,10 +22,11 @@ from services.gateway.errors import DoorError
 from services.gateway.forward import metadata_of
 from services.gateway.http_answers import Handler, Refusal, answering, error_response, json_response, shown_path
 from services.gateway.http_gate import principal_of
-from services.gateway.mlflow import experiments, metrics, runs
+from services.gateway.mlflow import artifacts, experiments, metrics, runs
 from services.gateway.mlflow.asked import MAX_BODY_BYTES, Asked
 from services.gateway.mlflow.calls import Backend, Calls
 from services.gateway.mlflow.errors import refusal
+from services.gateway.mlflow.paths import Paths
 from services.gateway.principal import Access
 from services.gateway.trace import Trace
 
@@ -34,11 +36,12 @@ VERSION = "3.17.2"
 PREFIX = "/mlflow/{organization}/{name}"
 """Before the paths of a project."""
 
-_ROOTS = ("/api/", "/mlflow/", "/version", "/health")
+_ROOTS = ("/api/", "/mlflow/", "/version", "/health", "/get-artifact")
 
 _METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
 
 Endpoint = Callable[[Asked, Calls], Awaitable[dict[str, Any]]]
+FileEndpoint = Callable[[Request, Calls], Awaitable[Response]]
 
 ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("POST", "experiments/create"): experiments.create,
@@ -63,7 +66,20 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("POST", "runs/set-tag"): runs.set_tag,
     ("POST", "runs/delete-tag"): runs.delete_tag,
     ("POST", "runs/search"): runs.search,
+    ("GET", "artifacts/list"): artifacts.of_run,
 }
+
+FILE_ENDPOINTS: dict[tuple[str, str], FileEndpoint] = {
+    ("GET", "artifacts"): artifacts.listed,
+    ("GET", "artifacts/{path:path}"): artifacts.download,
+    ("PUT", "artifacts/{path:path}"): artifacts.upload,
+    ("DELETE", "artifacts/{path:path}"): artifacts.delete,
+    ("POST", "mpu/create/{path:path}"): artifacts.no_parts,
+    ("POST", "mpu/complete/{path:path}"): artifacts.no_parts,
+    ("POST", "mpu/abort/{path:path}"): artifacts.no_parts,
+    ("GET", "presigned/{path:path}"): artifacts.no_links,
+}
+"""Behind ``mlflow-artifacts/``. They answer with bytes, or take some."""
 
 SERVER_INFO = {
     "store_type": "RestStore",
@@ -88,10 +104,13 @@ class MlflowDoor:
     def __init__(self, backend: Backend, access: Access) -> None:
         self._backend = backend
         self._access = access
-        self._handlers = {
-            (method, path): self._answering(path, self._endpoint(path, endpoint))
-            for (method, path), endpoint in ENDPOINTS.items()
-        }
+        self._endpoints = Paths(
+            {key: self._answering(key[1], self._endpoint(key[1], each)) for key, each in ENDPOINTS.items()}
+        )
+        self._file_endpoints = Paths(
+            {key: self._answering(key[1], self._file_endpoint(key[1], each)) for key, each in FILE_ENDPOINTS.items()}
+        )
+        self._get_artifact = self._answering("get-artifact", self._file_endpoint("get-artifact", artifacts.get))
         self._unknown = self._answering("(unknown)", self._refuse)
 
     def routes(self) -> list[Route]:
@@ -105,33 +124,64 @@ class MlflowDoor:
                     self._page("server-info", json_response(SERVER_INFO)),
                     methods=["GET"],
                 ),
-                Route(f"{prefix}/api/{{version}}/mlflow/{{rest:path}}", self._dispatch, methods=list(_METHODS)),
+                Route(f"{prefix}/get-artifact", self._get_artifact, methods=["GET"]),
+                Route(
+                    f"{prefix}/api/{{version}}/mlflow/{{rest:path}}",
+                    self._dispatching(self._endpoints),
+                    methods=list(_METHODS),
+                ),
+                Route(
+                    f"{prefix}/api/{{version}}/mlflow-artifacts/{{rest:path}}",
+                    self._dispatching(self._file_endpoints),
+                    methods=list(_METHODS),
+                ),
                 Route(f"{prefix}/api/{{rest:path}}", self._unknown, methods=list(_METHODS)),
             ]
         return [*found, Route(f"{PREFIX}/{{rest:path}}", self._unknown, methods=list(_METHODS))]
 
-    async def _dispatch(self, request: Request) -> Response:
-        handler = self._unknown
-        if request.path_params["version"] in ("2.0", "3.0"):
-            handler = self._handlers.get((request.method, request.path_params["rest"]), self._unknown)
-        return await handler(request)
+    def _dispatching(self, endpoints: Paths[Handler]) -> Handler:
+        async def handler(request: Request) -> Response:
+            found = None
+            if request.path_params["version"] in ("2.0", "3.0"):
+                found = endpoints.find(request.method, request.path_params["rest"])
+            if found is None:
+                return await self._unknown(request)
+            request.path_params.update(found[1])
+            return await found[0](request)
+
+        return handler
 
     def _endpoint(self, path: str, endpoint: Endpoint) -> Handler:
         async def handler(request: Request) -> Response:
-            project = _project(request)
-            principal = principal_of(request)
             length = request.headers.get("content-length", "")
             size = min(int(length), MAX_BODY_BYTES) if length.isdigit() else MAX_BODY_BYTES
-            with (
-                Trace(f"mlflow {path}", request.headers.get("traceparent", "")) as trace,
-                self._backend.door.request(size if request.method != "GET" else 0),
-            ):
-                metadata = metadata_of(request.headers.items(), trace)
-                calls = Calls(self._backend, principal, project, trace.traceparent, metadata)
+            with self._calls(request, path, size if request.method != "GET" else 0) as (calls, trace):
                 answer = await endpoint(await Asked.of(request), calls)
-                return json_response(answer, 200, {"x-trace-id": trace.trace_id})
+                return json_response(answer, 200, {"x-trace-id": trace})
 
         return handler
+
+    def _file_endpoint(self, path: str, endpoint: FileEndpoint) -> Handler:
+        async def handler(request: Request) -> Response:
+            self._access.authorize(principal_of(request), f"/{path}")
+            with self._calls(request, path, 0) as (calls, trace):
+                answer = await endpoint(request, calls)
+                answer.headers["x-trace-id"] = trace
+                return answer
+
+        return handler
+
+    @contextmanager
+    def _calls(self, request: Request, path: str, size: int) -> Iterator[tuple[Calls, str]]:
+        """What a request may do, and its trace. `size`: bytes of its body that are held. Raises DoorError."""
+        project = _project(request)
+        principal = principal_of(request)
+        with (
+            Trace(f"mlflow {path}", request.headers.get("traceparent", "")) as trace,
+            self._backend.door.request(size),
+        ):
+            metadata = metadata_of(request.headers.items(), trace)
+            yield Calls(self._backend, principal, project, trace.traceparent, metadata), trace.trace_id
 
     def _page(self, path: str, answer: Response) -> Handler:
         """What is the same for all who have a key."""

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import grpc
-
 from events.language.common import shown
 from events.language.experiments import RunAdmitted, RunCreated
 from forgelog_pb.experiments.v1 import queries_pb2 as pb
-from services.gateway.errors import DoorError
 from services.gateway.mlflow import metrics, shapes
 from services.gateway.mlflow.asked import Asked
-from services.gateway.mlflow.calls import Calls, run_id
+from services.gateway.mlflow.calls import Calls, no_run, run_id
 from services.gateway.mlflow.experiments import DEFAULT_ID, following, id_of, lifecycle, page
 from services.gateway.mlflow.run_ids import inward, inward_filter
 
@@ -133,7 +130,7 @@ async def search(asked: Asked, calls: Calls) -> dict[str, Any]:
 async def _run(calls: Calls, id: str) -> dict[str, Any]:
     found = await calls.ask("GetRun", pb.GetRunResponse, run_id=id)
     if found.run.project != calls.project:
-        raise DoorError(grpc.StatusCode.NOT_FOUND, f"there is no run {shown(id)} in project {calls.project}")
+        raise no_run(id, calls.project)
     return shapes.run(found)
 
 

@@ -82,9 +82,14 @@ def run_info(
         "user_id": user,
         "status": status,
         "start_time": started,
-        "artifact_uri": f"mlflow-artifacts:/{experiment_id}/{id}/artifacts",
+        "artifact_uri": artifact_uri(experiment_id, id),
         "lifecycle_stage": stage,
     }
+
+
+def artifact_uri(experiment_id: str, id: str) -> str:
+    """Where the files of a run are, as its clients see it."""
+    return f"mlflow-artifacts:/{experiment_id}/{id}/artifacts"
 
 
 def run_data(params: Mapping[str, str], tags: Mapping[str, str], metrics: Iterable[Any] = ()) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from tests.unit.gateway.door import Door, door
 
 CATALOG = Catalog()
 NOBODY: Any = None
-OBJECTS = ObjectDoor("file:///nowhere", NOBODY, 0)
+OBJECTS = ObjectDoor(NOBODY, NOBODY)
 MLFLOW = MlflowDoor(NOBODY, NOBODY)
 ROUTES = Http(NOBODY, NOBODY, CATALOG, NOBODY, NOBODY, NOBODY, OBJECTS, NOBODY, MLFLOW).application().routes
 OPEN = ("/healthz", "/readyz")
