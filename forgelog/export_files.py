@@ -134,6 +134,35 @@ def unwritable(path: str, error: OSError) -> ForgelogError:
     return ForgelogError(f"--output: {where} can't be written: {error.strerror}")
 
 
+def begin(path: Path, option: str, otherwise: str = "") -> tuple[Path, BinaryIO]:
+    """A new file beside a path, to take its place when it is whole; only its user may read it. Raises InvalidInput
+    that names the option."""
+    if path.is_dir():
+        raise InvalidInput(f"{option}: {path} is a folder; name a file in it")
+    if path.exists() and not path.is_file():
+        # a device or a pipe would be replaced by a file
+        raise InvalidInput(f"{option}: {path} is no regular file; name one{otherwise}")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        return part, os.fdopen(os.open(part, flags, 0o600), "wb")
+    except OSError as error:
+        raise InvalidInput(f"{option}: {path} can't be written: {error.strerror}") from None
+
+
+def write_whole(path: Path, data: bytes, option: str) -> None:
+    """Write a file completely or not at all. Raises InvalidInput that names the option."""
+    part, file = begin(path, option)
+    try:
+        with file:
+            file.write(data)
+        part.replace(path)
+    except OSError as error:
+        raise InvalidInput(f"{option}: {path} can't be written: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
 class ExportFile:
     """The sink of a path; ``-`` is standard output. Used as a context manager: where that ends in an error, no file is
     left and one that was there before stays as it was.
@@ -163,17 +192,8 @@ class ExportFile:
         return self._sink
 
     def _begin(self, path: Path) -> BinaryIO:
-        if path.is_dir():
-            raise InvalidInput(f"--output: {path} is a folder; name a file in it")
-        if path.exists() and not path.is_file():
-            # a device or a pipe would be replaced by a file
-            raise InvalidInput(f"--output: {path} is no regular file; name one, or - for standard output")
-        self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            return os.fdopen(os.open(self._part, flags, 0o600), "wb")
-        except OSError as error:
-            raise InvalidInput(f"--output: {path} can't be written: {error.strerror}") from None
+        self._part, file = begin(path, "--output", ", or - for standard output")
+        return file
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

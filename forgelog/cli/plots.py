@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from forgelog.plots.figures import place
+
 WIDTH, HEIGHT = 72, 12
 """Characters of a drawing, if nothing else is said."""
 COLOURS = ("cyan", "yellow", "green", "magenta", "red", "blue")
@@ -35,14 +37,24 @@ class Drawing:
     right: float
 
 
-def draw(lines: Sequence[Line], width: int = WIDTH, height: int = HEIGHT) -> Drawing | None:
-    """A drawing of lines on common axes; None if they have no point that can be drawn."""
+def draw(
+    lines: Sequence[Line],
+    width: int = WIDTH,
+    height: int = HEIGHT,
+    bounds: tuple[float, float, float, float] | None = None,
+) -> Drawing | None:
+    """A drawing of lines on common axes; None if they have no point that can be drawn. `bounds`: left, right, low and
+    high end of the axes; as the points have them if left out, and no point is outside."""
     shown = [[(x, y) for x, y in zip(line.xs, line.ys, strict=True) if math.isfinite(y)] for line in lines]
     points = [point for line in shown for point in line]
     if not points:
         return None
-    left, right = min(x for x, _ in points), max(x for x, _ in points)
-    low, high = min(y for _, y in points), max(y for _, y in points)
+    left, right, low, high = bounds or (
+        min(x for x, _ in points),
+        max(x for x, _ in points),
+        min(y for _, y in points),
+        max(y for _, y in points),
+    )
     cells: dict[tuple[int, int], tuple[int, int]] = {}
     for number, line in enumerate(shown):
         dots = [(_place(x, left, right, 2 * width), 4 * height - 1 - _place(y, low, high, 4 * height)) for x, y in line]
@@ -58,11 +70,7 @@ def draw(lines: Sequence[Line], width: int = WIDTH, height: int = HEIGHT) -> Dra
 
 def _place(value: float, low: float, high: float, dots: int) -> int:
     """Which dot a value falls on."""
-    if high == low:
-        return dots // 2
-    # Halved first: the difference of two large numbers would be infinite.
-    part = (value / 2 - low / 2) / (high / 2 - low / 2)
-    return min(dots - 1, int(part * dots))
+    return min(dots - 1, int(place(value, low, high) * dots))
 
 
 def _joined(dots: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
@@ -72,8 +80,3 @@ def _joined(dots: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         steps = max(abs(x2 - x1), abs(y2 - y1))
         for step in range(1, steps + 1):
             yield x1 + round((x2 - x1) * step / steps), y1 + round((y2 - y1) * step / steps)
-
-
-def number(value: float) -> str:
-    """A number as short as it can be read."""
-    return f"{value:.4g}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from forgelog.cli import complete
+from forgelog.cli import complete, run_plots
 from forgelog.cli.artifacts import show_fetched
 from forgelog.cli.common import AtOption, OutputOption, moment, with_client
 from forgelog.cli.nodes import pairs
@@ -18,13 +18,11 @@ from forgelog.cli.render import (
     Format,
     age_column,
     column,
-    is_terminal,
     note,
     show_data,
     show_done,
     show_fields,
     show_rows,
-    terminal_width,
     write,
 )
 from forgelog.errors import InvalidInput
@@ -40,7 +38,6 @@ app = typer.Typer(
 
 STATUSES = ("scheduled", "running", "finished", "failed", "killed")
 ENDS = ("finished", "failed", "killed")
-AXES = ("step", "time")
 
 IdArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
 ParamOption = Annotated[list[str] | None, typer.Option("--param", "-p", help="key=value (repeatable).")]
@@ -151,32 +148,6 @@ def _number(key: str, text: str) -> float:
         raise InvalidInput(f"--metric {key}: {text!r} is no number") from None
 
 
-@app.command("curves")
-def curves(
-    ids: Annotated[list[str], typer.Argument(metavar="RUN...", help="The runs' ids.")],
-    key: Annotated[list[str] | None, typer.Option("--key", "-k", help="Only this metric (repeatable).")] = None,
-    axis: Annotated[str, typer.Option("--axis", help="step or time.", autocompletion=complete.words(AXES))] = "step",
-    width: Annotated[int | None, typer.Option("--width", min=10, max=1000, help="Characters; as the terminal.")] = None,
-    height: Annotated[int, typer.Option("--height", min=2, max=200, help="Lines of a drawing.")] = 12,
-    at: AtOption = None,
-    output: OutputOption = Format.TABLE,
-) -> None:
-    """Draw the metrics of runs; as JSON, the points of the drawing."""
-    from forgelog.cli.curves import drawings
-    from forgelog.cli.plots import WIDTH
-
-    room = width or (min(terminal_width() or WIDTH + 12, 1000) - 12)
-    pixels = 500 if output is not Format.TABLE and width is None else 2 * room
-    found = with_client(lambda client: client.runs.curves(ids, keys=key or (), axis=axis, width=pixels, at=moment(at)))
-    if output is not Format.TABLE:
-        show_data(found, output)
-    elif not found:
-        note("there are no such metrics")
-    else:
-        for line in drawings(found, axis, max(room, 10), height, is_terminal()):
-            write(line + "\n")
-
-
 PathArgument = Annotated[str, typer.Argument(metavar="[PATH]", help="A file or a folder of the run [default: all].")]
 
 
@@ -281,5 +252,8 @@ def restore(id: IdArgument, output: OutputOption = Format.TABLE) -> None:
     """Bring a deleted run back."""
     show_done(with_client(lambda client: client.runs.restore(id)), f"run {id} is back", output)
 
+
+app.command("curves")(run_plots.curves)
+app.command("plot")(run_plots.plot)
 
 COMMANDS = {"runs": app}

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar, overload
 
 from forgelog.client.channel import DEFAULT_TIMEOUT, Connection
+from forgelog.client.frames import Rows
 from forgelog.client.plain import Answer, plain, timestamp
 from forgelog.errors import InvalidInput, Problem, Refused, Timeout
 from forgelog_pb.gateway.v1 import commands_pb2, commands_pb2_grpc
@@ -127,15 +128,15 @@ class Core:
         """The answer of a stub's method; `what` is asked for, in words for an error."""
         return await self.connection.call(method, request, what=what)
 
-    async def pages(self, method: Any, request: Any, field: str, what: str, limit: int | None) -> list[Any]:
+    async def pages(self, method: Any, request: Any, field: str, what: str, limit: int | None) -> Rows[Any]:
         """Every row of a list (or the first `limit`), page by page. An answer may have more than its page asked for."""
-        rows: list[Any] = []
+        rows: Rows[Any] = Rows()
         while True:
             request.page.limit = PAGE if limit is None else min(PAGE, limit - len(rows))
             answer = await self.ask(method, request, what)
-            rows += [plain(item) for item in getattr(answer, field)]
+            rows.extend(plain(item) for item in getattr(answer, field))
             if not answer.next_cursor or (limit is not None and len(rows) >= limit):
-                return rows[:limit]
+                return Rows(rows[:limit])
             request.page.cursor = answer.next_cursor
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 from forgelog.client.core import Namespace
+from forgelog.client.frames import Rows
 from forgelog.client.plain import Answer, plain
 from forgelog.client.rows import ExperimentRow
 from forgelog.client.words import enum_words
@@ -54,17 +55,17 @@ class AsyncExperiments(Namespace):
         return await self._send("RestoreExperiment", {"experiment_id": id})
 
     async def get(
-        self, id: str = "", *, name: str = "", project: str = "local/default", at: datetime | None = None
+        self, id: str = "", *, name: str = "", project: str = "", at: datetime | None = None
     ) -> ExperimentRow:
-        """One experiment, by its id, or by its name in a project. Raises `NotFound`."""
+        """One experiment, by its id, or by its name in a project (the client's own if left out). Raises `NotFound`."""
         request = pb.GetExperimentRequest(
             experiment_id=id,
             name=name,
-            project="" if id else project,
+            project="" if id else project or self._core.project or "local/default",
             options=self._core.options(CONTEXT, at),
         )
         answer = await self._core.ask(self._stub.GetExperiment, request, f"experiment {id or name}")
-        return cast("ExperimentRow", {**plain(answer.experiment), "runs": dict(answer.runs)})
+        return ExperimentRow({**plain(answer.experiment), "runs": dict(answer.runs)})
 
     async def search(
         self,
@@ -75,7 +76,7 @@ class AsyncExperiments(Namespace):
         deleted: bool | None = False,
         at: datetime | None = None,
         limit: int | None = None,
-    ) -> list[ExperimentRow]:
+    ) -> Rows[ExperimentRow]:
         """Experiments that a filter lets through, newest first. `filter`: such as ``tags.team = 'vision' and name like
         'digits%'``. `order_by`: such as ``["name asc"]``. Raises `Refused`, which names the character at which a
         filter or an order is wrong."""
@@ -108,7 +109,7 @@ class AsyncExperiments(Namespace):
         deleted: bool | None = False,
         at: datetime | None = None,
         limit: int | None = None,
-    ) -> list[ExperimentRow]:
+    ) -> Rows[ExperimentRow]:
         """Experiments, newest first. `name`: a part of it. `deleted`: only those that are; None: those too."""
         request = pb.ListExperimentsRequest(
             project=project,

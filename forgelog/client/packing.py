@@ -14,13 +14,13 @@ from forgelog.units import quoted
 MOST = 10_000
 """Points of a batch."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def milliseconds(time: datetime, name: str) -> int:
     """A time in milliseconds since 1970. Raises InvalidInput."""
     timestamp(time, name)  # checks it
-    return (time - _EPOCH) // timedelta(milliseconds=1)
+    return (time - EPOCH) // timedelta(milliseconds=1)
 
 
 def now() -> int:

@@ -12,6 +12,7 @@ from forgelog.client.artifacts import FetchedArtifact, batches, get_files, put_f
 from forgelog.client.bundles import Progress
 from forgelog.client.core import Namespace
 from forgelog.client.experiments import CONTEXT, lifecycle
+from forgelog.client.frames import Curves, Rows
 from forgelog.client.plain import Answer, plain
 from forgelog.client.rows import ExperimentRunRow, MetricRow, PointRow, PointsDigest, RunArtifactRow
 from forgelog.client.words import enum_words
@@ -86,7 +87,7 @@ class AsyncRuns(Namespace):
         answer = await self._core.ask(self._stub.GetRun, request, f"run {id}")
         own = {each.key: each.value for each in answer.metrics if not each.model_id and not each.dataset}
         found = {**plain(answer.run), "params": dict(answer.params), "tags": dict(answer.tags), "metrics": own}
-        return cast("ExperimentRunRow", found)
+        return ExperimentRunRow(found)
 
     async def search(
         self,
@@ -98,7 +99,7 @@ class AsyncRuns(Namespace):
         deleted: bool | None = False,
         at: datetime | None = None,
         limit: int | None = None,
-    ) -> list[ExperimentRunRow]:
+    ) -> Rows[ExperimentRunRow]:
         """Runs that a filter lets through, with `params`, `tags` and `metrics` as in `get`, those that
         began last first.
 
@@ -127,7 +128,7 @@ class AsyncRuns(Namespace):
             }
             for row in found
         ]
-        return cast("list[ExperimentRunRow]", rows)
+        return Rows(ExperimentRunRow(row) for row in rows)
 
     async def watch(
         self, ids: Iterable[str] = (), *, project: str = "", experiment_id: str = ""
@@ -186,12 +187,12 @@ class AsyncRuns(Namespace):
 
     async def metrics(
         self, ids: Iterable[str], *, keys: Iterable[str] = (), at: datetime | None = None
-    ) -> list[MetricRow]:
+    ) -> Rows[MetricRow]:
         """The metrics of runs: the last value of each series, its extremes and counts. `keys`: of these only. Raises
         `NotFound`."""
         request = points_pb.ListMetricsRequest(run_ids=ids, keys=keys, options=self._core.options(CONTEXT, at))
         answer = await self._core.ask(self._points.ListMetrics, request, "metrics")
-        return [cast("MetricRow", plain(each)) for each in answer.metrics]
+        return Rows(cast("MetricRow", plain(each)) for each in answer.metrics)
 
     async def curves(
         self,
@@ -203,7 +204,7 @@ class AsyncRuns(Namespace):
         first: int | None = None,
         last: int | None = None,
         at: datetime | None = None,
-    ) -> list[Answer]:
+    ) -> Curves:
         """Curves to draw, with `steps`, `times` (milliseconds since 1970) and `values`: of `width` pixels, each with
         its first, smallest, largest and last point. `axis`: step or time; `first`, `last`: its range. Raises
         `NotFound`."""
@@ -218,7 +219,7 @@ class AsyncRuns(Namespace):
             options=self._core.options(CONTEXT, at),
         )
         answer = await self._core.ask(self._points.GetCurves, request, "curves")
-        return [plain(each) for each in answer.curves]
+        return Curves(plain(each) for each in answer.curves)
 
     async def points(
         self,
@@ -231,7 +232,7 @@ class AsyncRuns(Namespace):
         last: int | None = None,
         at: datetime | None = None,
         limit: int | None = None,
-    ) -> list[PointRow]:
+    ) -> Rows[PointRow]:
         """All points of a series, or the first `limit`, by step, time and value; of steps from `first` to `last`.
         Raises `NotFound`."""
         request = points_pb.ListPointsRequest(
@@ -311,7 +312,7 @@ class AsyncRuns(Namespace):
         recursive: bool = False,
         at: datetime | None = None,
         limit: int | None = None,
-    ) -> list[RunArtifactRow]:
+    ) -> Rows[RunArtifactRow]:
         """What is in a folder of a run (its own one if `path` is empty), by path. `recursive`: all files at any depth,
         and no folders. Raises `NotFound` if there is no such run."""
         request = artifact_pb.ListArtifactsRequest(
@@ -361,7 +362,7 @@ class AsyncRuns(Namespace):
         deleted: bool | None = False,
         at: datetime | None = None,
         limit: int | None = None,
-    ) -> list[ExperimentRunRow]:
+    ) -> Rows[ExperimentRunRow]:
         """Runs, those that began last first. `experiments`: their ids. `filter`: as in `search`. `deleted`: only those
         that are; None: those too."""
         request = pb.ListRunsRequest(

@@ -238,18 +238,25 @@ async def test_the_command_line_logs_and_draws(platform: Cluster, client: AsyncC
     assert (wrong.returncode, "--metric loss: 'high' is no number" in wrong.stderr) == (2, True)
 
 
-async def test_the_program_of_the_page_prints_what_the_page_shows(platform: Cluster, tmp_path: Path) -> None:
+async def test_the_programs_of_the_page_print_what_the_page_shows(
+    platform: Cluster, client: AsyncClient, tmp_path: Path
+) -> None:
+    await client.runs.create("of a page", params={"lr": "0.1"})
     page = (Path(__file__).parents[2] / "docs/how-to/experiments.md").read_text()
     (section,) = re.findall(r"^## Metrics$(.*?)^## ", page, re.DOTALL | re.MULTILINE)
     (program,) = re.findall(r"^```python\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
     program = program.replace('"digits"', '"of a page"')  # other tests count the runs of that one
     (text,) = re.findall(r"^```text\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+    (frames,) = re.findall(r"^## Frames$.*?^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     env = {**os.environ, **platform.place, "PYTHONPATH": str(Path(__file__).parents[2])}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, cwd=tmp_path, env=env, stdout=PIPE, stderr=PIPE
+        sys.executable, "-c", program + frames, cwd=tmp_path, env=env, stdout=PIPE, stderr=PIPE
     )
     out, err = await asyncio.wait_for(process.communicate(), PATIENCE)
-    assert (process.returncode, out.decode()) == (0, text), err.decode()
+    assert process.returncode == 0, err.decode()
+    assert out.decode().startswith(text)
+    *_, mean = out.decode().split()
+    assert float(mean) == pytest.approx(sum(1 / step for step in range(1, 11)) / 10)
 
 
 async def once(ask: Callable[[], Any], so: Callable[[Any], bool]) -> None:

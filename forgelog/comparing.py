@@ -1,0 +1,72 @@
+"""Runs side by side: their parameters, metrics and tags, those that differ first. Pure; knows no format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Row = Mapping[str, Any]
+
+ATTRIBUTES = ("name", "status", "experiment_id", "owner", "started_at", "ended_at", "reason")
+_OF_METRICS = ("value", "step", "min", "min_step", "max", "max_step", "count")
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One thing that runs have, with the value of each."""
+
+    kind: str
+    """attribute, param, metric or tag."""
+    key: str
+    values: tuple[Any, ...]
+    """Of each run in their order; None where a run has none. Of a metric: ``{"last", "step", "min", "min_step", "max",
+    "max_step", "count"}``."""
+    differs: bool
+    model_id: str = ""
+    """Of a metric."""
+    dataset: str = ""
+    """Of a metric."""
+
+
+def compare(runs: Sequence[Row], metrics: Sequence[Row]) -> list[Compared]:
+    """What runs have, side by side: attributes, then parameters, metrics and tags, each with those that differ first,
+    by name.
+
+    `runs`: as `client.runs.search` answers; `metrics`: as `client.runs.metrics` does."""
+    rows = [_compared("attribute", name, [run[name] for run in runs]) for name in ATTRIBUTES]
+    rows += _sorted(_of_maps("param", [run["params"] for run in runs]))
+    rows += _sorted(_of_metrics(runs, metrics))
+    rows += _sorted(_of_maps("tag", [run["tags"] for run in runs]))
+    return rows
+
+
+def _of_maps(kind: str, maps: Sequence[Mapping[str, str]]) -> list[Compared]:
+    keys = {key for each in maps for key in each}
+    return [_compared(kind, key, [each.get(key) for each in maps]) for key in keys]
+
+
+def _of_metrics(runs: Sequence[Row], metrics: Sequence[Row]) -> list[Compared]:
+    found: dict[tuple[str, str, str], dict[str, Row]] = {}
+    for row in metrics:
+        found.setdefault((row["key"], row["model_id"], row["dataset"]), {})[row["run_id"]] = row
+    compared = []
+    for (key, model_id, dataset), rows in found.items():
+        values = [_of_metric(rows.get(run["run_id"])) for run in runs]
+        compared.append(_compared("metric", key, values, model_id, dataset))
+    return compared
+
+
+def _of_metric(row: Row | None) -> dict[str, Any] | None:
+    if row is None:
+        return None
+    return {"last" if name == "value" else name: row[name] for name in _OF_METRICS}
+
+
+def _compared(kind: str, key: str, values: Sequence[Any], model_id: str = "", dataset: str = "") -> Compared:
+    # By their text: one NaN is as another.
+    return Compared(kind, key, tuple(values), len({repr(value) for value in values}) > 1, model_id, dataset)
+
+
+def _sorted(rows: list[Compared]) -> list[Compared]:
+    return sorted(rows, key=lambda row: (not row.differs, row.key, row.model_id, row.dataset))
