@@ -41,6 +41,7 @@ CLASSES: Mapping[str, str] = {
     "forgelog.resources.v1.PoolSummary": "PoolRow",
     "forgelog.log.v1.LoggedEvent": "EventRow",
     "forgelog.experiments.v1.GetPointsDigestResponse": "PointsDigest",
+    "forgelog.experiments.v1.CapturedRun": "CapturedRunRow",
 }
 """Message → class, of those that are not found by themselves, and of those that come first in the file."""
 

@@ -15,6 +15,7 @@ ON_THE_CALM_PLATFORM = (
     "tests/clients/test_mlflow_artifacts.py",
     "tests/integration/test_bad_input.py",
     "tests/clients/test_optuna.py",
+    "tests/integration/test_captures.py",
     "tests/integration/test_experiments.py",
     "tests/integration/test_run_points.py",
     "tests/integration/test_models.py",

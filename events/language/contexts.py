@@ -184,6 +184,7 @@ OWN = (
             "events.language.experiments.models",
             "events.language.experiments.commands",
             "events.language.experiments.artifacts",
+            "events.language.experiments.capture",
             "events.language.experiments.registry.models",
             "events.language.experiments.registry.commands",
             "events.language.experiments.registry.events",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +17,7 @@ from forgelog.cli.interrupts import Interrupts
 from forgelog.cli.output import show_pieces
 from forgelog.cli.progress import Progress
 from forgelog.cli.render import Format, column, note, show_data, show_rows
-from forgelog.errors import ForgelogError, InvalidInput, exit_status
+from forgelog.errors import ForgelogError, InvalidInput, Timeout, Unavailable, exit_status
 
 if TYPE_CHECKING:
     from events.language.objects import ObjectRef
@@ -109,6 +110,13 @@ KeepOption = Annotated[
         help="Keep these files of each task when it has ended: 'results/**' (repeatable); see `forgelog fetch`.",
     ),
 ]
+ExperimentOption = Annotated[
+    str,
+    typer.Option(
+        "--experiment", help="Make the job a run of this experiment, and capture its code and command.",
+        show_default=False,
+    ),
+]  # fmt: skip
 SelectorOption = Annotated[list[str] | None, typer.Option("--node-label", help="Only on nodes with key=value.")]
 WordsArgument = Annotated[
     list[str] | None,
@@ -144,6 +152,7 @@ def submit(
     upload: UploadOption = False,
     keep: KeepOption = None,
     node_label: SelectorOption = None,
+    experiment: ExperimentOption = "",
     wait: Annotated[bool, typer.Option("--wait", help="Return when they have ended, with the exit code.")] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
@@ -162,7 +171,7 @@ def submit(
         from forgelog.client.aio import AsyncClient
 
         async with AsyncClient() as client:
-            jobs = await _submit(client, described, id, output, here=not no_chdir)
+            jobs = await _submit(client, described, id, output, not no_chdir, experiment)
             rows = [{"name": job.name, "job_id": job.id} for job in jobs]
             if output is Format.TABLE and len(jobs) == 1:
                 sys.stdout.write(f"{jobs[0].id}\n")
@@ -211,6 +220,7 @@ def run(
     upload: UploadOption = False,
     keep: KeepOption = None,
     node_label: SelectorOption = None,
+    experiment: ExperimentOption = "",
     keep_running: Annotated[
         bool, typer.Option("--keep-running", help="Ctrl-C only stops watching; the job goes on.")
     ] = False,
@@ -232,7 +242,7 @@ def run(
 
         async with AsyncClient() as client:
             with Interrupts(keep=keep_running) as interrupts:
-                jobs = await interrupts.during(_submit(client, described, id, output, here=not no_chdir))
+                jobs = await interrupts.during(_submit(client, described, id, output, not no_chdir, experiment))
                 if len(jobs) != 1:
                     problem = f"{words[0] if words else ''} has {len(jobs)} jobs; 'run' takes one, 'submit' all"
                     raise InvalidInput(problem)
@@ -243,20 +253,43 @@ def run(
         raise typer.Exit(code)
 
 
-async def _submit(client: AsyncClient, described: Any, id: str, output: Format, *, here: bool) -> list[AsyncJob]:
+async def _submit(
+    client: AsyncClient, described: Any, id: str, output: Format, here: bool, experiment: str
+) -> list[AsyncJob]:
     if isinstance(described, dict):
+        code = Path(described.get("upload") or described.get("working_directory") or ".")
         if named := described.pop("upload", None):
             described["bundle"] = (await _upload(client, named, output)).model_dump()
         for dependency in described.get("depends_on", ()):
             dependency["job"] = await client.jobs.find(dependency["job"])
+        if experiment:
+            return [await _as_run(client, described, id, here, experiment, code)]
         return [await client.submit(described, id=id, in_current_folder=here)]
     from forgelog.manifest import load
 
+    if experiment:
+        raise InvalidInput("--experiment: goes with a command, and not with a manifest")
     if id and len(load(described)) > 1:
         raise InvalidInput("--id names one command, and the manifest has several jobs; give each its own job_id")
     if id:
         return [await client.submit(described, id=id, in_current_folder=here)]
     return await client.jobs.submit_many(described, in_current_folder=here)
+
+
+async def _as_run(
+    client: AsyncClient, described: dict[str, Any], id: str, here: bool, experiment: str, code: Path
+) -> AsyncJob:
+    """Submit a job that is a run. If it is refused, the run has failed."""
+    from forgelog.client.job_runs import begin
+
+    begun = await begin(client, described, experiment, folder=code, id=id)
+    note(f"run {begun.id}")
+    try:
+        return await client.submit(begun.job, id=begun.command_id, in_current_folder=here)
+    except ForgelogError as error:
+        if not isinstance(error, Timeout | Unavailable):  # else it may be submitted
+            await client.runs.end(begun.id, "failed", reason=f"its job was refused: {error}"[:500])
+        raise
 
 
 async def _upload(client: AsyncClient, folder: str, output: Format) -> ObjectRef:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
+from forgelog.client.captures import AsyncCaptures
 from forgelog.client.channel import DEFAULT_TIMEOUT
 from forgelog.client.core import Core, Wait, namespace
 from forgelog.client.datasets import AsyncDatasets
@@ -57,6 +58,7 @@ class AsyncClient(AsyncFlat):
     log = namespace(AsyncLog)
     experiments = namespace(AsyncExperiments)
     runs = namespace(AsyncRuns)
+    captures = namespace(AsyncCaptures)
     tunings = namespace(AsyncTunings)
     models = namespace(AsyncModels)
     datasets = namespace(AsyncDatasets)
@@ -77,6 +79,11 @@ class AsyncClient(AsyncFlat):
     def address(self) -> str:
         """The gateway's ``host:port``."""
         return self._core.connection.address
+
+    @property
+    def project(self) -> str:
+        """The project of its commands; empty: the platform's default."""
+        return self._core.project
 
     @property
     def channel(self) -> Any:

@@ -20,6 +20,7 @@ from forgelog.client.rows import AttemptRow, JobAnswer, JobRow, OutputRow
 from forgelog.errors import InvalidInput, NotFound, Timeout, Unavailable
 
 if TYPE_CHECKING:
+    from events.language.objects import ObjectRef
     from events.objects.manifest import BundleFile
     from events.objects.remote import RemoteObjects
 
@@ -297,19 +298,24 @@ def manifest_of(remote: RemoteObjects, digest: str, size: int) -> Sequence[Bundl
     from events.language.objects import ObjectRef
     from events.objects.manifest import MAX_MANIFEST_BYTES, NoManifest, parse_manifest
 
+    try:
+        if size > MAX_MANIFEST_BYTES:
+            raise NoManifest(f"it has {size} bytes; a manifest has at most {MAX_MANIFEST_BYTES}")
+        return parse_manifest(read_object(remote, ObjectRef(digest=digest, size=size))).files
+    except NoManifest as error:
+        raise NotFound(f"the manifest {digest} is none that this version can read: {error}") from None
+
+
+def read_object(remote: RemoteObjects, ref: ObjectRef) -> bytes:
+    """The bytes of an object that fits into memory. Raises RemoteError."""
     content: list[_Kept] = []
 
     def opened() -> BinaryIO:
         content.append(_Kept())
         return content[-1]
 
-    try:
-        if size > MAX_MANIFEST_BYTES:
-            raise NoManifest(f"it has {size} bytes; a manifest has at most {MAX_MANIFEST_BYTES}")
-        remote.get(ObjectRef(digest=digest, size=size), opened)
-        return parse_manifest(content[-1].data).files
-    except NoManifest as error:
-        raise NotFound(f"the manifest {digest} is none that this version can read: {error}") from None
+    remote.get(ref, opened)
+    return content[-1].data
 
 
 class _Kept(BytesIO):

@@ -355,6 +355,15 @@ class PointsDigest(Answer, message="forgelog.experiments.v1.GetPointsDigestRespo
     """BLAKE3 over all points of all series in order, in hexadecimal digits."""
 
 
+class CapturedRunRow(Answer, message="forgelog.experiments.v1.CapturedRun"):
+    """What a run ran, as queries tell of it."""
+
+    run_id: str
+    """At most 128 characters."""
+    capture: Answer
+    captured_at: datetime | None
+
+
 class RunArtifactRow(Answer, message="forgelog.experiments.v1.RunArtifact"):
     """A file of a run, or a folder that has some, as queries tell of it."""
 

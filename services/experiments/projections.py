@@ -29,12 +29,14 @@ from events.language.experiments import (
     RunStatus,
     TuningEvent,
 )
+from events.language.experiments.capture import RunCaptured
 from events.language.experiments.datasets import InputsLogged
 from events.log.envelope import Recorded
 from events.projections.projection import Key, Projection, Row, Rows, Table
 from events.projections.references import REFERENCES
-from services.experiments import artifact_rows, lineage_rows, registry_projection, tuning_rows
+from services.experiments import artifact_rows, capture_rows, lineage_rows, registry_projection, tuning_rows
 from services.experiments.artifact_rows import ARTIFACTS
+from services.experiments.capture_rows import CAPTURES
 from services.experiments.catalogue.state import FIELDS, LISTS
 from services.experiments.rows import EXPERIMENTS, PARAMS, RUNS, TAGS
 
@@ -49,6 +51,7 @@ class ExperimentsProjection(Projection):
         PARAMS,
         TAGS,
         ARTIFACTS,
+        CAPTURES,
         *registry_projection.TABLES,
         *lineage_rows.TABLES,
         *tuning_rows.TABLES,
@@ -68,6 +71,8 @@ class ExperimentsProjection(Projection):
                     yield table, (event.run_id, key)
             if isinstance(event, ArtifactsLogged | ArtifactsRemoved):
                 yield from artifact_rows.touched(event)
+            elif isinstance(event, RunCaptured):
+                yield from capture_rows.touched(event)
         elif isinstance(event, TuningEvent):
             yield from tuning_rows.touches(event)
 
@@ -83,6 +88,8 @@ class ExperimentsProjection(Projection):
             _values(rows, TAGS, event.run_id, getattr(event, "tags", {}))
             if isinstance(event, ArtifactsLogged | ArtifactsRemoved):
                 artifact_rows.put(event, rows, recorded.meta.time)
+            elif isinstance(event, RunCaptured):
+                capture_rows.put(event, rows, recorded.meta.time)
         elif isinstance(event, TuningEvent):
             tuning_rows.project(recorded, event, rows)
 
@@ -166,7 +173,7 @@ def _change(recorded: Recorded, event: RunEvent) -> Row:
             return {"deleted_at": time}
         case RunRestored():
             return {"deleted_at": None}
-        case RunDataLogged() | ArtifactsLogged() | ArtifactsRemoved() | InputsLogged():
+        case RunDataLogged() | ArtifactsLogged() | ArtifactsRemoved() | InputsLogged() | RunCaptured():
             return {}
     raise TypeError(f"runs have no {type(event).__name__}")
 

@@ -8,11 +8,13 @@ from events.hosting import Answering, Service, Servicer
 from events.streams.intake import Intake
 from events.writer.deciders import Deciders
 from forgelog_pb.experiments.v1.artifact_queries_pb2_grpc import add_ArtifactQueriesServicer_to_server
+from forgelog_pb.experiments.v1.capture_queries_pb2_grpc import add_CaptureQueriesServicer_to_server
 from forgelog_pb.experiments.v1.points_queries_pb2_grpc import add_PointQueriesServicer_to_server
 from forgelog_pb.experiments.v1.queries_pb2_grpc import add_ExperimentQueriesServicer_to_server
 from forgelog_pb.experiments.v1.registry_queries_pb2_grpc import add_RegistryQueriesServicer_to_server
 from forgelog_pb.experiments.v1.tunings_pb2_grpc import add_TuningQueriesServicer_to_server
 from services.experiments.artifact_queries import ArtifactQueriesServicer
+from services.experiments.capture_queries import CaptureQueriesServicer
 from services.experiments.catalogue.decide import Catalogues
 from services.experiments.checking import check_files
 from services.experiments.datasets.decide import DatasetCatalogues
@@ -49,6 +51,7 @@ def servicers(answering: Answering) -> Sequence[Servicer]:
         ),
         (PointQueriesServicer(reader), add_PointQueriesServicer_to_server, f"{package}.PointQueries"),
         (ArtifactQueriesServicer(read), add_ArtifactQueriesServicer_to_server, f"{package}.ArtifactQueries"),
+        (CaptureQueriesServicer(read), add_CaptureQueriesServicer_to_server, f"{package}.CaptureQueries"),
         (TuningQueriesServicer(read), add_TuningQueriesServicer_to_server, f"{package}.TuningQueries"),
         (RegistryQueriesServicer(read), add_RegistryQueriesServicer_to_server, f"{package}.RegistryQueries"),
     ]

@@ -43,6 +43,7 @@ from events.language.experiments import (
     RunStarted,
     RunStatus,
 )
+from events.language.experiments.capture import CaptureRun, RunCaptured
 from events.language.experiments.datasets import (
     InputsLogged,
     LogInputs,
@@ -51,7 +52,7 @@ from events.log.ids import id_ending
 from events.writer.decider import Decider, DecisionContext
 from services.experiments.run import artifacts
 from services.experiments.run.fold import evolve
-from services.experiments.run.state import Run, input_key
+from services.experiments.run.state import Run, capture_digest, input_key
 
 MAX_PARAMS = 10_000
 """Most parameters of a run."""
@@ -74,6 +75,7 @@ class Runs(Decider[Run]):
         LogArtifacts,
         RemoveArtifacts,
         LogInputs,
+        CaptureRun,
         RenameRun,
         EndRun,
         ResumeRun,
@@ -88,6 +90,7 @@ class Runs(Decider[Run]):
         ArtifactsLogged,
         ArtifactsRemoved,
         InputsLogged,
+        RunCaptured,
         RunRenamed,
         RunStarted,
         RunEnded,
@@ -136,6 +139,9 @@ class Runs(Decider[Run]):
                 return artifacts.removed(state, command)
             case LogInputs():
                 return _inputs(state, command)
+            case CaptureRun():
+                known = state.capture == capture_digest(command.capture)
+                return () if known else [RunCaptured(run_id=id, capture=command.capture)]
             case RenameRun():
                 return () if command.name == state.name else [RunRenamed(run_id=id, name=command.name)]
             case ResumeRun():

@@ -19,11 +19,12 @@ from events.language.experiments import (
     RunStarted,
     RunStatus,
 )
+from events.language.experiments.capture import RunCaptured
 from events.language.experiments.datasets import (
     InputsLogged,
 )
 from events.language.moves import check_move
-from services.experiments.run.state import Run, folders_of, input_key
+from services.experiments.run.state import Run, capture_digest, folders_of, input_key
 
 
 def evolve(state: Run, event: Event) -> Run:
@@ -47,6 +48,8 @@ def evolve(state: Run, event: Event) -> Run:
         case RunEnded():
             _move(state, event.status, event.run_id)
             state.reason = event.reason
+        case RunCaptured():
+            state.capture = capture_digest(event.capture)
         case RunProcessEnded():
             state.process_ended = True
         case ArtifactsLogged():

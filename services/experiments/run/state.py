@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from blake3 import blake3
+
 from events.language.experiments import (
     Process,
     RunStatus,
 )
+from events.language.experiments.capture import RunCapture
 from events.language.experiments.datasets import (
     RunInput,
 )
@@ -36,6 +39,8 @@ class Run:
     """Path → digest of the file."""
     inputs: set[str] = field(default_factory=set)
     """By `input_key`."""
+    capture: str = ""
+    """`capture_digest` of what was said last; empty if there is none."""
     folders: dict[str, int] = field(default_factory=dict)
     """Path → how many files are in it, at any depth."""
 
@@ -51,3 +56,8 @@ def folders_of(path: str) -> Iterator[str]:
 def input_key(each: RunInput) -> str:
     """What makes two inputs the same: content and role."""
     return f"{each.name}@{each.digest}\n{each.role}"
+
+
+def capture_digest(capture: RunCapture) -> str:
+    """Tells one capture from another."""
+    return str(blake3(capture.model_dump_json().encode()).hexdigest())
