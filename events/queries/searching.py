@@ -256,14 +256,17 @@ class Search:
         filters: Mapping[str, str] | None = None,
         where: str = "",
         own: Collection[str] = (),
+        rows: str = "",
     ) -> None:
         """`request`: the message class. It has `filter`, `order_by` and `page`; each of its other fields is in
         `filters` (see `Listing`) or in `own`. `order`: what rows are ordered by last, which tells them apart.
+        `rows`: the query that gives the rows, if they are not a table's own; they are called `table` in SQL.
         """
         filters = filters or {}
         fields = acted_on(request, filters, {*own, "filter", "order_by"})
         self._filters = [Filter(fields[name], condition) for name, condition in filters.items()]
         self._table = table
+        self._rows = f"({rows}) {table}" if rows else table
         self._words = words
         self._order = tuple(order)
         self._where = [where] if where else []
@@ -282,7 +285,7 @@ class Search:
         where = f" where {' and '.join(conditions)}" if conditions else ""
         arguments.append(limit + 1)
         rows = await db.fetch(
-            f"select {self._table}.*{shown} from {self._table}{joins}{where} order by {by} limit ${len(arguments)}",
+            f"select {self._table}.*{shown} from {self._rows}{joins}{where} order by {by} limit ${len(arguments)}",
             *arguments,
         )
         return Page(rows[:limit], next_cursor(rows[limit - 1], keys, request) if len(rows) > limit else "")

@@ -65,6 +65,9 @@ def versions(
     metric: Annotated[
         list[str] | None, typer.Option("--metric", help="At least so much: validation.accuracy=0.98 (repeatable).")
     ] = None,
+    filter: Annotated[
+        str, typer.Option("--filter", "-f", help="Such as \"number > 3 and (stage = 'staging' or tags.team = 'a')\".")
+    ] = "",
     limit: LimitOption = 50,
     at: AtOption = None,
     output: OutputOption = Format.TABLE,
@@ -72,6 +75,7 @@ def versions(
     """List versions, newest first."""
     moved = moment(at)
     filters: dict[str, Any] = {"status": status or (), "stage": stage or (), "run": run, "tags": pairs(tag)}
+    filters["filter"] = filter
     rows = with_client(
         lambda client: client.models.versions(
             model, metrics_at_least=_numbers(metric), limit=limit, at=moved, **filters

@@ -36,15 +36,17 @@ def show_list(
     name: Annotated[str, typer.Option("--name", help="A part of the name.")] = "",
     owner: Annotated[str, typer.Option("--owner", help="Only this user's.")] = "",
     tag: TagOption = None,
+    filter: Annotated[
+        str, typer.Option("--filter", "-f", help="Such as \"name like 'digits%' and tags.task = 'vision'\".")
+    ] = "",
     limit: LimitOption = 50,
     at: AtOption = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """List models, newest first."""
     moved = moment(at)
-    rows = with_client(
-        lambda client: client.models.list(name=name, owner=owner, tags=pairs(tag), limit=limit, at=moved)
-    )
+    filters: dict[str, Any] = {"name": name, "owner": owner, "tags": pairs(tag), "filter": filter}
+    rows = with_client(lambda client: client.models.list(limit=limit, at=moved, **filters))
     columns = [
         column("Name", least=8),
         column("Newest", "latest", right=True),

@@ -311,11 +311,14 @@ class AsyncModels(Namespace):
         checkpoint: str = "",
         parent: str = "",
         metrics_at_least: Mapping[str, float] | None = None,
+        filter: str = "",
+        order_by: Iterable[str] = (),
         at: datetime | None = None,
         limit: int | None = None,
     ) -> list[ModelVersionRow]:
         """Versions, newest first. `metrics_at_least`: such as ``{"validation.accuracy": 0.9}``. `parent`: the id of a
-        version that they were made of."""
+        version that they were made of. `filter`: such as ``number > 3 and tags.checked = 'yes'``. `order_by`: such as
+        ``["number asc"]``. Raises `Refused`, which names the character at which a filter or an order is wrong."""
         request = pb.ListModelVersionsRequest(
             project=project,
             model_id=await self._id(model) if model else "",
@@ -334,6 +337,8 @@ class AsyncModels(Namespace):
             checkpoint_id=checkpoint,
             parent_version_id=parent,
             metrics_at_least=metrics_at_least or {},
+            filter=filter,
+            order_by=order_by,
             options=self._core.options(CONTEXT, at),
         )
         return await self._core.pages(self._stub.ListModelVersions, request, "versions", CONTEXT, limit)
@@ -367,16 +372,20 @@ class AsyncModels(Namespace):
         owner: str = "",
         tags: Mapping[str, str] | None = None,
         visible_to: str = "",
+        filter: str = "",
+        order_by: Iterable[str] = (),
         at: datetime | None = None,
         limit: int | None = None,
     ) -> list[RegisteredModelRow]:
-        """Models, newest first. `name`: a part of it."""
+        """Models, newest first. `name`: a part of it. `filter`, `order_by`: as with versions."""
         request = pb.ListModelsRequest(
             project=project,
             name=name,
             owner=owner,
             tags=tags or {},
             visible_to=visible_to,
+            filter=filter,
+            order_by=order_by,
             options=self._core.options(CONTEXT, at),
         )
         return await self._core.pages(self._stub.ListModels, request, "models", CONTEXT, limit)

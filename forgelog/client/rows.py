@@ -521,6 +521,9 @@ class ModelVersionRow(Answer, message="forgelog.experiments.v1.ModelVersion"):
     """The run that made it. At most 128 characters."""
     artifact_path: str
     """The file or folder of that run that it is. At most 1024 characters."""
+    source_uri: str
+    """Where its files were taken from, as the client that published it said, such as `models:/digits/3`. At most
+    2048 characters."""
     checkpoint_id: str
     """The checkpoint that it was made of. At most 128 characters."""
     framework: str | None

@@ -17,59 +17,7 @@ from forgelog_pb.experiments.v1 import registry_queries_pb2_grpc as rpc
 from forgelog_pb.experiments.v1 import types_pb2 as types
 from services.experiments.lineage_queries import lineage
 from services.experiments.registry_rows import MODEL_VERSIONS
-
-_VERSION = """
-    select v.*, m.name, coalesce(r.experiment_id, '') as experiment_id, coalesce(r.job_id, '') as job_id,
-        (select coalesce(jsonb_agg(key order by key), '[]') from jsonb_each_text(m.aliases) where value::int = v.number)
-            as aliases,
-        (select coalesce(jsonb_agg(key order by key), '[]') from jsonb_each_text(m.environments)
-            where value::int = v.number) as environments
-    from model_versions v join models m using (model_id) left join runs r on r.run_id = v.source_run_id
-"""
-"""Versions with what other tables know of them."""
-
-_MODELS = Listing(
-    pb.ListModelsRequest,
-    "models",
-    order={"created_at": datetime, "model_id": str},
-    descending=True,
-    where="deleted_at is null",
-    filters={
-        "project": "project",
-        "name": "strpos(lower(name), lower({value})) > 0",
-        "owner": "owner",
-        "tags": "tags",
-        "visible_to": "(access <> 'restricted' or owner = {value} or allowed ? {value})",
-    },
-)
-
-_VERSIONS = Listing(
-    pb.ListModelVersionsRequest,
-    f"({_VERSION} where v.deleted_at is null and m.deleted_at is null) found",
-    order={"created_at": datetime, "version_id": str},
-    descending=True,
-    filters={
-        "project": "project",
-        "model_id": "model_id",
-        "name": "name",
-        "statuses": "status",
-        "stages": "stage",
-        "frameworks": "framework",
-        "formats": "model_format",
-        "quantizations": "quantization",
-        "architecture": "architecture",
-        "optimization": "optimization",
-        "compression": "compression",
-        "tags": "tags",
-        "source_run_id": "source_run_id",
-        "experiment_id": "experiment_id",
-        "job_id": "job_id",
-        "checkpoint_id": "checkpoint_id",
-        "parent_version_id": "parents @> jsonb_build_array(jsonb_build_object('version_id', {value}))",
-        "metrics_at_least": "not exists (select from jsonb_each_text({value}) w where not coalesce((metrics -> "
-        "split_part(w.key, '.', 1) ->> substr(w.key, strpos(w.key, '.') + 1))::float8 >= w.value::float8, false))",
-    },
-)
+from services.experiments.registry_search import MODELS_LIST, VERSION, VERSIONS_LIST
 
 _LIVE = {
     only: Listing(
@@ -137,7 +85,7 @@ class RegistryQueriesServicer(rpc.RegistryQueriesServicer):
 
     async def ListModels(self, request: Any, context: Any) -> Any:
         async with self._read.view(**read_options(request.options)) as db:
-            page = await _MODELS.query(request).fetch(db)
+            page = await MODELS_LIST.fetch(db, request)
         found = [to_message(dict(row), types.RegisteredModel) for row in page.rows]
         return pb.ListModelsResponse(models=found, next_cursor=page.next_cursor)
 
@@ -158,7 +106,7 @@ class RegistryQueriesServicer(rpc.RegistryQueriesServicer):
                 else:
                     id = await _numbered(db, model_id, request.number, options["as_of"])
         async with self._read.view(**options) as db:
-            row = await db.fetchrow(f"{_VERSION} where v.version_id = $1", id)
+            row = await db.fetchrow(f"{VERSION} where v.version_id = $1", id)
         if row is None:
             raise not_found("model version", id, options["as_of"])
         return pb.GetModelVersionResponse(
@@ -167,7 +115,7 @@ class RegistryQueriesServicer(rpc.RegistryQueriesServicer):
 
     async def ListModelVersions(self, request: Any, context: Any) -> Any:
         async with self._read.view(**read_options(request.options)) as db:
-            page = await _VERSIONS.query(request).fetch(db)
+            page = await VERSIONS_LIST[request.newest_of_stage].fetch(db, request)
         return pb.ListModelVersionsResponse(versions=[_version(row) for row in page.rows], next_cursor=page.next_cursor)
 
     async def WatchModelVersions(self, request: Any, context: Any) -> AsyncIterator[Any]:

@@ -52,6 +52,8 @@ class Derivation(StrEnum):
     PRUNED = "pruned"
     MERGED = "merged"
     CONVERTED = "converted"
+    COPIED = "copied"
+    """The same files, under another name."""
 
 
 class VersionStatus(StrEnum):
@@ -174,6 +176,8 @@ class ModelVersionSpec(Model):
     """The run that made it."""
     artifact_path: Annotated[str, Field(max_length=1024)] = ""
     """The file or folder of that run that it is."""
+    source_uri: Annotated[str, Field(max_length=2048)] = ""
+    """Where its files were taken from, as the client that published it said, such as ``models:/digits/3``."""
     checkpoint_id: OptionalIdentifier = ""
     """The checkpoint that it was made of."""
     framework: ModelFramework | None = None
