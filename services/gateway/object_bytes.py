@@ -57,6 +57,16 @@ class ObjectBytes:
                 field, _, problem = str(refused).partition(": ")
                 raise DoorError.about(field, problem, "send the bytes that the digest is of") from None
 
+    async def put(self, data: bytes) -> ObjectRef:
+        """Put bytes that the gateway has made. Raises DoorError."""
+        with _available():
+            return await self._objects.put(data)
+
+    async def read(self, ref: ObjectRef) -> bytes:
+        """All bytes of an object that is small enough for memory. Raises DoorError, ObjectMissing, ObjectDamaged."""
+        with self.held.take(ref.size), _available():
+            return await self._objects.read(ref)
+
     async def find(self, digest: str) -> ObjectRef | None:
         """The object of a digest; None if there is none. Raises DoorError."""
         with _available():

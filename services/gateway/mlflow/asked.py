@@ -92,6 +92,15 @@ class Asked:
             problem = "is missing" if value is None else f"{shown(value)} is not a number"
             return self._wrong(name, problem, "give a number, or one of the words NaN, Infinity, -Infinity")
 
+    def flag(self, name: str) -> bool:
+        """Yes or no; no if it is not there."""
+        value = self._fields.get(name)
+        if isinstance(value, str):
+            value = {"true": True, "false": False, "": False}.get(value.lower(), value)
+        if not isinstance(value, bool | None):
+            self._wrong(name, f"{shown(value)} is neither true nor false", "give one of them")
+        return bool(value)
+
     def milliseconds(self, name: str) -> int:
         """A time in milliseconds since 1970, as it is; 0 if it is not there."""
         return self.integer(name) or 0

@@ -7,6 +7,9 @@ positions, and may use another connection for each request.)
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import grpc
@@ -26,6 +29,7 @@ from services.gateway.commands import DEFAULT_WAIT_SECONDS, Door, Parsed
 from services.gateway.errors import DoorError
 from services.gateway.forward import Forwarder
 from services.gateway.mlflow.asked import Asked
+from services.gateway.mlflow.manifests import Manifests
 from services.gateway.mlflow.run_ids import inward
 from services.gateway.object_bytes import ObjectBytes
 from services.gateway.points import PointsDoor
@@ -90,6 +94,7 @@ class Backend:
         """By their names, which no two services of the package share."""
         self.points = points
         self.carrying = carrying
+        self.manifests = Manifests(carrying)
         self.written = Written()
         self.places = Places()
 
@@ -104,17 +109,29 @@ class Calls:
         self._metadata = metadata
         self.project = project
         self.carrying = backend.carrying
+        self.manifests = backend.manifests
 
-    async def send(self, kind: str, /, *, conclude: bool = False, **fields: Any) -> Outcome:
-        """Publish a command of experiments, and wait for its outcome, or its conclusion. Raises DoorError, also when it
-        is refused."""
+    async def send(
+        self, kind: str, /, *, id: str = "", conclude: bool = False, within: float = 0.0, **fields: Any
+    ) -> Outcome:
+        """Publish a command of experiments, and wait for its outcome, or its conclusion.
+
+        `id`: the command's own, under which it takes effect once. `within`: seconds after which the outcome is enough
+        where a conclusion was asked for. Raises DoorError, also when the command is refused.
+        """
         body = orjson.loads(dumps(fields))
-        envelope = {"type": f"forgelog.experiments.v1.{kind}", "project": self.project}
+        envelope = {"type": f"forgelog.experiments.v1.{kind}", "project": self.project, "id": id}
         door = self._backend.door
         checked = door.check(
             self._principal, envelope, Parsed(body, len(dumps(body))), self._traceparent, conclude=conclude
         )
-        _, outcome = await door.publish_and_wait(checked, DEFAULT_WAIT_SECONDS)
+        try:
+            _, outcome = await door.publish_and_wait(checked, within or DEFAULT_WAIT_SECONDS)
+        except DoorError as error:
+            if not within or error.code is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise
+            # A repeat under the same id: it changes nothing, and is told the outcome.
+            _, outcome = await door.publish_and_wait(replace(checked, conclude=False), DEFAULT_WAIT_SECONDS)
         for record in (*outcome.events, *([outcome.conclusion] if outcome.conclusion else [])):
             self._backend.written.note(self.project, record.position)
         if (refused := outcome.refused) is not None:
@@ -135,6 +152,18 @@ class Calls:
             self._principal, method, request.SerializeToString(), self._metadata, None
         )
         return answer.FromString(found)
+
+    async def follow(self, name: str, answer: type[M], seconds: float, /, **fields: Any) -> AsyncGenerator[M]:
+        """The answers to a query of the experiments context that goes on, as they come. Raises DoorError, also when
+        `seconds` have passed, or Relayed."""
+        method = self._backend.queries[name]
+        request = method.request(**fields, options=ReadOptions(at_least=self._backend.written.of(self.project)))
+        answers = self._backend.forwarder.stream(
+            self._principal, method, request.SerializeToString(), self._metadata, seconds
+        )
+        async with aclosing(answers) as found:
+            async for each in found:
+                yield answer.FromString(each)
 
     async def experiment_of(self, run: str) -> str:
         """The experiment of a run, deleted or not. Raises DoorError if the project has no such run, or Relayed."""

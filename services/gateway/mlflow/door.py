@@ -22,11 +22,12 @@ from services.gateway.errors import DoorError
 from services.gateway.forward import metadata_of
 from services.gateway.http_answers import Handler, Refusal, answering, error_response, json_response, shown_path
 from services.gateway.http_gate import principal_of
-from services.gateway.mlflow import artifacts, experiments, metrics, runs
+from services.gateway.mlflow import artifacts, experiments, metrics, registry, runs, version_files, versions
 from services.gateway.mlflow.asked import MAX_BODY_BYTES, Asked
 from services.gateway.mlflow.calls import Backend, Calls
 from services.gateway.mlflow.errors import refusal
 from services.gateway.mlflow.paths import Paths
+from services.gateway.mlflow.registry_shapes import VERSIONS
 from services.gateway.principal import Access
 from services.gateway.trace import Trace
 
@@ -67,10 +68,35 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("POST", "runs/delete-tag"): runs.delete_tag,
     ("POST", "runs/search"): runs.search,
     ("GET", "artifacts/list"): artifacts.of_run,
+    ("POST", "registered-models/create"): registry.create,
+    ("GET", "registered-models/get"): registry.get,
+    ("POST", "registered-models/rename"): registry.rename,
+    ("PATCH", "registered-models/update"): registry.update,
+    ("DELETE", "registered-models/delete"): registry.delete,
+    ("GET", "registered-models/search"): registry.search,
+    ("GET", "registered-models/get-latest-versions"): registry.latest_versions,
+    ("POST", "registered-models/get-latest-versions"): registry.latest_versions,
+    ("POST", "registered-models/set-tag"): registry.set_tag,
+    ("DELETE", "registered-models/delete-tag"): registry.delete_tag,
+    ("POST", "registered-models/alias"): registry.set_alias,
+    ("DELETE", "registered-models/alias"): registry.delete_alias,
+    ("GET", "registered-models/alias"): registry.get_by_alias,
+    ("POST", "model-versions/create"): versions.create,
+    ("GET", "model-versions/get"): versions.get,
+    ("PATCH", "model-versions/update"): versions.update,
+    ("DELETE", "model-versions/delete"): versions.delete,
+    ("GET", "model-versions/search"): versions.search,
+    ("GET", "model-versions/get-download-uri"): versions.download_uri,
+    ("POST", "model-versions/transition-stage"): versions.transition,
+    ("POST", "model-versions/set-tag"): versions.set_tag,
+    ("DELETE", "model-versions/delete-tag"): versions.delete_tag,
 }
 
 FILE_ENDPOINTS: dict[tuple[str, str], FileEndpoint] = {
-    ("GET", "artifacts"): artifacts.listed,
+    ("GET", "artifacts"): version_files.listed,
+    ("GET", f"artifacts/{VERSIONS}/{{version_id}}/artifacts/{{path:path}}"): version_files.download,
+    ("PUT", f"artifacts/{VERSIONS}/{{version_id}}/{{path:path}}"): version_files.fixed,
+    ("DELETE", f"artifacts/{VERSIONS}/{{version_id}}/{{path:path}}"): version_files.fixed,
     ("GET", "artifacts/{path:path}"): artifacts.download,
     ("PUT", "artifacts/{path:path}"): artifacts.upload,
     ("DELETE", "artifacts/{path:path}"): artifacts.delete,
