@@ -3,6 +3,8 @@
     NAME=LOW..HIGH [step STEP | log] [when OTHER=VALUE[,VALUE...]]
     NAME=VALUE,VALUE,... [when ...]
 
+and what is said of trials beside it: ``asha min_steps=2 reduction_factor=3``, ``val_loss:min``.
+
 Whole bounds make whole numbers; a point or an exponent in one of them makes floats.
 """
 
@@ -33,6 +35,29 @@ def dimension(text: str) -> dict[str, Any]:
         if not equals or not other.strip() or not values.strip():
             raise InvalidInput(f"--param {text!r}: the condition {when.strip()!r} is no OTHER=VALUE; {FORM}")
         made["when"] = {"name": other.strip(), "values": [_choice(value) for value in values.split(",")]}
+    return made
+
+
+TAKES = ("last", "best", "min", "max")
+
+
+def objective(text: str, every: int) -> dict[str, Any]:
+    """An objective: the name of a metric, behind a colon which of its points counts. A name may have colons too."""
+    name, _, take = text.rpartition(":")
+    if not name or take not in TAKES:
+        name, take = text, "last"
+    return {"metric": name, "take": take, "every": every}
+
+
+def pruning(text: str) -> dict[str, Any]:
+    """When trials are given up: a rule, and its numbers. Raises `InvalidInput`."""
+    rule, *numbers = text.split()
+    made: dict[str, Any] = {"rule": rule}
+    for each in numbers:
+        name, equals, value = each.partition("=")
+        if not equals or not _WHOLE.fullmatch(value):
+            raise InvalidInput(f"--prune {text!r}: {each!r} is no NAME=NUMBER; write 'asha min_steps=2', for example")
+        made[name] = int(value)
     return made
 
 

@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 
 from events.language import experiments, jobs
 from events.language.base import Model
-from events.language.experiments import datasets
+from events.language.experiments import datasets, tuning_pruning
 from events.language.jobs import spec, spec_isolation, spec_monitoring, spec_placement, spec_training
 from events.language.planned import Planned
 from proto import GenerationError
@@ -122,6 +122,14 @@ _BY_MODEL: Mapping[type[Model], Mapping[str, Any]] = {
         ],
     },
     experiments.TellTrial: {"status": "completed"},
+    tuning_pruning.Pruning: {
+        "rule": "hyperband",
+        "startup_trials": None,
+        "warmup_steps": None,
+        "min_steps": 3,
+        "max_steps": 81,
+        "reduction_factor": 3,
+    },
     datasets.DatasetSpec: {
         "digest": "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262",
         "samples": 70_000,

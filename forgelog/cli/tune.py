@@ -23,6 +23,7 @@ TRIAL_STATUSES = ("requested", "proposed", "running", "completed", "pruned", "fa
 ALGORITHMS = ("grid", "random", "tpe", "nsga2")
 ENDS = ("completed", "pruned", "failed")
 DIRECTIONS = ("minimize", "maximize")
+PRUNERS = ("median", "asha", "hyperband")
 
 IdArgument = Annotated[str, typer.Argument(metavar="TUNING", help="The tuning's id.")]
 NumberArgument = Annotated[int, typer.Argument(metavar="TRIAL", min=0, help="The trial's number.")]
@@ -51,6 +52,8 @@ TRIAL_COLUMNS = [
     column("#", "number", right=True),
     column("Status", style=True),
     column("Value", "shown_values", right=True),
+    column("Step", "last_step", right=True, rank=2),
+    column("Last", "last_value", right=True, rank=2),
     column("Parameters", "shown_params", least=16),
     column("Attempt", right=True, rank=2),
     column("Job", "job_id", rank=3),
@@ -150,9 +153,25 @@ def create(
     job: Annotated[
         Path | None, typer.Option("--job", help="A manifest of the job that runs each trial.", dir_okay=False)
     ] = None,
+    objective: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--objective",
+            help="A metric that the jobs log, once for each objective: METRIC, or METRIC:last, :best, :min, :max.",
+        ),
+    ] = None,
+    every: Annotated[int, typer.Option("--every", min=1, help="Steps from one intermediate value to the next.")] = 1,
+    prune: Annotated[
+        str,
+        typer.Option(
+            "--prune",
+            help="Give up trials that do not promise well: median, 'asha min_steps=2', 'hyperband max_steps=81'.",
+            autocompletion=complete.words(PRUNERS),
+        ),
+    ] = "",
 ) -> None:
     """Make a tuning, and print its id."""
-    plan = guarded(lambda: _plan(algorithm, param or [], seed))
+    plan = guarded(lambda: _plan(algorithm, param or [], seed, prune))
     limits = {"trials": max_trials, "parallel": parallel, "seconds": seconds}
     fields: dict[str, Any] = {"limits": {name: value for name, value in limits.items() if value is not None}}
     if patience is not None:
@@ -161,6 +180,8 @@ def create(
         fields["plan"] = plan
     if job is not None:
         fields["job"] = job
+    if objective:
+        fields["objectives"] = guarded(lambda: _objectives(objective, every))
     write(with_client(lambda client: client.tunings.create(name, direction or ["minimize"], **fields)) + "\n")
 
 
@@ -270,16 +291,29 @@ def optuna_proxy(
     run(serve)
 
 
-def _plan(algorithm: str, params: list[str], seed: int) -> dict[str, Any] | None:
+def _plan(algorithm: str, params: list[str], seed: int, prune: str) -> dict[str, Any] | None:
     """How the platform searches; None if it does not. Raises `InvalidInput`."""
     from forgelog.errors import InvalidInput
-    from forgelog.tuning_space import dimension
+    from forgelog.tuning_space import dimension, pruning
 
     if bool(algorithm) != bool(params):
         raise InvalidInput("--algorithm and --param go together: say how to search, and what")
+    if prune and not algorithm:
+        raise InvalidInput(
+            "--prune: goes with --algorithm and --param: the platform gives up trials of its own searches"
+        )
     if not algorithm:
         return None
-    return {"algorithm": algorithm, "seed": seed, "space": [dimension(each) for each in params]}
+    plan: dict[str, Any] = {"algorithm": algorithm, "seed": seed, "space": [dimension(each) for each in params]}
+    if prune:
+        plan["pruning"] = pruning(prune)
+    return plan
+
+
+def _objectives(given: list[str], every: int) -> list[dict[str, Any]]:
+    from forgelog.tuning_space import objective
+
+    return [objective(each, every) for each in given]
 
 
 def _short(value: Any) -> str:

@@ -704,6 +704,8 @@ class HyperparameterTuningJobRow(Answer, message="forgelog.experiments.v1.Hyperp
     """How the platform searches; None: its clients do."""
     job: Answer
     """What each trial runs as a job of its own; None: programs take trials up."""
+    objectives: list[Answer]
+    """The metrics that the trials' jobs log, one for each direction. Empty: who runs a trial tells its values."""
     status: str
     reason: str
     """Why it ended."""
@@ -744,6 +746,11 @@ class TrialRow(Answer, message="forgelog.experiments.v1.Trial"):
     """In the order in which they were set."""
     objective_values: list[str]
     """One for each objective, once it has ended with values."""
+    last_step: int | None
+    """The last step that its present attempt has reported, and what. -9223372036854775808 to
+    9223372036854775807."""
+    last_value: str | None
+    """At most 32 characters."""
     reason: str
     user_attributes: dict[str, str]
     system_attributes: dict[str, str]

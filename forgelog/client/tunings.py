@@ -38,8 +38,9 @@ class AsyncTunings(Namespace):
     ) -> str:
         """Make a tuning; its id. `directions`: minimize or maximize, one for each objective. `fields` are those of
         `CreateTuning`: `limits` (trials, parallel, seconds), `early_stopping` (patience, min_delta), `plan` (algorithm,
-        seed, space), with which the platform searches. `job`: what runs each trial, as `jobs.submit` takes it (a dict,
-        or a manifest's path). Raises `Refused`, `ManifestError`."""
+        seed, space, pruning), with which the platform searches. `job`: what runs each trial, as `jobs.submit` takes it
+        (a dict, or a manifest's path); `objectives` (metric, take, every): which metrics its run logs. Raises
+        `Refused`, `ManifestError`."""
         body = {"tuning_id": id, "name": name, "directions": list(directions), **fields}
         if job is not None:
             body["job"] = _spec_of(job)

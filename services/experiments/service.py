@@ -19,6 +19,7 @@ from services.experiments.catalogue.decide import Catalogues
 from services.experiments.checking import check_files
 from services.experiments.datasets.decide import DatasetCatalogues
 from services.experiments.engine.keeping import keep_engine
+from services.experiments.following import follow_trials
 from services.experiments.joblink.decide import JobLinks
 from services.experiments.points.answering import PointQueriesServicer, PointReader
 from services.experiments.points.stream import PointStream
@@ -62,5 +63,5 @@ SERVICE = Service(
     projection=PROJECTION,
     servicers=servicers,
     intakes=(_points,),
-    background=(keep_engine, check_files),
+    background=(keep_engine, check_files, follow_trials),
 )

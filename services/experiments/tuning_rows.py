@@ -33,9 +33,12 @@ from events.language.experiments import (
     TuningStatusSet,
     is_better,
 )
+from events.language.experiments.tuning_following import TrialJobCompleted, TrialPruned
 from events.log.envelope import Recorded
 from events.projections.projection import Key, Row, Rows, Table
 from events.projections.row_models import table_of
+from services.experiments import followed_rows
+from services.experiments.followed_rows import FOLLOWED
 
 
 class TrialReportRow(BaseModel):
@@ -60,7 +63,10 @@ TRIALS = table_of(Trial, "trials", key=("tuning_id", "number"))
 
 REPORTS = table_of(TrialReportRow, "trial_reports", key=("tuning_id", "number", "attempt", "step"))
 
-TABLES = (TUNINGS, TRIALS, REPORTS)
+TABLES = (TUNINGS, TRIALS, REPORTS, FOLLOWED)
+
+_ALSO_OF_TUNING = (TrialAdded, TrialProposed, TrialStarted, TrialRequeued, TrialEnded)
+"""Events of trials for which the tuning's row is read or written."""
 
 _COUNTS = {
     TrialStatus.COMPLETED: "completed",
@@ -69,11 +75,15 @@ _COUNTS = {
 }
 
 
+_NO_REPORT: Row = {"last_step": None, "last_value": None}
+
+
 def touches(event: TuningEvent) -> Iterable[tuple[Table, Key]]:
-    if isinstance(event, TrialAdded | TrialProposed | TrialRequeued | TrialEnded) or not isinstance(event, TrialEvent):
+    if not isinstance(event, TrialEvent) or isinstance(event, _ALSO_OF_TUNING):
         yield TUNINGS, (event.tuning_id,)
     if isinstance(event, TrialEvent):
         yield TRIALS, (event.tuning_id, event.number)
+        yield from followed_rows.touched(event)
     if isinstance(event, TrialReported):
         yield REPORTS, (event.tuning_id, event.number, event.attempt, event.step)
     if isinstance(event, TrialAdded):
@@ -92,7 +102,9 @@ def project(recorded: Recorded, event: TuningEvent, rows: Rows) -> None:
 
 
 def _created(recorded: Recorded, event: TuningCreated) -> Row:
-    said = event.model_dump(mode="json", include={"directions", "limits", "early_stopping", "plan", "job"})
+    said = event.model_dump(
+        mode="json", include={"directions", "limits", "early_stopping", "plan", "job", "objectives"}
+    )
     return TUNINGS.first(
         tuning_id=event.tuning_id,
         project=event.project,
@@ -128,7 +140,10 @@ def _trial(recorded: Recorded, event: TrialEvent, rows: Rows) -> None:
             _report(rows, event, 1, each.step, each.value)
     else:
         row = _found(rows, TRIALS, key)
-        rows.put(TRIALS, {**row, **_trial_change(event, row), "updated_at": time})
+        row = {**row, **_trial_change(event, row), "updated_at": time}
+        rows.put(TRIALS, row)
+        tuning = rows.get(TUNINGS, (event.tuning_id,)) if isinstance(event, TrialStarted) else None
+        followed_rows.put(event, tuning, row, rows)
         if isinstance(event, TrialReported):
             _report(rows, event, event.attempt, event.step, event.value)
     if isinstance(event, TrialAdded | TrialEnded):
@@ -142,6 +157,8 @@ def _added(recorded: Recorded, event: TrialAdded) -> Row:
     said = event.model_dump(
         mode="json", include={"parameters", "objective_values", "user_attributes", "system_attributes"}
     )
+    last = max(event.intermediate, key=lambda each: each.step, default=None)
+    reported: Row = {} if last is None else {"last_step": last.step, "last_value": last.value}
     return TRIALS.first(
         tuning_id=event.tuning_id,
         number=event.number,
@@ -151,6 +168,7 @@ def _added(recorded: Recorded, event: TrialAdded) -> Row:
         ended_at=event.ended_at,
         updated_at=recorded.meta.time,
         **said,
+        **reported,
     )
 
 
@@ -158,7 +176,7 @@ def _trial_change(event: TrialEvent, row: Row) -> Row:
     """What an event changes in its trial's row."""
     match event:
         case TrialStarted():
-            begun = {"attempt": event.attempt, "started_at": event.started_at, "reason": ""}
+            begun = {"attempt": event.attempt, "started_at": event.started_at, "reason": "", **_NO_REPORT}
             return {"status": TrialStatus.RUNNING.value, **begun}
         case TrialProposed():
             said = event.model_dump(mode="json", include={"parameters"})
@@ -173,9 +191,13 @@ def _trial_change(event: TrialEvent, row: Row) -> Row:
         case TrialAttributeSet():
             return _attribute(event.scope, event.name, event.value, row)
         case TrialReported():
+            later = row["last_step"] is None or event.step >= row["last_step"]
+            return {"last_step": event.step, "last_value": event.value} if later else {}
+        case TrialJobCompleted() | TrialPruned():
             return {}
         case TrialRequeued():
-            return {"status": event.status.value, "attempt": event.attempt, "reason": event.reason}
+            begun = {"status": event.status.value, "attempt": event.attempt, "reason": event.reason}
+            return {**begun, **_NO_REPORT}
         case TrialEnded():
             ended = {
                 "objective_values": list(event.objective_values),

@@ -31,6 +31,7 @@ from events.language.experiments.tuning_models import (
     TuningNumber,
     TuningStatus,
 )
+from events.language.experiments.tuning_pruning import Objective
 from events.language.experiments.tuning_space import TuningPlan
 from events.language.jobs.spec import JobSpec
 
@@ -67,6 +68,8 @@ class TuningAdmitted(TuningPlaceEvent):
     plan: TuningPlan | None = None
     job: JobSpec | None = None
     """What each trial runs as a job of its own; None: programs take trials up."""
+    objectives: tuple[Objective, ...] = ()
+    """The metrics that the trials' jobs log, one for each direction. Empty: who runs a trial tells its values."""
 
 
 class TuningReleased(TuningPlaceEvent):
@@ -117,6 +120,8 @@ class TuningCreated(TuningEvent):
     """How the platform searches; None: its clients do."""
     job: JobSpec | None = None
     """What each trial runs as a job of its own; None: programs take trials up."""
+    objectives: tuple[Objective, ...] = ()
+    """The metrics that the trials' jobs log, one for each direction. Empty: who runs a trial tells its values."""
 
 
 class TuningStatusSet(TuningEvent):
@@ -250,6 +255,9 @@ class CreateTuning(TuningPlaceCommand):
     job: JobSpec | None = None
     """What is to run each trial, as a job of its own, where the platform searches. It finds the values in its
     environment, and tells how it went. Left out: programs take trials up."""
+    objectives: tuple[Objective, ...] = Field(default=(), max_length=100)
+    """Which metrics the trials' jobs log, one for each direction: their points are the trials' values. Left out: the
+    jobs tell the values themselves."""
 
 
 class TuningCommand(Command):

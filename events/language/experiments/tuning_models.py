@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, StringConstraints
 
 from events.language.base import Model
 from events.language.common import Identifier, OptionalIdentifier, ProjectName, Timestamp, shown
+from events.language.experiments.tuning_pruning import Objective
 from events.language.experiments.tuning_space import TuningPlan
 from events.language.jobs.spec import JobSpec
 from events.language.moves import Moves
@@ -199,6 +200,8 @@ class HyperparameterTuningJob(Model):
     """How the platform searches; None: its clients do."""
     job: JobSpec | None = None
     """What each trial runs as a job of its own; None: programs take trials up."""
+    objectives: tuple[Objective, ...] = ()
+    """The metrics that the trials' jobs log, one for each direction. Empty: who runs a trial tells its values."""
     status: TuningStatus
     reason: str = ""
     """Why it ended."""
@@ -233,6 +236,9 @@ class Trial(Model):
     """In the order in which they were set."""
     objective_values: tuple[Double, ...] = ()
     """One for each objective, once it has ended with values."""
+    last_step: Step | None = None
+    """The last step that its present attempt has reported, and what."""
+    last_value: Double | None = None
     reason: str = ""
     user_attributes: dict[str, str] = Field(default_factory=dict)
     system_attributes: dict[str, str] = Field(default_factory=dict)

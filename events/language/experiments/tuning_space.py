@@ -12,6 +12,7 @@ from pydantic import Field, StringConstraints, model_validator
 from events.language.base import Model
 from events.language.common import shown
 from events.language.experiments.models import Seed
+from events.language.experiments.tuning_pruning import Pruning
 
 MAX_DIMENSIONS = 1_000
 MAX_CHOICES = 10_000
@@ -120,6 +121,8 @@ class TuningPlan(Model):
     """From which each trial's randomness follows: the same seed and the same results give the same proposals."""
     space: tuple[Dimension, ...] = Field(max_length=MAX_DIMENSIONS)
     """At least one."""
+    pruning: Pruning | None = None
+    """When trials that run are given up; left out: never."""
 
     @model_validator(mode="after")
     def _check(self) -> TuningPlan:

@@ -46,6 +46,7 @@ def admitted(state: Catalogue, command: CreateTuning) -> TuningAdmitted:
         if command.job.array is not None:
             hint = "leave it out: there is a job for each trial"
             raise invalid("job.array", "is given, and a trial is one process", hint)
+    _check_objectives(command)
     return TuningAdmitted(
         project=command.project,
         tuning_id=command.tuning_id,
@@ -56,7 +57,21 @@ def admitted(state: Catalogue, command: CreateTuning) -> TuningAdmitted:
         early_stopping=command.early_stopping,
         plan=command.plan,
         job=command.job,
+        objectives=command.objectives,
     )
+
+
+def _check_objectives(command: CreateTuning) -> None:
+    """Raises Refused for objectives that do not go with the rest."""
+    count = len(command.directions) or 1
+    if command.objectives and command.job is None:
+        raise invalid("objectives", "go with a job, whose runs log them", "give job, or leave objectives out")
+    if command.objectives and len(command.objectives) != count:
+        problem = f"are {len(command.objectives)}, and there are {count} directions"
+        raise invalid("objectives", problem, "give one for each direction, in their order")
+    if command.plan is not None and command.plan.pruning is not None and count > 1:
+        hint = "leave it out, or give one direction: of several objectives none tells whether a trial promises well"
+        raise invalid("plan.pruning", f"is for one objective, and there are {count}", hint)
 
 
 def released(state: Catalogue, command: DeleteTuning) -> Sequence[Event]:

@@ -5,6 +5,7 @@ Only tunings with a plan are kept, and only until they end.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -40,8 +41,31 @@ class Known:
     status: TrialStatus
     parameters: tuple[TrialParameter, ...] = ()
     values: tuple[str, ...] = ()
-    reports: dict[int, str] = field(default_factory=dict)
+    attempt: int = 1
+    reports: dict[int, float] = field(default_factory=dict)
+    """Step → what its present attempt reported."""
+    steps: list[int] = field(default_factory=list)
+    """The steps of `reports`, in order."""
     system_attributes: dict[str, str] = field(default_factory=dict)
+
+    def report(self, step: int, value: float) -> None:
+        """It has got so far."""
+        if step not in self.reports:
+            insort(self.steps, step)
+        self.reports[step] = value
+
+    def begin_again(self, attempt: int) -> None:
+        """What an earlier attempt reported does not count."""
+        self.attempt = attempt
+        self.reports.clear()
+        self.steps.clear()
+
+    def value_from(self, step: int, before: int | None = None) -> float | None:
+        """What it reported at the first step that is no less; None if there is none, or none below `before`."""
+        place = bisect_left(self.steps, step)
+        if place == len(self.steps) or (before is not None and self.steps[place] >= before):
+            return None
+        return self.reports[self.steps[place]]
 
 
 @dataclass(slots=True)
@@ -57,6 +81,8 @@ class Search:
     trials: dict[int, Known] = field(default_factory=dict)
     events: int = 0
     """How many of its events are folded. They are in one partition, so they are all there were at some moment."""
+    history: list[TuningEvent] | None = None
+    """All of them, where they are kept."""
 
     def next(self) -> int | None:
         """The first trial that waits for a proposal."""
@@ -78,6 +104,8 @@ class Searches:
 
     def __init__(self) -> None:
         self.by_id: dict[str, Search] = {}
+        self.keeping = False
+        """Whether the events of a search that gives up trials are kept."""
 
     def waiting(self) -> Iterator[tuple[Search, int]]:
         """Of each search, the next trial that waits for a proposal."""
@@ -88,9 +116,14 @@ class Searches:
     def fold(self, event: Message, actor: str = "") -> None:
         """Take an event of the context experiments; `actor` is its record's."""
         if isinstance(event, TuningCreated) and event.plan is not None:
-            self.by_id[event.tuning_id] = Search(event.tuning_id, event.project, actor, event.plan, event.directions)
+            begun = Search(event.tuning_id, event.project, actor, event.plan, event.directions)
+            if self.keeping and event.plan.pruning is not None:
+                begun.history = []
+            self.by_id[event.tuning_id] = begun
         if isinstance(event, TuningEvent) and (search := self.by_id.get(event.tuning_id)) is not None:
             search.events += 1
+            if search.history is not None:
+                search.history.append(event)
             if isinstance(event, TuningDeleted) or (isinstance(event, TuningStatusSet) and event.status in TUNING_ENDS):
                 del self.by_id[event.tuning_id]
             elif isinstance(event, TrialEvent):
@@ -105,9 +138,10 @@ def _evolve(trials: dict[int, Known], event: TrialEvent) -> None:
             event.status,
             event.parameters,
             event.objective_values,
-            {each.step: each.value for each in event.intermediate},
-            dict(event.system_attributes),
+            system_attributes=dict(event.system_attributes),
         )
+        for each in event.intermediate:
+            trials[event.number].report(each.step, float(each.value))
         return
     trial = trials[event.number]
     match event:
@@ -115,13 +149,15 @@ def _evolve(trials: dict[int, Known], event: TrialEvent) -> None:
             trial.status, trial.parameters = TrialStatus.PROPOSED, event.parameters
             trial.system_attributes.update(event.system_attributes)
         case TrialReported():
-            trial.reports[event.step] = event.value
+            trial.report(event.step, float(event.value))
         case TrialAttributeSet() if event.scope is Scope.SYSTEM:
             trial.system_attributes[event.name] = event.value
         case TrialRequeued():
             trial.status = event.status
-            trial.reports.clear()
+            trial.begin_again(event.attempt)
         case TrialEnded():
             trial.status, trial.values = event.status, event.objective_values
         case TrialStarted():
             trial.status = TrialStatus.RUNNING
+            if event.attempt != trial.attempt:
+                trial.begin_again(event.attempt)

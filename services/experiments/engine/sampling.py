@@ -38,7 +38,7 @@ from services.experiments.tuning import grid
 
 VERSION = f"optuna {optuna.__version__}"
 
-_STATES = {
+STATES = {
     TrialStatus.COMPLETED: TrialState.COMPLETE,
     TrialStatus.PRUNED: TrialState.PRUNED,
     TrialStatus.FAILED: TrialState.FAIL,
@@ -126,10 +126,10 @@ def _frozen(known: Known) -> FrozenTrial:
     distributions = {each.name: json_to_distribution(each.distribution) for each in known.parameters}
     params = {each.name: distributions[each.name].to_external_repr(float(each.value)) for each in known.parameters}
     return optuna.trial.create_trial(
-        state=_STATES[known.status],
+        state=STATES[known.status],
         values=[float(value) for value in known.values] or None,
         params=params,
         distributions=distributions,
         system_attrs={key: json.loads(value) for key, value in known.system_attributes.items()},
-        intermediate_values={step: float(value) for step, value in known.reports.items()},
+        intermediate_values=dict(known.reports),
     )

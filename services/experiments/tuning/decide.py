@@ -4,6 +4,7 @@
 AskTrial ─► TrialAdded with the next number (requested, running, or as it ended elsewhere)
 where the platform searches: TrialAdded (requested), as many as may run; ProposeTrial (its engine) ─► TrialProposed
 StartTrial ─► TrialStarted;  RequeueTrial ─► TrialRequeued, as the next attempt
+PruneTrial (the engine) ─► TrialPruned, TrialEnded
 TellTrial ─► TrialEnded, once; after the last one that there may be, or none that is better: TuningStatusSet (completed)
 """
 
@@ -50,6 +51,7 @@ from events.language.experiments import (
     TuningStatus,
     TuningStatusSet,
 )
+from events.language.experiments.tuning_following import PruneTrial, TrialJobCompleted, TrialPruned
 from events.language.jobs import CancelJob, JobCancelled, JobCompleted, JobEnded, JobFailed, JobStarted, SubmitJob
 from events.language.moves import check_move
 from events.writer.decider import BY_ORIGIN, Decider, DecisionContext, Order, Question
@@ -75,6 +77,7 @@ class Tunings(Decider[Tuning]):
         ReportTrial,
         SetTrialAttribute,
         TellTrial,
+        PruneTrial,
         RequeueTrial,
     )
     events = (
@@ -90,6 +93,8 @@ class Tunings(Decider[Tuning]):
         TrialReported,
         TrialAttributeSet,
         TrialRequeued,
+        TrialJobCompleted,
+        TrialPruned,
         TrialEnded,
     )
     routes: ClassVar = {
@@ -131,6 +136,8 @@ class Tunings(Decider[Tuning]):
                 return _with_end(state, trials.added(state, command, context.now))
         assert isinstance(command, TrialCommand)
         event = trials.decided(state, command, context.now)
+        if isinstance(event, TrialPruned):
+            return [event, *_with_end(state, trials.end_of(state, event, context.now))]
         return () if event is None else _with_end(state, event)
 
     def react(self, state: Tuning, event: Event, context: DecisionContext) -> Sequence[Event]:

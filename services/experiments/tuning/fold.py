@@ -25,6 +25,7 @@ from events.language.experiments import (
     TuningStatusSet,
     is_better,
 )
+from events.language.experiments.tuning_following import TrialJobCompleted
 from events.language.moves import check_move
 from services.experiments.tuning import grid
 from services.experiments.tuning.state import OpenTrial, Tuning
@@ -36,7 +37,8 @@ def evolve(state: Tuning, event: Event, time: datetime) -> Tuning:
             state.status, state.directions = TuningStatus.RUNNING, event.directions
             state.limits, state.early_stopping = event.limits, event.early_stopping
             state.planned, state.total = event.plan is not None, _total(event)
-            state.job = event.job
+            state.job, state.logged = event.job, bool(event.objectives)
+            state.pruning = event.plan is not None and event.plan.pruning is not None
             if event.limits.seconds is not None:
                 state.ends_at = time + timedelta(seconds=event.limits.seconds)
         case TuningStatusSet():
@@ -64,6 +66,8 @@ def evolve(state: Tuning, event: Event, time: datetime) -> Tuning:
         case TrialStarted():
             _move(state, event.number, TrialStatus.RUNNING)
             state.open[event.number].attempt = event.attempt
+        case TrialJobCompleted():
+            state.open[event.number].read = True
         case TrialRequeued():
             _move(state, event.number, event.status)
             state.open[event.number].attempt = event.attempt

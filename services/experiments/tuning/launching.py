@@ -2,7 +2,8 @@
 
 TrialProposed ─► TrialLaunched ─► (order) SubmitJob
 JobStarted ─► TrialStarted; of a later attempt, since the process before was lost: TrialRequeued, TrialStarted
-the job's end, or its refusal ─► TrialEnded (failed), unless its program has told before
+JobCompleted, where the job logs its objectives ─► TrialJobCompleted ─► (services.experiments.following) TellTrial
+the job's end otherwise, or its refusal ─► TrialEnded (failed), unless its program has told before
 TrialEnded (pruned, failed), the tuning's end ─► (order) CancelJob
 """
 
@@ -25,7 +26,8 @@ from events.language.experiments import (
     TrialStatus,
     TuningStatus,
 )
-from events.language.jobs import JobEnded, JobStarted
+from events.language.experiments.tuning_following import TrialJobCompleted
+from events.language.jobs import JobCompleted, JobEnded, JobStarted
 from events.language.jobs.spec import JobSpec
 from events.log.ids import child_id
 from services.experiments.tuning.distributions import external
@@ -66,9 +68,14 @@ def heard(state: Tuning, id: str, event: Event, now: datetime) -> Iterator[Trial
     if isinstance(event, JobStarted):
         for start in event.tasks:
             yield from _started(state, id, number, start.attempt, now)
+    elif isinstance(event, JobCompleted) and state.logged:
+        trial = state.open[number]
+        if not trial.read:
+            yield TrialJobCompleted(tuning_id=id, number=number, attempt=trial.attempt)
     elif isinstance(event, JobEnded):
         reason = f": {event.reason}" if event.reason else ""
-        yield _failed(state, id, number, f"its job ended, and had told no value{reason}", now)
+        problem = "its job did not complete" if state.logged else "its job ended, and had told no value"
+        yield _failed(state, id, number, f"{problem}{reason}", now)
 
 
 def refused(state: Tuning, id: str, job_id: str, message: str, now: datetime) -> Sequence[TrialEnded]:

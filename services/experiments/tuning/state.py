@@ -25,6 +25,8 @@ class OpenTrial:
     parameters: tuple[TrialParameter, ...] = ()
     """Its values, until its job is ordered."""
     job_id: str = ""
+    read: bool = False
+    """Whether its job is complete, and its value is being read from what the job's run has logged."""
 
 
 @dataclass(slots=True)
@@ -38,8 +40,12 @@ class Tuning:
     early_stopping: EarlyStopping | None = None
     planned: bool = False
     """Whether the platform searches: it asks for trials itself, and chooses their values."""
+    pruning: bool = False
+    """Whether it gives trials up that do not promise well."""
     job: JobSpec | None = None
     """What runs each trial."""
+    logged: bool = False
+    """Whether the trials' values are read from what their jobs' runs log."""
     jobs: dict[str, int] = field(default_factory=dict)
     """Job → the open trial that it runs."""
     total: int | None = None

@@ -34,6 +34,7 @@ from events.language.experiments import (
     TuningStatus,
     is_better,
 )
+from events.language.experiments.tuning_following import PruneTrial, TrialPruned
 from services.experiments.tuning import distributions
 from services.experiments.tuning.state import OpenTrial, Tuning
 
@@ -118,6 +119,8 @@ def decided(state: Tuning, command: TrialCommand, now: datetime) -> TrialEvent |
         case ReportTrial():
             attempt = command.attempt or trial.attempt
             return TrialReported(tuning_id=id, number=number, attempt=attempt, step=command.step, value=command.value)
+        case PruneTrial():
+            return _pruned(state, trial, command)
         case TellTrial():
             status = TrialStatus(command.status)
             _check_values(state, status, command.objective_values)
@@ -133,6 +136,20 @@ def decided(state: Tuning, command: TrialCommand, now: datetime) -> TrialEvent |
                 ended_at=now,
             )
     raise TypeError(f"trials take no {type(command).__name__}")
+
+
+def end_of(state: Tuning, event: TrialPruned, now: datetime) -> TrialEnded:
+    """The end of a trial that is given up."""
+    return TrialEnded(
+        tuning_id=event.tuning_id,
+        number=event.number,
+        attempt=event.attempt,
+        status=TrialStatus.PRUNED,
+        objective_values=(event.value,),
+        reason=f"it did not promise well: {event.value} at step {event.step}",
+        cancelled_job=state.open[event.number].job_id,
+        ended_at=now,
+    )
 
 
 def wanted(state: Tuning, id: str) -> list[TrialAdded]:
@@ -195,6 +212,27 @@ def _proposed(state: Tuning, trial: OpenTrial, command: ProposeTrial) -> TrialPr
         number=command.number,
         parameters=command.parameters,
         system_attributes=command.system_attributes,
+        known_events=command.known_events,
+        algorithm_version=command.algorithm_version,
+    )
+
+
+def _pruned(state: Tuning, trial: OpenTrial, command: PruneTrial) -> TrialPruned:
+    id, number = command.tuning_id, command.number
+    if not state.pruning:
+        raise Refused(ErrorCode.FAILED_PRECONDITION, f"the plan of tuning {id} has no pruning")
+    if trial.status is not TrialStatus.RUNNING:
+        raise Refused(
+            ErrorCode.FAILED_PRECONDITION, f"trial {number} of tuning {id} is {trial.status}: it does not run"
+        )
+    if trial.read:
+        raise Refused(ErrorCode.FAILED_PRECONDITION, f"trial {number} of tuning {id} is done; its value is being read")
+    return TrialPruned(
+        tuning_id=id,
+        number=number,
+        attempt=command.attempt or trial.attempt,
+        step=command.step,
+        value=command.value,
         known_events=command.known_events,
         algorithm_version=command.algorithm_version,
     )
