@@ -169,6 +169,47 @@ async def test_trials_are_jobs_and_end_with_them(platform: Cluster, client: Asyn
     await platform.event(JobCancelled, lambda event: event.job_id == trials[2].job_id)
 
 
+LOGGING = """
+import os, sys, time
+from forgelog import Client
+
+with Client() as client:
+    trial = client.tunings.current()
+    process = {"job_id": os.environ["FORGELOG_JOB"], "attempt": int(os.environ["FORGELOG_ATTEMPT"])}
+    run = client.runs.create("tuned", process=process)
+    if trial.number < 2:
+        for step in range(1, 5):
+            client.runs.log_metrics(run, {"loss": trial.number + 1 / step}, step=step)
+    if trial.number == 1:
+        time.sleep(600)
+"""
+
+
+async def test_the_value_of_a_trial_is_what_its_job_logs_and_a_bad_one_is_stopped(
+    platform: Cluster, client: AsyncClient
+) -> None:
+    id = await client.tunings.create(
+        "logged",
+        limits={"trials": 3, "parallel": 1},
+        plan={"algorithm": "random", "space": SPACE[:1], "pruning": {"rule": "asha", "reduction_factor": 2}},
+        job={
+            "name": "trial",
+            "command": [sys.executable, "-c", LOGGING],
+            "environment": {"variables": {"PYTHONPATH": str(ROOT)}},
+        },
+        objectives=[{"metric": "loss"}],
+    )
+    row = await ended(client, id)
+    assert (row.status, row.completed, row.pruned, row.failed) == ("completed", 1, 1, 1)
+    good, bad, silent = await client.tunings.trials(id)
+    assert (good.status, good.objective_values, good.last_step) == ("completed", ["0.25"], 4)
+    assert (await client.tunings.trial(id, 0)).intermediate == {1: 1.0, 2: 0.5, 3: 1 / 3, 4: 0.25}
+    assert bad.status == "pruned"
+    assert bad.reason == "it did not promise well: 2.0 at step 1"
+    await platform.event(JobCancelled, lambda event: event.job_id == bad.job_id)
+    assert (silent.status, silent.reason) == ("failed", "its run logged no 'loss'")
+
+
 async def test_a_stopped_tuning_stops_its_jobs(platform: Cluster, client: AsyncClient) -> None:
     id = await client.tunings.create(
         "endless",
