@@ -42,10 +42,24 @@ CLASSES: Mapping[str, str] = {
     "forgelog.log.v1.LoggedEvent": "EventRow",
     "forgelog.experiments.v1.GetPointsDigestResponse": "PointsDigest",
     "forgelog.experiments.v1.CapturedRun": "CapturedRunRow",
+    "forgelog.experiments.v1.CheckResult": "CheckResult",
 }
 """Message → class, of those that are not found by themselves, and of those that come first in the file."""
 
 ADDED: Mapping[str, tuple[str, ...]] = {
+    "forgelog.experiments.v1.Experiment": (
+        "runs: dict[str, int]",
+        '"""Its runs by status, where one experiment was asked for."""',
+    ),
+    "forgelog.experiments.v1.ExperimentRun": (
+        "params: dict[str, str]",
+        '"""These three where one run was asked for, and in searches."""',
+        "tags: dict[str, str]",
+        "metrics: dict[str, float]",
+        '"""Key → the last value, of the run\'s own."""',
+        "checks: list[CheckResult]",
+        '"""Of a run that has ended, how it does by its experiment\'s practices, where one run was asked for."""',
+    ),
     "forgelog.experiments.v1.Trial": (
         "params: dict[str, object]",
         '"""Hyperparameter → its value, as the program has it."""',

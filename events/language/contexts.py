@@ -181,10 +181,12 @@ OWN = (
         language=(
             "events.language.experiments.enums",
             "events.language.experiments.hyperparameters",
+            "events.language.experiments.practices",
             "events.language.experiments.models",
             "events.language.experiments.commands",
             "events.language.experiments.artifacts",
             "events.language.experiments.capture",
+            "events.language.experiments.templates",
             "events.language.experiments.registry.models",
             "events.language.experiments.registry.commands",
             "events.language.experiments.registry.events",
@@ -196,6 +198,7 @@ OWN = (
             "events.language.experiments.tuning",
             "events.language.experiments.tuning_following",
         ),
+        kinds=(("Template", "forgelog.manifest.templates:TEMPLATE"),),
         streams=(POINTS,),
     ),
 )

@@ -82,6 +82,9 @@ MODULES: dict[str, dict[str, str]] = {
     "runs": {
         "runs": "Show runs of experiments and their files; create one, log to it, end or delete it.",
     },
+    "templates": {
+        "templates": "Show templates of experiments; save, rate or delete one.",
+    },
     "tune": {
         "tune": "Show tunings and their trials; make, pause, stop or delete a tuning.",
         "optuna-proxy": "Let Optuna's client (GrpcStorageProxy) keep its studies here; it listens on this machine alone, until Ctrl-C.",

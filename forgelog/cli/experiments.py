@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +11,8 @@ import typer
 from forgelog.cli import complete
 from forgelog.cli.common import AtOption, OutputOption, moment, with_client
 from forgelog.cli.nodes import pairs
-from forgelog.cli.render import Format, age_column, column, show_data, show_done, show_fields, show_rows, write
+from forgelog.cli.progress import Progress
+from forgelog.cli.render import Format, age_column, column, note, show_data, show_done, show_fields, show_rows, write
 
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
@@ -96,6 +98,34 @@ def create(
     write(
         with_client(lambda client: client.experiments.create(name, labels=label or [], tags=pairs(tag), **given)) + "\n"
     )
+
+
+@app.command("init")
+def init(
+    template: Annotated[str, typer.Option("--template", help="A template; `forgelog templates list` shows them.")],
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Into this folder.", file_okay=False)] = Path(),
+    name: Annotated[str, typer.Option("--name", help="The experiment's name [default: the folder's].")] = "",
+    description: DescriptionOption = None,
+    team: TeamOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files with other content.")] = False,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Make an experiment of a template, with the files that it begins with."""
+    fields = {"description": description, "team": team}
+    given: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
+
+    async def work(client: AsyncClient) -> Any:
+        with Progress("init:", output, bytes=True) as bar:
+            return await client.templates.begin(template, folder, name=name, force=force, progress=bar.at, **given)
+
+    begun = with_client(work)
+    if output is not Format.TABLE:
+        show_data(begun._asdict(), output)
+        return
+    write(f"{begun.experiment_id}\n")
+    made = "made" if begun.created else "there already"
+    files = ", ".join(begun.files) or "no new file"
+    note(f"the experiment is {made}, of template {begun.template.name}/{begun.template.version}; {folder} has {files}")
 
 
 @app.command("update")

@@ -19,6 +19,7 @@ from forgelog.cli.render import (
     age_column,
     column,
     note,
+    print_table,
     show_data,
     show_done,
     show_fields,
@@ -42,6 +43,15 @@ ENDS = ("finished", "failed", "killed")
 IdArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
 ParamOption = Annotated[list[str] | None, typer.Option("--param", "-p", help="key=value (repeatable).")]
 TagOption = Annotated[list[str] | None, typer.Option("--tag", help="key=value (repeatable).")]
+
+
+CHECKS = (
+    column("Check", "name"),
+    column("Metric"),
+    Column("Result", lambda row: "passed" if row["passed"] else "failed", style=True),
+    column("Finding"),
+)
+"""How a run does by its experiment's practices."""
 
 
 def columns(now: datetime) -> list[Any]:
@@ -100,7 +110,11 @@ def show(id: IdArgument, at: AtOption = None, output: OutputOption = Format.TABL
     if output is not Format.TABLE:
         show_data(found, output)
         return
+    checks: list[Any] = found.pop("checks")
     show_fields({name: value for name, value in found.items() if value not in ("", None, {}, [])}, title=id)
+    if checks:
+        write("\n")
+        print_table(checks, CHECKS)
 
 
 @app.command("create")

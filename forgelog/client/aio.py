@@ -24,6 +24,7 @@ from forgelog.client.nodes import AsyncNodes
 from forgelog.client.plain import Answer
 from forgelog.client.queues import AsyncQueues
 from forgelog.client.runs import AsyncRuns
+from forgelog.client.templates import AsyncTemplates
 from forgelog.client.tunings import AsyncTunings
 
 __all__ = ["AsyncClient", "AsyncJob"]
@@ -62,6 +63,7 @@ class AsyncClient(AsyncFlat):
     tunings = namespace(AsyncTunings)
     models = namespace(AsyncModels)
     datasets = namespace(AsyncDatasets)
+    templates = namespace(AsyncTemplates)
 
     async def __aenter__(self) -> AsyncClient:
         return self

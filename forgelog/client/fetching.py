@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
@@ -189,6 +189,27 @@ class Fetching:
             there = self._there(files)
             self._write([file for file in files if file.path not in there], progress)
         return there
+
+    def place_known(self, contents: Mapping[BundleFile, bytes]) -> set[str]:
+        """As `place`, of files whose bytes are at hand."""
+        from events.objects.unpacking import write_file
+
+        with self._problems_told():
+            there = self._there(list(contents))
+            for file, content in contents.items():
+                if file.path not in there:
+
+                    def fetch(opened: Callable[[], BinaryIO], content: bytes = content) -> None:
+                        with opened() as writer:
+                            writer.write(content)
+
+                    write_file(self._into, file, fetch, force=self._force)
+        return there
+
+    def check(self, files: Sequence[BundleFile]) -> None:
+        """Raise `InvalidInput` where something else is in the place of one of these, unless by force."""
+        with self._problems_told():
+            self._there(files)
 
     def _wanted(self, rows: Sequence[OutputRow], nested: bool) -> list[_Placed]:
         wanted = [

@@ -364,6 +364,17 @@ class CapturedRunRow(Answer, message="forgelog.experiments.v1.CapturedRun"):
     captured_at: datetime | None
 
 
+class CheckResult(Answer, message="forgelog.experiments.v1.CheckResult"):
+    """How a run that has ended does by one of its experiment's practices."""
+
+    name: str
+    metric: str
+    """1 to 250 characters."""
+    passed: bool
+    finding: str
+    """In words, with the value that was found."""
+
+
 class RunArtifactRow(Answer, message="forgelog.experiments.v1.RunArtifact"):
     """A file of a run, or a folder that has some, as queries tell of it."""
 
@@ -444,6 +455,14 @@ class ExperimentRow(Answer, message="forgelog.experiments.v1.Experiment"):
     created_at: datetime | None
     updated_at: datetime | None
     deleted_at: datetime | None
+    practices: Answer
+    """What its runs are looked at for when they have ended."""
+    template_id: str
+    """The template that it was made of; empty for none. At most 128 characters."""
+    template_version: int
+    """As it was then; 0 without a template. 0 to 1000000."""
+    runs: dict[str, int]
+    """Its runs by status, where one experiment was asked for."""
 
 
 class ExperimentRunRow(Answer, message="forgelog.experiments.v1.ExperimentRun"):
@@ -478,6 +497,13 @@ class ExperimentRunRow(Answer, message="forgelog.experiments.v1.ExperimentRun"):
     ended_at: datetime | None
     updated_at: datetime | None
     deleted_at: datetime | None
+    params: dict[str, str]
+    """These three where one run was asked for, and in searches."""
+    tags: dict[str, str]
+    metrics: dict[str, float]
+    """Key → the last value, of the run's own."""
+    checks: list[CheckResult]
+    """Of a run that has ended, how it does by its experiment's practices, where one run was asked for."""
 
 
 class RegisteredModelRow(Answer, message="forgelog.experiments.v1.RegisteredModel"):
@@ -682,6 +708,58 @@ class DatasetVersionRow(Answer, message="forgelog.experiments.v1.DatasetVersion"
     created_at: datetime | None
     updated_at: datetime | None
     checked_at: datetime | None
+
+
+class ExperimentTemplateRow(Answer, message="forgelog.experiments.v1.ExperimentTemplate"):
+    """A template, as queries tell of it."""
+
+    description: str
+    """At most 10000 characters."""
+    framework: str | None
+    architecture: str
+    """The model's shape, such as `resnet50`; an experiment's `architecture.model_type` where that says none. At
+    most 200 characters."""
+    experiment_type: str
+    """At most 100 characters."""
+    hyperparameters: Answer
+    resources: Answer
+    """What a job of it needs."""
+    files: list[Answer]
+    """At most 200 entries."""
+    practices: Answer
+    template_id: str
+    """At most 128 characters."""
+    project: str
+    """At most 127 characters."""
+    name: str
+    version: int
+    """1 to 1000000."""
+    owner: str
+    """Who saved it first."""
+    uses: int
+    """How many experiments were made of it. 0 to 2147483647."""
+    ratings: int
+    """How many people rated it. 0 to 2147483647."""
+    rating: float
+    """The mean of their stars; 0 without any. 0 to 5."""
+    created_at: datetime | None
+    updated_at: datetime | None
+    """When it was saved last."""
+    deleted_at: datetime | None
+
+
+class TemplateRatingRow(Answer, message="forgelog.experiments.v1.TemplateRating"):
+    """What somebody thinks of a template."""
+
+    template_id: str
+    """At most 128 characters."""
+    rater: str
+    project: str
+    """At most 127 characters."""
+    stars: int
+    """1 to 5."""
+    comment: str
+    rated_at: datetime | None
 
 
 class HyperparameterTuningJobRow(Answer, message="forgelog.experiments.v1.HyperparameterTuningJob"):

@@ -81,12 +81,13 @@ class AsyncRuns(Namespace):
         return await self._send("RestoreRun", id)
 
     async def get(self, id: str, *, at: datetime | None = None) -> ExperimentRunRow:
-        """One run, with its `params`, `tags` and `metrics` (key → the last value, of the run's own). Raises
-        `NotFound`."""
+        """One run, with its `params`, `tags` and `metrics` (key → the last value, of the run's own); once it has ended,
+        its `checks`: how it does by its experiment's practices. Raises `NotFound`."""
         request = pb.GetRunRequest(run_id=id, options=self._core.options(CONTEXT, at))
         answer = await self._core.ask(self._stub.GetRun, request, f"run {id}")
         own = {each.key: each.value for each in answer.metrics if not each.model_id and not each.dataset}
         found = {**plain(answer.run), "params": dict(answer.params), "tags": dict(answer.tags), "metrics": own}
+        found["checks"] = [plain(each) for each in answer.checks]
         return ExperimentRunRow(found)
 
     async def search(

@@ -1,4 +1,5 @@
-"""The tables of experiments, runs, and runs' parameters and tags; those of tunings are in `tuning_rows`. Pure folds."""
+"""The tables of experiments, runs, and runs' parameters and tags; those of tunings and templates have
+modules of their own. Pure folds."""
 
 from __future__ import annotations
 
@@ -34,7 +35,14 @@ from events.language.experiments.datasets import InputsLogged
 from events.log.envelope import Recorded
 from events.projections.projection import Key, Projection, Row, Rows, Table
 from events.projections.references import REFERENCES
-from services.experiments import artifact_rows, capture_rows, lineage_rows, registry_projection, tuning_rows
+from services.experiments import (
+    artifact_rows,
+    capture_rows,
+    lineage_rows,
+    registry_projection,
+    template_rows,
+    tuning_rows,
+)
 from services.experiments.artifact_rows import ARTIFACTS
 from services.experiments.capture_rows import CAPTURES
 from services.experiments.catalogue.state import FIELDS, LISTS
@@ -55,6 +63,7 @@ class ExperimentsProjection(Projection):
         *registry_projection.TABLES,
         *lineage_rows.TABLES,
         *tuning_rows.TABLES,
+        *template_rows.TABLES,
         REFERENCES,
     )
 
@@ -62,6 +71,7 @@ class ExperimentsProjection(Projection):
         event = recorded.data
         yield from registry_projection.touched(event)
         yield from lineage_rows.touched(event, recorded.meta)
+        yield from template_rows.touched(event)
         if isinstance(event, CatalogueEvent):
             yield EXPERIMENTS, (event.experiment_id,)
         elif isinstance(event, RunEvent):
@@ -80,6 +90,7 @@ class ExperimentsProjection(Projection):
         event = recorded.data
         registry_projection.put(event, recorded.meta, rows)
         lineage_rows.put(event, recorded.meta, rows)
+        template_rows.put(event, recorded.meta, rows)
         if isinstance(event, CatalogueEvent):
             _experiment(recorded, event, rows)
         elif isinstance(event, RunEvent):
@@ -100,7 +111,7 @@ PROJECTION = ExperimentsProjection()
 def _experiment(recorded: Recorded, event: CatalogueEvent, rows: Rows) -> None:
     time = recorded.meta.time
     if isinstance(event, ExperimentCreated):
-        said = event.model_dump(mode="json", include={*FIELDS, *LISTS, "tags"})
+        said = event.model_dump(mode="json", include={*FIELDS, *LISTS, "tags", "template_id", "template_version"})
         row = EXPERIMENTS.first(
             experiment_id=event.experiment_id,
             project=event.project,

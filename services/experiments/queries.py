@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from events.language.convert import to_message
+from events.language.experiments import ENDED, RunStatus
+from events.language.experiments.practices import BestPractices
 from events.projections.tables import Db
 from events.queries.queries import ReadModel, invalid, not_found, read_options
 from events.queries.row_watch import RowWatch
@@ -17,6 +19,7 @@ from forgelog_pb.experiments.v1 import queries_pb2_grpc as rpc
 from forgelog_pb.experiments.v1 import types_pb2 as types
 from services.experiments.lifecycle import by_lifecycle, listings
 from services.experiments.points.answering import PointReader
+from services.experiments.practices import results
 from services.experiments.rows import RUNS
 from services.experiments.search import EXPERIMENTS_SEARCH, RUN_WORDS, RUNS_SEARCH
 
@@ -115,8 +118,10 @@ class ExperimentQueriesServicer(rpc.ExperimentQueriesServicer):
             if row is None:
                 raise not_found("run", id, options["as_of"])
             (found,) = await _with_values(db, [row])
+            practices = await _practices(db, row)
         metrics = await self._points.metrics([id], (), request.options)
-        return pb.GetRunResponse(run=found.run, params=found.params, tags=found.tags, metrics=metrics)
+        checks = [to_message(each.model_dump(), types.CheckResult) for each in results(practices, metrics)]
+        return pb.GetRunResponse(run=found.run, params=found.params, tags=found.tags, metrics=metrics, checks=checks)
 
     async def ListRuns(self, request: Any, context: Any) -> Any:
         said = filter_condition(request.filter, RUN_WORDS, "runs")
@@ -177,6 +182,14 @@ async def _with_values(db: Db, rows: Sequence[Any]) -> list[Any]:
     for each in await db.fetch("select run_id, key, value from run_tags where run_id = any($1)", list(runs)):
         runs[each["run_id"]].tags[each["key"]] = each["value"]
     return list(runs.values())
+
+
+async def _practices(db: Db, run: Any) -> BestPractices:
+    """What a run is looked at for: its experiment's practices, once it has ended."""
+    if RunStatus(run["status"]) not in ENDED:
+        return BestPractices()
+    found = await db.fetchval("select practices from experiments where experiment_id = $1", run["experiment_id"])
+    return BestPractices.model_validate(found or {})
 
 
 def _experiment(row: Any) -> Any:

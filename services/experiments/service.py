@@ -12,6 +12,7 @@ from forgelog_pb.experiments.v1.capture_queries_pb2_grpc import add_CaptureQueri
 from forgelog_pb.experiments.v1.points_queries_pb2_grpc import add_PointQueriesServicer_to_server
 from forgelog_pb.experiments.v1.queries_pb2_grpc import add_ExperimentQueriesServicer_to_server
 from forgelog_pb.experiments.v1.registry_queries_pb2_grpc import add_RegistryQueriesServicer_to_server
+from forgelog_pb.experiments.v1.templates_pb2_grpc import add_TemplateQueriesServicer_to_server
 from forgelog_pb.experiments.v1.tunings_pb2_grpc import add_TuningQueriesServicer_to_server
 from services.experiments.artifact_queries import ArtifactQueriesServicer
 from services.experiments.capture_queries import CaptureQueriesServicer
@@ -28,6 +29,7 @@ from services.experiments.queries import ExperimentQueriesServicer
 from services.experiments.registry.decide import Registries
 from services.experiments.registry_queries import RegistryQueriesServicer
 from services.experiments.run.decide import Runs
+from services.experiments.template_queries import TemplateQueriesServicer
 from services.experiments.tuning.decide import Tunings
 from services.experiments.tuning_queries import TuningQueriesServicer
 
@@ -54,6 +56,7 @@ def servicers(answering: Answering) -> Sequence[Servicer]:
         (ArtifactQueriesServicer(read), add_ArtifactQueriesServicer_to_server, f"{package}.ArtifactQueries"),
         (CaptureQueriesServicer(read), add_CaptureQueriesServicer_to_server, f"{package}.CaptureQueries"),
         (TuningQueriesServicer(read), add_TuningQueriesServicer_to_server, f"{package}.TuningQueries"),
+        (TemplateQueriesServicer(read), add_TemplateQueriesServicer_to_server, f"{package}.TemplateQueries"),
         (RegistryQueriesServicer(read), add_RegistryQueriesServicer_to_server, f"{package}.RegistryQueries"),
     ]
 

@@ -16,6 +16,7 @@ from events.language.experiments.enums import ExperimentStatus, ModelFramework, 
 from events.language.experiments.events import RunAdmitted, RunNotAdmitted
 from events.language.experiments.hyperparameters import MAX_ENTRIES, HyperparameterConfig, ParamKey, ParamValue
 from events.language.experiments.models import Description, Label, Process, Seed, Tags
+from events.language.experiments.practices import BestPractices
 
 MAX_REASON = 500
 Reason = Annotated[str, Field(max_length=MAX_REASON)]
@@ -51,6 +52,9 @@ class CreateExperiment(CatalogueCommand):
     collaborators: tuple[DisplayName, ...] = Field(default=(), max_length=100)
     tags: Tags = Field(default_factory=dict)
     labels: tuple[Label, ...] = Field(default=(), max_length=64)
+    practices: BestPractices = BestPractices()
+    template_id: OptionalIdentifier = ""
+    """A template of the project: where this says nothing (framework, type, hyperparameters, practices), that counts."""
 
 
 class ExperimentCommand(CatalogueCommand):
@@ -75,6 +79,7 @@ class UpdateExperiment(ExperimentCommand):
     )
     add_labels: tuple[Label, ...] = Field(default=(), max_length=64)
     remove_labels: tuple[Label, ...] = Field(default=(), max_length=64)
+    practices: BestPractices | None = None
 
 
 class SetExperimentStatus(ExperimentCommand):

@@ -19,6 +19,7 @@ from events.language.common import (
 from events.language.experiments.enums import ExperimentStatus, ModelFramework, RunStatus, Visibility
 from events.language.experiments.hyperparameters import HyperparameterConfig
 from events.language.experiments.models import Process, RunNumber, Seed
+from events.language.experiments.practices import BestPractices
 
 # What the catalogue of a project decides
 
@@ -50,6 +51,10 @@ class ExperimentCreated(CatalogueEvent):
     collaborators: tuple[str, ...] = ()
     tags: dict[str, str] = Field(default_factory=dict)
     labels: tuple[str, ...] = ()
+    practices: BestPractices = BestPractices()
+    template_id: OptionalIdentifier = ""
+    """The template that it was made of; what that gave is in the other fields."""
+    template_version: Annotated[int, Field(ge=0, le=1_000_000)] = 0
 
 
 class ExperimentUpdated(CatalogueEvent):
@@ -68,6 +73,7 @@ class ExperimentUpdated(CatalogueEvent):
     tags: dict[str, str | None] = Field(default_factory=dict)
     labels: tuple[str, ...] = ()
     """All that it has now."""
+    practices: BestPractices | None = None
 
 
 class ExperimentStatusSet(CatalogueEvent):

@@ -18,6 +18,7 @@ from events.language.common import (
 )
 from events.language.experiments.enums import ExperimentStatus, ModelFramework, RunStatus, Visibility
 from events.language.experiments.hyperparameters import MAX_ENTRIES, HyperparameterConfig, ParamKey
+from events.language.experiments.practices import BestPractices
 
 DEFAULT_EXPERIMENT = "Default"
 """Name of the experiment that every project has as soon as it is asked for: runs that name none are its."""
@@ -72,6 +73,12 @@ class Experiment(Model):
     created_at: Timestamp
     updated_at: Timestamp
     deleted_at: Timestamp | None = None
+    practices: BestPractices = BestPractices()
+    """What its runs are looked at for when they have ended."""
+    template_id: OptionalIdentifier = ""
+    """The template that it was made of; empty for none."""
+    template_version: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """As it was then; 0 without a template."""
 
 
 class ExperimentRun(Model):

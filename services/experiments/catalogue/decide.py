@@ -2,14 +2,14 @@
 
 CreateExperiment ─► ExperimentCreated (draft)
 RunCreated (a run asks) ─► RunEnrolled with its number, or RunRefused; a first run sets a draft to `running`
-Tunings: see `tunings`.
+Templates: see `templates`; tunings: see `tunings`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from events.language.base import Command, Event
 from events.language.common import ErrorCode, FieldError, Refused, shown
@@ -38,10 +38,21 @@ from events.language.experiments import (
     UpdateExperiment,
     Visibility,
 )
+from events.language.experiments.templates import (
+    DeleteTemplate,
+    RateTemplate,
+    ReviseTemplate,
+    SaveTemplate,
+    TemplateCommand,
+    TemplateDeleted,
+    TemplateRated,
+    TemplateRevised,
+    TemplateSaved,
+)
 from events.language.moves import check_move
 from events.log.ids import derived_id
 from events.writer.decider import Decider, DecisionContext
-from services.experiments.catalogue import tunings
+from services.experiments.catalogue import templates, tunings
 from services.experiments.catalogue.fold import evolve
 from services.experiments.catalogue.state import FIELDS, LISTS, MOST, Catalogue, Experiment, changed
 
@@ -61,6 +72,10 @@ class Catalogues(Decider[Catalogue]):
         RestoreExperiment,
         CreateTuning,
         DeleteTuning,
+        SaveTemplate,
+        ReviseTemplate,
+        RateTemplate,
+        DeleteTemplate,
     )
     events = (
         ExperimentCreated,
@@ -72,6 +87,10 @@ class Catalogues(Decider[Catalogue]):
         RunRefused,
         TuningAdmitted,
         TuningReleased,
+        TemplateSaved,
+        TemplateRevised,
+        TemplateRated,
+        TemplateDeleted,
     )
     routes: ClassVar = {RunCreated: lambda event: (event.project,)}
 
@@ -84,6 +103,8 @@ class Catalogues(Decider[Catalogue]):
     def holds(self, state: Catalogue, aggregate: str, id: str) -> bool:
         if aggregate == "tuning":
             return id in state.tunings
+        if aggregate == "template":
+            return id in state.templates
         return aggregate == "experiment" and id in state.experiments
 
     def decide(self, state: Catalogue, command: Command, context: DecisionContext) -> Sequence[Event]:
@@ -93,6 +114,8 @@ class Catalogues(Decider[Catalogue]):
             return [tunings.admitted(state, command)]
         if isinstance(command, DeleteTuning):
             return tunings.released(state, command)
+        if isinstance(command, TemplateCommand):
+            return templates.decided(state, command, context)
         assert isinstance(command, ExperimentCommand)
         id, project = command.experiment_id, command.project
         experiment = _known(state, id)
@@ -119,7 +142,9 @@ def _created(state: Catalogue, command: CreateExperiment) -> ExperimentCreated:
     if command.experiment_id in state.experiments:
         raise _exists("experiment_id", command.experiment_id, "leave experiment_id out to have one assigned")
     _free(state, command.name)
-    fields = {name: getattr(command, name) for name in (*FIELDS, *LISTS)}
+    fields: dict[str, Any] = {name: getattr(command, name) for name in (*FIELDS, *LISTS)}
+    if command.template_id:
+        fields |= templates.given(state, command)
     return ExperimentCreated(project=command.project, experiment_id=command.experiment_id, **fields, tags=command.tags)
 
 

@@ -14,8 +14,9 @@ from events.language.experiments import (
     TuningAdmitted,
     TuningReleased,
 )
+from events.language.experiments.templates import TemplateEvent
 from events.language.moves import check_move
-from services.experiments.catalogue import tunings
+from services.experiments.catalogue import templates, tunings
 from services.experiments.catalogue.state import FIELDS, LISTS, Catalogue, Experiment, changed
 
 
@@ -37,6 +38,8 @@ def evolve(state: Catalogue, event: Event) -> Catalogue:
             state.experiments[event.experiment_id].runs = event.number
         case TuningAdmitted() | TuningReleased():
             tunings.evolve(state, event)
+        case TemplateEvent():
+            templates.evolve(state, event)
     return state
 
 

@@ -1,4 +1,4 @@
-"""What a project's catalogue remembers: its experiments and tunings, and their names."""
+"""What a project's catalogue remembers: its experiments, templates and tunings, and their names."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from events.language.experiments import (
     ModelFramework,
     Visibility,
 )
+from events.language.experiments.practices import BestPractices
+from events.language.experiments.templates import TemplateSpec
 
 
 @dataclass(slots=True)
@@ -32,6 +34,7 @@ class Experiment:
     collaborators: tuple[str, ...] = ()
     tags: dict[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
+    practices: BestPractices = field(default_factory=BestPractices)
 
 
 FIELDS = (
@@ -43,6 +46,7 @@ FIELDS = (
     "hyperparameters",
     "random_seed",
     "visibility",
+    "practices",
 )
 """What an update replaces."""
 
@@ -63,6 +67,18 @@ class TuningPlace:
 
 
 @dataclass(slots=True)
+class Template:
+    """A template as its events tell it."""
+
+    name: str
+    spec: TemplateSpec
+    version: int = 1
+    ratings: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Who → stars and comment."""
+    deleted: bool = False
+
+
+@dataclass(slots=True)
 class Catalogue:
     """Of one project."""
 
@@ -72,6 +88,10 @@ class Catalogue:
     tunings: dict[str, TuningPlace] = field(default_factory=dict)
     """Deleted ones too, since their numbers are not given again."""
     tuning_names: dict[str, str] = field(default_factory=dict)
+    """Name → id, without deleted ones."""
+    templates: dict[str, Template] = field(default_factory=dict)
+    """Deleted ones too, since their ids are not given again."""
+    template_names: dict[str, str] = field(default_factory=dict)
     """Name → id, without deleted ones."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from events.language.base import Event
-from events.language.common import ErrorCode, FieldError, Refused, invalid, shown
+from events.language.common import ErrorCode, invalid, shown
 from events.language.experiments import (
     CreateTuning,
     DeleteTuning,
@@ -18,6 +18,7 @@ from events.language.experiments import (
     TuningAlgorithm,
     TuningReleased,
 )
+from services.experiments.catalogue.rules import refused
 from services.experiments.catalogue.state import Catalogue, TuningPlace
 from services.experiments.tuning import grid
 
@@ -26,10 +27,10 @@ def admitted(state: Catalogue, command: CreateTuning) -> TuningAdmitted:
     """Raises Refused."""
     if command.tuning_id in state.tunings:
         problem = f"there is a tuning {shown(command.tuning_id)} already"
-        raise _refused(ErrorCode.ALREADY_EXISTS, "tuning_id", problem, "leave tuning_id out to have one assigned")
+        raise refused(ErrorCode.ALREADY_EXISTS, "tuning_id", problem, "leave tuning_id out to have one assigned")
     if (id := state.tuning_names.get(command.name)) is not None:
         problem = f"there is a tuning {shown(command.name)} already"
-        raise _refused(ErrorCode.ALREADY_EXISTS, "name", problem, f"take another name, or use the tuning {id}")
+        raise refused(ErrorCode.ALREADY_EXISTS, "name", problem, f"take another name, or use the tuning {id}")
     if command.early_stopping is not None and len(command.directions) > 1:
         problem = f"is for one objective, and there are {len(command.directions)}"
         hint = "leave it out, or give one direction: of several objectives none tells whether a trial is better"
@@ -79,7 +80,7 @@ def released(state: Catalogue, command: DeleteTuning) -> Sequence[Event]:
     place = state.tunings.get(command.tuning_id)
     if place is None:
         problem = f"there is no tuning {shown(command.tuning_id)} in this project"
-        raise _refused(ErrorCode.NOT_FOUND, "tuning_id", problem, "forgelog tune list shows them")
+        raise refused(ErrorCode.NOT_FOUND, "tuning_id", problem, "forgelog tune list shows them")
     if place.deleted:
         return ()
     return [TuningReleased(project=command.project, tuning_id=command.tuning_id, number=place.number)]
@@ -93,7 +94,3 @@ def evolve(state: Catalogue, event: TuningAdmitted | TuningReleased) -> None:
         place = state.tunings[event.tuning_id]
         place.deleted = True
         del state.tuning_names[place.name]
-
-
-def _refused(code: ErrorCode, field: str, problem: str, hint: str) -> Refused:
-    return Refused(code, problem, [FieldError(field=field, problem=problem, hint=hint)])

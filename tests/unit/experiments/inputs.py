@@ -59,6 +59,13 @@ from events.language.experiments import (
     TuningReleased,
     UpdateExperiment,
 )
+from events.language.experiments.templates import (
+    DeleteTemplate,
+    RateTemplate,
+    ReviseTemplate,
+    SaveTemplate,
+    TemplateSpec,
+)
 from events.language.jobs import ExitReason, JobCancelled, JobCompleted, JobExited, JobFailed, JobStarted, TaskCounts
 from events.log.ids import child_id, id_ending
 from tests.unit.experiments.desk import NOON
@@ -76,10 +83,14 @@ ENDS = st.sampled_from(ENDED)
 TAGS = st.dictionaries(st.sampled_from(["team", "kind"]), st.none() | st.sampled_from(["x", "y"]), max_size=2)
 PARAMS = st.dictionaries(st.sampled_from(["lr", "depth"]), st.sampled_from(["1", "2"]), max_size=2)
 TUNINGS = st.sampled_from(["t1", "t2"])
+TEMPLATES = st.sampled_from(["et1", "et2"])
 DIRECTIONS = st.lists(st.sampled_from(Direction), max_size=2).map(tuple)
 PROCESSES = st.builds(Process, job_id=JOBS, task=st.integers(0, 1), attempt=ATTEMPTS)
 
 _of = {"project": st.just(DEFAULT_PROJECT), "experiment_id": EXPERIMENTS}
+
+_template = {"project": st.just(DEFAULT_PROJECT), "template_id": TEMPLATES}
+_spec = st.builds(TemplateSpec, description=st.sampled_from(["", "better"]), architecture=st.sampled_from(["", "vit"]))
 
 _asked = st.builds(
     RunCreated,
@@ -93,7 +104,7 @@ _asked = st.builds(
 )
 
 catalogue: Inputs = st.one_of(
-    st.builds(CreateExperiment, **_of, name=NAMES, tags=PARAMS),
+    st.builds(CreateExperiment, **_of, name=NAMES, tags=PARAMS, template_id=st.just("") | TEMPLATES),
     st.builds(
         UpdateExperiment,
         **_of,
@@ -108,6 +119,10 @@ catalogue: Inputs = st.one_of(
     _asked,
     st.builds(CreateTuning, project=st.just(DEFAULT_PROJECT), tuning_id=TUNINGS, name=NAMES, directions=DIRECTIONS),
     st.builds(DeleteTuning, project=st.just(DEFAULT_PROJECT), tuning_id=TUNINGS),
+    st.builds(SaveTemplate, **_template, name=st.sampled_from(["a", "b"]), spec=_spec),
+    st.builds(ReviseTemplate, **_template, spec=_spec),
+    st.builds(RateTemplate, **_template, stars=st.integers(1, 5)),
+    st.builds(DeleteTemplate, **_template),
 )
 
 
