@@ -29,6 +29,7 @@ SUITES = {
     "log": "bench.logs",
     "streams": "bench.streams",
     "points": "bench.points",
+    "tracking": "bench.tracking",
     "curves": "bench.curves",
     "scheduling": "bench.scheduling",
     "queries": "bench.gateway",

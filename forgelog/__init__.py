@@ -1,4 +1,5 @@
-"""Forgelog: what users import. `Client` and `AsyncClient` speak with a running platform, `errors` is what they raise.
+"""Forgelog: what users import. `run` begins a run that a program logs to while it trains; `Client` and `AsyncClient`
+speak with a running platform; `errors` is what they raise.
 
 Importing this costs nothing: gRPC and pydantic are loaded when a client is first used.
 """
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
         Timeout,
         Unavailable,
     )
+    from forgelog.tracking.beginning import run
+    from forgelog.tracking.run import Run, RunWarning
 
 __version__ = "0.1.0"
 
@@ -35,8 +38,11 @@ _HOMES = {
     "ManifestError": "forgelog.errors",
     "NotFound": "forgelog.errors",
     "Refused": "forgelog.errors",
+    "Run": "forgelog.tracking.run",
+    "RunWarning": "forgelog.tracking.run",
     "Timeout": "forgelog.errors",
     "Unavailable": "forgelog.errors",
+    "run": "forgelog.tracking.beginning",
 }
 
 __all__ = [
@@ -50,9 +56,12 @@ __all__ = [
     "ManifestError",
     "NotFound",
     "Refused",
+    "Run",
+    "RunWarning",
     "Timeout",
     "Unavailable",
     "__version__",
+    "run",
 ]
 
 

@@ -16,8 +16,8 @@ import grpc
 import grpc.aio
 
 from events.process.channels import client_options, server_options
-from forgelog.client.core import new_id
 from forgelog.client.keyed import KeyedChannel
+from forgelog.command_ids import new_id
 from forgelog.errors import Unavailable
 
 SERVICE = "/optuna.StorageService/"

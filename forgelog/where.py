@@ -71,6 +71,16 @@ def gateway_address(given: str | None = None) -> str:
     return checked(given or os.environ.get(GATEWAY) or _Folder().gateway())
 
 
+def meant(given: str | None = None) -> tuple[str, str]:
+    """Which platform is meant, also while it is down: an address, or else a data folder. Raises `InvalidInput` for what
+    is no address, and `Unavailable` for a folder in which no platform was ever started."""
+    if address := given or os.environ.get(GATEWAY):
+        return checked(address), ""
+    folder = _Folder()
+    folder.see_started()
+    return "", str(folder.path)
+
+
 def find_gateway(given: str | None = None, token: str | None = None) -> Gateway:
     """The gateway that is meant and the key for it, both as they are given, else as they are found. Raises as
     `gateway_address`, and `InvalidInput` for a key that can't be used."""
@@ -164,6 +174,11 @@ class _Folder:
         self._wanted: Wanted | None = folder.read_wanted()
         self._ports = folder.read_ports()
 
+    def see_started(self) -> None:
+        """Raises `Unavailable` if no platform was ever started there."""
+        if self._wanted is None:
+            raise self._never_started()
+
     def key(self) -> str:
         """Of the platform's owner. Raises `InvalidInput`."""
         try:
@@ -230,8 +245,11 @@ class _Folder:
 
     def _known(self) -> tuple[PlatformState, Wanted]:
         if self._state is None or self._wanted is None:
-            raise Unavailable(f"no platform was ever started in {self._named()}; start one with 'forgelog up', {_OR}")
+            raise self._never_started()
         return self._state, self._wanted
+
+    def _never_started(self) -> Unavailable:
+        return Unavailable(f"no platform was ever started in {self._named()}; start one with 'forgelog up', {_OR}")
 
     def _lives(self, name: str) -> bool:
         """Whether a child lives, with a supervisor or without."""

@@ -19,6 +19,7 @@ ON_THE_CALM_PLATFORM = (
     "tests/integration/test_captures.py",
     "tests/integration/test_experiments.py",
     "tests/integration/test_run_points.py",
+    "tests/integration/test_tracking.py",
     "tests/integration/test_models.py",
     "tests/integration/test_templates.py",
     "tests/integration/test_doors.py",

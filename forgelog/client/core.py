@@ -7,7 +7,6 @@ Knows the gateway's commands, and no query of any service.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar, overload
@@ -15,6 +14,7 @@ from typing import Any, Generic, Literal, TypeVar, overload
 from forgelog.client.channel import DEFAULT_TIMEOUT, Connection
 from forgelog.client.frames import Rows
 from forgelog.client.plain import Answer, plain, timestamp
+from forgelog.command_ids import new_id
 from forgelog.errors import InvalidInput, Problem, Refused, Timeout
 from forgelog_pb.gateway.v1 import commands_pb2, commands_pb2_grpc
 from forgelog_pb.query.v1 import options_pb2
@@ -180,11 +180,6 @@ def _until(wait: Wait) -> Any:
     if wait not in (True, False, "conclusion"):
         raise InvalidInput(f"wait: is {wait!r}; give True, False or 'conclusion'")
     return commands_pb2.UNTIL_CONCLUSION if wait == "conclusion" else commands_pb2.UNTIL_OUTCOME
-
-
-def new_id() -> str:
-    """A fresh command id that sorts by time."""
-    return f"{time.time_ns() // 1_000_000:011x}{os.urandom(8).hex()}"
 
 
 def refusal(outcome: Mapping[str, Any]) -> Refused:

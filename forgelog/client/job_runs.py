@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from forgelog.client.core import new_id
+from forgelog.command_ids import new_id
 from forgelog.errors import InvalidInput
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ kcat.conf         for programs that publish commands and read events: the broker
 supervisor.lock   held (flock) by the one supervisor
 keys/             secrets, a file each; see `events.process.keys`
 objects/          bytes that are too large for events; see `events.objects`
+spool/            what programs log to runs until it is sent; see `forgelog.tracking.spool`
 sockets/          by which the gateway calls services; see `events.queries.local`
 kafka/ postgres/ agents/<node>/ logs/<child>.log
 """
@@ -101,7 +102,7 @@ TASKS = ("scratch", "code", "ended", "trash")
 _CHOOSE = "--data or FORGELOG_DATA"
 
 _MADE = ("agents", "kafka", "logs")
-_OURS = frozenset({*_MADE, KEYS, "postgres", "audit.key", "docker.env", "ports.json", "supervisor.lock"})
+_OURS = frozenset({*_MADE, KEYS, "postgres", "audit.key", "docker.env", "ports.json", "spool", "supervisor.lock"})
 """What may be in a folder before it has a ``wanted.json``, after a start that was broken off."""
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +53,24 @@ def test_a_command_s_help_loads_nothing_heavy(command: str) -> None:
 def test_a_query_needs_grpc_and_no_models() -> None:
     code = "from forgelog.client.aio import AsyncClient\nAsyncClient('127.0.0.1:1').address"
     assert loaded(code) == {"grpc", "google.protobuf"}
+
+
+def test_a_program_that_trains_loads_nothing_heavy(tmp_path: Path) -> None:
+    """What sends its points is a process of its own; here it is not started."""
+    assert (
+        loaded(
+            f"""
+import os, forgelog, forgelog.tracking.beginning as beginning, forgelog.tracking.run
+from forgelog.tracking.starting import Sender
+beginning.sender = lambda *given: Sender(*given, starts=False)
+forgelog.tracking.run.WAIT = 0
+os.environ["FORGELOG_SPOOL"] = {str(tmp_path / "spool")!r}
+with forgelog.run("digits", address="127.0.0.1:1", params={{"lr": 0.1}}) as run:
+    run.log(loss=0.5)
+"""
+        )
+        == set()
+    )
 
 
 def test_importing_forgelog_costs_nothing() -> None:

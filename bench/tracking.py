@@ -1,0 +1,90 @@
+"""`forgelog.run` in a program: what a call of `log` takes, and how fast its points reach the platform.
+
+The program is a process of its own, with its sender beside it and the platform on the same machine. Beside it, in the
+same program: a bare copy of as many bytes into a mapped file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+import tempfile
+from asyncio.subprocess import PIPE
+from pathlib import Path
+
+from bench.report import Figure
+from events.process.settings import Settings
+from tests.integration.cluster import Cluster, cluster
+
+CALLS = 200_000
+"""With a metric each; a tenth of them with ten."""
+
+_PROGRAM = f"""
+import json, mmap, tempfile, time
+import forgelog
+
+def per_call(work, count):
+    began = time.perf_counter()
+    work(count)
+    return (time.perf_counter() - began) / count * 1e6
+
+with tempfile.TemporaryFile() as file:
+    file.truncate(1 << 25)
+    room, data = mmap.mmap(file.fileno(), 1 << 25), bytes(36)
+
+    def copy(count):
+        for step in range(count):
+            room[step * 36 : step * 36 + 36] = data
+
+    bare = per_call(copy, {CALLS})
+
+with forgelog.run("bench") as run:
+    def one(count):
+        for step in range(count):
+            run.log(loss=0.5, step=step)
+
+    def ten(count):
+        values = {{f"metric {{number}}": 0.5 for number in range(10)}}
+        for step in range(count):
+            run.log(values, step=step)
+
+    began = time.perf_counter()
+    found = {{"one": per_call(one, {CALLS}), "ten": per_call(ten, {CALLS} // 10), "bare": bare}}
+    assert run.flush(60), "the platform has not got them"
+    found["rate"] = {2 * CALLS} / (time.perf_counter() - began)
+    assert run.dropped == 0
+print(json.dumps(found))
+"""
+
+
+async def program(platform: Cluster, spool: Path) -> dict[str, float]:
+    """Run it: microseconds a call, and points/s until the platform has them."""
+    environment = {**os.environ, **platform.place, "FORGELOG_SPOOL": str(spool)}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _PROGRAM, env=environment, stdout=PIPE, cwd=Path(__file__).parents[1]
+    )
+    out, _ = await process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"the program ended with {process.returncode}")
+    found: dict[str, float] = json.loads(out)
+    return found
+
+
+async def figures(settings: Settings, runs: int) -> list[Figure]:
+    folder = Path(tempfile.mkdtemp(prefix="forgelog-bench-"))
+    try:
+        async with cluster(settings, folder, nodes=0, gateway=True) as platform:
+            await program(platform, folder / "spool")  # what is made and imported at the first use
+            found = [await program(platform, folder / "spool") for _ in range(runs)]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    one, ten, bare, rate = ([each[name] for each in found] for name in ("one", "ten", "bare", "rate"))
+    limit = "a bare copy of the bytes"
+    return [
+        Figure("run.log with a metric", "µs", one, bare, limit, target=5.0, higher_is_better=False),
+        Figure("run.log with ten metrics", "µs", ten, bare, limit, higher_is_better=False),
+        Figure("points of run.log, until the log has them", "points/s", rate, target=100_000),
+    ]

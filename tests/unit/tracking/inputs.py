@@ -1,0 +1,81 @@
+"""What tests of runs and their spool begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from forgelog.errors import Unavailable
+from forgelog.tracking.points import Batch
+from forgelog.tracking.segments import Point
+from forgelog.tracking.spool import About, Destination, Session, Spool
+
+THERE = Destination(gateway="127.0.0.1:7070")
+
+
+class Platform:
+    """A `draining.Platform` that writes down what comes, in order. `fails`: called before each, with what it is."""
+
+    def __init__(self, fails: Callable[[str], None] = lambda _: None) -> None:
+        self.came: list[tuple[str, Any]] = []
+        self.fails = fails
+
+    async def command(self, kind: str, body: dict[str, Any], id: str) -> None:
+        self.fails(kind)
+        self.came.append((kind, {**body, "id": id}))
+
+    async def points(self, batch: Batch) -> None:
+        self.fails("points")
+        self.came.append(("points", batch.points()))
+
+    async def files(self, run_id: str, source: Path, folder: str, *, named: bool) -> None:
+        self.fails("files")
+        found = contents(source, named)
+        self.came.append(("files", {f"{folder}/{path}".lstrip("/"): text for path, text in found.items()}))
+
+    @property
+    def kinds(self) -> list[str]:
+        return [kind for kind, _ in self.came]
+
+    def points_of(self, key: str = "loss") -> list[Point]:
+        found = [point for kind, points in self.came if kind == "points" for point in points]
+        return [point for point in found if point.series[0] == key]
+
+
+def contents(source: Path, named: bool) -> dict[str, str]:
+    """Path → text of a file, or of a folder's files."""
+    if source.is_file():
+        return {source.name: source.read_text()}
+    base = source.parent if named else source
+    return {str(each.relative_to(base)): each.read_text() for each in source.rglob("*") if each.is_file()}
+
+
+class Away:
+    """Fails while it is on; `only`: at these."""
+
+    def __init__(self, *only: str) -> None:
+        self.on = True
+        self.only = only
+
+    def __call__(self, what: str) -> None:
+        if self.on and (not self.only or what in self.only):
+            raise Unavailable("no platform answers at 127.0.0.1:7070")
+
+
+def session(folder: Path, *, in_job: bool = False, run: str = "r1", limit: int = 1 << 30) -> Session:
+    """A new session of a run that was created."""
+    spool = Spool(folder / "spool", limit)
+    spool.make()
+    made = spool.begin(About(run, THERE, in_job=in_job, pid=1))
+    made.note("CreateRun", {"experiment": "digits"}, "c1")
+    return made
+
+
+def logged(made: Session, *steps: int, key: str = "loss") -> None:
+    """Log a point at each of these steps, in a segment of its own."""
+    writer = made.segment()
+    assert writer is not None
+    for step in steps:
+        writer.add(step, 1_778_301_120_000 + step, {key: float(step)})
+    writer.end()
