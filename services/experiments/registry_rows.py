@@ -67,7 +67,7 @@ MODEL_VERSIONS = table_of(
     ModelVersionRow,
     "model_versions",
     key=("version_id",),
-    indexes=("created_at desc, version_id desc", "model_id, number", "source_run_id"),
+    indexes=("created_at desc, version_id desc", "model_id, number", "model_id, stage, number desc", "source_run_id"),
     born="created_at",
 )
 

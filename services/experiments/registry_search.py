@@ -5,27 +5,37 @@ MLflow's words for them are taken too.
 
 from __future__ import annotations
 
+from events.language.experiments.registry import ModelStage
 from events.queries.expressions import Name, Order
 from events.queries.searching import Attribute, Entries, Search, Words
 from forgelog_pb.experiments.v1 import registry_queries_pb2 as pb
 
-VERSION = """
+_COLUMNS = """
     select v.*, m.name, coalesce(r.experiment_id, '') as experiment_id, coalesce(r.job_id, '') as job_id,
         (select coalesce(jsonb_agg(key order by key), '[]') from jsonb_each_text(m.aliases) where value::int = v.number)
             as aliases,
         (select coalesce(jsonb_agg(key order by key), '[]') from jsonb_each_text(m.environments)
-            where value::int = v.number) as environments
-    from model_versions v join models m using (model_id) left join runs r on r.run_id = v.source_run_id
+            where value::int = v.number) as environments,
+        m.model_id as of_model
 """
-"""Versions with what other tables know of them."""
+"""Of a version, with what other tables know of it."""
+
+_RUN = "left join runs r on r.run_id = v.source_run_id"
+
+VERSION = f"{_COLUMNS} from model_versions v join models m using (model_id) {_RUN}"
 
 _THERE = f"{VERSION} where v.deleted_at is null and m.deleted_at is null"
 
-_NEWEST = (
-    f"{_THERE} and not exists (select from model_versions w where w.model_id = v.model_id and w.number > v.number "
-    "and w.stage = v.stage and w.deleted_at is null)"
-)
-"""Those that are the newest of their stage."""
+_STAGES = ", ".join(f"('{stage.value}')" for stage in ModelStage)
+
+_NEWEST = f"""
+    {_COLUMNS} from models m cross join (values {_STAGES}) s (stage) cross join lateral (
+        select * from model_versions w
+        where w.model_id = m.model_id and w.stage = s.stage and w.deleted_at is null
+        order by w.number desc limit 1
+    ) v {_RUN} where m.deleted_at is null
+"""
+"""Those that are the newest of their stage; each is found by an index."""
 
 _MODEL_CREATED = Attribute("models.created_at", "time")
 _MODEL_UPDATED = Attribute("models.updated_at", "time")
@@ -47,7 +57,7 @@ MODEL_WORDS = Words(
 )
 
 _NUMBER = Attribute("found.number", "number")
-_RUN = Attribute("found.source_run_id")
+_SOURCE_RUN = Attribute("found.source_run_id")
 _SOURCE = Attribute("found.source_uri")
 _STAGE = Attribute("found.stage", "word")
 _BY = Attribute("found.created_by")
@@ -62,7 +72,7 @@ VERSION_WORDS = Words(
         "number": _NUMBER,
         "status": Attribute("found.status", "word"),
         "stage": _STAGE,
-        "source_run_id": _RUN,
+        "source_run_id": _SOURCE_RUN,
         "source_uri": _SOURCE,
         "artifact_path": Attribute("found.artifact_path"),
         "experiment_id": Attribute("found.experiment_id"),
@@ -77,7 +87,7 @@ VERSION_WORDS = Words(
         "created_at": _CREATED,
         "updated_at": _UPDATED,
         **dict.fromkeys(("version", "version_number"), _NUMBER),
-        "run_id": _RUN,
+        "run_id": _SOURCE_RUN,
         "source_path": _SOURCE,
         "current_stage": _STAGE,
         "user_id": _BY,
@@ -117,8 +127,8 @@ VERSIONS_LIST = {
         own=("newest_of_stage",),
         filters={
             "project": "project",
-            "model_id": "model_id",
-            "model_ids": "model_id",
+            "model_id": "of_model",
+            "model_ids": "of_model",
             "name": "name",
             "statuses": "status",
             "stages": "stage",
