@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated since 2.9.0:FutureW
 
 GUIDE = Path(__file__).parents[2] / "docs/how-to/migrate-from-mlflow.md"
 
-MLMODEL = "artifact_path: model\nflavors: {}\n"
+MLMODEL = 'flavors:\n  sklearn: {}\nsignature:\n  inputs: \'[{"type": "double", "name": "x"}]\'\n'
 
 
 @pytest.fixture
@@ -287,7 +287,7 @@ async def test_a_flipped_byte_refuses_the_transition(client: MlflowClient, run: 
     await flow(steps)
 
 
-async def test_a_pickle_is_warned_of(client: MlflowClient, run: str, tmp_path: Path) -> None:
+async def test_a_pickle_is_warned_of(client: MlflowClient, run: str, platform: Cluster, tmp_path: Path) -> None:
     def steps() -> None:
         (tmp_path / "model.pkl").write_bytes(b"\x80\x04N.")
         client.log_artifact(run, str(tmp_path / "model.pkl"), "model")
@@ -298,6 +298,10 @@ async def test_a_pickle_is_warned_of(client: MlflowClient, run: str, tmp_path: P
         )
 
     await flow(steps)
+    async with platform.http() as http:
+        found = (await http.get("/v1/model-versions", params={"filter": "name = 'pickled'"})).json()["versions"][0]
+    assert (found["model_format"], found["framework"]) == ("pickle", "custom")
+    assert [(each["name"], each["type"]) for each in found["signature"]["inputs"]] == [("x", "double")]
 
 
 async def test_files_of_a_version_never_change(client: MlflowClient, run: str, platform: Cluster) -> None:

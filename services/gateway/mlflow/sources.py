@@ -9,6 +9,7 @@ source, they stay.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,9 @@ from events.language.common import shown
 from events.language.convert import to_dict
 from events.language.experiments.registry import Derivation, ModelVersionSpec
 from events.objects.manifest import BundleFile, Manifest
+from events.objects.store import ObjectDamaged, ObjectMissing
 from services.gateway.errors import DoorError
+from services.gateway.mlflow import mlmodel
 from services.gateway.mlflow.artifacts import Files, every, files_at
 from services.gateway.mlflow.asked import Asked
 from services.gateway.mlflow.calls import Calls
@@ -112,7 +115,7 @@ async def taken_from(asked: Asked, calls: Calls) -> dict[str, Any]:
 
 async def _of_run(calls: Calls, files: Files) -> dict[str, Any]:
     await calls.experiment_of(files.run_id)
-    return {"source_run_id": files.run_id, "artifact_path": files.path, "bundle": await _bundle(calls, files)}
+    return {"source_run_id": files.run_id, "artifact_path": files.path, **await _published(calls, files)}
 
 
 async def _version(calls: Calls, source: OfVersion) -> Any:
@@ -129,8 +132,8 @@ def _copied(found: Any) -> dict[str, Any]:
     return {**spec, "parents": [{"version_id": found.version_id, "derivation": Derivation.COPIED}]}
 
 
-async def _bundle(calls: Calls, files: Files) -> dict[str, Any]:
-    """Keep the list of these files; what names it."""
+async def _published(calls: Calls, files: Files) -> dict[str, Any]:
+    """Keep the list of these files. What names it, and what the files tell of the model."""
     found = await every(calls, files, recursive=True)
     if not found:
         raise DoorError.about("source", f"run {files.run_id} has no file {shown(files.path)}", "log it first")
@@ -141,4 +144,16 @@ async def _bundle(calls: Calls, files: Files) -> dict[str, Any]:
         manifest = Manifest(files=listed)
     except ValidationError as error:
         raise DoorError.about("source", f"its files form no bundle: {error.errors()[0]['msg']}", _HINT) from None
-    return (await calls.carrying.put(manifest.to_bytes())).model_dump()
+    bundle = (await calls.carrying.put(manifest.to_bytes())).model_dump()
+    told = await _told(calls, next((file for file in listed if file.path == mlmodel.NAME), None))
+    return {"bundle": bundle, "model_format": mlmodel.format_of([file.path for file in listed]), **told}
+
+
+async def _told(calls: Calls, description: BundleFile | None) -> dict[str, Any]:
+    if description is None or description.size > mlmodel.MAX_BYTES:
+        return {}
+    try:
+        data = await calls.carrying.read(description.ref)
+    except (ObjectMissing, ObjectDamaged):  # that is for the look at the version's files to say
+        return {}
+    return await asyncio.to_thread(mlmodel.told_by, data)
