@@ -43,13 +43,14 @@ def sync(
         )
 
     done = run(work)
+    left = done.left | done.foreign
     if output is not Format.TABLE:
         show_data(
             {
                 "runs": done.runs,
                 "points": done.points,
                 "running": done.running,
-                "left": done.left,
+                "left": left,
                 "refused": done.problems,
             },
             output,
@@ -60,9 +61,9 @@ def sync(
         if done.running:
             note(f"{_runs(done.running)} still logged to, and what is logged is sent: {', '.join(done.running)}")
         note(f"{_runs(done.runs)} sent, with {done.points} points")
-    if done.left:
-        left = "; ".join(f"{name}: {why}" for name, why in done.left.items())
-        report(error := Unavailable(f"{_runs(done.left)} still in the spool: {left}"))
+    if left:
+        why = "; ".join(f"{name}: {reason}" for name, reason in left.items())
+        report(error := Unavailable(f"{_runs(left)} still in the spool: {why}"))
         raise typer.Exit(error.exit_code)
 
 

@@ -158,9 +158,10 @@ def main() -> None:
 
 
 async def once(spool: Spool, destination: Destination) -> int:
-    """Exit code: 0 if nothing is left, 75 (EX_TEMPFAIL) if something is, which standard output then says."""
-    done = await sync(spool, destination, any_destination=True, own_files=True)
-    for text in (*done.problems, *(f"{name}: {why}" for name, why in done.left.items())):
+    """Exit code: 75 (EX_TEMPFAIL) if another time may do better, else 0. Standard output says what is left, or
+    refused."""
+    done = await sync(spool, destination, own_files=True)
+    for text in (*done.problems, *(f"{name}: {why}" for name, why in (done.left | done.foreign).items())):
         sys.stdout.write(text + "\n")
     return 75 if done.left else 0
 

@@ -22,6 +22,8 @@ class Synced:
     """Those whose programs still log to them, and send it themselves."""
     left: dict[str, str] = field(default_factory=dict)
     """Folder of a session that is still there → why."""
+    foreign: dict[str, str] = field(default_factory=dict)
+    """The same, of those that are meant for another platform."""
     problems: list[str] = field(default_factory=list)
     """What was refused."""
 
@@ -38,7 +40,7 @@ async def sync(
             try:
                 about = About.read(folder)
                 if about.destination != destination and not any_destination:
-                    done.left[folder.name] = f"it is meant for {about.destination}, and this is {destination}"
+                    done.foreign[folder.name] = f"it is meant for {about.destination}, and this is {destination}"
                     continue
                 if not Draining.is_left(folder):
                     done.running.append(about.run_id)

@@ -164,6 +164,22 @@ async def test_the_sender_of_a_killed_program_sends_what_it_left(
     await counted(client, out.strip(), 3000)
 
 
+async def test_what_a_killed_process_of_a_job_has_logged_is_there_when_its_end_is_told(client: AsyncClient) -> None:
+    text = (
+        "import forgelog, os, signal\n"
+        "run = forgelog.run('sdk', name='in a job')\n"
+        "for step in range(5000): run.log(loss=step, step=step)\n"
+        "os.kill(run._sender._process.pid, signal.SIGKILL)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    job = await client.jobs.submit(name="logs", command=[sys.executable, "-c", text])
+    await client.jobs.wait([job.id])
+    (run,) = [row["run_id"] for row in await client.runs.list(job=job.id)]
+    row = await once(client, run, "status", "failed")
+    assert (row["name"], row["job_id"], "signal 9" in row["reason"]) == ("in a job", job.id, True), row
+    await counted(client, run, 5000)
+
+
 async def test_a_refusal_is_told_and_training_goes_on(client: AsyncClient, platform: Cluster, tmp_path: Path) -> None:
     archived = await client.experiments.create("sdk archived")
     await client.experiments.set_status(archived, "archived")

@@ -19,6 +19,7 @@ from events.language.jobs.spec import JobEnvironment
 from events.objects.remote import RemoteError, RemoteObjects
 from events.process.keys import KeyFileProblem, read_key
 from services.resources.agent.attempts import Attempt
+from services.resources.agent.draining import SPOOL
 
 INHERITED = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV",
@@ -77,6 +78,10 @@ class Around:
             raise NoWayToObjects(f"FORGELOG_TOKEN_FILE: {problem}") from None
         return RemoteObjects(self._gateway, key, stopped=stopped)
 
+    def speaking(self) -> dict[str, str]:
+        """The environment of a program that speaks with the platform, as a task may; empty if none can."""
+        return {**self._variables} if self._gateway and self._token_file is not None else {}
+
     def folder_of(self, attempt: Attempt) -> str:
         """Where it runs; empty for the working folder of its own."""
         assert attempt.bound is not None
@@ -91,6 +96,7 @@ class Around:
         variables = {
             **self._variables,
             "OMP_NUM_THREADS": str(max(1, math.ceil(bound.resources.cpus))),
+            "FORGELOG_PROJECT": task.project,
             **launch.environment.variables,
             "FORGELOG_JOB": task.job_id,
             "FORGELOG_TASK": str(task.task),
@@ -98,6 +104,7 @@ class Around:
             "FORGELOG_ARRAY_SIZE": str(launch.array_size),
             "FORGELOG_NODE": self.node,
             "FORGELOG_ALLOCATION": task.allocation_id,
+            "FORGELOG_SPOOL": f"{task_folder}/{SPOOL}",
             # The driver's numbering is by bus; CUDA's own default is by speed.
             "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
             "CUDA_VISIBLE_DEVICES": ",".join(map(str, task.gpus)),

@@ -5,10 +5,14 @@ A limit on the address space (RLIMIT_AS) is no help: CUDA maps far more than it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from services.resources.agent import proctree
+
+log = logging.getLogger("forgelog.agent.memory")
 
 CHECK_EVERY = 0.5
 """Seconds between two looks."""
@@ -24,6 +28,21 @@ class Tree:
     """Bytes held, where that is more than may be; else 0."""
     stopped: bool = False
     """The warden itself has been stopped by a signal, so it watches over nothing."""
+
+
+async def watch(limits: Callable[[], Mapping[str, tuple[int, int]]], seen: Callable[[str, Tree], None]) -> None:
+    """Look again and again, until cancelled. `limits`: what `look` takes. `seen`: called with each tree."""
+    while True:
+        await asyncio.sleep(CHECK_EVERY)
+        if not (wanted := limits()):
+            continue
+        try:
+            found = await asyncio.to_thread(look, wanted)
+        except OSError as error:
+            log.warning("the process table can't be read: %s", error)
+            continue
+        for key, tree in found.items():
+            seen(key, tree)
 
 
 def look(limits: Mapping[str, tuple[int, int]]) -> dict[str, Tree]:

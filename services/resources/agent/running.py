@@ -22,6 +22,7 @@ from services.resources.agent import leftovers, memory, proctree, reports
 from services.resources.agent.attempts import Attempt, Exit, Stop, ended_now
 from services.resources.agent.bundles import BundleProblem, Stopped
 from services.resources.agent.config import OUTPUTS_SECONDS
+from services.resources.agent.draining import SPOOL, Draining
 from services.resources.agent.environment import Around
 from services.resources.agent.folders import Folders
 from services.resources.agent.keeping import Keeping
@@ -85,6 +86,7 @@ class Running:
             out,
             outputs_seconds,
         )
+        self._draining = Draining(store.scratch, around.speaking, self._drained, self.on_settled, outputs_seconds)
         self._launching: Launching
         self._reports: Reports
         self._output: Output
@@ -97,6 +99,7 @@ class Running:
         """Look after nothing any more. The processes stay."""
         self._folders.close()
         self._keeping.close()
+        self._draining.close()
         for attempt in self.attempts.values():
             self._unwatch(attempt)
 
@@ -327,23 +330,16 @@ class Running:
 
     async def watch_trees(self) -> None:
         """Keep an eye on each attempt's processes, until cancelled: memory, stopped wardens, who belongs to it."""
-        while True:
-            await asyncio.sleep(memory.CHECK_EVERY)
-            limits = {
-                attempt.key: (attempt.warden, attempt.task.memory_bytes)
-                for attempt in self.attempts.values()
-                if attempt.running
-            }
-            if not limits:
-                continue
-            try:
-                seen = await asyncio.to_thread(memory.look, limits)
-            except OSError as error:
-                log.warning("the process table can't be read: %s", error)
-                continue
-            for key, tree in seen.items():
-                if (attempt := self.attempts.get(key)) is not None and attempt.running:
-                    self._seen(attempt, tree)
+
+        def limits() -> dict[str, tuple[int, int]]:
+            running = (attempt for attempt in self.attempts.values() if attempt.running)
+            return {attempt.key: (attempt.warden, attempt.task.memory_bytes) for attempt in running}
+
+        def seen(key: str, tree: memory.Tree) -> None:
+            if (attempt := self.attempts.get(key)) is not None and attempt.running:
+                self._seen(attempt, tree)
+
+        await memory.watch(limits, seen)
 
     @guarded
     def _seen(self, attempt: Attempt, tree: memory.Tree) -> None:
@@ -360,11 +356,10 @@ class Running:
 
     def _ended(self, attempt: Attempt, exit: Exit) -> None:
         attempt.exit = exit
-        attempt.unsettled = {OUTPUT}
+        attempt.unsettled = {OUTPUT, SPOOL}
         if not attempt.gone:  # else the log knows already
             attempt.unsettled |= {reports.EXITED, reports.FREED}
-            self._reports.add(reports.EXITED, attempt)
-            self._reports.add(reports.FREED, attempt)
+        self._draining.add(attempt)
         if attempt.task.keep and attempt.started_at:
             attempt.unsettled.add(reports.KEPT)
             self._keeping.add(attempt)
@@ -376,6 +371,12 @@ class Running:
             log.error("the output of %s can't be followed: %s", attempt.key, error, exc_info=error)
             self.on_settled(attempt, OUTPUT)
 
+    def _drained(self, attempt: Attempt) -> None:
+        """What it has logged to runs is sent, or not to be waited for any longer."""
+        for kind in (reports.EXITED, reports.FREED):
+            if kind in attempt.unsettled:
+                self._reports.add(kind, attempt)
+
     def left_behind(self, attempt: Attempt, exit: Exit) -> None:
         """Take an attempt from before the last boot that the log still holds: only its files are left."""
         self.attempts[attempt.key] = attempt
@@ -385,8 +386,7 @@ class Running:
     def lost_track(self, attempt: Attempt) -> None:
         """Take an attempt that the pool holds for this node and that left no trace: end any processes of it."""
         self.attempts[attempt.key] = attempt
-        message = f"node {self._around.node} has no trace of it (any more)"
-        self._end_by_force(attempt, _now(ExitReason.LOST, message))
+        self._end_by_force(attempt, _now(ExitReason.LOST, f"node {self._around.node} has no trace of it (any more)"))
 
     def on_settled(self, attempt: Attempt, what: str) -> None:
         """Something that its end had left to be done is done."""
