@@ -96,7 +96,9 @@ class AsyncModels(Namespace):
         if bool(run) == bool(str(folder)):
             raise InvalidInput("run: give a run with its path, or a folder of this machine, and not both")
         if run:
-            rows = await AsyncRuns(self._core).artifacts(run, path, recursive=True)
+            runs = AsyncRuns(self._core)
+            await runs.see_all(run)
+            rows = await runs.artifacts(run, path, recursive=True)
             if not rows:
                 raise NotFound(f"run {run} has no {path or 'files'}; `forgelog runs artifacts` shows what it has")
             base = path if rows[0].path != path else path.rpartition("/")[0]

@@ -80,8 +80,8 @@ class Folder:
             "hyperparameters": _without_defaults(hyperparameters),
         }
         self.own[SETTINGS] = (json.dumps(settings, indent=2, ensure_ascii=False) + "\n").encode()
-        script = next((each.path for each in self._template.files if each.role == "training"), "")
-        if script:
+        scripts = {each.role: each.path for each in self._template.files}
+        if script := scripts.get("training") or scripts.get("evaluation"):
             self.own[JOB] = _job(name, script, self._template.resources).encode()
 
 
@@ -115,7 +115,7 @@ def _without_defaults(value: Any) -> Any:
 
 
 def _job(name: str, script: str, resources: Any) -> str:
-    """A manifest of the job that runs a training script."""
+    """A manifest of the job that runs a script."""
     lines = [
         f"# `forgelog submit {JOB}` runs {script} in a copy of this folder, on any node.",
         f"name: {json.dumps(name, ensure_ascii=False)}",

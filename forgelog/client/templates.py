@@ -122,9 +122,9 @@ class AsyncTemplates(Namespace):
         """Make an experiment of a template, and write its files into a folder.
 
         The experiment is called like the folder, or `name`; `fields` are those of `CreateExperiment`. Beside the
-        template's files stand ``experiment.json`` (the experiment's name and hyperparameters) and, if it has a training
-        script, ``job.yaml``, which ``forgelog submit`` takes. A template that comes with Forgelog is saved in the
-        project when it is first used. Once more in the same folder, it writes what is missing.
+        template's files stand ``experiment.json`` (the experiment's name and hyperparameters) and, if it has a script
+        for training or evaluation, ``job.yaml``, which ``forgelog submit`` takes. A template that comes with Forgelog
+        is saved in the project when it is first used. Once more in the same folder, it writes what is missing.
 
         Raises `NotFound`, `Refused`, `InvalidInput` where another file is in the way (but for `force`), `Unavailable`.
         """
@@ -161,7 +161,8 @@ class AsyncTemplates(Namespace):
             if template not in templates.names():
                 hint = "forgelog templates list shows what there is"
                 raise NotFound(f"there is no template {template!r}; {hint}") from None
-        return await self.save(template, templates.folder(template))
+        with templates.unpacked(template) as folder:
+            return await self.save(template, folder)
 
     async def _send(self, kind: str, **body: Any) -> Answer:
         return await self._core.publish((f"forgelog.{CONTEXT}.v1.{kind}", body))

@@ -34,8 +34,10 @@ from events.language.experiments import (
     is_better,
 )
 from events.language.experiments.tuning_following import TrialJobCompleted, TrialPruned
+from events.language.objects import ObjectRef
 from events.log.envelope import Recorded
 from events.projections.projection import Key, Row, Rows, Table
+from events.projections.references import put_references, reference_keys
 from events.projections.row_models import table_of
 from services.experiments import followed_rows
 from services.experiments.followed_rows import FOLLOWED
@@ -79,6 +81,7 @@ _NO_REPORT: Row = {"last_step": None, "last_value": None}
 
 
 def touches(event: TuningEvent) -> Iterable[tuple[Table, Key]]:
+    yield from reference_keys(event.tuning_id, _bundles(event))
     if not isinstance(event, TrialEvent) or isinstance(event, _ALSO_OF_TUNING):
         yield TUNINGS, (event.tuning_id,)
     if isinstance(event, TrialEvent):
@@ -92,6 +95,7 @@ def touches(event: TuningEvent) -> Iterable[tuple[Table, Key]]:
 
 
 def project(recorded: Recorded, event: TuningEvent, rows: Rows) -> None:
+    put_references(rows, event.tuning_id, _bundles(event), bundle=True)
     if isinstance(event, TuningCreated):
         rows.put(TUNINGS, _created(recorded, event))
     elif isinstance(event, TrialEvent):
@@ -99,6 +103,13 @@ def project(recorded: Recorded, event: TuningEvent, rows: Rows) -> None:
     else:
         row = _found(rows, TUNINGS, (event.tuning_id,))
         rows.put(TUNINGS, {**row, **_change(recorded, event, row), "updated_at": recorded.meta.time})
+
+
+def _bundles(event: TuningEvent) -> list[ObjectRef]:
+    """The folder that the jobs of its trials run in, if it was uploaded."""
+    if not isinstance(event, TuningCreated) or event.job is None or event.job.environment.bundle is None:
+        return []
+    return [event.job.environment.bundle]
 
 
 def _created(recorded: Recorded, event: TuningCreated) -> Row:
