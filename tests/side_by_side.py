@@ -23,6 +23,7 @@ ON_THE_CALM_PLATFORM = (
     "tests/integration/test_models.py",
     "tests/integration/test_templates.py",
     "tests/integration/test_built_in_templates.py",
+    "tests/integration/test_importing.py",
     "tests/integration/test_doors.py",
     "tests/integration/test_server_doors.py",
     "tests/integration/test_tuning_engine.py",

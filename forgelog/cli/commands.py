@@ -73,6 +73,9 @@ MODULES: dict[str, dict[str, str]] = {
     "experiments": {
         "experiments": "Show experiments; create, change, pause, finish or delete one.",
     },
+    "importing": {
+        "import": "Bring runs, metrics, files and models of other trackers here.",
+    },
     "models": {
         "models": "Show registered models and their versions; publish, name, promote, check, download or delete one.",
     },

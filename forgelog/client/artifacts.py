@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -38,11 +38,16 @@ class FetchedArtifact(NamedTuple):
 
 
 async def put_files(
-    core: Core, source: Path, folder: str, *, named: bool, progress: Progress | None = None
+    core: Core,
+    source: Path | Mapping[str, Path],
+    folder: str,
+    *,
+    named: bool = False,
+    progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
-    """Put a file, or all files of a folder, into the store; what `LogArtifacts` says of them, with their paths in
-    `folder` of the run. `named`: what is in a folder gets the folder's name before it. Raises `InvalidInput`,
-    `Unavailable`."""
+    """Put a file, all files of a folder, or files by the paths that they are to have, into the store; what
+    `LogArtifacts` says of them, with their paths in `folder` of the run. `named`: what is in a folder gets the folder's
+    name before it. Raises `InvalidInput`, `Unavailable`."""
 
     def work(remote: RemoteObjects) -> list[BundleFile]:
         return _put(source, folder, named, remote, progress)
@@ -64,10 +69,10 @@ async def get_files(
 
 
 async def put_bundle(
-    core: Core, source: Path | Sequence[tuple[str, str, int]], progress: Progress | None = None
+    core: Core, source: Path | Mapping[str, Path] | Sequence[tuple[str, str, int]], progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Put a bundle into the store: of a file or all files of a folder, or of files that the store has, by their paths,
-    digests and sizes. What names it. Raises `InvalidInput`, `Unavailable`."""
+    """Put a bundle into the store: of a file, all files of a folder, or files by the paths that they are to have; or of
+    files that the store has, by their paths, digests and sizes. What names it. Raises `InvalidInput`, `Unavailable`."""
 
     def work(remote: RemoteObjects) -> dict[str, Any]:
         from io import BytesIO
@@ -79,7 +84,7 @@ async def put_bundle(
         from events.objects.manifest import BundleFile, Manifest
 
         try:
-            if isinstance(source, Path):
+            if isinstance(source, Path | Mapping):
                 files = _put(source, "", False, remote, progress)
             else:
                 files = [BundleFile(path=path, digest=digest, size=size) for path, digest, size in source]
@@ -114,13 +119,16 @@ def batches(named: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         yield batch
 
 
-def _put(source: Path, folder: str, named: bool, remote: RemoteObjects, progress: Progress | None) -> list[BundleFile]:
+def _put(
+    source: Path | Mapping[str, Path], folder: str, named: bool, remote: RemoteObjects, progress: Progress | None
+) -> list[BundleFile]:
     """Blocks."""
     from events.objects.bundle import NoBundle, open_plain, read_file
     from events.objects.sending import FilesChanged, send_files
 
+    what = source if isinstance(source, Path) else f"{len(source)} files"
     try:
-        found = _found(source, folder, named)
+        found = _found(source, folder, named) if isinstance(source, Path) else _named(source, folder)
         files, total = [], sum(real.stat().st_size for real in found.values())
         for path, real in sorted(found.items()):
             remote.check_stopped()
@@ -131,14 +139,22 @@ def _put(source: Path, folder: str, named: bool, remote: RemoteObjects, progress
         sending = partial(progress, "sending") if progress is not None else None
         send_files(files, lambda digest: open_plain(sources[digest]), remote, sending)
     except (NoBundle, ValueError) as error:
-        raise InvalidInput(f"{source} can't be logged: {error}") from None
+        raise InvalidInput(f"{what} can't be logged: {error}") from None
     except FilesChanged as error:
         digest, why = next(iter(error.reasons.items()))
         raise Unavailable(f"{sources[digest]} can't be logged: {why}; try again") from None
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        raise InvalidInput(f"{source} can't be logged: {where}{error.strerror}") from None
+        raise InvalidInput(f"{what} can't be logged: {where}{error.strerror}") from None
     return files
+
+
+def _named(files: Mapping[str, Path], folder: str) -> dict[str, Path]:
+    """As `_found`, for files that are named one by one. Raises ValueError, OSError."""
+    from events.language.file_paths import check_path
+
+    base = f"{folder}/" if folder else ""
+    return {check_path(base + path): real.resolve(strict=True) for path, real in files.items()}
 
 
 def _found(source: Path, folder: str, named: bool) -> dict[str, Path]:

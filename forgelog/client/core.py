@@ -49,6 +49,11 @@ class Core:
         """The open channel, for stubs."""
         return self.connection.channel
 
+    @property
+    def own_project(self) -> str:
+        """The project of what it makes and of the names that it is asked for."""
+        return self.project or "local/default"
+
     # Commands
 
     async def publish(self, command: Any, *, id: str = "", wait: Wait = True, timeout: float | None = None) -> Answer:

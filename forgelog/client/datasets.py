@@ -77,7 +77,7 @@ class AsyncDatasets(Namespace):
         name, slash, number = ref.rpartition("/")
         if not (slash and number.isdigit()):
             name, number = ref, "0"
-        project = self._core.project or "local/default"
+        project = self._core.own_project
         try:
             return await self._one(pb.GetDatasetRequest(project=project, name=name, number=int(number)), ref, at)
         except NotFound:

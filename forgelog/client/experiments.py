@@ -61,7 +61,7 @@ class AsyncExperiments(Namespace):
         request = pb.GetExperimentRequest(
             experiment_id=id,
             name=name,
-            project="" if id else project or self._core.project or "local/default",
+            project="" if id else project or self._core.own_project,
             options=self._core.options(CONTEXT, at),
         )
         answer = await self._core.ask(self._stub.GetExperiment, request, f"experiment {id or name}")

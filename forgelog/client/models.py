@@ -78,7 +78,7 @@ class AsyncModels(Namespace):
         *,
         run: str = "",
         path: str = "",
-        folder: str | Path = "",
+        folder: str | Path | Mapping[str, Path] = "",
         id: str = "",
         notes: str = "",
         tags: Mapping[str, str] | None = None,
@@ -87,13 +87,14 @@ class AsyncModels(Namespace):
         progress: Progress | None = None,
         **spec: Any,
     ) -> ModelVersionRow:
-        """Publish a version: the file or folder `path` of a run, or a `folder` (or a file) of this machine.
+        """Publish a version: the file or folder `path` of a run, or a `folder` of this machine (or a file, or files by
+        the paths that they are to have).
 
         `spec` are fields of `ModelVersionSpec`, such as `framework`, `model_format`, `metrics`, `signature`,
         `parents`. Unless told not to `wait`, it returns once the platform has compared all files with their digests.
         Raises `Refused`, also if they are damaged, `NotFound`, `InvalidInput`, `Timeout`.
         """
-        if bool(run) == bool(str(folder)):
+        if bool(run) == (folder not in ("", {})):
             raise InvalidInput("run: give a run with its path, or a folder of this machine, and not both")
         if run:
             runs = AsyncRuns(self._core)
@@ -106,7 +107,7 @@ class AsyncModels(Namespace):
             bundle = await put_bundle(self._core, files)
             spec |= {"source_run_id": run, "artifact_path": path}
         else:
-            bundle = await put_bundle(self._core, Path(folder), progress)
+            bundle = await put_bundle(self._core, Path(folder) if isinstance(folder, str) else folder, progress)
         body = {
             "version_id": id,
             "model_id": await self._id(model),
@@ -347,7 +348,7 @@ class AsyncModels(Namespace):
 
     @property
     def _project(self) -> str:
-        return self._core.project or "local/default"
+        return self._core.own_project
 
     async def _id(self, model: str) -> str:
         return (await self.get(model)).model_id

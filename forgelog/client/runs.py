@@ -85,10 +85,7 @@ class AsyncRuns(Namespace):
         its `checks`: how it does by its experiment's practices. Raises `NotFound`."""
         request = pb.GetRunRequest(run_id=id, options=self._core.options(CONTEXT, at))
         answer = await self._core.ask(self._stub.GetRun, request, f"run {id}")
-        own = {each.key: each.value for each in answer.metrics if not each.model_id and not each.dataset}
-        found = {**plain(answer.run), "params": dict(answer.params), "tags": dict(answer.tags), "metrics": own}
-        found["checks"] = [plain(each) for each in answer.checks]
-        return ExperimentRunRow(found)
+        return _with_data(plain(answer), checks=[plain(each) for each in answer.checks])
 
     async def search(
         self,
@@ -116,20 +113,7 @@ class AsyncRuns(Namespace):
             options=self._core.options(CONTEXT, at),
         )
         found = await self._core.pages(self._stub.SearchRuns, request, "runs", CONTEXT, limit)
-        rows = [
-            {
-                **row["run"],
-                "params": row["params"],
-                "tags": row["tags"],
-                "metrics": {
-                    each["key"]: each["value"]
-                    for each in row["metrics"]
-                    if not each["model_id"] and not each["dataset"]
-                },
-            }
-            for row in found
-        ]
-        return Rows(ExperimentRunRow(row) for row in rows)
+        return Rows(map(_with_data, found))
 
     async def watch(
         self, ids: Iterable[str] = (), *, project: str = "", experiment_id: str = ""
@@ -185,6 +169,15 @@ class AsyncRuns(Namespace):
             batch = points_pb2.PointBatch(run_id=id)
             batch.series.add(key=key, model_id=model_id, dataset=dataset, **columns)
             await self._log(batch)
+
+    async def log_series(self, id: str, series: Iterable[tuple[str, str, Mapping[str, bytes]]]) -> None:
+        """Log points of several metrics at once, at most 10,000: of each its key, its data set (or nothing) and its
+        columns `steps`, `times` and `values` (`forgelog.client.packing.pieces`). Returns when the log has them. Raises
+        `Refused` and `NotFound`."""
+        batch = points_pb2.PointBatch(run_id=id)
+        for key, dataset, columns in series:
+            batch.series.add(key=key, dataset=dataset, **columns)
+        await self._log(batch)
 
     async def metrics(
         self, ids: Iterable[str], *, keys: Iterable[str] = (), at: datetime | None = None
@@ -269,16 +262,25 @@ class AsyncRuns(Namespace):
         return await self._put(id, file, folder, True, progress)
 
     async def log_artifacts(
-        self, id: str, source: str | Path, *, folder: str = "", progress: Progress | None = None
+        self,
+        id: str,
+        source: str | Path | Mapping[str, Path],
+        *,
+        folder: str = "",
+        progress: Progress | None = None,
     ) -> int:
-        """Log what is in a folder, or a file, into a folder of the run (its own one if empty); how many files.
+        """Log what is in a folder, or a file, or files by the paths that they are to have, into a folder of the run
+        (its own one if empty); how many files.
 
         Bytes that the platform has already are not sent again. A file that the run has by that path is replaced; what
         it had before stays in the history. Raises `Refused`, `InvalidInput`, `Unavailable`."""
         return await self._put(id, source, folder, False, progress)
 
-    async def _put(self, id: str, source: str | Path, folder: str, named: bool, progress: Progress | None) -> int:
-        files = await put_files(self._core, Path(source), folder, named=named, progress=progress)
+    async def _put(
+        self, id: str, source: str | Path | Mapping[str, Path], folder: str, named: bool, progress: Progress | None
+    ) -> int:
+        given = Path(source) if isinstance(source, str) else source
+        files = await put_files(self._core, given, folder, named=named, progress=progress)
         for batch in batches(files):
             await self._send("LogArtifacts", id, artifacts=batch)
         return len(files)
@@ -386,3 +388,9 @@ class AsyncRuns(Namespace):
             options=self._core.options(CONTEXT, at),
         )
         return await self._core.pages(self._stub.ListRuns, request, "runs", CONTEXT, limit)
+
+
+def _with_data(answer: Answer, **more: Any) -> ExperimentRunRow:
+    """A run with what was logged to it; its `metrics` are those of its own, by key."""
+    own = {each.key: each.value for each in answer.metrics if not each.model_id and not each.dataset}
+    return ExperimentRunRow(answer.run, params=answer.params, tags=answer.tags, metrics=own, **more)

@@ -1,0 +1,126 @@
+"""Files of a folder that somebody else may have made: of bounded size, and none of them elsewhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+
+from events.language.file_paths import check_path
+from forgelog.importing.source import Trouble, Unreadable
+
+MAX_META = 100_000
+"""Bytes of a file that describes something."""
+
+
+class Folder:
+    """A folder and what is in it. Nothing is read that a link leads out of it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+
+    def check(self, path: Path) -> Path:
+        """The path itself, without links. Raises `Unreadable` if it is not in the folder."""
+        try:
+            found = path.resolve(strict=True)
+        except (OSError, RuntimeError) as error:
+            raise Unreadable(f"can't be read: {_reason(error)}") from None
+        if not found.is_relative_to(self.root):
+            raise Unreadable(f"is a link to {found}, out of {self.root}; copy what it leads to into the folder")
+        return found
+
+    def read(self, path: Path, most: int) -> bytes:
+        """The bytes of a file. Raises `Unreadable` if it has more than `most`."""
+        try:
+            with self.check(path).open("rb") as file:
+                data = file.read(most + 1)
+        except OSError as error:
+            raise Unreadable(f"can't be read: {_reason(error)}") from None
+        if len(data) > most:
+            raise Unreadable(f"has more than {most} bytes")
+        return data
+
+    def text(self, path: Path, most: int = MAX_META) -> str:
+        """A file as text. Raises `Unreadable`."""
+        try:
+            return self.read(path, most).decode()
+        except UnicodeDecodeError:
+            raise Unreadable("is no UTF-8 text") from None
+
+    def fields(self, path: Path) -> dict[str, Any]:
+        """A YAML file with names and values. Raises `Unreadable`."""
+        import yaml
+
+        text = self.text(path)
+        try:
+            found = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        except (yaml.YAMLError, RecursionError, ValueError) as error:
+            raise Unreadable(f"is no YAML that can be read: {str(error).splitlines()[0]}") from None
+        if not isinstance(found, dict):
+            raise Unreadable("has no names and values")
+        return {str(name): value for name, value in found.items()}
+
+    def names(self, path: Path) -> list[str]:
+        """What is in a folder, by name; nothing if there is none. Raises `Unreadable`."""
+        if not path.is_dir():
+            return []
+        try:
+            return sorted(os.listdir(self.check(path)))
+        except OSError as error:
+            raise Unreadable(f"can't be read: {_reason(error)}") from None
+
+    def files(self, path: Path) -> Iterator[tuple[str, Path]]:
+        """Every file in a folder at any depth, by its path there; links are given as they are. Folders that links lead
+        to are not entered, and are given too."""
+        if not path.is_dir():
+            return
+        base = self.check(path)
+        for above, folders, names in os.walk(base):
+            folders.sort()
+            linked = [name for name in folders if Path(above, name).is_symlink()]
+            for name in sorted([*names, *linked]):
+                each = Path(above, name)
+                yield each.relative_to(base).as_posix(), each
+
+    def entries(self, path: Path, most: int, troubles: list[Trouble], where: str) -> dict[str, str]:
+        """Names and values, each value a file in a folder: the name is its path there."""
+        found = {}
+        for name, each in self.files(path):
+            try:
+                found[name] = self.text(each, most)
+            except Unreadable as error:
+                troubles.append(Trouble(f"{where}, {path.name} {name!r}", str(error)))
+        return found
+
+    def artifacts(self, path: Path, troubles: list[Trouble], where: str, under: str = "") -> dict[str, Path]:
+        """Files to keep, by their paths with `under` before them. What is no file, leads elsewhere or has an impossible
+        name is a trouble."""
+        found = {}
+        for name, each in self.files(path):
+            try:
+                real = self.check(each)
+                if not real.is_file():
+                    raise Unreadable("is no file" if not real.is_dir() else "is a link to a folder; copy the folder")
+                found[check_path(f"{under}/{name}" if under else name)] = real
+            except (Unreadable, ValueError) as error:
+                troubles.append(Trouble(f"{where}, artifact {name!r}", str(error)))
+        return found
+
+
+def stamp(paths: Mapping[str, Path]) -> str:
+    """A digest of files' paths, sizes and times of change."""
+    digest = blake3()
+    for name, path in sorted(paths.items()):
+        try:
+            found = path.lstat()
+            digest.update(f"{name}\0{found.st_size}\0{found.st_mtime_ns}\n".encode(errors="surrogateescape"))
+        except OSError:
+            digest.update(f"{name}\0gone\n".encode(errors="surrogateescape"))
+    return digest.hexdigest(16)
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
