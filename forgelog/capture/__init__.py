@@ -38,6 +38,12 @@ def capture(*, seeds: Mapping[str, int] | None = None) -> Captured:
     return _captured(sys.orig_argv, program_folder(), os.environ, seeds or {}, own=True)
 
 
+def capture_program(argv: Sequence[str], folder: Path, *, seeds: Mapping[str, int]) -> Captured:
+    """As `capture`, of the program that started this one, here and with the same environment. `folder`: where its main
+    file is, as `program_folder` tells it there."""
+    return _captured(argv, folder, os.environ, seeds, own=True)
+
+
 def capture_command(argv: Sequence[str], folder: Path, variables: Mapping[str, str]) -> Captured:
     """What a job is submitted with: code and command. Machine and packages are those of the node; a program there that
     calls `forgelog.run` adds them. `variables`: those that the job is given."""

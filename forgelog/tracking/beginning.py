@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from forgelog.capture import program_folder
 from forgelog.tracking import checking
 from forgelog.tracking.around import look, taken_over
 from forgelog.tracking.ids import new_run_id
@@ -22,6 +24,8 @@ def run(
     tags: Mapping[str, Any] | None = None,
     parent: Run | str | None = None,
     run_id: str = "",
+    capture: bool = True,
+    seeds: Mapping[str, int] | None = None,
     project: str = "",
     address: str | None = None,
     token: str | None = None,
@@ -35,15 +39,18 @@ def run(
     It ends as `finished`, as `failed` with the exception's type if one is raised, or as `killed` by SIGTERM or an
     interrupt; without `with`, at the program's end at last.
 
-    `run_id`: go on with this run instead of a new one. `parent`: the run that it is a part of. `project`, `address`,
-    `token`: as those of `forgelog.Client`. In a job of the platform, what is left out is known: the run that the job is
-    for, its experiment, its project, the platform and its key.
+    What the program runs is captured: code with its changes, command, packages, machine, and the `seeds` that are said,
+    by names such as ``numpy``; `capture=False` leaves that. `run_id`: go on with this run instead of a new one.
+    `parent`: the run that it is a part of. `project`, `address`, `token`: as those of `forgelog.Client`. In a job of
+    the platform, what is left out is known: the run that the job is for, its experiment, its project, the platform and
+    its key.
 
     Does not wait for the platform, which may be away. Raises `InvalidInput`, and `Unavailable` where no platform is
     known.
     """
     checking.text(experiment, "experiment", checking.MAX_EXPERIMENT, empty=True)
     checking.text(name, "name", checking.MAX_NAME, empty=True)
+    seeded = checking.seeds(checking.merged(seeds, {}, "seeds"))
     first = checking.params(checking.merged(params, {}, "params"))
     tagged = checking.tags(checking.merged(tags, {}, "tags"))
     around = look(address, project)
@@ -53,7 +60,8 @@ def run(
     going_on = checking.id(run_id, "run_id") if run_id else around.run_id
     id = going_on or new_run_id(around.project)
     known_as = experiment or around.experiment
-    made = Run(spool, around, sender(spool, around.destination, token), id, known_as, name)
+    program = {"argv": sys.orig_argv, "folder": str(program_folder()), "seeds": seeded} if capture else None
+    made = Run(spool, around, sender(spool, around.destination, token), id, known_as, name, program)
     if going_on:
         made.begin("ResumeRun", {})
         if not run_id:

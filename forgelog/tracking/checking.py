@@ -98,6 +98,15 @@ def tags(given: Mapping[str, Any]) -> dict[str, str | None]:
     return found
 
 
+def seeds(given: Mapping[Any, Any]) -> dict[str, int]:
+    """Seeds of random numbers, by what they are for."""
+    for name, seed in given.items():
+        text(name, "seeds name", MAX_KEY)
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 63:
+            raise InvalidInput(f"seeds.{name}: {quoted(str(seed))} is no seed; give a whole number from 0 to 2^63 - 1")
+    return {**given}
+
+
 def series(keys: Iterable[Any], known: int, dataset: str, model_id: str) -> None:
     """Keys of metrics that are new to a run which has so many series."""
     keys = list(keys)

@@ -17,13 +17,15 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from forgelog.capture import Captured
 from forgelog.errors import Busy, ForgelogError, NotFound, Refused, Timeout, Unavailable
+from forgelog.tracking.capturing import kept
 from forgelog.tracking.points import Batch
 from forgelog.tracking.segments import Reader
 from forgelog.tracking.spool import ALIVE, FILES, JOURNAL, POINTS, SENDING, About, State, hold
@@ -45,6 +47,9 @@ class Platform(Protocol):
 
     async def points(self, batch: Batch) -> None:
         """Returns when the log has them."""
+
+    async def capture(self, run_id: str, captured: Captured) -> None:
+        """Keep what its program runs."""
 
     async def files(self, run_id: str, source: Path, folder: str, *, named: bool) -> None:
         """Log a folder's files, or a file."""
@@ -134,6 +139,7 @@ class Draining:
     async def _send(self, platform: Platform, sent: Sent) -> None:
         for kind, id, body, end in self._lines():
             if kind == "EndRun":
+                await self._capture(platform)
                 await self._points(platform, sent)
             if kind != "closed":
                 await self._entry(platform, kind, id, body)
@@ -142,36 +148,56 @@ class Draining:
             self.state.journal = end
             self._save()
         if self.state.journal:
+            await self._capture(platform)
             await self._points(platform, sent)
 
-    async def _entry(self, platform: Platform, kind: str, id: str, body: dict[str, Any]) -> None:
+    async def _capture(self, platform: Platform) -> None:
+        if self.state.captured or (found := kept(self.folder)) is None:
+            return
+        await self._refusing("its capture", platform.capture(self.about.run_id, found))
+        self.state.captured = True
+        self._save()
+
+    async def _refusing(self, what: str, sending: Awaitable[None]) -> None:
+        """Send something that may be refused. Raises Later."""
         try:
-            if kind == "artifacts":
-                await self._files(platform, body)
-            elif kind == "EndRun" and self.state.not_admitted:
-                return  # it has ended, with a better reason
-            elif kind in COMMANDS:
-                await platform.command(kind, {**body, "run_id": self.about.run_id}, id)
-            else:
-                self._problem(f"the journal has a line of an unknown kind ({kind[:60]}), which is left out")
+            await sending
         except Refused as error:
             if isinstance(error, Busy):
                 raise
             if error.code in _LATER:
                 raise Later(str(error)) from None
-            if kind == "CreateRun":
-                if error.code == "already_exists":
-                    return  # an answer was lost, longer ago than ids are remembered
-                if error.code != "failed_precondition":
-                    raise Later(f"the run was refused: {error}") from None
-                self.state.not_admitted = True  # the run is there
-            self._problem(f"{kind} was refused: {error}")
+            self._problem(f"{what} was refused: {error}")
         except (Unavailable, Timeout):
             raise
         except NotFound as error:
             raise Later(str(error)) from None
         except ForgelogError as error:
-            self._problem(f"{kind} can't be sent: {error}")
+            self._problem(f"{what} can't be sent: {error}")
+
+    async def _entry(self, platform: Platform, kind: str, id: str, body: dict[str, Any]) -> None:
+        if kind == "artifacts":
+            await self._refusing("files", self._files(platform, body))
+        elif kind not in COMMANDS:
+            self._problem(f"the journal has a line of an unknown kind ({kind[:60]}), which is left out")
+        elif kind == "EndRun" and self.state.not_admitted:
+            return  # it has ended, with a better reason
+        else:
+            command = platform.command(kind, {**body, "run_id": self.about.run_id}, id)
+            await self._refusing(kind, self._creating(command) if kind == "CreateRun" else command)
+
+    async def _creating(self, command: Awaitable[None]) -> None:
+        """Without the run nothing else can be sent."""
+        try:
+            await command
+        except Refused as error:
+            if error.code == "already_exists":
+                return  # an answer was lost, longer ago than ids are remembered
+            if error.code == "failed_precondition":
+                self.state.not_admitted = True  # no experiment takes it; the run is there
+            elif not isinstance(error, Busy) and error.code not in _LATER:
+                raise Later(f"the run was refused: {error}") from None
+            raise
 
     async def _files(self, platform: Platform, body: dict[str, Any]) -> None:
         run = self.about.run_id

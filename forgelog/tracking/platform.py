@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from forgelog.capture import Captured
 from forgelog.client.aio import AsyncClient
 from forgelog.tracking.points import Batch
 from forgelog_pb.experiments.v1 import points_pb2
@@ -35,6 +36,9 @@ class Connected:
         request = gateway_pb.LogRequest(batch=batch.message(points_pb2.PointBatch()))
         stub: Any = gateway_rpc.PointsStub(self._client.channel)
         await self._client._core.ask(stub.Log, request, f"run {batch.run_id}")
+
+    async def capture(self, run_id: str, captured: Captured) -> None:
+        await self._client.captures.save(run_id, captured)
 
     async def files(self, run_id: str, source: Path, folder: str, *, named: bool) -> None:
         log = self._client.runs.log_artifact if named else self._client.runs.log_artifacts

@@ -45,7 +45,16 @@ class Run:
     Several threads may use it. A forked process may log to it too; only the process that began it ends it.
     """
 
-    def __init__(self, spool: Spool, around: Around, sending: Sender, id: str, experiment: str, name: str) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        around: Around,
+        sending: Sender,
+        id: str,
+        experiment: str,
+        name: str,
+        program: dict[str, Any] | None = None,
+    ) -> None:
         """Use `forgelog.run`."""
         self.id = id
         self.experiment = experiment
@@ -54,6 +63,7 @@ class Run:
         self._spool = spool
         self._around = around
         self._sender = sending
+        self._program = program
         self._session: Session | None = None
         self._points = Recorder(id, sending.wake, self._warn)
         self._params: dict[str, str] = {}
@@ -234,7 +244,14 @@ class Run:
     def begin(self, kind: str, body: dict[str, Any]) -> None:
         """Begin a session of it, with this command."""
         self._spool.make()
-        about = About(self.id, self._around.destination, self._around.project, bool(self._around.process), os.getpid())
+        about = About(
+            self.id,
+            self._around.destination,
+            project=self._around.project,
+            in_job=self._around.process is not None,
+            pid=os.getpid(),
+            program=self._program,
+        )
         session = self._spool.begin(about)
         self._append(session, kind, body)
         self._params.update(body.get("params") or {})

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 from forgelog.errors import ForgelogError
+from forgelog.tracking import capturing
 from forgelog.tracking.around import JOB
 from forgelog.tracking.draining import Draining, Later
 from forgelog.tracking.platform import Connected
@@ -77,7 +78,7 @@ class Following:
     async def _pass(self, gone: bool) -> tuple[bool, bool]:
         """Send what is there: whether there was something, and whether the platform is away."""
         busy = away = False
-        self._find(gone)
+        await self._find(gone)
         for name, draining in [*self._ours.items()]:
             project = draining.about.project
             try:
@@ -99,7 +100,7 @@ class Following:
                 self._skipped.add(name)
         return busy, away
 
-    def _find(self, gone: bool) -> None:
+    async def _find(self, gone: bool) -> None:
         """Take the sessions that are this program's, and those that nobody logs to any more."""
         for folder in self._spool.sessions():
             if folder.name in self._ours or folder.name in self._skipped:
@@ -108,7 +109,10 @@ class Following:
                 about = About.read(folder)
                 if about.destination != self._destination:
                     self._skipped.add(folder.name)
-                elif about.pid == self._pid or (not gone and Draining.is_left(folder)):
+                elif about.pid == self._pid:
+                    await asyncio.to_thread(capturing.keep, folder, about)
+                    self._ours[folder.name] = Draining(folder)
+                elif not gone and Draining.is_left(folder):
                     self._ours[folder.name] = Draining(folder)
             except Later:
                 pass  # another process is at it

@@ -6,6 +6,7 @@ run.json         which run it is, and which platform is meant: written once
 journal          what was said of the run beside points, in order: a line of JSON each
 points-PID-N     points; see `segments`. A process that logs has segments of its own, so forked ones do too
 files/N/         files that were logged, by their paths in the run
+captured/        what the program runs; see `capturing`
 alive            held (flock, shared) by the processes that log
 sending          held (flock) by the one process that sends
 state.json       how far that has come
@@ -36,8 +37,8 @@ DEFAULT_LIMIT = 1 << 30
 NAME = "spool"
 """Of the folder, in a platform's data folder."""
 
-RUN, JOURNAL, POINTS, FILES, ALIVE, SENDING, STATE = (
-    "run.json", "journal", "points-", "files", "alive", "sending", "state.json"
+RUN, JOURNAL, POINTS, FILES, CAPTURED, ALIVE, SENDING, STATE = (
+    "run.json", "journal", "points-", "files", "captured", "alive", "sending", "state.json"
 )  # fmt: skip
 VERSION = 1
 MOST_NOTE = 1 << 20
@@ -72,6 +73,8 @@ class About:
     """Whether the run is a process that the platform runs, so the platform learns how that ended."""
     pid: int = 0
     """The process that began it."""
+    program: dict[str, Any] | None = None
+    """What is to be captured of it: `argv`, `folder`, `seeds`."""
     version: int = VERSION
 
     @staticmethod
@@ -84,6 +87,9 @@ class About:
             made = About(**{**data, "destination": Destination(**data["destination"])})
         except (KeyError, TypeError):
             raise ValueError(f"{folder / RUN} is damaged") from None
+        program = made.program
+        if program is not None and (not isinstance(program, dict) or {*program} != {"argv", "folder", "seeds"}):
+            raise ValueError(f"{folder / RUN} is damaged")
         if not all(isinstance(text, str) for text in (made.run_id, made.project)):
             raise ValueError(f"{folder / RUN} is damaged")
         return made
@@ -101,6 +107,8 @@ class State:
     """Points that found no room, of segments that are gone."""
     refused: int = 0
     """Points that the platform refused."""
+    captured: bool = False
+    """Whether the platform has what the program runs."""
     not_admitted: bool = False
     """Whether no experiment takes the run: it has failed, and says why."""
     problems: list[str] = field(default_factory=list)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from forgelog.capture import Captured
 from forgelog.errors import Unavailable
 from forgelog.tracking.points import Batch
 from forgelog.tracking.segments import Point
@@ -28,6 +29,10 @@ class Platform:
     async def points(self, batch: Batch) -> None:
         self.fails("points")
         self.came.append(("points", batch.points()))
+
+    async def capture(self, run_id: str, captured: Captured) -> None:
+        self.fails("capture")
+        self.came.append(("capture", captured))
 
     async def files(self, run_id: str, source: Path, folder: str, *, named: bool) -> None:
         self.fails("files")
@@ -63,11 +68,11 @@ class Away:
             raise Unavailable("no platform answers at 127.0.0.1:7070")
 
 
-def session(folder: Path, *, in_job: bool = False, run: str = "r1", limit: int = 1 << 30) -> Session:
+def session(folder: Path, *, in_job: bool = False, program: dict[str, Any] | None = None) -> Session:
     """A new session of a run that was created."""
-    spool = Spool(folder / "spool", limit)
+    spool = Spool(folder / "spool")
     spool.make()
-    made = spool.begin(About(run, THERE, in_job=in_job, pid=1))
+    made = spool.begin(About("r1", THERE, in_job=in_job, pid=1, program=program))
     made.note("CreateRun", {"experiment": "digits"}, "c1")
     return made
 

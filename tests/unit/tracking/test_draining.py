@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from forgelog.errors import NotFound, Refused
+from forgelog.tracking import capturing
 from forgelog.tracking.draining import DROPPED_TAG, Draining, Later, Sent
 from forgelog.tracking.segments import Writer
-from forgelog.tracking.spool import JOURNAL, SENDING, STATE, State
+from forgelog.tracking.spool import CAPTURED, JOURNAL, SENDING, STATE, State
 from tests.unit.tracking.inputs import Away, Platform, logged, session
 
 
@@ -230,6 +232,35 @@ async def test_a_line_that_was_cut_or_makes_no_sense_takes_no_other_with_it(tmp_
     journal.write_bytes(journal.read_bytes() + junk)
     made.note("EndRun", {"status": "finished"}, "c2")
     await drained(made.folder, platform)
+    assert platform.kinds == ["CreateRun", "EndRun"]
+
+
+async def test_what_the_program_runs_is_sent_once_before_its_end(tmp_path: Path) -> None:
+    made, away = (
+        session(tmp_path, program={"argv": ["python", "train.py"], "folder": str(tmp_path), "seeds": {"np": 7}}),
+        Away("capture"),
+    )
+    platform = Platform(away)
+    capturing.keep(made.folder, made.about)
+    made.note("EndRun", {"status": "finished"}, "c2")
+    with pytest.raises(Later):
+        await drained(made.folder, platform)
+    away.on = False
+    made.close()
+    await drained(made.folder, platform)
+    assert platform.kinds == ["CreateRun", "capture", "EndRun"]
+    captured = platform.came[1][1]
+    assert captured.capture.program.argv == ("python", "train.py")
+    assert captured.capture.seeds["np"] == 7
+    assert {blake3(data).hexdigest() for data in captured.objects.values()} == captured.objects.keys()
+
+
+async def test_what_somebody_puts_in_place_of_a_capture_is_left(tmp_path: Path) -> None:
+    made, platform = session(tmp_path), Platform()
+    (made.folder / CAPTURED).mkdir()
+    (made.folder / CAPTURED / "capture.json").write_text("{")
+    made.close()
+    assert (await drained(made.folder, platform)).over
     assert platform.kinds == ["CreateRun", "EndRun"]
 
 

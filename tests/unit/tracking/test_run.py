@@ -199,6 +199,7 @@ def test_what_the_platform_would_refuse_is_refused_at_once(spool: Path, say: Any
         ({"experiment": "e" * 201}, "experiment: has 201"),
         ({"name": "n" * 251}, "name: has 251"),
         ({"run_id": "R 1"}, "run_id: 'R 1' is no id"),
+        ({"seeds": {"np": -1}}, "seeds.np: '-1' is no seed"),
         ({"project": "lab"}, "project: 'lab' is no project"),
         ({"parent": "ä"}, "parent: "),
         ({"address": "no address"}, "not the address of a gateway"),
