@@ -216,7 +216,8 @@ def _parameters(method: Method, asked: _Requests, route: QueryRoute | None = Non
     for field in method.request.DESCRIPTOR.fields:
         kind: Any = field.message_type
         if field.name in in_path:
-            yield _in_path(field.name)
+            text = field.is_repeated or field.cpp_type == FieldDescriptor.CPPTYPE_STRING
+            yield _in_path(field.name, _IN_PATH if text else asked.field(field))
         elif kind is not None and kind.full_name in (READ_OPTIONS, PAGE_REQUEST):
             for name, inner in kind.fields_by_name.items():
                 if not (name == "as_of" and no_past(field)):
@@ -232,9 +233,8 @@ def _names_context(method: Method, field: Any) -> bool:
     return not method.context and field.name == "context"
 
 
-def _in_path(name: str) -> Schema:
-    schema = _CONTEXT if name == "context" else _IN_PATH
-    return {"name": name, "in": "path", "required": True, "schema": schema}
+def _in_path(name: str, schema: Schema = _IN_PATH) -> Schema:
+    return {"name": name, "in": "path", "required": True, "schema": _CONTEXT if name == "context" else schema}
 
 
 def _closed(properties: Schema, *required: str) -> Schema:

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
+from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import schemathesis
 from schemathesis.core.parameters import ParameterLocation
+from schemathesis.generation.meta import CONTENT_TYPE_PROBES, CoveragePhaseData, CoverageScenario
 
 from events.language.registry import aggregates_of, command_types
+from tests.judges.schemathesis_once import Once, Property, each_form_once, each_shape_once, values_of
 
 COMMANDS = "/v1/commands"
 MOST = 1_000
 """Longest text, list or map that is worth sending here: what has a larger bound is tried at it by tests of our own."""
 SECONDS, SECONDS_OF_STREAMS, MOST_SECONDS = "60", "1", 86_400
 """How long an answer may take: how fast the platform is, is not judged here. And how long a stream is followed."""
+ENDLESS, MOST_FOLLOWED = r"/Watch(Runs|ModelVersions|Tunings)$|/watch/", 3
+"""What goes on until its time is over, and how many good requests for it are worth that."""
 UNSAID = {
     *("cursor", "filter", "order_by", "at_least", "after", "actors", "types", "projects", "since", "until"),
     *("number", "alias", "environment", "depth"),
 }
 """Values that are taken if an earlier answer gave them, if they keep to a grammar, if there is such a thing, or if they
 go together: a schema can't say so."""
+PROBES = {CoverageScenario.UNSPECIFIED_HTTP_METHOD, CoverageScenario.MISSING_PARAMETER, *CONTENT_TYPE_PROBES}
+"""What is wrong with a request beside its parameters and its body."""
 LAST_YEAR = "2025"
 """A schema can't say either that a time is past."""
 JOB = os.environ["JOB"]
@@ -45,6 +54,8 @@ KNOWN = {
 }
 """What there is, so that answers have something in them."""
 
+HOW_TO_READ = {"options", "as_of", "at_least", "timeout"}
+
 NEEDED = {
     "/GetHistory": "subject",
     "/GetExperiment": "experiment_id",
@@ -58,16 +69,23 @@ NEEDED = {
 }
 """Query → what it needs, where another value can be given for it."""
 
+COMMANDS_NAMES = {short for name in command_types() for short in (name, name.rpartition(".")[2])}
 AGENTS_COMMANDS = {name.rpartition(".")[2] for name, kind in command_types().items() if kind.by_agents}
 
 _BOUNDS = ("maxLength", "maxItems", "maxProperties")
+
+once = Once()
+followed: Counter[str] = Counter()
+"""Operation → good requests for it, of those that are endless."""
 
 
 @schemathesis.hook
 def before_load_schema(_: Any, document: dict[str, Any]) -> None:
     """Take large bounds away: values at them take minutes to make. Of the CloudEvents leave one command, since they
     differ from plain ones by what surrounds the data alone. Take the commands of node agents away: nobody else sends
-    them, and they have as many cases as the rest."""
+    them, and they have as many cases as the rest. Leave what commands have in common whole in one of them."""
+    once.document = document
+    each_form_once(document["components"]["schemas"])
     todo: list[Any] = [document]
     while todo:
         node = todo.pop()
@@ -84,8 +102,74 @@ def before_load_schema(_: Any, document: dict[str, Any]) -> None:
         named = {each["properties"]["type"]["enum"][-1]: each for each in commands}
         if kind == "application/json":
             commands[:] = [each for name, each in named.items() if name not in AGENTS_COMMANDS]
+            each_shape_once(commands, document["components"]["schemas"])
         else:
             commands[:] = [named["CancelJob"]]
+
+
+@schemathesis.hook
+def filter_case(_: Any, case: schemathesis.Case) -> bool:
+    """Leave out, of the systematic cases, what comes to the same as one before."""
+    about = getattr(case.meta and case.meta.phase, "data", None)
+    if not isinstance(about, CoveragePhaseData):
+        return True
+    good = all(is_good(case, where) for where in ParameterLocation)
+    if case.operation.path == COMMANDS:
+        return good or once.here(*_wrong_in_a_command(case, about))
+    asked = SimpleNamespace(
+        operation=case.operation,
+        path_parameters=dict(case.path_parameters),
+        query=copy.deepcopy(case.query),
+        body=copy.deepcopy(case.body),
+    )
+    if good:
+        _give_time(asked)
+        _ask_for_what_there_is(asked)
+    if not once.here(case.id, case.method, case.path, about.scenario in PROBES and about, vars(asked)):
+        return False
+    if good and re.search(ENDLESS, case.operation.path):
+        followed[case.operation.label] += 1
+        return followed[case.operation.label] <= MOST_FOLLOWED
+    return good or once.here(*_wrong_in_a_query(case, about))
+
+
+def _wrong_in_a_command(case: schemathesis.Case, about: CoveragePhaseData) -> tuple[Any, ...]:
+    """Where, and what is to be tried in one place only: whatever is wrong with a property is so for all commands'
+    that take the same values, since both the schema and the check are made of its one type. And commands that are none,
+    whatever their data."""
+    if isinstance(case.body, dict) and str(case.body.get("type")) not in COMMANDS_NAMES:
+        return case.id, about.parameter, case.body.get("type")
+    if about.parameter_location != ParameterLocation.BODY or not about.location:
+        return case.id, case.id
+    wrong = _property(case, about)
+    if about.scenario == CoverageScenario.INCORRECT_TYPE:
+        return f"{about.parameter} {wrong.place}", about.scenario, wrong.within, once.types_of(wrong.takes)
+    return f"{about.parameter} {wrong.place}", values_of(wrong.takes)
+
+
+def _wrong_in_a_query(case: schemathesis.Case, about: CoveragePhaseData) -> tuple[Any, ...]:
+    """As of commands, but of any query only a wrong type, which the gateway refuses: bounds and words are checked by
+    each service. What says how to read is read by one code, so all that is wrong with it is tried in one place."""
+    where, door = case.operation.label, (case.method, about.parameter_location, about.scenario)
+    if about.parameter_location == ParameterLocation.BODY and about.parameter and about.location:
+        wrong = _property(case, about)
+        where = f"{where} {wrong.place}"
+    else:
+        parameters = case.operation.definition.raw.get("parameters", ())
+        takes = [each["schema"] for each in parameters if each["name"] == about.parameter]
+        wrong = Property("", about.parameter or "", "", takes[0] if takes else {})
+    if wrong.name in HOW_TO_READ:
+        return where, *door, wrong.name, wrong.within
+    if about.scenario == CoverageScenario.OBJECT_UNEXPECTED_PROPERTIES and not wrong.name:
+        return case.id, where, *door
+    if about.scenario == CoverageScenario.INCORRECT_TYPE:
+        return where, *door, wrong.name, wrong.within, once.types_of(wrong.takes)
+    return case.id, case.id
+
+
+def _property(case: schemathesis.Case, about: CoveragePhaseData) -> Property:
+    body = case.operation.definition.raw["requestBody"]["content"][about.parameter]
+    return once.property_at(body["schema"], about.location or "")
 
 
 @schemathesis.hook
@@ -94,14 +178,21 @@ def before_call(_: Any, case: schemathesis.Case, __: dict[str, Any]) -> None:
     wrong on purpose stays as it is."""
     if case.operation.path == COMMANDS:
         return
+    _give_time(case)
+    if all(is_good(case, where) for where in ParameterLocation):
+        _ask_for_what_there_is(case)
+
+
+def _give_time(case: Any) -> None:
     if _is_long(case.query.get("timeout", SECONDS)) and case.operation.get_parameter("timeout", "query") is not None:
         streams = "application/json" not in case.operation.definition.raw["responses"]["200"]["content"]
         case.query["timeout"] = SECONDS_OF_STREAMS if streams else SECONDS
     for values in (case.query, case.body):
         if isinstance(values, dict) and _are_positions(values.get("at_least")):
             del values["at_least"]  # else they are waited for
-    if not all(is_good(case, where) for where in ParameterLocation):
-        return
+
+
+def _ask_for_what_there_is(case: Any) -> None:
     case.path_parameters |= {name: value for name, value in KNOWN.items() if name in case.path_parameters}
     _possible(case.query)
     for values in (case.query, case.body):
