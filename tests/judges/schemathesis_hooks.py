@@ -55,6 +55,7 @@ KNOWN = {
 """What there is, so that answers have something in them."""
 
 HOW_TO_READ = {"options", "as_of", "at_least", "timeout"}
+"""What every query takes, and one code reads."""
 
 NEEDED = {
     "/GetHistory": "subject",
@@ -69,7 +70,7 @@ NEEDED = {
 }
 """Query → what it needs, where another value can be given for it."""
 
-COMMANDS_NAMES = {short for name in command_types() for short in (name, name.rpartition(".")[2])}
+COMMAND_NAMES = {short for name in command_types() for short in (name, name.rpartition(".")[2])}
 AGENTS_COMMANDS = {name.rpartition(".")[2] for name, kind in command_types().items() if kind.by_agents}
 
 _BOUNDS = ("maxLength", "maxItems", "maxProperties")
@@ -137,7 +138,7 @@ def _wrong_in_a_command(case: schemathesis.Case, about: CoveragePhaseData) -> tu
     """Where, and what is to be tried in one place only: whatever is wrong with a property is so for all commands'
     that take the same values, since both the schema and the check are made of its one type. And commands that are none,
     whatever their data."""
-    if isinstance(case.body, dict) and str(case.body.get("type")) not in COMMANDS_NAMES:
+    if isinstance(case.body, dict) and str(case.body.get("type")) not in COMMAND_NAMES:
         return case.id, about.parameter, case.body.get("type")
     if about.parameter_location != ParameterLocation.BODY or not about.location:
         return case.id, case.id
