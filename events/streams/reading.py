@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -53,6 +54,17 @@ class StreamReader:
             problem = f"there may be more that is not stored: {self._intake.stream.topic.name} stands still {cause}"
             raise QueryError(grpc.StatusCode.FAILED_PRECONDITION, problem)
         return False
+
+    async def completed(self, key: str, timeout: float) -> None:
+        """Wait until all records with a Kafka key that are in the log now are stored. Raises QueryError if they are not
+        after `timeout` seconds, or if the partition is stopped until a repair."""
+        moment = time.monotonic()
+        try:
+            async with asyncio.timeout(timeout), self._intake.news:
+                await self._intake.news.wait_for(lambda: self.complete_to(moment, key))
+        except TimeoutError:
+            text = f"{self._intake.stream.topic.name} was not read to its end within {timeout:g} s; ask again"
+            raise QueryError(grpc.StatusCode.UNAVAILABLE, text) from None
 
     async def follow(
         self, fetch: Fetch, done: Callable[[], Awaitable[bool]], gone: Callable[[], bool], reached: int = -1

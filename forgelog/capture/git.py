@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 SECONDS = 30.0
-"""Longest time of one call."""
+"""Longest time of a call that says no other."""
 
 _OPTIONS = (
     "--no-optional-locks", "--no-pager", "--literal-pathspecs", "-c", "core.fsmonitor=false",
@@ -33,8 +33,10 @@ def git(
     *words: str,
     given: bytes = b"",
     variables: Mapping[str, str] | None = None,
+    seconds: float | None = None,
 ) -> bytes:
-    """What a command of git printed. Raises GitFailed."""
+    """What a command of git printed. `seconds`: its longest time, `SECONDS` if left out. Raises GitFailed."""
+    seconds = SECONDS if seconds is None else seconds
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name[4:] not in _FOREIGN
     }
@@ -45,13 +47,13 @@ def git(
             input=given,
             capture_output=True,
             check=False,
-            timeout=SECONDS,
+            timeout=seconds,
             env=environment,
         )
     except FileNotFoundError:
         raise GitFailed("git is not installed") from None
     except subprocess.TimeoutExpired:
-        raise GitFailed(f"git {words[0]} took longer than {SECONDS:g} s") from None
+        raise GitFailed(f"git {words[0]} took longer than {seconds:g} s") from None
     except OSError as error:
         raise GitFailed(f"git can't be run: {error.strerror}") from None
     if ran.returncode:

@@ -25,7 +25,7 @@ def captured() -> CapturedMachine:
         processor=_processor(),
         cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
         memory_bytes=_memory(),
-        gpus=_gpus(),
+        gpus=gpus(),
         container=bool(image) or Path("/.dockerenv").exists() or "KUBERNETES_SERVICE_HOST" in os.environ,
         image=image,
     )
@@ -59,7 +59,7 @@ def _image() -> str:
     return printable(without_passwords(found[1])) if found else ""
 
 
-def _gpus() -> tuple[CapturedGPU, ...]:
+def gpus() -> tuple[CapturedGPU, ...]:
     """Those that the process may use. No driver means none."""
     try:
         import pynvml

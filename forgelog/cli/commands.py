@@ -82,6 +82,9 @@ MODULES: dict[str, dict[str, str]] = {
     "objects": {
         "objects": "List the objects of the store, and remove those that no event names.",
     },
+    "reproduce": {
+        "reproduce": "Show what of a run can be restored; with --into or --job, run it again and compare the final metrics.",
+    },
     "runs": {
         "runs": "Show runs of experiments and their files; create one, log to it, end or delete it.",
     },

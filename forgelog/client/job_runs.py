@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from forgelog.command_ids import new_id
-from forgelog.errors import InvalidInput
+from forgelog.errors import InvalidInput, Refused
 
 if TYPE_CHECKING:
+    from events.language.jobs.spec import JobSpec
     from forgelog.client.aio import AsyncClient
 
 RUN = "FORGELOG_RUN"
@@ -41,30 +42,58 @@ async def begin(
     `job`: in a manifest's keys. `folder`: where its code is. `id`: that of the command which will submit the job; with
     the same one, it is the same run. `fields`: those of `CreateRun`. Raises `Refused`, `InvalidInput`, `Unavailable`.
     """
-    from events.language.common import DEFAULT_PROJECT
-    from events.language.experiments import CreateRun
-    from events.language.jobs import SubmitJob
-    from events.log.ids import derived_id, id_ending
     from forgelog.capture import capture_command
 
     if job.get("array") is not None:
         raise InvalidInput("--experiment: a run is one process, and --array has many; `forgelog tune` runs many runs")
-    command_id = id or new_id()
-    project = client.project or DEFAULT_PROJECT
-    job_id = job.get("job_id") or derived_id(SubmitJob.id_prefix, command_id, project)
-    if not job_id.endswith(id_ending(project)):
-        job_id += id_ending(project)
-    run_id = derived_id(CreateRun.id_prefix, f"{command_id}.run", project)
-    body = {
-        "run_id": run_id,
-        "experiment": experiment,
-        "name": job.get("name", ""),
-        "process": {"job_id": job_id},
-        "scheduled": True,
-        **(fields or {}),
-    }
-    await client.publish(("forgelog.experiments.v1.CreateRun", body), id=f"{command_id}.run", wait="conclusion")
-    variables = {**job.get("env", {}), RUN: run_id}
+    names = _names(client, id or new_id(), str(job.get("job_id") or ""))
+    variables = {**job.get("env", {}), RUN: names.run_id}
+    await _created(client, names, {"experiment": experiment, "name": job.get("name", ""), **(fields or {})})
     captured = await asyncio.to_thread(capture_command, job["command"], folder, variables)
-    await client.captures.save(run_id, captured)
-    return JobRun(run_id, {**job, "job_id": job_id, "env": variables}, command_id)
+    await client.captures.save(names.run_id, captured)
+    return JobRun(names.run_id, {**job, "job_id": names.job_id, "env": variables}, names.command_id)
+
+
+async def submit_spec(client: AsyncClient, spec: JobSpec, fields: Mapping[str, Any]) -> tuple[str, str]:
+    """Submit a job as a run with these fields of `CreateRun`; the ids of both. Raises `Refused`, `Unavailable`."""
+    from events.language.jobs import SubmitJob
+
+    names = _names(client, new_id(), "")
+    await _created(client, names, fields)
+    variables = {**spec.environment.variables, RUN: names.run_id}
+    spec = spec.model_copy(update={"environment": spec.environment.model_copy(update={"variables": variables})})
+    try:
+        await client.publish(SubmitJob(job_id=names.job_id, spec=spec), id=names.command_id)
+    except Refused as error:
+        await client.runs.end(names.run_id, "failed", reason=f"its job was refused: {error}"[:500])
+        raise
+    return names.run_id, names.job_id
+
+
+class _Names(NamedTuple):
+    """Ids that follow from that of the command which submits the job."""
+
+    command_id: str
+    run_id: str
+    job_id: str
+
+
+def _names(client: AsyncClient, command_id: str, job_id: str) -> _Names:
+    """`job_id`: what is asked for; empty: none is."""
+    from events.language.common import DEFAULT_PROJECT
+    from events.language.experiments import CreateRun
+    from events.language.jobs import SubmitJob
+    from events.log.ids import derived_id, id_ending
+
+    project = client.project or DEFAULT_PROJECT
+    if not job_id:
+        job_id = derived_id(SubmitJob.id_prefix, command_id, project)
+    elif not job_id.endswith(id_ending(project)):
+        job_id += id_ending(project)
+    return _Names(command_id, derived_id(CreateRun.id_prefix, f"{command_id}.run", project), job_id)
+
+
+async def _created(client: AsyncClient, names: _Names, fields: Mapping[str, Any]) -> None:
+    body = {"run_id": names.run_id, "process": {"job_id": names.job_id}, "scheduled": True, **fields}
+    command = ("forgelog.experiments.v1.CreateRun", body)
+    await client.publish(command, id=f"{names.command_id}.run", wait="conclusion")

@@ -240,9 +240,11 @@ class AsyncRuns(Namespace):
         )
         return await self._core.pages(self._points.ListPoints, request, "points", CONTEXT, limit)
 
-    async def digest(self, id: str, *, at: datetime | None = None) -> PointsDigest:
-        """How many points a run has, and their digest: the same wherever the same points are. Raises `NotFound`."""
-        request = points_pb.GetPointsDigestRequest(run_id=id, options=self._core.options(CONTEXT, at))
+    async def digest(self, id: str, *, at: datetime | None = None, complete: bool = False) -> PointsDigest:
+        """How many points a run has, and their digest: the same wherever the same points are. `complete`: once all
+        that the log has of it now can be read, whoever logged it. Raises `NotFound`, `Unavailable`."""
+        options = self._core.options(CONTEXT, at)
+        request = points_pb.GetPointsDigestRequest(run_id=id, options=options, complete=complete)
         answer = await self._core.ask(self._points.GetPointsDigest, request, f"run {id}")
         return cast("PointsDigest", plain(answer))
 

@@ -63,6 +63,8 @@ def _edges(event: Message) -> Iterator[_Edge]:
                 yield K.JOB, event.process.job_id, K.RUN, event.run_id, "process"
             if event.parent_run_id:
                 yield K.RUN, event.parent_run_id, K.RUN, event.run_id, "nested"
+            if event.reproduces:
+                yield K.RUN, event.reproduces, K.RUN, event.run_id, "reproduced"
         case RunAdmitted():
             yield K.EXPERIMENT, event.experiment_id, K.RUN, event.run_id, "run"
         case InputsLogged():

@@ -53,6 +53,7 @@ class ExperimentsProjection(Projection):
     """Folds events.experiments."""
 
     context = "experiments"
+    version = 2
     tables = (
         EXPERIMENTS,
         RUNS,
@@ -152,6 +153,7 @@ def _run(recorded: Recorded, event: RunEvent, rows: Rows) -> None:
             status=event.status.value,
             started_at=event.started_at,
             updated_at=time,
+            reproduces=event.reproduces,
         )
         if (process := event.process) is not None:
             row |= {"job_id": process.job_id, "task": process.task, "attempt": process.attempt}

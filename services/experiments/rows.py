@@ -47,6 +47,7 @@ RUNS = table_of(
         "experiment_id, started_at desc, run_id desc",
         "job_id",
         "parent_run_id",
+        "reproduces",
     ),
 )
 

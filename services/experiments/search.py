@@ -28,6 +28,7 @@ RUN_WORDS = Words(
         "experiment_id": Attribute("runs.experiment_id"),
         "number": Attribute("runs.number", "number"),
         "parent_run_id": Attribute("runs.parent_run_id"),
+        "reproduces": Attribute("runs.reproduces"),
         "job_id": Attribute("runs.job_id"),
         "node_id": Attribute("runs.node_id"),
         "reason": Attribute("runs.reason"),

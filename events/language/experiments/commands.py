@@ -125,6 +125,8 @@ class CreateRun(Command):
     tags: Tags = Field(default_factory=dict)
     started_at: Timestamp | None = None
     """By the program's clock; when it was decided if left out."""
+    reproduces: OptionalIdentifier = ""
+    """The run that it does again; empty if none."""
 
 
 class RunCommand(Command):

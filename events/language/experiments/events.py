@@ -150,6 +150,7 @@ class RunCreated(RunEvent):
     params: dict[str, str] = Field(default_factory=dict)
     tags: dict[str, str] = Field(default_factory=dict)
     started_at: Timestamp
+    reproduces: OptionalIdentifier = ""
 
 
 class RunAdmitted(RunEvent):

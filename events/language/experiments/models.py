@@ -107,3 +107,5 @@ class ExperimentRun(Model):
     ended_at: Timestamp | None = None
     updated_at: Timestamp
     deleted_at: Timestamp | None = None
+    reproduces: OptionalIdentifier = ""
+    """The run that it does again; empty if none."""

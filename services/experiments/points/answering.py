@@ -20,6 +20,8 @@ MOST_METRICS = 100_000
 """Series in one answer of metrics."""
 MOST_DRAWN = 2_000_000
 """Points in one answer of curves."""
+MAX_WAIT = 20.0
+"""Seconds of a wait for what is in the log."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INT8 = range(-(1 << 63), 1 << 63)
 _ORDER = {"step": _INT8, "time": _INT8, "rank": _INT8}
@@ -56,6 +58,10 @@ class PointReader:
                 raise invalid(f"run_ids: these runs have more than {MOST_METRICS} series; name fewer, or some keys")
             tallies = await tables.tallies(series)
         return [_metric(each, tallies[each.number]) for each in series if each.number in tallies]
+
+    async def completed(self, run: str) -> None:
+        """Wait until all points of a run that are in the log now can be read. Raises QueryError."""
+        await self._reader.completed(run, MAX_WAIT)
 
     async def counts(self, runs: Sequence[str]) -> dict[str, int]:
         """How many series each run has; runs without any are left out. Raises QueryError."""
@@ -120,6 +126,8 @@ class PointQueriesServicer(rpc.PointQueriesServicer):
         return pb.ListPointsResponse(points=answered, next_cursor=cursor)
 
     async def GetPointsDigest(self, request: Any, context: Any) -> Any:
+        if request.complete:
+            await self._reader.completed(request.run_id)
         async with self._reader.tables([request.run_id], request.options) as tables:
             series, points, digest = await tables.digest(request.run_id)
         return pb.GetPointsDigestResponse(series=series, points=points, digest=digest)

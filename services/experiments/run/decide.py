@@ -182,6 +182,8 @@ def created(state: Run, command: CreateRun, context: DecisionContext) -> RunCrea
     if process is not None and not process.job_id.endswith(id_ending(context.project)):
         problem = f"{shown(process.job_id)} is no job of project {context.project}"
         raise invalid("process.job_id", problem, "give a job of the run's project")
+    if command.reproduces == id:
+        raise invalid("reproduces", "is the run itself", "name the run that it does again, or leave it out")
     if command.scheduled and process is None:
         raise invalid("scheduled", "goes with a process", "say with process which one is waited for, or leave it out")
     params = command.hyperparameters.params()
@@ -201,6 +203,7 @@ def created(state: Run, command: CreateRun, context: DecisionContext) -> RunCrea
         params=params,
         tags=command.tags,
         started_at=command.started_at or context.now,
+        reproduces=command.reproduces,
     )
 
 
