@@ -497,7 +497,8 @@ class ExperimentRunRow(Answer, message="forgelog.experiments.v1.ExperimentRun"):
     ended_at: datetime | None
     updated_at: datetime | None
     deleted_at: datetime | None
-<<<<<<< HEAD
+    reproduces: str
+    """The run that it does again; empty if none. At most 128 characters."""
     params: dict[str, str]
     """These three where one run was asked for, and in searches."""
     tags: dict[str, str]
@@ -505,10 +506,6 @@ class ExperimentRunRow(Answer, message="forgelog.experiments.v1.ExperimentRun"):
     """Key → the last value, of the run's own."""
     checks: list[CheckResult]
     """Of a run that has ended, how it does by its experiment's practices, where one run was asked for."""
-=======
-    reproduces: str
-    """The run that it does again; empty if none. At most 128 characters."""
->>>>>>> 5a6b1f1 (Reproduce runs: restore what was captured, run it again, compare the final metrics)
 
 
 class RegisteredModelRow(Answer, message="forgelog.experiments.v1.RegisteredModel"):
