@@ -39,6 +39,7 @@ def look(capture: RunCapture, *, repository: str = "", venv: bool = False) -> He
         installed=installed,
         for_venv=_for_venv(capture, interpreter, version) if venv else "",
         gpus=_gpus(),
+        no_folder=_lacks_folder(capture),
         variables=dict(os.environ),
     )
 
@@ -98,6 +99,11 @@ def _for_venv(capture: RunCapture, interpreter: str, version: str) -> str:
     if ".".join(version.split(".")[:2]) == minor:
         return interpreter
     return shutil.which(f"python{minor}") or ""
+
+
+def _lacks_folder(capture: RunCapture) -> bool:
+    folder = Path(capture.program.working_directory) if capture.program else Path()
+    return folder.is_absolute() and not folder.is_dir()
 
 
 def _gpus() -> tuple[str, ...]:

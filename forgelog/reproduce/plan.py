@@ -61,6 +61,8 @@ class Here:
     for_venv: str = ""
     """A Python of the version that the run had, to make an environment with; empty if there is none."""
     gpus: Sequence[str] = ()
+    no_folder: bool = False
+    """Whether the program's working directory was outside of the repository, and is not here."""
     variables: Mapping[str, str] | None = None
     """The environment."""
 
@@ -111,6 +113,9 @@ def planned(
     else:
         steps += _packages(capture, here, packages, venv)
         steps += _program(capture, argv, hidden)
+        if here.no_folder and capture.program is not None:
+            text = f"{capture.program.working_directory} is not here; it runs in the restored folder"
+            steps.append(Step("working directory", State.LACKING, text))
     steps += _settings(settings, job if by_job else None)
     steps += _seeds(capture)
     steps += _datasets(inputs)

@@ -7,6 +7,7 @@ import contextlib
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,12 +16,18 @@ from forgelog.client.job_runs import RUN
 from forgelog.errors import InvalidInput, NotFound
 from forgelog.reproduce import code, here, packages, results
 from forgelog.reproduce.plan import Plan, command_of, planned
+from forgelog.tracking.sender import LINGER
+from forgelog.tracking.spool import FOLDER as SPOOL
+from forgelog.tracking.spool import Destination, Spool
+from forgelog.tracking.syncing import sync
 
 if TYPE_CHECKING:
     from events.language.jobs.spec import JobSpec
     from forgelog.client.aio import AsyncClient
 
 Say = Callable[[str], None]
+AGAIN = 0.2
+"""Seconds between looks at what is still to be sent."""
 GRACE = 10.0
 """Seconds that a program has to end."""
 ENDED = ("finished", "failed", "killed")
@@ -147,17 +154,31 @@ async def run_here(client: AsyncClient, found: Plan, argv: Sequence[str], into: 
     run_id = await client.runs.create(experiment_id=found.experiment_id, name=found.name, reproduces=found.run_id)
     say(f"run {run_id}")
     folder = into / CODE
-    if found.capture.program is not None and found.capture.program.working_directory:
+    if found.capture.program is not None and not found.here.no_folder:
         folder = folder / found.capture.program.working_directory
     core = client._core.connection
-    told = {RUN: run_id, "FORGELOG_GATEWAY": core.address, "FORGELOG_TOKEN": core.key}
+    told = {RUN: run_id, "FORGELOG_GATEWAY": core.address, "FORGELOG_TOKEN": core.key, SPOOL: str(into / "spool")}
     status, reason = "killed", "the reproduction was stopped"
     try:
         status, reason = await _ran(argv, folder, {**os.environ, **found.settings, **told}, quiet)
     finally:
+        await _drained(Spool(into / "spool"), core.address, say)
         if (await client.runs.get(run_id))["status"] not in ENDED:
             await client.runs.end(run_id, status, reason=reason)
     return run_id
+
+
+async def _drained(spool: Spool, address: str, say: Say) -> None:
+    """Wait until the platform has all that the program kept of its run. The process beside it may be at it still."""
+    until = time.monotonic() + LINGER
+    while spool.sessions():
+        done = await sync(spool, Destination(gateway=address), any_destination=True)
+        if not (done.left or done.running):
+            return
+        if time.monotonic() > until:
+            say(f"not all that the program logged is sent: {'; '.join(done.left.values()) or 'it still logs'}")
+            return
+        await asyncio.sleep(AGAIN)
 
 
 async def _ran(argv: Sequence[str], folder: Path, variables: Mapping[str, str], quiet: bool) -> tuple[str, str]:

@@ -80,7 +80,7 @@ def test_importing_forgelog_costs_nothing() -> None:
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        ("forgelog re", {"requeue", "replay", "rebuild", "repair"}),
+        ("forgelog re", {"requeue", "replay", "rebuild", "repair", "reproduce"}),
         ("forgelog nodes co", {"cordon"}),
         ("forgelog queue d", {"delete"}),
         ("forgelog ps --status r", {"running"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -103,7 +104,6 @@ def test_all_of_a_run() -> None:
     ],
 )
 def test_what_makes_it_impossible(capture: dict[str, Any], here: dict[str, Any], obstacles: list[str]) -> None:
-    from dataclasses import replace
 
     assert plan(CAPTURE.model_copy(update=capture), replace(HERE, **here)).obstacles == obstacles
 
@@ -177,3 +177,9 @@ def test_packages_are_compared_by_version() -> None:
     assert then == {"a": "1", "b-c": "2", "d": "git+https://example.org/d@abc", "e": "3", "f": "4"}
     here = {"a": "1", "b_c": "2.1", "d": "0.1", "e": "3", "z": "9"}
     assert differing(then, here) == ["b-c 2 then, 2.1 here", "f 4 is not here"]
+
+
+def test_a_working_directory_that_is_gone() -> None:
+    program = PROGRAM.model_copy(update={"working_directory": "/scratch/7"})
+    found = plan(CAPTURE.model_copy(update={"program": program}), replace(HERE, no_folder=True))
+    assert "working directory: /scratch/7 is not here; it runs in the restored folder" in lacking(found)

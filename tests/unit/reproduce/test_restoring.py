@@ -10,6 +10,7 @@ import pytest
 from events.language.experiments.capture import CapturedCode, CapturedProgram, RunCapture
 from forgelog.errors import ForgelogError
 from forgelog.reproduce import code, here, packages
+from forgelog.reproduce.plan import Here
 from tests.unit.capture.repositories import git, repository
 
 
@@ -59,7 +60,7 @@ def test_where_the_commit_is(tmp_path: Path) -> None:
     commit = git(folder, "rev-parse", "HEAD")
     other = repository(tmp_path / "other", words__txt="1\n")
 
-    def found(captured: CapturedCode, given: str = "") -> here.Here:
+    def found(captured: CapturedCode, given: str = "") -> Here:
         return here.look(RunCapture(code=captured), repository=given)
 
     assert found(CapturedCode(commit=commit, folder=str(folder))).source == str(folder)
