@@ -20,7 +20,7 @@ app = typer.Typer(no_args_is_help=True, help="Show tunings and their trials; mak
 
 STATUSES = ("running", "paused", "completed", "stopped")
 TRIAL_STATUSES = ("requested", "proposed", "running", "completed", "pruned", "failed")
-ALGORITHMS = ("grid", "random", "tpe", "nsga2")
+ALGORITHMS = ("grid", "random", "tpe", "nsga2", "gp", "cmaes")
 ENDS = ("completed", "pruned", "failed")
 DIRECTIONS = ("minimize", "maximize")
 PRUNERS = ("median", "asha", "hyperband")
@@ -169,9 +169,13 @@ def create(
             autocompletion=complete.words(PRUNERS),
         ),
     ] = "",
+    warm_start: Annotated[
+        list[str] | None,
+        typer.Option("--warm-start", help="A tuning whose completed trials the search knows from the beginning."),
+    ] = None,
 ) -> None:
     """Make a tuning, and print its id."""
-    plan = guarded(lambda: _plan(algorithm, param or [], seed, prune))
+    plan = guarded(lambda: _plan(algorithm, param or [], seed, prune, warm_start or []))
     limits = {"trials": max_trials, "parallel": parallel, "seconds": seconds}
     fields: dict[str, Any] = {"limits": {name: value for name, value in limits.items() if value is not None}}
     if patience is not None:
@@ -291,22 +295,23 @@ def optuna_proxy(
     run(serve)
 
 
-def _plan(algorithm: str, params: list[str], seed: int, prune: str) -> dict[str, Any] | None:
+def _plan(algorithm: str, params: list[str], seed: int, prune: str, warm_start: list[str]) -> dict[str, Any] | None:
     """How the platform searches; None if it does not. Raises `InvalidInput`."""
     from forgelog.errors import InvalidInput
     from forgelog.tuning_space import dimension, pruning
 
     if bool(algorithm) != bool(params):
         raise InvalidInput("--algorithm and --param go together: say how to search, and what")
-    if prune and not algorithm:
-        raise InvalidInput(
-            "--prune: goes with --algorithm and --param: the platform gives up trials of its own searches"
-        )
+    if not algorithm and (prune or warm_start):
+        option = "--prune" if prune else "--warm-start"
+        raise InvalidInput(f"{option}: goes with --algorithm and --param: it is about the platform's own searches")
     if not algorithm:
         return None
     plan: dict[str, Any] = {"algorithm": algorithm, "seed": seed, "space": [dimension(each) for each in params]}
     if prune:
         plan["pruning"] = pruning(prune)
+    if warm_start:
+        plan["warm_start"] = warm_start
     return plan
 
 

@@ -802,6 +802,8 @@ class HyperparameterTuningJobRow(Answer, message="forgelog.experiments.v1.Hyperp
     none alone is best. 0 to 16777215."""
     best_value: str | None
     """At most 32 characters."""
+    adopted: int
+    """Trials of other tunings that its search knows. 0 to 2147483647."""
     user_attributes: dict[str, str]
     system_attributes: dict[str, str]
     created_at: datetime | None

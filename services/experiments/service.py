@@ -19,6 +19,7 @@ from services.experiments.capture_queries import CaptureQueriesServicer
 from services.experiments.catalogue.decide import Catalogues
 from services.experiments.checking import check_files
 from services.experiments.datasets.decide import DatasetCatalogues
+from services.experiments.engine.extras import missing_algorithms
 from services.experiments.engine.keeping import keep_engine
 from services.experiments.following import follow_trials
 from services.experiments.joblink.decide import JobLinks
@@ -35,7 +36,7 @@ from services.experiments.tuning_queries import TuningQueriesServicer
 
 
 def deciders() -> Deciders:
-    return Deciders(Catalogues(), Runs(), JobLinks(), Tunings(), Registries(), DatasetCatalogues())
+    return Deciders(Catalogues(missing_algorithms()), Runs(), JobLinks(), Tunings(), Registries(), DatasetCatalogues())
 
 
 def _points() -> Intake:

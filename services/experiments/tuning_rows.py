@@ -33,7 +33,7 @@ from events.language.experiments import (
     TuningStatusSet,
     is_better,
 )
-from events.language.experiments.tuning_following import TrialJobCompleted, TrialPruned
+from events.language.experiments.tuning_following import TrialJobCompleted, TrialPruned, TrialsAdopted
 from events.language.objects import ObjectRef
 from events.log.envelope import Recorded
 from events.projections.projection import Key, Row, Rows, Table
@@ -140,6 +140,8 @@ def _change(recorded: Recorded, event: TuningEvent, row: Row) -> Row:
             return _attribute(event.scope, event.name, event.value, row)
         case TuningDeleted():
             return {"deleted_at": time}
+        case TrialsAdopted():
+            return {"adopted": row["adopted"] + len(event.trials)}
     raise TypeError(f"tunings have no {type(event).__name__}")
 
 

@@ -214,6 +214,8 @@ class HyperparameterTuningJob(Model):
     """The completed trial with the best value, the earliest of equals. None with several objectives, of which none
     alone is best."""
     best_value: Double | None = None
+    adopted: Annotated[int, Field(ge=0, le=(1 << 31) - 1)] = 0
+    """Trials of other tunings that its search knows."""
     user_attributes: dict[str, str] = Field(default_factory=dict)
     system_attributes: dict[str, str] = Field(default_factory=dict)
     created_at: Timestamp

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints, model_validator
 
 from events.language.base import Model
-from events.language.common import shown
+from events.language.common import Identifier, shown
 from events.language.experiments.models import Seed
 from events.language.experiments.tuning_pruning import Pruning
 
@@ -31,6 +31,18 @@ class TuningAlgorithm(StrEnum):
     ``group``): Bayesian optimization that takes conditions."""
     NSGA2 = "nsga2"
     """A genetic algorithm for several objectives (Deb et al., 2002)."""
+    GP = "gp"
+    """Bayesian optimization by a Gaussian process: for few trials that cost much. Needs the extra ``gp``."""
+    CMAES = "cmaes"
+    """Covariance matrix adaptation (Hansen, 2016), over the numbers that always count; what else there is comes by
+    chance. Needs the extra ``cmaes``."""
+
+
+LEARNING = (TuningAlgorithm.TPE, TuningAlgorithm.GP, TuningAlgorithm.CMAES)
+"""Algorithms that learn from trials that they have not proposed."""
+
+MAX_CMAES = 100
+"""Most numbers that covariance matrix adaptation searches."""
 
 
 class DimensionKind(StrEnum):
@@ -123,6 +135,8 @@ class TuningPlan(Model):
     """At least one."""
     pruning: Pruning | None = None
     """When trials that run are given up; left out: never."""
+    warm_start: tuple[Identifier, ...] = Field(default=(), max_length=10)
+    """Tunings of the project with the same directions: the search knows their completed trials from the beginning."""
 
     @model_validator(mode="after")
     def _check(self) -> TuningPlan:
@@ -140,6 +154,16 @@ class TuningPlan(Model):
                 if dimension.kind is DimensionKind.FLOAT and dimension.step is None and dimension.low != dimension.high:
                     name = shown(dimension.name)
                     raise ValueError(f"space: {name} has no step, so its grid has no end; give step, or choices")
+        if self.algorithm is TuningAlgorithm.CMAES and not 0 < (count := len(numbers(self.space))) <= MAX_CMAES:
+            problem = f"has {count} numbers that always count, and cmaes searches 1 to {MAX_CMAES} of them"
+            raise ValueError(f"space: {problem}; take another algorithm, such as tpe")
+        if len(set(self.warm_start)) < len(self.warm_start):
+            raise ValueError("warm_start: names a tuning twice; leave one out")
+        if self.warm_start and self.algorithm not in LEARNING:
+            able = ", ".join(LEARNING)
+            raise ValueError(
+                f"warm_start: {self.algorithm} learns from its own trials alone; leave it out, or take {able}"
+            )
         return self
 
     @staticmethod
@@ -151,6 +175,15 @@ class TuningPlan(Model):
             for value in when.values:
                 if value not in other.choices:
                     raise ValueError(f"{place}: {value} is no choice of {shown(when.name)}; take one that is")
+
+
+def numbers(space: tuple[Dimension, ...]) -> list[Dimension]:
+    """The dimensions that are numbers, always count, and have more than one value."""
+    return [
+        each
+        for each in space
+        if each.kind is not DimensionKind.CATEGORICAL and each.when is None and each.low != each.high
+    ]
 
 
 def active(dimension: Dimension, chosen: dict[str, Any]) -> bool:

@@ -7,7 +7,7 @@ Templates: see `templates`; tunings: see `tunings`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -34,6 +34,7 @@ from events.language.experiments import (
     RunRefused,
     SetExperimentStatus,
     TuningAdmitted,
+    TuningAlgorithm,
     TuningReleased,
     UpdateExperiment,
     Visibility,
@@ -60,7 +61,8 @@ _TAKING = frozenset({ExperimentStatus.DRAFT, ExperimentStatus.RUNNING})
 
 
 class Catalogues(Decider[Catalogue]):
-    """The decider of catalogues; its key is the project."""
+    """The decider of catalogues; its key is the project. `missing`: algorithms of tunings that are not installed, each
+    with what to do."""
 
     context = "experiments"
     aggregate = "catalogue"
@@ -94,6 +96,9 @@ class Catalogues(Decider[Catalogue]):
     )
     routes: ClassVar = {RunCreated: lambda event: (event.project,)}
 
+    def __init__(self, missing: Mapping[TuningAlgorithm, str] | None = None) -> None:
+        self._missing = missing or {}
+
     def initial(self, key: str) -> Catalogue:
         return Catalogue()
 
@@ -111,7 +116,7 @@ class Catalogues(Decider[Catalogue]):
         if isinstance(command, CreateExperiment):
             return [_created(state, command)]
         if isinstance(command, CreateTuning):
-            return [tunings.admitted(state, command)]
+            return [tunings.admitted(state, command, self._missing)]
         if isinstance(command, DeleteTuning):
             return tunings.released(state, command)
         if isinstance(command, TemplateCommand):

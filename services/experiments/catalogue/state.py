@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from events.language.experiments import (
+    Direction,
     ExperimentStatus,
     HyperparameterConfig,
     ModelFramework,
@@ -63,6 +64,7 @@ class TuningPlace:
 
     number: int
     name: str
+    directions: tuple[Direction, ...]
     deleted: bool = False
 
 

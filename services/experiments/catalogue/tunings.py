@@ -6,7 +6,7 @@ DeleteTuning ─► TuningReleased ─► (the tuning) TuningDeleted
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from events.language.base import Event
 from events.language.common import ErrorCode, invalid, shown
@@ -16,6 +16,7 @@ from events.language.experiments import (
     Direction,
     TuningAdmitted,
     TuningAlgorithm,
+    TuningPlan,
     TuningReleased,
 )
 from services.experiments.catalogue.rules import refused
@@ -23,8 +24,8 @@ from services.experiments.catalogue.state import Catalogue, TuningPlace
 from services.experiments.tuning import grid
 
 
-def admitted(state: Catalogue, command: CreateTuning) -> TuningAdmitted:
-    """Raises Refused."""
+def admitted(state: Catalogue, command: CreateTuning, missing: Mapping[TuningAlgorithm, str]) -> TuningAdmitted:
+    """`missing`: algorithms that are not installed, each with what to do. Raises Refused."""
     if command.tuning_id in state.tunings:
         problem = f"there is a tuning {shown(command.tuning_id)} already"
         raise refused(ErrorCode.ALREADY_EXISTS, "tuning_id", problem, "leave tuning_id out to have one assigned")
@@ -40,6 +41,9 @@ def admitted(state: Catalogue, command: CreateTuning) -> TuningAdmitted:
         problem = f"has a grid of more than {grid.MAX_POINTS:,} points"
         hint = "make steps larger, or take another algorithm: random needs no grid"
         raise invalid("plan.space", problem, hint)
+    if plan is not None:
+        _check_algorithm(plan, len(command.directions) or 1, missing)
+        _check_sources(state, plan, command.directions or (Direction.MINIMIZE,))
     if command.job is not None:
         if plan is None:
             hint = "give plan: what the platform is to search, and how"
@@ -60,6 +64,27 @@ def admitted(state: Catalogue, command: CreateTuning) -> TuningAdmitted:
         job=command.job,
         objectives=command.objectives,
     )
+
+
+def _check_algorithm(plan: TuningPlan, objectives: int, missing: Mapping[TuningAlgorithm, str]) -> None:
+    """Raises Refused for an algorithm that can't search so."""
+    if (remedy := missing.get(plan.algorithm)) is not None:
+        raise invalid("plan.algorithm", f"is {plan.algorithm}, which is not installed", remedy)
+    if plan.algorithm is TuningAlgorithm.CMAES and objectives > 1:
+        problem = f"is cmaes, which has one objective, and there are {objectives}"
+        raise invalid("plan.algorithm", problem, "take nsga2, tpe, gp or random, or give one direction")
+
+
+def _check_sources(state: Catalogue, plan: TuningPlan, directions: tuple[Direction, ...]) -> None:
+    """Raises Refused for a tuning that a search can't learn from."""
+    for source in plan.warm_start:
+        place = state.tunings.get(source)
+        if place is None or place.deleted:
+            hint = "forgelog tune list shows them"
+            raise invalid("plan.warm_start", f"there is no tuning {shown(source)} in this project", hint)
+        if place.directions != directions:
+            problem = f"tuning {source} has other directions: {', '.join(place.directions)}"
+            raise invalid("plan.warm_start", problem, "name a tuning with the same directions, or give these")
 
 
 def _check_objectives(command: CreateTuning) -> None:
@@ -88,7 +113,7 @@ def released(state: Catalogue, command: DeleteTuning) -> Sequence[Event]:
 
 def evolve(state: Catalogue, event: TuningAdmitted | TuningReleased) -> None:
     if isinstance(event, TuningAdmitted):
-        state.tunings[event.tuning_id] = TuningPlace(event.number, event.name)
+        state.tunings[event.tuning_id] = TuningPlace(event.number, event.name, event.directions)
         state.tuning_names[event.name] = event.tuning_id
     else:
         place = state.tunings[event.tuning_id]

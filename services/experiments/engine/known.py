@@ -31,6 +31,7 @@ from events.language.experiments import (
     TuningPlan,
     TuningStatusSet,
 )
+from events.language.experiments.tuning_following import AdoptedTrial, TrialsAdopted
 
 
 @dataclass(slots=True)
@@ -47,6 +48,8 @@ class Known:
     steps: list[int] = field(default_factory=list)
     """The steps of `reports`, in order."""
     system_attributes: dict[str, str] = field(default_factory=dict)
+    ended: int = 0
+    """How many events of the tuning there were when it ended."""
 
     def report(self, step: int, value: float) -> None:
         """It has got so far."""
@@ -81,6 +84,8 @@ class Search:
     trials: dict[int, Known] = field(default_factory=dict)
     events: int = 0
     """How many of its events are folded. They are in one partition, so they are all there were at some moment."""
+    adopted: list[AdoptedTrial] = field(default_factory=list)
+    """Completed trials of other tunings."""
     history: list[TuningEvent] | None = None
     """All of them, where they are kept."""
 
@@ -126,8 +131,12 @@ class Searches:
                 search.history.append(event)
             if isinstance(event, TuningDeleted) or (isinstance(event, TuningStatusSet) and event.status in TUNING_ENDS):
                 del self.by_id[event.tuning_id]
+            elif isinstance(event, TrialsAdopted):
+                search.adopted += event.trials
             elif isinstance(event, TrialEvent):
                 _evolve(search.trials, event)
+                if isinstance(event, TrialEnded):
+                    search.trials[event.number].ended = search.events
 
 
 def _evolve(trials: dict[int, Known], event: TrialEvent) -> None:

@@ -33,6 +33,7 @@ from events.language.experiments import (
     TuningPlan,
     active,
 )
+from events.language.experiments.tuning_following import AdoptedTrial
 from services.experiments.engine.known import Known
 from services.experiments.tuning import grid
 
@@ -64,24 +65,41 @@ def seed_of(plan: TuningPlan, number: int) -> int:
 
 
 def propose(
-    plan: TuningPlan, directions: Sequence[Direction], told: Iterable[Known], under_way: Iterable[Known], number: int
+    plan: TuningPlan,
+    directions: Sequence[Direction],
+    told: Iterable[Known],
+    under_way: Iterable[Known],
+    number: int,
+    adopted: Sequence[AdoptedTrial] = (),
 ) -> Proposal:
-    """The values that trial `number` is to try, given the trials that have ended and those that are under way."""
+    """The values that trial `number` is to try, given the trials that have ended, those that are under way, and those
+    that other tunings have completed."""
     if plan.algorithm is TuningAlgorithm.GRID:
         chosen = next(islice(grid.points(plan.space), number, None))
         return Proposal(_of_point(plan, chosen), {})
+    seed = seed_of(plan, number)
+    evolved: dict[str, Any] = {}
+    attributes: dict[str, str] = {}
+    if plan.algorithm is TuningAlgorithm.CMAES:
+        from services.experiments.engine.evolving import evolve
+
+        evolved, attributes = evolve(plan, directions[0], told, adopted, seed)
+        told, under_way, adopted = (), (), ()  # the rest comes by chance
     study = optuna.create_study(
-        directions=[direction.value for direction in directions], sampler=_sampler(plan, seed_of(plan, number))
+        directions=[direction.value for direction in directions], sampler=_sampler(plan.algorithm, seed)
     )
+    study.add_trials([_of_another(plan, each) for each in adopted])
     study.add_trials([_frozen(each) for each in sorted((*told, *under_way), key=lambda each: each.number)])
     trial = study.ask()
     chosen = {}
     for dimension in plan.space:
-        if active(dimension, chosen):
+        if dimension.name in evolved:
+            chosen[dimension.name] = evolved[dimension.name]
+        elif active(dimension, chosen):
             chosen[dimension.name] = trial._suggest(dimension.name, distribution(dimension))
     found = study._storage.get_trial(trial._trial_id)
-    attributes = {key: json.dumps(value) for key, value in found.system_attrs.items()}
-    return Proposal(_parameters(found.params, found.distributions), attributes)
+    attributes |= {key: json.dumps(value) for key, value in found.system_attrs.items()}
+    return Proposal(_parameters(chosen, {each.name: distribution(each) for each in plan.space}), attributes)
 
 
 def distribution(dimension: Dimension) -> BaseDistribution:
@@ -95,15 +113,17 @@ def distribution(dimension: Dimension) -> BaseDistribution:
     return FloatDistribution(dimension.low, dimension.high, dimension.log, dimension.step)
 
 
-def _sampler(plan: TuningPlan, seed: int) -> optuna.samplers.BaseSampler:
-    match plan.algorithm:
-        case TuningAlgorithm.RANDOM:
+def _sampler(algorithm: TuningAlgorithm, seed: int) -> optuna.samplers.BaseSampler:
+    match algorithm:
+        case TuningAlgorithm.RANDOM | TuningAlgorithm.CMAES:
             return optuna.samplers.RandomSampler(seed)
         case TuningAlgorithm.TPE:
             return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
         case TuningAlgorithm.NSGA2:
             return optuna.samplers.NSGAIISampler(seed=seed)
-    raise ValueError(f"there is no sampler for {plan.algorithm}")
+        case TuningAlgorithm.GP:
+            return optuna.samplers.GPSampler(seed=seed)
+    raise ValueError(f"there is no sampler for {algorithm}")
 
 
 def _of_point(plan: TuningPlan, chosen: dict[str, Any]) -> tuple[TrialParameter, ...]:
@@ -119,6 +139,16 @@ def _parameters(values: dict[str, Any], found: dict[str, BaseDistribution]) -> t
             distribution=distribution_to_json(found[name]),
         )
         for name, value in values.items()
+    )
+
+
+def _of_another(plan: TuningPlan, adopted: AdoptedTrial) -> FrozenTrial:
+    found = {each.name: distribution(each) for each in plan.space if each.name in adopted.parameters}
+    return optuna.trial.create_trial(
+        state=TrialState.COMPLETE,
+        values=[float(value) for value in adopted.objective_values],
+        params={name: each.to_external_repr(float(adopted.parameters[name])) for name, each in found.items()},
+        distributions=found,
     )
 
 

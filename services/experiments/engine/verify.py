@@ -73,7 +73,7 @@ def verify(events: Sequence[TuningEvent], seed: int | None = None) -> Verified:
             if plan.pruning is None or promises(plan.pruning, search, event.number):
                 unfounded.append(f"trial {event.number}: was given up at step {event.step}, and promises well")
             continue
-        found = propose(plan, first.directions, search.told(), search.under_way(), event.number)
+        found = propose(plan, first.directions, search.told(), search.under_way(), event.number, search.adopted)
         proposals += 1
         if found.parameters != event.parameters:
             by = "" if event.algorithm_version == VERSION else f" (by {event.algorithm_version}; this is {VERSION})"

@@ -139,10 +139,10 @@ class _Engine:
             await self._publisher.publish_many([*stops, *outgoing])
 
     async def _proposal(self, search: Search, number: int) -> Outgoing:
-        told, under_way = search.told(), search.under_way()
+        told, under_way, adopted = search.told(), search.under_way(), list(search.adopted)
         self._sent[search.tuning_id] = number
         try:
-            found = await asyncio.to_thread(propose, search.plan, search.directions, told, under_way, number)
+            found = await asyncio.to_thread(propose, search.plan, search.directions, told, under_way, number, adopted)
         except Exception as error:  # an algorithm's own; it would fail again
             log.exception("the search of tuning %s fails at trial %d", search.tuning_id, number)
             return self._stop(search, f"its search failed at trial {number}: {type(error).__name__}: {error}")

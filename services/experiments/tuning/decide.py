@@ -1,6 +1,7 @@
 """A tuning's life, and its trials'. Pure.
 
 (catalogue) TuningAdmitted ─► TuningCreated; TuningReleased ─► TuningDeleted
+TuningCreated, whose plan names other tunings ─► (asks for their trials) AdoptTrials ─► TrialsAdopted
 AskTrial ─► TrialAdded with the next number (requested, running, or as it ended elsewhere)
 where the platform searches: TrialAdded (requested), as many as may run; ProposeTrial (its engine) ─► TrialProposed
 StartTrial ─► TrialStarted;  RequeueTrial ─► TrialRequeued, as the next attempt
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from events.language.base import Command, Event
 from events.language.common import CommandRejected, ErrorCode, FieldError, Refused
@@ -51,11 +52,17 @@ from events.language.experiments import (
     TuningStatus,
     TuningStatusSet,
 )
-from events.language.experiments.tuning_following import PruneTrial, TrialJobCompleted, TrialPruned
+from events.language.experiments.tuning_following import (
+    AdoptTrials,
+    PruneTrial,
+    TrialJobCompleted,
+    TrialPruned,
+    TrialsAdopted,
+)
 from events.language.jobs import CancelJob, JobCancelled, JobCompleted, JobEnded, JobFailed, JobStarted, SubmitJob
 from events.language.moves import check_move
 from events.writer.decider import BY_ORIGIN, Decider, DecisionContext, Order, Question
-from services.experiments.tuning import launching, trials
+from services.experiments.tuning import adopting, launching, trials
 from services.experiments.tuning.fold import evolve
 from services.experiments.tuning.state import Tuning
 
@@ -79,6 +86,7 @@ class Tunings(Decider[Tuning]):
         TellTrial,
         PruneTrial,
         RequeueTrial,
+        AdoptTrials,
     )
     events = (
         TuningCreated,
@@ -96,13 +104,15 @@ class Tunings(Decider[Tuning]):
         TrialJobCompleted,
         TrialPruned,
         TrialEnded,
+        TrialsAdopted,
     )
     routes: ClassVar = {
         **dict.fromkeys((TuningAdmitted, TuningReleased), lambda event: (event.tuning_id,)),
         **dict.fromkeys((JobStarted, JobCompleted, JobFailed, JobCancelled), BY_ORIGIN),
     }
-    dispatching = frozenset({TrialLaunched, TrialEnded})
-    asks = ("jobs",)
+    dispatching = frozenset({TuningCreated, TrialLaunched, TrialEnded})
+    asks = ("jobs", "experiments")
+    consults = ("experiments",)
 
     def initial(self, key: str) -> Tuning:
         return Tuning()
@@ -132,6 +142,9 @@ class Tunings(Decider[Tuning]):
             case SetTuningAttribute():
                 trials.check_attributes("", {"value": command.value})
                 return [TuningAttributeSet(tuning_id=id, scope=command.scope, name=command.name, value=command.value)]
+            case AdoptTrials():
+                wanted = command.source in state.adopting
+                return [TrialsAdopted(**command.model_dump())] if wanted else ()
             case AskTrial():
                 return _with_end(state, trials.added(state, command, context.now))
         assert isinstance(command, TrialCommand)
@@ -152,12 +165,18 @@ class Tunings(Decider[Tuning]):
         return ()
 
     def dispatch(self, event: Event, at: DecisionContext) -> Sequence[Order | Question]:
+        if isinstance(event, TuningCreated):
+            return adopting.questions(event)
         if isinstance(event, TrialLaunched):
             return [Order(SubmitJob(job_id=event.job_id, spec=event.spec))]
         assert isinstance(event, TrialEnded)
         if not event.cancelled_job:
             return ()
         return [Order(CancelJob(job_id=event.cancelled_job, reason=f"its trial is {event.status}"))]
+
+    def answered(self, event: Event, question: Question, answer: Any, at: DecisionContext) -> Sequence[Order]:
+        assert isinstance(event, TuningCreated)
+        return [Order(adopting.adoption(event, question.request.tuning_id, answer))]
 
     def refused(self, state: Tuning, refusal: CommandRejected, context: DecisionContext) -> Sequence[Event]:
         if refusal.command_type != SubmitJob.type_name():

@@ -25,7 +25,7 @@ from events.language.experiments import (
     TuningStatusSet,
     is_better,
 )
-from events.language.experiments.tuning_following import TrialJobCompleted
+from events.language.experiments.tuning_following import TrialJobCompleted, TrialsAdopted
 from events.language.moves import check_move
 from services.experiments.tuning import grid
 from services.experiments.tuning.state import OpenTrial, Tuning
@@ -38,6 +38,7 @@ def evolve(state: Tuning, event: Event, time: datetime) -> Tuning:
             state.limits, state.early_stopping = event.limits, event.early_stopping
             state.planned, state.total = event.plan is not None, _total(event)
             state.job, state.logged = event.job, bool(event.objectives)
+            state.adopting = set() if event.plan is None else set(event.plan.warm_start)
             state.pruning = event.plan is not None and event.plan.pruning is not None
             if event.limits.seconds is not None:
                 state.ends_at = time + timedelta(seconds=event.limits.seconds)
@@ -45,6 +46,8 @@ def evolve(state: Tuning, event: Event, time: datetime) -> Tuning:
             assert state.status is not None, "the decider lets nothing come before the creation"
             check_move(TUNING_MOVES, state.status, event.status, f"tuning {event.tuning_id}")
             state.status = event.status
+        case TrialsAdopted():
+            state.adopting.discard(event.source)
         case TuningDeleted():
             state.deleted = True
         case TrialAdded():

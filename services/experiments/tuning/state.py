@@ -40,6 +40,8 @@ class Tuning:
     early_stopping: EarlyStopping | None = None
     planned: bool = False
     """Whether the platform searches: it asks for trials itself, and chooses their values."""
+    adopting: set[str] = field(default_factory=set)
+    """Other tunings whose trials its search is to know before it begins."""
     pruning: bool = False
     """Whether it gives trials up that do not promise well."""
     job: JobSpec | None = None

@@ -154,7 +154,7 @@ def end_of(state: Tuning, event: TrialPruned, now: datetime) -> TrialEnded:
 
 def wanted(state: Tuning, id: str) -> list[TrialAdded]:
     """The trials that the platform asks for now, where it searches."""
-    if not state.planned or state.deleted or state.status is not TuningStatus.RUNNING:
+    if not state.planned or state.adopting or state.deleted or state.status is not TuningStatus.RUNNING:
         return []
     room = (state.limits.parallel or 1) - len(state.open)
     left = (state.total or MAX_TRIALS) - state.trials
