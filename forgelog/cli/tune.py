@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from forgelog.cli import complete
+from forgelog.cli import complete, tune_results
 from forgelog.cli.common import AtOption, OutputOption, guarded, moment, platform_settings, run, with_client
 from forgelog.cli.render import Format, age_column, column, note, show_data, show_done, show_fields, show_rows, write
 
@@ -83,13 +83,16 @@ def show_list(
 
 @app.command("show")
 def show(id: IdArgument, at: AtOption = None, output: OutputOption = Format.TABLE) -> None:
-    """Show a tuning with its best trial."""
+    """Show a tuning with its best trial; with several objectives, the trials of its Pareto front."""
 
     async def work(client: Any) -> Any:
         found = await client.tunings.get(id, at=moment(at))
         if found["best_trial"] is not None:
             best = await client.tunings.trial(id, found["best_trial"], at=moment(at))
             found["best_params"] = best["params"]
+        elif len(found["directions"]) > 1:
+            front = await client.tunings.best(id, at=moment(at))
+            found["pareto_front"] = [trial["number"] for trial in front]
         return found
 
     found = with_client(work)
@@ -114,9 +117,13 @@ def trials(
     rows: Any = with_client(lambda client: client.tunings.trials(id, status=status or (), limit=limit, at=moment(at)))
     if output is Format.TABLE:
         for row in rows:
-            row["shown_values"] = ", ".join(row["objective_values"])
-            row["shown_params"] = " ".join(f"{name}={_short(value)}" for name, value in row["params"].items())
+            tune_results.with_shown(row)
     show_rows(rows, TRIAL_COLUMNS, output, empty="there are no such trials")
+
+
+app.command("best")(tune_results.best)
+app.command("trial")(tune_results.trial)
+app.command("importances")(tune_results.importances)
 
 
 @app.command("create")
@@ -319,10 +326,6 @@ def _objectives(given: list[str], every: int) -> list[dict[str, Any]]:
     from forgelog.tuning_space import objective
 
     return [objective(each, every) for each in given]
-
-
-def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 COMMANDS = {"tune": app, "optuna-proxy": optuna_proxy}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -149,6 +150,26 @@ class AsyncTunings(Namespace):
         )
         rows = await self._core.pages(self._stub.ListTrials, request, "trials", CONTEXT, limit)
         return [_with_params(row) for row in rows]
+
+    async def best(self, id: str, *, at: datetime | None = None, limit: int | None = None) -> Sequence[TrialRow]:
+        """The completed trials of a tuning, best first; with several objectives those of the Pareto front, which no
+        other trial equals in all objectives and betters in one. Raises `NotFound`."""
+        from forgelog.tuning_results import best_of
+
+        tuning = await self.get(id, at=at)
+        return best_of(await self.trials(id, status=["completed"], at=at), tuning.directions)[:limit]
+
+    async def importances(
+        self, id: str, *, objective: int | None = None, at: datetime | None = None
+    ) -> dict[str, float]:
+        """Hyperparameter → how much it mattered for the best tenth of the completed trials, by PED-ANOVA; 1 in all,
+        greatest first. `objective`: of several, which, from 0 on; None: for the Pareto front. Raises `NotFound`, and
+        `InvalidInput` for fewer than 10 completed trials. Loads Optuna."""
+        from forgelog.tuning_results import importances
+
+        tuning = await self.get(id, at=at)
+        trials = await self.trials(id, status=["completed"], at=at)
+        return await asyncio.to_thread(importances, trials, tuning.directions, objective)
 
     async def watch(self, ids: Iterable[str] = (), *, project: str = "") -> AsyncIterator[HyperparameterTuningJobRow]:
         """Tunings as they are now, and each again whenever it has changed. Has no end."""

@@ -94,6 +94,19 @@ async def test_workers_side_by_side_take_each_proposal_once_and_it_can_be_chosen
     assert other.returncode == 1
     assert "trial 0: x=" in other.stdout
 
+    best = await platform.command(tmp_path, "tune", "best", id, "-n", "1", "-o", "json")
+    assert [trial["number"] for trial in orjson.loads(best.stdout)] == [row.best_trial], best.stderr
+    mattered = await client.tunings.importances(id)
+    assert set(mattered) == {"x", "kind", "depth"}
+    one = await client.tunings.trial(id, 3)
+    shown = await platform.command(tmp_path, "tune", "trial", id, "3")
+    assert f"{one.intermediate[1]:.6g}" in shown.stdout, shown.stderr
+
+    plan: Any = {"algorithm": "tpe", "seed": 7, "space": SPACE[:1], "warm_start": [id]}
+    warm = await client.tunings.create("warm", limits={"trials": 1}, plan=plan)
+    assert (await client.tunings.take(warm)) is not None
+    assert (await client.tunings.get(warm)).adopted == 16
+
 
 async def test_an_engine_that_is_killed_is_followed_by_another_and_nothing_is_proposed_twice(
     platform: Cluster, client: AsyncClient

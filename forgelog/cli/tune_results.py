@@ -1,0 +1,82 @@
+"""`tune best`, `tune trial`, `tune importances`: what a tuning has found."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from forgelog.cli.common import AtOption, OutputOption, moment, with_client
+from forgelog.cli.render import Format, column, show_data, show_fields, show_rows
+
+_BEST_COLUMNS = [
+    column("#", "number", right=True),
+    column("Value", "shown_values", right=True),
+    column("Parameters", "shown_params", least=16),
+]
+
+_REPORT_COLUMNS = [column("Step", right=True), column("Value", right=True)]
+
+_IMPORTANCE_COLUMNS = [column("Parameter", "name"), column("Importance", "shown", right=True)]
+
+IdArgument = Annotated[str, typer.Argument(metavar="TUNING", help="The tuning's id.")]
+
+
+def best(
+    id: IdArgument,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Most shown.")] = 10,
+    at: AtOption = None,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """List the best completed trials; with several objectives those of the Pareto front."""
+    rows: Any = with_client(lambda client: client.tunings.best(id, limit=limit, at=moment(at)))
+    if output is Format.TABLE:
+        for row in rows:
+            with_shown(row)
+    show_rows(rows, _BEST_COLUMNS, output, empty="no trial is completed")
+
+
+def trial(
+    id: IdArgument,
+    number: Annotated[int, typer.Argument(metavar="TRIAL", min=0, help="The trial's number.")],
+    at: AtOption = None,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Show a trial with what its present attempt has reported."""
+    found: Any = with_client(lambda client: client.tunings.trial(id, number, at=moment(at)))
+    if output is not Format.TABLE:
+        show_data(found, output)
+        return
+    reports = [{"step": step, "value": f"{value:.6g}"} for step, value in found.pop("intermediate").items()]
+    found.pop("parameters")
+    show_fields(
+        {name: value for name, value in found.items() if value not in ("", None, {}, [])}, title=f"{id}/{number}"
+    )
+    show_rows(reports, _REPORT_COLUMNS, output, empty="it has reported nothing")
+
+
+def importances(
+    id: IdArgument,
+    objective: Annotated[
+        int | None, typer.Option("--objective", min=0, help="Of several, which, from 0 on; left out: the Pareto front.")
+    ] = None,
+    at: AtOption = None,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Show how much each hyperparameter mattered for the best tenth of the completed trials (PED-ANOVA)."""
+    found: Any = with_client(lambda client: client.tunings.importances(id, objective=objective, at=moment(at)))
+    rows = [{"name": name, "importance": value, "shown": f"{value:.3f}"} for name, value in found.items()]
+    if output is not Format.TABLE:
+        show_data(found, output)
+        return
+    show_rows(rows, _IMPORTANCE_COLUMNS, output, empty="no hyperparameter was searched")
+
+
+def with_shown(row: Any) -> None:
+    """Give a trial's row its values and its hyperparameters as a table shows them."""
+    row["shown_values"] = ", ".join(f"{float(value):.6g}" for value in row["objective_values"])
+    row["shown_params"] = " ".join(f"{name}={_short(value)}" for name, value in row["params"].items())
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
