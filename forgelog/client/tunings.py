@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +17,7 @@ from forgelog.client.experiments import CONTEXT, lifecycle
 from forgelog.client.plain import Answer, plain
 from forgelog.client.rows import HyperparameterTuningJobRow, TrialRow
 from forgelog.client.words import enum_words
-from forgelog.errors import InvalidInput, Refused
+from forgelog.errors import InvalidInput, NotFound, Refused
 from forgelog_pb.experiments.v1 import tunings_pb2 as pb
 from forgelog_pb.experiments.v1 import tunings_pb2_grpc as rpc
 from forgelog_pb.experiments.v1 import types_pb2 as types
@@ -90,13 +91,18 @@ class AsyncTunings(Namespace):
 
     async def current(self) -> TrialRow:
         """The trial that this process runs, in a job that the platform started for it. Raises `InvalidInput` elsewhere,
-        and `NotFound`."""
+        and `NotFound` for another platform's."""
         id, number = os.environ.get("FORGELOG_TUNING", ""), os.environ.get("FORGELOG_TRIAL", "")
         if not id or not number.isdecimal():
             raise InvalidInput("this process runs no trial: FORGELOG_TUNING and FORGELOG_TRIAL are not set")
-        trial = await self.trial(id, int(number))
-        trial["attempt"] = int(os.environ.get("FORGELOG_ATTEMPT") or trial["attempt"])
-        return trial
+        await self.get(id)
+        async for _ in self.watch([id]):  # the job may have begun before the tables know that its trial has its values
+            with suppress(NotFound):
+                trial = await self.trial(id, int(number))
+                if trial.status != "requested":
+                    trial["attempt"] = int(os.environ.get("FORGELOG_ATTEMPT") or trial["attempt"])
+                    return trial
+        raise AssertionError("a watch has no end")
 
     async def report(self, id: str, number: int, step: int, value: float, *, attempt: int | None = None) -> Answer:
         """Say how far a trial has got. `attempt`: which process says so. Raises `Refused`."""

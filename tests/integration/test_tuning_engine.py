@@ -220,7 +220,8 @@ async def test_the_value_of_a_trial_is_what_its_job_logs_and_a_bad_one_is_stoppe
     assert bad.status == "pruned"
     assert bad.reason == "it did not promise well: 2.0 at step 1"
     await platform.event(JobCancelled, lambda event: event.job_id == bad.job_id)
-    assert (silent.status, silent.reason) == ("failed", "its run logged no 'loss'")
+    printed = [chunk async for chunk in client.jobs.logs(silent.job_id)]
+    assert (silent.status, silent.reason) == ("failed", "its run logged no 'loss'"), printed
 
 
 async def test_a_stopped_tuning_stops_its_jobs(platform: Cluster, client: AsyncClient) -> None:
