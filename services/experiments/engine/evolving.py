@@ -24,7 +24,7 @@ from events.language.experiments import Direction, TrialStatus, TuningPlan
 from events.language.experiments.tuning_following import AdoptedTrial
 from events.language.experiments.tuning_space import numbers
 from services.experiments.engine.known import Known
-from services.experiments.engine.sampling import distribution
+from services.experiments.engine.spaces import distribution
 
 GENERATION = "cmaes:generation"
 """The attribute of a trial that says to which generation it belongs."""

@@ -15,17 +15,12 @@ import optuna
 from blake3 import blake3
 from optuna.distributions import (
     BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
     distribution_to_json,
     json_to_distribution,
 )
 from optuna.trial import FrozenTrial, TrialState
 
 from events.language.experiments import (
-    Dimension,
-    DimensionKind,
     Direction,
     TrialParameter,
     TrialStatus,
@@ -35,6 +30,7 @@ from events.language.experiments import (
 )
 from events.language.experiments.tuning_following import AdoptedTrial
 from services.experiments.engine.known import Known
+from services.experiments.engine.spaces import distribution
 from services.experiments.tuning import grid
 
 VERSION = f"optuna {optuna.__version__}"
@@ -100,17 +96,6 @@ def propose(
     found = study._storage.get_trial(trial._trial_id)
     attributes |= {key: json.dumps(value) for key, value in found.system_attrs.items()}
     return Proposal(_parameters(chosen, {each.name: distribution(each) for each in plan.space}), attributes)
-
-
-def distribution(dimension: Dimension) -> BaseDistribution:
-    """A dimension as Optuna has it."""
-    if dimension.kind is DimensionKind.CATEGORICAL:
-        return CategoricalDistribution([json.loads(choice) for choice in dimension.choices])
-    assert dimension.low is not None
-    assert dimension.high is not None
-    if dimension.kind is DimensionKind.INT:
-        return IntDistribution(int(dimension.low), int(dimension.high), dimension.log, int(dimension.step or 1))
-    return FloatDistribution(dimension.low, dimension.high, dimension.log, dimension.step)
 
 
 def _sampler(algorithm: TuningAlgorithm, seed: int) -> optuna.samplers.BaseSampler:
