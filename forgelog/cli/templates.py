@@ -130,7 +130,7 @@ def save(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Its name: lower-case letters, digits and . _ -")],
     folder: Annotated[
         Path,
-        typer.Argument(metavar="[DIR]", help="Its template.yaml and its files.", file_okay=False, exists=True),
+        typer.Argument(metavar="[DIR]", help="Its template.yaml and its files.", file_okay=False),
     ] = Path(),
     output: OutputOption = Format.TABLE,
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
 from forgelog.cli.jobs import job_columns, tally
 from forgelog.cli.render import Column, column, rich_table
@@ -29,6 +30,10 @@ class Stage:
 
     def say(self, text: str) -> None:
         self.console.print(f"         {text}", markup=False)
+
+    def line(self, text: str) -> None:
+        """A line as it is, colours included."""
+        self.console.print(Text.from_ansi(f"         {text}"), no_wrap=True, overflow="ignore")
 
     def table(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> None:
         self.console.print(rich_table(rows, columns))

@@ -1,4 +1,5 @@
-"""The demo: real training runs on a two-node cluster, a service killed on the way, and proof that nothing was lost.
+"""The demo: real training runs on a two-node cluster, a service killed on the way, a search for a better model, and
+proof that nothing was lost.
 
 Uses only what any user has: the client, and the checks behind `forgelog rebuild --check` and `forgelog audit verify`.
 Every claim it prints is checked; a claim that does not hold raises `DemoFailed`.
@@ -24,23 +25,14 @@ from events.projections import rebuild
 from forgelog.cli.render import column
 from forgelog.client.aio import AsyncClient, AsyncJob
 from forgelog.demo import train
+from forgelog.demo.experiments import ENVIRONMENT, RESOURCES, Experiments
+from forgelog.demo.promises import DemoFailed, check
 from forgelog.demo.stage import MODELS, Jobs, Stage
 from forgelog.embedded.platform import Options, Platform
-from forgelog.errors import ForgelogError
 
 TASKS = len(train.CONFIGURATIONS)
 PATIENCE = 150.0
 """Seconds for the training runs, a restart of the broker included."""
-
-
-class DemoFailed(ForgelogError):
-    """Something that the demo promises did not hold."""
-
-
-def check(holds: bool, text: str) -> None:
-    """Raises DemoFailed unless it holds."""
-    if not holds:
-        raise DemoFailed(f"the demo's promise does not hold: {text}")
 
 
 @dataclass
@@ -60,6 +52,7 @@ class Story:
         await self.train_and_kill()
         await self.winner()
         await self.why()
+        await Experiments(self.client, self.stage).perform(self.jobs["search"])
         await self.rebuilt()
         await self.audited()
         await self.earlier()
@@ -71,9 +64,9 @@ class Story:
             name="digits",
             command=[*python, str(Path(train.__file__))],
             array={"size": TASKS, "max_parallel": 4},
-            resources={"cpus": 0.5, "memory": "768Mi"},
+            resources=RESOURCES,
             restart={"mode": "on_failure", "max_restarts": 2, "backoff": "500ms"},
-            env={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            env=ENVIRONMENT,
         )
         self.jobs["search"] = search
         self.jobs["greedy"] = await self.client.submit(name="greedy", command="true", resources={"cpus": 512})

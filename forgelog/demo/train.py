@@ -1,8 +1,8 @@
-"""One configuration of the demo's model search: trains a classifier on scikit-learn's handwritten digits.
+"""One training of the demo: a classifier of scikit-learn's handwritten digits, tracked as a run.
 
-Run by every task of the demo's array job; ``FORGELOG_TASK`` chooses the configuration. Knows nothing of Forgelog
-but that variable and ``FORGELOG_ATTEMPT``. The last line it prints is a JSON object with the accuracy on the third of
-the images that was held out.
+A task of the demo's array job finds its configuration by ``FORGELOG_TASK``, a trial of its search its hyperparameters
+in ``FORGELOG_PARAMS``. The last line that is printed is a JSON object with the accuracy on the third of the images that
+was held out.
 """
 
 from __future__ import annotations
@@ -11,7 +11,13 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+import forgelog
+
+EXPERIMENT = "digits"
 
 CONFIGURATIONS: list[tuple[str, dict[str, Any]]] = [
     ("svm", {"C": 1.0, "gamma": 0.0001}),
@@ -19,11 +25,20 @@ CONFIGURATIONS: list[tuple[str, dict[str, Any]]] = [
     ("knn", {"n_neighbors": 3}),
     ("forest", {"n_estimators": 100, "max_depth": 6}),
     ("logistic", {"C": 0.1}),
-    ("mlp", {"hidden_layer_sizes": (32,), "max_iter": 60}),
+    ("mlp", {"units": 8, "rate": 0.001, "alpha": 0.0001}),
 ]
 
 FAILING_TASK = 3
 """This one fails at its first attempt, as if the machine had hiccuped, to show a retry."""
+
+SPACE: list[dict[str, Any]] = [
+    {"name": "units", "kind": "int", "low": 8, "high": 96},
+    {"name": "rate", "kind": "float", "low": 1e-4, "high": 3e-2, "log": True},
+    {"name": "alpha", "kind": "float", "low": 1e-6, "high": 1e-2, "log": True},
+]
+"""What the search tries: a network's hidden units, its learning rate, and its weight decay."""
+
+EPOCHS = 25
 
 
 def build(kind: str, parameters: dict[str, Any], seed: int) -> Any:
@@ -47,43 +62,60 @@ def build(kind: str, parameters: dict[str, Any], seed: int) -> Any:
         return LogisticRegression(max_iter=300, **parameters)
     from sklearn.neural_network import MLPClassifier
 
-    return MLPClassifier(random_state=seed, **parameters)
+    return MLPClassifier(
+        hidden_layer_sizes=(parameters["units"],),
+        learning_rate_init=parameters["rate"],
+        alpha=parameters["alpha"],
+        random_state=seed,
+    )
+
+
+def fit(model: Any, kind: str, learn: tuple[Any, Any], held_out: tuple[Any, Any], run: forgelog.Run) -> float:
+    """Train a model, and log how it goes; its accuracy. Networks learn in epochs, and are kept as a file of the run."""
+    if kind != "mlp":
+        accuracy = float(model.fit(*learn).score(*held_out))
+        run.log(accuracy=accuracy)
+        return accuracy
+    import numpy as np
+
+    accuracy = 0.0
+    for epoch in range(EPOCHS):
+        model.partial_fit(*learn, classes=range(10))
+        accuracy = float(model.score(*held_out))
+        run.log(loss=model.loss_, accuracy=accuracy, step=epoch + 1)
+    with TemporaryDirectory() as folder:
+        weights = Path(folder, "weights.npz")
+        np.savez(weights, *model.coefs_, *model.intercepts_)
+        run.log_artifact(weights, folder="model")
+    return accuracy
 
 
 def main() -> int:
-    task = int(os.environ.get("FORGELOG_TASK", "0"))
-    attempt = int(os.environ.get("FORGELOG_ATTEMPT", "1"))
+    task, attempt = int(os.environ.get("FORGELOG_TASK", "0")), int(os.environ.get("FORGELOG_ATTEMPT", "1"))
     seed = int(os.environ.get("SEED", "7"))
     kind, parameters = CONFIGURATIONS[task % len(CONFIGURATIONS)]
-    print(f"task {task}, attempt {attempt}: {kind} {parameters}", flush=True)
-    if task == FAILING_TASK and attempt == 1:
+    if trial := os.environ.get("FORGELOG_PARAMS"):
+        kind, parameters = "mlp", json.loads(trial)
+    elif task == FAILING_TASK and attempt == 1:
         print("the data could not be read (made up, to show a retry)", file=sys.stderr, flush=True)
         return 3
+    print(f"task {task}, attempt {attempt}: {kind} {parameters}", flush=True)
 
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
     images, labels = load_digits(return_X_y=True)
-    train_x, test_x, train_y, test_y = train_test_split(
-        images / 16.0 if kind in ("logistic", "mlp") else images, labels, test_size=1 / 3, random_state=seed
-    )
+    if kind in ("logistic", "mlp"):
+        images = images / 16.0
+    train_x, test_x, train_y, test_y = train_test_split(images, labels, test_size=1 / 3, random_state=seed)
     print(f"{len(train_y)} images to learn from, {len(test_y)} held out", flush=True)
     began = time.perf_counter()
-    model = build(kind, parameters, seed).fit(train_x, train_y)
+    with forgelog.run(EXPERIMENT, name=kind, params={"model": kind, "seed": seed, **parameters}) as run:
+        run.log_input("optdigits", "scikit-learn", role="training")
+        accuracy = fit(build(kind, parameters, seed), kind, (train_x, train_y), (test_x, test_y), run)
     seconds = time.perf_counter() - began
-    accuracy = float(model.score(test_x, test_y))
-    print(
-        json.dumps(
-            {
-                "task": task,
-                "model": kind,
-                "parameters": parameters,
-                "accuracy": round(accuracy, 4),
-                "seconds": round(seconds, 3),
-            }
-        ),
-        flush=True,
-    )
+    told = {"task": task, "model": kind, "parameters": parameters, "run": run.id}
+    print(json.dumps({**told, "accuracy": round(accuracy, 4), "seconds": round(seconds, 3)}), flush=True)
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import typer
 
 from forgelog.cli import make_app
-from forgelog.manifest import load
+from forgelog.manifest import kinds
 
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -28,10 +29,14 @@ def blocks(*languages: str) -> list[tuple[str, str]]:
     return found
 
 
+def _of_the_command(word: str) -> bool:
+    return word not in ("|", ">")
+
+
 def shown() -> list[Any]:
     """Every `forgelog` line of the shell blocks, as words."""
     return [
-        pytest.param(shlex.split(re.split(" [|>] ", line)[0], comments=True)[1:], id=f"{place} {line}")
+        pytest.param([*takewhile(_of_the_command, shlex.split(line, comments=True))][1:], id=f"{place} {line}")
         for place, text in blocks("sh", "console")
         for line in (line.removeprefix("$ ") for line in text.replace("\\\n", " ").splitlines())
         if line.startswith("forgelog ")
@@ -61,7 +66,8 @@ def test_a_shown_command_is_one(
 def test_a_shown_manifest_is_one(text: str, tmp_path: Path) -> None:
     file = tmp_path / "job.yaml"
     file.write_text(text)
-    assert load(file)
+    word = re.search(r"^kind: (\w+)$", text, re.MULTILINE)
+    assert kinds.load(file, kinds.named(word[1] if word else "Job"))
 
 
 def test_the_tests_that_show_each_guarantee_are_there() -> None:
