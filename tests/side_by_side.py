@@ -13,7 +13,9 @@ CALM = "calm"
 ON_THE_CALM_PLATFORM = (
     "tests/clients/test_mlflow.py",
     "tests/clients/test_mlflow_artifacts.py",
+    "tests/clients/test_mlflow_inputs.py",
     "tests/clients/test_mlflow_registry.py",
+    "tests/clients/test_mlflow_models.py",
     "tests/integration/test_bad_input.py",
     "tests/clients/test_optuna.py",
     "tests/integration/test_captures.py",

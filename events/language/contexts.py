@@ -190,6 +190,7 @@ OWN = (
             "events.language.experiments.registry.models",
             "events.language.experiments.registry.commands",
             "events.language.experiments.registry.events",
+            "events.language.experiments.logged_models",
             "events.language.experiments.datasets",
             "events.language.experiments.events",
             "events.language.experiments.tuning_pruning",

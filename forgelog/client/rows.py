@@ -376,10 +376,10 @@ class CheckResult(Answer, message="forgelog.experiments.v1.CheckResult"):
 
 
 class RunArtifactRow(Answer, message="forgelog.experiments.v1.RunArtifact"):
-    """A file of a run, or a folder that has some, as queries tell of it."""
+    """A file of a run or of a logged model, or a folder that has some, as queries tell of it."""
 
     run_id: str
-    """At most 128 characters."""
+    """The run that has it. At most 128 characters."""
     path: str
     is_folder: bool
     digest: str
@@ -388,6 +388,8 @@ class RunArtifactRow(Answer, message="forgelog.experiments.v1.RunArtifact"):
     """Bytes; of a folder those of all files in it. 0 to 9223372036854775807."""
     logged_at: datetime | None
     """When it was logged last; of a folder the newest of it."""
+    model_id: str
+    """The logged model that has it. At most 128 characters."""
 
 
 class MetricRow(Answer, message="forgelog.experiments.v1.Metric"):
@@ -506,6 +508,16 @@ class ExperimentRunRow(Answer, message="forgelog.experiments.v1.ExperimentRun"):
     """Key → the last value, of the run's own."""
     checks: list[CheckResult]
     """Of a run that has ended, how it does by its experiment's practices, where one run was asked for."""
+
+
+class ExperimentInputRow(Answer, message="forgelog.experiments.v1.ExperimentInput"):
+    """A dataset that runs of an experiment read."""
+
+    experiment_id: str
+    name: str
+    digest: str
+    role: str
+    """What it is used for."""
 
 
 class RegisteredModelRow(Answer, message="forgelog.experiments.v1.RegisteredModel"):

@@ -41,6 +41,7 @@ _PLACES: Mapping[NodeKind, str] = {
     NodeKind.EXPERIMENT: "select project from experiments where experiment_id = $1",
     NodeKind.RUN: "select project from runs where run_id = $1",
     NodeKind.MODEL_VERSION: "select project from model_versions where version_id = $1",
+    NodeKind.LOGGED_MODEL: "select project from logged_models where model_id = $1",
     NodeKind.DATASET: "select project from datasets where version_id = $1",
 }
 
@@ -49,6 +50,7 @@ _LABELS: Mapping[NodeKind, str] = {
     NodeKind.RUN: "select run_id as id, name as label from runs where run_id = any($1)",
     NodeKind.MODEL_VERSION: "select version_id as id, m.name || '/' || v.number as label from model_versions v "
     "join models m using (model_id) where version_id = any($1)",
+    NodeKind.LOGGED_MODEL: "select model_id as id, name as label from logged_models where model_id = any($1)",
     NodeKind.DATASET: "select name || '@' || digest as id, name || '/' || number as label from datasets "
     "where name || '@' || digest = any($1)",
 }

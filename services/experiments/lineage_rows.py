@@ -11,6 +11,7 @@ from typing import Any
 from events.language.base import Message
 from events.language.experiments import RunAdmitted, RunCreated
 from events.language.experiments.datasets import DatasetRegistered, InputsLogged, NodeKind
+from events.language.experiments.logged_models import LoggedModelAdmitted, LoggedModelCreated, RunModelsLogged
 from events.language.experiments.registry import ModelVersionCreated
 from events.log.envelope import Meta
 from events.projections.projection import Key, Rows, Table
@@ -70,6 +71,16 @@ def _edges(event: Message) -> Iterator[_Edge]:
         case InputsLogged():
             for each in event.inputs:
                 yield K.DATASET, dataset_node(each.name, each.digest), K.RUN, event.run_id, each.role or "input"
+        case LoggedModelCreated():
+            if event.source_run_id:
+                yield K.RUN, event.source_run_id, K.LOGGED_MODEL, event.model_id, "output"
+        case LoggedModelAdmitted():
+            yield K.EXPERIMENT, event.experiment_id, K.LOGGED_MODEL, event.model_id, "logged_model"
+        case RunModelsLogged():
+            for used in event.inputs:
+                yield K.LOGGED_MODEL, used, K.RUN, event.run_id, "model"
+            for made in event.outputs:
+                yield K.RUN, event.run_id, K.LOGGED_MODEL, made.model_id, "output"
         case ModelVersionCreated():
             id, spec = event.version_id, event.spec
             if spec.source_run_id:

@@ -32,6 +32,7 @@ from events.language.experiments import (
 )
 from events.language.experiments.capture import RunCaptured
 from events.language.experiments.datasets import InputsLogged
+from events.language.experiments.logged_models import RunModelsLogged
 from events.log.envelope import Recorded
 from events.projections.projection import Key, Projection, Row, Rows, Table
 from events.projections.references import REFERENCES
@@ -39,11 +40,11 @@ from services.experiments import (
     artifact_rows,
     capture_rows,
     lineage_rows,
+    logged_model_rows,
     registry_projection,
     template_rows,
     tuning_rows,
 )
-from services.experiments.artifact_rows import ARTIFACTS
 from services.experiments.capture_rows import CAPTURES
 from services.experiments.catalogue.state import FIELDS, LISTS
 from services.experiments.rows import EXPERIMENTS, PARAMS, RUNS, TAGS
@@ -59,7 +60,8 @@ class ExperimentsProjection(Projection):
         RUNS,
         PARAMS,
         TAGS,
-        ARTIFACTS,
+        *artifact_rows.TABLES,
+        *logged_model_rows.TABLES,
         CAPTURES,
         *registry_projection.TABLES,
         *lineage_rows.TABLES,
@@ -73,6 +75,8 @@ class ExperimentsProjection(Projection):
         yield from registry_projection.touched(event)
         yield from lineage_rows.touched(event, recorded.meta)
         yield from template_rows.touched(event)
+        yield from artifact_rows.touched(event)
+        yield from logged_model_rows.touched(event)
         if isinstance(event, CatalogueEvent):
             yield EXPERIMENTS, (event.experiment_id,)
         elif isinstance(event, RunEvent):
@@ -80,9 +84,7 @@ class ExperimentsProjection(Projection):
             for table, name in ((PARAMS, "params"), (TAGS, "tags")):
                 for key in getattr(event, name, ()):
                     yield table, (event.run_id, key)
-            if isinstance(event, ArtifactsLogged | ArtifactsRemoved):
-                yield from artifact_rows.touched(event)
-            elif isinstance(event, RunCaptured):
+            if isinstance(event, RunCaptured):
                 yield from capture_rows.touched(event)
         elif isinstance(event, TuningEvent):
             yield from tuning_rows.touches(event)
@@ -92,15 +94,15 @@ class ExperimentsProjection(Projection):
         registry_projection.put(event, recorded.meta, rows)
         lineage_rows.put(event, recorded.meta, rows)
         template_rows.put(event, recorded.meta, rows)
+        artifact_rows.put(event, rows, recorded.meta.time)
+        logged_model_rows.put(event, recorded.meta, rows)
         if isinstance(event, CatalogueEvent):
             _experiment(recorded, event, rows)
         elif isinstance(event, RunEvent):
             _run(recorded, event, rows)
             _values(rows, PARAMS, event.run_id, getattr(event, "params", {}))
             _values(rows, TAGS, event.run_id, getattr(event, "tags", {}))
-            if isinstance(event, ArtifactsLogged | ArtifactsRemoved):
-                artifact_rows.put(event, rows, recorded.meta.time)
-            elif isinstance(event, RunCaptured):
+            if isinstance(event, RunCaptured):
                 capture_rows.put(event, rows, recorded.meta.time)
         elif isinstance(event, TuningEvent):
             tuning_rows.project(recorded, event, rows)
@@ -186,7 +188,9 @@ def _change(recorded: Recorded, event: RunEvent) -> Row:
             return {"deleted_at": time}
         case RunRestored():
             return {"deleted_at": None}
-        case RunDataLogged() | ArtifactsLogged() | ArtifactsRemoved() | InputsLogged() | RunCaptured():
+        case RunDataLogged() | ArtifactsLogged() | ArtifactsRemoved() | InputsLogged() | RunModelsLogged():
+            return {}
+        case RunCaptured():
             return {}
     raise TypeError(f"runs have no {type(event).__name__}")
 

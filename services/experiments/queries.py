@@ -11,6 +11,7 @@ from events.language.convert import to_message
 from events.language.experiments import ENDED, RunStatus
 from events.language.experiments.practices import BestPractices
 from events.projections.tables import Db
+from events.queries.listing import Listing
 from events.queries.queries import ReadModel, invalid, not_found, read_options
 from events.queries.row_watch import RowWatch
 from events.queries.searching import filter_condition
@@ -24,7 +25,7 @@ from services.experiments.rows import RUNS
 from services.experiments.search import EXPERIMENTS_SEARCH, RUN_WORDS, RUNS_SEARCH
 
 MOST_BYTES = 8 << 20
-"""Of parameters, tags and metrics in one page of a search; a run that has more comes alone."""
+"""Of parameters, tags, metrics and inputs in one page of a search; a run that has more comes alone."""
 METRIC_BYTES = 100
 """What a metric counts for there."""
 
@@ -65,6 +66,14 @@ _RUNS = listings(
         "tags": "not exists (select from jsonb_each_text({value}) w where not exists (select from run_tags t where "
         "t.run_id = runs.run_id and t.key = w.key and t.value = w.value))",
     },
+)
+
+_INPUTS = Listing(
+    pb.ListInputsRequest,
+    "(select distinct project, experiment_id, i.name, i.digest, i.role from run_inputs i join runs using (run_id) "
+    "where deleted_at is null) found",
+    order={"experiment_id": str, "name": str, "digest": str, "role": str},
+    filters={"project": "project", "experiment_ids": "experiment_id"},
 )
 
 _WATCH = RowWatch(
@@ -121,7 +130,16 @@ class ExperimentQueriesServicer(rpc.ExperimentQueriesServicer):
             practices = await _practices(db, row)
         metrics = await self._points.metrics([id], (), request.options)
         checks = [to_message(each.model_dump(), types.CheckResult) for each in results(practices, metrics)]
-        return pb.GetRunResponse(run=found.run, params=found.params, tags=found.tags, metrics=metrics, checks=checks)
+        return pb.GetRunResponse(
+            run=found.run,
+            params=found.params,
+            tags=found.tags,
+            metrics=metrics,
+            checks=checks,
+            inputs=found.inputs,
+            models=found.models,
+            outputs=found.outputs,
+        )
 
     async def ListRuns(self, request: Any, context: Any) -> Any:
         said = filter_condition(request.filter, RUN_WORDS, "runs")
@@ -150,6 +168,16 @@ class ExperimentQueriesServicer(rpc.ExperimentQueriesServicer):
         cursor = page.next_cursor if len(rows) == len(page.rows) else search.cursor(rows[-1], request)
         return pb.SearchRunsResponse(runs=found, next_cursor=cursor)
 
+    async def ListInputs(self, request: Any, context: Any) -> Any:
+        query = _INPUTS.query(request)
+        async with self._read.view(**read_options(request.options)) as db:
+            page = await query.fetch(db)
+        found = [
+            pb.ExperimentInput(**{name: row[name] for name in ("experiment_id", "name", "digest", "role")})
+            for row in page.rows
+        ]
+        return pb.ListInputsResponse(inputs=found, next_cursor=page.next_cursor)
+
     async def WatchRuns(self, request: Any, context: Any) -> AsyncIterator[Any]:
         async with aclosing(_WATCH.batches(self._read, request)) as batches:
             async for rows in batches:
@@ -161,8 +189,11 @@ async def _fitting(db: Db, rows: Sequence[Any], series: Mapping[str, int]) -> Se
     """The first of these runs, as many as hold `MOST_BYTES`; at least one, if there is any. `series`: run → how many
     it has."""
     sizes = await db.fetch(
-        "select run_id, sum(octet_length(key) + octet_length(value)) as bytes from (select * from run_params union all "
-        "select * from run_tags) as held where run_id = any($1) group by run_id",
+        "select run_id, sum(bytes)::bigint as bytes from ("
+        "select run_id, octet_length(key) + octet_length(value) as bytes from run_params union all "
+        "select run_id, octet_length(key) + octet_length(value) from run_tags union all "
+        "select run_id, octet_length(source) + octet_length(columns) + octet_length(profile) from run_inputs"
+        ") as held where run_id = any($1) group by run_id",
         [row["run_id"] for row in rows],
     )
     held = {each["run_id"]: each["bytes"] for each in sizes}
@@ -175,12 +206,20 @@ async def _fitting(db: Db, rows: Sequence[Any], series: Mapping[str, int]) -> Se
 
 
 async def _with_values(db: Db, rows: Sequence[Any]) -> list[Any]:
-    """These runs with their parameters and tags."""
+    """These runs with their parameters, tags, inputs and outputs."""
     runs = {row["run_id"]: pb.FoundRun(run=_run(row)) for row in rows}
     for each in await db.fetch("select run_id, key, value from run_params where run_id = any($1)", list(runs)):
         runs[each["run_id"]].params[each["key"]] = each["value"]
     for each in await db.fetch("select run_id, key, value from run_tags where run_id = any($1)", list(runs)):
         runs[each["run_id"]].tags[each["key"]] = each["value"]
+    of = "run_id = any($1) order by run_id, logged_at"
+    for each in await db.fetch(f"select * from run_inputs where {of}, name, digest, role", list(runs)):
+        runs[each["run_id"]].inputs.append(to_message(dict(each), types.RunInput))
+    for each in await db.fetch(f"select * from run_models where {of}, step, model_id", list(runs)):
+        if each["is_output"]:
+            runs[each["run_id"]].outputs.append(types.RunModel(model_id=each["model_id"], step=each["step"]))
+        else:
+            runs[each["run_id"]].models.append(each["model_id"])
     return list(runs.values())
 
 

@@ -9,6 +9,7 @@ from events.streams.intake import Intake
 from events.writer.deciders import Deciders
 from forgelog_pb.experiments.v1.artifact_queries_pb2_grpc import add_ArtifactQueriesServicer_to_server
 from forgelog_pb.experiments.v1.capture_queries_pb2_grpc import add_CaptureQueriesServicer_to_server
+from forgelog_pb.experiments.v1.logged_models_pb2_grpc import add_LoggedModelQueriesServicer_to_server
 from forgelog_pb.experiments.v1.points_queries_pb2_grpc import add_PointQueriesServicer_to_server
 from forgelog_pb.experiments.v1.queries_pb2_grpc import add_ExperimentQueriesServicer_to_server
 from forgelog_pb.experiments.v1.registry_queries_pb2_grpc import add_RegistryQueriesServicer_to_server
@@ -23,6 +24,8 @@ from services.experiments.engine.extras import missing_algorithms
 from services.experiments.engine.keeping import keep_engine
 from services.experiments.following import follow_trials
 from services.experiments.joblink.decide import JobLinks
+from services.experiments.logged_model.decide import LoggedModels
+from services.experiments.logged_model_queries import LoggedModelQueriesServicer
 from services.experiments.points.answering import PointQueriesServicer, PointReader
 from services.experiments.points.stream import PointStream
 from services.experiments.projections import PROJECTION
@@ -36,7 +39,15 @@ from services.experiments.tuning_queries import TuningQueriesServicer
 
 
 def deciders() -> Deciders:
-    return Deciders(Catalogues(missing_algorithms()), Runs(), JobLinks(), Tunings(), Registries(), DatasetCatalogues())
+    return Deciders(
+        Catalogues(missing_algorithms()),
+        Runs(),
+        LoggedModels(),
+        JobLinks(),
+        Tunings(),
+        Registries(),
+        DatasetCatalogues(),
+    )
 
 
 def _points() -> Intake:
@@ -56,6 +67,11 @@ def servicers(answering: Answering) -> Sequence[Servicer]:
         (PointQueriesServicer(reader), add_PointQueriesServicer_to_server, f"{package}.PointQueries"),
         (ArtifactQueriesServicer(read), add_ArtifactQueriesServicer_to_server, f"{package}.ArtifactQueries"),
         (CaptureQueriesServicer(read), add_CaptureQueriesServicer_to_server, f"{package}.CaptureQueries"),
+        (
+            LoggedModelQueriesServicer(read, reader),
+            add_LoggedModelQueriesServicer_to_server,
+            f"{package}.LoggedModelQueries",
+        ),
         (TuningQueriesServicer(read), add_TuningQueriesServicer_to_server, f"{package}.TuningQueries"),
         (TemplateQueriesServicer(read), add_TemplateQueriesServicer_to_server, f"{package}.TemplateQueries"),
         (RegistryQueriesServicer(read), add_RegistryQueriesServicer_to_server, f"{package}.RegistryQueries"),

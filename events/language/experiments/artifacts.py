@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from events.language.base import Model
-from events.language.common import Identifier, Timestamp
+from events.language.common import OptionalIdentifier, Timestamp
 from events.language.experiments.commands import RunCommand
 from events.language.experiments.events import RunEvent
 from events.language.file_paths import FilePath
@@ -25,9 +25,10 @@ class Artifact(Model):
 
 
 class RunArtifact(Model):
-    """A file of a run, or a folder that has some, as queries tell of it."""
+    """A file of a run or of a logged model, or a folder that has some, as queries tell of it."""
 
-    run_id: Identifier
+    run_id: OptionalIdentifier = ""
+    """The run that has it."""
     path: str
     is_folder: bool = False
     digest: str = ""
@@ -36,6 +37,8 @@ class RunArtifact(Model):
     """Bytes; of a folder those of all files in it."""
     logged_at: Timestamp
     """When it was logged last; of a folder the newest of it."""
+    model_id: OptionalIdentifier = ""
+    """The logged model that has it."""
 
 
 class LogArtifacts(RunCommand):

@@ -287,6 +287,7 @@ class NodeKind(StrEnum):
     DATASET = "dataset"
     CHECKPOINT = "checkpoint"
     MODEL_VERSION = "model_version"
+    LOGGED_MODEL = "logged_model"
 
 
 class LineageEdge(Model):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from events.language.experiments.enums import ExperimentStatus, RunStatus
+from events.language.experiments.logged_models import LoggedModelStatus
 from events.language.experiments.registry.models import PromotionStatus, VersionStatus
 from events.language.experiments.tuning_models import TRIAL_MOVES, TUNING_MOVES
 from events.language.moves import Moves, StateMachine
@@ -11,6 +12,7 @@ E = ExperimentStatus
 R = RunStatus
 V = VersionStatus
 P = PromotionStatus
+L = LoggedModelStatus
 
 EXPERIMENT_MOVES: Moves[ExperimentStatus] = {
     E.DRAFT: frozenset({E.RUNNING, E.ARCHIVED}),
@@ -48,6 +50,14 @@ PROMOTION_MOVES: Moves[PromotionStatus] = {
 }
 """A promotion; it starts as `requested`."""
 
+LOGGED_MODEL_MOVES: Moves[LoggedModelStatus] = {
+    L.PENDING: frozenset({L.READY, L.FAILED}),
+    # MLflow's clients correct how one ended.
+    L.READY: frozenset({L.FAILED}),
+    L.FAILED: frozenset({L.READY}),
+}
+"""A logged model; it starts as `pending`."""
+
 MACHINES = (
     StateMachine(
         "Experiments",
@@ -65,6 +75,12 @@ MACHINES = (
         "Trials",
         "A trial ends once. From `running` back to `requested` it goes when its process is lost, as its next attempt.",
         TRIAL_MOVES,
+    ),
+    StateMachine(
+        "Logged models",
+        "A logged model is ready once its program says that all of its files are there. A deleted one keeps its\n"
+        "status.",
+        LOGGED_MODEL_MOVES,
     ),
     StateMachine(
         "Versions of models and datasets",

@@ -2,6 +2,7 @@
 
 CreateExperiment ─► ExperimentCreated (draft)
 RunCreated (a run asks) ─► RunEnrolled with its number, or RunRefused; a first run sets a draft to `running`
+LoggedModelCreated (a model asks) ─► LoggedModelEnrolled, or LoggedModelRefused
 Templates: see `templates`; tunings: see `tunings`.
 """
 
@@ -39,6 +40,7 @@ from events.language.experiments import (
     UpdateExperiment,
     Visibility,
 )
+from events.language.experiments.logged_models import LoggedModelCreated, LoggedModelEnrolled, LoggedModelRefused
 from events.language.experiments.templates import (
     DeleteTemplate,
     RateTemplate,
@@ -87,6 +89,8 @@ class Catalogues(Decider[Catalogue]):
         ExperimentRestored,
         RunEnrolled,
         RunRefused,
+        LoggedModelEnrolled,
+        LoggedModelRefused,
         TuningAdmitted,
         TuningReleased,
         TemplateSaved,
@@ -94,7 +98,10 @@ class Catalogues(Decider[Catalogue]):
         TemplateRated,
         TemplateDeleted,
     )
-    routes: ClassVar = {RunCreated: lambda event: (event.project,)}
+    routes: ClassVar = {
+        RunCreated: lambda event: (event.project,),
+        LoggedModelCreated: lambda event: (event.project,),
+    }
 
     def __init__(self, missing: Mapping[TuningAlgorithm, str] | None = None) -> None:
         self._missing = missing or {}
@@ -139,6 +146,8 @@ class Catalogues(Decider[Catalogue]):
         return [ExperimentStatusSet(project=project, experiment_id=id, status=command.status, reason=command.reason)]
 
     def react(self, state: Catalogue, event: Event, context: DecisionContext) -> Sequence[Event]:
+        if isinstance(event, LoggedModelCreated):
+            return taken(state, event, context)
         assert isinstance(event, RunCreated)
         return enrolled(state, event, context)
 
@@ -206,31 +215,19 @@ def _exists(field: str, value: str, hint: str) -> Refused:
     return Refused(ErrorCode.ALREADY_EXISTS, problem, [FieldError(field=field, problem=problem, hint=hint)])
 
 
-# Runs
+# Runs and logged models
 
 
 def enrolled(state: Catalogue, run: RunCreated, context: DecisionContext) -> Sequence[Event]:
     """A run asks for its place in an experiment."""
-    name = run.experiment or DEFAULT_EXPERIMENT
-    id = run.experiment_id or state.names.get(name, "")
-    events: list[Event] = []
-    if not id:
-        id = derived_id(CreateExperiment.id_prefix, context.id, run.project)
-        experiment = Experiment(name, Visibility.PROJECT)
-        events.append(
-            ExperimentCreated(project=run.project, experiment_id=id, name=name, visibility=experiment.visibility)
-        )
-    elif (found := state.experiments.get(id)) is not None:
-        experiment = found
-    else:
-        return [_refused(run, f"there is no experiment {shown(id)} in project {run.project}")]
-    if experiment.deleted:
-        return [_refused(run, f"experiment {id} is deleted; restore it first")]
-    if experiment.status not in _TAKING:
-        return [_refused(run, f"experiment {id} is {experiment.status}; set it to running, and it takes runs again")]
+    place = _place(state, run, context, "runs")
+    if isinstance(place, str):
+        return [RunRefused(project=run.project, run_id=run.run_id, reason=place)]
+    id, experiment, made = place
+    events: list[Event] = [*made]
     if experiment.status is ExperimentStatus.DRAFT:
         events.append(ExperimentStatusSet(project=run.project, experiment_id=id, status=ExperimentStatus.RUNNING))
-    place = RunEnrolled(
+    enrolment = RunEnrolled(
         project=run.project,
         run_id=run.run_id,
         experiment_id=id,
@@ -238,8 +235,34 @@ def enrolled(state: Catalogue, run: RunCreated, context: DecisionContext) -> Seq
         hyperparameters=experiment.hyperparameters,
         random_seed=experiment.random_seed,
     )
-    return [*events, place]
+    return [*events, enrolment]
 
 
-def _refused(run: RunCreated, reason: str) -> RunRefused:
-    return RunRefused(project=run.project, run_id=run.run_id, reason=reason)
+def taken(state: Catalogue, model: LoggedModelCreated, context: DecisionContext) -> Sequence[Event]:
+    """A logged model asks for its place in an experiment."""
+    names = {"project": model.project, "model_id": model.model_id}
+    place = _place(state, model, context, "logged models")
+    if isinstance(place, str):
+        return [LoggedModelRefused(**names, reason=place)]
+    id, _, made = place
+    return [*made, LoggedModelEnrolled(**names, experiment_id=id)]
+
+
+def _place(
+    state: Catalogue, asking: RunCreated | LoggedModelCreated, context: DecisionContext, kind: str
+) -> tuple[str, Experiment, Sequence[Event]] | str:
+    """The experiment that is asked for, and what makes it if there is none of its name; or why it takes nothing.
+    `kind`: what asks, in the plural."""
+    project, name = asking.project, asking.experiment or DEFAULT_EXPERIMENT
+    id = asking.experiment_id or state.names.get(name, "")
+    if not id:
+        id = derived_id(CreateExperiment.id_prefix, context.id, project)
+        made = Experiment(name, Visibility.PROJECT)
+        return id, made, [ExperimentCreated(project=project, experiment_id=id, name=name, visibility=made.visibility)]
+    if (found := state.experiments.get(id)) is None:
+        return f"there is no experiment {shown(id)} in project {project}"
+    if found.deleted:
+        return f"experiment {id} is deleted; restore it first"
+    if found.status not in _TAKING:
+        return f"experiment {id} is {found.status}; set it to running, and it takes {kind} again"
+    return id, found, ()

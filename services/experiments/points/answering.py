@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -34,21 +34,35 @@ class PointReader:
         self._read = read
         self._reader = StreamReader(read, intake)
 
+    @property
+    def schema(self) -> str:
+        """The schema of the points' tables, quoted."""
+        return self._reader.schema
+
     @asynccontextmanager
     async def tables(self, runs: Sequence[str], options: Any) -> AsyncIterator[Any]:
         """The tables of points, once these runs are known to be there. Raises QueryError."""
-        from services.experiments.points.reading import FOREVER, PointTables
-
         told = read_options(options)
-        async with self._read.view(**told) as db:
-            rows = await db.fetch("select run_id from runs where run_id = any($1::text[])", list(runs))
-        there = {row["run_id"] for row in rows}
+        there = await self._projects(runs, options)
         if missing := [run for run in runs if run not in there]:
             raise not_found("run", missing[0], told["as_of"])
-        at = told["as_of"]
-        as_of = FOREVER if at is None else (at - _EPOCH) // timedelta(milliseconds=1)
+        async with self._all(told["as_of"]) as tables:
+            yield tables
+
+    @asynccontextmanager
+    async def _all(self, as_of: datetime | None) -> AsyncIterator[Any]:
+        """The tables of points."""
+        from services.experiments.points.reading import FOREVER, PointTables
+
+        moment = FOREVER if as_of is None else (as_of - _EPOCH) // timedelta(milliseconds=1)
         async with self._reader.view() as db:
-            yield PointTables(db, self._reader.schema, as_of)
+            yield PointTables(db, self._reader.schema, moment)
+
+    async def _projects(self, runs: Collection[str], options: Any) -> dict[str, str]:
+        """The projects of those of these runs that there are. Raises QueryError."""
+        async with self._read.view(**read_options(options)) as db:
+            rows = await db.fetch("select run_id, project from runs where run_id = any($1::text[])", list(runs))
+        return {row["run_id"]: row["project"] for row in rows}
 
     async def metrics(self, runs: Sequence[str], keys: Collection[str], options: Any) -> list[Any]:
         """The metrics of runs, as messages. Raises QueryError."""
@@ -62,6 +76,23 @@ class PointReader:
     async def completed(self, run: str) -> None:
         """Wait until all points of a run that are in the log now can be read. Raises QueryError."""
         await self._reader.completed(run, MAX_WAIT)
+
+    async def metrics_of_models(self, models: Mapping[str, str], options: Any) -> list[Any]:
+        """The metrics of logged models, as messages: those that runs of the same project measured. `models`: id →
+        project. Raises QueryError."""
+        if not models:
+            return []
+        async with self._all(read_options(options)["as_of"]) as tables:
+            series = await tables.series_of_models(models, MOST_METRICS + 1)
+            if len(series) > MOST_METRICS:
+                raise invalid(f"page: these models have more than {MOST_METRICS} series; ask for fewer at a time")
+            tallies = await tables.tallies(series)
+        projects = await self._projects({each.run for each in series}, options) if series else {}
+        return [
+            _metric(each, tallies[each.number])
+            for each in series
+            if each.number in tallies and projects.get(each.run) == models[each.name.model_id]
+        ]
 
     async def counts(self, runs: Sequence[str]) -> dict[str, int]:
         """How many series each run has; runs without any are left out. Raises QueryError."""

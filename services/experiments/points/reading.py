@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from blake3 import blake3
 
@@ -58,6 +59,21 @@ class PointTables:
             list(keys),
             most,
         )
+        return self._stored(rows)
+
+    async def series_of_models(self, models: Collection[str], most: int) -> list[StoredSeries]:
+        """The series that measure these models, of whichever run, at most so many."""
+        rows = await self._db.fetch(
+            f"select * from {self._schema}.series where model_id = any($1::text[]) and model_id <> '' "
+            "and arrived_from <= $2 order by model_id, key, dataset, run limit $3",
+            list(models),
+            self._as_of,
+            most,
+        )
+        return self._stored(rows)
+
+    @staticmethod
+    def _stored(rows: Sequence[Any]) -> list[StoredSeries]:
         return [
             StoredSeries(
                 row["number"], row["run"], SeriesName(row["key"], row["model_id"], row["dataset"]), of_row(row)

@@ -32,6 +32,7 @@ TABLES = (
     "create table if not exists series (number bigint generated always as identity primary key, "
     f"{', '.join(f'{name} text not null' for name in NAME)}, {_TALLY}, unique ({', '.join(NAME)})) "
     "with (fillfactor = 70)",
+    "create index if not exists series_of_models on series (model_id) where model_id <> ''",
     "create table if not exists heads (arrival bigint primary key, run text not null, "
     "stored_at timestamptz not null default now(), first_step bigint not null, last_step bigint not null, "
     "count int not null, data bytea not null)",

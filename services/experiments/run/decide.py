@@ -48,17 +48,21 @@ from events.language.experiments.datasets import (
     InputsLogged,
     LogInputs,
 )
+from events.language.experiments.logged_models import LogRunModels, RunModelsLogged
 from events.log.ids import id_ending
 from events.writer.decider import Decider, DecisionContext
-from services.experiments.run import artifacts
+from services.experiments import files
 from services.experiments.run.fold import evolve
-from services.experiments.run.state import Run, capture_digest, input_key
+from services.experiments.run.state import Run, capture_digest, dataset_key, input_key, model_key
 
 MAX_PARAMS = 10_000
 """Most parameters of a run."""
 
 MAX_INPUTS_OF_A_RUN = 1_000
 """Most datasets that a run reads."""
+
+MAX_MODELS_OF_A_RUN = 10_000
+"""Most logged models that a run uses and makes."""
 
 SEED = "random_seed"
 """The parameter that has an experiment's seed."""
@@ -75,6 +79,7 @@ class Runs(Decider[Run]):
         LogArtifacts,
         RemoveArtifacts,
         LogInputs,
+        LogRunModels,
         CaptureRun,
         RenameRun,
         EndRun,
@@ -90,6 +95,7 @@ class Runs(Decider[Run]):
         ArtifactsLogged,
         ArtifactsRemoved,
         InputsLogged,
+        RunModelsLogged,
         RunCaptured,
         RunRenamed,
         RunStarted,
@@ -134,11 +140,15 @@ class Runs(Decider[Run]):
                 params = unsaid(state.params, command.params)
                 return [RunDataLogged(run_id=id, params=params, tags=command.tags)] if params or command.tags else ()
             case LogArtifacts():
-                return artifacts.logged(state, command)
+                named = files.logged(state, command.artifacts, "run")
+                return [ArtifactsLogged(run_id=id, artifacts=named)] if named else ()
             case RemoveArtifacts():
-                return artifacts.removed(state, command)
+                gone = files.removed(state, command.paths, "run", "forgelog runs artifacts shows what it has")
+                return [ArtifactsRemoved(run_id=id, paths=gone)]
             case LogInputs():
                 return _inputs(state, command)
+            case LogRunModels():
+                return _models(state, command, context)
             case CaptureRun():
                 known = state.capture == capture_digest(command.capture)
                 return () if known else [RunCaptured(run_id=id, capture=command.capture)]
@@ -207,12 +217,13 @@ def created(state: Run, command: CreateRun, context: DecisionContext) -> RunCrea
     )
 
 
-def unsaid(known: Mapping[str, str], params: Mapping[str, str]) -> dict[str, str]:
-    """Of these parameters, those that are not known yet. Raises Refused if one has another value, or for too many."""
+def unsaid(known: Mapping[str, str], params: Mapping[str, str], kind: str = "run") -> dict[str, str]:
+    """Of these parameters, those that are not known yet. `kind`: of what has them. Raises Refused if one has another
+    value, or for too many."""
     errors = [
         FieldError(
             field=f"params.{key}",
-            problem=f"is {shown(value)}, but the run has it as {shown(known[key])} already",
+            problem=f"is {shown(value)}, but the {kind} has it as {shown(known[key])} already",
             hint="log it under another name; a parameter keeps its first value",
         )
         for key, value in params.items()
@@ -222,7 +233,7 @@ def unsaid(known: Mapping[str, str], params: Mapping[str, str]) -> dict[str, str
         raise Refused(ErrorCode.INVALID_ARGUMENT, f"{errors[0].field}: {errors[0].problem}", errors)
     new = {key: value for key, value in params.items() if key not in known}
     if len(known) + len(new) > MAX_PARAMS:
-        problem = f"the run would have more than {MAX_PARAMS} parameters"
+        problem = f"the {kind} would have more than {MAX_PARAMS} parameters"
         error = FieldError(field="params", problem=problem, hint="log what is larger as an artifact")
         raise Refused(ErrorCode.RESOURCE_EXHAUSTED, problem, [error])
     return new
@@ -242,13 +253,40 @@ def _of(state: Run, job_id: str) -> bool:
 
 
 def _inputs(state: Run, command: LogInputs) -> Sequence[Event]:
-    """Those that are new."""
-    new = {input_key(each): each for each in command.inputs if input_key(each) not in state.inputs}
+    """Those that are new. To name a dataset without a role adds nothing to one with a role."""
+    read = {key.rpartition("\n")[0] for key in state.inputs} | {
+        dataset_key(each) for each in command.inputs if each.role
+    }
+    new = {
+        input_key(each): each
+        for each in command.inputs
+        if input_key(each) not in state.inputs and (each.role or dataset_key(each) not in read)
+    }
     if len(state.inputs) + len(new) > MAX_INPUTS_OF_A_RUN:
         problem = f"the run would have more than {MAX_INPUTS_OF_A_RUN} inputs"
         error = FieldError(field="inputs", problem=problem, hint="log a dataset once, not each of its files")
         raise Refused(ErrorCode.RESOURCE_EXHAUSTED, problem, [error])
     return [InputsLogged(run_id=command.run_id, inputs=tuple(new.values()))] if new else ()
+
+
+def _models(state: Run, command: LogRunModels, context: DecisionContext) -> Sequence[Event]:
+    """Those that are new."""
+    for field, ids in (
+        ("inputs.{}", command.inputs),
+        ("outputs.{}.model_id", [each.model_id for each in command.outputs]),
+    ):
+        for number, id in enumerate(ids):
+            if not id.endswith(id_ending(context.project)):
+                problem = f"{shown(id)} is no logged model of project {context.project}"
+                raise invalid(field.format(number), problem, "give a logged model of the run's project")
+    used = tuple(id for id in dict.fromkeys(command.inputs) if model_key(id) not in state.models)
+    made = {model_key(each.model_id, each.step): each for each in command.outputs}
+    new = tuple(each for key, each in made.items() if key not in state.models)
+    if len(state.models) + len(used) + len(new) > MAX_MODELS_OF_A_RUN:
+        problem = f"the run would use and make more than {MAX_MODELS_OF_A_RUN} logged models"
+        error = FieldError(field="outputs", problem=problem, hint="log the best ones, or log them to other runs")
+        raise Refused(ErrorCode.RESOURCE_EXHAUSTED, problem, [error])
+    return [RunModelsLogged(run_id=command.run_id, inputs=used, outputs=new)] if used or new else ()
 
 
 def _resumed(state: Run, id: str) -> Sequence[Event]:

@@ -23,8 +23,10 @@ from events.language.experiments.capture import RunCaptured
 from events.language.experiments.datasets import (
     InputsLogged,
 )
+from events.language.experiments.logged_models import RunModelsLogged
 from events.language.moves import check_move
-from services.experiments.run.state import Run, capture_digest, folders_of, input_key
+from services.experiments import files
+from services.experiments.run.state import Run, capture_digest, input_key, model_key
 
 
 def evolve(state: Run, event: Event) -> Run:
@@ -53,28 +55,17 @@ def evolve(state: Run, event: Event) -> Run:
         case RunProcessEnded():
             state.process_ended = True
         case ArtifactsLogged():
-            for each in event.artifacts:
-                if each.path not in state.artifacts:
-                    _count(state, each.path, 1)
-                state.artifacts[each.path] = each.file.digest
+            files.add(state, event.artifacts)
         case ArtifactsRemoved():
-            for path in event.paths:
-                del state.artifacts[path]
-                _count(state, path, -1)
+            files.take_away(state, event.paths)
         case InputsLogged():
             state.inputs.update(map(input_key, event.inputs))
+        case RunModelsLogged():
+            state.models.update(map(model_key, event.inputs))
+            state.models.update(model_key(each.model_id, each.step) for each in event.outputs)
         case RunDeleted() | RunRestored():
             state.deleted = isinstance(event, RunDeleted)
     return state
-
-
-def _count(state: Run, path: str, by: int) -> None:
-    """Count a file in the folders that it is in."""
-    for folder in folders_of(path):
-        if count := state.folders.get(folder, 0) + by:
-            state.folders[folder] = count
-        else:
-            del state.folders[folder]
 
 
 def _move(state: Run, to: RunStatus, id: str) -> None:

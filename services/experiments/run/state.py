@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from blake3 import blake3
@@ -39,23 +38,27 @@ class Run:
     """Path → digest of the file."""
     inputs: set[str] = field(default_factory=set)
     """By `input_key`."""
+    models: set[str] = field(default_factory=set)
+    """The logged models that it uses and that it made, by `model_key`."""
     capture: str = ""
     """`capture_digest` of what was said last; empty if there is none."""
     folders: dict[str, int] = field(default_factory=dict)
     """Path → how many files are in it, at any depth."""
 
 
-def folders_of(path: str) -> Iterator[str]:
-    """The folders that a path is in: of ``a/b/c.pt`` are ``a`` and ``a/b``."""
-    at = path.find("/")
-    while at >= 0:
-        yield path[:at]
-        at = path.find("/", at + 1)
+def dataset_key(each: RunInput) -> str:
+    """What makes two inputs of the same content."""
+    return f"{each.name}@{each.digest}"
 
 
 def input_key(each: RunInput) -> str:
     """What makes two inputs the same: content and role."""
-    return f"{each.name}@{each.digest}\n{each.role}"
+    return f"{dataset_key(each)}\n{each.role}"
+
+
+def model_key(id: str, step: int | None = None) -> str:
+    """What makes two mentions of a logged model the same. `step`: of a model that the run made."""
+    return id if step is None else f"{id}\n{step}"
 
 
 def capture_digest(capture: RunCapture) -> str:

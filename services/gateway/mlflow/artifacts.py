@@ -1,8 +1,9 @@
 """MLflow's endpoints of files. Its client puts and gets them through the gateway, by paths such as
-``EXPERIMENT/RUN/artifacts/plots/loss.png`` (of the address ``mlflow-artifacts:/EXPERIMENT/RUN/artifacts``).
+``EXPERIMENT/RUN/artifacts/plots/loss.png`` (of the address ``mlflow-artifacts:/EXPERIMENT/RUN/artifacts``). Those of
+logged models are ``EXPERIMENT/models/MODEL/artifacts/...``.
 
-The bytes are objects of the platform's store, and the run says which path has which. So bytes that were stored before
-are not stored again, and a file that was replaced or deleted stays in the history.
+The bytes are objects of the platform's store, and the run or the model says which path has which. So bytes that were
+stored before are not stored again, and a file that was replaced or deleted stays in the history.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from starlette.responses import Response
 
 from events.language.common import shown
 from events.language.experiments import MAX_ARTIFACTS
+from events.language.experiments.logged_models import CreateLoggedModel
 from events.language.file_paths import check_path
 from events.language.objects import ObjectRef
 from forgelog_pb.experiments.v1 import artifact_queries_pb2 as pb
@@ -40,24 +42,35 @@ _NO_LINKS = "Presigned URL download is not supported for the current artifact re
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The files of a run, or a part of them."""
+    """The files of a run or of a logged model, or a part of them."""
 
-    run_id: str
+    id: str
     path: str = ""
-    """A file or folder of the run; empty for all that it has."""
+    """A file or folder; empty for all."""
+    of_model: bool = False
+
+    @property
+    def owner(self) -> dict[str, Any]:
+        """Whose they are, as commands and queries have it."""
+        return {"model_id" if self.of_model else "run_id": self.id}
+
+    def __str__(self) -> str:
+        return f"{'logged model' if self.of_model else 'run'} {self.id}"
 
 
 async def files_at(path: str, calls: Calls) -> Files:
     """What a path of the file endpoints means. Raises DoorError or Relayed."""
     experiment, _, rest = path.strip("/").partition("/")
-    named, _, rest = rest.partition("/")
+    folder, _, behind = rest.partition("/")
+    of_model = folder == shapes.MODELS and behind.startswith(CreateLoggedModel.id_prefix)
+    named, _, rest = (behind if of_model else rest).partition("/")
     folder, _, inside = rest.partition("/")
     if not named or folder != "artifacts":
         raise DoorError.about("path", f"{shown(path)} is nothing that has files", _HINT)
-    id = inward(named, calls.project)
-    if experiment not in (await calls.experiment_of(id), DEFAULT_ID):
-        raise DoorError(grpc.StatusCode.NOT_FOUND, f"run {shown(id)} is not in experiment {shown(experiment)}")
-    return Files(id, checked(inside))
+    files = Files(inward(named, calls.project), checked(inside), of_model)
+    if experiment not in (await calls.experiment_of(files.id, of_model), DEFAULT_ID):
+        raise DoorError(grpc.StatusCode.NOT_FOUND, f"{files} is not in experiment {shown(experiment)}")
+    return files
 
 
 def checked(path: str) -> str:
@@ -66,7 +79,7 @@ def checked(path: str) -> str:
     try:
         return check_path(path) if path else ""
     except ValueError as error:
-        raise DoorError.about("path", str(error), "give a path as seen from the run's folder") from None
+        raise DoorError.about("path", str(error), "give a path as seen from the run's own folder") from None
 
 
 async def upload(request: Request, calls: Calls) -> Response:
@@ -76,7 +89,7 @@ async def upload(request: Request, calls: Calls) -> Response:
         raise DoorError.about("path", "names no file", _HINT)
     ref = await calls.carrying.keep(request)
     named = [{"path": files.path, "file": ref.model_dump()}]
-    await calls.send("LogArtifacts", run_id=files.run_id, artifacts=named)
+    await calls.send("LogLoggedModelFiles" if files.of_model else "LogArtifacts", **files.owner, artifacts=named)
     return json_response({})
 
 
@@ -94,8 +107,9 @@ async def delete(request: Request, calls: Calls) -> Response:
     """Take a file away, or all files of a folder. What is not there is gone already."""
     files = await files_at(request.path_params["path"], calls)
     paths = [each.path for each in await every(calls, files, recursive=True)]
+    kind = "RemoveLoggedModelFiles" if files.of_model else "RemoveArtifacts"
     for at in range(0, len(paths), MAX_ARTIFACTS):
-        await calls.send("RemoveArtifacts", run_id=files.run_id, paths=paths[at : at + MAX_ARTIFACTS])
+        await calls.send(kind, **files.owner, paths=paths[at : at + MAX_ARTIFACTS])
     return json_response({})
 
 
@@ -107,18 +121,24 @@ async def listed(request: Request, calls: Calls) -> Response:
 
 
 async def of_run(asked: Asked, calls: Calls) -> dict[str, Any]:
-    """What is in a folder of a run, by paths as seen from the run's own folder, page by page."""
-    id = await _run(asked, calls)
-    path = checked(asked.text("path"))
-    found = await calls.ask(
-        "ListArtifacts",
-        pb.ListArtifactsResponse,
-        run_id=id,
-        path=path,
-        page={"limit": _PAGE, "cursor": asked.text("page_token")},
-    )
-    files = [file(each, each.path) for each in found.artifacts if each.path != path]
-    return {"root_uri": shapes.artifact_uri(await calls.experiment_of(id), id), "files": files, **following(found)}
+    """What is in a folder of a run, page by page."""
+    return await _page(asked, calls, Files(await _run(asked, calls), checked(asked.text("path"))))
+
+
+async def of_model(asked: Asked, calls: Calls) -> dict[str, Any]:
+    """What is in a folder of a logged model, page by page."""
+    id = inward(asked.text("model_id", required=True), calls.project)
+    return await _page(asked, calls, Files(id, checked(asked.text("artifact_directory_path")), of_model=True))
+
+
+async def _page(asked: Asked, calls: Calls, files: Files) -> dict[str, Any]:
+    """By paths as seen from the run's or the model's own folder."""
+    experiment = await calls.experiment_of(files.id, files.of_model)
+    page = {"limit": _PAGE, "cursor": asked.text("page_token")}
+    found = await calls.ask("ListArtifacts", pb.ListArtifactsResponse, **files.owner, path=files.path, page=page)
+    listed = [file(each, each.path) for each in found.artifacts if each.path != files.path]
+    uri = shapes.model_uri if files.of_model else shapes.artifact_uri
+    return {"root_uri": uri(experiment, files.id), "files": listed, **following(found)}
 
 
 async def no_parts(request: Request, calls: Calls) -> Response:
@@ -139,7 +159,7 @@ async def every(calls: Calls, files: Files, *, recursive: bool = False) -> list[
         page = await calls.ask(
             "ListArtifacts",
             pb.ListArtifactsResponse,
-            run_id=files.run_id,
+            **files.owner,
             path=files.path,
             recursive=recursive,
             page={"limit": _PAGE, "cursor": cursor},
@@ -167,11 +187,11 @@ async def _run(asked: Asked, calls: Calls) -> str:
 
 async def _answer(request: Request, calls: Calls, files: Files) -> Response:
     try:
-        found = await calls.ask("GetArtifact", pb.GetArtifactResponse, run_id=files.run_id, path=files.path)
+        found = await calls.ask("GetArtifact", pb.GetArtifactResponse, **files.owner, path=files.path)
     except Relayed as error:
         if error.code is not grpc.StatusCode.NOT_FOUND:
             raise
-        raise DoorError(grpc.StatusCode.NOT_FOUND, f"run {files.run_id} has no file {shown(files.path)}") from None
+        raise DoorError(grpc.StatusCode.NOT_FOUND, f"{files} has no file {shown(files.path)}") from None
     if found.artifact.is_folder:
         raise DoorError.about("path", f"{shown(files.path)} is a folder", "name a file in it; list it to see which")
     return await calls.carrying.answer(request, ObjectRef(digest=found.artifact.digest, size=found.artifact.size))

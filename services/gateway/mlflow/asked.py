@@ -92,14 +92,14 @@ class Asked:
             problem = "is missing" if value is None else f"{shown(value)} is not a number"
             return self._wrong(name, problem, "give a number, or one of the words NaN, Infinity, -Infinity")
 
-    def flag(self, name: str) -> bool:
-        """Yes or no; no if it is not there."""
+    def flag(self, name: str, usual: bool = False) -> bool:
+        """Yes or no; `usual` if it is not there."""
         value = self._fields.get(name)
         if isinstance(value, str):
-            value = {"true": True, "false": False, "": False}.get(value.lower(), value)
+            value = {"true": True, "false": False, "": None}.get(value.lower(), value)
         if not isinstance(value, bool | None):
             self._wrong(name, f"{shown(value)} is neither true nor false", "give one of them")
-        return bool(value)
+        return usual if value is None else value
 
     def milliseconds(self, name: str) -> int:
         """A time in milliseconds since 1970, as it is; 0 if it is not there."""
@@ -147,6 +147,13 @@ class Asked:
             if not isinstance(each, dict):
                 self._wrong(f"{name}[{index}]", f"{shown(each)} is no object", "give an object")
         return [Asked(each, f"{self._at}{name}[{index}].") for index, each in enumerate(value)]
+
+    def part(self, name: str) -> Asked:
+        """An object that has to be there."""
+        value = self._fields.get(name)
+        if not isinstance(value, dict):
+            self._wrong(name, "is missing" if value is None else f"{shown(value)} is no object", "give an object")
+        return Asked(value, f"{self._at}{name}.")
 
     def pairs(self, name: str) -> dict[str, str]:
         """Keys and values. Raises for a key that is given two values."""

@@ -21,6 +21,7 @@ from events.log.envelope import Position
 from events.log.ids import id_ending
 from events.log.outcomes import Outcome
 from events.queries.expressions import Comparison, Name, write
+from forgelog_pb.experiments.v1 import logged_models_pb2 as models_pb
 from forgelog_pb.experiments.v1 import queries_pb2 as pb
 from forgelog_pb.experiments.v1.points_pb2 import PointBatch
 from forgelog_pb.query.v1.options_pb2 import ReadOptions
@@ -39,8 +40,8 @@ from services.gateway.transcode import dumps
 MOST_PROJECTS = 10_000
 """Projects whose last writes are remembered; those that wrote longest ago are forgotten first."""
 
-MOST_RUNS = 20_000
-"""Runs whose places are remembered, of those that were asked for last."""
+MOST_PLACES = 20_000
+"""Runs and logged models whose places are remembered, those that were asked for last."""
 
 PACKAGE = "forgelog.experiments.v1."
 
@@ -67,19 +68,20 @@ class Written:
 
 
 class Places:
-    """The project and the experiment of runs. Neither ever changes."""
+    """The project and the experiment of runs and logged models. Neither ever changes."""
 
     def __init__(self) -> None:
-        self._runs: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self._places: OrderedDict[str, tuple[str, str]] = OrderedDict()
 
-    def note(self, run: str, project: str, experiment: str) -> None:
-        self._runs[run] = project, experiment
-        self._runs.move_to_end(run)
-        while len(self._runs) > MOST_RUNS:
-            self._runs.popitem(last=False)
+    def note(self, id: str, project: str, experiment: str) -> None:
+        self._places[id] = project, experiment
+        while len(self._places) > MOST_PLACES:
+            self._places.popitem(last=False)
 
-    def of(self, run: str) -> tuple[str, str] | None:
-        return self._runs.get(run)
+    def of(self, id: str) -> tuple[str, str] | None:
+        if (place := self._places.get(id)) is not None:
+            self._places.move_to_end(id)
+        return place
 
 
 class Backend:
@@ -165,22 +167,30 @@ class Calls:
             async for each in found:
                 yield answer.FromString(each)
 
-    async def experiment_of(self, run: str) -> str:
-        """The experiment of a run, deleted or not. Raises DoorError if the project has no such run, or Relayed."""
-        place = self._backend.places.of(run)
+    async def experiment_of(self, id: str, of_model: bool = False) -> str:
+        """The experiment of a run, or of a logged model, deleted or not. Raises DoorError if the project has none of
+        that id, or Relayed."""
+        place = self._backend.places.of(id)
         if place is None:
-            found = await self.ask(
-                "ListRuns",
-                pb.ListRunsResponse,
-                filter=write(Comparison(Name("", "run_id", 0), "=", run, 0)),
-                lifecycle=pb.LIFECYCLE_ALL,
-            )
-            place = (found.runs[0].project, found.runs[0].experiment_id) if found.runs else ("", "")
+            place = await self._place(id, of_model)
             if place[1]:  # else it has not been admitted to one
-                self._backend.places.note(run, *place)
+                self._backend.places.note(id, *place)
         if place[0] != self.project:
-            raise no_run(run, self.project)
+            kind = "logged model" if of_model else "run"
+            raise DoorError(grpc.StatusCode.NOT_FOUND, f"there is no {kind} {shown(id)} in project {self.project}")
         return place[1]
+
+    async def _place(self, id: str, of_model: bool) -> tuple[str, str]:
+        """Project and experiment; empty texts if there is no such run or model."""
+        key, lifecycle = "model_id" if of_model else "run_id", pb.LIFECYCLE_ALL
+        named = write(Comparison(Name("", key, 0), "=", id, 0))
+        if not of_model:
+            runs = await self.ask("ListRuns", pb.ListRunsResponse, filter=named, lifecycle=lifecycle)
+            return (runs.runs[0].project, runs.runs[0].experiment_id) if runs.runs else ("", "")
+        models = await self.ask(
+            "SearchLoggedModels", models_pb.SearchLoggedModelsResponse, filter=named, lifecycle=lifecycle
+        )
+        return (models.models[0].model.project, models.models[0].model.experiment_id) if models.models else ("", "")
 
 
 def run_id(asked: Asked, calls: Calls) -> str:

@@ -22,7 +22,17 @@ from services.gateway.errors import DoorError
 from services.gateway.forward import metadata_of
 from services.gateway.http_answers import Handler, Refusal, answering, error_response, json_response, shown_path
 from services.gateway.http_gate import principal_of
-from services.gateway.mlflow import artifacts, experiments, metrics, registry, runs, version_files, versions
+from services.gateway.mlflow import (
+    artifacts,
+    experiments,
+    inputs,
+    logged_models,
+    metrics,
+    registry,
+    runs,
+    version_files,
+    versions,
+)
 from services.gateway.mlflow.asked import MAX_BODY_BYTES, Asked
 from services.gateway.mlflow.calls import Backend, Calls
 from services.gateway.mlflow.errors import refusal
@@ -67,6 +77,9 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("POST", "runs/set-tag"): runs.set_tag,
     ("POST", "runs/delete-tag"): runs.delete_tag,
     ("POST", "runs/search"): runs.search,
+    ("POST", "runs/log-inputs"): inputs.log,
+    ("POST", "runs/outputs"): inputs.log_outputs,
+    ("POST", "experiments/search-datasets"): inputs.search_datasets,
     ("GET", "artifacts/list"): artifacts.of_run,
     ("POST", "registered-models/create"): registry.create,
     ("GET", "registered-models/get"): registry.get,
@@ -90,6 +103,15 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("POST", "model-versions/transition-stage"): versions.transition,
     ("POST", "model-versions/set-tag"): versions.set_tag,
     ("DELETE", "model-versions/delete-tag"): versions.delete_tag,
+    ("POST", "logged-models"): logged_models.create,
+    ("POST", "logged-models/search"): logged_models.search,
+    ("GET", "logged-models/{model_id}"): logged_models.get,
+    ("PATCH", "logged-models/{model_id}"): logged_models.finalize,
+    ("DELETE", "logged-models/{model_id}"): logged_models.delete,
+    ("POST", "logged-models/{model_id}/params"): logged_models.log_params,
+    ("PATCH", "logged-models/{model_id}/tags"): logged_models.set_tags,
+    ("DELETE", "logged-models/{model_id}/tags/{tag_key:path}"): logged_models.delete_tag,
+    ("GET", "logged-models/{model_id}/artifacts/directories"): artifacts.of_model,
 }
 
 FILE_ENDPOINTS: dict[tuple[str, str], FileEndpoint] = {

@@ -11,13 +11,14 @@ from forgelog_pb.experiments.v1 import points_queries_pb2 as pb
 from forgelog_pb.experiments.v1.points_pb2 import PointBatch
 from services.gateway.mlflow.asked import Asked
 from services.gateway.mlflow.calls import Calls, run_id
+from services.gateway.mlflow.run_ids import inward
 from services.gateway.mlflow.shapes import data_set, metric
 
 MAX_RESULTS = 10_000
 
 
 async def log(asked: Asked, calls: Calls) -> dict[str, Any]:
-    await calls.log(batch_of(run_id(asked, calls), [asked]))
+    await calls.log(batch_of(run_id(asked, calls), calls.project, [asked]))
     return {}
 
 
@@ -41,7 +42,7 @@ async def history(asked: Asked, calls: Calls) -> dict[str, Any]:
             dataset=series.dataset,
             page={"limit": most - len(shown), "cursor": cursor},
         )
-        shown += [metric(series, each.step, each.time, each.value) for each in points.points]
+        shown += [metric(series, calls.project, each.step, each.time, each.value) for each in points.points]
         if points.next_cursor:
             return {"metrics": shown, "next_page_token": f"{index}:{points.next_cursor}"}
         cursor = ""
@@ -50,12 +51,12 @@ async def history(asked: Asked, calls: Calls) -> dict[str, Any]:
     return {"metrics": shown}
 
 
-def batch_of(id: str, points: Sequence[Asked]) -> PointBatch:
+def batch_of(id: str, project: str, points: Sequence[Asked]) -> PointBatch:
     """Points of a run, as a batch. Raises DoorError."""
     series: dict[tuple[str, str, str], list[tuple[int, int, float]]] = defaultdict(list)
     for each in points:
         measured = data_set(each.text("dataset_name"), each.text("dataset_digest"))
-        name = each.text("key", required=True), each.text("model_id"), measured
+        name = each.text("key", required=True), inward(each.text("model_id"), project), measured
         series[name].append((each.integer("step") or 0, each.milliseconds("timestamp"), each.number("value")))
     batch = PointBatch(run_id=id)
     for (key, model_id, measured), rows in series.items():

@@ -1,4 +1,4 @@
-"""Ids of runs as MLflow's client takes them. Pure.
+"""Ids of runs and logged models as MLflow's client takes them. Pure.
 
 The ids of a project other than the default one end in a dot and five letters (`events.log.ids.id_ending`). The client
 refuses an id of a run that has a dot. So on this door that dot is a dash.
@@ -12,7 +12,7 @@ from events.log.ids import id_ending
 from events.queries.expressions import Comparison, Expression, ExpressionError, Group, parse_filter, write
 
 _NAMED = frozenset({"", "run", "attr", "attribute", "attributes"})
-_KEYS = frozenset({"run_id", "parent_run_id"})
+_KEYS = frozenset({"run_id", "parent_run_id", "source_run_id", "model_id"})
 
 
 def outward(id: str, project: str) -> str:
@@ -22,7 +22,7 @@ def outward(id: str, project: str) -> str:
 
 
 def inward(id: str, project: str) -> str:
-    """What the platform calls a run that a client calls so."""
+    """What the platform calls a run or a logged model that a client calls so."""
     ending = id_ending(project)
     seen = f"-{ending[1:]}"
     return f"{id.removesuffix(seen)}{ending}" if ending and id.endswith(seen) else id

@@ -90,7 +90,7 @@ async def log_parameter(asked: Asked, calls: Calls) -> dict[str, Any]:
 
 async def log_batch(asked: Asked, calls: Calls) -> dict[str, Any]:
     id, params, tags = run_id(asked, calls), asked.pairs("params"), asked.pairs("tags")
-    batch = metrics.batch_of(id, asked.parts("metrics"))
+    batch = metrics.batch_of(id, calls.project, asked.parts("metrics"))
     if params or tags:
         await _log(calls, id, tags, params=params)
     if batch.series:

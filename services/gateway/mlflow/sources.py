@@ -100,9 +100,9 @@ async def taken_from(asked: Asked, calls: Calls) -> dict[str, Any]:
         case OfVersionId():
             spec = _copied(await version_of_id(calls, source.version_id))
         case OfRun():
-            spec = await _of_run(calls, Files(inward(source.run_id, calls.project), source.path))
+            spec = await _of_files(calls, Files(inward(source.run_id, calls.project), source.path))
         case Address():
-            spec = await _of_run(calls, await files_at(source.path, calls))
+            spec = await _of_files(calls, await files_at(source.path, calls))
     if not (given := inward(asked.text("run_id"), calls.project)):
         return {**spec, "source_uri": uri}
     await calls.experiment_of(given)
@@ -113,9 +113,10 @@ async def taken_from(asked: Asked, calls: Calls) -> dict[str, Any]:
     return {"source_run_id": given, **spec, "source_uri": uri}
 
 
-async def _of_run(calls: Calls, files: Files) -> dict[str, Any]:
-    await calls.experiment_of(files.run_id)
-    return {"source_run_id": files.run_id, "artifact_path": files.path, **await _published(calls, files)}
+async def _of_files(calls: Calls, files: Files) -> dict[str, Any]:
+    await calls.experiment_of(files.id, files.of_model)
+    of = {} if files.of_model else {"source_run_id": files.id}
+    return {**of, "artifact_path": files.path, **await _published(calls, files)}
 
 
 async def _version(calls: Calls, source: OfVersion) -> Any:
@@ -136,7 +137,7 @@ async def _published(calls: Calls, files: Files) -> dict[str, Any]:
     """Keep the list of these files. What names it, and what the files tell of the model."""
     found = await every(calls, files, recursive=True)
     if not found:
-        raise DoorError.about("source", f"run {files.run_id} has no file {shown(files.path)}", "log it first")
+        raise DoorError.about("source", f"{files} has no file {shown(files.path)}", "log it first")
     try:
         listed = tuple(
             BundleFile(path=without_folder(each.path, files.path), digest=each.digest, size=each.size) for each in found

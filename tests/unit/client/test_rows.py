@@ -60,6 +60,7 @@ def test_the_rows_of_a_list_are_found() -> None:
     assert generated._rows(files, messages) == {
         "forgelog.experiments.v1.DatasetVersion": "DatasetVersionRow",
         "forgelog.experiments.v1.Experiment": "ExperimentRow",
+        "forgelog.experiments.v1.ExperimentInput": "ExperimentInputRow",
         "forgelog.experiments.v1.ExperimentTemplate": "ExperimentTemplateRow",
         "forgelog.experiments.v1.TemplateRating": "TemplateRatingRow",
         "forgelog.experiments.v1.LiveVersion": "LiveVersionRow",

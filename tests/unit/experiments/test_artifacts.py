@@ -16,7 +16,7 @@ from events.language.experiments import (
     RemoveArtifacts,
 )
 from events.language.objects import ObjectRef
-from services.experiments.run import artifacts
+from services.experiments import files
 from tests.unit.experiments.desk import Desk
 
 ONE, TWO = "1" * 64, "2" * 64
@@ -81,7 +81,7 @@ def test_a_folder_goes_with_all_in_it_and_its_path_is_free_again() -> None:
 
 
 def test_a_run_has_a_bound_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts, "MOST", 2)
+    monkeypatch.setattr(files, "MOST", 2)
     with pytest.raises(Refused, match="the run would have more than 2 files"):
         with_files("a", "b").send(log("c"))
 

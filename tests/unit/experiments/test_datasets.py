@@ -124,6 +124,7 @@ def test_a_run_reads_a_dataset_once_in_a_role(monkeypatch: pytest.MonkeyPatch) -
     other = one.model_copy(update={"role": "test"})
     assert desk.send(LogInputs(run_id="r1", inputs=(one,))) == [InputsLogged(run_id="r1", inputs=(one,))]
     assert desk.send(LogInputs(run_id="r1", inputs=(one, other))) == [InputsLogged(run_id="r1", inputs=(other,))]
+    assert desk.send(LogInputs(run_id="r1", inputs=(one.model_copy(update={"role": ""}),))) == []
     monkeypatch.setattr(decide, "MAX_INPUTS_OF_A_RUN", 2)
     with pytest.raises(Refused, match="the run would have more than 2 inputs"):
         desk.send(LogInputs(run_id="r1", inputs=(one.model_copy(update={"digest": "d2"}),)))

@@ -19,7 +19,10 @@ from proto.statemachines import documents, machines
 
 def test_every_context_lists_its_tables() -> None:
     names = ["jobs.JOB_MOVES", "resources.NODE_MOVES", "resources.ALLOCATION_MOVES", "scheduling.QUEUE_MOVES"]
-    names += [f"experiments.{name}_MOVES" for name in ("EXPERIMENT", "RUN", "TUNING", "TRIAL", "VERSION", "PROMOTION")]
+    names += [
+        f"experiments.{name}_MOVES"
+        for name in ("EXPERIMENT", "RUN", "TUNING", "TRIAL", "VERSION", "PROMOTION", "LOGGED_MODEL")
+    ]
     assert {*machines()} == {*names}
     assert machines()["jobs.JOB_MOVES"].table is JOB_MOVES
 

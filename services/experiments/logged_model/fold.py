@@ -1,0 +1,53 @@
+"""How its events change a logged model."""
+
+from __future__ import annotations
+
+from events.language.base import Event
+from events.language.experiments.logged_models import (
+    LoggedModelAdmitted,
+    LoggedModelCreated,
+    LoggedModelDataLogged,
+    LoggedModelDeleted,
+    LoggedModelFilesLogged,
+    LoggedModelFilesRemoved,
+    LoggedModelFinalized,
+    LoggedModelNotAdmitted,
+    LoggedModelRestored,
+    LoggedModelStatus,
+)
+from events.language.experiments.moves import LOGGED_MODEL_MOVES
+from events.language.moves import check_move
+from services.experiments import files
+from services.experiments.logged_model.state import Logged
+
+
+def evolve(state: Logged, event: Event) -> Logged:
+    match event:
+        case LoggedModelCreated():
+            state.status = LoggedModelStatus.PENDING
+            state.params, state.tags = dict(event.params), dict(event.tags)
+        case LoggedModelAdmitted():
+            state.placed = True
+        case LoggedModelNotAdmitted():
+            state.placed = True
+            _move(state, LoggedModelStatus.FAILED, event.reason, event.model_id)
+        case LoggedModelDataLogged():
+            state.params.update(event.params)
+            tags = {**state.tags, **event.tags}
+            state.tags = {key: value for key, value in tags.items() if value is not None}
+        case LoggedModelFilesLogged():
+            files.add(state, event.artifacts)
+        case LoggedModelFilesRemoved():
+            files.take_away(state, event.paths)
+        case LoggedModelFinalized():
+            _move(state, event.status, event.reason, event.model_id)
+        case LoggedModelDeleted() | LoggedModelRestored():
+            state.deleted = isinstance(event, LoggedModelDeleted)
+    return state
+
+
+def _move(state: Logged, to: LoggedModelStatus, reason: str, id: str) -> None:
+    assert state.status is not None, "the decider lets nothing come before the creation"
+    if to is not state.status:
+        check_move(LOGGED_MODEL_MOVES, state.status, to, f"logged model {id}")
+    state.status, state.reason = to, reason

@@ -1,0 +1,27 @@
+"""What a logged model remembers of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from events.language.experiments.logged_models import LoggedModelStatus
+
+
+@dataclass(slots=True)
+class Logged:
+    """A logged model as its events tell it."""
+
+    status: LoggedModelStatus | None = None
+    """None until it is created."""
+    placed: bool = False
+    """Whether it is known if an experiment takes it."""
+    reason: str = ""
+    """Why it failed."""
+    deleted: bool = False
+    params: dict[str, str] = field(default_factory=dict)
+    """Each keeps its first value."""
+    tags: dict[str, str] = field(default_factory=dict)
+    artifacts: dict[str, str] = field(default_factory=dict)
+    """Path → digest of the file."""
+    folders: dict[str, int] = field(default_factory=dict)
+    """Path → how many files are in it, at any depth."""

@@ -1,0 +1,82 @@
+"""Answers about logged models, from the projection's tables and their metrics from the points'. Knows no decisions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from events.language.convert import to_message
+from events.queries.expressions import Name, Order
+from events.queries.queries import ReadModel, not_found, read_options
+from events.queries.searching import Attribute, Entries, Search, Words
+from forgelog_pb.experiments.v1 import logged_models_pb2 as pb
+from forgelog_pb.experiments.v1 import logged_models_pb2_grpc as rpc
+from forgelog_pb.experiments.v1 import types_pb2 as types
+from services.experiments.lifecycle import LIFECYCLE, by_lifecycle
+from services.experiments.points.answering import PointReader
+
+_CREATED = Attribute("logged_models.created_at", "time")
+_UPDATED = Attribute("logged_models.updated_at", "time")
+
+WORDS = Words(
+    {
+        "model_id": Attribute("logged_models.model_id"),
+        "name": Attribute("logged_models.name"),
+        "status": Attribute("logged_models.status", "word"),
+        "model_type": Attribute("logged_models.model_type"),
+        "experiment_id": Attribute("logged_models.experiment_id"),
+        "source_run_id": Attribute("logged_models.source_run_id"),
+        "owner": Attribute("logged_models.owner"),
+        "reason": Attribute("logged_models.reason"),
+        "created_at": _CREATED,
+        "updated_at": _UPDATED,
+        # as MLflow's clients call them
+        **dict.fromkeys(("creation_time", "creation_timestamp", "creation_timestamp_ms"), _CREATED),
+        **dict.fromkeys(("last_updated_time", "last_updated_timestamp", "last_updated_timestamp_ms"), _UPDATED),
+    },
+    {
+        **dict.fromkeys(("params", "param"), Entries("logged_models.params")),
+        **dict.fromkeys(("tags", "tag"), Entries("logged_models.tags")),
+    },
+)
+
+_SEARCH = {
+    lifecycle: Search(
+        pb.SearchLoggedModelsRequest,
+        "logged_models",
+        WORDS,
+        order=[Order(Name("", name, 0), descending=True) for name in ("created_at", "model_id")],
+        filters={"project": "project", "experiment_ids": "experiment_id"},
+        where=where,
+        own=("lifecycle",),
+    )
+    for lifecycle, where in LIFECYCLE.items()
+}
+
+
+class LoggedModelQueriesServicer(rpc.LoggedModelQueriesServicer):
+    def __init__(self, read: ReadModel, points: PointReader) -> None:
+        self._read = read
+        self._points = points
+
+    async def GetLoggedModel(self, request: Any, context: Any) -> Any:
+        options, id = read_options(request.options), request.model_id
+        async with self._read.view(**options) as db:
+            row = await db.fetchrow("select * from logged_models where model_id = $1", id)
+        if row is None:
+            raise not_found("logged model", id, options["as_of"])
+        metrics = await self._points.metrics_of_models({id: row["project"]}, request.options)
+        return pb.GetLoggedModelResponse(model=_model(row), metrics=metrics)
+
+    async def SearchLoggedModels(self, request: Any, context: Any) -> Any:
+        search = by_lifecycle(_SEARCH, request)
+        async with self._read.view(**read_options(request.options)) as db:
+            page = await search.fetch(db, request)
+        found = {row["model_id"]: pb.FoundLoggedModel(model=_model(row)) for row in page.rows}
+        projects = {row["model_id"]: row["project"] for row in page.rows}
+        for metric in await self._points.metrics_of_models(projects, request.options):
+            found[metric.model_id].metrics.append(metric)
+        return pb.SearchLoggedModelsResponse(models=list(found.values()), next_cursor=page.next_cursor)
+
+
+def _model(row: Any) -> Any:
+    return to_message({name: row[name] for name in types.LoggedModel.DESCRIPTOR.fields_by_name}, types.LoggedModel)
