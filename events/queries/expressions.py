@@ -20,7 +20,7 @@ in single or double quotes. A quote inside quotes is doubled. Words of the langu
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -112,6 +112,15 @@ def parse_order(text: str) -> Order:
     if not reader.at_end:
         reader.wrong("here 'asc', 'desc' or the end was expected; give each clause on its own")
     return Order(name, descending)
+
+
+def names_in(expression: Expression) -> Iterator[Name]:
+    """What an expression compares."""
+    if isinstance(expression, Group):
+        for part in expression.parts:
+            yield from names_in(part)
+    else:
+        yield expression.name
 
 
 def write(expression: Expression) -> str:

@@ -22,7 +22,7 @@ from services.experiments.lifecycle import by_lifecycle, listings
 from services.experiments.points.answering import PointReader
 from services.experiments.practices import results
 from services.experiments.rows import RUNS
-from services.experiments.search import EXPERIMENTS_SEARCH, RUN_WORDS, RUNS_SEARCH
+from services.experiments.search import EXPERIMENTS_SEARCH, metrics_in, run_words, runs_search
 
 MOST_BYTES = 8 << 20
 """Of parameters, tags, metrics and inputs in one page of a search; a run that has more comes alone."""
@@ -142,9 +142,11 @@ class ExperimentQueriesServicer(rpc.ExperimentQueriesServicer):
         )
 
     async def ListRuns(self, request: Any, context: Any) -> Any:
-        said = filter_condition(request.filter, RUN_WORDS, "runs")
-        query = by_lifecycle(_RUNS, request).query(request, more=[said] if said else [])
+        keys = metrics_in(request.filter)
         async with self._read.view(**read_options(request.options)) as db:
+            latest = await self._points.latest(db, request.options, keys, request)
+            said = filter_condition(request.filter, run_words(latest), "runs")
+            query = by_lifecycle(_RUNS, request).query(request, more=[said] if said else [])
             page = await query.fetch(db)
         return pb.ListRunsResponse(runs=[_run(row) for row in page.rows], next_cursor=page.next_cursor)
 
@@ -156,8 +158,10 @@ class ExperimentQueriesServicer(rpc.ExperimentQueriesServicer):
         return pb.SearchExperimentsResponse(experiments=found, next_cursor=page.next_cursor)
 
     async def SearchRuns(self, request: Any, context: Any) -> Any:
-        search = by_lifecycle(RUNS_SEARCH, request)
+        keys = metrics_in(request.filter, request.order_by)
         async with self._read.view(**read_options(request.options)) as db:
+            latest = await self._points.latest(db, request.options, keys, request)
+            search = by_lifecycle(runs_search(latest), request)
             page = await search.fetch(db, request)
             series = await self._points.counts([row["run_id"] for row in page.rows])
             rows = await _fitting(db, page.rows, series)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
-from events.queries.expressions import Name, Order
+from events.queries.expressions import ExpressionError, Name, Order, names_in, parse_filter, parse_order
 from events.queries.searching import Attribute, Entries, Search, Values, Words
 from forgelog_pb.experiments.v1 import queries_pb2 as pb
 from services.experiments.lifecycle import LIFECYCLE
@@ -17,36 +20,46 @@ _OWNER = Attribute("runs.owner")
 _PARAMS = Values("run_params", "run_id", indexed=SHORT)
 _TAGS = Values("run_tags", "run_id", indexed=SHORT)
 
-RUN_WORDS = Words(
-    {
-        "run_id": Attribute("runs.run_id"),
-        "name": _NAME,
-        "status": Attribute("runs.status", "word"),
-        "started_at": _STARTED,
-        "ended_at": _ENDED,
-        "owner": _OWNER,
-        "experiment_id": Attribute("runs.experiment_id"),
-        "number": Attribute("runs.number", "number"),
-        "parent_run_id": Attribute("runs.parent_run_id"),
-        "reproduces": Attribute("runs.reproduces"),
-        "job_id": Attribute("runs.job_id"),
-        "node_id": Attribute("runs.node_id"),
-        "reason": Attribute("runs.reason"),
-        **dict.fromkeys(("start_time", "created", "Created"), _STARTED),
-        "end_time": _ENDED,
-        **dict.fromkeys(("run_name", "run name", "Run name", "Run Name"), _NAME),
-        "user_id": Attribute(
-            "coalesce((select u.value from run_tags u where u.run_id = runs.run_id and u.key = 'mlflow.user'), "
-            "runs.owner)"
-        ),
-        "artifact_uri": Attribute("('mlflow-artifacts:/' || runs.experiment_id || '/' || runs.run_id || '/artifacts')"),
-    },
-    {
-        **dict.fromkeys(("params", "param", "parameter", "parameters"), _PARAMS),
-        **dict.fromkeys(("tags", "tag"), _TAGS),
-    },
-    own=("attributes", "attribute", "attr", "run"),
-)
+_RUN_ATTRIBUTES: Mapping[str, Attribute] = {
+    "run_id": Attribute("runs.run_id"),
+    "name": _NAME,
+    "status": Attribute("runs.status", "word"),
+    "started_at": _STARTED,
+    "ended_at": _ENDED,
+    "owner": _OWNER,
+    "experiment_id": Attribute("runs.experiment_id"),
+    "number": Attribute("runs.number", "number"),
+    "parent_run_id": Attribute("runs.parent_run_id"),
+    "reproduces": Attribute("runs.reproduces"),
+    "job_id": Attribute("runs.job_id"),
+    "node_id": Attribute("runs.node_id"),
+    "reason": Attribute("runs.reason"),
+    **dict.fromkeys(("start_time", "created", "Created"), _STARTED),
+    "end_time": _ENDED,
+    **dict.fromkeys(("run_name", "run name", "Run name", "Run Name"), _NAME),
+    "user_id": Attribute(
+        "coalesce((select u.value from run_tags u where u.run_id = runs.run_id and u.key = 'mlflow.user'), runs.owner)"
+    ),
+    "artifact_uri": Attribute("('mlflow-artifacts:/' || runs.experiment_id || '/' || runs.run_id || '/artifacts')"),
+}
+
+METRICS = ("metrics", "metric")
+"""The names of the kind whose values are numbers."""
+
+
+@lru_cache(maxsize=16)
+def run_words(latest: str) -> Words:
+    """`latest`: the table of the last values of runs' metrics (run_id, key, value)."""
+    return Words(
+        _RUN_ATTRIBUTES,
+        {
+            **dict.fromkeys(("params", "param", "parameter", "parameters"), _PARAMS),
+            **dict.fromkeys(("tags", "tag"), _TAGS),
+            **dict.fromkeys(METRICS, Values(latest, "run_id", "float")),
+        },
+        own=("attributes", "attribute", "attr", "run"),
+    )
+
 
 _CREATED = Attribute("experiments.created_at", "time")
 _UPDATED = Attribute("experiments.updated_at", "time")
@@ -79,13 +92,28 @@ def _searches(request: Any, table: str, words: Words, order: tuple[str, str], **
     }
 
 
-RUNS_SEARCH = _searches(
-    pb.SearchRunsRequest,
-    "runs",
-    RUN_WORDS,
-    ("started_at", "run_id"),
-    filters={"project": "project", "experiment_ids": "experiment_id"},
-)
+@lru_cache(maxsize=16)
+def runs_search(latest: str) -> Mapping[int, Search]:
+    """`latest`: see `run_words`."""
+    return _searches(
+        pb.SearchRunsRequest,
+        "runs",
+        run_words(latest),
+        ("started_at", "run_id"),
+        filters={"project": "project", "experiment_ids": "experiment_id"},
+    )
+
+
+def metrics_in(filter: str, order_by: Sequence[str] = ()) -> set[str]:
+    """The keys of the metrics that a filter and an order name; of what can't be read none, since the search tells what
+    is wrong with it."""
+    names: list[Name] = []
+    with suppress(ExpressionError):
+        if (found := parse_filter(filter)) is not None:
+            names += names_in(found)
+        names += [parse_order(each).name for each in order_by]
+    return {name.key for name in names if name.kind in METRICS}
+
 
 EXPERIMENTS_SEARCH = _searches(
     pb.SearchExperimentsRequest,

@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 import os
 import re
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import mlflow
 import pytest
 from mlflow import MlflowClient
@@ -265,6 +267,64 @@ async def test_runs_are_searched(uri: str) -> None:
         assert client.search_runs([]) == []
 
     await flow(steps)
+
+
+async def test_runs_are_searched_by_their_metrics(platform: Cluster, uri: str) -> None:
+    client = MlflowClient(uri)
+    losses = {"a": [0.9, 0.25], "b": [0.25], "c": [math.nan], "d": [math.inf], "e": [-0.5, -math.inf], "f": []}
+
+    def steps() -> str:
+        id = client.create_experiment("searched by metrics")
+        for name, values in losses.items():
+            run = client.create_run(id, run_name=name).info.run_id
+            for step, value in enumerate(values):
+                client.log_metric(run, "val loss", value, step=step)
+            if name == "b":  # the last of all its series counts
+                client.log_metric(run, "val loss", 7.0, step=-1, model_id="m-1")
+                client.log_metric(run, "acc/top@5", 1.0)
+
+        def found(filter: str = "", *order_by: str) -> str:
+            return "".join(names(client.search_runs([id], filter, order_by=list(order_by))))
+
+        assert found("metrics.`val loss` < 0.3") == "eba"
+        assert found("metrics.`val loss` = 0.25") == "ba"
+        assert found("metrics.`val loss` >= 0.25") == "dba"
+        assert found("metrics.`val loss` != 0.25") == "edc"
+        assert found('metric."acc/top@5" > 0.5 or metrics.`val loss` <= -1') == "eb"
+        # NaN comes behind all numbers and before those that have none, both ways; of equals the newest is first
+        assert found("", "metrics.`val loss` ASC") == "ebadcf"
+        assert found("", "metrics.`val loss` DESC") == "dbaecf"
+        assert found("", "metrics.`acc/top@5` DESC", "run_name ASC") == "bacdef"
+        pages, token = [], None
+        while not pages or token:
+            page = client.search_runs([id], order_by=["metrics.`val loss` DESC"], max_results=2, page_token=token)
+            token = page.token
+            pages.append("".join(names(page)))
+        assert pages == ["db", "ae", "cf"]
+        code, text = refused(lambda: found("metrics.`val loss` < '0.3'"))
+        assert (code, "it is a number, and '0.3' a text" in text) == ("INVALID_PARAMETER_VALUE", True)
+        client.log_metric(client.search_runs([id], "run_name = 'f'")[0].info.run_id, "val loss", 0.1)
+        assert found("metrics.`val loss` = 0.1") == "f"
+        return id
+
+    id = await flow(steps)
+    async with platform.http() as http:
+        first = next(
+            each for each in await searched(http, id, "metrics.`val loss` = 0.1") if each["run"]["name"] == "f"
+        )
+        before = first["metrics"][0]["arrived_at"].replace("Z", "+00:00")
+        moment = (datetime.fromisoformat(before) - timedelta(milliseconds=1)).isoformat()
+        assert await searched(http, id, "metrics.`val loss` = 0.1", moment) == []
+        then = await searched(http, id, "metrics.`val loss` < 0.3", moment)
+        assert "".join(each["run"]["name"] for each in then) == "eba"
+
+
+async def searched(http: httpx.AsyncClient, experiment: str, filter: str, as_of: str = "") -> list[Any]:
+    """The platform's own answer."""
+    at = {"options.as_of": as_of} if as_of else {}
+    answer = await http.get("/v1/search/runs", params={"experiment_ids": experiment, "filter": filter, **at})
+    assert answer.status_code == 200, answer.text
+    return list(answer.json()["runs"])
 
 
 async def test_what_is_refused_is_told_with_mlflows_codes(uri: str) -> None:

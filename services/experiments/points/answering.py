@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from events.projections.tables import Db
 from events.queries.listing import next_cursor, page
 from events.queries.queries import ReadModel, invalid, not_found, read_options
 from events.streams.intake import Intake
@@ -18,6 +19,8 @@ MAX_WIDTH = 10_000
 DEFAULT_WIDTH = 500
 MOST_METRICS = 100_000
 """Series in one answer of metrics."""
+MOST_PAST = 20_000
+"""Runs whose metrics as of a past time are searched."""
 MOST_DRAWN = 2_000_000
 """Points in one answer of curves."""
 MAX_WAIT = 20.0
@@ -34,10 +37,41 @@ class PointReader:
         self._read = read
         self._reader = StreamReader(read, intake)
 
-    @property
-    def schema(self) -> str:
-        """The schema of the points' tables, quoted."""
-        return self._reader.schema
+    async def latest(self, db: Db, options: Any, keys: Collection[str], among: Any) -> str:
+        """The table of the last values of runs' metrics: run_id, key, value. It has at least these keys, of the runs
+        that may be found. As of a past time it is made for that, on `db`, a view of the tables as they were.
+
+        `among`: a request with the fields `project` and `experiment_ids`. Raises QueryError.
+        """
+        if keys and not self._reader.ready:
+            async with self._reader.view():  # says so
+                pass
+        at = read_options(options)["as_of"]
+        if at is None or not keys:
+            return f"{self._reader.schema}.latest"
+        rows = await db.fetch(
+            "select run_id from runs where ($1 = '' or project = $1) and "
+            "($2::text[] = '{}' or experiment_id = any($2)) limit $3",
+            among.project,
+            list(among.experiment_ids),
+            MOST_PAST + 1,
+        )
+        if len(rows) > MOST_PAST:
+            raise invalid(f"options.as_of: metrics of more than {MOST_PAST} runs would be told anew; name experiments")
+        async with self._all(at) as tables:
+            series = await tables.series([row["run_id"] for row in rows], keys, MOST_METRICS + 1)
+            if len(series) > MOST_METRICS:
+                raise invalid(f"options.as_of: these runs have more than {MOST_METRICS} series; name fewer experiments")
+            tallies = await tables.tallies(series)
+        last: dict[tuple[str, str], Any] = {}
+        for each in series:
+            told, place = tallies.get(each.number), (each.run, each.name.key)
+            if told is not None and (place not in last or told.last > last[place].last):
+                last[place] = told
+        await db.execute("create temporary table past_latest (run_id text, key text, value float8) on commit drop")
+        records = [(*place, told.last_value) for place, told in last.items()]
+        await db.copy_records_to_table("past_latest", records=records)
+        return "past_latest"
 
     @asynccontextmanager
     async def tables(self, runs: Sequence[str], options: Any) -> AsyncIterator[Any]:

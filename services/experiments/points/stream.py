@@ -161,6 +161,7 @@ class PointStream(Stream["Piece", str, Run, Fresh]):
                 series.repeats.clear()
         changed = [(run_id, name) for run_id, given in merged.items() for name in given]
         await _store_series(db, [(run_id, name, states[run_id].series[name]) for run_id, name in changed])
+        await _store_latest(db, changed, states)
         await _store_heads(db, merged, arrivals, states)
         full = [
             run_id
@@ -254,6 +255,28 @@ async def _store_series(db: Db, changed: Iterable[tuple[str, SeriesName, Series]
             f"update series s set {sets} from unnest({unnested}) n (number, {told}) where s.number = n.number",
             *_transposed([(number, *values_of(_told(series))) for number, series in old.items()]),
         )
+
+
+async def _store_latest(db: Db, changed: Iterable[tuple[str, SeriesName]], states: Mapping[str, Run]) -> None:
+    """Write the last values of the keys of these series."""
+    keys: dict[str, set[str]] = defaultdict(set)
+    for run_id, name in changed:
+        keys[run_id].add(name.key)
+    rows = []
+    for run_id, wanted in keys.items():
+        last: dict[str, Tally] = {}
+        for name, series in states[run_id].series.items():
+            if name.key not in wanted or (told := series.tally) is None:
+                continue
+            before = last.get(name.key)
+            if before is None or told.last > before.last:
+                last[name.key] = told
+        rows += [(run_id, key, told.last_value) for key, told in last.items()]
+    await db.execute(
+        "insert into latest select * from unnest($1::text[], $2::text[], $3::float8[]) "
+        "on conflict (run_id, key) do update set value = excluded.value",
+        *_transposed(rows),
+    )
 
 
 async def _store_heads(

@@ -32,6 +32,13 @@ TABLES = (
     "create table if not exists series (number bigint generated always as identity primary key, "
     f"{', '.join(f'{name} text not null' for name in NAME)}, {_TALLY}, unique ({', '.join(NAME)})) "
     "with (fillfactor = 70)",
+    # What runs are searched by: of each key the last value, of whichever of its series.
+    "create table if not exists latest (run_id text not null, key text not null, value float8 not null, "
+    "primary key (run_id, key))",
+    "create index if not exists latest_by_value on latest (key, value)",
+    # of what an earlier version stored
+    "insert into latest select distinct on (run, key) run, key, last_value from series where not exists (select from "
+    "latest) order by run, key, last_step desc, last_time desc, last_value desc",
     "create index if not exists series_of_models on series (model_id) where model_id <> ''",
     "create table if not exists heads (arrival bigint primary key, run text not null, "
     "stored_at timestamptz not null default now(), first_step bigint not null, last_step bigint not null, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -220,8 +221,9 @@ def data_set(name: str, digest: str) -> str:
     return f"{name}{BETWEEN}{digest}" if digest else name
 
 
-def _place(series: Any) -> tuple[int, int]:
-    return series.step, milliseconds(series.time)
+def _place(series: Any) -> tuple[int, int, bool, float]:
+    """By which the last of several values is told."""
+    return series.step, milliseconds(series.time), math.isnan(series.value), series.value
 
 
 def pairs(values: Mapping[str, str]) -> list[dict[str, str]]:
