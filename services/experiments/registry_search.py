@@ -82,6 +82,7 @@ VERSION_WORDS = Words(
         "model_format": Attribute("found.model_format", "word"),
         "quantization": Attribute("found.quantization", "word"),
         "architecture": Attribute("found.architecture"),
+        "parameters": Attribute("found.parameters", "number", nullable=True),
         "size_bytes": Attribute("found.size_bytes", "number"),
         "created_by": _BY,
         "created_at": _CREATED,

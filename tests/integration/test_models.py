@@ -82,6 +82,8 @@ async def test_a_version_of_a_runs_files_is_verified_and_told_with_what_it_came_
 
     assert await found(metrics_at_least={"validation.accuracy": 0.9}, quantization=["int8"], run=run) == [1]
     assert await found(metrics_at_least={"validation.accuracy": 0.91}) == []
+    assert await found(filter="parameters >= 12") == [1]
+    assert await found(filter="parameters > 12") == []
     assert await found(experiment=experiment, architecture="resnet", checkpoint="c7", optimization="fusion") == [1]
     files = await client.models.download("numerals/1", into=tmp_path / "back")
     assert {file.path for file in files} == {"model.pkl", "config.json"}
