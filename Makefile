@@ -8,7 +8,7 @@ SYNCED := .venv/.synced
 # A platform of this checkout's own; `forgelog` finds it from here and below.
 DATA ?= $(CURDIR)/.forgelog
 
-.PHONY: setup proto up down demo test explore lint format wheel bench bench-peers chaos overload clean
+.PHONY: setup proto up down demo test explore lint format wheel bench bench-peers chaos chaos-study overload clean
 
 setup: $(SYNCED) proto
 
@@ -80,6 +80,10 @@ chaos: setup
 	@$(UV) pip install --quiet --python $(BIN)/python "libfaketime>=3,<4" || echo "no libfaketime: the clock is left alone" >&2
 	$(BIN)/python -m tests.chaos $(CHAOS)
 	ERRANDS=200 $(BIN)/python -m pytest -q tests/integration/test_dispatch.py -k many_errands
+
+# A search of 100 trials while every process is killed in turn: some fifteen minutes.
+chaos-study: setup
+	$(BIN)/python -m tests.chaos.study $(STUDY)
 
 # Five times what it can do, for a minute, then 50,000 submits straight to Kafka.
 overload: setup

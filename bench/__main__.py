@@ -37,10 +37,11 @@ SUITES = {
     "idle": "bench.idle",
     "history": "bench.history",
     "asof": "bench.asof",
+    "tuning": "bench.tuning",
 }
 """Name → module with ``async figures(settings, runs) -> list[Figure]``."""
 
-LONG = frozenset({"curves", "history", "asof"})
+LONG = frozenset({"curves", "history", "asof", "tuning"})
 """Suites that take many minutes: measured only when they are named."""
 
 

@@ -53,7 +53,7 @@ TRIAL_COLUMNS = [
     column("Status", style=True),
     column("Value", "shown_values", right=True),
     column("Step", "last_step", right=True, rank=2),
-    column("Last", "last_value", right=True, rank=2),
+    column("Last", "shown_last", right=True, rank=2),
     column("Parameters", "shown_params", least=16),
     column("Attempt", right=True, rank=2),
     column("Job", "job_id", rank=3),

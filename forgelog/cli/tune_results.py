@@ -75,6 +75,7 @@ def importances(
 def with_shown(row: Any) -> None:
     """Give a trial's row its values and its hyperparameters as a table shows them."""
     row["shown_values"] = ", ".join(f"{float(value):.6g}" for value in row["objective_values"])
+    row["shown_last"] = "" if row["last_value"] is None else f"{float(row['last_value']):.6g}"
     row["shown_params"] = " ".join(f"{name}={_short(value)}" for name, value in row["params"].items())
 
 

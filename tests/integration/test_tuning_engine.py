@@ -183,17 +183,15 @@ async def test_trials_are_jobs_and_end_with_them(platform: Cluster, client: Asyn
 
 
 LOGGING = """
-import os, sys, time
-from forgelog import Client
+import os, time
+import forgelog
 
-with Client() as client:
-    trial = client.tunings.current()
-    process = {"job_id": os.environ["FORGELOG_JOB"], "attempt": int(os.environ["FORGELOG_ATTEMPT"])}
-    run = client.runs.create("tuned", process=process)
-    if trial.number < 2:
+number = int(os.environ["FORGELOG_TRIAL"])
+with forgelog.run("tuned", capture=False) as run:
+    if number < 2:
         for step in range(1, 5):
-            client.runs.log_metrics(run, {"loss": trial.number + 1 / step}, step=step)
-    if trial.number == 1:
+            run.log(loss=number + 1 / step, step=step)
+    if number == 1:
         time.sleep(600)
 """
 

@@ -91,9 +91,9 @@ def _check_objectives(command: CreateTuning) -> None:
     """Raises Refused for objectives that do not go with the rest."""
     count = len(command.directions) or 1
     if command.objectives and command.job is None:
-        raise invalid("objectives", "go with a job, whose runs log them", "give job, or leave objectives out")
+        raise invalid("objectives", "goes with a job, whose runs log them", "give job, or leave objectives out")
     if command.objectives and len(command.objectives) != count:
-        problem = f"are {len(command.objectives)}, and there are {count} directions"
+        problem = f"has {len(command.objectives)} metrics, and directions has {count}"
         raise invalid("objectives", problem, "give one for each direction, in their order")
     if command.plan is not None and command.plan.pruning is not None and count > 1:
         hint = "leave it out, or give one direction: of several objectives none tells whether a trial promises well"

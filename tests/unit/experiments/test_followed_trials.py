@@ -161,10 +161,10 @@ def test_without_pruning_in_its_plan_nothing_is_given_up() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"objectives": [LOSS]}, "objectives: go with a job, whose runs log them"),
+        ({"objectives": [LOSS]}, "objectives: goes with a job, whose runs log them"),
         (
             {"objectives": [LOSS], "job": jobs.spec(), "plan": plan(), "directions": ["minimize", "maximize"]},
-            "objectives: are 1, and there are 2 directions",
+            "objectives: has 1 metrics, and directions has 2",
         ),
         (
             {"plan": plan(pruning=Pruning(rule="median")), "directions": ["minimize"] * 2},  # type: ignore[arg-type]

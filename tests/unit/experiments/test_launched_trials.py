@@ -182,6 +182,19 @@ def test_an_early_end_ends_the_others_too() -> None:
     assert names(events) == ["TrialEnded", "TuningStatusSet", "TrialEnded"]
 
 
+def test_the_end_of_its_time_ends_what_runs() -> None:
+    desk = with_jobs(limits=TuningLimits(seconds=60, parallel=2))
+    propose(desk, 0)
+    desk.hear(started(), ORIGIN)
+    decider, state = desk.deciders.of(StopTuning), desk.state("tuning", "t1")
+    (over, first, second) = desk._take(decider.wake(state, desk._context("t1")))
+    assert names([over]) == ["TuningStatusSet"]
+    assert isinstance(first, TrialEnded)
+    assert isinstance(second, TrialEnded)
+    assert (first.status, first.reason, first.cancelled_job) == (S.FAILED, "the tuning is completed", "t1.0")
+    assert second.cancelled_job == ""  # it had no job yet
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
