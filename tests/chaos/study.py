@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -149,6 +150,7 @@ def problems(events: list[TuningEvent], trials: int) -> list[str]:
 
 
 async def play(trials: int, parallel: int, seed: int) -> list[str]:
+    """What does not hold. The platform's folder stays if there is anything."""
     folder = Path(tempfile.mkdtemp(prefix="forgelog-study-"))
     async with Arena(folder) as arena:
         async with AsyncClient(arena.gateway, token=arena.platform.key) as client:
@@ -178,7 +180,12 @@ async def play(trials: int, parallel: int, seed: int) -> list[str]:
         ends = Counter(event.status.value for event in events if isinstance(event, TrialEnded))
         told = ", ".join(f"{name} {killed[name]}" for name in targets())
         print(f"{status} after {took:.0f} s; {dict(ends)}; killed: {told}")
-        return [*problems(events, trials), *(f"{name} was never killed" for name in targets() if not killed[name])]
+        found = [*problems(events, trials), *(f"{name} was never killed" for name in targets() if not killed[name])]
+    if found:
+        print(f"the platform's folder is {folder}")
+    else:
+        shutil.rmtree(folder)
+    return found
 
 
 def main() -> None:
