@@ -30,7 +30,7 @@ def blocks(*languages: str) -> list[tuple[str, str]]:
 
 
 def _of_the_command(word: str) -> bool:
-    return word not in ("|", ">")
+    return re.fullmatch(r"\||\d?>.*", word) is None
 
 
 def shown() -> list[Any]:
