@@ -19,6 +19,7 @@ ON_THE_CALM_PLATFORM = (
     "tests/integration/test_bad_input.py",
     "tests/clients/test_optuna.py",
     "tests/integration/test_captures.py",
+    "tests/integration/test_seals.py",
     "tests/integration/test_reproduce.py",
     "tests/integration/test_experiments.py",
     "tests/integration/test_run_points.py",

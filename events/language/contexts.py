@@ -186,6 +186,7 @@ OWN = (
             "events.language.experiments.commands",
             "events.language.experiments.artifacts",
             "events.language.experiments.capture",
+            "events.language.experiments.sealing",
             "events.language.experiments.templates",
             "events.language.experiments.registry.models",
             "events.language.experiments.registry.commands",

@@ -152,6 +152,8 @@ class Settings(BaseSettings):
     """Bytes kept of what one attempt of a task prints, both streams together; what comes beyond is counted and said."""
     output_days: int = Field(default=7, ge=1, le=36_500)
     """Days that the topic of output keeps what tasks print."""
+    seal_seconds: float = Field(default=60.0, ge=0.1, le=86_400.0)
+    """Seconds from the end of a run until its points are sealed: what comes later is not in the hash chain."""
     objects: str | None = None
     """Where objects are, bytes that are too large for events: ``file:///folder``, ``s3://bucket/prefix``,
     ``gs://bucket/prefix`` or ``az://account/container/prefix``. Left out: ``objects`` in the data folder."""

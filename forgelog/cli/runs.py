@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from forgelog.cli import captures, complete, run_plots, syncing
+from forgelog.cli import captures, complete, run_plots, seals, syncing
 from forgelog.cli.artifacts import show_fetched
 from forgelog.cli.common import AtOption, OutputOption, moment, with_client
 from forgelog.cli.nodes import pairs
@@ -270,6 +270,7 @@ def restore(id: IdArgument, output: OutputOption = Format.TABLE) -> None:
 app.command("curves")(run_plots.curves)
 app.command("plot")(run_plots.plot)
 app.command("capture")(captures.show)
+app.command("verify")(seals.verify)
 app.command("sync")(syncing.sync)
 
 COMMANDS = {"runs": app}

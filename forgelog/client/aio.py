@@ -24,6 +24,7 @@ from forgelog.client.nodes import AsyncNodes
 from forgelog.client.plain import Answer
 from forgelog.client.queues import AsyncQueues
 from forgelog.client.runs import AsyncRuns
+from forgelog.client.seals import AsyncSeals
 from forgelog.client.templates import AsyncTemplates
 from forgelog.client.tunings import AsyncTunings
 
@@ -60,6 +61,7 @@ class AsyncClient(AsyncFlat):
     experiments = namespace(AsyncExperiments)
     runs = namespace(AsyncRuns)
     captures = namespace(AsyncCaptures)
+    seals = namespace(AsyncSeals)
     tunings = namespace(AsyncTunings)
     models = namespace(AsyncModels)
     datasets = namespace(AsyncDatasets)

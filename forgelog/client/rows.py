@@ -364,6 +364,18 @@ class CapturedRunRow(Answer, message="forgelog.experiments.v1.CapturedRun"):
     captured_at: datetime | None
 
 
+class RunSealAnswer(Answer, message="forgelog.experiments.v1.GetRunSealResponse"):
+    """What `forgelog.experiments.v1.GetRunSealResponse` holds."""
+
+    seal: Answer
+    late_points: int
+    """Points that came after the seal."""
+    found: Answer
+    """What is stored of the points that had come by the seal. Left out unless it was asked for."""
+    intact: bool | None
+    """Whether that is what was sealed."""
+
+
 class CheckResult(Answer, message="forgelog.experiments.v1.CheckResult"):
     """How a run that has ended does by one of its experiment's practices."""
 

@@ -33,6 +33,7 @@ from events.language.experiments import (
 from events.language.experiments.capture import RunCaptured
 from events.language.experiments.datasets import InputsLogged
 from events.language.experiments.logged_models import RunModelsLogged
+from events.language.experiments.sealing import RunPointsSealed
 from events.log.envelope import Recorded
 from events.projections.projection import Key, Projection, Row, Rows, Table
 from events.projections.references import REFERENCES
@@ -42,6 +43,7 @@ from services.experiments import (
     lineage_rows,
     logged_model_rows,
     registry_projection,
+    seal_rows,
     template_rows,
     tuning_rows,
 )
@@ -54,7 +56,7 @@ class ExperimentsProjection(Projection):
     """Folds events.experiments."""
 
     context = "experiments"
-    version = 2
+    version = 3
     tables = (
         EXPERIMENTS,
         RUNS,
@@ -63,6 +65,7 @@ class ExperimentsProjection(Projection):
         *artifact_rows.TABLES,
         *logged_model_rows.TABLES,
         CAPTURES,
+        *seal_rows.TABLES,
         *registry_projection.TABLES,
         *lineage_rows.TABLES,
         *tuning_rows.TABLES,
@@ -86,6 +89,7 @@ class ExperimentsProjection(Projection):
                     yield table, (event.run_id, key)
             if isinstance(event, RunCaptured):
                 yield from capture_rows.touched(event)
+            yield from seal_rows.touched(event)
         elif isinstance(event, TuningEvent):
             yield from tuning_rows.touches(event)
 
@@ -163,6 +167,9 @@ def _run(recorded: Recorded, event: RunEvent, rows: Rows) -> None:
         return
     found = rows.get(RUNS, (event.run_id,))
     assert found is not None, "the decider lets nothing come before the creation"
+    seal_rows.put(event, found, rows, time)
+    if isinstance(event, RunPointsSealed):
+        return  # it changes nothing of the run
     rows.put(RUNS, {**found, **_change(recorded, event), "updated_at": time})
 
 

@@ -13,6 +13,7 @@ from forgelog_pb.experiments.v1.logged_models_pb2_grpc import add_LoggedModelQue
 from forgelog_pb.experiments.v1.points_queries_pb2_grpc import add_PointQueriesServicer_to_server
 from forgelog_pb.experiments.v1.queries_pb2_grpc import add_ExperimentQueriesServicer_to_server
 from forgelog_pb.experiments.v1.registry_queries_pb2_grpc import add_RegistryQueriesServicer_to_server
+from forgelog_pb.experiments.v1.seal_queries_pb2_grpc import add_SealQueriesServicer_to_server
 from forgelog_pb.experiments.v1.templates_pb2_grpc import add_TemplateQueriesServicer_to_server
 from forgelog_pb.experiments.v1.tunings_pb2_grpc import add_TuningQueriesServicer_to_server
 from services.experiments.artifact_queries import ArtifactQueriesServicer
@@ -33,6 +34,8 @@ from services.experiments.queries import ExperimentQueriesServicer
 from services.experiments.registry.decide import Registries
 from services.experiments.registry_queries import RegistryQueriesServicer
 from services.experiments.run.decide import Runs
+from services.experiments.seal_queries import SealQueriesServicer
+from services.experiments.sealing import seal_points
 from services.experiments.template_queries import TemplateQueriesServicer
 from services.experiments.tuning.decide import Tunings
 from services.experiments.tuning_queries import TuningQueriesServicer
@@ -72,6 +75,7 @@ def servicers(answering: Answering) -> Sequence[Servicer]:
             add_LoggedModelQueriesServicer_to_server,
             f"{package}.LoggedModelQueries",
         ),
+        (SealQueriesServicer(read, reader), add_SealQueriesServicer_to_server, f"{package}.SealQueries"),
         (TuningQueriesServicer(read), add_TuningQueriesServicer_to_server, f"{package}.TuningQueries"),
         (TemplateQueriesServicer(read), add_TemplateQueriesServicer_to_server, f"{package}.TemplateQueries"),
         (RegistryQueriesServicer(read), add_RegistryQueriesServicer_to_server, f"{package}.RegistryQueries"),
@@ -83,5 +87,5 @@ SERVICE = Service(
     projection=PROJECTION,
     servicers=servicers,
     intakes=(_points,),
-    background=(keep_engine, check_files, follow_trials),
+    background=(keep_engine, check_files, follow_trials, seal_points),
 )

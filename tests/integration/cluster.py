@@ -124,6 +124,7 @@ class Cluster:
         """Start a service; with `together`, these contexts in one process of that name."""
         told = {
             **environment(self.settings),
+            "FORGELOG_SEAL_SECONDS": "1",
             "FORGELOG_SCHEMA": self.settings.schema_,
             "FORGELOG_DATA": str(self.folder),
             "FORGELOG_SERVICES": ",".join(f"{service}=127.0.0.1:{self._ports[service]}" for service in SERVICES),

@@ -29,6 +29,7 @@ from services.experiments.points.stream import PointStream
 from tests import PATIENCE
 from tests.integration.calm import Calm
 from tests.integration.cluster import Cluster
+from tests.integration.sealing import sealed
 
 NAN = float("nan")
 TOPIC = "points.experiments"
@@ -213,7 +214,10 @@ async def test_a_rebuild_gives_the_same_points(platform: Cluster, client: AsyncC
     await client.runs.log_points(run, "loss", [0.5, NAN, -0.0, math.inf] * 3_000)
     await client.runs.log_metrics(run, {"loss": 0.25, "accuracy": 1.0}, step=7)
     before = await client.runs.digest(run), await client.runs.metrics([run])
+    await client.runs.end(run)
+    assert (await sealed(client, run)).seal.sealed.digest == before[0]["digest"]
     await rebuild_stream(platform.settings, PointStream())
+    assert (await client.seals.verify(run)).intact
     after = await client.runs.digest(run), await client.runs.metrics([run])
     assert str(after) == str(before)
     await client.runs.log_metrics(run, {"loss": 0.125}, step=20_000)

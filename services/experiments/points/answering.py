@@ -88,7 +88,7 @@ class PointReader:
         """The tables of points."""
         from services.experiments.points.reading import FOREVER, PointTables
 
-        moment = FOREVER if as_of is None else (as_of - _EPOCH) // timedelta(milliseconds=1)
+        moment = FOREVER if as_of is None else _milliseconds(as_of)
         async with self._reader.view() as db:
             yield PointTables(db, self._reader.schema, moment)
 
@@ -97,6 +97,14 @@ class PointReader:
         async with self._read.view(**read_options(options)) as db:
             rows = await db.fetch("select run_id, project from runs where run_id = any($1::text[])", list(runs))
         return {row["run_id"]: row["project"] for row in rows}
+
+    @asynccontextmanager
+    async def arrived_by(self, time: datetime | None) -> AsyncIterator[Any]:
+        """The tables of points, with what had come by a time; with nothing if it is None. Raises QueryError."""
+        from services.experiments.points.reading import PointTables
+
+        async with self._reader.view() as db:
+            yield PointTables(db, self._reader.schema, -1 if time is None else _milliseconds(time))
 
     async def metrics(self, runs: Sequence[str], keys: Collection[str], options: Any) -> list[Any]:
         """The metrics of runs, as messages. Raises QueryError."""
@@ -286,6 +294,10 @@ def _behind(part: Any, after: tuple[int, int, int]) -> int:
         middle = (low + high) // 2
         low, high = (middle + 1, high) if part.point(middle) <= point else (low, middle)
     return low
+
+
+def _milliseconds(time: datetime) -> int:
+    return (time - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _time(milliseconds: int) -> datetime:

@@ -49,9 +49,11 @@ from events.language.experiments.datasets import (
     LogInputs,
 )
 from events.language.experiments.logged_models import LogRunModels, RunModelsLogged
+from events.language.experiments.sealing import RunPointsSealed, SealPoints
 from events.log.ids import id_ending
 from events.writer.decider import Decider, DecisionContext
 from services.experiments import files
+from services.experiments.run import sealing
 from services.experiments.run.fold import evolve
 from services.experiments.run.state import Run, capture_digest, dataset_key, input_key, model_key
 
@@ -81,6 +83,7 @@ class Runs(Decider[Run]):
         LogInputs,
         LogRunModels,
         CaptureRun,
+        SealPoints,
         RenameRun,
         EndRun,
         ResumeRun,
@@ -97,6 +100,7 @@ class Runs(Decider[Run]):
         InputsLogged,
         RunModelsLogged,
         RunCaptured,
+        RunPointsSealed,
         RunRenamed,
         RunStarted,
         RunEnded,
@@ -129,6 +133,8 @@ class Runs(Decider[Run]):
             problem = f"there is no run {id!r}"
             error = FieldError(field="run_id", problem=problem, hint="forgelog runs list shows them")
             raise Refused(ErrorCode.NOT_FOUND, problem, [error])
+        if isinstance(command, SealPoints):
+            return sealing.sealed(state, command, context)
         if isinstance(command, DeleteRun):
             return () if state.deleted else [RunDeleted(run_id=id)]
         if isinstance(command, RestoreRun):

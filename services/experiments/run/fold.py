@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from events.language.base import Event
 from events.language.experiments import (
+    ENDED,
     RUN_MOVES,
     ArtifactsLogged,
     ArtifactsRemoved,
@@ -24,6 +25,7 @@ from events.language.experiments.datasets import (
     InputsLogged,
 )
 from events.language.experiments.logged_models import RunModelsLogged
+from events.language.experiments.sealing import RunPointsSealed
 from events.language.moves import check_move
 from services.experiments import files
 from services.experiments.run.state import Run, capture_digest, input_key, model_key
@@ -39,6 +41,7 @@ def evolve(state: Run, event: Event) -> Run:
             state.params.update(event.params)
         case RunNotAdmitted():
             state.refused = True
+            _ends(state)
             _move(state, RunStatus.FAILED, event.run_id)
         case RunDataLogged():
             state.params.update(event.params)
@@ -47,7 +50,10 @@ def evolve(state: Run, event: Event) -> Run:
         case RunStarted():
             _move(state, RunStatus.RUNNING, event.run_id)
             state.reason = ""
+        case RunPointsSealed():
+            state.sealed = event.end_number
         case RunEnded():
+            _ends(state)
             _move(state, event.status, event.run_id)
             state.reason = event.reason
         case RunCaptured():
@@ -66,6 +72,11 @@ def evolve(state: Run, event: Event) -> Run:
         case RunDeleted() | RunRestored():
             state.deleted = isinstance(event, RunDeleted)
     return state
+
+
+def _ends(state: Run) -> None:
+    if state.status not in ENDED:
+        state.ends += 1
 
 
 def _move(state: Run, to: RunStatus, id: str) -> None:

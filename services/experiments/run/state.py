@@ -40,6 +40,10 @@ class Run:
     """By `input_key`."""
     models: set[str] = field(default_factory=set)
     """The logged models that it uses and that it made, by `model_key`."""
+    ends: int = 0
+    """How often it has ended. An end that is corrected is the same one."""
+    sealed: int = 0
+    """Which of its ends was sealed last."""
     capture: str = ""
     """`capture_digest` of what was said last; empty if there is none."""
     folders: dict[str, int] = field(default_factory=dict)
