@@ -83,6 +83,34 @@ def _mlflow(store: str, artifacts: list[Path]) -> Source:
     return MlflowDatabase(Sqlite(path), artifacts)
 
 
+@app.command("tensorboard")
+def tensorboard(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Of logs; each folder in it with event files is a run.")
+    ],
+    experiment: Annotated[
+        str, typer.Option("--experiment", "-e", metavar="NAME", help="Of the runs [default: the folder's name].")
+    ] = "",
+    dry_run: DryRunOption = False,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Import the scalars and hyperparameters of TensorBoard's event files.
+
+    What was imported before is not imported again; what was added since is. Exits with 1 if something could not be
+    imported, and names it.
+    """
+    if not folder.is_dir():
+        what = "is no folder; unpack an archive first" if folder.exists() else "is not there"
+        raise InvalidInput(f"DIR: {folder} {what}")
+
+    def source() -> Source:
+        from forgelog.importing.tensorboard import TensorBoard
+
+        return TensorBoard(folder, experiment)
+
+    carry_out(source, [], False, dry_run, output)
+
+
 def carry_out(
     open_source: Callable[[], Source], experiments: list[str], deleted: bool, dry_run: bool, output: Format
 ) -> None:
@@ -139,13 +167,15 @@ def _show_report(report: Report) -> None:
         f"{_many(report.files, 'file')}, {_many(report.versions, 'version')} of models; "
         f"{report.unchanged} unchanged"
     )
+    for text in report.notes:
+        note(text)
 
 
 def _plan_data(plan: Plan) -> dict[str, Any]:
     counted = {"complete": plan.complete, "begun": plan.begun, "deleted_left_out": plan.deleted}
     return {
         "experiments": [experiment.name for experiment in plan.experiments],
-        "runs": [{"id": run.key, "name": run.name, "status": run.status} for run in plan.runs],
+        "runs": [{"id": run.label or run.key, "name": run.name, "status": run.status} for run in plan.runs],
         "models": [{"name": model.name, "versions": len(model.versions)} for model in plan.models],
         **counted,
         "notes": plan.notes,
@@ -155,7 +185,7 @@ def _plan_data(plan: Plan) -> dict[str, Any]:
 
 def _report_data(report: Report) -> dict[str, Any]:
     numbers = {name: getattr(report, name) for name in ("imported", "unchanged", "points", "files", "versions")}
-    return {**numbers, "troubles": [_trouble(each) for each in report.troubles]}
+    return {**numbers, "notes": report.notes, "troubles": [_trouble(each) for each in report.troubles]}
 
 
 def _trouble(trouble: Any) -> dict[str, str]:

@@ -132,8 +132,7 @@ class Artifacts:
     def of_run(self, run: SourceRun, own: tuple[Folder, Path] | None, troubles: list[Trouble]) -> dict[str, Path]:
         """All files of a run, those of the models that it logged in folders of their names. `own`: where its
         artifacts are, if that is known without its address."""
-        where = f"run {run.key}"
-        address = self._addresses.get(run.key, "")
+        where, address = run.where, self._addresses.get(run.key, "")
         place = own or self._locations.find(address)
         files = place[0].artifacts(place[1], troubles, where) if place else {}
         for model in self._models.get(run.key, ()):

@@ -201,21 +201,25 @@ class MlflowDatabase:
             self._artifacts.add_run(key, text(row, "artifact_uri"))
             yield run
 
-    def content(self, run: SourceRun) -> Content:
-        troubles: list[Trouble] = []
+    def fingerprint(self, run: SourceRun) -> str:
         params, tags = self._pairs("params", run.key), self._pairs("tags", run.key)
         (tally,) = self._database.rows(
             'select count(*) as points, max("timestamp") as time, max("step") as step from metrics where run_uuid = $1',
             run.key,
         )
-        files = self._artifacts.of_run(run, None, troubles)
-        logged = f"{run!r}{sorted(params.items())}{sorted(tags.items())}{sorted(tally.items())}{stamp(files)}"
-        return Content(params, tags, files, blake3(logged.encode()).hexdigest(16), troubles)
+        files = stamp(self._artifacts.of_run(run, None, []))
+        logged = f"{run!r}{sorted(params.items())}{sorted(tags.items())}{sorted(tally.items())}{files}"
+        return blake3(logged.encode()).hexdigest(16)
+
+    def content(self, run: SourceRun) -> Content:
+        troubles: list[Trouble] = []
+        params, tags = self._pairs("params", run.key), self._pairs("tags", run.key)
+        return Content(params, tags, self._artifacts.of_run(run, None, troubles), troubles)
 
     def points(self, run: SourceRun, troubles: list[Trouble]) -> Iterator[Series]:
         keys = self._database.rows('select distinct "key" from metrics where run_uuid = $1 order by 1', run.key)
         for row in keys:
-            told = Told(f"run {run.key}, metric {row['key']!r}", troubles)
+            told = Told(f"{run.where}, metric {row['key']!r}", troubles)
             pieces = Pieces(row["key"])
             for point in self._points(run.key, row["key"]):
                 try:
@@ -282,6 +286,10 @@ class MlflowDatabase:
     def _all(self, table: str, order: str) -> Sequence[Row]:
         """All rows of a table; none if there is no such table."""
         return self._database.rows(f'select * from {table} order by "{order}"') if table in self._tables else []
+
+    def notes(self) -> list[str]:
+        """All that is left out is known beforehand."""
+        return []
 
     def close(self) -> None:
         self._database.close()

@@ -144,24 +144,26 @@ class MlflowFiles:
         if not is_deleted(fields):
             self._artifacts.add_model(model)
 
+    def fingerprint(self, run: SourceRun) -> str:
+        place = self._places[run.key]
+        logged = {name: each for name, each in self._folder.files(place) if not name.startswith("artifacts/")}
+        files = {f"artifacts/{name}": each for name, each in self._files(run, []).items()}
+        return stamp({**logged, **files})
+
     def content(self, run: SourceRun) -> Content:
         place, troubles = self._places[run.key], list[Trouble]()
-        where = f"run {run.key}"
-        own = place / "artifacts"
-        files = self._artifacts.of_run(run, (self._folder, own) if own.is_dir() else None, troubles)
-        logged = {name: each for name, each in self._folder.files(place) if not name.startswith("artifacts/")}
-        return Content(
-            params=self._folder.entries(place / "params", MAX_PARAM * WIDEST, troubles, where),
-            tags=self._folder.entries(place / "tags", MAX_TAG * WIDEST, troubles, where),
-            files=files,
-            fingerprint=stamp({**logged, **{f"artifacts/{name}": each for name, each in files.items()}}),
-            troubles=troubles,
-        )
+        params = self._folder.entries(place / "params", MAX_PARAM * WIDEST, troubles, run.where)
+        tags = self._folder.entries(place / "tags", MAX_TAG * WIDEST, troubles, run.where)
+        return Content(params, tags, self._files(run, troubles), troubles)
+
+    def _files(self, run: SourceRun, troubles: list[Trouble]) -> dict[str, Path]:
+        own = self._places[run.key] / "artifacts"
+        return self._artifacts.of_run(run, (self._folder, own) if own.is_dir() else None, troubles)
 
     def points(self, run: SourceRun, troubles: list[Trouble]) -> Iterator[Series]:
         folder = self._places[run.key] / "metrics"
         for key, path in self._folder.files(folder):
-            told = Told(f"run {run.key}, metric {key!r}", troubles)
+            told = Told(f"{run.where}, metric {key!r}", troubles)
             try:
                 yield from self._series(key, self._folder.check(path), told)
             except Unreadable as error:
@@ -229,6 +231,10 @@ class MlflowFiles:
         tags = self._folder.entries(place / "tags", MAX_TAG * WIDEST, troubles, where)
         model = SourceModel(text(fields, "name"), text(fields, "description"), tags, aliases)
         return replace(model, versions=sorted(versions, key=lambda version: version.number))
+
+    def notes(self) -> list[str]:
+        """All that is left out is known beforehand."""
+        return []
 
     def close(self) -> None:
         """Nothing is kept open."""

@@ -55,6 +55,13 @@ class SourceRun:
     deleted: bool = False
     parent: str = ""
     """Key of the run that it is part of."""
+    label: str = ""
+    """What it is called there, if not by its key."""
+
+    @property
+    def where(self) -> str:
+        """What it is called in a trouble."""
+        return f"run {self.label or self.key}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +84,11 @@ class Content:
     tags: Mapping[str, str]
     files: Mapping[str, Path]
     """Path in the run → file of this machine. None of them is a link out of the source."""
-    fingerprint: str
-    """The same as long as nothing of the run, points and files among it, has changed in the source."""
     troubles: Sequence[Trouble] = ()
+    status: str = ""
+    """If it says more than the run's own."""
+    ended_at: datetime | None = None
+    """If it says more than the run's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +143,18 @@ class Source(Protocol):
         """Experiments, runs, models. What can't be read is a trouble; it raises `Unreadable` only where there is
         nothing to import at all."""
 
+    def fingerprint(self, run: SourceRun) -> str:
+        """The same as long as nothing of the run, points and files among it, has changed. Raises `Unreadable`."""
+
     def content(self, run: SourceRun) -> Content:
         """What was logged to a run. Raises `Unreadable`."""
 
     def points(self, run: SourceRun, troubles: list[Trouble]) -> Iterator[Series]:
         """The points of a run, each series in pieces of at most 10,000 points. What can't be read is added to
         `troubles`, and the rest comes. Raises `Unreadable`."""
+
+    def notes(self) -> Sequence[str]:
+        """What of the runs that were read has no place here; asked for at the end. No trouble."""
 
     def close(self) -> None:
         """Let go of files and connections."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from blake3 import blake3
@@ -107,11 +108,17 @@ class Target:
         return found
 
     async def run(
-        self, run: SourceRun, experiment: str, content: Content, points: Iterator[Series], troubles: list[Trouble]
+        self,
+        run: SourceRun,
+        experiment: str,
+        content: Content,
+        points: Iterator[Series],
+        fingerprint: str,
+        troubles: list[Trouble],
     ) -> None:
         """Write a run. What of it can't be written is added to `troubles`; it is complete only without any. Raises
         `ForgelogError`."""
-        id, own = self.run_id(run.key), f"run {run.key}"
+        id, own = self.run_id(run.key), run.where
         params = self._entries(content.params, MAX_PARAM, own, "parameter", troubles)
         tags = self._entries(self._tags(run, content), MAX_TAG, own, "tag", troubles)
         pieces = list(_chunks(params, tags))
@@ -133,26 +140,26 @@ class Target:
         if content.files:
             files = await self.client.runs.log_artifacts(id, content.files)
             self.tally.files += files
-        if run.status != "running":
-            await self._end(id, run)
+        await self._end(id, content.status or run.status, content.ended_at or run.ended_at or run.started_at)
         if not troubles:
-            await self.client.runs.log(id, tags={MARK: content.fingerprint})
+            await self.client.runs.log(id, tags={MARK: fingerprint})
         if run.deleted:
             await self.client.runs.delete(id)
 
     def _tags(self, run: SourceRun, content: Content) -> dict[str, str]:
-        tags = {**content.tags, SOURCE: self.kind, SOURCE_ID: run.key}
+        tags = {**content.tags, SOURCE: self.kind, SOURCE_ID: run.label or run.key}
         if run.parent and PARENT in tags:
             # As its clients see it: they look for runs of a run by this tag.
             ending = id_ending(self.client.project or DEFAULT_PROJECT)
             tags[PARENT] = self.run_id(run.parent).removesuffix(ending) + ending.replace(".", "-")
         return tags
 
-    async def _end(self, id: str, run: SourceRun) -> None:
-        body: dict[str, Any] = {"run_id": id, "status": run.status}
-        ended = run.ended_at or run.started_at
-        if ended is not None:
-            body["ended_at"] = ended.isoformat()
+    async def _end(self, id: str, status: str, ended_at: datetime | None) -> None:
+        if status == "running":
+            return
+        body: dict[str, Any] = {"run_id": id, "status": status}
+        if ended_at is not None:
+            body["ended_at"] = ended_at.isoformat()
         await self.client.publish(("forgelog.experiments.v1.EndRun", body))
 
     async def _points(self, id: str, own: str, points: Iterator[Series], troubles: list[Trouble]) -> None:

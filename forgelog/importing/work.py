@@ -58,6 +58,8 @@ class Report:
     files: int = 0
     versions: int = 0
     troubles: list[Trouble] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What has no place here."""
 
 
 class Import:
@@ -131,6 +133,7 @@ class Import:
                 raise
             except ForgelogError as error:
                 report.troubles.append(Trouble(f"model {model.name!r}", str(error)))
+        report.notes += await self.read(self._source.notes)
         report.points, report.files = self.target.tally.points, self.target.tally.files
         return report
 
@@ -151,18 +154,19 @@ class Import:
     async def _run(self, run: SourceRun, experiment: str, marks: Mapping[str, str], report: Report) -> None:
         troubles: list[Trouble] = []
         try:
-            content = await self.read(lambda: self._source.content(run))
-            if marks.get(self.target.run_id(run.key)) == content.fingerprint:
+            fingerprint = await self.read(lambda: self._source.fingerprint(run))
+            if marks.get(self.target.run_id(run.key)) == fingerprint:
                 report.unchanged += 1
                 return
+            content = await self.read(lambda: self._source.content(run))
             troubles += content.troubles
             points = self._source.points(run, troubles)
-            await self.target.run(run, experiment, content, points, troubles)
+            await self.target.run(run, experiment, content, points, fingerprint, troubles)
             report.imported += 1
         except Unavailable:
             raise
         except (ForgelogError, Unreadable) as error:
-            troubles.append(Trouble(f"run {run.key}", str(error)))
+            troubles.append(Trouble(run.where, str(error)))
         finally:
             report.troubles += troubles
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sqlite3
 import sys
 from asyncio.subprocess import PIPE
@@ -24,9 +25,10 @@ from forgelog import AsyncClient
 from forgelog.importing.mlflow_database import MlflowDatabase, Postgres, Sqlite
 from forgelog.importing.mlflow_files import MlflowFiles
 from forgelog.importing.source import Series, Source, SourceRun, Trouble
+from forgelog.importing.tensorboard import TensorBoard
 from forgelog.importing.work import Plan, Report, opened
 from tests import PATIENCE
-from tests.importing import CHILD, FIRST, artifacts, database
+from tests.importing import CHILD, FIRST, FOLDER, artifacts, database
 from tests.integration.calm import Calm
 from tests.integration.cluster import Cluster
 
@@ -94,7 +96,7 @@ async def test_a_store_of_mlflows_client_is_imported_once(
     first, child = await asyncio.to_thread(written_by_mlflow, tmp_path / "mlruns", monkeypatch)
     store = tmp_path / "mlruns"
     code, said = await command(platform, "mlflow", str(store))
-    done = {"imported": 2, "unchanged": 0, "points": 1_000, "files": 1, "versions": 1, "troubles": []}
+    done = {"imported": 2, "unchanged": 0, "points": 1_000, "files": 1, "versions": 1, "notes": [], "troubles": []}
     assert (code, said["done"], said["plan"]["models"]) == (0, done, [{"name": "sums", "versions": 1}])
     found = await client.runs.search(experiments=await ids(client, "sums"))
     rows = {row["tags"]["forgelog.imported_id"]: row for row in found}
@@ -204,6 +206,24 @@ async def test_an_import_goes_on_where_it_was_ended(client: AsyncClient, tmp_pat
     assert again == (0, 2, 0, 2, [])
     (run,) = await client.runs.search("name = 'first'", experiments=await ids(client, "torn"))
     assert {row.key: row.count for row in await client.runs.metrics([run.run_id])} == {"loss": 3, "odd": 3}
+
+
+async def test_runs_of_tensorboard_are_imported_once(client: AsyncClient, tmp_path: Path) -> None:
+    logs = Path(shutil.copytree(FOLDER / "tensorboard", tmp_path / "logs"))
+    _, report = await imported(client, lambda: TensorBoard(logs))
+    assert (report.imported, report.points, report.troubles) == (2, 11, [])
+    keras, torch = sorted(await client.runs.search(experiments=await ids(client, "logs")), key=lambda run: run.name)
+    assert (keras.name, keras.status, keras.params["lr"], keras.ended_at) == (
+        *("keras/train", "failed", "0.1"),
+        moment(BEGAN + 60_000),
+    )
+    loss = await client.runs.points(keras.run_id, "epoch_loss")
+    assert [(point.step, point.time, str(point.value)) for point in loss] == [
+        (step, moment(BEGAN + 2_500 + 250 * step), value) for step, value in enumerate(("1.0", "0.5", "nan", "inf"))
+    ]
+    assert (torch.status, torch.metrics["Acc/val"]) == ("finished", -1.5)
+    _, report = await imported(client, lambda: TensorBoard(logs.rename(tmp_path / "moved"), "logs"))
+    assert (report.imported, report.unchanged) == (0, 2)
 
 
 async def test_a_database_of_postgres_is_read_as_one_of_sqlite(platform: Cluster, tmp_path: Path) -> None:

@@ -95,13 +95,13 @@ def test_a_folder_has_experiments_runs_and_what_was_logged(store: Path) -> None:
 def test_the_fingerprint_changes_with_everything_of_a_run_and_with_nothing_else(store: Path) -> None:
     source = MlflowFiles(store)
     _, run = read(source)
-    before = source.content(run).fingerprint
+    before = source.fingerprint(run)
     write(store, **{"7/tags/team": "other"})
-    assert source.content(run).fingerprint == before
+    assert source.fingerprint(run) == before
     seen = {before}
     for name in ("params/depth", "metrics/loss", "artifacts/new", "tags/x"):
         write(store, **{f"7/{RUN}/{name}": "1 2 3\n"})
-        seen.add(source.content(run).fingerprint)
+        seen.add(source.fingerprint(run))
     assert len(seen) == 5
 
 
