@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -77,9 +78,13 @@ def _mlflow(store: str, artifacts: list[Path]) -> Source:
         return MlflowFiles(path, artifacts)
     if not path.exists():
         raise Unreadable(f"STORE: there is no {path}")
-    with path.open("rb") as file:
-        if file.read(16) != b"SQLite format 3\0":
-            raise Unreadable(f"STORE: {path} is neither a folder nor a file of SQLite; unpack an archive first")
+    try:
+        with path.open("rb") if path.is_file() else BytesIO() as file:
+            head = file.read(16)
+    except OSError as error:
+        raise Unreadable(f"STORE: {path} can't be read: {error.strerror}") from None
+    if head != b"SQLite format 3\0":
+        raise Unreadable(f"STORE: {path} is neither a folder nor a file of SQLite; unpack an archive first")
     return MlflowDatabase(Sqlite(path), artifacts)
 
 

@@ -32,10 +32,17 @@ class Folder:
             raise Unreadable(f"is a link to {found}, out of {self.root}; copy what it leads to into the folder")
         return found
 
+    def file(self, path: Path) -> Path:
+        """As `check`, for a file. Raises `Unreadable` for a folder, and for a pipe, at which a reader would wait."""
+        found = self.check(path)
+        if not found.is_file():
+            raise Unreadable("is no file")
+        return found
+
     def read(self, path: Path, most: int) -> bytes:
         """The bytes of a file. Raises `Unreadable` if it has more than `most`."""
         try:
-            with self.check(path).open("rb") as file:
+            with self.file(path).open("rb") as file:
                 data = file.read(most + 1)
         except OSError as error:
             raise Unreadable(f"can't be read: {_reason(error)}") from None
@@ -101,13 +108,18 @@ class Folder:
         found = {}
         for name, each in self.files(path):
             try:
-                real = self.check(each)
-                if not real.is_file():
-                    raise Unreadable("is no file" if not real.is_dir() else "is a link to a folder; copy the folder")
+                if self.check(each).is_dir():
+                    raise Unreadable("is a link to a folder; copy the folder")
+                real = self.file(each)
                 found[check_path(f"{under}/{name}" if under else name)] = real
             except (Unreadable, ValueError) as error:
                 troubles.append(Trouble(f"{where}, artifact {name!r}", str(error)))
         return found
+
+
+def readable(text: str) -> str:
+    """A text with what is no UTF-8 replaced: names of files and escapes in YAML may have it."""
+    return text.encode(errors="replace").decode()
 
 
 def stamp(paths: Mapping[str, Path]) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from forgelog.importing.folder import Folder
+from forgelog.importing.folder import Folder, readable
 from forgelog.importing.source import SourceModel, SourceRun, SourceVersion, Trouble, Unreadable
 
 KIND = "mlflow"
@@ -59,7 +59,7 @@ def text(fields: Mapping[str, Any], name: str) -> str:
     if value is None:
         return ""
     if isinstance(value, str | int | float):
-        return str(value)
+        return readable(str(value))
     raise Unreadable(f"has a {name} that is no text")
 
 
@@ -98,17 +98,20 @@ class Locations:
         parts = self._parts(address)
         for folder in self._folders:
             whole = Path("/", *parts)
-            if whole.is_relative_to(folder.root) and whole.exists():
+            if whole.is_relative_to(folder.root) and _exists(whole):
                 return folder, whole
             for first in range(len(parts) - 1):  # at least two names: one alone, such as `artifacts`, says too little
                 found = folder.root.joinpath(*parts[first:])
-                if found.exists():
+                if _exists(found):
                     return folder, found
         return None
 
     @staticmethod
     def _parts(address: str) -> list[str]:
-        split = urlsplit(address)
+        try:
+            split = urlsplit(address)
+        except ValueError:
+            return []
         path = unquote(split.path) if split.scheme else address
         return [part for part in path.split("/") if part not in ("", ".", "..")]
 
@@ -185,6 +188,13 @@ class Artifacts:
         if troubles:
             raise Unreadable(troubles[0].problem)
         return files
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long, say
+        return False
 
 
 def _elsewhere(address: str) -> str:

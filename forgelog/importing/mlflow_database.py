@@ -162,13 +162,12 @@ class MlflowDatabase:
             raise Unreadable(f"is no database of MLflow: it has no table {absent[0]}")
         troubles: list[Trouble] = []
         tags = self._tags("experiment_tags", "experiment_id")
-        experiments, deleted = [], set()
+        experiments: list[SourceExperiment] = []
         for row in self._all("experiments", "experiment_id"):
             key, own = str(row["experiment_id"]), tags.get((row["experiment_id"],), {})
-            experiments.append(SourceExperiment(key, _with_workspace(row), own.pop(NOTE, ""), own))
-            if is_deleted(row):
-                deleted.add(key)
-        runs = list(self._runs(deleted, troubles))
+            note = own.pop(NOTE, "")
+            experiments.append(SourceExperiment(key, _with_workspace(row), note, own, deleted=is_deleted(row)))
+        runs = list(self._runs({each.key for each in experiments if each.deleted}, troubles))
         for row in self._all("logged_models", "creation_timestamp_ms"):
             if not is_deleted(row):
                 run, location = text(row, "source_run_id"), text(row, "artifact_location")

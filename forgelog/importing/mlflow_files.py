@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from forgelog.importing.folder import Folder, stamp
+from forgelog.importing.folder import Folder, readable, stamp
 from forgelog.importing.mlflow import (
     KIND,
     MAX_PARAM,
@@ -68,12 +68,12 @@ class MlflowFiles:
                 if name in (TRASH, MODELS) or not (place / META).is_file():
                     continue
                 try:
-                    experiment, deleted = self._experiment(place, troubles)
+                    experiment = self._experiment(place, gone, troubles)
                 except Unreadable as error:
                     troubles.append(Trouble(f"{place.relative_to(root)}/{META}", str(error)))
                     continue
                 experiments.append(experiment)
-                runs += self._runs(place, experiment, deleted or gone, troubles)
+                runs += self._runs(place, experiment, troubles)
         models, notes = without_prompts(self._models(troubles))
         if not experiments and not models and not troubles:
             inner = root / "mlruns"
@@ -89,22 +89,22 @@ class MlflowFiles:
             troubles.append(Trouble(str(place.relative_to(self._folder.root)), str(error)))
             return []
 
-    def _experiment(self, place: Path, troubles: list[Trouble]) -> tuple[SourceExperiment, bool]:
+    def _experiment(self, place: Path, gone: bool, troubles: list[Trouble]) -> SourceExperiment:
         fields = self._folder.fields(place / META)
         where = f"experiment {text(fields, 'name')!r}"
         tags = self._folder.entries(place / "tags", MAX_TAG * WIDEST, troubles, where)
         note = tags.pop(NOTE, "")
-        return SourceExperiment(place.name, text(fields, "name"), note, tags), is_deleted(fields)
+        return SourceExperiment(
+            readable(place.name), text(fields, "name"), note, tags, deleted=gone or is_deleted(fields)
+        )
 
-    def _runs(
-        self, place: Path, experiment: SourceExperiment, deleted: bool, troubles: list[Trouble]
-    ) -> Iterator[SourceRun]:
+    def _runs(self, place: Path, experiment: SourceExperiment, troubles: list[Trouble]) -> Iterator[SourceRun]:
         for name in self._names(place, troubles):
             each = place / name
             if name in _NO_RUNS or not (each / META).is_file():
                 continue
             try:
-                run = self._run(each, experiment, deleted)
+                run = self._run(each, experiment)
             except Unreadable as error:
                 troubles.append(Trouble(f"{each.relative_to(self._folder.root)}/{META}", str(error)))
                 continue
@@ -113,7 +113,7 @@ class MlflowFiles:
         for name in self._names(place / MODELS, troubles):
             self._logged_model(place / MODELS / name, troubles)
 
-    def _run(self, place: Path, experiment: SourceExperiment, deleted: bool) -> SourceRun:
+    def _run(self, place: Path, experiment: SourceExperiment) -> SourceRun:
         fields = self._folder.fields(place / META)
         key = text(fields, "run_id") or text(fields, "run_uuid")
         if not key:
@@ -127,7 +127,7 @@ class MlflowFiles:
             status=status_of(fields),
             started_at=moment(fields.get("start_time")),
             ended_at=moment(fields.get("end_time")),
-            deleted=deleted or is_deleted(fields),
+            deleted=experiment.deleted or is_deleted(fields),
             parent=self._folder.text(parent, MAX_TAG).strip() if parent.is_file() else "",
         )
 
@@ -165,7 +165,7 @@ class MlflowFiles:
         for key, path in self._folder.files(folder):
             told = Told(f"{run.where}, metric {key!r}", troubles)
             try:
-                yield from self._series(key, self._folder.check(path), told)
+                yield from self._series(key, self._folder.file(path), told)
             except Unreadable as error:
                 told.add(str(error))
             told.end()

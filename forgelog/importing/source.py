@@ -37,6 +37,7 @@ class SourceExperiment:
     name: str
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

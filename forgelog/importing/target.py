@@ -247,10 +247,11 @@ class Target:
             new = False
         except NotFound:
             found, new = await self._publish(model, id, version, runs), True
-        if found["tags"].get(MARK) != version.key:
+        mark = blake3(version.key.encode()).hexdigest(16)
+        if found["tags"].get(MARK) != mark:
             if version.stage != "none":
                 await self._send("SetModelStage", version_id=id, stage=version.stage)
-            await self._send("UpdateModelVersion", version_id=id, tags={MARK: version.key})
+            await self._send("UpdateModelVersion", version_id=id, tags={MARK: mark})
         return found.number, new
 
     async def _publish(self, model: str, id: str, version: SourceVersion, runs: Mapping[str, SourceRun]) -> Any:

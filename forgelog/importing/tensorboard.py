@@ -14,7 +14,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from forgelog.importing.event_files import events, milliseconds, scalar_of
-from forgelog.importing.folder import Folder, stamp
+from forgelog.importing.folder import Folder, readable, stamp
 from forgelog.importing.source import (
     Content,
     Contents,
@@ -44,7 +44,7 @@ class TensorBoard:
     def __init__(self, path: Path, experiment: str = "") -> None:
         """`experiment`: what the runs' experiment is called; the folder's name if left out."""
         self._folder = Folder(path)
-        self._experiment = experiment or self._folder.root.name
+        self._experiment = readable(experiment or self._folder.root.name)
         self._files: dict[str, list[Path]] = {}
         """Key of a run → its files, the oldest first."""
         self._left_out: Counter[str] = Counter()
@@ -56,9 +56,7 @@ class TensorBoard:
             if _EVENT_FILE not in path.name:
                 continue
             try:
-                real = self._folder.check(path)
-                if not real.is_file():
-                    raise Unreadable("is no file")
+                real = self._folder.file(path)
             except Unreadable as error:
                 troubles.append(Trouble(name, str(error)))
                 continue
@@ -77,9 +75,9 @@ class TensorBoard:
     def _run(self, place: str, files: list[Path]) -> SourceRun:
         """A run is known by its first file and when that begins, wherever its folder lies."""
         began = self._begin(files[0])
-        key = f"{self._experiment}/{files[0].name}@{began}"
+        key = f"{self._experiment}/{readable(files[0].name)}@{began}"
         self._files[key] = files
-        name = place or self._folder.root.name
+        name = readable(place or self._folder.root.name)
         return SourceRun(key, KIND, name[-250:], "finished", _moment(began), None, label=name)
 
     @staticmethod
@@ -147,7 +145,7 @@ class TensorBoard:
         for path in self._files[run.key]:
             told = Told(f"{run.where}, {path.name}", troubles)
             try:
-                with self._folder.check(path).open("rb") as file:
+                with self._folder.file(path).open("rb") as file:
                     for event in events(file, told):
                         yield event, event.summary.value
             except OSError as error:

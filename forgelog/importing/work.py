@@ -66,7 +66,7 @@ class Import:
     """One import."""
 
     def __init__(self, client: AsyncClient, source: Source, thread: ThreadPoolExecutor) -> None:
-        self._client, self._source, self._thread = client, source, thread
+        self._source, self._thread = source, thread
         self.target = Target(client, source.kind, self.read)
 
     async def read(self, work: Callable[[], T]) -> T:
@@ -84,8 +84,7 @@ class Import:
         runs = [run for run in found.runs if run.experiment in keys]
         left = [run for run in runs if not run.deleted or deleted]
         used = {run.experiment for run in left}
-        # An experiment all of whose runs are deleted is most likely deleted itself.
-        chosen = [each for each in chosen if each.key in used or not any(run.experiment == each.key for run in runs)]
+        chosen = [each for each in chosen if each.key in used or not each.deleted]
         marks = await self.target.marks([self.target.run_id(run.key) for run in left])
         complete = sum(1 for mark in marks.values() if mark)
         models = [] if experiments else list(found.models)

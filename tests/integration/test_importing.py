@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import sqlite3
 import sys
@@ -224,6 +225,35 @@ async def test_runs_of_tensorboard_are_imported_once(client: AsyncClient, tmp_pa
     assert (torch.status, torch.metrics["Acc/val"]) == ("finished", -1.5)
     _, report = await imported(client, lambda: TensorBoard(logs.rename(tmp_path / "moved"), "logs"))
     assert (report.imported, report.unchanged) == (0, 2)
+
+
+async def test_the_program_of_the_page_brings_what_wandb_gave(
+    platform: Cluster, client: AsyncClient, tmp_path: Path
+) -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/migrate.md").read_text()
+    export, program = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    compile(export, "migrate.md", "exec")
+    rows = [
+        {"_step": step, "_timestamp": BEGAN / 1000 + step, "loss": 1 / (step + 1), "note": "x"} for step in range(3)
+    ]
+    head = {"id": "ab12", "name": "brave-sun-1", "project": "of wandb", "config": {"lr": 0.1}, "state": "crashed"}
+    (tmp_path / "ab12.jsonl").write_bytes(b"\n".join(map(orjson.dumps, [head, *rows])))
+    env = {
+        **os.environ,
+        **platform.place,
+        "FORGELOG_PROJECT": "lab/imports",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    for _ in range(2):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, cwd=tmp_path, env=env, stderr=PIPE
+        )
+        _, err = await asyncio.wait_for(process.communicate(), PATIENCE)
+        assert process.returncode == 0, err.decode()
+    (run,) = await client.runs.search(experiments=await ids(client, "of wandb"))
+    assert (run.name, run.status, run.params, run.started_at) == ("brave-sun-1", "failed", {"lr": "0.1"}, moment(BEGAN))
+    points = await client.runs.points(run.run_id, "loss")
+    assert [(point.step, point.time) for point in points] == [(step, moment(BEGAN + 1000 * step)) for step in range(3)]
 
 
 async def test_a_database_of_postgres_is_read_as_one_of_sqlite(platform: Cluster, tmp_path: Path) -> None:

@@ -150,7 +150,8 @@ def test_links_out_of_the_folder_are_not_followed(store: Path, tmp_path: Path) -
     (place / "artifacts/circle").symlink_to("circle")
     (place / "metrics/leak").symlink_to(secret)
     (store / "7/out").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
-    os.mkfifo(place / "artifacts/pipe")
+    for folder in ("artifacts", "params", "metrics"):
+        os.mkfifo(place / folder / "pipe")  # who opens one waits
     source = MlflowFiles(store)
     contents, run = read(source)
     content = source.content(run)
@@ -163,10 +164,22 @@ def test_links_out_of_the_folder_are_not_followed(store: Path, tmp_path: Path) -
     assert told.pop(f"run {RUN}, artifact 'leak'").endswith(out)
     assert told.pop(f"run {RUN}, artifact 'up'").endswith(out)
     assert told.pop(f"run {RUN}, artifact 'circle'").startswith("can't be read")
-    assert told.pop(f"run {RUN}, artifact 'pipe'") == "is no file"
+    for what in ("artifact", "params", "metric"):
+        assert told.pop(f"run {RUN}, {what} 'pipe'") == "is no file"
     assert told == {}
     assert sorted(content.files) == ["model/net.bin", "model/same"]
     assert "leak" not in content.params
+
+
+def test_addresses_and_names_may_be_anything(store: Path) -> None:
+    for number, address in enumerate(("x" * 5_000, "http://[", "a\\0b", "../../etc/passwd", "/")):
+        meta = META.replace(RUN, f"r{number}").replace(f"file:///home/ada/mlruns/7/r{number}/artifacts", f'"{address}"')
+        write(store, **{f"7/r{number}/meta.yaml": meta})
+    os.rename(store / "7", os.fsencode(store) + b"/\xff")
+    source = MlflowFiles(store)
+    contents = source.contents()
+    assert [source.content(run).files for run in contents.runs[1:]] == [{}] * 5
+    assert [experiment.key for experiment in contents.experiments] == ["?"]
 
 
 def test_a_line_that_is_no_point_is_named_and_the_others_are_read(store: Path) -> None:
