@@ -79,6 +79,7 @@ bench-peers: setup
 chaos: setup
 	@$(UV) pip install --quiet --python $(BIN)/python "libfaketime>=3,<4" || echo "no libfaketime: the clock is left alone" >&2
 	$(BIN)/python -m tests.chaos $(CHAOS)
+	$(BIN)/python -m tests.chaos.tracking
 	ERRANDS=200 $(BIN)/python -m pytest -q tests/integration/test_dispatch.py -k many_errands
 
 # A search of 100 trials while every process is killed in turn: some fifteen minutes.

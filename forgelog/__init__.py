@@ -1,5 +1,5 @@
-"""Forgelog: what users import. `run` begins a run that a program logs to while it trains; `Client` and `AsyncClient`
-speak with a running platform; `errors` is what they raise.
+"""Forgelog: what users import. `run` begins a run that a program logs to while it trains, `autolog` has MLflow
+do it; `Client` and `AsyncClient` speak with a running platform; `errors` is what they raise.
 
 Importing this costs nothing: gRPC and pydantic are loaded when a client is first used.
 """
@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from forgelog.autologging import autolog
     from forgelog.client.aio import AsyncClient, AsyncJob
     from forgelog.client.sync import Client, Job
     from forgelog.errors import (
@@ -42,6 +43,7 @@ _HOMES = {
     "RunWarning": "forgelog.tracking.run",
     "Timeout": "forgelog.errors",
     "Unavailable": "forgelog.errors",
+    "autolog": "forgelog.autologging",
     "run": "forgelog.tracking.beginning",
 }
 
@@ -61,6 +63,7 @@ __all__ = [
     "Timeout",
     "Unavailable",
     "__version__",
+    "autolog",
     "run",
 ]
 

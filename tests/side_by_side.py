@@ -12,6 +12,7 @@ CALM = "calm"
 
 ON_THE_CALM_PLATFORM = (
     "tests/clients/test_mlflow.py",
+    "tests/clients/test_autolog.py",
     "tests/clients/test_mlflow_artifacts.py",
     "tests/clients/test_mlflow_inputs.py",
     "tests/clients/test_mlflow_registry.py",

@@ -103,6 +103,11 @@ class Run:
         """Points of this process that were not kept, since the spool was full."""
         return self._points.dropped
 
+    @property
+    def params(self) -> dict[str, str]:
+        """The parameters that this process has logged."""
+        return {**self._params}
+
     # Everything else
 
     def log_params(self, params: Mapping[str, Any] | None = None, /, **more: Any) -> None:

@@ -91,7 +91,7 @@ async def test_what_a_program_says_of_its_run_is_there_when_the_run_has_ended(
         "    run.set_tags(team='b')\n"
         "    run.log_input('digits', 'v1', role='training')\n"
         f"    run.log_artifact({str(Path(__file__))!r}, folder='code')\n"
-        "    assert run.flush()\n"
+        f"    assert run.flush({PATIENCE})\n"
         "    print(run.id)\n",
         around(platform, tmp_path / "spool"),
     )
@@ -186,7 +186,7 @@ async def test_a_refusal_is_told_and_training_goes_on(client: AsyncClient, platf
         "import forgelog\n"
         "with forgelog.run('sdk archived') as run:\n"
         "    run.log(loss=1)\n"
-        "    run.flush()\n"
+        f"    run.flush({PATIENCE})\n"
         "    print(run.id)\n",
         around(platform, tmp_path / "spool"),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 from forgelog.capture import Captured
 from forgelog.errors import Unavailable
 from forgelog.tracking.points import Batch
-from forgelog.tracking.segments import Point
-from forgelog.tracking.spool import About, Destination, Session, Spool
+from forgelog.tracking.segments import Point, Reader
+from forgelog.tracking.spool import JOURNAL, POINTS, About, Destination, Session, Spool
 
 THERE = Destination(gateway="127.0.0.1:7070")
 
@@ -84,3 +85,18 @@ def logged(made: Session, *steps: int, key: str = "loss") -> None:
     for step in steps:
         writer.add(step, 1_778_301_120_000 + step, {key: float(step)})
     writer.end()
+
+
+def journal(spool: Path) -> list[tuple[str, dict[str, Any]]]:
+    """What was noted of all runs."""
+    lines = [line for each in sorted(spool.glob(f"*/{JOURNAL}")) for line in each.read_text().splitlines() if line]
+    return [(found["kind"], found["body"]) for found in map(json.loads, lines)]
+
+
+def recorded(spool: Path) -> list[Point]:
+    found: list[Point] = []
+    for path in sorted(spool.glob(f"*/{POINTS}*")):
+        reader = Reader(path)
+        found += [point for call in reader.more() for point in call]
+        reader.close()
+    return found

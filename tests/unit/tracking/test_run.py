@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,48 +22,15 @@ from events.language.common import ID_PATTERN, MAX_ID
 from events.language.experiments import commands, datasets, models, points
 from events.language.experiments.hyperparameters import MAX_ENTRIES, ParamKey, ParamValue
 from forgelog.errors import ForgelogError, InvalidInput, Unavailable
-from forgelog.tracking import beginning, checking, ending, recording
+from forgelog.tracking import checking, ending, recording
 from forgelog.tracking import run as module
 from forgelog.tracking.recording import Recorder
-from forgelog.tracking.run import Run, RunWarning
-from forgelog.tracking.segments import Point, Reader, Writer
-from forgelog.tracking.spool import JOURNAL, POINTS, RUN, Destination, Spool
-from forgelog.tracking.starting import Sender
+from forgelog.tracking.run import Run
+from forgelog.tracking.segments import Reader, Writer
+from forgelog.tracking.spool import POINTS, RUN, Destination, Spool
+from tests.unit.tracking.inputs import journal, recorded
 
-
-@pytest.fixture(autouse=True)
-def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A spool that nobody sends."""
-    for name in [*os.environ]:
-        if name.startswith("FORGELOG_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("FORGELOG_SPOOL", str(tmp_path / "spool"))
-    monkeypatch.setenv("FORGELOG_GATEWAY", "127.0.0.1:1")
-    monkeypatch.setattr(beginning, "sender", lambda *given: Sender(*given, starts=False))
-    monkeypatch.setattr(module, "WAIT", 0)
-    before = signal.getsignal(signal.SIGTERM)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RunWarning)
-        yield tmp_path / "spool"
-    for left in [*ending._open]:
-        left.end("killed")
-    signal.signal(signal.SIGTERM, before)
-
-
-def journal(spool: Path) -> list[tuple[str, dict[str, Any]]]:
-    """What was noted of all runs."""
-    lines = [line for each in sorted(spool.glob(f"*/{JOURNAL}")) for line in each.read_text().splitlines() if line]
-    return [(found["kind"], found["body"]) for found in map(json.loads, lines)]
-
-
-def logged(spool: Path) -> list[Point]:
-    found: list[Point] = []
-    for path in sorted(spool.glob(f"*/{POINTS}*")):
-        reader = Reader(path)
-        found += [point for call in reader.more() for point in call]
-        reader.close()
-    return found
+pytestmark = pytest.mark.usefixtures("spool")
 
 
 def test_a_run_is_there_with_its_points_and_its_end(spool: Path) -> None:
@@ -76,10 +42,10 @@ def test_a_run_is_there_with_its_points_and_its_end(spool: Path) -> None:
     assert begin[1]["params"] == {"lr": "0.1", "opt.name": "adam"}
     assert (begin[1]["experiment"], begin[1]["name"], begin[1]["tags"]) == ("digits", "first", {"team": "a"})
     assert end[1]["status"] == "finished"
-    assert [(each.series[0], each.step, each.value) for each in logged(spool)] == [
+    assert [(each.series[0], each.step, each.value) for each in recorded(spool)] == [
         ("loss", 3, 0.5), ("val/loss", 4, 0.25), ("acc", 4, 1.0),
     ]  # fmt: skip
-    assert all(abs(each.time / 1000 - datetime.now(UTC).timestamp()) < 3600 for each in logged(spool))
+    assert all(abs(each.time / 1000 - datetime.now(UTC).timestamp()) < 3600 for each in recorded(spool))
     about = json.loads(next(spool.glob(f"*/{RUN}")).read_text())
     assert (about["run_id"], about["destination"]["gateway"]) == (run.id, "127.0.0.1:1")
 
@@ -150,7 +116,7 @@ def test_a_run_that_has_ended_takes_nothing_until_it_is_resumed(spool: Path) -> 
         "closed",
         "closed",
     ]
-    assert [each.step for each in logged(spool)] == [7]
+    assert [each.step for each in recorded(spool)] == [7]
 
 
 @pytest.mark.parametrize(
@@ -189,7 +155,7 @@ def test_what_the_platform_would_refuse_is_refused_at_once(spool: Path, say: Any
         with pytest.raises(InvalidInput, match=named):
             say(run)
         run.log(loss=1, step=0)
-    assert [(each.series[0], each.step) for each in logged(spool)] == [("loss", 0)]
+    assert [(each.series[0], each.step) for each in recorded(spool)] == [("loss", 0)]
     assert [kind for kind, _ in journal(spool)] == ["CreateRun", "EndRun", "closed"]
 
 
@@ -236,7 +202,7 @@ def test_numbers_of_all_kinds_are_taken(spool: Path) -> None:
 
     with forgelog.run("digits") as run:
         run.log(a=np.float32(0.5), b=np.int64(3), c=True, d=math.nan, e=math.inf, step=np.int64(2))
-    assert str([(each.step, each.value) for each in logged(spool)]) == (
+    assert str([(each.step, each.value) for each in recorded(spool)]) == (
         "[(2, 0.5), (2, 3.0), (2, 1.0), (2, nan), (2, inf)]"
     )
 
@@ -244,7 +210,7 @@ def test_numbers_of_all_kinds_are_taken(spool: Path) -> None:
 def test_a_call_with_many_metrics_is_kept_whole(spool: Path) -> None:
     with forgelog.run("digits") as run:
         run.log({f"metric {number}": number for number in range(1_500)}, step=1)
-    assert sorted(each.value for each in logged(spool)) == [*range(1_500)]
+    assert sorted(each.value for each in recorded(spool)) == [*range(1_500)]
 
 
 def test_many_threads_log_to_one_run(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,7 +226,7 @@ def test_many_threads_log_to_one_run(spool: Path, monkeypatch: pytest.MonkeyPatc
             thread.start()
         for thread in threads:
             thread.join()
-    assert len({*logged(spool)}) == len({(each.series, each.step) for each in logged(spool)}) == 8_000
+    assert len({*recorded(spool)}) == len({(each.series, each.step) for each in recorded(spool)}) == 8_000
     assert len([*spool.glob(f"*/{POINTS}*")]) > 4
 
 
@@ -277,7 +243,7 @@ def test_a_signals_handler_may_log_and_end_while_the_program_logs(spool: Path, m
     monkeypatch.setattr(Recorder, "_add", interrupted)
     run.log(outer=1.0, step=1)
     run.log(outer=1.0, step=2)
-    assert [(each.series[0], each.step) for each in logged(spool)] == [("outer", 1), ("inner", 7), ("outer", 2)]
+    assert [(each.series[0], each.step) for each in recorded(spool)] == [("outer", 1), ("inner", 7), ("outer", 2)]
     inner.append(run.end)
     with pytest.raises(ForgelogError, match="was ended"):
         run.log(outer=1.0, step=3)
@@ -294,14 +260,14 @@ def test_a_full_spool_drops_points_counts_them_and_warns_once(spool: Path, monke
                 run.log(loss=step, step=step)
             with pytest.raises(InvalidInput, match="loss: 'x'"):
                 run.log(loss="x", step=1)
-            kept = logged(spool)
+            kept = recorded(spool)
             assert 0 < len(kept) < 1_000
             assert run.dropped == 1_000 - len(kept)
             assert [each.step for each in kept] == [*range(len(kept))]
             for path in sorted(spool.glob(f"*/{POINTS}*"))[:2]:
                 path.unlink()  # as if they had been sent
             run.log(loss=0.5, step=5_000)
-            assert logged(spool)[-1].step == 5_000
+            assert recorded(spool)[-1].step == 5_000
     assert (
         len([each for each in caught if "points of run" in str(each.message) and "dropped" in str(each.message)]) == 1
     )
@@ -433,7 +399,7 @@ def test_what_was_logged_before_a_kill_is_there(spool: Path) -> None:
         "os.kill(os.getpid(), signal.SIGKILL)\n",
         code=-signal.SIGKILL,
     )
-    assert [each.step for each in logged(spool)] == [*range(1000)]
+    assert [each.step for each in recorded(spool)] == [*range(1000)]
     assert [kind for kind, _ in journal(spool)] == ["CreateRun"]
 
 
@@ -466,7 +432,7 @@ def test_forked_workers_log_to_the_run_of_their_parent_and_do_not_end_it(spool: 
         "    stop.set(); thread.join()\n"
         "    assert [worker.exitcode for worker in workers] == [0, 0, 0]\n",
     )
-    found = sorted(each.value for each in logged(spool) if each.series[0] == "child")
+    found = sorted(each.value for each in recorded(spool) if each.series[0] == "child")
     assert found == sorted(float(number * 1000 + step) for number in range(3) for step in range(100))
     assert [body["status"] for kind, body in journal(spool) if kind == "EndRun"] == ["finished"]
     assert sum(kind == "LogRunData" for kind, _ in journal(spool)) == 3
@@ -476,7 +442,7 @@ def test_a_run_can_be_handed_to_a_process_that_shares_nothing(spool: Path) -> No
     with forgelog.run("digits") as run:
         data = pickle.dumps(run)
         script(f"import pickle\nrun = pickle.loads({data!r})\nrun.log(loss=5, step=5)\nrun.end()")
-        assert [(each.step, each.value) for each in logged(spool)] == [(5, 5.0)]
+        assert [(each.step, each.value) for each in recorded(spool)] == [(5, 5.0)]
     run.end()
     assert sum(kind == "EndRun" for kind, _ in journal(spool)) == 1
 

@@ -61,7 +61,7 @@ def test_a_series_may_have_a_model_and_a_data_set(tmp_path: Path) -> None:
 
 
 def test_of_a_file_that_is_cut_anywhere_the_calls_before_the_cut_are_read(tmp_path: Path) -> None:
-    writer = Writer(tmp_path / "whole", 1024)
+    writer = Writer(tmp_path / "whole", 500)
     for step in range(5):
         writer.add(step, 7, {"loss": step, f"own {step}": 1.0})
     writer.end()
