@@ -35,11 +35,14 @@ ON_THE_CALM_PLATFORM = (
     "tests/judges/test_cloudevents.py",
     "tests/judges/test_grpcurl.py",
     "tests/judges/test_producers.py",
-    "tests/judges/test_schemathesis.py",
 )
 """Files whose tests share one platform, so that one worker runs them all."""
 
-LONG = ("tests/integration/test_cli.py",)
+LONG = (
+    "tests/integration/test_cli.py",
+    "tests/integration/test_docs.py",
+    "tests/judges/test_schemathesis.py",
+)
 """The longest files, which come first, longest first."""
 
 

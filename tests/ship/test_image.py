@@ -17,6 +17,7 @@ from urllib.parse import unquote
 import pytest
 from ruamel.yaml import YAML
 
+from events.language.contexts import contexts
 from events.language.resources.hardware import LAUNCHER_LABEL
 from events.process.settings import Settings
 from forgelog import AsyncClient
@@ -63,6 +64,12 @@ def as_owner() -> dict[str, Any]:
     return {"user": OWNER, "group": OWNER, "extra_groups": ()} if os.geteuid() == 0 else {}
 
 
+def composed() -> dict[str, Any]:
+    """The services of the compose file that are of our image."""
+    found = YAML(typ="safe", pure=True).load((ROOT / "docker-compose.yml").read_text())["services"]
+    return {name: each for name, each in found.items() if each.get("image") == "forgelog"}
+
+
 @pytest.fixture(scope="module")
 def image(outside: Path) -> Stage:
     folder = outside / "image"
@@ -75,7 +82,12 @@ def image(outside: Path) -> Stage:
         "UV_LINK_MODE": "hardlink",
         "UV_COMPILE_BYTECODE": "0",
     }
-    return Builder(ROOT, folder, base, OWNER).build(ROOT / "deploy/Dockerfile")
+    built = Builder(ROOT, folder, base, OWNER).build(ROOT / "deploy/Dockerfile")
+    # What is used is compiled once, here: the image's user may not write there, so each process would do it anew.
+    programs = {f"{service['command'][0]}.__main__" for service in composed().values()}
+    used = ", ".join((*sorted(programs), *(f"{each.package}.service" for each in contexts().values())))
+    installing.ran(built.root / "venv/bin/python", "-P", "-c", f"import {used}", cwd=folder)
+    return built
 
 
 def test_only_packages_and_the_user_are_left_out_here(image: Stage) -> None:
@@ -108,8 +120,7 @@ class Containers:
     ports: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        found = YAML(typ="safe", pure=True).load((ROOT / "docker-compose.yml").read_text())["services"]
-        self.services = {name: each for name, each in found.items() if each.get("image") == "forgelog"}
+        self.services = composed()
         self.ports = {name: free_port() for name in self.services}
 
     def start(self, name: str, **more: str) -> None:
