@@ -15,6 +15,7 @@ ON_THE_CALM_PLATFORM = (
     "tests/clients/test_autolog.py",
     "tests/clients/test_mlflow_artifacts.py",
     "tests/clients/test_mlflow_inputs.py",
+    "tests/clients/test_mlflow_jobs.py",
     "tests/clients/test_mlflow_registry.py",
     "tests/clients/test_mlflow_models.py",
     "tests/integration/test_bad_input.py",

@@ -69,6 +69,12 @@ def child_id(parent: str, part: str, project: str = DEFAULT_PROJECT) -> str:
     return f"{stem}.{part}{ending}"
 
 
+def dashed(id: str, project: str) -> str:
+    """An id of a project as clients know it that take no dot in one (MLflow's): the ending begins with a dash."""
+    ending = id_ending(project)
+    return f"{id.removesuffix(ending)}-{ending[1:]}" if ending and id.endswith(ending) else id
+
+
 def reaction_id(cause_id: str, context: str, partition: int) -> str:
     """The prefix of the ids of events that a partition of a context decides in reaction to an event. Unique for the
     context and the partition, and bounded in length for any chain of reactions."""

@@ -25,7 +25,7 @@ from forgelog_pb.experiments.v1 import logged_models_pb2 as models_pb
 from forgelog_pb.experiments.v1 import queries_pb2 as pb
 from forgelog_pb.experiments.v1.points_pb2 import PointBatch
 from forgelog_pb.query.v1.options_pb2 import ReadOptions
-from services.gateway.catalog import Catalog
+from services.gateway.catalog import Catalog, Method
 from services.gateway.commands import DEFAULT_WAIT_SECONDS, Door, Parsed
 from services.gateway.errors import DoorError
 from services.gateway.forward import Forwarder
@@ -92,6 +92,7 @@ class Backend:
     ) -> None:
         self.door = door
         self.forwarder = forwarder
+        self.catalog = catalog
         self.queries = {each.name: each for each in catalog.methods.values() if each.service.startswith(PACKAGE)}
         """By their names, which no two services of the package share."""
         self.points = points
@@ -149,7 +150,14 @@ class Calls:
         """The answer to a query of the experiments context. Raises DoorError or Relayed."""
         method = self._backend.queries[name]
         options = ReadOptions(at_least=self._backend.written.of(self.project))
-        request = method.request(**fields, options=options)
+        return await self._answer(method, answer, method.request(**fields, options=options))
+
+    async def ask_other(self, path: str, answer: type[M], /, **fields: Any) -> M:
+        """The answer to a query of another context, by its gRPC path. Raises DoorError or Relayed."""
+        method = self._backend.catalog.by_path(path)
+        return await self._answer(method, answer, method.request(**fields))
+
+    async def _answer(self, method: Method, answer: type[M], request: Message) -> M:
         found = await self._backend.forwarder.unary(
             self._principal, method, request.SerializeToString(), self._metadata, None
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from events.log.ids import id_ending
+from events.log.ids import dashed, id_ending
 from events.queries.expressions import Comparison, Expression, ExpressionError, Group, parse_filter, write
 
 _NAMED = frozenset({"", "run", "attr", "attribute", "attributes"})
@@ -17,8 +17,7 @@ _KEYS = frozenset({"run_id", "parent_run_id", "source_run_id", "model_id"})
 
 def outward(id: str, project: str) -> str:
     """The platform's id as a client sees it."""
-    ending = id_ending(project)
-    return f"{id.removesuffix(ending)}-{ending[1:]}" if ending and id.endswith(ending) else id
+    return dashed(id, project)
 
 
 def inward(id: str, project: str) -> str:

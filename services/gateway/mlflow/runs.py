@@ -11,6 +11,7 @@ from services.gateway.mlflow import metrics, shapes
 from services.gateway.mlflow.asked import Asked
 from services.gateway.mlflow.calls import Calls, no_run, run_id
 from services.gateway.mlflow.experiments import DEFAULT_ID, following, id_of, lifecycle, page
+from services.gateway.mlflow.processes import process_of
 from services.gateway.mlflow.run_ids import inward, inward_filter
 
 
@@ -32,6 +33,7 @@ async def create(asked: Asked, calls: Calls) -> dict[str, Any]:
         experiment_id="" if id == DEFAULT_ID else id,
         name=name,
         parent_run_id=inward(tags.get(shapes.PARENT, ""), calls.project),
+        process=await process_of(calls, tags),
         tags=tags,
         started_at=asked.time("start_time"),
     )

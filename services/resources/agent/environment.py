@@ -18,6 +18,7 @@ from typing import Any
 from events.language.jobs.spec import JobEnvironment
 from events.objects.remote import RemoteError, RemoteObjects
 from events.process.keys import KeyFileProblem, read_key
+from services.resources.agent import mlflow_client
 from services.resources.agent.attempts import Attempt
 from services.resources.agent.draining import SPOOL
 
@@ -93,10 +94,12 @@ class Around:
         assert bound is not None
         launch = bound.launch
         task_folder = f"{self._scratch}/{task.key}"
+        process = {"job": task.job_id, "task": str(task.task), "attempt": str(task.attempt)}
         variables = {
             **self._variables,
             "OMP_NUM_THREADS": str(max(1, math.ceil(bound.resources.cpus))),
             "FORGELOG_PROJECT": task.project,
+            **mlflow_client.variables(self._gateway, task.project, process, launch.environment.variables),
             **launch.environment.variables,
             "FORGELOG_JOB": task.job_id,
             "FORGELOG_TASK": str(task.task),
