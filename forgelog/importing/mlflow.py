@@ -33,11 +33,13 @@ STATUSES = {
 
 NOTE = "mlflow.note.content"
 PARENT = "mlflow.parentRunId"
-RUN_NAME = "mlflow.runName"
+CONTEXT = "mlflow.data.context"
 PROMPT = "mlflow.prompt.is_prompt"
 
 MAX_PARAM, MAX_TAG = 6_000, 8_000
 """Characters of a value."""
+MAX_DETAILS = 60_000
+"""Characters of what is said of a dataset."""
 WIDEST = 4
 """Bytes of a character, at most."""
 
@@ -73,6 +75,17 @@ def status_of(fields: Mapping[str, Any]) -> str:
     if not isinstance(value, str | int) or value not in STATUSES:
         raise Unreadable(f"has the status {str(value)[:40]!r}, which MLflow does not have")
     return STATUSES[value]
+
+
+def input_of(dataset: Mapping[str, Any], tags: Mapping[str, Any]) -> dict[str, Any]:
+    """A dataset that a run reads, as `LogInputs` takes it. Raises `Unreadable`."""
+    rest = {key: text(tags, key) for key in tags}
+    said = {"source_type": "source_type", "source": "source", "columns": "schema", "profile": "profile"}
+    details = {ours: text(dataset, theirs) for ours, theirs in said.items()}
+    if long := next((name for name, value in details.items() if len(value) > MAX_DETAILS), ""):
+        raise Unreadable(f"has a {said[long]} of {len(details[long])} characters; {MAX_DETAILS} at most")
+    names = {"name": text(dataset, "name"), "digest": text(dataset, "digest")}
+    return {**names, "role": rest.pop(CONTEXT, ""), **details, "tags": rest}
 
 
 @dataclass(frozen=True, slots=True)

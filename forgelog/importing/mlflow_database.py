@@ -23,6 +23,7 @@ from forgelog.importing.mlflow import (
     Artifacts,
     Locations,
     LoggedModel,
+    input_of,
     is_deleted,
     moment,
     status_of,
@@ -207,13 +208,34 @@ class MlflowDatabase:
             run.key,
         )
         files = stamp(self._artifacts.of_run(run, None, []))
-        logged = f"{run!r}{sorted(params.items())}{sorted(tags.items())}{sorted(tally.items())}{files}"
+        logged = (
+            f"{run!r}{sorted(params.items())}{sorted(tags.items())}{sorted(tally.items())}{self._inputs(run)}{files}"
+        )
         return blake3(logged.encode()).hexdigest(16)
 
     def content(self, run: SourceRun) -> Content:
         troubles: list[Trouble] = []
         params, tags = self._pairs("params", run.key), self._pairs("tags", run.key)
-        return Content(params, tags, self._artifacts.of_run(run, None, troubles), troubles)
+        inputs = []
+        for row in self._inputs(run):
+            found = self._database.rows("select name, value from input_tags where input_uuid = $1", row["input_uuid"])
+            try:
+                inputs.append(input_of(row, {each["name"]: each["value"] for each in found}))
+            except Unreadable as error:
+                troubles.append(Trouble(f"{run.where}, input {row['name']!r}", str(error)))
+        return Content(params, tags, self._artifacts.of_run(run, None, troubles), troubles, inputs)
+
+    def _inputs(self, run: SourceRun) -> list[Row]:
+        """The datasets that a run reads; databases of old versions have none."""
+        if not {"datasets", "inputs", "input_tags"} <= self._tables:
+            return []
+        return self._database.rows(
+            "select i.input_uuid, d.name, d.digest, d.dataset_source_type as source_type, d.dataset_source as source, "
+            "d.dataset_schema as schema, d.dataset_profile as profile from inputs i "
+            "join datasets d on d.dataset_uuid = i.source_id where i.destination_id = $1 "
+            "and i.source_type = 'DATASET' and i.destination_type = 'RUN' order by i.input_uuid",
+            run.key,
+        )
 
     def points(self, run: SourceRun, troubles: list[Trouble]) -> Iterator[Series]:
         keys = self._database.rows('select distinct "key" from metrics where run_uuid = $1 order by 1', run.key)

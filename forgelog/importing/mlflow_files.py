@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from forgelog.importing.folder import Folder, readable, stamp
 from forgelog.importing.mlflow import (
@@ -17,6 +18,7 @@ from forgelog.importing.mlflow import (
     Artifacts,
     Locations,
     LoggedModel,
+    input_of,
     is_deleted,
     moment,
     status_of,
@@ -154,7 +156,20 @@ class MlflowFiles:
         place, troubles = self._places[run.key], list[Trouble]()
         params = self._folder.entries(place / "params", MAX_PARAM * WIDEST, troubles, run.where)
         tags = self._folder.entries(place / "tags", MAX_TAG * WIDEST, troubles, run.where)
-        return Content(params, tags, self._files(run, troubles), troubles)
+        return Content(params, tags, self._files(run, troubles), troubles, list(self._inputs(run, troubles)))
+
+    def _inputs(self, run: SourceRun, troubles: list[Trouble]) -> Iterator[dict[str, Any]]:
+        place = self._places[run.key]
+        for name in self._names(place / "inputs", troubles):
+            try:
+                fields = self._folder.fields(place / "inputs" / name / META)
+                if text(fields, "source_type") != "DATASET":
+                    continue  # a model that the run reads
+                dataset = self._folder.fields(place.parent / "datasets" / text(fields, "source_id") / META)
+                tags = fields.get("tags")
+                yield input_of(dataset, tags if isinstance(tags, dict) else {})
+            except Unreadable as error:
+                troubles.append(Trouble(f"{run.where}, input {name!r}", str(error)))
 
     def _files(self, run: SourceRun, troubles: list[Trouble]) -> dict[str, Path]:
         own = self._places[run.key] / "artifacts"

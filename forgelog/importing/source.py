@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 MOST_PROBLEMS = 5
 """Problems of one kind that are told of one run; the rest is counted."""
@@ -86,6 +86,8 @@ class Content:
     files: Mapping[str, Path]
     """Path in the run → file of this machine. None of them is a link out of the source."""
     troubles: Sequence[Trouble] = ()
+    inputs: Sequence[Mapping[str, Any]] = ()
+    """The datasets that it reads, as `LogInputs` takes them."""
     status: str = ""
     """If it says more than the run's own."""
     ended_at: datetime | None = None

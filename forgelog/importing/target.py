@@ -47,6 +47,8 @@ when it was made there."""
 _ENTRIES, _BYTES = 500, 400_000
 """Most parameters and tags, and bytes of them, in one command; a command has at most 1,000,000 bytes."""
 _POINT_BYTES = 500_000
+_INPUTS = 4
+"""Most datasets in one command: each may have 200,000 bytes."""
 _TAKING = ("draft", "running")
 """Statuses of experiments that take runs."""
 
@@ -136,6 +138,8 @@ class Target:
             await self.client.runs.log(id, params=first_params, tags=first_tags)
         for some_params, some_tags in pieces[1:]:
             await self.client.runs.log(id, params=some_params, tags=some_tags)
+        for first in range(0, len(content.inputs), _INPUTS):
+            await self.client.runs.log_inputs(id, content.inputs[first : first + _INPUTS])
         await self._points(id, own, points, troubles)
         if content.files:
             files = await self.client.runs.log_artifacts(id, content.files)

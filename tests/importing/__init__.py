@@ -1,8 +1,9 @@
 """What other trackers wrote, for tests of `forgelog.importing`.
 
 `mlflow.sql`: the tables of runs and models of a database that mlflow-skinny 3.17.2 made: experiment 1 ``digits`` with
-the runs `FIRST`, `CHILD` (of `FIRST`) and `GONE` (deleted), the logged model `NET` of `CHILD`, and the registered model
-``digits`` with the versions 1 (stage Production, alias champion), 2 (deleted) and 3 (alias next, of `NET`).
+the runs `FIRST` (which reads the dataset ``digits``), `CHILD` (of `FIRST`) and `GONE` (deleted), the logged model `NET`
+of `CHILD`, and the registered model ``digits`` with the versions 1 (stage Production, alias champion), 2 (deleted) and
+3 (alias next, of `NET`).
 
 `tensorboard`: event files. That of ``keras/train`` was written by tensorboard 2.21 in TensorFlow 2's form (tensors,
 plugins, hyperparameters), that of ``torch`` by tensorboardX 2.6, as PyTorch's writer does.

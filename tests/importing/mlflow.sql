@@ -1,5 +1,18 @@
 -- What mlflow-skinny 3.17.2 wrote into a database: the tables of runs and models.
 BEGIN TRANSACTION;
+CREATE TABLE "datasets" (
+	dataset_uuid VARCHAR(36) NOT NULL, 
+	experiment_id INTEGER NOT NULL, 
+	name VARCHAR(500) NOT NULL, 
+	digest VARCHAR(36) NOT NULL, 
+	dataset_source_type VARCHAR(36) NOT NULL, 
+	dataset_source TEXT NOT NULL, 
+	dataset_schema TEXT, 
+	dataset_profile TEXT, 
+	CONSTRAINT dataset_pk PRIMARY KEY (experiment_id, name, digest), 
+	CONSTRAINT fk_datasets_experiment_id_experiments FOREIGN KEY(experiment_id) REFERENCES experiments (experiment_id) ON DELETE CASCADE
+);
+INSERT INTO "datasets" VALUES('0fa73e2c43a04aa1b5cd4aa20691e527',1,'digits','0ab1','local','{"uri":"/d"}','{"a":1}','{"rows":3}');
 CREATE TABLE "experiment_tags" (
 	"key" VARCHAR(250) NOT NULL, 
 	value TEXT, 
@@ -23,6 +36,23 @@ CREATE TABLE "experiments" (
 );
 INSERT INTO "experiments" VALUES(0,'Default','/home/ada/mlruns/0','active',1795791495793,1795791495793,'default');
 INSERT INTO "experiments" VALUES(1,'digits','file:///home/ada/mlruns/1','active',1795791495808,1795791495808,'default');
+CREATE TABLE input_tags (
+	input_uuid VARCHAR(36) NOT NULL, 
+	name VARCHAR(255) NOT NULL, 
+	value VARCHAR(500) NOT NULL, 
+	CONSTRAINT input_tags_pk PRIMARY KEY (input_uuid, name)
+);
+INSERT INTO "input_tags" VALUES('5a50eff042db401192f9be4424cea5fe','mlflow.data.context','training');
+INSERT INTO "input_tags" VALUES('5a50eff042db401192f9be4424cea5fe','seen','yes');
+CREATE TABLE inputs (
+	input_uuid VARCHAR(36) NOT NULL, 
+	source_type VARCHAR(36) NOT NULL, 
+	source_id VARCHAR(36) NOT NULL, 
+	destination_type VARCHAR(36) NOT NULL, 
+	destination_id VARCHAR(36) NOT NULL, step BIGINT DEFAULT '0' NOT NULL, 
+	CONSTRAINT inputs_pk PRIMARY KEY (source_type, source_id, destination_type, destination_id)
+);
+INSERT INTO "inputs" VALUES('5a50eff042db401192f9be4424cea5fe','DATASET','0fa73e2c43a04aa1b5cd4aa20691e527','RUN','aeefd92324204fa8815641d36e455648',0);
 CREATE TABLE logged_models (
 	model_id VARCHAR(36) NOT NULL, 
 	experiment_id INTEGER NOT NULL, 

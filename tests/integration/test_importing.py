@@ -156,6 +156,7 @@ async def test_what_can_t_be_imported_is_named_and_comes_once_it_can(
         f"run {FIRST}, metric 'odd'": f"the time {1 << 60} is not of the years 1 to 9999, in milliseconds since 1970",
     }
     (run,) = await client.runs.search("name = 'first'", experiments=await ids(client, "figures"))
+    assert [(each.name, each.role) for each in await client.runs.inputs(run.run_id)] == [("digits", "training")]
     assert (run.params, run.metrics) == ({"lr": "0.1"}, {"loss": 1 / 3, "odd": float("inf")})
     with sqlite3.connect(path) as connection:
         connection.execute("update params set value = 'short' where key like 'a/b%'")
@@ -189,7 +190,7 @@ async def test_an_import_goes_on_where_it_was_ended(client: AsyncClient, tmp_pat
     with sqlite3.connect(path) as connection:
         connection.execute("update experiments set name = 'torn' where experiment_id = 1")
         connection.execute("update runs set run_uuid = 'torn' || run_uuid")
-        for table in ("params", "tags", "metrics"):
+        for table in ("params", "tags", "metrics"):  # inputs stay with the other runs
             connection.execute(f"update {table} set run_uuid = 'torn' || run_uuid")
     results = []
     for kind in (Torn, MlflowDatabase, MlflowDatabase):

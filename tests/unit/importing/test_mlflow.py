@@ -31,6 +31,19 @@ status: 3
 """
 
 
+DIGITS = {
+    "name": "digits",
+    "digest": "0ab1",
+    "role": "training",
+    "source_type": "local",
+    "source": '{"uri":"/d"}',
+    "columns": '{"a":1}',
+    "profile": '{"rows":3}',
+    "tags": {"seen": "yes"},
+}
+"""A dataset that a run reads."""
+
+
 def write(root: Path, **files: str) -> None:
     for name, content in files.items():
         path = root / name
@@ -196,6 +209,28 @@ def test_a_line_that_is_no_point_is_named_and_the_others_are_read(store: Path) -
     assert any("more than 1000 bytes; the rest of the file is not read" in trouble.problem for trouble in troubles)
 
 
+def test_datasets_that_a_run_reads(store: Path) -> None:
+    said = "source_id: d1\nsource_type: DATASET\n"
+    write(
+        store,
+        **{
+            "7/datasets/d1/meta.yaml": "digest: 0ab1\nname: digits\nprofile: '{\"rows\":3}'\nschema: '{\"a\":1}'\n"
+            'source: \'{"uri":"/d"}\'\nsource_type: local\n',
+            f"7/{RUN}/inputs/i1/meta.yaml": said + "tags:\n  mlflow.data.context: training\n  seen: 'yes'\n",
+            f"7/{RUN}/inputs/i2/meta.yaml": "source_id: ../../../../etc\nsource_type: DATASET\n",
+            f"7/{RUN}/inputs/i3/meta.yaml": "source_id: m-1\nsource_type: MODEL_INPUT\n",
+            "7/datasets/d4/meta.yaml": f"name: x\ndigest: y\nprofile: {'p' * 60_001}\n",
+            f"7/{RUN}/inputs/i4/meta.yaml": "source_id: d4\nsource_type: DATASET\n",
+        },
+    )
+    source = MlflowFiles(store)
+    content = source.content(source.contents().runs[0])
+    assert list(content.inputs) == [DIGITS]
+    told = {trouble.where.rpartition(" ")[2]: trouble.problem for trouble in content.troubles}
+    assert told["'i4'"] == "has a profile of 60001 characters; 60000 at most"
+    assert told.keys() == {"'i2'", "'i4'"}
+
+
 def test_a_long_series_comes_in_pieces() -> None:
     pieces = Pieces("loss")
     full = [piece for step in range(25_000) if (piece := pieces.add(step, 0, 0.0)) is not None]
@@ -267,6 +302,7 @@ def test_a_database_has_the_same(source: MlflowDatabase) -> None:
     content = source.content(first)
     assert (content.params, content.tags["team"]) == ({"lr": "0.1", "a/b é": "x" * 6000}, "a\nb")
     assert sorted(content.files) == ["model/net.bin"]
+    assert list(content.inputs) == [DIGITS]
     assert sorted(source.content(runs[CHILD]).files) == ["net/net.bin"]
     found, troubles = points(source, first)
     assert found["loss", ""][1:] == [(1, 1778296320001, 0.5), (2, 1778296320002, 1 / 3)]
