@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -28,7 +27,7 @@ from aiokafka.errors import KafkaError
 
 from events.hosting import Answering
 from events.language.experiments import Direction, ReportTrial, TellTrial, TrialEnd
-from events.language.experiments.tuning_pruning import Objective, Take
+from events.language.experiments.tuning_pruning import Objective
 from events.log.connect import connected
 from events.log.consumers import new_consumer
 from events.log.envelope import Position
@@ -40,6 +39,7 @@ from events.queries.watching import Watcher
 from events.streams.intake import Intake
 from events.streams.reading import StreamReader
 from services.experiments.followed_rows import FOLLOWED
+from services.experiments.objective import series_of, value_of
 
 if TYPE_CHECKING:
     from services.experiments.points.reading import PointTables, StoredSeries
@@ -183,12 +183,12 @@ class _Follower:
         waits = [run for run in runs if moment is not None and not self._reader.complete_to(moment, run)]
         last = moment is not None and not waits
         series = await tables.series(runs, [each.metric for each in objectives]) if runs else []
-        reports = await self._reports(tables, row, objectives[0], _of(series, runs, objectives[0].metric))
+        reports = await self._reports(tables, row, objectives[0], series_of(series, runs, objectives[0].metric))
         if reports or not last:
             return reports
         directions = [Direction(each) for each in row["directions"]]
         values = [
-            _value(_of(series, runs, each.metric), each, direction)
+            value_of(series_of(series, runs, each.metric), each, direction)
             for each, direction in zip(objectives, directions, strict=True)
         ]
         problems = [each for each in values if isinstance(each, str)]
@@ -248,30 +248,6 @@ async def _wait_for_events(settings: Settings, read: ReadModel) -> None:
 
 def _attempt(row: Any) -> Attempt:
     return Attempt(row["tuning_id"], row["number"], row["attempt"])
-
-
-def _of(series: Sequence[StoredSeries], runs: Sequence[str], metric: str) -> list[StoredSeries]:
-    """The series of a metric, in the first run that has any."""
-    for run in runs:
-        if found := [each for each in series if each.run == run and each.name.key == metric]:
-            return found
-    return []
-
-
-def _value(series: Sequence[StoredSeries], objective: Objective, direction: Direction) -> float | str:
-    """The value of an objective, or why there is none."""
-    from services.experiments.points.tally import total
-
-    name = objective.metric
-    told = total(each.tally for each in series)
-    if told is None:
-        return f"its run logged no {name!r}"
-    lowest = objective.take is Take.MIN or (objective.take is Take.BEST and direction is Direction.MINIMIZE)
-    value = told.last_value if objective.take is Take.LAST else told.low if lowest else told.high
-    if value is None or math.isnan(value):
-        which = "the last value" if objective.take is Take.LAST else "every value"
-        return f"{which} of {name!r} is NaN"
-    return value
 
 
 def _reported(row: Any, step: int, value: float) -> Outgoing:
