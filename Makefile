@@ -82,7 +82,7 @@ chaos: setup
 	$(BIN)/python -m tests.chaos.tracking
 	ERRANDS=200 $(BIN)/python -m pytest -q tests/integration/test_dispatch.py -k many_errands
 
-# A search of 100 trials while every process is killed in turn: some fifteen minutes.
+# A search of 100 trials while every process is killed twice, in turn: some minutes.
 chaos-study: setup
 	$(BIN)/python -m tests.chaos.study $(STUDY)
 

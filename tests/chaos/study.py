@@ -1,6 +1,6 @@
 """A search goes on while every process of the platform is killed in turn: each trial has its number, and ends once.
 
-    python -m tests.chaos.study [--trials 100] [--parallel 8] [--seed 1]
+    python -m tests.chaos.study [--trials 100] [--parallel 8] [--rounds 2] [--seed 1]
 
 Trials are jobs that log a metric by HTTP, and try again until the gateway takes it. The engine gives up those that do
 not promise well. Afterwards the log is read: trials 0 to N - 1, one end each, no value but those that were logged, and
@@ -100,9 +100,9 @@ async def kill(arena: Arena, name: str) -> bool:
     return there
 
 
-async def killing(arena: Arena, killed: Counter[str], chance: random.Random) -> None:
-    """Each in turn, round after round."""
-    while True:
+async def killing(arena: Arena, killed: Counter[str], chance: random.Random, rounds: int) -> None:
+    """Each in turn, in so many rounds."""
+    for _ in range(rounds):
         names = targets()
         chance.shuffle(names)
         for name in names:
@@ -112,14 +112,14 @@ async def killing(arena: Arena, killed: Counter[str], chance: random.Random) -> 
 
 
 async def until_ended(arena: Arena, id: str) -> str:
-    """The status that the tuning ends with, asked for again and again."""
-    async with asyncio.timeout(LONGEST), AsyncClient(arena.gateway, token=arena.platform.key, timeout=30) as client:
-        while True:
+    """The status that the tuning ends with, asked for again and again; that which it has if it takes too long."""
+    status, until = "unknown", time.monotonic() + LONGEST
+    async with AsyncClient(arena.gateway, token=arena.platform.key, timeout=30) as client:
+        while status in ("unknown", "running", "paused") and time.monotonic() < until:
             with suppress(ForgelogError, OSError):
-                row = await client.tunings.get(id)
-                if row.status not in ("running", "paused"):
-                    return str(row.status)
+                status = str((await client.tunings.get(id)).status)
             await asyncio.sleep(1.0)
+    return status
 
 
 def problems(events: list[TuningEvent], trials: int) -> list[str]:
@@ -149,7 +149,7 @@ def problems(events: list[TuningEvent], trials: int) -> list[str]:
     return [*found, *verified.different, *verified.unfounded]
 
 
-async def play(trials: int, parallel: int, seed: int) -> list[str]:
+async def play(trials: int, parallel: int, rounds: int, seed: int) -> list[str]:
     """What does not hold. The platform's folder stays if there is anything."""
     folder = Path(tempfile.mkdtemp(prefix="forgelog-study-"))
     async with Arena(folder) as arena:
@@ -166,7 +166,7 @@ async def play(trials: int, parallel: int, seed: int) -> list[str]:
                 "study", limits=limits, plan=plan, job=job, objectives=[{"metric": "loss"}]
             )
         began, killed = time.monotonic(), Counter[str]()
-        attack = asyncio.create_task(killing(arena, killed, random.Random(seed)))
+        attack = asyncio.create_task(killing(arena, killed, random.Random(seed), rounds))
         try:
             status = await until_ended(arena, id)
         finally:
@@ -192,9 +192,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.study", description=__doc__.split("\n")[0])
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--parallel", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=2, help="of kills, each of every process in turn")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
-    found = asyncio.run(play(asked.trials, asked.parallel, asked.seed))
+    found = asyncio.run(play(asked.trials, asked.parallel, asked.rounds, asked.seed))
     for problem in found:
         print(problem)
     print("clean" if not found else f"{len(found)} PROBLEMS")
