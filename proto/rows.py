@@ -50,7 +50,11 @@ CLASSES: Mapping[str, str] = {
 ADDED: Mapping[str, tuple[str, ...]] = {
     "forgelog.experiments.v1.Experiment": (
         "runs: dict[str, int]",
-        '"""Its runs by status, where one experiment was asked for."""',
+        '"""Its runs by status. This and what follows are there where one experiment was asked for."""',
+        "job_ids: list[str]",
+        '"""The jobs of runs that run or wait, the newest first."""',
+        "model_versions: int",
+        '"""How many its runs made."""',
     ),
     "forgelog.experiments.v1.ExperimentRun": (
         "params: dict[str, str]",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Show experiments; create, change, pause, finish or delete one.")
 
 STATUSES = ("draft", "running", "paused", "completed", "failed", "archived")
+VISIBILITIES = ("private", "project", "public")
 FRAMEWORKS = ("pytorch", "tensorflow", "jax", "huggingface", "custom")
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The experiment's id.")]
@@ -54,6 +55,7 @@ def show_list(
     ] = None,
     name: Annotated[str, typer.Option("--name", help="A part of the name.")] = "",
     owner: Annotated[str, typer.Option("--owner", help="Only this user's.")] = "",
+    visible_to: Annotated[str, typer.Option("--visible-to", help="Only those that this user finds.")] = "",
     team: Annotated[str, typer.Option("--team", help="Only this team's.")] = "",
     label: LabelOption = None,
     tag: TagOption = None,
@@ -65,6 +67,7 @@ def show_list(
     """List experiments, newest first."""
     moved = moment(at)
     filters: dict[str, Any] = {"status": status or (), "name": name, "owner": owner, "team": team}
+    filters["visible_to"] = visible_to
     rows = with_client(
         lambda client: client.experiments.list(
             labels=label or (), tags=pairs(tag), deleted=deleted, limit=limit, at=moved, **filters
@@ -89,15 +92,44 @@ def create(
     description: DescriptionOption = None,
     team: TeamOption = None,
     framework: FrameworkOption = "",
+    type: Annotated[str | None, typer.Option("--type", help="Such as classification.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="What its runs begin with.")] = None,
+    visibility: Annotated[
+        str | None,
+        typer.Option("--visibility", help=f"{', '.join(VISIBILITIES)}.", autocompletion=complete.words(VISIBILITIES)),
+    ] = None,
+    collaborator: Annotated[
+        list[str] | None, typer.Option("--collaborator", help="Who finds it though it is private (repeatable).")
+    ] = None,
+    input: Annotated[
+        list[str] | None, typer.Option("--input", help="A dataset that its runs read: mnist/2 (repeatable).")
+    ] = None,
+    base: Annotated[str, typer.Option("--base", help="The version of a model that its runs go on from.")] = "",
     label: LabelOption = None,
     tag: TagOption = None,
 ) -> None:
     """Make an experiment, and print its id."""
-    fields = {"description": description, "team": team, "framework": framework or None}
+    fields = {
+        "description": description,
+        "team": team,
+        "framework": framework or None,
+        "experiment_type": type,
+        "random_seed": seed,
+        "visibility": visibility,
+        "collaborators": collaborator,
+    }
     given: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
-    write(
-        with_client(lambda client: client.experiments.create(name, labels=label or [], tags=pairs(tag), **given)) + "\n"
-    )
+
+    async def work(client: AsyncClient) -> str:
+        sources: dict[str, Any] = {}
+        if input:
+            found = [await client.datasets.get(each) for each in input]
+            sources["inputs"] = [{"name": each.name, "digest": each.digest} for each in found]
+        if base:
+            sources["base_version_id"] = (await client.models.version(base)).version_id
+        return await client.experiments.create(name, labels=label or [], tags=pairs(tag), sources=sources, **given)
+
+    write(with_client(work) + "\n")
 
 
 @app.command("init")

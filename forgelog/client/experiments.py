@@ -57,7 +57,9 @@ class AsyncExperiments(Namespace):
     async def get(
         self, id: str = "", *, name: str = "", project: str = "", at: datetime | None = None
     ) -> ExperimentRow:
-        """One experiment, by its id, or by its name in a project (the client's own if left out). Raises `NotFound`."""
+        """One experiment, by its id, or by its name in a project (the client's own if left out), with its `runs` by
+        status, the `job_ids` of those that run, and the number of `model_versions` that they made. Raises
+        `NotFound`."""
         request = pb.GetExperimentRequest(
             experiment_id=id,
             name=name,
@@ -65,7 +67,8 @@ class AsyncExperiments(Namespace):
             options=self._core.options(CONTEXT, at),
         )
         answer = await self._core.ask(self._stub.GetExperiment, request, f"experiment {id or name}")
-        return ExperimentRow({**plain(answer.experiment), "runs": dict(answer.runs)})
+        more = {name: getattr(plain(answer), name) for name in ("runs", "job_ids", "model_versions")}
+        return ExperimentRow({**plain(answer.experiment), **more})
 
     async def search(
         self,

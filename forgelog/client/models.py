@@ -15,12 +15,7 @@ from forgelog.client.core import Namespace
 from forgelog.client.experiments import CONTEXT
 from forgelog.client.model_refs import parse_ref
 from forgelog.client.plain import Answer, plain
-from forgelog.client.rows import (
-    LiveVersionRow,
-    ModelVersionRow,
-    PromotionRow,
-    RegisteredModelRow,
-)
+from forgelog.client.rows import LiveVersionRow, ModelVersionRow, PromotionRow, RegisteredModelRow
 from forgelog.client.runs import AsyncRuns
 from forgelog.client.words import enum_words
 from forgelog.errors import InvalidInput, NotFound, Timeout
@@ -316,6 +311,7 @@ class AsyncModels(Namespace):
         metrics_at_least: Mapping[str, float] | None = None,
         filter: str = "",
         order_by: Iterable[str] = (),
+        visible_to: str = "",
         at: datetime | None = None,
         limit: int | None = None,
     ) -> list[ModelVersionRow]:
@@ -342,6 +338,7 @@ class AsyncModels(Namespace):
             metrics_at_least=metrics_at_least or {},
             filter=filter,
             order_by=order_by,
+            visible_to=visible_to,
             options=self._core.options(CONTEXT, at),
         )
         return await self._core.pages(self._stub.ListModelVersions, request, "versions", CONTEXT, limit)

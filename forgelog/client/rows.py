@@ -475,8 +475,14 @@ class ExperimentRow(Answer, message="forgelog.experiments.v1.Experiment"):
     """The template that it was made of; empty for none. At most 128 characters."""
     template_version: int
     """As it was then; 0 without a template. 0 to 1000000."""
+    sources: Answer
+    """What each of its runs reads and goes on from."""
     runs: dict[str, int]
-    """Its runs by status, where one experiment was asked for."""
+    """Its runs by status. This and what follows are there where one experiment was asked for."""
+    job_ids: list[str]
+    """The jobs of runs that run or wait, the newest first."""
+    model_versions: int
+    """How many its runs made."""
 
 
 class ExperimentRunRow(Answer, message="forgelog.experiments.v1.ExperimentRun"):
@@ -513,6 +519,8 @@ class ExperimentRunRow(Answer, message="forgelog.experiments.v1.ExperimentRun"):
     deleted_at: datetime | None
     reproduces: str
     """The run that it does again; empty if none. At most 128 characters."""
+    cpu_seconds: float
+    """That its process used, once that has ended. At least 0."""
     params: dict[str, str]
     """These three where one run was asked for, and in searches."""
     tags: dict[str, str]

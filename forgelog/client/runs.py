@@ -369,6 +369,7 @@ class AsyncRuns(Namespace):
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
         filter: str = "",
+        visible_to: str = "",
         deleted: bool | None = False,
         at: datetime | None = None,
         limit: int | None = None,
@@ -386,6 +387,7 @@ class AsyncRuns(Namespace):
             params=params or {},
             tags=tags or {},
             filter=filter,
+            visible_to=visible_to,
             lifecycle=lifecycle(deleted),
             options=self._core.options(CONTEXT, at),
         )

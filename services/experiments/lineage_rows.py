@@ -12,6 +12,7 @@ from events.language.base import Message
 from events.language.experiments import RunAdmitted, RunCreated
 from events.language.experiments.datasets import DatasetRegistered, InputsLogged, NodeKind
 from events.language.experiments.logged_models import LoggedModelAdmitted, LoggedModelCreated, RunModelsLogged
+from events.language.experiments.models import RunInput
 from events.language.experiments.registry import ModelVersionCreated
 from events.log.envelope import Meta
 from events.projections.projection import Key, Rows, Table
@@ -34,8 +35,8 @@ def touched(event: Message, meta: Meta) -> Iterable[tuple[Table, Key]]:
     """The rows that an event writes."""
     for source_kind, source, target_kind, target, _ in _edges(event):
         yield EDGES, (target, target_kind.value, source_kind.value, source, meta.project)
-    if isinstance(event, InputsLogged):
-        yield from ((INPUTS, (event.run_id, each.name, each.digest, each.role)) for each in event.inputs)
+    for run_id, each in _inputs(event):
+        yield INPUTS, (run_id, each.name, each.digest, each.role)
 
 
 def put(event: Message, meta: Meta, rows: Rows) -> None:
@@ -51,13 +52,23 @@ def put(event: Message, meta: Meta, rows: Rows) -> None:
             began_at=meta.time,
         )
         rows.put(EDGES, row)
-    if isinstance(event, InputsLogged):
-        for each in event.inputs:
-            said: dict[str, Any] = each.model_dump(mode="json")
-            rows.put(INPUTS, INPUTS.first(**said, run_id=event.run_id, logged_at=meta.time))
+    for run_id, each in _inputs(event):
+        said: dict[str, Any] = each.model_dump(mode="json")
+        rows.put(INPUTS, INPUTS.first(**said, run_id=run_id, logged_at=meta.time))
+
+
+def _inputs(event: Message) -> Iterator[tuple[str, RunInput]]:
+    """Runs, and what an event says that they read."""
+    match event:
+        case InputsLogged():
+            yield from ((event.run_id, each) for each in event.inputs)
+        case RunAdmitted():
+            yield from ((event.run_id, each) for each in event.sources.inputs)
 
 
 def _edges(event: Message) -> Iterator[_Edge]:
+    for run_id, each in _inputs(event):
+        yield K.DATASET, dataset_node(each.name, each.digest), K.RUN, run_id, each.role or "input"
     match event:
         case RunCreated():
             if event.process is not None:
@@ -68,9 +79,8 @@ def _edges(event: Message) -> Iterator[_Edge]:
                 yield K.RUN, event.reproduces, K.RUN, event.run_id, "reproduced"
         case RunAdmitted():
             yield K.EXPERIMENT, event.experiment_id, K.RUN, event.run_id, "run"
-        case InputsLogged():
-            for each in event.inputs:
-                yield K.DATASET, dataset_node(each.name, each.digest), K.RUN, event.run_id, each.role or "input"
+            if base := event.sources.base_version_id:
+                yield K.MODEL_VERSION, base, K.RUN, event.run_id, "base"
         case LoggedModelCreated():
             if event.source_run_id:
                 yield K.RUN, event.source_run_id, K.LOGGED_MODEL, event.model_id, "output"

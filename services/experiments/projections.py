@@ -190,7 +190,7 @@ def _change(recorded: Recorded, event: RunEvent) -> Row:
             return {"status": event.status.value, "reason": event.reason, "ended_at": event.ended_at}
         case RunProcessEnded():
             node = {"node_id": event.node_id} if event.node_id else {}
-            return {"exit_code": event.exit_code, **node}
+            return {"exit_code": event.exit_code, "cpu_seconds": event.cpu_seconds, **node}
         case RunDeleted():
             return {"deleted_at": time}
         case RunRestored():

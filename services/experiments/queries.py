@@ -30,6 +30,9 @@ METRIC_BYTES = 100
 """What a metric counts for there."""
 
 
+_VISIBLE = "({0}.visibility <> 'private' or {0}.owner = {{value}} or {0}.collaborators ? {{value}})"
+"""Of an experiment: whether a user finds it."""
+
 _EXPERIMENTS = listings(
     pb.ListExperimentsRequest,
     "experiments",
@@ -44,7 +47,7 @@ _EXPERIMENTS = listings(
         "experiment_type": "experiment_type",
         "labels": "labels @> to_jsonb({value})",
         "tags": "tags",
-        "visible_to": "(visibility <> 'private' or owner = {value} or collaborators ? {value})",
+        "visible_to": _VISIBLE.format("experiments"),
     },
 )
 
@@ -65,6 +68,8 @@ _RUNS = listings(
         "p.run_id = runs.run_id and p.key = w.key and p.value = w.value))",
         "tags": "not exists (select from jsonb_each_text({value}) w where not exists (select from run_tags t where "
         "t.run_id = runs.run_id and t.key = w.key and t.value = w.value))",
+        "visible_to": "(experiment_id = '' or exists (select from experiments e where e.experiment_id = "
+        f"runs.experiment_id and {_VISIBLE.format('e')}))",
     },
 )
 
@@ -85,6 +90,12 @@ _WATCH = RowWatch(
     ids="run_ids",
     filters={"project": "project", "experiment_id": "experiment_id"},
 )
+
+
+_JOBS = """
+    select job_id from runs where experiment_id = $1 and job_id <> '' and status in ('scheduled', 'running')
+    and deleted_at is null group by job_id order by max(started_at) desc limit 100
+"""
 
 
 class ExperimentQueriesServicer(rpc.ExperimentQueriesServicer):
@@ -110,8 +121,18 @@ class ExperimentQueriesServicer(rpc.ExperimentQueriesServicer):
                 "group by status",
                 row["experiment_id"],
             )
-        runs = {each["status"]: each["runs"] for each in counted}
-        return pb.GetExperimentResponse(experiment=_experiment(row), runs=runs)
+            jobs = await db.fetch(_JOBS, row["experiment_id"])
+            versions = await db.fetchval(
+                "select count(*) from model_versions v join runs r on r.run_id = v.source_run_id "
+                "where r.experiment_id = $1 and v.deleted_at is null",
+                row["experiment_id"],
+            )
+        return pb.GetExperimentResponse(
+            experiment=_experiment(row),
+            runs={each["status"]: each["runs"] for each in counted},
+            job_ids=[each["job_id"] for each in jobs],
+            model_versions=versions,
+        )
 
     async def ListExperiments(self, request: Any, context: Any) -> Any:
         query = by_lifecycle(_EXPERIMENTS, request).query(request)

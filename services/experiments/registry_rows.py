@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, create_model
 
-from events.language.experiments.datasets import DatasetVersion, LineageEdge, RunInput
+from events.language.experiments.datasets import DatasetVersion, LineageEdge
+from events.language.experiments.models import RunInput
 from events.language.experiments.registry import LiveVersion, ModelVersion, Promotion, RegisteredModel
 from events.projections.row_models import table_of
 

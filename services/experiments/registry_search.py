@@ -144,6 +144,8 @@ VERSIONS_LIST = {
             "experiment_id": "experiment_id",
             "job_id": "job_id",
             "checkpoint_id": "checkpoint_id",
+            "visible_to": "exists (select from models a where a.model_id = of_model and "
+            "(a.access <> 'restricted' or a.owner = {value} or a.allowed ? {value}))",
             "parent_version_id": "parents @> jsonb_build_array(jsonb_build_object('version_id', {value}))",
             "metrics_at_least": "not exists (select from jsonb_each_text({value}) w where not coalesce((metrics -> "
             "split_part(w.key, '.', 1) ->> substr(w.key, strpos(w.key, '.') + 1))::float8 >= w.value::float8, false))",

@@ -81,6 +81,51 @@ async def test_who_finds_what(client: AsyncClient) -> None:
         {"ours"},
         {"mine", "ours"},
     )
+    runs = {await client.runs.create(name) for name in ("mine", "ours")}
+    seen = {user: {row.run_id for row in await client.runs.list(visible_to=user)} & runs for user in ("ada", "bob")}
+    assert seen["ada"] == runs
+    assert len(seen["bob"]) == 1
+
+
+async def test_an_experiment_tells_what_came_of_it_and_what_its_runs_begin_with(
+    client: AsyncClient, platform: Cluster, tmp_path: Path
+) -> None:
+    (tmp_path / "w.bin").write_bytes(b"weights of before")
+    await client.models.register("before", access="restricted", allowed=["ada"])
+    base = await client.models.create_version("before", folder=tmp_path / "w.bin")
+    assert await client.models.versions("before", visible_to="bob") == []
+    assert len(await client.models.versions("before", visible_to="ada")) == 1
+    await client.datasets.register("letters", digest="d1")
+    made = await platform.command(
+        tmp_path,
+        "experiments",
+        "create",
+        "further",
+        "--type",
+        "fine-tuning",
+        "--input",
+        "letters",
+        "--base",
+        "before/1",
+    )
+    id = made.stdout.strip()
+    job = await client.submit(name="further", command=["sleep", "60"], resources={"cpus": 0.1, "memory": "16Mi"})
+    run = await client.runs.create("further", process={"job_id": job.id, "attempt": 1})
+    (tmp_path / "after.bin").write_bytes(b"weights of after")
+    await client.runs.log_artifacts(run, tmp_path / "after.bin")
+    version = await client.models.create_version("before", run=run, path="after.bin")
+    found = await client.experiments.get(id)
+    assert (found.job_ids, found.model_versions, found.runs) == ([job.id], 1, {"running": 1})
+    lineage = await client.models.lineage(f"before/{version.number}", direction="up")
+    nodes = {(node.kind, node.label, node.depth) for node in lineage.nodes}
+    assert {("model_version", "before/1", 2), ("dataset", "letters/1", 2), ("experiment", "further", 2)} <= nodes
+    assert base.version_id in {edge.source for edge in lineage.edges if edge.relation == "base"}
+    await job.cancel()
+    ended_run = await ended(client, run)
+    assert ended_run["status"] == "killed"
+    await client.runs.see_all(run)
+    assert (await client.runs.get(run)).cpu_seconds > 0
+    assert (await client.experiments.get(id)).job_ids == []
 
 
 async def test_what_is_deleted_is_out_of_the_lists_and_comes_back(client: AsyncClient) -> None:

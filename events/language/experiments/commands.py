@@ -15,7 +15,7 @@ from events.language.common import DisplayName, Identifier, OptionalIdentifier, 
 from events.language.experiments.enums import ExperimentStatus, ModelFramework, RunEnd, Visibility
 from events.language.experiments.events import RunAdmitted, RunNotAdmitted
 from events.language.experiments.hyperparameters import MAX_ENTRIES, HyperparameterConfig, ParamKey, ParamValue
-from events.language.experiments.models import Description, Label, Process, Seed, Tags
+from events.language.experiments.models import Description, Label, Process, RunSources, Seed, Tags
 from events.language.experiments.practices import BestPractices
 
 MAX_REASON = 500
@@ -53,6 +53,7 @@ class CreateExperiment(CatalogueCommand):
     tags: Tags = Field(default_factory=dict)
     labels: tuple[Label, ...] = Field(default=(), max_length=64)
     practices: BestPractices = BestPractices()
+    sources: RunSources = RunSources()
     template_id: OptionalIdentifier = ""
     """A template of the project: where this says nothing (framework, type, hyperparameters, practices), that counts."""
 
@@ -80,6 +81,7 @@ class UpdateExperiment(ExperimentCommand):
     add_labels: tuple[Label, ...] = Field(default=(), max_length=64)
     remove_labels: tuple[Label, ...] = Field(default=(), max_length=64)
     practices: BestPractices | None = None
+    sources: RunSources | None = None
 
 
 class SetExperimentStatus(ExperimentCommand):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from events.language.base import Command, Event, Model
 from events.language.common import (
@@ -15,25 +15,19 @@ from events.language.common import (
     OptionalProject,
     ProjectName,
     Timestamp,
-    printable,
 )
 from events.language.experiments.commands import RunCommand
 from events.language.experiments.events import RunEvent
 from events.language.experiments.hyperparameters import ParamKey, ParamValue
-from events.language.experiments.models import Description, Tags
+from events.language.experiments.models import MAX_INPUTS, Description, RunInput, Tags
 from events.language.experiments.registry.events import Check, Finding
 from events.language.experiments.registry.models import VersionNumber
 from events.language.objects import ObjectRef
 
-MAX_INPUTS = 100
-"""Most inputs in one command."""
 MAX_COLUMNS = 2_000
 
-Digest = Annotated[str, StringConstraints(min_length=1, max_length=128), AfterValidator(printable)]
-"""What tells the content of a dataset from others: any text of 1 to 128 printable characters."""
 OptionalDigest = Annotated[str, StringConstraints(max_length=128)]
 Source = Annotated[str, StringConstraints(max_length=2_000)]
-Details = Annotated[str, StringConstraints(max_length=60_000)]
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 
 
@@ -245,22 +239,6 @@ class ReportDatasetChecked(DatasetCommand):
 
 
 # What runs read
-
-
-class RunInput(Model):
-    """A dataset that a run reads. Name and digest say which: a version that is registered with both is the same one."""
-
-    name: DisplayName
-    digest: Digest
-    role: Annotated[str, Field(max_length=250)] = ""
-    """What it is used for, such as ``training``."""
-    source_type: Annotated[str, Field(max_length=250)] = ""
-    source: Details = ""
-    columns: Details = ""
-    """Its schema, as the program has it."""
-    profile: Details = ""
-    """Its statistics, as the program has them."""
-    tags: Tags = Field(default_factory=dict)
 
 
 class LogInputs(RunCommand):

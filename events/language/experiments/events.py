@@ -18,7 +18,7 @@ from events.language.common import (
 )
 from events.language.experiments.enums import ExperimentStatus, ModelFramework, RunStatus, Visibility
 from events.language.experiments.hyperparameters import HyperparameterConfig
-from events.language.experiments.models import Process, RunNumber, Seed
+from events.language.experiments.models import Process, RunNumber, RunSources, Seed
 from events.language.experiments.practices import BestPractices
 
 # What the catalogue of a project decides
@@ -55,6 +55,7 @@ class ExperimentCreated(CatalogueEvent):
     template_id: OptionalIdentifier = ""
     """The template that it was made of; what that gave is in the other fields."""
     template_version: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    sources: RunSources = RunSources()
 
 
 class ExperimentUpdated(CatalogueEvent):
@@ -74,6 +75,7 @@ class ExperimentUpdated(CatalogueEvent):
     labels: tuple[str, ...] = ()
     """All that it has now."""
     practices: BestPractices | None = None
+    sources: RunSources | None = None
 
 
 class ExperimentStatusSet(CatalogueEvent):
@@ -113,6 +115,8 @@ class RunEnrolled(EnrolmentEvent):
     hyperparameters: HyperparameterConfig = HyperparameterConfig()
     """The experiment's."""
     random_seed: Seed | None = None
+    """The experiment's."""
+    sources: RunSources = RunSources()
     """The experiment's."""
 
 
@@ -154,11 +158,12 @@ class RunCreated(RunEvent):
 
 
 class RunAdmitted(RunEvent):
-    """It is this experiment's run of this number; the experiment gave it these parameters."""
+    """It is this experiment's run of this number; the experiment gave it the rest."""
 
     experiment_id: Identifier
     number: RunNumber
     params: dict[str, str] = Field(default_factory=dict)
+    sources: RunSources = RunSources()
 
 
 class RunNotAdmitted(RunEvent):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from events.language.base import Model
 from events.language.common import (
@@ -15,6 +15,7 @@ from events.language.common import (
     ProjectName,
     TaskNumber,
     Timestamp,
+    printable,
 )
 from events.language.experiments.enums import ExperimentStatus, ModelFramework, RunStatus, Visibility
 from events.language.experiments.hyperparameters import MAX_ENTRIES, HyperparameterConfig, ParamKey
@@ -36,6 +37,40 @@ Seed = Annotated[int, Field(ge=0, le=(1 << 63) - 1)]
 
 RunNumber = Annotated[int, Field(ge=1, le=1_000_000_000)]
 """Which run of its experiment; the first is 1. No number is given twice."""
+
+
+MAX_INPUTS = 100
+"""Most inputs in one command."""
+
+Digest = Annotated[str, StringConstraints(min_length=1, max_length=128), AfterValidator(printable)]
+"""What tells the content of a dataset from others: any text of 1 to 128 printable characters."""
+
+Details = Annotated[str, StringConstraints(max_length=60_000)]
+
+
+class RunInput(Model):
+    """A dataset that a run reads. Name and digest say which: a version that is registered with both is the same one."""
+
+    name: DisplayName
+    digest: Digest
+    role: Annotated[str, Field(max_length=250)] = ""
+    """What it is used for, such as ``training``."""
+    source_type: Annotated[str, Field(max_length=250)] = ""
+    source: Details = ""
+    columns: Details = ""
+    """Its schema, as the program has it."""
+    profile: Details = ""
+    """Its statistics, as the program has them."""
+    tags: Tags = Field(default_factory=dict)
+
+
+class RunSources(Model):
+    """What runs of an experiment begin with."""
+
+    inputs: tuple[RunInput, ...] = Field(default=(), max_length=MAX_INPUTS)
+    """Datasets that each of them reads."""
+    base_version_id: OptionalIdentifier = ""
+    """The version of a model that each goes on from, such as in fine-tuning."""
 
 
 class Process(Model):
@@ -79,6 +114,8 @@ class Experiment(Model):
     """The template that it was made of; empty for none."""
     template_version: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """As it was then; 0 without a template."""
+    sources: RunSources = RunSources()
+    """What each of its runs reads and goes on from."""
 
 
 class ExperimentRun(Model):
@@ -109,3 +146,5 @@ class ExperimentRun(Model):
     deleted_at: Timestamp | None = None
     reproduces: OptionalIdentifier = ""
     """The run that it does again; empty if none."""
+    cpu_seconds: Annotated[float, Field(ge=0)] = 0.0
+    """That its process used, once that has ended."""

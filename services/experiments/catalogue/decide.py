@@ -234,6 +234,7 @@ def enrolled(state: Catalogue, run: RunCreated, context: DecisionContext) -> Seq
         number=experiment.runs + 1,
         hyperparameters=experiment.hyperparameters,
         random_seed=experiment.random_seed,
+        sources=experiment.sources,
     )
     return [*events, enrolment]
 

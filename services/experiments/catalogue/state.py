@@ -12,6 +12,7 @@ from events.language.experiments import (
     ModelFramework,
     Visibility,
 )
+from events.language.experiments.models import RunSources
 from events.language.experiments.practices import BestPractices
 from events.language.experiments.templates import TemplateSpec
 
@@ -36,6 +37,7 @@ class Experiment:
     tags: dict[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     practices: BestPractices = field(default_factory=BestPractices)
+    sources: RunSources = field(default_factory=RunSources)
 
 
 FIELDS = (
@@ -48,6 +50,7 @@ FIELDS = (
     "random_seed",
     "visibility",
     "practices",
+    "sources",
 )
 """What an update replaces."""
 

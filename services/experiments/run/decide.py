@@ -250,7 +250,14 @@ def _admitted(state: Run, event: RunEnrolled) -> RunAdmitted:
     if event.random_seed is not None:
         given[SEED] = str(event.random_seed)
     params = {key: value for key, value in given.items() if key not in state.params}
-    return RunAdmitted(run_id=event.run_id, experiment_id=event.experiment_id, number=event.number, params=params)
+    inputs = tuple(each for each in event.sources.inputs if input_key(each) not in state.inputs)
+    return RunAdmitted(
+        run_id=event.run_id,
+        experiment_id=event.experiment_id,
+        number=event.number,
+        params=params,
+        sources=event.sources.model_copy(update={"inputs": inputs}),
+    )
 
 
 def _of(state: Run, job_id: str) -> bool:

@@ -39,6 +39,7 @@ def evolve(state: Run, event: Event) -> Run:
         case RunAdmitted():
             state.admitted = True
             state.params.update(event.params)
+            state.inputs.update(map(input_key, event.sources.inputs))
         case RunNotAdmitted():
             state.refused = True
             _ends(state)

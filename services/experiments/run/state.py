@@ -11,9 +11,7 @@ from events.language.experiments import (
     RunStatus,
 )
 from events.language.experiments.capture import RunCapture
-from events.language.experiments.datasets import (
-    RunInput,
-)
+from events.language.experiments.models import RunInput
 
 
 @dataclass(slots=True)

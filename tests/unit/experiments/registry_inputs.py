@@ -15,8 +15,8 @@ from events.language.experiments.datasets import (
     LogInputs,
     RegisterDataset,
     ReportDatasetChecked,
-    RunInput,
 )
+from events.language.experiments.models import RunInput
 from events.language.experiments.registry import (
     ApprovalRule,
     ApprovePromotion,

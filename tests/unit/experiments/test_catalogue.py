@@ -24,6 +24,8 @@ from events.language.experiments import (
     SetExperimentStatus,
     UpdateExperiment,
 )
+from events.language.experiments.datasets import LogInputs
+from events.language.experiments.models import RunInput, RunSources
 from tests.unit.experiments.desk import PROJECT, Desk
 
 S = ExperimentStatus
@@ -115,6 +117,20 @@ def test_a_deleted_experiment_keeps_its_name_and_changes_no_more_until_it_is_res
         desk.send(UpdateExperiment(experiment_id="e1", team="vision"))
     assert desk.send(RestoreExperiment(experiment_id="e1")) == [ExperimentRestored(project=PROJECT, experiment_id="e1")]
     assert desk.send(RestoreExperiment(experiment_id="e1")) == []
+
+
+def test_a_run_gets_what_its_experiments_runs_read_and_go_on_from() -> None:
+    mnist, other = RunInput(name="mnist", digest="d1"), RunInput(name="other", digest="d2")
+    desk = Desk()
+    sources = RunSources(inputs=(mnist, other), base_version_id="mv1")
+    desk.send(CreateExperiment(experiment_id="e1", name="digits", sources=sources))
+    events = desk.send(CreateRun(run_id="r1", experiment_id="e1"))
+    (admitted,) = [each for each in events if isinstance(each, RunAdmitted)]
+    assert admitted.sources == sources
+    assert desk.send(LogInputs(run_id="r1", inputs=(mnist,))) == []
+    desk.send(UpdateExperiment(experiment_id="e1", sources=RunSources()))
+    (admitted,) = [each for each in desk.send(CreateRun(experiment_id="e1")) if isinstance(each, RunAdmitted)]
+    assert admitted.sources == RunSources()
 
 
 def test_an_archived_experiment_changes_no_more() -> None:

@@ -19,8 +19,8 @@ from events.language.experiments.datasets import (
     LogInputs,
     RegisterDataset,
     ReportDatasetChecked,
-    RunInput,
 )
+from events.language.experiments.models import RunInput
 from events.language.objects import ObjectRef
 from services.experiments.run import decide
 from tests.unit.experiments.desk import PROJECT, Desk

@@ -19,7 +19,7 @@ import pytest
 
 import forgelog
 from events.language.common import ID_PATTERN, MAX_ID
-from events.language.experiments import commands, datasets, models, points
+from events.language.experiments import commands, models, points
 from events.language.experiments.hyperparameters import MAX_ENTRIES, ParamKey, ParamValue
 from forgelog.errors import ForgelogError, InvalidInput, Unavailable
 from forgelog.tracking import checking, ending, recording
@@ -187,10 +187,10 @@ def test_the_bounds_are_those_of_the_language() -> None:
     assert (most(ParamKey), most(ParamValue)) == (checking.MAX_KEY, checking.MAX_PARAM)
     assert most(models.TagValue) == checking.MAX_TAG
     assert of(commands.CreateRun, "name") == checking.MAX_NAME
-    assert checking.MAX_EXPERIMENT == of(commands.CreateRun, "experiment") == of(datasets.RunInput, "name")
+    assert checking.MAX_EXPERIMENT == of(commands.CreateRun, "experiment") == of(models.RunInput, "name")
     assert (checking.MAX_SERIES, checking.MAX_KEY) == (points.MAX_SERIES, points.MAX_KEY)
     assert checking.MAX_REASON == commands.MAX_REASON
-    assert (most(datasets.Digest), most(datasets.Details)) == (checking.MAX_DIGEST, checking.MAX_DETAILS)
+    assert (most(models.Digest), most(models.Details)) == (checking.MAX_DIGEST, checking.MAX_DETAILS)
     assert checking.MAX_ID == MAX_ID
     assert checking._ID.pattern == ID_PATTERN.removeprefix("^").removesuffix("$")
     assert points.TIMES == checking.TIMES
