@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from events.language.experiments.datasets import MAX_INPUTS
 from events.language.experiments.logged_models import MAX_MODELS
+from events.language.experiments.models import MAX_INPUTS
 from forgelog_pb.experiments.v1 import queries_pb2 as pb
 from services.gateway.mlflow import shapes
 from services.gateway.mlflow.asked import Asked
