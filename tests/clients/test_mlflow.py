@@ -180,6 +180,40 @@ async def test_metrics(uri: str) -> None:
     await flow(steps)
 
 
+async def test_histories_of_several_runs(platform: Cluster, uri: str) -> None:
+    client = MlflowClient(uri)
+
+    def steps() -> list[str]:
+        of = client.create_experiment("histories")
+        runs = [client.create_run(of).info.run_id for _ in range(2)]
+        for number, run in enumerate(runs):
+            points = [
+                Metric("loss", float(number * 1_000 + step), 1_700_000_000_000 + step, step) for step in range(900)
+            ]
+            client.log_batch(run, points)
+        return runs
+
+    runs, prefix = await flow(steps), uri.removeprefix(f"http://{platform.gateway}")
+    async with platform.http() as http:
+        asked = {"run_id": runs, "metric_key": "loss", "max_results": 1_000}
+        found = (await http.get(f"{prefix}/ajax-api/2.0/mlflow/metrics/get-history-bulk", params=asked)).json()[
+            "metrics"
+        ]
+        assert len(found) == 1_000
+        assert {each["run_id"] for each in found} == set(runs)
+        interval = {"run_ids": runs, "metric_key": "loss", "start_step": 100, "end_step": 199, "max_results": 40}
+        path = f"{prefix}/api/2.0/mlflow/metrics/get-history-bulk-interval"
+        found = (await http.get(path, params=interval)).json()["metrics"]
+        for number, run in enumerate(runs):
+            of = [each for each in found if each["run_id"] == run]
+            assert 2 <= len(of) <= 40
+            assert {min(each["step"] for each in of), max(each["step"] for each in of)} == {100, 199}
+            assert of[0]["value"] == number * 1_000 + 100
+            assert of[0]["timestamp"] == 1_700_000_000_100
+        theirs = await http.get("/mlflow/lab/other/api/2.0/mlflow/metrics/get-history-bulk", params=asked)
+        assert (theirs.status_code, theirs.json()["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")
+
+
 async def test_a_run_fails_goes_on_and_is_renamed(uri: str) -> None:
     client = MlflowClient(uri)
 

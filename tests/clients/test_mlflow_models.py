@@ -125,6 +125,14 @@ async def test_models_are_searched(uri: str) -> None:
         assert found("status = 'READY'") == "b"
         assert found(f"model_id = '{ids['a']}'") == "a"
         assert found("creation_timestamp > 0", order_by=[{"field_name": "name", "ascending": False}]) == "cba"
+        runs = [client.create_run(experiment).info.run_id for _ in range(2)]
+        for run, name, accuracy in ((0, "a", 0.9), (1, "a", 0.5), (0, "b", 0.7)):
+            client.log_metric(runs[run], "acc", accuracy, timestamp=1_700_000_000_000 + run, model_id=ids[name])
+        assert found("metrics.acc > 0.6") == "b"  # what was measured last counts
+        assert found(order_by=[{"field_name": "metrics.acc", "ascending": True}]) == "abc"
+        assert found(order_by=[{"field_name": "metrics.acc", "ascending": False}]) == "bac"
+        code, text = refused(lambda: found(datasets=[{"dataset_name": "digits"}]))
+        assert (code, "leave datasets and dataset_name out" in text) == ("NOT_IMPLEMENTED", True)
         first = client.search_logged_models([experiment], max_results=2)
         more = client.search_logged_models([experiment], max_results=2, page_token=first.token)
         assert ([each.name for each in first], [each.name for each in more], more.token) == (["c", "b"], ["a"], None)

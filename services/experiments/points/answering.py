@@ -68,10 +68,41 @@ class PointReader:
             told, place = tallies.get(each.number), (each.run, each.name.key)
             if told is not None and (place not in last or told.last > last[place].last):
                 last[place] = told
-        await db.execute("create temporary table past_latest (run_id text, key text, value float8) on commit drop")
-        records = [(*place, told.last_value) for place, told in last.items()]
-        await db.copy_records_to_table("past_latest", records=records)
-        return "past_latest"
+        return await _past_values(db, "past_latest", "run_id", last)
+
+    async def measured(self, db: Db, options: Any, keys: Collection[str], among: Any) -> str:
+        """The table, or what stands for one, of the last values of logged models' metrics: model_id, key, value. As
+        `latest`; the last one is by time, then step, of all runs of the model's project."""
+        if keys and not self._reader.ready:
+            async with self._reader.view():  # says so
+                pass
+        at = read_options(options)["as_of"]
+        if at is None or not keys:
+            return (
+                "(select distinct on (s.model_id, s.key) s.model_id, s.key, s.last_value as value "
+                f"from {self._reader.schema}.series s join runs r on r.run_id = s.run "
+                "join logged_models m on m.model_id = s.model_id and m.project = r.project where s.model_id <> '' "
+                "order by s.model_id, s.key, s.last_time desc, s.last_step desc, s.run)"
+            )
+        rows = await db.fetch(
+            "select model_id, project from logged_models where ($1 = '' or project = $1) and "
+            "($2::text[] = '{}' or experiment_id = any($2)) limit $3",
+            among.project,
+            list(among.experiment_ids),
+            MOST_PAST + 1,
+        )
+        if len(rows) > MOST_PAST:
+            raise invalid(
+                f"options.as_of: metrics of more than {MOST_PAST} models would be told anew; name experiments"
+            )
+        projects = {row["model_id"]: row["project"] for row in rows}
+        last: dict[tuple[str, str], Any] = {}
+        for each, told in await self._of_models(projects, options):
+            place = each.name.model_id, each.name.key
+            before = last.get(place)
+            if before is None or (told.last_time, told.last_step) > (before.last_time, before.last_step):
+                last[place] = told
+        return await _past_values(db, "past_measured", "model_id", last)
 
     @asynccontextmanager
     async def tables(self, runs: Sequence[str], options: Any) -> AsyncIterator[Any]:
@@ -122,6 +153,10 @@ class PointReader:
     async def metrics_of_models(self, models: Mapping[str, str], options: Any) -> list[Any]:
         """The metrics of logged models, as messages: those that runs of the same project measured. `models`: id →
         project. Raises QueryError."""
+        return [_metric(each, told) for each, told in await self._of_models(models, options)]
+
+    async def _of_models(self, models: Mapping[str, str], options: Any) -> list[tuple[Any, Any]]:
+        """The series that runs of the same project measured, and their tallies. Raises QueryError."""
         if not models:
             return []
         async with self._all(read_options(options)["as_of"]) as tables:
@@ -131,7 +166,7 @@ class PointReader:
             tallies = await tables.tallies(series)
         projects = await self._projects({each.run for each in series}, options) if series else {}
         return [
-            _metric(each, tallies[each.number])
+            (each, tallies[each.number])
             for each in series
             if each.number in tallies and projects.get(each.run) == models[each.name.model_id]
         ]
@@ -272,6 +307,14 @@ def _metric(series: Any, told: Any) -> Any:
         nans=told.nans,
         arrived_at=_time(told.arrived_to),
     )
+
+
+async def _past_values(db: Db, table: str, owner: str, last: Mapping[tuple[str, str], Any]) -> str:
+    """A temporary table of last values as of a past time; `last`: owner and key → tally."""
+    await db.execute(f"create temporary table {table} ({owner} text, key text, value float8) on commit drop")
+    records = [(*place, told.last_value) for place, told in last.items()]
+    await db.copy_records_to_table(table, records=records)
+    return table
 
 
 def _range(request: Any, first: str, last: str) -> tuple[int | None, int | None]:

@@ -47,7 +47,7 @@ VERSION = "3.17.2"
 PREFIX = "/mlflow/{organization}/{name}"
 """Before the paths of a project."""
 
-_ROOTS = ("/api/", "/mlflow/", "/version", "/health", "/get-artifact")
+_ROOTS = ("/api/", "/ajax-api/", "/mlflow/", "/version", "/health", "/get-artifact")
 
 _METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
 
@@ -74,6 +74,8 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("POST", "runs/log-batch"): runs.log_batch,
     ("POST", "runs/log-metric"): metrics.log,
     ("GET", "metrics/get-history"): metrics.history,
+    ("GET", "metrics/get-history-bulk"): metrics.history_of_runs,
+    ("GET", "metrics/get-history-bulk-interval"): metrics.sampled,
     ("POST", "runs/set-tag"): runs.set_tag,
     ("POST", "runs/delete-tag"): runs.delete_tag,
     ("POST", "runs/search"): runs.search,
@@ -178,6 +180,13 @@ class MlflowDoor:
                     self._dispatching(self._endpoints),
                     methods=list(_METHODS),
                 ),
+                # what pages ask for
+                Route(
+                    f"{prefix}/ajax-api/{{version}}/mlflow/{{rest:path}}",
+                    self._dispatching(self._endpoints),
+                    methods=list(_METHODS),
+                ),
+                Route(f"{prefix}/ajax-api/{{rest:path}}", self._unknown, methods=list(_METHODS)),
                 Route(
                     f"{prefix}/api/{{version}}/mlflow-artifacts/{{rest:path}}",
                     self._dispatching(self._file_endpoints),

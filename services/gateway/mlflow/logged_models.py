@@ -94,6 +94,10 @@ async def delete_tag(asked: Asked, calls: Calls) -> dict[str, Any]:
 
 async def search(asked: Asked, calls: Calls) -> dict[str, Any]:
     ids = [await id_of(calls, id) for id in asked.texts("experiment_ids")]
+    clauses = asked.parts("order_by")
+    if asked.parts("datasets") or any(each.text("dataset_name") for each in clauses):
+        text = "models are not searched by the data set of a metric; leave datasets and dataset_name out"
+        raise DoorError(grpc.StatusCode.UNIMPLEMENTED, text)
     if not ids:
         return {"models": []}
     found = await calls.ask(
@@ -102,7 +106,7 @@ async def search(asked: Asked, calls: Calls) -> dict[str, Any]:
         project=calls.project,
         experiment_ids=ids,
         filter=inward_filter(asked.text("filter"), calls.project),
-        order_by=[_order(each) for each in asked.parts("order_by")],
+        order_by=[_order(each) for each in clauses],
         page=page(asked),
     )
     return {"models": [shapes.logged_model(each) for each in found.models], **following(found)}

@@ -11,10 +11,16 @@ from forgelog_pb.experiments.v1 import points_queries_pb2 as pb
 from forgelog_pb.experiments.v1.points_pb2 import PointBatch
 from services.gateway.mlflow.asked import Asked
 from services.gateway.mlflow.calls import Calls, run_id
-from services.gateway.mlflow.run_ids import inward
-from services.gateway.mlflow.shapes import data_set, metric
+from services.gateway.mlflow.run_ids import inward, outward
+from services.gateway.mlflow.shapes import data_set, metric, milliseconds
 
 MAX_RESULTS = 10_000
+MAX_BULK = 25_000
+"""Points of several runs in one answer."""
+MAX_RUNS = 100
+MAX_SAMPLED = 2_500
+_PER_PIXEL = 4
+"""Most points that a curve has in a pixel: the first, the last and the extremes."""
 
 
 async def log(asked: Asked, calls: Calls) -> dict[str, Any]:
@@ -26,6 +32,7 @@ async def history(asked: Asked, calls: Calls) -> dict[str, Any]:
     """All points of a key, series by series. A page's token is the number of the series and a cursor in it."""
     id, key = run_id(asked, calls), asked.text("metric_key", required=True)
     most = asked.most("max_results", MAX_RESULTS, MAX_RESULTS)
+    await calls.experiment_of(id)
     number, _, cursor = (asked.text("page_token") or "0:").partition(":")
     found = await calls.ask("ListMetrics", pb.ListMetricsResponse, run_ids=[id], keys=[key])
     if not number.isdecimal() or int(number) > len(found.metrics):
@@ -42,13 +49,74 @@ async def history(asked: Asked, calls: Calls) -> dict[str, Any]:
             dataset=series.dataset,
             page={"limit": most - len(shown), "cursor": cursor},
         )
-        shown += [metric(series, calls.project, each.step, each.time, each.value) for each in points.points]
+        shown += [
+            metric(series, calls.project, each.step, milliseconds(each.time), each.value) for each in points.points
+        ]
         if points.next_cursor:
             return {"metrics": shown, "next_page_token": f"{index}:{points.next_cursor}"}
         cursor = ""
         if len(shown) == most and index + 1 < len(found.metrics):
             return {"metrics": shown, "next_page_token": f"{index + 1}:"}
     return {"metrics": shown}
+
+
+async def sampled(asked: Asked, calls: Calls) -> dict[str, Any]:
+    """Points of a key of several runs, as many as a drawing needs: each extreme is among them."""
+    runs = await _runs(asked, calls, "run_ids")
+    width = max(asked.most("max_results", MAX_SAMPLED, MAX_SAMPLED) // _PER_PIXEL, 1)
+    steps = {name: asked.integer(field) for name, field in (("first", "start_step"), ("last", "end_step"))}
+    found = await calls.ask(
+        "GetCurves",
+        pb.GetCurvesResponse,
+        run_ids=runs,
+        keys=[asked.text("metric_key", required=True)],
+        width=width,
+        **{name: step for name, step in steps.items() if step is not None},
+    )
+    shown = [
+        metric(curve, calls.project, step, time, value) | {"run_id": outward(curve.run_id, calls.project)}
+        for curve in found.curves
+        for step, time, value in zip(curve.steps, curve.times, curve.values, strict=True)
+    ]
+    return {"metrics": shown}
+
+
+async def history_of_runs(asked: Asked, calls: Calls) -> dict[str, Any]:
+    """All points of a key of several runs, run by run, up to a bound."""
+    runs, key = await _runs(asked, calls, "run_id"), asked.text("metric_key", required=True)
+    most = asked.most("max_results", MAX_BULK, MAX_BULK)
+    found = await calls.ask("ListMetrics", pb.ListMetricsResponse, run_ids=runs, keys=[key])
+    shown: list[dict[str, Any]] = []
+    for series in found.metrics:
+        cursor = "first"
+        while cursor and len(shown) < most:
+            points = await calls.ask(
+                "ListPoints",
+                pb.ListPointsResponse,
+                run_id=series.run_id,
+                key=key,
+                model_id=series.model_id,
+                dataset=series.dataset,
+                page={"limit": min(most - len(shown), MAX_RESULTS), "cursor": "" if cursor == "first" else cursor},
+            )
+            run = {"run_id": outward(series.run_id, calls.project)}
+            shown += [
+                metric(series, calls.project, each.step, milliseconds(each.time), each.value) | run
+                for each in points.points
+            ]
+            cursor = points.next_cursor
+    return {"metrics": shown}
+
+
+async def _runs(asked: Asked, calls: Calls, name: str) -> list[str]:
+    """The runs of the project that a list names. Raises DoorError or Relayed."""
+    named = asked.texts(name)
+    if not 0 < len(named) <= MAX_RUNS:
+        asked.wrong(name, f"has {len(named)} runs", f"give 1 to {MAX_RUNS}")
+    runs = [inward(each, calls.project) for each in named]
+    for id in runs:
+        await calls.experiment_of(id)
+    return runs
 
 
 def batch_of(id: str, project: str, points: Sequence[Asked]) -> PointBatch:

@@ -142,7 +142,7 @@ def run_data(
     for each in metrics:
         if each.key not in last or _place(each) > _place(last[each.key]):
             last[each.key] = each
-    shown = [metric(each, project, each.step, each.time, each.value) for each in last.values()]
+    shown = [metric(each, project, each.step, milliseconds(each.time), each.value) for each in last.values()]
     return {"metrics": shown, "params": pairs(params), "tags": pairs(tags)}
 
 
@@ -170,7 +170,7 @@ def logged_model(answer: Any) -> dict[str, Any]:
     )
     metrics = [
         {
-            **metric(each, found.project, each.step, each.time, each.value),
+            **metric(each, found.project, each.step, milliseconds(each.time), each.value),
             "run_id": outward(each.run_id, found.project),
         }
         for each in answer.metrics
@@ -207,12 +207,12 @@ def model_info(
     }
 
 
-def metric(series: Any, project: str, step: int, time: Any, value: float) -> dict[str, Any]:
-    """A point of a series. `series`: a `Metric` message."""
+def metric(series: Any, project: str, step: int, time: int, value: float) -> dict[str, Any]:
+    """A point of a series. `series`: a message with its name. `time`: milliseconds since 1970."""
     name, _, digest = series.dataset.rpartition(BETWEEN)
     model = outward(series.model_id, project)
     of = {"model_id": model, "dataset_name": name or digest, "dataset_digest": digest if name else ""}
-    point = {"key": series.key, "value": word_of(value), "timestamp": milliseconds(time), "step": step}
+    point = {"key": series.key, "value": word_of(value), "timestamp": time, "step": step}
     return {**point, **{name: text for name, text in of.items() if text}}
 
 
