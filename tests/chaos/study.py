@@ -26,6 +26,7 @@ import psutil
 
 from events.language.experiments import TrialAdded, TrialEnded, TrialProposed, TrialStatus, TuningEvent, TuningStatusSet
 from forgelog import AsyncClient
+from forgelog.embedded.process import EmbeddedError
 from forgelog.errors import ForgelogError
 from services.experiments.engine.verify import verify
 from tests.chaos import checks
@@ -95,8 +96,6 @@ async def kill(arena: Arena, name: str) -> bool:
         return bool(found)
     there = bool(arena.pids(name))
     arena.signal(name, signal.SIGKILL)
-    if name == "supervisor":
-        await arena.platform.up()
     return there
 
 
@@ -109,6 +108,9 @@ async def killing(arena: Arena, killed: Counter[str], chance: random.Random, rou
             with suppress(psutil.Error):
                 killed[name] += await kill(arena, name)
             await asyncio.sleep(PAUSE)
+            while not arena.platform.supervised:  # a broker that was killed before may keep it from coming up in time
+                with suppress(EmbeddedError):
+                    await arena.platform.up()
 
 
 async def until_ended(arena: Arena, id: str) -> str:
@@ -167,11 +169,16 @@ async def play(trials: int, parallel: int, rounds: int, seed: int) -> list[str]:
             )
         began, killed = time.monotonic(), Counter[str]()
         attack = asyncio.create_task(killing(arena, killed, random.Random(seed), rounds))
+        ended = asyncio.create_task(until_ended(arena, id))
         try:
-            status = await until_ended(arena, id)
+            await asyncio.wait([attack, ended], return_when=asyncio.FIRST_COMPLETED)
+            if attack.done():
+                attack.result()  # raises what ended it
+            status = await ended
         finally:
-            attack.cancel()
-            await asyncio.gather(attack, return_exceptions=True)
+            for task in (attack, ended):
+                task.cancel()
+            await asyncio.gather(attack, ended, return_exceptions=True)
         took = time.monotonic() - began
         await arena.recover()
         log = checks.Log()
