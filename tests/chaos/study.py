@@ -73,6 +73,8 @@ PAUSE = 4.0
 """Seconds between two kills."""
 LONGEST = 1800.0
 """Seconds for the whole search."""
+TRIES = 60
+"""Looks for a process that is to be killed."""
 ENGINE = "engine"
 
 
@@ -105,8 +107,12 @@ async def killing(arena: Arena, killed: Counter[str], chance: random.Random, rou
         names = targets()
         chance.shuffle(names)
         for name in names:
-            with suppress(psutil.Error):
-                killed[name] += await kill(arena, name)
+            for _ in range(TRIES):  # it may be down because of the one before
+                with suppress(psutil.Error):
+                    if await kill(arena, name):
+                        killed[name] += 1
+                        break
+                await asyncio.sleep(0.5)
             await asyncio.sleep(PAUSE)
             while not arena.platform.supervised:  # a broker that was killed before may keep it from coming up in time
                 with suppress(EmbeddedError):
