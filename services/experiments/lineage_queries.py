@@ -72,7 +72,9 @@ async def lineage(db: Db, request: Any) -> Any:
         rows = await db.fetch(sql, *start, project, depth, MOST_EDGES + 1)
         cut = cut or len(rows) > MOST_EDGES
         for row in rows[:MOST_EDGES]:
-            edges[row["source_kind"], row["source"], row["target_kind"], row["target"]] = row
+            pair = row["source_kind"], row["source"], row["target_kind"], row["target"]
+            if pair not in edges or row["relation"] < edges[pair]["relation"]:  # both things may tell of it
+                edges[pair] = row
             far = "source" if sql is _UP else "target"
             node = row[f"{far}_kind"], row[far]
             nodes[node] = min(nodes.get(node, row["depth"]), row["depth"])

@@ -1,6 +1,7 @@
 """The edges of lineage, and what runs read. Pure folds.
 
-Each edge is a fact of its target's event, so the two things of an edge may be decided in different places.
+Each edge is a fact of one thing's events. The other thing may be decided elsewhere, so a row has events of one place
+alone: what both tell has a relation each.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ def dataset_node(name: str, digest: str) -> str:
 
 def touched(event: Message, meta: Meta) -> Iterable[tuple[Table, Key]]:
     """The rows that an event writes."""
-    for source_kind, source, target_kind, target, _ in _edges(event):
-        yield EDGES, (target, target_kind.value, source_kind.value, source, meta.project)
+    for source_kind, source, target_kind, target, relation in _edges(event):
+        yield EDGES, (target, target_kind.value, source_kind.value, source, relation, meta.project)
     for run_id, each in _inputs(event):
         yield INPUTS, (run_id, each.name, each.digest, each.role)
 
@@ -90,7 +91,7 @@ def _edges(event: Message) -> Iterator[_Edge]:
             for used in event.inputs:
                 yield K.LOGGED_MODEL, used, K.RUN, event.run_id, "model"
             for made in event.outputs:
-                yield K.RUN, event.run_id, K.LOGGED_MODEL, made.model_id, "output"
+                yield K.RUN, event.run_id, K.LOGGED_MODEL, made.model_id, "produced"  # the model says "output"
         case ModelVersionCreated():
             id, spec = event.version_id, event.spec
             if spec.source_run_id:

@@ -104,6 +104,6 @@ INPUTS = table_of(RunInputRow, "run_inputs", key=("run_id", "name", "digest", "r
 EDGES = table_of(
     LineageEdge,
     "edges",
-    key=("target", "target_kind", "source_kind", "source", "project"),
+    key=("target", "target_kind", "source_kind", "source", "relation", "project"),
     indexes=("project, source_kind, source", "project, target_kind, target"),
 )
