@@ -584,6 +584,8 @@ class ModelVersionRow(Answer, message="forgelog.experiments.v1.ModelVersion"):
     source_uri: str
     """Where its files were taken from, as the client that published it said, such as `models:/digits/3`. At most
     2048 characters."""
+    logged_model_id: str
+    """The logged model that it was made of. At most 128 characters."""
     checkpoint_id: str
     """The checkpoint that it was made of. At most 128 characters."""
     framework: str | None

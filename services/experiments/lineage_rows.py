@@ -96,6 +96,8 @@ def _edges(event: Message) -> Iterator[_Edge]:
             id, spec = event.version_id, event.spec
             if spec.source_run_id:
                 yield K.RUN, spec.source_run_id, K.MODEL_VERSION, id, "output"
+            if spec.logged_model_id:
+                yield K.LOGGED_MODEL, spec.logged_model_id, K.MODEL_VERSION, id, "published"
             if spec.checkpoint_id:
                 yield K.CHECKPOINT, spec.checkpoint_id, K.MODEL_VERSION, id, "checkpoint"
             for parent in spec.parents:

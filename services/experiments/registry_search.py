@@ -75,6 +75,7 @@ VERSION_WORDS = Words(
         "source_run_id": _SOURCE_RUN,
         "source_uri": _SOURCE,
         "artifact_path": Attribute("found.artifact_path"),
+        "logged_model_id": Attribute("found.logged_model_id"),
         "experiment_id": Attribute("found.experiment_id"),
         "job_id": Attribute("found.job_id"),
         "checkpoint_id": Attribute("found.checkpoint_id"),

@@ -20,6 +20,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated since 2.9.0:FutureW
 
 GUIDE = Path(__file__).parents[2] / "docs/how-to/migrate-from-mlflow.md"
 
+IN_A_PROJECT = pytest.mark.parametrize("uri", ["/mlflow/lab/vision"], indirect=True)
+"""What does not depend on the form of the URI."""
+
 MLMODEL = 'flavors:\n  sklearn: {}\nsignature:\n  inputs: \'[{"type": "double", "name": "x"}]\'\n'
 
 
@@ -242,6 +245,7 @@ async def test_a_copy_has_the_files_and_the_origin_of_its_original(client: Mlflo
     await flow(steps)
 
 
+@IN_A_PROJECT
 async def test_what_has_no_files_is_no_version(client: MlflowClient, run: str) -> None:
     def steps() -> None:
         client.create_registered_model("sourceless")
@@ -265,6 +269,7 @@ async def test_what_has_no_files_is_no_version(client: MlflowClient, run: str) -
     await flow(steps)
 
 
+@IN_A_PROJECT
 async def test_a_flipped_byte_refuses_the_transition(client: MlflowClient, run: str, platform: Cluster) -> None:
     def steps() -> None:
         client.log_text(run, run, "model/own.txt")  # a file that no other test has
@@ -287,6 +292,7 @@ async def test_a_flipped_byte_refuses_the_transition(client: MlflowClient, run: 
     await flow(steps)
 
 
+@IN_A_PROJECT
 async def test_a_pickle_is_warned_of(client: MlflowClient, run: str, platform: Cluster, tmp_path: Path) -> None:
     def steps() -> None:
         (tmp_path / "model.pkl").write_bytes(b"\x80\x04N.")
@@ -304,6 +310,7 @@ async def test_a_pickle_is_warned_of(client: MlflowClient, run: str, platform: C
     assert [(each["name"], each["type"]) for each in found["signature"]["inputs"]] == [("x", "double")]
 
 
+@IN_A_PROJECT
 async def test_files_of_a_version_never_change(client: MlflowClient, run: str, platform: Cluster) -> None:
     def registered() -> Any:
         return mlflow.register_model(f"runs:/{run}/model", "fixed")
@@ -331,6 +338,7 @@ async def test_files_of_a_version_never_change(client: MlflowClient, run: str, p
         assert (part.status_code, part.text) == (206, "we")
 
 
+@IN_A_PROJECT
 async def test_prompts_are_not_there(client: MlflowClient) -> None:
     def steps() -> None:
         code, text = refused(lambda: client.create_prompt("greeting"))

@@ -85,6 +85,11 @@ async def test_a_version_of_a_runs_files_is_verified_and_told_with_what_it_came_
     assert await found(filter="parameters >= 12") == [1]
     assert await found(filter="parameters > 12") == []
     assert await found(experiment=experiment, architecture="resnet", checkpoint="c7", optimization="fusion") == [1]
+    assert await found(filter="framework = 'pytorch' and size_bytes > 4", order_by=["number"]) == [1]
+    with pytest.raises(Refused, match="filter: at character 1: there is no attribute 'colour'; there are version_id,"):
+        await found(filter="colour = 'red'")
+    (model,) = await client.models.list(filter="tags.task = 'vision' and name = 'numerals'", order_by=["name"])
+    assert (model.name, model.latest) == ("numerals", 1)
     files = await client.models.download("numerals/1", into=tmp_path / "back")
     assert {file.path for file in files} == {"model.pkl", "config.json"}
 

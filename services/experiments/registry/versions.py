@@ -73,9 +73,13 @@ def _created(state: Registry, command: CreateModelVersion, context: DecisionCont
         hint = "leave version_id out to have one assigned"
         raise exists("version_id", f"a version {shown(command.version_id)}", hint)
     spec, ending = command.spec, id_ending(context.project)
-    if spec.source_run_id and not spec.source_run_id.endswith(ending):
-        problem = f"{shown(spec.source_run_id)} is no run of project {context.project}"
-        raise invalid("spec.source_run_id", problem, "give a run of the model's project")
+    for field, id, what in (
+        ("source_run_id", spec.source_run_id, "run"),
+        ("logged_model_id", spec.logged_model_id, "logged model"),
+    ):
+        if id and not id.endswith(ending):
+            problem = f"{shown(id)} is no {what} of project {context.project}"
+            raise invalid(f"spec.{field}", problem, f"give a {what} of the model's project")
     if spec.artifact_path and not spec.source_run_id:
         raise invalid("spec.artifact_path", "goes with source_run_id", "say which run has it")
     for number, parent in enumerate(spec.parents):

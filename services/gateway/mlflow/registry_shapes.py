@@ -37,7 +37,7 @@ def model(found: Any, newest: Iterable[Any]) -> dict[str, Any]:
         "creation_timestamp": milliseconds(found.created_at),
         "last_updated_timestamp": milliseconds(found.updated_at),
         "user_id": found.owner,
-        "description": found.description,
+        **_said(description=found.description),
         "tags": pairs(found.tags),
         "aliases": [{"alias": alias, "version": str(number)} for alias, number in sorted(found.aliases.items())],
         "latest_versions": [version(each) for each in newest],
@@ -54,15 +54,23 @@ def version(found: Any) -> dict[str, Any]:
         "last_updated_timestamp": milliseconds(found.updated_at),
         "user_id": found.created_by,
         "current_stage": stage(found),
-        "description": found.notes,
         "source": found.source_uri or files_uri(found),
-        "run_id": outward(found.source_run_id, found.project),
-        "run_link": tags.pop(RUN_LINK, ""),
         "status": _STATUSES[found.status],
-        "status_message": found.reason or "; ".join(found.warnings),
+        **_said(
+            description=found.notes,
+            run_id=outward(found.source_run_id, found.project),
+            model_id=outward(found.logged_model_id, found.project),
+            run_link=tags.pop(RUN_LINK, ""),
+            status_message=found.reason or "; ".join(found.warnings),
+        ),
         "tags": pairs(tags),
         "aliases": list(found.aliases),
     }
+
+
+def _said(**texts: str) -> dict[str, str]:
+    """Fields that MLflow leaves out where there is nothing to say."""
+    return {name: text for name, text in texts.items() if text}
 
 
 def stage(found: Any) -> str:

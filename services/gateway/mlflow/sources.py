@@ -2,6 +2,7 @@
 
     runs:/RUN/PATH                                    mlflow-artifacts:/EXPERIMENT/RUN/artifacts/PATH
     models:/MODEL/NUMBER    models:/MODEL@ALIAS       mlflow-artifacts:/model-versions/ID/artifacts
+    models:/LOGGED-MODEL                              mlflow-artifacts:/EXPERIMENT/models/LOGGED-MODEL/artifacts
 
 The version gets files of its own: a list of what the source has now, in the platform's store. Whatever becomes of the
 source, they stay.
@@ -10,16 +11,20 @@ source, they stay.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import grpc
 from pydantic import ValidationError
 
 from events.language.common import shown
 from events.language.convert import to_dict
+from events.language.experiments.logged_models import CreateLoggedModel
 from events.language.experiments.registry import Derivation, ModelVersionSpec
 from events.objects.manifest import BundleFile, Manifest
 from events.objects.store import ObjectDamaged, ObjectMissing
+from forgelog_pb.experiments.v1 import logged_models_pb2 as logged_pb
 from services.gateway.errors import DoorError
 from services.gateway.mlflow import mlmodel
 from services.gateway.mlflow.artifacts import Files, every, files_at
@@ -43,6 +48,11 @@ class OfRun:
 
 
 @dataclass(frozen=True, slots=True)
+class OfLoggedModel:
+    model_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class OfVersion:
     """The files of a version of a model, which has a number or an alias."""
 
@@ -63,7 +73,7 @@ class Address:
     path: str
 
 
-def parse_source(uri: str) -> OfRun | OfVersion | OfVersionId | Address:
+def parse_source(uri: str) -> OfRun | OfLoggedModel | OfVersion | OfVersionId | Address:
     """What a source names. Pure. Raises DoorError."""
     scheme, _, rest = uri.partition(":")
     path = rest.lstrip("/")
@@ -83,7 +93,9 @@ def parse_source(uri: str) -> OfRun | OfVersion | OfVersionId | Address:
         model, at, alias = path.partition("@")
         if at and model and alias:
             return OfVersion(model, alias=alias)
-        model, _, number = path.partition("/")
+        model, slash, number = path.partition("/")
+        if not slash and model.startswith(CreateLoggedModel.id_prefix):
+            return OfLoggedModel(model)
         if model and number.isdecimal() and int(number) > 0:
             return OfVersion(model, int(number))
     raise DoorError.about("source", f"{shown(uri)} is nothing that the platform keeps files of", _HINT)
@@ -100,23 +112,27 @@ async def taken_from(asked: Asked, calls: Calls) -> dict[str, Any]:
         case OfVersionId():
             spec = _copied(await version_of_id(calls, source.version_id))
         case OfRun():
-            spec = await _of_files(calls, Files(inward(source.run_id, calls.project), source.path))
+            spec = await _published(calls, Files(inward(source.run_id, calls.project), source.path))
+        case OfLoggedModel():
+            spec = await _published(calls, Files(inward(source.model_id, calls.project), of_model=True))
         case Address():
-            spec = await _of_files(calls, await files_at(source.path, calls))
-    if not (given := inward(asked.text("run_id"), calls.project)):
-        return {**spec, "source_uri": uri}
-    await calls.experiment_of(given)
-    if spec.get("source_run_id", given) != given:
-        asked.wrong(
-            "run_id", f"is {shown(given)}, and the source is of run {shown(spec['source_run_id'])}", "leave it out"
-        )
-    return {"source_run_id": given, **spec, "source_uri": uri}
+            spec = await _published(calls, await files_at(source.path, calls))
+    spec |= await _named(asked, calls, spec, "run_id", "source_run_id", of_model=False)
+    spec |= await _named(asked, calls, spec, "model_id", "logged_model_id", of_model=True)
+    return {**spec, "source_uri": uri}
 
 
-async def _of_files(calls: Calls, files: Files) -> dict[str, Any]:
-    await calls.experiment_of(files.id, files.of_model)
-    of = {} if files.of_model else {"source_run_id": files.id}
-    return {**of, "artifact_path": files.path, **await _published(calls, files)}
+async def _named(
+    asked: Asked, calls: Calls, spec: Mapping[str, Any], field: str, kept: str, *, of_model: bool
+) -> dict[str, Any]:
+    """The run or the logged model that a request names besides its source. Raises DoorError, also if the source is of
+    another one."""
+    if not (given := inward(asked.text(field), calls.project)):
+        return {}
+    await calls.experiment_of(given, of_model)
+    if (known := spec.get(kept) or given) != given:
+        asked.wrong(field, f"is {shown(given)}, and the source is of {shown(known)}", "leave it out")
+    return {kept: given}
 
 
 async def _version(calls: Calls, source: OfVersion) -> Any:
@@ -134,7 +150,11 @@ def _copied(found: Any) -> dict[str, Any]:
 
 
 async def _published(calls: Calls, files: Files) -> dict[str, Any]:
-    """Keep the list of these files. What names it, and what the files tell of the model."""
+    """What a version of these files is. Their list is kept."""
+    await calls.experiment_of(files.id, files.of_model)
+    origin = (
+        await _of_model(calls, files) if files.of_model else {"source_run_id": files.id, "artifact_path": files.path}
+    )
     found = await every(calls, files, recursive=True)
     if not found:
         raise DoorError.about("source", f"{files} has no file {shown(files.path)}", "log it first")
@@ -147,7 +167,15 @@ async def _published(calls: Calls, files: Files) -> dict[str, Any]:
         raise DoorError.about("source", f"its files form no bundle: {error.errors()[0]['msg']}", _HINT) from None
     bundle = (await calls.carrying.put(manifest.to_bytes())).model_dump()
     told = await _told(calls, next((file for file in listed if file.path == mlmodel.NAME), None))
-    return {"bundle": bundle, "model_format": mlmodel.format_of([file.path for file in listed]), **told}
+    return {**origin, "bundle": bundle, "model_format": mlmodel.format_of([file.path for file in listed]), **told}
+
+
+async def _of_model(calls: Calls, files: Files) -> dict[str, Any]:
+    """Where a version of a logged model's files comes from. Raises DoorError if the model is deleted."""
+    model = (await calls.ask("GetLoggedModel", logged_pb.GetLoggedModelResponse, model_id=files.id)).model
+    if model.HasField("deleted_at"):
+        raise DoorError(grpc.StatusCode.NOT_FOUND, f"{files} is deleted; restore it first")
+    return {"logged_model_id": files.id, "source_run_id": model.source_run_id}
 
 
 async def _told(calls: Calls, description: BundleFile | None) -> dict[str, Any]:

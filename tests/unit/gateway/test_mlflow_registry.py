@@ -20,7 +20,7 @@ from services.gateway.mlflow.calls import Calls
 from services.gateway.mlflow.manifests import Manifests, entries, without_folder
 from services.gateway.mlflow.registry import models_filter
 from services.gateway.mlflow.registry_names import number_of, stage_of
-from services.gateway.mlflow.sources import Address, OfRun, OfVersion, OfVersionId, parse_source
+from services.gateway.mlflow.sources import Address, OfLoggedModel, OfRun, OfVersion, OfVersionId, parse_source
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,9 @@ from services.gateway.mlflow.sources import Address, OfRun, OfVersion, OfVersion
         ("runs:/r1", OfRun("r1", "")),
         ("models:/digits/3", OfVersion("digits", 3)),
         ("models:/two words@champion", OfVersion("two words", alias="champion")),
+        ("models:/m-4711", OfLoggedModel("m-4711")),
+        ("models:/m-4711/2", OfVersion("m-4711", 2)),
+        ("mlflow-artifacts:/e1/models/m-4711/artifacts", Address("e1/models/m-4711/artifacts")),
         ("mlflow-artifacts:/e1/r1/artifacts/model", Address("e1/r1/artifacts/model")),
         ("mlflow-artifacts://host:7070/e1/r1/artifacts", Address("e1/r1/artifacts")),
         ("mlflow-artifacts:///e1/r1/artifacts", Address("e1/r1/artifacts")),
@@ -98,6 +101,7 @@ def test_a_damaged_version_tells_why_and_a_sound_one_what_to_mind() -> None:
         stage=types.MODEL_STAGE_PRODUCTION,
         warnings=["a pickle", "no card"],
         source_run_id="r1.jg5nz",
+        logged_model_id="m-1.jg5nz",
         tags={"a": "b", "mlflow.runLink": "http://there"},
     )
     shown = registry_shapes.version(found)
@@ -107,6 +111,7 @@ def test_a_damaged_version_tells_why_and_a_sound_one_what_to_mind() -> None:
         [{"key": "a", "value": "b"}],
         "mlflow-artifacts:/model-versions/mv1/artifacts",
     )
+    assert (shown["model_id"], "description" in shown) == ("m-1-jg5nz", False)
     found.status, found.reason = types.VERSION_STATUS_DAMAGED, "w.bin: it is missing"
     shown = registry_shapes.version(found)
     assert (shown["status"], shown["status_message"]) == ("FAILED_REGISTRATION", "w.bin: it is missing")

@@ -178,6 +178,8 @@ class ModelVersionSpec(Model):
     """The file or folder of that run that it is."""
     source_uri: Annotated[str, Field(max_length=2048)] = ""
     """Where its files were taken from, as the client that published it said, such as ``models:/digits/3``."""
+    logged_model_id: OptionalIdentifier = ""
+    """The logged model that it was made of."""
     checkpoint_id: OptionalIdentifier = ""
     """The checkpoint that it was made of."""
     framework: ModelFramework | None = None
