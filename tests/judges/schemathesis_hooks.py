@@ -48,6 +48,7 @@ KNOWN = {
     "tuning_id": "t-none",
     "model_id": "md-none",
     "version_id": "mv-none",
+    "template_id": "et-none",
     # of lineage
     "kind": "run",
     "id": os.environ["RUN"],
@@ -63,6 +64,9 @@ NEEDED = {
     "/GetTuning": "tuning_id",
     "/ListTrials": "tuning_id",
     "/GetModel": "model_id",
+    "/GetTemplate": "template_id",
+    "/GetArtifact": "run_id",
+    "/ListArtifacts": "run_id",
     "/GetModelVersion": "version_id",
     "/GetDataset": "version_id",
     "/GetLineage": "kind",
@@ -196,6 +200,10 @@ def _give_time(case: Any) -> None:
 def _ask_for_what_there_is(case: Any) -> None:
     case.path_parameters |= {name: value for name, value in KNOWN.items() if name in case.path_parameters}
     _possible(case.query)
+    if re.search("artifact", case.operation.path, re.IGNORECASE):  # of a run, or of a logged model
+        for values in (case.query, case.body):
+            if isinstance(values, dict):
+                values.pop("run_id" if "model_id" in case.path_parameters else "model_id", None)
     for values in (case.query, case.body):
         if isinstance(values, dict) and values.get("aggregate"):
             context = case.path_parameters.get("context") or values.get("context", "")
