@@ -289,6 +289,15 @@ class AsyncModels(Namespace):
         files = await bundle_files(self._core, version.bundle.digest, version.bundle.size)
         return await get_files(self._core, files, Path(into), force=force, progress=progress)
 
+    async def load(self, ref: str, *, into: str | Path, trust_pickle: bool = False, at: datetime | None = None) -> Any:
+        """A version as a model, by its format and framework, by way of the folder `into`, as in `download`. Raises
+        `InvalidInput`, also for a pickle without `trust_pickle`, and what `download` does."""
+        from forgelog.client.loading import load_files
+
+        found = await self.version(ref, at=at)
+        await self.download(ref, into=into, at=at)
+        return await asyncio.to_thread(load_files, Path(into), found.model_format, found.framework, trust_pickle)
+
     async def versions(
         self,
         model: str = "",
