@@ -118,9 +118,9 @@ DOUBLE_PATTERN = r"^(-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?|-?Infinity|NaN)$"
 
 Double = Annotated[
     str,
-    BeforeValidator(_number),
     StringConstraints(pattern=DOUBLE_PATTERN, max_length=32),
     Field(examples=["0.125"]),
+    BeforeValidator(_number),  # last: what stands before it would not say its pattern in the JSON schema
 ]
 """A floating-point number in words, exact to its last bit: ``0.125``, ``NaN``, ``Infinity``, ``-Infinity``. A number
 is taken too."""

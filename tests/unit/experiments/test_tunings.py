@@ -35,6 +35,7 @@ from events.language.experiments import (
     TuningStatus,
     TuningStatusSet,
 )
+from events.language.experiments.tuning_models import DOUBLE_PATTERN
 from tests.unit.experiments.desk import NOON, PROJECT, Desk, names, refusal
 
 S = TrialStatus
@@ -309,3 +310,8 @@ def test_attributes_are_json_as_it_was_written() -> None:
         (AskTrial(tuning_id="t1", system_attributes={"a": "[" * 9_999}), "system_attributes.a"),
     ):
         assert refusal(desk, command).message == f"{field}: is no JSON"
+
+
+def test_a_number_in_words_says_in_the_schema_what_it_looks_like() -> None:
+    for field in (TellTrial, AskTrial):
+        assert field.model_json_schema()["properties"]["objective_values"]["items"]["pattern"] == DOUBLE_PATTERN
