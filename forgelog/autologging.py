@@ -36,6 +36,9 @@ def autolog(
     MLflow looks for it. Raises ImportError where MLflow is not installed, `InvalidInput`, and `Unavailable` where no
     platform is found.
     """
+    # If it was not imported before, MLflow tells its makers nothing, and can't hang: its telemetry's thread imports
+    # modules while autologging hooks imports, and each may wait for the other without end.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     try:
         mlflow: Any = import_module("mlflow")
     except ModuleNotFoundError as error:

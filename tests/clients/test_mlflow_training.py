@@ -12,6 +12,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.models import infer_signature
 from mlflow.pyfunc import PythonModel
+from mlflow.utils.autologging_utils import AUTOLOGGING_INTEGRATIONS
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -46,6 +47,7 @@ def _elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def client(uri: str) -> Iterator[MlflowClient]:
     yield MlflowClient(uri)
     mlflow.sklearn.autolog(disable=True)
+    AUTOLOGGING_INTEGRATIONS["sklearn"].clear()  # what is said of one library outlasts what is said of all
 
 
 async def test_a_model_is_loaded_by_all_of_its_addresses(client: MlflowClient, platform: Cluster) -> None:

@@ -59,6 +59,9 @@ from events.language.experiments import (
     TuningReleased,
     UpdateExperiment,
 )
+from events.language.experiments.capture import CaptureRun, RunCapture
+from events.language.experiments.logged_models import LoggedModelCreated, LogRunModels, RunModel
+from events.language.experiments.sealing import SealedPoints, SealPoints
 from events.language.experiments.templates import (
     DeleteTemplate,
     RateTemplate,
@@ -66,6 +69,7 @@ from events.language.experiments.templates import (
     SaveTemplate,
     TemplateSpec,
 )
+from events.language.experiments.tuning_following import AdoptedTrial, AdoptTrials, PruneTrial
 from events.language.jobs import ExitReason, JobCancelled, JobCompleted, JobExited, JobFailed, JobStarted, TaskCounts
 from events.log.ids import child_id, id_ending
 from tests.unit.experiments.desk import NOON
@@ -103,6 +107,14 @@ _asked = st.builds(
     started_at=st.just(NOON),
 )
 
+_model_asked = st.builds(
+    LoggedModelCreated,
+    model_id=st.sampled_from(["m-1", "m-2"]),
+    project=st.just(DEFAULT_PROJECT),
+    experiment_id=EXPERIMENTS,
+    experiment=st.just("") | NAMES,
+)
+
 catalogue: Inputs = st.one_of(
     st.builds(CreateExperiment, **_of, name=NAMES, tags=PARAMS, template_id=st.just("") | TEMPLATES),
     st.builds(
@@ -123,6 +135,7 @@ catalogue: Inputs = st.one_of(
     st.builds(ReviseTemplate, **_template, spec=_spec),
     st.builds(RateTemplate, **_template, stars=st.integers(1, 5)),
     st.builds(DeleteTemplate, **_template),
+    _model_asked,
 )
 
 
@@ -157,6 +170,11 @@ runs: Inputs = st.one_of(
     st.builds(RunRefused, project=st.just(DEFAULT_PROJECT), run_id=RUNS, reason=st.just("there is no such experiment")),
     st.builds(LinkedProcessStarted, job_id=JOBS, run_id=RUNS, node_id=st.just("n1")),
     st.builds(LinkedProcessEnded, **_ended),
+    st.builds(
+        LogRunModels, run_id=RUNS, inputs=st.sampled_from([(), ("m-1",)]), outputs=st.just((RunModel(model_id="m-2"),))
+    ),
+    st.builds(CaptureRun, run_id=RUNS, capture=st.just(RunCapture())),
+    st.builds(SealPoints, run_id=RUNS, end_number=st.integers(1, 9), sealed=st.just(SealedPoints(digest="1" * 64))),
     run_files,
 )
 
@@ -254,6 +272,20 @@ tunings: Inputs = st.one_of(
     st.builds(SetTrialAttribute, **_trial, **_said),
     st.builds(ReportTrial, **_attempt, step=st.integers(-1, 2), value=_doubles),
     st.builds(TellTrial, **_attempt, status=st.sampled_from(TRIAL_ENDS), objective_values=_values),
+    st.builds(
+        PruneTrial,
+        **_attempt,
+        step=st.integers(0, 2),
+        value=_doubles,
+        known_events=st.integers(1, 9),
+        algorithm_version=st.just("optuna 5.0.0"),
+    ),
+    st.builds(
+        AdoptTrials,
+        tuning_id=TUNINGS,
+        source=TUNINGS,
+        trials=st.just((AdoptedTrial(number=1, parameters={"lr": "0.5"}, objective_values=("0.25",)),)),
+    ),
     st.builds(RequeueTrial, **_attempt),
     st.builds(_began, _launched, st.just(0), ATTEMPTS),
     *_ends(_launched),
