@@ -67,7 +67,7 @@ async def test_a_run_uses_and_makes_models(platform: Cluster, uri: str) -> None:
         edges = (await http.get(f"/v1/lineage/run/{run}")).json()["edges"]
     assert {(each["source"], each["target"], each["relation"]) for each in edges if "m-" in str(each)} >= {
         (base, run, "model"),
-        (run, tuned, "output"),
+        (run, tuned, "produced"),
     }
 
 

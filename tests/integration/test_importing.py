@@ -23,6 +23,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 
 from forgelog import AsyncClient
+from forgelog.errors import NotFound
 from forgelog.importing.mlflow_database import MlflowDatabase, Postgres, Sqlite
 from forgelog.importing.mlflow_files import MlflowFiles
 from forgelog.importing.source import Series, Source, SourceRun, Trouble
@@ -251,7 +252,16 @@ async def test_the_program_of_the_page_brings_what_wandb_gave(
         )
         _, err = await asyncio.wait_for(process.communicate(), PATIENCE)
         assert process.returncode == 0, err.decode()
-    (run,) = await client.runs.search(experiments=await ids(client, "of wandb"))
+    async with asyncio.timeout(PATIENCE):  # the program's was another client: tables may be a moment behind it
+        while True:
+            try:
+                (run,) = await client.runs.search(experiments=await ids(client, "of wandb"))
+            except (NotFound, ValueError):
+                await asyncio.sleep(0.1)
+                continue
+            if run.status == "failed":
+                break
+            await asyncio.sleep(0.1)
     assert (run.name, run.status, run.params, run.started_at) == ("brave-sun-1", "failed", {"lr": "0.1"}, moment(BEGAN))
     points = await client.runs.points(run.run_id, "loss")
     assert [(point.step, point.time) for point in points] == [(step, moment(BEGAN + 1000 * step)) for step in range(3)]
