@@ -143,6 +143,11 @@ def invalid(field: str, problem: str, hint: str) -> Refused:
     return Refused(ErrorCode.INVALID_ARGUMENT, f"{field}: {problem}", [error])
 
 
+def absent(field: str, problem: str, hint: str) -> Refused:
+    """What a field of a command names does not exist."""
+    return Refused(ErrorCode.NOT_FOUND, problem, [FieldError(field=field, problem=problem, hint=hint)])
+
+
 class LogEvent(Event):
     """Events that the log itself writes, in every context. Their `context` on the wire is ``log``."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
-from events.language.common import ErrorCode, FieldError, Refused, invalid, shown
+from events.language.common import ErrorCode, FieldError, Refused, absent, invalid, shown
 from events.language.experiments import MAX_ARTIFACTS, Artifact
 
 MOST = 20_000
@@ -59,9 +59,7 @@ def removed(state: WithFiles, wanted: Sequence[str], kind: str, hint: str) -> tu
                 raise invalid(field, problem, "remove what is in it part by part")
             found |= dict.fromkeys(file for file in state.artifacts if file.startswith(f"{path}/"))
         else:
-            problem = f"the {kind} has no {shown(path)}"
-            error = FieldError(field=field, problem=problem, hint=hint)
-            raise Refused(ErrorCode.NOT_FOUND, problem, [error])
+            raise absent(field, f"the {kind} has no {shown(path)}", hint)
     if len(found) > MAX_ARTIFACTS:
         raise invalid("paths", f"have {len(found)} files", f"remove at most {MAX_ARTIFACTS} at a time")
     return tuple(found)

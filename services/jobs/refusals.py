@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from events.language.common import ErrorCode, FieldError, Refused
+from events.language.common import ErrorCode, FieldError, Refused, absent
 from events.language.task_ranges import parse_ranges
 from services.jobs.state import Job
 
@@ -10,11 +10,7 @@ from services.jobs.state import Job
 def known(job: Job) -> Job:
     """The job. Raises `Refused` if it does not exist."""
     if not job.submitted:
-        raise Refused(
-            ErrorCode.NOT_FOUND,
-            f"there is no job {job.job_id!r}",
-            [FieldError(field="job_id", problem=f"there is no job {job.job_id!r}", hint="`forgelog ps -a` lists jobs")],
-        )
+        raise absent("job_id", f"there is no job {job.job_id!r}", "`forgelog ps -a` lists jobs")
     return job
 
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from events.language.base import Command, Event
-from events.language.common import ErrorCode, FieldError, Refused, shown
+from events.language.common import ErrorCode, FieldError, Refused, absent, shown
 from events.language.experiments import (
     DEFAULT_EXPERIMENT,
     EXPERIMENT_MOVES,
@@ -196,8 +196,7 @@ def _known(state: Catalogue, id: str) -> Experiment:
     experiment = state.experiments.get(id)
     if experiment is None:
         problem = f"there is no experiment {id!r} in this project"
-        error = FieldError(field="experiment_id", problem=problem, hint="forgelog experiments list shows them")
-        raise Refused(ErrorCode.NOT_FOUND, problem, [error])
+        raise absent("experiment_id", problem, "forgelog experiments list shows them")
     return experiment
 
 

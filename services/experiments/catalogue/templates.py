@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from events.language.base import Event
-from events.language.common import ErrorCode, Refused, invalid, shown
+from events.language.common import ErrorCode, Refused, absent, invalid, shown
 from events.language.experiments import CreateExperiment, HyperparameterConfig
 from events.language.experiments.practices import BestPractices
 from events.language.experiments.templates import (
@@ -122,5 +122,5 @@ def _saved(state: Catalogue, command: SaveTemplate) -> TemplateSaved:
 def _known(state: Catalogue, id: str) -> Template:
     if (template := state.templates.get(id)) is None:
         problem = f"there is no template {shown(id)} in this project"
-        raise refused(ErrorCode.NOT_FOUND, "template_id", problem, "forgelog templates list shows them")
+        raise absent("template_id", problem, "forgelog templates list shows them")
     return template

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from events.language.base import Event
-from events.language.common import ErrorCode, invalid, shown
+from events.language.common import ErrorCode, absent, invalid, shown
 from events.language.experiments import (
     CreateTuning,
     DeleteTuning,
@@ -105,7 +105,7 @@ def released(state: Catalogue, command: DeleteTuning) -> Sequence[Event]:
     place = state.tunings.get(command.tuning_id)
     if place is None:
         problem = f"there is no tuning {shown(command.tuning_id)} in this project"
-        raise refused(ErrorCode.NOT_FOUND, "tuning_id", problem, "forgelog tune list shows them")
+        raise absent("tuning_id", problem, "forgelog tune list shows them")
     if place.deleted:
         return ()
     return [TuningReleased(project=command.project, tuning_id=command.tuning_id, number=place.number)]

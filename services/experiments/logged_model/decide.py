@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from events.language.base import Command, Event
-from events.language.common import ErrorCode, FieldError, Refused, invalid, shown
+from events.language.common import ErrorCode, FieldError, Refused, absent, invalid, shown
 from events.language.experiments import MAX_ENTRIES
 from events.language.experiments.logged_models import (
     CreateLoggedModel,
@@ -89,9 +89,7 @@ class LoggedModels(Decider[Logged]):
         assert isinstance(command, LoggedModelCommand)
         id = command.model_id
         if state.status is None:
-            problem = f"there is no logged model {id!r}"
-            error = FieldError(field="model_id", problem=problem, hint="log it first, with CreateLoggedModel")
-            raise Refused(ErrorCode.NOT_FOUND, problem, [error])
+            raise absent("model_id", f"there is no logged model {id!r}", "log it first, with CreateLoggedModel")
         if isinstance(command, DeleteLoggedModel):
             return () if state.deleted else [LoggedModelDeleted(model_id=id)]
         if isinstance(command, RestoreLoggedModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from events.language.common import PLATFORM_ACTOR, ErrorCode, FieldError, Refused, shown
+from events.language.common import PLATFORM_ACTOR, ErrorCode, FieldError, Refused, absent, shown
 from events.language.experiments import (
     MAX_ENTRIES,
 )
@@ -18,9 +18,7 @@ from services.experiments.registry.state import Model, Registry, Slot, Version
 def known_model(state: Registry, id: str) -> Model:
     model = state.models.get(id)
     if model is None or model.deleted:
-        problem = f"there is no model {shown(id)} in this project"
-        error = FieldError(field="model_id", problem=problem, hint="forgelog models list shows them")
-        raise Refused(ErrorCode.NOT_FOUND, problem, [error])
+        raise absent("model_id", f"there is no model {shown(id)} in this project", "forgelog models list shows them")
     return model
 
 
@@ -28,8 +26,7 @@ def known_version(state: Registry, id: str) -> Version:
     version = state.versions.get(id)
     if version is None or version.deleted:
         problem = f"there is no version {shown(id)} in this project"
-        error = FieldError(field="version_id", problem=problem, hint="forgelog models versions shows them")
-        raise Refused(ErrorCode.NOT_FOUND, problem, [error])
+        raise absent("version_id", problem, "forgelog models versions shows them")
     return version
 
 
@@ -45,8 +42,7 @@ def usable(state: Registry, model: Model, number: int) -> str:
     """The id of a version whose files are intact. Raises Refused."""
     if (id := model.versions.get(number)) is None:
         problem = f"model {model.name} has no version {number}"
-        error = FieldError(field="number", problem=problem, hint="forgelog models versions shows them")
-        raise Refused(ErrorCode.NOT_FOUND, problem, [error])
+        raise absent("number", problem, "forgelog models versions shows them")
     check_usable(state.versions[id], f"{model.name}/{number}")
     return id
 

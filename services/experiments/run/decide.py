@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from events.language.base import Command, Event
-from events.language.common import ErrorCode, FieldError, Refused, invalid, shown
+from events.language.common import ErrorCode, FieldError, Refused, absent, invalid, shown
 from events.language.experiments import (
     ENDED,
     ArtifactsLogged,
@@ -130,9 +130,7 @@ class Runs(Decider[Run]):
         assert isinstance(command, RunCommand)
         id = command.run_id
         if state.status is None:
-            problem = f"there is no run {id!r}"
-            error = FieldError(field="run_id", problem=problem, hint="forgelog runs list shows them")
-            raise Refused(ErrorCode.NOT_FOUND, problem, [error])
+            raise absent("run_id", f"there is no run {id!r}", "forgelog runs list shows them")
         if isinstance(command, SealPoints):
             return sealing.sealed(state, command, context)
         if isinstance(command, DeleteRun):

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from events.language.base import Command, Event
-from events.language.common import CommandRejected, ErrorCode, FieldError, Refused
+from events.language.common import CommandRejected, absent
 from events.language.experiments import (
     TUNING_ENDS,
     TUNING_MOVES,
@@ -130,8 +130,7 @@ class Tunings(Decider[Tuning]):
         id = command.tuning_id
         if state.status is None or state.deleted:
             problem = f"there is no tuning {id!r}" if state.status is None else f"tuning {id} is deleted"
-            error = FieldError(field="tuning_id", problem=problem, hint="forgelog tune list shows them")
-            raise Refused(ErrorCode.NOT_FOUND, problem, [error])
+            raise absent("tuning_id", problem, "forgelog tune list shows them")
         match command:
             case PauseTuning():
                 return _set(state, id, TuningStatus.PAUSED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from events.language.common import ErrorCode, FieldError, Refused, invalid, shown
+from events.language.common import ErrorCode, FieldError, Refused, absent, invalid, shown
 from events.language.experiments import (
     MAX_TRIALS,
     NAN,
@@ -188,7 +188,7 @@ def _open(state: Tuning, command: TrialCommand) -> OpenTrial:
             raise Refused(ErrorCode.FAILED_PRECONDITION, f"trial {number} of tuning {command.tuning_id} has ended")
         problem = f"there is no trial {number} of tuning {command.tuning_id}"
         hint = f"it has {state.trials} trials, counted from 0"
-        raise Refused(ErrorCode.NOT_FOUND, problem, [FieldError(field="number", problem=problem, hint=hint)])
+        raise absent("number", problem, hint)
     # The process of a job's later attempt may be heard before the job's own event of its start.
     later = bool(trial.job_id) and (getattr(command, "attempt", None) or 0) > trial.attempt
     if isinstance(command, AttemptCommand) and command.attempt not in (None, trial.attempt) and not later:
