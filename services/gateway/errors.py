@@ -80,6 +80,11 @@ class DoorError(Exception):
         return cls(grpc.StatusCode[refused.code.name], refused.message, refused.errors)
 
 
+def defect() -> DoorError:
+    """The gateway's own fault, which its log tells."""
+    return DoorError(grpc.StatusCode.INTERNAL, "the gateway failed because of a defect; see its log")
+
+
 def code_name(code: grpc.StatusCode) -> str:
     """``invalid_argument``: as `ErrorCode` writes it."""
     return code.name.lower()

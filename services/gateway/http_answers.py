@@ -11,7 +11,6 @@ from http import HTTPStatus
 from time import perf_counter
 from typing import Any
 
-import grpc
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -19,7 +18,7 @@ from starlette.routing import Match
 
 from events.language.problems import close_to
 from services.gateway import metrics
-from services.gateway.errors import HTTP_STATUS, DoorError, as_json, code_name
+from services.gateway.errors import HTTP_STATUS, DoorError, as_json, code_name, defect
 from services.gateway.forward import Relayed
 from services.gateway.transcode import dumps
 
@@ -79,8 +78,7 @@ def answering(name: str, handler: Handler, refusal: Refusal = error_response) ->
             response = http_error(request, error)
         except Exception:
             log.exception("%s %s failed", request.method, request.url.path)
-            text = "the gateway failed because of a defect; see its log"
-            response = refusal(DoorError(grpc.StatusCode.INTERNAL, text))
+            response = refusal(defect())
         timer.observe(perf_counter() - started)
         metrics.requests.labels("http", name, str(response.status_code)).inc()
         return response

@@ -8,9 +8,7 @@ sent again is known as a repeat.
 
 from __future__ import annotations
 
-import logging
 import re
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -39,9 +37,9 @@ from events.language.experiments import (
 )
 from events.log.outcomes import Outcome
 from forgelog_pb.optuna.v1 import storage_pb2 as pb
-from services.gateway import metrics
 from services.gateway.commands import Door, Parsed
-from services.gateway.errors import DoorError, abort, code_name
+from services.gateway.errors import DoorError, abort
+from services.gateway.grpc_answers import answered
 from services.gateway.grpc_gate import caller
 from services.gateway.optuna_live import Live
 from services.gateway.optuna_studies import (
@@ -54,8 +52,6 @@ from services.gateway.optuna_studies import (
     trial_id,
 )
 from services.gateway.trace import Trace
-
-log = logging.getLogger("forgelog.gateway")
 
 SERVICE = "optuna.StorageService"
 
@@ -269,24 +265,13 @@ class OptunaHandler(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         label = f"{SERVICE}/{name}"
 
         async def unary(request: bytes, context: Any) -> bytes:
-            started, code = time.perf_counter(), "ok"
+            return await answered(label, context, traced(request, context))
+
+        async def traced(request: bytes, context: Any) -> bytes:
             given = {str(key): value for key, value in context.invocation_metadata() or ()}
-            try:
-                with self._door.request(len(request)), Trace(label, str(given.get("traceparent", ""))) as trace:
-                    command_id = str(given.get(COMMAND_ID, ""))
-                    call = Call(_project(given.get(PROJECT, "")), command_id, trace.traceparent)
-                    return (await work(call, _read(taken, request))).SerializeToString()
-            except DoorError as error:
-                code = code_name(error.code)
-                await abort(context, error)
-            except Exception:
-                code = "internal"
-                log.exception("%s failed", label)
-                text = "the gateway failed because of a defect; see its log"
-                await abort(context, DoorError(grpc.StatusCode.INTERNAL, text))
-            finally:
-                metrics.seconds.labels("grpc", label).observe(time.perf_counter() - started)
-                metrics.requests.labels("grpc", label, code).inc()
+            with self._door.request(len(request)), Trace(label, str(given.get("traceparent", ""))) as trace:
+                call = Call(_project(given.get(PROJECT, "")), str(given.get(COMMAND_ID, "")), trace.traceparent)
+                return (await work(call, _read(taken, request))).SerializeToString()
 
         return unary
 

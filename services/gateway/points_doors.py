@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from typing import Any
 
-import grpc
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -16,16 +13,13 @@ from events.language.experiments.points import MAX_BATCH_BYTES, batch_of
 from forgelog_pb.experiments.v1.points_pb2 import PointBatch
 from forgelog_pb.gateway.v1 import points_pb2 as pb
 from forgelog_pb.gateway.v1 import points_pb2_grpc as rpc
-from services.gateway import metrics
-from services.gateway.errors import DoorError, abort, code_name
-from services.gateway.forward import Relayed
+from services.gateway.errors import DoorError
+from services.gateway.grpc_answers import answered
 from services.gateway.grpc_gate import caller
 from services.gateway.http_answers import answering, json_response
 from services.gateway.http_bodies import json_of, read_body
 from services.gateway.http_gate import principal_of
 from services.gateway.points import SECONDS, PointsDoor
-
-log = logging.getLogger("forgelog.gateway")
 
 SERVICE = "forgelog.gateway.v1.Points"
 POINTS = "/v1/runs/{run_id}/points"
@@ -41,27 +35,12 @@ class PointsServicer(rpc.PointsServicer):
         self._door = door
 
     async def Log(self, request: pb.LogRequest, context: Any) -> pb.LogResponse:
-        label, started, code = f"{SERVICE}/Log", time.perf_counter(), "ok"
-        remaining = context.time_remaining()
+        return await answered(f"{SERVICE}/Log", context, self._log(request, context.time_remaining()))
+
+    async def _log(self, request: pb.LogRequest, remaining: float | None) -> pb.LogResponse:
         seconds = SECONDS if remaining is None else max(min(SECONDS, remaining - _MARGIN), 0.001)
-        try:
-            position, count = await self._door.log(caller(), request.batch, seconds)
-            return pb.LogResponse(position=str(position), points=count)
-        except DoorError as error:
-            code = code_name(error.code)
-            await abort(context, error)
-        except Relayed as refusal:
-            code = code_name(refusal.code)
-            await context.abort(refusal.code, refusal.details, refusal.trailing)
-        except Exception:
-            code = "internal"
-            log.exception("%s failed", label)
-            text = "the gateway failed because of a defect; see its log"
-            await abort(context, DoorError(grpc.StatusCode.INTERNAL, text))
-        finally:
-            metrics.seconds.labels("grpc", label).observe(time.perf_counter() - started)
-            metrics.requests.labels("grpc", label, code).inc()
-        raise AssertionError("abort returned")
+        position, count = await self._door.log(caller(), request.batch, seconds)
+        return pb.LogResponse(position=str(position), points=count)
 
 
 class PointsHttp:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
@@ -14,7 +12,6 @@ from events.log.publish import Published
 from forgelog_pb.common.v1.types_pb2 import ErrorCode
 from forgelog_pb.gateway.v1 import commands_pb2 as pb
 from forgelog_pb.gateway.v1 import commands_pb2_grpc as rpc
-from services.gateway import metrics
 from services.gateway.commands import (
     DEFAULT_WAIT_SECONDS,
     MAX_BATCH,
@@ -24,11 +21,10 @@ from services.gateway.commands import (
     Checked,
     Door,
 )
-from services.gateway.errors import DoorError, abort, code_name
+from services.gateway.errors import DoorError, code_name
+from services.gateway.grpc_answers import answered
 from services.gateway.grpc_gate import caller
 from services.gateway.trace import Trace
-
-log = logging.getLogger("forgelog.gateway")
 
 T = TypeVar("T")
 
@@ -87,22 +83,14 @@ class CommandsServicer(rpc.CommandsServicer):
         return [each or outcome_message(*next(results), trace.trace_id) for each in outcomes]
 
     async def _answer(self, method: str, request: Any, context: Any, work: Callable[[Trace], Awaitable[T]]) -> T:
-        """Does a call's work in its span; counts and times it; its failures become the call's status."""
-        label, started, code = f"{SERVICE}/{method}", time.perf_counter(), "ok"
-        try:
+        """Does a call's work in its span."""
+        label = f"{SERVICE}/{method}"
+
+        async def traced() -> T:
             with self._door.request(request.ByteSize()), Trace(label, _traceparent(context)) as trace:
                 return await work(trace)
-        except DoorError as error:
-            code = code_name(error.code)
-            await abort(context, error)
-        except Exception:
-            code = "internal"
-            log.exception("%s failed", method)
-            text = "the gateway failed because of a defect; see its log"
-            await abort(context, DoorError(grpc.StatusCode.INTERNAL, text))
-        finally:
-            metrics.seconds.labels("grpc", label).observe(time.perf_counter() - started)
-            metrics.requests.labels("grpc", label, code).inc()
+
+        return await answered(label, context, traced())
 
     def _check(self, command: pb.Command, trace: Trace, *, conclude: bool = False) -> Checked:
         given = {
