@@ -10,15 +10,10 @@ bytes, is damage.
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
-
-import asyncpg
-from aiokafka.errors import KafkaError
 
 from events.hosting import Answering
 from events.language.common import PLATFORM_ACTOR
@@ -27,11 +22,11 @@ from events.language.experiments.registry import ModelFormat, ReportVersionCheck
 from events.language.objects import ObjectRef
 from events.log.publish import Outgoing, Publisher
 from events.objects.manifest import MAX_MANIFEST_BYTES, BundleFile, NoManifest, parse_manifest
-from events.objects.store import ObjectDamaged, ObjectMissing, Objects, ObjectStoreError
+from events.objects.store import ObjectDamaged, ObjectMissing, Objects
 from events.projections.stored import Positions
-from events.queries.queries import QueryError
 from events.queries.watching import changes
 from events.writer.origins import Asker
+from services.experiments.background import again_and_again, tables_made
 from services.experiments.model_files import compression_of, warnings_of
 from services.experiments.registry_rows import CHECKS
 
@@ -47,8 +42,6 @@ _OPEN = """
     order by c.requested_at, c.subject_id, c.number
 """
 
-log = logging.getLogger("forgelog.experiments")
-
 
 @dataclass(slots=True)
 class Seen:
@@ -63,15 +56,8 @@ class Seen:
 
 async def check_files(answering: Answering) -> None:
     """Take the looks that are asked for, one after the other, until cancelled."""
-    worker = _Worker(answering)
-    while True:
-        try:
-            await worker.run()
-        except (KafkaError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, QueryError) as error:
-            log.warning("files of models and datasets can't be looked at now: %s: %s", type(error).__name__, error)
-        except ObjectStoreError as error:
-            log.warning("files of models and datasets can't be looked at now: %s", error)
-        await asyncio.sleep(_AGAIN)
+    trouble = "files of models and datasets can't be looked at now"
+    await again_and_again(_Worker(answering).run, _AGAIN, trouble)
 
 
 class _Worker:
@@ -84,9 +70,7 @@ class _Worker:
 
     async def run(self) -> None:
         """Take looks as they are asked for. Raises what keeps it from that."""
-        runner = self._read.runner
-        async with runner.changes:
-            await runner.changes.wait_for(lambda: bool(runner.positions))  # before that there may be no tables
+        await tables_made(self._read)
 
         async def look(_: Positions) -> tuple[Positions, Sequence[Any]]:
             async with self._read.snapshot() as (db, reached):

@@ -21,9 +21,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import asyncpg
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
 
 from events.hosting import Answering
 from events.language.experiments import Direction, ReportTrial, TellTrial, TrialEnd
@@ -38,6 +36,7 @@ from events.queries.queries import QueryError, ReadModel
 from events.queries.watching import Watcher
 from events.streams.intake import Intake
 from events.streams.reading import StreamReader
+from services.experiments.background import again_and_again, tables_made
 from services.experiments.followed_rows import FOLLOWED
 from services.experiments.objective import series_of, value_of
 
@@ -74,12 +73,7 @@ class Attempt(NamedTuple):
 async def follow_trials(answering: Answering) -> None:
     """Follow them until cancelled."""
     (points,) = answering.intakes
-    while True:
-        try:
-            await _Follower(answering, points).run()
-        except (KafkaError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, QueryError) as error:
-            log.warning("trials can't be followed now: %s: %s", type(error).__name__, error)
-        await asyncio.sleep(_AGAIN)
+    await again_and_again(lambda: _Follower(answering, points).run(), _AGAIN, "trials can't be followed now")
 
 
 class _Follower:
@@ -101,9 +95,7 @@ class _Follower:
 
     async def run(self) -> None:
         """Follow trials as they come and go. Raises what keeps it from that."""
-        runner = self._read.runner
-        async with runner.changes:
-            await runner.changes.wait_for(lambda: bool(runner.positions))  # before that there may be no tables
+        await tables_made(self._read)
         with self._read.watching.joined(FOLLOWED) as watcher:
             async with Publisher(self._settings) as publisher:
                 while True:

@@ -10,23 +10,21 @@ A background of the context (`events.hosting.Background`). The table `run_ends` 
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
-from aiokafka.errors import KafkaError
 
 from events.hosting import Answering
 from events.language.common import PLATFORM_ACTOR
 from events.language.experiments.sealing import SealedPoints, SealPoints
 from events.log.publish import Outgoing, Publisher
-from events.objects.store import Objects, ObjectStoreError
-from events.queries.queries import QueryError
+from events.objects.store import Objects
 from events.writer.origins import Asker
 from forgelog_pb.query.v1 import options_pb2
+from services.experiments.background import again_and_again
 from services.experiments.points.answering import PointReader
 
 LONGEST_LOOK = 5.0
@@ -39,22 +37,16 @@ _DUE = """
     where e.is_open and e.ended_at <= $1 order by e.ended_at limit $2
 """
 
-log = logging.getLogger("forgelog.experiments")
-
 
 async def seal_points(answering: Answering) -> None:
     """Seal what is due, until cancelled."""
     worker = _Worker(answering)
-    while True:
-        try:
-            await worker.run()
-        except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.InvalidSchemaNameError):
-            pass  # the tables are about to be made
-        except (KafkaError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, QueryError) as error:
-            log.warning("points of runs can't be sealed now: %s: %s", type(error).__name__, error)
-        except ObjectStoreError as error:
-            log.warning("points of runs can't be sealed now: %s", error)
-        await asyncio.sleep(worker.pause)
+
+    async def run() -> None:
+        with suppress(asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.InvalidSchemaNameError):
+            await worker.run()  # else the tables are about to be made
+
+    await again_and_again(run, worker.pause, "points of runs can't be sealed now")
 
 
 class _Worker:
