@@ -6,24 +6,16 @@ point that came twice came when it came first. Pure; knows no stream and no tabl
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import cramjam
 import numpy as np
 from numpy.typing import NDArray
 
-from events.streams.columns import Columns, Malformed, deltas_of, equal_next, joined, numbers_of, ranks_of
+from events.streams.columns import Columns, deltas_of, equal_next, joined, numbers_of, packed, ranks_of, unpacked
 
 _FORMAT = 2
-_HEAD = struct.Struct("<BI")
-"""Format, and number of points."""
 _COLUMNS = 4
-_LEVEL = 1
-"""Level of zstd; see `events.streams.columns`."""
-_MOST = 1 << 24
-"""Points of a chunk."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,29 +69,15 @@ def cut(part: Arrived, most: int) -> list[Arrived]:
 
 def encode(part: Arrived) -> bytes:
     """The bytes of a row, compressed by zstd. Takes points in any order, and keeps it."""
-    if len(part) > _MOST:
-        raise ValueError(f"{len(part)} points are too many for a chunk: at most {_MOST}")
     columns = part.columns
     values = np.ascontiguousarray(columns.values, "<f8").tobytes()
     plain = deltas_of(columns.steps) + deltas_of(columns.times) + deltas_of(part.arrivals) + values
-    return _HEAD.pack(_FORMAT, len(part)) + bytes(cramjam.zstd.compress(plain, level=_LEVEL))
+    return packed(_FORMAT, len(part), plain)
 
 
 def decode(data: bytes) -> Arrived:
     """What `encode` made bytes of. Raises Malformed."""
-    if len(data) < _HEAD.size or data[0] != _FORMAT:
-        raise Malformed("they do not begin as points with their arrivals do")
-    _, count = _HEAD.unpack_from(data)
-    if count > _MOST:
-        raise Malformed(f"they say that they are {count} points, and a chunk has at most {_MOST}")
-    plain = bytearray(count * 8 * _COLUMNS)
-    try:
-        written = cramjam.zstd.decompress_into(data[_HEAD.size :], plain)
-    except cramjam.DecompressionError as error:
-        raise Malformed(f"they can't be unpacked: {error}") from None
-    if written != len(plain):
-        raise Malformed(f"they are {written} bytes instead of {len(plain)}")
-    steps, times, arrivals, values = np.frombuffer(plain, np.uint8).reshape(_COLUMNS, count * 8)
+    steps, times, arrivals, values = unpacked(data, _FORMAT, _COLUMNS, "points with their arrivals")
     columns = Columns(numbers_of(steps), numbers_of(times), values.view("<f8"))
     return Arrived(columns, numbers_of(arrivals))
 

@@ -20,8 +20,6 @@ from numpy.typing import NDArray
 _FORMAT = 1
 _HEAD = struct.Struct("<BI")
 """Format, and number of points."""
-_WIDTH = 24
-"""Bytes of a point in its columns."""
 _LEVEL = 1
 """Level of zstd: higher levels take several times as long and save little."""
 _MOST = 1 << 24
@@ -164,28 +162,13 @@ def encode(part: Columns) -> bytes:
 
     Steps and times are stored as deltas, the lowest bytes of all deltas first. Regular steps take almost no space.
     """
-    if len(part) > _MOST:
-        raise ValueError(f"{len(part)} points are too many for a chunk: at most {_MOST}")
     values = np.ascontiguousarray(part.values, "<f8").tobytes()
-    plain = deltas_of(part.steps) + deltas_of(part.times) + values
-    return _HEAD.pack(_FORMAT, len(part)) + bytes(cramjam.zstd.compress(plain, level=_LEVEL))
+    return packed(_FORMAT, len(part), deltas_of(part.steps) + deltas_of(part.times) + values)
 
 
 def decode(data: bytes) -> Columns:
     """The columns of the bytes that `encode` returned. Raises Malformed."""
-    if len(data) < _HEAD.size or data[0] != _FORMAT:
-        raise Malformed("they do not begin as columns do")
-    _, count = _HEAD.unpack_from(data)
-    if count > _MOST:
-        raise Malformed(f"they say that they are {count} points, and a chunk has at most {_MOST}")
-    plain = bytearray(count * _WIDTH)
-    try:
-        written = cramjam.zstd.decompress_into(data[_HEAD.size :], plain)
-    except cramjam.DecompressionError as error:
-        raise Malformed(f"they can't be unpacked: {error}") from None
-    if written != len(plain):
-        raise Malformed(f"they are {written} bytes instead of {len(plain)}")
-    steps, times, values = np.frombuffer(plain, np.uint8).reshape(3, count * 8)
+    steps, times, values = unpacked(data, _FORMAT, 3, "columns")
     return Columns(numbers_of(steps), numbers_of(times), values.view("<f8"))
 
 
@@ -268,6 +251,31 @@ def equal_next(steps: NDArray[np.int64], times: NDArray[np.int64], ranks: NDArra
     """For each point but the last, whether it equals the next one."""
     same: NDArray[np.bool_] = (steps[1:] == steps[:-1]) & (times[1:] == times[:-1]) & (ranks[1:] == ranks[:-1])
     return same
+
+
+def packed(format: int, count: int, plain: bytes) -> bytes:
+    """The bytes of a row: format, number of points, and the columns compressed. ValueError: too many points."""
+    if count > _MOST:
+        raise ValueError(f"{count} points are too many for a chunk: at most {_MOST}")
+    return _HEAD.pack(format, count) + bytes(cramjam.zstd.compress(plain, level=_LEVEL))
+
+
+def unpacked(data: bytes, format: int, columns: int, kind: str) -> NDArray[np.uint8]:
+    """The columns, of 8 bytes a point, that `packed` was given: an array of shape (columns, 8 x points). Raises
+    Malformed; `kind` names in it what the bytes should be."""
+    if len(data) < _HEAD.size or data[0] != format:
+        raise Malformed(f"they do not begin as {kind} do")
+    _, count = _HEAD.unpack_from(data)
+    if count > _MOST:
+        raise Malformed(f"they say that they are {count} points, and a chunk has at most {_MOST}")
+    plain = bytearray(count * 8 * columns)
+    try:
+        written = cramjam.zstd.decompress_into(data[_HEAD.size :], plain)
+    except cramjam.DecompressionError as error:
+        raise Malformed(f"they can't be unpacked: {error}") from None
+    if written != len(plain):
+        raise Malformed(f"they are {written} bytes instead of {len(plain)}")
+    return np.frombuffer(plain, np.uint8).reshape(columns, count * 8)
 
 
 def deltas_of(numbers: NDArray[np.int64]) -> bytes:
