@@ -9,6 +9,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -33,6 +34,8 @@ AtOption = Annotated[
     str | None,
     typer.Option("--at", metavar="TIME", help="As of this time: '10m ago', '03:12', '2026-05-09T03:12:00Z'."),
 ]
+IntoOption = Annotated[Path, typer.Option("--into", metavar="DIR", help="Into this folder.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace existing files with other content.")]
 
 
 def moment(text: str | None, option: str = "--at") -> datetime | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forgelog.cli import complete
-from forgelog.cli.common import AtOption, OutputOption, moment, with_client
+from forgelog.cli.common import AtOption, ForceOption, OutputOption, moment, with_client
 from forgelog.cli.nodes import pairs
 from forgelog.cli.progress import Progress
 from forgelog.cli.render import Format, age_column, column, note, show_data, show_done, show_fields, show_rows, write
@@ -139,7 +139,7 @@ def init(
     name: Annotated[str, typer.Option("--name", help="The experiment's name [default: the folder's].")] = "",
     description: DescriptionOption = None,
     team: TeamOption = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace existing files with other content.")] = False,
+    force: ForceOption = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Make an experiment of a template, with the files that it begins with."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forgelog.cli import complete
-from forgelog.cli.common import AtOption, OutputOption, moment, with_client
+from forgelog.cli.common import AtOption, ForceOption, IntoOption, OutputOption, moment, with_client
 from forgelog.cli.nodes import duration
 from forgelog.cli.progress import Progress
 from forgelog.cli.render import Column, Format, column, note, show_data, show_rows
@@ -33,11 +33,11 @@ def fetch(
         ),
     ],
     pattern: Annotated[str, typer.Argument(metavar="[PATTERN]", help="Only these: 'results/*.json'.")] = "",
-    into: Annotated[Path, typer.Option("--into", metavar="DIR", help="Into this folder.")] = Path(),
+    into: IntoOption = Path(),
     attempt: Annotated[
         int | None, typer.Option("--attempt", min=1, help="Files of this attempt [default: the newest that has ended].")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace existing files with other content.")] = False,
+    force: ForceOption = False,
     list_: Annotated[bool, typer.Option("--list", "-l", help="Only list the files.")] = False,
     timeout: Annotated[
         str, typer.Option("--timeout", metavar="DURATION", help="Longest wait for files that are still being sent.")

@@ -10,7 +10,7 @@ import typer
 
 from forgelog.cli import captures, complete, run_plots, seals, syncing
 from forgelog.cli.artifacts import show_fetched
-from forgelog.cli.common import AtOption, OutputOption, moment, with_client
+from forgelog.cli.common import AtOption, ForceOption, IntoOption, OutputOption, moment, with_client
 from forgelog.cli.nodes import pairs
 from forgelog.cli.progress import Progress
 from forgelog.cli.render import (
@@ -221,8 +221,8 @@ def remove_artifact(
 def download(
     id: IdArgument,
     path: PathArgument = "",
-    into: Annotated[Path, typer.Option("--into", metavar="DIR", help="Into this folder.")] = Path(),
-    force: Annotated[bool, typer.Option("--force", help="Replace existing files with other content.")] = False,
+    into: IntoOption = Path(),
+    force: ForceOption = False,
     at: AtOption = None,
     output: OutputOption = Format.TABLE,
 ) -> None:

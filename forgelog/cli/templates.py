@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forgelog.cli import complete
-from forgelog.cli.common import AtOption, OutputOption, moment, with_client
+from forgelog.cli.common import AtOption, ForceOption, IntoOption, OutputOption, moment, with_client
 from forgelog.cli.progress import Progress
 from forgelog.cli.render import (
     Column,
@@ -150,8 +150,8 @@ def save(
 @app.command("download")
 def download(
     template: TemplateArgument,
-    into: Annotated[Path, typer.Option("--into", metavar="DIR", help="Into this folder.")] = Path(),
-    force: Annotated[bool, typer.Option("--force", help="Replace existing files with other content.")] = False,
+    into: IntoOption = Path(),
+    force: ForceOption = False,
     at: AtOption = None,
     output: OutputOption = Format.TABLE,
 ) -> None:

@@ -227,9 +227,5 @@ class Reader:
         for _ in self.more(until=place):
             raise AssertionError("nothing is given before the place")
 
-    def something(self) -> bool:
-        """Whether there is a record that was not read."""
-        return not self.ended and _whole(self._map, self.at) is not None
-
     def close(self) -> None:
         self._map.close()
