@@ -3,7 +3,8 @@
 - `servers`: one broker and one Postgres for the whole session. Set FORGELOG_TEST_KAFKA and FORGELOG_TEST_POSTGRES to
   use a pair that is running already (`forgelog up --servers-only`), which saves its start.
   The workers of a parallel run (`pytest -n 2`) share one pair.
-- `calm`: one platform for all modules that leave its processes alone.
+- `calm`: one platform for all modules that leave its processes alone; `platform` and `client` are that one and a client
+  of it, where a module has none of its own.
 - `settings`: a platform of the test's own on them: unique topic prefix and Postgres schemas, both removed afterwards.
 
 Only processes started here are ended, by pid.
@@ -40,7 +41,9 @@ from forgelog.embedded.postgres import Postgres
 from forgelog.embedded.process import Child, EmbeddedError, wait_ready
 
 if TYPE_CHECKING:
+    from forgelog import AsyncClient
     from tests.integration.calm import Calm
+    from tests.integration.cluster import Cluster
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,20 @@ async def calm(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> As
     made = Calm(servers, tmp_path_factory.mktemp("calm"))
     yield made
     await made.close()
+
+
+@pytest_asyncio.fixture(scope="module")
+async def platform(calm: Calm) -> Cluster:
+    """The calm one. A module whose platform is another has a fixture of its own, of this name."""
+    return await calm.platform()
+
+
+@pytest_asyncio.fixture
+async def client(platform: Cluster) -> AsyncIterator[AsyncClient]:
+    from forgelog import AsyncClient
+
+    async with AsyncClient(platform.gateway, token=platform.key) as client:
+        yield client
 
 
 @pytest_asyncio.fixture

@@ -1,4 +1,4 @@
-"""A platform for other people's clients, and where MLflow's finds it."""
+"""Where MLflow's client finds the platform."""
 
 from __future__ import annotations
 
@@ -7,15 +7,8 @@ from typing import Any
 
 import mlflow
 import pytest
-import pytest_asyncio
 
-from tests.integration.calm import Calm
 from tests.integration.cluster import Cluster
-
-
-@pytest_asyncio.fixture(scope="module")
-async def platform(calm: Calm) -> Cluster:
-    return await calm.platform()
 
 
 @pytest.fixture(params=["", "/mlflow/lab/vision"], ids=["default", "lab/vision"])
@@ -23,7 +16,6 @@ def uri(platform: Cluster, request: Any, monkeypatch: pytest.MonkeyPatch) -> Ite
     """The tracking URI, in force for the flow."""
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", platform.key)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     uri = f"http://{platform.gateway}{request.param}"
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)

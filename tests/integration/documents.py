@@ -28,7 +28,7 @@ import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,11 +63,11 @@ class Block:
         return list(_console(self.text) if self.kind == "console" else _script(self.text))
 
 
-def blocks_of(text: str) -> list[Block]:
-    """The blocks of a document that a shell or a file is made of."""
+def blocks_of(text: str, kinds: Collection[str] = ("sh", "console", "yaml")) -> list[Block]:
+    """The blocks of a document of these kinds; by default those that a shell or a file is made of."""
     found = []
     for match in _BLOCK.finditer(text):
-        if match["kind"] in ("sh", "console", "yaml"):
+        if match["kind"] in kinds:
             lines = [line.strip() for line in (match["test"] or "").splitlines() if line.strip()]
             directives = tuple(
                 (key.strip(), value.strip()) for key, _, value in (line.partition(":") for line in lines)

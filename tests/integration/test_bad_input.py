@@ -11,18 +11,12 @@ import pytest
 import pytest_asyncio
 
 from events.language.jobs import JobCancelled, JobCompleted
-from tests.integration.calm import Calm
 from tests.integration.cluster import Cluster
 from tests.integration.doors import DOORS, Answer, Door, close_doors, open_doors
 
 pytestmark = pytest.mark.slow
 
 SUBMIT = "forgelog.jobs.v1.SubmitJob"
-
-
-@pytest_asyncio.fixture(scope="module")
-async def platform(calm: Calm) -> Cluster:
-    return await calm.platform()
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -6,30 +6,16 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from forgelog import AsyncClient, templates
 from forgelog.client.rows import ExperimentRunRow
 from forgelog.manifest import load
 from tests import PATIENCE
-from tests.integration.calm import Calm
 from tests.integration.cluster import Cluster
-
-
-@pytest_asyncio.fixture(scope="module")
-async def platform(calm: Calm) -> Cluster:
-    return await calm.platform()
-
-
-@pytest_asyncio.fixture
-async def client(platform: Cluster) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(platform.gateway, token=platform.key) as client:
-        yield client
 
 
 async def ran(platform: Cluster, folder: Path, *command: str) -> str:

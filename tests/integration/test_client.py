@@ -28,6 +28,7 @@ from tests import PATIENCE
 from tests.access import as_user, kcat_conf
 from tests.conftest import Servers, own_settings
 from tests.integration.cluster import Cluster, cluster
+from tests.integration.documents import blocks_of
 
 pytestmark = pytest.mark.slow
 
@@ -223,8 +224,9 @@ def documented() -> list[tuple[str, str]]:
         if re.search(r"`tests/\S+\.py` runs it", text):
             continue
         blocks = [
-            (f"{path.relative_to(ROOT)}:{text[: match.start()].count(chr(10)) + 2}", match[1])
-            for match in re.finditer(r"(?<!-->\n)```python\n(.*?)```", text, re.DOTALL)
+            (f"{path.relative_to(ROOT)}:{block.line}", block.text)
+            for block in blocks_of(text, ["python"])
+            if not block.said("skip")
         ]
         if "All Python on this page is one program" in text:
             blocks = [(blocks[0][0], "\n".join(code for _, code in blocks))]

@@ -33,7 +33,6 @@ from forgelog.embedded.kafka_users import PRODUCER
 from forgelog.manifest import jobs as manifest
 from tests import PATIENCE
 from tests.access import as_user
-from tests.integration.calm import Calm
 from tests.integration.cluster import Cluster
 from tests.integration.doors import DOORS, close_doors, open_doors
 
@@ -48,11 +47,6 @@ priority: high
 array: {size: 3}
 resources: {cpus: 0.1, memory: 64Mi}
 """
-
-
-@pytest_asyncio.fixture(scope="module")
-async def platform(calm: Calm) -> Cluster:
-    return await calm.platform()
 
 
 @pytest_asyncio.fixture(scope="module")

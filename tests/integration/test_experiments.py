@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,23 +11,11 @@ from typing import Any
 
 import orjson
 import pytest
-import pytest_asyncio
 
 from forgelog import AsyncClient, Refused
 from tests import PATIENCE
-from tests.integration.calm import NODE, Calm
+from tests.integration.calm import NODE
 from tests.integration.cluster import Cluster
-
-
-@pytest_asyncio.fixture(scope="module")
-async def platform(calm: Calm) -> Cluster:
-    return await calm.platform()
-
-
-@pytest_asyncio.fixture
-async def client(platform: Cluster) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(platform.gateway, token=platform.key) as client:
-        yield client
 
 
 async def once(client: AsyncClient, run: str, so: Callable[[Any], bool]) -> Any:

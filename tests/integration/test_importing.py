@@ -31,15 +31,9 @@ from forgelog.importing.tensorboard import TensorBoard
 from forgelog.importing.work import Plan, Report, opened
 from tests import PATIENCE
 from tests.importing import CHILD, FIRST, FOLDER, artifacts, database
-from tests.integration.calm import Calm
 from tests.integration.cluster import Cluster
 
 BEGAN = 1_778_296_320_000
-
-
-@pytest_asyncio.fixture(scope="module")
-async def platform(calm: Calm) -> Cluster:
-    return await calm.platform()
 
 
 @pytest_asyncio.fixture

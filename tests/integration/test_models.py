@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-import pytest_asyncio
 
 from events.language.objects import ObjectRef
 from events.objects.address import blob_name
@@ -19,19 +17,7 @@ from events.objects.references import References
 from events.objects.store import Objects
 from forgelog import AsyncClient, Refused
 from forgelog.errors import InvalidInput, NotFound
-from tests.integration.calm import Calm
 from tests.integration.cluster import Cluster
-
-
-@pytest_asyncio.fixture(scope="module")
-async def platform(calm: Calm) -> Cluster:
-    return await calm.platform()
-
-
-@pytest_asyncio.fixture
-async def client(platform: Cluster) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(platform.gateway, token=platform.key) as client:
-        yield client
 
 
 def written(folder: Path, **files: bytes) -> Path:

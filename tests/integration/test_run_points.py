@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,23 +27,11 @@ from forgelog_pb.gateway.v1.points_pb2 import LogRequest
 from forgelog_pb.gateway.v1.points_pb2_grpc import PointsStub
 from services.experiments.points.stream import PointStream
 from tests import PATIENCE
-from tests.integration.calm import Calm
 from tests.integration.cluster import Cluster
 from tests.integration.sealing import sealed
 
 NAN = float("nan")
 TOPIC = "points.experiments"
-
-
-@pytest_asyncio.fixture(scope="module")
-async def platform(calm: Calm) -> Cluster:
-    return await calm.platform()
-
-
-@pytest_asyncio.fixture
-async def client(platform: Cluster) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(platform.gateway, token=platform.key) as client:
-        yield client
 
 
 @pytest_asyncio.fixture

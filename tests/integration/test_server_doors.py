@@ -10,7 +10,6 @@ from typing import Any
 import asyncpg
 import grpc
 import pytest
-import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
@@ -36,15 +35,9 @@ from forgelog.embedded.process import EmbeddedError
 from forgelog_pb.log.v1.queries_pb2 import GetStatusRequest
 from forgelog_pb.log.v1.queries_pb2_grpc import LogQueriesStub
 from tests.access import as_user, librdkafka
-from tests.integration.calm import Calm
 from tests.integration.cluster import Cluster
 
 pytestmark = pytest.mark.slow
-
-
-@pytest_asyncio.fixture(scope="module")
-async def platform(calm: Calm) -> Cluster:
-    return await calm.platform()
 
 
 def own(platform: Cluster) -> Settings:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from events.objects.garbage import make_plan
 from events.objects.references import References
@@ -16,7 +14,6 @@ from events.objects.store import Objects
 from forgelog import AsyncClient, Refused
 from forgelog.errors import InvalidInput, ManifestError, NotFound
 from forgelog.manifest import load
-from tests.integration.calm import Calm
 from tests.integration.cluster import Cluster
 
 TEMPLATE = """
@@ -30,17 +27,6 @@ practices:
   metrics: [loss]
   checks: [{name: learns, metric: loss, value: least, at_most: 0.5}]
 """
-
-
-@pytest_asyncio.fixture(scope="module")
-async def platform(calm: Calm) -> Cluster:
-    return await calm.platform()
-
-
-@pytest_asyncio.fixture
-async def client(platform: Cluster) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(platform.gateway, token=platform.key) as client:
-        yield client
 
 
 def source(folder: Path, program: str = "print('trained')\n") -> Path:

@@ -9,32 +9,18 @@ import re
 import signal
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 import forgelog
 from forgelog import AsyncClient
 from forgelog.errors import NotFound
 from forgelog.tracking.spool import Spool
 from tests import PATIENCE
-from tests.integration.calm import Calm
 from tests.integration.cluster import Cluster
 from tests.integration.forwarder import Forwarder
-
-
-@pytest_asyncio.fixture(scope="module")
-async def platform(calm: Calm) -> Cluster:
-    return await calm.platform()
-
-
-@pytest_asyncio.fixture
-async def client(platform: Cluster) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(platform.gateway, token=platform.key) as client:
-        yield client
 
 
 def around(platform: Cluster, spool: Path, **more: str) -> dict[str, str]:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import orjson
 import psutil
-import pytest_asyncio
 
 from events.language.experiments import TrialProposed, TrialStarted
 from events.language.jobs import JobCancelled
 from forgelog import AsyncClient
 from tests import PATIENCE
 from tests.access import environment
-from tests.integration.calm import Calm
 from tests.integration.cluster import Cluster
 
 ROOT = Path(__file__).parents[2]
@@ -28,17 +25,6 @@ SPACE = [
     {"name": "kind", "kind": "categorical", "choices": ['"near"', '"far"']},
     {"name": "depth", "kind": "int", "low": 1, "high": 4, "when": {"name": "kind", "values": ['"far"']}},
 ]
-
-
-@pytest_asyncio.fixture(scope="module")
-async def platform(calm: Calm) -> Cluster:
-    return await calm.platform()
-
-
-@pytest_asyncio.fixture
-async def client(platform: Cluster) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(platform.gateway, token=platform.key) as client:
-        yield client
 
 
 async def ended(client: AsyncClient, id: str) -> Any:
