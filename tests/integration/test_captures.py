@@ -10,6 +10,7 @@ import orjson
 from forgelog import AsyncClient
 from forgelog.capture import capture, capture_command
 from tests.integration.calm import Calm
+from tests.integration.runs import ended
 from tests.unit.capture.repositories import git, repository
 
 
@@ -70,6 +71,6 @@ async def test_a_run_has_failed_whose_job_is_refused(calm: Calm, tmp_path: Path)
     assert (refused.returncode, "there is no queue 'none'" in refused.stderr) == (2, True)
     run = refused.stderr.splitlines()[0].split()[-1]
     async with AsyncClient(platform.gateway, token=platform.key) as client:
-        row = await client.runs.get(run)
+        row = await ended(client, run)
         assert row["status"] == "failed"
         assert row["reason"].startswith("its job was refused: there is no queue 'none'")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,22 +10,9 @@ import orjson
 import pytest
 
 from forgelog import AsyncClient, Refused
-from tests import PATIENCE
 from tests.integration.calm import NODE
 from tests.integration.cluster import Cluster
-
-
-async def once(client: AsyncClient, run: str, so: Callable[[Any], bool]) -> Any:
-    """The run as soon as it is so."""
-    async with asyncio.timeout(PATIENCE), aclosing(client.runs.watch([run])) as rows:
-        async for row in rows:
-            if so(row):
-                return row
-    raise AssertionError("a watch has no end")
-
-
-async def ended(client: AsyncClient, run: str) -> Any:
-    return await once(client, run, lambda row: row["ended_at"] is not None)
+from tests.integration.runs import ended, once
 
 
 async def test_an_experiment_and_its_runs(client: AsyncClient) -> None:
