@@ -11,10 +11,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from events.language.aggregates import LOG
 from events.language.base import Command, Message
 from events.language.common import MAX_COMMAND_BYTES, Identifier, ProjectName
 from events.language.json_schemas import Named, definitions
-from events.language.registry import command_types, contexts, event_types
+from events.language.registry import command_types, event_types
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _REF = "#/components/schemas/{model}"
@@ -38,14 +39,14 @@ def asyncapi(examples: Examples = lambda kind: []) -> dict[str, Any]:  # noqa: A
     """The AsyncAPI 3 document: channels, messages with their headers, payloads and, where there are some, examples."""
     types = all_types()
     references, schemas = definitions(types.values(), _REF, ["Headers"])
-    topics = [context for context in contexts if context != "log"]
+    topics = sorted({kind.context for kind in types.values()} - {LOG})
     channels: dict[str, Any] = {}
     operations: dict[str, Any] = {}
     for context in topics:
         of_context = [kind for kind in types.values() if kind.context == context]
         taken: list[type[Message]] = [kind for kind in of_context if issubclass(kind, Command)]
         written = [kind for kind in of_context if not issubclass(kind, Command)]
-        written += [kind for kind in types.values() if kind.context == "log"]
+        written += [kind for kind in types.values() if kind.context == LOG]
         for topic, kinds, action, about in (
             (f"commands.{context}", taken, "receive", "Wishes; each is decided once, in the order of its partition."),
             (f"events.{context}", written, "send", "Facts, in the order in which they came true."),

@@ -27,7 +27,16 @@ from events.language.common import (
     WriterStarted,
     shown,
 )
-from events.language.registry import UPCASTERS, command_types, event_types, is_event_type, upcast
+from events.language.registry import (
+    UPCASTERS,
+    command_type,
+    command_types,
+    event_names,
+    event_type,
+    event_types,
+    is_event_type,
+    upcast,
+)
 
 MAX_ERRORS = 50
 """Most field errors reported at once: an array of 10,000 bad items must not become a refusal of a megabyte."""
@@ -95,10 +104,10 @@ def command_class(type_name: str) -> type[Command]:
 
     Raises Refused(not_found) that names the closest.
     """
-    known = command_types()
-    if type_name in known:
-        return known[type_name]
+    if found := command_type(type_name):
+        return found
     if "." not in type_name:
+        known = command_types()
         named = [full for full in known if full.rsplit(".", 1)[1] == type_name]
         if len(named) == 1:
             return known[named[0]]
@@ -117,7 +126,7 @@ def decode_command(type_name: str, value: bytes) -> Command:
         type_name, value = upcast(type_name, value)
     except ValueError as error:
         raise Refused(ErrorCode.INVALID_ARGUMENT, f"the body is not a JSON object: {error}") from None
-    model = command_types().get(type_name)
+    model = command_type(type_name)
     if model is None:
         raise _unknown(type_name)
     return validate_json(model, value)
@@ -174,23 +183,27 @@ def is_event_of(type_name: str, contexts: Collection[str]) -> bool:
 def event_types_named(name: str, contexts: Collection[str]) -> tuple[str, ...]:
     """The types of events that a name means in the history of these contexts, older versions included: itself, or all
     whose last word it is (``JobStarted``). Raises ValueError that says what to write."""
+    may_have = {full for each in (LogEvent.context, *contexts) for full in event_names(each)} - _IN_NO_HISTORY
+    if own := _named(name, may_have):
+        return own
     known = [full for full in (*event_types(), *UPCASTERS) if is_event_type(full)]
-    found = tuple(sorted(full for full in known if name and name in (full, full.rpartition(".")[2])))
+    found = _named(name, known)
     if found and _IN_NO_HISTORY.issuperset(found):
         raise ValueError(f"{shown(name)} is no event of a context's history; docs/reference says where it stands")
-    own = tuple(full for full in found if is_event_of(full, contexts))
-    if found and not own:
+    if found:
         others = " or ".join(sorted({context_of_type(full) for full in found}))
         raise ValueError(f"{shown(name)} is an event of {others}, not of {' or '.join(contexts)}; ask {others}")
-    if not found:
-        close = close_to(name, {full.rpartition(".")[2] for full in known})
-        hint = f"did you mean {close!r}?" if close else "docs/reference lists them"
-        raise ValueError(f"there is no event {shown(name)}; {hint}")
-    return own
+    close = close_to(name, {full.rpartition(".")[2] for full in known})
+    hint = f"did you mean {close!r}?" if close else "docs/reference lists them"
+    raise ValueError(f"there is no event {shown(name)}; {hint}")
+
+
+def _named(name: str, known: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(full for full in known if name and name in (full, full.rpartition(".")[2])))
 
 
 def _unknown(type_name: str) -> Refused:
-    if type_name in event_types():
+    if event_type(type_name) is not None:
         text = f"{type_name} is an event; events are written by the platform alone, publish a command"
         return Refused(ErrorCode.INVALID_ARGUMENT, text)
     short = {name.rsplit(".", 1)[1]: name for name in command_types()}

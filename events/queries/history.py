@@ -165,21 +165,21 @@ class _Sql:
         return f"${len(self.arguments)}"
 
 
-def narrowed(filters: Filters, sql: _Sql, *, but: str = "") -> str:
+def narrowed(context: str, filters: Filters, sql: _Sql, *, but: str = "") -> str:
     """The conditions of the filters on what an event is, without those of a column."""
     wanted = {"actor": filters.actors, "type": filters.types, "project": filters.projects}
     parts = [f"{name} = any({sql.put(list(these))}::text[])" for name, these in wanted.items() if these and name != but]
     if filters.aggregate and but != "subject":
-        parts.append(_about(filters.aggregate, sql))
+        parts.append(_about(filters.aggregate, context, sql))
     if filters.by_itself:
         parts.append("cause = ''")
     return "".join(f" and {part}" for part in parts)
 
 
-def _about(kind: str, sql: _Sql) -> str:
+def _about(kind: str, context: str, sql: _Sql) -> str:
     """The condition on what an event is about. Tables of the format before do not name it, but for the type; there the
     answers to commands, whose type is the same for all kinds, are not found until the tables are built anew."""
-    types = sql.put(list(events_about(kind)))
+    types = sql.put(list(events_about(kind, context)))
     return f"aggregate = any(array[{sql.put(kind)}, '']) and (aggregate <> '' or type = any({types}::text[]))"
 
 
@@ -197,7 +197,7 @@ async def page_of(
 ) -> tuple[list[asyncpg.Record], Place | None]:
     """A page's rows, and where it ends; None for the last page. `most`: events to look at, more than `limit`."""
     column, values = _leading(filters, subject, correlation)
-    rest = narrowed(filters, _Sql(), but=column)
+    rest = narrowed(context, filters, _Sql(), but=column)
     looked = most if rest else limit + 1
     by_time = column in _BY_TIME
 
@@ -210,7 +210,7 @@ async def page_of(
         if as_of:
             conditions.append(f"h.time <= {sql.put(as_of)}")
         if column == "subject" and filters.aggregate:
-            conditions.append(_about(filters.aggregate, sql))
+            conditions.append(_about(filters.aggregate, context, sql))
         if after:
             place = ", ".join(sql.put(each) for each in after)
             conditions.append(f"(h.time, h.partition, h.off) > ({place})")
@@ -238,7 +238,7 @@ async def page_of(
             await db.execute("set local enable_sort = off; set local enable_bitmapscan = off")
         sql = _Sql()
         inner = window(sql, COLUMNS)
-        outer = f"select {COLUMNS} from ({inner}) as looked where true{narrowed(filters, sql, but=column)} "
+        outer = f"select {COLUMNS} from ({inner}) as looked where true{narrowed(context, filters, sql, but=column)} "
         rows = await db.fetch(f"{outer}order by time, partition, off limit {sql.put(limit + 1)}", *sql.arguments)
         if len(rows) > limit:
             return rows[:limit], _place(rows[limit - 1])
@@ -279,7 +279,7 @@ async def span(
     """A partition's events between two offsets that fit, in order."""
     sql = _Sql()
     where = f"context = {sql.put(context)} and partition = {sql.put(partition)} and off >= {sql.put(since)}"
-    where += f" and off < {sql.put(until)}{narrowed(filters, sql)}"
+    where += f" and off < {sql.put(until)}{narrowed(context, filters, sql)}"
     if subjects:
         where += f" and subject = any({sql.put(list(subjects))}::text[])"
     if filters.since:

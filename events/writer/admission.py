@@ -25,7 +25,7 @@ from events.language.common import (
     shown,
 )
 from events.language.problems import decode_command, origin_errors
-from events.language.registry import command_types, newest
+from events.language.registry import command_type, newest
 from events.log.envelope import Meta
 from events.log.ids import order_digest, payload_digest, with_assigned_id
 from events.log.repeats import refuse_repeats
@@ -102,7 +102,7 @@ def read(raw: Raw, now: datetime, commands: Container[type[Command]], context: s
 
 def _reports(meta: Meta) -> bool:
     """Whether a node's agent is the actor of a command that agents may send."""
-    kind = command_types().get(newest(meta.type))
+    kind = command_type(newest(meta.type))
     return kind is not None and kind.by_agents and meta.actor.startswith(NODE_ACTOR)
 
 

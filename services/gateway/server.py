@@ -16,6 +16,7 @@ import grpc
 from aiokafka.errors import KafkaError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from events.language.registry import command_types
 from events.log.outcomes import Outcomes
 from events.log.producer import Producer
 from events.log.publish import Publisher
@@ -79,6 +80,7 @@ async def run(
     SettingsError without a broker's address or keys."""
     _ = settings.kafka_required
     tracing.configure(settings, "forgelog-gateway")
+    command_types()  # imports each context's language now: no first command is to wait for it
     bounds = bounds or Bounds.of(settings)
     access = Access(settings)
     catalog = Catalog()

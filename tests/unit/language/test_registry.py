@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import orjson
@@ -28,6 +30,32 @@ def test_commands_and_events_are_found_by_type_name() -> None:
     assert "forgelog.jobs.v1.CancelJob" in command_types()
     assert is_event_type("forgelog.log.v1.CommandRejected")
     assert not is_event_type("forgelog.jobs.v1.CancelJob")
+
+
+@pytest.mark.parametrize(
+    "module", ["services.jobs.service", "services.scheduling.service", "services.resources.agent.agent"]
+)
+def test_a_process_imports_the_languages_that_it_speaks(module: str) -> None:
+    said = (
+        f"import {module}, sys\n"
+        "from events.language.registry import lookup\n"
+        "print(any('language.experiments' in name for name in sys.modules), end=' ')\n"
+        "print(lookup('forgelog.experiments.v1.CreateRun').__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("False CreateRun\n", "")
+
+
+def test_threads_that_ask_for_a_language_first_at_once_all_get_it() -> None:
+    said = (
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from events.language.registry import lookup\n"
+        "with ThreadPoolExecutor(8) as threads:\n"
+        "    found = threads.map(lookup, ['forgelog.jobs.v1.CancelJob', 'forgelog.experiments.v1.CreateRun'] * 4)\n"
+        "print({kind.__name__ for kind in found} == {'CancelJob', 'CreateRun'})"
+    )
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("True\n", "")
 
 
 def test_classes_that_only_share_fields_are_no_types() -> None:
