@@ -187,6 +187,7 @@ OWN = (
             "events.language.experiments.artifacts",
             "events.language.experiments.capture",
             "events.language.experiments.sealing",
+            "events.language.experiments.results",
             "events.language.experiments.templates",
             "events.language.experiments.registry.models",
             "events.language.experiments.registry.commands",

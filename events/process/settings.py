@@ -154,6 +154,10 @@ class Settings(BaseSettings):
     """Days that the topic of output keeps what tasks print."""
     seal_seconds: float = Field(default=60.0, ge=0.1, le=86_400.0)
     """Seconds from the end of a run until its points are sealed: what comes later is not in the hash chain."""
+    cpu_hour_price: float = Field(default=0.0, ge=0.0, le=1e9)
+    """What an hour of a CPU costs, in a currency of your choice: for the estimated costs of runs."""
+    gpu_hour_price: float = Field(default=0.0, ge=0.0, le=1e9)
+    """The same of a GPU."""
     objects: str | None = None
     """Where objects are, bytes that are too large for events: ``file:///folder``, ``s3://bucket/prefix``,
     ``gs://bucket/prefix`` or ``az://account/container/prefix``. Left out: ``objects`` in the data folder."""

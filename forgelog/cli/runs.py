@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from forgelog.cli import captures, complete, run_plots, seals, syncing
+from forgelog.cli import captures, complete, results, run_plots, seals, syncing
 from forgelog.cli.artifacts import show_fetched
 from forgelog.cli.common import AtOption, ForceOption, IntoOption, OutputOption, moment, with_client
 from forgelog.cli.nodes import pairs
@@ -271,6 +271,8 @@ app.command("curves")(run_plots.curves)
 app.command("plot")(run_plots.plot)
 app.command("capture")(captures.show)
 app.command("verify")(seals.verify)
+app.command("results")(results.show)
+app.command("best-checkpoint")(results.best_checkpoint)
 app.command("sync")(syncing.sync)
 
 COMMANDS = {"runs": app}

@@ -23,6 +23,7 @@ from forgelog.client.models import AsyncModels
 from forgelog.client.nodes import AsyncNodes
 from forgelog.client.plain import Answer
 from forgelog.client.queues import AsyncQueues
+from forgelog.client.results import AsyncResults
 from forgelog.client.runs import AsyncRuns
 from forgelog.client.seals import AsyncSeals
 from forgelog.client.templates import AsyncTemplates
@@ -62,6 +63,7 @@ class AsyncClient(AsyncFlat):
     runs = namespace(AsyncRuns)
     captures = namespace(AsyncCaptures)
     seals = namespace(AsyncSeals)
+    results = namespace(AsyncResults)
     tunings = namespace(AsyncTunings)
     models = namespace(AsyncModels)
     datasets = namespace(AsyncDatasets)

@@ -376,6 +376,25 @@ class RunSealAnswer(Answer, message="forgelog.experiments.v1.GetRunSealResponse"
     """Whether that is what was sealed."""
 
 
+class RunResultsAnswer(Answer, message="forgelog.experiments.v1.GetRunResultsResponse"):
+    """What `forgelog.experiments.v1.GetRunResultsResponse` holds."""
+
+    run_id: str
+    metrics: list[MetricRow]
+    """The last value of each metric, by key."""
+    best_checkpoint: str
+    """A file or folder of the run; empty if its program has named none."""
+    model_versions: list[str]
+    """Versions of models that were made of the run, oldest first."""
+    compute_hours: float
+    """From the start of its process to its end; 0 until it has ended, and where the platform did not run it."""
+    cpu_hours: float
+    """Of CPUs that its process used, and of GPUs that it was given."""
+    gpu_hours: float
+    estimated_cost: float | None
+    """By the prices of the settings. Left out where there are none."""
+
+
 class CheckResult(Answer, message="forgelog.experiments.v1.CheckResult"):
     """How a run that has ended does by one of its experiment's practices."""
 
@@ -520,7 +539,14 @@ class ExperimentRunRow(Answer, message="forgelog.experiments.v1.ExperimentRun"):
     reproduces: str
     """The run that it does again; empty if none. At most 128 characters."""
     cpu_seconds: float
-    """That its process used, once that has ended. At least 0."""
+    """What its process, and those below that, used of CPUs; 0 until it has ended, and where the platform did not
+    run it."""
+    wall_seconds: float
+    """From the start of its process to its end."""
+    gpu_seconds: float
+    """The same for each GPU that it was given."""
+    best_checkpoint: str
+    """File or folder of the run, as its program says."""
     params: dict[str, str]
     """These three where one run was asked for, and in searches."""
     tags: dict[str, str]

@@ -33,6 +33,7 @@ from events.language.experiments import (
 from events.language.experiments.capture import RunCaptured
 from events.language.experiments.datasets import InputsLogged
 from events.language.experiments.logged_models import RunModelsLogged
+from events.language.experiments.results import BestCheckpointSet
 from events.language.experiments.sealing import RunPointsSealed
 from events.log.envelope import Recorded
 from events.projections.projection import Key, Projection, Row, Rows, Table
@@ -56,7 +57,7 @@ class ExperimentsProjection(Projection):
     """Folds events.experiments."""
 
     context = "experiments"
-    version = 3
+    version = 4
     tables = (
         EXPERIMENTS,
         RUNS,
@@ -190,7 +191,10 @@ def _change(recorded: Recorded, event: RunEvent) -> Row:
             return {"status": event.status.value, "reason": event.reason, "ended_at": event.ended_at}
         case RunProcessEnded():
             node = {"node_id": event.node_id} if event.node_id else {}
-            return {"exit_code": event.exit_code, "cpu_seconds": event.cpu_seconds, **node}
+            used = {name: getattr(event, name) for name in ("cpu_seconds", "wall_seconds", "gpu_seconds")}
+            return {"exit_code": event.exit_code, **node, **used}
+        case BestCheckpointSet():
+            return {"best_checkpoint": event.path}
         case RunDeleted():
             return {"deleted_at": time}
         case RunRestored():

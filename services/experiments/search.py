@@ -31,6 +31,8 @@ _RUN_ATTRIBUTES: Mapping[str, Attribute] = {
     "number": Attribute("runs.number", "number"),
     "parent_run_id": Attribute("runs.parent_run_id"),
     "reproduces": Attribute("runs.reproduces"),
+    "best_checkpoint": Attribute("runs.best_checkpoint"),
+    **{name: Attribute(f"runs.{name}", "number") for name in ("cpu_seconds", "wall_seconds", "gpu_seconds")},
     "job_id": Attribute("runs.job_id"),
     "node_id": Attribute("runs.node_id"),
     "reason": Attribute("runs.reason"),

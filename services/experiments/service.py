@@ -13,6 +13,7 @@ from forgelog_pb.experiments.v1.logged_models_pb2_grpc import add_LoggedModelQue
 from forgelog_pb.experiments.v1.points_queries_pb2_grpc import add_PointQueriesServicer_to_server
 from forgelog_pb.experiments.v1.queries_pb2_grpc import add_ExperimentQueriesServicer_to_server
 from forgelog_pb.experiments.v1.registry_queries_pb2_grpc import add_RegistryQueriesServicer_to_server
+from forgelog_pb.experiments.v1.result_queries_pb2_grpc import add_ResultQueriesServicer_to_server
 from forgelog_pb.experiments.v1.seal_queries_pb2_grpc import add_SealQueriesServicer_to_server
 from forgelog_pb.experiments.v1.templates_pb2_grpc import add_TemplateQueriesServicer_to_server
 from forgelog_pb.experiments.v1.tunings_pb2_grpc import add_TuningQueriesServicer_to_server
@@ -20,6 +21,7 @@ from services.experiments.artifact_queries import ArtifactQueriesServicer
 from services.experiments.capture_queries import CaptureQueriesServicer
 from services.experiments.catalogue.decide import Catalogues
 from services.experiments.checking import check_files
+from services.experiments.costs import prices_of
 from services.experiments.datasets.decide import DatasetCatalogues
 from services.experiments.engine.extras import missing_algorithms
 from services.experiments.engine.keeping import keep_engine
@@ -33,6 +35,7 @@ from services.experiments.projections import PROJECTION
 from services.experiments.queries import ExperimentQueriesServicer
 from services.experiments.registry.decide import Registries
 from services.experiments.registry_queries import RegistryQueriesServicer
+from services.experiments.result_queries import ResultQueriesServicer
 from services.experiments.run.decide import Runs
 from services.experiments.seal_queries import SealQueriesServicer
 from services.experiments.sealing import seal_points
@@ -74,6 +77,11 @@ def servicers(answering: Answering) -> Sequence[Servicer]:
             LoggedModelQueriesServicer(read, reader),
             add_LoggedModelQueriesServicer_to_server,
             f"{package}.LoggedModelQueries",
+        ),
+        (
+            ResultQueriesServicer(read, reader, prices_of(answering.settings)),
+            add_ResultQueriesServicer_to_server,
+            f"{package}.ResultQueries",
         ),
         (SealQueriesServicer(read, reader), add_SealQueriesServicer_to_server, f"{package}.SealQueries"),
         (TuningQueriesServicer(read), add_TuningQueriesServicer_to_server, f"{package}.TuningQueries"),

@@ -125,6 +125,7 @@ class Cluster:
         told = {
             **environment(self.settings),
             "FORGELOG_SEAL_SECONDS": "1",
+            "FORGELOG_CPU_HOUR_PRICE": "3600",
             "FORGELOG_SCHEMA": self.settings.schema_,
             "FORGELOG_DATA": str(self.folder),
             "FORGELOG_SERVICES": ",".join(f"{service}=127.0.0.1:{self._ports[service]}" for service in SERVICES),

@@ -52,6 +52,14 @@ async def test_a_job_is_a_run_of_an_experiment(calm: Calm, tmp_path: Path) -> No
         assert row["job_id"] in done.stderr
         captured = (await client.captures.get(run)).capture
         assert (captured.program.argv, captured.code.commit) == (["sh", "train.sh"], git(folder, "rev-parse", "HEAD"))
+        (folder / "best.pt").write_bytes(b"weights")
+        await client.runs.log_artifact(run, folder / "best.pt", folder="checkpoints")
+        chosen = await platform.command(folder, "runs", "best-checkpoint", run, "checkpoints/best.pt")
+        assert chosen.stderr == f"the best checkpoint of run {run} is checkpoints/best.pt\n"
+        results = await client.results.get(run)
+        assert (results.best_checkpoint, results.model_versions) == ("checkpoints/best.pt", [])
+        assert (results.compute_hours > 0, results.cpu_hours > 0, results.gpu_hours) == (True, True, 0.0)
+        assert results.estimated_cost == pytest.approx(results.cpu_hours * 3600)
         again = await platform.command(
             folder, "run", "--experiment", "by a job", "--id", "once", "--", "sh", "train.sh"
         )

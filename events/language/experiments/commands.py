@@ -199,3 +199,5 @@ class ReportProcessEnded(JobLinkCommand):
     signal: Annotated[int, Field(ge=1, le=64)] | None = None
     cpu_seconds: Annotated[float, Field(ge=0)] = 0.0
     ended_at: Timestamp
+    wall_seconds: Annotated[float, Field(ge=0)] = 0.0
+    gpu_seconds: Annotated[float, Field(ge=0)] = 0.0

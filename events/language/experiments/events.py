@@ -207,6 +207,10 @@ class RunProcessEnded(RunEvent):
     exit_code: Annotated[int, Field(ge=0, le=255)] | None = None
     signal: Annotated[int, Field(ge=1, le=64)] | None = None
     cpu_seconds: Annotated[float, Field(ge=0)] = 0.0
+    wall_seconds: Annotated[float, Field(ge=0)] = 0.0
+    """From its start to its end."""
+    gpu_seconds: Annotated[float, Field(ge=0)] = 0.0
+    """The same for each GPU that it was given."""
 
 
 class RunDeleted(RunEvent):
@@ -256,3 +260,5 @@ class LinkedProcessEnded(JobLinkEvent):
     signal: Annotated[int, Field(ge=1, le=64)] | None = None
     cpu_seconds: Annotated[float, Field(ge=0)] = 0.0
     ended_at: Timestamp
+    wall_seconds: Annotated[float, Field(ge=0)] = 0.0
+    gpu_seconds: Annotated[float, Field(ge=0)] = 0.0

@@ -52,10 +52,14 @@ class TaskStart(Model):
 
 
 class TaskUsage(Model):
-    """What a task's process tree used, from wait4(2)."""
+    """What a task's process tree used: CPU and memory from wait4(2), time and GPUs from its node's agent."""
 
     cpu_seconds: float = Field(default=0.0, ge=0)
     max_rss_bytes: int = Field(default=0, ge=0)
+    wall_seconds: float = Field(default=0.0, ge=0)
+    """From its start to its end."""
+    gpu_seconds: float = Field(default=0.0, ge=0)
+    """The same for each GPU that it was given, whether it used them or not."""
 
 
 class TaskExit(Model):

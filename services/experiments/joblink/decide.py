@@ -157,6 +157,8 @@ def _ended(event: JobExited, exit: TaskExit, run_id: str, cancelled: bool) -> Li
         exit_code=exit.exit_code,
         signal=exit.signal,
         cpu_seconds=exit.usage.cpu_seconds,
+        wall_seconds=exit.usage.wall_seconds,
+        gpu_seconds=exit.usage.gpu_seconds,
         ended_at=exit.ended_at,
     )
 
@@ -165,6 +167,7 @@ def _reported(names: Mapping[str, str], attempt: Mapping[str, Any]) -> ReportPro
     """What an attempt, as `ListAttempts` answers it, has come to."""
     if attempt.get("ended_at") is None:
         return ReportProcessStarted(**names, node_id=attempt.get("node_id", ""))
+    started, ended = attempt.get("started_at"), attempt["ended_at"]
     how, exit_code, signal = ExitReason(attempt["exit_reason"]), attempt.get("exit_code"), attempt.get("signal")
     return ReportProcessEnded(
         job_id=names["job_id"],
@@ -174,7 +177,8 @@ def _reported(names: Mapping[str, str], attempt: Mapping[str, Any]) -> ReportPro
         node_id=attempt.get("node_id", ""),
         exit_code=exit_code,
         signal=signal,
-        ended_at=attempt["ended_at"],
+        ended_at=ended,
+        wall_seconds=max((ended - started).total_seconds(), 0.0) if started is not None else 0.0,
     )
 
 

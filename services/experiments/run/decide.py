@@ -49,6 +49,7 @@ from events.language.experiments.datasets import (
     LogInputs,
 )
 from events.language.experiments.logged_models import LogRunModels, RunModelsLogged
+from events.language.experiments.results import BestCheckpointSet, SetBestCheckpoint
 from events.language.experiments.sealing import RunPointsSealed, SealPoints
 from events.log.ids import id_ending
 from events.writer.decider import Decider, DecisionContext
@@ -84,6 +85,7 @@ class Runs(Decider[Run]):
         LogRunModels,
         CaptureRun,
         SealPoints,
+        SetBestCheckpoint,
         RenameRun,
         EndRun,
         ResumeRun,
@@ -101,6 +103,7 @@ class Runs(Decider[Run]):
         RunModelsLogged,
         RunCaptured,
         RunPointsSealed,
+        BestCheckpointSet,
         RunRenamed,
         RunStarted,
         RunEnded,
@@ -153,6 +156,8 @@ class Runs(Decider[Run]):
                 return _inputs(state, command)
             case LogRunModels():
                 return _models(state, command, context)
+            case SetBestCheckpoint():
+                return _best(state, command)
             case CaptureRun():
                 known = state.capture == capture_digest(command.capture)
                 return () if known else [RunCaptured(run_id=id, capture=command.capture)]
@@ -300,6 +305,18 @@ def _models(state: Run, command: LogRunModels, context: DecisionContext) -> Sequ
     return [RunModelsLogged(run_id=command.run_id, inputs=used, outputs=new)] if used or new else ()
 
 
+def _best(state: Run, command: SetBestCheckpoint) -> Sequence[Event]:
+    if command.path not in state.artifacts and command.path not in state.folders:
+        problem = f"the run has no {shown(command.path)}"
+        error = FieldError(
+            field="path", problem=problem, hint="log it first; forgelog runs artifacts shows what it has"
+        )
+        raise Refused(ErrorCode.NOT_FOUND, problem, [error])
+    if command.path == state.best_checkpoint:
+        return ()
+    return [BestCheckpointSet(run_id=command.run_id, path=command.path)]
+
+
 def _resumed(state: Run, id: str) -> Sequence[Event]:
     if state.refused:
         raise Refused(ErrorCode.FAILED_PRECONDITION, f"run {id} was not admitted to an experiment; create another one")
@@ -313,6 +330,8 @@ def _process_ended(state: Run, event: LinkedProcessEnded) -> Sequence[Event]:
         exit_code=event.exit_code,
         signal=event.signal,
         cpu_seconds=event.cpu_seconds,
+        wall_seconds=event.wall_seconds,
+        gpu_seconds=event.gpu_seconds,
     )
     if state.status in ENDED:
         return [gone]

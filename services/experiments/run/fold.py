@@ -25,6 +25,7 @@ from events.language.experiments.datasets import (
     InputsLogged,
 )
 from events.language.experiments.logged_models import RunModelsLogged
+from events.language.experiments.results import BestCheckpointSet
 from events.language.experiments.sealing import RunPointsSealed
 from events.language.moves import check_move
 from services.experiments import files
@@ -51,6 +52,8 @@ def evolve(state: Run, event: Event) -> Run:
         case RunStarted():
             _move(state, RunStatus.RUNNING, event.run_id)
             state.reason = ""
+        case BestCheckpointSet():
+            state.best_checkpoint = event.path
         case RunPointsSealed():
             state.sealed = event.end_number
         case RunEnded():

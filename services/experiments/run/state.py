@@ -38,6 +38,8 @@ class Run:
     """By `input_key`."""
     models: set[str] = field(default_factory=set)
     """The logged models that it uses and that it made, by `model_key`."""
+    best_checkpoint: str = ""
+    """Path of a file or folder."""
     ends: int = 0
     """How often it has ended. An end that is corrected is the same one."""
     sealed: int = 0

@@ -153,7 +153,16 @@ class Attempt:
             signal=exit.signal,
             message=plain(exit.message)[:MESSAGE],
             ended_at=utc(exit.ended_at),
-            usage=TaskUsage(cpu_seconds=exit.cpu_seconds, max_rss_bytes=exit.max_rss_bytes),
+            usage=self._usage(exit),
+        )
+
+    def _usage(self, exit: Exit) -> TaskUsage:
+        wall = max(exit.ended_at - self.started_at, 0.0) if self.started_at else 0.0
+        return TaskUsage(
+            cpu_seconds=exit.cpu_seconds,
+            max_rss_bytes=exit.max_rss_bytes,
+            wall_seconds=wall,
+            gpu_seconds=wall * len(self.task.gpus),
         )
 
 
