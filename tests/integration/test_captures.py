@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
+import pytest
 
 from forgelog import AsyncClient
 from forgelog.capture import capture, capture_command
