@@ -16,7 +16,7 @@ from events.language.experiments import (
     RunProcessEnded,
 )
 from events.language.experiments.results import BestCheckpointSet, SetBestCheckpoint
-from events.language.jobs import JobExited, TaskCounts, TaskExit, TaskUsage
+from events.language.jobs import JobExited, TaskExit, TaskUsage
 from events.language.objects import ObjectRef
 from services.experiments.costs import Prices
 from tests.unit.experiments.desk import Desk, refusal
@@ -43,7 +43,7 @@ def test_the_end_of_its_process_tells_what_it_used() -> None:
     desk.send(CreateRun(run_id="r1", process=Process(job_id="j1")))
     usage = TaskUsage(cpu_seconds=7.5, wall_seconds=10.0, gpu_seconds=20.0)
     exit = TaskExit(task=0, attempt=1, exit_code=0, ended_at=LATER, usage=usage)
-    events = desk.hear(JobExited(job_id="j1", node_id="n0", tasks=(exit,), counts=TaskCounts(total=1, completed=1)))
+    events = desk.hear(JobExited(job_id="j1", node_id="n0", tasks=(exit,)))
     linked, ended = (
         next(each for each in events if isinstance(each, kind)) for kind in (LinkedProcessEnded, RunProcessEnded)
     )
