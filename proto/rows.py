@@ -44,6 +44,7 @@ CLASSES: Mapping[str, str] = {
     "forgelog.experiments.v1.CapturedRun": "CapturedRunRow",
     "forgelog.experiments.v1.GetRunSealResponse": "RunSealAnswer",
     "forgelog.experiments.v1.GetRunResultsResponse": "RunResultsAnswer",
+    "forgelog.experiments.v1.GetExperimentResultsResponse": "ExperimentResultsAnswer",
     "forgelog.experiments.v1.CheckResult": "CheckResult",
 }
 """Message → class, of those that are not found by themselves, and of those that come first in the file."""

@@ -38,13 +38,27 @@ def _checked(path: object) -> object:
     return check_path(path) if isinstance(path, str) else path
 
 
+def _checked_or_empty(path: object) -> object:
+    return path if path == "" else _checked(path)
+
+
 _NAME = r"(?:[^/.\x00][^/\x00]*|\.[^/.\x00][^/\x00]*|\.\.[^/\x00]+)"
 """A name that is none of ``.``, ``..`` and nothing."""
 
+_PATH = rf"{_NAME}(?:/{_NAME})*"
+
 FilePath = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=MAX_PATH_BYTES, pattern=rf"^{_NAME}(?:/{_NAME})*$"),
+    StringConstraints(min_length=1, max_length=MAX_PATH_BYTES, pattern=rf"^{_PATH}$"),
     BeforeValidator(_checked),
     Field(examples=["model/weights.pt"]),
 ]
 """A path as seen from the folder: names with ``/`` between, none of them ``..``; at most 1,024 bytes."""
+
+OptionalFilePath = Annotated[
+    str,
+    StringConstraints(max_length=MAX_PATH_BYTES, pattern=rf"^(?:{_PATH})?$"),
+    BeforeValidator(_checked_or_empty),
+    Field(examples=["model/weights.pt"]),
+]
+"""The same, or empty."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from forgelog.cli import complete
+from forgelog.cli import complete, results
 from forgelog.cli.common import AtOption, ForceOption, OutputOption, moment, with_client
 from forgelog.cli.nodes import pairs
 from forgelog.cli.progress import Progress
@@ -207,5 +207,7 @@ def restore(id: IdArgument, output: OutputOption = Format.TABLE) -> None:
     """Bring a deleted experiment back."""
     show_done(with_client(lambda client: client.experiments.restore(id)), f"experiment {id} is back", output)
 
+
+app.command("results")(results.show_experiment)
 
 COMMANDS = {"experiments": app}

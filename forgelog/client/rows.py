@@ -101,6 +101,10 @@ class AttemptRow(Answer, message="forgelog.jobs.v1.TaskAttempt"):
     message: str
     output_missing_bytes: int
     """Bytes of its output that are not kept: lost, or beyond the limit."""
+    cpu_seconds: float
+    """What it used, once it has ended: see TaskUsage."""
+    wall_seconds: float
+    gpu_seconds: float
 
 
 class OutputRow(Answer, message="forgelog.jobs.v1.AttemptOutputs"):
@@ -395,6 +399,25 @@ class RunResultsAnswer(Answer, message="forgelog.experiments.v1.GetRunResultsRes
     """By the prices of the settings. Left out where there are none."""
 
 
+class ExperimentResultsAnswer(Answer, message="forgelog.experiments.v1.GetExperimentResultsResponse"):
+    """What `forgelog.experiments.v1.GetExperimentResultsResponse` holds."""
+
+    experiment_id: str
+    best_run_id: str
+    """Empty if no run has the metric; NaN is no value of it."""
+    best_value: float
+    best_model_version: str
+    """Of the versions of models that were made of its runs, one of the best run that has any."""
+    best_model_value: float
+    """The value of that version's run."""
+    compute_hours: float
+    """Of all its runs that are not deleted: as of a run."""
+    cpu_hours: float
+    gpu_hours: float
+    estimated_cost: float | None
+    """By the prices of the settings. Left out where there are none."""
+
+
 class CheckResult(Answer, message="forgelog.experiments.v1.CheckResult"):
     """How a run that has ended does by one of its experiment's practices."""
 
@@ -540,13 +563,13 @@ class ExperimentRunRow(Answer, message="forgelog.experiments.v1.ExperimentRun"):
     """The run that it does again; empty if none. At most 128 characters."""
     cpu_seconds: float
     """What its process, and those below that, used of CPUs; 0 until it has ended, and where the platform did not
-    run it."""
+    run it. At least 0."""
     wall_seconds: float
-    """From the start of its process to its end."""
+    """From the start of its process to its end. At least 0."""
     gpu_seconds: float
-    """The same for each GPU that it was given."""
+    """The same for each GPU that it was given. At least 0."""
     best_checkpoint: str
-    """File or folder of the run, as its program says."""
+    """File or folder of the run, as its program says; empty for none."""
     params: dict[str, str]
     """These three where one run was asked for, and in searches."""
     tags: dict[str, str]

@@ -220,7 +220,7 @@ def _exited(event: JobExited, job: Row, rows: Rows, _time: datetime) -> None:
             node_id=event.node_id,
             allocation_id=exit.allocation_id,
         )
-        rows.put(ATTEMPTS, {**attempt, **end})
+        rows.put(ATTEMPTS, {**attempt, **end, **_usage(exit)})
 
 
 def _end(exit: TaskExit) -> Row:
@@ -231,6 +231,11 @@ def _end(exit: TaskExit) -> Row:
         "exit_reason": exit.reason.value,
         "message": exit.message,
     }
+
+
+def _usage(exit: TaskExit) -> Row:
+    used = exit.usage
+    return {"cpu_seconds": used.cpu_seconds, "wall_seconds": used.wall_seconds, "gpu_seconds": used.gpu_seconds}
 
 
 def _cancelled(event: JobTasksCancelled, job: Row, rows: Rows, time: datetime) -> None:

@@ -96,6 +96,9 @@ class AttemptRow(BaseModel):
     signal: Number | None = None
     exit_reason: str | None = None
     message: str | None = None
+    cpu_seconds: float | None = None
+    wall_seconds: float | None = None
+    gpu_seconds: float | None = None
 
 
 JOBS = table_of(

@@ -88,6 +88,18 @@ async def test_an_experiment_tells_what_came_of_it_and_what_its_runs_begin_with(
     version = await client.models.create_version("before", run=run, path="after.bin")
     found = await client.experiments.get(id)
     assert (found.job_ids, found.model_versions, found.runs) == ([job.id], 1, {"running": 1})
+    other = await client.runs.create("further")
+    await client.runs.log_metrics(run, {"loss": 0.5})
+    await client.runs.log_metrics(other, {"loss": 0.25})
+    for each in (run, other):
+        await client.runs.see_all(each)
+    results = await client.results.of_experiment(id, "loss", minimize=True)
+    assert (results.best_run_id, results.best_value) == (other, 0.25)
+    assert (results.best_model_version, results.best_model_value) == (version.version_id, 0.5)
+    shown = await platform.command(
+        tmp_path, "experiments", "results", id, "loss", "--at", datetime.now(UTC).isoformat()
+    )
+    assert f"{run} (loss=0.5)" in shown.stdout
     lineage = await client.models.lineage(f"before/{version.number}", direction="up")
     nodes = {(node.kind, node.label, node.depth) for node in lineage.nodes}
     assert {("model_version", "before/1", 2), ("dataset", "letters/1", 2), ("experiment", "further", 2)} <= nodes
@@ -128,6 +140,7 @@ async def test_a_process_that_ended_before_it_was_linked_ends_its_run_too(client
     await client.jobs.wait([job.id])
     row = await ended(client, await client.runs.create("handwriting", process={"job_id": job.id}))
     assert (row["status"], row["reason"], row["exit_code"]) == ("failed", "exit code 3", 3)
+    assert (row["wall_seconds"] > 0, row["gpu_seconds"]) == (True, 0.0)
 
 
 async def test_the_same_by_http_and_by_the_command_line(platform: Cluster, tmp_path: Path) -> None:

@@ -146,12 +146,12 @@ class ExperimentRun(Model):
     deleted_at: Timestamp | None = None
     reproduces: OptionalIdentifier = ""
     """The run that it does again; empty if none."""
-    cpu_seconds: float = 0.0
+    cpu_seconds: Annotated[float, Field(ge=0)] = 0.0
     """What its process, and those below that, used of CPUs; 0 until it has ended, and where the platform did not run
     it."""
-    wall_seconds: float = 0.0
+    wall_seconds: Annotated[float, Field(ge=0)] = 0.0
     """From the start of its process to its end."""
-    gpu_seconds: float = 0.0
+    gpu_seconds: Annotated[float, Field(ge=0)] = 0.0
     """The same for each GPU that it was given."""
     best_checkpoint: str = ""
-    """File or folder of the run, as its program says."""
+    """File or folder of the run, as its program says; empty for none."""

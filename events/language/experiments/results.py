@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from events.language.experiments.commands import RunCommand
 from events.language.experiments.events import RunEvent
-from events.language.file_paths import FilePath
+from events.language.file_paths import OptionalFilePath
 
 
 class SetBestCheckpoint(RunCommand):
-    """Say which file or folder of the run is the best checkpoint. Log it first."""
+    """Say which file or folder of the run is the best checkpoint. Log it first. Without a path none is."""
 
-    path: FilePath
+    path: OptionalFilePath = ""
 
 
 class BestCheckpointSet(RunEvent):
-    """This is its best checkpoint from here on."""
+    """This is its best checkpoint from here on; without a path none is. Its removal sets it, too."""
 
-    path: FilePath
+    path: OptionalFilePath = ""

@@ -40,7 +40,7 @@ from events.writer.decider import Decider, DecisionContext, Order, Question
 from forgelog_pb.jobs.v1.queries_pb2 import GetJobRequest, ListAttemptsRequest
 from forgelog_pb.jobs.v1.queries_pb2_grpc import JobQueriesStub
 from services.experiments.joblink.fold import evolve
-from services.experiments.joblink.state import Linked, Links
+from services.experiments.joblink.state import USED, Linked, Links
 
 
 class JobLinks(Decider[Links]):
@@ -156,9 +156,7 @@ def _ended(event: JobExited, exit: TaskExit, run_id: str, cancelled: bool) -> Li
         node_id=event.node_id,
         exit_code=exit.exit_code,
         signal=exit.signal,
-        cpu_seconds=exit.usage.cpu_seconds,
-        wall_seconds=exit.usage.wall_seconds,
-        gpu_seconds=exit.usage.gpu_seconds,
+        **{name: getattr(exit.usage, name) for name in USED},
         ended_at=exit.ended_at,
     )
 
@@ -167,7 +165,6 @@ def _reported(names: Mapping[str, str], attempt: Mapping[str, Any]) -> ReportPro
     """What an attempt, as `ListAttempts` answers it, has come to."""
     if attempt.get("ended_at") is None:
         return ReportProcessStarted(**names, node_id=attempt.get("node_id", ""))
-    started, ended = attempt.get("started_at"), attempt["ended_at"]
     how, exit_code, signal = ExitReason(attempt["exit_reason"]), attempt.get("exit_code"), attempt.get("signal")
     return ReportProcessEnded(
         job_id=names["job_id"],
@@ -177,8 +174,8 @@ def _reported(names: Mapping[str, str], attempt: Mapping[str, Any]) -> ReportPro
         node_id=attempt.get("node_id", ""),
         exit_code=exit_code,
         signal=signal,
-        ended_at=ended,
-        wall_seconds=max((ended - started).total_seconds(), 0.0) if started is not None else 0.0,
+        ended_at=attempt["ended_at"],
+        **{name: attempt.get(name, 0.0) for name in USED},
     )
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+USED = ("cpu_seconds", "wall_seconds", "gpu_seconds")
+"""What a run is told of what its process used: fields of `TaskUsage`."""
+
 
 @dataclass(slots=True)
 class Linked:

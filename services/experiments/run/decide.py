@@ -150,8 +150,7 @@ class Runs(Decider[Run]):
                 named = files.logged(state, command.artifacts, "run")
                 return [ArtifactsLogged(run_id=id, artifacts=named)] if named else ()
             case RemoveArtifacts():
-                gone = files.removed(state, command.paths, "run", "forgelog runs artifacts shows what it has")
-                return [ArtifactsRemoved(run_id=id, paths=gone)]
+                return _removed(state, command)
             case LogInputs():
                 return _inputs(state, command)
             case LogRunModels():
@@ -305,8 +304,17 @@ def _models(state: Run, command: LogRunModels, context: DecisionContext) -> Sequ
     return [RunModelsLogged(run_id=command.run_id, inputs=used, outputs=new)] if used or new else ()
 
 
+def _removed(state: Run, command: RemoveArtifacts) -> Sequence[Event]:
+    gone = files.removed(state, command.paths, "run", "forgelog runs artifacts shows what it has")
+    events: list[Event] = [ArtifactsRemoved(run_id=command.run_id, paths=gone)]
+    best = state.best_checkpoint
+    if best and not any(path == best or path.startswith(f"{best}/") for path in state.artifacts.keys() - set(gone)):
+        events.append(BestCheckpointSet(run_id=command.run_id))
+    return events
+
+
 def _best(state: Run, command: SetBestCheckpoint) -> Sequence[Event]:
-    if command.path not in state.artifacts and command.path not in state.folders:
+    if command.path and command.path not in state.artifacts and command.path not in state.folders:
         problem = f"the run has no {shown(command.path)}"
         error = FieldError(
             field="path", problem=problem, hint="log it first; forgelog runs artifacts shows what it has"

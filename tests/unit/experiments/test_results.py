@@ -13,6 +13,7 @@ from events.language.experiments import (
     LinkedProcessEnded,
     LogArtifacts,
     Process,
+    RemoveArtifacts,
     RunProcessEnded,
 )
 from events.language.experiments.results import BestCheckpointSet, SetBestCheckpoint
@@ -36,6 +37,18 @@ def test_the_best_checkpoint_is_a_file_or_a_folder_of_the_run() -> None:
     lacking = refusal(desk, SetBestCheckpoint(run_id="r1", path="epochs/4"))
     assert (lacking.code, lacking.errors[0].field) == (ErrorCode.NOT_FOUND, "path")
     assert lacking.errors[0].hint == "log it first; forgelog runs artifacts shows what it has"
+
+
+def test_a_best_checkpoint_that_is_removed_is_it_no_more() -> None:
+    desk = Desk()
+    desk.send(CreateRun(run_id="r1"))
+    file = ObjectRef(digest="1" * 64, size=3)
+    for path in ("a/1.pt", "a/2.pt"):
+        desk.send(LogArtifacts(run_id="r1", artifacts=(Artifact(path=path, file=file),)))
+    desk.send(SetBestCheckpoint(run_id="r1", path="a"))
+    assert BestCheckpointSet(run_id="r1") not in desk.send(RemoveArtifacts(run_id="r1", paths=("a/1.pt",)))
+    assert BestCheckpointSet(run_id="r1") in desk.send(RemoveArtifacts(run_id="r1", paths=("a/2.pt",)))
+    assert desk.send(SetBestCheckpoint(run_id="r1")) == []
 
 
 def test_the_end_of_its_process_tells_what_it_used() -> None:
