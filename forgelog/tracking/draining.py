@@ -1,7 +1,8 @@
 """Sends what a session of a run has in the spool, and takes away what the platform has.
 
 1. The journal, in order: each command has its id since it was written, so one that is sent again is done once.
-2. The points, once the run is there. A point that is sent again is the same point.
+2. The points, once the run is there: several batches are under way at once, and how far the platform has them is noted
+   in order. A point that is sent again is the same point.
 3. The end of the run, when all points that were there before it are sent.
 4. A session whose processes are gone is finished: the run's tag counts what was dropped, a run whose program said no
    end is killed (unless a job's events tell its end), and the folder is removed.
@@ -12,6 +13,7 @@ only as `Platform`.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
@@ -20,18 +22,22 @@ import time
 from collections.abc import Awaitable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from forgelog.capture import Captured
 from forgelog.errors import Busy, ForgelogError, NotFound, Refused, Timeout, Unavailable
 from forgelog.tracking.capturing import kept
+from forgelog.tracking.flight import Flight
 from forgelog.tracking.points import Batch
 from forgelog.tracking.segments import Reader
 from forgelog.tracking.spool import ALIVE, FILES, JOURNAL, POINTS, SENDING, About, State, hold
 
 COMMANDS = frozenset({"CreateRun", "ResumeRun", "LogRunData", "LogInputs", "RenameRun", "EndRun"})
 DROPPED_TAG = "forgelog.dropped_points"
+IN_FLIGHT = 4
+"""Batches of points that are under way at once: the platform stores some while the next ones are read."""
 MOST_PROBLEMS = 20
 MOST_LINE = 2 << 20
 
@@ -72,12 +78,16 @@ class Sent:
 class Draining:
     """A session that is being sent by this process, and by no other."""
 
-    def __init__(self, folder: Path, *, only_own_files: bool = False) -> None:
-        """`only_own_files`: send no file that lies outside of the spool. Raises Later when another process sends it;
+    def __init__(
+        self, folder: Path, *, only_own_files: bool = False, capturing: asyncio.Future[None] | None = None
+    ) -> None:
+        """`only_own_files`: send no file that lies outside of the spool. `capturing`: done when what the program runs
+        is in the spool; its points do not wait for it, and its end does. Raises Later when another process sends it;
         OSError, ValueError when it is none."""
         self.folder = folder
         self.about = About.read(folder)
         self._only_own_files = only_own_files
+        self._capturing = capturing
         lock = hold(folder / SENDING, fcntl.LOCK_EX)
         if lock is None:
             raise Later("another process sends it")
@@ -117,6 +127,7 @@ class Draining:
         try:
             await self._send(platform, sent)
             if dead is not None:
+                await self._capture(platform, last=True)
                 await self._finish(platform, sent)
         except (Unavailable, Busy, Timeout) as error:
             self.state.away = str(error)
@@ -139,8 +150,8 @@ class Draining:
     async def _send(self, platform: Platform, sent: Sent) -> None:
         for kind, id, body, end in self._lines():
             if kind == "EndRun":
-                await self._capture(platform)
                 await self._points(platform, sent)
+                await self._capture(platform, last=True)
             if kind != "closed":
                 await self._entry(platform, kind, id, body)
                 sent.commands += 1
@@ -148,11 +159,19 @@ class Draining:
             self.state.journal = end
             self._save()
         if self.state.journal:
-            await self._capture(platform)
             await self._points(platform, sent)
+            await self._capture(platform)
 
-    async def _capture(self, platform: Platform) -> None:
-        if self.state.captured or (found := kept(self.folder)) is None:
+    async def _capture(self, platform: Platform, *, last: bool = False) -> None:
+        """Send what the program runs, once it was captured. `last`: wait for that. Raises OSError, ValueError where it
+        could not be kept."""
+        if self.state.captured or not self.state.journal:
+            return
+        if self._capturing is not None:
+            if not (last or self._capturing.done()):
+                return
+            await self._capturing
+        if (found := kept(self.folder)) is None:
             return
         await self._refusing("its capture", platform.capture(self.about.run_id, found))
         self.state.captured = True
@@ -240,50 +259,54 @@ class Draining:
     # Points
 
     async def _points(self, platform: Platform, sent: Sent) -> None:
-        for name in sorted(each.name for each in self.folder.glob(f"{POINTS}*")):
-            try:
-                reader = self._reader(name)
-            except (OSError, ValueError):
-                continue  # it was made just now, and is nothing yet; or it is none
-            await self._segment(platform, name, reader, sent)
-
-    async def _segment(self, platform: Platform, name: str, reader: Reader, sent: Sent) -> None:
-        batch = Batch(self.about.run_id)
-        for call in reader.more():
-            batch.add(call)
-            if batch.full:
-                await self._batch(platform, batch, name, reader, sent)
-                batch = Batch(self.about.run_id)
-        if batch.count:
-            await self._batch(platform, batch, name, reader, sent)
-        if reader.ended:
-            self.state.dropped += reader.dropped
-            reader.close()
-            del self._readers[name]
-            (self.folder / name).unlink(missing_ok=True)
-            self.state.segments.pop(name, None)
-
-    async def _batch(self, platform: Platform, batch: Batch, name: str, reader: Reader, sent: Sent) -> None:
+        flight = Flight(IN_FLIGHT)
+        begun: list[str] = []
         try:
-            await platform.points(batch)
-            sent.points += batch.count
-        except (Busy, Unavailable, Timeout):
-            self._read_again(name)
+            for name in sorted(each.name for each in self.folder.glob(f"{POINTS}*")):
+                try:
+                    reader = self._reader(name)
+                except (OSError, ValueError):
+                    continue  # it was made just now, and is nothing yet; or it is none
+                begun.append(name)
+                await self._segment(platform, name, reader, sent, flight)
+            await flight.land()
+        except BaseException:
+            await flight.cancel()
+            for name in begun:
+                self._read_again(name)
             raise
+
+    async def _segment(self, platform: Platform, name: str, reader: Reader, sent: Sent, flight: Flight) -> None:
+        while (batch := Batch.read(self.about.run_id, reader)).count:
+            heard = partial(self._sent, name, reader.at, batch.count, sent)
+            await flight.begin(partial(platform.points, batch), heard)
+        if reader.ended:
+            await flight.begin(None, partial(self._gone, name, reader))
+
+    def _sent(self, name: str, at: int, count: int, sent: Sent, done: asyncio.Future[None]) -> None:
+        """A batch has come there, and all before it. Raises what says that it is to be sent again."""
+        try:
+            done.result()
+            sent.points += count
         except NotFound as error:
-            self._read_again(name)
             raise Later(str(error)) from None
         except Refused as error:
+            if isinstance(error, Busy):
+                raise
             if error.code in _LATER:
-                self._read_again(name)
                 raise Later(str(error)) from None
-            self.state.refused += batch.count
+            self.state.refused += count
             self._problem(f"points were refused: {error}")
-        except BaseException:
-            self._read_again(name)
-            raise
-        self.state.segments[name] = reader.at
+        self.state.segments[name] = at
         self._save()
+
+    def _gone(self, name: str, reader: Reader, _: asyncio.Future[None]) -> None:
+        """The platform has all of a segment, to which nothing will be added."""
+        self.state.dropped += reader.dropped
+        reader.close()
+        del self._readers[name]
+        (self.folder / name).unlink(missing_ok=True)
+        self.state.segments.pop(name, None)
 
     def _reader(self, name: str) -> Reader:
         reader = self._readers.get(name)

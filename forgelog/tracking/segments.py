@@ -20,7 +20,8 @@ import errno
 import mmap
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from array import array
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,17 +35,25 @@ MOST_PAIRS = 200
 CALL, SERIES, END = 1, 2, 3
 
 _START = struct.Struct("<HH")
-_CALL = struct.Struct("<HHqq")
+_MOMENT = struct.Struct("<qq")
 _PAIR = struct.Struct("<Id")
 _NUMBER = struct.Struct("<I")
 _DROPPED = struct.Struct("<Q")
 _RECORD = struct.Struct("<IHH")
+_HEAD = _RECORD.size + _MOMENT.size
+"""Bytes of a call before its pairs."""
 _CALLS = {count: struct.Struct("<HHqq" + "Id" * count) for count in range(1, 33)}
 _RESERVED = 8
 """Bytes at the end, for the record that says so."""
 
 Series = str | tuple[str, str, str]
 """A key, or key, model and data set."""
+
+Columns = dict[tuple[str, str, str], tuple["array[int]", "array[int]", "array[float]"]]
+"""Series → steps, times, values of its points, in the order in which they were logged."""
+
+POINT_BYTES, SERIES_BYTES = 24, 16
+"""Of a point in columns, and of a series beside its names."""
 
 
 class Full(Exception):
@@ -149,7 +158,7 @@ def _whole(data: Any, at: int) -> tuple[int, int, int] | None:
         return None
     crc, kind, count = _RECORD.unpack_from(data, at)
     if kind == CALL:
-        end = at + 4 + _CALL.size + count * _PAIR.size
+        end = at + _HEAD + count * _PAIR.size
     elif kind == SERIES:
         end = at + 8 + _NUMBER.size + count
     elif kind == END:
@@ -201,31 +210,47 @@ class Reader:
         (count,) = _DROPPED.unpack_from(self._map, 8)
         return int(count)
 
-    def more(self, until: int | None = None) -> Iterator[list[Point]]:
-        """The points of each further call, as far as they are there; `at` is behind those that were given. `until`:
-        goes no further than this place, and gives nothing of what lies before it: for a reader that starts anew."""
-        data = self._map
-        while not self.ended and (found := _whole(data, self.at)) is not None:
+    def more(self, columns: Columns, points: int, size: int) -> None:
+        """Read further calls, as far as they are there, and add them to the columns of their series; `at` is behind
+        those that were read. Ends behind the call with which so many points, or about so many bytes, are reached."""
+        data, at, names = self._map, self.at, self._series
+        into: dict[int, tuple[Any, Any, Any]] = {}
+        while points > 0 and size > 0 and (found := self._next(at)) is not None:
             kind, _, end = found
-            body = self.at + 8
-            if until is not None and self.at >= until:
-                return
-            self.at = end
-            if kind == SERIES:
-                parts = data[body + 4 : end].decode("utf-8", "replace").split("\0")
-                self._series.append((parts[0], parts[1], parts[2]) if len(parts) == 3 else ("", "", ""))
-            elif kind == END:
-                self.ended = True
-            elif until is None:
-                step, time = struct.unpack_from("<qq", data, body)
-                names = self._series
-                pairs = _PAIR.iter_unpack(data[body + 16 : end])
-                yield [Point(names[number], step, time, value) for number, value in pairs if number < len(names)]
+            if kind == CALL:
+                step, time = _MOMENT.unpack_from(data, at + 8)
+                for number, value in _PAIR.iter_unpack(data[at + _HEAD : end]):
+                    adding = into.get(number)
+                    if adding is None:
+                        if number >= len(names):
+                            continue  # its definition is not there: the file is damaged
+                        if (kept := columns.get(names[number])) is None:
+                            kept = columns[names[number]] = array("q"), array("q"), array("d")
+                            size -= SERIES_BYTES + sum(len(name.encode()) for name in names[number])
+                        adding = into[number] = kept[0].append, kept[1].append, kept[2].append
+                    adding[0](step)
+                    adding[1](time)
+                    adding[2](value)
+                    points -= 1
+                    size -= POINT_BYTES
+            self.at = at = end
 
     def skip_to(self, place: int) -> None:
         """Go on at a place that an earlier reader has reached."""
-        for _ in self.more(until=place):
-            raise AssertionError("nothing is given before the place")
+        while self.at < place and (found := self._next(self.at)) is not None:
+            self.at = found[2]
+
+    def _next(self, at: int) -> tuple[int, int, int] | None:
+        """The record at a place, as `_whole` tells it; what is no call is noted."""
+        if self.ended or (found := _whole(self._map, at)) is None:
+            return None
+        kind, _, end = found
+        if kind == SERIES:
+            parts = self._map[at + 8 + _NUMBER.size : end].decode("utf-8", "replace").split("\0")
+            self._series.append((parts[0], parts[1], parts[2]) if len(parts) == 3 else ("", "", ""))
+        elif kind == END:
+            self.ended = True
+        return found
 
     def close(self) -> None:
         self._map.close()

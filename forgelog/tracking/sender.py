@@ -48,12 +48,18 @@ class Following:
         self._skipped: set[str] = set()
         """Sessions that are none of ours."""
         self._connected: dict[str, Connected] = {}
+        self._capturing: dict[str, asyncio.Future[None]] = {}
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         os.set_blocking(0, False)
         loop.add_reader(0, self._read)
         loop.add_signal_handler(signal.SIGTERM, self._asked_to_end)
+        await self._follow()
+        if self._capturing:
+            await asyncio.wait(self._capturing.values())  # others send what is in the spool
+
+    async def _follow(self) -> None:
         pause, gone_at = FIRST_PAUSE, 0.0
         while True:
             self._woken.clear()
@@ -88,6 +94,7 @@ class Following:
                 busy = busy or bool(sent.points or sent.commands)
                 if sent.over:
                     del self._ours[name]
+                    self._capturing.pop(name, None)
             except (Later, ForgelogError) as error:
                 away = True
                 draining.note_away(str(error))
@@ -110,14 +117,21 @@ class Following:
                 if about.destination != self._destination:
                     self._skipped.add(folder.name)
                 elif about.pid == self._pid:
-                    await asyncio.to_thread(capturing.keep, folder, about)
-                    self._ours[folder.name] = Draining(folder)
+                    self._ours[folder.name] = Draining(folder, capturing=self._capture(folder, about))
                 elif not gone and Draining.is_left(folder):
                     self._ours[folder.name] = Draining(folder)
             except Later:
                 pass  # another process is at it
             except (OSError, ValueError):
                 self._skipped.add(folder.name)
+
+    def _capture(self, folder: Path, about: About) -> asyncio.Future[None]:
+        """Capture what its program runs, once, while points are sent."""
+        if folder.name not in self._capturing:
+            keeping = asyncio.ensure_future(asyncio.to_thread(capturing.keep, folder, about))
+            keeping.add_done_callback(lambda done: done.cancelled() or done.exception())  # the one who waits tells it
+            self._capturing[folder.name] = keeping
+        return self._capturing[folder.name]
 
     async def _disconnect(self, project: str) -> None:
         """The platform may be found elsewhere next time."""

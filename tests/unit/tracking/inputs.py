@@ -93,10 +93,21 @@ def journal(spool: Path) -> list[tuple[str, dict[str, Any]]]:
     return [(found["kind"], found["body"]) for found in map(json.loads, lines)]
 
 
+def calls_of(reader: Reader) -> list[list[Point]]:
+    """The points of each further call that a segment has."""
+    found: list[list[Point]] = []
+    while True:
+        batch = Batch("r1")
+        reader.more(batch.columns, 1, 1)
+        if not batch.count:
+            return found
+        found.append(batch.points())
+
+
 def recorded(spool: Path) -> list[Point]:
     found: list[Point] = []
     for path in sorted(spool.glob(f"*/{POINTS}*")):
         reader = Reader(path)
-        found += [point for call in reader.more() for point in call]
+        found += [point for call in calls_of(reader) for point in call]
         reader.close()
     return found

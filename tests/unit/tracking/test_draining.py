@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
 
-from forgelog.errors import NotFound, Refused
+from forgelog.errors import NotFound, Refused, Unavailable
 from forgelog.tracking import capturing
-from forgelog.tracking.draining import DROPPED_TAG, Draining, Later, Sent
+from forgelog.tracking.draining import DROPPED_TAG, IN_FLIGHT, Draining, Later, Sent
+from forgelog.tracking.points import Batch
 from forgelog.tracking.segments import Writer
 from forgelog.tracking.spool import CAPTURED, JOURNAL, SENDING, STATE, State
 from tests.unit.tracking.inputs import Away, Platform, logged, session
@@ -255,6 +258,25 @@ async def test_what_the_program_runs_is_sent_once_before_its_end(tmp_path: Path)
     assert {blake3(data).hexdigest() for data in captured.objects.values()} == captured.objects.keys()
 
 
+async def test_points_do_not_wait_for_what_the_program_runs_and_the_end_does(tmp_path: Path) -> None:
+    made = session(tmp_path, program={"argv": ["python", "train.py"], "folder": str(tmp_path), "seeds": {}})
+    platform = Platform()
+    capture = asyncio.get_running_loop().create_future()
+    draining = Draining(made.folder, capturing=capture)
+    logged(made, 1)
+    assert (await draining.once(platform)).points == 1
+    assert platform.kinds == ["CreateRun", "points"]
+    made.note("EndRun", {"status": "finished"}, "c2")
+    ending = asyncio.create_task(draining.once(platform))
+    done, _ = await asyncio.wait([ending], timeout=0.01)
+    assert (done, platform.kinds) == (set(), ["CreateRun", "points"])
+    capturing.keep(made.folder, made.about)
+    capture.set_result(None)
+    await ending
+    assert platform.kinds == ["CreateRun", "points", "capture", "EndRun"]
+    draining.close()
+
+
 async def test_what_somebody_puts_in_place_of_a_capture_is_left(tmp_path: Path) -> None:
     made, platform = session(tmp_path), Platform()
     (made.folder / CAPTURED).mkdir()
@@ -288,3 +310,62 @@ async def test_batches_are_as_large_as_the_platform_takes_them(tmp_path: Path) -
     assert (
         max(sum(len(key.encode()) for key in keys) + 40 * size for keys, size in zip(named, sizes, strict=True)) < 10**6
     )
+
+
+class Slow(Platform):
+    """Takes batches when it is told to, in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[tuple[Batch, asyncio.Future[None]]] = []
+
+    async def points(self, batch: Batch) -> None:
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.waiting.append((batch, answer))
+        await answer
+        await super().points(batch)
+
+
+async def _until(so: Callable[[], bool]) -> None:
+    while not so():
+        await asyncio.sleep(0)
+
+
+async def test_several_batches_are_under_way_and_all_come_though_they_are_answered_in_any_order(tmp_path: Path) -> None:
+    made, platform = session(tmp_path), Slow()
+    logged(made, *range(60_000))
+    draining = Draining(made.folder)
+    task = asyncio.create_task(draining.once(platform))
+    while not task.done():
+        await _until(lambda: task.done() or bool(platform.waiting))
+        await _until(lambda: task.done() or len(platform.waiting) == min(IN_FLIGHT, len(platform.waiting)))
+        assert len(platform.waiting) <= IN_FLIGHT
+        if platform.waiting:
+            platform.waiting.pop()[1].set_result(None)
+            await asyncio.sleep(0)
+    assert task.result().points == 60_000
+    assert sorted(point.step for point in platform.points_of()) == [*range(60_000)]
+    assert not [*made.folder.glob("points-*")]
+    draining.close()
+
+
+async def test_behind_a_batch_that_fails_nothing_counts_as_sent(tmp_path: Path) -> None:
+    made, platform = session(tmp_path), Slow()
+    logged(made, *range(60_000))
+    draining = Draining(made.folder)
+    task = asyncio.create_task(draining.once(platform))
+    await _until(lambda: len(platform.waiting) == IN_FLIGHT)
+    (first, _), *_ = platform.waiting
+    for number, (_, answer) in enumerate(platform.waiting):
+        if number == 1:
+            answer.set_exception(Unavailable("no platform answers"))
+        else:
+            answer.set_result(None)
+    with pytest.raises(Later, match="no platform answers"):
+        await task
+    draining.close()
+    state, again = State.read(made.folder), Platform()
+    assert len(state.segments) == 1
+    made.close()
+    await drained(made.folder, again)
+    assert [point.step for point in again.points_of()] == [*range(first.count, 60_000)]

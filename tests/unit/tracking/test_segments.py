@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forgelog.tracking.segments import HEADER, MAGIC, Full, Point, Reader, Writer
+from tests.unit.tracking.inputs import calls_of
 
 KEYS = st.text(st.characters(min_codepoint=32, exclude_categories=["Cs"]), min_size=1, max_size=8)
 NUMBERS = st.floats(allow_nan=False) | st.integers(-(2**53), 2**53) | st.booleans()
@@ -25,7 +26,7 @@ CALLS = st.lists(st.tuples(INT64, INT64, st.dictionaries(KEYS, NUMBERS, min_size
 def read(path: Path) -> list[list[Point]]:
     reader = Reader(path)
     try:
-        return [*reader.more()]
+        return calls_of(reader)
     finally:
         reader.close()
 
@@ -45,7 +46,7 @@ def test_what_is_written_is_read(calls: list[tuple[int, int, dict[str, float]]])
         assert read(path) == expected
         writer.end()
         reader = Reader(path)
-        assert [*reader.more()] == expected
+        assert calls_of(reader) == expected
         assert reader.ended
         reader.close()
 
@@ -88,14 +89,14 @@ def test_a_changed_byte_ends_what_is_read(tmp_path: Path, place: int) -> None:
 def test_a_reader_sees_what_comes_and_another_goes_on_where_it_was(tmp_path: Path) -> None:
     writer = Writer(tmp_path / "p", 4096)
     first = Reader(tmp_path / "p")
-    assert [*first.more()] == []
+    assert calls_of(first) == []
     writer.add(1, 2, {"loss": 0.5})
-    assert len([*first.more()]) == 1
-    assert [*first.more()] == []
+    assert len(calls_of(first)) == 1
+    assert calls_of(first) == []
     writer.add(2, 2, {"loss": 0.25, "other": 1})
     second = Reader(tmp_path / "p")
     second.skip_to(first.at)
-    assert [*second.more()] == [*first.more()] != []
+    assert calls_of(second) == calls_of(first) != []
 
 
 def test_what_has_no_room_is_not_there_in_part(tmp_path: Path) -> None:
@@ -107,7 +108,7 @@ def test_what_has_no_room_is_not_there_in_part(tmp_path: Path) -> None:
     writer.count_dropped(5)
     writer.end()
     reader = Reader(tmp_path / "p")
-    assert [point.step for (point,) in reader.more()] == [1, 3]
+    assert [point.step for (point,) in calls_of(reader)] == [1, 3]
     assert (reader.ended, reader.dropped) == (True, 5)
 
 
@@ -162,4 +163,4 @@ def test_a_file_is_its_users_alone_and_is_never_another_one(tmp_path: Path) -> N
 def test_a_file_that_somebody_made_up_does_no_harm(tmp_path: Path) -> None:
     body = struct.pack("<HHqq", 1, 1, 1, 2) + struct.pack("<Id", 7, 0.5)  # a series that was never told
     (tmp_path / "p").write_bytes(MAGIC + bytes(8) + struct.pack("<I", crc32(body)) + body + bytes(64))
-    assert read(tmp_path / "p") == [[]]
+    assert read(tmp_path / "p") == []
