@@ -12,6 +12,7 @@ Names in the store are made here, from checked parts only, so none can leave the
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 from typing import Annotated
@@ -80,6 +81,12 @@ def digest_of(name: str) -> str | None:
 def new_place() -> str:
     """A new random name in the store."""
     return f"large/{secrets.token_hex(16)}"
+
+
+def bound_place(secret: str, *bound: str) -> str:
+    """A name in the store for what `secret` (of 32 random hexadecimal digits) and `bound` say together. Who has that
+    name knows neither; who has the secret and says other things is led to another name."""
+    return f"large/{hashlib.sha256(chr(0).join((secret, *bound)).encode()).hexdigest()[:32]}"
 
 
 def parse_entry(content: bytes) -> Entry | None:

@@ -198,6 +198,15 @@ class Backend:
             except FileNotFoundError as error:
                 _check_bucket(error)
 
+    async def link(self, name: str, lasting: timedelta) -> str | None:
+        """An address by which who has it can read a name for so long, whether or not it is there. None: not of S3."""
+        from obstore import sign_async
+        from obstore.store import S3Store
+
+        with self._explained("read an object of"):
+            store = await self._opened()
+            return await sign_async(store, "GET", name, lasting) if isinstance(store, S3Store) else None
+
     async def _opened(self, to_write: str | None = None) -> ObjectStore:
         """The store; in a local one also the folder of the name that is to be written."""
         if self._folder is not None and (to_write or self._store is None):
@@ -291,6 +300,8 @@ _VARIABLES = (
     "a variable for it in this process's environment (AWS_ENDPOINT_URL, AZURE_STORAGE_ACCOUNT_KEY and the like) is "
     "missing or can't be used."
 )
+NO_CREDENTIALS = "there are no credentials in this process's environment (AWS_ACCESS_KEY_ID and the like)."
+UNREACHABLE = "the store can't be reached. Check the network, and AWS_ENDPOINT_URL if the store is not Amazon's."
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w{1,60})</Code>")
 _SYSTEM = re.compile(r"\(os error (\d{1,5})\)")
@@ -302,23 +313,27 @@ def explain(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno:
         return f"{os.strerror(error.errno)}."
     if status := _STATUS.search(text):
-        answer = " ".join([status[1], *_CODE.findall(text)[:1]])
-        hint = {
-            "401": "Check the credentials in this process's environment (AWS_ACCESS_KEY_ID and the like).",
-            "403": "Check the credentials in this process's environment (AWS_ACCESS_KEY_ID and the like), and that "
-            "they may read, write and delete there.",
-            "404": "Check the name in FORGELOG_OBJECTS: there is no such bucket or container.",
-        }.get(status[1], "The store's own log says more.")
-        return f"the store answered {answer}. {hint}"
+        return answered(status[1], *_CODE.findall(text)[:1])
     if system := _SYSTEM.search(text):
         return f"{os.strerror(int(system[1]))}."
     if type(error).__name__ == _PANIC:
         return _VARIABLES
     if "169.254.169.254" in text:
-        return "there are no credentials in this process's environment (AWS_ACCESS_KEY_ID and the like)."
+        return NO_CREDENTIALS
     if "HTTP error" in text:
-        return "the store can't be reached. Check the network, and AWS_ENDPOINT_URL if the store is not Amazon's."
+        return UNREACHABLE
     return f"{type(error).__name__}."
+
+
+def answered(status: str, code: str = "") -> str:
+    """The problem and the remedy of a store's refusal: the status of HTTP, and the code word beside it."""
+    hint = {
+        "401": "Check the credentials in this process's environment (AWS_ACCESS_KEY_ID and the like).",
+        "403": "Check the credentials in this process's environment (AWS_ACCESS_KEY_ID and the like), and that "
+        "they may read, write and delete there.",
+        "404": "Check the name in FORGELOG_OBJECTS: there is no such bucket or container.",
+    }.get(status, "The store's own log says more.")
+    return f"the store answered {' '.join(filter(None, (status, code)))}. {hint}"
 
 
 def _make_folder(folder: Path) -> None:

@@ -3,7 +3,7 @@
 1. `make_plan` waits until the tables have caught up with the log, and queries which objects events name, including the
    files of bundles.
 2. It lists the objects in the store that are older than the grace period and that no event names. It also lists the
-   bytes of interrupted uploads, which have no entry.
+   bytes of interrupted uploads, which have no entry, and the uploads by links that did not end.
 3. A person reviews the plan.
 4. `execute` checks each object of the plan again, and removes it if still no event names it and it is still old enough.
    It never removes an object that is not in the plan.
@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from events.language.objects import ObjectDigest
 from events.objects.address import format_address
 from events.objects.manifest import MAX_MANIFEST_BYTES, NoManifest, digests_in, is_later, parse_manifest
+from events.objects.multipart import Unfinished
 from events.objects.references import Named, ReferencesUnknown
 from events.objects.store import ObjectDamaged, ObjectMissing, Objects
 
@@ -75,6 +76,17 @@ class Left(_Part):
     put_at: datetime
 
 
+class Unended(_Part):
+    """An upload that went past the platform, straight to the store, and did not end."""
+
+    place: Annotated[str, StringConstraints(pattern=r"^large/[0-9a-f]{32}$")]
+    upload: Annotated[str, StringConstraints(min_length=1, max_length=4_096)]
+    """What the store calls it."""
+    size: Annotated[int, Field(ge=0)]
+    """Bytes of the parts that came."""
+    begun_at: datetime
+
+
 class Plan(_Part):
     """The objects and bytes to remove."""
 
@@ -84,11 +96,13 @@ class Plan(_Part):
     made_at: datetime
     objects: tuple[Unnamed, ...]
     left: tuple[Left, ...]
+    unended: tuple[Unended, ...] = ()
 
     @property
     def bytes(self) -> int:
         """That become free."""
-        return sum(each.size for each in self.objects) + sum(each.size for each in self.left)
+        parts: tuple[Unnamed | Left | Unended, ...] = (*self.objects, *self.left, *self.unended)
+        return sum(each.size for each in parts)
 
     def to_text(self) -> str:
         return self.model_dump_json(indent=1)
@@ -136,7 +150,11 @@ async def make_plan(
             unnamed.append(Unnamed(digest=each.digest, size=each.size, put_at=each.written))
     unnamed.sort(key=lambda each: each.digest)
     orphans = tuple(each for each in left if each.place not in places and each.put_at < now - grace)
-    return Plan(store=store, made_at=now, objects=tuple(unnamed), left=orphans)
+    unended = tuple(
+        Unended(place=each.place, upload=each.id, size=each.size, begun_at=each.begun)
+        for each in await _unfinished(objects, now - grace)
+    )
+    return Plan(store=store, made_at=now, objects=tuple(unnamed), left=orphans, unended=unended)
 
 
 async def execute(
@@ -168,7 +186,20 @@ async def execute(
             if part.place in there and part.place not in places and there[part.place] < before:
                 await objects.delete_place(part.place)
                 removed.bytes += part.size
+    if plan.unended and objects.multipart is not None:
+        still = {each.id: each for each in await _unfinished(objects, before)}
+        for upload in plan.unended:
+            if upload.upload in still and still[upload.upload].place == upload.place:
+                await objects.multipart.abort(upload.place, upload.upload)
+                removed.bytes += still[upload.upload].size
     return removed
+
+
+async def _unfinished(objects: Objects, before: datetime) -> list[Unfinished]:
+    """The uploads that began earlier and did not end."""
+    if objects.multipart is None:
+        return []
+    return [each for each in await objects.multipart.unfinished() if each.begun < before]
 
 
 class _Bundles:

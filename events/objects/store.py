@@ -42,6 +42,7 @@ from events.objects.address import (
 )
 from events.objects.backend import Backend, Found, ObjectStoreError
 from events.objects.hashing import NOTHING, PART_BYTES, Fingerprint, in_parts
+from events.objects.multipart import Multipart, offered
 
 __all__ = ["Kept", "ObjectDamaged", "ObjectMissing", "ObjectRefused", "ObjectStoreError", "Objects"]
 
@@ -82,6 +83,8 @@ class Objects:
         """`url` is `Settings.objects_url`; the store is opened at the first use. Raises ValueError."""
         self._store = Backend(url)
         self._renewed_after = renewed_after
+        self.multipart = Multipart(url) if offered(url) else None
+        """Uploads that go past this class, straight to a place; see `adopt`. None if the store has no such."""
 
     async def put(
         self, source: bytes | AsyncIterable[bytes], *, expect: str = "", size: int | None = None
@@ -109,6 +112,39 @@ class Objects:
                 else:
                     await self._put_large(begun, parts, seen)
         return seen.ref
+
+    async def adopt(self, place: str) -> ObjectRef:
+        """Make an object of bytes that went to a place past this class. Reads all of them, 8 MiB at a time.
+
+        Can be repeated until an object of the same bytes has taken their place. Raises ValueError, ObjectMissing,
+        ObjectRefused (they are too many, and are removed) and ObjectStoreError.
+        """
+        _check_place(place)
+        found = await self._store.head(place)
+        if found is None:
+            raise ObjectMissing(f"There is nothing at {place} in the store.")
+        if found.size > MAX_OBJECT_BYTES:
+            await self._store.delete(place)
+            raise ObjectRefused(f"size: an object has at most {MAX_OBJECT_BYTES} bytes; put it as several")
+        seen, data = Fingerprint(), b""
+        for at in range(0, found.size, PART_BYTES):
+            data = await self._store.read(place, at, min(at + PART_BYTES, found.size)) or b""
+            await seen.add(data)
+        if seen.size != found.size:
+            raise ObjectMissing(f"The bytes at {place} in the store changed while they were read.")
+        if seen.size <= PART_BYTES:
+            await self._put_blob(seen.ref, data)
+            await self._store.delete(place)
+        elif not await self._put_entry(seen.digest, Entry(place=place, size=seen.size)):
+            await self._store.delete(place)
+        return seen.ref
+
+    async def link(self, ref: ObjectRef, lasting: timedelta) -> str | None:
+        """An address by which who has it reads an object for so long, past this class: nothing compares the bytes with
+        the digest. None if the store makes none. Raises ObjectMissing, ObjectDamaged, ObjectStoreError."""
+        if await self._find(ref.digest) is None:
+            raise ObjectMissing(_missing(ref.digest))
+        return await self._store.link(await self._place(ref), lasting)
 
     async def open(self, ref: ObjectRef, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """The bytes from `start` to before `end` (None: to the last one), in pieces of at most 8 MiB.
@@ -177,8 +213,7 @@ class Objects:
 
     async def delete_place(self, place: str) -> None:
         """Remove bytes that no entry names. Raises ValueError, ObjectStoreError."""
-        if not is_place(place):
-            raise ValueError(f"{shown(place)} is no name of large bytes in the store")
+        _check_place(place)
         await self._store.delete(place)
 
     async def put_at(self, digest: str) -> datetime | None:
@@ -316,6 +351,11 @@ async def _pieces(source: bytes | AsyncIterable[bytes]) -> AsyncIterator[bytes]:
         return
     async for piece in source:
         yield piece
+
+
+def _check_place(place: str) -> None:
+    if not is_place(place):
+        raise ValueError(f"{shown(place)} is no name of large bytes in the store")
 
 
 def _missing(digest: str) -> str:

@@ -161,6 +161,9 @@ class Settings(BaseSettings):
     objects: str | None = None
     """Where objects are, bytes that are too large for events: ``file:///folder``, ``s3://bucket/prefix``,
     ``gs://bucket/prefix`` or ``az://account/container/prefix``. Left out: ``objects`` in the data folder."""
+    objects_direct: bool = True
+    """Whether clients get links by which they read and write large files at the store itself, past the gateway. Only S3
+    has such links. ``false`` where clients can't reach it."""
     snapshot_events: int = Field(default=20_000, ge=100, le=100_000_000)
     """A writer keeps a snapshot of a partition after so many events: what its next start has to fold at most."""
     lost_log: Literal["anew", "stop"] = "anew"

@@ -59,9 +59,8 @@ def plan() -> None:
         from events.objects import garbage
 
         made = await garbage.make_plan(objects, references, store)
-        note(
-            f"{len(made.objects)} objects and {len(made.left)} interrupted uploads, {made.bytes} bytes; none is removed"
-        )
+        uploads = len(made.left) + len(made.unended)
+        note(f"{len(made.objects)} objects and {uploads} interrupted uploads, {made.bytes} bytes; none is removed")
         return made.to_text()
 
     write(_work(work) + "\n")

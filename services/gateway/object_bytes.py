@@ -39,7 +39,7 @@ class ObjectBytes:
 
     def __init__(self, url: str, most_bytes: int) -> None:
         """`url` is where objects are; the store is opened at the first request. Raises ValueError."""
-        self._objects = Objects(url)
+        self.objects = Objects(url)
         self.held = Limit("bytes of objects", most_bytes)
 
     async def keep(self, request: Request, digest: str = "") -> ObjectRef:
@@ -50,32 +50,32 @@ class ObjectBytes:
             raise DoorError.about("content-range", "is not taken", "put the whole object")
         size = _length(request)
         request.scope[STREAMED] = True
-        with self.held.take(HELD_BYTES if size is None else min(size, HELD_BYTES)), _available():
+        with self.held.take(HELD_BYTES if size is None else min(size, HELD_BYTES)), available():
             try:
-                return await self._objects.put(_body(request), expect=digest, size=size)
+                return await self.objects.put(_body(request), expect=digest, size=size)
             except ObjectRefused as refused:
                 field, _, problem = str(refused).partition(": ")
                 raise DoorError.about(field, problem, "send the bytes that the digest is of") from None
 
     async def put(self, data: bytes) -> ObjectRef:
         """Put bytes that the gateway has made. Raises DoorError."""
-        with _available():
-            return await self._objects.put(data)
+        with available():
+            return await self.objects.put(data)
 
     async def read(self, ref: ObjectRef) -> bytes:
         """All bytes of an object that is small enough for memory. Raises DoorError, ObjectMissing, ObjectDamaged."""
-        with self.held.take(ref.size), _available():
-            return await self._objects.read(ref)
+        with self.held.take(ref.size), available():
+            return await self.objects.read(ref)
 
     async def find(self, digest: str) -> ObjectRef | None:
         """The object of a digest; None if there is none. Raises DoorError."""
-        with _available():
-            return await self._objects.stat(digest)
+        with available():
+            return await self.objects.stat(digest)
 
     async def missing(self, refs: Sequence[ObjectRef]) -> list[ObjectRef]:
         """The objects that have to be put. Raises DoorError."""
-        with _available():
-            return await self._objects.missing(refs)
+        with available():
+            return await self.objects.missing(refs)
 
     async def answer(self, request: Request, ref: ObjectRef) -> Response:
         """An object, or the range of it that is asked for; of HEAD its length. Raises DoorError."""
@@ -100,9 +100,9 @@ class ObjectBytes:
         status = 206 if part else 200
         if request.method == "HEAD":
             return Response(None, status, headers, media_type="application/octet-stream")
-        with ExitStack() as held, _available():
+        with ExitStack() as held, available():
             held.enter_context(self.held.take(min(end - start, HELD_BYTES)))
-            pieces = self._objects.open(ref, start, end)
+            pieces = self.objects.open(ref, start, end)
             first = await _first(pieces)  # what fails at once is a status
             return _Bytes(ref.digest, first, pieces, held.pop_all(), status, headers)
 
@@ -179,7 +179,8 @@ def _length(request: Request) -> int | None:
 
 
 @contextmanager
-def _available() -> Iterator[None]:
+def available() -> Iterator[None]:
+    """Raises DoorError where the store can't be used."""
     try:
         yield
     except ObjectStoreError as error:

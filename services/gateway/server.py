@@ -43,6 +43,7 @@ from services.gateway.limits import Bounds
 from services.gateway.mlflow.calls import Backend
 from services.gateway.mlflow.door import MlflowDoor, refusals_at
 from services.gateway.object_bytes import ObjectBytes
+from services.gateway.object_uploads import Uploads
 from services.gateway.objects import ObjectDoor
 from services.gateway.optuna import OptunaHandler
 from services.gateway.optuna_live import Live
@@ -91,7 +92,8 @@ async def run(
     carrying = ObjectBytes(settings.objects_url, bounds.object_bytes)
     objects = ObjectDoor(carrying, access)
     points = PointsDoor(settings, catalog, forwarder, bounds, access)
-    mlflow = MlflowDoor(Backend(door, forwarder, catalog, points, carrying), access)
+    uploads = Uploads(carrying, settings.objects_direct)
+    mlflow = MlflowDoor(Backend(door, forwarder, catalog, points, carrying, uploads), access)
     pages = Http(door, forwarder, catalog, readiness, Schemas(settings), access, objects, points, mlflow)
     hosts = Hosts.of(settings)
     http = HttpSide(Gate(pages.application(), access, hosts, refusals_at))

@@ -122,7 +122,22 @@ class Cluster:
 
     def start(self, name: str, *together: str) -> None:
         """Start a service; with `together`, these contexts in one process of that name."""
-        told = {
+        told = self._told(name)
+        if together:
+            told["FORGELOG_INSTANCE"] = "{context}-0"
+            self._run(name, "services", told, *together)
+        else:
+            module, *argv = program(name)
+            self._run(name, module, told, *argv)
+
+    def start_gateway(self, name: str, **more: str) -> str:
+        """Start a gateway beside the platform's own, with these variables; its ``host:port``."""
+        self._ports[name] = free_port()
+        self._run(name, "services.gateway", {**self._told(name), "FORGELOG_GATEWAY": self.address(name), **more})
+        return self.address(name)
+
+    def _told(self, name: str) -> dict[str, str]:
+        return {
             **environment(self.settings),
             "FORGELOG_SEAL_SECONDS": "1",
             "FORGELOG_CPU_HOUR_PRICE": "3600",
@@ -131,12 +146,6 @@ class Cluster:
             "FORGELOG_SERVICES": ",".join(f"{service}=127.0.0.1:{self._ports[service]}" for service in SERVICES),
             "FORGELOG_LISTEN": f"127.0.0.1:{self._ports[name]}",
         }
-        if together:
-            told["FORGELOG_INSTANCE"] = "{context}-0"
-            self._run(name, "services", told, *together)
-        else:
-            module, *argv = program(name)
-            self._run(name, module, told, *argv)
 
     def host(self, *names: str) -> None:
         """Let the process `TOGETHER` answer for these contexts."""

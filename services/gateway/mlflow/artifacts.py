@@ -35,10 +35,6 @@ _PAGE = 1_000
 
 _HINT = "write EXPERIMENT/RUN/artifacts/PATH, as the run's artifact_uri has it"
 
-_NO_PARTS = "Multipart upload is not supported for the current artifact repository"
-_NO_LINKS = "Presigned URL download is not supported for the current artifact repository"
-"""By these texts the client knows that it is to send the whole file to the gateway."""
-
 
 @dataclass(frozen=True, slots=True)
 class Files:
@@ -88,9 +84,14 @@ async def upload(request: Request, calls: Calls) -> Response:
     if not files.path:
         raise DoorError.about("path", "names no file", _HINT)
     ref = await calls.carrying.keep(request)
+    await bind(calls, files, ref)
+    return json_response({})
+
+
+async def bind(calls: Calls, files: Files, ref: ObjectRef) -> None:
+    """Let a path have an object's bytes. Raises DoorError."""
     named = [{"path": files.path, "file": ref.model_dump()}]
     await calls.send("LogLoggedModelFiles" if files.of_model else "LogArtifacts", **files.owner, artifacts=named)
-    return json_response({})
 
 
 async def download(request: Request, calls: Calls) -> Response:
@@ -141,16 +142,6 @@ async def _page(asked: Asked, calls: Calls, files: Files) -> dict[str, Any]:
     return {"root_uri": uri(experiment, files.id), "files": listed, **following(found)}
 
 
-async def no_parts(request: Request, calls: Calls) -> Response:
-    await files_at(request.path_params["path"], calls)
-    raise DoorError(grpc.StatusCode.UNIMPLEMENTED, _NO_PARTS)
-
-
-async def no_links(request: Request, calls: Calls) -> Response:
-    await files_at(request.path_params["path"], calls)
-    raise DoorError(grpc.StatusCode.UNIMPLEMENTED, _NO_LINKS)
-
-
 async def every(calls: Calls, files: Files, *, recursive: bool = False) -> list[Any]:
     """The `RunArtifact` messages of a folder, or of a file itself; of all pages."""
     found: list[Any] = []
@@ -186,6 +177,11 @@ async def _run(asked: Asked, calls: Calls) -> str:
 
 
 async def _answer(request: Request, calls: Calls, files: Files) -> Response:
+    return await calls.carrying.answer(request, await ref_of(calls, files))
+
+
+async def ref_of(calls: Calls, files: Files) -> ObjectRef:
+    """The object of a file. Raises DoorError or Relayed."""
     try:
         found = await calls.ask("GetArtifact", pb.GetArtifactResponse, **files.owner, path=files.path)
     except Relayed as error:
@@ -194,4 +190,4 @@ async def _answer(request: Request, calls: Calls, files: Files) -> Response:
         raise DoorError(grpc.StatusCode.NOT_FOUND, f"{files} has no file {shown(files.path)}") from None
     if found.artifact.is_folder:
         raise DoorError.about("path", f"{shown(files.path)} is a folder", "name a file in it; list it to see which")
-    return await calls.carrying.answer(request, ObjectRef(digest=found.artifact.digest, size=found.artifact.size))
+    return ObjectRef(digest=found.artifact.digest, size=found.artifact.size)

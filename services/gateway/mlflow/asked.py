@@ -36,8 +36,8 @@ class Asked:
         self._at = at
 
     @classmethod
-    async def of(cls, request: Request) -> Asked:
-        """Of a request's URL, and of its body where it has one."""
+    async def of(cls, request: Request, most: int = MAX_BODY_BYTES) -> Asked:
+        """Of a request's URL, and of its body where it has one, of at most so many bytes."""
         found: dict[str, Any] = {}
         for name, value in request.query_params.multi_items():
             if name in found:
@@ -46,7 +46,7 @@ class Asked:
             else:
                 found[name] = value
         if request.method != "GET":
-            body = await read_body(request, MAX_BODY_BYTES)
+            body = await read_body(request, most)
             data = json_of(body) if body.strip() else {}
             if not isinstance(data, dict):
                 raise DoorError.about("(body)", f"is {shown(data)}", "give a JSON object")

@@ -33,6 +33,7 @@ from services.gateway.mlflow.asked import Asked
 from services.gateway.mlflow.manifests import Manifests
 from services.gateway.mlflow.run_ids import inward
 from services.gateway.object_bytes import ObjectBytes
+from services.gateway.object_uploads import Uploads
 from services.gateway.points import PointsDoor
 from services.gateway.principal import Principal
 from services.gateway.transcode import dumps
@@ -88,7 +89,13 @@ class Backend:
     """What all requests share."""
 
     def __init__(
-        self, door: Door, forwarder: Forwarder, catalog: Catalog, points: PointsDoor, carrying: ObjectBytes
+        self,
+        door: Door,
+        forwarder: Forwarder,
+        catalog: Catalog,
+        points: PointsDoor,
+        carrying: ObjectBytes,
+        uploads: Uploads,
     ) -> None:
         self.door = door
         self.forwarder = forwarder
@@ -97,6 +104,7 @@ class Backend:
         """By their names, which no two services of the package share."""
         self.points = points
         self.carrying = carrying
+        self.uploads = uploads
         self.manifests = Manifests(carrying)
         self.written = Written()
         self.places = Places()
@@ -112,6 +120,7 @@ class Calls:
         self._metadata = metadata
         self.project = project
         self.carrying = backend.carrying
+        self.uploads = backend.uploads
         self.manifests = backend.manifests
 
     async def send(

@@ -24,6 +24,7 @@ from services.gateway.http_answers import Handler, Refusal, answering, error_res
 from services.gateway.http_gate import principal_of
 from services.gateway.mlflow import (
     artifacts,
+    direct,
     experiments,
     inputs,
     logged_models,
@@ -124,10 +125,11 @@ FILE_ENDPOINTS: dict[tuple[str, str], FileEndpoint] = {
     ("GET", "artifacts/{path:path}"): artifacts.download,
     ("PUT", "artifacts/{path:path}"): artifacts.upload,
     ("DELETE", "artifacts/{path:path}"): artifacts.delete,
-    ("POST", "mpu/create/{path:path}"): artifacts.no_parts,
-    ("POST", "mpu/complete/{path:path}"): artifacts.no_parts,
-    ("POST", "mpu/abort/{path:path}"): artifacts.no_parts,
-    ("GET", "presigned/{path:path}"): artifacts.no_links,
+    ("POST", "mpu/create/{folder:path}"): direct.create,
+    ("POST", "mpu/complete/{folder:path}"): direct.complete,
+    ("POST", "mpu/abort/{folder:path}"): direct.abort,
+    ("GET", f"presigned/{VERSIONS}/{{version_id}}/artifacts/{{path:path}}"): direct.link_of_version,
+    ("GET", "presigned/{path:path}"): direct.link,
 }
 """Behind ``mlflow-artifacts/``. They answer with bytes, or take some."""
 
@@ -135,10 +137,10 @@ SERVER_INFO = {
     "store_type": "RestStore",
     "workspaces_enabled": False,
     "trace_archival_enabled": False,
-    "multipart_uploads_enabled": False,
+    # Bytes by a link are compared with no digest, and each file would be asked for twice: who asks for links gets some.
     "multipart_downloads_enabled": False,
 }
-"""What the client may ask the server to do beyond the endpoints."""
+"""What the client may ask the server to do beyond the endpoints, and beside uploads in parts."""
 
 _PROJECT: TypeAdapter[str] = TypeAdapter(ProjectName)
 
@@ -171,7 +173,7 @@ class MlflowDoor:
                 Route(f"{prefix}/health", self._page("/health", PlainTextResponse("OK")), methods=["GET"]),
                 Route(
                     f"{prefix}/api/3.0/mlflow/server-info",
-                    self._page("server-info", json_response(SERVER_INFO)),
+                    self._page("server-info", json_response(self._server_info())),
                     methods=["GET"],
                 ),
                 Route(f"{prefix}/get-artifact", self._get_artifact, methods=["GET"]),
@@ -195,6 +197,9 @@ class MlflowDoor:
                 Route(f"{prefix}/api/{{rest:path}}", self._unknown, methods=list(_METHODS)),
             ]
         return [*found, Route(f"{PREFIX}/{{rest:path}}", self._unknown, methods=list(_METHODS))]
+
+    def _server_info(self) -> dict[str, Any]:
+        return {**SERVER_INFO, "multipart_uploads_enabled": self._backend.uploads.offered}
 
     def _dispatching(self, endpoints: Paths[Handler]) -> Handler:
         async def handler(request: Request) -> Response:

@@ -24,13 +24,18 @@ from services.gateway.mlflow.registry_shapes import VERSIONS
 
 
 async def download(request: Request, calls: Calls) -> Response:
+    return await calls.carrying.answer(request, await ref_of(request, calls))
+
+
+async def ref_of(request: Request, calls: Calls) -> ObjectRef:
+    """The object of the file that the URL names. Raises DoorError or Relayed."""
     version, path = request.path_params["version_id"], request.path_params["path"]
     files = await _files(calls, version)
     if (found := files.get(path)) is None:
         if path == "" or any(each.startswith(f"{path}/") for each in files):
             raise DoorError.about("path", f"{shown(path)} is a folder", "name a file in it; list it to see which")
         raise DoorError(grpc.StatusCode.NOT_FOUND, f"version {version} has no file {shown(path)}")
-    return await calls.carrying.answer(request, found.ref)
+    return found.ref
 
 
 async def listed(request: Request, calls: Calls) -> Response:

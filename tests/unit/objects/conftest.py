@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import boto3
 import obstore
 import pytest
-from moto.server import ThreadedMotoServer
 from obstore.store import ObjectStore, from_url
 
-KEY, SECRET = "AKIAPLANTED0KEY", "p1anted-s3cret"
-"""What the tests' S3 is entered with; no error may have it."""
+from tests.s3 import Server, s3_running
 
 
 @dataclass(frozen=True)
@@ -48,23 +42,10 @@ class Place:
         obstore.delete(self._store, name)
 
 
-@dataclass(frozen=True)
-class Server:
-    address: str
-    client: Any
-    """Amazon's own, to make buckets and to count what is unfinished in them."""
-
-
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[Server]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    address = f"http://{host}:{port}"
-    session = boto3.Session(KEY, SECRET, region_name="us-east-1")
-    yield Server(address, session.client("s3", endpoint_url=address))
-    server.stop()
+    with s3_running() as server:
+        yield server
 
 
 @pytest.fixture
@@ -72,14 +53,9 @@ def s3(s3_server: Server, monkeypatch: pytest.MonkeyPatch) -> Place:
     """A bucket of the test's own."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.address)
-    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
-    bucket = f"bucket-{uuid.uuid4().hex}"
-    client = s3_server.client
-    client.create_bucket(Bucket=bucket)
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    bucket, client = s3_server.bucket(), s3_server.client
     url = f"s3://{bucket}/a/prefix"
     return Place(url, from_url(url), lambda: len(client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])))
 

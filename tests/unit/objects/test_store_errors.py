@@ -16,8 +16,8 @@ from events.objects.backend import ObjectStoreError, explain
 from events.objects.hashing import PART_BYTES
 from events.objects.store import Objects
 from events.process.settings import Settings, SettingsError, check_store_url, store_folder
+from tests.s3 import KEY, SECRET
 from tests.small_disk import small_disk
-from tests.unit.objects.conftest import KEY, SECRET
 
 DIGEST = "4f" * 32
 
