@@ -169,11 +169,11 @@ class MlflowDoor:
         found: list[Route] = []
         for prefix in ("", PREFIX):
             found += [
-                Route(f"{prefix}/version", self._page("/version", PlainTextResponse(VERSION)), methods=["GET"]),
-                Route(f"{prefix}/health", self._page("/health", PlainTextResponse("OK")), methods=["GET"]),
+                Route(f"{prefix}/version", self._page("/version", lambda: PlainTextResponse(VERSION)), methods=["GET"]),
+                Route(f"{prefix}/health", self._page("/health", lambda: PlainTextResponse("OK")), methods=["GET"]),
                 Route(
                     f"{prefix}/api/3.0/mlflow/server-info",
-                    self._page("server-info", json_response(self._server_info())),
+                    self._page("server-info", lambda: json_response(self._server_info())),
                     methods=["GET"],
                 ),
                 Route(f"{prefix}/get-artifact", self._get_artifact, methods=["GET"]),
@@ -245,13 +245,13 @@ class MlflowDoor:
             metadata = metadata_of(request.headers.items(), trace)
             yield Calls(self._backend, principal, project, trace.traceparent, metadata), trace.trace_id
 
-    def _page(self, path: str, answer: Response) -> Handler:
+    def _page(self, path: str, answer: Callable[[], Response]) -> Handler:
         """What is the same for all who have a key."""
 
         async def handler(request: Request) -> Response:
             self._access.authorize(principal_of(request), path)
             _project(request)
-            return answer
+            return answer()
 
         return self._answering(path, handler)
 
