@@ -198,14 +198,13 @@ class Backend:
             except FileNotFoundError as error:
                 _check_bucket(error)
 
-    async def link(self, name: str, lasting: timedelta) -> str | None:
-        """An address by which who has it can read a name for so long, whether or not it is there. None: not of S3."""
+    async def link(self, name: str, lasting: timedelta) -> str:
+        """An address by which who has it can read a name of a bucket for so long, whether or not it is there."""
         from obstore import sign_async
-        from obstore.store import S3Store
 
         with self._explained("read an object of"):
-            store = await self._opened()
-            return await sign_async(store, "GET", name, lasting) if isinstance(store, S3Store) else None
+            store: Any = await self._opened()
+            return str(await sign_async(store, "GET", name, lasting))
 
     async def _opened(self, to_write: str | None = None) -> ObjectStore:
         """The store; in a local one also the folder of the name that is to be written."""

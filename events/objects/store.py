@@ -85,6 +85,8 @@ class Objects:
         self._renewed_after = renewed_after
         self.multipart = Multipart(url) if offered(url) else None
         """Uploads that go past this class, straight to a place; see `adopt`. None if the store has no such."""
+        self.signs = url.startswith("s3://")
+        """Whether there are links to read objects by."""
 
     async def put(
         self, source: bytes | AsyncIterable[bytes], *, expect: str = "", size: int | None = None
@@ -139,9 +141,9 @@ class Objects:
             await self._store.delete(place)
         return seen.ref
 
-    async def link(self, ref: ObjectRef, lasting: timedelta) -> str | None:
+    async def link(self, ref: ObjectRef, lasting: timedelta) -> str:
         """An address by which who has it reads an object for so long, past this class: nothing compares the bytes with
-        the digest. None if the store makes none. Raises ObjectMissing, ObjectDamaged, ObjectStoreError."""
+        the digest. For a store that `signs`. Raises ObjectMissing, ObjectDamaged, ObjectStoreError."""
         if await self._find(ref.digest) is None:
             raise ObjectMissing(_missing(ref.digest))
         return await self._store.link(await self._place(ref), lasting)

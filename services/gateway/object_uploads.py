@@ -66,6 +66,7 @@ class Uploads:
 
     @property
     def offered(self) -> bool:
+        """Whether there are uploads by links."""
         return self._multipart is not None
 
     async def begin(self, bound: Sequence[str], parts: int) -> Begun:
@@ -99,10 +100,13 @@ class Uploads:
         with available():
             await self._store.abort(upload.place, upload.id)
 
-    async def link(self, ref: ObjectRef) -> str | None:
-        """A link to read an object by; None if none is given here."""
-        if not self._wanted:
-            return None
+    @property
+    def gives_links(self) -> bool:
+        """Whether there are links to read objects by."""
+        return self._wanted and self._carrying.objects.signs
+
+    async def link(self, ref: ObjectRef) -> str:
+        """A link to read an object by, where there are some."""
         try:
             with available():
                 return await self._carrying.objects.link(ref, LINK_LASTS)

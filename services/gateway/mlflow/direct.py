@@ -71,17 +71,22 @@ async def abort(request: Request, calls: Calls) -> Response:
 async def link(request: Request, calls: Calls) -> Response:
     """A link by which a file of a run or a logged model is read."""
     files = await artifacts.files_at(request.path_params["path"], calls)
+    _check_links(calls)
     return await _link(calls, await artifacts.ref_of(calls, files))
 
 
 async def link_of_version(request: Request, calls: Calls) -> Response:
+    _check_links(calls)
     return await _link(calls, await version_files.ref_of(request, calls))
 
 
-async def _link(calls: Calls, ref: ObjectRef) -> Response:
-    if (link := await calls.uploads.link(ref)) is None:
+def _check_links(calls: Calls) -> None:
+    if not calls.uploads.gives_links:
         raise DoorError(grpc.StatusCode.UNIMPLEMENTED, _NO_LINKS)
-    return json_response({"url": link, "headers": {}, "file_size": ref.size})
+
+
+async def _link(calls: Calls, ref: ObjectRef) -> Response:
+    return json_response({"url": await calls.uploads.link(ref), "headers": {}, "file_size": ref.size})
 
 
 async def _folder(request: Request, calls: Calls) -> Files:

@@ -199,7 +199,7 @@ class Decided:
 
 async def test_an_answer_waits_for_a_conclusion_only_so_long() -> None:
     door = SlowChecks()
-    backend: Any = type("Backend", (), {"door": door, "carrying": None, "manifests": None})
+    backend: Any = type("Backend", (), {"door": door, "carrying": None, "uploads": None, "manifests": None})
     nobody: Any = None
     calls = Calls(backend, nobody, "local/default", "", nobody)
     assert isinstance(await calls.send("CreateModelVersion", id="c1", conclude=True, within=2.0), Decided)
