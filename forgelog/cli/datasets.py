@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,8 @@ import typer
 
 from forgelog.cli import complete
 from forgelog.cli.artifacts import show_fetched
-from forgelog.cli.common import AtOption, ForceOption, IntoOption, OutputOption, moment, with_client
+from forgelog.cli.common import AtOption, ForceOption, IntoOption, OutputOption, guarded, moment, with_client
+from forgelog.cli.drifting import show_columns, show_compared, step_text
 from forgelog.cli.model_versions import show_lineage
 from forgelog.cli.nodes import pairs
 from forgelog.cli.progress import Progress
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from forgelog.client.plain import Answer
 
 app = typer.Typer(no_args_is_help=True, help="Show versions of datasets; register, check or download one.")
+
+DIFFERS = 1
+"""Exit code of `compare --check` when versions differ."""
 
 FORMATS = ("parquet", "csv", "jsonl", "arrow", "tfrecord", "images", "text", "other")
 
@@ -35,7 +40,7 @@ def show_list(
     status: Annotated[list[str] | None, typer.Option("--status", help="external, pending, verified, damaged.")] = None,
     format: Annotated[list[str] | None, typer.Option("--format", help=f"{', '.join(FORMATS)}.")] = None,
     column_: Annotated[str, typer.Option("--column", help="Only those that have a column of this name.")] = "",
-    step: Annotated[str, typer.Option("--step", help="Only those of this preprocessing step.")] = "",
+    step: Annotated[str, typer.Option("--step", help="Only those of this preprocessing step: 'resize size=28'.")] = "",
     tag: TagOption = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Most shown.")] = 50,
     at: AtOption = None,
@@ -44,9 +49,10 @@ def show_list(
     """List versions of datasets, newest first."""
     moved = moment(at)
     filters: dict[str, Any] = {"name": name, "status": status or (), "format": format or (), "tags": pairs(tag)}
-    rows = with_client(
-        lambda client: client.datasets.list(column=column_, preprocessing=step, limit=limit, at=moved, **filters)
-    )
+    if step:
+        asked = guarded(lambda: _step(step))
+        filters |= {"preprocessing": asked["name"], "preprocessing_parameters": asked["parameters"]}
+    rows = with_client(lambda client: client.datasets.list(column=column_, limit=limit, at=moved, **filters))
     columns = [
         Column("Version", lambda row: f"{row['name']}/{row['number']}", least=8),
         column("Status", style=True),
@@ -67,8 +73,12 @@ def show(ref: RefArgument, at: AtOption = None, output: OutputOption = Format.TA
     if output is not Format.TABLE:
         show_data(found, output)
         return
-    fields = {name: value for name, value in found.items() if value not in ("", None, {}, [], 0)}
+    hidden = ("columns", "statistics", "preprocessing")
+    fields = {name: value for name, value in found.items() if value not in ("", None, {}, [], 0) and name not in hidden}
+    if found.preprocessing:
+        fields["preprocessing"] = [step_text(each) for each in found.preprocessing]
     show_fields(fields, title=f"{found.name}/{found.number}")
+    show_columns(found)
 
 
 @app.command("register")
@@ -80,13 +90,28 @@ def register(
     digest: Annotated[str, typer.Option("--digest", help="Of data that is elsewhere, instead of files.")] = "",
     source: Annotated[str, typer.Option("--source", help="Where it is, or came from.")] = "",
     format: Annotated[
-        str, typer.Option("--format", help=f"{', '.join(FORMATS)}.", autocompletion=complete.words(FORMATS))
-    ] = "other",
+        str,
+        typer.Option(
+            "--format",
+            help=f"{', '.join(FORMATS)} [default: by the files' names].",
+            autocompletion=complete.words(FORMATS),
+        ),
+    ] = "",
+    measure: Annotated[
+        bool | None,
+        typer.Option(
+            "--measure/--no-measure",
+            help="Read tables for their schema, counts and statistics [default: if all files are tables].",
+            show_default=False,
+        ),
+    ] = None,
     samples: Annotated[int | None, typer.Option("--samples", min=0, help="How many it has.")] = None,
     features: Annotated[int | None, typer.Option("--features", min=0, help="How many each has.")] = None,
     split: Annotated[list[str] | None, typer.Option("--split", help="train=60000 (repeatable).")] = None,
     column_: Annotated[list[str] | None, typer.Option("--column", help="label=uint8 (repeatable).")] = None,
-    step: Annotated[list[str] | None, typer.Option("--step", help="What was done to it (repeatable).")] = None,
+    step: Annotated[
+        list[str] | None, typer.Option("--step", help="What was done to it: 'resize size=28' (repeatable).")
+    ] = None,
     parent: Annotated[list[str] | None, typer.Option("--parent", help="What it was made of (repeatable).")] = None,
     run: Annotated[str, typer.Option("--run", help="The run that made it.")] = "",
     description: Annotated[str, typer.Option("--description", help="What it is.")] = "",
@@ -96,12 +121,12 @@ def register(
     """Register a version: files that the platform keeps, or by its digest what is elsewhere."""
     spec: dict[str, Any] = {
         "source": source,
-        "data_format": format,
+        **({"data_format": format} if format else {}),
         "samples": samples,
         "features": features,
         "splits": _counts(split),
         "columns": pairs(column_),
-        "preprocessing": [{"name": each} for each in step or ()],
+        "preprocessing": guarded(lambda: [_step(each) for each in step or ()]),
         "source_run_id": run,
     }
 
@@ -114,6 +139,8 @@ def register(
                 description=description,
                 tags=pairs(tag),
                 parents=parent or (),
+                measure=measure,
+                say=note,
                 progress=bar.at,
                 **spec,
             )
@@ -123,6 +150,34 @@ def register(
         show_data(found, output)
     else:
         write(f"{found.name}/{found.number}\n")
+
+
+@app.command("compare")
+def compare(
+    before: Annotated[str, typer.Argument(metavar="BEFORE", help="NAME/1, or its id.")],
+    now: Annotated[str, typer.Argument(metavar="NOW", help="NAME/2, or its id; NAME for the newest one.")],
+    limit: Annotated[
+        list[str] | None,
+        typer.Option("--limit", help="Above what a column has drifted: mean_shift=0.5 (repeatable)."),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Exit with 1 if the schema differs, or a column drifted.")
+    ] = False,
+    at: AtOption = None,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Show what differs between two versions: schema, counts, preprocessing, and columns that have drifted.
+
+    A column is compared by the shares of missing values (missing) and of its values (total_variation), by its mean
+    (mean_shift) and its standard deviation (spread)."""
+    limits = guarded(lambda: _limits(limit))
+    found = with_client(lambda client: client.datasets.compare(before, now, limits=limits, at=moment(at)))
+    if output is not Format.TABLE:
+        show_data({**asdict(found), "drifted": found.drifted}, output)
+    else:
+        show_compared(found)
+    if check and (found.schema or found.drifted):
+        raise typer.Exit(DIFFERS)
 
 
 @app.command("check")
@@ -174,6 +229,34 @@ def download(
         into,
         output,
     )
+
+
+def _step(text: str) -> dict[str, Any]:
+    """A step of preprocessing: its name, then its parameters. Raises `InvalidInput`."""
+    import shlex
+
+    from forgelog.errors import InvalidInput
+
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise InvalidInput(f"--step {text!r}: {error}") from None
+    name = [word for word in words if "=" not in word]
+    if not name:
+        raise InvalidInput(f"--step {text!r}: has no name; write 'resize size=28'")
+    return {"name": " ".join(name), "parameters": pairs([word for word in words if "=" in word])}
+
+
+def _limits(texts: list[str] | None) -> dict[str, float]:
+    from forgelog.errors import InvalidInput
+
+    found = {}
+    for name, text in pairs(texts).items():
+        try:
+            found[name] = float(text)
+        except ValueError:
+            raise InvalidInput(f"--limit: {text!r} is no number; write {name}=0.5") from None
+    return found
 
 
 def _counts(texts: list[str] | None) -> dict[str, int]:

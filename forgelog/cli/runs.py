@@ -47,7 +47,7 @@ TagOption = Annotated[list[str] | None, typer.Option("--tag", help="key=value (r
 
 CHECKS = (
     column("Check", "name"),
-    column("Metric"),
+    Column("Of", lambda row: row["metric"] or row["column"]),
     Column("Result", lambda row: "passed" if row["passed"] else "failed", style=True),
     column("Finding"),
 )

@@ -99,6 +99,7 @@ def show(template: TemplateArgument, at: AtOption = None, output: OutputOption =
     fields["files"] = [f"{each.path} ({each.role})" if each.role != "other" else each.path for each in found.files]
     fields["metrics"] = found.practices.metrics
     fields["checks"] = [f"{each.name} ({said(each)})" for each in found.practices.checks]
+    fields["data checks"] = [f"{each.name} ({said_of_data(each)})" for each in found.practices.data_checks]
     show_fields(fields, title=f"{found.name}/{found.version}")
     if ratings:
         write("\n")
@@ -107,11 +108,20 @@ def show(template: TemplateArgument, at: AtOption = None, output: OutputOption =
 
 def said(check: Any) -> str:
     """What a check asks for, such as ``the last accuracy at least 0.5``."""
-    bounds = [f"at least {check.at_least:g}"] if check.at_least is not None else []
-    bounds += [f"at most {check.at_most:g}"] if check.at_most is not None else []
-    bounds += ["finite"] if check.finite else []
+    bounds = [*_bounds(check), *(["finite"] if check.finite else [])]
     which = {"last": "the last", "least": "the least", "most": "the largest"}[check.value]
     return f"{which} {check.metric} {', '.join(bounds)}"
+
+
+def said_of_data(check: Any) -> str:
+    """What a check of data asks for, such as ``missing of age at most 0.05, of training data``."""
+    what = f"{check.value} of {check.column}" if check.column else str(check.value)
+    return f"{what} {', '.join(_bounds(check))}{f', of {check.role} data' if check.role else ''}"
+
+
+def _bounds(check: Any) -> list[str]:
+    bounds = [f"at least {check.at_least:g}"] if check.at_least is not None else []
+    return bounds + ([f"at most {check.at_most:g}"] if check.at_most is not None else [])
 
 
 def _given(value: Any, above: str = "") -> list[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from forgelog.client.artifacts import FetchedArtifact, bundle_files, get_files, put_bundle
 from forgelog.client.bundles import Progress
@@ -18,6 +19,9 @@ from forgelog.errors import InvalidInput, NotFound
 from forgelog_pb.experiments.v1 import registry_queries_pb2 as pb
 from forgelog_pb.experiments.v1 import registry_queries_pb2_grpc as rpc
 from forgelog_pb.experiments.v1 import types_pb2 as types
+
+if TYPE_CHECKING:
+    from forgelog.drift import DatasetComparison
 
 
 class AsyncDatasets(Namespace):
@@ -40,22 +44,32 @@ class AsyncDatasets(Namespace):
         description: str = "",
         tags: Mapping[str, str] | None = None,
         parents: Iterable[str] = (),
+        measure: bool | None = None,
         wait: bool = True,
         timeout: float = 300.0,
         progress: Progress | None = None,
+        say: Callable[[str], None] | None = None,
         **spec: Any,
     ) -> DatasetVersionRow:
         """Register a version: a `folder` (or a file) of this machine, which the platform keeps, or by its `digest` what
         is elsewhere. `parents` are refs. `spec` are fields of `DatasetSpec`, such as `source`, `data_format`,
         `samples`, `splits`, `columns`, `statistics`, `preprocessing`.
 
+        Files that are tables (Parquet, CSV, JSON lines) are measured by DuckDB, if it is installed: their schema,
+        samples, splits and statistics are registered, and what `spec` says must agree. With `measure=True` they must
+        be tables; with False they are not read. `say` is told why they were not measured.
+
         Unless told not to `wait`, it returns once the platform has compared all files with their digests. Raises
         `Refused`, also for content that the dataset has already, `InvalidInput`, `Timeout`."""
         if bool(digest) == bool(str(folder)):
             raise InvalidInput("folder: give a folder of this machine, or the digest of what is elsewhere; not both")
+        if digest and measure:
+            raise InvalidInput("measure: the data is elsewhere; give a folder of this machine, or leave measure out")
         if digest:
             spec["digest"] = digest
         else:
+            if measure is not False:
+                spec = await _measured(Path(folder), spec, measure is True, say)
             spec["bundle"] = await put_bundle(self._core, Path(folder), progress)
         spec["parents"] = [(await self.get(each)).version_id for each in parents]
         body = {
@@ -82,6 +96,16 @@ class AsyncDatasets(Namespace):
             return await self._one(pb.GetDatasetRequest(project=project, name=name, number=int(number)), ref, at)
         except NotFound:
             return await self._one(pb.GetDatasetRequest(version_id=ref), ref, at)
+
+    async def compare(
+        self, before: str, now: str, *, limits: Mapping[str, float] | None = None, at: datetime | None = None
+    ) -> DatasetComparison:
+        """What differs between two versions, by what was registered of them: schema, counts, preprocessing, and which
+        columns have drifted. `limits`: measure → above what a column has, in place of `forgelog.drift.LIMITS`. Raises
+        `NotFound`, `InvalidInput`."""
+        from forgelog.drift import compared
+
+        return compared(await self.get(before, at=at), await self.get(now, at=at), limits)
 
     async def check(self, ref: str) -> Answer:
         """Have the platform compare the files of a managed one with their digests once more. Raises `Refused`."""
@@ -123,13 +147,15 @@ class AsyncDatasets(Namespace):
         digest: str = "",
         parent: str = "",
         preprocessing: str = "",
+        preprocessing_parameters: Mapping[str, str] | None = None,
         column: str = "",
         run: str = "",
         at: datetime | None = None,
         limit: int | None = None,
     ) -> list[DatasetVersionRow]:
         """Versions of datasets, newest first. `name`: a part of it. `parent`: the id of a version that they were made
-        of. `preprocessing`: a step that was taken. `run`: the run that made them."""
+        of. `preprocessing`: a step that was taken, with all of `preprocessing_parameters`. `run`: the run that made
+        them."""
         request = pb.ListDatasetsRequest(
             project=project,
             name=name,
@@ -139,8 +165,34 @@ class AsyncDatasets(Namespace):
             digest=digest,
             parent_version_id=parent,
             preprocessing=preprocessing,
+            preprocessing_parameters=preprocessing_parameters or {},
             column=column,
             source_run_id=run,
             options=self._core.options(CONTEXT, at),
         )
         return await self._core.pages(self._stub.ListDatasets, request, "datasets", CONTEXT, limit)
+
+
+async def _measured(
+    source: Path, spec: dict[str, Any], wanted: bool, say: Callable[[str], None] | None
+) -> dict[str, Any]:
+    """What is said of a dataset, with what its files say. Raises `InvalidInput`."""
+    from forgelog.measuring import SUFFIXES, NotMeasured, measured, with_measured
+
+    format = str(spec.get("data_format") or "")
+    if not wanted and format not in ("", *SUFFIXES):
+        return spec
+    stops: list[Callable[[], None]] = []
+    try:
+        found = await asyncio.to_thread(measured, source, format, began=stops.append)
+    except NotMeasured as reason:
+        if wanted:
+            raise InvalidInput(f"{source} can't be measured: {reason}") from None
+        if say is not None:
+            say(f"{source} is not measured: {reason}")
+        return spec
+    except asyncio.CancelledError:
+        for stop in stops:
+            stop()
+        raise
+    return with_measured(spec, found)

@@ -423,10 +423,12 @@ class CheckResult(Answer, message="forgelog.experiments.v1.CheckResult"):
 
     name: str
     metric: str
-    """1 to 250 characters."""
+    """Empty for a check of data. At most 250 characters."""
     passed: bool
     finding: str
     """In words, with the value that was found."""
+    column: str
+    """Of a check of data; empty for the whole dataset. At most 250 characters."""
 
 
 class RunArtifactRow(Answer, message="forgelog.experiments.v1.RunArtifact"):

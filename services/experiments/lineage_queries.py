@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from events.language.convert import to_message
-from events.language.experiments.datasets import NodeKind
+from events.language.experiments.datasets import NodeKind, dataset_node
 from events.projections.tables import Db
 from events.queries.queries import invalid, not_found
 from forgelog_pb.experiments.v1 import registry_queries_pb2 as pb
 from forgelog_pb.experiments.v1 import types_pb2 as types
-from services.experiments.lineage_rows import dataset_node
 
 MOST_EDGES = 5_000
 """Edges that are told."""

@@ -6,12 +6,12 @@ alone: what both tell has a relation each.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from events.language.base import Message
 from events.language.experiments import RunAdmitted, RunCreated
-from events.language.experiments.datasets import DatasetRegistered, InputsLogged, NodeKind
+from events.language.experiments.datasets import DatasetRegistered, InputsLogged, NodeKind, Preprocessing, dataset_node
 from events.language.experiments.logged_models import LoggedModelAdmitted, LoggedModelCreated, RunModelsLogged
 from events.language.experiments.models import RunInput
 from events.language.experiments.registry import ModelVersionCreated
@@ -24,12 +24,10 @@ TABLES = (EDGES, INPUTS)
 _Edge = tuple[NodeKind, str, NodeKind, str, str]
 """Source, target and relation."""
 
+MAX_RELATION = 120
+"""Characters of a relation, which is in the key of its row."""
+
 K = NodeKind
-
-
-def dataset_node(name: str, digest: str) -> str:
-    """How lineage names a dataset: by its content, whether it is registered or not."""
-    return f"{name}@{digest}"
 
 
 def touched(event: Message, meta: Meta) -> Iterable[tuple[Table, Key]]:
@@ -107,6 +105,12 @@ def _edges(event: Message) -> Iterator[_Edge]:
             node = dataset_node(event.name, digest)
             if spec_.source_run_id:
                 yield K.RUN, spec_.source_run_id, K.DATASET, node, "output"
-            steps = ", ".join(step.name for step in spec_.preprocessing) or "derived"
             for parent_node in event.made_of:
-                yield K.DATASET, parent_node, K.DATASET, node, steps
+                yield K.DATASET, parent_node, K.DATASET, node, preprocessed(spec_.preprocessing)
+
+
+def preprocessed(steps: Sequence[Preprocessing]) -> str:
+    """By which steps a version came of its parent, with their parameters: ``resize size=28, normalized``."""
+    texts = [" ".join([step.name, *(f"{key}={value}" for key, value in step.parameters.items())]) for step in steps]
+    said = ", ".join(texts) or "derived"
+    return said if len(said) <= MAX_RELATION else f"{said[: MAX_RELATION - 1]}…"

@@ -18,6 +18,7 @@ from events.queries.searching import filter_condition
 from forgelog_pb.experiments.v1 import queries_pb2 as pb
 from forgelog_pb.experiments.v1 import queries_pb2_grpc as rpc
 from forgelog_pb.experiments.v1 import types_pb2 as types
+from services.experiments.data_practices import data_results, registered_inputs
 from services.experiments.lifecycle import by_lifecycle, listings
 from services.experiments.points.answering import PointReader
 from services.experiments.practices import results
@@ -149,8 +150,10 @@ class ExperimentQueriesServicer(rpc.ExperimentQueriesServicer):
                 raise not_found("run", id, options["as_of"])
             (found,) = await _with_values(db, [row])
             practices = await _practices(db, row)
+            inputs = await registered_inputs(db, id) if practices.data_checks else []
         metrics = await self._points.metrics([id], (), request.options)
-        checks = [to_message(each.model_dump(), types.CheckResult) for each in results(practices, metrics)]
+        found_out = [*results(practices, metrics), *data_results(practices, inputs)]
+        checks = [to_message(each.model_dump(), types.CheckResult) for each in found_out]
         return pb.GetRunResponse(
             run=found.run,
             params=found.params,

@@ -9,7 +9,7 @@ from typing import Any
 
 from events.language.convert import to_message
 from events.projections.tables import Db
-from events.queries.listing import Listing
+from events.queries.listing import Condition, Listing
 from events.queries.queries import ReadModel, invalid, not_found, read_options
 from events.queries.row_watch import RowWatch
 from forgelog_pb.experiments.v1 import registry_queries_pb2 as pb
@@ -53,11 +53,20 @@ _DATASETS = Listing(
         "tags": "tags",
         "digest": "digest",
         "parent_version_id": "parents ? {value}",
-        "preprocessing": "preprocessing @> jsonb_build_array(jsonb_build_object('name', {value}))",
         "column": "columns ? {value}",
         "source_run_id": "source_run_id",
     },
+    own=("preprocessing", "preprocessing_parameters"),
 )
+
+
+def _step(request: Any) -> list[Condition]:
+    """That one step has what is asked for of steps."""
+    step: dict[str, Any] = {"name": request.preprocessing} if request.preprocessing else {}
+    if request.preprocessing_parameters:
+        step["parameters"] = dict(request.preprocessing_parameters)
+    return [Condition("preprocessing @> {0}::jsonb", [[step]])] if step else []
+
 
 _WATCH = RowWatch(
     pb.WatchModelVersionsRequest,
@@ -158,7 +167,7 @@ class RegistryQueriesServicer(rpc.RegistryQueriesServicer):
 
     async def ListDatasets(self, request: Any, context: Any) -> Any:
         async with self._read.view(**read_options(request.options)) as db:
-            page = await _DATASETS.query(request).fetch(db)
+            page = await _DATASETS.query(request, more=_step(request)).fetch(db)
         return pb.ListDatasetsResponse(datasets=[_dataset(row) for row in page.rows], next_cursor=page.next_cursor)
 
     async def GetRunInputs(self, request: Any, context: Any) -> Any:

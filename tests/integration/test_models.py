@@ -195,18 +195,23 @@ async def test_a_dataset_is_kept_or_elsewhere(client: AsyncClient, platform: Clu
         statistics={"a": {"mean": 1, "least": 1, "most": 1}},
     )
     assert (kept.status, kept.size_bytes, kept.files, kept.digest) == ("verified", 8, 1, kept.bundle.digest)
+    assert (kept.columns["b"], kept.statistics["b"].mean) == ("int", 2.0)  # what was said, and what was measured
     with pytest.raises(Refused, match="dataset 'iris' has this content already as version 1"):
         await client.datasets.register("iris", folder=tmp_path / "d")
     made = await platform.command(
         tmp_path, "datasets", "register", "iris", "--digest", "x1", "--source", "s3://b/iris", "--parent", "iris/1",
-        "--step", "normalized", "--samples", "1", "--split", "train=1",
+        "--step", "resize size=28", "--step", "normalized", "--samples", "1", "--split", "train=1",
     )  # fmt: skip
     assert (made.returncode, made.stdout) == (0, "iris/2\n"), made.stderr
     assert [row.number for row in await client.datasets.list(name="iris", preprocessing="normalized")] == [2]
+    for size, numbers in (("28", [2]), ("32", [])):
+        resized = {"preprocessing": "resize", "preprocessing_parameters": {"size": size}}
+        assert [row.number for row in await client.datasets.list(name="iris", **resized)] == numbers
+    assert await client.datasets.list(preprocessing="normalized", preprocessing_parameters={"size": "28"}) == []
     assert [row.number for row in await client.datasets.list(parent=kept.version_id)] == [2]
     assert [row.number for row in await client.datasets.list(name="iris", column="b", status=["verified"])] == [1]
     up = await client.models.lineage_of("dataset", (await client.datasets.get("iris")).version_id, direction="up")
-    assert [(edge.relation, up.nodes[-1].label) for edge in up.edges] == [("normalized", "iris/1")]
+    assert [(edge.relation, up.nodes[-1].label) for edge in up.edges] == [("resize size=28, normalized", "iris/1")]
     await client.datasets.download("iris/1", into=tmp_path / "back")
     assert (tmp_path / "back/iris.csv").read_bytes() == b"a,b\n1,2\n"
     with pytest.raises(InvalidInput, match="iris/2 is external: the platform does not have its files; it is at s3://"):
@@ -214,6 +219,38 @@ async def test_a_dataset_is_kept_or_elsewhere(client: AsyncClient, platform: Clu
     wrong = await platform.command(tmp_path, "datasets", "register", "iris", "--digest", "x2", "--split", "train=1")
     assert wrong.returncode != 0
     assert "splits sum to 1, and samples is missing; give samples too" in wrong.stderr
+
+
+async def test_a_dataset_is_measured_compared_and_looked_at_by_practices(
+    client: AsyncClient, platform: Cluster, tmp_path: Path
+) -> None:
+    for version, cats in ((1, 30), (2, 10)):
+        lines = [f"{number % 7},{'cat' if number < cats else 'dog'}" for number in range(60)]
+        written(tmp_path / "d", train_csv="\n".join(["weight,kind", *lines]).encode())
+        assert (await client.datasets.register("pets", folder=tmp_path / "d")).number == version
+    first = await client.datasets.get("pets/1")
+    assert (first.data_format, first.samples, first.splits) == ("csv", 60, {"train": 60})
+    assert (first.columns, first.statistics["kind"].frequent) == (
+        {"weight": "BIGINT", "kind": "VARCHAR"}, {"cat": 30, "dog": 30},
+    )  # fmt: skip
+    shown = await platform.command(tmp_path, "datasets", "show", "pets/1")
+    assert "cat 50%, dog 50%" in shown.stdout
+    compared = await platform.command(tmp_path, "datasets", "compare", "pets/1", "pets/2", "--check")
+    assert (compared.returncode, "1 column drifted: kind" in compared.stderr) == (1, True), compared.stderr
+    assert (await client.datasets.compare("pets/1", "pets", limits={"total_variation": 0.5})).drifted == []
+    written(tmp_path / "d", train_csv=b"weight,kind\n1\n")
+    wrong = await platform.command(tmp_path, "datasets", "register", "pets", "d")
+    assert wrong.returncode != 0
+    assert "train.csv: can't be read as csv: its lines do not have equally many fields" in wrong.stderr
+    assert (await client.datasets.get("pets")).number == 2
+
+    checks = [{"name": "enough", "value": "samples", "at_least": 50}]
+    await client.experiments.create("pets", practices={"data_checks": checks})
+    run = await client.runs.create("pets")
+    await client.runs.log_inputs(run, [{"name": "pets", "digest": first.digest, "role": "training"}])
+    await client.runs.end(run)
+    (check,) = (await client.runs.get(run))["checks"]
+    assert (check.name, check.passed, check.finding) == ("enough", True, "samples of pets/1 is 60")
 
 
 async def test_by_the_command_line(client: AsyncClient, platform: Cluster, tmp_path: Path) -> None:

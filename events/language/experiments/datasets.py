@@ -25,6 +25,11 @@ from events.language.experiments.registry.models import VersionNumber
 from events.language.objects import ObjectRef
 
 MAX_COLUMNS = 2_000
+MAX_FREQUENT = 100
+"""Most values of a column that are counted one by one."""
+
+MAX_NODE_BYTES = 900
+"""Most of a dataset's name and digest in lineage: what a dataset and its parent are called is one key of an index."""
 
 OptionalDigest = Annotated[str, StringConstraints(max_length=128)]
 Source = Annotated[str, StringConstraints(max_length=2_000)]
@@ -58,18 +63,26 @@ class ColumnStatistics(Model):
     """What the values of a column are like."""
 
     count: Count | None = None
+    """Of values that are there."""
     nulls: Count | None = None
+    """Of values that are missing: null, or NaN."""
     distinct: Count | None = None
+    """How many different values there are; of many it may be an estimate."""
     mean: float | None = None
+    """Of numbers, and of truth values, which are 0 and 1."""
     deviation: Annotated[float, Field(ge=0)] | None = None
     """Standard deviation."""
     least: float | None = None
     most: float | None = None
+    frequent: dict[ParamKey, Count] = Field(default_factory=dict, max_length=MAX_FREQUENT)
+    """How often values occur that do so often, in a column that has few; the others are what is left of `count`."""
 
     @model_validator(mode="after")
     def _in_order(self) -> ColumnStatistics:
         if self.least is not None and self.most is not None and self.least > self.most:
             raise ValueError(f"least is {self.least:g} and most {self.most:g}; give least the smaller one")
+        if self.count is not None and (named := sum(self.frequent.values())) > self.count:
+            raise ValueError(f"frequent sums to {named}, and count is {self.count}; count all values that are there")
         return self
 
 
@@ -254,6 +267,11 @@ class InputsLogged(RunEvent):
 
 
 # Lineage
+
+
+def dataset_node(name: str, digest: str) -> str:
+    """How lineage names a dataset: by its content, whether it is registered or not."""
+    return f"{name}@{digest}"
 
 
 class NodeKind(StrEnum):

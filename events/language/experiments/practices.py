@@ -41,18 +41,60 @@ class ValidationCheck(Model):
         return self
 
 
+class DataValue(StrEnum):
+    """What of a dataset, or of one of its columns, is compared."""
+
+    SAMPLES = "samples"
+    """Of the dataset."""
+    MISSING = "missing"
+    """The share of a column's values that are missing: null, or NaN."""
+    DISTINCT = "distinct"
+    MEAN = "mean"
+    DEVIATION = "deviation"
+    LEAST = "least"
+    MOST = "most"
+
+
+class DataCheck(Model):
+    """What must hold of the datasets that a run reads. One that is not registered, or of which it is not known, fails
+    it; so does a run that reads none."""
+
+    name: DisplayName
+    """What it shows, such as ``ages are known``."""
+    role: Annotated[str, Field(max_length=250)] = ""
+    """Only of datasets that are used for this, such as ``training``; empty: of each."""
+    column: Annotated[str, Field(max_length=250)] = ""
+    """Empty for `samples`."""
+    value: DataValue
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> DataCheck:
+        if (self.value is DataValue.SAMPLES) == bool(self.column):
+            problem = "samples are of the whole dataset; leave column out" if self.column else "name the column"
+            raise ValueError(f"column: {problem}")
+        if self.at_least is None and self.at_most is None:
+            raise ValueError("says nothing of its value; give at_least or at_most")
+        if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
+            raise ValueError(f"at_least is {self.at_least:g} and at_most {self.at_most:g}; give at_least the smaller")
+        return self
+
+
 class BestPractices(Model):
     """What runs are looked at for when they have ended."""
 
     metrics: tuple[ParamKey, ...] = Field(default=(), max_length=100)
     """Recommended: what every run should log."""
     checks: Annotated[tuple[ValidationCheck, ...], Field(max_length=100)] = ()
+    data_checks: Annotated[tuple[DataCheck, ...], Field(max_length=100)] = ()
 
     @model_validator(mode="after")
     def _named_once(self) -> BestPractices:
-        names = [check.name for check in self.checks]
-        if twice := next((name for name in names if names.count(name) > 1), ""):
-            raise ValueError(f"checks has {shown(twice)} twice; give each check a name of its own")
+        for field, checks in (("checks", self.checks), ("data_checks", self.data_checks)):
+            names = [str(check.name) for check in checks]
+            if twice := next((name for name in names if names.count(name) > 1), ""):
+                raise ValueError(f"{field} has {shown(twice)} twice; give each check a name of its own")
         return self
 
 
@@ -60,7 +102,10 @@ class CheckResult(Model):
     """How a run that has ended does by one of its experiment's practices."""
 
     name: str
-    metric: ParamKey
+    metric: Annotated[str, Field(max_length=250)] = ""
+    """Empty for a check of data."""
     passed: bool
     finding: str
     """In words, with the value that was found."""
+    column: Annotated[str, Field(max_length=250)] = ""
+    """Of a check of data; empty for the whole dataset."""

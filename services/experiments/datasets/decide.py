@@ -11,12 +11,14 @@ from datetime import datetime
 from events.language.base import Command, Event
 from events.language.common import PLATFORM_ACTOR, ErrorCode, FieldError, Refused, invalid, shown
 from events.language.experiments.datasets import (
+    MAX_NODE_BYTES,
     CheckDataset,
     DatasetChecked,
     DatasetCheckRequested,
     DatasetRegistered,
     RegisterDataset,
     ReportDatasetChecked,
+    dataset_node,
 )
 from events.language.experiments.registry import (
     VersionStatus,
@@ -66,6 +68,9 @@ def _registered(state: Datasets, command: RegisterDataset, context: DecisionCont
         number = state.versions[same].number
         problem = f"dataset {shown(command.name)} has this content already as version {number} ({same})"
         raise _refused(ErrorCode.ALREADY_EXISTS, "spec.digest", problem, "use that version")
+    if not digest.isprintable() or len(dataset_node(command.name, digest).encode()) > MAX_NODE_BYTES:
+        problem = f"is not printable, or has with the name more than {MAX_NODE_BYTES} bytes"
+        raise invalid("spec.digest", problem, "give a digest in hexadecimal, or another short text")
     if spec.source_run_id and not spec.source_run_id.endswith(id_ending(context.project)):
         problem = f"{shown(spec.source_run_id)} is no run of project {context.project}"
         raise invalid("spec.source_run_id", problem, "give a run of the project")
@@ -83,7 +88,7 @@ def _registered(state: Datasets, command: RegisterDataset, context: DecisionCont
         name=command.name,
         number=len(known) + 1,
         spec=spec,
-        made_of=tuple(f"{each.name}@{each.digest}" for each in map(state.versions.__getitem__, spec.parents)),
+        made_of=tuple(dataset_node(each.name, each.digest) for each in map(state.versions.__getitem__, spec.parents)),
         description=command.description,
         tags=command.tags,
     )

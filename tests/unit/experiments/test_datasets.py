@@ -64,6 +64,16 @@ def test_versions_are_numbered_by_name() -> None:
             ErrorCode.FAILED_PRECONDITION,
             "version_id: mnist/1 is external: the platform can't look at its files",
         ),
+        (
+            register("ds2", "d\n"),
+            ErrorCode.INVALID_ARGUMENT,
+            "spec.digest: is not printable, or has with the name more than 900 bytes",
+        ),
+        (
+            register("ds2", "\U0001f40c" * 100, name="\U0001f40c" * 200),
+            ErrorCode.INVALID_ARGUMENT,
+            "spec.digest: is not printable, or has with the name more than 900 bytes",
+        ),
     ],
 )
 def test_what_can_not_be_is_refused(command: Any, code: ErrorCode, problem: str) -> None:
@@ -85,6 +95,10 @@ def test_what_can_not_be_is_refused(command: Any, code: ErrorCode, problem: str)
         ({"digest": "d1", "columns": {"a": "int"}, "statistics": {"b": {}}}, "statistics has 'b'"),
         ({"digest": "d1", "columns": {"a": "int"}, "features": 2}, "features is 2, and columns has 1"),
         ({"digest": "d1", "statistics": {"a": {"least": 2, "most": 1}}}, "least is 2 and most 1"),
+        (
+            {"digest": "d1", "statistics": {"a": {"count": 2, "frequent": {"x": 3}}}},
+            "frequent sums to 3, and count is 2",
+        ),
     ],
 )
 def test_numbers_fit_together(fields: dict[str, Any], problem: str) -> None:

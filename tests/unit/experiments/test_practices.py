@@ -6,9 +6,11 @@ from math import inf, nan
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from events.language.experiments.practices import BestPractices, CheckResult, ValidationCheck
+from events.language.experiments.practices import BestPractices, CheckResult, DataCheck, ValidationCheck
 from forgelog_pb.experiments.v1 import points_queries_pb2 as pb
+from services.experiments.data_practices import data_results
 from services.experiments.practices import results
 
 
@@ -57,3 +59,72 @@ def test_recommended_metrics_are_to_be_logged() -> None:
 def test_a_check_tells_what_it_found(check: dict[str, Any], series: list[Any], passed: bool, finding: str) -> None:
     found = checked(series, **check)
     assert (found.passed, found.finding) == (passed, finding)
+
+
+def read(number: int | None = 2, role: str = "training", **known: Any) -> dict[str, Any]:
+    """What a run reads, with what is registered of it."""
+    return {
+        "name": "mnist",
+        "digest": "d" * 64,
+        "role": role,
+        "number": number,
+        "samples": None,
+        "statistics": {},
+    } | known
+
+
+AGES = {"age": {"count": 90, "nulls": 10, "distinct": 40, "mean": 41.5, "deviation": 9.0, "least": 18, "most": 80}}
+
+
+@pytest.mark.parametrize(
+    ("check", "inputs", "passed", "finding"),
+    [
+        ({"value": "samples", "at_least": 100}, [read(samples=100)], True, "samples of mnist/2 is 100"),
+        ({"value": "samples", "at_least": 100}, [read(samples=99)], False, "samples of mnist/2 is 99, less than 100"),
+        (
+            {"column": "age", "value": "missing", "at_most": 0.05},
+            [read(statistics=AGES)],
+            False,
+            "missing of age in mnist/2 is 0.1, more than 0.05",
+        ),
+        (
+            {"column": "age", "value": "mean", "at_least": 40},
+            [read(statistics=AGES)],
+            True,
+            "mean of age in mnist/2 is 41.5",
+        ),
+        (
+            {"column": "age", "value": "mean", "at_least": 40},
+            [read(statistics=AGES), read(3)],
+            False,
+            "mean of age in mnist/3 is not known; register it with statistics",
+        ),
+        ({"column": "age", "value": "most", "at_most": 90, "role": "test"}, [read(statistics=AGES)], False,
+         "the run reads no dataset for 'test'"),
+        ({"column": "age", "value": "least", "at_least": 18, "role": "test"},
+         [read(statistics=AGES, role="test"), read(None)], True, "least of age in mnist/2 is 18"),
+        ({"value": "samples", "at_least": 1}, [read(None)], False,
+         "mnist@dddddddddddd is not registered, so nothing is known of it"),
+        ({"value": "samples", "at_least": 1}, [], False, "the run reads no dataset"),
+    ],
+)  # fmt: skip
+def test_a_check_of_data_tells_what_it_found(
+    check: dict[str, Any], inputs: list[dict[str, Any]], passed: bool, finding: str
+) -> None:
+    practices = BestPractices(data_checks=(DataCheck(name="good data", **check),))
+    (found,) = data_results(practices, inputs)
+    assert found == CheckResult(name="good data", passed=passed, finding=finding, column=check.get("column", ""))
+
+
+@pytest.mark.parametrize(
+    ("check", "problem"),
+    [
+        ({"value": "samples", "column": "age", "at_least": 1}, "samples are of the whole dataset; leave column out"),
+        ({"value": "mean", "at_least": 1}, "column: name the column"),
+        ({"value": "samples"}, "says nothing of its value; give at_least or at_most"),
+        ({"value": "samples", "at_least": 2, "at_most": 1}, "at_least is 2 and at_most 1; give at_least the smaller"),
+    ],
+)
+def test_a_check_of_data_that_says_nothing_is_refused(check: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
+        DataCheck.model_validate({"name": "good data", **check})
