@@ -44,7 +44,7 @@ class AsyncTemplates(Namespace):
 
     @property
     def _project(self) -> str:
-        return self._core.project or "local/default"
+        return self._core.own_project
 
     async def save(
         self, name: str, folder: str | Path, *, id: str = "", progress: Progress | None = None, **spec: Any

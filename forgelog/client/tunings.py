@@ -128,11 +128,14 @@ class AsyncTunings(Namespace):
         return await self._send("RequeueTrial", id, number=number, attempt=attempt, reason=reason)
 
     async def get(
-        self, id: str = "", *, name: str = "", project: str = "local/default", at: datetime | None = None
+        self, id: str = "", *, name: str = "", project: str = "", at: datetime | None = None
     ) -> HyperparameterTuningJobRow:
-        """One tuning, by its id, or by its name in a project. Raises `NotFound`."""
+        """One tuning, by its id, or by its name in a project (the client's own if left out). Raises `NotFound`."""
         request = pb.GetTuningRequest(
-            tuning_id=id, name=name, project="" if id else project, options=self._core.options(CONTEXT, at)
+            tuning_id=id,
+            name=name,
+            project="" if id else project or self._core.own_project,
+            options=self._core.options(CONTEXT, at),
         )
         answer = await self._core.ask(self._stub.GetTuning, request, f"tuning {id or name}")
         return cast("HyperparameterTuningJobRow", plain(answer.tuning))
