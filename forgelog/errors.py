@@ -40,7 +40,9 @@ class ForgelogError(Exception):
         self.errors = tuple(errors)
 
     def __str__(self) -> str:
-        return "\n".join([self.message, *(f"  {error}" for error in self.errors)])
+        """The message, and the errors that it does not tell already."""
+        untold = (each for each in self.errors if not (each.problem in self.message and each.hint in self.message))
+        return "\n".join([self.message, *(f"  {each}" for each in untold)])
 
 
 class InvalidInput(ForgelogError):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
-from events.language.common import ErrorCode, Refused
+from events.language.common import ErrorCode, FieldError, Refused
 
 Status = TypeVar("Status", bound=StrEnum)
 
@@ -30,23 +30,26 @@ class StateMachine(NamedTuple):
 
 
 class IllegalMove(Refused):
-    """A status change that its table does not allow. As a refusal of a command its code is `failed_precondition`."""
+    """A status change that its table does not allow. As a refusal of a command its code is `failed_precondition`, and
+    its error names the command's `field`, if one is given."""
 
-    def __init__(self, old: StrEnum, new: StrEnum, allowed: frozenset[StrEnum], what: str = "") -> None:
+    def __init__(
+        self, old: StrEnum, new: StrEnum, allowed: frozenset[StrEnum], what: str = "", field: str = ""
+    ) -> None:
         names = ", ".join(sorted(allowed))
         after = f"after {old} comes {names}" if allowed else f"{old} is final"
-        super().__init__(
-            ErrorCode.FAILED_PRECONDITION,
-            f"{what or type(old).__name__} can't go from {old} to {new}: {after}",
-        )
+        problem = f"{what or type(old).__name__} can't go from {old} to {new}"
+        errors = [FieldError(field=field, problem=problem, hint=after)] if field else []
+        super().__init__(ErrorCode.FAILED_PRECONDITION, f"{problem}: {after}", errors)
         self.old = old
         self.new = new
 
 
-def check_move(table: Moves[Status], old: Status, new: Status, what: str = "") -> None:
-    """Raises `IllegalMove` unless `table` allows the move. `what` names the thing, such as ``job train-1 task 3``."""
+def check_move(table: Moves[Status], old: Status, new: Status, what: str = "", field: str = "") -> None:
+    """Raises `IllegalMove` unless `table` allows the move. `what` names the thing, such as ``job train-1 task 3``;
+    `field`: what a command that asks for it calls it, such as ``status``."""
     if new not in table[old]:
-        raise IllegalMove(old, new, frozenset(table[old]), what)
+        raise IllegalMove(old, new, frozenset(table[old]), what, field)
 
 
 def may_move(table: Moves[Status], old: Status, new: Status) -> bool:

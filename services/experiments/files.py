@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
-from events.language.common import ErrorCode, FieldError, Refused, absent, invalid, shown
+from events.language.common import absent, invalid, shown
 from events.language.experiments import MAX_ARTIFACTS, Artifact
+from services.experiments.refusals import exhausted
 
 MOST = 20_000
 """Most files of one thing."""
@@ -40,8 +41,7 @@ def logged(state: WithFiles, wanted: Sequence[Artifact], kind: str) -> tuple[Art
         folders.update(above)
     if len(state.artifacts.keys() | files) > MOST:
         problem = f"the {kind} would have more than {MOST} files"
-        error = FieldError(field="artifacts", problem=problem, hint="log many small files as one archive")
-        raise Refused(ErrorCode.RESOURCE_EXHAUSTED, problem, [error])
+        raise exhausted("artifacts", problem, "log many small files as one archive")
     return tuple(each for each in wanted if state.artifacts.get(each.path) != each.file.digest)
 
 

@@ -33,7 +33,7 @@ def configure(queue: Queue, command: ConfigureQueue) -> Sequence[Event]:
     if policy is queue.backlog.policy and status is queue.status:
         return ()
     if status is not queue.status:
-        check_move(QUEUE_MOVES, queue.status, status, f"queue {queue.name}")
+        check_move(QUEUE_MOVES, queue.status, status, f"queue {queue.name}", "status")
     return [QueueConfigured(queue=queue.name, policy=policy, status=status)]
 
 

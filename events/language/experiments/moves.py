@@ -61,14 +61,15 @@ LOGGED_MODEL_MOVES: Moves[LoggedModelStatus] = {
 MACHINES = (
     StateMachine(
         "Experiments",
-        "The first run sets a draft to `running`. An archived one is only read. A deleted one keeps its status, and\n"
-        "has it again when it is restored.",
+        "The first run sets a draft to `running`. An archived one is only read; its runs may still log and end. A\n"
+        "deleted one keeps its status, and has it again when it is restored.",
         EXPERIMENT_MOVES,
     ),
     StateMachine("Runs", "A run that its process leaves unfinished is ended by the end of that process.", RUN_MOVES),
     StateMachine(
         "Tunings",
-        "Trials that run when a tuning has ended may still be told. A deleted tuning keeps its status.",
+        "While a tuning is paused, and once it has ended, no trial begins. Trials that run may still be told. A deleted\n"
+        "tuning keeps its status.",
         TUNING_MOVES,
     ),
     StateMachine(

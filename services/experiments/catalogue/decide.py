@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from events.language.base import Command, Event
-from events.language.common import ErrorCode, FieldError, Refused, absent, shown
+from events.language.common import Refused, absent, shown
 from events.language.experiments import (
     DEFAULT_EXPERIMENT,
     EXPERIMENT_MOVES,
@@ -58,6 +58,7 @@ from events.writer.decider import Decider, DecisionContext
 from services.experiments.catalogue import templates, tunings
 from services.experiments.catalogue.fold import evolve
 from services.experiments.catalogue.state import FIELDS, LISTS, MOST, Catalogue, Experiment, changed
+from services.experiments.refusals import exhausted, exists, forbidden
 
 _TAKING = frozenset({ExperimentStatus.DRAFT, ExperimentStatus.RUNNING})
 
@@ -136,13 +137,13 @@ class Catalogues(Decider[Catalogue]):
         if isinstance(command, RestoreExperiment):
             return [ExperimentRestored(project=project, experiment_id=id)] if experiment.deleted else ()
         if experiment.deleted:
-            raise Refused(ErrorCode.FAILED_PRECONDITION, f"experiment {id} is deleted; restore it first")
+            raise forbidden("experiment_id", f"experiment {id} is deleted", "restore it first")
         if isinstance(command, UpdateExperiment):
             return _updated(state, experiment, command)
         assert isinstance(command, SetExperimentStatus)
         if command.status is experiment.status:
             return ()
-        check_move(EXPERIMENT_MOVES, experiment.status, command.status, f"experiment {id}")
+        check_move(EXPERIMENT_MOVES, experiment.status, command.status, f"experiment {id}", "status")
         return [ExperimentStatusSet(project=project, experiment_id=id, status=command.status, reason=command.reason)]
 
     def react(self, state: Catalogue, event: Event, context: DecisionContext) -> Sequence[Event]:
@@ -165,7 +166,7 @@ def _created(state: Catalogue, command: CreateExperiment) -> ExperimentCreated:
 def _updated(state: Catalogue, experiment: Experiment, command: UpdateExperiment) -> Sequence[Event]:
     id = command.experiment_id
     if experiment.status is ExperimentStatus.ARCHIVED:
-        raise Refused(ErrorCode.FAILED_PRECONDITION, f"experiment {id} is archived: it changes no more")
+        raise forbidden("experiment_id", f"experiment {id} is archived: it changes no more", "make another experiment")
     fields = changed(experiment, command)
     if "name" in fields:
         _free(state, fields["name"])
@@ -175,8 +176,7 @@ def _updated(state: Catalogue, experiment: Experiment, command: UpdateExperiment
         return ()
     if len(experiment.tags.keys() | tags.keys()) > MAX_ENTRIES:
         problem = f"experiment {id} would have more than {MAX_ENTRIES} tags"
-        error = FieldError(field="tags", problem=problem, hint="take others away first: give them null")
-        raise Refused(ErrorCode.RESOURCE_EXHAUSTED, problem, [error])
+        raise exhausted("tags", problem, "take others away first: give them null")
     return [ExperimentUpdated(project=command.project, experiment_id=id, **fields, **lists, tags=tags)]
 
 
@@ -187,8 +187,7 @@ def _list(experiment: Experiment, command: UpdateExperiment, name: str) -> tuple
     wanted = (*kept, *(each for each in dict.fromkeys(getattr(command, f"add_{name}")) if each not in kept))
     if len(wanted) > MOST[name]:
         problem = f"experiment {command.experiment_id} would have more than {MOST[name]} {name}"
-        error = FieldError(field=f"add_{name}", problem=problem, hint=f"take others away with remove_{name}")
-        raise Refused(ErrorCode.RESOURCE_EXHAUSTED, problem, [error])
+        raise exhausted(f"add_{name}", problem, f"take others away with remove_{name}")
     return wanted
 
 
@@ -210,8 +209,7 @@ def _free(state: Catalogue, name: str) -> None:
 
 
 def _exists(field: str, value: str, hint: str) -> Refused:
-    problem = f"there is an experiment {shown(value)} already"
-    return Refused(ErrorCode.ALREADY_EXISTS, problem, [FieldError(field=field, problem=problem, hint=hint)])
+    return exists(field, f"there is an experiment {shown(value)} already", hint)
 
 
 # Runs and logged models
@@ -263,6 +261,8 @@ def _place(
         return f"there is no experiment {shown(id)} in project {project}"
     if found.deleted:
         return f"experiment {id} is deleted; restore it first"
+    if found.status is ExperimentStatus.ARCHIVED:
+        return f"experiment {id} is archived: it takes no more {kind}; make another experiment"
     if found.status not in _TAKING:
         return f"experiment {id} is {found.status}; set it to running, and it takes {kind} again"
     return id, found, ()

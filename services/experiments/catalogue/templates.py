@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from events.language.base import Event
-from events.language.common import ErrorCode, Refused, absent, invalid, shown
+from events.language.common import absent, invalid, shown
 from events.language.experiments import CreateExperiment, HyperparameterConfig
 from events.language.experiments.practices import BestPractices
 from events.language.experiments.templates import (
@@ -28,8 +28,8 @@ from events.language.experiments.templates import (
     TemplateSaved,
 )
 from events.writer.decider import DecisionContext
-from services.experiments.catalogue.rules import refused
 from services.experiments.catalogue.state import Catalogue, Template
+from services.experiments.refusals import exhausted, exists, forbidden
 
 MOST = 1_000
 """Templates of a project that are not deleted."""
@@ -47,7 +47,7 @@ def decided(state: Catalogue, command: TemplateCommand, context: DecisionContext
     if isinstance(command, DeleteTemplate):
         return () if template.deleted else [TemplateDeleted(project=project, template_id=id)]
     if template.deleted:
-        raise Refused(ErrorCode.FAILED_PRECONDITION, f"template {id} is deleted; save another one")
+        raise forbidden("template_id", f"template {id} is deleted", "save another one")
     if isinstance(command, ReviseTemplate):
         if command.spec == template.spec:
             return ()
@@ -57,7 +57,8 @@ def decided(state: Catalogue, command: TemplateCommand, context: DecisionContext
     if template.ratings.get(context.actor) == said:
         return ()
     if len(template.ratings) >= MOST_RATINGS and context.actor not in template.ratings:
-        raise Refused(ErrorCode.RESOURCE_EXHAUSTED, f"template {id} has {MOST_RATINGS} ratings, and takes no more")
+        problem = f"template {id} has {MOST_RATINGS} ratings, and takes no more"
+        raise exhausted("template_id", problem, "those who have rated it may change their rating")
     return [
         TemplateRated(
             project=project, template_id=id, rater=context.actor, stars=command.stars, comment=command.comment
@@ -70,7 +71,7 @@ def given(state: Catalogue, command: CreateExperiment) -> dict[str, Any]:
     template = _known(state, command.template_id)
     if template.deleted:
         problem = f"template {command.template_id} is deleted"
-        raise refused(ErrorCode.FAILED_PRECONDITION, "template_id", problem, "forgelog templates list shows others")
+        raise forbidden("template_id", problem, "forgelog templates list shows others")
     spec = template.spec
     shape = {"architecture": {"model_type": spec.architecture}} if spec.architecture else {}
     defaults = spec.hyperparameters.over(HyperparameterConfig.model_validate(shape))
@@ -109,13 +110,16 @@ def evolve(state: Catalogue, event: TemplateEvent) -> None:
 
 def _saved(state: Catalogue, command: SaveTemplate) -> TemplateSaved:
     if command.template_id in state.templates:
-        problem = f"there is a template {shown(command.template_id)} already"
-        raise refused(ErrorCode.ALREADY_EXISTS, "template_id", problem, "leave template_id out to have one assigned")
+        hint = "leave template_id out to have one assigned"
+        raise exists("template_id", f"there is a template {shown(command.template_id)} already", hint)
     if (id := state.template_names.get(command.name)) is not None:
-        problem = f"there is a template {shown(command.name)} already"
-        raise refused(ErrorCode.ALREADY_EXISTS, "name", problem, f"take another name, or revise the template {id}")
+        raise exists(
+            "name",
+            f"there is a template {shown(command.name)} already",
+            f"take another name, or revise the template {id}",
+        )
     if len(state.template_names) >= MOST:
-        raise Refused(ErrorCode.RESOURCE_EXHAUSTED, f"the project has {MOST} templates; delete others first")
+        raise exhausted("name", f"the project has {MOST} templates", "delete others first")
     return TemplateSaved(project=command.project, template_id=command.template_id, name=command.name, spec=command.spec)
 
 

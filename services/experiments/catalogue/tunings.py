@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from events.language.base import Event
-from events.language.common import ErrorCode, absent, invalid, shown
+from events.language.common import absent, invalid, shown
 from events.language.experiments import (
     CreateTuning,
     DeleteTuning,
@@ -19,19 +19,23 @@ from events.language.experiments import (
     TuningPlan,
     TuningReleased,
 )
-from services.experiments.catalogue.rules import refused
 from services.experiments.catalogue.state import Catalogue, TuningPlace
+from services.experiments.refusals import exists
 from services.experiments.tuning import grid
 
 
 def admitted(state: Catalogue, command: CreateTuning, missing: Mapping[TuningAlgorithm, str]) -> TuningAdmitted:
     """`missing`: algorithms that are not installed, each with what to do. Raises Refused."""
     if command.tuning_id in state.tunings:
-        problem = f"there is a tuning {shown(command.tuning_id)} already"
-        raise refused(ErrorCode.ALREADY_EXISTS, "tuning_id", problem, "leave tuning_id out to have one assigned")
+        raise exists(
+            "tuning_id",
+            f"there is a tuning {shown(command.tuning_id)} already",
+            "leave tuning_id out to have one assigned",
+        )
     if (id := state.tuning_names.get(command.name)) is not None:
-        problem = f"there is a tuning {shown(command.name)} already"
-        raise refused(ErrorCode.ALREADY_EXISTS, "name", problem, f"take another name, or use the tuning {id}")
+        raise exists(
+            "name", f"there is a tuning {shown(command.name)} already", f"take another name, or use the tuning {id}"
+        )
     if command.early_stopping is not None and len(command.directions) > 1:
         problem = f"is for one objective, and there are {len(command.directions)}"
         hint = "leave it out, or give one direction: of several objectives none tells whether a trial is better"

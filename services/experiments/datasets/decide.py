@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from events.language.base import Command, Event
-from events.language.common import PLATFORM_ACTOR, ErrorCode, FieldError, Refused, invalid, shown
+from events.language.common import PLATFORM_ACTOR, absent, invalid, shown
 from events.language.experiments.datasets import (
     MAX_NODE_BYTES,
     CheckDataset,
@@ -27,6 +27,7 @@ from events.log.ids import id_ending
 from events.writer.decider import Decider, DecisionContext
 from services.experiments.datasets.fold import evolve
 from services.experiments.datasets.state import Datasets
+from services.experiments.refusals import denied, exists, forbidden
 
 
 class DatasetCatalogues(Decider[Datasets]):
@@ -60,14 +61,15 @@ class DatasetCatalogues(Decider[Datasets]):
 def _registered(state: Datasets, command: RegisterDataset, context: DecisionContext) -> DatasetRegistered:
     id, spec = command.version_id, command.spec
     if id in state.versions:
-        problem = f"there is a dataset {shown(id)} already"
-        raise _refused(ErrorCode.ALREADY_EXISTS, "version_id", problem, "leave it out to have one assigned")
+        raise exists(
+            "version_id", f"there is a dataset {shown(id)} already", "leave version_id out to have one assigned"
+        )
     known = state.contents.get(command.name, {})
     digest = spec.bundle.digest if spec.bundle is not None else spec.digest
     if (same := known.get(digest)) is not None:
         number = state.versions[same].number
         problem = f"dataset {shown(command.name)} has this content already as version {number} ({same})"
-        raise _refused(ErrorCode.ALREADY_EXISTS, "spec.digest", problem, "use that version")
+        raise exists("spec.digest", problem, "use that version")
     if not digest.isprintable() or len(dataset_node(command.name, digest).encode()) > MAX_NODE_BYTES:
         problem = f"is not printable, or has with the name more than {MAX_NODE_BYTES} bytes"
         raise invalid("spec.digest", problem, "give a digest in hexadecimal, or another short text")
@@ -81,7 +83,7 @@ def _registered(state: Datasets, command: RegisterDataset, context: DecisionCont
             raise invalid(field, problem, "forgelog datasets list shows them")
         if found.status is VersionStatus.DAMAGED:
             problem = f"{found.name}/{found.number} is damaged: {found.reason}"
-            raise _refused(ErrorCode.FAILED_PRECONDITION, field, problem, "restore its files and check it first")
+            raise forbidden(field, problem, "restore its files and check it first")
     return DatasetRegistered(
         project=command.project,
         version_id=id,
@@ -98,17 +100,17 @@ def _check_requested(state: Datasets, command: CheckDataset) -> Sequence[Event]:
     id = command.version_id
     if (version := state.versions.get(id)) is None:
         problem = f"there is no dataset {shown(id)} in this project"
-        raise _refused(ErrorCode.NOT_FOUND, "version_id", problem, "forgelog datasets list shows them")
+        raise absent("version_id", problem, "forgelog datasets list shows them")
     if not version.managed:
         problem = f"{version.name}/{version.number} is external: the platform can't look at its files"
-        raise _refused(ErrorCode.FAILED_PRECONDITION, "version_id", problem, "register it with its files")
+        raise forbidden("version_id", problem, "register it with its files")
     return [DatasetCheckRequested(project=command.project, version_id=id, check=version.check + 1)]
 
 
 def _checked(state: Datasets, command: ReportDatasetChecked, context: DecisionContext) -> Sequence[Event]:
     if context.actor != PLATFORM_ACTOR:
-        problem = "the platform itself looks at a dataset's files; have it done by CheckDataset"
-        raise Refused(ErrorCode.PERMISSION_DENIED, problem)
+        problem = "the platform itself looks at a dataset's files"
+        raise denied("version_id", problem, "have it done by CheckDataset")
     version = state.versions.get(command.version_id)
     if version is None or command.check not in version.checking:
         return ()
@@ -125,7 +127,3 @@ def _checked(state: Datasets, command: ReportDatasetChecked, context: DecisionCo
             size_bytes=command.size_bytes,
         )
     ]
-
-
-def _refused(code: ErrorCode, field: str, problem: str, hint: str) -> Refused:
-    return Refused(code, f"{field}: {problem}", [FieldError(field=field, problem=problem, hint=hint)])

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from events.language.base import Command, Event
-from events.language.common import ErrorCode, FieldError, Refused, absent, invalid, shown
+from events.language.common import absent, invalid, shown
 from events.language.experiments import MAX_ENTRIES
 from events.language.experiments.logged_models import (
     CreateLoggedModel,
@@ -41,6 +41,7 @@ from events.writer.decider import Decider, DecisionContext
 from services.experiments import files
 from services.experiments.logged_model.fold import evolve
 from services.experiments.logged_model.state import Logged
+from services.experiments.refusals import exhausted, exists, forbidden
 from services.experiments.run.decide import unsaid
 
 
@@ -95,7 +96,7 @@ class LoggedModels(Decider[Logged]):
         if isinstance(command, RestoreLoggedModel):
             return [LoggedModelRestored(model_id=id)] if state.deleted else ()
         if state.deleted:
-            raise Refused(ErrorCode.FAILED_PRECONDITION, f"logged model {id} is deleted; restore it first")
+            raise forbidden("model_id", f"logged model {id} is deleted", "restore it first")
         match command:
             case LogLoggedModelData():
                 return _data(state, command)
@@ -108,7 +109,10 @@ class LoggedModels(Decider[Logged]):
                 return [LoggedModelFilesRemoved(model_id=id, paths=gone)]
             case FinalizeLoggedModel():
                 status = LoggedModelStatus(command.status)
-                if (status, command.reason) == (state.status, state.reason):
+                if state.refused and status is not LoggedModelStatus.FAILED:
+                    problem = f"logged model {id} was not admitted to an experiment"
+                    raise forbidden("model_id", problem, "log it to another experiment")
+                if state.refused or (status, command.reason) == (state.status, state.reason):
                     return ()
                 return [LoggedModelFinalized(model_id=id, status=status, reason=command.reason)]
         raise TypeError(f"logged models take no {type(command).__name__}")
@@ -124,9 +128,11 @@ class LoggedModels(Decider[Logged]):
 
 def _created(state: Logged, command: CreateLoggedModel, context: DecisionContext) -> LoggedModelCreated:
     if state.status is not None:
-        problem = f"there is a logged model {command.model_id!r} already"
-        error = FieldError(field="model_id", problem=problem, hint="leave model_id out to have one assigned")
-        raise Refused(ErrorCode.ALREADY_EXISTS, problem, [error])
+        raise exists(
+            "model_id",
+            f"there is a logged model {command.model_id!r} already",
+            "leave model_id out to have one assigned",
+        )
     if command.experiment_id and command.experiment:
         raise invalid("experiment", "goes without experiment_id, which says it", "give one of both")
     if command.source_run_id and not command.source_run_id.endswith(id_ending(context.project)):
@@ -151,6 +157,5 @@ def _data(state: Logged, command: LogLoggedModelData) -> Sequence[Event]:
     tags = {key: tag for key, tag in command.tags.items() if state.tags.get(key) != tag}
     if len(state.tags.keys() | tags.keys()) > MAX_ENTRIES:
         problem = f"logged model {command.model_id} would have more than {MAX_ENTRIES} tags"
-        error = FieldError(field="tags", problem=problem, hint="take others away first: give them null")
-        raise Refused(ErrorCode.RESOURCE_EXHAUSTED, problem, [error])
+        raise exhausted("tags", problem, "take others away first: give them null")
     return [LoggedModelDataLogged(model_id=command.model_id, params=params, tags=tags)] if params or tags else ()

@@ -29,7 +29,7 @@ def evolve(state: Logged, event: Event) -> Logged:
         case LoggedModelAdmitted():
             state.placed = True
         case LoggedModelNotAdmitted():
-            state.placed = True
+            state.placed = state.refused = True
             _move(state, LoggedModelStatus.FAILED, event.reason, event.model_id)
         case LoggedModelDataLogged():
             state.params.update(event.params)

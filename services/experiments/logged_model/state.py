@@ -15,6 +15,8 @@ class Logged:
     """None until it is created."""
     placed: bool = False
     """Whether it is known if an experiment takes it."""
+    refused: bool = False
+    """Whether no experiment takes it."""
     reason: str = ""
     """Why it failed."""
     deleted: bool = False

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from events.language.base import Command, Event
-from events.language.common import ErrorCode, FieldError, Refused, invalid, shown
+from events.language.common import invalid, shown
 from events.language.experiments.registry import (
     AliasRemoved,
     AliasSet,
@@ -53,12 +53,12 @@ from events.language.experiments.registry import (
     VersionCheckRequested,
 )
 from events.writer.decider import Decider, DecisionContext
+from services.experiments.refusals import exhausted, exists, forbidden
 from services.experiments.registry import promotions, versions
 from services.experiments.registry.fold import evolve
 from services.experiments.registry.rules import (
     check_may,
     check_tags,
-    exists,
     known_model,
     new_tags,
     slot_of,
@@ -141,7 +141,9 @@ class Registries(Decider[Registry]):
 
 def _registered(state: Registry, command: RegisterModel, context: DecisionContext) -> ModelRegistered:
     if command.model_id in state.models:
-        raise exists("model_id", f"a model {shown(command.model_id)}", "leave model_id out to have one assigned")
+        raise exists(
+            "model_id", f"there is a model {shown(command.model_id)} already", "leave model_id out to have one assigned"
+        )
     _free(state, command.name)
     _check_rules(command.approval_rules)
     return ModelRegistered(
@@ -192,7 +194,9 @@ def _of_model(state: Registry, model: Model, command: ModelCommand, context: Dec
                 )
             ]
         case RemoveAlias():
-            slot = slot_of(model.aliases, command.alias, f"model {model.name} has no alias {shown(command.alias)}")
+            slot = slot_of(
+                model.aliases, command.alias, "alias", f"model {model.name} has no alias {shown(command.alias)}"
+            )
             return [AliasRemoved(project=project, model_id=id, alias=command.alias, ends=slot.period)]
         case SetEnvironment():
             return _environment(state, model, command, context)
@@ -248,16 +252,15 @@ def _check_most(allowed: Sequence[str], rules: Sequence[ApprovalRule]) -> None:
     for field, found, most in (("add_allowed", allowed, MOST_ALLOWED), ("approval_rules", rules, MOST_RULES)):
         if len(found) > most:
             problem = f"the model would have {len(found)}, and at most {most} are kept"
-            error = FieldError(field=field, problem=problem, hint="take others away first")
-            raise Refused(ErrorCode.RESOURCE_EXHAUSTED, f"{field}: {problem}", [error])
+            raise exhausted(field, problem, "take others away first")
 
 
 def _deleted(state: Registry, model: Model, command: DeleteModel) -> Sequence[Event]:
     if live := next(iter(model.environments), ""):
-        problem = f"version {model.environments[live].number} of model {model.name} is live in {live}; clear that first"
-        raise Refused(ErrorCode.FAILED_PRECONDITION, problem)
+        problem = f"version {model.environments[live].number} of model {model.name} is live in {live}"
+        raise forbidden("model_id", problem, "clear that first")
     if asked := next((id for id, each in state.promotions.items() if each.model_id == command.model_id), ""):
-        raise Refused(ErrorCode.FAILED_PRECONDITION, f"promotion {asked} is under way; reject it first")
+        raise forbidden("model_id", f"promotion {asked} is under way", "reject it first")
     stages = (state.versions[id].period for id in model.versions.values())
     ends = sorted([*(slot.period for slot in model.aliases.values()), *filter(None, stages)])
     return [ModelDeleted(project=command.project, model_id=command.model_id, number=model.names, ends=tuple(ends))]
@@ -267,14 +270,15 @@ def _environment(state: Registry, model: Model, command: SetEnvironment, context
     names = {"project": command.project, "model_id": command.model_id, "environment": command.environment}
     slot = model.environments.get(command.environment)
     if command.number is None:
-        slot = slot_of(model.environments, command.environment, f"no version is live in {command.environment}")
+        problem = f"no version is live in {command.environment}"
+        slot = slot_of(model.environments, command.environment, "environment", problem)
         return [EnvironmentCleared(**names, ends=slot.period, reason=command.reason)]
     version_id = usable(state, model, command.number)
     if slot is not None and slot.number == command.number:
         return ()
     if (rule := model.rules.get(command.environment)) is not None:
-        problem = f"{rule.approvals} must agree before a version is live in {command.environment}; request a promotion"
-        raise Refused(ErrorCode.FAILED_PRECONDITION, problem)
+        problem = f"{rule.approvals} must agree before a version is live in {command.environment}"
+        raise forbidden("environment", problem, "request a promotion")
     return [
         EnvironmentSet(
             **names,
@@ -291,4 +295,4 @@ def _environment(state: Registry, model: Model, command: SetEnvironment, context
 def _free(state: Registry, name: str) -> None:
     """Raises Refused for a name that a model has."""
     if (id := state.names.get(name)) is not None:
-        raise exists("name", f"a model {shown(name)}", f"take another name, or use the model {id}")
+        raise exists("name", f"there is a model {shown(name)} already", f"take another name, or use the model {id}")

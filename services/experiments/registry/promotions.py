@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from events.language.base import Command, Event
-from events.language.common import ErrorCode, Refused, shown
+from events.language.common import absent, shown
 from events.language.experiments.registry import (
     ApprovePromotion,
     EnvironmentSet,
@@ -19,7 +19,8 @@ from events.language.experiments.registry import (
     VersionCheckRequested,
 )
 from events.writer.decider import DecisionContext
-from services.experiments.registry.rules import check_may, exists, known_model, usable
+from services.experiments.refusals import denied, exists, forbidden
+from services.experiments.registry.rules import check_may, known_model, usable
 from services.experiments.registry.state import Promotion, Registry
 
 
@@ -30,8 +31,8 @@ def decided(state: Registry, command: Command, context: DecisionContext) -> Sequ
     assert isinstance(command, ApprovePromotion | RejectPromotion)
     id = command.promotion_id
     if (promotion := state.promotions.get(id)) is None:
-        problem = f"no promotion {shown(id)} is under way in this project; forgelog models promotions shows them"
-        raise Refused(ErrorCode.NOT_FOUND, problem)
+        problem = f"no promotion {shown(id)} is under way in this project"
+        raise absent("promotion_id", problem, "forgelog models promotions shows them")
     model = state.models[promotion.model_id]
     if isinstance(command, RejectPromotion):
         if context.actor != promotion.requested_by:
@@ -42,8 +43,8 @@ def decided(state: Registry, command: Command, context: DecisionContext) -> Sequ
     check_may(model, promotion.model_id, context.actor)
     rule = model.rules.get(promotion.environment)
     if rule is not None and rule.by_others and context.actor == promotion.requested_by:
-        problem = f"promotion {id} was requested by {context.actor}; others must agree to it"
-        raise Refused(ErrorCode.PERMISSION_DENIED, problem)
+        problem = f"promotion {id} was requested by {context.actor}"
+        raise denied("promotion_id", problem, "have others agree to it")
     _check_approver(state, promotion, context.actor)
     if context.actor in promotion.approved_by:
         return ()
@@ -78,11 +79,15 @@ def _requested(state: Registry, command: RequestPromotion, context: DecisionCont
     version_id = usable(state, model, command.number)
     for id, each in state.promotions.items():
         if (each.version_id, each.environment) == (version_id, command.environment):
-            raise exists("number", f"a promotion {id} of this version to {command.environment}", "approve that one")
+            raise exists(
+                "number",
+                f"there is a promotion {id} of this version to {command.environment} already",
+                "approve that one",
+            )
     slot = model.environments.get(command.environment)
     if slot is not None and slot.number == command.number:
         problem = f"version {command.number} is live in {command.environment} already"
-        raise Refused(ErrorCode.FAILED_PRECONDITION, problem)
+        raise forbidden("number", problem, "promote another version")
     check = state.versions[version_id].check + 1
     names = {"project": command.project, "version_id": version_id, "model_id": command.model_id}
     return [
@@ -103,8 +108,8 @@ def _check_approver(state: Registry, promotion: Promotion, actor: str) -> None:
     """Raises Refused if this person has no say."""
     rule = state.models[promotion.model_id].rules.get(promotion.environment)
     if rule is not None and rule.approvers and actor not in rule.approvers:
-        problem = f"{actor} is none of those who decide on {promotion.environment}: {', '.join(rule.approvers)}"
-        raise Refused(ErrorCode.PERMISSION_DENIED, problem)
+        problem = f"{actor} is none of those who decide on {promotion.environment}"
+        raise denied("promotion_id", problem, f"ask one of {', '.join(rule.approvers)}")
 
 
 def _agreed(state: Registry, promotion: Promotion, approver: str = "") -> bool:

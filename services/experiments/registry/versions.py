@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from events.language.base import Command, Event
-from events.language.common import PLATFORM_ACTOR, ErrorCode, Refused, invalid, shown
+from events.language.common import PLATFORM_ACTOR, invalid, shown
 from events.language.experiments.registry import (
     AliasRemoved,
     CheckModelVersion,
@@ -25,12 +25,12 @@ from events.language.experiments.registry import (
 )
 from events.log.ids import id_ending
 from events.writer.decider import DecisionContext
+from services.experiments.refusals import denied, exists, forbidden
 from services.experiments.registry import promotions
 from services.experiments.registry.rules import (
     check_may,
     check_tags,
     check_usable,
-    exists,
     known_model,
     known_version,
     new_tags,
@@ -71,7 +71,7 @@ def _created(state: Registry, command: CreateModelVersion, context: DecisionCont
     check_may(model, command.model_id, context.actor)
     if command.version_id in state.versions:
         hint = "leave version_id out to have one assigned"
-        raise exists("version_id", f"a version {shown(command.version_id)}", hint)
+        raise exists("version_id", f"there is a version {shown(command.version_id)} already", hint)
     spec, ending = command.spec, id_ending(context.project)
     for field, id, what in (
         ("source_run_id", spec.source_run_id, "run"),
@@ -101,11 +101,11 @@ def _deleted(state: Registry, version: Version, command: DeleteModelVersion) -> 
     model = state.models[version.model_id]
     for name, slot in model.environments.items():
         if slot.number == version.number:
-            problem = f"version {model.name}/{version.number} is live in {name}; set another one first"
-            raise Refused(ErrorCode.FAILED_PRECONDITION, problem)
+            problem = f"version {model.name}/{version.number} is live in {name}"
+            raise forbidden("version_id", problem, "set another one first")
     for id, promotion in state.promotions.items():
         if promotion.version_id == command.version_id:
-            raise Refused(ErrorCode.FAILED_PRECONDITION, f"promotion {id} of it is under way; reject it first")
+            raise forbidden("version_id", f"promotion {id} of it is under way", "reject it first")
     names = {"project": command.project, "model_id": version.model_id}
     return [
         *(
@@ -120,7 +120,7 @@ def _deleted(state: Registry, version: Version, command: DeleteModelVersion) -> 
 def _staged(state: Registry, version: Version, command: SetModelStage) -> Sequence[Event]:
     model = state.models[version.model_id]
     if command.stage in (ModelStage.STAGING, ModelStage.PRODUCTION):
-        check_usable(version, f"{model.name}/{version.number}")
+        check_usable(version, f"{model.name}/{version.number}", "version_id")
     moving = [(command.version_id, version, command.stage)] if command.stage is not version.stage else []
     if command.archive_existing:
         others = ((id, state.versions[id]) for id in model.versions.values() if id != command.version_id)
@@ -147,8 +147,8 @@ def _staged(state: Registry, version: Version, command: SetModelStage) -> Sequen
 
 def _checked(state: Registry, command: ReportVersionChecked, context: DecisionContext) -> Sequence[Event]:
     if context.actor != PLATFORM_ACTOR:
-        problem = "the platform itself looks at a version's files; have it done by CheckModelVersion"
-        raise Refused(ErrorCode.PERMISSION_DENIED, problem)
+        problem = "the platform itself looks at a version's files"
+        raise denied("version_id", problem, "have it done by CheckModelVersion")
     version = state.versions.get(command.version_id)
     if version is None or command.check not in version.checking:
         return ()

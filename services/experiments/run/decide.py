@@ -54,6 +54,7 @@ from events.language.experiments.sealing import RunPointsSealed, SealPoints
 from events.log.ids import id_ending
 from events.writer.decider import Decider, DecisionContext
 from services.experiments import files
+from services.experiments.refusals import exhausted, exists, forbidden
 from services.experiments.run import sealing
 from services.experiments.run.fold import evolve
 from services.experiments.run.state import Run, capture_digest, dataset_key, input_key, model_key
@@ -141,7 +142,7 @@ class Runs(Decider[Run]):
         if isinstance(command, RestoreRun):
             return [RunRestored(run_id=id)] if state.deleted else ()
         if state.deleted:
-            raise Refused(ErrorCode.FAILED_PRECONDITION, f"run {id} is deleted; restore it first")
+            raise forbidden("run_id", f"run {id} is deleted", "restore it first")
         match command:
             case LogRunData():
                 params = unsaid(state.params, command.params)
@@ -166,7 +167,9 @@ class Runs(Decider[Run]):
                 return _resumed(state, id)
             case EndRun():
                 status = RunStatus(command.status)
-                if (status, command.reason) == (state.status, state.reason):
+                if state.refused and status is not RunStatus.FAILED:
+                    raise _not_admitted(id)
+                if state.refused or (status, command.reason) == (state.status, state.reason):
                     return ()
                 ended_at = command.ended_at or context.now
                 return [RunEnded(run_id=id, status=status, reason=command.reason, ended_at=ended_at)]
@@ -191,9 +194,7 @@ class Runs(Decider[Run]):
 def created(state: Run, command: CreateRun, context: DecisionContext) -> RunCreated:
     id = command.run_id
     if state.status is not None:
-        problem = f"there is a run {id!r} already"
-        error = FieldError(field="run_id", problem=problem, hint="leave run_id out to have one assigned")
-        raise Refused(ErrorCode.ALREADY_EXISTS, problem, [error])
+        raise exists("run_id", f"there is a run {id!r} already", "leave run_id out to have one assigned")
     if command.experiment_id and command.experiment:
         raise invalid("experiment", "goes without experiment_id, which says it", "give one of both")
     process = command.process
@@ -242,8 +243,7 @@ def unsaid(known: Mapping[str, str], params: Mapping[str, str], kind: str = "run
     new = {key: value for key, value in params.items() if key not in known}
     if len(known) + len(new) > MAX_PARAMS:
         problem = f"the {kind} would have more than {MAX_PARAMS} parameters"
-        error = FieldError(field="params", problem=problem, hint="log what is larger as an artifact")
-        raise Refused(ErrorCode.RESOURCE_EXHAUSTED, problem, [error])
+        raise exhausted("params", problem, "log what is larger as an artifact")
     return new
 
 
@@ -279,8 +279,7 @@ def _inputs(state: Run, command: LogInputs) -> Sequence[Event]:
     }
     if len(state.inputs) + len(new) > MAX_INPUTS_OF_A_RUN:
         problem = f"the run would have more than {MAX_INPUTS_OF_A_RUN} inputs"
-        error = FieldError(field="inputs", problem=problem, hint="log a dataset once, not each of its files")
-        raise Refused(ErrorCode.RESOURCE_EXHAUSTED, problem, [error])
+        raise exhausted("inputs", problem, "log a dataset once, not each of its files")
     return [InputsLogged(run_id=command.run_id, inputs=tuple(new.values()))] if new else ()
 
 
@@ -299,8 +298,7 @@ def _models(state: Run, command: LogRunModels, context: DecisionContext) -> Sequ
     new = tuple(each for key, each in made.items() if key not in state.models)
     if len(state.models) + len(used) + len(new) > MAX_MODELS_OF_A_RUN:
         problem = f"the run would use and make more than {MAX_MODELS_OF_A_RUN} logged models"
-        error = FieldError(field="outputs", problem=problem, hint="log the best ones, or log them to other runs")
-        raise Refused(ErrorCode.RESOURCE_EXHAUSTED, problem, [error])
+        raise exhausted("outputs", problem, "log the best ones, or log them to other runs")
     return [RunModelsLogged(run_id=command.run_id, inputs=used, outputs=new)] if used or new else ()
 
 
@@ -327,8 +325,13 @@ def _best(state: Run, command: SetBestCheckpoint) -> Sequence[Event]:
 
 def _resumed(state: Run, id: str) -> Sequence[Event]:
     if state.refused:
-        raise Refused(ErrorCode.FAILED_PRECONDITION, f"run {id} was not admitted to an experiment; create another one")
+        raise _not_admitted(id)
     return () if state.status is RunStatus.RUNNING else [RunStarted(run_id=id)]
+
+
+def _not_admitted(id: str) -> Refused:
+    """It has failed, and stays so."""
+    return forbidden("run_id", f"run {id} was not admitted to an experiment", "create another one")
 
 
 def _process_ended(state: Run, event: LinkedProcessEnded) -> Sequence[Event]:

@@ -203,7 +203,7 @@ def _set(state: Tuning, id: str, status: TuningStatus, reason: str = "") -> Sequ
     assert state.status is not None
     if status is state.status:
         return ()
-    check_move(TUNING_MOVES, state.status, status, f"tuning {id}")
+    check_move(TUNING_MOVES, state.status, status, f"tuning {id}", "tuning_id")
     return [TuningStatusSet(tuning_id=id, status=status, reason=reason)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from events.language.common import ErrorCode, FieldError, Refused, absent, invalid, shown
+from events.language.common import absent, invalid, shown
 from events.language.experiments import (
     MAX_TRIALS,
     NAN,
@@ -35,6 +35,7 @@ from events.language.experiments import (
     is_better,
 )
 from events.language.experiments.tuning_following import PruneTrial, TrialPruned
+from services.experiments.refusals import exhausted, forbidden, outdated
 from services.experiments.tuning import distributions
 from services.experiments.tuning.state import OpenTrial, Tuning
 
@@ -43,13 +44,13 @@ def added(state: Tuning, command: AskTrial, now: datetime) -> TrialAdded:
     """Raises Refused."""
     id, status = command.tuning_id, command.status
     if state.status is not TuningStatus.RUNNING:
-        resume = "; resume it" if state.status is TuningStatus.PAUSED else ""
-        raise Refused(ErrorCode.FAILED_PRECONDITION, f"tuning {id} is {state.status}: it takes no new trial{resume}")
+        raise forbidden("tuning_id", f"tuning {id} is {state.status}: it takes no new trial", _going_on(state))
     if state.planned:
-        text = f"tuning {id} asks for its trials itself; start one whose values are proposed"
-        raise Refused(ErrorCode.FAILED_PRECONDITION, text)
+        problem = f"tuning {id} asks for its trials itself"
+        raise forbidden("tuning_id", problem, "start one whose values are proposed")
     if state.trials >= (most := state.total or MAX_TRIALS):
-        raise Refused(ErrorCode.FAILED_PRECONDITION, f"tuning {id} has the {most} trials that it may have")
+        problem = f"tuning {id} has the {most} trials that it may have"
+        raise forbidden("tuning_id", problem, "make another tuning, which may begin with what this one has found")
     if status is TrialStatus.PROPOSED:
         raise invalid("status", "is proposed, which goes with a tuning that the platform searches", "take requested")
     if status is TrialStatus.RUNNING:
@@ -90,15 +91,14 @@ def decided(state: Tuning, command: TrialCommand, now: datetime) -> TrialEvent |
         case StartTrial():
             if trial.status is TrialStatus.RUNNING:
                 return None
-            if state.planned:
-                _may_begin(state, trial, command)
+            _may_begin(state, trial, command)
             _may_run(state, id)
             return TrialStarted(tuning_id=id, number=number, attempt=trial.attempt, started_at=now)
         case ProposeTrial():
             return _proposed(state, trial, command)
         case RequeueTrial() if trial.job_id:
-            text = f"trial {number} of tuning {id} is run by job {trial.job_id}, which is started again if it is lost"
-            raise Refused(ErrorCode.FAILED_PRECONDITION, text)
+            problem = f"trial {number} of tuning {id} is run by job {trial.job_id}"
+            raise forbidden("number", problem, "wait: the job is started again if its process is lost")
         case RequeueTrial():
             if trial.status is not TrialStatus.RUNNING:
                 return None
@@ -106,8 +106,8 @@ def decided(state: Tuning, command: TrialCommand, now: datetime) -> TrialEvent |
             attempt = trial.attempt + 1
             return TrialRequeued(tuning_id=id, number=number, attempt=attempt, status=status, reason=command.reason)
         case SetTrialParameter() if state.planned:
-            text = f"the values of the trials of tuning {id} are proposed by the platform"
-            raise Refused(ErrorCode.FAILED_PRECONDITION, text)
+            problem = f"the values of the trials of tuning {id} are proposed by the platform"
+            raise forbidden("tuning_id", problem, "take them as they are, or make a tuning without plan")
         case SetTrialParameter():
             _check_parameter(state, command.parameter, "parameter.distribution")
             return TrialParameterSet(tuning_id=id, number=number, parameter=command.parameter)
@@ -185,23 +185,23 @@ def _open(state: Tuning, command: TrialCommand) -> OpenTrial:
     trial = state.open.get(number)
     if trial is None:
         if number < state.trials:
-            raise Refused(ErrorCode.FAILED_PRECONDITION, f"trial {number} of tuning {command.tuning_id} has ended")
+            problem = f"trial {number} of tuning {command.tuning_id} has ended"
+            raise forbidden("number", problem, "a trial ends once: ask for another one")
         problem = f"there is no trial {number} of tuning {command.tuning_id}"
         hint = f"it has {state.trials} trials, counted from 0"
         raise absent("number", problem, hint)
     # The process of a job's later attempt may be heard before the job's own event of its start.
     later = bool(trial.job_id) and (getattr(command, "attempt", None) or 0) > trial.attempt
     if isinstance(command, AttemptCommand) and command.attempt not in (None, trial.attempt) and not later:
-        problem = f"is {command.attempt}, and attempt {trial.attempt} of trial {number} is the one that counts"
-        error = FieldError(field="attempt", problem=problem, hint="end this process: it was taken for lost")
-        raise Refused(ErrorCode.ABORTED, f"attempt: {problem}", [error])
+        problem = f"attempt is {command.attempt}, and attempt {trial.attempt} of trial {number} is the one that counts"
+        raise outdated("attempt", problem, "end this process: it was taken for lost")
     return trial
 
 
 def _proposed(state: Tuning, trial: OpenTrial, command: ProposeTrial) -> TrialProposed | None:
     if not state.planned:
-        text = f"the clients of tuning {command.tuning_id} choose values themselves"
-        raise Refused(ErrorCode.FAILED_PRECONDITION, text)
+        problem = f"the clients of tuning {command.tuning_id} choose values themselves"
+        raise forbidden("tuning_id", problem, "make a tuning with plan to have them proposed")
     if trial.status is not TrialStatus.REQUESTED:
         return None  # the first proposal counts
     for parameter in command.parameters:
@@ -220,13 +220,12 @@ def _proposed(state: Tuning, trial: OpenTrial, command: ProposeTrial) -> TrialPr
 def _pruned(state: Tuning, trial: OpenTrial, command: PruneTrial) -> TrialPruned:
     id, number = command.tuning_id, command.number
     if not state.pruning:
-        raise Refused(ErrorCode.FAILED_PRECONDITION, f"the plan of tuning {id} has no pruning")
+        raise forbidden("tuning_id", f"the plan of tuning {id} has no pruning", "tell the trial as pruned")
     if trial.status is not TrialStatus.RUNNING:
-        raise Refused(
-            ErrorCode.FAILED_PRECONDITION, f"trial {number} of tuning {id} is {trial.status}: it does not run"
-        )
+        problem = f"trial {number} of tuning {id} is {trial.status}: it does not run"
+        raise forbidden("number", problem, "prune it when it runs, or tell it as pruned")
     if trial.read:
-        raise Refused(ErrorCode.FAILED_PRECONDITION, f"trial {number} of tuning {id} is done; its value is being read")
+        raise forbidden("number", f"trial {number} of tuning {id} is done", "wait: its value is being read")
     return TrialPruned(
         tuning_id=id,
         number=number,
@@ -239,21 +238,27 @@ def _pruned(state: Tuning, trial: OpenTrial, command: PruneTrial) -> TrialPruned
 
 
 def _may_begin(state: Tuning, trial: OpenTrial, command: TrialCommand) -> None:
-    """Raises Refused for a trial that the platform proposes, and that can't begin now."""
+    """Raises Refused for a trial that can't begin now."""
     id, number = command.tuning_id, command.number
     if state.job is not None:
-        raise Refused(ErrorCode.FAILED_PRECONDITION, f"trial {number} of tuning {id} is started by its job")
-    if trial.status is TrialStatus.REQUESTED:
-        raise Refused(ErrorCode.FAILED_PRECONDITION, f"trial {number} of tuning {id} waits for its values; come again")
+        raise forbidden("number", f"trial {number} of tuning {id} is started by its job", "wait for it")
+    if state.planned and trial.status is TrialStatus.REQUESTED:
+        raise forbidden("number", f"trial {number} of tuning {id} waits for its values", "come again")
     if state.status is not TuningStatus.RUNNING:
-        raise Refused(ErrorCode.FAILED_PRECONDITION, f"tuning {id} is {state.status}: no trial begins")
+        raise forbidden("tuning_id", f"tuning {id} is {state.status}: no trial begins", _going_on(state))
+
+
+def _going_on(state: Tuning) -> str:
+    """What to do where a tuning begins no trial."""
+    return "resume it" if state.status is TuningStatus.PAUSED else "make another tuning"
 
 
 def _may_run(state: Tuning, id: str) -> None:
     """Raises Refused if no further trial may run now."""
     most = state.limits.parallel
     if most is not None and state.running >= most:
-        raise Refused(ErrorCode.RESOURCE_EXHAUSTED, f"tuning {id} has the {most} running trials that it may have")
+        problem = f"tuning {id} has the {most} running trials that it may have"
+        raise exhausted("tuning_id", problem, "come again when one has ended")
 
 
 def _check_values(state: Tuning, status: TrialStatus, values: tuple[str, ...]) -> None:

@@ -21,7 +21,7 @@ async def asked(ask: Ask, project: str | None) -> Any:
     """The first request of what a client of a project does."""
     requests: list[Any] = []
 
-    async def call(method: Any, request: Any, **more: Any) -> Any:
+    async def call(_method: Any, request: Any, **_more: Any) -> Any:
         requests.append(request)
         raise NotFound("there is none")
 

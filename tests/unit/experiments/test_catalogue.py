@@ -179,7 +179,7 @@ def test_a_run_that_names_none_is_of_the_default_one() -> None:
         ([DeleteExperiment(experiment_id="e1")], "experiment e1 is deleted; restore it first"),
         (
             [SetExperimentStatus(experiment_id="e1", status=S.ARCHIVED)],
-            "experiment e1 is archived; set it to running, and it takes runs again",
+            "experiment e1 is archived: it takes no more runs; make another experiment",
         ),
         (
             [

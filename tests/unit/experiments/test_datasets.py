@@ -48,11 +48,11 @@ def test_versions_are_numbered_by_name() -> None:
 @pytest.mark.parametrize(
     ("command", "code", "problem"),
     [
-        (register("ds1", "d2"), ErrorCode.ALREADY_EXISTS, "version_id: there is a dataset 'ds1' already"),
+        (register("ds1", "d2"), ErrorCode.ALREADY_EXISTS, "there is a dataset 'ds1' already"),
         (
             register("ds2"),
             ErrorCode.ALREADY_EXISTS,
-            "spec.digest: dataset 'mnist' has this content already as version 1 (ds1)",
+            "dataset 'mnist' has this content already as version 1 (ds1)",
         ),
         (
             register("ds2", "d2", parents=("ds9",)),
@@ -62,7 +62,7 @@ def test_versions_are_numbered_by_name() -> None:
         (
             CheckDataset(version_id="ds1"),
             ErrorCode.FAILED_PRECONDITION,
-            "version_id: mnist/1 is external: the platform can't look at its files",
+            "mnist/1 is external: the platform can't look at its files; register it with its files",
         ),
         (
             register("ds2", "d\n"),
@@ -122,7 +122,7 @@ def test_nothing_is_made_of_what_is_damaged_until_it_is_restored() -> None:
     desk.send(managed())
     damaged = ReportDatasetChecked(version_id="ds1", check=1, intact=False, reason="a.csv: gone")
     desk.send(damaged, actor=PLATFORM_ACTOR)
-    with pytest.raises(Refused, match=r"spec.parents.0: mnist/1 is damaged: a.csv: gone"):
+    with pytest.raises(Refused, match=r"mnist/1 is damaged: a.csv: gone; restore its files and check it first"):
         desk.send(register("ds2", parents=("ds1",)))
     assert desk.send(CheckDataset(version_id="ds1")) == [
         DatasetCheckRequested(project=PROJECT, version_id="ds1", check=2)

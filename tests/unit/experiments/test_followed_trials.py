@@ -104,7 +104,7 @@ def test_a_trial_that_does_not_promise_well_is_given_up_and_its_job_is_cancelled
     assert (ended.status, ended.objective_values) == (S.PRUNED, ("0.9",))
     assert ended.reason == "it did not promise well: 0.9 at step 3"
     assert orders(desk, ended) == [CancelJob(job_id="t1.0", reason="its trial is pruned")]
-    assert refusal(desk, prune()).message == "trial 0 of tuning t1 has ended"
+    assert refusal(desk, prune()).message == "trial 0 of tuning t1 has ended; a trial ends once: ask for another one"
 
 
 def test_the_last_trial_that_is_given_up_completes_the_tuning() -> None:
@@ -124,8 +124,13 @@ def test_what_a_program_runs_is_given_up_too() -> None:
 @pytest.mark.parametrize(
     ("steps", "command", "code", "message"),
     [
-        ("proposed", prune(1), ErrorCode.FAILED_PRECONDITION, "trial 1 of tuning t1 is requested: it does not run"),
-        ("done", prune(), ErrorCode.FAILED_PRECONDITION, "trial 0 of tuning t1 is done; its value is being read"),
+        (
+            "proposed",
+            prune(1),
+            ErrorCode.FAILED_PRECONDITION,
+            "trial 1 of tuning t1 is requested: it does not run; prune it when it runs, or tell it as pruned",
+        ),
+        ("done", prune(), ErrorCode.FAILED_PRECONDITION, "trial 0 of tuning t1 is done; wait: its value is being read"),
         ("", prune(attempt=2), ErrorCode.FAILED_PRECONDITION, ""),
     ],
 )
@@ -148,14 +153,14 @@ def test_a_lost_process_is_not_given_up() -> None:
     refused = refusal(desk, prune(attempt=1))
     assert (refused.code, refused.message) == (
         ErrorCode.ABORTED,
-        "attempt: is 1, and attempt 2 of trial 0 is the one that counts",
+        "attempt is 1, and attempt 2 of trial 0 is the one that counts; end this process: it was taken for lost",
     )
 
 
 def test_without_pruning_in_its_plan_nothing_is_given_up() -> None:
     desk = following(plan=plan())
     run(desk)
-    assert refusal(desk, prune()).message == "the plan of tuning t1 has no pruning"
+    assert refusal(desk, prune()).message == "the plan of tuning t1 has no pruning; tell the trial as pruned"
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,8 @@ def test_a_proposed_trial_is_a_job_that_has_its_values() -> None:
         "FORGELOG_PARAM_my_opt": "adam",
     }
     assert orders(desk, launched) == [SubmitJob(job_id="t1.0", spec=launched.spec)]
-    assert refusal(desk, StartTrial(tuning_id="t1", number=0)).message == "trial 0 of tuning t1 is started by its job"
+    text = "trial 0 of tuning t1 is started by its job; wait for it"
+    assert refusal(desk, StartTrial(tuning_id="t1", number=0)).message == text
 
 
 def test_its_trial_starts_with_it_and_again_after_a_loss() -> None:
@@ -97,7 +98,7 @@ def test_its_trial_starts_with_it_and_again_after_a_loss() -> None:
     assert (requeued.attempt, again.attempt) == (2, 2)
     old = TellTrial(tuning_id="t1", number=0, attempt=1, objective_values=["1"])
     assert refusal(desk, old).code is ErrorCode.ABORTED
-    text = "trial 0 of tuning t1 is run by job t1.0, which is started again if it is lost"
+    text = "trial 0 of tuning t1 is run by job t1.0; wait: the job is started again if its process is lost"
     assert refusal(desk, RequeueTrial(tuning_id="t1", number=0)).message == text
 
 

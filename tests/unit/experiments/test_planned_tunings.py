@@ -94,7 +94,8 @@ def test_clients_neither_add_trials_nor_change_values() -> None:
         (AskTrial(tuning_id="t1"), "tuning t1 asks for its trials itself; start one whose values are proposed"),
         (
             SetTrialParameter(tuning_id="t1", number=0, parameter=parameter),
-            "the values of the trials of tuning t1 are proposed by the platform",
+            "the values of the trials of tuning t1 are proposed by the platform; "
+            "take them as they are, or make a tuning without plan",
         ),
     ):
         refused = refusal(desk, command)
@@ -102,7 +103,8 @@ def test_clients_neither_add_trials_nor_change_values() -> None:
     desk.send(CreateTuning(tuning_id="t2", name="free"))
     desk.send(AskTrial(tuning_id="t2", status=S.REQUESTED))
     command = ProposeTrial(tuning_id="t2", number=0, known_events=1, algorithm_version="x")
-    assert refusal(desk, command).message == "the clients of tuning t2 choose values themselves"
+    text = "the clients of tuning t2 choose values themselves; make a tuning with plan to have them proposed"
+    assert refusal(desk, command).message == text
     assert refusal(desk, AskTrial(tuning_id="t2", status=S.PROPOSED)).errors[0].field == "status"
 
 
@@ -132,7 +134,8 @@ def test_no_trial_begins_once_it_has_ended() -> None:
     run(desk, 0, 0.5)
     assert requested(desk) == [0, 1, 2]
     desk.send(StopTuning(tuning_id="t1"))
-    assert refusal(desk, StartTrial(tuning_id="t1", number=1)).message == "tuning t1 is stopped: no trial begins"
+    text = "tuning t1 is stopped: no trial begins; make another tuning"
+    assert refusal(desk, StartTrial(tuning_id="t1", number=1)).message == text
     state = desk.state("tuning", "t1")
     assert state.status is TuningStatus.STOPPED
     assert desk.deciders.of(AskTrial).may_passivate(state)

@@ -252,7 +252,7 @@ def test_where_approvals_are_asked_for_they_are_needed() -> None:
     assert refusal(desk, direct)[1] == "2 must agree before a version is live in production; request a promotion"
     desk.send(RequestPromotion(promotion_id="mp1", model_id="md1", environment="production", number=1))
     approve = ApprovePromotion(promotion_id="mp1")
-    own = "promotion mp1 was requested by owner; others must agree to it"
+    own = "promotion mp1 was requested by owner; have others agree to it"
     assert refusal(desk, approve) == (ErrorCode.PERMISSION_DENIED, own)
     assert desk.send(approve, actor="ada") == [PromotionApproved(project=PROJECT, promotion_id="mp1", approver="ada")]
     assert desk.send(approve, actor="ada") == []
@@ -266,7 +266,7 @@ def test_only_those_who_are_named_have_a_say() -> None:
     desk = registered(versions=1, approval_rules=[rule])
     desk.send(RequestPromotion(promotion_id="mp1", model_id="md1", environment="production", number=1))
     approve = ApprovePromotion(promotion_id="mp1")
-    assert refusal(desk, approve, "bob")[1] == "bob is none of those who decide on production: ada"
+    assert refusal(desk, approve, "bob")[1] == "bob is none of those who decide on production; ask one of ada"
     assert desk.send(RejectPromotion(promotion_id="mp1", reason="too slow"), actor="ada") == [
         PromotionEnded(project=PROJECT, promotion_id="mp1", status=S.REJECTED, reason="too slow")
     ]

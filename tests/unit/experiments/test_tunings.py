@@ -133,7 +133,10 @@ def test_a_trial_runs_is_given_values_and_ends_once() -> None:
         RequeueTrial(tuning_id="t1", number=0),
     ):
         refused = refusal(desk, command)
-        assert (refused.code, refused.message) == (ErrorCode.FAILED_PRECONDITION, "trial 0 of tuning t1 has ended")
+        assert (refused.code, refused.message) == (
+            ErrorCode.FAILED_PRECONDITION,
+            "trial 0 of tuning t1 has ended; a trial ends once: ask for another one",
+        )
 
 
 def test_of_two_who_take_up_a_waiting_trial_the_second_changes_nothing() -> None:
@@ -229,7 +232,9 @@ def test_a_lost_process_is_followed_by_another_attempt_and_is_heard_no_more() ->
     ):
         refused = refusal(desk, command)
         assert refused.code is ErrorCode.ABORTED
-        assert refused.message == "attempt: is 1, and attempt 2 of trial 0 is the one that counts"
+        assert refused.message == (
+            "attempt is 1, and attempt 2 of trial 0 is the one that counts; end this process: it was taken for lost"
+        )
     (ended,) = tell(desk, number, 1, attempt=2)
     assert isinstance(ended, TrialEnded)
     assert ended.attempt == 2
@@ -245,7 +250,7 @@ def test_no_more_trials_begin_than_may_run_side_by_side() -> None:
     for command in (AskTrial(tuning_id="t1"), StartTrial(tuning_id="t1", number=waiting)):
         refused = refusal(desk, command)
         assert refused.code is ErrorCode.RESOURCE_EXHAUSTED
-        assert refused.message == "tuning t1 has the 1 running trials that it may have"
+        assert refused.message == "tuning t1 has the 1 running trials that it may have; come again when one has ended"
     tell(desk, first, 1)
     desk.send(StartTrial(tuning_id="t1", number=waiting))
 
@@ -253,7 +258,10 @@ def test_no_more_trials_begin_than_may_run_side_by_side() -> None:
 def test_it_is_complete_when_all_its_trials_have_ended() -> None:
     desk = with_tuning(limits=TuningLimits(trials=2))
     first, second = ask(desk), ask(desk)
-    assert refusal(desk, AskTrial(tuning_id="t1")).message == "tuning t1 has the 2 trials that it may have"
+    text = (
+        "tuning t1 has the 2 trials that it may have; make another tuning, which may begin with what this one has found"
+    )
+    assert refusal(desk, AskTrial(tuning_id="t1")).message == text
     assert names(tell(desk, second, status=S.FAILED)) == ["TrialEnded"]
     (_, done) = tell(desk, first, 1)
     assert isinstance(done, TuningStatusSet)
@@ -269,7 +277,8 @@ def test_it_is_complete_when_trials_bring_nothing_better() -> None:
     (_, done) = tell(desk, ask(desk), 0.9)
     assert isinstance(done, TuningStatusSet)
     assert done.reason == "2 trials in a row brought nothing better"
-    assert refusal(desk, AskTrial(tuning_id="t1")).message == "tuning t1 is completed: it takes no new trial"
+    text = "tuning t1 is completed: it takes no new trial; make another tuning"
+    assert refusal(desk, AskTrial(tuning_id="t1")).message == text
 
 
 def test_it_is_complete_when_its_time_is_over() -> None:
