@@ -41,7 +41,7 @@ class ForgelogError(Exception):
 
     def __str__(self) -> str:
         """The message, and the errors that it does not tell already."""
-        untold = (each for each in self.errors if not (each.problem in self.message and each.hint in self.message))
+        untold = (each for each in self.errors if f"{each.problem}; {each.hint}" not in self.message)
         return "\n".join([self.message, *(f"  {each}" for each in untold)])
 
 

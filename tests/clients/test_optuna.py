@@ -183,7 +183,7 @@ async def test_the_command_line_makes_shows_and_ends_a_tuning(platform: Cluster,
         await client.publish(("forgelog.experiments.v1.AskTrial", {"tuning_id": id}))
     await platform.command(tmp_path, "tune", "requeue", id, "0", "--reason", "lost")
     refused = await platform.command(tmp_path, "tune", "tell", id, "0", "--attempt", "1", "--value", "2")
-    assert "attempt: is 1, and attempt 2 of trial 0 is the one that counts" in refused.stderr
+    assert "attempt is 1, and attempt 2 of trial 0 is the one that counts" in refused.stderr
     told = await platform.command(tmp_path, "tune", "tell", id, "0", "--attempt", "2", "--value", "2")
     assert told.stderr == f"trial 0 of tuning {id} is completed\n"
     stopped = await platform.command(tmp_path, "tune", "stop", id, "--reason", "enough")

@@ -68,8 +68,8 @@ MACHINES = (
     StateMachine("Runs", "A run that its process leaves unfinished is ended by the end of that process.", RUN_MOVES),
     StateMachine(
         "Tunings",
-        "While a tuning is paused, and once it has ended, no trial begins. Trials that run may still be told. A deleted\n"
-        "tuning keeps its status.",
+        "While a tuning is paused, and once it has ended, no trial begins. Trials that run may still be told.\n"
+        "A deleted tuning keeps its status.",
         TUNING_MOVES,
     ),
     StateMachine(

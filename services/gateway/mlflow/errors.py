@@ -56,7 +56,7 @@ def refusal(error: DoorError | Relayed) -> Response:
 
 def _message(error: DoorError) -> str:
     """The text, and of each field what is wrong and what to do, unless the text says it."""
-    untold = (each for each in error.errors if not (each.problem in error.message and each.hint in error.message))
+    untold = (each for each in error.errors if f"{each.problem}; {each.hint}" not in error.message)
     told = [f"{each.field}: {each.problem}{f'; {each.hint}' if each.hint else ''}" for each in untold]
     if len(told) == 1 and told[0].startswith(error.message):
         return told[0]
