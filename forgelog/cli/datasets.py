@@ -260,13 +260,14 @@ def _limits(texts: list[str] | None) -> dict[str, float]:
 
 
 def _counts(texts: list[str] | None) -> dict[str, int]:
+    from events.process.counts import count_of
     from forgelog.errors import InvalidInput
 
     found = {}
     for name, text in pairs(texts).items():
-        if not text.isdigit():
+        if (count := count_of(text)) is None:
             raise InvalidInput(f"--split: {text!r} is no number of samples; write {name}=60000")
-        found[name] = int(text)
+        found[name] = count
     return found
 
 

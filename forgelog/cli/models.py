@@ -264,13 +264,14 @@ def _slots(slots: dict[str, int]) -> str:
 
 
 def _rules(texts: list[str] | None) -> list[dict[str, Any]]:
+    from events.process.counts import count_of
     from forgelog.errors import InvalidInput
 
     rules = []
     for environment, text in pairs(texts).items():
-        if not text.isdigit():
+        if (approvals := count_of(text)) is None:
             raise InvalidInput(f"--approvals: {text!r} is no number of people; write {environment}=2")
-        rules.append({"environment": environment, "approvals": int(text)})
+        rules.append({"environment": environment, "approvals": approvals})
     return rules
 
 

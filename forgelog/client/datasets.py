@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +23,9 @@ from forgelog_pb.experiments.v1 import types_pb2 as types
 
 if TYPE_CHECKING:
     from forgelog.drift import DatasetComparison
+
+_VERSION = re.compile(r"(?P<name>.+)/(?P<number>[0-9]{1,9})", re.DOTALL)
+"""How a version is named: ``mnist/2``."""
 
 
 class AsyncDatasets(Namespace):
@@ -88,9 +92,7 @@ class AsyncDatasets(Namespace):
 
     async def get(self, ref: str, *, at: datetime | None = None) -> DatasetVersionRow:
         """A version. Raises `NotFound`."""
-        name, slash, number = ref.rpartition("/")
-        if not (slash and number.isdigit()):
-            name, number = ref, "0"
+        name, number = (match["name"], match["number"]) if (match := _VERSION.fullmatch(ref)) else (ref, "0")
         project = self._core.own_project
         try:
             return await self._one(pb.GetDatasetRequest(project=project, name=name, number=int(number)), ref, at)

@@ -14,6 +14,8 @@ from forgelog.importing.source import Trouble, Unreadable
 
 MAX_META = 100_000
 """Bytes of a file that describes something."""
+MAX_VALUES = 10_000
+"""Values in it. MLflow writes some twenty."""
 
 
 class Folder:
@@ -62,8 +64,11 @@ class Folder:
         import yaml
 
         text = self.text(path)
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
         try:
-            found = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+            if (node := loader.get_single_node()) is not None:
+                _check_size(node, {})
+            found = None if node is None else loader.construct_document(node)
         except (yaml.YAMLError, RecursionError, ValueError) as error:
             raise Unreadable(f"is no YAML that can be read: {str(error).splitlines()[0]}") from None
         if not isinstance(found, dict):
@@ -115,6 +120,20 @@ class Folder:
             except (Unreadable, ValueError) as error:
                 troubles.append(Trouble(f"{where}, artifact {name!r}", str(error)))
         return found
+
+
+def _check_size(node: Any, sizes: dict[Any, int]) -> int:
+    """How many values a part of a YAML file has. Raises `Unreadable` if they are more than `MAX_VALUES` once what its
+    aliases repeat is written out: a short file can mean very many. `sizes`: of the parts that were seen; 0 of those
+    that this one is in."""
+    if (size := sizes.get(node)) is None:
+        sizes[node] = 0
+        below = node.value if isinstance(node.value, list) else []
+        parts = (part for each in below for part in (each if isinstance(each, tuple) else (each,)))
+        size = sizes[node] = 1 + sum(_check_size(part, sizes) for part in parts)
+    if not 0 < size <= MAX_VALUES:
+        raise Unreadable(f"has more than {MAX_VALUES} values, with those that its aliases repeat")
+    return size
 
 
 def readable(text: str) -> str:

@@ -40,6 +40,8 @@ MAX_PARAM, MAX_TAG = 6_000, 8_000
 """Characters of a value."""
 MAX_DETAILS = 60_000
 """Characters of what is said of a dataset."""
+MAX_BITS = 64
+"""Of a number; Python does not write out very large ones."""
 WIDEST = 4
 """Bytes of a character, at most."""
 
@@ -60,6 +62,8 @@ def text(fields: Mapping[str, Any], name: str) -> str:
     value = fields.get(name)
     if value is None:
         return ""
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        raise Unreadable(f"has a {name} of {value.bit_length()} bits")
     if isinstance(value, str | int | float):
         return readable(str(value))
     raise Unreadable(f"has a {name} that is no text")
@@ -72,9 +76,9 @@ def is_deleted(fields: Mapping[str, Any]) -> bool:
 def status_of(fields: Mapping[str, Any]) -> str:
     """Raises `Unreadable`."""
     value = fields.get("status", 1)
-    if not isinstance(value, str | int) or value not in STATUSES:
-        raise Unreadable(f"has the status {str(value)[:40]!r}, which MLflow does not have")
-    return STATUSES[value]
+    if isinstance(value, str | int) and value in STATUSES:
+        return STATUSES[value]
+    raise Unreadable(f"has the status {text(fields, 'status')[:40]!r}, which MLflow does not have")
 
 
 def input_of(dataset: Mapping[str, Any], tags: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from events.process.counts import count_of
 from forgelog.importing.folder import Folder, readable, stamp
 from forgelog.importing.mlflow import (
     KIND,
@@ -226,8 +227,8 @@ class MlflowFiles:
         where = f"model {text(fields, 'name')!r}"
         aliases = {}
         for alias, number in self._folder.entries(place / "aliases", 100, troubles, where).items():
-            if number.strip().isdigit():
-                aliases[alias] = int(number)
+            if (version := count_of(number.strip())) is not None:
+                aliases[alias] = version
             else:
                 troubles.append(Trouble(f"{where}, alias {alias!r}", f"means {number!r}, which is no version"))
         versions: list[SourceVersion] = []

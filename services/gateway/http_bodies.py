@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from events.language.common import MAX_COMMAND_BYTES, FieldError, Refused, shown
 from events.log.repeats import refuse_repeats
+from events.process.counts import count_of
 from services.gateway.errors import DoorError
 
 
@@ -22,8 +23,8 @@ async def read_body(request: Request, limit: int) -> bytes:
         f"inputs in files or objects and name their place",
         http_status=413,
     )
-    length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > limit:
+    length = count_of(request.headers.get("content-length", ""))
+    if length is not None and length > limit:
         raise too_large
     body = bytearray()
     try:

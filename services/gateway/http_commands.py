@@ -16,6 +16,7 @@ from starlette.responses import Response
 from events.language.common import MAX_COMMAND_BYTES, shown
 from events.language.convert import to_dict
 from events.language.problems import close_to
+from events.process.counts import count_of
 from services.gateway.commands import Body, Checked, Door, Parsed
 from services.gateway.errors import HTTP_STATUS, DoorError
 from services.gateway.http_answers import json_response
@@ -141,8 +142,8 @@ def _checked(door: Door, principal: Principal, given: Given, trace: Trace, concl
 
 def _size(request: Request, limit: int) -> int:
     """Bytes that the body will have, as the client says; of one that does not say, the most it may have."""
-    length = request.headers.get("content-length", "")
-    return min(int(length), limit) if length.isdigit() else limit
+    length = count_of(request.headers.get("content-length", ""))
+    return limit if length is None else min(length, limit)
 
 
 def _parse(body: bytes) -> Any:

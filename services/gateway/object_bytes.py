@@ -20,6 +20,7 @@ from events.language.common import FieldError
 from events.language.objects import MAX_OBJECT_BYTES, ObjectRef
 from events.objects.hashing import PART_BYTES
 from events.objects.store import ObjectDamaged, ObjectMissing, ObjectRefused, Objects, ObjectStoreError
+from events.process.counts import count_of
 from services.gateway.byte_ranges import Unsatisfiable, range_of
 from services.gateway.errors import DoorError
 from services.gateway.http_bodies import plain_only
@@ -167,10 +168,8 @@ async def _body(request: Request) -> AsyncIterator[bytes]:
 
 def _length(request: Request) -> int | None:
     """The body's length, as the client says. Raises DoorError for one that no object has."""
-    text = request.headers.get("content-length", "")
-    if not text.isdigit():
-        return None
-    if (size := int(text)) > MAX_OBJECT_BYTES:
+    size = count_of(request.headers.get("content-length", ""))
+    if size is not None and size > MAX_OBJECT_BYTES:
         problem, hint = f"is {size}", f"an object has at most {MAX_OBJECT_BYTES} bytes; put it as several"
         error = FieldError(field="content-length", problem=problem, hint=hint)
         message = f"content-length: {problem}; {hint}"

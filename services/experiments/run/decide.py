@@ -313,11 +313,8 @@ def _removed(state: Run, command: RemoveArtifacts) -> Sequence[Event]:
 
 def _best(state: Run, command: SetBestCheckpoint) -> Sequence[Event]:
     if command.path and command.path not in state.artifacts and command.path not in state.folders:
-        problem = f"the run has no {shown(command.path)}"
-        error = FieldError(
-            field="path", problem=problem, hint="log it first; forgelog runs artifacts shows what it has"
-        )
-        raise Refused(ErrorCode.NOT_FOUND, problem, [error])
+        hint = "log it first; forgelog runs artifacts shows what it has"
+        raise absent("path", f"the run has no {shown(command.path)}", hint)
     if command.path == state.best_checkpoint:
         return ()
     return [BestCheckpointSet(run_id=command.run_id, path=command.path)]

@@ -18,6 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from events.language.common import DEFAULT_PROJECT, ProjectName, shown
+from events.process.counts import count_of
 from services.gateway.errors import DoorError
 from services.gateway.forward import metadata_of
 from services.gateway.http_answers import Handler, Refusal, answering, error_response, json_response, shown_path
@@ -215,8 +216,8 @@ class MlflowDoor:
 
     def _endpoint(self, path: str, endpoint: Endpoint) -> Handler:
         async def handler(request: Request) -> Response:
-            length = request.headers.get("content-length", "")
-            size = min(int(length), MAX_BODY_BYTES) if length.isdigit() else MAX_BODY_BYTES
+            length = count_of(request.headers.get("content-length", ""))
+            size = MAX_BODY_BYTES if length is None else min(length, MAX_BODY_BYTES)
             with self._calls(request, path, size if request.method != "GET" else 0) as (calls, trace):
                 answer = await endpoint(await Asked.of(request), calls)
                 return json_response(answer, 200, {"x-trace-id": trace})

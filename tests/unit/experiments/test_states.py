@@ -209,6 +209,8 @@ RUN_COMMANDS: Commands = {
     "restore": RestoreRun(**RUN),
     "create": BEGUN,
     "remove files": RemoveArtifacts(**RUN, paths=("a",)),
+    "forget the best": SetBestCheckpoint(**RUN),
+    "name the best": SetBestCheckpoint(**RUN, path="a"),
 }
 RUNS = """
               unknown  scheduled  running  finished  failed  killed  resumed  refused  deleted
@@ -227,6 +229,8 @@ delete           -         +         +        +        +       +        +       
 restore          -         =         =        =        =       =        =        =        +
 create           +         -         -        -        -       -        -        -        -
 remove files     -         -         -        -        -       -        -        -        -
+forget the best  -         =         =        =        =       =        =        =        -
+name the best    -         -         -        -        -       -        -        -        -
 """
 
 # Logged models

@@ -121,6 +121,9 @@ def test_the_fingerprint_changes_with_everything_of_a_run_and_with_nothing_else(
 _LAUGH = "".join(f"{b}: &{b} [{','.join([f'*{a}'] * 10)}]\n" for a, b in pairwise("abcdefghi"))
 LAUGHS = f"a: &a [x,x,x,x,x,x,x,x,x,x]\n{_LAUGH}run_id: *i\n"
 """A thousand million texts, if it were written out."""
+_MERGE = "".join(f"{b}: &{b} {{<<: [{','.join([f'*{a}'] * 10)}]}}\n" for a, b in pairwise("abcdefghi"))
+MERGES = f"a: &a {{x: 1}}\n{_MERGE}{META}"
+"""A thousand million merges."""
 
 BAD_META: dict[str, tuple[str, str]] = {
     "no YAML": ("{", "is no YAML that can be read"),
@@ -130,7 +133,13 @@ BAD_META: dict[str, tuple[str, str]] = {
     "a status": (META.replace("status: 3", "status: 99"), "has the status '99', which MLflow does not have"),
     "deep": ("[" * 20_000, "is no YAML that can be read"),
     "large": ("a: " + "x" * 200_000, "has more than 100000 bytes"),
-    "laughs": (LAUGHS, "has a run_id that is no text"),
+    "laughs": (LAUGHS, "has more than 10000 values"),
+    "laughs in another place": (LAUGHS.replace("run_id", "status"), "has more than 10000 values"),
+    "merges in merges": (MERGES, "has more than 10000 values"),
+    "a part of itself": (f"{META}tags: &tags [*tags]\n", "has more than 10000 values"),
+    "a status that is a list": (META.replace("status: 3", "status: [3]"), "has a status that is no text"),
+    "a status without an end": (META.replace("status: 3", f"status: 0x{'f' * 9_000}"), "has a status of 36000 bits"),
+    "a name without an end": (f"{META}run_name: 0x{'f' * 9_000}\n", "has a run_name of 36000 bits"),
 }
 
 
@@ -252,6 +261,7 @@ def test_deleted_runs_and_models_of_mlflow_3_are_found(store: Path) -> None:
             "models/digits/meta.yaml": "name: digits\ndescription: null\naliases: {}\n",
             "models/digits/aliases/champion": "1",
             "models/digits/aliases/odd": "newest",
+            "models/digits/aliases/square": "²",
             "models/digits/tags/task": "vision",
             "models/digits/version-1/meta.yaml": "name: digits\nversion: 1\nsource: models:/m-1\n"
             f"current_stage: Staging\nrun_id: {RUN}\ncreation_timestamp: 1778296320000\n",
@@ -274,7 +284,8 @@ def test_deleted_runs_and_models_of_mlflow_3_are_found(store: Path) -> None:
     away = "files that are at s3://bucket/model are imported if --artifacts names a folder that has them"
     assert three.trouble == away
     assert [str(trouble) for trouble in contents.troubles] == [
-        "model 'digits', alias 'odd': means 'newest', which is no version"
+        "model 'digits', alias 'odd': means 'newest', which is no version",
+        "model 'digits', alias 'square': means '²', which is no version",
     ]
     assert list(contents.notes) == ["prompts are left out (1 of them): the platform has none"]
 
