@@ -227,8 +227,8 @@ class MlflowFiles:
         where = f"model {text(fields, 'name')!r}"
         aliases = {}
         for alias, number in self._folder.entries(place / "aliases", 100, troubles, where).items():
-            if (version := count_of(number.strip())) is not None:
-                aliases[alias] = version
+            if (meant := count_of(number.strip())) is not None:
+                aliases[alias] = meant
             else:
                 troubles.append(Trouble(f"{where}, alias {alias!r}", f"means {number!r}, which is no version"))
         versions: list[SourceVersion] = []

@@ -94,6 +94,7 @@ from events.language.experiments.registry import (
     UpdateModelVersion,
     VersionStatus,
 )
+from events.language.experiments.results import SetBestCheckpoint
 from events.language.experiments.sealing import SealedPoints, SealPoints
 from events.language.experiments.tuning_following import AdoptTrials, PruneTrial
 from events.language.objects import ObjectRef
