@@ -1,4 +1,4 @@
-"""Runs side by side: their parameters, metrics and tags, those that differ first. Pure; knows no format."""
+"""Runs side by side: their parameters, metrics, datasets and tags, those that differ first. Pure; knows no format."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ Row = Mapping[str, Any]
 
 ATTRIBUTES = ("name", "status", "experiment_id", "owner", "started_at", "ended_at", "reason")
 _OF_METRICS = ("value", "step", "min", "min_step", "max", "max_step", "count")
+_OF_DATASETS = ("source_type", "source", "columns", "profile")
+"""What a program may say of a dataset beside its name and digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +19,7 @@ class Compared:
     """One thing that runs have, with the value of each."""
 
     kind: str
-    """attribute, param, metric or tag."""
+    """attribute, param, metric, dataset or tag."""
     key: str
     values: tuple[Any, ...]
     """Of each run in their order; None where a run has none. Of a metric: ``{"last", "step", "min", "min_step", "max",
@@ -30,15 +32,29 @@ class Compared:
 
 
 def compare(runs: Sequence[Row], metrics: Sequence[Row]) -> list[Compared]:
-    """What runs have, side by side: attributes, then parameters, metrics and tags, each with those that differ first,
-    by name.
+    """What runs have, side by side: attributes, then parameters, metrics, datasets that they read and tags, each with
+    those that differ first, by name.
 
     `runs`: as `client.runs.search` answers; `metrics`: as `client.runs.metrics` does."""
     rows = [_compared("attribute", name, [run[name] for run in runs]) for name in ATTRIBUTES]
     rows += _sorted(_of_maps("param", [run["params"] for run in runs]))
     rows += _sorted(_of_metrics(runs, metrics))
+    rows += _sorted(_of_maps("dataset", [datasets(run.get("inputs") or ()) for run in runs]))
     rows += _sorted(_of_maps("tag", [run["tags"] for run in runs]))
     return rows
+
+
+def datasets(inputs: Sequence[Row]) -> dict[str, str]:
+    """What a run reads: ``mnist (training)`` → its digest, and ``mnist (training) profile`` → what its program said of
+    it. Of several of one name and role, each is in the text."""
+    found: dict[str, list[str]] = {}
+    for each in inputs:
+        name = f"{each['name']} ({each['role']})" if each["role"] else each["name"]
+        found.setdefault(name, []).append(each["digest"])
+        for detail in _OF_DATASETS:
+            if each[detail]:
+                found.setdefault(f"{name} {detail}", []).append(each[detail])
+    return {name: ", ".join(sorted(set(texts))) for name, texts in found.items()}
 
 
 def _of_maps(kind: str, maps: Sequence[Mapping[str, str]]) -> list[Compared]:

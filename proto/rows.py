@@ -60,10 +60,12 @@ ADDED: Mapping[str, tuple[str, ...]] = {
     ),
     "forgelog.experiments.v1.ExperimentRun": (
         "params: dict[str, str]",
-        '"""These three where one run was asked for, and in searches."""',
+        '"""These four where one run was asked for, and in searches."""',
         "tags: dict[str, str]",
         "metrics: dict[str, float]",
         '"""Key → the last value, of the run\'s own."""',
+        "inputs: list[Answer]",
+        '"""The datasets that it reads."""',
         "checks: list[CheckResult]",
         '"""Of a run that has ended, how it does by its experiment\'s practices, where one run was asked for."""',
     ),

@@ -14,7 +14,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import grpc
 
@@ -24,16 +24,13 @@ from events.queries.expressions import (
     Expression,
     ExpressionError,
     Group,
-    Name,
     Order,
     parse_filter,
     parse_order,
 )
 from events.queries.listing import INT4, INT8, Condition, Filter, Kind, Page, acted_on, next_cursor, page
 from events.queries.queries import QueryError
-
-Type = Literal["text", "word", "number", "float", "time"]
-"""``word``: of an enum, in any case. ``number``: whole. ``time``: milliseconds since 1970, or a text as RFC 3339."""
+from events.queries.words import Attribute, Entries, Related, Type, Values, Words
 
 _TEXTS = ("=", "!=", "like", "ilike", "in", "not in")
 _NUMBERS = ("=", "!=", "<", "<=", ">", ">=")
@@ -54,73 +51,6 @@ _FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 
 MAX_ORDERS = 20
 """Most clauses of an order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attribute:
-    """A column of the row, or what is computed from columns."""
-
-    sql: str
-    type: Type = "text"
-    nullable: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Values:
-    """Values by key, in a table of rows that name theirs.
-
-    `link` is the column by which they do; the searched table has one of that name. There is one value of a key.
-    """
-
-    table: str
-    link: str
-    type: Type = "text"
-    value: str = "value"
-    key: str = "key"
-    indexed: int = 0
-    """How many characters of a text the table's index has; 0 for all."""
-
-    def test(self, outer: str, key: str, test: str) -> str:
-        return (
-            f"exists (select from {self.table} v where v.{self.link} = {outer}.{self.link} and v.{self.key} = "
-            f"{key}::text{f' and {test}' if test else ''})"
-        )
-
-    def join(self, outer: str, key: str, alias: str) -> str:
-        return (
-            f" left join (select v.{self.link}, v.{self.value} as value from {self.table} v where v.{self.key} = "
-            f"{key}::text) {alias} on {alias}.{self.link} = {outer}.{self.link}"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Entries:
-    """Texts by key, in a jsonb column of the row."""
-
-    column: str
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """What the expressions of a search may name."""
-
-    attributes: Mapping[str, Attribute]
-    kinds: Mapping[str, Values | Entries]
-    """By each name that the kind has, such as ``param`` and ``params``."""
-    own: Collection[str] = ("attribute", "attributes", "attr")
-    """What may stand before an attribute's name."""
-
-    def find(self, name: Name) -> Attribute | Values | Entries:
-        """Raises ExpressionError for a name that there is not."""
-        if not name.kind or name.kind in self.own:
-            if (attribute := self.attributes.get(name.key)) is not None:
-                return attribute
-            names = ", ".join(self.attributes)
-            raise ExpressionError(name.at, f"there is no attribute {name.key!r}; there are {names}")
-        if (kind := self.kinds.get(name.kind)) is not None:
-            return kind
-        kinds = ", ".join([*self.kinds, *self.own])
-        raise ExpressionError(name.at, f"{name.kind!r} is nothing that has keys; write one of {kinds} before the point")
 
 
 class _Sql:
@@ -147,6 +77,12 @@ def _condition(expression: Expression, words: Words, table: str, sql: _Sql) -> s
     found = words.find(expression.name)
     if isinstance(found, Attribute):
         return _tested(expression, found.sql, found.type, found.nullable, sql)
+    if isinstance(found, Related):
+        column = found.column(expression.name)
+        if expression.operator in _NULLS:
+            there = found.test(table, f"{column} <> ''")
+            return there if expression.operator == "is not null" else f"not {there}"
+        return found.test(table, _tested(expression, column, "text", False, sql))
     key = sql.put(expression.name.key)
     if isinstance(found, Entries):
         return _tested(expression, f"({found.column} ->> {key}::text)", "text", True, sql)
@@ -313,6 +249,9 @@ class Search:
             try:
                 order = parse_order(text)
                 found = self._words.find(order.name)
+                if isinstance(found, Related):
+                    problem = f"there may be several {order.name.kind}s; order by something else"
+                    raise ExpressionError(order.name.at, problem)
             except ExpressionError as error:
                 raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, f"order_by[{number}]: {error}") from None
             if isinstance(found, Values):

@@ -65,7 +65,7 @@ MODULES: dict[str, dict[str, str]] = {
         "repair": "Show the records that stop a place, and why; skip one, or try it again.",
     },
     "compare": {
-        "compare": "Show runs side by side: parameters, metrics (last, smallest, largest) and tags, those that differ first.",
+        "compare": "Show runs side by side: parameters, metrics (last, smallest, largest), datasets, tags; those that differ first.",
     },
     "datasets": {
         "datasets": "Show versions of datasets; register, check or download one.",

@@ -39,7 +39,7 @@ def compare(
     at: AtOption = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Show runs side by side: parameters, metrics (last, smallest, largest) and tags, those that differ first.
+    """Show runs side by side: parameters, metrics (last, smallest, largest), datasets, tags; those that differ first.
 
     With --html: as a page, with curves and parallel coordinates.
     """

@@ -573,10 +573,12 @@ class ExperimentRunRow(Answer, message="forgelog.experiments.v1.ExperimentRun"):
     best_checkpoint: str
     """File or folder of the run, as its program says; empty for none."""
     params: dict[str, str]
-    """These three where one run was asked for, and in searches."""
+    """These four where one run was asked for, and in searches."""
     tags: dict[str, str]
     metrics: dict[str, float]
     """Key → the last value, of the run's own."""
+    inputs: list[Answer]
+    """The datasets that it reads."""
     checks: list[CheckResult]
     """Of a run that has ended, how it does by its experiment's practices, where one run was asked for."""
 

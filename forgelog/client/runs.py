@@ -15,6 +15,7 @@ from forgelog.client.experiments import CONTEXT, lifecycle
 from forgelog.client.frames import Curves, Rows
 from forgelog.client.plain import Answer, plain
 from forgelog.client.rows import ExperimentRunRow, MetricRow, PointRow, PointsDigest, RunArtifactRow
+from forgelog.client.run_data import with_data
 from forgelog.client.words import enum_words
 from forgelog.errors import NotFound
 from forgelog_pb.experiments.v1 import artifact_queries_pb2 as artifact_pb
@@ -81,11 +82,11 @@ class AsyncRuns(Namespace):
         return await self._send("RestoreRun", id)
 
     async def get(self, id: str, *, at: datetime | None = None) -> ExperimentRunRow:
-        """One run, with its `params`, `tags` and `metrics` (key → the last value, of the run's own); once it has ended,
-        its `checks`: how it does by its experiment's practices. Raises `NotFound`."""
+        """One run, with its `params`, `tags`, `metrics` (key → the last value, of the run's own) and `inputs`; once it
+        has ended, its `checks`: how it does by its experiment's practices. Raises `NotFound`."""
         request = pb.GetRunRequest(run_id=id, options=self._core.options(CONTEXT, at))
         answer = await self._core.ask(self._stub.GetRun, request, f"run {id}")
-        return _with_data(plain(answer), checks=[plain(each) for each in answer.checks])
+        return with_data(plain(answer), checks=[plain(each) for each in answer.checks])
 
     async def search(
         self,
@@ -98,8 +99,8 @@ class AsyncRuns(Namespace):
         at: datetime | None = None,
         limit: int | None = None,
     ) -> Rows[ExperimentRunRow]:
-        """Runs that a filter lets through, with `params`, `tags` and `metrics` as in `get`, those that
-        began last first.
+        """Runs that a filter lets through, with `params`, `tags`, `metrics` and `inputs` as in `get`, those
+        that began last first.
 
         `filter`: such as ``params.depth = '3' and (tags.team like 'vis%' or status = 'failed')``. `order_by`: such as
         ``["params.depth asc", "started_at desc"]``. `experiments`, `deleted`: as in `list`. Raises `Refused`, which
@@ -113,7 +114,7 @@ class AsyncRuns(Namespace):
             options=self._core.options(CONTEXT, at),
         )
         found = await self._core.pages(self._stub.SearchRuns, request, "runs", CONTEXT, limit)
-        return Rows(map(_with_data, found))
+        return Rows(map(with_data, found))
 
     async def watch(
         self, ids: Iterable[str] = (), *, project: str = "", experiment_id: str = ""
@@ -392,9 +393,3 @@ class AsyncRuns(Namespace):
             options=self._core.options(CONTEXT, at),
         )
         return await self._core.pages(self._stub.ListRuns, request, "runs", CONTEXT, limit)
-
-
-def _with_data(answer: Answer, **more: Any) -> ExperimentRunRow:
-    """A run with what was logged to it; its `metrics` are those of its own, by key."""
-    own = {each.key: each.value for each in answer.metrics if not each.model_id and not each.dataset}
-    return ExperimentRunRow(answer.run, params=answer.params, tags=answer.tags, metrics=own, **more)

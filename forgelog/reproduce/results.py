@@ -73,7 +73,23 @@ def same(one: float | None, other: float | None, tolerance: float = 0.0) -> bool
 
 
 def _datasets(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> list[str]:
-    had, has = ({f"{each['name']}@{each['digest']}" for each in inputs} for inputs in (then, now))
-    return [f"{each} was read then, and not now" for each in sorted(had - has)] + [
-        f"{each} is read now, and was not then" for each in sorted(has - had)
-    ]
+    """What differs in what was read: content, and of the same content what the programs said of it."""
+    had, has = ({(f"{each['name']}@{each['digest']}", each["role"]): each for each in inputs} for inputs in (then, now))
+    names = [{name for name, _ in each} for each in (had, has)]
+    found = [f"{each} was read then, and not now" for each in sorted(names[0] - names[1])]
+    found += [f"{each} is read now, and was not then" for each in sorted(names[1] - names[0])]
+    for key in sorted(had.keys() & has.keys()):
+        for detail, what in _DETAILS.items():
+            one, other = had[key][detail], has[key][detail]
+            if one and other and one != other:
+                found.append(f"{key[0]}: its {what} was {_cut(one)} then, and is {_cut(other)} now")
+    return found
+
+
+_DETAILS = {"source_type": "kind of source", "columns": "schema", "profile": "profile"}
+"""What programs say of datasets that follows from the content, by what people call it. (Where it was read is no part of
+it.)"""
+
+
+def _cut(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:59]}…")

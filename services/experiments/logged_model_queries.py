@@ -9,7 +9,8 @@ from typing import Any
 from events.language.convert import to_message
 from events.queries.expressions import Name, Order
 from events.queries.queries import ReadModel, not_found, read_options
-from events.queries.searching import Attribute, Entries, Search, Values, Words
+from events.queries.searching import Search
+from events.queries.words import Attribute, Entries, Values, Words
 from forgelog_pb.experiments.v1 import logged_models_pb2 as pb
 from forgelog_pb.experiments.v1 import logged_models_pb2_grpc as rpc
 from forgelog_pb.experiments.v1 import types_pb2 as types

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from events.language.experiments.registry import ModelStage
 from events.queries.expressions import Name, Order
-from events.queries.searching import Attribute, Entries, Search, Words
+from events.queries.searching import Search
+from events.queries.words import Attribute, Entries, Words
 from forgelog_pb.experiments.v1 import registry_queries_pb2 as pb
 
 _COLUMNS = """

@@ -8,7 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 from events.queries.expressions import ExpressionError, Name, Order, names_in, parse_filter, parse_order
-from events.queries.searching import Attribute, Entries, Search, Values, Words
+from events.queries.searching import Search
+from events.queries.words import Attribute, Entries, Related, Values, Words
 from forgelog_pb.experiments.v1 import queries_pb2 as pb
 from services.experiments.lifecycle import LIFECYCLE
 from services.experiments.rows import SHORT
@@ -45,6 +46,17 @@ _RUN_ATTRIBUTES: Mapping[str, Attribute] = {
     "artifact_uri": Attribute("('mlflow-artifacts:/' || runs.experiment_id || '/' || runs.run_id || '/artifacts')"),
 }
 
+_DATASETS = Related(
+    "run_inputs",
+    "run_id",
+    {
+        **{name: name for name in ("name", "digest", "role", "source_type", "source", "columns", "profile")},
+        "context": "role",
+        "schema": "columns",
+    },
+)
+"""What runs read."""
+
 METRICS = ("metrics", "metric")
 """The names of the kind whose values are numbers."""
 
@@ -58,6 +70,7 @@ def run_words(latest: str) -> Words:
             **dict.fromkeys(("params", "param", "parameter", "parameters"), _PARAMS),
             **dict.fromkeys(("tags", "tag"), _TAGS),
             **dict.fromkeys(METRICS, Values(latest, "run_id", "float")),
+            **dict.fromkeys(("dataset", "datasets"), _DATASETS),
         },
         own=("attributes", "attribute", "attr", "run"),
     )

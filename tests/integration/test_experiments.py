@@ -194,6 +194,17 @@ async def test_runs_are_searched(client: AsyncClient, platform: Cluster, tmp_pat
     assert await found("user_id in ('ada')") == "c"
     assert await found("start_time > 0 and created < 32503680000000 and end_time > '2026-01-01T00:00:00Z'") == "b"
     assert await found("number > 1", "params.depth desc", "name") == "bc"
+    for name, type in (("a", "s3"), ("b", "local")):
+        said = {"digest": "d1", "role": "training", "source_type": type, "profile": f'{{"rows": {len(type)}}}'}
+        await client.runs.log_inputs(runs[name], [{"name": "letters", **said}])
+    assert await found("dataset.name = 'letters' and datasets.context = 'training'") == "ba"
+    assert await found("dataset.source_type = 's3' and dataset.profile like '%\"rows\": 2%'") == "a"
+    assert await found("dataset.name is null") == "c"
+    assert (await client.runs.search("name = 'a'"))[0]["inputs"][0].source_type == "s3"
+    with pytest.raises(Refused, match=r"there is no dataset.size; there are name, digest, role, source_type"):
+        await found("dataset.size = '3'")
+    with pytest.raises(Refused, match=r"there may be several datasets; order by something else"):
+        await found("", "dataset.name")
     assert await found(f"artifact_uri = 'mlflow-artifacts:/{of[0]}/{runs['a']}/artifacts'") == "a"
     assert (await client.runs.search("params.rate = '0.1'"))[0]["tags"] == {"mlflow.user": "ada"}
 

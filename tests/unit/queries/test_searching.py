@@ -9,7 +9,8 @@ import pytest
 
 from events.queries.expressions import Name, Order
 from events.queries.queries import QueryError
-from events.queries.searching import Attribute, Entries, Search, Values, Words, filter_condition
+from events.queries.searching import Search, filter_condition
+from events.queries.words import Attribute, Entries, Related, Values, Words
 from forgelog_pb.experiments.v1 import queries_pb2 as pb
 
 WORDS = Words(
@@ -24,6 +25,7 @@ WORDS = Words(
         "params": Values("p", "id", indexed=4),
         "metrics": Values("m", "id", "float", "last"),
         "tags": Entries("t.tags"),
+        "dataset": Related("d", "id", {"name": "name", "context": "role"}),
     },
 )
 
@@ -66,6 +68,8 @@ def at(ms: int) -> datetime:
             "and v.last <> 'NaN')",
             ["a", 1.0],
         ),
+        ("dataset.context = 'a'", "exists (select from d v where v.id = t.id and v.role = $1::text)", ["a"]),
+        ("dataset.name is null", "not exists (select from d v where v.id = t.id and v.name <> '')", []),
         ("began > 1000", "t.began >= $1::timestamptz", [at(1001)]),
         ("began <= 1000.5", "t.began < $1::timestamptz", [at(1001)]),
         ("began = 7", "(t.began >= $1::timestamptz and t.began < $2::timestamptz)", [at(7), at(8)]),
@@ -91,7 +95,7 @@ def test_a_time_beyond_all_is_the_nearest_that_there_is(number: str) -> None:
     ("text", "problem"),
     [
         ("wrong = 'x'", "filter: at character 1: there is no attribute 'wrong'; there are id, status, number, began"),
-        ("param.x = 'x'", "'param' is nothing that has keys; write one of params, metrics, tags, attribute, "),
+        ("param.x = 'x'", "'param' is nothing that has keys; write one of params, metrics, tags, dataset, attribute, "),
         (
             "params.x > 'x'",
             "filter: at character 10: params.x: it is a text: compare it with =, !=, like, ilike, in, not in",

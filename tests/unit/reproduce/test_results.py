@@ -16,12 +16,16 @@ def metric(run: str, key: str, value: float, dataset: str = "") -> dict[str, Any
     return {"run_id": run, "key": key, "model_id": "", "dataset": dataset, "value": value}
 
 
+def data(digest: str, **said: str) -> dict[str, Any]:
+    return {"name": "mnist", "digest": digest, "role": "", "source_type": "", "columns": "", "profile": "", **said}
+
+
 def test_metrics_parameters_and_datasets() -> None:
     metrics = [
         metric("r1", "loss", 0.5), metric("r2", "loss", 0.5), metric("r1", "acc", 0.9), metric("r2", "acc", 0.8),
         metric("r1", "loss", 0.1, "test"), metric("r2", "new", 1.0), metric("r1", "time/s", 3.0),
     ]  # fmt: skip
-    inputs = ([{"name": "mnist", "digest": "d1"}], [{"name": "mnist", "digest": "d2"}])
+    inputs = [data("d1")], [data("d2")]
     found = compare(THEN, NOW, metrics, inputs, ignore=["time/*"])
     assert [(each.key, each.dataset, each.then, each.now, each.equal) for each in found.metrics] == [
         ("acc", "", 0.9, 0.8, False),
@@ -32,6 +36,12 @@ def test_metrics_parameters_and_datasets() -> None:
     assert found.params == {"a": ("x", None), "lr": ("1", "2")}
     assert found.datasets == ["mnist@d1 was read then, and not now", "mnist@d2 is read now, and was not then"]
     assert not found.equal
+
+
+def test_what_programs_say_of_the_same_dataset_is_compared() -> None:
+    then, now = data("d1", profile='{"rows": 9}', columns="a"), data("d1", profile='{"rows": 8}', source_type="s3")
+    found = compare(THEN, NOW, [], ([then], [now]))
+    assert found.datasets == ["mnist@d1: its profile was '{\"rows\": 9}' then, and is '{\"rows\": 8}' now"]
 
 
 def test_runs_are_equal_if_all_metrics_are_and_there_is_one() -> None:
