@@ -11,7 +11,7 @@ import typer
 
 from forgelog.cli import complete
 from forgelog.cli.common import AtOption, OutputOption, moment, with_client
-from forgelog.cli.render import Format, note, show_data, show_line, write
+from forgelog.cli.render import Format, column, note, show_data, show_line, show_rows, write
 from forgelog.errors import InvalidInput
 from forgelog.units import parse_bytes
 
@@ -35,12 +35,18 @@ def logs(
     attempt: Annotated[int, typer.Option("--attempt", min=0, help="Only this attempt; 0 is every one.")] = 0,
     tail: Annotated[str | None, typer.Option("--tail", metavar="SIZE", help="Only each stream's end: 4K, 1M.")] = None,
     at: AtOption = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Show whether it is what the tasks printed, and not the output itself.")
+    ] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Show a job's output: its standard output on standard output, its standard error on standard error.
 
     Lines of an array begin with the task's number. With --output json, each piece is one JSON object; with yaml, one
     document. There, bytes that are not text are in `data_base64`.
+
+    With --verify, each stream is held against the digest that its node made of it. Exits with 1 if any differs or is
+    incomplete.
     """
     called, _, tasks = job.partition("/")
     try:
@@ -51,6 +57,13 @@ def logs(
     as_of = moment(at)
     if follow and as_of is not None:
         raise InvalidInput("--follow: what had come by a past time does not grow; leave out --follow or --at")
+    if verify:
+        if follow or stream or attempt or tail_bytes is not None or as_of is not None:
+            raise InvalidInput(
+                "--verify: takes all of a job's output; leave out --follow, --stream, --attempt, --tail and --at"
+            )
+        show_checked(called, tasks, output)
+        return
 
     async def work(client: AsyncClient) -> None:
         id = await client.jobs.find(called)
@@ -61,6 +74,30 @@ def logs(
         await show_pieces(pieces, output, prefixed=several)
 
     with_client(work)
+
+
+def show_checked(called: str, tasks: str, output: Format) -> None:
+    """Hold the output of a job, or of some of its tasks, against its digests. Exits with 1 if any is not as it was."""
+    from forgelog.client.output import BAD, CheckedOutput
+
+    async def work(client: AsyncClient) -> list[CheckedOutput]:
+        return await client.output.verify(await client.jobs.find(called), tasks=tasks)
+
+    found = with_client(work)
+    columns = [
+        column("Task", right=True), column("Attempt", right=True), column("Stream"), column("Result", least=10),
+        column("Bytes", right=True), column("Digest", least=12),
+    ]  # fmt: skip
+    show_rows([each._asdict() for each in found], columns, output, empty="no task of it has run")
+    for each in found:
+        if each.result in BAD:
+            printed, stored = (digest[:12] if digest else "none" for digest in (each.digest, each.stored_digest))
+            note(
+                f"task {each.task}, attempt {each.attempt}: {each.bytes} bytes were printed on {each.stream}, digest "
+                f"{printed}; {each.stored_bytes} are stored, digest {stored}"
+            )
+    if any(each.result in BAD for each in found):
+        raise typer.Exit(1)
 
 
 async def show_pieces(pieces: AsyncIterator[Any], output: Format, *, prefixed: bool) -> None:

@@ -21,6 +21,7 @@ from forgelog.client.jobs import AsyncJob, AsyncJobs
 from forgelog.client.log import AsyncLog
 from forgelog.client.models import AsyncModels
 from forgelog.client.nodes import AsyncNodes
+from forgelog.client.output import AsyncOutput
 from forgelog.client.plain import Answer
 from forgelog.client.queues import AsyncQueues
 from forgelog.client.results import AsyncResults
@@ -56,6 +57,7 @@ class AsyncClient(AsyncFlat):
         self._core = Core(address, project=project, actor=actor, token=token, timeout=timeout)
 
     jobs = namespace(AsyncJobs)
+    output = namespace(AsyncOutput)
     queues = namespace(AsyncQueues)
     nodes = namespace(AsyncNodes)
     log = namespace(AsyncLog)

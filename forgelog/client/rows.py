@@ -105,6 +105,12 @@ class AttemptRow(Answer, message="forgelog.jobs.v1.TaskAttempt"):
     """What it used, once it has ended: see TaskUsage."""
     wall_seconds: float
     gpu_seconds: float
+    stdout_bytes: int | None
+    """What it printed, as its node read it: bytes, and their BLAKE3 (empty for no bytes). Left out until it has
+    ended, and where it is not known: see TaskExit."""
+    stdout_digest: str | None
+    stderr_bytes: int | None
+    stderr_digest: str | None
 
 
 class OutputRow(Answer, message="forgelog.jobs.v1.AttemptOutputs"):

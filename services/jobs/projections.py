@@ -22,6 +22,7 @@ from events.language.jobs import (
     JobStarted,
     JobSubmitted,
     JobTasksCancelled,
+    OutputDigests,
     TaskExit,
 )
 from events.language.jobs.spec import PRIORITY_WEIGHT, JobStatus
@@ -42,7 +43,7 @@ class JobsProjection(Projection):
 
     context = "jobs"
     tables = (JOBS, SPECS, TASKS, ATTEMPTS, OUTPUTS, REFERENCES)
-    version = 8
+    version = 9
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
         event: Any = recorded.data
@@ -220,7 +221,7 @@ def _exited(event: JobExited, job: Row, rows: Rows, _time: datetime) -> None:
             node_id=event.node_id,
             allocation_id=exit.allocation_id,
         )
-        rows.put(ATTEMPTS, {**attempt, **end, **_usage(exit)})
+        rows.put(ATTEMPTS, {**attempt, **end, **_usage(exit), **_output(exit)})
 
 
 def _end(exit: TaskExit) -> Row:
@@ -236,6 +237,10 @@ def _end(exit: TaskExit) -> Row:
 def _usage(exit: TaskExit) -> Row:
     used = exit.usage
     return {"cpu_seconds": used.cpu_seconds, "wall_seconds": used.wall_seconds, "gpu_seconds": used.gpu_seconds}
+
+
+def _output(exit: TaskExit) -> Row:
+    return dict.fromkeys(OutputDigests.model_fields) if exit.output is None else dict(exit.output)
 
 
 def _cancelled(event: JobTasksCancelled, job: Row, rows: Rows, time: datetime) -> None:

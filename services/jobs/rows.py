@@ -99,6 +99,10 @@ class AttemptRow(BaseModel):
     cpu_seconds: float | None = None
     wall_seconds: float | None = None
     gpu_seconds: float | None = None
+    stdout_bytes: int | None = None
+    stdout_digest: str | None = None
+    stderr_bytes: int | None = None
+    stderr_digest: str | None = None
 
 
 JOBS = table_of(

@@ -37,7 +37,7 @@ from events.language.jobs.events import (
     JobTasksCancelled,
     TaskCounts,
 )
-from events.language.jobs.models import ExitReason, TaskExit, TaskOutputs, TaskStart, TaskUsage
+from events.language.jobs.models import ExitReason, OutputDigests, TaskExit, TaskOutputs, TaskStart, TaskUsage
 
 __all__ = [
     "MAX_REASON",
@@ -63,6 +63,7 @@ __all__ = [
     "JobStarted",
     "JobSubmitted",
     "JobTasksCancelled",
+    "OutputDigests",
     "ReportJobExited",
     "ReportJobOutputs",
     "ReportJobStarted",

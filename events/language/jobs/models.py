@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from events.language.base import Model
 from events.language.common import (
@@ -62,6 +62,24 @@ class TaskUsage(Model):
     """The same for each GPU that it was given, whether it used them or not."""
 
 
+MAX_PRINTED_BYTES = 1 << 40
+OutputDigest = Annotated[
+    str,
+    StringConstraints(pattern=r"^([0-9a-f]{64})?$"),
+    Field(examples=["af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"]),
+]
+"""BLAKE3 of what was printed: 64 lower-case hexadecimal digits. Empty for no bytes."""
+
+
+class OutputDigests(Model):
+    """What an attempt of a task has printed, as its node's agent read it: what is stored of it is held against that."""
+
+    stdout_bytes: int = Field(default=0, ge=0, le=MAX_PRINTED_BYTES)
+    stdout_digest: OutputDigest = ""
+    stderr_bytes: int = Field(default=0, ge=0, le=MAX_PRINTED_BYTES)
+    stderr_digest: OutputDigest = ""
+
+
 class TaskExit(Model):
     """A task's process (and all its descendants) is gone."""
 
@@ -74,6 +92,8 @@ class TaskExit(Model):
     message: Annotated[str, Field(max_length=2000)] = ""
     ended_at: Timestamp
     usage: TaskUsage = TaskUsage()
+    output: OutputDigests | None = None
+    """Left out where it is more than is kept, and where its node's agent could not read it all."""
 
 
 MAX_OUTPUTS_MESSAGE = 1000

@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter
 
 from events.language import task_ranges as sets
 from events.language.common import utc
-from events.language.jobs import ExitReason, TaskExit, TaskOutputs, TaskStart, TaskUsage
+from events.language.jobs import ExitReason, OutputDigests, TaskExit, TaskOutputs, TaskStart, TaskUsage
 from events.language.resources import AllocationBound, HeldTasks
 from events.log.envelope import Recorded
 from events.log.positions import ReaderPosition
@@ -116,6 +116,7 @@ class Attempt:
     gone: bool = False
     """The log says that the allocation is released: nothing of it may run."""
     exit: Exit | None = None
+    output: OutputDigests | None = None
     unsettled: set[str] = field(default_factory=set)
     """What is still to be done once it has ended: reports to be accepted, output to be shipped, files to be kept."""
     outputs: TaskOutputs | None = None
@@ -154,6 +155,7 @@ class Attempt:
             message=plain(exit.message)[:MESSAGE],
             ended_at=utc(exit.ended_at),
             usage=self._usage(exit),
+            output=self.output,
         )
 
     def _usage(self, exit: Exit) -> TaskUsage:

@@ -20,12 +20,14 @@ from dataclasses import dataclass, field
 
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
+from events.language.jobs import OutputDigests
 from events.log import topics
 from events.log.partitioner import partition_of
 from events.log.producer import Producer, ToSend
 from events.process import notes
 from events.process.settings import Settings
 from services.resources.agent.attempts import Attempt
+from services.resources.agent.digests import StreamDigest
 from services.resources.agent.warden import CUT, STDERR, STDOUT
 
 log = logging.getLogger("forgelog.agent.output")
@@ -35,6 +37,8 @@ CHUNK = 64 << 10
 """Bytes of a record at most."""
 AT_ONCE = 4 << 20
 """Bytes under way to Kafka at most."""
+SLICE = 1 << 20
+"""Bytes that are digested in one turn of the event loop."""
 HOT, COLD = 0.02, 0.1
 """Seconds between two looks at a stream: one that was written to lately, and one that is quiet."""
 COOLING = 2.0
@@ -57,6 +61,7 @@ class OutputFile:
     offset: int = 0
     base: int = 0
     """Bytes of the stream before the file's first: more than 0 once the file has shrunk."""
+    digest: StreamDigest = field(default_factory=StreamDigest)
     ended: bool = False
     """Kafka has its last record."""
 
@@ -137,6 +142,28 @@ class Output:
             following.next_look = 0.0
             self._changed.set()
 
+    def digest(self, attempt: Attempt, done: Callable[[Attempt], None]) -> None:
+        """The attempt has ended: call `done` when it has the digests of all that it printed; it has none where that is
+        more than is kept, or can't be read. What was not read yet is read now, in slices between which others have
+        their turn."""
+        following = self._followed.get(attempt.key)
+        if following is not None:
+            following.counts = None
+        self._digest(attempt, following, done)
+
+    def _digest(self, attempt: Attempt, following: Following | None, done: Callable[[Attempt], None]) -> None:
+        try:
+            if following is not None:
+                sizes = [stream.base + _size(following.folder, stream.name) for stream in following.streams]
+                if sum(sizes) <= self._limit and not any(map(following.dropped, STREAMS)):
+                    if _digest_more(following, sizes):
+                        asyncio.get_running_loop().call_soon(self._digest, attempt, following, done)
+                        return
+                    attempt.output = _digests(following, sizes)
+        except Exception as error:
+            log.error("there are no digests of what %s printed: %s", attempt.key, error, exc_info=error)
+        done(attempt)
+
     async def run(self) -> None:
         """Ship, until cancelled."""
         async with Producer(self._settings) as producer:
@@ -190,6 +217,7 @@ class Output:
         offset = stream.offset
         if wanted > 0:
             data = _read_file(following.folder, stream.name, offset - stream.base, wanted)
+            stream.digest.add(offset, data)
             for at in range(0, len(data), chunk):
                 pieces.append(Piece(following, stream, offset, data[at : at + chunk]))
                 offset += len(pieces[-1].value)
@@ -253,6 +281,28 @@ class Output:
         elif now - following.noted >= NOTE_EVERY:
             following.noted = now
             _write_note(following.folder, [stream.offset for stream in following.streams])
+
+
+def _digest_more(following: Following, sizes: list[int]) -> bool:
+    """Add a slice of what no digest has yet; False if there is nothing more, or it can't be read."""
+    for stream, size in zip(following.streams, sizes, strict=True):
+        at = stream.digest.size
+        if stream.base <= at < size:
+            data = _read_file(following.folder, stream.name, at - stream.base, min(SLICE, size - at))
+            stream.digest.add(at, data)
+            if data:
+                return True
+    return False
+
+
+def _digests(following: Following, sizes: list[int]) -> OutputDigests | None:
+    """None if a digest is not of the whole stream: its file was made shorter, or could not be read."""
+    if any(stream.digest.size != size for stream, size in zip(following.streams, sizes, strict=True)):
+        return None
+    out, err = (stream.digest for stream in following.streams)
+    return OutputDigests(
+        stdout_bytes=out.size, stdout_digest=out.hexdigest(), stderr_bytes=err.size, stderr_digest=err.hexdigest()
+    )
 
 
 def _cut(folder: notes.Folder) -> dict[str, int]:

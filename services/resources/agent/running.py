@@ -359,7 +359,6 @@ class Running:
         attempt.unsettled = {OUTPUT, SPOOL}
         if not attempt.gone:  # else the log knows already
             attempt.unsettled |= {reports.EXITED, reports.FREED}
-        self._draining.add(attempt)
         if attempt.task.keep and attempt.started_at:
             attempt.unsettled.add(reports.KEPT)
             self._keeping.add(attempt)
@@ -370,6 +369,7 @@ class Running:
         except Exception as error:
             log.error("the output of %s can't be followed: %s", attempt.key, error, exc_info=error)
             self.on_settled(attempt, OUTPUT)
+        self._output.digest(attempt, self._draining.add)
 
     def _drained(self, attempt: Attempt) -> None:
         """What it has logged to runs is sent, or not to be waited for any longer."""

@@ -59,6 +59,9 @@ class Shipping:
     def finish(self, attempt: Attempt) -> None:
         self.finished.append(attempt.key)
 
+    def digest(self, attempt: Attempt, done: Callable[[Attempt], None]) -> None:
+        done(attempt)
+
 
 class Node:
     """An agent's attempts without the agent."""
