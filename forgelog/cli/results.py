@@ -36,7 +36,9 @@ def show(id: IdArgument, at: AtOption = None, output: OutputOption = Format.TABL
 
 def show_experiment(
     id: Annotated[str, typer.Argument(metavar="ID", help="The experiment's id.")],
-    metric: Annotated[str, typer.Argument(metavar="METRIC", help="By its last values runs are compared.")],
+    metric: Annotated[
+        str, typer.Argument(metavar="[METRIC]", help="By its last values runs are compared; without one none is best.")
+    ] = "",
     minimize: Annotated[bool, typer.Option("--minimize", help="The least value is best.")] = False,
     at: AtOption = None,
     output: OutputOption = Format.TABLE,

@@ -26,10 +26,10 @@ class AsyncResults(Namespace):
         return cast("RunResultsAnswer", plain(await self._core.ask(stub.GetRunResults, request, f"run {run}")))
 
     async def of_experiment(
-        self, experiment: str, metric: str, *, minimize: bool = False, at: datetime | None = None
+        self, experiment: str, metric: str = "", *, minimize: bool = False, at: datetime | None = None
     ) -> ExperimentResultsAnswer:
         """What came of an experiment: its best run and its best version of a model, by the last values of a metric, and
-        what its runs used. `minimize`: the least value is best. Raises `NotFound`."""
+        what its runs used. `minimize`: the least value is best; without a metric none is. Raises `NotFound`."""
         stub: Any = rpc.ResultQueriesStub(self._core.channel)
         request = pb.GetExperimentResultsRequest(
             experiment_id=experiment,

@@ -410,7 +410,7 @@ class ExperimentResultsAnswer(Answer, message="forgelog.experiments.v1.GetExperi
 
     experiment_id: str
     best_run_id: str
-    """Empty if no run has the metric; NaN is no value of it."""
+    """Empty if no run has the metric, or none was named; NaN is no value of it."""
     best_value: float
     best_model_version: str
     """Of the versions of models that were made of its runs, one of the best run that has any."""

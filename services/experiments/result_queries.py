@@ -56,19 +56,19 @@ class ResultQueriesServicer(rpc.ResultQueriesServicer):
 
     async def GetExperimentResults(self, request: Any, context: Any) -> Any:
         options, id, metric = read_options(request.options), request.experiment_id, request.metric
-        if not metric:
-            raise invalid("metric: is empty; name the metric of runs that says which is best")
         if (order := _ORDERS.get(request.direction)) is None:
             raise invalid(f"direction: {request.direction} is no Direction; take minimize, or maximize")
         among = queries_pb2.ListRunsRequest(experiment_ids=[id])
         async with self._read.view(**options) as db:
             if not await db.fetchval("select count(*) from experiments where experiment_id = $1", id):
                 raise not_found("experiment", id, options["as_of"])
-            latest = await self._points.latest(db, request.options, [metric], among)
-            run, version = [
-                await db.fetchrow(_BEST.format(latest=latest, order=order, join=join), id, metric)
-                for join in ("left join", "join")
-            ]
+            run = version = None
+            if metric:
+                latest = await self._points.latest(db, request.options, [metric], among)
+                run, version = [
+                    await db.fetchrow(_BEST.format(latest=latest, order=order, join=join), id, metric)
+                    for join in ("left join", "join")
+                ]
             used = await db.fetchrow(_USED, id)
         return pb.GetExperimentResultsResponse(
             experiment_id=id,

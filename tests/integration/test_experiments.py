@@ -96,6 +96,8 @@ async def test_an_experiment_tells_what_came_of_it_and_what_its_runs_begin_with(
     results = await client.results.of_experiment(id, "loss", minimize=True)
     assert (results.best_run_id, results.best_value) == (other, 0.25)
     assert (results.best_model_version, results.best_model_value) == (version.version_id, 0.5)
+    used_alone = await client.results.of_experiment(id)
+    assert (used_alone.best_run_id, used_alone.compute_hours) == ("", results.compute_hours)
     shown = await platform.command(
         tmp_path, "experiments", "results", id, "loss", "--at", datetime.now(UTC).isoformat()
     )

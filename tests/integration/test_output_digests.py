@@ -29,8 +29,8 @@ async def test_output_is_verified_and_a_difference_is_found(calm: Calm, tmp_path
         db = await asyncpg.connect(platform.settings.postgres_required)
         try:
             chunks = f'"{platform.settings.schema_}_{OutputStream.schema}".chunks'
-            changed = f"update {chunks} set data = 'OF 1\n' where job_id = $1 and task = 1 and stream = 1 and data <> ''"
-            assert await db.execute(changed, job.id) == "UPDATE 1"
+            change = f"update {chunks} set data = 'OF 1\n' where job_id = $1 and task = 1 and stream = 1 and data > ''"
+            assert await db.execute(change, job.id) == "UPDATE 1"
         finally:
             await db.close()
         assert [each.result for each in await client.output.verify(job.id, tasks="1")] == ["intact", "differs"]
