@@ -23,6 +23,7 @@ import pytest_asyncio
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from blake3 import blake3
 
 from events.language.jobs import (
     ExitReason,
@@ -31,6 +32,7 @@ from events.language.jobs import (
     JobExited,
     JobFailed,
     JobStarted,
+    OutputDigests,
     TaskExit,
     TaskStart,
 )
@@ -194,6 +196,13 @@ class Printed:
             self.ended.add(stream)
 
 
+def digests(printed: Printed) -> OutputDigests:
+    """Of what a job's only attempt printed."""
+    out, err = (printed.streams[0, 1, stream] for stream in ("stdout", "stderr"))
+    hashed = [blake3(data).hexdigest() if data else "" for data in (out, err)]
+    return OutputDigests(stdout_bytes=len(out), stdout_digest=hashed[0], stderr_bytes=len(err), stderr_digest=hashed[1])
+
+
 async def test_a_killed_agent_s_tasks_run_on_and_are_found_again(platform: Cluster, node: Node, tmp_path: Path) -> None:
     script = f"echo $$ >> {tmp_path}/starts; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done; exit 5"
     job = await node.submit("sh", "-c", script)
@@ -222,6 +231,7 @@ async def test_an_end_while_the_agent_was_away_is_told_later(platform: Cluster, 
     await platform.event(AllocationReleased, lambda e: e.job_id == job)
     printed = await Printed(platform.settings, job).follow()
     assert printed.streams == {(0, 1, "stdout"): b"late\n", (0, 1, "stderr"): b""}
+    assert exit.output == digests(printed)
 
 
 async def test_output_is_live_and_has_no_gaps_over_a_crash(platform: Cluster, node: Node, tmp_path: Path) -> None:
@@ -241,6 +251,7 @@ async def test_output_is_live_and_has_no_gaps_over_a_crash(platform: Cluster, no
     await following
     assert live.streams[0, 1, "stdout"] == b"".join(b"line %d\n" % number for number in range(4000))
     assert live.streams[0, 1, "stderr"] == b"end\n"
+    assert (await exited(platform, job)).output == digests(live)
 
 
 async def test_a_burst_of_output_is_whole_and_takes_nothing_from_others(platform: Cluster, n0: Node) -> None:
@@ -249,6 +260,7 @@ async def test_a_burst_of_output_is_whole_and_takes_nothing_from_others(platform
     for job in bursts:
         printed = await Printed(platform.settings, job).follow()
         assert printed.streams[0, 1, "stdout"] == b"".join(b"%d\n" % number for number in range(1, 700_001))
+        assert (await exited(platform, job)).output == digests(printed)
     assert (await Printed(platform.settings, lone).follow()).streams[0, 1, "stdout"] == b"hello\n"
 
 
