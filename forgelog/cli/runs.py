@@ -103,6 +103,10 @@ def show_list(
     show_rows(rows, columns(moved or datetime.now(UTC)), output, empty="there are no such runs")
 
 
+OF_A_JOB = ("task", "attempt", "cpu_seconds", "wall_seconds", "gpu_seconds")
+"""What is only known of a run that is a process of a job."""
+
+
 @app.command("show")
 def show(id: IdArgument, at: AtOption = None, output: OutputOption = Format.TABLE) -> None:
     """Show a run with its parameters, tags and metrics."""
@@ -111,7 +115,13 @@ def show(id: IdArgument, at: AtOption = None, output: OutputOption = Format.TABL
         show_data(found, output)
         return
     checks: list[Any] = found.pop("checks")
-    show_fields({name: value for name, value in found.items() if value not in ("", None, {}, [])}, title=id)
+    hidden = () if found.job_id else OF_A_JOB
+    fields = {name: each for name, each in found.items() if each not in ("", None, {}, []) and name not in hidden}
+    if found.inputs:
+        fields["inputs"] = [
+            f"{each.name}@{each.digest}{f' ({each.role})' if each.role else ''}" for each in found.inputs
+        ]
+    show_fields(fields, title=id)
     if checks:
         write("\n")
         print_table(checks, CHECKS)
