@@ -46,6 +46,7 @@ CLASSES: Mapping[str, str] = {
     "forgelog.experiments.v1.GetRunResultsResponse": "RunResultsAnswer",
     "forgelog.experiments.v1.GetExperimentResultsResponse": "ExperimentResultsAnswer",
     "forgelog.experiments.v1.CheckResult": "CheckResult",
+    "forgelog.experiments.v1.PlanPurgeResponse": "PurgePlan",
 }
 """Message → class, of those that are not found by themselves, and of those that come first in the file."""
 

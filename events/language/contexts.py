@@ -195,6 +195,7 @@ OWN = (
             "events.language.experiments.logged_models",
             "events.language.experiments.datasets",
             "events.language.experiments.events",
+            "events.language.experiments.purging",
             "events.language.experiments.tuning_pruning",
             "events.language.experiments.tuning_space",
             "events.language.experiments.tuning_models",

@@ -23,7 +23,7 @@ from events.log.topics import EVENTS, events
 from events.process.settings import Settings
 from events.projections.positions import live_schema, read_positions
 from events.projections.rebuild import NoProjection, projection_of
-from events.projections.references import REFERENCES
+from events.projections.references import PURGED, REFERENCES
 from events.projections.replaying import connected as database
 from events.projections.tables import Db, quoted
 
@@ -78,15 +78,15 @@ class References:
 
     async def all(self) -> dict[str, Named]:
         """Every object that an event names, by its digest. Raises ReferencesUnknown."""
-        return await self._ask("", [])
+        return await self._ask("true", [])
 
     async def among(self, digests: Collection[str]) -> dict[str, Named]:
         """The objects in `digests` that an event names. Raises ReferencesUnknown."""
-        return await self._ask("where digest = any($1::text[])", [list(digests)])
+        return await self._ask("digest = any($1::text[])", [list(digests)])
 
     async def bundles(self) -> dict[str, Named]:
         """The manifests that an event names. Raises ReferencesUnknown."""
-        return await self._ask("where bundle", [])
+        return await self._ask("bundle", [])
 
     async def _ask(self, where: str, given: list[object]) -> dict[str, Named]:
         found: dict[str, Named] = {}
@@ -94,8 +94,8 @@ class References:
             for context, schema in self._schemas.items():
                 await self._check(db, context, schema)
                 query = (
-                    f"select digest, max(size) as size, bool_or(bundle) as bundle from {quoted(schema)}.objects "
-                    f"{where} group by digest"
+                    f"select digest, max(size) as size, bool_or(bundle) as bundle from {quoted(schema)}.objects o "
+                    f"where {where} {_kept(context, schema)} group by digest"
                 )
                 for row in await db.fetch(query, *given):
                     ref = ObjectRef(digest=row["digest"], size=row["size"])
@@ -150,6 +150,13 @@ def _check_known(what: str, begins: str, names: Iterable[str]) -> None:
             f"{what} has the context {unknown[0]!r}, whose events may name objects, and it is not known here; set "
             f"{VARIABLE} as the services have it"
         )
+
+
+def _kept(context: str, schema: str) -> str:
+    """Of rows of objects: that their subjects are not purged, as a condition behind others."""
+    if PURGED not in projection_of(context).tables:
+        return ""
+    return f"and not exists (select from {quoted(schema)}.purged p where p.subject = o.subject)"
 
 
 def _has_references(context: str) -> bool:

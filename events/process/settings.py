@@ -154,6 +154,9 @@ class Settings(BaseSettings):
     """Days that the topic of output keeps what tasks print."""
     seal_seconds: float = Field(default=60.0, ge=0.1, le=86_400.0)
     """Seconds from the end of a run until its points are sealed: what comes later is not in the hash chain."""
+    purge_days: float = Field(default=30.0, ge=0.0, le=36_500.0)
+    """Days from the deletion of an experiment, a run or a logged model until it is purged; 0: it is never purged by
+    itself."""
     cpu_hour_price: float = Field(default=0.0, ge=0.0, le=1e9)
     """What an hour of a CPU costs, in a currency of your choice: for the estimated costs of runs."""
     gpu_hour_price: float = Field(default=0.0, ge=0.0, le=1e9)

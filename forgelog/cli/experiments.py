@@ -12,6 +12,7 @@ from forgelog.cli import complete, results
 from forgelog.cli.common import AtOption, ForceOption, OutputOption, moment, with_client
 from forgelog.cli.nodes import pairs
 from forgelog.cli.progress import Progress
+from forgelog.cli.purges import purge_app
 from forgelog.cli.render import Format, age_column, column, note, show_data, show_done, show_fields, show_rows, write
 
 if TYPE_CHECKING:
@@ -209,5 +210,6 @@ def restore(id: IdArgument, output: OutputOption = Format.TABLE) -> None:
 
 
 app.command("results")(results.show_experiment)
+app.add_typer(purge_app, name="purge")
 
 COMMANDS = {"experiments": app}

@@ -23,6 +23,7 @@ from forgelog.client.models import AsyncModels
 from forgelog.client.nodes import AsyncNodes
 from forgelog.client.output import AsyncOutput
 from forgelog.client.plain import Answer
+from forgelog.client.purges import AsyncPurges
 from forgelog.client.queues import AsyncQueues
 from forgelog.client.results import AsyncResults
 from forgelog.client.runs import AsyncRuns
@@ -66,6 +67,7 @@ class AsyncClient(AsyncFlat):
     captures = namespace(AsyncCaptures)
     seals = namespace(AsyncSeals)
     results = namespace(AsyncResults)
+    purges = namespace(AsyncPurges)
     tunings = namespace(AsyncTunings)
     models = namespace(AsyncModels)
     datasets = namespace(AsyncDatasets)

@@ -437,6 +437,14 @@ class CheckResult(Answer, message="forgelog.experiments.v1.CheckResult"):
     """Of a check of data; empty for the whole dataset. At most 250 characters."""
 
 
+class PurgePlan(Answer, message="forgelog.experiments.v1.PlanPurgeResponse"):
+    """What `forgelog.experiments.v1.PlanPurgeResponse` holds."""
+
+    purgeable: list[Answer]
+    more: bool
+    """Whether there is more than the limit."""
+
+
 class RunArtifactRow(Answer, message="forgelog.experiments.v1.RunArtifact"):
     """A file of a run or of a logged model, or a folder that has some, as queries tell of it."""
 
@@ -527,6 +535,8 @@ class ExperimentRow(Answer, message="forgelog.experiments.v1.Experiment"):
     """As it was then; 0 without a template. 0 to 1000000."""
     sources: Answer
     """What each of its runs reads and goes on from."""
+    purged_at: datetime | None
+    """When what it held was given up. Also told as of an earlier time, since that is gone then, too."""
     runs: dict[str, int]
     """Its runs by status. This and what follows are there where one experiment was asked for."""
     job_ids: list[str]
@@ -578,6 +588,8 @@ class ExperimentRunRow(Answer, message="forgelog.experiments.v1.ExperimentRun"):
     """The same for each GPU that it was given. At least 0."""
     best_checkpoint: str
     """File or folder of the run, as its program says; empty for none."""
+    purged_at: datetime | None
+    """When what it held was given up. Also told as of an earlier time, since that is gone then, too."""
     params: dict[str, str]
     """These four where one run was asked for, and in searches."""
     tags: dict[str, str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from events.language.convert import to_message
@@ -10,6 +11,7 @@ from events.queries.queries import ReadModel, invalid, not_found, read_options
 from forgelog_pb.experiments.v1 import artifact_queries_pb2 as pb
 from forgelog_pb.experiments.v1 import artifact_queries_pb2_grpc as rpc
 from forgelog_pb.experiments.v1 import types_pb2 as types
+from services.experiments.purged import gone, purged_among
 
 _NEXT = "split_part(substr(path, case $2 when '' then 1 else length($2) + 2 end), '/', 1)"
 """The name of what a file is by in the folder: its own, or that of a folder in it."""
@@ -67,6 +69,7 @@ class ArtifactQueriesServicer(rpc.ArtifactQueriesServicer):
         files, id = _asked(request)
         options = read_options(request.options)
         async with self._read.view(**options) as db:
+            await _check(db, files, id, options)
             row = await db.fetchrow(files.get, id, request.path)
         if row is None:
             raise not_found("file or folder", f"{id}/{request.path}", options["as_of"])
@@ -78,10 +81,18 @@ class ArtifactQueriesServicer(rpc.ArtifactQueriesServicer):
         query = listing.query(request, id, request.path)
         options = read_options(request.options)
         async with self._read.view(**options) as db:
+            await _check(db, files, id, options)
             page = await query.fetch(db)
             if not page.rows and await db.fetchval(files.exists, id) is None:
                 raise not_found(files.kind, id, options["as_of"])
         return pb.ListArtifactsResponse(artifacts=[_artifact(row) for row in page.rows], next_cursor=page.next_cursor)
+
+
+async def _check(db: Any, files: _Files, id: str, options: Mapping[str, Any]) -> None:
+    """Raises QueryError if it is purged. As of a time before that, it is told which files it had."""
+    if options["as_of"] is None:
+        for purged_at in (await purged_among(db, [id], files.kind)).values():
+            raise gone(files.kind, id, purged_at)
 
 
 def _asked(request: Any) -> tuple[_Files, str]:

@@ -11,7 +11,7 @@ from events.language.base import Message
 from events.language.experiments import ArtifactsLogged, ArtifactsRemoved
 from events.language.experiments.logged_models import LoggedModelFilesLogged, LoggedModelFilesRemoved
 from events.projections.projection import Key, Rows, Table
-from events.projections.references import put_references, reference_keys
+from events.projections.references import holder, put_references, reference_keys
 from events.projections.row_models import table_of
 
 
@@ -49,7 +49,7 @@ def touched(event: Message) -> Iterable[tuple[Table, Key]]:
     """The rows that an event writes."""
     if isinstance(event, Logged):
         yield from ((_table(event), (event.subject(), each.path)) for each in event.artifacts)
-        yield from reference_keys(event.subject(), [each.file for each in event.artifacts])
+        yield from reference_keys(holder(event), [each.file for each in event.artifacts])
     elif isinstance(event, Removed):
         yield from ((_table(event), (event.subject(), path)) for path in event.paths)
 
@@ -62,7 +62,7 @@ def put(event: Message, rows: Rows, time: datetime) -> None:
             rows.delete(_table(event), (event.subject(), path))
     elif isinstance(event, Logged):
         table, id = _table(event), event.subject()
-        put_references(rows, id, [each.file for each in event.artifacts])
+        put_references(rows, holder(event), [each.file for each in event.artifacts])
         for each in event.artifacts:
             row = table.first(
                 **{event.subject_from: id},

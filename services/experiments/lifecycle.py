@@ -16,14 +16,23 @@ LIFECYCLE: Mapping[int, str] = {
 }
 """Which rows are meant, as a condition."""
 
+PURGEABLE: Mapping[int, str] = {
+    pb.LIFECYCLE_UNSPECIFIED: "deleted_at is null",
+    pb.LIFECYCLE_DELETED: "deleted_at is not null and purged_at is null",
+    pb.LIFECYCLE_ALL: "purged_at is null",
+}
+"""The same of what can be purged, and is then in no list."""
+
 L = TypeVar("L")
 
 
-def listings(request: Any, source: str, own: tuple[str, ...] = (), **more: Any) -> dict[int, Listing]:
-    """Lifecycle → the list of what is so."""
+def listings(
+    request: Any, source: str, own: tuple[str, ...] = (), which: Mapping[int, str] = LIFECYCLE, **more: Any
+) -> dict[int, Listing]:
+    """Lifecycle → the list of what is so, by `which`."""
     return {
         lifecycle: Listing(request, source, descending=True, where=where, own=("lifecycle", *own), **more)
-        for lifecycle, where in LIFECYCLE.items()
+        for lifecycle, where in which.items()
     }
 
 

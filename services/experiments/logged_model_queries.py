@@ -14,7 +14,7 @@ from events.queries.words import Attribute, Entries, Values, Words
 from forgelog_pb.experiments.v1 import logged_models_pb2 as pb
 from forgelog_pb.experiments.v1 import logged_models_pb2_grpc as rpc
 from forgelog_pb.experiments.v1 import types_pb2 as types
-from services.experiments.lifecycle import LIFECYCLE, by_lifecycle
+from services.experiments.lifecycle import PURGEABLE, by_lifecycle
 from services.experiments.points.answering import PointReader
 from services.experiments.search import METRICS, metrics_in
 
@@ -59,7 +59,7 @@ def _search(measured: str) -> Mapping[int, Search]:
             where=where,
             own=("lifecycle",),
         )
-        for lifecycle, where in LIFECYCLE.items()
+        for lifecycle, where in PURGEABLE.items()
     }
 
 

@@ -21,6 +21,7 @@ from events.language.experiments.logged_models import (
     LoggedModelStatus,
     RunModelsLogged,
 )
+from events.language.experiments.purging import LoggedModelPurged
 from events.log.envelope import Meta
 from events.projections.projection import Key, Row, Rows, Table
 from events.projections.row_models import table_of
@@ -100,6 +101,8 @@ def _change(event: LoggedModelEvent, found: Row, time: datetime) -> Row:
             return {"deleted_at": time}
         case LoggedModelRestored():
             return {"deleted_at": None}
+        case LoggedModelPurged():
+            return {"deleted_at": found["deleted_at"] or time, "purged_at": time}
     return {}  # its files have rows of their own
 
 

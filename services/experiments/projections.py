@@ -33,6 +33,7 @@ from events.language.experiments import (
 from events.language.experiments.capture import RunCaptured
 from events.language.experiments.datasets import InputsLogged
 from events.language.experiments.logged_models import RunModelsLogged
+from events.language.experiments.purging import ExperimentPurged, RunPurged
 from events.language.experiments.results import BestCheckpointSet
 from events.language.experiments.sealing import RunPointsSealed
 from events.log.envelope import Recorded
@@ -43,6 +44,7 @@ from services.experiments import (
     capture_rows,
     lineage_rows,
     logged_model_rows,
+    purge_rows,
     registry_projection,
     seal_rows,
     template_rows,
@@ -57,7 +59,7 @@ class ExperimentsProjection(Projection):
     """Folds events.experiments."""
 
     context = "experiments"
-    version = 4
+    version = 5
     tables = (
         EXPERIMENTS,
         RUNS,
@@ -71,6 +73,7 @@ class ExperimentsProjection(Projection):
         *lineage_rows.TABLES,
         *tuning_rows.TABLES,
         *template_rows.TABLES,
+        *purge_rows.TABLES,
         REFERENCES,
     )
 
@@ -81,6 +84,7 @@ class ExperimentsProjection(Projection):
         yield from template_rows.touched(event)
         yield from artifact_rows.touched(event)
         yield from logged_model_rows.touched(event)
+        yield from purge_rows.touched(event)
         if isinstance(event, CatalogueEvent):
             yield EXPERIMENTS, (event.experiment_id,)
         elif isinstance(event, RunEvent):
@@ -111,6 +115,7 @@ class ExperimentsProjection(Projection):
                 capture_rows.put(event, rows, recorded.meta.time)
         elif isinstance(event, TuningEvent):
             tuning_rows.project(recorded, event, rows)
+        purge_rows.put(event, rows, recorded.meta.time)
 
 
 PROJECTION = ExperimentsProjection()
@@ -145,6 +150,8 @@ def _experiment(recorded: Recorded, event: CatalogueEvent, rows: Rows) -> None:
             row["deleted_at"] = time
         case ExperimentRestored():
             row["deleted_at"] = None
+        case ExperimentPurged():
+            row["purged_at"] = time
     rows.put(EXPERIMENTS, row)
 
 
@@ -171,10 +178,10 @@ def _run(recorded: Recorded, event: RunEvent, rows: Rows) -> None:
     seal_rows.put(event, found, rows, time)
     if isinstance(event, RunPointsSealed):
         return  # it changes nothing of the run
-    rows.put(RUNS, {**found, **_change(recorded, event), "updated_at": time})
+    rows.put(RUNS, {**found, **_change(recorded, event, found), "updated_at": time})
 
 
-def _change(recorded: Recorded, event: RunEvent) -> Row:
+def _change(recorded: Recorded, event: RunEvent, found: Row) -> Row:
     """What an event changes in its run's row."""
     time = recorded.meta.time
     match event:
@@ -199,6 +206,8 @@ def _change(recorded: Recorded, event: RunEvent) -> Row:
             return {"deleted_at": time}
         case RunRestored():
             return {"deleted_at": None}
+        case RunPurged():
+            return {"deleted_at": found["deleted_at"] or time, "purged_at": time}
         case RunDataLogged() | ArtifactsLogged() | ArtifactsRemoved() | InputsLogged() | RunModelsLogged():
             return {}
         case RunCaptured():

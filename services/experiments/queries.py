@@ -19,9 +19,10 @@ from forgelog_pb.experiments.v1 import queries_pb2 as pb
 from forgelog_pb.experiments.v1 import queries_pb2_grpc as rpc
 from forgelog_pb.experiments.v1 import types_pb2 as types
 from services.experiments.data_practices import data_results, registered_inputs
-from services.experiments.lifecycle import by_lifecycle, listings
+from services.experiments.lifecycle import PURGEABLE, by_lifecycle, listings
 from services.experiments.points.answering import PointReader
 from services.experiments.practices import results
+from services.experiments.purged import purged_since
 from services.experiments.rows import RUNS
 from services.experiments.search import EXPERIMENTS_SEARCH, metrics_in, run_words, runs_search
 
@@ -37,6 +38,7 @@ _VISIBLE = "({0}.visibility <> 'private' or {0}.owner = {{value}} or {0}.collabo
 _EXPERIMENTS = listings(
     pb.ListExperimentsRequest,
     "experiments",
+    which=PURGEABLE,
     order={"created_at": datetime, "experiment_id": str},
     filters={
         "project": "project",
@@ -56,6 +58,7 @@ _RUNS = listings(
     pb.ListRunsRequest,
     "runs",
     own=("filter",),
+    which=PURGEABLE,
     order={"started_at": datetime, "run_id": str},
     filters={
         "project": "project",
@@ -113,7 +116,7 @@ class ExperimentQueriesServicer(rpc.ExperimentQueriesServicer):
             if by_id:
                 row = await db.fetchrow("select * from experiments where experiment_id = $1", request.experiment_id)
             else:
-                of_name = "select * from experiments where project = $1 and name = $2"
+                of_name = "select * from experiments where project = $1 and name = $2 and purged_at is null"
                 row = await db.fetchrow(of_name, request.project, request.name)
             if row is None:
                 raise not_found("experiment", request.experiment_id or request.name, options["as_of"])
@@ -151,8 +154,10 @@ class ExperimentQueriesServicer(rpc.ExperimentQueriesServicer):
             (found,) = await _with_values(db, [row])
             practices = await _practices(db, row)
             inputs = await registered_inputs(db, id) if practices.data_checks else []
-        metrics = await self._points.metrics([id], (), request.options)
-        found_out = [*results(practices, metrics), *data_results(practices, inputs)]
+        await self._note_purged([found.run], request.options)
+        held = [] if found.run.HasField("purged_at") else [id]
+        metrics = await self._points.metrics(held, (), request.options)
+        found_out = [*results(practices, metrics), *data_results(practices, inputs)] if held else []
         checks = [to_message(each.model_dump(), types.CheckResult) for each in found_out]
         return pb.GetRunResponse(
             run=found.run,
@@ -172,7 +177,9 @@ class ExperimentQueriesServicer(rpc.ExperimentQueriesServicer):
             said = filter_condition(request.filter, run_words(latest), "runs")
             query = by_lifecycle(_RUNS, request).query(request, more=[said] if said else [])
             page = await query.fetch(db)
-        return pb.ListRunsResponse(runs=[_run(row) for row in page.rows], next_cursor=page.next_cursor)
+        runs = [_run(row) for row in page.rows]
+        await self._note_purged(runs, request.options)
+        return pb.ListRunsResponse(runs=runs, next_cursor=page.next_cursor)
 
     async def SearchExperiments(self, request: Any, context: Any) -> Any:
         search = by_lifecycle(EXPERIMENTS_SEARCH, request)
@@ -191,10 +198,17 @@ class ExperimentQueriesServicer(rpc.ExperimentQueriesServicer):
             rows = await _fitting(db, page.rows, series)
             found = await _with_values(db, rows)
         by_run = {each.run.run_id: each for each in found}
-        for metric in await self._points.metrics(list(by_run), (), request.options):
+        await self._note_purged([each.run for each in found], request.options)
+        held = [id for id, each in by_run.items() if not each.run.HasField("purged_at")]
+        for metric in await self._points.metrics(held, (), request.options):
             by_run[metric.run_id].metrics.append(metric)
         cursor = page.next_cursor if len(rows) == len(page.rows) else search.cursor(rows[-1], request)
         return pb.SearchRunsResponse(runs=found, next_cursor=cursor)
+
+    async def _note_purged(self, runs: Sequence[Any], options: Any) -> None:
+        """Say in messages of runs as of an earlier time which are purged by now."""
+        for id, purged_at in (await purged_since(self._read, [run.run_id for run in runs], options)).items():
+            next(run for run in runs if run.run_id == id).purged_at.FromDatetime(purged_at)
 
     async def ListInputs(self, request: Any, context: Any) -> Any:
         query = _INPUTS.query(request)

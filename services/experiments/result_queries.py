@@ -11,6 +11,7 @@ from forgelog_pb.experiments.v1 import result_queries_pb2_grpc as rpc
 from forgelog_pb.experiments.v1 import types_pb2 as types
 from services.experiments.costs import HOUR, Prices
 from services.experiments.points.answering import PointReader
+from services.experiments.purged import purged_since
 
 _ORDERS = {
     types.DIRECTION_UNSPECIFIED: "desc",
@@ -46,9 +47,10 @@ class ResultQueriesServicer(rpc.ResultQueriesServicer):
                 "order by created_at, version_id",
                 id,
             )
+        purged = row["purged_at"] or await purged_since(self._read, [id], request.options)
         return pb.GetRunResultsResponse(
             run_id=id,
-            metrics=await self._points.metrics([id], (), request.options),
+            metrics=await self._points.metrics([] if purged else [id], (), request.options),
             best_checkpoint=row["best_checkpoint"],
             model_versions=[each["version_id"] for each in versions],
             **self._used(row),

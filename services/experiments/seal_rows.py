@@ -11,7 +11,7 @@ from events.language.base import Event
 from events.language.experiments import ENDED, RunEnded, RunEvent, RunNotAdmitted, RunStarted
 from events.language.experiments.sealing import RunPointsSealed, RunSeal
 from events.projections.projection import Key, Row, Rows, Table
-from events.projections.references import put_references, reference_keys
+from events.projections.references import holder, put_references, reference_keys
 from events.projections.row_models import table_of
 
 
@@ -41,7 +41,7 @@ def touched(event: RunEvent) -> Iterable[tuple[Table, Key]]:
     if isinstance(event, RunPointsSealed):
         yield SEALS, (event.run_id,)
         if event.sealed.summary is not None:
-            yield from reference_keys(event.run_id, [event.sealed.summary])
+            yield from reference_keys(holder(event), [event.sealed.summary])
 
 
 def put(event: Event, run: Row, rows: Rows, time: datetime) -> None:
@@ -57,6 +57,6 @@ def put(event: Event, run: Row, rows: Rows, time: datetime) -> None:
                 rows.put(ENDS, {**found, "is_open": False})
     if isinstance(event, RunPointsSealed):
         if event.sealed.summary is not None:
-            put_references(rows, event.run_id, [event.sealed.summary])
+            put_references(rows, holder(event), [event.sealed.summary])
         sealed = event.sealed.model_dump(mode="json")
         rows.put(SEALS, SEALS.first(run_id=event.run_id, end_number=event.end_number, sealed=sealed, sealed_at=time))

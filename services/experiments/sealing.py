@@ -34,7 +34,7 @@ _AT_ONCE = 200
 
 _DUE = """
     select e.run_id, e.number, r.project from run_ends e join runs r using (run_id)
-    where e.is_open and e.ended_at <= $1 order by e.ended_at limit $2
+    where e.is_open and e.ended_at <= $1 and r.purged_at is null order by e.ended_at limit $2
 """
 
 

@@ -11,7 +11,7 @@ from events.queries.expressions import ExpressionError, Name, Order, names_in, p
 from events.queries.searching import Search
 from events.queries.words import Attribute, Entries, Related, Values, Words
 from forgelog_pb.experiments.v1 import queries_pb2 as pb
-from services.experiments.lifecycle import LIFECYCLE
+from services.experiments.lifecycle import PURGEABLE
 from services.experiments.rows import SHORT
 
 _STARTED = Attribute("runs.started_at", "time")
@@ -103,7 +103,7 @@ def _searches(request: Any, table: str, words: Words, order: tuple[str, str], **
     last = [Order(Name("", name, 0), descending=True) for name in order]
     return {
         lifecycle: Search(request, table, words, order=last, where=where, own=("lifecycle",), **more)
-        for lifecycle, where in LIFECYCLE.items()
+        for lifecycle, where in PURGEABLE.items()
     }
 
 

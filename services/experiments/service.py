@@ -11,6 +11,7 @@ from forgelog_pb.experiments.v1.artifact_queries_pb2_grpc import add_ArtifactQue
 from forgelog_pb.experiments.v1.capture_queries_pb2_grpc import add_CaptureQueriesServicer_to_server
 from forgelog_pb.experiments.v1.logged_models_pb2_grpc import add_LoggedModelQueriesServicer_to_server
 from forgelog_pb.experiments.v1.points_queries_pb2_grpc import add_PointQueriesServicer_to_server
+from forgelog_pb.experiments.v1.purge_queries_pb2_grpc import add_PurgeQueriesServicer_to_server
 from forgelog_pb.experiments.v1.queries_pb2_grpc import add_ExperimentQueriesServicer_to_server
 from forgelog_pb.experiments.v1.registry_queries_pb2_grpc import add_RegistryQueriesServicer_to_server
 from forgelog_pb.experiments.v1.result_queries_pb2_grpc import add_ResultQueriesServicer_to_server
@@ -32,6 +33,8 @@ from services.experiments.logged_model_queries import LoggedModelQueriesServicer
 from services.experiments.points.answering import PointQueriesServicer, PointReader
 from services.experiments.points.stream import PointStream
 from services.experiments.projections import PROJECTION
+from services.experiments.purge_queries import PurgeQueriesServicer
+from services.experiments.purge_worker import purge_deleted
 from services.experiments.queries import ExperimentQueriesServicer
 from services.experiments.registry.decide import Registries
 from services.experiments.registry_queries import RegistryQueriesServicer
@@ -83,6 +86,7 @@ def servicers(answering: Answering) -> Sequence[Servicer]:
             add_ResultQueriesServicer_to_server,
             f"{package}.ResultQueries",
         ),
+        (PurgeQueriesServicer(read, reader), add_PurgeQueriesServicer_to_server, f"{package}.PurgeQueries"),
         (SealQueriesServicer(read, reader), add_SealQueriesServicer_to_server, f"{package}.SealQueries"),
         (TuningQueriesServicer(read), add_TuningQueriesServicer_to_server, f"{package}.TuningQueries"),
         (TemplateQueriesServicer(read), add_TemplateQueriesServicer_to_server, f"{package}.TemplateQueries"),
@@ -95,5 +99,5 @@ SERVICE = Service(
     projection=PROJECTION,
     servicers=servicers,
     intakes=(_points,),
-    background=(keep_engine, check_files, follow_trials, seal_points),
+    background=(keep_engine, check_files, follow_trials, seal_points, purge_deleted),
 )

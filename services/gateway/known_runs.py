@@ -17,6 +17,7 @@ import grpc
 from events.language.common import FieldError, shown
 from events.language.experiments import RunCreated, RunDeleted, RunRestored
 from events.language.experiments.points import MAX_SERIES, SeriesName
+from events.language.experiments.purging import RunPurged
 from events.log.topics import events
 from events.log.wire import Raw
 from services.gateway.errors import DoorError
@@ -27,8 +28,8 @@ MOST_NAMES = 1_000_000
 """Series of all of them."""
 
 _TOPIC = events("experiments")
-_CREATED, _DELETED, _RESTORED = (kind.type_name() for kind in (RunCreated, RunDeleted, RunRestored))
-_CHANGES = {_CREATED: False, _DELETED: True, _RESTORED: False}
+_CREATED, _DELETED, _RESTORED, _PURGED = (kind.type_name() for kind in (RunCreated, RunDeleted, RunRestored, RunPurged))
+_CHANGES = {_CREATED: False, _DELETED: True, _RESTORED: False, _PURGED: True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Asked:
 
     deleted: bool
     series: frozenset[SeriesName]
+    purged: bool = False
 
 
 Ask = Callable[[], Coroutine[Any, Any, Asked | None]]
@@ -47,6 +49,7 @@ Ask = Callable[[], Coroutine[Any, Any, Asked | None]]
 class _Known:
     deleted: bool | None = None
     """None while no event told."""
+    purged: bool = False
     series: set[int] | None = None
     """Hashes of the names of its series; None until it was asked."""
 
@@ -71,6 +74,7 @@ class KnownRuns:
             return
         known = self._of((event.get("ce_subject") or b"").decode(errors="replace"))
         known.deleted = deleted
+        known.purged = event.type == _PURGED
         if event.type == _CREATED:
             known.series = set()
 
@@ -80,6 +84,9 @@ class KnownRuns:
         known = self._of(run)
         if known.series is None or known.deleted is None:
             await self._learn(run, known, ask)
+        if known.purged:
+            problem, hint = f"run {run} is purged", "it takes no points any more; use another run"
+            raise _refused(grpc.StatusCode.FAILED_PRECONDITION, "run_id", problem, hint)
         if known.deleted:
             problem = f"run {run} is deleted"
             raise _refused(grpc.StatusCode.FAILED_PRECONDITION, "run_id", problem, "restore it first")
@@ -118,7 +125,7 @@ class KnownRuns:
             problem, hint = f"there is no run {shown(run)}", "create it first, with CreateRun"
             raise _refused(grpc.StatusCode.NOT_FOUND, "run_id", problem, hint)
         if known.deleted is None:  # an event that came meanwhile is newer
-            known.deleted = answer.deleted
+            known.deleted, known.purged = answer.deleted, answer.purged
         known.series = {hash(name) for name in answer.series}
         self._count(run, known, len(known.series))
 

@@ -121,4 +121,4 @@ class PointsDoor:
             raise
         answer = GetRunResponse.FromString(data)
         series = (SeriesName(each.key, each.model_id, each.dataset) for each in answer.metrics)
-        return Asked(answer.run.HasField("deleted_at"), frozenset(series))
+        return Asked(answer.run.HasField("deleted_at"), frozenset(series), answer.run.HasField("purged_at"))

@@ -48,7 +48,7 @@ async def test_an_experiment_from_its_creation_to_its_return(uri: str) -> None:
         assert [each.name for each in deleted if each.experiment_id == id] == ["figures"]
         code, text = refused(lambda: client.create_experiment("figures"))
         assert code == "RESOURCE_ALREADY_EXISTS"
-        assert f"restore the deleted experiment {id}, or take another name" in text
+        assert f"restore or purge the deleted experiment {id}, or take another name" in text
         client.restore_experiment(id)
         assert client.get_experiment(id).lifecycle_stage == "active"
 

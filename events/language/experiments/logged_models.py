@@ -70,6 +70,8 @@ class LoggedModel(Model):
     created_at: Timestamp
     updated_at: Timestamp
     deleted_at: Timestamp | None = None
+    purged_at: Timestamp | None = None
+    """When what it held was given up. Also told as of an earlier time, since that is gone then, too."""
 
 
 class RunModel(Model):

@@ -116,6 +116,8 @@ class Experiment(Model):
     """As it was then; 0 without a template."""
     sources: RunSources = RunSources()
     """What each of its runs reads and goes on from."""
+    purged_at: Timestamp | None = None
+    """When what it held was given up. Also told as of an earlier time, since that is gone then, too."""
 
 
 class ExperimentRun(Model):
@@ -155,3 +157,5 @@ class ExperimentRun(Model):
     """The same for each GPU that it was given."""
     best_checkpoint: str = ""
     """File or folder of the run, as its program says; empty for none."""
+    purged_at: Timestamp | None = None
+    """When what it held was given up. Also told as of an earlier time, since that is gone then, too."""

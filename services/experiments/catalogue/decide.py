@@ -41,6 +41,7 @@ from events.language.experiments import (
     Visibility,
 )
 from events.language.experiments.logged_models import LoggedModelCreated, LoggedModelEnrolled, LoggedModelRefused
+from events.language.experiments.purging import ExperimentPurged, PurgeExperiment
 from events.language.experiments.templates import (
     DeleteTemplate,
     RateTemplate,
@@ -55,6 +56,7 @@ from events.language.experiments.templates import (
 from events.language.moves import check_move
 from events.log.ids import derived_id
 from events.writer.decider import Decider, DecisionContext
+from services.experiments import purging
 from services.experiments.catalogue import templates, tunings
 from services.experiments.catalogue.fold import evolve
 from services.experiments.catalogue.state import FIELDS, LISTS, MOST, Catalogue, Experiment, changed
@@ -75,6 +77,7 @@ class Catalogues(Decider[Catalogue]):
         SetExperimentStatus,
         DeleteExperiment,
         RestoreExperiment,
+        PurgeExperiment,
         CreateTuning,
         DeleteTuning,
         SaveTemplate,
@@ -88,6 +91,7 @@ class Catalogues(Decider[Catalogue]):
         ExperimentStatusSet,
         ExperimentDeleted,
         ExperimentRestored,
+        ExperimentPurged,
         RunEnrolled,
         RunRefused,
         LoggedModelEnrolled,
@@ -111,7 +115,7 @@ class Catalogues(Decider[Catalogue]):
         return Catalogue()
 
     def evolve(self, state: Catalogue, event: Event, time: datetime) -> Catalogue:
-        return evolve(state, event)
+        return evolve(state, event, time)
 
     def holds(self, state: Catalogue, aggregate: str, id: str) -> bool:
         if aggregate == "tuning":
@@ -131,7 +135,14 @@ class Catalogues(Decider[Catalogue]):
             return templates.decided(state, command, context)
         assert isinstance(command, ExperimentCommand)
         id, project = command.experiment_id, command.project
+        if id in state.purged:
+            if isinstance(command, PurgeExperiment | DeleteExperiment):
+                return ()
+            raise purging.refused("experiment", id, "runs' points and files")
         experiment = _known(state, id)
+        if isinstance(command, PurgeExperiment):
+            purging.check("experiment", id, experiment, command)
+            return [ExperimentPurged(project=project, experiment_id=id)]
         if isinstance(command, DeleteExperiment):
             return () if experiment.deleted else [ExperimentDeleted(project=project, experiment_id=id)]
         if isinstance(command, RestoreExperiment):
@@ -154,7 +165,7 @@ class Catalogues(Decider[Catalogue]):
 
 
 def _created(state: Catalogue, command: CreateExperiment) -> ExperimentCreated:
-    if command.experiment_id in state.experiments:
+    if command.experiment_id in state.experiments or command.experiment_id in state.purged:
         raise _exists("experiment_id", command.experiment_id, "leave experiment_id out to have one assigned")
     _free(state, command.name)
     fields: dict[str, Any] = {name: getattr(command, name) for name in (*FIELDS, *LISTS)}
@@ -204,7 +215,7 @@ def _free(state: Catalogue, name: str) -> None:
     if (id := state.names.get(name)) is None:
         return
     if state.experiments[id].deleted:
-        raise _exists("name", name, f"restore the deleted experiment {id}, or take another name")
+        raise _exists("name", name, f"restore or purge the deleted experiment {id}, or take another name")
     raise _exists("name", name, f"take another name, or use the experiment {id}")
 
 
@@ -257,6 +268,8 @@ def _place(
         id = derived_id(CreateExperiment.id_prefix, context.id, project)
         made = Experiment(name, Visibility.PROJECT)
         return id, made, [ExperimentCreated(project=project, experiment_id=id, name=name, visibility=made.visibility)]
+    if id in state.purged:
+        return f"experiment {id} is purged; name another one"
     if (found := state.experiments.get(id)) is None:
         return f"there is no experiment {shown(id)} in project {project}"
     if found.deleted:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from events.language.base import Event
 from events.language.experiments import (
     EXPERIMENT_MOVES,
@@ -14,13 +16,14 @@ from events.language.experiments import (
     TuningAdmitted,
     TuningReleased,
 )
+from events.language.experiments.purging import ExperimentPurged
 from events.language.experiments.templates import TemplateEvent
 from events.language.moves import check_move
 from services.experiments.catalogue import templates, tunings
 from services.experiments.catalogue.state import FIELDS, LISTS, Catalogue, Experiment, changed
 
 
-def evolve(state: Catalogue, event: Event) -> Catalogue:
+def evolve(state: Catalogue, event: Event, time: datetime) -> Catalogue:
     match event:
         case ExperimentCreated():
             fields = {name: getattr(event, name) for name in (*FIELDS, *LISTS)}
@@ -32,8 +35,13 @@ def evolve(state: Catalogue, event: Event) -> Catalogue:
             experiment = state.experiments[event.experiment_id]
             check_move(EXPERIMENT_MOVES, experiment.status, event.status, f"experiment {event.experiment_id}")
             experiment.status = event.status
-        case ExperimentDeleted() | ExperimentRestored():
-            state.experiments[event.experiment_id].deleted = isinstance(event, ExperimentDeleted)
+        case ExperimentDeleted():
+            state.experiments[event.experiment_id].deleted_at = time
+        case ExperimentRestored():
+            state.experiments[event.experiment_id].deleted_at = None
+        case ExperimentPurged():
+            del state.names[state.experiments.pop(event.experiment_id).name]
+            state.purged.add(event.experiment_id)
         case RunEnrolled():
             state.experiments[event.experiment_id].runs = event.number
         case TuningAdmitted() | TuningReleased():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from events.language.experiments import (
@@ -24,7 +25,7 @@ class Experiment:
     name: str
     visibility: Visibility
     status: ExperimentStatus = ExperimentStatus.DRAFT
-    deleted: bool = False
+    deleted_at: datetime | None = None
     runs: int = 0
     """Number of the newest run."""
     description: str = ""
@@ -38,6 +39,10 @@ class Experiment:
     labels: tuple[str, ...] = ()
     practices: BestPractices = field(default_factory=BestPractices)
     sources: RunSources = field(default_factory=RunSources)
+
+    @property
+    def deleted(self) -> bool:
+        return self.deleted_at is not None
 
 
 FIELDS = (
@@ -90,6 +95,8 @@ class Catalogue:
     experiments: dict[str, Experiment] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     """Name → id, of deleted ones too."""
+    purged: set[str] = field(default_factory=set)
+    """Ids of purged experiments, since they are not given again."""
     tunings: dict[str, TuningPlace] = field(default_factory=dict)
     """Deleted ones too, since their numbers are not given again."""
     tuning_names: dict[str, str] = field(default_factory=dict)

@@ -36,9 +36,10 @@ from events.language.experiments.logged_models import (
     RemoveLoggedModelFiles,
     RestoreLoggedModel,
 )
+from events.language.experiments.purging import LoggedModelPurged, PurgeLoggedModel
 from events.log.ids import id_ending
 from events.writer.decider import Decider, DecisionContext
-from services.experiments import files
+from services.experiments import files, purging
 from services.experiments.logged_model.fold import evolve
 from services.experiments.logged_model.state import Logged
 from services.experiments.refusals import exhausted, exists, forbidden
@@ -58,6 +59,7 @@ class LoggedModels(Decider[Logged]):
         FinalizeLoggedModel,
         DeleteLoggedModel,
         RestoreLoggedModel,
+        PurgeLoggedModel,
     )
     events = (
         LoggedModelCreated,
@@ -69,6 +71,7 @@ class LoggedModels(Decider[Logged]):
         LoggedModelFinalized,
         LoggedModelDeleted,
         LoggedModelRestored,
+        LoggedModelPurged,
     )
     routes: ClassVar = {
         LoggedModelEnrolled: lambda event: (event.model_id,),
@@ -79,10 +82,10 @@ class LoggedModels(Decider[Logged]):
         return Logged()
 
     def evolve(self, state: Logged, event: Event, time: datetime) -> Logged:
-        return evolve(state, event)
+        return evolve(state, event, time)
 
     def may_passivate(self, state: Logged) -> bool:
-        return state.placed and state.status is not LoggedModelStatus.PENDING
+        return state.purged or (state.placed and state.status is not LoggedModelStatus.PENDING)
 
     def decide(self, state: Logged, command: Command, context: DecisionContext) -> Sequence[Event]:
         if isinstance(command, CreateLoggedModel):
@@ -91,6 +94,12 @@ class LoggedModels(Decider[Logged]):
         id = command.model_id
         if state.status is None:
             raise absent("model_id", f"there is no logged model {id!r}", "log it first, with CreateLoggedModel")
+        if isinstance(command, PurgeLoggedModel):
+            return _purged(state, command, context)
+        if state.purged:
+            if isinstance(command, DeleteLoggedModel):
+                return ()
+            raise purging.refused("logged model", id, "files")
         if isinstance(command, DeleteLoggedModel):
             return () if state.deleted else [LoggedModelDeleted(model_id=id)]
         if isinstance(command, RestoreLoggedModel):
@@ -149,6 +158,16 @@ def _created(state: Logged, command: CreateLoggedModel, context: DecisionContext
         params=command.params,
         tags=command.tags,
     )
+
+
+def _purged(state: Logged, command: PurgeLoggedModel, context: DecisionContext) -> Sequence[Event]:
+    id, wanted = command.model_id, command.experiment_id
+    if not purging.goes_with("logged model", id, state.experiment_id, wanted, context.actor):
+        if wanted:
+            return ()  # it is of another experiment
+        if not state.purged:
+            purging.check("logged model", id, state, command)
+    return () if state.purged else [LoggedModelPurged(model_id=id)]
 
 
 def _data(state: Logged, command: LogLoggedModelData) -> Sequence[Event]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from events.language.base import Event
 from events.language.experiments.logged_models import (
     LoggedModelAdmitted,
@@ -16,18 +18,20 @@ from events.language.experiments.logged_models import (
     LoggedModelStatus,
 )
 from events.language.experiments.moves import LOGGED_MODEL_MOVES
+from events.language.experiments.purging import LoggedModelPurged
 from events.language.moves import check_move
 from services.experiments import files
 from services.experiments.logged_model.state import Logged
 
 
-def evolve(state: Logged, event: Event) -> Logged:
+def evolve(state: Logged, event: Event, time: datetime) -> Logged:
     match event:
         case LoggedModelCreated():
             state.status = LoggedModelStatus.PENDING
             state.params, state.tags = dict(event.params), dict(event.tags)
         case LoggedModelAdmitted():
             state.placed = True
+            state.experiment_id = event.experiment_id
         case LoggedModelNotAdmitted():
             state.placed = state.refused = True
             _move(state, LoggedModelStatus.FAILED, event.reason, event.model_id)
@@ -41,8 +45,14 @@ def evolve(state: Logged, event: Event) -> Logged:
             files.take_away(state, event.paths)
         case LoggedModelFinalized():
             _move(state, event.status, event.reason, event.model_id)
-        case LoggedModelDeleted() | LoggedModelRestored():
-            state.deleted = isinstance(event, LoggedModelDeleted)
+        case LoggedModelDeleted():
+            state.deleted_at = time
+        case LoggedModelRestored():
+            state.deleted_at = None
+        case LoggedModelPurged():
+            state.purged = True
+            for held in (state.params, state.tags, state.artifacts, state.folders):
+                held.clear()  # nothing is decided by them any more
     return state
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from events.language.experiments.logged_models import LoggedModelStatus
 
@@ -19,7 +20,10 @@ class Logged:
     """Whether no experiment takes it."""
     reason: str = ""
     """Why it failed."""
-    deleted: bool = False
+    experiment_id: str = ""
+    """Empty until an experiment has taken it."""
+    deleted_at: datetime | None = None
+    purged: bool = False
     params: dict[str, str] = field(default_factory=dict)
     """Each keeps its first value."""
     tags: dict[str, str] = field(default_factory=dict)
@@ -27,3 +31,7 @@ class Logged:
     """Path → digest of the file."""
     folders: dict[str, int] = field(default_factory=dict)
     """Path → how many files are in it, at any depth."""
+
+    @property
+    def deleted(self) -> bool:
+        return self.deleted_at is not None

@@ -14,6 +14,7 @@ from events.streams.intake import Intake
 from events.streams.reading import StreamReader
 from forgelog_pb.experiments.v1 import points_queries_pb2 as pb
 from forgelog_pb.experiments.v1 import points_queries_pb2_grpc as rpc
+from services.experiments.purged import gone, purged_since
 
 MAX_WIDTH = 10_000
 DEFAULT_WIDTH = 500
@@ -106,11 +107,17 @@ class PointReader:
 
     @asynccontextmanager
     async def tables(self, runs: Sequence[str], options: Any) -> AsyncIterator[Any]:
-        """The tables of points, once these runs are known to be there. Raises QueryError."""
+        """The tables of points, once these runs are known to be there, and not purged. Raises QueryError."""
         told = read_options(options)
-        there = await self._projects(runs, options)
+        async with self._read.view(**told) as db:
+            rows = await db.fetch("select run_id, purged_at from runs where run_id = any($1::text[])", list(runs))
+        there = {row["run_id"]: row["purged_at"] for row in rows}
         if missing := [run for run in runs if run not in there]:
             raise not_found("run", missing[0], told["as_of"])
+        there |= await purged_since(self._read, runs, options)
+        for run, purged_at in there.items():
+            if purged_at is not None:
+                raise gone("run", run, purged_at)
         async with self._all(told["as_of"]) as tables:
             yield tables
 
@@ -138,7 +145,9 @@ class PointReader:
             yield PointTables(db, self._reader.schema, -1 if time is None else _milliseconds(time))
 
     async def metrics(self, runs: Sequence[str], keys: Collection[str], options: Any) -> list[Any]:
-        """The metrics of runs, as messages. Raises QueryError."""
+        """The metrics of runs, as messages. Raises QueryError, also for a run that is purged."""
+        if not runs:
+            return []
         async with self.tables(runs, options) as tables:
             series = await tables.series(runs, keys, MOST_METRICS + 1)
             if len(series) > MOST_METRICS:
@@ -170,6 +179,16 @@ class PointReader:
             for each in series
             if each.number in tallies and projects.get(each.run) == models[each.name.model_id]
         ]
+
+    async def totals(self, runs: Sequence[str]) -> dict[str, int]:
+        """How many points each run has; runs without any are left out. Raises QueryError."""
+        async with self._reader.view() as db:
+            rows = await db.fetch(
+                f"select run, sum(count)::bigint as points from {self._reader.schema}.series "
+                "where run = any($1::text[]) group by run",
+                list(runs),
+            )
+        return {row["run"]: row["points"] for row in rows}
 
     async def counts(self, runs: Sequence[str]) -> dict[str, int]:
         """How many series each run has; runs without any are left out. Raises QueryError."""

@@ -64,6 +64,8 @@ class Run:
     """Heads, about."""
     points: int = 0
     """Points in them, about."""
+    is_purged: bool = False
+    """For one transaction: whether its points are dropped."""
 
 
 class Fresh(NamedTuple):
@@ -108,8 +110,12 @@ class PointStream(Stream["Piece", str, Run, Fresh]):
         return runs
 
     async def prepare(self, db: Db, pieces: Sequence[tuple[Run, Piece]]) -> None:
-        """Look up those points that do not lie behind all of their series."""
+        """Look up which runs are purged, and those points that do not lie behind all of their series."""
+        runs = {piece.run for _, piece in pieces}
+        purged = await db.fetch("select run from purged where run = any($1::text[])", list(runs))
+        gone = {row["run"] for row in purged}
         for run, piece in pieces:
+            run.is_purged = piece.run in gone
             for name in piece.series:
                 if (series := run.series.get(name)) is not None:
                     series.repeats.clear()
@@ -118,6 +124,8 @@ class PointStream(Stream["Piece", str, Run, Fresh]):
         for run, piece in pieces:
             for name, points in piece.series.items():
                 series = run.series.get(name)
+                if run.is_purged:
+                    break
                 if series is not None and series.number is not None and not _behind(points, series.last):
                     asked[piece.run][series.number].append(points)
                     numbered[series.number] = series
@@ -128,6 +136,8 @@ class PointStream(Stream["Piece", str, Run, Fresh]):
         from events.streams.arrived import at_once
         from events.streams.columns import merge, without
 
+        if state.is_purged:
+            return ()
         if len(state.series) + len(piece.series) > MAX_SERIES:
             count = len(state.series.keys() | piece.series.keys())
             if count > MAX_SERIES:
@@ -174,8 +184,11 @@ class PointStream(Stream["Piece", str, Run, Fresh]):
                 states[run_id].rows = states[run_id].points = 0
 
     async def tidy(self, db: Db) -> bool:
-        """Heads that are old become chunks."""
+        """Points of purged runs go; heads that are old become chunks."""
         from services.experiments.points.chunks import close
+        from services.experiments.points.purged import remove
+
+        more = await remove(db)
 
         rows = await db.fetch(
             "select distinct run from (select run from heads where stored_at < now() - make_interval(secs => $1) "
@@ -185,7 +198,11 @@ class PointStream(Stream["Piece", str, Run, Fresh]):
         )
         if rows:
             await close(db, [row["run"] for row in rows])
-        return bool(rows)
+        return more or bool(rows)
+
+    async def carry(self, db: Db, live: str) -> None:
+        """The topic does not know which runs are purged. The rows that their records became go by `tidy`."""
+        await db.execute(f"insert into purged (run) select run from {live}.purged on conflict do nothing")
 
     def stored(self, chunks: Sequence[Fresh]) -> None:
         stored_points.inc(sum(len(chunk.points) for chunk in chunks))

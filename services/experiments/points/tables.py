@@ -49,6 +49,9 @@ TABLES = (
     f"series bigint not null, {_TALLY}, data bytea not null)",
     "create index if not exists chunks_by_step on chunks (series, last_step, first_step)",
     f"create index if not exists chunks_to_merge on chunks (series) where count < {FULL}",
+    # Runs whose points are gone, also those that come later. They are open until their rows are removed.
+    "create table if not exists purged (run text primary key, is_open boolean not null default true)",
+    "create index if not exists purged_open on purged (run) where is_open",
     # Their data is packed already.
     "alter table heads alter column data set storage external",
     "alter table chunks alter column data set storage external",

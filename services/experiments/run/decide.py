@@ -49,11 +49,12 @@ from events.language.experiments.datasets import (
     LogInputs,
 )
 from events.language.experiments.logged_models import LogRunModels, RunModelsLogged
+from events.language.experiments.purging import PurgeRun, RunPurged
 from events.language.experiments.results import BestCheckpointSet, SetBestCheckpoint
 from events.language.experiments.sealing import RunPointsSealed, SealPoints
 from events.log.ids import id_ending
 from events.writer.decider import Decider, DecisionContext
-from services.experiments import files
+from services.experiments import files, purging
 from services.experiments.refusals import exhausted, exists, forbidden
 from services.experiments.run import sealing
 from services.experiments.run.fold import evolve
@@ -92,6 +93,7 @@ class Runs(Decider[Run]):
         ResumeRun,
         DeleteRun,
         RestoreRun,
+        PurgeRun,
     )
     events = (
         RunCreated,
@@ -111,6 +113,7 @@ class Runs(Decider[Run]):
         RunProcessEnded,
         RunDeleted,
         RunRestored,
+        RunPurged,
     )
     routes: ClassVar = {
         RunEnrolled: lambda event: (event.run_id,),
@@ -123,10 +126,10 @@ class Runs(Decider[Run]):
         return Run()
 
     def evolve(self, state: Run, event: Event, time: datetime) -> Run:
-        return evolve(state, event)
+        return evolve(state, event, time)
 
     def may_passivate(self, state: Run) -> bool:
-        return state.status in ENDED
+        return state.status in ENDED or state.purged
 
     def decide(self, state: Run, command: Command, context: DecisionContext) -> Sequence[Event]:
         if isinstance(command, CreateRun):
@@ -135,6 +138,12 @@ class Runs(Decider[Run]):
         id = command.run_id
         if state.status is None:
             raise absent("run_id", f"there is no run {id!r}", "forgelog runs list shows them")
+        if isinstance(command, PurgeRun):
+            return _purged(state, command, context)
+        if state.purged:
+            if isinstance(command, SealPoints | DeleteRun):
+                return ()
+            raise purging.refused("run", id, "points and files")
         if isinstance(command, SealPoints):
             return sealing.sealed(state, command, context)
         if isinstance(command, DeleteRun):
@@ -260,6 +269,16 @@ def _admitted(state: Run, event: RunEnrolled) -> RunAdmitted:
         params=params,
         sources=event.sources.model_copy(update={"inputs": inputs}),
     )
+
+
+def _purged(state: Run, command: PurgeRun, context: DecisionContext) -> Sequence[Event]:
+    id, wanted = command.run_id, command.experiment_id
+    if not purging.goes_with("run", id, state.experiment_id, wanted, context.actor):
+        if wanted:
+            return ()  # it is of another experiment
+        if not state.purged:
+            purging.check("run", id, state, command)
+    return () if state.purged else [RunPurged(run_id=id)]
 
 
 def _of(state: Run, job_id: str) -> bool:

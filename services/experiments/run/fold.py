@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from events.language.base import Event
 from events.language.experiments import (
     ENDED,
@@ -25,6 +27,7 @@ from events.language.experiments.datasets import (
     InputsLogged,
 )
 from events.language.experiments.logged_models import RunModelsLogged
+from events.language.experiments.purging import RunPurged
 from events.language.experiments.results import BestCheckpointSet
 from events.language.experiments.sealing import RunPointsSealed
 from events.language.moves import check_move
@@ -32,13 +35,14 @@ from services.experiments import files
 from services.experiments.run.state import Run, capture_digest, input_key, model_key
 
 
-def evolve(state: Run, event: Event) -> Run:
+def evolve(state: Run, event: Event, time: datetime) -> Run:
     match event:
         case RunCreated():
             state.status, state.project, state.name = event.status, event.project, event.name
             state.process, state.params = event.process, dict(event.params)
         case RunAdmitted():
             state.admitted = True
+            state.experiment_id = event.experiment_id
             state.params.update(event.params)
             state.inputs.update(map(input_key, event.sources.inputs))
         case RunNotAdmitted():
@@ -73,8 +77,14 @@ def evolve(state: Run, event: Event) -> Run:
         case RunModelsLogged():
             state.models.update(map(model_key, event.inputs))
             state.models.update(model_key(each.model_id, each.step) for each in event.outputs)
-        case RunDeleted() | RunRestored():
-            state.deleted = isinstance(event, RunDeleted)
+        case RunDeleted():
+            state.deleted_at = time
+        case RunRestored():
+            state.deleted_at = None
+        case RunPurged():
+            state.purged = True
+            for held in (state.params, state.artifacts, state.folders, state.inputs, state.models):
+                held.clear()  # nothing is decided by them any more
     return state
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from blake3 import blake3
 
@@ -28,7 +29,10 @@ class Run:
     """Whether no experiment takes it."""
     reason: str = ""
     """Why it ended so."""
-    deleted: bool = False
+    experiment_id: str = ""
+    """Empty until an experiment has taken it."""
+    deleted_at: datetime | None = None
+    purged: bool = False
     process_ended: bool = False
     params: dict[str, str] = field(default_factory=dict)
     """Each keeps its first value."""
@@ -48,6 +52,10 @@ class Run:
     """`capture_digest` of what was said last; empty if there is none."""
     folders: dict[str, int] = field(default_factory=dict)
     """Path → how many files are in it, at any depth."""
+
+    @property
+    def deleted(self) -> bool:
+        return self.deleted_at is not None
 
 
 def dataset_key(each: RunInput) -> str:

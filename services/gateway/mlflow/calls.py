@@ -197,6 +197,13 @@ class Calls:
             raise DoorError(grpc.StatusCode.NOT_FOUND, f"there is no {kind} {shown(id)} in project {self.project}")
         return place[1]
 
+    @staticmethod
+    def check_kept(kind: str, id: str, found: Any) -> None:
+        """Raises DoorError for what is purged: to MLflow's clients it is not there, as after `mlflow gc`."""
+        if found.HasField("purged_at"):
+            at = found.purged_at.ToJsonString()
+            raise DoorError(grpc.StatusCode.NOT_FOUND, f"{kind} {id} was purged at {at}; it can't be restored")
+
     async def _place(self, id: str, of_model: bool) -> tuple[str, str]:
         """Project and experiment; empty texts if there is no such run or model."""
         key, lifecycle = "model_id" if of_model else "run_id", pb.LIFECYCLE_ALL

@@ -99,6 +99,7 @@ async def of_id(calls: Calls, id: str) -> Any:
     found = (await calls.ask("GetExperiment", pb.GetExperimentResponse, experiment_id=id)).experiment
     if found.project != calls.project:
         raise DoorError(grpc.StatusCode.NOT_FOUND, f"there is no experiment {shown(id)} in project {calls.project}")
+    calls.check_kept("experiment", id, found)
     return found
 
 

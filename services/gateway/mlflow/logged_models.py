@@ -121,6 +121,7 @@ async def _model(calls: Calls, id: str) -> Any:
     found = await calls.ask("GetLoggedModel", pb.GetLoggedModelResponse, model_id=id)
     if found.model.project != calls.project:
         raise DoorError(grpc.StatusCode.NOT_FOUND, f"there is no logged model {shown(id)} in project {calls.project}")
+    calls.check_kept("logged model", id, found.model)
     return found
 
 

@@ -133,6 +133,7 @@ async def _run(calls: Calls, id: str) -> dict[str, Any]:
     found = await calls.ask("GetRun", pb.GetRunResponse, run_id=id)
     if found.run.project != calls.project:
         raise no_run(id, calls.project)
+    calls.check_kept("run", id, found.run)
     return shapes.run(found)
 
 

@@ -112,7 +112,7 @@ def test_a_deleted_experiment_keeps_its_name_and_changes_no_more_until_it_is_res
     assert desk.send(DeleteExperiment(experiment_id="e1")) == []
     with pytest.raises(Refused) as caught:
         desk.send(CreateExperiment(name="digits"))
-    assert caught.value.errors[0].hint == "restore the deleted experiment e1, or take another name"
+    assert caught.value.errors[0].hint == "restore or purge the deleted experiment e1, or take another name"
     with pytest.raises(Refused, match="experiment e1 is deleted; restore it first"):
         desk.send(UpdateExperiment(experiment_id="e1", team="vision"))
     assert desk.send(RestoreExperiment(experiment_id="e1")) == [ExperimentRestored(project=PROJECT, experiment_id="e1")]
