@@ -42,7 +42,7 @@ class AsyncPurges(Namespace):
     async def execute(
         self, purgeable: Iterable[Mapping[str, Any]], *, deleted_before: datetime | None = None
     ) -> list[Answer]:
-        """Purge what a plan of the client's project names (`kind` and `id` of each); the outcomes, in that order. One is
+        """Purge what a plan of the client's project names (`kind` and `id` of each); the outcomes, in order. One is
         refused if it was restored, or deleted again after `deleted_before`, the time of the plan."""
         entries, own = list(purgeable), self._core.own_project
         if other := next((each for each in entries if each.get("project", own) != own), None):

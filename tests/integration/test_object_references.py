@@ -16,7 +16,7 @@ from events.process.settings import Settings
 from events.projections.positions import live_schema
 from events.projections.projection import Projection
 from events.projections.rebuild import NoProjection
-from events.projections.references import REFERENCES, put_references, reference_keys
+from events.projections.references import PURGED, REFERENCES, put_references, reference_keys
 from events.projections.replaying import connected
 from events.projections.tables import create_schema, quoted
 from tests.rows import HeldRows
@@ -27,7 +27,7 @@ CODE = ObjectRef(digest="5f" * 32, size=4)
 
 class Naming(Projection):
     context = "jobs"
-    tables = (REFERENCES,)
+    tables = (REFERENCES, PURGED)
     version = 3
 
 
@@ -64,6 +64,13 @@ async def test_what_events_name_is_found(settings: Settings) -> None:
     both = {PLOT.digest: Named(PLOT, True), CODE.digest: Named(CODE, True)}
     assert await references.all() == await references.bundles() == both
     assert await references.among([PLOT.digest, "00" * 32]) == {PLOT.digest: Named(PLOT, True)}
+
+
+async def test_what_is_purged_names_nothing(settings: Settings, db_schema: str) -> None:
+    async with connected(settings) as db:
+        purged = f"insert into {quoted(db_schema)}.purged (subject, purged_at, since) values ('j2', now(), now())"
+        await db.execute(purged)
+    assert await References(settings).all() == {PLOT.digest: Named(PLOT, False)}
 
 
 @pytest.mark.usefixtures("db_schema")

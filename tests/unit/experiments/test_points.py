@@ -185,6 +185,12 @@ def test_a_run_takes_no_more_series_than_it_may_have() -> None:
 # Tallies
 
 
+def test_points_of_a_purged_run_are_dropped() -> None:
+    run = Run(is_purged=True)
+    assert PointStream().take(run, Piece("r1", {SeriesName("loss", "", ""): cols([(1, 10, 0.5)])}, 0), 0.0) == ()
+    assert run.series == {}
+
+
 @given(st.lists(st.lists(POINT, min_size=1, max_size=8), min_size=1, max_size=5))
 def test_the_sum_of_tallies_is_the_tally_of_all_points(parts: list[list[tuple[int, int, float]]]) -> None:
     seen: list[Arrived] = []

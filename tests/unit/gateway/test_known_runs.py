@@ -136,3 +136,13 @@ async def test_other_events_tell_nothing_and_all_is_forgotten_where_some_may_be_
     runs.forget()
     await runs.admit("r1", [LOSS], service.ask)
     assert service.asked == 2
+
+
+async def test_a_purged_run_takes_no_points_and_is_not_said_to_be_restorable() -> None:
+    runs = KnownRuns()
+    runs.saw(event("RunCreated"))
+    runs.saw(event("RunDeleted"))
+    runs.saw(event("RunPurged"))
+    assert await refused(runs) == "FAILED_PRECONDITION run_id: run r1 is purged"
+    asked = Service(Asked(True, frozenset(), purged=True))
+    assert await refused(KnownRuns(), ask=asked.ask) == "FAILED_PRECONDITION run_id: run r1 is purged"
