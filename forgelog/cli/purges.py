@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from forgelog.cli.common import OutputOption, guarded, with_client
 from forgelog.cli.render import Format, note, show_data, write
@@ -15,29 +14,12 @@ from forgelog.errors import InvalidInput
 
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
+    from forgelog.purge_plan import PurgePlan
 
 purge_app = typer.Typer(
     no_args_is_help=True,
     help="Give up what deleted experiments, runs and logged models hold: a plan first, then its execution.",
 )
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class _Entry(_Part):
-    kind: Literal["experiment", "run", "logged_model"]
-    id: str
-    project: str
-
-
-class _Plan(_Part):
-    """What `purge plan` wrote, as far as `purge execute` needs it."""
-
-    forgelog_purge: Literal[1]
-    deleted_before: AwareDatetime
-    purgeable: Annotated[tuple[_Entry, ...], Field(max_length=10_000)]
 
 
 @purge_app.command("plan")
@@ -88,14 +70,13 @@ def execute(
         note(f"{each['kind']} {each['id']} is kept: {each['reason']}")
 
 
-def _read(file: Path) -> _Plan:
+def _read(file: Path) -> PurgePlan:
+    from forgelog.purge_plan import parse_plan
+
+    hint = "give the file that `forgelog experiments purge plan` was written to"
     try:
-        return _Plan.model_validate_json(file.read_bytes())
+        return parse_plan(file.read_bytes())
     except OSError as error:
-        problem = f"{error.strerror}; give the file that `forgelog experiments purge plan` was written to"
-        raise InvalidInput(f"{file}: {problem}") from None
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the file"
-        hint = "give what `forgelog experiments purge plan` wrote"
-        raise InvalidInput(f"{file}: {place}: {first['msg']}; {hint}") from None
+        raise InvalidInput(f"{file}: {error.strerror}; {hint}") from None
+    except ValueError as error:
+        raise InvalidInput(f"{file}: {error}; {hint}") from None

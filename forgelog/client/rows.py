@@ -536,7 +536,7 @@ class ExperimentRow(Answer, message="forgelog.experiments.v1.Experiment"):
     sources: Answer
     """What each of its runs reads and goes on from."""
     purged_at: datetime | None
-    """When what it held was given up. Also told as of an earlier time, since that is gone then, too."""
+    """When it was purged: it can't be restored, and its name is free."""
     runs: dict[str, int]
     """Its runs by status. This and what follows are there where one experiment was asked for."""
     job_ids: list[str]

@@ -207,8 +207,10 @@ class ExperimentQueriesServicer(rpc.ExperimentQueriesServicer):
 
     async def _note_purged(self, runs: Sequence[Any], options: Any) -> None:
         """Say in messages of runs as of an earlier time which are purged by now."""
-        for id, purged_at in (await purged_since(self._read, [run.run_id for run in runs], options)).items():
-            next(run for run in runs if run.run_id == id).purged_at.FromDatetime(purged_at)
+        purged = await purged_since(self._read, [each.run_id for each in runs], options)
+        for each in runs:
+            if (purged_at := purged.get(each.run_id)) is not None:
+                each.purged_at.FromDatetime(purged_at)
 
     async def ListInputs(self, request: Any, context: Any) -> Any:
         query = _INPUTS.query(request)

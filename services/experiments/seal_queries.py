@@ -16,6 +16,7 @@ from forgelog_pb.experiments.v1 import seal_queries_pb2_grpc as rpc
 from forgelog_pb.experiments.v1 import types_pb2 as types
 from forgelog_pb.query.v1 import options_pb2
 from services.experiments.points.answering import PointReader
+from services.experiments.purged import gone, purged_among
 
 
 class SealQueriesServicer(rpc.SealQueriesServicer):
@@ -26,6 +27,8 @@ class SealQueriesServicer(rpc.SealQueriesServicer):
     async def GetRunSeal(self, request: Any, context: Any) -> Any:
         id = request.run_id
         async with self._read.view(**read_options(request.options)) as db:
+            for purged_at in (await purged_among(db, [id])).values():
+                raise gone("run", id, purged_at)
             row = await db.fetchrow("select * from run_seals where run_id = $1", id)
             if row is None and await db.fetchval("select 1 from runs where run_id = $1", id) is None:
                 raise not_found("run", id, None)

@@ -117,7 +117,7 @@ class Experiment(Model):
     sources: RunSources = RunSources()
     """What each of its runs reads and goes on from."""
     purged_at: Timestamp | None = None
-    """When what it held was given up. Also told as of an earlier time, since that is gone then, too."""
+    """When it was purged: it can't be restored, and its name is free."""
 
 
 class ExperimentRun(Model):

@@ -61,6 +61,8 @@ from events.language.experiments import (
 )
 from events.language.experiments.capture import CaptureRun, RunCapture
 from events.language.experiments.logged_models import LoggedModelCreated, LogRunModels, RunModel
+from events.language.experiments.purging import PurgeExperiment, PurgeRun
+from events.language.experiments.results import SetBestCheckpoint
 from events.language.experiments.sealing import SealedPoints, SealPoints
 from events.language.experiments.templates import (
     DeleteTemplate,
@@ -73,7 +75,7 @@ from events.language.experiments.tuning_following import AdoptedTrial, AdoptTria
 from events.language.jobs import ExitReason, JobCancelled, JobCompleted, JobExited, JobFailed, JobStarted, TaskCounts
 from events.log.ids import child_id, id_ending
 from tests.unit.experiments.desk import NOON
-from tests.unit.experiments.registry_inputs import run_files
+from tests.unit.experiments.registry_inputs import PATHS, run_files
 from tests.unit.jobs import desk as jobs
 
 Inputs = st.SearchStrategy[Command | Event | float]
@@ -128,6 +130,7 @@ catalogue: Inputs = st.one_of(
     st.builds(SetExperimentStatus, **_of, status=st.sampled_from(ExperimentStatus)),
     st.builds(DeleteExperiment, **_of),
     st.builds(RestoreExperiment, **_of),
+    st.builds(PurgeExperiment, **_of),
     _asked,
     st.builds(CreateTuning, project=st.just(DEFAULT_PROJECT), tuning_id=TUNINGS, name=NAMES, directions=DIRECTIONS),
     st.builds(DeleteTuning, project=st.just(DEFAULT_PROJECT), tuning_id=TUNINGS),
@@ -159,6 +162,8 @@ runs: Inputs = st.one_of(
     st.builds(RenameRun, run_id=RUNS, name=NAMES),
     st.builds(EndRun, run_id=RUNS, status=ENDS, reason=st.sampled_from(["", "given up"])),
     *(st.builds(kind, run_id=RUNS) for kind in (ResumeRun, DeleteRun, RestoreRun)),
+    st.builds(PurgeRun, run_id=RUNS, experiment_id=st.just("") | EXPERIMENTS),
+    st.builds(SetBestCheckpoint, run_id=RUNS, path=st.just("") | PATHS),
     st.builds(
         RunEnrolled,
         project=st.just(DEFAULT_PROJECT),
