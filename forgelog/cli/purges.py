@@ -55,7 +55,7 @@ def execute(
         entries = [each.model_dump() for each in made.purgeable]
         outcomes = await client.purges.execute(entries, deleted_before=made.deleted_before)
         refused = [
-            {**entry, "reason": outcome.message}
+            {**entry, "reason": outcome.rejection.message}
             for entry, outcome in zip(entries, outcomes, strict=True)
             if outcome.result == "rejected"
         ]

@@ -47,10 +47,12 @@ class Reproduced(NamedTuple):
 async def plan(
     client: AsyncClient, run_id: str, *, repository: str = "", venv: bool = False, by_job: bool = False
 ) -> Plan:
-    """What can be restored of a run. Raises `NotFound`, `Unavailable`."""
+    """What can be restored of a run. Raises `NotFound`, `Unavailable`, `InvalidInput` for a purged one."""
     from events.language.experiments.capture import RunCapture
 
     run = await client.runs.get(run_id)
+    if run.purged_at is not None:
+        raise InvalidInput(f"run {run_id} was purged at {run.purged_at.isoformat()}: what was captured of it is gone")
     capture, lines = RunCapture(), ""
     with contextlib.suppress(NotFound):
         capture = RunCapture.model_validate((await client.captures.get(run_id)).capture)

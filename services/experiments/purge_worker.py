@@ -13,6 +13,7 @@ purge once.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -31,6 +32,8 @@ from services.experiments.background import again_and_again
 
 _PAUSE = 5.0
 """Seconds between two looks."""
+_SOON = 0.5
+"""The same after one that found something."""
 _AT_ONCE = 500
 """Commands of one look."""
 _TICK = timedelta(milliseconds=1)
@@ -79,20 +82,28 @@ class _Worker:
         """How many purged things there were when the tables of points were told last."""
 
     async def run(self) -> None:
-        """One look. Raises what keeps it from that."""
+        """Purge what is due. Raises what keeps it from that."""
+        while await self._look():
+            await asyncio.sleep(_SOON)
+
+    async def _look(self) -> bool:
+        """Whether there was something to do, so that more may follow from it soon."""
         async with self._read.view() as db:
             due = {each.id: each for each in (*await self._due(db), *await self._left(db))}
             purged = await db.fetchval("select count(*) from purged")
         self._published &= due.keys()
-        if commands := [each for id, each in due.items() if id not in self._published]:
+        commands = [each for id, each in due.items() if id not in self._published]
+        if commands:
             async with Publisher(self._settings) as publisher:
                 await publisher.publish_many(commands)
             self._published |= due.keys()
-        if purged != self._told and self._points.ready:
+        untold = purged != self._told and self._points.ready
+        if untold:
             async with self._points.view() as db:
                 tables = quoted(self._read.runner.schema)
                 await db.execute(_TELL.format(points=self._points.schema, tables=tables))
             self._told = purged
+        return bool(commands) or untold
 
     async def _due(self, db: Db) -> Iterable[Outgoing]:
         if not (days := self._settings.purge_days):
