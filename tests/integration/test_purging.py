@@ -97,6 +97,6 @@ async def test_a_run_is_purged_and_one_that_is_not_deleted_is_kept(client: Async
     chosen = [each for each in plan.purgeable if each.id == run]
     outcomes = await client.purges.execute([*chosen, {"kind": "run", "id": kept}])
     assert [outcome.result == "rejected" for outcome in outcomes] == [False, True]
-    assert f"run {kept} is not deleted: delete it first" in outcomes[1].rejection.message
+    assert f"run {kept} is not deleted; delete it first" in outcomes[1].rejection.message
     left = await client.runs.list(deleted=None, experiments=[(await client.runs.get(run)).experiment_id])
     assert [row.run_id for row in left] == [kept]

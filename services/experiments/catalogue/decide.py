@@ -138,10 +138,10 @@ class Catalogues(Decider[Catalogue]):
         if id in state.purged:
             if isinstance(command, PurgeExperiment | DeleteExperiment):
                 return ()
-            raise purging.refused("experiment", id, "runs' points and files")
+            raise purging.refused("experiment", command, "runs' points and files")
         experiment = _known(state, id)
         if isinstance(command, PurgeExperiment):
-            purging.check("experiment", id, experiment, command)
+            purging.check("experiment", experiment, command)
             return [ExperimentPurged(project=project, experiment_id=id)]
         if isinstance(command, DeleteExperiment):
             return () if experiment.deleted else [ExperimentDeleted(project=project, experiment_id=id)]

@@ -99,7 +99,7 @@ class LoggedModels(Decider[Logged]):
         if state.purged:
             if isinstance(command, DeleteLoggedModel):
                 return ()
-            raise purging.refused("logged model", id, "files")
+            raise purging.refused("logged model", command, "files")
         if isinstance(command, DeleteLoggedModel):
             return () if state.deleted else [LoggedModelDeleted(model_id=id)]
         if isinstance(command, RestoreLoggedModel):
@@ -161,12 +161,12 @@ def _created(state: Logged, command: CreateLoggedModel, context: DecisionContext
 
 
 def _purged(state: Logged, command: PurgeLoggedModel, context: DecisionContext) -> Sequence[Event]:
-    id, wanted = command.model_id, command.experiment_id
-    if not purging.goes_with("logged model", id, state.experiment_id, wanted, context.actor):
-        if wanted:
+    id = command.model_id
+    if not purging.goes_with("logged model", state.experiment_id, command, context.actor):
+        if command.experiment_id:
             return ()  # it is of another experiment
         if not state.purged:
-            purging.check("logged model", id, state, command)
+            purging.check("logged model", state, command)
     return () if state.purged else [LoggedModelPurged(model_id=id)]
 
 

@@ -143,7 +143,7 @@ class Runs(Decider[Run]):
         if state.purged:
             if isinstance(command, SealPoints | DeleteRun):
                 return ()
-            raise purging.refused("run", id, "points and files")
+            raise purging.refused("run", command, "points and files")
         if isinstance(command, SealPoints):
             return sealing.sealed(state, command, context)
         if isinstance(command, DeleteRun):
@@ -272,12 +272,12 @@ def _admitted(state: Run, event: RunEnrolled) -> RunAdmitted:
 
 
 def _purged(state: Run, command: PurgeRun, context: DecisionContext) -> Sequence[Event]:
-    id, wanted = command.run_id, command.experiment_id
-    if not purging.goes_with("run", id, state.experiment_id, wanted, context.actor):
-        if wanted:
+    id = command.run_id
+    if not purging.goes_with("run", state.experiment_id, command, context.actor):
+        if command.experiment_id:
             return ()  # it is of another experiment
         if not state.purged:
-            purging.check("run", id, state, command)
+            purging.check("run", state, command)
     return () if state.purged else [RunPurged(run_id=id)]
 
 

@@ -107,13 +107,13 @@ def test_what_is_deleted_is_purged_once(kind: Kind) -> None:
     for command in (kind.restore, kind.change):
         refused = refusal(given, command)
         assert refused.code is ErrorCode.FAILED_PRECONDITION
-        assert refused.message.endswith("are gone, and it can't be restored")
+        assert refused.message.endswith("are gone; it can't be restored; use another one")
 
 
 @KINDS
 def test_what_is_not_deleted_is_not_purged(kind: Kind) -> None:
     given = desk()
-    assert refusal(given, kind.purge()).message.endswith("is not deleted: delete it first")
+    assert refusal(given, kind.purge()).message.endswith("is not deleted; delete it first")
     given.send(kind.delete)
     given.send(kind.restore)
     assert refusal(given, kind.purge(deleted_before=LATER)).code is ErrorCode.FAILED_PRECONDITION
