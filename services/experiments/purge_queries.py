@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from events.queries.queries import ReadModel, invalid, read_options
+from events.queries.queries import ReadModel, read_options
 from forgelog_pb.experiments.v1 import purge_queries_pb2 as pb
 from forgelog_pb.experiments.v1 import purge_queries_pb2_grpc as rpc
 from services.experiments.points.answering import PointReader
@@ -43,9 +43,7 @@ class PurgeQueriesServicer(rpc.PurgeQueriesServicer):
         self._points = points
 
     async def PlanPurge(self, request: Any, context: Any) -> Any:
-        limit = request.limit or _USUAL
-        if not 0 < limit <= _MOST:
-            raise invalid(f"limit: is {limit}; give 1 to {_MOST}")
+        limit = min(request.limit or _USUAL, _MOST)
         before: datetime | None = None
         if request.HasField("deleted_before"):
             before = request.deleted_before.ToDatetime(tzinfo=UTC)
