@@ -31,6 +31,9 @@ SUITES = {
     "points": "bench.points",
     "tracking": "bench.tracking",
     "curves": "bench.curves",
+    "search": "bench.search",
+    "mlflow": "bench.mlflow_door",
+    "artifacts": "bench.artifacts",
     "scheduling": "bench.scheduling",
     "queries": "bench.gateway",
     "flow": "bench.flow",
@@ -41,8 +44,8 @@ SUITES = {
 }
 """Name → module with ``async figures(settings, runs) -> list[Figure]``."""
 
-LONG = frozenset({"curves", "history", "asof", "tuning"})
-"""Suites that take many minutes: measured only when they are named."""
+LONG = frozenset({"artifacts", "curves", "search", "history", "asof", "tuning", "mlflow"})
+"""Suites that take many minutes, or need others' software: measured only when they are named."""
 
 
 async def measure(names: list[str], runs: int) -> dict[str, list[Figure]]:

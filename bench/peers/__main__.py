@@ -26,13 +26,12 @@ from rich.table import Table
 
 from bench import flow, logs, results
 from bench.peers import slurm
+from bench.peers.environment import PYTHON, Unavailable, require
 from bench.report import Figure, number
 from bench.servers import machine, servers
 from events.process.collector import spare_collections
 from events.process.settings import Settings
 from forgelog.embedded.passfile import password_in
-
-PYTHON = Path(__file__).parents[2] / "build" / "peers" / "venv" / "bin" / "python"
 
 WORK = {
     "start_ms": ("submit → process started, p50", "ms", "submit → process started, p50", False),
@@ -45,13 +44,8 @@ WORK = {
 PEERS = ("Ray", "Dask", "eventsourcing", "Slurm")
 
 
-class Unavailable(Exception):
-    """A peer can't be measured here; the text says why."""
-
-
 def _script(name: str, count: int, environment: dict[str, str] | None = None) -> dict[str, Any]:
-    if not PYTHON.exists():
-        raise Unavailable(f"its environment {PYTHON.parent.parent.name} is not there; run `make bench-peers`")
+    require()
     command = [str(PYTHON), str(Path(__file__).with_name(f"{name}_peer.py")), str(count)]
     own = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
     try:

@@ -1,0 +1,195 @@
+"""MLflow's door beside MLflow's own server: the requests of its client, recorded, played at both in the same run.
+
+The client itself costs more than the door (17 ms a `log_batch` of 1,000), so what it reaches is shown beside. Each
+request that is played is a new one: it is of a run that has none of its points yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import shutil
+import sys
+import tempfile
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit
+
+import asyncpg
+import orjson
+from rich.console import Console
+
+from bench.mlflow_client import COUNTS, METRICS
+from bench.peers import mlflow_server
+from bench.peers.environment import Unavailable
+from bench.player import Played, Recorded, play
+from bench.report import Figure
+from events.process.settings import Settings
+from forgelog.embedded.passfile import password_in
+from tests.integration.cluster import Cluster, cluster
+
+SECONDS = 3.0
+"""Of each kind of request, at each server, in each turn."""
+WARM = 0.5
+CREATE, METRIC, BATCH = COUNTS
+TARGETS = {CREATE: 10.0, METRIC: 10.0, BATCH: 15.0}
+"""As many times what MLflow's server does."""
+NAMES = {CREATE: "runs/create", METRIC: "log-metric", BATCH: f"log-batch of {METRICS:,}"}
+
+
+@dataclass(slots=True)
+class Server:
+    """One that is measured, and what it did: requests/s of each kind, played and by the client."""
+
+    name: str
+    address: str
+    played: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in COUNTS})
+    client: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in COUNTS})
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What the client sent of one run."""
+
+    run: str
+    requests: dict[str, list[Recorded]]
+
+    @classmethod
+    def read(cls, path: Path, run: str) -> Recording:
+        found: dict[str, list[Recorded]] = {kind: [] for kind in COUNTS}
+        for line in path.read_bytes().splitlines():
+            request = Recorded(**orjson.loads(line))
+            for kind, requests in found.items():
+                if request.path.endswith(kind):
+                    requests.append(request)
+        return cls(run, found)
+
+    def creating(self, address: str) -> Iterator[bytes]:
+        """Without an end: each makes another run."""
+        return itertools.cycle([request.raw(address, {}) for request in self.requests[CREATE]])
+
+    def logging(self, kind: str, address: str, runs: Iterator[str]) -> Iterator[bytes]:
+        """All that was logged, for one run after the other; requests that follow each other are of different runs."""
+        while group := [*itertools.islice(runs, 16)]:
+            for request in self.requests[kind]:
+                for run in group:
+                    yield request.raw(address, {self.run: run})
+
+
+async def client_of(server: Server, key: str, record: Path | None = None) -> tuple[str, dict[str, float]]:
+    """What the unchanged client does there: its run, and requests/s of each kind."""
+    own = {**os.environ, "MLFLOW_TRACKING_TOKEN": key, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    words = ["--record", str(record)] if record else []
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.mlflow_client", f"http://{server.address}", *words,
+        env=own, stdout=PIPE, stderr=PIPE, cwd=Path(__file__).parents[1],
+    )  # fmt: skip
+    out, problems = await process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"MLflow's client at {server.name}: {problems.decode(errors='replace').strip()[-600:]}")
+    found = orjson.loads(out.splitlines()[-1])
+    return found["run"], found["rates"]
+
+
+async def turn(server: Server, recording: Recording, seconds: float) -> None:
+    """Play each kind at a server."""
+    made = await play(server.address, recording.creating(server.address), seconds, keep=True)
+    _note(server, CREATE, made)
+    runs = iter([orjson.loads(body)["run"]["info"]["run_id"] for body in made.bodies])
+    for kind in (METRIC, BATCH):
+        played = await play(server.address, recording.logging(kind, server.address, runs), seconds)
+        _note(server, kind, played)
+
+
+def _note(server: Server, kind: str, played: Played) -> None:
+    if played.failed:
+        raise RuntimeError(f"{server.name} refused {kind}: {played.failed[0]}")
+    server.played[kind].append(played.rate)
+
+
+@asynccontextmanager
+async def database(settings: Settings) -> AsyncIterator[str]:
+    """A database of its own for MLflow on the Postgres that we measure with, as its address for SQLAlchemy."""
+    name = f"{settings.schema_}_mlflow"
+    connection = await asyncpg.connect(settings.postgres_required)
+    try:
+        await connection.execute(f'create database "{name}"')
+        try:
+            yield sqlalchemy_address(settings.postgres_required, name)
+        finally:
+            await connection.execute(f'drop database "{name}" with (force)')
+    finally:
+        await connection.close()
+
+
+def sqlalchemy_address(dsn: str, database: str) -> str:
+    """Our address of a Postgres as SQLAlchemy takes it, with another database."""
+    parts = urlsplit(dsn)
+    named = parse_qs(parts.query).get("passfile")
+    password = password_in(Path(named[0])) if named else parts.password or ""
+    host = f"{parts.hostname or '127.0.0.1'}:{parts.port or 5432}"
+    return f"postgresql+psycopg2://{quote(parts.username or '')}:{quote(password, safe='')}@{host}/{database}"
+
+
+async def peers(settings: Settings, folder: Path, stack: AsyncExitStack) -> list[Server]:
+    """MLflow's servers, as far as they are there; what is not is named on standard error."""
+    found: list[Server] = []
+    try:
+        version = mlflow_server.version()
+        sqlite = mlflow_server.server(f"sqlite:///{folder}/mlflow.db", folder / "sqlite")
+        found.append(Server(f"MLflow {version}'s server on sqlite", await stack.enter_async_context(sqlite)))
+        store = await stack.enter_async_context(database(settings))
+        postgres = mlflow_server.server(store, folder / "postgres")
+        found.append(Server(f"MLflow {version}'s server on Postgres", await stack.enter_async_context(postgres)))
+    except Unavailable as error:
+        Console(stderr=True).print(f"MLflow's server can't be measured here: {error}", highlight=False)
+    return found
+
+
+async def measure(platform: Cluster, others: list[Server], folder: Path, runs: int) -> list[Server]:
+    """Ours first. The servers take turns, so what the machine does meanwhile meets them all."""
+    ours = Server("Forgelog", platform.gateway)
+    run, _ = await client_of(ours, platform.key, folder / "recorded")
+    recording = Recording.read(folder / "recorded", run)
+    for server in (ours, *others):
+        await turn(server, recording, WARM)
+        server.played = {kind: [] for kind in COUNTS}
+    for _ in range(runs):
+        for server in (ours, *others):
+            await turn(server, recording, SECONDS)
+            _, rates = await client_of(server, platform.key)
+            for kind, rate in rates.items():
+                server.client[kind].append(rate)
+    return [ours, *others]
+
+
+def compared(servers: list[Server]) -> list[Figure]:
+    """The rows: rates, and in the same turn how many times those of each other server."""
+    ours, *others = servers
+    found = []
+    for kind, name in NAMES.items():
+        first = others[0].played[kind] if others else []
+        limit = others[0].name if others else ""
+        found.append(Figure(f"recorded {name}, MLflow's door", "requests/s", ours.played[kind], first, limit))
+        for other in others:
+            times = [mine / theirs for mine, theirs in zip(ours.played[kind], other.played[kind], strict=True)]
+            found.append(Figure(f"recorded {name}: times {other.name}", "times", times, target=TARGETS[kind]))
+    for kind, name in NAMES.items():
+        first = others[0].client[kind] if others else []
+        limit = f"at {others[0].name}" if others else ""
+        found.append(Figure(f"{name} by MLflow's client", "requests/s", ours.client[kind], first, limit))
+    return found
+
+
+async def figures(settings: Settings, runs: int) -> list[Figure]:
+    folder = Path(tempfile.mkdtemp(prefix="forgelog-bench-"))
+    try:
+        async with cluster(settings, folder, nodes=0, gateway=True) as platform, AsyncExitStack() as stack:
+            others = await peers(settings, folder / "peers", stack)
+            return compared(await measure(platform, others, folder, runs))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

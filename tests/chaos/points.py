@@ -1,0 +1,235 @@
+"""Points of runs are sent three times while the service that stores them is killed again and again: each is there once.
+
+    python -m tests.chaos.points [--points N] [--runs N] [--every SECONDS] [--seed N]
+
+1. A platform of its own, and some runs. Every batch of their points is sent three times, all of them shuffled, by
+   callers that try again until the gateway has it.
+2. Meanwhile the process that stores them is killed with -9, again and again: so many seconds after it serves. The
+   gateway is killed each fifth time as well.
+3. When all is stored, the runs end. Their seals have the number and the digest that follow from what was sent.
+4. `forgelog rebuild experiments --streams` gives the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+from blake3 import blake3
+
+from bench.servers import servers
+from events.process.settings import Settings
+from events.streams.columns import Columns, digest, from_bytes, merge
+from forgelog import AsyncClient
+from forgelog.errors import ForgelogError
+from forgelog_pb.experiments.v1.points_pb2 import PointBatch
+from forgelog_pb.gateway.v1.points_pb2 import LogRequest
+from tests.access import environment
+from tests.integration.cluster import GATEWAY, Cluster, cluster
+
+TIMES = 3
+"""How often each batch is sent."""
+BATCH = 5_000
+SERIES = ("accuracy", "loss")
+CALLERS = 8
+LOG = "/forgelog.gateway.v1.Points/Log"
+SERVICE = "experiments"
+PATIENCE = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A batch, as it is sent and as it counts."""
+
+    run: str
+    request: bytes
+    columns: dict[str, Columns]
+
+
+def planned(run: str, count: int, seed: int) -> Iterator[Planned]:
+    """So many points of a run, in batches. Steps rise and fall, some stand for several points, some values are no
+    numbers."""
+    chance = np.random.default_rng(seed)
+    size = BATCH // len(SERIES)
+    for first in range(0, count // len(SERIES), size):
+        batch = PointBatch(run_id=run)
+        columns = {}
+        for key in SERIES:
+            places = np.arange(first, min(first + size, count // len(SERIES)), dtype="<i8")
+            steps = chance.permutation(places // 3)
+            times = (1_778_301_120_000 + places).astype("<i8")
+            values = chance.normal(size=len(places)).astype("<f8")
+            values[::997] = np.nan
+            data = steps.astype("<i8").tobytes(), times.tobytes(), values.tobytes()
+            batch.series.add(key=key, steps=data[0], times=data[1], values=data[2])
+            columns[key] = from_bytes(*data)
+        yield Planned(run, LogRequest(batch=batch).SerializeToString(), columns)
+
+
+def expected(batches: list[Planned]) -> tuple[int, str]:
+    """Number and digest of a run's points, as a seal has them."""
+    hashed, total = blake3(), 0
+    for key in SERIES:
+        points, found = digest([merge([each.columns[key] for each in batches])])
+        hashed.update("\0".join((key, "", "", str(points), found.hex())).encode() + b"\n")
+        total += points
+    return total, hashed.hexdigest()
+
+
+async def send(platform: Cluster, requests: Iterator[bytes], again: Counter[str]) -> None:
+    """One caller: each request, until it is answered."""
+    async with platform.channel() as channel:
+        call = channel.unary_unary(LOG)
+        for request in requests:
+            until = time.monotonic() + PATIENCE
+            while True:
+                try:
+                    await call(request, timeout=20.0)
+                    break
+                except grpc.aio.AioRpcError as error:
+                    if error.code() not in _AGAIN or time.monotonic() > until:
+                        raise
+                    again[error.code().name.lower()] += 1
+                    await asyncio.sleep(0.1)
+
+
+_AGAIN = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.CANCELLED,
+    }
+)
+
+
+async def kill(platform: Cluster, every: float, killed: Counter[str]) -> None:
+    """The service, `every` seconds after it serves; each fifth time the gateway first. Until cancelled."""
+    while True:
+        await asyncio.sleep(every)
+        names = (GATEWAY, SERVICE) if killed[SERVICE] % 5 == 4 else (SERVICE,)
+        for name in names:
+            await asyncio.to_thread(platform.kill, name)
+            killed[name] += 1
+            platform.start(name)
+        for name in names:
+            await platform.healthy(name)
+
+
+async def sealed(client: AsyncClient, run: str) -> Any:
+    """The seal of a run that has ended, once it is there."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        with suppress(ForgelogError):
+            return (await client.seals.get(run)).seal.sealed
+        if time.monotonic() > until:
+            raise RuntimeError(f"{run} is not sealed")
+        await asyncio.sleep(0.5)
+
+
+async def story(settings: Settings, folder: Path, points: int, runs: int, every: float, seed: int) -> dict[str, Any]:
+    """What came of it. Raises RuntimeError where something is lost, or there twice."""
+    async with (
+        cluster(settings, folder, nodes=0, gateway=True) as platform,
+        AsyncClient(platform.gateway, token=platform.key) as client,
+    ):
+        names = [await client.runs.create("chaos") for _ in range(runs)]
+        batches = {run: [*planned(run, points // runs, seed + number)] for number, run in enumerate(names)}
+        wanted = {run: expected(own) for run, own in batches.items()}
+        requests = [each.request for own in batches.values() for each in own] * TIMES
+        random.Random(seed).shuffle(requests)
+        given, again, killed = iter(requests), Counter[str](), Counter[str]()
+        began = time.monotonic()
+        killing = asyncio.create_task(kill(platform, every, killed))
+        try:
+            sending = asyncio.gather(*(send(platform, given, again) for _ in range(CALLERS)))
+            await asyncio.wait([killing, sending], return_when=asyncio.FIRST_COMPLETED)
+            if killing.done():
+                killing.result()  # raises what ended it
+            await sending
+            sent = time.monotonic() - began
+            while killed[SERVICE] < 3:
+                await asyncio.sleep(0.1)
+        finally:
+            killing.cancel()
+            await asyncio.gather(killing, return_exceptions=True)
+        for name in (SERVICE, GATEWAY):
+            with suppress(KeyError):
+                platform.kill(name)
+            platform.start(name)
+            await platform.healthy(name)
+        for run in names:
+            await client.runs.end(run)
+        told = {run: await sealed(client, run) for run in names}
+        stored = time.monotonic() - began
+        differ = [run for run in names if (told[run].points, told[run].digest) != wanted[run]]
+        if differ:
+            raise RuntimeError(f"{differ[0]}: wanted {wanted[differ[0]]}, sealed {told[differ[0]]}")
+        rebuilt = await _rebuilt(platform)
+        for run in names:
+            answer = await client.seals.verify(run)
+            if not answer.intact or answer.late_points:
+                raise RuntimeError(f"{run} after the rebuild: {answer}")
+        return {
+            "points": sum(count for count, _ in wanted.values()),
+            "sent": TIMES * points,
+            "killed": dict(killed),
+            "tried again": dict(again),
+            "seconds until all were sent": round(sent, 1),
+            "seconds until all were sealed": round(stored, 1),
+            "rebuilt": rebuilt,
+            "digest": blake3("".join(told[run].digest for run in sorted(names)).encode()).hexdigest(),
+        }
+
+
+async def _rebuilt(platform: Cluster) -> str:
+    """What the command says that rebuilds the tables of points."""
+    own = {
+        **environment(platform.settings),
+        "FORGELOG_PREFIX": platform.settings.prefix,
+        "FORGELOG_SCHEMA": platform.settings.schema_,
+        "FORGELOG_DATA": str(platform.folder),
+    }
+    done = await platform.command(platform.folder, "rebuild", SERVICE, "--streams", more=own)
+    if done.returncode:
+        raise RuntimeError(f"forgelog rebuild: {done.stderr}")
+    return done.stdout.strip() or done.stderr.strip()
+
+
+async def play(points: int, runs: int, every: float, seed: int) -> dict[str, Any]:
+    folder = Path(tempfile.mkdtemp(prefix="forgelog-points-"))
+    try:
+        async with servers() as given:
+            settings = Settings(**given, prefix="chaos.", schema_="chaospoints")
+            return await story(settings, folder, points, runs, every, seed)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.points", description=__doc__.splitlines()[0])
+    parser.add_argument("--points", type=int, default=5_000_000)
+    parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("--every", type=float, default=2.0, help="seconds that the service is left alone")
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    told = asyncio.run(play(given.points, given.runs, given.every, given.seed))
+    sys.stdout.write(json.dumps(told, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
