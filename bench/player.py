@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-CONNECTIONS = 32
+PATIENCE = 20.0
 _FAILED = 5
 """Answers that are kept of those that say no."""
 _OWN = frozenset({"host", "content-length", "connection", "accept-encoding"})
@@ -57,10 +57,10 @@ class Played:
 
 
 async def play(
-    address: str, requests: Iterable[bytes], seconds: float, *, connections: int = CONNECTIONS, keep: bool = False
+    address: str, requests: Iterable[bytes], seconds: float, connections: int, *, keep: bool = False
 ) -> Played:
-    """Play requests until they are all answered, or the time is over. `keep`: the bodies of the answers too. Raises
-    OSError, EOFError."""
+    """Play requests until they are all answered, or the time is over; those that are under way then have `PATIENCE`
+    seconds for their answers. `keep`: the bodies of the answers too. Raises OSError, EOFError."""
     given, played = iter(requests), Played()
     began = time.perf_counter()
     async with asyncio.TaskGroup() as tasks:
@@ -76,16 +76,26 @@ async def _connection(address: str, requests: Iterator[bytes], until: float, pla
     try:
         while time.perf_counter() < until and (request := next(requests, None)) is not None:
             writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            body = await reader.readexactly(_length(head))
+            try:
+                async with asyncio.timeout(until - time.perf_counter() + PATIENCE):
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    body = await reader.readexactly(_length(head))
+            except TimeoutError:
+                _fail(played, f"no answer for {PATIENCE:.0f} seconds")
+                return
             if head[9:12] == b"200":
                 played.answers += 1
                 if keep:
                     played.bodies.append(body)
-            elif len(played.failed) < _FAILED:
-                played.failed.append(f"{head[9:12].decode()}: {body[:300].decode(errors='replace')}")
+            else:
+                _fail(played, f"{head[9:12].decode()}: {body[:300].decode(errors='replace')}")
     finally:
         writer.close()
+
+
+def _fail(played: Played, text: str) -> None:
+    if len(played.failed) < _FAILED:
+        played.failed.append(text)
 
 
 def _length(head: bytes) -> int:

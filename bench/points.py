@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,10 @@ BATCHES = 64
 BATCH = 1000
 """Points of a batch."""
 COUNT = RUNS * BATCHES * BATCH
-HISTORY = (1_000, 2_000_000)
+HISTORY = (1_000, 10_000_000)
 """Points that a run has when a batch of it is repeated."""
+OLD_BATCH = 10_000
+"""Points of a batch of the longer of the two, which are made first."""
 REPEATS = 20
 BARE = "bare.points"
 """A topic like that of points, which nobody reads."""
@@ -137,25 +140,36 @@ async def rates(platform: Cluster, client: AsyncClient, series: int) -> tuple[fl
     return logged, kept, await by_producer(platform.settings, values)
 
 
-async def repeat(platform: Cluster, client: AsyncClient, history: int) -> float:
-    """Milliseconds from a repeated batch to its place in the tables, of a run with so many points."""
+async def aged(platform: Cluster, client: AsyncClient, history: int) -> str:
+    """A run with so many points, stored."""
     (run,) = await made(client, 1)
+    size = min(history, OLD_BATCH)
+    values = (batch(run, first, 1, size).SerializeToString() for first in range(0, history, size))
+    at: Any = None
     async with Producer(platform.settings) as producer:
         topic = platform.settings.prefix + POINTS.name
-        values = [batch(run, first, 1).SerializeToString() for first in range(0, history, BATCH)]
-        at: Any = None
-        for first in range(0, len(values), 100):
-            *_, at = await producer.send_all(
-                [ToSend(topic, value, run.encode()) for value in values[first : first + 100]]
-            )
+        while group := [ToSend(topic, value, run.encode()) for value in islice(values, 20)]:
+            *_, at = await producer.send_all(group)
     await stored(client, [f"{POINTS.name}/{at.partition}@{at.offset}"], [run])
-    request = LogRequest(batch=batch(run, history // 2 // BATCH * BATCH, 1)).SerializeToString()
+    return run
+
+
+async def repeat(platform: Cluster, client: AsyncClient, run: str, history: int) -> float:
+    """Milliseconds from a repeated batch to its place in the tables, of a run with so many points."""
+    size = min(history, OLD_BATCH)
+    old = batch(run, history // 2 // size * size, 1, size)
+    request = LogRequest(batch=PointBatch(run_id=run))
+    (series,) = old.series
+    request.batch.series.add(
+        key=series.key, **{name: getattr(series, name)[: 8 * BATCH] for name in ("steps", "times", "values")}
+    )
+    data = request.SerializeToString()
     taken = []
     async with platform.channel() as channel:
         call = channel.unary_unary(LOG)
         for _ in range(REPEATS):
             began = time.perf_counter()
-            answer = LogResponse.FromString(await call(request))
+            answer = LogResponse.FromString(await call(data))
             client._core.wrote([answer.position])
             await client.runs.metrics([run])
             taken.append((time.perf_counter() - began) * 1000)
@@ -178,11 +192,12 @@ async def figures(settings: Settings, runs: int) -> list[Figure]:
         ):
             await make_bare(settings)
             await rates(platform, client, 1)  # what is made and imported at the first use
+            young, old = [await aged(platform, client, history) for history in HISTORY]
             for _ in range(runs):
                 one.append(await rates(platform, client, 1))
                 ten.append(await rates(platform, client, 10))
-                short.append(await repeat(platform, client, HISTORY[0]))
-                long.append(await repeat(platform, client, HISTORY[1]))
+                short.append(await repeat(platform, client, young, HISTORY[0]))
+                long.append(await repeat(platform, client, old, HISTORY[1]))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     limit = "bare producer of the same records"

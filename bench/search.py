@@ -75,7 +75,9 @@ SEARCHES: dict[str, Asked] = {
         lambda n: f"metrics.accuracy > {0.99 + n / 10_000}", "metrics.loss"
     ),
     "a status and a name": Asked(lambda n: f"status = 'running' and name LIKE 'run {n:02d}%'"),
-    f"a param of {LONG:,} characters": Asked(lambda n: f"params.prompt = '{prompt(n)}'", found=1),
+    f"a param of {LONG:,} characters": Asked(
+        lambda n: f"params.prompt = '{prompt(n % max(RUNS // 1_000, 1))}'", found=1
+    ),
 }
 
 

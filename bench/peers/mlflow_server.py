@@ -28,8 +28,8 @@ def version() -> str:
 
 @asynccontextmanager
 async def server(store: str, folder: Path) -> AsyncIterator[str]:
-    """Its ``host:port``; as it is by default, but that it tells nobody of its use. `store`: the address of its SQL
-    store. Raises Unavailable."""
+    """Its ``host:port``; as it is by default, but that it tells nobody of its use, and has none of the processes for
+    jobs of its own, which would take CPU. `store`: the address of its SQL store. Raises Unavailable."""
     version()
     address = f"127.0.0.1:{free_port()}"
     process = await asyncio.to_thread(_start, store, address, folder)
@@ -46,6 +46,7 @@ def _start(store: str, address: str, folder: Path) -> subprocess.Popen[bytes]:
     folder.mkdir(parents=True)
     own = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV", "MLFLOW"))}
     own |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    own["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     command = [
         str(PYTHON), "-m", "mlflow", "server", "--backend-store-uri", store, "--host", "127.0.0.1",
         "--port", address.rpartition(":")[2], "--artifacts-destination", str(folder / "artifacts"),
