@@ -122,10 +122,17 @@ async def _runs(asked: Asked, calls: Calls, name: str) -> list[str]:
 def batch_of(id: str, project: str, points: Sequence[Asked]) -> PointBatch:
     """Points of a run, as a batch. Raises DoorError."""
     series: dict[tuple[str, str, str], list[tuple[int, int, float]]] = defaultdict(list)
+    rows_of: dict[tuple[Any, ...], list[tuple[int, int, float]]] = {}
+    """What a point says of its series → the rows of that."""
     for each in points:
-        measured = data_set(each.text("dataset_name"), each.text("dataset_digest"))
-        name = each.text("key", required=True), inward(each.text("model_id"), project), measured
-        series[name].append((each.integer("step") or 0, each.milliseconds("timestamp"), each.number("value")))
+        named = each.given("key", "model_id", "dataset_name", "dataset_digest")
+        try:
+            rows = rows_of[named]
+        except (KeyError, TypeError):  # the first of its series, or lists in place of texts, which are refused now
+            measured = data_set(each.text("dataset_name"), each.text("dataset_digest"))
+            name = each.text("key", required=True), inward(each.text("model_id"), project), measured
+            rows = rows_of[named] = series[name]
+        rows.append((each.integer("step") or 0, each.milliseconds("timestamp"), each.number("value")))
     batch = PointBatch(run_id=id)
     for (key, model_id, measured), rows in series.items():
         steps, times, values = zip(*rows, strict=True)
