@@ -14,14 +14,15 @@ import shutil
 import sys
 import tempfile
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
 import asyncpg
 import orjson
+import psutil
 from rich.console import Console
 
 from bench.mlflow_client import COUNTS, METRICS
@@ -29,6 +30,7 @@ from bench.peers import mlflow_server
 from bench.peers.environment import Unavailable
 from bench.player import Recorded, play
 from bench.report import Figure
+from bench.servers import tree
 from events.process.settings import Settings
 from forgelog.embedded.passfile import password_in
 from tests.integration.cluster import Cluster, cluster
@@ -48,10 +50,16 @@ NAMES = {CREATE: "runs/create", METRIC: "log-metric", BATCH: f"log-batch of {MET
 
 @dataclass(slots=True)
 class Server:
-    """One that is measured, and what it did: requests/s of each kind, played and by the client."""
+    """One that is measured, and what it did of each kind: requests/s, played and by the client."""
 
     name: str
     address: str
+    pid: int = 0
+    """Of its first process; 0: ours."""
+    database: str = ""
+    """How the processes of its database are called, which are ours too."""
+    spent: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in COUNTS})
+    """Milliseconds of CPU a request."""
     played: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in COUNTS})
     client: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in COUNTS})
     failed: dict[str, str] = field(default_factory=dict)
@@ -103,22 +111,25 @@ async def client_of(server: Server, key: str, record: Path | None = None) -> tup
     return found["run"], found["rates"]
 
 
-async def turn(server: Server, recording: Recording, seconds: float) -> None:
+async def turn(server: Server, servers: Sequence[Server], recording: Recording, seconds: float) -> None:
     """Play each kind at a server."""
     runs: list[str] = []
     for kind, numbers in CONNECTIONS.items():
-        best = 0.0
+        best, spent = 0.0, 0.0
         for connections in numbers:
             if kind == CREATE:
                 requests = recording.creating(server.address)
             else:
                 requests = recording.logging(kind, server.address, runs)
+            before = cpu(server, servers)
             played = await play(server.address, requests, seconds, connections, keep=kind == CREATE)
-            best = max(best, played.rate)
+            if played.rate > best:
+                best, spent = played.rate, (cpu(server, servers) - before) / played.answers * 1000
             if played.failed:
                 server.failed[f"{NAMES[kind]} by {connections} connections"] = played.failed[0]
             runs += [orjson.loads(body)["run"]["info"]["run_id"] for body in played.bodies]
         server.played[kind].append(best)
+        server.spent[kind].append(spent)
 
 
 @asynccontextmanager
@@ -151,41 +162,78 @@ async def peers(settings: Settings, folder: Path, stack: AsyncExitStack) -> list
     try:
         version = mlflow_server.version()
         sqlite = mlflow_server.server(f"sqlite:///{folder}/mlflow.db", folder / "sqlite")
-        found.append(Server(f"MLflow {version}'s server on sqlite", await stack.enter_async_context(sqlite)))
+        address, pid = await stack.enter_async_context(sqlite)
+        found.append(Server(f"MLflow {version}'s server on sqlite", address, pid))
         store = await stack.enter_async_context(database(settings))
-        postgres = mlflow_server.server(store, folder / "postgres")
-        found.append(Server(f"MLflow {version}'s server on Postgres", await stack.enter_async_context(postgres)))
+        address, pid = await stack.enter_async_context(mlflow_server.server(store, folder / "postgres"))
+        found.append(Server(f"MLflow {version}'s server on Postgres", address, pid, "postgres"))
     except Unavailable as error:
         _say(f"MLflow's server can't be measured here: {error}")
     return found
 
 
+def cpu(server: Server, servers: Sequence[Server]) -> float:
+    """Seconds of CPU that a server's processes have taken. Ours are all services, broker and Postgres; all were started
+    here."""
+    theirs = {each.pid: tree(psutil.Process(each.pid)) for each in servers if each.pid}
+    here = [each for each in tree(psutil.Process()) if each.pid != os.getpid()]
+    if server.pid:
+        counted = [
+            *theirs[server.pid],
+            *(each for each in here if server.database and server.database in name_of(each)),
+        ]
+    else:
+        others = {each.pid for group in theirs.values() for each in group}
+        counted = [each for each in here if each.pid not in others]
+    total = 0.0
+    for process in counted:
+        with suppress(psutil.Error):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def name_of(process: psutil.Process) -> str:
+    try:
+        return str(process.name())
+    except psutil.Error:
+        return ""
+
+
 async def measure(platform: Cluster, others: list[Server], folder: Path, runs: int) -> list[Server]:
     """Ours first. The servers take turns, so what the machine does meanwhile meets them all."""
     ours = Server("Forgelog", platform.gateway)
+    servers = [ours, *others]
     run, _ = await client_of(ours, platform.key, folder / "recorded")
     recording = Recording.read(folder / "recorded", run)
-    for server in (ours, *others):
-        await turn(server, recording, WARM)
-        server.played = {kind: [] for kind in COUNTS}
+    for server in servers:
+        await turn(server, servers, recording, WARM)
+        for kept in (server.played, server.spent):
+            for found in kept.values():
+                found.clear()
     for _ in range(runs):
-        for server in (ours, *others):
-            await turn(server, recording, SECONDS)
+        for server in servers:
+            await turn(server, servers, recording, SECONDS)
     for _ in range(min(runs, MOST_OF_CLIENT)):
-        for server in (ours, *others):
+        for server in servers:
             _, rates = await client_of(server, platform.key)
             for kind, rate in rates.items():
                 server.client[kind].append(rate)
-    for server in (ours, *others):
+    for server in servers:
         for kind, answer in server.failed.items():
             _say(f"{server.name} refused some {kind}: {answer}")
     if ours.failed:
         raise RuntimeError("MLflow's door refused recorded requests: see above")
-    return [ours, *others]
+    return servers
 
 
 def _say(text: str) -> None:
     Console(stderr=True).print(text, highlight=False, soft_wrap=True)
+
+
+def _counts_all() -> bool:
+    """Whether broker and Postgres were started here, so that their CPU is known."""
+    return not (os.environ.get("FORGELOG_TEST_KAFKA") and os.environ.get("FORGELOG_TEST_POSTGRES"))
 
 
 def compared(servers: list[Server]) -> list[Figure]:
@@ -199,6 +247,10 @@ def compared(servers: list[Server]) -> list[Figure]:
         for other in others:
             times = [mine / theirs for mine, theirs in zip(ours.played[kind], other.played[kind], strict=True)]
             found.append(Figure(f"recorded {name}: times {other.name}", "times", times, target=TARGETS[kind]))
+            if _counts_all():
+                said = f"recorded {name}: CPU of all processes a request"
+                own, its = ours.spent[kind], other.spent[kind]
+                found.append(Figure(said, "ms", own, its, f"of {other.name}", higher_is_better=False))
     for kind, name in NAMES.items():
         first = others[0].client[kind] if others else []
         limit = f"at {others[0].name}" if others else ""

@@ -27,9 +27,9 @@ def version() -> str:
 
 
 @asynccontextmanager
-async def server(store: str, folder: Path) -> AsyncIterator[str]:
-    """Its ``host:port``; as it is by default, but that it tells nobody of its use, and has none of the processes for
-    jobs of its own, which would take CPU. `store`: the address of its SQL store. Raises Unavailable."""
+async def server(store: str, folder: Path) -> AsyncIterator[tuple[str, int]]:
+    """Its ``host:port`` and its process; as it is by default, but that it tells nobody of its use, and has none of the
+    processes for jobs of its own, which would take CPU. `store`: the address of its SQL store. Raises Unavailable."""
     version()
     address = f"127.0.0.1:{free_port()}"
     process = await asyncio.to_thread(_start, store, address, folder)
@@ -37,7 +37,7 @@ async def server(store: str, folder: Path) -> AsyncIterator[str]:
         if not await _ready(process, address):
             problem = await asyncio.to_thread((folder / "log").read_text, errors="replace")
             raise Unavailable(f"it did not start: {problem.strip()[-400:]}")
-        yield address
+        yield address, process.pid
     finally:
         await asyncio.to_thread(_end, process)
 
