@@ -89,11 +89,12 @@ def _condition(expression: Expression, words: Words, table: str, sql: _Sql) -> s
     if expression.operator in _NULLS:
         there = found.test(table, key, "")
         return there if expression.operator == "is not null" else f"not {there}"
-    value = f"v.{found.value}"
-    test = _tested(expression, value, found.type, False, sql)
-    if found.indexed and expression.operator == "=" and isinstance(expression.value, str):
-        short = sql.put(expression.value[: found.indexed])
-        test = f"left({value}, {found.indexed}) = {short}::text and {test}"
+    value, sought = f"v.{found.value}", expression.value
+    if not (found.indexed and expression.operator == "=" and isinstance(sought, str)):
+        return found.test(table, key, _tested(expression, value, found.type, False, sql))
+    test = f"left({value}, {found.indexed}) = {sql.put(sought[: found.indexed])}::text"
+    if len(sought) >= found.indexed:  # of a shorter one that says all, and the planner would count it twice
+        test += f" and {_tested(expression, value, found.type, False, sql)}"
     return found.test(table, key, test)
 
 
@@ -208,23 +209,56 @@ class Search:
         self._where = [where] if where else []
 
     async def fetch(self, db: Db, request: Any) -> Page:
-        """A page. Raises QueryError that names the field, and the place in it."""
+        """A page. Raises QueryError that names the field, and the place in it.
+
+        1. In an order by numbers that have an index, a full page of rows that have such a number is read along it.
+        2. Else, and where there are not as many, all rows are put in order.
+        """
+        if self._along(request) and (found := await self._page(db, request, along=True)) is not None:
+            return found
+        found = await self._page(db, request)
+        assert found is not None, "only a page along an index may be none"
+        return found
+
+    async def _page(self, db: Db, request: Any, *, along: bool = False) -> Page | None:
+        """`along`: of rows that have the number that they are ordered by first, in the order of its index. None if they
+        fill no page."""
         arguments: list[Any] = []
-        joins, terms = self._terms(request, arguments)
+        joins, terms = self._terms(request, arguments, along)
         keys = {f"o{number}": term.kind for number, term in enumerate(terms)}
         limit, after = page(request, keys)
         conditions = [*self._where, *self._conditions(request, arguments)]
-        if after is not None:
-            conditions.append(_behind(terms, list(after.values()), arguments))
+        ordered, values = terms, None if after is None else list(after.values())
+        if along:  # the first term says that there is a number
+            ordered, number = terms[1:], terms[1]
+            conditions.append(f"{number.sql} < 'NaN'::float8")
+            if values is not None:
+                if values.pop(0):
+                    return None
+                arguments.append(values[0])
+                conditions.append(f"{number.sql} {'<' if number.descending else '>'}= ${len(arguments)}::float8")
+        if values is not None:
+            conditions.append(_behind(ordered, values, arguments))
         shown = "".join(f", {term.sql} as o{number}" for number, term in enumerate(terms))
-        by = ", ".join(f"{term.sql} desc" if term.descending else term.sql for term in terms)
+        by = ", ".join(f"{term.sql} desc" if term.descending else term.sql for term in ordered)
         where = f" where {' and '.join(conditions)}" if conditions else ""
         arguments.append(limit + 1)
-        rows = await db.fetch(
-            f"select {self._table}.*{shown} from {self._rows}{joins}{where} order by {by} limit ${len(arguments)}",
-            *arguments,
+        # Planned each time, for what is sought decides the plan: a status of all rows, or a text of one.
+        search = await db.prepare(
+            f"select {self._table}.*{shown} from {self._rows}{joins}{where} order by {by} limit ${len(arguments)}"
         )
+        rows = await search.fetch(*arguments)
+        if along and len(rows) <= limit:
+            return None
         return Page(rows[:limit], next_cursor(rows[limit - 1], keys, request) if len(rows) > limit else "")
+
+    def _along(self, request: Any) -> bool:
+        """Whether the first that rows are ordered by is a number that has an index."""
+        try:
+            found = self._words.find(parse_order(request.order_by[0]).name) if request.order_by else None
+        except ExpressionError:
+            return False  # it is told where the page is made
+        return isinstance(found, Values) and found.in_order
 
     def cursor(self, row: Any, request: Any) -> str:
         """The cursor of what comes behind a row of a page."""
@@ -239,8 +273,8 @@ class Search:
         if (more := filter_condition(request.filter, self._words, self._table)) is not None:
             yield more.put(arguments)
 
-    def _terms(self, request: Any, arguments: list[Any]) -> tuple[str, list[_Term]]:
-        """The joins that the order needs, and what it consists of."""
+    def _terms(self, request: Any, arguments: list[Any], along: bool = False) -> tuple[str, list[_Term]]:
+        """The joins that the order needs, and what it consists of. `along`: see `_page`."""
         joins, terms = "", []
         if len(request.order_by) > MAX_ORDERS:
             problem = f"order_by: there are {len(request.order_by)} clauses; at most {MAX_ORDERS} are taken"
@@ -256,7 +290,11 @@ class Search:
                 raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, f"order_by[{number}]: {error}") from None
             if isinstance(found, Values):
                 arguments.append(order.name.key)
-                joins += found.join(self._table, f"${len(arguments)}", f"j{number}")
+                walked = along and number == 0
+                joins += found.join(self._table, f"${len(arguments)}", f"j{number}", "join" if walked else "left join")
+                if walked:
+                    terms += [_Term("0", INT4, "int", False), _Term("j0.value", float, "float8", order.descending)]
+                    continue
                 found = Attribute(f"j{number}.value", found.type, nullable=True)
             elif isinstance(found, Entries):
                 arguments.append(order.name.key)

@@ -37,6 +37,8 @@ class Values:
     key: str = "key"
     indexed: int = 0
     """How many characters of a text the table's index has; 0 for all."""
+    in_order: bool = False
+    """Whether the table has an index by key and value: rows that are ordered by numbers are read along it."""
 
     def test(self, outer: str, key: str, test: str) -> str:
         return (
@@ -44,9 +46,9 @@ class Values:
             f"{key}::text{f' and {test}' if test else ''})"
         )
 
-    def join(self, outer: str, key: str, alias: str) -> str:
+    def join(self, outer: str, key: str, alias: str, kind: str = "left join") -> str:
         return (
-            f" left join (select v.{self.link}, v.{self.value} as value from {self.table} v where v.{self.key} = "
+            f" {kind} (select v.{self.link}, v.{self.value} as value from {self.table} v where v.{self.key} = "
             f"{key}::text) {alias} on {alias}.{self.link} = {outer}.{self.link}"
         )
 

@@ -69,7 +69,7 @@ def run_words(latest: str) -> Words:
         {
             **dict.fromkeys(("params", "param", "parameter", "parameters"), _PARAMS),
             **dict.fromkeys(("tags", "tag"), _TAGS),
-            **dict.fromkeys(METRICS, Values(latest, "run_id", "float")),
+            **dict.fromkeys(METRICS, Values(latest, "run_id", "float", in_order=True)),
             **dict.fromkeys(("dataset", "datasets"), _DATASETS),
         },
         own=("attributes", "attribute", "attr", "run"),

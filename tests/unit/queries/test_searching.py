@@ -24,6 +24,7 @@ WORDS = Words(
     {
         "params": Values("p", "id", indexed=4),
         "metrics": Values("m", "id", "float", "last"),
+        "scores": Values("s", "id", "float", in_order=True),
         "tags": Entries("t.tags"),
         "dataset": Related("d", "id", {"name": "name", "context": "role"}),
     },
@@ -57,9 +58,14 @@ def at(ms: int) -> datetime:
         ("id is not null", "true", []),
         (
             "params.a = 'vwxyz'",
-            "exists (select from p v where v.id = t.id and v.key = $1::text and left(v.value, 4) = $3::text and "
-            "v.value = $2::text)",
-            ["a", "vwxyz", "vwxy"],
+            "exists (select from p v where v.id = t.id and v.key = $1::text and left(v.value, 4) = $2::text and "
+            "v.value = $3::text)",
+            ["a", "vwxy", "vwxyz"],
+        ),
+        (
+            "params.a = 'vwx'",  # shorter than what the index has: that is all of it
+            "exists (select from p v where v.id = t.id and v.key = $1::text and left(v.value, 4) = $2::text)",
+            ["a", "vwx"],
         ),
         ("params.a is null", "not exists (select from p v where v.id = t.id and v.key = $1::text)", ["a"]),
         (
@@ -95,7 +101,10 @@ def test_a_time_beyond_all_is_the_nearest_that_there_is(number: str) -> None:
     ("text", "problem"),
     [
         ("wrong = 'x'", "filter: at character 1: there is no attribute 'wrong'; there are id, status, number, began"),
-        ("param.x = 'x'", "'param' is nothing that has keys; write one of params, metrics, tags, dataset, attribute, "),
+        (
+            "param.x = 'x'",
+            "'param' is nothing that has keys; write one of params, metrics, scores, tags, dataset, attribute, ",
+        ),
         (
             "params.x > 'x'",
             "filter: at character 10: params.x: it is a text: compare it with =, !=, like, ilike, in, not in",
@@ -115,14 +124,21 @@ def test_what_does_not_fit_is_refused(text: str, problem: str) -> None:
 
 
 class Rows:
-    """Remembers what it is asked, and gives rows of its own."""
+    """Remembers what it is asked last, and gives rows of its own: the same to each query."""
 
     def __init__(self, *rows: Any) -> None:
         self.rows = rows
+        self.query = ""
         self.asked: tuple[Any, ...] = ()
+        self.queries = 0
 
-    async def fetch(self, *asked: Any) -> Any:
-        self.asked = asked
+    async def prepare(self, query: str) -> Any:
+        self.query = query
+        return self
+
+    async def fetch(self, *arguments: Any) -> Any:
+        self.asked = self.query, *arguments
+        self.queries += 1
         return self.rows
 
 
@@ -174,6 +190,39 @@ async def test_rows_without_what_they_are_ordered_by_come_last_on_whichever_page
         "x",
         2,
     )
+
+
+ALONG = (
+    "select t.*, 0 as o0, j0.value as o1, t.began as o2, t.id as o3 from t join (select v.id, v.value as value from "
+    "s v where v.key = $1::text) j0 on j0.id = t.id where j0.value < 'NaN'::float8"
+)
+
+
+async def test_a_full_page_of_those_that_have_the_number_is_read_along_its_index() -> None:
+    request = pb.SearchRunsRequest(order_by=["scores.f1 desc"], page={"limit": 1})
+    found = {"o0": 0, "o1": 0.5, "o2": NOON, "o3": "x"}
+    first = Rows(found, found)
+    request.page.cursor = (await SEARCH.fetch(first, request)).next_cursor  # type: ignore[arg-type]
+    order = "order by j0.value desc, t.began desc, t.id desc"
+    assert (first.queries, first.asked) == (1, (f"{ALONG} {order} limit $2", "f1", 2))
+    second = Rows(found, found)
+    assert (await SEARCH.fetch(second, request)).next_cursor  # type: ignore[arg-type]
+    behind = "(j0.value, t.began, t.id) < ($3::float8, $4::timestamptz, $5::text)"
+    assert (second.queries, second.asked) == (
+        1,
+        (f"{ALONG} and j0.value <= $2::float8 and {behind} {order} limit $6", "f1", 0.5, 0.5, NOON, "x", 2),
+    )
+
+
+@pytest.mark.parametrize(("rank", "queries"), [(0, 2), (1, 1), (2, 1)])
+async def test_where_the_numbers_fill_no_page_all_rows_are_put_in_order(rank: int, queries: int) -> None:
+    request = pb.SearchRunsRequest(order_by=["scores.f1"], page={"limit": 1})
+    found = {"o0": rank, "o1": 0.5, "o2": NOON, "o3": "x"}
+    request.page.cursor = (await SEARCH.fetch(Rows(found, found), request)).next_cursor  # type: ignore[arg-type]
+    last = Rows(found)
+    assert (await SEARCH.fetch(last, request)).next_cursor == ""  # type: ignore[arg-type]
+    assert last.queries == queries
+    assert "left join" in last.query
 
 
 async def test_a_wrong_order_names_its_clause() -> None:
