@@ -28,6 +28,8 @@ _PIECE = 1 << 20
 _MAX_ASKED = 5_000
 """Objects that are asked for at a time; the gateway takes no more."""
 _AGAIN = frozenset({408, 429, 500, 502, 503, 504})
+_DAMAGED = "data_loss"
+"""The code of bytes that are not those that were put; another try meets the same ones."""
 _MAX_ERROR_BYTES = 64 << 10
 
 
@@ -201,11 +203,11 @@ class RemoteObjects:
         answer = connection.getresponse()
         if answer.status < 300:
             return answer
-        text = _message(answer)
+        text, code = _told(answer)
         self._drop()
         if answer.status == 404:
             raise RemoteMissing(text)
-        if answer.status in _AGAIN:
+        if answer.status in _AGAIN and code != _DAMAGED:
             after = answer.headers.get("retry-after", "")
             raise _ComeAgain(text, float(after) if after.isdigit() else 0.0)
         raise RemoteError(text)
@@ -292,11 +294,11 @@ class _ComeAgain(Exception):
         """Seconds."""
 
 
-def _message(answer: http.client.HTTPResponse) -> str:
-    """The error message of the gateway."""
-    data = answer.read(_MAX_ERROR_BYTES)
+def _told(answer: http.client.HTTPResponse) -> tuple[str, str]:
+    """The error message of the gateway, and its code."""
     try:
-        message = json.loads(data)["error"]["message"]
+        error = json.loads(answer.read(_MAX_ERROR_BYTES))["error"]
+        message, code = error["message"], error["code"]
     except (ValueError, LookupError, TypeError):
-        message = ""
-    return str(message) or f"the gateway answered {answer.status} {answer.reason}"
+        message = code = ""
+    return str(message) or f"the gateway answered {answer.status} {answer.reason}", str(code)

@@ -237,8 +237,8 @@ class Fetching:
         if problems and not self._force:
             more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
             raise InvalidInput(
-                f"{self._into}: {'; '.join(problems[:SHOWN])}{more}; nothing was fetched: name another folder by "
-                "--into, or replace them by --force"
+                f"{self._into}: {'; '.join(problems[:SHOWN])}{more}; nothing was fetched: name another folder "
+                "(into), or replace them (force)"
             )
         return there
 

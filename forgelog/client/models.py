@@ -117,11 +117,7 @@ class AsyncModels(Namespace):
         """A version; with `at` the one that the alias or the environment meant then, as it was then. A name that the
         model had then counts first, then the one that it has now. Raises `NotFound`."""
         wanted = parse_ref(ref)
-        which: dict[str, Any] = {
-            "number": wanted.number,
-            "alias": wanted.alias,
-            "environment": wanted.environment,
-        }
+        which: dict[str, Any] = {"number": wanted.number, "alias": wanted.alias, "environment": wanted.environment}
         requests = [
             pb.GetModelVersionRequest(project=self._project, name=wanted.model, **which),
             pb.GetModelVersionRequest(model_id=wanted.model, **which),
@@ -289,14 +285,18 @@ class AsyncModels(Namespace):
         files = await bundle_files(self._core, version.bundle.digest, version.bundle.size)
         return await get_files(self._core, files, Path(into), force=force, progress=progress)
 
-    async def load(self, ref: str, *, into: str | Path, trust_pickle: bool = False, at: datetime | None = None) -> Any:
+    async def load(
+        self, ref: str, *, into: str | Path, trust_pickle: bool = False, force: bool = False, at: datetime | None = None
+    ) -> Any:
         """A version as a model, by its format and framework, by way of the folder `into`, as in `download`. Raises
-        `InvalidInput`, also for a pickle without `trust_pickle`, and what `download` does."""
-        from forgelog.client.loading import load_files
+        `InvalidInput`, also for what runs code without `trust_pickle`, and what `download` does."""
+        from forgelog.client.loading import Files, load_files
 
         found = await self.version(ref, at=at)
-        await self.download(ref, into=into, at=at)
-        return await asyncio.to_thread(load_files, Path(into), found.model_format, found.framework, trust_pickle)
+        files = await bundle_files(self._core, found.bundle.digest, found.bundle.size)
+        await get_files(self._core, files, Path(into), force=force)
+        there = Files(Path(into), tuple(file.path for file in files))
+        return await asyncio.to_thread(load_files, there, found.model_format, found.framework, trust_pickle)
 
     async def versions(
         self,

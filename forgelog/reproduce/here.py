@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forgelog.capture.git import GitFailed, git, text
-from forgelog.reproduce.plan import Here
+from forgelog.reproduce.plan import Here, local_origins
 
 if TYPE_CHECKING:
     from events.language.experiments.capture import RunCapture
@@ -26,8 +26,9 @@ _LIST = (
 )
 
 
-def look(capture: RunCapture, *, repository: str = "", venv: bool = False) -> Here:
-    """`repository`: a folder or URL to get the commit from, instead of those that were captured."""
+def look(capture: RunCapture, *, repository: str = "", venv: bool = False, packages: str = "") -> Here:
+    """`repository`: a folder or URL to get the commit from, instead of those that were captured. `packages`: the lines
+    of those that the run had."""
     source, why = _source(capture, repository)
     interpreter = _interpreter(capture)
     version, installed = _asked(interpreter)
@@ -39,6 +40,7 @@ def look(capture: RunCapture, *, repository: str = "", venv: bool = False) -> He
         installed=installed,
         for_venv=_for_venv(capture, interpreter, version) if venv else "",
         gpus=_gpus(),
+        absent=frozenset(path for path in local_origins(packages).values() if not Path(path).exists()),
         no_folder=_lacks_folder(capture),
         variables=dict(os.environ),
     )
@@ -71,11 +73,12 @@ def _interpreter(capture: RunCapture) -> str:
     """The Python of then if it is here, else the one that this program runs with."""
     argv = capture.program.argv if capture.program else ()
     first = argv[0] if argv else ""
-    if Path(first).is_absolute() and os.access(first, os.X_OK):
-        return first
-    if first and not Path(first).is_absolute() and (found := shutil.which(first)):
-        return found
-    return sys.executable
+    if "/" in first or Path(first).is_absolute():
+        of_repository = capture.code.folder if capture.code is not None else ""
+        beside = Path(of_repository, capture.program.working_directory) if capture.program else Path()
+        path = beside / first  # an absolute one stays as it is
+        return str(path) if path.is_absolute() and os.access(path, os.X_OK) else sys.executable
+    return shutil.which(first) or sys.executable if first else sys.executable
 
 
 def _asked(interpreter: str) -> tuple[str, dict[str, str] | None]:

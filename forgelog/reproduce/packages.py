@@ -10,8 +10,8 @@ from forgelog.errors import ForgelogError
 
 
 def make(python: str, requirements: Path, into: Path) -> Path:
-    """An environment of this Python with the packages of a file, by pip; its interpreter. pip's words go to standard
-    error. Raises ForgelogError."""
+    """An environment of this Python with the packages of a file, by pip; its interpreter. Raises ForgelogError, with
+    pip's last words."""
     interpreter = into / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     _run([python, "-m", "venv", str(into)], "made")
     install = [str(interpreter), "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", "--quiet"]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote, urlsplit
 
 from forgelog.capture.secrets import HIDDEN
 
@@ -21,6 +22,7 @@ PLACES = frozenset({"RANK", "LOCAL_RANK", "WORLD_SIZE", "CUDA_VISIBLE_DEVICES"})
 """Settings that say where a process was, and are not restored."""
 
 _PYTHON = re.compile(r"^python[0-9.]*(\.exe)?$")
+_ORIGIN = re.compile(r"^(?:-e +)?(?:(?P<name>\S+) @ )?(?P<url>file://\S+)(?:\s+# *(?P<said>[^\s=]+)==)?")
 _LINE = re.compile(r"^(?:-e \S+ +# *)?([A-Za-z0-9][A-Za-z0-9._-]*)==(\S+)")
 
 
@@ -61,6 +63,8 @@ class Here:
     for_venv: str = ""
     """A Python of the version that the run had, to make an environment with; empty if there is none."""
     gpus: Sequence[str] = ()
+    absent: frozenset[str] = frozenset()
+    """Files and folders that packages were installed from, and that are not here."""
     no_folder: bool = False
     """Whether the program's working directory was outside of the repository, and is not here."""
     variables: Mapping[str, str] | None = None
@@ -168,10 +172,11 @@ def _packages(capture: RunCapture, here: Here, lines: str, venv: bool) -> Iterat
         return
     had = versions(lines)
     if venv:
+        minor = ".".join(then.python.split(".")[:2])
         if here.for_venv:
-            yield Step("packages", State.RESTORED, f"{len(had)} in a new environment of Python {then.python[:4]}")
+            yield Step("packages", State.RESTORED, f"{len(had)} in a new environment of Python {minor}")
+            yield from _origins(capture, here, lines)
         else:
-            minor = ".".join(then.python.split(".")[:2])
             text = f"it ran with Python {then.python}, and there is no python{minor} on PATH"
             yield Step("packages", State.LACKING, text, essential=True)
         return
@@ -186,6 +191,18 @@ def _packages(capture: RunCapture, here: Here, lines: str, venv: bool) -> Iterat
         yield Step("packages", State.LACKING, f"{len(others)} differ: {shown}; --venv restores them")
     else:
         yield Step("packages", State.RESTORED, f"all {len(had)} are here in these versions")
+
+
+def _origins(capture: RunCapture, here: Here, lines: str) -> Iterator[Step]:
+    """Packages that came from files or folders; those from the repository come with the code."""
+    folder = capture.code.folder if capture.code is not None else ""
+    for name, path in local_origins(lines).items():
+        if _inside(path, folder):
+            yield Step("packages", State.RESTORED, f"{name} from the restored code")
+        elif path in here.absent:
+            yield Step("packages", State.LACKING, f"{name} came from {path}, which is not here", essential=True)
+        else:
+            yield Step("packages", State.LACKING, f"{name} comes from {path}, as that is now")
 
 
 def _program(capture: RunCapture, argv: Sequence[str], hidden: Sequence[str]) -> Iterator[Step]:
@@ -281,25 +298,49 @@ def _command(program: CapturedProgram | None, variables: Mapping[str, str]) -> t
 
 def command_of(argv: Sequence[str], folder: str, restored: str, interpreter: str) -> list[str]:
     """A command as it is run now: paths in the repository (`folder`) lead into the `restored` one, and Python is the
-    `interpreter`, unless that is empty."""
+    `interpreter`, which may be in the repository itself, with the programs beside it (`torchrun`)."""
     first, *rest = argv
-    name = first.replace("\\", "/").rsplit("/", 1)[-1]
-    if interpreter and _PYTHON.match(name):
-        first = interpreter
-    return [_moved(each, folder, restored) for each in (first, *rest)]
+    beside, _, name = first.replace("\\", "/").rpartition("/")
+    if not _PYTHON.match(name):
+        return [_moved(each, folder, restored) for each in argv]
+    programs = interpreter.replace("\\", "/").rpartition("/")[0]
+    words = [f"{programs}{each[len(beside) :]}" if beside and each.startswith(f"{beside}/") else each for each in rest]
+    return [interpreter, *(new if new != old else _moved(old, folder, restored) for old, new in zip(rest, words))]
 
 
 def _moved(word: str, folder: str, restored: str) -> str:
     """A word whose path, at its beginning or behind ``=``, leads into the restored folder."""
-    if not folder:
-        return word
     head, equals, path = word.rpartition("=")
-    if path == folder or path.startswith(f"{folder}/"):
+    if _inside(path, folder):
         return f"{head}{equals}{restored}{path[len(folder) :]}"
     return word
 
 
 # Packages
+
+
+def local_origins(lines: str) -> dict[str, str]:
+    """Package → the file or folder of a machine that it was installed from."""
+    found = (_ORIGIN.match(line) for line in lines.splitlines())
+    return {each["name"] or each["said"] or each["url"]: _path(each["url"]) for each in found if each is not None}
+
+
+def for_pip(lines: str, folder: str, restored: str) -> str:
+    """The lines for an environment beside `restored` code: what was installed from the repository (`folder`) is
+    installed from there."""
+
+    def moved(found: re.Match[str]) -> str:
+        return f"{found[1]}file://{quote(_moved(_path(found[2]), folder, restored))}"
+
+    return re.sub(r"(?m)^((?:-e +)?(?:\S+ @ )?)(file://\S+)", moved, lines)
+
+
+def _path(url: str) -> str:
+    return unquote(urlsplit(url).path)
+
+
+def _inside(path: str, folder: str) -> bool:
+    return bool(folder) and (path == folder or path.startswith(f"{folder}/"))
 
 
 def versions(lines: str) -> dict[str, str]:

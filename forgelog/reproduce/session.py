@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from forgelog.client.job_runs import RUN
 from forgelog.errors import InvalidInput, NotFound
 from forgelog.reproduce import code, here, packages, results
-from forgelog.reproduce.plan import Plan, command_of, planned
+from forgelog.reproduce.plan import Plan, command_of, for_pip, planned
 from forgelog.tracking.sender import LINGER
 from forgelog.tracking.spool import FOLDER as SPOOL
 from forgelog.tracking.spool import Destination, Spool
@@ -59,7 +59,7 @@ async def plan(
     if not by_job and capture.packages is not None and capture.packages.installed is not None:
         lines = (await client.captures.read(capture.packages.installed.model_dump())).decode()
     job, bundle = await _job(client, run["job_id"])
-    looked = await asyncio.to_thread(here.look, capture, repository=repository, venv=venv)
+    looked = await asyncio.to_thread(here.look, capture, repository=repository, venv=venv, packages=lines)
     return planned(
         run,
         capture,
@@ -101,10 +101,12 @@ async def restore(client: AsyncClient, found: Plan, into: Path, *, venv: bool, s
     """Restore a run into a new folder; the command that runs it. Raises ForgelogError, `InvalidInput`."""
     if found.obstacles:
         raise InvalidInput(f"run {found.run_id} can't be reproduced: {'; '.join(found.obstacles)}")
-    interpreter = await _restored_packages(client, found, into, venv, say)
+    _make(into)
     await _restored_code(client, found, into, say)
     captured = found.capture.code
-    return command_of(found.argv, captured.folder if captured else "", str(into / CODE), interpreter)
+    folder = captured.folder if captured else ""
+    interpreter = await _restored_packages(client, found, into, folder, venv, say)
+    return command_of(found.argv, folder, str(into / CODE), interpreter)
 
 
 async def _restored_code(client: AsyncClient, found: Plan, into: Path, say: Say) -> None:
@@ -123,15 +125,16 @@ async def _restored_code(client: AsyncClient, found: Plan, into: Path, say: Say)
         say(f"not restored: {lacking}")
 
 
-async def _restored_packages(client: AsyncClient, found: Plan, into: Path, venv: bool, say: Say) -> str:
-    """Writes the list of packages, and makes the environment. The interpreter; empty: as it was then."""
-    _make(into)
-    wanted = found.capture.packages
+async def _restored_packages(client: AsyncClient, found: Plan, into: Path, folder: str, venv: bool, say: Say) -> str:
+    """Writes the list of packages, and makes the environment. `folder`: that of the repository then. The Python to run
+    with."""
+    wanted, lines = found.capture.packages, ""
     if wanted is not None and wanted.installed is not None:
-        _write(into / REQUIREMENTS, await client.captures.read(wanted.installed.model_dump()))
+        lines = for_pip((await client.captures.read(wanted.installed.model_dump())).decode(), folder, str(into / CODE))
+    _write(into / REQUIREMENTS, lines.encode())
     if not venv:
-        return "" if os.access(found.argv[0], os.X_OK) else found.here.interpreter
-    say(f"making an environment with {wanted.count if wanted else 0} packages")
+        return found.here.interpreter
+    say(f"making an environment with {wanted.count if wanted else 0} packages; pip may take minutes")
     return str(await asyncio.to_thread(packages.make, found.here.for_venv, into / REQUIREMENTS, into / VENV))
 
 

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from datetime import datetime
 from typing import Any
 
+from events.language.common import shown
 from events.language.convert import to_message
 from events.projections.tables import Db
 from events.queries.listing import Condition, Listing
@@ -110,10 +111,15 @@ class RegistryQueriesServicer(rpc.RegistryQueriesServicer):
                 if slot := _slot(request):
                     live = await _live_at(db, model_id, slot, options["as_of"])
                     if live is None:
-                        raise not_found("version with", f"{slot} of model {model_id}", options["as_of"])
+                        which = "version with alias" if request.alias else "version live in"
+                        kind = f"{which} {shown(request.alias or request.environment)} of model"
+                        raise not_found(kind, request.name or model_id, options["as_of"])
                     id = live["version_id"]
                 else:
                     id = await _numbered(db, model_id, request.number, options["as_of"])
+                    if id is None:
+                        kind = f"version {request.number} of model" if request.number else "version of model"
+                        raise not_found(kind, request.name or model_id, options["as_of"])
         async with self._read.view(**options) as db:
             row = await db.fetchrow(f"{VERSION} where v.version_id = $1", id)
         if row is None:
@@ -226,9 +232,9 @@ async def _live_at(db: Db, model_id: str, slot: str, at: datetime | None) -> Any
     )
 
 
-async def _numbered(db: Db, model_id: str, number: int, at: datetime | None) -> str:
-    """The id of a version; of the newest one then, that is not deleted, if the number is 0."""
-    id = await db.fetchval(
+async def _numbered(db: Db, model_id: str, number: int, at: datetime | None) -> str | None:
+    """The id of a version; of the newest one then, that is not deleted, if the number is 0. None if there is none."""
+    id: str | None = await db.fetchval(
         "select version_id from model_versions where model_id = $1 and (case $2::bigint when 0 then "
         "($3::timestamptz is null or created_at <= $3) and (deleted_at is null or deleted_at > $3) "
         "else number = $2 end) order by number desc limit 1",
@@ -236,9 +242,7 @@ async def _numbered(db: Db, model_id: str, number: int, at: datetime | None) -> 
         number,
         at,
     )
-    if id is None:
-        raise not_found("version", f"{number or 'latest'} of model {model_id}", at)
-    return str(id)
+    return id
 
 
 def _version(row: Any) -> Any:

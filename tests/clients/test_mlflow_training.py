@@ -17,6 +17,7 @@ from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
+from forgelog import Client
 from tests.clients.flows import flow, names
 from tests.integration.cluster import Cluster
 
@@ -98,7 +99,9 @@ async def test_a_model_is_loaded_by_all_of_its_addresses(client: MlflowClient, p
     assert ("copied", found["version_id"]) in {(edge["relation"], edge["target"]) for edge in up["edges"]}
 
 
-async def test_a_model_of_scikit_learn_comes_back_with_its_signature(client: MlflowClient) -> None:
+async def test_a_model_of_scikit_learn_comes_back_with_its_signature(
+    client: MlflowClient, platform: Cluster, tmp_path: Path
+) -> None:
     def steps() -> None:
         mlflow.set_experiment("scikit-learn")
         model = LogisticRegression(max_iter=500).fit(IRIS.data, IRIS.target)
@@ -118,6 +121,11 @@ async def test_a_model_of_scikit_learn_comes_back_with_its_signature(client: Mlf
             assert mlflow.models.get_model_info(address).signature == signature
         version = client.get_model_version("iris", "1")
         assert (version.status, version.status_message) == ("READY", None)  # skops is no pickle
+        # and by the platform's own client, without MLflow
+        project = client.tracking_uri.partition("/mlflow/")[2] or None
+        with Client(platform.gateway, token=platform.key, project=project) as own:
+            loaded = own.models.load("iris/1", into=tmp_path)
+        assert np.array_equal(loaded.predict(IRIS.data), model.predict(IRIS.data))
 
     await flow(steps)
 

@@ -34,7 +34,8 @@ _CODES: Mapping[grpc.StatusCode, tuple[str, int]] = {
     grpc.StatusCode.UNAVAILABLE: ("TEMPORARILY_UNAVAILABLE", 503),
     grpc.StatusCode.DEADLINE_EXCEEDED: ("DEADLINE_EXCEEDED", 504),
     grpc.StatusCode.CANCELLED: ("CANCELLED", 499),
-    grpc.StatusCode.DATA_LOSS: ("DATA_LOSS", 500),
+    # the same bytes are met again
+    grpc.StatusCode.DATA_LOSS: ("DATA_LOSS", 400),
 }
 
 _BUSY = ("REQUEST_LIMIT_EXCEEDED", 429)

@@ -19,6 +19,7 @@ from blake3 import blake3
 
 from events.language.objects import ObjectRef
 from events.objects import remote as module
+from events.objects.address import blob_name
 from events.objects.remote import ObjectChanged, RemoteError, RemoteMissing, RemoteObjects, RemoteStopped
 from tests.unit.gateway.door import Door, door
 
@@ -71,6 +72,15 @@ async def test_of_a_file_that_has_grown_since_its_announced_bytes_are_put(
     ref = ref_of(b"step 1\n")
     await asyncio.to_thread(remote.put, ref, lambda: BytesIO(b"step 1\nstep 2\n"))
     assert await asyncio.to_thread(got, remote, ref, tmp_path) == b"step 1\n"
+
+
+async def test_what_is_damaged_is_not_asked_for_again(tmp_path: Path) -> None:
+    async with door(tmp_path) as gateway:
+        remote, ref = RemoteObjects(gateway.address, gateway.key, patience=3_600), ref_of(b"to be damaged")
+        await asyncio.to_thread(remote.put, ref, lambda: BytesIO(b"to be damaged"))
+        (tmp_path / "objects" / blob_name(ref.digest)).write_bytes(b"to be Damaged")
+        with pytest.raises(RemoteError, match=f"The object blake3:{ref.digest} is damaged"):
+            await asyncio.to_thread(got, remote, ref, tmp_path)
 
 
 async def test_what_is_not_there_is_told(remote: RemoteObjects, tmp_path: Path) -> None:
