@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from forgelog.integrations import Following, needed
+from forgelog.tracking.checking import flat
 from forgelog.tracking.run import Run
 
 _loggers: Any = needed("lightning.pytorch.loggers", "pytorch_lightning.loggers")
@@ -50,7 +51,7 @@ class ForgelogLogger(_loggers.Logger):  # type: ignore[misc]
     def log_hyperparams(self, params: Any, *_: Any, **__: Any) -> None:
         if _ranks.rank_zero_only.rank == 0:
             told = vars(params) if isinstance(params, Namespace) else dict(params or {})
-            self._following.describe(dict(_flat(told, "")))
+            self._following.describe(dict(flat(told)))
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         if _ranks.rank_zero_only.rank == 0:
@@ -68,11 +69,3 @@ class ForgelogLogger(_loggers.Logger):  # type: ignore[misc]
                 if Path(path).exists():
                     self.run.log_artifact(path, folder="checkpoints")
         self._following.end(_ENDS.get(status, "failed"), "" if status in _ENDS else status)
-
-
-def _flat(given: Mapping[Any, Any], above: str) -> Any:
-    for name, value in given.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", value

@@ -304,8 +304,13 @@ def command_of(argv: Sequence[str], folder: str, restored: str, interpreter: str
     if not _PYTHON.match(name):
         return [_moved(each, folder, restored) for each in argv]
     programs = interpreter.replace("\\", "/").rpartition("/")[0]
-    words = [f"{programs}{each[len(beside) :]}" if beside and each.startswith(f"{beside}/") else each for each in rest]
-    return [interpreter, *(new if new != old else _moved(old, folder, restored) for old, new in zip(rest, words))]
+
+    def here(word: str) -> str:
+        if beside and word.startswith(f"{beside}/"):
+            return programs + word[len(beside) :]
+        return _moved(word, folder, restored)
+
+    return [interpreter, *map(here, rest)]
 
 
 def _moved(word: str, folder: str, restored: str) -> str:

@@ -83,7 +83,8 @@ def merged(given: Any, more: Mapping[str, Any], field: str) -> dict[Any, Any]:
 def params(given: Mapping[str, Any]) -> dict[str, str]:
     """Parameters as text. A mapping in a mapping gives dotted names: ``{"adam": {"lr": 1}}`` is ``adam.lr``."""
     found: dict[str, str] = {}
-    for name, value in _flat(given, ""):
+    _check_names(given)
+    for name, value in flat(given):
         text(name, "params name", MAX_KEY)
         found[name] = details(value, f"params.{name}", MAX_PARAM)
     return found
@@ -163,11 +164,18 @@ def dataset_input(given: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _flat(given: Mapping[Any, Any], above: str) -> Iterable[tuple[str, Any]]:
+def flat(given: Mapping[Any, Any], above: str = "") -> Iterable[tuple[str, Any]]:
+    """Dotted names and values of mappings in mappings."""
+    for name, value in given.items():
+        if isinstance(value, Mapping) and value:
+            yield from flat(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
+def _check_names(given: Mapping[Any, Any]) -> None:
     for name, value in given.items():
         if not isinstance(name, str):
             raise InvalidInput(f"params: the name {quoted(str(name))} is a {type(name).__name__}; give text")
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", value
+        if isinstance(value, Mapping):
+            _check_names(value)

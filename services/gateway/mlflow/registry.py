@@ -20,6 +20,7 @@ from services.gateway.mlflow.registry_names import (
     stage_of,
     version_by_alias,
 )
+from services.gateway.mlflow.registry_tags import tag_endpoints
 
 DEFAULT_RESULTS = 100
 MAX_RESULTS = 1_000
@@ -81,17 +82,11 @@ async def latest_versions(asked: Asked, calls: Calls) -> dict[str, Any]:
     return {"model_versions": [shapes.version(each) for each in found if not stages or shapes.stage(each) in stages]}
 
 
-async def set_tag(asked: Asked, calls: Calls) -> dict[str, Any]:
-    tags = {asked.text("key", required=True): asked.text("value")}
-    refuse_prompts(tags)
-    await calls.send("UpdateModel", model_id=(await named(asked, calls)).model_id, tags=tags)
-    return {}
+async def _model(asked: Asked, calls: Calls) -> dict[str, Any]:
+    return {"model_id": (await named(asked, calls)).model_id}
 
 
-async def delete_tag(asked: Asked, calls: Calls) -> dict[str, Any]:
-    tags = {asked.text("key", required=True): None}
-    await calls.send("UpdateModel", model_id=(await named(asked, calls)).model_id, tags=tags)
-    return {}
+set_tag, delete_tag = tag_endpoints("UpdateModel", _model)
 
 
 async def set_alias(asked: Asked, calls: Calls) -> dict[str, Any]:

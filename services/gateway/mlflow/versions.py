@@ -14,6 +14,7 @@ from services.gateway.mlflow.asked import Asked
 from services.gateway.mlflow.calls import Calls
 from services.gateway.mlflow.experiments import following
 from services.gateway.mlflow.registry_names import named, refuse_prompts, stage_of, version_named
+from services.gateway.mlflow.registry_tags import tag_endpoints
 from services.gateway.mlflow.run_ids import inward_filter
 from services.gateway.mlflow.sources import taken_from
 
@@ -77,17 +78,11 @@ async def search(asked: Asked, calls: Calls) -> dict[str, Any]:
     return {"model_versions": [shapes.version(each) for each in found.versions], **following(found)}
 
 
-async def set_tag(asked: Asked, calls: Calls) -> dict[str, Any]:
-    tags = {asked.text("key", required=True): asked.text("value")}
-    refuse_prompts(tags)
-    await calls.send("UpdateModelVersion", version_id=(await version_named(asked, calls)).version_id, tags=tags)
-    return {}
+async def _version(asked: Asked, calls: Calls) -> dict[str, Any]:
+    return {"version_id": (await version_named(asked, calls)).version_id}
 
 
-async def delete_tag(asked: Asked, calls: Calls) -> dict[str, Any]:
-    tags = {asked.text("key", required=True): None}
-    await calls.send("UpdateModelVersion", version_id=(await version_named(asked, calls)).version_id, tags=tags)
-    return {}
+set_tag, delete_tag = tag_endpoints("UpdateModelVersion", _version)
 
 
 async def download_uri(asked: Asked, calls: Calls) -> dict[str, Any]:

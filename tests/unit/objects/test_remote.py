@@ -74,9 +74,14 @@ async def test_of_a_file_that_has_grown_since_its_announced_bytes_are_put(
     assert await asyncio.to_thread(got, remote, ref, tmp_path) == b"step 1\n"
 
 
+class NoPause(threading.Event):
+    def wait(self, timeout: float | None = None) -> bool:
+        raise AssertionError("it is to be asked again")
+
+
 async def test_what_is_damaged_is_not_asked_for_again(tmp_path: Path) -> None:
     async with door(tmp_path) as gateway:
-        remote, ref = RemoteObjects(gateway.address, gateway.key, patience=3_600), ref_of(b"to be damaged")
+        remote, ref = RemoteObjects(gateway.address, gateway.key, stopped=NoPause()), ref_of(b"to be damaged")
         await asyncio.to_thread(remote.put, ref, lambda: BytesIO(b"to be damaged"))
         (tmp_path / "objects" / blob_name(ref.digest)).write_bytes(b"to be Damaged")
         with pytest.raises(RemoteError, match=f"The object blake3:{ref.digest} is damaged"):

@@ -19,7 +19,7 @@ from events.language.experiments.capture import (
 )
 from events.language.jobs.spec import JobArray, JobMetadata, JobSpec
 from events.language.objects import ObjectRef
-from forgelog.reproduce.plan import Here, Plan, command_of, differing, planned, versions
+from forgelog.reproduce.plan import Here, Plan, command_of, differing, for_pip, planned, versions
 
 RUN = {"run_id": "r1", "experiment_id": "e1", "name": "first"}
 CODE = CapturedCode(
@@ -169,6 +169,32 @@ def test_the_command_leads_into_the_restored_folder() -> None:
         "/home/ada/digits2",
     ]
     assert command_of(("sh", "train.sh"), "/home/ada/digits", "/tmp/again", "/usr/bin/python3") == ["sh", "train.sh"]
+
+
+def test_python_and_the_programs_beside_it_may_be_in_the_repository() -> None:
+    argv = ("/home/ada/digits/.venv/bin/python", "/home/ada/digits/.venv/bin/torchrun", "train.py")
+    for here in ("/home/ada/digits/.venv/bin/", "/home/ada/digits/again/venv/bin/"):
+        found = command_of(argv, "/home/ada/digits", "/home/ada/digits/again/code", f"{here}python")
+        assert found == [f"{here}python", f"{here}torchrun", "train.py"]
+
+
+def test_packages_from_files_come_from_there_or_from_the_restored_code() -> None:
+    lines = (
+        "a==1\n-e file:///home/ada/digits/lib%20one  # lib==2\nf @ file:///wheels/f.whl  # f==4\n"
+        "g @ file:///gone/g  # g==1\nh @ git+https://example.org/h@abc\n"
+    )
+    there = replace(HERE, absent=frozenset(("/gone/g",)))
+    found = planned(RUN, CAPTURE, (), there, packages=lines, venv=True)
+    assert [step.text for step in found.steps if step.part == "packages"] == [
+        "5 in a new environment of Python 3.12",
+        "lib from the restored code",
+        "f comes from /wheels/f.whl, as that is now",
+        "g came from /gone/g, which is not here",
+    ]
+    assert found.obstacles == ["packages: g came from /gone/g, which is not here"]
+    assert for_pip(lines, "/home/ada/digits", "/tmp/again/code") == lines.replace(
+        "/home/ada/digits/lib%20one", "/tmp/again/code/lib%20one"
+    )
 
 
 def test_packages_are_compared_by_version() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,41 @@ def test_an_environment_that_can_not_be_made(tmp_path: Path) -> None:
     wrong.write_text("=== no line of pip ===\n")
     with pytest.raises(ForgelogError, match=r"the environment can't be made: .*no-python: No such file"):
         packages.make(str(tmp_path / "no-python"), wrong, tmp_path / "venv")
+
+
+def test_an_environment_has_the_packages_of_then_and_no_others(tmp_path: Path) -> None:
+    wheel, about = tmp_path / "digits-1.2-py3-none-any.whl", "digits-1.2.dist-info"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("digits.py", "SEVEN = 7\n")
+        archive.writestr(
+            f"{about}/METADATA", "Metadata-Version: 2.1\nName: digits\nVersion: 1.2\nRequires-Dist: numpy\n"
+        )
+        archive.writestr(
+            f"{about}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{about}/RECORD", "")
+    wanted = tmp_path / "packages.txt"
+    wanted.write_text(f"digits @ {wheel.as_uri()}  # digits==1.2\n")
+    python = packages.make(sys.executable, wanted, tmp_path / "venv")
+    told = "import digits, importlib.util as found; print(digits.SEVEN, found.find_spec('numpy'))"
+    ran = subprocess.run([python, "-c", told], capture_output=True, text=True, check=True)
+    assert ran.stdout == "7 None\n"
+    wheel.unlink()
+    with pytest.raises(ForgelogError, match=r"can't be filled: ERROR: Could not install .*digits-1.2-py3-none-any.whl"):
+        packages.make(sys.executable, wanted, tmp_path / "venv")
+
+
+def test_where_python_is(tmp_path: Path) -> None:
+    python = tmp_path / "env/bin/python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+
+    def found(*argv: str) -> str:
+        captured = CapturedCode(folder=str(tmp_path))
+        return here.look(RunCapture(code=captured, program=CapturedProgram(argv=argv))).interpreter
+
+    assert found("env/bin/python", "train.py") == found(str(python), "train.py") == str(python)
+    assert found("/gone/bin/python", "train.py") == found("gone/bin/python") == sys.executable
 
 
 def test_pip_says_why_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
