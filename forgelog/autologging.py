@@ -7,13 +7,12 @@ import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from forgelog.errors import NotFound, Unavailable
+from forgelog.errors import InvalidInput, NotFound, Unavailable
 from forgelog.tracking import checking
 from forgelog.where import Gateway, find_gateway
 
 if TYPE_CHECKING:
     from forgelog.tracking.run import Run
-
 
 WAIT = 60.0
 """Seconds until the platform has a run, and until it is found there."""
@@ -34,7 +33,7 @@ def autolog(
     `experiment`: its name. `run`: the next training is this run, instead of a new one. `options`: MLflow's own.
     `project`, `address`, `token`: as those of `forgelog.Client`. The key is put into this process' environment, where
     MLflow looks for it. Raises ImportError where MLflow is not installed, `InvalidInput`, and `Unavailable` where no
-    platform is found.
+    platform answers: what MLflow logs is kept nowhere until one does.
     """
     # If it was not imported before, MLflow tells its makers nothing, and can't hang: its telemetry's thread imports
     # modules while autologging hooks imports, and each may wait for the other without end.
@@ -46,7 +45,10 @@ def autolog(
             raise
         raise ModuleNotFoundError("forgelog.autolog needs MLflow: pip install mlflow", name="mlflow") from None
     name = checking.project(project or os.environ.get("FORGELOG_PROJECT", ""))
+    if run is not None and not hasattr(run, "flush"):
+        raise InvalidInput(f"run: is a {type(run).__name__}; give what forgelog.run() returned")
     gateway = find_gateway(address, token)
+    _check_answers(gateway, name)
     if gateway.key:
         os.environ["MLFLOW_TRACKING_TOKEN"] = gateway.key
     mlflow.set_tracking_uri(f"http://{gateway.address}" + (f"/mlflow/{name}" if name else ""))
@@ -57,6 +59,14 @@ def autolog(
         _wait_for(run, gateway, name)
         os.environ["MLFLOW_RUN_ID"] = run.id.replace(".", "-")  # its client takes no dot
     mlflow.autolog(**options)
+
+
+def _check_answers(gateway: Gateway, project: str) -> None:
+    """MLflow's client would try for minutes, each time. Raises `Unavailable`, and what is wrong with the key."""
+    from forgelog.client.sync import Client
+
+    with Client(gateway.address, token=gateway.key or None, project=project or None) as client:
+        client.experiments.list(limit=1)
 
 
 def _wait_for(run: Run, gateway: Gateway, project: str) -> None:

@@ -14,6 +14,7 @@ from forgelog.cli.nodes import pairs
 from forgelog.cli.progress import Progress
 from forgelog.cli.purges import purge_app
 from forgelog.cli.render import Format, age_column, column, note, show_data, show_done, show_fields, show_rows, write
+from forgelog.cli.selecting import experiment_named
 
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
@@ -25,6 +26,7 @@ STATUSES = ("draft", "running", "paused", "completed", "failed", "archived")
 VISIBILITIES = ("private", "project", "public")
 FRAMEWORKS = ("pytorch", "tensorflow", "jax", "huggingface", "custom")
 
+NameOrIdArgument = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="Its name or its id.")]
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The experiment's id.")]
 TagOption = Annotated[list[str] | None, typer.Option("--tag", help="key=value (repeatable).")]
 LabelOption = Annotated[list[str] | None, typer.Option("--label", "-l", help="A label (repeatable).")]
@@ -78,9 +80,10 @@ def show_list(
 
 
 @app.command("show")
-def show(id: IdArgument, at: AtOption = None, output: OutputOption = Format.TABLE) -> None:
+def show(id: NameOrIdArgument, at: AtOption = None, output: OutputOption = Format.TABLE) -> None:
     """Show an experiment, and how many runs it has."""
-    found = with_client(lambda client: client.experiments.get(id, at=moment(at)))
+    moved = moment(at)
+    found = with_client(lambda client: experiment_named(client, id, moved))
     if output is not Format.TABLE:
         show_data(found, output)
         return

@@ -26,6 +26,7 @@ from forgelog.cli.render import (
     show_rows,
     write,
 )
+from forgelog.cli.selecting import experiment_id
 from forgelog.errors import InvalidInput
 from forgelog.units import format_bytes
 
@@ -70,7 +71,7 @@ def columns(now: datetime) -> list[Any]:
 @app.command("list")
 def show_list(
     experiment: Annotated[
-        list[str] | None, typer.Option("--experiment", "-e", help="Only of this experiment: its id (repeatable).")
+        list[str] | None, typer.Option("--experiment", "-e", help="Only of this one: its name or its id (repeatable).")
     ] = None,
     status: Annotated[
         list[str] | None,
@@ -93,13 +94,15 @@ def show_list(
 ) -> None:
     """List runs, those that began last first."""
     moved = moment(at)
-    filters: dict[str, Any] = {"experiments": experiment or (), "status": status or (), "name": name, "job": job}
-    filters["filter"] = filter
-    rows = with_client(
-        lambda client: client.runs.list(
-            params=pairs(param), tags=pairs(tag), deleted=deleted, limit=limit, at=moved, **filters
+    filters: dict[str, Any] = {"status": status or (), "name": name, "job": job, "filter": filter}
+
+    async def work(client: AsyncClient) -> Any:
+        ids = [await experiment_id(client, each, moved) for each in experiment or ()]
+        return await client.runs.list(
+            experiments=ids, params=pairs(param), tags=pairs(tag), deleted=deleted, limit=limit, at=moved, **filters
         )
-    )
+
+    rows = with_client(work)
     show_rows(rows, columns(moved or datetime.now(UTC)), output, empty="there are no such runs")
 
 

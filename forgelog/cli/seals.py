@@ -8,6 +8,7 @@ import typer
 
 from forgelog.cli.common import OutputOption, with_client
 from forgelog.cli.render import Format, column, note, show_data, show_rows
+from forgelog.cli.selecting import experiment_id
 from forgelog.errors import NotFound
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 def verify(
     ids: Annotated[list[str] | None, typer.Argument(metavar="[RUN...]", help="The runs' ids.")] = None,
     experiment: Annotated[
-        list[str] | None, typer.Option("--experiment", "-e", help="All runs of this experiment: its id (repeatable).")
+        list[str] | None,
+        typer.Option("--experiment", "-e", help="All runs of this one: its name or id (repeatable)."),
     ] = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
@@ -28,7 +30,8 @@ def verify(
     async def work(client: AsyncClient) -> list[dict[str, Any]]:
         runs = list(ids or ())
         if experiment:
-            runs += [row["run_id"] for row in await client.runs.list(experiments=experiment, deleted=None)]
+            of = [await experiment_id(client, each) for each in experiment]
+            runs += [row["run_id"] for row in await client.runs.list(experiments=of, deleted=None)]
         return [await _verified(client, run) for run in dict.fromkeys(runs)]
 
     rows = with_client(work)

@@ -14,7 +14,7 @@ from forgelog.errors import InvalidInput, NotFound
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
     from forgelog.client.frames import Rows
-    from forgelog.client.rows import ExperimentRunRow
+    from forgelog.client.rows import ExperimentRow, ExperimentRunRow
 
 MOST = 200
 """Most runs of one drawing or table."""
@@ -66,10 +66,14 @@ class Selection:
         return type(rows)(by_id[id] for id in wanted)
 
 
-async def experiment_id(client: AsyncClient, given: str, at: datetime | None) -> str:
-    """The id of an experiment, by its name in the client's project, or by itself. Raises `NotFound`."""
+async def experiment_named(client: AsyncClient, given: str, at: datetime | None = None) -> ExperimentRow:
+    """An experiment, by its name in the client's project, or by its id. Raises `NotFound`."""
     try:
-        found = await client.experiments.get(name=given, at=at)
+        return await client.experiments.get(name=given, at=at)
     except NotFound:
-        found = await client.experiments.get(given, at=at)
-    return found.experiment_id
+        return await client.experiments.get(given, at=at)
+
+
+async def experiment_id(client: AsyncClient, given: str, at: datetime | None = None) -> str:
+    """The id of an experiment, by its name or by itself. Raises `NotFound`."""
+    return (await experiment_named(client, given, at)).experiment_id

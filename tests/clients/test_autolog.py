@@ -10,7 +10,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 import forgelog
-from forgelog import AsyncClient
+from forgelog import AsyncClient, InvalidInput, Unavailable
 from tests import PATIENCE
 from tests.clients.flows import flow
 from tests.integration.cluster import Cluster
@@ -41,3 +41,12 @@ async def test_the_next_training_is_the_run(
                 await asyncio.sleep(0.1)
     assert (row["name"], row["params"]["C"]) == ("by itself", "0.5")
     assert row["metrics"]["training_accuracy_score"] == 1.0
+
+
+def test_what_can_not_be_logged_to_is_told_at_once() -> None:
+    before = mlflow.get_tracking_uri()
+    with pytest.raises(InvalidInput, match=r"run: is a str; give what forgelog.run\(\) returned"):
+        forgelog.autolog(run="r1")  # type: ignore[arg-type]
+    with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1 "):
+        forgelog.autolog("digits", address="127.0.0.1:1", token="none")
+    assert mlflow.get_tracking_uri() == before
