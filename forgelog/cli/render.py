@@ -84,9 +84,9 @@ def rich_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> 
 
 
 def show_fields(fields: Mapping[str, object], *, title: str = "") -> None:
-    """Show one item as ``name: value`` lines, without fields that have no value. On a terminal, long values are wrapped
-    between words."""
-    shown = {name: _value(value) for name, value in fields.items() if value not in (None, "", (), [], {})}
+    """Show one item as ``name: value`` lines, without fields that have no value, nor have any in them. On a terminal,
+    long values are wrapped between words."""
+    shown = {name: text for name, value in fields.items() if (text := _value(value))}
     if title:
         write(f"{title}\n")
     width = max((len(name) for name in shown), default=0) + 3
@@ -99,6 +99,8 @@ def show_fields(fields: Mapping[str, object], *, title: str = "") -> None:
 
 
 def _value(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(text_of({name: item}) for name, item in value.items() if item not in (None, (), [], {}))
     return ", ".join(text_of(item) for item in value) if isinstance(value, list | tuple) else text_of(value)
 
 

@@ -110,10 +110,29 @@ OF_A_JOB = ("task", "attempt", "cpu_seconds", "wall_seconds", "gpu_seconds")
 """What is only known of a run that is a process of a job."""
 
 
+MEASURED = [
+    column("Metric", "key"),
+    column("Model", "model_id", rank=1),
+    column("Dataset", "dataset"),
+    column("Value", right=True),
+    column("Step", right=True),
+]
+"""Metrics that are of a model or a dataset, as MLflow's autologging tells them, and not the run's own."""
+
+
 @app.command("show")
 def show(id: IdArgument, at: AtOption = None, output: OutputOption = Format.TABLE) -> None:
     """Show a run with its parameters, tags and metrics."""
-    found = with_client(lambda client: client.runs.get(id, at=moment(at)))
+    moved = moment(at)
+
+    async def work(client: AsyncClient) -> tuple[Any, list[Any]]:
+        found = await client.runs.get(id, at=moved)
+        if output is not Format.TABLE:
+            return found, []
+        series = await client.runs.metrics([id], at=moved)
+        return found, [each for each in series if each.model_id or each.dataset]
+
+    found, measured = with_client(work)
     if output is not Format.TABLE:
         show_data(found, output)
         return
@@ -125,6 +144,9 @@ def show(id: IdArgument, at: AtOption = None, output: OutputOption = Format.TABL
             f"{each.name}@{each.digest}{f' ({each.role})' if each.role else ''}" for each in found.inputs
         ]
     show_fields(fields, title=id)
+    if measured:
+        write("\n")
+        print_table(measured, MEASURED)
     if checks:
         write("\n")
         print_table(checks, CHECKS)

@@ -225,7 +225,11 @@ async def test_the_command_line_logs_and_draws(platform: Cluster, client: AsyncC
     assert "⡀" in shown.stdout or "⢀" in shown.stdout or "⠁" in shown.stdout
     json = await platform.command(tmp_path, "runs", "curves", run, "--key", "loss", "--output", "json")
     assert [curve["values"] for curve in orjson.loads(json.stdout)] == [[1.5, 2.5]]
-    assert "loss" in (await platform.command(tmp_path, "runs", "show", run)).stdout
+    await client.runs.log_metrics(run, {"f1": 0.75}, dataset="iris@1")
+    await once(lambda: client.runs.metrics([run]), lambda rows: len(rows) == 2)
+    told = (await platform.command(tmp_path, "runs", "show", run)).stdout
+    assert "loss=2.5" in told
+    assert [line.split() for line in told.splitlines()][-1] == ["f1", "iris@1", "0.75", "0"]
     wrong = await platform.command(tmp_path, "runs", "log", run, "--metric", "loss=high")
     assert (wrong.returncode, "--metric loss: 'high' is no number" in wrong.stderr) == (2, True)
 
