@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Unavailable,
     )
     from forgelog.tracking.beginning import run
+    from forgelog.tracking.configured import config
     from forgelog.tracking.run import Run, RunWarning
 
 __version__ = "0.1.0"
@@ -44,6 +45,7 @@ _HOMES = {
     "Timeout": "forgelog.errors",
     "Unavailable": "forgelog.errors",
     "autolog": "forgelog.autologging",
+    "config": "forgelog.tracking.configured",
     "run": "forgelog.tracking.beginning",
 }
 
@@ -64,6 +66,7 @@ __all__ = [
     "Unavailable",
     "__version__",
     "autolog",
+    "config",
     "run",
 ]
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from forgelog.errors import InvalidInput
@@ -22,20 +23,40 @@ _WHOLE = re.compile(r"[+-]?\d+")
 FORM = "write NAME=LOW..HIGH, with 'log' or 'step STEP' behind it, or NAME=VALUE,VALUE; 'when OTHER=VALUE' may follow"
 
 
-def dimension(text: str) -> dict[str, Any]:
-    """A dimension, as `CreateTuning` takes it. Raises `InvalidInput`."""
+def dimension(text: str, option: str = "--param") -> dict[str, Any]:
+    """A dimension, as `CreateTuning` takes it. `option`: by which it was given. Raises `InvalidInput`."""
     name, found, rest = text.partition("=")
     name = name.strip()
     if not found or not name:
-        raise InvalidInput(f"--param {text!r}: has no name and values; {FORM}")
+        raise InvalidInput(f"{option} {text!r}: has no name and values; {FORM}")
     said, conditional, when = rest.partition(" when ")
-    made = {"name": name, **_values(text, said.strip())}
+    made = {"name": name, **_values(text, said.strip(), option)}
     if conditional:
         other, equals, values = when.partition("=")
         if not equals or not other.strip() or not values.strip():
-            raise InvalidInput(f"--param {text!r}: the condition {when.strip()!r} is no OTHER=VALUE; {FORM}")
+            raise InvalidInput(f"{option} {text!r}: the condition {when.strip()!r} is no OTHER=VALUE; {FORM}")
         made["when"] = {"name": other.strip(), "values": [_choice(value) for value in values.split(",")]}
     return made
+
+
+def dimension_text(made: Mapping[str, Any]) -> str:
+    """A dimension as people type it."""
+    if made["kind"] == "categorical":
+        said = ",".join(map(_typed, made["choices"]))
+    else:
+        number = str if made["kind"] == "float" else lambda value: str(int(value))
+        said = f"{number(made['low'])}..{number(made['high'])}"
+        said += " log" if made.get("log") else ""
+        said += f" step {number(step)}" if (step := made.get("step")) is not None else ""
+    if (when := made.get("when")) is not None:
+        said += f" when {when['name']}={','.join(map(_typed, when['values']))}"
+    return f"{made['name']}={said}"
+
+
+def _typed(choice: str) -> str:
+    """A choice without its quotes, where it is read alike."""
+    value = json.loads(choice)
+    return value if isinstance(value, str) and _choice(value) == choice else choice
 
 
 TAKES = ("last", "best", "min", "max")
@@ -61,15 +82,15 @@ def pruning(text: str) -> dict[str, Any]:
     return made
 
 
-def _values(text: str, said: str) -> dict[str, Any]:
+def _values(text: str, said: str, option: str) -> dict[str, Any]:
     if ".." not in said:
         choices = [_choice(value) for value in said.split(",")]
         if not all(value.strip() for value in said.split(",")):
-            raise InvalidInput(f"--param {text!r}: has an empty value; {FORM}")
+            raise InvalidInput(f"{option} {text!r}: has an empty value; {FORM}")
         return {"kind": "categorical", "choices": choices}
     match = _RANGE.fullmatch(said)
     if match is None:
-        raise InvalidInput(f"--param {text!r}: {said!r} is no range; {FORM}")
+        raise InvalidInput(f"{option} {text!r}: {said!r} is no range; {FORM}")
     words = match[3].split()
     made: dict[str, Any] = {"low": float(match[1]), "high": float(match[2])}
     numbers = [match[1], match[2]]

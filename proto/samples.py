@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 
 from events.language import experiments, jobs
 from events.language.base import Model
-from events.language.experiments import datasets, tuning_pruning
+from events.language.experiments import datasets, search_space, tuning_pruning
 from events.language.jobs import spec, spec_isolation, spec_monitoring, spec_placement, spec_training
 from events.language.planned import Planned
 from proto import GenerationError
@@ -72,6 +72,17 @@ _TEXTS = (
     "1g.10gb",
     "SAMPLE",
 )
+_SPACE = [
+    {"name": "optimizer", "kind": "categorical", "choices": ['"adam"', '"sgd"']},
+    {
+        "name": "momentum",
+        "kind": "float",
+        "low": 0.25,
+        "high": 0.75,
+        "step": 0.25,
+        "when": {"name": "optimizer", "values": ['"sgd"']},
+    },
+]
 _BY_MODEL: Mapping[type[Model], Mapping[str, Any]] = {
     jobs.JobExited: {"completed": "0", "failed": "1", "cancelled": "2"},
     spec.JobSpec: {"debug_mode": True},
@@ -109,18 +120,9 @@ _BY_MODEL: Mapping[type[Model], Mapping[str, Any]] = {
     },
     experiments.TuningPlan: {
         "algorithm": "tpe",
-        "space": [
-            {"name": "optimizer", "kind": "categorical", "choices": ['"adam"', '"sgd"']},
-            {
-                "name": "momentum",
-                "kind": "float",
-                "low": 0.25,
-                "high": 0.75,
-                "step": 0.25,
-                "when": {"name": "optimizer", "values": ['"sgd"']},
-            },
-        ],
+        "space": _SPACE,
     },
+    search_space.SearchSpace: {"dimensions": _SPACE},
     experiments.TellTrial: {"status": "completed"},
     tuning_pruning.Pruning: {
         "rule": "hyperband",

@@ -182,6 +182,7 @@ OWN = (
             "events.language.experiments.enums",
             "events.language.experiments.hyperparameters",
             "events.language.experiments.practices",
+            "events.language.experiments.search_space",
             "events.language.experiments.models",
             "events.language.experiments.commands",
             "events.language.experiments.artifacts",

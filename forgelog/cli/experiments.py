@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forgelog.cli import complete, results
-from forgelog.cli.common import AtOption, ForceOption, OutputOption, moment, with_client
+from forgelog.cli.common import AtOption, ForceOption, OutputOption, guarded, moment, with_client
 from forgelog.cli.nodes import pairs
 from forgelog.cli.progress import Progress
 from forgelog.cli.purges import purge_app
@@ -35,6 +35,10 @@ FrameworkOption = Annotated[
 ]
 DescriptionOption = Annotated[str | None, typer.Option("--description", help="What it is to answer.")]
 TeamOption = Annotated[str | None, typer.Option("--team", help="Whose it is.")]
+SearchOption = Annotated[
+    list[str] | None,
+    typer.Option("--search", help="What its tunings search: 'lr=1e-5..0.1 log', 'optimizer=adam,sgd' (repeatable)."),
+]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; shown beside the status.")]
 
 
@@ -87,7 +91,13 @@ def show(id: NameOrIdArgument, at: AtOption = None, output: OutputOption = Forma
     if output is not Format.TABLE:
         show_data(found, output)
         return
-    show_fields({name: value for name, value in found.items() if value not in ("", None, {}, [])}, title=id)
+    fields = {name: value for name, value in found.items() if value not in ("", None, {}, [])}
+    fields.pop("search_space", None)
+    if found.search_space.dimensions:
+        from forgelog.tuning_space import dimension_text
+
+        fields["search_space"] = [dimension_text(each) for each in found.search_space.dimensions]
+    show_fields(fields, title=id)
 
 
 @app.command("create")
@@ -109,6 +119,7 @@ def create(
         list[str] | None, typer.Option("--input", help="A dataset that its runs read: mnist/2 (repeatable).")
     ] = None,
     base: Annotated[str, typer.Option("--base", help="The version of a model that its runs go on from.")] = "",
+    search: SearchOption = None,
     label: LabelOption = None,
     tag: TagOption = None,
 ) -> None:
@@ -121,6 +132,7 @@ def create(
         "random_seed": seed,
         "visibility": visibility,
         "collaborators": collaborator,
+        "search_space": _space(search) if search else None,
     }
     given: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
 
@@ -171,15 +183,24 @@ def update(
     description: DescriptionOption = None,
     team: TeamOption = None,
     framework: FrameworkOption = "",
+    search: SearchOption = None,
     tag: TagOption = None,
     remove_tag: Annotated[list[str] | None, typer.Option("--remove-tag", help="A tag's key (repeatable).")] = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Change an experiment; what is left out stays."""
-    fields = {"name": name, "description": description, "team": team, "framework": framework or None}
+    fields: dict[str, Any] = {"name": name, "description": description, "team": team, "framework": framework or None}
+    if search:
+        fields["search_space"] = _space(search)
     given: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
     tags = {**pairs(tag), **dict.fromkeys(remove_tag or ())}
     show_done(with_client(lambda client: client.experiments.update(id, tags=tags, **given)), f"{id} is changed", output)
+
+
+def _space(texts: list[str]) -> dict[str, Any]:
+    from forgelog.tuning_space import dimension
+
+    return {"dimensions": guarded(lambda: [dimension(each, "--search") for each in texts])}
 
 
 def _status(word: str, text: str) -> Any:

@@ -14,6 +14,7 @@ from forgelog.cli.common import OutputOption, guarded, shown
 from forgelog.cli.common import run as run_work
 from forgelog.cli.describing import described_by, folder
 from forgelog.cli.interrupts import Interrupts
+from forgelog.cli.nodes import pairs
 from forgelog.cli.output import show_pieces
 from forgelog.cli.progress import Progress
 from forgelog.cli.render import Format, column, note, show_data, show_rows
@@ -117,6 +118,10 @@ ExperimentOption = Annotated[
         show_default=False,
     ),
 ]  # fmt: skip
+ParamOption = Annotated[
+    list[str] | None,
+    typer.Option("--param", help="lr=0.1: a parameter of the run, told the program in FORGELOG_CONFIG (repeatable)."),
+]
 SelectorOption = Annotated[list[str] | None, typer.Option("--node-label", help="Only on nodes with key=value.")]
 WordsArgument = Annotated[
     list[str] | None,
@@ -153,6 +158,7 @@ def submit(
     keep: KeepOption = None,
     node_label: SelectorOption = None,
     experiment: ExperimentOption = "",
+    param: ParamOption = None,
     wait: Annotated[bool, typer.Option("--wait", help="Return when they have ended, with the exit code.")] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
@@ -171,7 +177,7 @@ def submit(
         from forgelog.client.aio import AsyncClient
 
         async with AsyncClient() as client:
-            jobs = await _submit(client, described, id, output, not no_chdir, experiment)
+            jobs = await _submit(client, described, id, output, not no_chdir, experiment, param)
             rows = [{"name": job.name, "job_id": job.id} for job in jobs]
             if output is Format.TABLE and len(jobs) == 1:
                 sys.stdout.write(f"{jobs[0].id}\n")
@@ -221,6 +227,7 @@ def run(
     keep: KeepOption = None,
     node_label: SelectorOption = None,
     experiment: ExperimentOption = "",
+    param: ParamOption = None,
     keep_running: Annotated[
         bool, typer.Option("--keep-running", help="Ctrl-C only stops watching; the job goes on.")
     ] = False,
@@ -242,7 +249,7 @@ def run(
 
         async with AsyncClient() as client:
             with Interrupts(keep=keep_running) as interrupts:
-                jobs = await interrupts.during(_submit(client, described, id, output, not no_chdir, experiment))
+                jobs = await interrupts.during(_submit(client, described, id, output, not no_chdir, experiment, param))
                 if len(jobs) != 1:
                     problem = f"{words[0] if words else ''} has {len(jobs)} jobs; 'run' takes one, 'submit' all"
                     raise InvalidInput(problem)
@@ -254,8 +261,16 @@ def run(
 
 
 async def _submit(
-    client: AsyncClient, described: Any, id: str, output: Format, here: bool, experiment: str
+    client: AsyncClient,
+    described: Any,
+    id: str,
+    output: Format,
+    here: bool,
+    experiment: str,
+    params: list[str] | None,
 ) -> list[AsyncJob]:
+    if params and not experiment:
+        raise InvalidInput("--param: goes with --experiment, whose run has it; --env sets a variable of any job")
     if isinstance(described, dict):
         code = Path(described.get("upload") or described.get("working_directory") or ".")
         if named := described.pop("upload", None):
@@ -263,7 +278,7 @@ async def _submit(
         for dependency in described.get("depends_on", ()):
             dependency["job"] = await client.jobs.find(dependency["job"])
         if experiment:
-            return [await _as_run(client, described, id, here, experiment, code)]
+            return [await _as_run(client, described, id, here, experiment, pairs(params), code)]
         return [await client.submit(described, id=id, in_current_folder=here)]
     from forgelog.manifest import load
 
@@ -277,12 +292,18 @@ async def _submit(
 
 
 async def _as_run(
-    client: AsyncClient, described: dict[str, Any], id: str, here: bool, experiment: str, code: Path
+    client: AsyncClient,
+    described: dict[str, Any],
+    id: str,
+    here: bool,
+    experiment: str,
+    params: dict[str, str],
+    code: Path,
 ) -> AsyncJob:
     """Submit a job that is a run. If it is refused, the run has failed."""
     from forgelog.client.job_runs import begin
 
-    begun = await begin(client, described, experiment, folder=code, id=id)
+    begun = await begin(client, described, experiment, folder=code, id=id, fields={"params": params})
     note(f"run {begun.id}")
     try:
         return await client.submit(begun.job, id=begun.command_id, in_current_folder=here)

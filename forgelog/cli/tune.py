@@ -68,6 +68,7 @@ def show_list(
         typer.Option("--status", help=f"{', '.join(STATUSES)}.", autocompletion=complete.words(STATUSES)),
     ] = None,
     name: Annotated[str, typer.Option("--name", help="A part of the name.")] = "",
+    experiment: Annotated[str, typer.Option("--experiment", "-e", help="Only of this experiment: its id.")] = "",
     deleted: Annotated[bool, typer.Option("--deleted", help="Those that are deleted.")] = False,
     limit: LimitOption = 50,
     at: AtOption = None,
@@ -75,9 +76,8 @@ def show_list(
 ) -> None:
     """List tunings, newest first."""
     moved = moment(at)
-    rows = with_client(
-        lambda client: client.tunings.list(status=status or (), name=name, deleted=deleted, limit=limit, at=moved)
-    )
+    filters: dict[str, Any] = {"status": status or (), "name": name, "experiment": experiment}
+    rows = with_client(lambda client: client.tunings.list(deleted=deleted, limit=limit, at=moved, **filters))
     show_rows(rows, columns(moved or datetime.now(UTC)), output, empty="there are no such tunings")
 
 
@@ -180,15 +180,23 @@ def create(
         list[str] | None,
         typer.Option("--warm-start", help="A tuning whose completed trials the search knows from the beginning."),
     ] = None,
+    experiment: Annotated[
+        str,
+        typer.Option(
+            "--experiment", "-e", help="Whose the trials' runs are; its search space counts where there is no --param."
+        ),
+    ] = "",
 ) -> None:
     """Make a tuning, and print its id."""
-    plan = guarded(lambda: _plan(algorithm, param or [], seed, prune, warm_start or []))
+    plan = guarded(lambda: _plan(algorithm, param or [], experiment, seed, prune, warm_start or []))
     limits = {"trials": max_trials, "parallel": parallel, "seconds": seconds}
     fields: dict[str, Any] = {"limits": {name: value for name, value in limits.items() if value is not None}}
     if patience is not None:
         fields["early_stopping"] = {"patience": patience, "min_delta": min_delta}
     if plan is not None:
         fields["plan"] = plan
+    if experiment:
+        fields["experiment"] = experiment
     if job is not None:
         fields["job"] = job
     if objective:
@@ -302,13 +310,17 @@ def optuna_proxy(
     run(serve)
 
 
-def _plan(algorithm: str, params: list[str], seed: int, prune: str, warm_start: list[str]) -> dict[str, Any] | None:
+def _plan(
+    algorithm: str, params: list[str], experiment: str, seed: int, prune: str, warm_start: list[str]
+) -> dict[str, Any] | None:
     """How the platform searches; None if it does not. Raises `InvalidInput`."""
     from forgelog.errors import InvalidInput
     from forgelog.tuning_space import dimension, pruning
 
-    if bool(algorithm) != bool(params):
-        raise InvalidInput("--algorithm and --param go together: say how to search, and what")
+    if params and not algorithm:
+        raise InvalidInput("--param: goes with --algorithm, which says how to search")
+    if algorithm and not (params or experiment):
+        raise InvalidInput("--algorithm: goes with --param, or with an --experiment that has a search space")
     if not algorithm and (prune or warm_start):
         option = "--prune" if prune else "--warm-start"
         raise InvalidInput(f"{option}: goes with --algorithm and --param: it is about the platform's own searches")

@@ -37,18 +37,21 @@ async def begin(
     id: str = "",
     fields: Mapping[str, Any] | None = None,
 ) -> JobRun:
-    """Begin a run of an experiment for a job, and capture the job's code and command.
+    """Begin a run of an experiment for a job, capture the job's code and command, and tell the job what the run is
+    configured with: its parameters, with the experiment's.
 
     `job`: in a manifest's keys. `folder`: where its code is. `id`: that of the command which will submit the job; with
     the same one, it is the same run. `fields`: those of `CreateRun`. Raises `Refused`, `InvalidInput`, `Unavailable`.
     """
+    from events.language.experiments.hyperparameters import configuration
     from forgelog.capture import capture_command
 
     if job.get("array") is not None:
         raise InvalidInput("--experiment: a run is one process, and --array has many; `forgelog tune` runs many runs")
     names = _names(client, id or new_id(), str(job.get("job_id") or ""))
-    variables = {**job.get("env", {}), RUN: names.run_id}
     await _created(client, names, {"experiment": experiment, "name": job.get("name", ""), **(fields or {})})
+    told = configuration(await _begun_with(client, names.run_id))
+    variables = {**told, **job.get("env", {}), RUN: names.run_id}
     captured = await asyncio.to_thread(capture_command, job["command"], folder, variables)
     await client.captures.save(names.run_id, captured)
     return JobRun(names.run_id, {**job, "job_id": names.job_id, "env": variables}, names.command_id)
@@ -91,6 +94,13 @@ def _names(client: AsyncClient, command_id: str, job_id: str) -> _Names:
     elif not job_id.endswith(id_ending(project)):
         job_id += id_ending(project)
     return _Names(command_id, derived_id(CreateRun.id_prefix, f"{command_id}.run", project), job_id)
+
+
+async def _begun_with(client: AsyncClient, run_id: str) -> dict[str, str]:
+    """The parameters that a run was begun with: its own, and those of its experiment. What was logged to it since is
+    none of them: a repeat submits the same job."""
+    events = await client.log.history("experiments", run_id, aggregate="run", types=["RunCreated", "RunAdmitted"])
+    return {name: text for event in events for name, text in event.data.get("params", {}).items()}
 
 
 async def _created(client: AsyncClient, names: _Names, fields: Mapping[str, Any]) -> None:

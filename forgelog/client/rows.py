@@ -537,6 +537,8 @@ class ExperimentRow(Answer, message="forgelog.experiments.v1.Experiment"):
     """What each of its runs reads and goes on from."""
     purged_at: datetime | None
     """When it was purged: it can't be restored, and its name is free."""
+    search_space: Answer
+    """What its tunings search where they say nothing else."""
     runs: dict[str, int]
     """Its runs by status. This and what follows are there where one experiment was asked for."""
     job_ids: list[str]
@@ -834,6 +836,8 @@ class ExperimentTemplateRow(Answer, message="forgelog.experiments.v1.ExperimentT
     files: list[Answer]
     """At most 200 entries."""
     practices: Answer
+    search_space: Answer
+    """What tunings of an experiment search where they say nothing else."""
     template_id: str
     """At most 128 characters."""
     project: str
@@ -915,6 +919,10 @@ class HyperparameterTuningJobRow(Answer, message="forgelog.experiments.v1.Hyperp
     updated_at: datetime | None
     ended_at: datetime | None
     deleted_at: datetime | None
+    experiment_id: str
+    """The experiment that it is of; empty for none. At most 128 characters."""
+    experiment: str
+    """That experiment's name, as it was when the tuning was made."""
 
 
 class TrialRow(Answer, message="forgelog.experiments.v1.Trial"):

@@ -42,7 +42,8 @@ class AsyncTunings(Namespace):
         """Make a tuning; its id. `directions`: minimize or maximize, one for each objective. `fields` are those of
         `CreateTuning`: `limits` (trials, parallel, seconds), `early_stopping` (patience, min_delta), `plan` (algorithm,
         seed, space, pruning), with which the platform searches. `job`: what runs each trial, as `jobs.submit` takes it
-        (a dict, or a manifest's path); `objectives` (metric, take, every): which metrics its run logs. Raises
+        (a dict, or a manifest's path); `objectives` (metric, take, every): which metrics its run logs. `experiment` (a
+        name, or `experiment_id`): whose the runs of its jobs are, and what it searches if `plan` has no space. Raises
         `Refused`, `ManifestError`."""
         body = {"tuning_id": id, "name": name, "directions": list(directions), **fields}
         if job is not None:
@@ -202,16 +203,19 @@ class AsyncTunings(Namespace):
         status: Iterable[str] = (),
         name: str = "",
         owner: str = "",
+        experiment: str = "",
         deleted: bool | None = False,
         at: datetime | None = None,
         limit: int | None = None,
     ) -> list[HyperparameterTuningJobRow]:
-        """Tunings, newest first. `name`: a part of it. `deleted`: only those that are; None: those too."""
+        """Tunings, newest first. `name`: a part of it. `experiment`: the id of the one that they are of. `deleted`:
+        only those that are; None: those too."""
         request = pb.ListTuningsRequest(
             project=project,
             statuses=enum_words(types.TuningStatus.DESCRIPTOR, status, "status"),
             name=name,
             owner=owner,
+            experiment_id=experiment,
             lifecycle=lifecycle(deleted),
             options=self._core.options(CONTEXT, at),
         )

@@ -59,7 +59,7 @@ class ExperimentsProjection(Projection):
     """Folds events.experiments."""
 
     context = "experiments"
-    version = 5
+    version = 6
     tables = (
         EXPERIMENTS,
         RUNS,

@@ -26,6 +26,7 @@ _TUNINGS = listings(
         "statuses": "status",
         "name": "strpos(lower(name), lower({value})) > 0",
         "owner": "owner",
+        "experiment_id": "experiment_id",
     },
 )
 

@@ -57,7 +57,7 @@ TUNINGS = table_of(
     HyperparameterTuningJob,
     "tunings",
     key=("tuning_id",),
-    indexes=("created_at desc, tuning_id desc", "project, name"),
+    indexes=("created_at desc, tuning_id desc", "project, name", "experiment_id"),
     born="created_at",
 )
 
@@ -113,9 +113,8 @@ def _bundles(event: TuningEvent) -> list[ObjectRef]:
 
 
 def _created(recorded: Recorded, event: TuningCreated) -> Row:
-    said = event.model_dump(
-        mode="json", include={"directions", "limits", "early_stopping", "plan", "job", "objectives"}
-    )
+    named = {"directions", "limits", "early_stopping", "plan", "job", "objectives", "experiment_id", "experiment"}
+    said = event.model_dump(mode="json", include=named)
     return TUNINGS.first(
         tuning_id=event.tuning_id,
         project=event.project,

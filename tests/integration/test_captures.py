@@ -42,11 +42,13 @@ async def test_what_a_run_ran(calm: Calm, tmp_path: Path) -> None:
 
 async def test_a_job_is_a_run_of_an_experiment(calm: Calm, tmp_path: Path) -> None:
     platform = await calm.platform()
-    folder = repository(tmp_path / "digits", train__sh='echo "$FORGELOG_RUN"\n')
-    done = await platform.command(folder, "run", "--experiment", "by a job", "--id", "once", "--", "sh", "train.sh")
+    folder = repository(tmp_path / "digits", train__sh='echo "$FORGELOG_RUN"; echo "$FORGELOG_CONFIG" >&2\n')
+    told = ["--experiment", "by a job", "--param", "lr=0.1", "--param", "opt=adam"]
+    done = await platform.command(folder, "run", *told, "--id", "once", "--", "sh", "train.sh")
     assert done.returncode == 0, done.stderr
     run = done.stdout.strip()
     assert f"run {run}\n" in done.stderr
+    assert '{"lr": 0.1, "opt": "adam"}\n' in done.stderr
     async with AsyncClient(platform.gateway, token=platform.key) as client:
         row = await client.runs.get(run)
         assert (await client.experiments.get(row["experiment_id"]))["name"] == "by a job"
@@ -61,10 +63,9 @@ async def test_a_job_is_a_run_of_an_experiment(calm: Calm, tmp_path: Path) -> No
         assert (results.best_checkpoint, results.model_versions) == ("checkpoints/best.pt", [])
         assert (results.compute_hours > 0, results.cpu_hours > 0, results.gpu_hours) == (True, True, 0.0)
         assert results.estimated_cost == pytest.approx(results.cpu_hours * 3600)
-        again = await platform.command(
-            folder, "run", "--experiment", "by a job", "--id", "once", "--", "sh", "train.sh"
-        )
-        assert again.stdout.strip() == run
+        await client.runs.log(run, params={"found": "later"})
+        again = await platform.command(folder, "run", *told, "--id", "once", "--", "sh", "train.sh")
+        assert again.stdout.strip() == run, again.stderr
         assert len(await client.runs.list(experiments=[row["experiment_id"]])) == 1
     lacking = await platform.command(tmp_path, "runs", "capture", run, "--packages")
     assert lacking.stderr == (

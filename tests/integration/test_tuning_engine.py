@@ -150,10 +150,12 @@ with Client() as client:
 
 
 async def test_trials_are_jobs_and_end_with_them(platform: Cluster, client: AsyncClient) -> None:
+    experiment = await client.experiments.create("trials", search_space={"dimensions": SPACE[:1]})
     id = await client.tunings.create(
         "jobs",
         limits={"trials": 4, "parallel": 2},
-        plan={"algorithm": "random", "space": SPACE[:1]},
+        plan={"algorithm": "random"},
+        experiment="trials",
         job={
             "name": "trial",
             "command": [sys.executable, "-c", PROGRAM],
@@ -166,6 +168,10 @@ async def test_trials_are_jobs_and_end_with_them(platform: Cluster, client: Asyn
     assert [trial.status for trial in trials] == ["completed", "failed", "pruned", "completed"]
     assert trials[1].reason.startswith("its job ended, and had told no value")
     await platform.event(JobCancelled, lambda event: event.job_id == trials[2].job_id)
+    assert [row.tuning_id for row in await client.tunings.list(experiment=experiment)] == [id]
+    assert (row.experiment, row.plan.space[0].name) == ("trials", SPACE[0]["name"])
+    job = await client.jobs.get(trials[0].job_id)
+    assert job.spec.environment.variables["FORGELOG_EXPERIMENT"] == "trials"
 
 
 LOGGING = """

@@ -96,6 +96,7 @@ from events.language.experiments.moves import (
     RUN_MOVES,
     VERSION_MOVES,
 )
+from events.language.experiments.search_space import Condition, Dimension, DimensionKind, active
 from events.language.experiments.tuning import (
     AskTrial,
     AttemptCommand,
@@ -154,14 +155,7 @@ from events.language.experiments.tuning_models import (
     TuningStatus,
     is_better,
 )
-from events.language.experiments.tuning_space import (
-    Condition,
-    Dimension,
-    DimensionKind,
-    TuningAlgorithm,
-    TuningPlan,
-    active,
-)
+from events.language.experiments.tuning_space import TuningAlgorithm, TuningPlan
 
 __all__ = [
     "DEFAULT_EXPERIMENT",

@@ -17,6 +17,7 @@ from events.language.experiments.events import RunAdmitted, RunNotAdmitted
 from events.language.experiments.hyperparameters import MAX_ENTRIES, HyperparameterConfig, ParamKey, ParamValue
 from events.language.experiments.models import Description, Label, Process, RunSources, Seed, Tags
 from events.language.experiments.practices import BestPractices
+from events.language.experiments.search_space import SearchSpace
 
 MAX_REASON = 500
 Reason = Annotated[str, Field(max_length=MAX_REASON)]
@@ -55,7 +56,10 @@ class CreateExperiment(CatalogueCommand):
     practices: BestPractices = BestPractices()
     sources: RunSources = RunSources()
     template_id: OptionalIdentifier = ""
-    """A template of the project: where this says nothing (framework, type, hyperparameters, practices), that counts."""
+    """A template of the project: where this says nothing (framework, type, hyperparameters, practices, search space),
+    that counts."""
+    search_space: SearchSpace = SearchSpace()
+    """What its tunings search where they say nothing else."""
 
 
 class ExperimentCommand(CatalogueCommand):
@@ -82,6 +86,7 @@ class UpdateExperiment(ExperimentCommand):
     remove_labels: tuple[Label, ...] = Field(default=(), max_length=64)
     practices: BestPractices | None = None
     sources: RunSources | None = None
+    search_space: SearchSpace | None = None
 
 
 class SetExperimentStatus(ExperimentCommand):

@@ -20,6 +20,7 @@ from events.language.experiments.enums import ExperimentStatus, ModelFramework, 
 from events.language.experiments.hyperparameters import HyperparameterConfig
 from events.language.experiments.models import Process, RunNumber, RunSources, Seed
 from events.language.experiments.practices import BestPractices
+from events.language.experiments.search_space import SearchSpace
 
 # What the catalogue of a project decides
 
@@ -56,6 +57,7 @@ class ExperimentCreated(CatalogueEvent):
     """The template that it was made of; what that gave is in the other fields."""
     template_version: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     sources: RunSources = RunSources()
+    search_space: SearchSpace = SearchSpace()
 
 
 class ExperimentUpdated(CatalogueEvent):
@@ -76,6 +78,7 @@ class ExperimentUpdated(CatalogueEvent):
     """All that it has now."""
     practices: BestPractices | None = None
     sources: RunSources | None = None
+    search_space: SearchSpace | None = None
 
 
 class ExperimentStatusSet(CatalogueEvent):

@@ -4,7 +4,9 @@ group and field, such as ``training.weight_decay``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import math
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
@@ -123,6 +125,36 @@ class HyperparameterConfig(Model):
         return HyperparameterConfig.model_validate(
             {group: {**theirs.get(group, {}), **mine.get(group, {})} for group in {*mine, *theirs}}
         )
+
+
+CONFIG = "FORGELOG_CONFIG"
+"""The variable by which a job's program knows what its run is configured with."""
+
+MAX_CONFIG = 100_000
+"""Most bytes of it; Linux hands a process at most 128 KiB in one variable."""
+
+_WORDS = {"True": True, "False": False, "None": None}
+"""As Python writes them."""
+
+
+def typed(text: str) -> Any:
+    """A parameter as a program takes it: a number, a truth value or nothing where the text is one, else the text."""
+    if text in _WORDS:
+        return _WORDS[text]
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    plain = found is None or isinstance(found, bool | int) or (isinstance(found, float) and math.isfinite(found))
+    return found if plain else text
+
+
+def configuration(params: Mapping[str, str], chosen: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """The variable that tells a program the parameters of its run, by their names, as JSON; none where there are none,
+    or more than `MAX_CONFIG`. `chosen`: values that count before them."""
+    told = {name: typed(text) for name, text in params.items()} | dict(chosen or {})
+    said = json.dumps(told)
+    return {CONFIG: said} if told and len(said) <= MAX_CONFIG else {}
 
 
 def _text(value: Any) -> str:

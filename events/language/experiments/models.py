@@ -20,6 +20,7 @@ from events.language.common import (
 from events.language.experiments.enums import ExperimentStatus, ModelFramework, RunStatus, Visibility
 from events.language.experiments.hyperparameters import MAX_ENTRIES, HyperparameterConfig, ParamKey
 from events.language.experiments.practices import BestPractices
+from events.language.experiments.search_space import SearchSpace
 
 DEFAULT_EXPERIMENT = "Default"
 """Name of the experiment that every project has as soon as it is asked for: runs that name none are its."""
@@ -118,6 +119,8 @@ class Experiment(Model):
     """What each of its runs reads and goes on from."""
     purged_at: Timestamp | None = None
     """When it was purged: it can't be restored, and its name is free."""
+    search_space: SearchSpace = SearchSpace()
+    """What its tunings search where they say nothing else."""
 
 
 class ExperimentRun(Model):

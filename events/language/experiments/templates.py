@@ -23,6 +23,7 @@ from events.language.experiments.enums import ModelFramework
 from events.language.experiments.hyperparameters import HyperparameterConfig
 from events.language.experiments.models import Description
 from events.language.experiments.practices import BestPractices
+from events.language.experiments.search_space import SearchSpace
 from events.language.file_paths import FilePath
 from events.language.jobs.spec import JobResources
 from events.language.objects import ObjectRef
@@ -73,6 +74,8 @@ class TemplateSpec(Model):
     """What a job of it needs."""
     files: tuple[TemplateFile, ...] = Field(default=(), max_length=MAX_FILES)
     practices: BestPractices = BestPractices()
+    search_space: SearchSpace = SearchSpace()
+    """What tunings of an experiment search where they say nothing else."""
 
     @model_validator(mode="after")
     def _files_fit_in_a_folder(self) -> TemplateSpec:

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from events.language.base import Command, Event
 from events.language.common import Attempt, Identifier, OptionalIdentifier, OptionalProject, ProjectName, Timestamp
+from events.language.experiments.hyperparameters import HyperparameterConfig
 from events.language.experiments.tuning_models import (
     AttributeKey,
     Attributes,
@@ -70,6 +71,12 @@ class TuningAdmitted(TuningPlaceEvent):
     """What each trial runs as a job of its own; None: programs take trials up."""
     objectives: tuple[Objective, ...] = ()
     """The metrics that the trials' jobs log, one for each direction. Empty: who runs a trial tells its values."""
+    experiment_id: OptionalIdentifier = ""
+    """The experiment that it is of; empty for none."""
+    experiment: str = ""
+    """That experiment's name, as it was then: the jobs of trials are told it, so their runs are its."""
+    hyperparameters: HyperparameterConfig = HyperparameterConfig()
+    """That experiment's, as they were then: what the jobs of trials are configured with beside what is searched."""
 
 
 class TuningReleased(TuningPlaceEvent):
@@ -122,6 +129,12 @@ class TuningCreated(TuningEvent):
     """What each trial runs as a job of its own; None: programs take trials up."""
     objectives: tuple[Objective, ...] = ()
     """The metrics that the trials' jobs log, one for each direction. Empty: who runs a trial tells its values."""
+    experiment_id: OptionalIdentifier = ""
+    """The experiment that it is of; empty for none."""
+    experiment: str = ""
+    """That experiment's name, as it was then: the jobs of trials are told it, so their runs are its."""
+    hyperparameters: HyperparameterConfig = HyperparameterConfig()
+    """That experiment's, as they were then: what the jobs of trials are configured with beside what is searched."""
 
 
 class TuningStatusSet(TuningEvent):
@@ -251,13 +264,18 @@ class CreateTuning(TuningPlaceCommand):
     early_stopping: EarlyStopping | None = None
     """For one objective alone: of several, none tells whether a trial is better."""
     plan: TuningPlan | None = None
-    """What the platform is to search, and how. Left out: the tuning's clients choose the values themselves."""
+    """What the platform is to search, and how. Left out: the tuning's clients choose the values themselves. Where it
+    has no space, that of the experiment counts."""
     job: JobSpec | None = None
     """What is to run each trial, as a job of its own, where the platform searches. It finds the values in its
     environment, and tells how it went. Left out: programs take trials up."""
     objectives: tuple[Objective, ...] = Field(default=(), max_length=100)
     """Which metrics the trials' jobs log, one for each direction: their points are the trials' values. Left out: the
     jobs tell the values themselves."""
+    experiment_id: OptionalIdentifier = ""
+    """An experiment that it is of. Empty: that of the name `experiment`."""
+    experiment: Annotated[str, Field(max_length=200)] = ""
+    """The experiment's name; empty, with an empty id: none."""
 
 
 class TuningCommand(Command):

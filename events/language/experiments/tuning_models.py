@@ -222,6 +222,10 @@ class HyperparameterTuningJob(Model):
     updated_at: Timestamp
     ended_at: Timestamp | None = None
     deleted_at: Timestamp | None = None
+    experiment_id: OptionalIdentifier = ""
+    """The experiment that it is of; empty for none."""
+    experiment: str = ""
+    """That experiment's name, as it was when the tuning was made."""
 
 
 class Trial(Model):

@@ -59,10 +59,8 @@ from events.writer.decider import Decider, DecisionContext
 from services.experiments import purging
 from services.experiments.catalogue import templates, tunings
 from services.experiments.catalogue.fold import evolve
-from services.experiments.catalogue.state import FIELDS, LISTS, MOST, Catalogue, Experiment, changed
+from services.experiments.catalogue.state import FIELDS, LISTS, MOST, TAKING, Catalogue, Experiment, changed
 from services.experiments.refusals import exhausted, exists, forbidden
-
-_TAKING = frozenset({ExperimentStatus.DRAFT, ExperimentStatus.RUNNING})
 
 
 class Catalogues(Decider[Catalogue]):
@@ -276,6 +274,6 @@ def _place(
         return f"experiment {id} is deleted; restore it first"
     if found.status is ExperimentStatus.ARCHIVED:
         return f"experiment {id} is archived: it takes no more {kind}; make another experiment"
-    if found.status not in _TAKING:
+    if found.status not in TAKING:
         return f"experiment {id} is {found.status}; set it to running, and it takes {kind} again"
     return id, found, ()

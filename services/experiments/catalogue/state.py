@@ -15,7 +15,11 @@ from events.language.experiments import (
 )
 from events.language.experiments.models import RunSources
 from events.language.experiments.practices import BestPractices
+from events.language.experiments.search_space import SearchSpace
 from events.language.experiments.templates import TemplateSpec
+
+TAKING = frozenset({ExperimentStatus.DRAFT, ExperimentStatus.RUNNING})
+"""Statuses in which an experiment takes runs and tunings."""
 
 
 @dataclass(slots=True)
@@ -39,6 +43,7 @@ class Experiment:
     labels: tuple[str, ...] = ()
     practices: BestPractices = field(default_factory=BestPractices)
     sources: RunSources = field(default_factory=RunSources)
+    search_space: SearchSpace = field(default_factory=SearchSpace)
 
     @property
     def deleted(self) -> bool:
@@ -56,6 +61,7 @@ FIELDS = (
     "visibility",
     "practices",
     "sources",
+    "search_space",
 )
 """What an update replaces."""
 

@@ -86,6 +86,7 @@ def given(state: Catalogue, command: CreateExperiment) -> dict[str, Any]:
         "experiment_type": command.experiment_type or spec.experiment_type,
         "hyperparameters": hyperparameters,
         "practices": spec.practices if command.practices == BestPractices() else command.practices,
+        "search_space": command.search_space if command.search_space.dimensions else spec.search_space,
         "template_id": command.template_id,
         "template_version": template.version,
     }

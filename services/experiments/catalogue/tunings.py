@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from pydantic import ValidationError
+
 from events.language.base import Event
 from events.language.common import absent, invalid, shown
 from events.language.experiments import (
     CreateTuning,
     DeleteTuning,
     Direction,
+    HyperparameterConfig,
     TuningAdmitted,
     TuningAlgorithm,
     TuningPlan,
     TuningReleased,
 )
-from services.experiments.catalogue.state import Catalogue, TuningPlace
-from services.experiments.refusals import exists
+from services.experiments.catalogue.state import TAKING, Catalogue, Experiment, TuningPlace
+from services.experiments.refusals import exists, forbidden
 from services.experiments.tuning import grid
 
 
@@ -40,7 +43,8 @@ def admitted(state: Catalogue, command: CreateTuning, missing: Mapping[TuningAlg
         problem = f"is for one objective, and there are {len(command.directions)}"
         hint = "leave it out, or give one direction: of several objectives none tells whether a trial is better"
         raise invalid("early_stopping", problem, hint)
-    plan = command.plan
+    experiment_id, experiment = _experiment(state, command)
+    plan = _plan(command.plan, experiment)
     if plan is not None and plan.algorithm is TuningAlgorithm.GRID and grid.size(plan.space) > grid.MAX_POINTS:
         problem = f"has a grid of more than {grid.MAX_POINTS:,} points"
         hint = "make steps larger, or take another algorithm: random needs no grid"
@@ -64,10 +68,47 @@ def admitted(state: Catalogue, command: CreateTuning, missing: Mapping[TuningAlg
         directions=command.directions or (Direction.MINIMIZE,),
         limits=command.limits,
         early_stopping=command.early_stopping,
-        plan=command.plan,
+        plan=plan,
         job=command.job,
         objectives=command.objectives,
+        experiment_id=experiment_id,
+        experiment=experiment.name if experiment is not None else "",
+        hyperparameters=experiment.hyperparameters if experiment is not None else HyperparameterConfig(),
     )
+
+
+def _experiment(state: Catalogue, command: CreateTuning) -> tuple[str, Experiment | None]:
+    """The experiment that a tuning is to be of, and its id; empty and None for none. Raises Refused."""
+    field = "experiment_id" if command.experiment_id else "experiment"
+    named = command.experiment_id or command.experiment
+    if not named:
+        return "", None
+    id = command.experiment_id or state.names.get(command.experiment, "")
+    if (found := state.experiments.get(id)) is None:
+        problem = f"there is no experiment {shown(named)} in this project"
+        raise invalid(field, problem, "forgelog experiments list shows them")
+    if found.deleted:
+        problem = f"experiment {shown(found.name)} is deleted"
+        raise forbidden(field, problem, "restore it first")
+    if found.status not in TAKING:
+        problem = f"experiment {shown(found.name)} is {found.status}"
+        raise forbidden(field, problem, "set it to running, and it takes tunings again")
+    return id, found
+
+
+def _plan(plan: TuningPlan | None, experiment: Experiment | None) -> TuningPlan | None:
+    """What is to be searched, in the experiment's space if the plan has none. Raises Refused."""
+    if plan is None or plan.space:
+        return plan
+    if experiment is None or not experiment.search_space.dimensions:
+        problem = "is empty" + (f", and experiment {shown(experiment.name)} has none" if experiment is not None else "")
+        raise invalid("plan.space", problem, "give at least one dimension, or an experiment that has a search space")
+    try:
+        return TuningPlan.model_validate({**dict(plan), "space": experiment.search_space.dimensions})
+    except ValidationError as error:
+        found = error.errors()[0]["msg"].removeprefix("Value error, ").removeprefix("space: ")
+        problem = f"that of experiment {shown(experiment.name)} {found}"
+        raise invalid("plan.space", problem, "give another space, or take another algorithm") from None
 
 
 def _check_algorithm(plan: TuningPlan, objectives: int, missing: Mapping[TuningAlgorithm, str]) -> None:

@@ -21,8 +21,8 @@ from optuna._transform import _SearchSpaceTransform
 from optuna.distributions import BaseDistribution
 
 from events.language.experiments import Direction, TrialStatus, TuningPlan
+from events.language.experiments.search_space import numbers
 from events.language.experiments.tuning_following import AdoptedTrial
-from events.language.experiments.tuning_space import numbers
 from services.experiments.engine.known import Known
 from services.experiments.engine.spaces import distribution
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from events.language.experiments.tuning_space import Dimension, DimensionKind, active
+from events.language.experiments.search_space import Dimension, DimensionKind, active
 
 MAX_POINTS = 100_000
 """Most points that a tuning goes through."""

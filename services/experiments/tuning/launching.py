@@ -26,6 +26,7 @@ from events.language.experiments import (
     TrialStatus,
     TuningStatus,
 )
+from events.language.experiments.hyperparameters import configuration
 from events.language.experiments.tuning_following import TrialJobCompleted
 from events.language.jobs import JobCompleted, JobEnded, JobStarted
 from events.language.jobs.spec import JobSpec
@@ -45,7 +46,7 @@ def launched(state: Tuning, id: str, project: str) -> list[TrialLaunched]:
             tuning_id=id,
             number=number,
             job_id=child_id(id, str(number), project),
-            spec=_spec(state.job, id, number, trial.parameters),
+            spec=_spec(state, state.job, id, number, trial.parameters),
         )
         for number, trial in state.open.items()
         if trial.status is TrialStatus.PROPOSED and not trial.job_id
@@ -109,7 +110,7 @@ def _failed(state: Tuning, id: str, number: int, reason: str, now: datetime, *, 
     )
 
 
-def _spec(spec: JobSpec, id: str, number: int, parameters: Sequence[TrialParameter]) -> JobSpec:
+def _spec(state: Tuning, spec: JobSpec, id: str, number: int, parameters: Sequence[TrialParameter]) -> JobSpec:
     """The job of a trial: its values are in its environment, each by its name and all as JSON."""
     values = {each.name: external(float(each.value), each.distribution) for each in parameters}
     told = {
@@ -118,7 +119,9 @@ def _spec(spec: JobSpec, id: str, number: int, parameters: Sequence[TrialParamet
         "FORGELOG_TUNING": id,
         "FORGELOG_TRIAL": str(number),
     }
-    environment = spec.environment.model_copy(update={"variables": {**spec.environment.variables, **told}})
+    own = configuration(state.hyperparameters.params(), values)
+    own |= {"FORGELOG_EXPERIMENT": state.experiment} if state.experiment else {}
+    environment = spec.environment.model_copy(update={"variables": {**own, **spec.environment.variables, **told}})
     return spec.model_copy(update={"environment": environment})
 
 

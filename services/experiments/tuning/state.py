@@ -8,6 +8,7 @@ from datetime import datetime
 from events.language.experiments import (
     Direction,
     EarlyStopping,
+    HyperparameterConfig,
     TrialParameter,
     TrialStatus,
     TuningLimits,
@@ -46,6 +47,10 @@ class Tuning:
     """Whether it gives trials up that do not promise well."""
     job: JobSpec | None = None
     """What runs each trial."""
+    experiment: str = ""
+    """The name of the experiment that it is of."""
+    hyperparameters: HyperparameterConfig = field(default_factory=HyperparameterConfig)
+    """That experiment's."""
     logged: bool = False
     """Whether the trials' values are read from what their jobs' runs log."""
     jobs: dict[str, int] = field(default_factory=dict)

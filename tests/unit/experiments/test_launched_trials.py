@@ -75,7 +75,8 @@ def test_a_proposed_trial_is_a_job_that_has_its_values() -> None:
     assert isinstance(launched, TrialLaunched)
     assert launched.job_id == "t1.0"
     variables = launched.spec.environment.variables
-    assert json.loads(variables.pop("FORGELOG_PARAMS")) == {"x": 0.5, "my.opt": "adam"}
+    for all_of_them in ("FORGELOG_PARAMS", "FORGELOG_CONFIG"):
+        assert json.loads(variables.pop(all_of_them)) == {"x": 0.5, "my.opt": "adam"}
     assert variables == {
         "FORGELOG_TUNING": "t1",
         "FORGELOG_TRIAL": "0",

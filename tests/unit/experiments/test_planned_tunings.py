@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,10 +10,15 @@ import pytest
 from events.language.common import ErrorCode, Refused
 from events.language.experiments import (
     AskTrial,
+    CreateExperiment,
     CreateTuning,
+    DeleteExperiment,
     EarlyStopping,
+    ExperimentStatus,
+    HyperparameterConfig,
     ProposeTrial,
     RequeueTrial,
+    SetExperimentStatus,
     SetTrialParameter,
     StartTrial,
     StopTuning,
@@ -22,11 +28,16 @@ from events.language.experiments import (
     TrialProposed,
     TrialRequeued,
     TrialStatus,
+    TuningAdmitted,
+    TuningCreated,
     TuningLimits,
     TuningPlan,
     TuningStatus,
     TuningStatusSet,
+    UpdateExperiment,
 )
+from events.language.experiments.search_space import SearchSpace
+from events.language.jobs.spec import JobSpec
 from forgelog.tuning_space import dimension
 from tests.unit.experiments.desk import Desk, names, refusal
 
@@ -70,6 +81,71 @@ def test_it_asks_for_as_many_trials_as_may_run_and_for_no_more_than_all() -> Non
     (_, done) = run(desk, 0, 0.5)
     assert isinstance(done, TuningStatusSet)
     assert done.reason == "all its 3 trials have ended"
+
+
+def of_experiment(*space: str, algorithm: str = "tpe", **fields: Any) -> CreateTuning:
+    """In `space`, or else in that of its experiment."""
+    plan = TuningPlan(algorithm=algorithm, space=[dimension(each) for each in space])  # type: ignore[arg-type]
+    return CreateTuning(plan=plan, **{"tuning_id": "t1", "name": "tuned", "experiment": "digits", **fields})
+
+
+def with_experiment(*space: str) -> Desk:
+    desk = Desk()
+    searched = SearchSpace(dimensions=[dimension(each) for each in space])  # type: ignore[arg-type]
+    default = HyperparameterConfig.model_validate({"basic": {"epochs": 3}, "custom": {"x": "7", "custom": "yes"}})
+    desk.send(CreateExperiment(experiment_id="e1", name="digits", search_space=searched, hyperparameters=default))
+    return desk
+
+
+def test_a_tuning_of_an_experiment_searches_its_space_if_it_says_none() -> None:
+    desk = with_experiment("x=0.0..1.0", "y=1..4 when x=0.5")
+    job = JobSpec.model_validate({"metadata": {"name": "trial"}, "command": "train"})
+    (admitted, created, _) = desk.send(of_experiment(job=job))
+    assert isinstance(admitted, TuningAdmitted)
+    assert isinstance(created, TuningCreated)
+    for event in (admitted, created):
+        assert (event.experiment_id, event.experiment) == ("e1", "digits")
+        assert event.plan is not None
+        assert [each.name for each in event.plan.space] == ["x", "y"]
+    (_, launched) = propose(desk, 0)
+    variables = launched.spec.environment.variables
+    assert variables["FORGELOG_EXPERIMENT"] == "digits"
+    assert json.loads(variables["FORGELOG_CONFIG"]) == {"basic.epochs": 3.0, "custom": "yes", "x": 0.5}
+    desk.send(UpdateExperiment(experiment_id="e1", name="numerals"))
+    again = of_experiment("z=1..2", tuning_id="t2", name="again", experiment="", experiment_id="e1")
+    (other, *_) = desk.send(again)
+    assert isinstance(other, TuningAdmitted)
+    assert other.plan is not None
+    assert ([each.name for each in other.plan.space], other.experiment) == (["z"], "numerals")
+
+
+@pytest.mark.parametrize(
+    ("space", "command", "problem"),
+    [
+        ((), of_experiment(experiment=""), "plan.space: is empty"),
+        ((), of_experiment(), "plan.space: is empty, and experiment 'digits' has none"),
+        (("x=0.0..1.0",), of_experiment(experiment="letters"), "experiment: there is no experiment 'letters' in this"),
+        (("x=0.0..1.0",), of_experiment(experiment_id="e9"), "experiment_id: there is no experiment 'e9' in this"),
+        (
+            ("x=0.0..1.0",),
+            of_experiment(algorithm="grid"),
+            "plan.space: that of experiment 'digits' 'x' has no step, so its grid has no end; give step, or choices",
+        ),
+    ],
+)
+def test_a_tuning_without_a_space_to_search_is_refused(space: tuple[str, ...], command: Any, problem: str) -> None:
+    assert problem in refusal(with_experiment(*space), command).message
+
+
+def test_an_experiment_that_takes_no_runs_takes_no_tunings() -> None:
+    desk = with_experiment("x=0.0..1.0")
+    desk.send(SetExperimentStatus(experiment_id="e1", status=ExperimentStatus.RUNNING))
+    desk.send(SetExperimentStatus(experiment_id="e1", status=ExperimentStatus.PAUSED))
+    assert refusal(desk, of_experiment()).message == (
+        "experiment 'digits' is paused; set it to running, and it takes tunings again"
+    )
+    desk.send(DeleteExperiment(experiment_id="e1"))
+    assert refusal(desk, of_experiment()).message == "experiment 'digits' is deleted; restore it first"
 
 
 def test_the_first_proposal_counts_and_only_then_a_trial_begins() -> None:

@@ -11,12 +11,15 @@ from events.language.common import ErrorCode, Refused
 from events.language.experiments import (
     BasicHyperparameters,
     CreateExperiment,
+    Dimension,
+    DimensionKind,
     ExperimentCreated,
     HyperparameterConfig,
     ModelFramework,
     UpdateExperiment,
 )
 from events.language.experiments.practices import BestPractices, ValidationCheck
+from events.language.experiments.search_space import SearchSpace
 from events.language.experiments.templates import (
     DeleteTemplate,
     RateTemplate,
@@ -42,6 +45,9 @@ SPEC = TemplateSpec(
         {"basic": {"epochs": 9, "learning_rate": 0.1}, "training": {"warmup_epochs": 2}}
     ),
     practices=BestPractices(metrics=("loss",), checks=(CHECK,)),
+    search_space=SearchSpace(
+        dimensions=(Dimension(name="lr", kind=DimensionKind.FLOAT, low=1e-5, high=0.1, log=True),)
+    ),
 )
 
 
@@ -147,7 +153,7 @@ def test_an_experiment_has_what_its_template_gives_where_it_says_nothing() -> No
         "training.warmup_epochs": "2.0",
         "architecture.model_type": "resnet50",
     }
-    assert made.practices == SPEC.practices
+    assert (made.practices, made.search_space) == (SPEC.practices, SPEC.search_space)
     mine = HyperparameterConfig.model_validate({"basic": {"epochs": 3}, "architecture": {"model_type": "vit"}})
     own = BestPractices(metrics=("speed",))
     (other,) = desk.send(
@@ -155,6 +161,10 @@ def test_an_experiment_has_what_its_template_gives_where_it_says_nothing() -> No
     )
     assert isinstance(other, ExperimentCreated)
     assert (other.framework, other.practices) == (ModelFramework.JAX, own)
+    space = SearchSpace(dimensions=(Dimension(name="depth", kind=DimensionKind.INT, low=1, high=4),))
+    (third,) = desk.send(CreateExperiment(name="c", template_id="et1", search_space=space))
+    assert isinstance(third, ExperimentCreated)
+    assert third.search_space == space
     assert other.hyperparameters.basic == BasicHyperparameters(epochs=3, learning_rate=0.1)
     assert other.hyperparameters.architecture.model_type == "vit"
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from events.language.experiments import Dimension, TuningPlan
 from forgelog.errors import InvalidInput
-from forgelog.tuning_space import dimension
+from forgelog.tuning_space import dimension, dimension_text
 from services.experiments.tuning.grid import MAX_POINTS, points, size
 
 
@@ -36,6 +36,7 @@ def test_a_dimension_is_typed_in_a_line(text: str, made: dict[str, Any]) -> None
     found = dimension(text)
     assert found == {"name": text.partition("=")[0], **made}
     Dimension.model_validate(found)
+    assert dimension(dimension_text(found)) == found
 
 
 @pytest.mark.parametrize(
