@@ -132,6 +132,12 @@ def publish(
     """Publish a version: files of a run, or of this machine. Returns once each file was compared with its digest."""
 
     async def work(client: AsyncClient) -> Any:
+        from forgelog.errors import NotFound
+
+        try:
+            await client.models.get(model)  # before anything is sent
+        except NotFound as error:
+            raise NotFound(f"{error}; `forgelog models register` makes one") from None
         parents = [
             {"derivation": how, "version_id": (await client.models.version(ref)).version_id}
             for how, ref in pairs(parent).items()
