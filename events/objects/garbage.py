@@ -113,6 +113,8 @@ class Removed:
     """The result of executing a plan."""
 
     objects: int = 0
+    uploads: int = 0
+    """Interrupted ones, whose bytes or parts were there."""
     bytes: int = 0
     saved: list[str] = field(default_factory=list)
     """Digests of objects that were kept, since an event names them now, or since they were put again."""
@@ -185,12 +187,14 @@ async def execute(
         for part in plan.left:
             if part.place in there and part.place not in places and there[part.place] < before:
                 await objects.delete_place(part.place)
+                removed.uploads += 1
                 removed.bytes += part.size
     if plan.unended and objects.multipart is not None:
         still = {each.id: each for each in await _unfinished(objects, before)}
         for upload in plan.unended:
             if upload.upload in still and still[upload.upload].place == upload.place:
                 await objects.multipart.abort(upload.place, upload.upload)
+                removed.uploads += 1
                 removed.bytes += still[upload.upload].size
     return removed
 

@@ -82,13 +82,14 @@ def execute(
         except garbage.PlanUnusable as error:
             raise InvalidInput(f"{file}: {error}") from None
         removed = await garbage.execute(objects, references, made)
-        return {"removed": removed.objects, "bytes": removed.bytes, "saved": removed.saved}
+        counts = {"removed": removed.objects, "uploads": removed.uploads, "bytes": removed.bytes}
+        return {**counts, "saved": removed.saved}
 
     done = _work(work)
     if output is not Format.TABLE:
         show_data(done, output)
         return
-    write(f"removed {done['removed']} objects, {done['bytes']} bytes\n")
+    write(f"removed {done['removed']} objects and {done['uploads']} interrupted uploads, {done['bytes']} bytes\n")
     if done["saved"]:
         note(f"{len(done['saved'])} objects of the plan are kept: an event names them now, or they were put anew")
 

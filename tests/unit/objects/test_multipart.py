@@ -151,7 +151,7 @@ async def test_what_was_left_alone_is_collected(s3: Place) -> None:
     assert plan.bytes == len(FIRST) + len(b"whole")
     await multipart.complete(ended, other, parts)
     removed = await execute(objects, Known(), parse_plan(plan.to_text().encode(), s3.url))
-    assert (removed.bytes, s3.unfinished()) == (len(FIRST), 0)
+    assert (removed.uploads, removed.bytes, s3.unfinished()) == (1, len(FIRST), 0)
     assert s3.names() == {ended}, "it ended before, and is young"
     with pytest.raises(UploadUnknown):
         await multipart.complete(left, id, [])
