@@ -83,6 +83,7 @@ chaos: setup
 	@$(UV) pip install --quiet --python $(BIN)/python "libfaketime>=3,<4" || echo "no libfaketime: the clock is left alone" >&2
 	$(BIN)/python -m tests.chaos $(CHAOS)
 	$(BIN)/python -m tests.chaos.tracking
+	$(BIN)/python -m tests.chaos.points --points 1000000
 	ERRANDS=200 $(BIN)/python -m pytest -q tests/integration/test_dispatch.py -k many_errands
 
 # A search of 100 trials while every process is killed twice, in turn: some minutes.

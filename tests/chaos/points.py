@@ -2,11 +2,12 @@
 
     python -m tests.chaos.points [--points N] [--runs N] [--every SECONDS] [--seed N]
 
-1. A platform of its own, and some runs. Every batch of their points is sent three times, all of them shuffled, by
-   callers that try again until the gateway has it.
-2. Meanwhile the process that stores them is killed with -9, again and again: so many seconds after it serves. The
-   gateway is killed each fifth time as well.
-3. When all is stored, the runs end. Their seals have the number and the digest that follow from what was sent.
+1. A platform of its own, and some runs. Every batch of their points is sent three times: all of them in some disorder,
+   and then all again, by callers that try again until the gateway has it.
+2. Meanwhile, and until all is stored, the process that stores them is killed with -9, again and again: so many seconds
+   after it serves, and a little later each time, so that it gets done on any machine. The gateway is killed each fifth
+   time as well.
+3. Then the runs end. Their seals have the number and the digest that follow from what was sent.
 4. `forgelog rebuild experiments --streams` gives the same.
 """
 
@@ -25,7 +26,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import numpy as np
@@ -37,18 +38,24 @@ from events.streams.columns import Columns, digest, from_bytes, merge
 from forgelog import AsyncClient
 from forgelog.errors import ForgelogError
 from forgelog_pb.experiments.v1.points_pb2 import PointBatch
-from forgelog_pb.gateway.v1.points_pb2 import LogRequest
+from forgelog_pb.gateway.v1.points_pb2 import LogRequest, LogResponse
 from tests.access import environment
 from tests.integration.cluster import GATEWAY, Cluster, cluster
 
 TIMES = 3
 """How often each batch is sent."""
 BATCH = 5_000
+DISORDER = 20
+"""Places by which a batch may come too early or too late."""
 SERIES = ("accuracy", "loss")
 CALLERS = 8
+LATER = 1.2
+"""How much longer the service is left alone than the time before."""
 LOG = "/forgelog.gateway.v1.Points/Log"
 SERVICE = "experiments"
 PATIENCE = 900.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,16 @@ def planned(run: str, count: int, seed: int) -> Iterator[Planned]:
         yield Planned(run, LogRequest(batch=batch).SerializeToString(), columns)
 
 
+def disordered(requests: list[bytes], seed: int) -> list[bytes]:
+    """All of them, as often as they are sent."""
+    chance = random.Random(seed)
+    found: list[bytes] = []
+    for _ in range(TIMES):
+        places = {number: number + chance.uniform(0, DISORDER) for number in range(len(requests))}
+        found += [requests[number] for number in sorted(places, key=places.__getitem__)]
+    return found
+
+
 def expected(batches: list[Planned]) -> tuple[int, str]:
     """Number and digest of a run's points, as a seal has them."""
     hashed, total = blake3(), 0
@@ -90,21 +107,24 @@ def expected(batches: list[Planned]) -> tuple[int, str]:
     return total, hashed.hexdigest()
 
 
-async def send(platform: Cluster, requests: Iterator[bytes], again: Counter[str]) -> None:
-    """One caller: each request, until it is answered."""
+async def send(platform: Cluster, requests: Iterator[bytes], again: Counter[str]) -> list[str]:
+    """One caller: each request, until it is answered. The positions of all."""
+    positions = []
     async with platform.channel() as channel:
         call = channel.unary_unary(LOG)
         for request in requests:
             until = time.monotonic() + PATIENCE
             while True:
                 try:
-                    await call(request, timeout=20.0)
+                    answer = LogResponse.FromString(await call(request, timeout=20.0))
+                    positions.append(answer.position)
                     break
                 except grpc.aio.AioRpcError as error:
                     if error.code() not in _AGAIN or time.monotonic() > until:
                         raise
                     again[error.code().name.lower()] += 1
                     await asyncio.sleep(0.1)
+    return positions
 
 
 _AGAIN = frozenset(
@@ -118,9 +138,10 @@ _AGAIN = frozenset(
 
 
 async def kill(platform: Cluster, every: float, killed: Counter[str]) -> None:
-    """The service, `every` seconds after it serves; each fifth time the gateway first. Until cancelled."""
+    """The service, `every` seconds after it serves, and later each time; each fifth time the gateway first. Until
+    cancelled."""
     while True:
-        await asyncio.sleep(every)
+        await asyncio.sleep(every * LATER ** killed[SERVICE])
         names = (GATEWAY, SERVICE) if killed[SERVICE] % 5 == 4 else (SERVICE,)
         for name in names:
             await asyncio.to_thread(platform.kill, name)
@@ -128,6 +149,29 @@ async def kill(platform: Cluster, every: float, killed: Counter[str]) -> None:
             platform.start(name)
         for name in names:
             await platform.healthy(name)
+
+
+async def beside(killing: asyncio.Future[None], work: asyncio.Future[T]) -> T:
+    """What comes of work that goes on while something is killed. Raises what ends either."""
+    both: set[asyncio.Future[Any]] = {killing, work}
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    if killing.done():
+        work.cancel()
+        killing.result()
+    return await work
+
+
+async def stored(client: AsyncClient, runs: list[str]) -> None:
+    """Returns when all that was sent is in the tables."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            await client.runs.metrics(runs)
+            return
+        except ForgelogError:
+            if time.monotonic() > until:
+                raise
+        await asyncio.sleep(0.2)
 
 
 async def sealed(client: AsyncClient, run: str) -> Any:
@@ -150,20 +194,17 @@ async def story(settings: Settings, folder: Path, points: int, runs: int, every:
         names = [await client.runs.create("chaos") for _ in range(runs)]
         batches = {run: [*planned(run, points // runs, seed + number)] for number, run in enumerate(names)}
         wanted = {run: expected(own) for run, own in batches.items()}
-        requests = [each.request for own in batches.values() for each in own] * TIMES
-        random.Random(seed).shuffle(requests)
+        requests = disordered([each.request for turn in zip(*batches.values(), strict=True) for each in turn], seed)
         given, again, killed = iter(requests), Counter[str](), Counter[str]()
         began = time.monotonic()
         killing = asyncio.create_task(kill(platform, every, killed))
         try:
             sending = asyncio.gather(*(send(platform, given, again) for _ in range(CALLERS)))
-            await asyncio.wait([killing, sending], return_when=asyncio.FIRST_COMPLETED)
-            if killing.done():
-                killing.result()  # raises what ended it
-            await sending
+            for positions in await beside(killing, sending):
+                client._core.wrote(positions)
             sent = time.monotonic() - began
-            while killed[SERVICE] < 3:
-                await asyncio.sleep(0.1)
+            await beside(killing, asyncio.ensure_future(stored(client, names)))
+            kept = time.monotonic() - began
         finally:
             killing.cancel()
             await asyncio.gather(killing, return_exceptions=True)
@@ -175,7 +216,6 @@ async def story(settings: Settings, folder: Path, points: int, runs: int, every:
         for run in names:
             await client.runs.end(run)
         told = {run: await sealed(client, run) for run in names}
-        stored = time.monotonic() - began
         differ = [run for run in names if (told[run].points, told[run].digest) != wanted[run]]
         if differ:
             raise RuntimeError(f"{differ[0]}: wanted {wanted[differ[0]]}, sealed {told[differ[0]]}")
@@ -190,9 +230,9 @@ async def story(settings: Settings, folder: Path, points: int, runs: int, every:
             "killed": dict(killed),
             "tried again": dict(again),
             "seconds until all were sent": round(sent, 1),
-            "seconds until all were sealed": round(stored, 1),
+            "seconds until all were stored": round(kept, 1),
             "rebuilt": rebuilt,
-            "digest": blake3("".join(told[run].digest for run in sorted(names)).encode()).hexdigest(),
+            "digest": blake3("".join(told[run].digest for run in names).encode()).hexdigest(),
         }
 
 
