@@ -19,18 +19,19 @@ def check_path(path: str) -> str:
     try:
         encoded = path.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"{shown(path)} is no UTF-8") from None
+        raise ValueError(f"{shown(path)} is no UTF-8; rename it") from None
     if len(encoded) > MAX_PATH_BYTES:
-        raise ValueError(f"{shown(path)} has more than {MAX_PATH_BYTES} bytes")
+        raise ValueError(f"{shown(path)} has more than {MAX_PATH_BYTES} bytes; shorten it")
     if path.count("/") > MAX_DEPTH:
-        raise ValueError(f"{shown(path)} lies more than {MAX_DEPTH} folders deep")
+        raise ValueError(f"{shown(path)} lies more than {MAX_DEPTH} folders deep; put it higher up")
     if path.startswith("/"):
         raise ValueError(f"{shown(path)} is an absolute path; give it as seen from the folder")
     for name in path.split("/"):
         if name in ("", ".", "..") or "\0" in name:
-            raise ValueError(f"{shown(path)} is no path in a folder: it has the name {shown(name)}")
+            problem = f"{shown(path)} is no path in a folder: it has the name {shown(name)}"
+            raise ValueError(f"{problem}; give a path as seen from the folder, by the names of folders and a file")
         if len(name.encode()) > MAX_NAME_BYTES:
-            raise ValueError(f"{shown(path)} has a name of more than {MAX_NAME_BYTES} bytes")
+            raise ValueError(f"{shown(path)} has a name of more than {MAX_NAME_BYTES} bytes; shorten it")
     return path
 
 

@@ -129,7 +129,7 @@ def _add(batch: Any, data: Any, place: str, errors: list[FieldError]) -> None:
     texts = {}
     for name in SeriesName._fields:
         text = data.get(name, "")
-        if isinstance(text, str) and text.isprintable():
+        if isinstance(text, str) and (not text or _is_printable(text)):
             texts[name] = text
         else:
             errors.append(_unprintable(f"{place}.{name}", text))

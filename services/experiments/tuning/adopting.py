@@ -6,6 +6,7 @@ They become an event of the search's own tuning, so a proposal still follows fro
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,7 +68,7 @@ def _counted(dimension: Dimension, value: Any) -> str | None:
     if dimension.kind is DimensionKind.CATEGORICAL:
         text = json.dumps(value)
         return str(float(dimension.choices.index(text))) if text in dimension.choices else None
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     assert dimension.low is not None
     assert dimension.high is not None

@@ -6,6 +6,7 @@ Knows of Optuna's JSON what that takes: a name, whether it is logarithmic, the c
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 
@@ -29,9 +30,23 @@ def problem(distribution: str) -> str:
     if wrong := no_json(distribution):
         return wrong
     found = json.loads(distribution)
-    if isinstance(found, dict) and isinstance(found.get("name"), str) and isinstance(found.get("attributes"), dict):
-        return ""
-    return 'is no object with a "name" and "attributes"'
+    name, attributes = (found.get("name"), found.get("attributes")) if isinstance(found, dict) else (None, None)
+    if not isinstance(name, str) or not isinstance(attributes, dict):
+        return 'is no object with a "name" and "attributes"'
+    choices = attributes.get("choices")
+    return "has choices that are no list" if choices is not None and not isinstance(choices, list) else ""
+
+
+def misfit(value: float, distribution: str) -> str:
+    """Why no program can have a value by which a distribution counts; empty if one can. Bounds are for programs to
+    keep: Optuna's let a fixed value lie beyond them."""
+    name, attributes = _parts(distribution)
+    choices = attributes.get("choices")
+    if choices is not None and value not in range(len(choices)):
+        return f"is {value:g}, which is the number of none of the {len(choices)} choices"
+    if name.startswith("Int") and not math.isfinite(value):
+        return f"is {value:g}, which is no whole number"
+    return ""
 
 
 def external(value: float, distribution: str) -> Any:

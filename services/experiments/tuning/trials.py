@@ -65,7 +65,7 @@ def added(state: Tuning, command: AskTrial, now: datetime) -> TrialAdded:
     if command.ended_at is not None and not ended:
         raise invalid("ended_at", f"goes with an ended trial, and this one is {status}", "leave it out")
     for parameter in command.parameters:
-        _check_parameter(state, parameter, f"parameters.{parameter.name}.distribution")
+        _check_parameter(state, parameter, f"parameters.{parameter.name}")
     check_attributes("user_attributes.", command.user_attributes)
     check_attributes("system_attributes.", command.system_attributes)
     began = status is not TrialStatus.REQUESTED
@@ -109,7 +109,7 @@ def decided(state: Tuning, command: TrialCommand, now: datetime) -> TrialEvent |
             problem = f"the values of the trials of tuning {id} are proposed by the platform"
             raise forbidden("tuning_id", problem, "take them as they are, or make a tuning without plan")
         case SetTrialParameter():
-            _check_parameter(state, command.parameter, "parameter.distribution")
+            _check_parameter(state, command.parameter, "parameter")
             return TrialParameterSet(tuning_id=id, number=number, parameter=command.parameter)
         case SetTrialAttribute():
             check_attributes("", {"value": command.value})
@@ -205,7 +205,7 @@ def _proposed(state: Tuning, trial: OpenTrial, command: ProposeTrial) -> TrialPr
     if trial.status is not TrialStatus.REQUESTED:
         return None  # the first proposal counts
     for parameter in command.parameters:
-        _check_parameter(state, parameter, f"parameters.{parameter.name}.distribution")
+        _check_parameter(state, parameter, f"parameters.{parameter.name}")
     check_attributes("system_attributes.", command.system_attributes)
     return TrialProposed(
         tuning_id=command.tuning_id,
@@ -277,12 +277,15 @@ def _check_values(state: Tuning, status: TrialStatus, values: tuple[str, ...]) -
 
 
 def _check_parameter(state: Tuning, parameter: TrialParameter, field: str) -> None:
-    """Raises Refused for a parameter whose distribution is none, or another one than in earlier trials."""
+    """Raises Refused for a parameter whose distribution is none, or another one than in earlier trials, or does not
+    have its value. `field`: of the parameter."""
     if problem := distributions.problem(parameter.distribution):
-        raise invalid(field, problem, "write it as Optuna's distribution_to_json does")
+        raise invalid(f"{field}.distribution", problem, "write it as Optuna's distribution_to_json does")
     first = state.distributions.get(parameter.name)
     if first is not None and (problem := distributions.conflict(first, parameter.distribution)):
-        raise invalid(field, problem, f"take {shown(first, 200)}, or another name for the parameter")
+        raise invalid(f"{field}.distribution", problem, f"take {shown(first, 200)}, or another name for the parameter")
+    if problem := distributions.misfit(float(parameter.value), parameter.distribution):
+        raise invalid(f"{field}.value", problem, "give the number, or which of the choices, from 0 on")
 
 
 def check_attributes(place: str, values: Mapping[str, str]) -> None:

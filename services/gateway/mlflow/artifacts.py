@@ -75,7 +75,8 @@ def checked(path: str) -> str:
     try:
         return check_path(path) if path else ""
     except ValueError as error:
-        raise DoorError.about("path", str(error), "give a path as seen from the run's own folder") from None
+        problem, _, hint = str(error).partition("; ")
+        raise DoorError.about("path", problem, hint) from None
 
 
 async def upload(request: Request, calls: Calls) -> Response:

@@ -53,6 +53,10 @@ class Asked:
             found |= data
         return cls({**found, **{name: value for name, value in request.path_params.items() if name not in _ROUTED}})
 
+    def place(self, name: str) -> str:
+        """How a refusal names this field."""
+        return f"{self._at}{name}"
+
     def text(self, *names: str, required: bool = False) -> str:
         """The first of these fields that is there; empty if none is."""
         for name in names:
@@ -184,7 +188,7 @@ class Asked:
         self._wrong(name, problem, hint)
 
     def _wrong(self, name: str, problem: str, hint: str) -> NoReturn:
-        raise DoorError.about(f"{self._at}{name}", problem, hint)
+        raise DoorError.about(self.place(name), problem, hint)
 
 
 def word_of(number: float) -> float | str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from events.language.experiments.points import SeriesName
+from events.process.counts import count_of
 from forgelog_pb.experiments.v1 import points_queries_pb2 as pb
 from forgelog_pb.experiments.v1.points_pb2 import PointBatch
+from services.gateway.errors import DoorError
 from services.gateway.mlflow.asked import Asked
 from services.gateway.mlflow.calls import Calls, run_id
 from services.gateway.mlflow.run_ids import inward, outward
@@ -24,7 +28,7 @@ _PER_PIXEL = 4
 
 
 async def log(asked: Asked, calls: Calls) -> dict[str, Any]:
-    await calls.log(batch_of(run_id(asked, calls), calls.project, [asked]))
+    await log_points(calls, run_id(asked, calls), [asked])
     return {}
 
 
@@ -35,10 +39,10 @@ async def history(asked: Asked, calls: Calls) -> dict[str, Any]:
     await calls.experiment_of(id)
     number, _, cursor = (asked.text("page_token") or "0:").partition(":")
     found = await calls.ask("ListMetrics", pb.ListMetricsResponse, run_ids=[id], keys=[key])
-    if not number.isdecimal() or int(number) > len(found.metrics):
+    if (first := count_of(number)) is None or first > len(found.metrics):
         asked.wrong("page_token", "is not one that this list returned", "start without it")
     shown: list[dict[str, Any]] = []
-    for index in range(int(number), len(found.metrics)):
+    for index in range(first, len(found.metrics)):
         series = found.metrics[index]
         points = await calls.ask(
             "ListPoints",
@@ -119,10 +123,35 @@ async def _runs(asked: Asked, calls: Calls, name: str) -> list[str]:
     return runs
 
 
-def batch_of(id: str, project: str, points: Sequence[Asked]) -> PointBatch:
-    """Points of a run, as a batch. Raises DoorError."""
-    series: dict[tuple[str, str, str], list[tuple[int, int, float]]] = defaultdict(list)
-    rows_of: dict[tuple[Any, ...], list[tuple[int, int, float]]] = {}
+async def log_points(calls: Calls, id: str, points: Sequence[Asked]) -> None:
+    """Write points of a run, if there are any. Raises DoorError, which names their fields as the request does."""
+    series, firsts = _series(points, calls.project)
+    batch = PointBatch(run_id=id)
+    for name, rows in series.items():
+        steps, times, values = zip(*rows, strict=True)
+        batch.series.add(
+            **name._asdict(),
+            steps=struct.pack(f"<{len(rows)}q", *steps),
+            times=struct.pack(f"<{len(rows)}q", *times),
+            values=struct.pack(f"<{len(rows)}d", *values),
+        )
+    if not series:
+        return
+    try:
+        await calls.log(batch)
+    except DoorError as error:
+        raise _renamed(error, [*firsts.values()]) from None
+
+
+_Rows = list[tuple[int, int, float]]
+"""Step, time and value of each point."""
+
+
+def _series(points: Sequence[Asked], project: str) -> tuple[dict[SeriesName, _Rows], dict[SeriesName, Asked]]:
+    """The points of each series, and its first one as it was asked. Raises DoorError."""
+    series: dict[SeriesName, _Rows] = defaultdict(list)
+    firsts: dict[SeriesName, Asked] = {}
+    rows_of: dict[tuple[Any, ...], _Rows] = {}
     """What a point says of its series → the rows of that."""
     for each in points:
         named = each.given("key", "model_id", "dataset_name", "dataset_digest")
@@ -130,18 +159,30 @@ def batch_of(id: str, project: str, points: Sequence[Asked]) -> PointBatch:
             rows = rows_of[named]
         except (KeyError, TypeError):  # the first of its series, or lists in place of texts, which are refused now
             measured = data_set(each.text("dataset_name"), each.text("dataset_digest"))
-            name = each.text("key", required=True), inward(each.text("model_id"), project), measured
+            name = SeriesName(each.text("key", required=True), inward(each.text("model_id"), project), measured)
             rows = rows_of[named] = series[name]
+            firsts.setdefault(name, each)
         rows.append((each.integer("step") or 0, each.milliseconds("timestamp"), each.number("value")))
-    batch = PointBatch(run_id=id)
-    for (key, model_id, measured), rows in series.items():
-        steps, times, values = zip(*rows, strict=True)
-        batch.series.add(
-            key=key,
-            model_id=model_id,
-            dataset=measured,
-            steps=struct.pack(f"<{len(rows)}q", *steps),
-            times=struct.pack(f"<{len(rows)}q", *times),
-            values=struct.pack(f"<{len(rows)}d", *values),
-        )
-    return batch
+    return series, firsts
+
+
+_SERIES = re.compile(r"series\[(?P<number>[0-9]+)\](?:\.(?P<field>\w+))?")
+_FIELDS = {"dataset": "dataset_name", "steps": "step", "times": "timestamp", "values": "value"}
+"""What the platform calls a field of a series → what MLflow calls it, if not the same."""
+
+
+def _renamed(error: DoorError, firsts: Sequence[Asked]) -> DoorError:
+    """A refusal of a batch, whose fields are called as MLflow's client calls them. `firsts`: of each series, its first
+    point in the request."""
+    renamed = []
+    for each in error.errors:
+        field = each.field
+        if (match := _SERIES.fullmatch(field)) is not None:
+            asked, name = firsts[int(match["number"])], match["field"] or "key"
+            field = asked.place(_FIELDS.get(name, name))
+        elif field == "series":
+            field = "metrics"
+        error.message = error.message.replace(f"{each.field}: ", f"{field}: ", 1)
+        renamed.append(each.model_copy(update={"field": field}))
+    error.errors = tuple(renamed)
+    return error

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 
+from events.process.counts import count_of
 from forgelog_pb.jobs.v1.queries_pb2 import GetJobResponse
 from services.gateway.forward import Relayed
 from services.gateway.mlflow.calls import Calls
@@ -21,8 +22,9 @@ _QUERY = "/forgelog.jobs.v1.JobQueries/GetJob"
 
 async def process_of(calls: Calls, tags: Mapping[str, str]) -> dict[str, Any] | None:
     """The process that a run's tags name; None if they name none that runs. Raises DoorError or Relayed."""
-    id, task, attempt = tags.get(JOB, ""), tags.get(TASK, "0"), tags.get(ATTEMPT, "1")
-    if not id or not (task.isdecimal() and attempt.isdecimal()):
+    id = tags.get(JOB, "")
+    task, attempt = count_of(tags.get(TASK, "0")), count_of(tags.get(ATTEMPT, "1"))
+    if not id or task is None or attempt is None:
         return None
     try:
         job = (await calls.ask_other(_QUERY, GetJobResponse, job_id=id)).job
@@ -32,4 +34,4 @@ async def process_of(calls: Calls, tags: Mapping[str, str]) -> dict[str, Any] | 
         raise
     if job.project != calls.project or job.HasField("ended_at"):
         return None
-    return {"job_id": id, "task": int(task), "attempt": int(attempt)}
+    return {"job_id": id, "task": task, "attempt": attempt}

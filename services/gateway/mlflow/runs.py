@@ -91,12 +91,11 @@ async def log_parameter(asked: Asked, calls: Calls) -> dict[str, Any]:
 
 
 async def log_batch(asked: Asked, calls: Calls) -> dict[str, Any]:
+    """Points come first: a parameter that is refused, since it has another value, costs none of them."""
     id, params, tags = run_id(asked, calls), asked.pairs("params"), asked.pairs("tags")
-    batch = metrics.batch_of(id, calls.project, asked.parts("metrics"))
+    await metrics.log_points(calls, id, asked.parts("metrics"))
     if params or tags:
         await _log(calls, id, tags, params=params)
-    if batch.series:
-        await calls.log(batch)
     return {}
 
 

@@ -24,6 +24,7 @@ from events.language.experiments.logged_models import CreateLoggedModel
 from events.language.experiments.registry import Derivation, ModelVersionSpec
 from events.objects.manifest import BundleFile, Manifest
 from events.objects.store import ObjectDamaged, ObjectMissing
+from events.process.counts import count_of
 from forgelog_pb.experiments.v1 import logged_models_pb2 as logged_pb
 from services.gateway.errors import DoorError
 from services.gateway.mlflow import mlmodel
@@ -96,8 +97,8 @@ def parse_source(uri: str) -> OfRun | OfLoggedModel | OfVersion | OfVersionId | 
         model, slash, number = path.partition("/")
         if not slash and model.startswith(CreateLoggedModel.id_prefix):
             return OfLoggedModel(model)
-        if model and number.isdecimal() and int(number) > 0:
-            return OfVersion(model, int(number))
+        if model and (wanted := count_of(number)):
+            return OfVersion(model, wanted)
     raise DoorError.about("source", f"{shown(uri)} is nothing that the platform keeps files of", _HINT)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from pydantic import ValidationError
 
@@ -16,6 +18,7 @@ from events.language.experiments import (
     RemoveArtifacts,
 )
 from events.language.objects import ObjectRef
+from events.language.problems import decode_command
 from services.experiments import files
 from tests.unit.experiments.desk import Desk
 
@@ -69,6 +72,20 @@ def test_a_path_is_a_file_or_a_folder(paths: tuple[str, ...], problem: str) -> N
 def test_no_path_leaves_the_run(path: str) -> None:
     with pytest.raises(ValidationError):
         Artifact(path=path, file=ObjectRef(digest=ONE, size=3))
+
+
+def test_a_wrong_path_is_named_alone() -> None:
+    body = {"run_id": "r1", "artifacts": [{"path": "../x", "file": {"digest": ONE, "size": 3}}]}
+    with pytest.raises(Refused) as caught:
+        decode_command("LogArtifacts", json.dumps(body).encode())
+    (error,) = caught.value.errors
+    assert (error.field, error.problem) == (
+        "artifacts[0].path",
+        "'../x' is no path in a folder: it has the name '..'",
+    )
+    assert error.hint == "give a path as seen from the folder, by the names of folders and a file"
+    with pytest.raises(Refused, match="artifacts: is empty"):
+        decode_command("LogArtifacts", b'{"run_id": "r1", "artifacts": []}')
 
 
 def test_a_folder_goes_with_all_in_it_and_its_path_is_free_again() -> None:

@@ -64,6 +64,26 @@ def test_a_batch_of_json_has_the_numbers_of_its_message() -> None:
     assert struct.unpack("<2d", one.values) == (0.5, 3.0)
 
 
+@pytest.mark.parametrize(
+    "key", ["a/b", "val loss", "größe", "#1", "x" * 250, "👩\u200d💻", "训练", "..", "a=b", "ä" * 250]
+)
+def test_odd_keys_are_fine_as_a_message_and_as_json(key: str) -> None:
+    made = batch(series(key, dataset=key))
+    assert checked(made) == 1
+    assert checked(PointBatch.FromString(made.SerializeToString())) == 1
+    assert read_piece(record(made.SerializeToString())).series.keys() == {SeriesName(key, "", key)}
+
+
+@pytest.mark.parametrize("key", ["", " ", "x" * 251, "a\nb", "a\x7f", "a\0"])
+def test_keys_that_nobody_can_read_are_refused_as_a_message_and_as_json(key: str) -> None:
+    made = PointBatch(run_id="r1", series=[{"key": key, "steps": bytes(8), "times": bytes(8), "values": bytes(8)}])
+    for check in (lambda: checked(made), lambda: checked(batch(series(key)))):
+        with pytest.raises(Refused) as caught:
+            check()
+        assert caught.value.errors[0].field == "series[0].key"
+        assert caught.value.errors[0].hint
+
+
 def test_numbers_that_json_has_not_are_words() -> None:
     made = batch(series(points=[(1, 1, "NaN"), (2, 2, "Infinity"), (3, 3, "-Infinity"), (4, 4, 0.5)]))
     values = struct.unpack("<4d", made.series[0].values)

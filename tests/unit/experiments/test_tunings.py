@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -185,9 +186,9 @@ def test_a_trial_that_was_made_elsewhere_comes_as_it_ended() -> None:
 )
 def test_all_trials_draw_a_parameter_from_one_kind_of_distribution(first: str, later: str, problem: str) -> None:
     desk = with_tuning()
-    ask(desk, parameters=[parameter(first)])
+    ask(desk, parameters=[parameter(first, 1)])
     number = ask(desk)
-    command = SetTrialParameter(tuning_id="t1", number=number, parameter=parameter(later))
+    command = SetTrialParameter(tuning_id="t1", number=number, parameter=parameter(later, 1))
     if not problem:
         assert names(desk.send(command)) == ["TrialParameterSet"]
         return
@@ -305,6 +306,34 @@ def test_a_paused_one_takes_no_trial_and_a_stopped_one_never_will() -> None:
     assert refusal(desk, ResumeTuning(tuning_id="t1")).message == (
         "tuning t1 can't go from stopped to running: stopped is final"
     )
+
+
+NO_CHOICES = '{"name": "CategoricalDistribution", "attributes": {"choices": 3}}'
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "problem"),
+    [
+        (parameter(NO_CHOICES), "parameter.distribution", "has choices that are no list"),
+        (parameter(CHOICES, 3), "parameter.value", "is 3, which is the number of none of the 3 choices"),
+        (parameter(CHOICES, 0.5), "parameter.value", "is 0.5, which is the number of none of the 3 choices"),
+        (parameter(CHOICES, math.nan), "parameter.value", "is nan, which is the number of none of the 3 choices"),
+        (parameter(INT, math.inf), "parameter.value", "is inf, which is no whole number"),
+    ],
+)
+def test_a_value_is_one_that_a_program_can_have(given: TrialParameter, field: str, problem: str) -> None:
+    desk = with_tuning()
+    (error,) = refusal(desk, SetTrialParameter(tuning_id="t1", number=ask(desk), parameter=given)).errors
+    assert (error.field, error.problem) == (field, problem)
+    assert error.hint
+    (error,) = refusal(desk, AskTrial(tuning_id="t1", parameters=(given,))).errors
+    assert error.field == field.replace("parameter", "parameters.x")
+
+
+@pytest.mark.parametrize("value", [7.0, math.inf, math.nan])
+def test_a_number_beyond_the_bounds_is_taken_since_optunas_programs_fix_some(value: float) -> None:
+    desk = with_tuning()
+    assert desk.send(SetTrialParameter(tuning_id="t1", number=ask(desk), parameter=parameter(FLOAT, value)))
 
 
 def test_attributes_are_json_as_it_was_written() -> None:
