@@ -18,6 +18,7 @@ from services.experiments.lifecycle import PURGEABLE, by_lifecycle
 from services.experiments.points.answering import PointReader
 from services.experiments.purged import purged_since
 from services.experiments.search import METRICS, metrics_in
+from services.experiments.visibility import FOUND
 
 _CREATED = Attribute("logged_models.created_at", "time")
 _UPDATED = Attribute("logged_models.updated_at", "time")
@@ -56,7 +57,7 @@ def _search(measured: str) -> Mapping[int, Search]:
             "logged_models",
             words,
             order=[Order(Name("", name, 0), descending=True) for name in ("created_at", "model_id")],
-            filters={"project": "project", "experiment_ids": "experiment_id"},
+            filters={"project": "project", "experiment_ids": "experiment_id", "visible_to": FOUND},
             where=where,
             own=("lifecycle",),
         )

@@ -25,15 +25,13 @@ from services.experiments.practices import results
 from services.experiments.purged import purged_since
 from services.experiments.rows import RUNS
 from services.experiments.search import EXPERIMENTS_SEARCH, metrics_in, run_words, runs_search
+from services.experiments.visibility import EXPERIMENT_FOUND, FOUND
 
 MOST_BYTES = 8 << 20
 """Of parameters, tags, metrics and inputs in one page of a search; a run that has more comes alone."""
 METRIC_BYTES = 100
 """What a metric counts for there."""
 
-
-_VISIBLE = "({0}.visibility <> 'private' or {0}.owner = {{value}} or {0}.collaborators ? {{value}})"
-"""Of an experiment: whether a user finds it."""
 
 _EXPERIMENTS = listings(
     pb.ListExperimentsRequest,
@@ -50,7 +48,7 @@ _EXPERIMENTS = listings(
         "experiment_type": "experiment_type",
         "labels": "labels @> to_jsonb({value})",
         "tags": "tags",
-        "visible_to": _VISIBLE.format("experiments"),
+        "visible_to": EXPERIMENT_FOUND,
     },
 )
 
@@ -72,8 +70,7 @@ _RUNS = listings(
         "p.run_id = runs.run_id and p.key = w.key and p.value = w.value))",
         "tags": "not exists (select from jsonb_each_text({value}) w where not exists (select from run_tags t where "
         "t.run_id = runs.run_id and t.key = w.key and t.value = w.value))",
-        "visible_to": "(experiment_id = '' or exists (select from experiments e where e.experiment_id = "
-        f"runs.experiment_id and {_VISIBLE.format('e')}))",
+        "visible_to": FOUND,
     },
 )
 
@@ -82,7 +79,7 @@ _INPUTS = Listing(
     "(select distinct project, experiment_id, i.name, i.digest, i.role from run_inputs i join runs using (run_id) "
     "where deleted_at is null) found",
     order={"experiment_id": str, "name": str, "digest": str, "role": str},
-    filters={"project": "project", "experiment_ids": "experiment_id"},
+    filters={"project": "project", "experiment_ids": "experiment_id", "visible_to": FOUND},
 )
 
 _WATCH = RowWatch(

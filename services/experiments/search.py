@@ -13,6 +13,7 @@ from events.queries.words import Attribute, Entries, Related, Values, Words
 from forgelog_pb.experiments.v1 import queries_pb2 as pb
 from services.experiments.lifecycle import PURGEABLE
 from services.experiments.rows import SHORT
+from services.experiments.visibility import EXPERIMENT_FOUND, FOUND
 
 _STARTED = Attribute("runs.started_at", "time")
 _ENDED = Attribute("runs.ended_at", "time", nullable=True)
@@ -115,7 +116,7 @@ def runs_search(latest: str) -> Mapping[int, Search]:
         "runs",
         run_words(latest),
         ("started_at", "run_id"),
-        filters={"project": "project", "experiment_ids": "experiment_id"},
+        filters={"project": "project", "experiment_ids": "experiment_id", "visible_to": FOUND},
     )
 
 
@@ -135,5 +136,5 @@ EXPERIMENTS_SEARCH = _searches(
     "experiments",
     EXPERIMENT_WORDS,
     ("created_at", "experiment_id"),
-    filters={"project": "project"},
+    filters={"project": "project", "visible_to": EXPERIMENT_FOUND},
 )

@@ -119,6 +119,7 @@ class Calls:
         self._traceparent = traceparent
         self._metadata = metadata
         self.project = project
+        self.user = principal.name
         self.carrying = backend.carrying
         self.uploads = backend.uploads
         self.manifests = backend.manifests

@@ -49,6 +49,7 @@ async def search(asked: Asked, calls: Calls) -> dict[str, Any]:
         "SearchExperiments",
         pb.SearchExperimentsResponse,
         project=calls.project,
+        visible_to=calls.user,
         filter=asked.text("filter"),
         order_by=asked.texts("order_by"),
         lifecycle=lifecycle(asked, "view_type"),

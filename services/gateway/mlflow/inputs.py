@@ -51,6 +51,7 @@ async def search_datasets(asked: Asked, calls: Calls) -> dict[str, Any]:
         "ListInputs",
         pb.ListInputsResponse,
         project=calls.project,
+        visible_to=calls.user,
         experiment_ids=ids,
         page={"limit": MOST_SUMMARIES},
     )

@@ -104,6 +104,7 @@ async def search(asked: Asked, calls: Calls) -> dict[str, Any]:
         "SearchLoggedModels",
         pb.SearchLoggedModelsResponse,
         project=calls.project,
+        visible_to=calls.user,
         experiment_ids=ids,
         filter=inward_filter(asked.text("filter"), calls.project),
         order_by=[_order(each) for each in clauses],

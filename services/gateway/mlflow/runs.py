@@ -119,6 +119,7 @@ async def search(asked: Asked, calls: Calls) -> dict[str, Any]:
         "SearchRuns",
         pb.SearchRunsResponse,
         project=calls.project,
+        visible_to=calls.user,
         experiment_ids=ids,
         filter=inward_filter(asked.text("filter"), calls.project),
         order_by=asked.texts("order_by"),
