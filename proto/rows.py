@@ -47,6 +47,7 @@ CLASSES: Mapping[str, str] = {
     "forgelog.experiments.v1.GetExperimentResultsResponse": "ExperimentResultsAnswer",
     "forgelog.experiments.v1.CheckResult": "CheckResult",
     "forgelog.experiments.v1.PlanPurgeResponse": "PurgePlan",
+    "forgelog.experiments.v1.LoggedModel": "LoggedModelRow",
 }
 """Message → class, of those that are not found by themselves, and of those that come first in the file."""
 
@@ -69,6 +70,10 @@ ADDED: Mapping[str, tuple[str, ...]] = {
         '"""The datasets that it reads."""',
         "checks: list[CheckResult]",
         '"""Of a run that has ended, how it does by its experiment\'s practices, where one run was asked for."""',
+    ),
+    "forgelog.experiments.v1.LoggedModel": (
+        "metrics: list[MetricRow]",
+        '"""Of all runs that measured it, by key."""',
     ),
     "forgelog.experiments.v1.Trial": (
         "params: dict[str, object]",

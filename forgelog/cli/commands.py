@@ -76,6 +76,9 @@ MODULES: dict[str, dict[str, str]] = {
     "importing": {
         "import": "Bring runs, metrics, files and models of other trackers here.",
     },
+    "logged_models": {
+        "logged-models": "Show models that runs have logged, and their files; delete one, or bring it back.",
+    },
     "models": {
         "models": "Show registered models and their versions; publish, name, promote, check, download or delete one.",
     },

@@ -87,6 +87,9 @@ def show_list(
             "--filter", "-f", help="Such as \"params.depth = '3' and (tags.team = 'a' or status = 'failed')\"."
         ),
     ] = "",
+    visible_to: Annotated[
+        str, typer.Option("--visible-to", help="Only those of experiments that this user finds.")
+    ] = "",
     deleted: Annotated[bool, typer.Option("--deleted", help="Those that are deleted.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Most shown.")] = 50,
     at: AtOption = None,
@@ -95,6 +98,7 @@ def show_list(
     """List runs, those that began last first."""
     moved = moment(at)
     filters: dict[str, Any] = {"status": status or (), "name": name, "job": job, "filter": filter}
+    filters["visible_to"] = visible_to
 
     async def work(client: AsyncClient) -> Any:
         ids = [await experiment_id(client, each, moved) for each in experiment or ()]

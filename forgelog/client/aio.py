@@ -19,6 +19,7 @@ from forgelog.client.experiments import AsyncExperiments
 from forgelog.client.flat import AsyncFlat
 from forgelog.client.jobs import AsyncJob, AsyncJobs
 from forgelog.client.log import AsyncLog
+from forgelog.client.logged_models import AsyncLoggedModels
 from forgelog.client.models import AsyncModels
 from forgelog.client.nodes import AsyncNodes
 from forgelog.client.output import AsyncOutput
@@ -70,6 +71,7 @@ class AsyncClient(AsyncFlat):
     purges = namespace(AsyncPurges)
     tunings = namespace(AsyncTunings)
     models = namespace(AsyncModels)
+    logged_models = namespace(AsyncLoggedModels)
     datasets = namespace(AsyncDatasets)
     templates = namespace(AsyncTemplates)
 

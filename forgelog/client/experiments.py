@@ -76,6 +76,7 @@ class AsyncExperiments(Namespace):
         *,
         project: str = "",
         order_by: Iterable[str] = (),
+        visible_to: str = "",
         deleted: bool | None = False,
         at: datetime | None = None,
         limit: int | None = None,
@@ -87,6 +88,7 @@ class AsyncExperiments(Namespace):
             project=project,
             filter=filter,
             order_by=order_by,
+            visible_to=visible_to,
             lifecycle=lifecycle(deleted),
             options=self._core.options(CONTEXT, at),
         )

@@ -445,6 +445,38 @@ class PurgePlan(Answer, message="forgelog.experiments.v1.PlanPurgeResponse"):
     """Whether there is more than the limit."""
 
 
+class LoggedModelRow(Answer, message="forgelog.experiments.v1.LoggedModel"):
+    """A model that was logged, as queries tell of it."""
+
+    model_id: str
+    """At most 128 characters."""
+    project: str
+    """At most 127 characters."""
+    experiment_id: str
+    """Empty until an experiment has taken it. At most 128 characters."""
+    name: str
+    """At most 250 characters."""
+    model_type: str
+    """What its program says that it is, such as `agent`. At most 250 characters."""
+    source_run_id: str
+    """The run that made it. At most 128 characters."""
+    status: str
+    reason: str
+    """Why it failed."""
+    owner: str
+    """Who logged it."""
+    params: dict[str, str]
+    tags: dict[str, str]
+    """At most 1000 entries."""
+    created_at: datetime | None
+    updated_at: datetime | None
+    deleted_at: datetime | None
+    purged_at: datetime | None
+    """When what it held was given up. Also told as of an earlier time, since that is gone then, too."""
+    metrics: list[MetricRow]
+    """Of all runs that measured it, by key."""
+
+
 class RunArtifactRow(Answer, message="forgelog.experiments.v1.RunArtifact"):
     """A file of a run or of a logged model, or a folder that has some, as queries tell of it."""
 

@@ -95,6 +95,7 @@ class AsyncRuns(Namespace):
         project: str = "",
         experiments: Iterable[str] = (),
         order_by: Iterable[str] = (),
+        visible_to: str = "",
         deleted: bool | None = False,
         at: datetime | None = None,
         limit: int | None = None,
@@ -110,6 +111,7 @@ class AsyncRuns(Namespace):
             experiment_ids=experiments,
             filter=filter,
             order_by=order_by,
+            visible_to=visible_to,
             lifecycle=lifecycle(deleted),
             options=self._core.options(CONTEXT, at),
         )

@@ -57,6 +57,13 @@ async def test_who_finds_what(client: AsyncClient) -> None:
     seen = {user: {row.run_id for row in await client.runs.list(visible_to=user)} & runs for user in ("ada", "bob")}
     assert seen["ada"] == runs
     assert len(seen["bob"]) == 1
+    named = "name in ('mine', 'ours')"
+    searched = {user: await client.experiments.search(named, visible_to=user) for user in ("ada", "bob")}
+    assert [len(searched[user]) for user in ("ada", "bob")] == [2, 1]
+    ids = [row.experiment_id for row in searched["ada"]]
+    for user in ("ada", "bob"):
+        found_runs = {row.run_id for row in await client.runs.search(experiments=ids, visible_to=user)}
+        assert found_runs == seen[user]
 
 
 async def test_an_experiment_tells_what_came_of_it_and_what_its_runs_begin_with(
