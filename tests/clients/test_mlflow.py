@@ -394,8 +394,24 @@ async def test_a_run_of_another_project_is_not_found(platform: Cluster, uri: str
         assert refused(lambda: MlflowClient(uri).get_run(run))[0] == "RESOURCE_DOES_NOT_EXIST"
         assert refused(lambda: MlflowClient(uri).get_experiment(experiment))[0] == "RESOURCE_DOES_NOT_EXIST"
         assert list(MlflowClient(uri).search_runs([experiment])) == []
+        return run, MlflowClient(other).create_logged_model(experiment, name="theirs").model_id
 
-    await flow(steps)
+    run, model = (".".join(id.rsplit("-", 1)) for id in await flow(steps))  # as the platform itself calls them
+    prefix = f"{uri.removeprefix(f'http://{platform.gateway}')}/api/2.0/mlflow"
+    async with platform.http() as http:
+        for path, fields in (
+            ("runs/log-metric", {"run_id": run, "key": "loss", "value": 1, "timestamp": 1}),
+            ("runs/log-batch", {"run_id": run, "params": [{"key": "lr", "value": "1"}]}),
+            ("runs/update", {"run_id": run, "status": "FINISHED"}),
+            ("runs/delete", {"run_id": run}),
+            (f"logged-models/{model}/params", {"params": [{"key": "lr", "value": "1"}]}),
+        ):
+            answer = await http.post(f"{prefix}/{path}", json=fields)
+            assert answer.json()["error_code"] in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"), path
+            assert answer.status_code in (400, 404), path
+    kept = MlflowClient(other)
+    found = await flow(lambda: kept.get_run(run.replace(".", "-")))
+    assert (found.info.status, found.info.lifecycle_stage, found.data.params) == ("RUNNING", "active", {})
 
 
 async def test_the_documents_program(uri: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -132,6 +132,9 @@ class Calls:
         `id`: the command's own, under which it takes effect once. `within`: seconds after which the outcome is enough
         where a conclusion was asked for. Raises DoorError, also when the command is refused.
         """
+        if "LoggedModel" in kind:
+            await self._check_own(fields.get("model_id", ""), of_model=True)
+        await self._check_own(fields.get("run_id", ""))
         body = orjson.loads(dumps(fields))
         envelope = {"type": f"forgelog.experiments.v1.{kind}", "project": self.project, "id": id}
         door = self._backend.door
@@ -153,6 +156,7 @@ class Calls:
 
     async def log(self, batch: PointBatch) -> None:
         """Write points. Raises DoorError or Relayed."""
+        await self._check_own(batch.run_id)
         position, _ = await self._backend.points.log(self._principal, batch)
         self._backend.written.note(self.project, position)
 
@@ -204,6 +208,12 @@ class Calls:
         if found.HasField("purged_at"):
             at = found.purged_at.ToJsonString()
             raise DoorError(grpc.StatusCode.NOT_FOUND, f"{kind} {id} was purged at {at}; it can't be restored")
+
+    async def _check_own(self, id: str, of_model: bool = False) -> None:
+        """Raises DoorError for the id of a run, or of a logged model, of another project; or Relayed. Elsewhere than in
+        the default project the id's ending tells; there an id with a dot may be its own too, if a person chose it."""
+        if "." in id and not id_ending(self.project):
+            await self.experiment_of(id, of_model)
 
     async def _place(self, id: str, of_model: bool) -> tuple[str, str]:
         """Project and experiment; empty texts if there is no such run or model."""
