@@ -75,6 +75,7 @@ from events.language.experiments.logged_models import (
     RestoreLoggedModel,
 )
 from events.language.experiments.models import RunInput
+from events.language.experiments.purging import PurgeExperiment, PurgeLoggedModel, PurgeRun
 from events.language.experiments.registry import (
     ApprovalRule,
     ApprovePromotion,
@@ -145,6 +146,7 @@ EXPERIMENT_STATES: States = {
     "failed": to(E.RUNNING, E.FAILED),
     "archived": to(E.ARCHIVED),
     "deleted": after(MADE, DeleteExperiment(**EXPERIMENT)),
+    "purged": after(MADE, DeleteExperiment(**EXPERIMENT), PurgeExperiment(**EXPERIMENT)),
 }
 EXPERIMENT_COMMANDS: Commands = {
     **{f"set {status}": SetExperimentStatus(**EXPERIMENT, status=status) for status in E},
@@ -155,22 +157,24 @@ EXPERIMENT_COMMANDS: Commands = {
     "create run by name": CreateRun(run_id="r1", experiment="digits"),
     "create model": CreateLoggedModel(model_id="m-1", **EXPERIMENT),
     "create again": CreateExperiment(**EXPERIMENT, name="other"),
+    "purge": PurgeExperiment(**EXPERIMENT),
 }
 EXPERIMENTS = """
-                    draft  running  paused  completed  failed  archived  deleted
-set draft             =       -       -         -        -        -         -
-set running           +       =       +         +        +        -         -
-set paused            -       +       =         -        -        -         -
-set completed         -       +       +         =        -        -         -
-set failed            -       +       +         -        =        -         -
-set archived          +       -       -         +        +        =         -
-update                +       +       +         +        +        -         -
-delete                +       +       +         +        +        +         =
-restore               =       =       =         =        =        =         +
-create run            +       +       -         -        -        -         -
-create run by name    +       +       -         -        -        -         -
-create model          +       +       -         -        -        -         -
-create again          -       -       -         -        -        -         -
+                    draft  running  paused  completed  failed  archived  deleted  purged
+set draft             =       -       -         -        -        -         -        -
+set running           +       =       +         +        +        -         -        -
+set paused            -       +       =         -        -        -         -        -
+set completed         -       +       +         =        -        -         -        -
+set failed            -       +       +         -        =        -         -        -
+set archived          +       -       -         +        +        =         -        -
+update                +       +       +         +        +        -         -        -
+delete                +       +       +         +        +        +         =        =
+restore               =       =       =         =        =        =         +        -
+create run            +       +       -         -        -        -         -        -
+create run by name    +       +       -         -        -        -         -        +
+create model          +       +       -         -        -        -         -        -
+create again          -       -       -         -        -        -         -        -
+purge                 -       -        -        -         -        -        +        =
 """
 
 # Runs
@@ -193,6 +197,7 @@ RUN_STATES: States = {
     "resumed": after(BEGUN, ended(RunEnd.KILLED), ResumeRun(**RUN)),
     "refused": after(CreateRun(**RUN, experiment_id="e9")),
     "deleted": after(BEGUN, DeleteRun(**RUN)),
+    "purged": after(BEGUN, DeleteRun(**RUN), PurgeRun(**RUN)),
 }
 RUN_COMMANDS: Commands = {
     "log data": LogRunData(**RUN, params={"lr": "1"}),
@@ -212,26 +217,28 @@ RUN_COMMANDS: Commands = {
     "remove files": RemoveArtifacts(**RUN, paths=("a",)),
     "forget the best": SetBestCheckpoint(**RUN),
     "name the best": SetBestCheckpoint(**RUN, path="a"),
+    "purge": PurgeRun(**RUN),
 }
 RUNS = """
-              unknown  scheduled  running  finished  failed  killed  resumed  refused  deleted
-log data         -         +         +        +        +       +        +        +        -
-log files        -         +         +        +        +       +        +        +        -
-log inputs       -         +         +        +        +       +        +        +        -
-log models       -         +         +        +        +       +        +        +        -
-capture          -         +         +        +        +       +        +        +        -
-rename           -         +         +        +        +       +        +        +        -
-end finished     -         +         +        =        +       +        +        -        -
-end failed       -         +         +        +        =       +        +        =        -
-end killed       -         +         +        +        +       =        +        -        -
-resume           -         +         =        +        +       +        =        -        -
-seal             -         =         =        +        +       +        =        +        =
-delete           -         +         +        +        +       +        +        +        =
-restore          -         =         =        =        =       =        =        =        +
-create           +         -         -        -        -       -        -        -        -
-remove files     -         -         -        -        -       -        -        -        -
-forget the best  -         =         =        =        =       =        =        =        -
-name the best    -         -         -        -        -       -        -        -        -
+              unknown  scheduled  running  finished  failed  killed  resumed  refused  deleted  purged
+log data         -         +         +        +        +       +        +        +        -        -
+log files        -         +         +        +        +       +        +        +        -        -
+log inputs       -         +         +        +        +       +        +        +        -        -
+log models       -         +         +        +        +       +        +        +        -        -
+capture          -         +         +        +        +       +        +        +        -        -
+rename           -         +         +        +        +       +        +        +        -        -
+end finished     -         +         +        =        +       +        +        -        -        -
+end failed       -         +         +        +        =       +        +        =        -        -
+end killed       -         +         +        +        +       =        +        -        -        -
+resume           -         +         =        +        +       +        =        -        -        -
+seal             -         =         =        +        +       +        =        +        =        =
+delete           -         +         +        +        +       +        +        +        =        =
+restore          -         =         =        =        =       =        =        =        +        -
+create           +         -         -        -        -       -        -        -        -        -
+remove files     -         -         -        -        -       -        -        -        -        -
+forget the best  -         =         =        =        =       =        =        =        -        -
+name the best    -         -         -        -        -       -        -        -        -        -
+purge            -         -         -         -        -       -       -        -        +        =
 """
 
 # Logged models
@@ -251,6 +258,7 @@ LOGGED_MODEL_STATES: States = {
     "failed": after(LOGGED, finalized(LoggedModelEnd.FAILED)),
     "refused": after(CreateLoggedModel(**MODEL, experiment_id="e9")),
     "deleted": after(LOGGED, DeleteLoggedModel(**MODEL)),
+    "purged": after(LOGGED, DeleteLoggedModel(**MODEL), PurgeLoggedModel(**MODEL)),
 }
 LOGGED_MODEL_COMMANDS: Commands = {
     "log data": LogLoggedModelData(**MODEL, params={"lr": "1"}),
@@ -261,17 +269,19 @@ LOGGED_MODEL_COMMANDS: Commands = {
     "restore": RestoreLoggedModel(**MODEL),
     "create": LOGGED,
     "remove files": RemoveLoggedModelFiles(**MODEL, paths=("a",)),
+    "purge": PurgeLoggedModel(**MODEL),
 }
 LOGGED_MODELS = """
-                 unknown  pending  ready  failed  refused  deleted
-log data            -        +       +      +        +        -
-log files           -        +       +      +        +        -
-finalize ready      -        +       =      +        -        -
-finalize failed     -        +       +      =        =        -
-delete              -        +       +      +        +        =
-restore             -        =       =      =        =        +
-create              +        -       -      -        -        -
-remove files        -        -       -      -        -        -
+                 unknown  pending  ready  failed  refused  deleted  purged
+log data            -        +       +      +        +        -        -
+log files           -        +       +      +        +        -        -
+finalize ready      -        +       =      +        -        -        -
+finalize failed     -        +       +      =        =        -        -
+delete              -        +       +      +        +        =        =
+restore             -        =       =      =        =        +        -
+create              +        -       -      -        -        -        -
+remove files        -        -       -      -        -        -        -
+purge               -        -       -       -       -        +        =
 """
 
 # Tunings
