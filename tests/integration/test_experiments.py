@@ -61,6 +61,10 @@ async def test_who_finds_what(client: AsyncClient) -> None:
     searched = {user: await client.experiments.search(named, visible_to=user) for user in ("ada", "bob")}
     assert [len(searched[user]) for user in ("ada", "bob")] == [2, 1]
     ids = [row.experiment_id for row in searched["ada"]]
+    for name in ("mine", "ours"):
+        await client.publish(("CreateLoggedModel", {"experiment": name, "name": name}), wait="conclusion")
+    models = {user: await client.logged_models.search(experiments=ids, visible_to=user) for user in ("ada", "bob")}
+    assert [[model.name for model in models[user]] for user in ("ada", "bob")] == [["ours", "mine"], ["ours"]]
     for user in ("ada", "bob"):
         found_runs = {row.run_id for row in await client.runs.search(experiments=ids, visible_to=user)}
         assert found_runs == seen[user]

@@ -198,8 +198,7 @@ class Calls:
             if place[1]:  # else it has not been admitted to one
                 self._backend.places.note(id, *place)
         if place[0] != self.project:
-            kind = "logged model" if of_model else "run"
-            raise DoorError(grpc.StatusCode.NOT_FOUND, f"there is no {kind} {shown(id)} in project {self.project}")
+            raise no_model(id, self.project) if of_model else no_run(id, self.project)
         return place[1]
 
     @staticmethod
@@ -212,7 +211,10 @@ class Calls:
     async def _check_own(self, id: str, of_model: bool = False) -> None:
         """Raises DoorError for the id of a run, or of a logged model, of another project; or Relayed. Elsewhere than in
         the default project the id's ending tells; there an id with a dot may be its own too, if a person chose it."""
-        if "." in id and not id_ending(self.project):
+        ending = id_ending(self.project)
+        if id and not id.endswith(ending):
+            raise no_model(id, self.project) if of_model else no_run(id, self.project)
+        if "." in id and not ending:
             await self.experiment_of(id, of_model)
 
     async def _place(self, id: str, of_model: bool) -> tuple[str, str]:
@@ -235,6 +237,10 @@ def run_id(asked: Asked, calls: Calls) -> str:
     if not id.endswith(id_ending(calls.project)):
         raise no_run(id, calls.project)
     return id
+
+
+def no_model(id: str, project: str) -> DoorError:
+    return DoorError(grpc.StatusCode.NOT_FOUND, f"there is no logged model {shown(id)} in project {project}")
 
 
 def no_run(id: str, project: str) -> DoorError:

@@ -12,7 +12,7 @@ from forgelog_pb.experiments.v1 import logged_models_pb2 as pb
 from services.gateway.errors import DoorError
 from services.gateway.mlflow import shapes
 from services.gateway.mlflow.asked import Asked
-from services.gateway.mlflow.calls import Calls
+from services.gateway.mlflow.calls import Calls, no_model
 from services.gateway.mlflow.experiments import DEFAULT_ID, following, id_of, page
 from services.gateway.mlflow.run_ids import inward, inward_filter
 
@@ -121,7 +121,7 @@ def model_id(asked: Asked, calls: Calls) -> str:
 async def _model(calls: Calls, id: str) -> Any:
     found = await calls.ask("GetLoggedModel", pb.GetLoggedModelResponse, model_id=id)
     if found.model.project != calls.project:
-        raise DoorError(grpc.StatusCode.NOT_FOUND, f"there is no logged model {shown(id)} in project {calls.project}")
+        raise no_model(id, calls.project)
     calls.check_kept("logged model", id, found.model)
     return found
 
