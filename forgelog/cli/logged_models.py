@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from forgelog.cli.artifacts import show_fetched
 from forgelog.cli.common import AtOption, ForceOption, IntoOption, OutputOption, moment, with_client
 from forgelog.cli.render import Column, Format, age_column, column, show_data, show_done, show_fields, show_rows
+from forgelog.cli.selecting import experiment_id
 from forgelog.units import format_bytes
+
+if TYPE_CHECKING:
+    from forgelog.client.aio import AsyncClient
 
 app = typer.Typer(
     no_args_is_help=True, help="Show models that runs have logged, and their files; delete one, or bring it back."
@@ -27,7 +31,7 @@ def show_list(
         str, typer.Option("--filter", "-f", help="Such as \"name = 'digits' and metrics.accuracy > 0.9\".")
     ] = "",
     experiment: Annotated[
-        list[str] | None, typer.Option("--experiment", "-e", help="Only of this experiment: its id (repeatable).")
+        list[str] | None, typer.Option("--experiment", "-e", help="Only of this one: its name or its id (repeatable).")
     ] = None,
     order_by: Annotated[
         list[str] | None, typer.Option("--order-by", help='Such as "metrics.accuracy desc" (repeatable).')
@@ -42,10 +46,13 @@ def show_list(
 ) -> None:
     """List logged models, newest first."""
     moved = moment(at)
-    wanted: dict[str, Any] = {"experiments": experiment or (), "order_by": order_by or (), "visible_to": visible_to}
-    rows = with_client(
-        lambda client: client.logged_models.search(filter, deleted=deleted, at=moved, limit=limit, **wanted)
-    )
+    wanted: dict[str, Any] = {"order_by": order_by or (), "visible_to": visible_to, "deleted": deleted}
+
+    async def work(client: AsyncClient) -> Any:
+        ids = [await experiment_id(client, each, moved) for each in experiment or ()]
+        return await client.logged_models.search(filter, experiments=ids, at=moved, limit=limit, **wanted)
+
+    rows = with_client(work)
     columns = [
         column("Model", "model_id"),
         column("Name", least=8),

@@ -55,7 +55,7 @@ async def test_a_logged_model_is_found_shown_and_fetched(
     shown = await platform.command(tmp_path, "logged-models", "show", id)
     assert shown.returncode == 0, shown.stderr
     assert all(text in shown.stdout for text in ("net", "ready", "depth"))
-    listed = await platform.command(tmp_path, "logged-models", "list", "-e", found.experiment_id, "--output", "json")
+    listed = await platform.command(tmp_path, "logged-models", "list", "-e", "logs a model", "--output", "json")
     assert [row["model_id"] for row in orjson.loads(listed.stdout)] == [id]
     files = await platform.command(tmp_path, "logged-models", "files", id, "-r")
     assert "data/weights.bin" in files.stdout
