@@ -90,7 +90,7 @@ async def test_a_purged_experiment_gives_up_what_it_holds(
     await until_gone(platform, run)
 
 
-async def test_a_run_is_purged_and_one_that_is_not_deleted_is_kept(client: AsyncClient) -> None:
+async def test_a_run_is_purged_and_one_that_is_not_deleted_is_kept(client: AsyncClient, platform: Cluster) -> None:
     kept, run = [await client.runs.create("tidied") for _ in range(2)]
     await client.runs.delete(run)
     plan = await client.purges.plan()
@@ -100,3 +100,10 @@ async def test_a_run_is_purged_and_one_that_is_not_deleted_is_kept(client: Async
     assert f"run {kept} is not deleted; delete it first" in outcomes[1].rejection.message
     left = await client.runs.list(deleted=None, experiments=[(await client.runs.get(run)).experiment_id])
     assert [row.run_id for row in left] == [kept]
+    async with platform.http() as http:
+        found = await http.get("/api/2.0/mlflow/runs/get", params={"run_id": run})
+        restored = await http.post("/api/2.0/mlflow/runs/restore", json={"run_id": run})
+    assert (found.status_code, found.json()["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")
+    assert found.json()["message"].startswith(f"run {run} was purged at ")
+    assert restored.status_code == 400
+    assert f"run {run} is purged: its points and files are gone" in restored.json()["message"]
