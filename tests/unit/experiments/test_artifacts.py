@@ -77,7 +77,7 @@ def test_no_path_leaves_the_run(path: str) -> None:
 def test_a_wrong_path_is_named_alone() -> None:
     body = {"run_id": "r1", "artifacts": [{"path": "../x", "file": {"digest": ONE, "size": 3}}]}
     with pytest.raises(Refused) as caught:
-        decode_command("LogArtifacts", json.dumps(body).encode())
+        decode_command("forgelog.experiments.v1.LogArtifacts", json.dumps(body).encode())
     (error,) = caught.value.errors
     assert (error.field, error.problem) == (
         "artifacts[0].path",
@@ -85,7 +85,7 @@ def test_a_wrong_path_is_named_alone() -> None:
     )
     assert error.hint == "give a path as seen from the folder, by the names of folders and a file"
     with pytest.raises(Refused, match="artifacts: is empty"):
-        decode_command("LogArtifacts", b'{"run_id": "r1", "artifacts": []}')
+        decode_command("forgelog.experiments.v1.LogArtifacts", b'{"run_id": "r1", "artifacts": []}')
 
 
 def test_a_folder_goes_with_all_in_it_and_its_path_is_free_again() -> None:

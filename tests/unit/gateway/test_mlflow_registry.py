@@ -21,6 +21,7 @@ from services.gateway.mlflow.manifests import Manifests, entries, without_folder
 from services.gateway.mlflow.registry import models_filter
 from services.gateway.mlflow.registry_names import number_of, stage_of
 from services.gateway.mlflow.sources import Address, OfLoggedModel, OfRun, OfVersion, OfVersionId, parse_source
+from services.gateway.principal import Principal
 
 
 @pytest.mark.parametrize(
@@ -200,8 +201,7 @@ class Decided:
 async def test_an_answer_waits_for_a_conclusion_only_so_long() -> None:
     door = SlowChecks()
     backend: Any = type("Backend", (), {"door": door, "carrying": None, "uploads": None, "manifests": None})
-    nobody: Any = None
-    calls = Calls(backend, nobody, "local/default", "", nobody)
+    calls = Calls(backend, Principal("owner"), "local/default", "", None)
     assert isinstance(await calls.send("CreateModelVersion", id="c1", conclude=True, within=2.0), Decided)
     (first, seconds), (second, more) = door.waited
     assert (first, seconds) == (Command("c1", True), 2.0)

@@ -148,7 +148,7 @@ SEARCH = Search(
     WORDS,
     order=[Order(Name("", name, 0), descending=True) for name in ("began", "id")],
     filters={"project": "project"},
-    own=("experiment_ids", "lifecycle"),
+    own=("experiment_ids", "lifecycle", "visible_to"),
 )
 
 NOON = datetime(2026, 5, 9, 12, tzinfo=UTC)
