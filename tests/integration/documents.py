@@ -35,7 +35,8 @@ from pathlib import Path
 _BLOCK = re.compile(
     r"(?:<!-- test\n(?P<test>.*?)-->\s*)?^ *```(?P<kind>\w+)\n(?P<text>.*?)^ *```", re.DOTALL | re.MULTILINE
 )
-_STAYS = re.compile(r"^forgelog (watch|ps --watch|ps -w)\b")
+_STAYS = re.compile(r"^forgelog (watch|ps --watch|ps -w)\b(?!.* --until\b)")
+"""Commands that do not end by themselves. One that does may be at its very end, and deaf, when it is interrupted."""
 
 
 @dataclass(frozen=True, slots=True)
