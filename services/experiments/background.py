@@ -9,10 +9,17 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 from aiokafka.errors import KafkaError
 
+from events.language.base import Command
+from events.language.common import PLATFORM_ACTOR
+from events.log.publish import Outgoing
 from events.objects.store import ObjectStoreError
 from events.queries.queries import QueryError, ReadModel
+from events.writer.origins import Asker
 
 log = logging.getLogger("forgelog.experiments")
+
+TABLES_MISSING = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.InvalidSchemaNameError)
+"""What a query raises whose tables are about to be made."""
 
 
 async def again_and_again(work: Callable[[], Awaitable[None]], pause: float, trouble: str) -> None:
@@ -26,6 +33,13 @@ async def again_and_again(work: Callable[[], Awaitable[None]], pause: float, tro
         except ObjectStoreError as error:
             log.warning("%s: %s", trouble, error)
         await asyncio.sleep(pause)
+
+
+def own_order(command: Command, id: str, project: str) -> Outgoing:
+    """A command of the platform's own: it is an order of the aggregate to itself, as no client can say of a command."""
+    origin = str(Asker("experiments", command.decider_kind(), command.key() or project))
+    source = "forgelog/experiments"
+    return Outgoing(command, id, project=project, actor=PLATFORM_ACTOR, source=source, origin=origin)
 
 
 async def tables_made(read: ReadModel) -> None:

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from events.hosting import Answering
-from events.language.common import PLATFORM_ACTOR
 from events.language.experiments.datasets import ReportDatasetChecked
 from events.language.experiments.registry import ModelFormat, ReportVersionChecked
 from events.language.objects import ObjectRef
@@ -25,8 +24,7 @@ from events.objects.manifest import MAX_MANIFEST_BYTES, BundleFile, NoManifest, 
 from events.objects.store import ObjectDamaged, ObjectMissing, Objects
 from events.projections.stored import Positions
 from events.queries.watching import changes
-from events.writer.origins import Asker
-from services.experiments.background import again_and_again, tables_made
+from services.experiments.background import again_and_again, own_order, tables_made
 from services.experiments.model_files import compression_of, warnings_of
 from services.experiments.registry_rows import CHECKS
 
@@ -111,13 +109,7 @@ class _Worker:
             )
         else:
             command = ReportDatasetChecked(**found)
-        id = f"{row['subject_id']}.check{row['number']}"
-        # An order of the aggregate to itself, so that it is the platform's, which no client can say of a command.
-        origin = str(Asker("experiments", command.decider_kind(), row["project"]))
-        project = row["project"]
-        return Outgoing(
-            command, id, project=project, actor=PLATFORM_ACTOR, source="forgelog/experiments", origin=origin
-        )
+        return own_order(command, f"{row['subject_id']}.check{row['number']}", row["project"])
 
 
 async def seen_in(objects: Objects, bundle: ObjectRef) -> Seen:

@@ -8,6 +8,7 @@ from typing import Any
 from events.language.common import shown
 from events.language.experiments.practices import BestPractices, CheckResult, DataCheck, DataValue
 from events.projections.tables import Db
+from services.experiments.practices import within
 
 
 async def registered_inputs(db: Db, run_id: str) -> Sequence[Any]:
@@ -47,12 +48,7 @@ def _finding(check: DataCheck, data: Any) -> tuple[bool, str]:
     value = _value(check, data)
     if value is None:
         return False, f"{of} is not known; register it with statistics"
-    said = f"{of} is {value:g}"
-    if check.at_least is not None and value < check.at_least:
-        return False, f"{said}, less than {check.at_least:g}"
-    if check.at_most is not None and value > check.at_most:
-        return False, f"{said}, more than {check.at_most:g}"
-    return True, said
+    return within(check, of, value)
 
 
 def _value(check: DataCheck, data: Any) -> float | None:

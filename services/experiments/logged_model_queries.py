@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -16,7 +16,7 @@ from forgelog_pb.experiments.v1 import logged_models_pb2_grpc as rpc
 from forgelog_pb.experiments.v1 import types_pb2 as types
 from services.experiments.lifecycle import PURGEABLE, by_lifecycle
 from services.experiments.points.answering import PointReader
-from services.experiments.purged import purged_since
+from services.experiments.purged import note_purged
 from services.experiments.search import METRICS, metrics_in
 from services.experiments.visibility import FOUND
 
@@ -78,7 +78,7 @@ class LoggedModelQueriesServicer(rpc.LoggedModelQueriesServicer):
             raise not_found("logged model", id, options["as_of"])
         metrics = await self._points.metrics_of_models({id: row["project"]}, request.options)
         model = _model(row)
-        await self._note_purged([model], request.options)
+        await note_purged(self._read, [model], request.options, "logged model")
         return pb.GetLoggedModelResponse(model=model, metrics=metrics)
 
     async def SearchLoggedModels(self, request: Any, context: Any) -> Any:
@@ -91,15 +91,8 @@ class LoggedModelQueriesServicer(rpc.LoggedModelQueriesServicer):
         projects = {row["model_id"]: row["project"] for row in page.rows}
         for metric in await self._points.metrics_of_models(projects, request.options):
             found[metric.model_id].metrics.append(metric)
-        await self._note_purged([each.model for each in found.values()], request.options)
+        await note_purged(self._read, [each.model for each in found.values()], request.options, "logged model")
         return pb.SearchLoggedModelsResponse(models=list(found.values()), next_cursor=page.next_cursor)
-
-    async def _note_purged(self, models: Sequence[Any], options: Any) -> None:
-        """Say in messages of models as of an earlier time which are purged by now."""
-        purged = await purged_since(self._read, [each.model_id for each in models], options, "logged model")
-        for each in models:
-            if (purged_at := purged.get(each.model_id)) is not None:
-                each.purged_at.FromDatetime(purged_at)
 
 
 def _model(row: Any) -> Any:

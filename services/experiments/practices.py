@@ -8,7 +8,7 @@ from math import isfinite, isnan
 from typing import Any
 
 from events.language.common import shown
-from events.language.experiments.practices import BestPractices, CheckedValue, CheckResult, ValidationCheck
+from events.language.experiments.practices import BestPractices, CheckedValue, CheckResult, DataCheck, ValidationCheck
 
 
 def results(practices: BestPractices, metrics: Sequence[Any]) -> list[CheckResult]:
@@ -53,11 +53,17 @@ def _finding(check: ValidationCheck, metric: Any) -> tuple[bool, str]:
         return False, "it is infinite at some point"
     if value is None or isnan(value):
         return False, f"{word} is NaN"
+    return within(check, word, value)
+
+
+def within(check: ValidationCheck | DataCheck, what: str, value: float) -> tuple[bool, str]:
+    """Whether a value keeps a check's bounds, and that in words. `what`: what it is a value of."""
+    said = f"{what} is {value:g}"
     if check.at_least is not None and value < check.at_least:
-        return False, f"{word} is {value:g}, less than {check.at_least:g}"
+        return False, f"{said}, less than {check.at_least:g}"
     if check.at_most is not None and value > check.at_most:
-        return False, f"{word} is {value:g}, more than {check.at_most:g}"
-    return True, f"{word} is {value:g}"
+        return False, f"{said}, more than {check.at_most:g}"
+    return True, said
 
 
 def _value(which: CheckedValue, metric: Any) -> tuple[str, float | None]:

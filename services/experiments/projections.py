@@ -52,6 +52,7 @@ from services.experiments import (
 )
 from services.experiments.capture_rows import CAPTURES
 from services.experiments.catalogue.state import FIELDS, LISTS
+from services.experiments.joblink.state import USED
 from services.experiments.rows import EXPERIMENTS, PARAMS, RUNS, TAGS
 
 
@@ -198,7 +199,7 @@ def _change(recorded: Recorded, event: RunEvent, found: Row) -> Row:
             return {"status": event.status.value, "reason": event.reason, "ended_at": event.ended_at}
         case RunProcessEnded():
             node = {"node_id": event.node_id} if event.node_id else {}
-            used = {name: getattr(event, name) for name in ("cpu_seconds", "wall_seconds", "gpu_seconds")}
+            used = {name: getattr(event, name) for name in USED}
             return {"exit_code": event.exit_code, **node, **used}
         case BestCheckpointSet():
             return {"best_checkpoint": event.path}

@@ -19,16 +19,12 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import asyncpg
-
 from events.hosting import Answering
-from events.language.common import PLATFORM_ACTOR
 from events.language.experiments.purging import PurgeExperiment, PurgeLoggedModel, PurgeRun
 from events.log.publish import Outgoing, Publisher
 from events.projections.tables import Db, quoted
 from events.streams.reading import StreamReader
-from events.writer.origins import Asker
-from services.experiments.background import again_and_again
+from services.experiments.background import TABLES_MISSING, again_and_again, own_order
 
 _PAUSE = 5.0
 """Seconds between two looks."""
@@ -62,8 +58,8 @@ async def purge_deleted(answering: Answering) -> None:
     worker = _Worker(answering)
 
     async def run() -> None:
-        with suppress(asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.InvalidSchemaNameError):
-            await worker.run()  # else the tables are about to be made
+        with suppress(*TABLES_MISSING):
+            await worker.run()
 
     await again_and_again(run, _PAUSE, "what is deleted can't be purged now")
 
@@ -134,13 +130,4 @@ class _Worker:
             command = PurgeRun(run_id=id, **fields)
         else:
             command = PurgeLoggedModel(model_id=id, **fields)
-        # An order of the aggregate to itself, so that it is the platform's, which no client can say of a command.
-        origin = str(Asker("experiments", command.decider_kind(), command.key()))
-        return Outgoing(
-            command,
-            f"{id}.purge.{stem}",
-            project=project,
-            actor=PLATFORM_ACTOR,
-            source="forgelog/experiments",
-            origin=origin,
-        )
+        return own_order(command, f"{id}.purge.{stem}", project)

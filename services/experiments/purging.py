@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from events.language.base import Command
+from events.language.base import Command, Event
 from events.language.common import PLATFORM_ACTOR, Refused
 from events.language.experiments.purging import PurgeExperiment, PurgeLoggedModel, PurgeRun
+from events.writer.decider import DecisionContext
 from services.experiments.refusals import denied, forbidden
 
 
@@ -16,6 +18,13 @@ class Deletable(Protocol):
 
     deleted_at: datetime | None
     """None if it is not deleted."""
+
+
+class Purgeable(Deletable, Protocol):
+    """A state that goes with its experiment."""
+
+    experiment_id: str
+    purged: bool
 
 
 def check(kind: str, state: Deletable, command: PurgeExperiment | PurgeRun | PurgeLoggedModel) -> None:
@@ -29,7 +38,24 @@ def check(kind: str, state: Deletable, command: PurgeExperiment | PurgeRun | Pur
         raise forbidden("deleted_before", problem, "make a plan again, or leave deleted_before out")
 
 
-def goes_with(kind: str, experiment_id: str, command: PurgeRun | PurgeLoggedModel, actor: str) -> bool:
+def purged(
+    kind: str,
+    state: Purgeable,
+    command: PurgeRun | PurgeLoggedModel,
+    context: DecisionContext,
+    event: Event,
+) -> Sequence[Event]:
+    """The `event` that purges it; nothing if it is purged, or the command is for what is of another experiment. Raises
+    Refused."""
+    if not _goes_with(kind, state.experiment_id, command, context.actor):
+        if command.experiment_id:
+            return ()
+        if not state.purged:
+            check(kind, state, command)
+    return () if state.purged else [event]
+
+
+def _goes_with(kind: str, experiment_id: str, command: PurgeRun | PurgeLoggedModel, actor: str) -> bool:
     """Whether it goes with its experiment, which the command names. Raises Refused for a client that says so."""
     if not command.experiment_id:
         return False

@@ -22,7 +22,7 @@ from services.experiments.data_practices import data_results, registered_inputs
 from services.experiments.lifecycle import PURGEABLE, by_lifecycle, listings
 from services.experiments.points.answering import PointReader
 from services.experiments.practices import results
-from services.experiments.purged import purged_since
+from services.experiments.purged import note_purged
 from services.experiments.rows import RUNS
 from services.experiments.search import EXPERIMENTS_SEARCH, metrics_in, run_words, runs_search
 from services.experiments.visibility import EXPERIMENT_FOUND, FOUND
@@ -151,7 +151,7 @@ class ExperimentQueriesServicer(rpc.ExperimentQueriesServicer):
             (found,) = await _with_values(db, [row])
             practices = await _practices(db, row)
             inputs = await registered_inputs(db, id) if practices.data_checks else []
-        await self._note_purged([found.run], request.options)
+        await note_purged(self._read, [found.run], request.options)
         held = [] if found.run.HasField("purged_at") else [id]
         metrics = await self._points.metrics(held, (), request.options)
         found_out = [*results(practices, metrics), *data_results(practices, inputs)] if held else []
@@ -175,7 +175,7 @@ class ExperimentQueriesServicer(rpc.ExperimentQueriesServicer):
             query = by_lifecycle(_RUNS, request).query(request, more=[said] if said else [])
             page = await query.fetch(db)
         runs = [_run(row) for row in page.rows]
-        await self._note_purged(runs, request.options)
+        await note_purged(self._read, runs, request.options)
         return pb.ListRunsResponse(runs=runs, next_cursor=page.next_cursor)
 
     async def SearchExperiments(self, request: Any, context: Any) -> Any:
@@ -195,19 +195,12 @@ class ExperimentQueriesServicer(rpc.ExperimentQueriesServicer):
             rows = await _fitting(db, page.rows, series)
             found = await _with_values(db, rows)
         by_run = {each.run.run_id: each for each in found}
-        await self._note_purged([each.run for each in found], request.options)
+        await note_purged(self._read, [each.run for each in found], request.options)
         held = [id for id, each in by_run.items() if not each.run.HasField("purged_at")]
         for metric in await self._points.metrics(held, (), request.options):
             by_run[metric.run_id].metrics.append(metric)
         cursor = page.next_cursor if len(rows) == len(page.rows) else search.cursor(rows[-1], request)
         return pb.SearchRunsResponse(runs=found, next_cursor=cursor)
-
-    async def _note_purged(self, runs: Sequence[Any], options: Any) -> None:
-        """Say in messages of runs as of an earlier time which are purged by now."""
-        purged = await purged_since(self._read, [each.run_id for each in runs], options)
-        for each in runs:
-            if (purged_at := purged.get(each.run_id)) is not None:
-                each.purged_at.FromDatetime(purged_at)
 
     async def ListInputs(self, request: Any, context: Any) -> Any:
         query = _INPUTS.query(request)

@@ -15,16 +15,12 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import asyncpg
-
 from events.hosting import Answering
-from events.language.common import PLATFORM_ACTOR
 from events.language.experiments.sealing import SealedPoints, SealPoints
 from events.log.publish import Outgoing, Publisher
 from events.objects.store import Objects
-from events.writer.origins import Asker
 from forgelog_pb.query.v1 import options_pb2
-from services.experiments.background import again_and_again
+from services.experiments.background import TABLES_MISSING, again_and_again, own_order
 from services.experiments.points.answering import PointReader
 
 LONGEST_LOOK = 5.0
@@ -43,8 +39,8 @@ async def seal_points(answering: Answering) -> None:
     worker = _Worker(answering)
 
     async def run() -> None:
-        with suppress(asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.InvalidSchemaNameError):
-            await worker.run()  # else the tables are about to be made
+        with suppress(*TABLES_MISSING):
+            await worker.run()
 
     await again_and_again(run, worker.pause, "points of runs can't be sealed now")
 
@@ -90,11 +86,4 @@ class _Worker:
             fields, summary = await sealable(tables, run)
         ref = await self._objects.put(summary) if summary else None
         command = SealPoints(run_id=run, end_number=row["number"], sealed=SealedPoints(**fields, summary=ref))
-        return Outgoing(
-            command,
-            f"{run}.seal{row['number']}",
-            project=row["project"],
-            actor=PLATFORM_ACTOR,
-            source="forgelog/experiments",
-            origin=str(Asker("experiments", "run", run)),
-        )
+        return own_order(command, f"{run}.seal{row['number']}", row["project"])

@@ -11,6 +11,7 @@ from events.queries.expressions import ExpressionError, Name, Order, names_in, p
 from events.queries.searching import Search
 from events.queries.words import Attribute, Entries, Related, Values, Words
 from forgelog_pb.experiments.v1 import queries_pb2 as pb
+from services.experiments.joblink.state import USED
 from services.experiments.lifecycle import PURGEABLE
 from services.experiments.rows import SHORT
 from services.experiments.visibility import EXPERIMENT_FOUND, FOUND
@@ -34,7 +35,7 @@ _RUN_ATTRIBUTES: Mapping[str, Attribute] = {
     "parent_run_id": Attribute("runs.parent_run_id"),
     "reproduces": Attribute("runs.reproduces"),
     "best_checkpoint": Attribute("runs.best_checkpoint"),
-    **{name: Attribute(f"runs.{name}", "number") for name in ("cpu_seconds", "wall_seconds", "gpu_seconds")},
+    **{name: Attribute(f"runs.{name}", "number") for name in USED},
     "job_id": Attribute("runs.job_id"),
     "node_id": Attribute("runs.node_id"),
     "reason": Attribute("runs.reason"),

@@ -36,8 +36,7 @@ class ValidationCheck(Model):
     def _says_something(self) -> ValidationCheck:
         if self.at_least is None and self.at_most is None and not self.finite:
             raise ValueError("says nothing of its metric; give at_least, at_most or finite")
-        if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
-            raise ValueError(f"at_least is {self.at_least:g} and at_most {self.at_most:g}; give at_least the smaller")
+        _check_bounds(self)
         return self
 
 
@@ -76,9 +75,14 @@ class DataCheck(Model):
             raise ValueError(f"column: {problem}")
         if self.at_least is None and self.at_most is None:
             raise ValueError("says nothing of its value; give at_least or at_most")
-        if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
-            raise ValueError(f"at_least is {self.at_least:g} and at_most {self.at_most:g}; give at_least the smaller")
+        _check_bounds(self)
         return self
+
+
+def _check_bounds(check: ValidationCheck | DataCheck) -> None:
+    """Raises ValueError for bounds that leave no value."""
+    if check.at_least is not None and check.at_most is not None and check.at_least > check.at_most:
+        raise ValueError(f"at_least is {check.at_least:g} and at_most {check.at_most:g}; give at_least the smaller")
 
 
 class BestPractices(Model):

@@ -13,6 +13,7 @@ import asyncpg
 
 from events.hosting import Answering
 from events.queries.queries import QueryError, ReadModel
+from services.experiments.background import TABLES_MISSING
 
 log = logging.getLogger("forgelog.engine")
 
@@ -46,8 +47,8 @@ async def _wanted(read: ReadModel) -> bool:
     try:
         async with read.view() as db:
             found = await db.fetchval("select exists(select from tunings where plan is not null and ended_at is null)")
-    except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.InvalidSchemaNameError):
-        return False  # the tables are about to be made
+    except TABLES_MISSING:
+        return False
     except (asyncpg.PostgresError, OSError, QueryError) as error:
         log.warning("the tables can't be asked whether there is a tuning: %s", error)
         return False

@@ -95,7 +95,7 @@ class LoggedModels(Decider[Logged]):
         if state.status is None:
             raise absent("model_id", f"there is no logged model {id!r}", "log it first, with CreateLoggedModel")
         if isinstance(command, PurgeLoggedModel):
-            return _purged(state, command, context)
+            return purging.purged("logged model", state, command, context, LoggedModelPurged(model_id=id))
         if state.purged:
             if isinstance(command, DeleteLoggedModel):
                 return ()
@@ -158,16 +158,6 @@ def _created(state: Logged, command: CreateLoggedModel, context: DecisionContext
         params=command.params,
         tags=command.tags,
     )
-
-
-def _purged(state: Logged, command: PurgeLoggedModel, context: DecisionContext) -> Sequence[Event]:
-    id = command.model_id
-    if not purging.goes_with("logged model", state.experiment_id, command, context.actor):
-        if command.experiment_id:
-            return ()  # it is of another experiment
-        if not state.purged:
-            purging.check("logged model", state, command)
-    return () if state.purged else [LoggedModelPurged(model_id=id)]
 
 
 def _data(state: Logged, command: LogLoggedModelData) -> Sequence[Event]:

@@ -139,7 +139,7 @@ class Runs(Decider[Run]):
         if state.status is None:
             raise absent("run_id", f"there is no run {id!r}", "forgelog runs list shows them")
         if isinstance(command, PurgeRun):
-            return _purged(state, command, context)
+            return purging.purged("run", state, command, context, RunPurged(run_id=id))
         if state.purged:
             if isinstance(command, SealPoints | DeleteRun):
                 return ()
@@ -269,16 +269,6 @@ def _admitted(state: Run, event: RunEnrolled) -> RunAdmitted:
         params=params,
         sources=event.sources.model_copy(update={"inputs": inputs}),
     )
-
-
-def _purged(state: Run, command: PurgeRun, context: DecisionContext) -> Sequence[Event]:
-    id = command.run_id
-    if not purging.goes_with("run", state.experiment_id, command, context.actor):
-        if command.experiment_id:
-            return ()  # it is of another experiment
-        if not state.purged:
-            purging.check("run", state, command)
-    return () if state.purged else [RunPurged(run_id=id)]
 
 
 def _of(state: Run, job_id: str) -> bool:
