@@ -14,6 +14,12 @@ from events.process.counts import count_of
 from services.gateway.errors import DoorError
 
 
+def body_size(request: Request, limit: int) -> int:
+    """Bytes that the body will have, as the client says; of one that does not say, the most it may have."""
+    length = count_of(request.headers.get("content-length", ""))
+    return limit if length is None else min(length, limit)
+
+
 async def read_body(request: Request, limit: int) -> bytes:
     """The body, at most `limit` bytes of it. Raises DoorError (413, before all of it has come; 415)."""
     plain_only(request)

@@ -16,11 +16,10 @@ from starlette.responses import Response
 from events.language.common import MAX_COMMAND_BYTES, shown
 from events.language.convert import to_dict
 from events.language.problems import close_to
-from events.process.counts import count_of
 from services.gateway.commands import Body, Checked, Door, Parsed
 from services.gateway.errors import HTTP_STATUS, DoorError
 from services.gateway.http_answers import json_response
-from services.gateway.http_bodies import json_of, read_body
+from services.gateway.http_bodies import body_size, json_of, read_body
 from services.gateway.http_gate import principal_of
 from services.gateway.principal import Principal
 from services.gateway.servicer import check_batch, outcome_message, refusal_message, wait_seconds
@@ -76,7 +75,7 @@ async def post_commands(request: Request, door: Door) -> Response:
     seconds = wait_seconds(_seconds(request)) if wait != NOTHING else 0.0
     conclude = wait == CONCLUSION
     most = MAX_BATCH_BYTES if content_type == BATCH else MAX_COMMAND_BYTES + MAX_ENVELOPE_BYTES
-    with door.request(_size(request, most)):
+    with door.request(body_size(request, most)):
         if content_type == BATCH:
             return await _batch(request, door, seconds, conclude)
         return await _one(request, door, content_type, seconds, conclude)
@@ -138,12 +137,6 @@ def _checked(door: Door, principal: Principal, given: Given, trace: Trace, concl
 
 
 # Reading a request
-
-
-def _size(request: Request, limit: int) -> int:
-    """Bytes that the body will have, as the client says; of one that does not say, the most it may have."""
-    length = count_of(request.headers.get("content-length", ""))
-    return limit if length is None else min(length, limit)
 
 
 def _parse(body: bytes) -> Any:

@@ -18,10 +18,10 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from events.language.common import DEFAULT_PROJECT, ProjectName, shown
-from events.process.counts import count_of
 from services.gateway.errors import DoorError
 from services.gateway.forward import metadata_of
 from services.gateway.http_answers import Handler, Refusal, answering, error_response, json_response, shown_path
+from services.gateway.http_bodies import body_size
 from services.gateway.http_gate import principal_of
 from services.gateway.mlflow import (
     artifacts,
@@ -216,9 +216,8 @@ class MlflowDoor:
 
     def _endpoint(self, path: str, endpoint: Endpoint) -> Handler:
         async def handler(request: Request) -> Response:
-            length = count_of(request.headers.get("content-length", ""))
-            size = MAX_BODY_BYTES if length is None else min(length, MAX_BODY_BYTES)
-            with self._calls(request, path, size if request.method != "GET" else 0) as (calls, trace):
+            size = body_size(request, MAX_BODY_BYTES) if request.method != "GET" else 0
+            with self._calls(request, path, size) as (calls, trace):
                 answer = await endpoint(await Asked.of(request), calls)
                 return json_response(answer, 200, {"x-trace-id": trace})
 
