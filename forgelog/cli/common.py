@@ -124,6 +124,14 @@ def platform_settings(*, log_only: bool = False) -> Settings:
         raise InvalidInput(str(error)) from None
 
 
+def read_plan(file: Path, command: str) -> bytes:
+    """The plan in a file. Raises InvalidInput that names the command whose plan it should be."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"{file}: {error.strerror}; give the file that `{command}` was written to") from None
+
+
 def guarded(work: Callable[[], T]) -> T:
     """Call `work`; an error for people is printed to standard error and ends the command with its exit code."""
     try:

@@ -91,7 +91,7 @@ def show(id: NameOrIdArgument, at: AtOption = None, output: OutputOption = Forma
     if output is not Format.TABLE:
         show_data(found, output)
         return
-    fields = {name: value for name, value in found.items() if value not in ("", None, {}, [])}
+    fields = dict(found)
     fields.pop("search_space", None)
     if found.search_space.dimensions:
         from forgelog.tuning_space import dimension_text

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from forgelog.cli.artifacts import show_fetched
+from forgelog.cli.artifacts import show_fetched, show_listed
 from forgelog.cli.common import AtOption, ForceOption, IntoOption, OutputOption, moment, with_client
 from forgelog.cli.render import Column, Format, age_column, column, show_data, show_done, show_fields, show_rows
 from forgelog.cli.selecting import experiment_id
-from forgelog.units import format_bytes
 
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
@@ -73,7 +72,7 @@ def show(id: IdArgument, at: AtOption = None, output: OutputOption = Format.TABL
         show_data(found, output)
         return
     fields = {**found, "metrics": {_name(each): each["value"] for each in found.metrics}}
-    show_fields({name: value for name, value in fields.items() if value not in ("", None, {}, [])}, title=id)
+    show_fields(fields, title=id)
 
 
 @app.command("files")
@@ -90,12 +89,7 @@ def show_files(
     rows = with_client(
         lambda client: client.logged_models.files(id, path.rstrip("/"), recursive=recursive, at=moved, limit=limit)
     )
-    columns = [
-        Column("Path", lambda row: row["path"] + "/" * row["is_folder"], least=16, wrap=True),
-        Column("Size", lambda row: format_bytes(row["size"]), right=True),
-        age_column("Logged", "logged_at", moved or datetime.now(UTC), rank=1),
-    ]
-    show_rows(rows, columns, output, empty=f"logged model {id} has no files{f' in {path}' if path else ''}")
+    show_listed(rows, moved, output, empty=f"logged model {id} has no files{f' in {path}' if path else ''}")
 
 
 @app.command("download")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from forgelog.cli.common import OutputOption, guarded, platform_settings, reading_log
+from forgelog.cli.common import OutputOption, guarded, platform_settings, read_plan, reading_log
 from forgelog.cli.render import Format, age_column, column, note, show_data, show_rows, write
 from forgelog.errors import InvalidInput
 
@@ -72,7 +72,7 @@ def execute(
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Remove the objects of a plan that still no event names. Removes nothing else."""
-    text = guarded(lambda: _read(file))
+    text = guarded(lambda: read_plan(file, "forgelog objects plan"))
 
     async def work(objects: Objects, references: References, store: str) -> dict[str, Any]:
         from events.objects import garbage
@@ -92,15 +92,6 @@ def execute(
     write(f"removed {done['removed']} objects and {done['uploads']} interrupted uploads, {done['bytes']} bytes\n")
     if done["saved"]:
         note(f"{len(done['saved'])} objects of the plan are kept: an event names them now, or they were put anew")
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise InvalidInput(
-            f"{file}: {error.strerror}; give the file that `forgelog objects plan` was written to"
-        ) from None
 
 
 def _work(work: Callable[[Objects, References, str], Coroutine[Any, Any, T]]) -> T:

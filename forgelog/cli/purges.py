@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from forgelog.cli.common import OutputOption, guarded, with_client
+from forgelog.cli.common import OutputOption, guarded, read_plan, with_client
 from forgelog.cli.render import Format, note, show_data, write
 from forgelog.errors import InvalidInput
 
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
     from forgelog.purge_plan import PurgePlan
+
+COMMAND = "forgelog experiments purge plan"
 
 purge_app = typer.Typer(
     no_args_is_help=True,
@@ -73,10 +75,8 @@ def execute(
 def _read(file: Path) -> PurgePlan:
     from forgelog.purge_plan import parse_plan
 
-    hint = "give the file that `forgelog experiments purge plan` was written to"
+    text = read_plan(file, COMMAND)
     try:
-        return parse_plan(file.read_bytes())
-    except OSError as error:
-        raise InvalidInput(f"{file}: {error.strerror}; {hint}") from None
+        return parse_plan(text)
     except ValueError as error:
-        raise InvalidInput(f"{file}: {error}; {hint}") from None
+        raise InvalidInput(f"{file}: {error}; give the file that `{COMMAND}` was written to") from None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forgelog.cli import captures, complete, results, run_plots, seals, syncing
-from forgelog.cli.artifacts import show_fetched
+from forgelog.cli.artifacts import show_fetched, show_listed
 from forgelog.cli.common import AtOption, ForceOption, IntoOption, OutputOption, moment, with_client
 from forgelog.cli.nodes import pairs
 from forgelog.cli.progress import Progress
@@ -28,7 +28,6 @@ from forgelog.cli.render import (
 )
 from forgelog.cli.selecting import experiment_id
 from forgelog.errors import InvalidInput
-from forgelog.units import format_bytes
 
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
@@ -142,7 +141,7 @@ def show(id: IdArgument, at: AtOption = None, output: OutputOption = Format.TABL
         return
     checks: list[Any] = found.pop("checks")
     hidden = () if found.job_id else OF_A_JOB
-    fields = {name: each for name, each in found.items() if each not in ("", None, {}, []) and name not in hidden}
+    fields = {name: each for name, each in found.items() if name not in hidden}
     if found.inputs:
         fields["inputs"] = [
             f"{each.name}@{each.digest}{f' ({each.role})' if each.role else ''}" for each in found.inputs
@@ -218,12 +217,7 @@ def show_artifacts(
     rows = with_client(
         lambda client: client.runs.artifacts(id, path.rstrip("/"), recursive=recursive, at=moved, limit=limit)
     )
-    found = [
-        Column("Path", lambda row: row["path"] + "/" * row["is_folder"], least=16, wrap=True),
-        Column("Size", lambda row: format_bytes(row["size"]), right=True),
-        age_column("Logged", "logged_at", moved or datetime.now(UTC), rank=1),
-    ]
-    show_rows(rows, found, output, empty=f"run {id} has no files{f' in {path}' if path else ''}")
+    show_listed(rows, moved, output, empty=f"run {id} has no files{f' in {path}' if path else ''}")
 
 
 @app.command("log-artifact")

@@ -99,7 +99,7 @@ def show(id: IdArgument, at: AtOption = None, output: OutputOption = Format.TABL
     if output is not Format.TABLE:
         show_data(found, output)
         return
-    show_fields({name: value for name, value in found.items() if value not in ("", None, {}, [])}, title=id)
+    show_fields(found, title=id)
 
 
 @app.command("trials")

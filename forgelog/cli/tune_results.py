@@ -49,9 +49,7 @@ def trial(
         return
     reports = [{"step": step, "value": f"{value:.6g}"} for step, value in found.pop("intermediate").items()]
     found.pop("parameters")
-    show_fields(
-        {name: value for name, value in found.items() if value not in ("", None, {}, [])}, title=f"{id}/{number}"
-    )
+    show_fields(found, title=f"{id}/{number}")
     show_rows(reports, _REPORT_COLUMNS, output, empty="it has reported nothing")
 
 

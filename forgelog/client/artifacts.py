@@ -1,17 +1,24 @@
-"""Files of runs, to and from the object store: `client.runs.log_artifacts` and `download_artifacts`. Knows no node."""
+"""Files of runs and of logged models, listed, and to and from the object store: `client.runs.log_artifacts` and
+`download_artifacts`, for example. Knows no node."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from forgelog.client.bundles import Progress
 from forgelog.client.core import Core
+from forgelog.client.experiments import CONTEXT
 from forgelog.client.fetching import Fetching, in_thread, manifest_of
-from forgelog.errors import InvalidInput, Unavailable
+from forgelog.client.frames import Rows
+from forgelog.client.rows import RunArtifactRow
+from forgelog.errors import InvalidInput, NotFound, Unavailable
+from forgelog_pb.experiments.v1 import artifact_queries_pb2 as artifact_pb
+from forgelog_pb.experiments.v1 import artifact_queries_pb2_grpc as artifact_rpc
 
 if TYPE_CHECKING:
     from events.objects.manifest import BundleFile
@@ -54,6 +61,37 @@ async def put_files(
 
     files = await in_thread(core, "sent", work)
     return [{"path": file.path, "file": {"digest": file.digest, "size": file.size}} for file in files]
+
+
+async def list_files(
+    core: Core,
+    path: str,
+    *,
+    recursive: bool,
+    at: datetime | None,
+    limit: int | None,
+    run_id: str = "",
+    model_id: str = "",
+) -> Rows[RunArtifactRow]:
+    """What is in a folder of a run or of a logged model, by path. Raises `NotFound`."""
+    request = artifact_pb.ListArtifactsRequest(
+        run_id=run_id, model_id=model_id, path=path, recursive=recursive, options=core.options(CONTEXT, at)
+    )
+    stub: Any = artifact_rpc.ArtifactQueriesStub(core.channel)
+    return await core.pages(stub.ListArtifacts, request, "artifacts", CONTEXT, limit)
+
+
+async def get_listed(
+    core: Core, rows: Sequence[RunArtifactRow], missing: str, into: Path, *, force: bool, progress: Progress | None
+) -> list[FetchedArtifact]:
+    """Fetch files as `list_files` gives them into a folder. `missing`: what to say where there are none. Raises
+    `InvalidInput`, `NotFound`, `Unavailable`."""
+    from events.objects.manifest import BundleFile
+
+    if not rows:
+        raise NotFound(missing)
+    files = [BundleFile(path=row.path, digest=row.digest, size=row.size) for row in rows]
+    return await get_files(core, files, into, force=force, progress=progress)
 
 
 async def get_files(

@@ -7,16 +7,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from forgelog.client.artifacts import FetchedArtifact, get_files
+from forgelog.client.artifacts import FetchedArtifact, get_listed, list_files
 from forgelog.client.bundles import Progress
 from forgelog.client.core import Namespace
 from forgelog.client.experiments import CONTEXT, lifecycle
 from forgelog.client.frames import Rows
 from forgelog.client.plain import Answer, plain
 from forgelog.client.rows import LoggedModelRow, RunArtifactRow
-from forgelog.errors import NotFound
-from forgelog_pb.experiments.v1 import artifact_queries_pb2 as artifact_pb
-from forgelog_pb.experiments.v1 import artifact_queries_pb2_grpc as artifact_rpc
 from forgelog_pb.experiments.v1 import logged_models_pb2 as pb
 from forgelog_pb.experiments.v1 import logged_models_pb2_grpc as rpc
 
@@ -28,10 +25,6 @@ class AsyncLoggedModels(Namespace):
     @property
     def _stub(self) -> Any:
         return rpc.LoggedModelQueriesStub(self._core.channel)
-
-    @property
-    def _files(self) -> Any:
-        return artifact_rpc.ArtifactQueriesStub(self._core.channel)
 
     async def get(self, id: str, *, at: datetime | None = None) -> LoggedModelRow:
         """A logged model, deleted or not, with its `metrics`. Raises `NotFound`."""
@@ -78,10 +71,7 @@ class AsyncLoggedModels(Namespace):
     ) -> Rows[RunArtifactRow]:
         """What is in a folder of a logged model (its own one if `path` is empty), by path. `recursive`: all files at
         any depth, and no folders. Raises `NotFound` if there is no such model."""
-        request = artifact_pb.ListArtifactsRequest(
-            model_id=id, path=path, recursive=recursive, options=self._core.options(CONTEXT, at)
-        )
-        return await self._core.pages(self._files.ListArtifacts, request, "artifacts", CONTEXT, limit)
+        return await list_files(self._core, path, recursive=recursive, at=at, limit=limit, model_id=id)
 
     async def download(
         self,
@@ -96,15 +86,9 @@ class AsyncLoggedModels(Namespace):
         """Fetch a file or a folder of a logged model (all of it if `path` is empty) into a folder, with the paths that
         they have in the model. What is there already is left; other content is replaced only by `force`. Raises
         `NotFound`, `InvalidInput`, `Unavailable`."""
-        from events.objects.manifest import BundleFile
-
         rows = await self.files(id, path, recursive=True, at=at)
-        if not rows:
-            raise NotFound(
-                f"logged model {id} has no {path or 'files'}; `forgelog logged-models files` shows what it has"
-            )
-        files = [BundleFile(path=row.path, digest=row.digest, size=row.size) for row in rows]
-        return await get_files(self._core, files, Path(into), force=force, progress=progress)
+        missing = f"logged model {id} has no {path or 'files'}; `forgelog logged-models files` shows what it has"
+        return await get_listed(self._core, rows, missing, Path(into), force=force, progress=progress)
 
     async def delete(self, id: str) -> Answer:
         """Take it out of the lists; it can be restored. Raises `Refused`."""

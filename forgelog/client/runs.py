@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from forgelog.client import packing
-from forgelog.client.artifacts import FetchedArtifact, batches, get_files, put_files
+from forgelog.client.artifacts import FetchedArtifact, batches, get_listed, list_files, put_files
 from forgelog.client.bundles import Progress
 from forgelog.client.core import Namespace
 from forgelog.client.experiments import CONTEXT, lifecycle
@@ -17,7 +17,6 @@ from forgelog.client.plain import Answer, plain
 from forgelog.client.rows import ExperimentRunRow, MetricRow, PointRow, PointsDigest, RunArtifactRow
 from forgelog.client.run_data import with_data
 from forgelog.client.words import enum_words
-from forgelog.errors import NotFound
 from forgelog_pb.experiments.v1 import artifact_queries_pb2 as artifact_pb
 from forgelog_pb.experiments.v1 import artifact_queries_pb2_grpc as artifact_rpc
 from forgelog_pb.experiments.v1 import points_pb2
@@ -323,10 +322,7 @@ class AsyncRuns(Namespace):
     ) -> Rows[RunArtifactRow]:
         """What is in a folder of a run (its own one if `path` is empty), by path. `recursive`: all files at any depth,
         and no folders. Raises `NotFound` if there is no such run."""
-        request = artifact_pb.ListArtifactsRequest(
-            run_id=id, path=path, recursive=recursive, options=self._core.options(CONTEXT, at)
-        )
-        return await self._core.pages(self._artifacts.ListArtifacts, request, "artifacts", CONTEXT, limit)
+        return await list_files(self._core, path, recursive=recursive, at=at, limit=limit, run_id=id)
 
     async def download_artifacts(
         self,
@@ -342,13 +338,9 @@ class AsyncRuns(Namespace):
         in the run. What is there already is left; other content is replaced only by `force`.
 
         Raises `NotFound`, `InvalidInput`, `Unavailable`."""
-        from events.objects.manifest import BundleFile
-
         rows = await self.artifacts(id, path, recursive=True, at=at)
-        if not rows:
-            raise NotFound(f"run {id} has no {path or 'files'}; `forgelog runs artifacts` shows what it has")
-        files = [BundleFile(path=row.path, digest=row.digest, size=row.size) for row in rows]
-        return await get_files(self._core, files, Path(into), force=force, progress=progress)
+        missing = f"run {id} has no {path or 'files'}; `forgelog runs artifacts` shows what it has"
+        return await get_listed(self._core, rows, missing, Path(into), force=force, progress=progress)
 
     async def see_all(self, id: str) -> None:
         """From here on this client sees all that anybody has logged of a run by now, such as its program. Raises
