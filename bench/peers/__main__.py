@@ -76,8 +76,6 @@ def _postgres(dsn: str) -> dict[str, str]:
 def _slurm(count: int) -> dict[str, Any]:
     try:
         return slurm.measure(count)
-    except slurm.Unavailable as error:
-        raise Unavailable(str(error)) from error
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise Unavailable(f"{type(error).__name__}: {error}") from error
 

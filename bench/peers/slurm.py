@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from bench.peers.environment import Unavailable
 from forgelog.embedded.ports import free_port
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "sbatch")
@@ -55,10 +56,6 @@ JobCompType=jobcomp/none
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=1000 State=UNKNOWN
 PartitionName=bench Nodes={host} Default=YES MaxTime=INFINITE State=UP OverSubscribe=FORCE:16
 """
-
-
-class Unavailable(Exception):
-    """Slurm can't be measured here; the text says why and what was tried."""
 
 
 def missing() -> list[str]:
