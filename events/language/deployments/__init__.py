@@ -1,0 +1,1 @@
+"""The language of deployments: models that are served, and how requests get to their replicas."""
