@@ -45,8 +45,8 @@ def compare(runs: Sequence[Row], metrics: Sequence[Row]) -> list[Compared]:
 
 
 def datasets(inputs: Sequence[Row]) -> dict[str, str]:
-    """What a run reads: ``mnist (training)`` → its digest, and ``mnist (training) profile`` → what its program said of
-    it. Of several of one name and role, each is in the text."""
+    """What a run reads: ``mnist (training)`` → its digest, and ``mnist (training) profile`` and ``mnist (training)
+    tags.KEY`` → what its program said of it. Of several of one name and role, each is in the text."""
     found: dict[str, list[str]] = {}
     for each in inputs:
         name = f"{each['name']} ({each['role']})" if each["role"] else each["name"]
@@ -54,6 +54,8 @@ def datasets(inputs: Sequence[Row]) -> dict[str, str]:
         for detail in _OF_DATASETS:
             if each[detail]:
                 found.setdefault(f"{name} {detail}", []).append(each[detail])
+        for key, tag in each["tags"].items():
+            found.setdefault(f"{name} tags.{key}", []).append(tag)
     return {name: ", ".join(sorted(set(texts))) for name, texts in found.items()}
 
 

@@ -78,11 +78,7 @@ def _condition(expression: Expression, words: Words, table: str, sql: _Sql) -> s
     if isinstance(found, Attribute):
         return _tested(expression, found.sql, found.type, found.nullable, sql)
     if isinstance(found, Related):
-        column = found.column(expression.name)
-        if expression.operator in _NULLS:
-            there = found.test(table, f"{column} <> ''")
-            return there if expression.operator == "is not null" else f"not {there}"
-        return found.test(table, _tested(expression, column, "text", False, sql))
+        return _of_related(expression, found, table, sql)
     key = sql.put(expression.name.key)
     if isinstance(found, Entries):
         return _tested(expression, f"({found.column} ->> {key}::text)", "text", True, sql)
@@ -96,6 +92,21 @@ def _condition(expression: Expression, words: Words, table: str, sql: _Sql) -> s
     if len(sought) >= found.indexed:  # of a shorter one that says all, and the planner would count it twice
         test += f" and {_tested(expression, value, found.type, False, sql)}"
     return found.test(table, key, test)
+
+
+def _of_related(comparison: Comparison, related: Related, table: str, sql: _Sql) -> str:
+    """A comparison that is to hold of one of several things."""
+    what = related.find(comparison.name)
+    if isinstance(what, Attribute):
+        column, there = what.sql, f"{what.sql} <> ''"
+    else:
+        entries, key = what
+        column = f"({entries.column} ->> {sql.put(key)}::text)"
+        there = f"{column} is not null"
+    if comparison.operator in _NULLS:
+        test = related.test(table, there)
+        return test if comparison.operator == "is not null" else f"not {test}"
+    return related.test(table, _tested(comparison, column, "text", False, sql))
 
 
 def _tested(comparison: Comparison, column: str, type: Type, nullable: bool, sql: _Sql) -> str:

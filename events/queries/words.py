@@ -5,7 +5,7 @@ row has several of.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from events.queries.expressions import ExpressionError, Name
@@ -69,12 +69,18 @@ class Related:
     link: str
     texts: Mapping[str, str]
     """What may be compared → its column, which is empty where a thing has none."""
+    entries: Mapping[str, str] = field(default_factory=dict)
+    """What has texts by key, such as ``tags`` of ``dataset.tags.team`` → its jsonb column."""
 
-    def column(self, name: Name) -> str:
-        """Raises ExpressionError for what there is not."""
-        if (found := self.texts.get(name.key)) is None:
-            raise ExpressionError(name.at, f"there is no {name.kind}.{name.key}; there are {', '.join(self.texts)}")
-        return f"v.{found}"
+    def find(self, name: Name) -> Attribute | tuple[Entries, str]:
+        """A column, or a jsonb column and the key in it. Raises ExpressionError for what there is not."""
+        if (column := self.texts.get(name.key)) is not None:
+            return Attribute(f"v.{column}")
+        kind, _, key = name.key.partition(".")
+        if key and (column := self.entries.get(kind)) is not None:
+            return Entries(f"v.{column}"), key
+        names = ", ".join([*self.texts, *(f"{each}.KEY" for each in self.entries)])
+        raise ExpressionError(name.at, f"there is no {name.kind}.{name.key}; there are {names}")
 
     def test(self, outer: str, test: str) -> str:
         return f"exists (select from {self.table} v where v.{self.link} = {outer}.{self.link} and {test})"

@@ -240,11 +240,30 @@ def _ordered(given: Columns) -> Columns:
 
 def _common(part: Columns, others: Columns) -> NDArray[np.int64]:
     """The indexes of the points of `part` that are in `others`."""
-    both = joined((part, others))
+    both = joined((part, _near(part, others)))
     ranks = ranks_of(both.values)
     order = np.lexsort((ranks, both.times, both.steps))  # stable: of two equal points the first is of `part`
     same = equal_next(both.steps[order], both.times[order], ranks[order])
     return order[:-1][same]
+
+
+def _near(part: Columns, others: Columns) -> Columns:
+    """Those of `others` that may be in `part`, by their steps; of one step, by their times.
+
+    A small part is compared with many others in the time of a binary search, not in that of a sort of all.
+    """
+    if not len(part) or not len(others):
+        return others[:0]
+    if part.steps[0] == part.steps[-1]:
+        others = others.between(int(part.steps[0]), int(part.steps[0]))
+        wanted, known = part.times, others.times
+    else:
+        wanted, known = part.steps, others.steps
+    wanted = wanted[np.append(True, wanted[1:] != wanted[:-1])]
+    low, high = np.searchsorted(known, wanted, "left"), np.searchsorted(known, wanted, "right")
+    counts = high - low
+    found = np.arange(counts.sum()) + np.repeat(low - counts.cumsum() + counts, counts)
+    return Columns(others.steps[found], others.times[found], others.values[found])
 
 
 def equal_next(steps: NDArray[np.int64], times: NDArray[np.int64], ranks: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -23,6 +23,11 @@ from events.streams.retention import Expiring, expire
 from events.streams.stream import AnyStream
 from events.streams.taking import Item, KeyStates, Late, Taken
 
+MOST_BYTES = 16 << 20
+"""Most bytes of the records that one transaction takes, but for a single record that is larger."""
+MOST_COUNTED = 200_000
+"""Most of what `Stream.count` counts in them. Taking them holds the process's loop, for a second at most."""
+
 CHUNKS: Place = ("chunks", 0)
 """The row of `positions` that has the number of the last chunk."""
 _MAKING_SECONDS = 6 * 3600.0
@@ -145,7 +150,12 @@ class Storing:
         unusable after that.
         """
         before = self._last
-        await self._bisect(items, overdue)
+        parts = list(parts_of(items, self._stream))
+        for number, part in enumerate(parts, start=1):
+            part = [item for item in part if not self.stands_before(item.raw)]
+            late = [each for each in overdue if each.partition not in self.standing] if number == len(parts) else []
+            if part or late or self._pending:
+                await self._bisect(part, late)
         return self._last - before
 
     async def tidy(self) -> bool:
@@ -268,6 +278,18 @@ class Storing:
 
     def _held(self) -> list[Item]:
         return [*self._pending, *self._states.held]
+
+
+def parts_of(items: Sequence[Item], stream: AnyStream) -> Iterator[Sequence[Item]]:
+    """What one transaction takes each, in order; one that takes nothing if there is nothing."""
+    start, weight, count = 0, 0, 0
+    for number, item in enumerate(items):
+        counted = 0 if item.piece is None else stream.count(item.piece)
+        weight, count = weight + item.weight, count + counted
+        if number > start and (weight > MOST_BYTES or count > MOST_COUNTED):
+            yield items[start:number]
+            start, weight, count = number, item.weight, counted
+    yield items[start:]
 
 
 def of_a_record(error: Exception) -> bool:

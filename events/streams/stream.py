@@ -82,6 +82,10 @@ class Stream(ABC, Generic[Piece, Key, State, Chunk]):
     def key(self, piece: Piece) -> Key:
         """The key of the state that the piece belongs to. All records of a key have one Kafka key, so one partition."""
 
+    def count(self, piece: Piece) -> int:
+        """How much work it is for `take`, such as the number of its points. It bounds what one transaction takes."""
+        return 1
+
     @abstractmethod
     async def load(self, db: Db, keys: Sequence[Key]) -> Mapping[Key, State]:
         """The states of these keys, loaded from the tables, or new. The schema is the search path."""

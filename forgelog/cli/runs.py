@@ -143,9 +143,7 @@ def show(id: IdArgument, at: AtOption = None, output: OutputOption = Format.TABL
     hidden = () if found.job_id else OF_A_JOB
     fields = {name: each for name, each in found.items() if name not in hidden}
     if found.inputs:
-        fields["inputs"] = [
-            f"{each.name}@{each.digest}{f' ({each.role})' if each.role else ''}" for each in found.inputs
-        ]
+        fields["inputs"] = [_input(each) for each in found.inputs]
     show_fields(fields, title=id)
     if measured:
         write("\n")
@@ -153,6 +151,12 @@ def show(id: IdArgument, at: AtOption = None, output: OutputOption = Format.TABL
     if checks:
         write("\n")
         print_table(checks, CHECKS)
+
+
+def _input(each: Any) -> str:
+    """A dataset that a run reads, in a line: ``mnist@2 (training) team=vision``."""
+    role = f" ({each.role})" if each.role else ""
+    return f"{each.name}@{each.digest}{role}{''.join(f' {key}={tag}' for key, tag in sorted(each.tags.items()))}"
 
 
 @app.command("create")

@@ -15,7 +15,8 @@ from forgelog.tracking import checking
 from forgelog.tracking.spool import Destination
 from forgelog.where import DATA, GATEWAY, meant
 
-RUN, EXPERIMENT, PROJECT = "FORGELOG_RUN", "FORGELOG_EXPERIMENT", "FORGELOG_PROJECT"
+RUN, PROJECT = "FORGELOG_RUN", "FORGELOG_PROJECT"
+EXPERIMENT, EXPERIMENT_ID = "FORGELOG_EXPERIMENT", "FORGELOG_EXPERIMENT_ID"
 JOB, TASK, ATTEMPT = "FORGELOG_JOB", "FORGELOG_TASK", "FORGELOG_ATTEMPT"
 
 
@@ -26,6 +27,9 @@ class Around:
     destination: Destination
     project: str
     experiment: str
+    """By name; what it had when the process was started."""
+    experiment_id: str
+    """The same, whatever its name is now; empty where only the name is known."""
     run_id: str
     """The run that this process is to go on with; empty if it begins one."""
     process: dict[str, Any] | None
@@ -39,6 +43,7 @@ def look(address: str | None, project: str) -> Around:
         Destination(gateway, data),
         checking.project(project or os.environ.get(PROJECT, "")),
         checking.text(os.environ.get(EXPERIMENT, ""), EXPERIMENT, checking.MAX_EXPERIMENT, empty=True),
+        checking.id(known, EXPERIMENT_ID) if (known := os.environ.get(EXPERIMENT_ID, "")) else "",
         checking.id(run, RUN) if (run := os.environ.get(RUN, "")) else "",
         _process(),
     )

@@ -60,6 +60,7 @@ def run(
     going_on = checking.id(run_id, "run_id") if run_id else around.run_id
     id = going_on or new_run_id(around.project)
     known_as = experiment or around.experiment
+    by_id = not experiment and bool(around.experiment_id)
     program = {"argv": sys.orig_argv, "folder": str(program_folder()), "seeds": seeded} if capture else None
     made = Run(spool, around, sender(spool, around.destination, token), id, known_as, name, program)
     if going_on:
@@ -73,7 +74,7 @@ def run(
         return made
     of_params, of_tags = batches(first), batches({key: value for key, value in tagged.items() if value is not None})
     body: dict[str, Any] = {
-        "experiment": known_as,
+        **({"experiment_id": around.experiment_id} if by_id else {"experiment": known_as}),
         "name": name,
         "parent_run_id": above,
         "process": around.process,

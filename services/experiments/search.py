@@ -56,6 +56,7 @@ _DATASETS = Related(
         "context": "role",
         "schema": "columns",
     },
+    {"tags": "tags"},
 )
 """What runs read."""
 

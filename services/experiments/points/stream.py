@@ -35,6 +35,8 @@ MOST_HEADS = 256
 """Rows of heads of a run."""
 _MOST_FULL = 64
 """Heads of a run become chunks when they have so many full chunks' points, or one for each series if that is less."""
+_OF_SERIES = 100
+"""Points that can be compared in the time that a series of a piece takes however short it is."""
 _STEP = 64
 """Runs that are tidied at once."""
 
@@ -54,7 +56,24 @@ class Series:
     last: Point | None = None
     """The last of all its points: what lies behind it is new."""
     repeats: list[Columns] = field(default_factory=list)
-    """For one transaction: points of its pieces that are in rows, or were taken in it."""
+    """For one transaction: points of its pieces that are in rows, or were taken in it. Each part is more than twice as
+    long as the next one: so many small pieces make few parts, and a point is merged seldom."""
+
+    def unknown(self, points: Columns) -> Columns:
+        """Those that are not among the repeats."""
+        from events.streams.columns import without
+
+        for each in self.repeats:
+            points = without(points, each)
+        return points
+
+    def note(self, points: Columns) -> None:
+        """Add to the repeats."""
+        from events.streams.columns import merge
+
+        while self.repeats and len(self.repeats[-1]) <= 2 * len(points):
+            points = merge((self.repeats.pop(), points))
+        self.repeats.append(points)
 
 
 @dataclass(slots=True)
@@ -92,6 +111,9 @@ class PointStream(Stream["Piece", str, Run, Fresh]):
 
     def key(self, piece: Piece) -> str:
         return piece.run
+
+    def count(self, piece: Piece) -> int:
+        return sum(_OF_SERIES + len(points) for points in piece.series.values())
 
     async def load(self, db: Db, keys: Sequence[str]) -> Mapping[str, Run]:
         from services.experiments.points.tally import of_row
@@ -134,7 +156,6 @@ class PointStream(Stream["Piece", str, Run, Fresh]):
 
     def take(self, state: Run, piece: Piece, now: float) -> Sequence[Fresh]:
         from events.streams.arrived import at_once
-        from events.streams.columns import merge, without
 
         if state.is_purged:
             return ()
@@ -145,9 +166,9 @@ class PointStream(Stream["Piece", str, Run, Fresh]):
         found: list[Fresh] = []
         for name, points in piece.series.items():
             series = state.series.setdefault(name, Series())
-            new = points if _behind(points, series.last) else without(points, merge(series.repeats))
+            new = points if _behind(points, series.last) else series.unknown(points)
             if len(new):
-                series.repeats.append(new)
+                series.note(new)
                 last = new.point(-1)
                 series.last = last if series.last is None else max(series.last, last)
                 found.append(Fresh(piece.run, name, at_once(new, piece.arrival)))
@@ -230,7 +251,7 @@ async def _look_up(db: Db, run: str, asked: Mapping[int, Sequence[Columns]], num
     )
     async for row in heads:
         for number, part in decode_head(row["data"], wanted).items():
-            numbered[number].repeats.append(common(wanted[number], part.columns))
+            numbered[number].note(common(wanted[number], part.columns))
     for number, points in wanted.items():
         rows = db.cursor(
             "select data from chunks c where series = $1 and first_step <= $3 and last_step >= $2 "
@@ -241,7 +262,7 @@ async def _look_up(db: Db, run: str, asked: Mapping[int, Sequence[Columns]], num
             points.steps.tolist(),
         )
         async for row in rows:
-            numbered[number].repeats.append(common(points, decode(row["data"]).columns))
+            numbered[number].note(common(points, decode(row["data"]).columns))
 
 
 async def _store_series(db: Db, changed: Iterable[tuple[str, SeriesName, Series]]) -> None:

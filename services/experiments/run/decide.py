@@ -56,7 +56,7 @@ from events.log.ids import id_ending
 from events.writer.decider import Decider, DecisionContext
 from services.experiments import files, purging
 from services.experiments.refusals import exhausted, exists, forbidden
-from services.experiments.run import sealing
+from services.experiments.run import room, sealing
 from services.experiments.run.fold import evolve
 from services.experiments.run.state import Run, capture_digest, dataset_key, input_key, model_key
 
@@ -155,6 +155,7 @@ class Runs(Decider[Run]):
         match command:
             case LogRunData():
                 params = unsaid(state.params, command.params)
+                room.check_data(state, params, command.tags)
                 return [RunDataLogged(run_id=id, params=params, tags=command.tags)] if params or command.tags else ()
             case LogArtifacts():
                 named = files.logged(state, command.artifacts, "run")
@@ -289,6 +290,7 @@ def _inputs(state: Run, command: LogInputs) -> Sequence[Event]:
     if len(state.inputs) + len(new) > MAX_INPUTS_OF_A_RUN:
         problem = f"the run would have more than {MAX_INPUTS_OF_A_RUN} inputs"
         raise exhausted("inputs", problem, "log a dataset once, not each of its files")
+    room.check_inputs(state, new.values())
     return [InputsLogged(run_id=command.run_id, inputs=tuple(new.values()))] if new else ()
 
 

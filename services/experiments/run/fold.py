@@ -32,25 +32,29 @@ from events.language.experiments.results import BestCheckpointSet
 from events.language.experiments.sealing import RunPointsSealed
 from events.language.moves import check_move
 from services.experiments import files
-from services.experiments.run.state import Run, capture_digest, input_key, model_key
+from services.experiments.run import room
+from services.experiments.run.state import Run, capture_digest, model_key
 
 
 def evolve(state: Run, event: Event, time: datetime) -> Run:
     match event:
         case RunCreated():
             state.status, state.project, state.name = event.status, event.project, event.name
-            state.process, state.params = event.process, dict(event.params)
+            state.process = event.process
+            room.add_params(state, event.params)
+            room.set_tags(state, event.tags)
         case RunAdmitted():
             state.admitted = True
             state.experiment_id = event.experiment_id
-            state.params.update(event.params)
-            state.inputs.update(map(input_key, event.sources.inputs))
+            room.add_params(state, event.params)
+            room.add_inputs(state, event.sources.inputs)
         case RunNotAdmitted():
             state.refused = True
             _ends(state)
             _move(state, RunStatus.FAILED, event.run_id)
         case RunDataLogged():
-            state.params.update(event.params)
+            room.add_params(state, event.params)
+            room.set_tags(state, event.tags)
         case RunRenamed():
             state.name = event.name
         case RunStarted():
@@ -73,7 +77,7 @@ def evolve(state: Run, event: Event, time: datetime) -> Run:
         case ArtifactsRemoved():
             files.take_away(state, event.paths)
         case InputsLogged():
-            state.inputs.update(map(input_key, event.inputs))
+            room.add_inputs(state, event.inputs)
         case RunModelsLogged():
             state.models.update(map(model_key, event.inputs))
             state.models.update(model_key(each.model_id, each.step) for each in event.outputs)
@@ -83,7 +87,7 @@ def evolve(state: Run, event: Event, time: datetime) -> Run:
             state.deleted_at = None
         case RunPurged():
             state.purged = True
-            for held in (state.params, state.artifacts, state.folders, state.inputs, state.models):
+            for held in (state.params, state.tags, state.artifacts, state.folders, state.inputs, state.models):
                 held.clear()  # nothing is decided by them any more
     return state
 

@@ -36,6 +36,10 @@ class Run:
     process_ended: bool = False
     params: dict[str, str] = field(default_factory=dict)
     """Each keeps its first value."""
+    tags: dict[str, int] = field(default_factory=dict)
+    """Key → bytes of key and value."""
+    size: int = 0
+    """Bytes of all parameters, tags and inputs; see `services.experiments.run.room`."""
     artifacts: dict[str, str] = field(default_factory=dict)
     """Path → digest of the file."""
     inputs: set[str] = field(default_factory=set)

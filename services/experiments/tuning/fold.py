@@ -38,7 +38,8 @@ def evolve(state: Tuning, event: Event, time: datetime) -> Tuning:
             state.limits, state.early_stopping = event.limits, event.early_stopping
             state.planned, state.total = event.plan is not None, _total(event)
             state.job, state.logged = event.job, bool(event.objectives)
-            state.experiment, state.hyperparameters = event.experiment, event.hyperparameters
+            state.experiment_id, state.experiment = event.experiment_id, event.experiment
+            state.hyperparameters = event.hyperparameters
             state.adopting = set() if event.plan is None else set(event.plan.warm_start)
             state.pruning = event.plan is not None and event.plan.pruning is not None
             if event.limits.seconds is not None:

@@ -120,8 +120,11 @@ def _spec(state: Tuning, spec: JobSpec, id: str, number: int, parameters: Sequen
         "FORGELOG_TRIAL": str(number),
     }
     own = configuration(state.hyperparameters.params(), values)
-    own |= {"FORGELOG_EXPERIMENT": state.experiment} if state.experiment else {}
-    environment = spec.environment.model_copy(update={"variables": {**own, **spec.environment.variables, **told}})
+    said = spec.environment.variables
+    if state.experiment_id and not {"FORGELOG_EXPERIMENT_ID", "FORGELOG_EXPERIMENT"} & said.keys():
+        # The name is for people: the experiment may have another one by now.
+        own |= {"FORGELOG_EXPERIMENT_ID": state.experiment_id, "FORGELOG_EXPERIMENT": state.experiment}
+    environment = spec.environment.model_copy(update={"variables": {**own, **said, **told}})
     return spec.model_copy(update={"environment": environment})
 
 

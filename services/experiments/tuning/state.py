@@ -47,8 +47,10 @@ class Tuning:
     """Whether it gives trials up that do not promise well."""
     job: JobSpec | None = None
     """What runs each trial."""
+    experiment_id: str = ""
+    """The experiment that it is of."""
     experiment: str = ""
-    """The name of the experiment that it is of."""
+    """The name that this had then."""
     hyperparameters: HyperparameterConfig = field(default_factory=HyperparameterConfig)
     """That experiment's."""
     logged: bool = False

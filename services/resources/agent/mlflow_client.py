@@ -14,6 +14,8 @@ from events.log.ids import dashed
 RUN = "FORGELOG_RUN"
 """By which a job's description names the run that it is."""
 EXPERIMENT = "FORGELOG_EXPERIMENT"
+EXPERIMENT_ID = "FORGELOG_EXPERIMENT_ID"
+"""The experiment of a job's runs: by name, made if there is none of it, or by its id, which no new name changes."""
 _OWN_WAYS = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_AUTH")
 """By which a job says itself where its client is to go, or with what."""
 
@@ -31,6 +33,8 @@ def variables(gateway: str, project: str, process: Mapping[str, str], given: Map
         found |= {"MLFLOW_TRACKING_URI": f"http://{gateway}{of}", "MLFLOW_TRACKING_AUTH": "forgelog"}
     if run := given.get(RUN):
         found["MLFLOW_RUN_ID"] = dashed(run, project)
-    if experiment := given.get(EXPERIMENT):
+    if experiment_id := given.get(EXPERIMENT_ID):
+        found["MLFLOW_EXPERIMENT_ID"] = experiment_id
+    elif experiment := given.get(EXPERIMENT):
         found["MLFLOW_EXPERIMENT_NAME"] = experiment
     return {name: value for name, value in found.items() if name not in given}

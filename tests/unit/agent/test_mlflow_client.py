@@ -27,6 +27,13 @@ def test_a_run_that_waits_for_the_job_is_taken_over() -> None:
     assert (found["MLFLOW_RUN_ID"], found["MLFLOW_EXPERIMENT_NAME"]) == ("rabc-jg5nz", "digits")
 
 
+def test_an_experiment_that_is_known_by_its_id_is_found_under_any_name() -> None:
+    given = {"FORGELOG_EXPERIMENT_ID": "e1", "FORGELOG_EXPERIMENT": "digits"}
+    found = variables("h:1", "lab/vision", PROCESS, given)
+    assert found["MLFLOW_EXPERIMENT_ID"] == "e1"
+    assert "MLFLOW_EXPERIMENT_NAME" not in found  # the client refuses two that do not agree
+
+
 @pytest.mark.parametrize("own", ["MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_AUTH"])
 def test_a_job_that_says_where_its_client_goes_is_left_alone(own: str) -> None:
     found = variables("h:1", "local/default", PROCESS, {own: "x", "MLFLOW_RUN_ID": "r1", "FORGELOG_RUN": "r2"})

@@ -109,7 +109,7 @@ def test_a_tuning_of_an_experiment_searches_its_space_if_it_says_none() -> None:
         assert [each.name for each in event.plan.space] == ["x", "y"]
     (_, launched) = propose(desk, 0)
     variables = launched.spec.environment.variables
-    assert variables["FORGELOG_EXPERIMENT"] == "digits"
+    assert (variables["FORGELOG_EXPERIMENT_ID"], variables["FORGELOG_EXPERIMENT"]) == ("e1", "digits")
     assert json.loads(variables["FORGELOG_CONFIG"]) == {"basic.epochs": 3.0, "custom": "yes", "x": 0.5}
     desk.send(UpdateExperiment(experiment_id="e1", name="numerals"))
     again = of_experiment("z=1..2", tuning_id="t2", name="again", experiment="", experiment_id="e1")

@@ -22,7 +22,7 @@ from services.experiments.points.chunks import Small, to_merge
 from services.experiments.points.curves import between, merged, reduce
 from services.experiments.points.heads import decode_head, encode_head
 from services.experiments.points.pieces import Piece, read_piece
-from services.experiments.points.stream import PointStream, Run
+from services.experiments.points.stream import PointStream, Run, Series
 from services.experiments.points.tally import Tally, tally, total
 
 NAN = float("nan")
@@ -200,6 +200,24 @@ def test_a_run_takes_no_more_series_than_it_may_have() -> None:
     with pytest.raises(Unusable, match="would have 10001 series"):
         stream.take(run, more, 0.0)
     assert len(run.series) == MAX_SERIES
+
+
+@given(st.lists(st.lists(POINT, max_size=6), max_size=20))
+def test_points_that_come_in_any_order_and_again_are_taken_once(pieces: list[list[tuple[int, int, float]]]) -> None:
+    run, taken = Run(), []
+    for points in pieces:
+        found = PointStream().take(run, Piece("r1", {LOSS: cols(points)} if points else {}, 0), 0.0)
+        taken += [_texts(each.points.columns) for each in found]
+    given_once = {text for points in pieces for text in _texts(cols(points))}
+    assert sorted(text for each in taken for text in each) == sorted(given_once)
+
+
+def test_many_disordered_pieces_are_few_parts_to_look_at() -> None:
+    series = Series()
+    for number in range(1_000):
+        series.note(cols([(step, number, 0.5) for step in range(0, 50, 7)]))
+    assert sum(map(len, series.repeats)) == 8_000
+    assert len(series.repeats) <= 13
 
 
 # Tallies

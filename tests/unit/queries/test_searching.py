@@ -26,7 +26,7 @@ WORDS = Words(
         "metrics": Values("m", "id", "float", "last"),
         "scores": Values("s", "id", "float", in_order=True),
         "tags": Entries("t.tags"),
-        "dataset": Related("d", "id", {"name": "name", "context": "role"}),
+        "dataset": Related("d", "id", {"name": "name", "context": "role"}, {"tags": "tags"}),
     },
 )
 
@@ -75,6 +75,16 @@ def at(ms: int) -> datetime:
             ["a", 1.0],
         ),
         ("dataset.context = 'a'", "exists (select from d v where v.id = t.id and v.role = $1::text)", ["a"]),
+        (
+            "dataset.tags.team = 'a'",
+            "exists (select from d v where v.id = t.id and (v.tags ->> $1::text) = $2::text)",
+            ["team", "a"],
+        ),
+        (
+            "dataset.`tags.a b` is null",
+            "not exists (select from d v where v.id = t.id and (v.tags ->> $1::text) is not null)",
+            ["a b"],
+        ),
         ("dataset.name is null", "not exists (select from d v where v.id = t.id and v.name <> '')", []),
         ("began > 1000", "t.began >= $1::timestamptz", [at(1001)]),
         ("began <= 1000.5", "t.began < $1::timestamptz", [at(1001)]),

@@ -54,6 +54,13 @@ def listed(part: Columns) -> list[tuple[int, int, bytes]]:
     return [(step, time, bits(value)) for step, time, value in part]
 
 
+@given(POINTS, POINTS)
+def test_what_is_in_both_and_what_is_not_is_told_apart(one: list[Any], other: list[Any]) -> None:
+    known = {(step, time, bits(value)) for step, time, value in other}
+    assert listed(common(of(one), of(other))) == [point for point in plain(one) if point in known]
+    assert listed(without(of(one), of(other))) == [point for point in plain(one) if point not in known]
+
+
 @given(POINTS)
 def test_columns_are_the_distinct_points_in_order(points: list[Any]) -> None:
     assert listed(of(points)) == plain(points)

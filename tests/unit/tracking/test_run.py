@@ -333,6 +333,29 @@ def test_many_params_are_several_commands_each_of_which_the_platform_takes(spool
 # Surroundings
 
 
+def test_in_a_job_the_experiment_is_known_by_its_id_before_its_name(
+    spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("EXPERIMENT", "sweep"), ("EXPERIMENT_ID", "e1")):
+        monkeypatch.setenv(f"FORGELOG_{name}", value)
+    with forgelog.run() as run:
+        pass
+    (_, body), *_ = journal(spool)
+    assert (body["experiment_id"], run.experiment) == ("e1", "sweep")
+    assert "experiment" not in body
+
+
+def test_a_program_that_names_another_experiment_in_a_job_gets_that(
+    spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORGELOG_EXPERIMENT_ID", "e1")
+    with forgelog.run("other"):
+        pass
+    (_, body), *_ = journal(spool)
+    assert body["experiment"] == "other"
+    assert "experiment_id" not in body
+
+
 def test_in_a_job_a_run_is_its_process(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("JOB", "j1"), ("TASK", "2"), ("ATTEMPT", "3"), ("EXPERIMENT", "sweep"), ("PROJECT", "lab/v")):
         monkeypatch.setenv(f"FORGELOG_{name}", value)
