@@ -22,7 +22,7 @@ Renewed
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -183,19 +183,30 @@ class Objects:
         found = await self._find(digest)
         return found and ObjectRef(digest=digest, size=found.size)
 
+    async def lacking(self, refs: Sequence[ObjectRef]) -> list[ObjectRef]:
+        """The objects that are missing, incomplete, or of another length. In the order given. Raises
+        ObjectStoreError."""
+        there = await self._of_each(refs, self._is_there)
+        return [ref for ref, is_there in zip(refs, there, strict=True) if not is_there]
+
     async def missing(self, refs: Sequence[ObjectRef]) -> list[ObjectRef]:
         """The objects that must be put: missing, incomplete, or put more than `RENEWED_AFTER` ago.
 
         In the order given. Raises ObjectStoreError.
         """
+        fresh = await self._of_each(refs, lambda ref: self._is_fresh(ref.digest, ref.size))
+        return [ref for ref, is_fresh in zip(refs, fresh, strict=True) if not is_fresh]
+
+    @staticmethod
+    async def _of_each(refs: Sequence[ObjectRef], ask: Callable[[ObjectRef], Awaitable[bool]]) -> list[bool]:
+        """What the store says of each, some at a time."""
         places = asyncio.Semaphore(_AT_A_TIME)
 
-        async def present(ref: ObjectRef) -> bool:
+        async def asked(ref: ObjectRef) -> bool:
             async with places:
-                return await self._is_fresh(ref.digest, ref.size)
+                return await ask(ref)
 
-        answers = await asyncio.gather(*map(present, refs))
-        return [ref for ref, there in zip(refs, answers, strict=True) if not there]
+        return await asyncio.gather(*map(asked, refs))
 
     async def kept(self) -> AsyncIterator[Kept]:
         """All objects, complete or not, in no order. Raises ObjectStoreError."""
@@ -268,6 +279,10 @@ class Objects:
             return blob if blob.size or digest == NOTHING else None
         entry, written = await self._entry(digest)
         return Found(entry.size, written) if entry and await self._is_whole(entry, entry.size) else None
+
+    async def _is_there(self, ref: ObjectRef) -> bool:
+        found = await self._find(ref.digest)
+        return found is not None and found.size == ref.size
 
     async def _is_fresh(self, digest: str, size: int | None = None) -> bool:
         """Whether an object need not be put again."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
@@ -32,6 +32,7 @@ from events.language.common import (
     shown,
 )
 from events.language.convert import from_message
+from events.language.objects import ObjectRef
 from events.language.problems import WHOLE, command_class, refused, validate_json
 from events.log import topics
 from events.log.ids import new_command_id, payload_digest, with_assigned_id
@@ -103,6 +104,14 @@ class Checked:
     """Whether its conclusion is waited for, where it is waited for at all."""
 
 
+Lacking = Callable[[Sequence[ObjectRef]], Awaitable[Sequence[ObjectRef]]]
+
+
+def _not_there(field: str, ref: ObjectRef) -> FieldError:
+    problem = f"the store has no object {ref.digest} of {ref.size} bytes"
+    return FieldError(field=field, problem=problem, hint="put its bytes first: PUT /v1/objects/DIGEST")
+
+
 def _no_conclusion(command: Checked) -> Refused:
     name = type(command.outgoing.command).type_name()
     problem = f"{name} has no conclusion: when it is decided, all is done"
@@ -112,8 +121,10 @@ def _no_conclusion(command: Checked) -> Refused:
 class Door:
     """Takes commands. One per process; until it is open, it only checks them."""
 
-    def __init__(self, catalog: Catalog, bounds: Bounds, access: Access) -> None:
+    def __init__(self, catalog: Catalog, bounds: Bounds, access: Access, lacking: Lacking | None = None) -> None:
+        """`lacking`: of objects, those that are not in the store; left out: all are taken to be there."""
         self._access = access
+        self._lacking = lacking
         self._publisher: Publisher | None = None
         self._outcomes: Outcomes | None = None
         self._catalog = catalog
@@ -167,6 +178,25 @@ class Door:
         except Refused as error:
             metrics.refused.labels(error.code.value).inc()
             raise DoorError.of(error) from None
+
+    async def checked(
+        self,
+        principal: Principal,
+        envelope: dict[str, str],
+        body: Body,
+        traceparent: str = "",
+        *,
+        conclude: bool = False,
+    ) -> Checked:
+        """`check`, and look into the store for the objects that the command names. Raises DoorError."""
+        found = self.check(principal, envelope, body, traceparent, conclude=conclude)
+        if self._lacking is not None and (named := found.outgoing.command.objects()):
+            lacking = set(await self._lacking([ref for _, ref in named]))
+            errors = [_not_there(field, ref) for field, ref in named if ref in lacking]
+            if errors:
+                text = f"{errors[0].field}: {errors[0].problem}; {errors[0].hint}"
+                raise DoorError(grpc.StatusCode.FAILED_PRECONDITION, text, errors)
+        return found
 
     def _check(self, principal: Principal, given: dict[str, str], body: Body, traceparent: str) -> Checked:
         try:

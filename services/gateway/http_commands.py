@@ -88,7 +88,7 @@ async def _one(request: Request, door: Door, content_type: str, seconds: float, 
         given = _structured(_parse(body)) if content_type == STRUCTURED else _plain(_parse(body), len(body))
     incoming = given.traceparent or request.headers.get("traceparent", "")
     with Trace("POST /v1/commands", incoming) as trace:
-        checked = _checked(door, principal_of(request), given, trace, conclude)
+        checked = await _checked(door, principal_of(request), given, trace, conclude)
         trace.note(command=checked.outgoing.id)
         if seconds and not type(checked.outgoing.command).quiet:
             published, outcome = await door.publish_and_wait(checked, seconds)
@@ -112,7 +112,7 @@ async def _batch(request: Request, door: Door, seconds: float, conclude: bool) -
         refusals: list[DoorError | None] = []
         for item in items:
             try:
-                checked.append(_checked(door, principal_of(request), _structured(item), trace, conclude))
+                checked.append(await _checked(door, principal_of(request), _structured(item), trace, conclude))
                 refusals.append(None)
             except DoorError as error:
                 refusals.append(error)
@@ -128,9 +128,9 @@ async def _batch(request: Request, door: Door, seconds: float, conclude: bool) -
     return json_response({"outcomes": outcomes}, 200, {"x-trace-id": trace.trace_id})
 
 
-def _checked(door: Door, principal: Principal, given: Given, trace: Trace, conclude: bool) -> Checked:
+async def _checked(door: Door, principal: Principal, given: Given, trace: Trace, conclude: bool) -> Checked:
     try:
-        return door.check(principal, given.envelope, given.body, trace.traceparent, conclude=conclude)
+        return await door.checked(principal, given.envelope, given.body, trace.traceparent, conclude=conclude)
     except DoorError as error:
         error.command_id = given.envelope.get("id", "")
         raise

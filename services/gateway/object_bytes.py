@@ -73,6 +73,11 @@ class ObjectBytes:
         with available():
             return await self.objects.stat(digest)
 
+    async def lacking(self, refs: Sequence[ObjectRef]) -> list[ObjectRef]:
+        """The objects that are not there as they are named. Raises DoorError."""
+        with available():
+            return await self.objects.lacking(refs)
+
     async def missing(self, refs: Sequence[ObjectRef]) -> list[ObjectRef]:
         """The objects that have to be put. Raises DoorError."""
         with available():

@@ -44,7 +44,7 @@ class CommandsServicer(rpc.CommandsServicer):
 
     async def Publish(self, request: pb.PublishRequest, context: Any) -> pb.PublishResponse:
         async def publish(trace: Trace) -> pb.PublishResponse:
-            checked = self._check(request.command, trace)
+            checked = await self._check(request.command, trace)
             published = await self._door.publish(checked, _remaining(context, PUBLISH_SECONDS))
             return pb.PublishResponse(
                 id=published.id, position=str(published.position), subject=published.subject, trace_id=trace.trace_id
@@ -54,7 +54,7 @@ class CommandsServicer(rpc.CommandsServicer):
 
     async def PublishAndWait(self, request: pb.PublishAndWaitRequest, context: Any) -> pb.PublishAndWaitResponse:
         async def publish(trace: Trace) -> pb.PublishAndWaitResponse:
-            checked = self._check(request.command, trace, conclude=request.until == pb.UNTIL_CONCLUSION)
+            checked = await self._check(request.command, trace, conclude=request.until == pb.UNTIL_CONCLUSION)
             seconds = wait_seconds(request.timeout.ToTimedelta().total_seconds())
             published, outcome = await self._door.publish_and_wait(checked, _remaining(context, seconds))
             return pb.PublishAndWaitResponse(outcome=outcome_message(published, outcome, trace.trace_id))
@@ -74,7 +74,7 @@ class CommandsServicer(rpc.CommandsServicer):
         conclude = request.wait and request.until == pb.UNTIL_CONCLUSION
         for command in request.commands:
             try:
-                checked.append(self._check(command, trace, conclude=conclude))
+                checked.append(await self._check(command, trace, conclude=conclude))
                 outcomes.append(None)
             except DoorError as error:
                 outcomes.append(refusal_message(command.id, error, trace.trace_id))
@@ -92,7 +92,7 @@ class CommandsServicer(rpc.CommandsServicer):
 
         return await answered(label, context, traced())
 
-    def _check(self, command: pb.Command, trace: Trace, *, conclude: bool = False) -> Checked:
+    async def _check(self, command: pb.Command, trace: Trace, *, conclude: bool = False) -> Checked:
         given = {
             "id": command.id,
             "type": command.type,
@@ -101,7 +101,7 @@ class CommandsServicer(rpc.CommandsServicer):
             "correlation_id": command.correlation_id,
         }
         body: Body = command.message if command.WhichOneof("body") == "message" else command.json
-        return self._door.check(caller(), given, body, trace.traceparent, conclude=conclude)
+        return await self._door.checked(caller(), given, body, trace.traceparent, conclude=conclude)
 
 
 def wait_seconds(asked: float) -> float:

@@ -292,6 +292,11 @@ async def test_files_of_a_run(client: AsyncClient, platform: Cluster, tmp_path: 
         await client.publish(
             ("LogArtifacts", {"run_id": run, "artifacts": [{"path": "../x", "file": {"digest": "1" * 64, "size": 1}}]})
         )
+    lost = {"path": "lost.bin", "file": {"digest": "1" * 64, "size": 1}}
+    with pytest.raises(
+        Refused, match=r"artifacts\.0\.file: the store has no object 1+ of 1 bytes; put its bytes first"
+    ):
+        await client.publish(("LogArtifacts", {"run_id": run, "artifacts": [lost]}))
     async with platform.http() as http:
         listed = (await http.get(f"/v1/runs/{run}/artifacts", params={"path": "model/deep"})).json()["artifacts"]
         assert [row["path"] for row in listed] == ["model/deep/more.bin"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field
@@ -22,6 +23,11 @@ class Artifact(Model):
 
     path: FilePath
     file: ObjectRef
+
+
+def objects_of(artifacts: Sequence[Artifact]) -> Sequence[tuple[str, ObjectRef]]:
+    """The files' bytes, each by its field of a command."""
+    return [(f"artifacts.{number}.file", each.file) for number, each in enumerate(artifacts)]
 
 
 class RunArtifact(Model):
@@ -46,6 +52,9 @@ class LogArtifacts(RunCommand):
     already has this one from here on."""
 
     artifacts: Annotated[tuple[Artifact, ...], Field(min_length=1, max_length=MAX_ARTIFACTS)]
+
+    def objects(self) -> Sequence[tuple[str, ObjectRef]]:
+        return objects_of(self.artifacts)
 
 
 class RemoveArtifacts(RunCommand):

@@ -6,6 +6,7 @@ takes it, as for runs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
@@ -13,12 +14,13 @@ from pydantic import Field, StringConstraints
 
 from events.language.base import Command, Event, Model
 from events.language.common import Identifier, OptionalIdentifier, ProjectName, Timestamp
-from events.language.experiments.artifacts import MAX_ARTIFACTS, Artifact
+from events.language.experiments.artifacts import MAX_ARTIFACTS, Artifact, objects_of
 from events.language.experiments.commands import Reason, RunCommand
 from events.language.experiments.events import RunEvent
 from events.language.experiments.hyperparameters import MAX_ENTRIES, ParamKey, ParamValue
 from events.language.experiments.models import Tags
 from events.language.file_paths import FilePath
+from events.language.objects import ObjectRef
 
 MAX_MODELS = 100
 """Most models in one command about what a run uses and makes."""
@@ -242,6 +244,9 @@ class LogLoggedModelFiles(LoggedModelCommand):
     """Name files of a logged model, each by its path, as `LogArtifacts` does for runs."""
 
     artifacts: Annotated[tuple[Artifact, ...], Field(min_length=1, max_length=MAX_ARTIFACTS)]
+
+    def objects(self) -> Sequence[tuple[str, ObjectRef]]:
+        return objects_of(self.artifacts)
 
 
 class RemoveLoggedModelFiles(LoggedModelCommand):

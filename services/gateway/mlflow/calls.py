@@ -138,7 +138,7 @@ class Calls:
         body = orjson.loads(dumps(fields))
         envelope = {"type": f"forgelog.experiments.v1.{kind}", "project": self.project, "id": id}
         door = self._backend.door
-        checked = door.check(
+        checked = await door.checked(
             self._principal, envelope, Parsed(body, len(dumps(body))), self._traceparent, conclude=conclude
         )
         try:

@@ -1,4 +1,4 @@
-"""Given a run, when more is logged than one answer holds, then that is refused with what to do, and the rest goes on."""
+"""When more is logged to a run than one answer holds, then that is refused with what to do, and the rest goes on."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_tag_that_is_replaced_or_taken_away_makes_room() -> None:
 
 def test_inputs_count_too() -> None:
     desk = running()
-    described = {name: "x" * 60_000 for name in ("source", "columns", "profile")} | {"tags": {"a": "x" * 8_000}}
+    described = dict.fromkeys(("source", "columns", "profile"), "x" * 60000) | {"tags": {"a": "x" * 8_000}}
     inputs = [RunInput(name="mnist", digest=f"{number:02}", **described) for number in range(60)]
     size = 3 * 60_000 + 8_001 + len("mnist01")
     for first in range(0, MAX_BYTES // size, 4):

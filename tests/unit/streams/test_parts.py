@@ -24,7 +24,7 @@ STREAM: Any = Counting()
 
 
 def item(offset: int, counted: int | None, value: bytes = b"") -> Item:
-    return Item(Raw("t", 0, offset, 0, b"k", value, (), 0), "k", counted)
+    return Item(Raw("t", 0, offset, 0, b"k", value, ()), "k", counted)
 
 
 def offsets(items: list[Item]) -> list[list[int]]:
