@@ -9,15 +9,12 @@ allocation and is decided by its pool.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema
 
 from events.language.bounds import bounded
-
-if TYPE_CHECKING:
-    from events.language.objects import ObjectRef
 
 
 class Model(BaseModel):
@@ -109,9 +106,9 @@ class Command(Message):
     """For a creating command of several steps: the later events about its aggregate, of any context, that conclude the
     creation. The first one counts (see `Event.refusal`), and a caller may wait for it. Empty: no conclusion."""
 
-    def objects(self) -> Sequence[tuple[str, ObjectRef]]:
-        """The objects that must be in the store before this is sent, each with the field that names it. A gateway
-        refuses what names others. It is not looked at in commands that come by Kafka."""
+    def objects(self) -> Sequence[tuple[str, Any]]:
+        """The objects (`ObjectRef`) that must be in the store before this is sent, each with the field that names it.
+        A gateway refuses what names others. It is not looked at in commands that come by Kafka."""
         return ()
 
 

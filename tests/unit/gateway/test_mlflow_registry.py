@@ -181,7 +181,7 @@ class SlowChecks:
 
     waited: list[tuple[Command, float]] = field(default_factory=list)
 
-    def check(self, principal: Any, envelope: Any, body: Any, traceparent: str, *, conclude: bool) -> Command:
+    async def checked(self, principal: Any, envelope: Any, body: Any, traceparent: str, *, conclude: bool) -> Command:
         return Command(envelope["id"], conclude)
 
     async def publish_and_wait(self, command: Command, seconds: float) -> Any:
