@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 from events.language import experiments, jobs
 from events.language.base import Model
 from events.language.experiments import datasets, search_space, tuning_pruning
-from events.language.jobs import spec, spec_isolation, spec_monitoring, spec_placement, spec_training
+from events.language.jobs import spec, spec_isolation, spec_monitoring, spec_placement, spec_service, spec_training
 from events.language.planned import Planned
 from proto import GenerationError
 from proto.shapes import unwrap
@@ -97,6 +97,15 @@ _BY_MODEL: Mapping[type[Model], Mapping[str, Any]] = {
         "capabilities_add": ["CAP_NET_RAW"],
         "capabilities_drop": ["ALL"],
         "network": "cluster",
+    },
+    spec_service.Probe: {"kind": "http", "path": "/ready", "service": "", "command": []},
+    spec_service.StartupProbe: {"kind": "grpc", "path": "", "service": "iris", "command": []},
+    spec_service.LivenessProbe: {"kind": "tcp", "path": "", "service": "", "command": []},
+    spec_service.ServiceSpec: {
+        "ports": ["http", "grpc"],
+        "startup": {"kind": "grpc", "port": "grpc"},
+        "readiness": {"kind": "http", "port": "http", "path": "/ready", "success_threshold": 2},
+        "liveness": {"kind": "exec", "command": ["check", "--live"]},
     },
     spec_training.JobCheckpointing: {"resume_strategy": "specific"},
     spec_training.JobDistributed: {

@@ -152,6 +152,7 @@ OWN = (
             "events.language.jobs.spec_isolation",
             "events.language.jobs.spec_training",
             "events.language.jobs.spec_monitoring",
+            "events.language.jobs.spec_service",
             "events.language.jobs.models",
             "events.language.jobs.commands",
             "events.language.jobs.events",

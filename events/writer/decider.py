@@ -59,6 +59,8 @@ class DecisionContext(NamedTuple):
     """Kind of the subject."""
     owner: Provenance | None = None
     """Where the subject comes from; None if there is no such aggregate yet, or no longer."""
+    origin: str = ""
+    """Of a command: the aggregate of another context that orders it, as ``context/kind/id``; empty if none does."""
 
 
 Route = Callable[[Any], Iterable[str]]

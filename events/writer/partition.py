@@ -234,7 +234,7 @@ class Partition:
         place, subject, owner = self._about(command, key)
         kind = place.kind
         state = kind.state(key)
-        context = DecisionContext(now, meta.id, meta.actor, meta.project, subject, place.aggregate, owner)
+        context = DecisionContext(now, meta.id, meta.actor, meta.project, subject, place.aggregate, owner, meta.origin)
         try:
             refuse_planned(command)
             decided = kind.own(kind.decider.decide(state, command, context))

@@ -67,6 +67,7 @@ def node_columns(now: datetime) -> list[Column]:
         Column("Memory free", lambda row: _of(row, "memory_bytes", format_bytes), right=True, rank=2),
         Column("GPUs free", lambda row: _of(row, "gpus"), right=True, rank=3),
         column("Tasks", "running_tasks", right=True, rank=4),
+        column("Address", rank=8),
         column("Labels", rank=6, least=10),
         Column("Taints", lambda row: [taint_text(item) for item in row["taints"]], rank=5, least=10),
         age_column("Agent since", "registered_at", now, rank=7),
@@ -77,6 +78,10 @@ def _of(row: Mapping[str, Any], kind: str, form: Callable[[Any], str] | None = N
     """``3.5/4``: free of all."""
     show = form or (lambda value: f"{value:g}")
     return f"{show((row['free'] or {}).get(kind, 0))}/{show((row['capacity'] or {}).get(kind, 0))}"
+
+
+def _ports(given: Mapping[str, Any] | None) -> str:
+    return f"{given['first']}-{given['last']} for services" if given else ""
 
 
 def taint_text(taint: Mapping[str, Any]) -> str:
@@ -119,6 +124,8 @@ def show(node: NodeArgument, pool: PoolOption = "", at: AtOption = None, output:
             "status": short["status"],
             "reason": short["hold_reason"],
             "host": short["hostname"],
+            "address": short["address"],
+            "ports": _ports(short["port_range"]),
             "role": short["role"],
             "cpus": _of(short, "cpus") + " free",
             "memory": _of(short, "memory_bytes", format_bytes) + " free",

@@ -22,6 +22,8 @@ class TaskTally(Answer, message="forgelog.jobs.v1.TaskTally"):
     completed: int
     failed: int
     cancelled: int
+    ready: int
+    """Of those that run: tasks of a service that may be called."""
 
 
 class JobRow(Answer, message="forgelog.jobs.v1.Job"):
@@ -83,6 +85,15 @@ class TaskRow(Answer, message="forgelog.jobs.v1.Task"):
     not_before: datetime | None
     started_at: datetime | None
     ended_at: datetime | None
+    ready: bool | None
+    """Of a running task of a service: whether it may be called. Unset for every other one."""
+    unready_reason: str
+    """Why it may not be called, as far as its node has said so."""
+    readiness_changed_at: datetime | None
+    """When its node found that it may be called, or may not."""
+    address: str
+    """Where it is called while it runs: the address of its node, and the number of each of its ports."""
+    ports: dict[str, int]
 
 
 class AttemptRow(Answer, message="forgelog.jobs.v1.TaskAttempt"):
@@ -271,6 +282,10 @@ class NodeRow(Answer, message="forgelog.resources.v1.Node"):
     """Unset unless it is lost."""
     boot_id: str
     agent_id: str
+    address: str
+    """By which tasks of services are called on it; empty where its agent tells none."""
+    port_range: Answer
+    """From which services get their ports on it."""
 
 
 class AllocationRow(Answer, message="forgelog.resources.v1.Allocation"):

@@ -33,10 +33,13 @@ from events.language.jobs import (
     JobRequeued,
     JobStarted,
     JobSubmitted,
+    JobTaskReady,
     JobTasksCancelled,
+    JobTaskUnready,
     ReportJobExited,
     ReportJobOutputs,
     ReportJobStarted,
+    ReportTaskReadiness,
     RequeueJob,
     SubmitJob,
     TaskExit,
@@ -51,7 +54,8 @@ from services.jobs.dependencies import answered, ask, asked
 from services.jobs.ending import conclude
 from services.jobs.outputs import outputs_kept
 from services.jobs.queueing import queued
-from services.jobs.refusals import check_range, known, stale_report, unknown_attempt
+from services.jobs.readiness import readiness_changed
+from services.jobs.refusals import check_range, check_reserved, known, stale_report, unknown_attempt
 from services.jobs.restart import Fate, Verdict, judge
 from services.jobs.state import ENDED_CODES, Job, exit_code_of, failure_of
 
@@ -65,14 +69,24 @@ class Jobs(Decider[Job]):
 
     context = "jobs"
     aggregate = "job"
-    dump_version = 5
-    commands = (SubmitJob, CancelJob, RequeueJob, ReportJobStarted, ReportJobExited, ReportJobOutputs)
+    dump_version = 6
+    commands = (
+        SubmitJob,
+        CancelJob,
+        RequeueJob,
+        ReportJobStarted,
+        ReportTaskReadiness,
+        ReportJobExited,
+        ReportJobOutputs,
+    )
     events = (
         JobSubmitted,
         JobQueued,
         JobRequeued,
         JobAssigned,
         JobStarted,
+        JobTaskReady,
+        JobTaskUnready,
         JobExited,
         JobOutputsKept,
         JobCancelRequested,
@@ -118,6 +132,8 @@ class Jobs(Decider[Job]):
                 return requeue(known(state), command, context)
             case ReportJobStarted():
                 return started(known(state), command)
+            case ReportTaskReadiness():
+                return readiness_changed(known(state), command)
             case ReportJobExited():
                 return exited(known(state), command, context)
             case ReportJobOutputs():
@@ -146,6 +162,7 @@ class Jobs(Decider[Job]):
 
 def submit(job: Job, command: SubmitJob, context: DecisionContext) -> Sequence[Event]:
     spec = command.spec
+    check_reserved(command.job_id, context)
     if job.submitted:
         problem = f"there is a job {job.job_id!r} already"
         error = FieldError(field="job_id", problem=problem, hint="leave job_id out to have one assigned")
@@ -249,6 +266,8 @@ def _end_attempts(job: Job, node_id: str, exits: list[TaskExit], context: Decisi
     failure: TaskExit | None = None
     for exit in exits:
         before = job.restarts[exit.task], job.interruptions.get(exit.task, 0)
+        if job.steady(exit.task, exit.ended_at):
+            before = 0, 0
         verdict = judge(spec.scheduling.restart, exit, *before, exit.task in job.cancelling)
         by_fate[verdict.fate].append(exit.task)
         if verdict.fate is Fate.AGAIN:
@@ -333,6 +352,7 @@ def dequeued(job: Job, event: JobDequeued) -> Sequence[Event]:
 def requeue(job: Job, command: RequeueJob, context: DecisionContext) -> Sequence[Event]:
     spec = job.spec
     assert spec is not None
+    check_reserved(job.job_id, context)
     if job.ended is None:
         problem = f"job {job.job_id} has not ended; only an ended job can be requeued"
         error = FieldError(field="job_id", problem=problem, hint="cancel it first, or wait")

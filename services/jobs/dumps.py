@@ -11,7 +11,7 @@ from typing import Any
 
 from events.language.jobs.spec import DependencyKind, JobStatus
 from events.language.task_ranges import format_ranges, tasks_in
-from services.jobs.state import ITEM_BYTES, Job
+from services.jobs.state import ITEM_BYTES, Job, Readiness
 
 
 def dump(job: Job) -> dict[str, Any]:
@@ -34,6 +34,12 @@ def dump(job: Job) -> dict[str, Any]:
         data["waiting"] = {dependency: kind.value for dependency, kind in job.waiting.items()}
     if job.dependents:
         data["dependents"] = sorted(job.dependents)
+    if job.unbounded:
+        data["unbounded"] = True
+    if job.up_since:
+        data["up_since"] = {str(task): since.isoformat() for task, since in job.up_since.items()}
+    if job.readiness:
+        data["readiness"] = {str(task): [told.ready, told.changed_at.isoformat()] for task, told in job.readiness.items()}
     if job.outputs:
         attempts = {attempt for _, attempt in job.outputs}
         data["outputs"] = {
@@ -72,6 +78,7 @@ def load(job_id: str, data: dict[str, Any]) -> Job:
         restarts=array("L", restarts or bytes(size * ITEM_BYTES)),
         exit_code=get("exit_code", 0),
         failure=get("failure", ""),
+        unbounded=get("unbounded", False),
     )
     if interruptions := get("interruptions"):
         job.interruptions = {int(task): count for task, count in interruptions.items()}
@@ -81,6 +88,12 @@ def load(job_id: str, data: dict[str, Any]) -> Job:
         job.waiting = {dependency: DependencyKind(kind) for dependency, kind in waiting.items()}
     if dependents := get("dependents"):
         job.dependents = frozenset(dependents)
+    if up_since := get("up_since"):
+        job.up_since = {int(task): datetime.fromisoformat(since) for task, since in up_since.items()}
+    if readiness := get("readiness"):
+        job.readiness = {
+            int(task): Readiness(ready, datetime.fromisoformat(since)) for task, (ready, since) in readiness.items()
+        }
     if outputs := get("outputs"):
         job.outputs = {(task, int(attempt)) for attempt, tasks in outputs.items() for task in tasks_in(tasks)}
     if ended := get("ended"):

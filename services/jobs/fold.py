@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Mapping, Set
 from datetime import datetime
+from typing import Any
 
 from events.language.base import Event
 from events.language.jobs import (
@@ -22,11 +24,13 @@ from events.language.jobs import (
     JobRequeued,
     JobStarted,
     JobSubmitted,
+    JobTaskReady,
     JobTasksCancelled,
+    JobTaskUnready,
 )
 from events.language.jobs.spec import JobStatus
 from events.language.task_ranges import tasks_in
-from services.jobs.state import ENDED_CODES, ITEM_BYTES, NOTHING, Job, exit_code_of, failure_of
+from services.jobs.state import ENDED_CODES, ITEM_BYTES, NOTHING, Job, Readiness, exit_code_of, failure_of
 
 
 def evolve(job: Job, event: Event, time: datetime) -> Job:
@@ -36,6 +40,7 @@ def evolve(job: Job, event: Event, time: datetime) -> Job:
             size = event.spec.array.size if event.spec.array else 1
             job.project, job.owner, job.submitted_at = event.project, event.owner, time
             job.spec_json = event.spec.to_json()
+            job.unbounded = event.spec.scheduling.restart.max_restarts is None
             job.statuses = bytearray(size)
             job.attempts = array("L", bytes(size * ITEM_BYTES))
             job.restarts = array("L", bytes(size * ITEM_BYTES))
@@ -48,6 +53,11 @@ def evolve(job: Job, event: Event, time: datetime) -> Job:
             job.move(tasks_in(event.tasks), JobStatus.SCHEDULED)
         case JobStarted():
             job.move((start.task for start in event.tasks), JobStatus.RUNNING)
+            if job.unbounded:
+                job.up_since = {**job.up_since, **{start.task: start.started_at for start in event.tasks}}
+        case JobTaskReady() | JobTaskUnready():
+            readiness = Readiness(isinstance(event, JobTaskReady), event.changed_at)
+            job.readiness = {**job.readiness, event.task: readiness}
         case JobExited():
             _exited(job, event)
         case JobOutputsKept():
@@ -96,12 +106,26 @@ def _queued(job: Job, event: JobQueued) -> None:
         job.failure = ""
 
 
+def _without(by_task: Mapping[int, Any], tasks: Set[int]) -> Mapping[int, Any]:
+    """The same mapping if it has none of them."""
+    if by_task.keys().isdisjoint(tasks):
+        return by_task
+    return {task: value for task, value in by_task.items() if task not in tasks} or NOTHING
+
+
 def _stopped(job: Job, ranges: str) -> None:
     if job.cancelling:
         job.cancelling = job.cancelling - set(tasks_in(ranges))
 
 
 def _exited(job: Job, event: JobExited) -> None:
+    if job.up_since or job.readiness:
+        gone = {exit.task for exit in event.tasks}
+        steady = {exit.task for exit in event.tasks if job.steady(exit.task, exit.ended_at)}
+        for task in steady:
+            job.restarts[task] = 0
+        job.interruptions = _without(job.interruptions, steady)
+        job.up_since, job.readiness = _without(job.up_since, gone), _without(job.readiness, gone)
     for ranges, status in (
         (event.completed, JobStatus.COMPLETED),
         (event.failed, JobStatus.FAILED),

@@ -21,7 +21,9 @@ from events.language.jobs import (
     JobRequeued,
     JobStarted,
     JobSubmitted,
+    JobTaskReady,
     JobTasksCancelled,
+    JobTaskUnready,
     OutputDigests,
     TaskExit,
 )
@@ -43,7 +45,7 @@ class JobsProjection(Projection):
 
     context = "jobs"
     tables = (JOBS, SPECS, TASKS, ATTEMPTS, OUTPUTS, REFERENCES)
-    version = 9
+    version = 10
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
         event: Any = recorded.data
@@ -56,6 +58,8 @@ class JobsProjection(Projection):
         elif kind is JobStarted or kind is JobExited:
             touched.extend((TASKS, (id, item.task)) for item in event.tasks)
             touched.extend((ATTEMPTS, (id, item.task, item.attempt)) for item in event.tasks)
+        elif kind is JobTaskReady or kind is JobTaskUnready:
+            touched.append((TASKS, (id, event.task)))
         elif kind is JobOutputsKept:
             touched.extend(outputs_touched(event))
         elif kind in _BY_TASK or (kind is JobQueued and event.attempt > 1):
@@ -193,8 +197,33 @@ def _started(event: JobStarted, job: Row, rows: Rows, _time: datetime) -> None:
             "started_at": start.started_at,
         }
         change = {**process, "gpus": list(start.gpus), "not_before": None}
+        if start.address:
+            change |= {"address": start.address, "ports": dict(start.ports), "ready": False}
         _move(rows, job, start.task, JobStatus.RUNNING, change)
         rows.put(ATTEMPTS, ATTEMPTS.first(job_id=job["job_id"], task=start.task, message="", **process))
+
+
+def _ready(event: JobTaskReady, job: Row, rows: Rows, _time: datetime) -> None:
+    _set_readiness(rows, job, event.task, True, event.changed_at, "")
+
+
+def _unready(event: JobTaskUnready, job: Row, rows: Rows, _time: datetime) -> None:
+    _set_readiness(rows, job, event.task, False, event.changed_at, event.reason)
+
+
+def _set_readiness(rows: Rows, job: Row, task: int, ready: bool, changed_at: datetime, reason: str) -> None:
+    row = _task(rows, job, task)
+    job["tasks_ready"] += bool(ready) - bool(row["ready"])
+    rows.put(TASKS, {**row, "ready": ready, "unready_reason": reason, "readiness_changed_at": changed_at})
+
+
+def _ends_readiness(rows: Rows, job: Row, task: int) -> Row:
+    """What the end of an attempt changes in its task's row."""
+    row = _task(rows, job, task)
+    if row["ready"] is None:
+        return {}
+    job["tasks_ready"] -= bool(row["ready"])
+    return {"ready": None, "unready_reason": "", "readiness_changed_at": None, "address": "", "ports": {}}
 
 
 def _exited(event: JobExited, job: Row, rows: Rows, _time: datetime) -> None:
@@ -209,6 +238,7 @@ def _exited(event: JobExited, job: Row, rows: Rows, _time: datetime) -> None:
         end = _end(exit)
         fate = fates.get(exit.task)
         usage = {"cpu_seconds": exit.usage.cpu_seconds, "max_rss_bytes": exit.usage.max_rss_bytes}
+        usage |= _ends_readiness(rows, job, exit.task)
         if fate is None:  # runs again: `JobQueued` follows in the same append
             rows.put(TASKS, {**_task(rows, job, exit.task), **end, **usage})
         else:
@@ -286,6 +316,8 @@ _CHANGES: Mapping[type[Message], Callable[[Any, Row, Rows, datetime], None]] = {
     JobRequeued: _requeued,
     JobAssigned: _assigned,
     JobStarted: _started,
+    JobTaskReady: _ready,
+    JobTaskUnready: _unready,
     JobExited: _exited,
     JobOutputsKept: put_outputs,
     JobCancelRequested: _cancel_requested,

@@ -52,5 +52,6 @@ def queued(
             grace_seconds=spec.scheduling.grace_seconds,
             max_runtime_seconds=spec.scheduling.max_runtime_seconds,
             keep=spec.keep,
+            service=spec.service,
         ),
     )

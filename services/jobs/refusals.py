@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from events.language.common import ErrorCode, FieldError, Refused, absent
+from collections.abc import Mapping
+
+from events.language.common import ErrorCode, FieldError, Refused, absent, invalid
 from events.language.task_ranges import parse_ranges
+from events.writer.decider import DecisionContext
 from services.jobs.state import Job
 
 
@@ -12,6 +15,18 @@ def known(job: Job) -> Job:
     if not job.submitted:
         raise absent("job_id", f"there is no job {job.job_id!r}", "`forgelog ps -a` lists jobs")
     return job
+
+
+RESERVED: Mapping[str, str] = {"dep.": "deployments"}
+"""How ids begin that only one context may give, and which. Its aggregates look after jobs of these ids."""
+
+
+def check_reserved(job_id: str, context: DecisionContext) -> None:
+    """Raises `Refused` if such a job is to be made, or run again, by anybody else."""
+    for prefix, owner in RESERVED.items():
+        if job_id.startswith(prefix) and not context.origin.startswith(f"{owner}/"):
+            problem = f"begins with {prefix!r}, as the ids of jobs do that {owner} makes"
+            raise invalid("job_id", problem, "use another id, or leave job_id out to have one assigned")
 
 
 def unknown_attempt(job: Job, task: int, attempt: int) -> Refused:

@@ -30,7 +30,8 @@ def job_message(row: Any) -> Any:
     """A job's row."""
     values = dict(row)
     values["waits_for"] = jobs_in(row["waits_for"])
-    values["tasks"] = {"total": row["tasks"], **{status: row[f"tasks_{status}"] for status in COUNTED}}
+    counts = {name: row[f"tasks_{name}"] for name in (*COUNTED, "ready")}
+    values["tasks"] = {"total": row["tasks"], **counts}
     return to_message(values, queries_pb2.Job)
 
 

@@ -3,11 +3,14 @@
 Two kinds of restarts are counted separately. A restart after a failure depends on the restart policy: whether, how
 often and how soon. A restart after an interruption (the node was lost or drained) is always granted. Each one waits
 longer than the one before, so that a task that crashes its nodes does so less and less often.
+
+A task that may be restarted without bound is counted anew, of both kinds, after an attempt that ran for `STEADY`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import Enum, auto
 from signal import Signals
 
@@ -37,6 +40,9 @@ class Verdict:
     reason: str = ""
 
 
+STEADY = timedelta(seconds=60)
+"""An attempt that ran for so long ends a row of restarts, where their number has no bound."""
+
 INTERRUPTED, INTERRUPTED_MOST = 1.0, 300.0
 """Seconds before the restart after a task's first interruption, doubled for each further one, and the maximum."""
 
@@ -61,6 +67,8 @@ def describe(exit: TaskExit) -> str:
             return _with("its end is not known", exit.message)
         case ExitReason.STOPPED:
             return "stopped by its node"
+        case ExitReason.UNHEALTHY:
+            return _with("unhealthy", exit.message)
         case ExitReason.EXITED:
             return f"exit code {exit.exit_code}" if exit.signal is None else f"signal {exit.signal}{_name(exit.signal)}"
 
@@ -89,8 +97,9 @@ def judge(policy: RestartPolicy, exit: TaskExit, restarts: int, interruptions: i
     if exit.reason is ExitReason.LOST and policy.restart_lost:
         return _interrupted(describe(exit), interruptions)
     wanted = policy.mode is RestartMode.ALWAYS or (policy.mode is RestartMode.ON_FAILURE and not succeeded)
-    if wanted and restarts < policy.max_restarts:
-        reason = f"{describe(exit)}; restart {restarts + 1} of {policy.max_restarts}"
+    if wanted and (policy.max_restarts is None or restarts < policy.max_restarts):
+        most = "" if policy.max_restarts is None else f" of {policy.max_restarts}"
+        reason = f"{describe(exit)}; restart {restarts + 1}{most}"
         return Verdict(Fate.AGAIN, backoff(policy, restarts), True, reason)
     return Verdict(Fate.COMPLETED if succeeded else Fate.FAILED)
 

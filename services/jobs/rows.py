@@ -34,6 +34,7 @@ class JobRow(BaseModel):
     tasks_completed: Number = 0
     tasks_failed: Number = 0
     tasks_cancelled: Number = 0
+    tasks_ready: Number = 0
     default_status: JobStatus = JobStatus.PENDING
     default_attempt: Number = 0
     attempts: Number = 0
@@ -69,6 +70,12 @@ class TaskRow(BaseModel):
     allocation_id: str = ""
     pid: Number | None = None
     gpus: list[Any] = []
+    address: str = ""
+    ports: dict[str, Any] = {}
+    ready: bool | None = None
+    """None unless it is a running task of a service."""
+    unready_reason: str = ""
+    readiness_changed_at: datetime | None = None
     exit_code: Number | None = None
     signal: Number | None = None
     exit_reason: str | None = None

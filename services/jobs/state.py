@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from events.language.jobs import (
     DependencyOutcome,
@@ -21,7 +21,7 @@ from events.language.jobs.moves import JOB_MOVES
 from events.language.jobs.spec import DependencyKind, JobSpec, JobStatus
 from events.language.moves import check_move
 from events.language.task_ranges import tasks_in
-from services.jobs.restart import describe
+from services.jobs.restart import STEADY, describe
 
 STATUSES = tuple(JobStatus)
 CODE = {status: code for code, status in enumerate(STATUSES)}
@@ -56,6 +56,13 @@ NOTHING: Mapping[Any, Any] = _Nothing()
 # only hashable defaults, and factories would be called five times for each command.)
 
 
+class Readiness(NamedTuple):
+    """Whether a task may be called, and since when by its node's clock."""
+
+    ready: bool
+    changed_at: datetime
+
+
 @dataclass(slots=True)
 class Job:
     """One job and its tasks."""
@@ -81,6 +88,12 @@ class Job:
     """Dependencies that do not hold yet."""
     dependents: Set[str] = frozenset()
     """Jobs that wait for the end of this one."""
+    unbounded: bool = False
+    """Whether its tasks may be restarted any number of times."""
+    up_since: Mapping[int, datetime] = NOTHING
+    """Running task → its start; only of an unbounded job."""
+    readiness: Mapping[int, Readiness] = NOTHING
+    """Running task of a service → what its node has reported of the current attempt."""
     outputs: Set[tuple[int, int]] = frozenset()
     """(Task, attempt) whose kept files are reported."""
     exit_code: int = 0
@@ -98,6 +111,11 @@ class Job:
     def spec(self) -> JobSpec | None:
         """The submitted spec; None before the submit."""
         return _spec_of(self.spec_json) if self.spec_json else None
+
+    def steady(self, task: int, ended_at: datetime) -> bool:
+        """Whether its restarts are counted anew after an attempt that ended then."""
+        since = self.up_since.get(task)
+        return since is not None and ended_at - since >= STEADY
 
     @property
     def size(self) -> int:

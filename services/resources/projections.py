@@ -70,6 +70,8 @@ NODES = Table(
         "lost_at": "timestamptz",
         "boot_id": "text",
         "agent_id": "text",
+        "address": "text",
+        "port_range": "jsonb",
     },
     indexes=("pool, node_id", "status"),
 )
@@ -134,7 +136,7 @@ class ResourcesProjection(Projection):
 
     context: ClassVar[str] = "resources"
     tables: ClassVar[tuple[Table, ...]] = (NODES, USES, SPECS, ALLOCATIONS)
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
         event = recorded.data
@@ -340,6 +342,8 @@ def _registered(node: Row | None, event: NodeRegistered, time: datetime) -> Row:
             "lost_at": None,
             "boot_id": event.boot_id,
             "agent_id": event.agent_id,
+            "address": spec.address,
+            "port_range": spec.port_range.model_dump() if spec.port_range is not None else None,
         }
     )
 

@@ -11,6 +11,7 @@ from events.language.jobs.commands import (
     ReportJobExited,
     ReportJobOutputs,
     ReportJobStarted,
+    ReportTaskReadiness,
     RequeueJob,
     SubmitJob,
 )
@@ -34,10 +35,20 @@ from events.language.jobs.events import (
     JobRequeued,
     JobStarted,
     JobSubmitted,
+    JobTaskReady,
     JobTasksCancelled,
+    JobTaskUnready,
     TaskCounts,
 )
-from events.language.jobs.models import ExitReason, OutputDigests, TaskExit, TaskOutputs, TaskStart, TaskUsage
+from events.language.jobs.models import (
+    ExitReason,
+    OutputDigests,
+    TaskExit,
+    TaskOutputs,
+    TaskReadiness,
+    TaskStart,
+    TaskUsage,
+)
 
 __all__ = [
     "MAX_REASON",
@@ -62,16 +73,20 @@ __all__ = [
     "JobRequeued",
     "JobStarted",
     "JobSubmitted",
+    "JobTaskReady",
+    "JobTaskUnready",
     "JobTasksCancelled",
     "OutputDigests",
     "ReportJobExited",
     "ReportJobOutputs",
     "ReportJobStarted",
+    "ReportTaskReadiness",
     "RequeueJob",
     "SubmitJob",
     "TaskCounts",
     "TaskExit",
     "TaskOutputs",
+    "TaskReadiness",
     "TaskStart",
     "TaskUsage",
 ]

@@ -13,7 +13,7 @@ from events.language.common import (
     Identifier,
     OptionalIdentifier,
 )
-from events.language.jobs.models import TaskExit, TaskOutputs, TaskStart
+from events.language.jobs.models import TaskExit, TaskOutputs, TaskReadiness, TaskStart
 from events.language.jobs.spec import JobSpec
 from events.language.task_ranges import TaskRanges
 
@@ -61,6 +61,16 @@ class ReportJobStarted(JobCommand):
     job_id: Identifier
     node_id: Identifier
     tasks: tuple[TaskStart, ...] = Field(min_length=1, max_length=10_000)
+
+
+class ReportTaskReadiness(JobCommand):
+    """From the node agent: these tasks of a service may be called from now on, or may not."""
+
+    by_agents: ClassVar[bool] = True
+
+    job_id: Identifier
+    node_id: Identifier
+    tasks: tuple[TaskReadiness, ...] = Field(min_length=1, max_length=10_000)
 
 
 class ReportJobExited(JobCommand):

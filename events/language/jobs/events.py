@@ -15,9 +15,10 @@ from events.language.common import (
     Identifier,
     OptionalIdentifier,
     ProjectName,
+    TaskNumber,
     Timestamp,
 )
-from events.language.jobs.models import TaskExit, TaskOutputs, TaskStart
+from events.language.jobs.models import MAX_READINESS_REASON, TaskExit, TaskOutputs, TaskStart
 from events.language.jobs.spec import DependencyKind, JobLaunch, JobSpec, QueueRequest
 from events.language.task_ranges import TaskRanges
 
@@ -83,6 +84,27 @@ class JobStarted(JobEvent):
 
     node_id: Identifier
     tasks: tuple[TaskStart, ...]
+
+
+class JobTaskReady(JobEvent):
+    """A task of a service may be called: its `JobStarted` says where. It may until it is unready, or has exited."""
+
+    node_id: Identifier
+    task: TaskNumber
+    attempt: Attempt
+    changed_at: Timestamp
+    """When its node found so."""
+
+
+class JobTaskUnready(JobEvent):
+    """A task of a service runs and may not be called any more."""
+
+    node_id: Identifier
+    task: TaskNumber
+    attempt: Attempt
+    changed_at: Timestamp
+    """When its node found so."""
+    reason: Annotated[str, Field(max_length=MAX_READINESS_REASON)] = ""
 
 
 class JobExited(JobEvent):

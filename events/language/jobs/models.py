@@ -16,7 +16,12 @@ from events.language.common import (
     TaskNumber,
     Timestamp,
 )
+from events.language.jobs.spec_service import MAX_PORTS
+from events.language.network import Address, Port, PortName
 from events.language.objects import ObjectRef
+
+
+MAX_READINESS_REASON = 500
 
 
 class ExitReason(StrEnum):
@@ -37,6 +42,8 @@ class ExitReason(StrEnum):
     UNTRACKED = "untracked"
     """What watched over it on its node is gone, so its exit status is not known; the task itself can have ended that.
     Counts as a failure; `message` says what is known."""
+    UNHEALTHY = "unhealthy"
+    """Stopped since it failed its startup or liveness probe too often; `message` says how. Counts as a failure."""
 
 
 class TaskStart(Model):
@@ -49,6 +56,22 @@ class TaskStart(Model):
     started_at: Timestamp
     gpus: tuple[DeviceIndex, ...] = ()
     """Indices of the GPU devices it was given."""
+    address: Address = ""
+    """Where a service's task is called: its node's address. Empty if its job is no service."""
+    ports: dict[PortName, Port] = Field(default_factory=dict, max_length=MAX_PORTS)
+    """The number of each of a service's ports."""
+
+
+class TaskReadiness(Model):
+    """Whether a service's task may be called, and since when."""
+
+    task: TaskNumber
+    attempt: Attempt
+    ready: bool
+    changed_at: Timestamp
+    """By the clock of its node. Of two of one attempt, the later one counts."""
+    reason: Annotated[str, Field(max_length=MAX_READINESS_REASON)] = ""
+    """Why it may not be called; empty if it may."""
 
 
 class TaskUsage(Model):

@@ -1,7 +1,8 @@
 """What a user says of a job: the models of module 1 (job management) and their bounds.
 
 Fields marked `Planned` are refused until something acts on them (see `events.language.planned`); larger groups of them
-have modules of their own (`spec_placement`, `spec_isolation`, `spec_training`, `spec_monitoring`).
+have modules of their own (`spec_placement`, `spec_isolation`, `spec_training`, `spec_monitoring`);
+`spec_service` has what makes a job a service.
 `JobSpec` is the body of a manifest and of `SubmitJob`. `QueueRequest` and `JobLaunch` are the two cuts of it that
 travel on: what the scheduler must know, and what the node agent must know to start a process.
 """
@@ -25,6 +26,7 @@ from events.language.common import (
 from events.language.jobs.spec_isolation import ContainerImage, JobSecurity, UserName, VolumeMount
 from events.language.jobs.spec_monitoring import JobMonitoring
 from events.language.jobs.spec_placement import GPURequirements, JobPreemption, JobTiming, TopologyRequirements
+from events.language.jobs.spec_service import ServiceSpec, port_variable
 from events.language.jobs.spec_training import JobCheckpointing, JobDistributed
 from events.language.objects import ObjectRef
 from events.language.path_patterns import PathPatternList
@@ -172,14 +174,15 @@ class RestartMode(StrEnum):
     ON_FAILURE = "on_failure"
     """After a non-zero exit, a signal or a timeout."""
     ALWAYS = "always"
-    """Also after success: a service. Ends only by cancel or `max_restarts`."""
+    """Also after success: a service. Ends only by cancel, or after `max_restarts` if that is a number."""
 
 
 class RestartPolicy(Model):
     """When a task is run again, and how long to wait: ``backoff_seconds * 2**(n-1)``, at most `max_backoff_seconds`."""
 
     mode: RestartMode = RestartMode.NEVER
-    max_restarts: int = Field(default=3, ge=0, le=1000)
+    max_restarts: int | None = Field(default=3, ge=0, le=1000)
+    """Without bound when null. The pauses then begin anew after an attempt that ran for 60 s."""
     backoff_seconds: float = Field(default=1.0, ge=0, le=3600)
     max_backoff_seconds: float = Field(default=300.0, ge=0, le=86_400)
     restart_lost: bool = True
@@ -298,6 +301,8 @@ class JobSpec(Model):
     scheduling: JobScheduling = JobScheduling()
     keep: PathPatternList = ()
     """Which files of a task's working folder are kept when the task has ended, however it ended: ``results/**``."""
+    service: ServiceSpec | None = None
+    """Others call this job: its ports, probes, and how it is ended. Goes with a restart policy of its own."""
     monitoring: Annotated[JobMonitoring | None, Planned("telemetry")] = None
     checkpointing: Annotated[JobCheckpointing | None, Planned("the checkpoint store")] = None
     distributed: Annotated[JobDistributed | None, Planned("gang scheduling")] = None
@@ -322,6 +327,10 @@ class JobSpec(Model):
             raise ValueError("environment.group and security.run_as_group name the same thing; give one of them")
         if self.distributed is not None and self.array is not None and self.distributed.rank is not None:
             raise ValueError("distributed.rank can't be the same for every task of an array; leave it out")
+        if self.service is not None:
+            taken = self.environment.variables.keys() & {"FORGELOG_ADDRESS", *map(port_variable, self.service.ports)}
+            if taken:
+                raise ValueError(f"environment.variables sets {min(taken)}, which its node sets; leave it out")
         return self
 
 
@@ -349,6 +358,7 @@ class JobLaunch(Model):
     grace_seconds: float = Field(ge=0)
     max_runtime_seconds: float | None = None
     keep: PathPatternList = ()
+    service: ServiceSpec | None = None
 
 
 def task_request(resources: JobResources) -> ResourceVector:

@@ -15,6 +15,7 @@ from events.language.base import Model
 from events.language.common import Identifier, ResourceVector, Timestamp
 from events.language.jobs.spec import LabelKey, LabelValue
 from events.language.jobs.spec_placement import NetworkType
+from events.language.network import Address, PortRange
 from events.language.resources.hardware_gpu import (
     Bytes,
     Celsius,
@@ -361,3 +362,7 @@ class NodeSpec(Model):
     topology: ResourceTopology | None = None
     location: NodeLocation | None = None
     system: NodeSystem | None = None
+    address: Address = ""
+    """By which tasks of services are called on this node; empty from agents that tell none."""
+    port_range: PortRange | None = None
+    """From which its services get their ports."""

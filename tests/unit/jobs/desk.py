@@ -46,11 +46,11 @@ class Desk:
         """Of a job's tasks, in words."""
         return [self.job(id).status(task).value for task in range(self.job(id).size)]
 
-    def command(self, command: Command, actor: str = "owner") -> list[Event]:
-        """What a command leads to, in every job it reaches."""
+    def command(self, command: Command, actor: str = "owner", origin: str = "") -> list[Event]:
+        """What a command leads to, in every job it reaches. `origin`: see `DecisionContext`."""
         self.now += timedelta(seconds=1)
         state = self.job(command.subject())
-        return self._fold(self.decider.decide(state, command, self._context(command.subject(), actor)))
+        return self._fold(self.decider.decide(state, command, self._context(command.subject(), actor, origin)))
 
     def event(self, event: Event) -> list[Event]:
         """What another context's event leads to."""
@@ -68,9 +68,9 @@ class Desk:
         """The job as a snapshot gives it back."""
         return self.decider.load(id, self.decider.dump(self.job(id)))
 
-    def _context(self, id: str, actor: str = "owner") -> DecisionContext:
+    def _context(self, id: str, actor: str = "owner", origin: str = "") -> DecisionContext:
         self._inputs += 1
-        return DecisionContext(self.now, f"input-{self._inputs}", actor, DEFAULT_PROJECT, id)
+        return DecisionContext(self.now, f"input-{self._inputs}", actor, DEFAULT_PROJECT, id, origin=origin)
 
     def _react(self, event: Event) -> list[Event]:
         events: list[Event] = []
