@@ -11,6 +11,7 @@ import typer
 from forgelog.cli.common import AtOption, OutputOption, moment, with_client
 from forgelog.cli.jobs import JobArgument, ran
 from forgelog.cli.render import Column, Format, column, note, show_data, show_fields, show_rows, write
+from forgelog.cli.services import describe_service, ports_text
 from forgelog.cli.tables import cut
 from forgelog.times import ago
 from forgelog.units import format_bytes, format_duration
@@ -72,7 +73,8 @@ def _folder(environment: Mapping[str, Any]) -> str:
 
 def _show_job(found: Mapping[str, Any], now: datetime) -> None:
     job, spec = found["job"], found["spec"]
-    counted = {name: number for name, number in job["tasks"].items() if number and name != "total"}
+    counted = {name: number for name, number in job["tasks"].items() if number and name not in ("total", "ready")}
+    service = spec["service"]
     show_fields(
         {
             "job": job["job_id"],
@@ -86,6 +88,8 @@ def _show_job(found: Mapping[str, Any], now: datetime) -> None:
             "environment": [f"{name}={cut(value, 60)}" for name, value in spec["environment"]["variables"].items()],
             "secrets": [item["name"] for item in spec["environment"]["secrets"]],
             "tasks": counted if job["tasks"]["total"] > 1 else None,
+            "ready": f"{job['tasks']['ready']} of {job['tasks']['total']}" if service and not job["ended_at"] else None,
+            **(describe_service(service) if service else {}),
             "owner": job["owner"],
             "queue": job["queue"],
             "priority": job["priority"],
@@ -103,9 +107,9 @@ def _show_job(found: Mapping[str, Any], now: datetime) -> None:
         }
     )
     tasks = sorted(found["tasks"], key=lambda row: (ORDER.index(row["status"]), row["task"]))
-    if job["tasks"]["total"] > 1 or not found["attempts"]:
+    if job["tasks"]["total"] > 1 or not found["attempts"] or service:
         write("\n")
-        show_rows(tasks, TASK_COLUMNS, Format.TABLE)
+        show_rows(tasks, [*TASK_COLUMNS, *(SERVICE_COLUMNS if service else ())], Format.TABLE)
         if (more := job["tasks"]["total"] - len(tasks)) > 0:
             note(f"and {more} more tasks; --all shows every one")
     shown = {row["task"] for row in tasks}
@@ -132,6 +136,13 @@ TASK_COLUMNS = [
         "Memory", lambda row: format_bytes(row["max_rss_bytes"]) if row["max_rss_bytes"] else "", right=True, rank=5
     ),
     column("Message", rank=1, least=16),
+]
+
+
+SERVICE_COLUMNS = [
+    Column("Ready", lambda row: "" if row["ready"] is None else "yes" if row["ready"] else "no"),
+    Column("Ports", lambda row: ports_text(row["address"], row["ports"])),
+    column("Not ready since", "unready_reason", rank=1, least=16),
 ]
 
 
@@ -179,7 +190,8 @@ def _restarts(policy: Mapping[str, Any]) -> str | None:
     when = "after a failure" if policy["mode"] == "on_failure" else "after every end"
     first, most = policy["backoff_seconds"], policy["max_backoff_seconds"]
     pause = f"after {format_duration(first)}, doubled up to {format_duration(most)}"
-    return f"{when}, {policy['max_restarts']} at most, {pause}"
+    most = "any number" if policy["max_restarts"] is None else f"{policy['max_restarts']} at most"
+    return f"{when}, {most}, {pause}"
 
 
 def wants(resources: Mapping[str, Any]) -> str:

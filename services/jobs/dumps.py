@@ -39,7 +39,9 @@ def dump(job: Job) -> dict[str, Any]:
     if job.up_since:
         data["up_since"] = {str(task): since.isoformat() for task, since in job.up_since.items()}
     if job.readiness:
-        data["readiness"] = {str(task): [told.ready, told.changed_at.isoformat()] for task, told in job.readiness.items()}
+        data["readiness"] = {
+            str(task): [told.ready, told.changed_at.isoformat()] for task, told in job.readiness.items()
+        }
     if job.outputs:
         attempts = {attempt for _, attempt in job.outputs}
         data["outputs"] = {

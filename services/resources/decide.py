@@ -303,7 +303,7 @@ class Resources(Decider[Pool]):
         """Nodes, and allocations that hold something."""
         return id in (state.nodes if aggregate == "node" else state.allocations)
 
-    dump_version: ClassVar[int] = 2
+    dump_version: ClassVar[int] = 3
 
     def dump(self, state: Pool) -> dict[str, Any]:
         return dumps.dump(state)

@@ -231,7 +231,7 @@ class Scheduling(Decider[Queue]):
         """Whether the job waits or is placed."""
         return id in state.backlog.jobs
 
-    dump_version: ClassVar[int] = 3
+    dump_version: ClassVar[int] = 4
 
     def dump(self, state: Queue) -> dict[str, Any]:
         return dumps.dump(state)

@@ -20,7 +20,6 @@ from events.language.jobs.spec_service import MAX_PORTS
 from events.language.network import Address, Port, PortName
 from events.language.objects import ObjectRef
 
-
 MAX_READINESS_REASON = 500
 
 

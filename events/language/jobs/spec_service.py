@@ -62,7 +62,9 @@ class Probe(Model):
     def _fields_of_its_kind(self) -> Probe:
         for name, kind in (("path", ProbeKind.HTTP), ("service", ProbeKind.GRPC), ("command", ProbeKind.EXEC)):
             if getattr(self, name) and self.kind is not kind:
-                raise ValueError(f"{name} is only for kind {kind.value}, and this one is {self.kind.value}; leave it out")
+                raise ValueError(
+                    f"{name} is only for kind {kind.value}, and this one is {self.kind.value}; leave it out"
+                )
         if self.kind is ProbeKind.EXEC:
             if not self.command or not self.command[0]:
                 raise ValueError("command is missing; an exec probe needs the program to run, such as [pg_isready]")
@@ -118,7 +120,9 @@ class ServiceSpec(Model):
                 raise ValueError(f"{name}.port is missing, and {problem}; name one of ports, such as http")
             if probe.port and probe.port not in self.ports:
                 known = ", ".join(self.ports) or "none"
-                raise ValueError(f"{name}.port {probe.port!r} is none of the service's ports ({known}); add it to ports")
+                raise ValueError(
+                    f"{name}.port {probe.port!r} is none of the service's ports ({known}); add it to ports"
+                )
         return self
 
     def port_of(self, probe: Probe) -> str:

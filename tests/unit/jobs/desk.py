@@ -14,9 +14,11 @@ from events.language.jobs import (
     ExitReason,
     ReportJobExited,
     ReportJobStarted,
+    ReportTaskReadiness,
     RequeueJob,
     SubmitJob,
     TaskExit,
+    TaskReadiness,
     TaskStart,
 )
 from events.language.jobs.spec import JobEnvironment, JobLaunch, JobMetadata, JobResources, JobSpec, RestartPolicy
@@ -121,11 +123,23 @@ def bound(tasks: str = "0", attempt: int = 1, id: str = "job", node: str = "n1")
     )
 
 
-def started(*tasks: int, attempt: int = 1, id: str = "job") -> ReportJobStarted:
+def started(*tasks: int, attempt: int = 1, id: str = "job", service: bool = False) -> ReportJobStarted:
+    where: dict[str, Any] = {"address": "10.0.0.7", "ports": {"http": 20_000}} if service else {}
     found = tuple(
-        TaskStart(task=task, attempt=attempt, allocation_id="a", pid=4711, started_at=START) for task in tasks or (0,)
+        TaskStart(task=task, attempt=attempt, allocation_id="a", pid=4711, started_at=START, **where)
+        for task in tasks or (0,)
     )
     return ReportJobStarted(job_id=id, node_id="n1", tasks=found)
+
+
+def readiness(*tasks: int, ready: bool = True, at: float = 0, attempt: int = 1, id: str = "job") -> ReportTaskReadiness:
+    """Reported `at` seconds after `START`, with a reason if it is not ready."""
+    changed_at, reason = START + timedelta(seconds=at), "" if ready else "no answer"
+    found = tuple(
+        TaskReadiness(task=task, attempt=attempt, ready=ready, changed_at=changed_at, reason=reason)
+        for task in tasks or (0,)
+    )
+    return ReportTaskReadiness(job_id=id, node_id="n1", tasks=found)
 
 
 def exited(

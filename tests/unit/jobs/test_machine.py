@@ -21,7 +21,7 @@ from events.language.jobs import (
 from events.language.jobs.spec import JobArray, JobStatus
 from events.language.task_ranges import format_ranges, tasks_in
 from services.jobs.state import ENDED_CODES
-from tests.unit.jobs.desk import Desk, bound, cancel, dequeued, exited, node_lost, requeue, started, submit
+from tests.unit.jobs.desk import Desk, bound, cancel, dequeued, exited, node_lost, readiness, requeue, started, submit
 
 TASKS = strategies.integers(0, 3)
 ATTEMPTS = strategies.integers(1, 4)
@@ -35,12 +35,13 @@ ENDS = strategies.sampled_from(
         {"reason": ExitReason.TIMEOUT, "signal": 15},
         {"reason": ExitReason.LOST},
         {"reason": ExitReason.UNTRACKED},
+        {"reason": ExitReason.UNHEALTHY, "signal": 15},
     ]
 )
 
 
 class Life(RuleBasedStateMachine):
-    """One job of four tasks, and one that waits for it."""
+    """One job of four tasks, a service, and one that waits for it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,13 +49,13 @@ class Life(RuleBasedStateMachine):
 
     @initialize(
         mode=strategies.sampled_from(["never", "on_failure", "always"]),
-        restarts=strategies.integers(0, 2),
+        restarts=strategies.none() | strategies.integers(0, 2),
         lost=strategies.booleans(),
         kind=strategies.sampled_from(["after_ok", "after_any", "after_not_ok"]),
     )
-    def begin(self, mode: str, restarts: int, lost: bool, kind: str) -> None:
+    def begin(self, mode: str, restarts: int | None, lost: bool, kind: str) -> None:
         restart = {"mode": mode, "max_restarts": restarts, "restart_lost": lost}
-        self.desk.command(submit(array=JobArray(size=4), restart=restart))
+        self.desk.command(submit(array=JobArray(size=4), restart=restart, service={"ports": ["http"]}))
         self.desk.command(submit("second", depends_on=({"job_id": "job", "kind": kind},)))
 
     def attempt(self, action: Any, *arguments: Any) -> None:
@@ -73,7 +74,16 @@ class Life(RuleBasedStateMachine):
 
     @rule(tasks=strategies.sets(TASKS, min_size=1), attempt=ATTEMPTS)
     def start(self, tasks: set[int], attempt: int) -> None:
-        self.attempt(self.desk.command, started(*sorted(tasks), attempt=attempt))
+        self.attempt(self.desk.command, started(*sorted(tasks), attempt=attempt, service=True))
+
+    @rule(
+        tasks=strategies.sets(TASKS, min_size=1),
+        ready=strategies.booleans(),
+        at=strategies.integers(0, 3),
+        attempt=ATTEMPTS,
+    )
+    def change_readiness(self, tasks: set[int], ready: bool, at: int, attempt: int) -> None:
+        self.attempt(self.desk.command, readiness(*sorted(tasks), ready=ready, at=at, attempt=attempt))
 
     @rule(tasks=strategies.sets(TASKS, min_size=1), attempt=ATTEMPTS, end=ENDS)
     def end(self, tasks: set[int], attempt: int, end: dict[str, Any]) -> None:
@@ -110,6 +120,11 @@ class Life(RuleBasedStateMachine):
         for id in self.desk.jobs:
             assert self.desk.replayed(id) == self.desk.job(id)
             assert self.desk.stored(id) == self.desk.job(id)
+
+    @invariant()
+    def only_running_tasks_have_readiness(self) -> None:
+        for job in self.desk.jobs.values():
+            assert {job.status(task) for task in job.readiness} <= {JobStatus.RUNNING}
 
     @invariant()
     def a_job_ends_exactly_when_its_last_task_has(self) -> None:

@@ -14,7 +14,7 @@ from events.projections.projection import Key, Row, Table
 from services.jobs.projections import JobsProjection
 from services.jobs.rendering import COUNTED
 from services.jobs.rows import ATTEMPTS, JOBS, SPECS, TASKS
-from tests.unit.jobs.desk import Desk, exited, started, submit
+from tests.unit.jobs.desk import Desk, exited, readiness, started, submit
 from tests.unit.jobs.test_machine import Life
 
 
@@ -54,6 +54,10 @@ class Memory:
     def job(self, id: str = "job") -> dict[str, Any]:
         return self.rows[(JOBS.name, (id,))]
 
+    def task(self, task: int, id: str = "job") -> Row:
+        """A task's row; empty if it has none."""
+        return self.rows.get((TASKS.name, (id, task)), {})
+
     def status(self, task: int, id: str = "job") -> tuple[str, int]:
         """Status and attempt of a task, with or without a row of its own."""
         row = self.rows.get((TASKS.name, (id, task)))
@@ -80,6 +84,9 @@ class ProjectedLife(Life):
             assert {name: row[f"tasks_{name}"] for name in COUNTED} == {
                 name: statuses.count(JobStatus(name)) for name in COUNTED
             }
+            ready = [task for task, told in job.readiness.items() if told.ready]
+            assert row["tasks_ready"] == len(ready)
+            assert [task for task in range(job.size) if self.memory.task(task, id).get("ready")] == sorted(ready)
             assert row["ended_at"] is None if job.ended is None else row["status"] == job.ended.value
             if job.ended is None:
                 assert row["exit_code"] is None
@@ -136,3 +143,23 @@ def test_a_job_that_waits_for_others_names_them_until_they_have_ended() -> None:
     memory.fold(desk)
     assert (memory.job()["waits_for"], memory.job()["status"]) == ("", "cancelled")
     assert memory.job("b")["reason"] == "exit code 3"
+
+
+def test_a_running_task_of_a_service_has_its_address_and_whether_it_is_ready() -> None:
+    desk, memory = Desk(), Memory()
+    desk.command(submit(service={"ports": ["http"]}, restart={"mode": "always", "max_restarts": None}))
+
+    def seen() -> tuple[object, ...]:
+        memory.fold(desk)
+        task = memory.task(0)
+        return task["address"], task["ports"], task["ready"], task["unready_reason"], memory.job()["tasks_ready"]
+
+    desk.command(started(service=True))
+    assert seen() == ("10.0.0.7", {"http": 20_000}, False, "", 0)
+    desk.command(readiness(at=1))
+    assert seen() == ("10.0.0.7", {"http": 20_000}, True, "", 1)
+    desk.command(readiness(ready=False, at=2))
+    assert seen() == ("10.0.0.7", {"http": 20_000}, False, "no answer", 0)
+    desk.command(readiness(at=3))
+    desk.command(exited(code=1))
+    assert seen() == ("", {}, None, "", 0)

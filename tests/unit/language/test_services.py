@@ -27,9 +27,15 @@ def refusal(service: dict[str, Any], **parts: Any) -> str:
 
 def test_a_service_names_its_ports_and_probes() -> None:
     service = job(
-        {"ports": ["http", "admin-2"], "readiness": {**HTTP, "port": "http"}, "liveness": {"kind": "tcp", "port": "admin-2"}}
+        {
+            "ports": ["http", "admin-2"],
+            "readiness": {**HTTP, "port": "http"},
+            "liveness": {"kind": "tcp", "port": "admin-2"},
+        }
     ).service
-    assert service is not None and service.readiness is not None and service.liveness is not None
+    assert service is not None
+    assert service.readiness is not None
+    assert service.liveness is not None
     assert [service.port_of(probe) for probe in (service.readiness, service.liveness)] == ["http", "admin-2"]
     assert port_variable("admin-2") == "FORGELOG_PORT_ADMIN_2"
 
@@ -60,7 +66,10 @@ def test_startup_and_liveness_are_more_patient_than_readiness() -> None:
         ({"ports": ["a"], "readiness": {"kind": "http", "service": "x"}}, "service is only for kind grpc"),
         ({"ports": ["a"], "readiness": {"kind": "tcp", "command": ["true"]}}, "command is only for kind exec"),
         ({"readiness": {"kind": "exec"}}, "service.readiness: Value error, command is missing"),
-        ({"ports": ["a"], "readiness": {"kind": "exec", "command": ["true"], "port": "a"}}, "port is not for kind exec"),
+        (
+            {"ports": ["a"], "readiness": {"kind": "exec", "command": ["true"], "port": "a"}},
+            "port is not for kind exec",
+        ),
         ({"ports": ["a"], "startup": {"kind": "tcp", "success_threshold": 2}}, "startup.success_threshold is 2"),
         ({"readiness": {"kind": "exec", "command": ["true"], "period_seconds": 0}}, "readiness.period_seconds"),
         ({"ports": ["a"], "readiness": {"kind": "http", "path": "no-slash"}}, "readiness.path"),
@@ -74,7 +83,9 @@ def test_what_cannot_be_is_refused_by_name(service: dict[str, Any], words: str) 
 
 def test_a_jobs_own_variables_may_not_take_the_place_of_a_port() -> None:
     variables = {"environment": {"variables": {"FORGELOG_PORT_HTTP": "80"}}}
-    assert "environment.variables sets FORGELOG_PORT_HTTP, which its node sets" in refusal({"ports": ["http"]}, **variables)
+    assert "environment.variables sets FORGELOG_PORT_HTTP, which its node sets" in refusal(
+        {"ports": ["http"]}, **variables
+    )
 
 
 def test_an_exec_probe_needs_no_port() -> None:
@@ -91,7 +102,9 @@ def test_an_address_is_one_hosts(address: str) -> None:
     assert TypeAdapter(Address).validate_python(address) == address
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0", "::", "224.0.0.1", "10.0.0.7:80", "http://x", "a b", "-x", "1.2.3", "[::1]"])
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0", "::", "224.0.0.1", "10.0.0.7:80", "http://x", "a b", "-x", "1.2.3", "[::1]"]
+)
 def test_no_address_is_refused(address: str) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(Address).validate_python(address)

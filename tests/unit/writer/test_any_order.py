@@ -160,6 +160,8 @@ ALLOCATIONS = st.builds(lambda job, attempt, number: f"{job}.{attempt}.{number}"
 def _submit(id: str, size: int, after: dict[str, str], mode: str) -> Command:
     parts: dict[str, Any] = {"array": JobArray(size=size)} if size > 1 else {}
     waits = tuple({"job_id": other, "kind": kind} for other, kind in after.items())
+    if mode == "service":
+        return desk.submit(id, depends_on=waits, restart={"mode": "always", "max_restarts": None}, service={}, **parts)
     return desk.submit(id, depends_on=waits, restart={"mode": mode, "max_restarts": 1}, **parts)
 
 
@@ -169,11 +171,19 @@ jobs = st.one_of(
         JOBS,
         st.sampled_from([1, 4]),
         st.dictionaries(JOBS, st.sampled_from(DependencyKind), max_size=2),
-        st.sampled_from(["never", "on_failure", "always"]),
+        st.sampled_from(["never", "on_failure", "always", "service"]),
     ),
     st.builds(desk.cancel, JOBS, st.none() | TASKS),
     st.builds(desk.requeue, JOBS, st.none() | TASKS),
     st.builds(lambda tasks, attempt, id: desk.started(*tasks, attempt=attempt, id=id), NUMBERS, ATTEMPTS, JOBS),
+    st.builds(
+        lambda tasks, ready, at, attempt, id: desk.readiness(*tasks, ready=ready, at=at, attempt=attempt, id=id),
+        NUMBERS,
+        st.booleans(),
+        st.integers(0, 3),
+        ATTEMPTS,
+        JOBS,
+    ),
     st.builds(
         lambda tasks, attempt, id, reason: desk.exited(*tasks, attempt=attempt, id=id, reason=reason),
         NUMBERS,
