@@ -213,6 +213,8 @@ class ScalingInputs(Model):
     starting: Replicas = 0
     """Those that were asked for and are not ready yet: they count, so that they are not asked for twice."""
     loads: tuple[MetricLoad, ...] = Field(default=(), max_length=16)
+    watched_seconds: float = Field(ge=0, le=1e10)
+    """How long loads have been followed without a gap: before a whole stable window nothing is taken away."""
     held: int = Field(default=0, ge=0, le=1_000_000)
     """Requests that wait for the first replica."""
     idle_seconds: float | None = Field(default=None, ge=0, le=1e10)
@@ -229,8 +231,9 @@ class MetricNeed(Model):
     """How many replicas one metric asks for."""
 
     name: MetricName
-    stable: int = Field(ge=0, le=1 << 31)
-    panic: int = Field(default=0, ge=0, le=1 << 31)
+    stable: float = Field(ge=0, le=1e15)
+    """By the stable window, before rounding up."""
+    panic: float = Field(default=0.0, ge=0, le=1e15)
     """By the panic window; 0 where it is not known."""
 
 
@@ -268,7 +271,7 @@ class ScalingLimit(StrEnum):
     STEP = "step"
     """One change goes no further."""
     UNKNOWN = "unknown"
-    """A metric is not known: nothing is taken away."""
+    """A metric is not known, or not for the whole stable window: nothing is taken away."""
     MINIMUM = "minimum"
     MAXIMUM = "maximum"
     NOT_IDLE = "not_idle"
@@ -286,9 +289,9 @@ class ScalingDecision(Model):
     """The metric that the reason is about; empty where it is about none."""
     limit: ScalingLimit = ScalingLimit.NONE
     needs: tuple[MetricNeed, ...] = Field(default=(), max_length=16)
-    needed: int = Field(ge=0, le=1 << 31)
+    needed: int = Field(ge=0, le=1 << 60)
     """What the load, the prediction and waiting requests ask for, before bounds and behaviour."""
-    forecast_replicas: int = Field(default=0, ge=0, le=1 << 31)
+    forecast_replicas: int = Field(default=0, ge=0, le=1 << 60)
     """What the prediction asks for; 0 without one, and while it is left aside."""
     low: Replicas
     """The least number at this time."""

@@ -1,0 +1,1 @@
+"""Deployments: models served by replicas, split, scaled, rolled out and watched."""

@@ -1,0 +1,1 @@
+"""Alerts of deployments: pure, window by window."""

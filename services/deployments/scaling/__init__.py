@@ -1,0 +1,1 @@
+"""Deciding how many replicas a deployment has: pure, from windows of its load."""

@@ -1,0 +1,1 @@
+"""Simulated worlds for decisions that are pure: many trials with seeds, as fast as they can be computed."""
