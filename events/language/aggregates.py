@@ -63,7 +63,11 @@ def _check(message: type[Message], decides: dict[str, str]) -> None:
 def _check_prefix(command: type[Command], prefixes: dict[str, str]) -> None:
     """`prefixes`: how assigned ids begin → kind of their aggregates, as far as it is known."""
     prefix, kind = command.id_prefix, command.aggregate
-    if command.assigns_id and not _PREFIX.fullmatch(prefix):
+    if (field := command.named_by) and (not command.assigns_id or prefix or field not in command.model_fields):
+        raise LanguageError(
+            f"{command.type_name()}: named_by is {field!r}; name a field of a command that assigns_id, and no id_prefix"
+        )
+    if command.assigns_id and not command.named_by and not _PREFIX.fullmatch(prefix):
         raise LanguageError(
             f"{command.type_name()}: it assigns ids, and id_prefix is {prefix!r}; set it to how the ids of {kind} "
             f"begin, such as 'j': lower-case letters, digits and hyphens, a letter first"

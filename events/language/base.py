@@ -102,6 +102,10 @@ class Command(Message):
     id_prefix: ClassVar[str] = ""
     """How such ids begin: lower-case letters and digits, a letter first. Each kind of aggregate has its own."""
 
+    named_by: ClassVar[str] = ""
+    """The field whose value such an id is, with the ending of the project's ids, in place of one that is derived: a
+    name that is given once in a project. A value has no dot, so that no two projects have one id."""
+
     concluded_by: ClassVar[tuple[type[Event], ...]] = ()
     """For a creating command of several steps: the later events about its aggregate, of any context, that conclude the
     creation. The first one counts (see `Event.refusal`), and a caller may wait for it. Empty: no conclusion."""

@@ -207,6 +207,20 @@ OWN = (
         kinds=(("Template", "forgelog.manifest.templates:TEMPLATE"),),
         streams=(POINTS,),
     ),
+    ContextSpec(
+        "deployments",
+        "models that are served, and how requests get to them",
+        language=(
+            "events.language.deployments.endpoint_types",
+            "events.language.deployments.enums",
+            "events.language.deployments.routing",
+            "events.language.deployments.serving",
+            "events.language.deployments.models",
+            "events.language.deployments.answers",
+            "events.language.deployments.commands",
+            "events.language.deployments.events",
+        ),
+    ),
 )
 """Forgelog's own, in the order of the main flow. Those between a submit and the start of its process are alone: on two
 cores they work at the same time."""

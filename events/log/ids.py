@@ -40,6 +40,11 @@ def derived_id(prefix: str, command_id: str, project: str = DEFAULT_PROJECT) -> 
     return f"{prefix}{_base32(command_id, 13)}{id_ending(project)}"
 
 
+def named_id(name: str, project: str = DEFAULT_PROJECT) -> str:
+    """The id of the aggregate that has a name in a project, of a kind that is `named_by` it."""
+    return f"{name}{id_ending(project)}"
+
+
 def with_assigned_id(command: Command, command_id: str, project: str = DEFAULT_PROJECT) -> Command:
     """The command with what follows from its envelope: the project, where it has a field for it, and its aggregate's
     id, if it is a creating one that left it empty. Raises `Refused` for one that names another project."""
@@ -49,7 +54,11 @@ def with_assigned_id(command: Command, command_id: str, project: str = DEFAULT_P
             raise _of_another_project(named, project)
         found["project"] = project
     if kind.assigns_id and not command.subject():
-        found[kind.subject_from] = derived_id(kind.id_prefix, command_id, project)
+        found[kind.subject_from] = (
+            named_id(getattr(command, kind.named_by), project)
+            if kind.named_by
+            else derived_id(kind.id_prefix, command_id, project)
+        )
     return command.model_copy(update=found) if found else command
 
 

@@ -1,0 +1,110 @@
+"""Commands of deployments. One aggregate decides all of them: the deployment."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field, model_validator
+
+from events.language.base import Command
+from events.language.common import Identifier, OptionalIdentifier
+from events.language.deployments.models import (
+    DeploymentSpec,
+    NewDeploymentName,
+    Note,
+    Reason,
+    ReplicaCount,
+    ResolvedModel,
+)
+from events.language.deployments.routing import RevisionNumber
+
+
+class DeploymentCommand(Command):
+    context: ClassVar[str] = "deployments"
+    aggregate: ClassVar[str] = "deployment"
+    subject_from: ClassVar[str] = "deployment_id"
+    key_from: ClassVar[str] = "deployment_id"
+
+
+class CreateDeployment(DeploymentCommand):
+    """Serve a model, or run a command, in replicas. A name is given once in a project; that of a terminated deployment
+    is free. `deployment_id` follows from name and project, and may be left out."""
+
+    assigns_id: ClassVar[bool] = True
+    named_by: ClassVar[str] = "name"
+
+    deployment_id: OptionalIdentifier = ""
+    name: NewDeploymentName
+    spec: DeploymentSpec
+    note: Note = ""
+    """What its first revision is for, for people."""
+
+
+class OfDeployment(DeploymentCommand):
+    deployment_id: Identifier
+
+
+class UpdateDeployment(OfDeployment):
+    """Make a deployment as `spec` says. What replicas are made of becomes a new revision, which is rolled out; the rest
+    changes at once."""
+
+    spec: DeploymentSpec
+    """All of it: what it leaves out has its default."""
+    note: Note = ""
+    """What is changed and why, for people."""
+    based_on: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
+    """The newest revision that the sender knows of: refused if there is a newer one. 0 for any."""
+
+
+class ScaleDeployment(OfDeployment):
+    """Change how many replicas there are to be."""
+
+    replicas: ReplicaCount
+    reason: Reason = ""
+
+
+class TerminateDeployment(OfDeployment):
+    """Stop all replicas of a deployment. Its history stays."""
+
+    reason: Reason = ""
+
+
+class ResolveRevision(OfDeployment):
+    """From the platform: which version of its model a revision serves, or why there is none. Without either, it serves
+    no model."""
+
+    revision: RevisionNumber
+    model: ResolvedModel | None = None
+    problem: Reason = ""
+
+    @model_validator(mode="after")
+    def _either(self) -> ResolveRevision:
+        if self.model is not None and self.problem:
+            raise ValueError("model and problem are both given; a revision has the one or the other")
+        return self
+
+
+class PauseRollout(OfDeployment):
+    """Let the rollout under way take no further step until it is resumed."""
+
+    reason: Reason = ""
+
+
+class ResumeRollout(OfDeployment):
+    """Go on with a rollout that is paused."""
+
+
+class PromoteRollout(OfDeployment):
+    """Take a rollout's next step now: of a canary the next percentage; of blue-green, give the new replicas the
+    requests, then let the old ones go."""
+
+    whole: bool = False
+    """All steps that are left of a canary."""
+
+
+class UndoRollout(OfDeployment):
+    """Go back. A rollout under way is rolled back; else an earlier revision is rolled out again, as a new one."""
+
+    to_revision: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
+    """Which one; 0: the one before the present one."""
+    reason: Reason = ""

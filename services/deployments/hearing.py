@@ -1,0 +1,84 @@
+"""What the events of a replica's job mean for the replica. Pure.
+
+JobStarted ─► ReplicaStarted, ReplicaReady
+JobExited ─► ReplicaUnready; its job starts it again
+the job's end, or its refusal ─► ReplicaEnded
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from events.language.base import Event
+from events.language.common import CommandRejected
+from events.language.deployments.enums import ReplicaStatus
+from events.language.deployments.events import (
+    ReplicaEnded,
+    ReplicaEvent,
+    ReplicaReady,
+    ReplicaStarted,
+    ReplicaUnready,
+)
+from events.language.jobs import ExitReason, JobEnded, JobExited, JobStarted, SubmitJob, TaskExit
+from services.deployments.state import LIVE, Deployment, Replica
+
+_NO_FAULT = frozenset({ExitReason.STOPPED, ExitReason.LOST})
+"""Ends of processes that come from elsewhere."""
+
+_MOST = 1_000
+"""Characters of a reason."""
+
+
+def heard(state: Deployment, id: str, event: Event) -> Iterator[ReplicaEvent]:
+    """What an event of a job means for the replica that it is."""
+    number = state.jobs.get(event.subject())
+    if number is None:
+        return  # it is none of this deployment's, or the replica has ended
+    replica = state.replicas[number]
+    if isinstance(event, JobEnded):
+        yield ReplicaEnded(deployment_id=id, replica=number, job_id=replica.job_id, reason=event.reason[:_MOST])
+    elif replica.status not in LIVE:
+        return
+    elif isinstance(event, JobStarted):
+        for start in event.tasks:
+            if start.attempt > replica.attempt:
+                names = {"deployment_id": id, "replica": number, "attempt": start.attempt}
+                yield ReplicaStarted(**names, node_id=event.node_id)
+                yield ReplicaReady(**names)
+    elif isinstance(event, JobExited):
+        for exit in event.tasks:
+            if not _known(replica, exit.attempt):
+                yield ReplicaUnready(
+                    deployment_id=id,
+                    replica=number,
+                    attempt=exit.attempt,
+                    reason=_reason(exit)[:_MOST],
+                    exited=True,
+                    crashed=exit.reason not in _NO_FAULT,
+                )
+
+
+def _known(replica: Replica, attempt: int) -> bool:
+    """Whether it is known that an attempt's process is gone."""
+    return attempt < replica.attempt or (
+        attempt == replica.attempt and replica.status is ReplicaStatus.REQUESTED
+    )
+
+
+def refused(state: Deployment, id: str, refusal: CommandRejected) -> Iterator[ReplicaEnded]:
+    """An order of a job was refused: it was not taken, or could not be cancelled, since it had ended."""
+    number = state.jobs.get(refusal.subject_id)
+    if number is None:
+        return
+    was = "its job was refused" if refusal.command_type == SubmitJob.type_name() else "its job had ended"
+    yield ReplicaEnded(
+        deployment_id=id, replica=number, job_id=refusal.subject_id, reason=f"{was}: {refusal.message}"[:_MOST]
+    )
+
+
+def _reason(exit: TaskExit) -> str:
+    """How a process ended, in words."""
+    if exit.reason is ExitReason.EXITED:
+        return f"its process ended with {f'signal {exit.signal}' if exit.signal else f'exit code {exit.exit_code}'}"
+    words = exit.reason.value.replace("_", " ")
+    return f"{words}: {exit.message}" if exit.message else words

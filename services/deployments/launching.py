@@ -1,0 +1,120 @@
+"""The job that a replica is. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+
+from events.language.deployments.events import ReplicaRequested
+from events.language.deployments.models import DeploymentSpec, ResolvedModel
+from events.language.deployments.serving import ServedModel, ServingSpec
+from events.language.jobs.spec import (
+    JobAffinity,
+    JobMetadata,
+    JobScheduling,
+    JobSpec,
+    RestartMode,
+    RestartPolicy,
+)
+from events.log.ids import child_id
+from services.deployments.state import Deployment
+
+DEPLOYMENT_LABEL = "forgelog/deployment"
+REVISION_LABEL = "forgelog/revision"
+REGION_LABEL = "region"
+
+_RESTARTS = RestartPolicy(mode=RestartMode.ALWAYS, max_restarts=1000, max_backoff_seconds=60.0)
+
+
+def job_of(id: str, project: str, revision: int, number: int) -> str:
+    """The id of a replica's job."""
+    return f"dep.{child_id(id, f'{revision}.{number}', project)}"
+
+
+def requested(state: Deployment, id: str, project: str, revision: int, number: int) -> ReplicaRequested:
+    """The order of a replica."""
+    of = state.revisions[revision]
+    return ReplicaRequested(
+        deployment_id=id,
+        replica=number,
+        revision=revision,
+        job_id=job_of(id, project, revision, number),
+        spec=_job(state.name, of.spec, of.model, id, revision, number),
+    )
+
+
+def problem(state: Deployment, revision: int, model: ResolvedModel | None) -> str:
+    """Why replicas of a revision with this model can't be; empty if they can."""
+    try:
+        _job(state.name, state.revisions[revision].spec, model, "a", revision, 1)
+    except ValidationError as error:
+        return "; ".join(str(each["msg"]).removeprefix("Value error, ") for each in error.errors())
+    return ""
+
+
+def _job(name: str, spec: DeploymentSpec, model: ResolvedModel | None, id: str, revision: int, number: int) -> JobSpec:
+    labels = {**spec.labels, DEPLOYMENT_LABEL: id, REVISION_LABEL: str(revision)}
+    region = {REGION_LABEL: spec.target.region} if spec.target.region else {}
+    variables = {**spec.environment.variables, **_told(spec, model, id, revision, number)}
+    return JobSpec(
+        metadata=JobMetadata(name=f"{name}/{revision}.{number}", labels=labels),
+        command=spec.command or "python",
+        args=spec.args if spec.command else ("-m", "forgelog.serve"),
+        queue=spec.target.queue,
+        priority=spec.target.priority,
+        resources=spec.resources,
+        environment=spec.environment.model_copy(update={"variables": variables}),
+        scheduling=JobScheduling(
+            node_selector={**spec.target.node_selector, **region},
+            tolerations=spec.target.tolerations,
+            job_affinity=(JobAffinity(labels={DEPLOYMENT_LABEL: id}, required=False, anti=True),),
+            restart=_RESTARTS,
+        ),
+    )
+
+
+def _told(
+    spec: DeploymentSpec, model: ResolvedModel | None, id: str, revision: int, number: int
+) -> Mapping[str, str]:
+    """What a replica's process finds of itself in its environment."""
+    told = {"FORGELOG_DEPLOYMENT": id, "FORGELOG_REVISION": str(revision), "FORGELOG_REPLICA": str(number)}
+    if model is None:
+        return told
+    if spec.command:
+        return {
+            **told,
+            "FORGELOG_MODEL_NAME": model.name,
+            "FORGELOG_MODEL_VERSION": str(model.number),
+            "FORGELOG_MODEL_VERSION_ID": model.version_id,
+        }
+    return {**told, "FORGELOG_SERVING": serving(spec, model, id, revision).to_json().decode()}
+
+
+def serving(spec: DeploymentSpec, model: ResolvedModel, id: str, revision: int) -> ServingSpec:
+    """What a replica's model server reads. Raises ValidationError for one that is too long for a process."""
+    options = spec.serving
+    return ServingSpec(
+        deployment_id=id,
+        revision=revision,
+        model=ServedModel(
+            name=model.name,
+            version=model.number,
+            version_id=model.version_id,
+            bundle=model.bundle,
+            format=model.model_format,
+            file=options.file,
+            signature=model.signature,
+            trusted_types=options.trusted_types,
+            trust_pickle=options.trust_pickle,
+        ),
+        runtime=options.runtime,
+        endpoints=spec.endpoint_types(),
+        batching=options.batching,
+        processing=options.processing,
+        schemas=options.schemas,
+        monitoring=options.monitoring,
+        health=options.health,
+        warm_up=options.warm_up,
+        limits=options.limits,
+    )

@@ -1,0 +1,102 @@
+"""Which version of its model a revision serves: what is asked of experiments, and what the answer means. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from events.language.common import Refused
+from events.language.convert import to_dict
+from events.language.deployments.commands import ResolveRevision
+from events.language.deployments.events import (
+    DeploymentEvent,
+    RevisionCreated,
+    RevisionRejected,
+    RevisionResolved,
+)
+from events.language.deployments.models import ModelChoice, ResolvedModel
+from events.language.experiments.registry.models import ModelFormat, ModelSignature, VersionStatus
+from events.language.objects import ObjectRef
+from events.writer.decider import Question
+from forgelog_pb.experiments.v1.registry_queries_pb2 import GetModelVersionRequest
+from forgelog_pb.experiments.v1.registry_queries_pb2_grpc import RegistryQueriesStub
+from services.deployments import launching
+from services.deployments.state import Deployment
+
+_MOST = 1_000
+"""Characters of a reason."""
+
+
+def at_once(event: RevisionCreated) -> Sequence[DeploymentEvent]:
+    """What follows on a new revision if nothing needs to be asked."""
+    if event.spec.model is not None:
+        return []
+    return [RevisionResolved(deployment_id=event.deployment_id, revision=event.revision)]
+
+
+def questions(event: RevisionCreated, project: str) -> Sequence[Question]:
+    """What is asked about a new revision. One that undoes others serves the version that it did."""
+    choice = event.spec.model
+    if choice is None or event.source_revision:
+        return []
+    request = GetModelVersionRequest(
+        project=project,
+        name=choice.name,
+        number=choice.number or 0,
+        alias=choice.alias,
+        environment=choice.environment,
+    )
+    return [Question("experiments", RegistryQueriesStub, "GetModelVersion", request)]
+
+
+def resolution(event: RevisionCreated, answer: Any, project: str) -> ResolveRevision:
+    """The answer, as a command of the deployment to itself."""
+    names = {"deployment_id": event.deployment_id, "revision": event.revision}
+    assert event.spec.model is not None
+    if isinstance(answer, Refused):
+        return ResolveRevision(**names, problem=f"{_named(event.spec.model)}: {answer.message}"[:_MOST])
+    version = to_dict(answer.version)
+    if problem := _problem(version, project):
+        return ResolveRevision(**names, problem=f"{_named(event.spec.model)}: {problem}"[:_MOST])
+    return ResolveRevision(
+        **names,
+        model=ResolvedModel(
+            name=event.spec.model.name,
+            number=version["number"],
+            version_id=version["version_id"],
+            bundle=ObjectRef.model_validate(version["bundle"]),
+            model_format=ModelFormat(version["model_format"]),
+            signature=ModelSignature.model_validate(version.get("signature") or {}),
+        ),
+    )
+
+
+def _named(choice: ModelChoice) -> str:
+    """As people write it."""
+    if choice.number is not None:
+        return f"{choice.name}/{choice.number}"
+    if choice.alias:
+        return f"{choice.name}@{choice.alias}"
+    return f"{choice.name}:{choice.environment}" if choice.environment else choice.name
+
+
+def _problem(version: dict[str, Any], project: str) -> str:
+    """Why a version can't be served; empty if it can."""
+    if version["project"] != project:
+        return "it is a model of another project"
+    if version.get("deleted_at") is not None:
+        return f"version {version['number']} is deleted; choose another one"
+    if version["status"] == VersionStatus.DAMAGED:
+        return f"the files of version {version['number']} are damaged ({version.get('reason') or 'no reason is known'})"
+    return ""
+
+
+def resolved(state: Deployment, command: ResolveRevision) -> Sequence[DeploymentEvent]:
+    """The resolution of the newest revision; an answer about an earlier one comes too late."""
+    id, revision = command.deployment_id, command.revision
+    if revision != state.unresolved:
+        return []
+    problem = command.problem or launching.problem(state, revision, command.model)
+    if problem:
+        return [RevisionRejected(deployment_id=id, revision=revision, reason=problem[:_MOST])]
+    return [RevisionResolved(deployment_id=id, revision=revision, model=command.model)]

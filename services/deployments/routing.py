@@ -1,0 +1,126 @@
+"""What routers are told of a deployment: the table follows from the replicas that are ready. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from events.language.deployments.endpoint_types import EndpointType
+from events.language.deployments.enums import ReplicaStatus, RolloutStrategy
+from events.language.deployments.events import DeploymentEvent, RoutingChanged
+from events.language.deployments.models import DeploymentSpec
+from events.language.deployments.routing import (
+    WHOLE,
+    RoutedEndpoint,
+    RoutedReplica,
+    RoutedRevision,
+    RoutingTable,
+)
+from services.deployments import replicas
+from services.deployments.state import Deployment
+
+_GRPC_PORT = "grpc"
+
+
+def changed(state: Deployment, id: str) -> list[DeploymentEvent]:
+    """A new table, if there is something new to tell."""
+    last = state.table
+    table = _table(state, id, 1 if last is None else last.number)
+    if table == last:
+        return []
+    if last is not None:
+        table = table.model_copy(update={"number": last.number + 1})
+    return [RoutingChanged(deployment_id=id, table=table)]
+
+
+def _table(state: Deployment, id: str, number: int) -> RoutingTable:
+    spec = state.spec
+    assert spec is not None
+    assert state.created_at is not None
+    routed = _routed(state)
+    shares = weights(state, {revision: len(found) for revision, found in routed.items()})
+    named = [*dict.fromkeys((*shares, *replicas.planned(state)))]
+    policy = spec.routing
+    return RoutingTable(
+        number=number,
+        deployment_id=id,
+        project=state.project,
+        name=state.name,
+        created_at=state.created_at,
+        revisions=tuple(
+            _revision(state, each, shares.get(each, 0), routed[each]) for each in sorted(named) if each in routed
+        ),
+        endpoints=() if state.terminating else _endpoints(spec, [each for found in routed.values() for each in found]),
+        session=policy.session,
+        replica_affinity=policy.replica_affinity,
+        balancing=policy.balancing,
+        retries=policy.retries,
+        concurrency=policy.concurrency,
+        cold_start_seconds=policy.cold_start_seconds,
+        terminated=state.terminating,
+    )
+
+
+def _routed(state: Deployment) -> dict[int, list[RoutedReplica]]:
+    """Revision → its replicas that can be reached, in their order."""
+    found: dict[int, list[RoutedReplica]] = {}
+    if state.terminating:
+        return found
+    for number in sorted(state.replicas):
+        replica = state.replicas[number]
+        if replica.status is ReplicaStatus.READY and replica.address and replica.ports:
+            routed = RoutedReplica(replica_id=replica.job_id, address=replica.address, ports=replica.ports)
+            found.setdefault(replica.revision, []).append(routed)
+    return found
+
+
+def _revision(state: Deployment, number: int, weight: int, ready: list[RoutedReplica]) -> RoutedRevision:
+    model = state.revisions[number].model
+    return RoutedRevision(
+        revision=number,
+        weight=weight,
+        model=state.name if model is None else model.name,
+        version=number if model is None else model.number,
+        replicas=tuple(ready),
+    )
+
+
+def _endpoints(spec: DeploymentSpec, ready: list[RoutedReplica]) -> tuple[RoutedEndpoint, ...]:
+    """Those that every ready replica has the port of: replicas of an earlier revision may lack one."""
+    endpoints = spec.endpoints or tuple(
+        RoutedEndpoint(name=each.value, type=each, replica_port=_GRPC_PORT if each is EndpointType.GRPC else "http")
+        if each is EndpointType.GRPC
+        else RoutedEndpoint(name=each.value, type=each, replica_port=spec.port_names()[0])
+        for each in spec.endpoint_types()
+    )
+    return tuple(each for each in endpoints if all(each.replica_port in replica.ports for replica in ready))
+
+
+def weights(state: Deployment, ready: Mapping[int, int]) -> dict[int, int]:
+    """Revision → its share of requests in basis points; all together are the whole. Only of `ready`, which is how many
+    replicas of each can be reached. Empty if there are none."""
+    if not ready:
+        return {}
+    rollout = state.rollout
+    if rollout is None:
+        return {state.stable: WHOLE} if state.stable in ready else _even(ready)
+    new, old = rollout.revision, rollout.from_revision
+    if rollout.strategy is RolloutStrategy.ROLLING:
+        return _even(ready)
+    two = {each: count for each, count in ready.items() if each in (new, old)}
+    if len(two) < 2:  # the one that can be reached gets all
+        return dict.fromkeys(two, WHOLE) or _even(ready)
+    if rollout.strategy is RolloutStrategy.BLUE_GREEN:
+        return {new if rollout.weight == WHOLE else old: WHOLE}
+    part = min(rollout.weight, WHOLE * ready[new] // max(state.wanted, 1))
+    return {new: part, old: WHOLE - part}
+
+
+def _even(ready: Mapping[int, int]) -> dict[int, int]:
+    """By how many replicas each has."""
+    total, left = sum(ready.values()), WHOLE
+    shares: dict[int, int] = {}
+    for revision in sorted(ready):
+        shares[revision] = WHOLE * ready[revision] // total
+        left -= shares[revision]
+    shares[max(ready)] += left
+    return shares

@@ -1,0 +1,81 @@
+"""How a deployment stands: its status follows from its replicas and its rollout. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from events.language.deployments.enums import DeploymentStatus
+from events.language.deployments.events import DeploymentEvent, DeploymentStatusChanged
+from events.language.deployments.moves import DEPLOYMENT_MOVES
+from events.language.moves import may_move
+from services.deployments.state import Deployment
+
+DEGRADED_AFTER = timedelta(seconds=10)
+"""How long a deployment may have too few ready replicas before it is degraded."""
+
+S = DeploymentStatus
+
+
+def changed(state: Deployment, id: str, now: datetime) -> list[DeploymentEvent]:
+    """The move to the status that it has now, one at a time."""
+    assert state.status is not None
+    status = _status(state, now)
+    if status is state.status:
+        return []
+    if not may_move(DEPLOYMENT_MOVES, state.status, status):
+        status = S.DEGRADED if status is S.FAILED else S.TERMINATING if status is S.TERMINATED else status
+    return [DeploymentStatusChanged(deployment_id=id, status=status, reason=_reason(state, status))]
+
+
+def due(state: Deployment) -> Iterator[datetime]:
+    """When its status changes although nothing has happened."""
+    short, status = state.short_since, state.status
+    if short is None or not _in_place(state):
+        return
+    if status is S.SCALING or (status is S.DEGRADED and not state.ready()):
+        yield short + _deadline(state)
+    elif status not in (S.DEGRADED, S.FAILED):
+        yield short + DEGRADED_AFTER
+
+
+def _in_place(state: Deployment) -> bool:
+    """Whether nothing but its replicas' readiness counts."""
+    return not state.terminating and (state.holding or (state.rollout is None and bool(state.stable)))
+
+
+def _deadline(state: Deployment) -> timedelta:
+    assert state.spec is not None
+    return timedelta(seconds=max(state.spec.rollout.progress_deadline_seconds, DEGRADED_AFTER.total_seconds()))
+
+
+def _status(state: Deployment, now: datetime) -> DeploymentStatus:
+    assert state.status is not None
+    if state.terminating:
+        return S.TERMINATING if state.replicas else S.TERMINATED
+    if state.rollout is not None and not state.holding:
+        return S.DEPLOYING if state.status in (S.PENDING, S.DEPLOYING) else S.UPDATING
+    if not _in_place(state):
+        return state.status if state.unresolved or state.next else S.FAILED
+    short = state.short_since
+    if short is None:
+        return S.SCALING if state.scaling else S.RUNNING
+    late = now >= short + _deadline(state)
+    if late and not state.ready():
+        return S.FAILED
+    if state.scaling and not late:
+        return S.SCALING
+    if late or now >= short + DEGRADED_AFTER or state.status in (S.DEGRADED, S.FAILED):
+        return S.FAILED if state.status is S.FAILED and not state.ready() else S.DEGRADED
+    return S.RUNNING
+
+
+def _reason(state: Deployment, status: DeploymentStatus) -> str:
+    match status:
+        case S.DEGRADED:
+            return f"{state.ready()} of {state.wanted} replicas are ready"
+        case S.FAILED if state.stable:
+            return f"none of {state.wanted} replicas is ready"
+        case S.FAILED:
+            return state.trouble
+    return ""

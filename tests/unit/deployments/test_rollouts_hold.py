@@ -1,0 +1,169 @@
+"""Whatever happens in whatever order, a deployment's bounds hold and it comes to rest."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+
+from events.language.base import Command, Event
+from events.language.common import Refused
+from events.language.deployments.commands import (
+    PauseRollout,
+    PromoteRollout,
+    ResumeRollout,
+    ScaleDeployment,
+    TerminateDeployment,
+    UndoRollout,
+)
+from events.language.deployments.enums import DeploymentStatus, ReplicaStatus, RolloutStrategy
+from events.language.deployments.events import ReplicaDraining, ReplicaRequested, RoutingChanged
+from events.language.deployments.models import RolloutPolicy
+from events.language.jobs import ExitReason
+from services.deployments import replicas
+from tests.unit.deployments.desk import ID, Desk, command_spec
+
+policies = st.builds(
+    RolloutPolicy,
+    strategy=st.sampled_from(RolloutStrategy),
+    max_surge=st.integers(0, 2),
+    max_unavailable=st.integers(1, 2),
+    undo_seconds=st.sampled_from([0.0, 60.0]),
+    progress_deadline_seconds=st.just(120.0),
+    crash_limit=st.integers(1, 3),
+    canary_percent=st.sampled_from([(), (50,), (1, 99)]),
+)
+counts = st.integers(0, 4)
+
+
+class Watched(Desk):
+    """Holds each event to the bounds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.were: dict[int, ReplicaStatus] = {}
+        self.tables = 0
+
+    def check(self, event: Event) -> None:
+        state = self.state
+        assert state.spec is not None or not state.revisions
+        policy = state.spec.rollout if state.spec is not None else RolloutPolicy()
+        if isinstance(event, ReplicaRequested):
+            there = sum(each.status is not ReplicaStatus.RELEASED for each in state.replicas.values())
+            blue_green = state.rollout is not None and state.rollout.strategy is RolloutStrategy.BLUE_GREEN
+            assert there <= state.wanted + (state.wanted if blue_green else policy.max_surge)
+        elif isinstance(event, ReplicaDraining):
+            if self.were.get(event.replica) is ReplicaStatus.READY and replicas.planned(state):
+                assert state.ready() >= state.wanted - policy.max_unavailable
+        elif isinstance(event, RoutingChanged):
+            self._check_table(event)
+        self.were = {number: each.status for number, each in state.replicas.items()}
+
+    def _check_table(self, event: RoutingChanged) -> None:
+        table, self.tables = event.table, self.tables + 1
+        assert table.number == self.tables
+        for revision in table.revisions:
+            assert revision.replicas, "only what is ready is routed to"
+        assert sum(revision.weight for revision in table.revisions) in (0, 10_000)
+
+
+class Rollouts(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.desk = Watched()
+        self.desk.create(command_spec("p0"))
+        self.programs = 0
+
+    def send(self, command: Command) -> None:
+        try:
+            self.desk.send(command)
+        except Refused as refused:
+            assert refused.errors, "a refusal names a field"
+
+    def there(self) -> bool:
+        return not self.desk.state.terminating
+
+    @precondition(there)
+    @rule(policy=policies, count=counts, drain=st.sampled_from([0.0, 5.0]))
+    def update(self, policy: RolloutPolicy, count: int, drain: float) -> None:
+        self.programs += 1
+        self.desk.update(f"p{self.programs}", rollout=policy, replicas=count, drain_seconds=drain)
+
+    @precondition(there)
+    @rule(count=counts)
+    def scale(self, count: int) -> None:
+        self.send(ScaleDeployment(deployment_id=ID, replicas=count))
+
+    @rule(
+        command=st.sampled_from(
+            [
+                PauseRollout(deployment_id=ID),
+                ResumeRollout(deployment_id=ID),
+                PromoteRollout(deployment_id=ID),
+                PromoteRollout(deployment_id=ID, whole=True),
+                UndoRollout(deployment_id=ID),
+                UndoRollout(deployment_id=ID, to_revision=1),
+            ]
+        )
+    )
+    def steer(self, command: Command) -> None:
+        self.send(command)
+
+    def some(self, data: st.DataObject, *statuses: ReplicaStatus) -> int | None:
+        found = sorted(n for n, each in self.desk.state.replicas.items() if each.status in statuses)
+        return data.draw(st.sampled_from(found)) if found else None
+
+    @rule(data=st.data())
+    def start(self, data: st.DataObject) -> None:
+        if (number := self.some(data, ReplicaStatus.REQUESTED)) is not None:
+            self.desk.ready(number)
+
+    @rule(data=st.data(), reason=st.sampled_from([ExitReason.EXITED, ExitReason.LOST]))
+    def exit(self, data: st.DataObject, reason: ExitReason) -> None:
+        if (number := self.some(data, ReplicaStatus.READY, ReplicaStatus.REQUESTED)) is not None:
+            self.desk.hear(self.desk.exited(number, reason))
+
+    @rule(data=st.data())
+    def end(self, data: st.DataObject) -> None:
+        if (number := self.some(data, *ReplicaStatus)) is not None:
+            self.desk.cancelled(number)
+
+    @rule()
+    def all_start(self) -> None:
+        for number, each in list(self.desk.state.replicas.items()):
+            if each.status is ReplicaStatus.REQUESTED and number in self.desk.state.replicas:
+                self.desk.ready(number)
+
+    @rule(seconds=st.sampled_from([1.0, 5.0, 30.0, 200.0]))
+    def wait(self, seconds: float) -> None:
+        self.desk.wait(seconds)
+
+    @precondition(there)
+    @rule()
+    def terminate(self) -> None:
+        self.desk.send(TerminateDeployment(deployment_id=ID))
+
+    def teardown(self) -> None:
+        """Where every process starts and gets ready, the deployment has what is wanted in the end."""
+        desk, state = self.desk, lambda: self.desk.state
+        if not state().terminating and state().rollout is not None:
+            self.send(ResumeRollout(deployment_id=ID))
+        for _ in range(60):
+            if state().rollout is not None and state().rollout.strategy is RolloutStrategy.CANARY:
+                self.send(PromoteRollout(deployment_id=ID, whole=True))
+            self.all_start()
+            desk.all_released()
+            desk.wait(20)
+        if state().terminating:
+            assert desk.status is DeploymentStatus.TERMINATED
+            assert not state().replicas
+        elif state().stable:
+            assert desk.status is DeploymentStatus.RUNNING
+            assert list(map(len, desk.live().values())) == [state().wanted][: state().wanted]
+        else:
+            assert desk.status is DeploymentStatus.FAILED
+            assert not state().replicas
+
+
+class Test(Rollouts.TestCase):  # type: ignore[misc]
+    settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
