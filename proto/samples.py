@@ -21,6 +21,9 @@ from pydantic.fields import FieldInfo
 
 from events.language import experiments, jobs
 from events.language.base import Model
+from events.language.deployments import commands as deploying
+from events.language.deployments import models as deployed
+from events.language.deployments import routing, serving
 from events.language.experiments import datasets, search_space, tuning_pruning
 from events.language.jobs import spec, spec_isolation, spec_monitoring, spec_placement, spec_service, spec_training
 from events.language.planned import Planned
@@ -150,9 +153,22 @@ _BY_MODEL: Mapping[type[Model], Mapping[str, Any]] = {
         "statistics": {"label": {"count": 70_000, "mean": 4.45, "deviation": 2.89, "least": 0, "most": 9}},
     },
     spec_monitoring.AlertRule: {"comparison": "below", "channels": []},
+    deployed.ModelChoice: {"name": "digits", "number": None, "alias": "champion", "environment": ""},
+    deployed.DeploymentSpec: {"command": "", "args": [], "ports": []},
+    deploying.ResolveRevision: {"problem": ""},
+    serving.RuntimeSettings: {"name": "python", "backend": None},
+    routing.RoutedEndpoint: {"allowed_origins": ["https://shop.example"]},
+    routing.RoutedRevision: {"weight": routing.WHOLE},
+    routing.RoutingRule: {"match": "exact", "value": "beta"},
+    routing.PublicKey: {"x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
 }
 """Values that rules across fields ask for; a plain guess would break them."""
-_LEAST: Mapping[type[Model], Mapping[str, Any]] = {datasets.DatasetSpec: {"digest": "9b2c41f0"}}
+_LEAST: Mapping[type[Model], Mapping[str, Any]] = {
+    datasets.DatasetSpec: {"digest": "9b2c41f0"},
+    deployed.DeploymentSpec: {"model": {"name": "digits", "alias": "champion"}, "args": []},
+    routing.RoutingRule: {"value": "beta"},
+    routing.PublicKey: {"x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
+}
 """The same, of an example."""
 
 

@@ -215,6 +215,7 @@ OWN = (
             "events.language.deployments.enums",
             "events.language.deployments.routing",
             "events.language.deployments.serving",
+            "events.language.deployments.canary",
             "events.language.deployments.models",
             "events.language.deployments.answers",
             "events.language.deployments.commands",

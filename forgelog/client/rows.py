@@ -492,6 +492,125 @@ class LoggedModelRow(Answer, message="forgelog.experiments.v1.LoggedModel"):
     """Of all runs that measured it, by key."""
 
 
+class DeploymentRow(Answer, message="forgelog.deployments.v1.Deployment"):
+    """A deployment."""
+
+    deployment_id: str
+    """At most 128 characters."""
+    project: str
+    """At most 127 characters."""
+    name: str
+    owner: str
+    """Who created it."""
+    status: str
+    reason: str
+    """Why it is degraded or has failed."""
+    spec: Answer
+    """As it was wanted last, with the number of replicas that is wanted now."""
+    revision: int
+    """The one that is in place; 0 before there is one. 0 to 2147483647."""
+    newest_revision: int
+    """0 to 2147483647."""
+    wanted: int
+    """How many replicas it is to have. 0 to 1000."""
+    ready: int
+    """How many are ready. 0 to 2147483647."""
+    model: Answer
+    """What the revision in place serves."""
+    rollout_revision: int
+    """The one that is rolled out now; 0 if none is. 0 to 2147483647."""
+    rollout_strategy: str | None
+    rollout_step: int
+    """0 to 2147483647."""
+    rollout_weight: int
+    """The share of requests, in basis points, that the step is to give the revision. 0 to 2147483647."""
+    rollout_paused: bool
+    rollout_reason: str
+    """Why the last rollout was paused or rolled back."""
+    routing_number: int
+    """Of the newest routing table. At least 0."""
+    created_at: datetime | None
+    updated_at: datetime | None
+    terminated_at: datetime | None
+
+
+class DeploymentRevisionRow(Answer, message="forgelog.deployments.v1.DeploymentRevision"):
+    """A revision of a deployment: what it was to be then."""
+
+    deployment_id: str
+    """At most 128 characters."""
+    revision: int
+    """0 to 2147483647."""
+    project: str
+    """At most 127 characters."""
+    spec: Answer
+    changed: list[str]
+    """What is different from the revision before, such as `resources.cpus`."""
+    note: str
+    """What was changed and why, as its author wrote."""
+    deployer: str
+    """Who made it."""
+    source_revision: int
+    """The earlier revision that it repeats; 0 if it undoes nothing. 0 to 2147483647."""
+    status: str
+    reason: str
+    """Why it was rejected or rolled back."""
+    model: Answer
+    """What it serves."""
+    crashes: int
+    """How often processes of its replicas have ended by themselves. 0 to 2147483647."""
+    created_at: datetime | None
+    updated_at: datetime | None
+    started_at: datetime | None
+    """When its rollout began."""
+    ended_at: datetime | None
+    """When its rollout was complete or was rolled back."""
+
+
+class ReplicaRow(Answer, message="forgelog.deployments.v1.Replica"):
+    """A replica of a deployment."""
+
+    deployment_id: str
+    """At most 128 characters."""
+    replica: int
+    """0 to 2147483647."""
+    project: str
+    """At most 127 characters."""
+    revision: int
+    """0 to 2147483647."""
+    job_id: str
+    """At most 128 characters."""
+    status: str
+    reason: str
+    """Why it is not ready, or goes."""
+    attempt: int
+    """Which run of its process; 0 before the first. 0 to 2147483647."""
+    node_id: str
+    address: str
+    ports: dict[str, int]
+    """By name."""
+    crashes: int
+    """How often its process has ended by itself. 0 to 2147483647."""
+    requested_at: datetime | None
+    updated_at: datetime | None
+    started_at: datetime | None
+    """When its process started last."""
+    ready_at: datetime | None
+    """Since when it is ready."""
+    ended_at: datetime | None
+
+
+class RoutingRow(Answer, message="forgelog.deployments.v1.Routing"):
+    """What routers do now for a deployment."""
+
+    deployment_id: str
+    """At most 128 characters."""
+    project: str
+    """At most 127 characters."""
+    routing: Answer
+    changed_at: datetime | None
+
+
 class RunArtifactRow(Answer, message="forgelog.experiments.v1.RunArtifact"):
     """A file of a run or of a logged model, or a folder that has some, as queries tell of it."""
 

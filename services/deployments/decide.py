@@ -1,7 +1,8 @@
 """A deployment's life, with its revisions and replicas. Pure.
 
 CreateDeployment ─► DeploymentCreated, RevisionCreated
-UpdateDeployment ─► RevisionCreated, or DeploymentUpdated where replicas stay as they are; ScaleDeployment ─► DeploymentScaled
+UpdateDeployment ─► RevisionCreated, or DeploymentUpdated where replicas stay as they are
+ScaleDeployment ─► DeploymentScaled; TerminateDeployment ─► TerminationRequested
 RevisionCreated ─► (asks experiments for the model's version) ResolveRevision ─► RevisionResolved or RevisionRejected
 what follows from the state and the time: `services.deployments.rollout`
 ReplicaRequested ─► (order) SubmitJob; ReplicaReleased ─► (order) CancelJob
@@ -66,7 +67,7 @@ from events.language.jobs import (
 )
 from events.log.ids import named_id
 from events.writer.decider import BY_ORIGIN, Decider, DecisionContext, Order, Question
-from services.deployments import hearing, launching, resolving, rollout
+from services.deployments import hearing, resolving, rollout
 from services.deployments.fold import evolve
 from services.deployments.refusals import forbidden, refused
 from services.deployments.state import Deployment
@@ -234,7 +235,7 @@ def _terminated(state: Deployment, id: str, reason: str) -> Sequence[DeploymentE
         return []
     under_way = state.rollout is not None
     ended = [rollout.rolled_back(state, id, RollbackCause.TERMINATED, "its deployment ends")] if under_way else []
-    return [*ended, TerminationRequested(deployment_id=id, reason=reason)]
+    return [*ended, TerminationRequested(deployment_id=id, revision=state.stable, reason=reason)]
 
 
 def _undone(state: Deployment, command: UndoRollout) -> Sequence[DeploymentEvent]:
@@ -286,10 +287,12 @@ def _steered(state: Deployment, command: OfDeployment) -> Sequence[DeploymentEve
     match under_way.strategy:
         case RolloutStrategy.ROLLING:
             if not resumed:
-                raise forbidden("deployment_id", "a rolling rollout has no steps to promote", "wait until it is complete")
+                raise forbidden(
+                    "deployment_id", "a rolling rollout has no steps to promote", "wait until it is complete"
+                )
             return resumed
         case RolloutStrategy.BLUE_GREEN if not steps:
-            return [*resumed, RolloutCompleted(**names)]
+            return [*resumed, rollout.completed(under_way, id)]
         case RolloutStrategy.BLUE_GREEN if not state.ready(under_way.revision):
             problem = f"no replica of revision {under_way.revision} is ready"
             raise forbidden("deployment_id", problem, "wait until one is, or undo the rollout")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from events.language.base import Event
-from events.language.deployments.enums import DeploymentStatus, ReplicaStatus, RollbackCause
+from events.language.deployments.enums import DeploymentStatus, ReplicaStatus
 from events.language.deployments.events import (
     DeploymentCreated,
     DeploymentScaled,
@@ -105,7 +105,7 @@ def _revision(state: Deployment, event: RevisionCreated | RevisionResolved | Rev
         case RevisionRejected():
             state.unresolved, state.trouble = 0, event.reason
             del state.revisions[number]
-            _back(state)
+            _back(state, event.replicas_of)
 
 
 def _forget(state: Deployment) -> None:
@@ -121,9 +121,8 @@ def _forget(state: Deployment) -> None:
             state.before = [each for each in state.before if each != number]
 
 
-def _back(state: Deployment) -> None:
-    """What is wanted of replicas is what is in place, or on its way there."""
-    number = state.rollout.revision if state.rollout is not None else state.next or state.stable
+def _back(state: Deployment, number: int) -> None:
+    """Replicas are wanted as an earlier revision says."""
     if number and state.spec is not None:
         state.spec = with_replicas_of(state.spec, state.revisions[number].spec)
 
@@ -151,8 +150,7 @@ def _rollout(state: Deployment, event: Event, time: datetime) -> None:
             state.stable, state.rollout = event.revision, None
         case RolloutRolledBack():
             state.rollout, state.trouble = None, event.reason
-            if event.cause is not RollbackCause.SUPERSEDED and not state.unresolved:
-                _back(state)
+            _back(state, event.replicas_of)
 
 
 def _replica(state: Deployment, event: ReplicaEvent, time: datetime) -> None:

@@ -60,9 +60,7 @@ def heard(state: Deployment, id: str, event: Event) -> Iterator[ReplicaEvent]:
 
 def _known(replica: Replica, attempt: int) -> bool:
     """Whether it is known that an attempt's process is gone."""
-    return attempt < replica.attempt or (
-        attempt == replica.attempt and replica.status is ReplicaStatus.REQUESTED
-    )
+    return attempt < replica.attempt or (attempt == replica.attempt and replica.status is ReplicaStatus.REQUESTED)
 
 
 def refused(state: Deployment, id: str, refusal: CommandRejected) -> Iterator[ReplicaEnded]:

@@ -74,9 +74,7 @@ def _job(name: str, spec: DeploymentSpec, model: ResolvedModel | None, id: str, 
     )
 
 
-def _told(
-    spec: DeploymentSpec, model: ResolvedModel | None, id: str, revision: int, number: int
-) -> Mapping[str, str]:
+def _told(spec: DeploymentSpec, model: ResolvedModel | None, id: str, revision: int, number: int) -> Mapping[str, str]:
     """What a replica's process finds of itself in its environment."""
     told = {"FORGELOG_DEPLOYMENT": id, "FORGELOG_REVISION": str(revision), "FORGELOG_REPLICA": str(number)}
     if model is None:

@@ -98,5 +98,6 @@ def resolved(state: Deployment, command: ResolveRevision) -> Sequence[Deployment
         return []
     problem = command.problem or launching.problem(state, revision, command.model)
     if problem:
-        return [RevisionRejected(deployment_id=id, revision=revision, reason=problem[:_MOST])]
+        stays = state.rollout.revision if state.rollout is not None else state.next or state.stable
+        return [RevisionRejected(deployment_id=id, revision=revision, reason=problem[:_MOST], replicas_of=stays)]
     return [RevisionResolved(deployment_id=id, revision=revision, model=command.model)]

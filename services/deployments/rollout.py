@@ -31,23 +31,17 @@ from events.language.deployments.routing import WHOLE
 from services.deployments import replicas, routing, status
 from services.deployments.state import Deployment, Rollout
 
-CANARY_PERCENT = (10, 25, 50, 75)
-"""The steps of a canary that names none."""
-
 
 def step(state: Deployment, id: str, project: str, now: datetime) -> Sequence[DeploymentEvent]:
     """The events that are due. Nothing once the state is as it is to be until something happens or `due` comes."""
-    for part in (
-        lambda: _begun(state, id),
-        lambda: _given_up(state, id, now),
-        lambda: _gone_on(state, id, now),
-        lambda: replicas.changed(state, id, project, now),
-        lambda: routing.changed(state, id),
-        lambda: status.changed(state, id, now),
-    ):
-        if events := part():
-            return events
-    return ()
+    return (
+        _begun(state, id)
+        or _given_up(state, id, now)
+        or _gone_on(state, id, now)
+        or replicas.changed(state, id, project, now)
+        or routing.changed(state, id)
+        or status.changed(state, id, now)
+    )
 
 
 def due(state: Deployment) -> datetime | None:
@@ -73,7 +67,7 @@ def _begun(state: Deployment, id: str) -> list[DeploymentEvent]:
         return []
     if rollout is not None:
         if state.holding:
-            return [RolloutCompleted(deployment_id=id, revision=rollout.revision)]
+            return [completed(rollout, id)]
         return [rolled_back(state, id, RollbackCause.SUPERSEDED, f"revision {number} takes its place")]
     strategy = _policy(state).strategy if state.stable else RolloutStrategy.ROLLING
     return [RolloutStarted(deployment_id=id, revision=number, from_revision=state.stable, strategy=strategy)]
@@ -83,9 +77,20 @@ def rolled_back(state: Deployment, id: str, cause: RollbackCause, reason: str) -
     """The end of the rollout under way."""
     rollout = state.rollout
     assert rollout is not None
+    newer = state.unresolved or state.next
     return RolloutRolledBack(
-        deployment_id=id, revision=rollout.revision, to_revision=state.stable, cause=cause, reason=reason
+        deployment_id=id,
+        revision=rollout.revision,
+        to_revision=state.stable,
+        cause=cause,
+        reason=reason,
+        replicas_of=0 if newer else state.stable,
     )
+
+
+def completed(rollout: Rollout, id: str) -> RolloutCompleted:
+    """Its revision is in place."""
+    return RolloutCompleted(deployment_id=id, revision=rollout.revision, from_revision=rollout.from_revision)
 
 
 def _given_up(state: Deployment, id: str, now: datetime) -> list[DeploymentEvent]:
@@ -114,20 +119,19 @@ def _gone_on(state: Deployment, id: str, now: datetime) -> list[DeploymentEvent]
     rollout = state.rollout
     if rollout is None or rollout.paused or state.terminating:
         return []
-    completed = [RolloutCompleted(deployment_id=id, revision=rollout.revision)]
     ready = state.ready(rollout.revision) >= state.wanted
     alone = all(replica.revision == rollout.revision for _, replica in state.live())
     match rollout.strategy:
         case RolloutStrategy.BLUE_GREEN if state.holding:
-            return completed if now >= _hold_end(state, rollout) else []
+            return [completed(rollout, id)] if now >= _hold_end(state, rollout) else []
         case RolloutStrategy.BLUE_GREEN if ready:
             return [stepped(rollout, id, 1, WHOLE, "all of its replicas are ready")]
         case RolloutStrategy.CANARY if not rollout.step:
             return [stepped(rollout, id, 1, next(weights_left(state)), "it begins")]
         case RolloutStrategy.CANARY if rollout.weight == WHOLE and ready and alone:
-            return completed
+            return [completed(rollout, id)]
         case RolloutStrategy.ROLLING if ready and alone:
-            return completed
+            return [completed(rollout, id)]
     return []
 
 
@@ -136,7 +140,7 @@ def weights_left(state: Deployment) -> Iterator[int]:
     rollout = state.rollout
     assert rollout is not None
     if rollout.strategy is RolloutStrategy.CANARY:
-        percents = _policy(state).canary_percent or CANARY_PERCENT
+        percents = _policy(state).canary.percentages
         yield from (percent * WHOLE // 100 for percent in percents if percent * WHOLE // 100 > rollout.weight)
     if rollout.weight < WHOLE:
         yield WHOLE

@@ -116,5 +116,5 @@ class Routing(Model):
 
     deployment_id: Identifier
     project: ProjectName
-    table: RoutingTable
+    routing: RoutingTable
     changed_at: Timestamp

@@ -17,7 +17,14 @@ from events.language.deployments.models import (
     ReplicaNumber,
     ResolvedModel,
 )
-from events.language.deployments.routing import BasisPoints, DeploymentName, PortName, PortNumber, RevisionNumber, RoutingTable
+from events.language.deployments.routing import (
+    BasisPoints,
+    DeploymentName,
+    PortName,
+    PortNumber,
+    RevisionNumber,
+    RoutingTable,
+)
 from events.language.jobs.spec import JobSpec
 
 OptionalRevision = Annotated[int, Field(ge=0, le=1_000_000_000)]
@@ -74,6 +81,8 @@ class DeploymentStatusChanged(DeploymentEvent):
 class TerminationRequested(DeploymentEvent):
     """It is to end: its replicas drain."""
 
+    revision: OptionalRevision = 0
+    """The one that is in place."""
     reason: Reason = ""
 
 
@@ -102,6 +111,8 @@ class RevisionRejected(DeploymentEvent):
 
     revision: RevisionNumber
     reason: Reason
+    replicas_of: OptionalRevision = 0
+    """Replicas are to be as this revision says, in place of the rejected one; 0 before there is one."""
 
 
 class RolloutStarted(DeploymentEvent):
@@ -141,6 +152,8 @@ class RolloutCompleted(DeploymentEvent):
     """The revision is in place."""
 
     revision: RevisionNumber
+    from_revision: OptionalRevision = 0
+    """The one that was."""
 
 
 class RolloutRolledBack(DeploymentEvent):
@@ -150,6 +163,8 @@ class RolloutRolledBack(DeploymentEvent):
     to_revision: OptionalRevision = 0
     cause: RollbackCause
     reason: Reason = ""
+    replicas_of: OptionalRevision = 0
+    """Replicas are to be as this revision says from here on; 0 where a newer one says so."""
 
 
 class ReplicaEvent(DeploymentEvent):

@@ -11,6 +11,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from events.language.base import Model
 from events.language.common import DEFAULT_QUEUE, DisplayName, Identifier, OptionalIdentifier
+from events.language.deployments.canary import CanaryPolicy
 from events.language.deployments.endpoint_types import EndpointType
 from events.language.deployments.enums import RolloutStrategy
 from events.language.deployments.routing import (
@@ -33,7 +34,6 @@ from events.language.deployments.serving import (
     WarmUp,
 )
 from events.language.experiments.registry.models import (
-    EnvironmentName,
     ModelFormat,
     ModelName,
     ModelSignature,
@@ -145,8 +145,8 @@ class RolloutPolicy(Model):
     """How many more replicas there may be than wanted. Blue-green has as many again as are wanted."""
     max_unavailable: Annotated[int, Field(ge=0, le=MAX_REPLICAS)] = 0
     """How many fewer may be ready than wanted."""
-    canary_percent: tuple[Annotated[int, Field(ge=1, le=99)], ...] = Field(default=(), max_length=50)
-    """Of a canary: the percentage of requests at each step, rising; empty: 10, 25, 50, 75."""
+    canary: CanaryPolicy = CanaryPolicy()
+    """Of a canary: its steps, and when it goes on to the next one."""
     undo_seconds: Annotated[float, Field(ge=0, le=86_400)] = 300.0
     """Of blue-green: how long the old replicas stay when the new ones have the requests. Until then an undo takes
     effect at once."""
@@ -159,9 +159,6 @@ class RolloutPolicy(Model):
     def _moves(self) -> RolloutPolicy:
         if not self.max_surge and not self.max_unavailable:
             raise ValueError("max_surge and max_unavailable are both 0, so no replica could be replaced; raise one")
-        steps = self.canary_percent
-        if any(later <= earlier for earlier, later in zip(steps, steps[1:], strict=False)):
-            raise ValueError("canary_percent does not rise from step to step; sort it, each percentage once")
         return self
 
 
@@ -241,12 +238,14 @@ class DeploymentSpec(Model):
     @model_validator(mode="after")
     def _complete(self) -> DeploymentSpec:
         if self.model is None and not self.command:
-            raise ValueError("neither model nor command is given, so there is nothing to run; give one of them, or both")
+            raise ValueError(
+                "neither model nor command is given, so there is nothing to run; give one of them, or both"
+            )
         if self.args and not self.command:
             raise ValueError("args are given without command; give the program that takes them")
         if self.ports and not self.command:
             raise ValueError("ports are given without command; the model server's are http and grpc")
-        if self.command and self.serving.model_fields_set:
+        if self.command and self.serving != ServingOptions():
             raise ValueError("serving is for the model server, which command replaces; leave one of them out")
         if len(self.environment.variables) > MAX_VARIABLES:
             raise ValueError(f"environment.variables has more than {MAX_VARIABLES}; leave some out")
@@ -276,14 +275,15 @@ class DeploymentSpec(Model):
         return (EndpointType.REST,) if self.command else (EndpointType.REST, EndpointType.GRPC)
 
 
-_REPLICA_FIELDS = frozenset(
+REPLICA_FIELDS = frozenset(
     {"model", "command", "args", "ports", "labels", "resources", "environment", "target", "serving", "security"}
 )
+"""Fields of `DeploymentSpec` that replicas are made of, besides its endpoints' types."""
 
 
 def with_replicas_of(spec: DeploymentSpec, other: DeploymentSpec) -> DeploymentSpec:
     """The spec with replicas as those of the other one."""
-    taken = {name: getattr(other, name) for name in (*_REPLICA_FIELDS, "endpoints")}
+    taken = {name: getattr(other, name) for name in (*REPLICA_FIELDS, "endpoints")}
     return spec.model_copy(update=taken)
 
 
@@ -304,6 +304,6 @@ def changed_fields(old: Model, new: Model, path: str = "") -> list[str]:
 def needs_new_replicas(old: DeploymentSpec, new: DeploymentSpec) -> bool:
     """Whether replicas of the one can't serve for the other. Such an update makes a revision; another one changes the
     deployment as it is."""
-    return any(getattr(old, name) != getattr(new, name) for name in _REPLICA_FIELDS) or (
+    return any(getattr(old, name) != getattr(new, name) for name in REPLICA_FIELDS) or (
         old.endpoint_types() != new.endpoint_types()
     )

@@ -25,8 +25,8 @@ DEPLOYMENT_MOVES: Moves[DeploymentStatus] = {
 MACHINES = (
     StateMachine(
         "Deployments",
-        "Only a deployment without a ready replica has `failed`. An update of it is tried all the same. A deployment of\n"
-        "the same name as a terminated one is another one.",
+        "Only a deployment without a ready replica has `failed`. An update of it is tried all the same. A terminated\n"
+        "deployment's name is free for another one.",
         DEPLOYMENT_MOVES,
     ),
 )

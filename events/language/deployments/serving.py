@@ -276,9 +276,7 @@ class ServingSpec(Model):
     revision: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1
     model: ServedModel
     runtime: RuntimeSettings = RuntimeSettings()
-    endpoints: tuple[EndpointType, ...] = Field(
-        default=(EndpointType.REST, EndpointType.GRPC), min_length=1, max_length=4
-    )
+    endpoints: tuple[EndpointType, ...] = Field(min_length=1, max_length=4)
     """How it can be asked."""
     batching: EndpointBatching = EndpointBatching()
     processing: EndpointProcessing = EndpointProcessing()

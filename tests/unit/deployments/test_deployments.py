@@ -136,7 +136,10 @@ def test_a_model_whose_server_could_not_be_told_of_it_is_rejected() -> None:
     long = "x" * 32_000
     spec = DeploymentSpec(
         model=ModelChoice(name="digits"),
-        serving={"processing": {"pre": long, "post": long}, "trusted_types": [f"a{i}." + "b" * 240 for i in range(400)]},
+        serving={
+            "processing": {"pre": long, "post": long},
+            "trusted_types": [f"a{i}." + "b" * 240 for i in range(400)],
+        },
     )
     desk.create(spec)
     (rejected, _) = desk.resolve(1, version())
@@ -204,9 +207,7 @@ def test_a_job_that_had_ended_by_itself_need_not_be_cancelled() -> None:
     )
     found = desk.decider.refused(desk.state, refused, desk._context())
     assert found == [
-        ReplicaEnded(
-            deployment_id=ID, replica=1, job_id="dep.digits.1.1", reason="its job had ended: job is over"
-        )
+        ReplicaEnded(deployment_id=ID, replica=1, job_id="dep.digits.1.1", reason="its job had ended: job is over")
     ]
 
 

@@ -23,6 +23,7 @@ def test_every_context_lists_its_tables() -> None:
         f"experiments.{name}_MOVES"
         for name in ("EXPERIMENT", "RUN", "TUNING", "TRIAL", "VERSION", "PROMOTION", "LOGGED_MODEL")
     ]
+    names.append("deployments.DEPLOYMENT_MOVES")
     assert {*machines()} == {*names}
     assert machines()["jobs.JOB_MOVES"].table is JOB_MOVES
 

@@ -14,7 +14,8 @@ MODEL: dict[str, Any] = {"name": "digits", "version": 3, "bundle": {"digest": "a
 
 
 def spec(**changes: Any) -> ServingSpec:
-    return ServingSpec.model_validate({"deployment_id": "digits.abc234", "model": MODEL, **changes})
+    said = {"deployment_id": "digits.abc234", "model": MODEL, "endpoints": ["rest", "grpc"]}
+    return ServingSpec.model_validate({**said, **changes})
 
 
 def refusal(**changes: Any) -> str:
