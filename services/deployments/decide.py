@@ -63,6 +63,8 @@ from events.language.jobs import (
     JobExited,
     JobFailed,
     JobStarted,
+    JobTaskReady,
+    JobTaskUnready,
     SubmitJob,
 )
 from events.log.ids import named_id
@@ -115,7 +117,9 @@ class Deployments(Decider[Deployment]):
         ReplicaEnded,
         RoutingChanged,
     )
-    routes: ClassVar = dict.fromkeys((JobStarted, JobExited, JobCompleted, JobFailed, JobCancelled), BY_ORIGIN)
+    routes: ClassVar = dict.fromkeys(
+        (JobStarted, JobTaskReady, JobTaskUnready, JobExited, JobCompleted, JobFailed, JobCancelled), BY_ORIGIN
+    )
     dispatching = frozenset({RevisionCreated, ReplicaRequested, ReplicaReleased})
     asks = ("jobs", "deployments")
     consults = ("experiments",)
@@ -198,7 +202,7 @@ def _created(state: Deployment, command: CreateDeployment, context: DecisionCont
     return [
         DeploymentCreated(deployment_id=id, project=context.project, name=name),
         made,
-        *resolving.at_once(made),
+        *resolving.at_once(name, made),
     ]
 
 
@@ -214,7 +218,7 @@ def _updated(state: Deployment, command: UpdateDeployment) -> Sequence[Deploymen
         made = RevisionCreated(
             deployment_id=id, revision=state.newest + 1, spec=spec, changed=changed, note=command.note
         )
-        return [made, *resolving.at_once(made)]
+        return [made, *resolving.at_once(state.name, made)]
     return [DeploymentUpdated(deployment_id=id, spec=spec, changed=changed, note=command.note)] if changed else []
 
 

@@ -165,9 +165,9 @@ def _replica(state: Deployment, event: ReplicaEvent, time: datetime) -> None:
     match event:
         case ReplicaStarted():
             replica.status, replica.attempt = ReplicaStatus.STARTED, event.attempt
+            replica.address, replica.ports = event.address, dict(event.ports)
         case ReplicaReady():
             replica.status, replica.attempt, replica.served = ReplicaStatus.READY, event.attempt, True
-            replica.address, replica.ports = event.address, dict(event.ports)
             state.failures, state.retry_at = 0, None
             if rollout is not None and new:
                 rollout.behind_since = None

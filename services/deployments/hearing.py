@@ -1,6 +1,7 @@
 """What the events of a replica's job mean for the replica. Pure.
 
-JobStarted ─► ReplicaStarted, ReplicaReady
+JobStarted ─► ReplicaStarted
+JobTaskReady ─► ReplicaReady; JobTaskUnready ─► ReplicaUnready
 JobExited ─► ReplicaUnready; its job starts it again
 the job's end, or its refusal ─► ReplicaEnded
 """
@@ -19,11 +20,23 @@ from events.language.deployments.events import (
     ReplicaStarted,
     ReplicaUnready,
 )
-from events.language.jobs import ExitReason, JobEnded, JobExited, JobStarted, SubmitJob, TaskExit
+from events.language.jobs import (
+    ExitReason,
+    JobEnded,
+    JobExited,
+    JobStarted,
+    JobTaskReady,
+    JobTaskUnready,
+    SubmitJob,
+    TaskExit,
+)
+from services.deployments import routing
 from services.deployments.state import LIVE, Deployment, Replica
 
 _NO_FAULT = frozenset({ExitReason.STOPPED, ExitReason.LOST})
 """Ends of processes that come from elsewhere."""
+
+_WAITING = (ReplicaStatus.STARTED, ReplicaStatus.UNREADY)
 
 _MOST = 1_000
 """Characters of a reason."""
@@ -42,9 +55,22 @@ def heard(state: Deployment, id: str, event: Event) -> Iterator[ReplicaEvent]:
     elif isinstance(event, JobStarted):
         for start in event.tasks:
             if start.attempt > replica.attempt:
-                names = {"deployment_id": id, "replica": number, "attempt": start.attempt}
-                yield ReplicaStarted(**names, node_id=event.node_id)
-                yield ReplicaReady(**names)
+                yield ReplicaStarted(
+                    deployment_id=id,
+                    replica=number,
+                    attempt=start.attempt,
+                    node_id=event.node_id,
+                    address=start.address,
+                    ports=start.ports,
+                )
+    elif isinstance(event, JobTaskReady):
+        if event.attempt == replica.attempt and replica.status in _WAITING:
+            names = {"deployment_id": id, "replica": number, "attempt": event.attempt}
+            problem = routing.unreachable(replica)
+            yield ReplicaUnready(**names, reason=problem) if problem else ReplicaReady(**names)
+    elif isinstance(event, JobTaskUnready):
+        if event.attempt == replica.attempt and replica.status is ReplicaStatus.READY:
+            yield ReplicaUnready(deployment_id=id, replica=number, attempt=event.attempt, reason=event.reason[:_MOST])
     elif isinstance(event, JobExited):
         for exit in event.tasks:
             if not _known(replica, exit.attempt):

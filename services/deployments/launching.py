@@ -17,6 +17,7 @@ from events.language.jobs.spec import (
     RestartMode,
     RestartPolicy,
 )
+from events.language.jobs.spec_service import LivenessProbe, Probe, ProbeKind, ServiceSpec, StartupProbe
 from events.log.ids import child_id
 from services.deployments.state import Deployment
 
@@ -24,7 +25,10 @@ DEPLOYMENT_LABEL = "forgelog/deployment"
 REVISION_LABEL = "forgelog/revision"
 REGION_LABEL = "region"
 
-_RESTARTS = RestartPolicy(mode=RestartMode.ALWAYS, max_restarts=1000, max_backoff_seconds=60.0)
+_RESTARTS = RestartPolicy(mode=RestartMode.ALWAYS, max_restarts=None, max_backoff_seconds=60.0)
+
+_READY, _LIVE = "/v2/health/ready", "/v2/health/live"
+"""Paths of the model server."""
 
 
 def job_of(id: str, project: str, revision: int, number: int) -> str:
@@ -44,10 +48,10 @@ def requested(state: Deployment, id: str, project: str, revision: int, number: i
     )
 
 
-def problem(state: Deployment, revision: int, model: ResolvedModel | None) -> str:
-    """Why replicas of a revision with this model can't be; empty if they can."""
+def problem(name: str, spec: DeploymentSpec, model: ResolvedModel | None) -> str:
+    """Why there can't be replicas of a deployment with this spec and model; empty if there can."""
     try:
-        _job(state.name, state.revisions[revision].spec, model, "a", revision, 1)
+        _job(name, spec, model, "a", 1, 1)
     except ValidationError as error:
         return "; ".join(str(each["msg"]).removeprefix("Value error, ") for each in error.errors())
     return ""
@@ -71,6 +75,29 @@ def _job(name: str, spec: DeploymentSpec, model: ResolvedModel | None, id: str, 
             job_affinity=(JobAffinity(labels={DEPLOYMENT_LABEL: id}, required=False, anti=True),),
             restart=_RESTARTS,
         ),
+        service=_service(spec),
+    )
+
+
+def _service(spec: DeploymentSpec) -> ServiceSpec:
+    """A replica's ports and probes."""
+    health, ports = spec.health, spec.port_names()
+    startup, readiness, liveness = health.startup, health.readiness, health.liveness
+    if spec.command:
+        readiness = readiness or Probe(kind=ProbeKind.TCP, port=ports[0])
+    else:
+        asked = spec.serving.health
+        every = {
+            "kind": ProbeKind.HTTP,
+            "port": ports[0],
+            "period_seconds": asked.interval_seconds,
+            "timeout_seconds": asked.timeout_seconds,
+        }
+        startup = startup or StartupProbe(**{**every, "period_seconds": 1.0}, path=_READY)
+        readiness = readiness or Probe(**every, path=_READY, failure_threshold=asked.failures)
+        liveness = liveness or LivenessProbe(**every, path=_LIVE)
+    return ServiceSpec(
+        ports=ports, startup=startup, readiness=readiness, liveness=liveness, drain_seconds=spec.drain_seconds
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from events.language.common import Refused
+from events.language.common import Refused, invalid
 from events.language.convert import to_dict
 from events.language.deployments.commands import ResolveRevision
 from events.language.deployments.events import (
@@ -27,10 +27,12 @@ _MOST = 1_000
 """Characters of a reason."""
 
 
-def at_once(event: RevisionCreated) -> Sequence[DeploymentEvent]:
-    """What follows on a new revision if nothing needs to be asked."""
+def at_once(name: str, event: RevisionCreated) -> Sequence[DeploymentEvent]:
+    """What follows on a new revision if nothing needs to be asked. Raises Refused if no replica of it can be."""
     if event.spec.model is not None:
         return []
+    if problem := launching.problem(name, event.spec, None):
+        raise invalid("spec", problem, "change that part of it")
     return [RevisionResolved(deployment_id=event.deployment_id, revision=event.revision)]
 
 
@@ -96,7 +98,7 @@ def resolved(state: Deployment, command: ResolveRevision) -> Sequence[Deployment
     id, revision = command.deployment_id, command.revision
     if revision != state.unresolved:
         return []
-    problem = command.problem or launching.problem(state, revision, command.model)
+    problem = command.problem or launching.problem(state.name, state.revisions[revision].spec, command.model)
     if problem:
         stays = state.rollout.revision if state.rollout is not None else state.next or state.stable
         return [RevisionRejected(deployment_id=id, revision=revision, reason=problem[:_MOST], replicas_of=stays)]

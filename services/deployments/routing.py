@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pydantic import ValidationError
+
 from events.language.deployments.endpoint_types import EndpointType
 from events.language.deployments.enums import ReplicaStatus, RolloutStrategy
 from events.language.deployments.events import DeploymentEvent, RoutingChanged
@@ -16,7 +18,7 @@ from events.language.deployments.routing import (
     RoutingTable,
 )
 from services.deployments import replicas
-from services.deployments.state import Deployment
+from services.deployments.state import Deployment, Replica
 
 _GRPC_PORT = "grpc"
 
@@ -67,10 +69,23 @@ def _routed(state: Deployment) -> dict[int, list[RoutedReplica]]:
         return found
     for number in sorted(state.replicas):
         replica = state.replicas[number]
-        if replica.status is ReplicaStatus.READY and replica.address and replica.ports:
-            routed = RoutedReplica(replica_id=replica.job_id, address=replica.address, ports=replica.ports)
-            found.setdefault(replica.revision, []).append(routed)
+        if replica.status is ReplicaStatus.READY:
+            found.setdefault(replica.revision, []).append(_of(replica))
     return found
+
+
+def _of(replica: Replica) -> RoutedReplica:
+    return RoutedReplica(replica_id=replica.job_id, address=replica.address, ports=replica.ports)
+
+
+def unreachable(replica: Replica) -> str:
+    """Why routers can't reach a replica; empty if they can."""
+    try:
+        _of(replica)
+    except ValidationError:
+        where = f"the address {replica.address}" if replica.address else "no address"
+        return f"routers can't reach it: its node has {where}; give the node an IP address"
+    return ""
 
 
 def _revision(state: Deployment, number: int, weight: int, ready: list[RoutedReplica]) -> RoutedRevision:

@@ -227,11 +227,11 @@ def _replica_change(event: ReplicaEvent, row: Row, time: datetime) -> Row:
     """What an event changes in its replica's row."""
     match event:
         case ReplicaStarted():
-            said = {"attempt": event.attempt, "node_id": event.node_id, "started_at": time, "reason": ""}
+            where = {"node_id": event.node_id, "address": event.address, "ports": dict(event.ports)}
+            said = {"attempt": event.attempt, "started_at": time, "reason": "", **where}
             return {"status": ReplicaStatus.STARTED.value, **said}
         case ReplicaReady():
-            said = {"attempt": event.attempt, "address": event.address, "ports": dict(event.ports)}
-            return {"status": ReplicaStatus.READY.value, "ready_at": time, "reason": "", **said}
+            return {"status": ReplicaStatus.READY.value, "ready_at": time, "reason": ""}
         case ReplicaUnready():
             status = ReplicaStatus.REQUESTED if event.exited else ReplicaStatus.UNREADY
             crashes = row["crashes"] + event.crashed

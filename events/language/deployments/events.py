@@ -26,6 +26,7 @@ from events.language.deployments.routing import (
     RoutingTable,
 )
 from events.language.jobs.spec import JobSpec
+from events.language.network import Address
 
 OptionalRevision = Annotated[int, Field(ge=0, le=1_000_000_000)]
 """A `RevisionNumber`, or 0: none."""
@@ -185,15 +186,16 @@ class ReplicaStarted(ReplicaEvent):
 
     attempt: Attempt
     node_id: Identifier
+    address: Address = ""
+    """Where it is asked: its node's address."""
+    ports: dict[PortName, PortNumber] = Field(default_factory=dict, max_length=16)
+    """The number of each of its ports."""
 
 
 class ReplicaReady(ReplicaEvent):
     """It can answer requests."""
 
     attempt: Attempt
-    address: Annotated[str, StringConstraints(max_length=100)] = ""
-    """The IP address that it listens at; empty where its node has none for others."""
-    ports: dict[PortName, PortNumber] = Field(default_factory=dict, max_length=16)
 
 
 class ReplicaUnready(ReplicaEvent):

@@ -49,6 +49,7 @@ from events.language.jobs.spec import (
     Toleration,
 )
 from events.language.jobs.spec_isolation import NetworkAccess
+from events.language.jobs.spec_service import LivenessProbe, Probe, StartupProbe
 from events.language.objects import ObjectRef
 from events.language.planned import Planned
 
@@ -120,6 +121,18 @@ class ServingOptions(Model):
     health: EndpointHealth = EndpointHealth()
     warm_up: WarmUp = WarmUp()
     limits: ServingLimits = ServingLimits()
+
+
+class DeploymentHealth(Model):
+    """How replicas are asked how they are. What is left out is asked of a model server at its own paths; a command's
+    first port is ready once it takes connections."""
+
+    startup: StartupProbe | None = None
+    """Holds the other probes back until it was good once."""
+    readiness: Probe | None = None
+    """Whether a replica gets requests."""
+    liveness: LivenessProbe | None = None
+    """A replica that fails it is started anew."""
 
 
 class DeploymentTarget(Model):
@@ -223,12 +236,13 @@ class DeploymentSpec(Model):
     environment: JobEnvironment = JobEnvironment()
     """What each replica finds around it."""
     target: DeploymentTarget = DeploymentTarget()
+    health: DeploymentHealth = DeploymentHealth()
     serving: ServingOptions = ServingOptions()
     endpoints: tuple[RoutedEndpoint, ...] = Field(default=(), max_length=32)
     """How it can be asked; empty: by REST, and by gRPC where a model server answers."""
     routing: RoutingPolicy = RoutingPolicy()
     rollout: RolloutPolicy = RolloutPolicy()
-    drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 10.0
+    drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 5.0
     """How long a replica that is to go may still answer what it has."""
     observability: Annotated[DeploymentObservability, Planned("telemetry of requests")] = DeploymentObservability()
     security: Annotated[DeploymentSecurity, Planned("routers with TLS, and node agents that isolate processes")] = (
@@ -276,7 +290,19 @@ class DeploymentSpec(Model):
 
 
 REPLICA_FIELDS = frozenset(
-    {"model", "command", "args", "ports", "labels", "resources", "environment", "target", "serving", "security"}
+    {
+        "model",
+        "command",
+        "args",
+        "ports",
+        "labels",
+        "resources",
+        "environment",
+        "target",
+        "health",
+        "serving",
+        "security",
+    }
 )
 """Fields of `DeploymentSpec` that replicas are made of, besides its endpoints' types."""
 

@@ -58,6 +58,10 @@ def test_the_rows_of_a_list_are_found() -> None:
     files = generated._files()
     messages = {f"{file.package}.{each.name}": each for file in files for each in file.message_type}
     assert generated._rows(files, messages) == {
+        "forgelog.deployments.v1.Deployment": "DeploymentRow",
+        "forgelog.deployments.v1.DeploymentRevision": "DeploymentRevisionRow",
+        "forgelog.deployments.v1.Replica": "ReplicaRow",
+        "forgelog.deployments.v1.Routing": "RoutingRow",
         "forgelog.experiments.v1.DatasetVersion": "DatasetVersionRow",
         "forgelog.experiments.v1.Experiment": "ExperimentRow",
         "forgelog.experiments.v1.ExperimentInput": "ExperimentInputRow",

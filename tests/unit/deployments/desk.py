@@ -21,7 +21,17 @@ from events.language.deployments.events import (
 )
 from events.language.deployments.models import DeploymentSpec, ResolvedModel
 from events.language.experiments.registry.models import ModelFormat
-from events.language.jobs import ExitReason, JobCancelled, JobExited, JobStarted, TaskCounts, TaskExit, TaskStart
+from events.language.jobs import (
+    ExitReason,
+    JobCancelled,
+    JobExited,
+    JobStarted,
+    JobTaskReady,
+    JobTaskUnready,
+    TaskCounts,
+    TaskExit,
+    TaskStart,
+)
 from events.language.objects import ObjectRef
 from events.log.ids import with_assigned_id
 from events.writer.decider import DecisionContext
@@ -92,7 +102,11 @@ class Desk:
 
     def ready(self, *numbers: int) -> list[Event]:
         """The processes of these replicas start and get ready."""
-        return [event for number in numbers for event in self.hear(self.started(number))]
+        found: list[Event] = []
+        for number in numbers:
+            found += self.hear(self.started(number))
+            found += self.hear(self.answers(number))
+        return found
 
     def all_ready(self, revision: int) -> list[Event]:
         waiting = [n for n, each in self.state.live(revision) if each.status is ReplicaStatus.REQUESTED]
@@ -114,8 +128,27 @@ class Desk:
 
     def started(self, number: int) -> JobStarted:
         replica = self.replica(number)
-        start = TaskStart(task=0, attempt=replica.attempt + 1, allocation_id="a1", pid=1, started_at=self.now)
+        start = TaskStart(
+            task=0,
+            attempt=replica.attempt + 1,
+            allocation_id="a1",
+            pid=1,
+            started_at=self.now,
+            address=f"10.0.{number // 256}.{number % 256}",
+            ports={"http": 20_000},
+        )
         return JobStarted(job_id=replica.job_id, node_id="n1", tasks=(start,))
+
+    def answers(self, number: int) -> JobTaskReady:
+        replica = self.replica(number)
+        about = {"job_id": replica.job_id, "node_id": "n1", "task": 0, "attempt": replica.attempt}
+        return JobTaskReady(**about, changed_at=self.now)
+
+    def silent(self, number: int) -> JobTaskUnready:
+        """Its process runs, and answers no probe any more."""
+        replica = self.replica(number)
+        about = {"job_id": replica.job_id, "node_id": "n1", "task": 0, "attempt": replica.attempt}
+        return JobTaskUnready(**about, changed_at=self.now, reason="GET /ready: 503")
 
     def exited(self, number: int, reason: ExitReason = ExitReason.EXITED) -> JobExited:
         replica = self.replica(number)

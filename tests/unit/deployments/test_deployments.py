@@ -23,11 +23,13 @@ from events.language.deployments.events import (
     RevisionCreated,
     RevisionRejected,
     RolloutRolledBack,
+    RoutingChanged,
 )
 from events.language.deployments.models import DeploymentSpec, DeploymentTarget, ModelChoice, RolloutPolicy
 from events.language.deployments.serving import ServingSpec
 from events.language.jobs import CancelJob, ExitReason, SubmitJob
 from events.language.jobs.spec import RestartMode
+from events.language.jobs.spec_service import ProbeKind
 from events.log.ids import id_ending
 from tests.unit.deployments.desk import (
     ID,
@@ -83,6 +85,11 @@ def test_a_replica_is_a_job_that_knows_what_it_is() -> None:
     assert first.spec.scheduling.restart.mode is RestartMode.ALWAYS
     labels = {"team": "a", "forgelog/deployment": "digits", "forgelog/revision": "1"}
     assert first.spec.metadata.labels == labels
+    service = first.spec.service
+    assert service is not None
+    assert (service.ports, service.drain_seconds) == (("http",), 5.0)
+    assert service.readiness is not None
+    assert service.readiness.kind is ProbeKind.TCP
     assert first.spec.environment.variables == {
         "FORGELOG_DEPLOYMENT": "digits",
         "FORGELOG_REVISION": "1",
@@ -107,6 +114,10 @@ def test_a_deployment_of_a_model_waits_until_its_version_is_known() -> None:
     assert names(resolved)[:3] == ["RevisionResolved", "RolloutStarted", "ReplicaRequested"]
     job = next(event for event in resolved if isinstance(event, ReplicaRequested)).spec
     assert (job.command, job.args) == ("python", ("-m", "forgelog.serve"))
+    assert job.service is not None
+    assert job.service.ports == ("http", "grpc")
+    paths = [probe.path for probe in (job.service.startup, job.service.readiness, job.service.liveness) if probe]
+    assert paths == ["/v2/health/ready", "/v2/health/ready", "/v2/health/live"]
     serving = ServingSpec.model_validate_json(job.environment.variables["FORGELOG_SERVING"])
     assert (serving.deployment_id, serving.revision) == ("digits", 1)
     assert (serving.model.name, serving.model.version, serving.model.version_id) == ("digits", 3, "v3")
@@ -279,7 +290,8 @@ def test_replicas_that_crash_are_rolled_back_at_the_limit() -> None:
     for _ in range(2):
         events = desk.crash(3)
         assert any(isinstance(event, ReplicaUnready) and event.crashed for event in events)
-        desk.hear(desk.started(3))
+        desk.ready(3)
+        desk.hear(desk.silent(3))
     events = desk.crash(3)
     assert "RolloutRolledBack" in names(events)
     assert desk.state.stable == 1
@@ -296,18 +308,20 @@ def test_a_first_rollout_that_fails_leaves_nothing() -> None:
 
 def test_a_replica_whose_process_is_lost_is_no_crash() -> None:
     desk = running()
-    (lost,) = desk.hear(desk.exited(1, ExitReason.LOST))
+    lost, routing = desk.hear(desk.exited(1, ExitReason.LOST))
+    assert isinstance(routing, RoutingChanged)
+    assert [len(revision.replicas) for revision in routing.table.revisions] == [1]
     assert isinstance(lost, ReplicaUnready)
     assert not lost.crashed
     assert statuses(desk.wait(10)) == ["degraded"]
-    assert statuses(desk.hear(desk.started(1))) == ["running"]
+    assert statuses(desk.ready(1)) == ["running"]
 
 
 def test_a_deployment_without_a_ready_replica_fails_in_the_end_and_comes_back() -> None:
     desk = running(replicas=1, rollout=RolloutPolicy(progress_deadline_seconds=60))
     desk.crash(1)
     assert statuses(desk.wait(60)) == ["degraded", "failed"]
-    assert statuses(desk.hear(desk.started(1))) == ["running"]
+    assert statuses(desk.ready(1)) == ["running"]
 
 
 def test_a_job_that_ends_is_replaced_ever_later() -> None:

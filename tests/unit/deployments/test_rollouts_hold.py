@@ -158,6 +158,21 @@ class Rollouts(RuleBasedStateMachine):
         if (number := self.some(data, ReplicaStatus.REQUESTED)) is not None:
             self.desk.ready(number)
 
+    @rule(data=st.data())
+    def start_only(self, data: st.DataObject) -> None:
+        if (number := self.some(data, ReplicaStatus.REQUESTED)) is not None:
+            self.desk.hear(self.desk.started(number))
+
+    @rule(data=st.data())
+    def answer(self, data: st.DataObject) -> None:
+        if (number := self.some(data, ReplicaStatus.STARTED, ReplicaStatus.UNREADY)) is not None:
+            self.desk.hear(self.desk.answers(number))
+
+    @rule(data=st.data())
+    def fall_silent(self, data: st.DataObject) -> None:
+        if (number := self.some(data, ReplicaStatus.READY)) is not None:
+            self.desk.hear(self.desk.silent(number))
+
     @rule(data=st.data(), reason=st.sampled_from([ExitReason.EXITED, ExitReason.LOST]))
     def exit(self, data: st.DataObject, reason: ExitReason) -> None:
         if (number := self.some(data, ReplicaStatus.READY, ReplicaStatus.REQUESTED)) is not None:
@@ -171,8 +186,10 @@ class Rollouts(RuleBasedStateMachine):
     @rule()
     def all_start(self) -> None:
         for number, each in list(self.desk.state.replicas.items()):
-            if each.status is ReplicaStatus.REQUESTED and number in self.desk.state.replicas:
-                self.desk.ready(number)
+            if number in self.desk.state.replicas and each.status is ReplicaStatus.REQUESTED:
+                self.desk.hear(self.desk.started(number))
+            if number in self.desk.state.replicas and each.status in (ReplicaStatus.STARTED, ReplicaStatus.UNREADY):
+                self.desk.hear(self.desk.answers(number))
 
     @rule(seconds=st.sampled_from([1.0, 5.0, 30.0, 200.0]))
     def wait(self, seconds: float) -> None:
