@@ -174,8 +174,9 @@ def _replica(state: Deployment, event: ReplicaEvent, time: datetime) -> None:
         case ReplicaUnready():
             replica.status = ReplicaStatus.REQUESTED if event.exited else ReplicaStatus.UNREADY
             replica.attempt = event.attempt
-            if rollout is not None and new and event.crashed:
-                rollout.crashes += 1
+            if rollout is not None and new:
+                rollout.crashes += event.crashed
+                rollout.problem = event.reason
         case ReplicaDraining():
             replica.status, replica.until = ReplicaStatus.DRAINING, event.until
         case ReplicaReleased():
@@ -187,5 +188,6 @@ def _replica(state: Deployment, event: ReplicaEvent, time: datetime) -> None:
                 return
             if rollout is not None and new:
                 rollout.crashes += 1
+                rollout.problem = event.reason
             state.failures += 1
             state.retry_at = time + timedelta(seconds=min(2.0 ** min(state.failures - 1, 10), _MOST_PAUSE))

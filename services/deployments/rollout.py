@@ -100,11 +100,16 @@ def _given_up(state: Deployment, id: str, now: datetime) -> list[DeploymentEvent
     policy = _policy(state)
     if rollout.crashes >= policy.crash_limit:
         times = "once" if rollout.crashes == 1 else f"{rollout.crashes} times"
-        return [rolled_back(state, id, RollbackCause.CRASHES, f"processes of its replicas have ended {times}")]
+        reason = _with(f"processes of its replicas have ended {times}", rollout)
+        return [rolled_back(state, id, RollbackCause.CRASHES, reason)]
     if rollout.behind_since is not None and now >= _deadline(state, rollout.behind_since):
-        reason = f"no replica of it got ready for {policy.progress_deadline_seconds:g} seconds"
+        reason = _with(f"no replica of it got ready for {policy.progress_deadline_seconds:g} seconds", rollout)
         return [rolled_back(state, id, RollbackCause.DEADLINE, reason)]
     return []
+
+
+def _with(reason: str, rollout: Rollout) -> str:
+    return f"{reason}; the last time: {rollout.problem}"[:1_000] if rollout.problem else reason
 
 
 def _deadline(state: Deployment, since: datetime) -> datetime:

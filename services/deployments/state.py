@@ -58,6 +58,8 @@ class Rollout:
     """The share of requests that it is to have, in basis points. A rolling one needs none."""
     paused: bool = False
     crashes: int = 0
+    problem: str = ""
+    """Why one of its replicas was not ready last."""
 
 
 @dataclass(slots=True)

@@ -293,7 +293,9 @@ def test_replicas_that_crash_are_rolled_back_at_the_limit() -> None:
         desk.ready(3)
         desk.hear(desk.silent(3))
     events = desk.crash(3)
-    assert "RolloutRolledBack" in names(events)
+    (back,) = [event for event in events if isinstance(event, RolloutRolledBack)]
+    told = "processes of its replicas have ended 3 times; the last time: its process ended with exit code 3"
+    assert (back.cause, back.reason) == ("crashes", told)
     assert desk.state.stable == 1
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -51,6 +51,30 @@ def test_a_kind_without_a_prefix_of_its_own_is_refused(prefix: str, told: str) -
     bad = type("Bad", (MakeRun,), {"__module__": __name__, "id_prefix": prefix})
     with pytest.raises(LanguageError, match=f"Bad: .*{told}"):
         check_aggregates([SubmitJob, bad])
+
+
+class MakeSite(MakeRun):
+    """Named, and so its id is its name's."""
+
+    __module__ = __name__
+    aggregate: ClassVar[str] = "site"
+    id_prefix: ClassVar[str] = ""
+    named_by: ClassVar[str] = "name"
+
+    name: str
+
+
+def test_an_id_may_be_the_name_that_is_given_once_in_a_project() -> None:
+    assert with_assigned_id(MakeSite(name="north"), "c-1").subject() == "north"
+    assert with_assigned_id(MakeSite(name="north"), "c-2", VISION).subject() == f"north{id_ending(VISION)}"
+    check_aggregates([MakeSite])
+
+
+@pytest.mark.parametrize("changed", [{"named_by": "no_field"}, {"id_prefix": "s"}, {"assigns_id": False}])
+def test_a_name_that_can_be_no_id_is_refused(changed: dict[str, Any]) -> None:
+    bad = type("Bad", (MakeSite,), {"__module__": __name__, **changed})
+    with pytest.raises(LanguageError, match="Bad: named_by is"):
+        check_aggregates([bad])
 
 
 def test_every_prefix_of_the_language_is_one_kind_s() -> None:
