@@ -96,6 +96,8 @@ def _start_mark(pid: int) -> str:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return f"{_boot()}+{fields[19]}"  # proc(5): starttime is field 22, and two come before the ")"
+    except ProcessLookupError:  # it ended between the opening and the reading
+        raise psutil.NoSuchProcess(pid) from None
     except FileNotFoundError:
         return f"{psutil.Process(pid).create_time():.2f}"  # no such process, or no Linux
 
