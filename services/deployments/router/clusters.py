@@ -1,0 +1,167 @@
+"""Clusters and their endpoints: a cluster for each revision and port of its replicas, and one for requests that wait.
+
+Pure. A cluster does not change with its replicas: Envoy would close its connections. What follows their number, the
+most requests in flight, is a value of Envoy's runtime (see `limits`).
+
+Of replicas that fail, learned by killing them: eject at the first failure to connect, try up to four others, and never
+send to ejected ones (panic threshold 0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from events.language.deployments.endpoint_types import EndpointType
+from events.language.deployments.routing import BalancingStrategy, RoutedReplica, RoutedRevision, RoutingTable
+from services.deployments.router.naming import ANY, awaited, cluster_name
+from services.deployments.router.tables import Leaving
+
+Resource = dict[str, Any]
+"""One of Envoy's messages, as the JSON of protobuf."""
+
+TYPES = "type.googleapis.com/"
+
+CONNECT_SECONDS = 1.0
+
+IDLE_SECONDS = 4.0
+"""A connection to a replica is closed before the replica does it: model servers keep quiet ones for 5 s or longer."""
+
+ADS: Resource = {"ads": {}, "resource_api_version": "V3"}
+"""Where a resource comes from: the companion."""
+
+_POLICIES = {
+    BalancingStrategy.ROUND_ROBIN: "ROUND_ROBIN",
+    BalancingStrategy.LEAST_REQUESTS: "LEAST_REQUEST",
+    BalancingStrategy.SOURCE_IP: "MAGLEV",
+}
+
+_PROTOCOLS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+UNBOUNDED = 1_000_000
+"""For bounds of Envoy that are not ours: connections, and requests that wait for one."""
+
+
+def ports(table: RoutingTable) -> dict[str, bool]:
+    """Ports of the replicas that endpoints use, by name, and whether they speak HTTP/2."""
+    found: dict[str, bool] = {}
+    for endpoint in table.endpoints:
+        found[endpoint.replica_port] = found.get(endpoint.replica_port, False) or endpoint.type is EndpointType.GRPC
+    return found
+
+
+def clusters(table: RoutingTable) -> dict[str, Resource]:
+    """By name."""
+    found = {}
+    for port, http2 in ports(table).items():
+        names = [cluster_name(table, revision.revision, port) for revision in table.revisions]
+        for name in (cluster_name(table, ANY, port), *names):
+            found[name] = _cluster(table, name, http2=http2)
+    return found
+
+
+def _cluster(table: RoutingTable, name: str, *, http2: bool) -> Resource:
+    protocol: Resource = {"http2_protocol_options": {}} if http2 else {"http_protocol_options": {}}
+    return {
+        "name": name,
+        "type": "EDS",
+        "eds_cluster_config": {"eds_config": ADS},
+        "connect_timeout": seconds(CONNECT_SECONDS),
+        "lb_policy": _POLICIES[table.balancing],
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "outlier_detection": {
+            "split_external_local_origin_errors": True,
+            "consecutive_local_origin_failure": 1,
+            "enforcing_consecutive_local_origin_failure": 100,
+            "enforcing_local_origin_success_rate": 0,
+            "enforcing_consecutive_5xx": 0,
+            "enforcing_consecutive_gateway_failure": 0,
+            "enforcing_success_rate": 0,
+            "max_ejection_percent": 100,
+            "interval": seconds(0.5),
+            "base_ejection_time": seconds(1),
+            "max_ejection_time": seconds(5),
+        },
+        "circuit_breakers": {
+            "thresholds": [
+                {
+                    "max_connections": UNBOUNDED,
+                    "max_pending_requests": UNBOUNDED,
+                    "max_requests": UNBOUNDED,
+                    "retry_budget": {
+                        "budget_percent": {"value": table.retries.budget / 100},
+                        "min_retry_concurrency": table.retries.minimum,
+                    },
+                }
+            ]
+        },
+        "typed_extension_protocol_options": {
+            _PROTOCOLS: {
+                "@type": TYPES + _PROTOCOLS,
+                "explicit_http_config": protocol,
+                "common_http_protocol_options": {"idle_timeout": seconds(IDLE_SECONDS)},
+            }
+        },
+    }
+
+
+def assignments(table: RoutingTable, leaving: Sequence[Leaving] = ()) -> dict[str, Resource]:
+    """The endpoints of each cluster, by its name. `leaving`: replicas that the table names no more and that may still
+    have requests: Envoy is told of them so that it says how many."""
+    found = {}
+    for port in ports(table):
+        for revision in table.revisions:
+            name = cluster_name(table, revision.revision, port)
+            gone = [one.replica for one in leaving if one.revision == revision.revision]
+            found[name] = _assignment(name, port, [revision], gone)
+        name = cluster_name(table, ANY, port)
+        found[name] = _assignment(name, port, awaited(table), ())
+    return found
+
+
+def _assignment(name: str, port: str, revisions: list[RoutedRevision], leaving: Iterable[RoutedReplica]) -> Resource:
+    ready = [
+        _endpoint(replica, port, revision.revision)
+        for revision in revisions
+        for replica in revision.replicas
+        if port in replica.ports
+    ]
+    going = [
+        {**_endpoint(replica, port, revisions[0].revision), "health_status": "DRAINING"}
+        for replica in leaving
+        if port in replica.ports
+    ]
+    return {"cluster_name": name, "endpoints": [{"lb_endpoints": [*ready, *going]}] if ready or going else []}
+
+
+def _endpoint(replica: RoutedReplica, port: str, revision: int) -> Resource:
+    known = {"replica": replica.replica_id, "revision": str(revision)}
+    return {
+        "endpoint": {"address": socket(replica.address, replica.ports[port])},
+        "metadata": {"filter_metadata": {"forgelog": known}},
+    }
+
+
+def limits(table: RoutingTable) -> dict[str, int]:
+    """Values of Envoy's runtime: most requests in flight by cluster."""
+    found = {}
+    for port in ports(table):
+        for revision in table.revisions:
+            found[_limit(table, revision.revision, port)] = len(revision.replicas) * table.concurrency
+        ready = sum(len(revision.replicas) for revision in awaited(table))
+        found[_limit(table, ANY, port)] = ready * table.concurrency
+    return found
+
+
+def _limit(table: RoutingTable, revision: int | str, port: str) -> str:
+    return f"circuit_breakers.{cluster_name(table, revision, port)}.default.max_requests"
+
+
+def socket(address: str, port: int) -> Resource:
+    """A TCP address."""
+    return {"socket_address": {"address": address, "port_value": port}}
+
+
+def seconds(value: float) -> str:
+    """A protobuf duration."""
+    return f"{value:.3f}s"

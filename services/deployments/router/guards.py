@@ -1,0 +1,208 @@
+"""What a request must pass before it goes to a replica: filters of Envoy that a route turns on and sets up.
+
+Pure. The listeners have all these filters, turned off: see `listeners`. A route names those it needs by the names here.
+In this order: origins, keys, rates, the body's length, waiting for a replica.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from json import dumps
+from math import ceil
+from typing import Any
+
+from events.language.deployments.routing import EndpointKeys, KeyIssuer, RoutedEndpoint, RoutingTable
+from services.deployments.router.clusters import TYPES, Resource, seconds
+
+CORS = "envoy.filters.http.cors"
+ORIGIN = "forgelog.origin"
+JWT = "envoy.filters.http.jwt_authn"
+KEY = "forgelog.key"
+MINUTE = "forgelog.minute"
+HOUR = "forgelog.hour"
+BODY = "forgelog.body"
+HOLD = "forgelog.hold"
+AFFINITY = "envoy.filters.http.stateful_session"
+
+MOST_CALLERS = 10_000
+"""Callers whose rates are known at a time; those who were longest away are forgotten."""
+
+KEY_HEADER = "x-api-key"
+
+_CLAIMS = "key"
+"""Where the claims of a key are, in the metadata of `JWT`."""
+
+
+def guards(table: RoutingTable, endpoint: RoutedEndpoint, *, routers: int) -> dict[str, Resource]:
+    """The filters of a route and their settings. `routers`: how many share the limits of rates."""
+    found = {ORIGIN: _origin(endpoint), BODY: _body(endpoint)}
+    if endpoint.allowed_origins:
+        found[CORS] = _cors(endpoint)
+    if endpoint.authentication:
+        found[JWT] = _any(
+            "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig", requirement_name=_requirement(table)
+        )
+        found[KEY] = _key(table, endpoint)
+    caller = _key_action() if endpoint.authentication else {"remote_address": {}}
+    for name, limit, per in ((MINUTE, endpoint.requests_per_minute, 60), (HOUR, endpoint.requests_per_hour, 3600)):
+        if limit:
+            found[name] = _rate(name, ceil(limit / routers), per, caller)
+    if table.replica_affinity:
+        found[AFFINITY] = _affinity(table)
+    return found
+
+
+def hold(table: RoutingTable, endpoint: RoutedEndpoint) -> Resource:
+    """Lets a request wait at the companion until a replica is ready: see `holding`."""
+    return _any(
+        "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
+        check_settings={
+            "context_extensions": {"deployment": table.deployment_id, "port": endpoint.replica_port},
+            "grpc_service": companion_service(table.cold_start_seconds + 5),
+        },
+    )
+
+
+def companion_service(timeout: float) -> Resource:
+    """How Envoy asks the companion."""
+    return {"envoy_grpc": {"cluster_name": "companion"}, "timeout": seconds(timeout)}
+
+
+def _any(name: str, **fields: Any) -> Resource:
+    return {"@type": TYPES + name, **fields}
+
+
+def _rbac(action: str, principal: Resource) -> Resource:
+    rules = {"action": action, "policies": {"rule": {"permissions": [{"any": True}], "principals": [principal]}}}
+    return _any("envoy.extensions.filters.http.rbac.v3.RBACPerRoute", rbac={"rules": rules})
+
+
+def _origin(endpoint: RoutedEndpoint) -> Resource:
+    """Refuses requests of pages that are not allowed: browsers would send some of them without asking first."""
+    sent: Resource = {"header": {"name": "origin", "present_match": True}}
+    if "*" in endpoint.allowed_origins:
+        return _rbac("DENY", {"not_id": {"any": True}})
+    allowed = [
+        {"header": {"name": "origin", "string_match": {"exact": origin, "ignore_case": True}}}
+        for origin in endpoint.allowed_origins
+    ]
+    refused = [sent, {"not_id": {"or_ids": {"ids": allowed}}}] if allowed else [sent]
+    return _rbac("DENY", {"and_ids": {"ids": refused}})
+
+
+def _cors(endpoint: RoutedEndpoint) -> Resource:
+    origins = [
+        {"safe_regex": {"regex": ".*"}} if origin == "*" else {"exact": origin, "ignore_case": True}
+        for origin in endpoint.allowed_origins
+    ]
+    return _any(
+        "envoy.extensions.filters.http.cors.v3.CorsPolicy",
+        allow_origin_string_match=origins,
+        allow_methods="GET, POST, OPTIONS",
+        allow_headers=f"authorization, content-type, inference-header-content-length, {KEY_HEADER}",
+        expose_headers="inference-header-content-length, retry-after, server-timing, x-forgelog-revision",
+        max_age="600",
+    )
+
+
+def requirements(keys: EndpointKeys) -> tuple[str, Resource | None]:
+    """How the check of an issuer's signatures is called, and the issuer as Envoy knows it; without an issuer no key can
+    be good, and no check has that name."""
+    if keys.issuer is None:
+        return "none", None
+    return f"key-{sha256(keys.issuer.to_json()).hexdigest()[:24]}", _provider(keys.issuer)
+
+
+def _requirement(table: RoutingTable) -> str:
+    return requirements(table.keys)[0]
+
+
+def _provider(issuer: KeyIssuer) -> Resource:
+    known = [
+        {"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": key.key_id, "x": key.x}
+        for key in issuer.public_keys
+    ]
+    return {
+        "issuer": issuer.issuer,
+        "require_expiration": True,
+        "local_jwks": {"inline_string": dumps({"keys": known})},
+        "from_headers": [{"name": "authorization", "value_prefix": "Bearer "}, {"name": KEY_HEADER}],
+        "payload_in_metadata": _CLAIMS,
+        "clock_skew_seconds": 5,
+    }
+
+
+def _claim(name: str, value: Resource) -> Resource:
+    where = {"filter": JWT, "path": [{"key": _CLAIMS}, {"key": name}], "value": value}
+    return {"metadata": where}
+
+
+def _key(table: RoutingTable, endpoint: RoutedEndpoint) -> Resource:
+    """Lets those keys pass that are for this deployment, or for this endpoint of it, and are not revoked."""
+    audiences = (table.deployment_id, f"{table.deployment_id}/{endpoint.name}")
+    exact = [{"string_match": {"exact": audience}} for audience in audiences]
+    listed = [{"list_match": {"one_of": value}} for value in exact]
+    good = [
+        _claim("aud", {"or_match": {"value_matchers": [*exact, *listed]}}),
+        _claim("jti", {"string_match": {"safe_regex": {"regex": ".+"}}}),
+    ]
+    if revoked := [_claim("jti", {"string_match": {"exact": key}}) for key in table.keys.revoked]:
+        good.append({"not_id": {"or_ids": {"ids": revoked}}})
+    return _rbac("ALLOW", {"and_ids": {"ids": good}})
+
+
+def _key_action() -> Resource:
+    return {
+        "metadata": {
+            "descriptor_key": "caller",
+            "metadata_key": {"key": JWT, "path": [{"key": _CLAIMS}, {"key": "jti"}]},
+            "source": "DYNAMIC",
+        }
+    }
+
+
+def _rate(name: str, limit: int, per: int, caller: Resource) -> Resource:
+    key = "remote_address" if "remote_address" in caller else "caller"
+    bucket = {"max_tokens": limit, "tokens_per_fill": limit, "fill_interval": seconds(per)}
+    return _any(
+        "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+        stat_prefix=name.rpartition(".")[2],
+        token_bucket=bucket,
+        always_consume_default_token_bucket=False,
+        filter_enabled={"default_value": {"numerator": 100}},
+        filter_enforced={"default_value": {"numerator": 100}},
+        rate_limits=[{"actions": [caller]}],
+        descriptors=[{"entries": [{"key": key}], "token_bucket": bucket}],
+        max_dynamic_descriptors=MOST_CALLERS,
+        rate_limited_as_resource_exhausted=True,
+        response_headers_to_add=[
+            {
+                "header": {"key": "retry-after", "value": str(max(1, ceil(per / limit)))},
+                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+            }
+        ],
+    )
+
+
+def _body(endpoint: RoutedEndpoint) -> Resource:
+    """Ends requests whose body is longer, as it passes; `xds-protos` does not know these messages yet."""
+    limit = _any(
+        "envoy.extensions.filters.http.body_size_limit.v3.BodySizeLimit", max_request_bytes=endpoint.max_body_bytes
+    )
+    return _structure(
+        "envoy.extensions.filters.http.filter_chain.v3.FilterChainConfigPerRoute",
+        filter_chain={"filters": [{"name": "envoy.filters.http.body_size_limit", "typed_config": limit}]},
+    )
+
+
+def _structure(name: str, **fields: Any) -> Resource:
+    return _any("xds.type.v3.TypedStruct", type_url=TYPES + name, value=fields)
+
+
+def _affinity(table: RoutingTable) -> Resource:
+    cookie = {"name": f"fl-replica-{table.deployment_id}", "path": "/", "ttl": seconds(table.session.ttl_seconds)}
+    state = _any("envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState", cookie=cookie)
+    return _any(
+        "envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute",
+        stateful_session={"session_state": {"name": "envoy.http.stateful_session.cookie", "typed_config": state}},
+    )
