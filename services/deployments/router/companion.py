@@ -16,7 +16,7 @@ from events.language.deployments.routing import RoutingTable
 from events.log.positions import Place, ReaderPosition
 from events.process.channels import server_options
 from events.process.settings import SettingsError
-from events.process.tasks import run_together
+from events.process.tasks import end_all, run_together
 from services.deployments.router.bootstrap import COMPANION_SOCKET
 from services.deployments.router.config import Config, read_certificate
 from services.deployments.router.discovery import Discovery
@@ -113,7 +113,17 @@ class Companion:
                     log.warning("%s", problem)
             self._said = self._assembly.refused
             await self.discovery.publish(snapshot)
-            await self.holding.applied({name: table.number for name, table in tables.items()})
+            if await self._taken():
+                await self.holding.applied({name: table.number for name, table in tables.items()})
+
+    async def _taken(self) -> bool:
+        """Wait until Envoy has what was published; False if something newer is there before."""
+        taken, changed = asyncio.create_task(self.discovery.taken()), asyncio.create_task(self._changed.wait())
+        try:
+            await asyncio.wait((taken, changed), return_when=asyncio.FIRST_COMPLETED)
+            return taken.done()
+        finally:
+            await end_all((taken, changed))
 
     async def _watch_certificate(self) -> None:
         """A certificate that was renewed is taken without a restart; one that can't be read is not."""

@@ -36,6 +36,9 @@ ORDER = (CLUSTER, ASSIGNMENT, RUNTIME, EXTENSION, SECRET, LISTENER, ROUTES)
 _NEEDED = (CLUSTER, ASSIGNMENT, EXTENSION, SECRET)
 """What routes and listeners refer to: what is replaced stays until they have changed."""
 
+_WHOLE = {CLUSTER, LISTENER, ROUTES}
+"""What an Envoy has asked for when it has asked for all."""
+
 STEP_SECONDS = 5.0
 """Longest wait for Envoy in one step; then the next one is made all the same."""
 
@@ -46,6 +49,8 @@ class _Stream:
 
     wanted: dict[str, set[str] | None] = field(default_factory=dict)
     """Type → names; None for all there are."""
+    asked: set[str] = field(default_factory=set)
+    """Types that it has asked all of for the first time. It waits for an answer, also where there is nothing."""
     sent: dict[str, dict[str, str]] = field(default_factory=dict)
     """Type → name → version."""
     open: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
@@ -79,6 +84,14 @@ class Discovery(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
             await self._step({**together, ROUTES: before[ROUTES], LISTENER: before[LISTENER]}, _NEEDED)
             await self._step(together, (LISTENER, ROUTES))
             await self._step(snapshot, (CLUSTER,))
+
+    async def taken(self) -> None:
+        """Wait until an Envoy is connected and has what was published last."""
+        async with self._moved:
+            await self._moved.wait_for(
+                lambda: bool(self._streams)
+                and all(stream.wanted.keys() >= _WHOLE and self._has(stream, ORDER) for stream in self._streams)
+            )
 
     async def _step(self, snapshot: Snapshot, kinds: Collection[str]) -> None:
         self._now = snapshot
@@ -137,7 +150,9 @@ class Discovery(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
 
     def _answer(self, stream: _Stream, kind: str) -> Any:
         fresh, gone = self._changed(stream, kind)
-        if kind not in stream.wanted or not (fresh or gone):
+        asked = kind in stream.asked
+        stream.asked.discard(kind)
+        if kind not in stream.wanted or not (fresh or gone or asked):
             return None
         stream.count += 1
         nonce = str(stream.count)
@@ -176,6 +191,8 @@ class Discovery(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         names = set(request.resource_names_subscribe)
         if first:
             stream.wanted[kind] = set() if names - {"*"} else None
+            if stream.wanted[kind] is None:
+                stream.asked.add(kind)
             stream.sent[kind] = dict(request.initial_resource_versions)
         if "*" in names:
             stream.wanted[kind] = None

@@ -90,6 +90,11 @@ class Envoy:
             else:
                 await asyncio.sleep(0.2)
 
+    @property
+    def pid(self) -> int:
+        """Of the process; 0 if there is none."""
+        return self._process.pid if self._process else 0
+
     async def get(self, path: str) -> httpx.Response:
         """An answer of its admin door. Raises EnvoyError."""
         return await self._ask("GET", path)

@@ -20,7 +20,7 @@ def local_replies() -> Resource:
                 "the deployment has as many requests in flight as it may have; come again in a second",
                 [RETRY],
             ),
-            _flags(["RL"], "the caller has asked as often as the endpoint allows; come again later, see Retry-After"),
+            _status(429, "the caller has asked as often as the endpoint allows; come again later, see Retry-After"),
             _flags(["NR"], "there is no deployment and no endpoint at this address, or none for this kind of request"),
             _flags(["UH", "NC"], "no replica of the deployment is ready; come again in a second", [RETRY]),
             _flags(["UF", "UC", "UR", "URX"], "the replica failed before it answered; ask again", [RETRY]),

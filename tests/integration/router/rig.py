@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import sys
 from base64 import urlsafe_b64encode
 from collections import Counter
@@ -105,8 +106,10 @@ class Upstream:
 class Rig:
     """One router. `put` gives it a table and returns when Envoy has it."""
 
-    def __init__(self, folder: Path, port: int) -> None:
-        self.config = Config(name="rig", folder=folder, host="127.0.0.1", port=port, threads=1, drain_seconds=0)
+    def __init__(self, folder: Path, port: int, config: Config | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.config = config or Config("rig", folder, "127.0.0.1", port, threads=1, drain_seconds=1)
+        self._verify: ssl.SSLContext | bool = True
         self.demanded: Counter[str] = Counter()
         self.companion = Companion(self.config, lambda name: self.demanded.update([name]))
         self.envoy = Envoy(self.config)
@@ -120,8 +123,8 @@ class Rig:
             yield await self._changes.get()
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Rig]:
-        self.config.folder.mkdir(parents=True, exist_ok=True)
+    async def running(self, verify: ssl.SSLContext | bool = True) -> AsyncIterator[Rig]:
+        self._verify = verify
         tasks = [asyncio.create_task(self.companion.run(self)), asyncio.create_task(self.envoy.run())]
         try:
             await until(lambda: self.answers("/v2/health/live"))
@@ -140,11 +143,15 @@ class Rig:
                 return False
 
     def client(self, **given: Any) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self.url, timeout=SAFETY_SECONDS, **given)
+        return httpx.AsyncClient(base_url=self.url, timeout=SAFETY_SECONDS, verify=self._verify, **given)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.config.port}"
+        return (
+            f"https://localhost:{self.config.port}"
+            if self.config.certificate
+            else f"http://127.0.0.1:{self.config.port}"
+        )
 
     def table(self, *revisions: dict[str, Any], **changes: Any) -> dict[str, Any]:
         """A table of a deployment of its own; `put` gives it its number."""
@@ -161,7 +168,7 @@ class Rig:
 
     def give(self, table: Mapping[str, Any]) -> RoutingTable:
         """Let the router have it some time."""
-        given = RoutingTable.model_validate({**table, "number": next(self._numbers)})
+        given = RoutingTable.model_validate({"number": next(self._numbers), **table})
         self._changes.put_nowait(Change((given,)))
         return given
 
@@ -229,7 +236,6 @@ async def raw(port: int, data: bytes) -> bytes:
     """What comes for these bytes, until the other side closes or has nothing more to say for a while."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(data)
-    writer.write_eof()
     try:
         async with asyncio.timeout(SAFETY_SECONDS):
             return await reader.read()

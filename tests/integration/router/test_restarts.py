@@ -1,0 +1,138 @@
+"""Routers whose parts end: Envoy serves on without its companion, a pair starts again from disk, two share a port."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import ssl
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from forgelog.embedded.ports import free_port
+from tests.integration.router.rig import Rig, revision, until, upstreams
+
+pytestmark = pytest.mark.usefixtures("router")  # it skips where there is no Envoy
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="router-"))
+    yield path
+    shutil.rmtree(path)
+
+
+async def test_envoy_serves_on_without_its_companion_and_the_next_one_adopts_it(folder: Path) -> None:
+    first = Rig(folder, free_port())
+    async with upstreams("a", "b") as (a, b), first.client() as client:
+        table = first.table(revision(1, 10_000, a))
+        path = f"/serve/local/default/{table['name']}/"
+        async with killed(first) as pid:
+            await first.put(table)
+            assert (await client.get(path)).json()["name"] == "a"
+        assert (await client.get(path)).json()["name"] == "a"
+        assert {path.stat().st_mode & 0o777 for path in (folder / "tables").iterdir()} == {0o600}
+
+        second = Rig(folder, first.config.port)
+        async with second.running():
+            assert (await client.get(path)).json()["name"] == "a"  # nobody has told it
+            assert second.envoy.starts == 0
+            await second.put({**table, "revisions": [revision(1, 10_000, b)], "number": 100})
+            assert (await client.get(path)).json()["name"] == "b"
+            # And one that dies is started again, with what there was.
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda: second.envoy.starts == 1)
+            await until(lambda: second.answers(path))
+            async with second.client() as another:
+                assert (await another.get(path)).json()["name"] == "b"
+
+
+@asynccontextmanager
+async def killed(rig: Rig) -> AsyncIterator[int]:
+    """The router runs; at the end its companion is gone, as if it was killed, and Envoy, of this process id, is not."""
+    tasks = [asyncio.create_task(rig.companion.run(rig)), asyncio.create_task(rig.envoy.run())]
+    await until(lambda: rig.answers("/v2/health/live"))
+    yield rig.envoy.pid
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_two_routers_share_a_port_and_are_restarted_singly(folder: Path) -> None:
+    port = free_port()
+    async with upstreams("a") as (a,):
+        one, two = Rig(folder / "1", port), Rig(folder / "2", port)
+        table = one.table(revision(1, 10_000, a))
+        path = f"/serve/local/default/{table['name']}/"
+        failed = list[str]()
+        ended = asyncio.Event()
+
+        async def ask() -> None:
+            while not ended.is_set():
+                async with one.client() as client:  # a connection of its own each time
+                    answer = await client.get(path)
+                    if answer.status_code != 200:
+                        failed.append(answer.text)
+
+        async with one.running():
+            await one.put(table)
+            async with two.running():
+                await two.put(table)
+                load = [asyncio.create_task(ask()) for _ in range(4)]
+                await until(lambda: len(a.got) > 100)
+            seen = len(a.got)
+            await until(lambda: len(a.got) > seen + 100)
+            ended.set()
+            await asyncio.gather(*load)
+        assert failed == []
+
+
+async def test_tls_by_a_certificate_of_the_operators(folder: Path) -> None:
+    certificate, key = signed(folder)
+    rig = Rig(folder, free_port())
+    secure = replace(rig.config, certificate=(certificate, key))
+    rig = Rig(folder, secure.port, secure)
+    trusted = ssl.create_default_context(cafile=str(certificate))
+    async with upstreams("a") as (a,), rig.running(verify=trusted):
+        table = rig.table(revision(1, 10_000, a), session={"enabled": True})
+        await rig.put(table)
+        async with rig.client() as client:
+            answer = await client.get(f"/serve/local/default/{table['name']}/")
+        assert answer.json()["headers"]["x-forwarded-proto"] == "https"
+        cookie = next(one for one in answer.headers.get_list("set-cookie") if one.startswith("fl-"))
+        assert cookie.endswith("; Secure")
+
+
+def signed(folder: Path) -> tuple[Path, Path]:
+    """A certificate for localhost, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    paths = folder / "tls.crt", folder / "tls.key"
+    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    no_password = serialization.NoEncryption()
+    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    paths[1].write_bytes(key.private_bytes(pem, form, no_password))
+    return paths
