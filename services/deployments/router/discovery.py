@@ -89,8 +89,10 @@ class Discovery(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         """Wait until an Envoy is connected and has what was published last."""
         async with self._moved:
             await self._moved.wait_for(
-                lambda: bool(self._streams)
-                and all(stream.wanted.keys() >= _WHOLE and self._has(stream, ORDER) for stream in self._streams)
+                lambda: (
+                    bool(self._streams)
+                    and all(stream.wanted.keys() >= _WHOLE and self._has(stream, ORDER) for stream in self._streams)
+                )
             )
 
     async def _step(self, snapshot: Snapshot, kinds: Collection[str]) -> None:

@@ -13,6 +13,7 @@ from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import psutil
@@ -25,6 +26,10 @@ log = logging.getLogger("forgelog.router")
 LOG_FLUSH_MS = 200
 
 ASK_SECONDS = 5.0
+
+DRAIN_SECONDS = 1
+"""How long clients are told to connect anew, before no connection is taken."""
+
 LONGEST_PAUSE = 10.0
 
 
@@ -130,16 +135,26 @@ class Envoy:
         await self._client.aclose()
 
     async def _drain(self) -> None:
+        """Clients are told to connect anew for a moment, then no connection is taken, then open requests end. Another
+        router that listens at the same port gets them meanwhile."""
+        if not self._config.drain_seconds:
+            return
         try:
-            await self.post("/healthcheck/fail")
-            await self.post("/drain_listeners?graceful&skip_exit")
-            for _ in range(self._config.drain_seconds * 10):
-                active = (await self.get("/stats?filter=^http\\..*downstream_rq_active$&format=json")).json()
-                if not sum(stat.get("value", 0) for stat in active["stats"] if "admin" not in stat.get("name", "")):
-                    return
-                await asyncio.sleep(0.1)
-        except EnvoyError as error:
-            log.warning("Envoy could not be drained: %s", error)
+            async with asyncio.timeout(DRAIN_SECONDS + self._config.drain_seconds):
+                await self.post("/healthcheck/fail")
+                await self.post("/drain_listeners?graceful")
+                while not await self._total("^listener_manager\\.listener_stopped$"):
+                    await asyncio.sleep(0.1)
+                while await self._total("^http\\..*\\.downstream_rq_active$", "http.admin."):
+                    await asyncio.sleep(0.1)
+        except (EnvoyError, TimeoutError) as error:
+            log.warning("Envoy ends with open requests: %s", error or "they took too long")
+
+    async def _total(self, pattern: str, without: str = " ") -> int:
+        """The sum of its counts of these names."""
+        found = await self.get(f"/stats?filter={quote(pattern)}")
+        lines = [line for line in found.text.splitlines() if not line.startswith(without)]
+        return sum(int(line.rpartition(":")[2]) for line in lines)
 
     @property
     def _kept(self) -> Path:
@@ -152,7 +167,7 @@ class Envoy:
     def _arguments(self) -> list[str]:
         return [
             *("--concurrency", str(self._config.threads)),
-            *("--drain-time-s", str(max(1, self._config.drain_seconds))),
+            *("--drain-time-s", str(DRAIN_SECONDS)),
             *("--file-flush-interval-msec", str(LOG_FLUSH_MS)),
             "--disable-hot-restart",
             # What clients do wrong is in the access log.

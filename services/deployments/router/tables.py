@@ -47,15 +47,18 @@ class Tables:
     def load(self) -> None:
         """What the last process knew. A file that can't be read is left out: its table comes again."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        position: dict[Place, ReaderPosition] = {}
+        whole = True
         for path in sorted(self.folder.glob("*.json")):
             try:
                 if path.stem == _POSITION:
-                    self.position = _positions(json.loads(path.read_bytes()))
+                    position = _positions(json.loads(path.read_bytes()))
                 else:
                     self._put(RoutingTable.model_validate_json(path.read_bytes()))
-            except (OSError, ValueError, ValidationError) as error:
-                log.warning("%s can't be used, so its table has to come again: %s", path, error)
-                self.position = {}
+            except (OSError, ValueError, TypeError, ValidationError) as error:
+                log.warning("%s can't be used; it comes again: %s", path, str(error).partition("\n")[0])
+                whole = False
+        self.position = position if whole else {}
 
     def put(self, table: RoutingTable) -> bool:
         """Take a table; False if it is no newer than what is known."""

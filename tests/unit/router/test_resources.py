@@ -1,0 +1,209 @@
+"""Which of Envoy's resources follow from routing tables. No Envoy is needed here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from events.language.deployments.routing import RoutedReplica, RoutingTable
+from services.deployments.router import resources
+from services.deployments.router.clusters import assignments, clusters, limits
+from services.deployments.router.guards import BODY, HOLD, HOUR, KEY, MINUTE, ORIGIN, requirements
+from services.deployments.router.naming import MAIN
+from services.deployments.router.resources import Options
+from services.deployments.router.routes import ways
+from services.deployments.router.tables import Leaving
+from tests.unit.router.inputs import replica, revision, table
+
+SERVE = "/serve/local/default/digits/"
+
+
+def main(given: RoutingTable, **options: Any) -> dict[str, list[dict[str, Any]]]:
+    return ways(given, **{"alone": True, **options})[MAIN].paths
+
+
+def to(route: dict[str, Any]) -> str | dict[str, int]:
+    """The cluster that a route names, or the weights of several."""
+    action = route["route"]
+    if "cluster" in action:
+        name: str = action["cluster"]
+        return name
+    return {one["name"]: one["weight"] for one in action["weighted_clusters"]["clusters"]}
+
+
+def test_requests_are_split_among_revisions_that_have_a_weight_and_a_ready_replica() -> None:
+    given = table(revision(1, 6_000, "a"), revision(2, 3_000, "b"), revision(3, 1_000), revision(4, 0, "c"))
+    (split,) = main(given)[SERVE]
+    assert to(split) == {"digits.abc234/1/http": 6_000, "digits.abc234/2/http": 3_000}
+    assert HOLD not in split["typed_per_filter_config"]
+
+
+def test_without_a_ready_replica_requests_wait_for_any_revision_that_has_a_weight() -> None:
+    given = table(revision(1, 10_000), revision(2, 0, "b"), cold_start_seconds=30)
+    (waiting,) = main(given)[SERVE]
+    assert to(waiting) == "digits.abc234/any/http"
+    assert waiting["route"]["idle_timeout"] == "90.000s"
+    check = waiting["typed_per_filter_config"][HOLD]["check_settings"]
+    assert check["context_extensions"] == {"deployment": "digits.abc234", "port": "http"}
+    assert assignments(given)["digits.abc234/any/http"]["endpoints"] == []
+    ready = assignments(table(revision(1, 10_000, "a"), revision(2, 0, "b")))["digits.abc234/any/http"]
+    assert [one["metadata"]["filter_metadata"]["forgelog"] for one in ready["endpoints"][0]["lb_endpoints"]] == [
+        {"replica": "a", "revision": "1"}
+    ]
+
+
+def test_rules_come_first_then_cookies_then_the_split() -> None:
+    rules = [
+        {"source": "header", "key": "x-group", "value": "beta", "revision": 2},
+        {"source": "cookie", "key": "who", "value": "a.b", "revision": 1},
+        {"source": "header", "key": "x", "value": "1", "revision": 3},
+        {"source": "header", "key": "x", "value": "1", "revision": 9},
+    ]
+    given = table(
+        revision(1, 9_000, "a"), revision(2, 1_000, "b"), revision(3, 0), rules=rules, session={"enabled": True}
+    )
+    routes = main(given)[SERVE]
+    assert [route["match"].get("headers") for route in routes] == [
+        [{"name": "x-group", "string_match": {"exact": "beta"}}],
+        [{"name": "cookie", "string_match": {"safe_regex": {"regex": r"(^|.*;\s*)who=(a\.b)(\s*;.*|$)"}}}],
+        [{"name": "cookie", "string_match": {"safe_regex": {"regex": r"(^|.*;\s*)fl\-digits\.abc234=(1)(\s*;.*|$)"}}}],
+        [{"name": "cookie", "string_match": {"safe_regex": {"regex": r"(^|.*;\s*)fl\-digits\.abc234=(2)(\s*;.*|$)"}}}],
+        None,
+    ]
+    assert [to(route) for route in routes[:4]] == [f"digits.abc234/{number}/http" for number in (2, 1, 1, 2)]
+
+
+def test_every_revision_says_which_it_is_and_remembers_its_sessions() -> None:
+    given = table(revision(1, 9_000, "a"), revision(2, 1_000, "b"), session={"enabled": True, "ttl_seconds": 60})
+    weighted = main(given, secure=True)[SERVE][-1]["route"]["weighted_clusters"]["clusters"]
+    headers = [[header["header"] for header in one["response_headers_to_add"]] for one in weighted]
+    cookie = "; Path=/; Max-Age=60; HttpOnly; SameSite=Lax; Secure"
+    assert headers == [
+        [
+            {"key": "x-forgelog-revision", "value": number},
+            {"key": "set-cookie", "value": f"fl-digits.abc234={number}{cookie}"},
+        ]
+        for number in ("1", "2")
+    ]
+
+
+def test_a_deployment_has_a_path_by_its_project_and_by_the_protocols_name_of_models() -> None:
+    given = table(
+        revision(1, 10_000, "a"),
+        endpoints=[{"name": "rest", "type": "rest"}, {"name": "q", "type": "graphql", "path": "/graphql"}],
+    )
+    found = main(given)
+    assert {
+        prefix: (routes[0]["match"], routes[0]["route"].get("prefix_rewrite")) for prefix, routes in found.items()
+    } == {
+        SERVE: ({"prefix": SERVE}, "/"),
+        "/serve/local/default/digits/graphql": (
+            {"path_separated_prefix": "/serve/local/default/digits/graphql"},
+            "/graphql",
+        ),
+        "/v2/models/digits": ({"path_separated_prefix": "/v2/models/digits"}, None),
+        "/v2/models/digits.abc234": ({"path_separated_prefix": "/v2/models/digits.abc234"}, "/v2/models/digits"),
+    }
+    assert "/v2/models/digits" not in main(given, alone=False)
+
+
+def test_a_models_name_of_any_script_is_written_as_in_urls() -> None:
+    found = main(table(revision(1, 10_000, "a", model="digits №5")))
+    assert found["/v2/models/digits"][0]["route"]["prefix_rewrite"] == "/v2/models/digits%20%E2%84%965"
+
+
+def test_grpc_goes_by_names_in_its_metadata_and_an_own_port_needs_none() -> None:
+    given = table(
+        revision(1, 10_000, "a"), endpoints=[{"name": "g", "type": "grpc", "replica_port": "grpc", "port": 9_000}]
+    )
+    found = ways(given, alone=True)
+    assert found.keys() == {MAIN, "port-9000"}
+    assert found[MAIN].names.keys() == {"digits", "digits.abc234", "local/default/digits"}
+    assert found["port-9000"].names.keys() == {""}
+    assert clusters(given)["digits.abc234/1/grpc"]["typed_extension_protocol_options"].popitem()[1][
+        "explicit_http_config"
+    ] == {"http2_protocol_options": {}}
+
+
+def test_the_oldest_deployment_has_its_name_alone_and_the_port_it_wants() -> None:
+    old = table(name="one", created_at="2026-01-01T00:00:00Z", endpoints=[{"name": "a", "type": "rest", "port": 9_000}])
+    new = old.model_copy(update={"deployment_id": "one.zzz222", "created_at": table().created_at})
+    main_port = table(name="two", endpoints=[{"name": "a", "type": "rest", "port": 7_080}])
+    assert resources.owners([new, old, main_port]) == {"one.abc234", "two.abc234"}
+    claims = resources.claims([new, main_port, old], Options())
+    assert claims.ports == {9_000: "one.abc234"}
+    assert [words.partition(";")[0] for words in claims.refused] == [
+        "endpoint a of one.zzz222 wants the port 9000, which is of one.abc234",
+        "endpoint a of two.abc234 wants the port 7080, which is of all deployments together",
+    ]
+    assert resources.listeners(claims.ports, Options()).keys() == {MAIN, "port-9000"}
+
+
+def test_listeners_do_not_change_with_the_tables() -> None:
+    endpoint = {"name": "a", "type": "rest", "port": 9_000}
+    one = table(revision(1, 10_000, "a"), endpoints=[endpoint])
+    other = table(revision(2, 10_000), endpoints=[{**endpoint, "authentication": True, "requests_per_minute": 3}])
+    for options in (Options(), Options(certificate=("CHAIN", "KEY"))):
+        found = [resources.listeners(resources.claims([given], options).ports, options) for given in (one, other)]
+        assert found[0] == found[1]
+        assert "KEY" not in str(found[0])
+
+
+def test_clusters_do_not_change_with_their_replicas_and_the_bound_of_requests_does() -> None:
+    one, two = table(revision(1, 10_000, "a"), concurrency=7), table(revision(1, 10_000, "a", "b"), concurrency=7)
+    assert clusters(one) == clusters(two)
+    assert limits(one)["circuit_breakers.digits.abc234/1/http.default.max_requests"] == 7
+    assert limits(two)["circuit_breakers.digits.abc234/1/http.default.max_requests"] == 14
+
+
+def test_a_replica_that_leaves_is_drained_and_one_without_the_port_is_left_out() -> None:
+    leaving = Leaving(1, RoutedReplica.model_validate(replica("gone", 21_000)))
+    other = {"replica_id": "other", "address": "10.0.0.8", "ports": {"metrics": 1}}
+    given = table(revision(1, 10_000, "a", replicas=[replica("a"), other]))
+    (group,) = assignments(given, [leaving])["digits.abc234/1/http"]["endpoints"]
+    found = {
+        one["metadata"]["filter_metadata"]["forgelog"]["replica"]: one.get("health_status")
+        for one in group["lb_endpoints"]
+    }
+    assert found == {"a": None, "gone": "DRAINING"}
+
+
+def guarded(routers: int = 1, **endpoint: Any) -> dict[str, Any]:
+    given = table(revision(1, 10_000, "a"), endpoints=[{"name": "rest", "type": "rest", **endpoint}])
+    guards: dict[str, Any] = main(given, routers=routers)[SERVE][0]["typed_per_filter_config"]
+    return guards
+
+
+def test_an_endpoint_turns_on_what_it_needs_and_pays_for_nothing_else() -> None:
+    assert guarded().keys() == {ORIGIN, BODY}
+    assert guarded(authentication=True, requests_per_minute=1, requests_per_hour=1).keys() >= {KEY, MINUTE, HOUR}
+
+
+@pytest.mark.parametrize(
+    ("limit", "routers", "tokens", "wait"), [(100, 1, 100, "1"), (100, 3, 34, "2"), (1, 4, 1, "60")]
+)
+def test_routers_share_the_limits_of_rates(limit: int, routers: int, tokens: int, wait: str) -> None:
+    filter_ = guarded(routers, requests_per_minute=limit)[MINUTE]
+    assert filter_["descriptors"][0]["token_bucket"]["max_tokens"] == tokens
+    assert filter_["response_headers_to_add"][0]["header"] == {"key": "retry-after", "value": wait}
+
+
+def test_each_issuer_has_a_check_of_its_own_and_nobody_one_without_an_issuer() -> None:
+    issuer = {"issuer": "https://a", "public_keys": [{"key_id": "1", "x": "A" * 43}]}
+    one, other = (table(keys={"issuer": {**issuer, "issuer": name}}) for name in ("https://a", "https://b"))
+    filters = resources.keys(requirements(given.keys) for given in (one, other, table(), one))
+    assert len(filters["typed_config"]["requirement_map"]) == 2
+    assert requirements(table().keys)[0] not in filters["typed_config"]["requirement_map"]
+
+
+def test_only_what_may_run_twice_is_sent_again_after_it_has_begun() -> None:
+    given = [
+        table(revision(1, 10_000, "a"), endpoints=[{"name": "r", "type": "rest", "idempotent": again}])
+        for again in (False, True)
+    ]
+    policies = [main(one)[SERVE][0]["route"]["retry_policy"]["retry_on"].split(",") for one in given]
+    assert "reset" not in policies[0]
+    assert "reset" in policies[1]
+    none = table(revision(1, 10_000, "a"), retries={"attempts": 0})
+    assert "retry_policy" not in main(none)[SERVE][0]["route"]
