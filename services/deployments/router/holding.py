@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from envoy.service.auth.v3 import external_auth_pb2, external_auth_pb2_grpc
-from google.rpc import code_pb2, status_pb2
+from google.rpc import code_pb2, status_pb2  # type: ignore[import-untyped]
 
 from services.deployments.router.naming import awaited
 from services.deployments.router.tables import Tables
