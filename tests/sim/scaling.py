@@ -33,7 +33,7 @@ from events.language.deployments.scaling import (
 from events.language.deployments.traffic import RevisionTraffic, TrafficCounts
 from services.deployments.scaling.deciding import decide
 from services.deployments.scaling.forecasting import DayModel
-from services.deployments.traffic import Watch
+from services.deployments.watching import Watch
 
 STEP = 2
 """Seconds between two decisions."""

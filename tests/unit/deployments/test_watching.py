@@ -13,7 +13,7 @@ from events.language.deployments.traffic import (
     RevisionTraffic,
     TrafficCounts,
 )
-from services.deployments.traffic import ROUTER_LOST_SECONDS, USAGE_LOST_SECONDS, Watch
+from services.deployments.watching import ROUTER_LOST_SECONDS, USAGE_LOST_SECONDS, Watch
 
 
 def report(seconds: float, requests: int, incarnation: str = "a", revision: int = 1, **fields: object) -> TrafficCounts:
