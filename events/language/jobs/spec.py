@@ -301,7 +301,7 @@ class JobSpec(Model):
     scheduling: JobScheduling = JobScheduling()
     keep: PathPatternList = ()
     """Which files of a task's working folder are kept when the task has ended, however it ended: ``results/**``."""
-    service: Annotated[ServiceSpec | None, Planned("node agents that probe")] = None
+    service: ServiceSpec | None = None
     """Others call this job: its ports, probes, and how it is ended. Goes with a restart policy of its own."""
     monitoring: Annotated[JobMonitoring | None, Planned("telemetry")] = None
     checkpointing: Annotated[JobCheckpointing | None, Planned("the checkpoint store")] = None

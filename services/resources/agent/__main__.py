@@ -13,6 +13,7 @@ import os
 import resource
 import signal
 import sys
+from dataclasses import replace
 
 import uvloop
 from aiokafka.errors import KafkaError
@@ -25,7 +26,7 @@ from events.process.collector import look_as_usual
 from events.process.private import keep_private
 from events.process.settings import Settings, SettingsError
 from events.service import configure_logging
-from services.resources.agent import config, gpus, inventory
+from services.resources.agent import config, gpus, inventory, ports
 from services.resources.agent.agent import Agent
 from services.resources.agent.config import Config
 from services.resources.agent.environment import Around
@@ -56,6 +57,14 @@ async def partition(settings: Settings) -> int:
             return partition_of(settings.pool, counts[events("resources")])
 
 
+def _address(settings: Settings) -> str:
+    """By which tasks of services are called on this node, if nothing else was said."""
+    try:
+        return ports.own_address(settings.kafka_required)
+    except (OSError, ValueError) as error:
+        raise AgentError(f"this node's address is not known ({error}); say it in FORGELOG_NODE_ADDRESS") from None
+
+
 async def run(settings: Settings, config: Config, store: Store) -> None:
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
@@ -63,8 +72,10 @@ async def run(settings: Settings, config: Config, store: Store) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)
     place = ("resources", await partition(settings))
+    if not config.address:
+        config = replace(config, address=await asyncio.to_thread(_address, settings))
     gateway = os.environ.get("FORGELOG_GATEWAY", "")
-    given = os.environ, settings.output_bytes, config.token_file
+    given = os.environ, settings.output_bytes, config.token_file, config.address
     around = Around(config.node, config.folder, config.secrets, gateway, *given)
     spec = await asyncio.to_thread(lambda: inventory.describe(config, gpus.find()))
     agent = Agent(settings, config, store, spec, place, around)

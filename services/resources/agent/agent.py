@@ -49,6 +49,7 @@ from services.resources.agent.launching import Launching
 from services.resources.agent.membership import AgentError, Membership, boot_id
 from services.resources.agent.output import Output
 from services.resources.agent.running import OUTPUT, Running
+from services.resources.agent.serving import ended_by_fence
 from services.resources.agent.store import Store
 
 log = logging.getLogger("forgelog.agent")
@@ -92,6 +93,7 @@ class Agent:
             Folders(store, self._bundles),
             [settings.data, settings.data / "keys"],
             config.outputs_seconds,
+            config.own_ports,
         )
         self._register = asyncio.Event()
 
@@ -335,12 +337,11 @@ class Agent:
             elif not self._fenced and silent < math.inf:
                 self._fenced = True
                 self._gate = math.inf
-                log.error("no contact with the log for %.1f s: ending this node's tasks", silent)
-                for attempt in list(self._running.attempts.values()):
-                    if attempt.running or attempt.launching:
-                        message = f"node {self._config.node} had no contact with the log for {silent:.1f} s"
-                        attempt.stop = Stop(ExitReason.LOST, 0, message)
-                        self._running.act(attempt)
+                log.error("no contact with the log for %.1f s: ending this node's tasks but services", silent)
+                message = f"node {self._config.node} had no contact with the log for {silent:.1f} s"
+                for attempt in ended_by_fence(self._running.attempts.values()):
+                    attempt.stop = Stop(ExitReason.LOST, 0, message)
+                    self._running.act(attempt)
 
     async def _recover(self) -> None:
         """Find again what earlier agents have started."""

@@ -6,7 +6,7 @@ Data only; what is done with it is in `agent`, what is kept of it on the disk in
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -14,7 +14,17 @@ from pydantic import Field, TypeAdapter
 
 from events.language import task_ranges as sets
 from events.language.common import utc
-from events.language.jobs import ExitReason, OutputDigests, TaskExit, TaskOutputs, TaskStart, TaskUsage
+from events.language.jobs import (
+    ExitReason,
+    OutputDigests,
+    TaskExit,
+    TaskOutputs,
+    TaskReadiness,
+    TaskStart,
+    TaskUsage,
+)
+from events.language.jobs.models import MAX_READINESS_REASON
+from events.language.jobs.spec_service import ServiceSpec
 from events.language.resources import AllocationBound, HeldTasks
 from events.log.envelope import Recorded
 from events.log.positions import ReaderPosition
@@ -46,11 +56,21 @@ class Task:
     """Which of its files are kept."""
     folder: str = ""
     """Where it runs; empty for the working folder of its own. Known only of a task with `keep`."""
+    service: ServiceSpec | None = None
+    address: str = ""
+    """Where a service's task is called."""
+    ports: tuple[tuple[str, int], ...] = ()
+    """Name and number of each of a service's ports."""
 
     @property
     def key(self) -> str:
         """Also the name of its folder. Unique, since the last two parts are numbers."""
         return f"{self.allocation_id}-{self.task}-{self.attempt}"
+
+    def record(self) -> dict[str, Any]:
+        """As JSON-ready data, for its folder."""
+        service = self.service.model_dump(mode="json", exclude_defaults=True) if self.service is not None else None
+        return {**asdict(self), "service": service}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +108,17 @@ class Stop:
     message: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether a service's task may be called."""
+
+    ready: bool
+    changed_at: float
+    """POSIX seconds."""
+    reason: str = ""
+    """Why it may not."""
+
+
 @dataclass(slots=True, eq=False)
 class Attempt:
     task: Task
@@ -115,6 +146,10 @@ class Attempt:
     """What its warden was asked first."""
     gone: bool = False
     """The log says that the allocation is released: nothing of it may run."""
+    up: bool = False
+    """Of a service: its startup probe was good, or there is none."""
+    readiness: Readiness | None = None
+    """Of a service; None as long as no probe has decided."""
     exit: Exit | None = None
     output: OutputDigests | None = None
     unsettled: set[str] = field(default_factory=set)
@@ -140,6 +175,19 @@ class Attempt:
             pid=self.pid,
             started_at=utc(self.started_at),
             gpus=self.task.gpus,
+            address=self.task.address,
+            ports=dict(self.task.ports),
+        )
+
+    def readiness_report(self) -> TaskReadiness:
+        told = self.readiness
+        assert told is not None
+        return TaskReadiness(
+            task=self.task.task,
+            attempt=self.task.attempt,
+            ready=told.ready,
+            changed_at=utc(told.changed_at),
+            reason=plain(told.reason)[:MAX_READINESS_REASON],
         )
 
     def end(self) -> TaskExit:
@@ -188,6 +236,7 @@ def attempts_of(record: Recorded, bound: AllocationBound, tasks: list[int], boot
                 correlation=record.meta.correlation,
                 causation=record.meta.id,
                 keep=bound.launch.keep,
+                service=bound.launch.service,
             ),
             bound=bound,
             place=place,

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from events.language.common import Identifier
 from events.language.jobs.spec import LabelKey, LabelValue
+from events.language.network import Address
 from events.language.resources.hardware import NodeRole
 from events.process.private import TASKS_UMASK
 from events.process.settings import Settings, SettingsError
@@ -24,11 +25,14 @@ from services.resources.decide import LOST_AFTER_SECONDS
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTP]i?)?B?", re.IGNORECASE)
 _UNITS = {"": 1, **{unit: 1024**power for power, unit in enumerate("KMGTP", start=1)}}
 _IDENTIFIER = TypeAdapter[str](Identifier)
+_ADDRESS = TypeAdapter[str](Address)
 _LABELS = TypeAdapter[dict[str, str]](dict[LabelKey, LabelValue])
 
 
 CACHE_BYTES = 10 << 30
 OUTPUTS_SECONDS = 24 * 3600.0
+SERVICE_PORTS = range(20_000, 30_000)
+"""Below those that Linux gives to outgoing connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +66,19 @@ class Config:
     """After a task's end, until files that it leaves and that can't be sent are given up."""
     umask: int | None = None
     """Of tasks; the agent's own when None."""
+    address: str = ""
+    """By which tasks of services are called on this node; empty: to be found out."""
+    ports: range = SERVICE_PORTS
+    """From which services get their ports; `share` is of these, too."""
     labels: Mapping[str, str] = field(default_factory=dict)
     taints: tuple[str, ...] = ()
+
+    @property
+    def own_ports(self) -> range:
+        """This agent's share of the ports: no other one of the machine picks the same before it is listened on."""
+        number, parts = self.share
+        each = max(1, len(self.ports) // parts)
+        return self.ports[number * each : (number + 1) * each] or self.ports
 
     @property
     def heartbeat_seconds(self) -> float:
@@ -109,6 +124,8 @@ def load(settings: Settings, environment: Mapping[str, str]) -> Config:
         if (limit := read.number("FORGELOG_AGENT_OUTPUTS_SECONDS", 0, 31_536_000)) is None
         else limit,
         umask=read.umask(TASKS_UMASK),
+        address=read.address("FORGELOG_NODE_ADDRESS"),
+        ports=read.ports("FORGELOG_NODE_PORTS") or SERVICE_PORTS,
         labels=read.labels("FORGELOG_NODE_LABELS"),
         taints=read.names("FORGELOG_NODE_TAINTS"),
     )
@@ -172,6 +189,22 @@ class _Reader:
         if match is None or not int(match[1]) < int(match[2]):
             raise SettingsError(f"{name}: should be a part's number and how many there are, such as 0/2 and 1/2")
         return int(match[1]), int(match[2])
+
+    def address(self, name: str) -> str:
+        try:
+            return _ADDRESS.validate_python(self.text(name))
+        except ValidationError:
+            hint = "should be an address by which other machines reach this one, without a port, such as 10.0.0.7"
+            raise SettingsError(f"{name}: {hint}") from None
+
+    def ports(self, name: str) -> range | None:
+        text = self.text(name)
+        if not text:
+            return None
+        match = re.fullmatch(r"(\d{1,5})-(\d{1,5})", text)
+        if match is None or not 1024 <= int(match[1]) <= int(match[2]) <= 65_535:
+            raise SettingsError(f"{name}: should be the first and the last port, from 1024 to 65535: 20000-29999")
+        return range(int(match[1]), int(match[2]) + 1)
 
     def umask(self, name: str) -> int | None:
         text = self.text(name)

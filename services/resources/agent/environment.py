@@ -11,11 +11,11 @@ import os
 import stat
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from events.language.jobs.spec import JobEnvironment
+from events.language.jobs.spec_service import port_variable
 from events.objects.remote import RemoteError, RemoteObjects
 from events.process.keys import KeyFileProblem, read_key
 from services.resources.agent import mlflow_client
@@ -48,9 +48,12 @@ class Around:
         environment: Mapping[str, str],
         output_bytes: int | None = None,
         token_file: Path | None = None,
+        address: str = "127.0.0.1",
     ) -> None:
         """`folder`: the agent's. `environment`: the agent's own. `output_bytes`: kept of what an attempt prints.
-        `token_file`: has the platform's key; a task is told the file and never the key."""
+        `token_file`: has the platform's key; a task is told the file and never the key. `address`: by which tasks of
+        services are called on this node."""
+        self.address = address
         self._output_bytes = output_bytes
         self._gateway, self._token_file = gateway, token_file
         self.node = node
@@ -106,6 +109,8 @@ class Around:
             "FORGELOG_ATTEMPT": str(task.attempt),
             "FORGELOG_ARRAY_SIZE": str(launch.array_size),
             "FORGELOG_NODE": self.node,
+            "FORGELOG_ADDRESS": self.address,
+            **{port_variable(name): str(port) for name, port in task.ports},
             "FORGELOG_ALLOCATION": task.allocation_id,
             "FORGELOG_SPOOL": f"{task_folder}/{SPOOL}",
             # The driver's numbering is by bus; CUDA's own default is by speed.
@@ -121,7 +126,7 @@ class Around:
             "key": task.key,
             "folder": f"{self._tasks}/{task.key}",
             "task_folder": task_folder,
-            "record": asdict(task),
+            "record": task.record(),
             "command": launch.command,
             "args": list(launch.args),
             "env": variables,

@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from events.language.common import ResourceVector, utc
+from events.language.network import PortRange
 from events.language.resources.hardware import (
     CPUState,
     GPUHealth,
@@ -65,6 +66,8 @@ def describe(config: Config, gpus: Sequence[GPUResource] = (), root: Path = ROOT
             network_mbps=config.network_mbps if config.network_mbps is not None else _bandwidth(root) // parts,
         ),
         gpus=offered,
+        address=config.address,
+        port_range=PortRange(first=config.own_ports[0], last=config.own_ports[-1]),
         labels={**_labels(config.node, offered), **config.labels},
         taints=config.taints,
         cpu=sysfs.cpu(root, platform.machine(), threads).model_copy(update={"state": CPUState(load_1m=load)}),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from services.resources.agent import proctree
+from services.resources.agent.attempts import Attempt
 
 log = logging.getLogger("forgelog.agent.memory")
 
@@ -43,6 +44,20 @@ async def watch(limits: Callable[[], Mapping[str, tuple[int, int]]], seen: Calla
             continue
         for key, tree in found.items():
             seen(key, tree)
+
+
+async def watch_attempts(attempts: Mapping[str, Attempt], seen: Callable[[Attempt, Tree], None]) -> None:
+    """Look at those that run again and again, until cancelled. `seen`: called with each and its tree."""
+
+    def limits() -> dict[str, tuple[int, int]]:
+        running = (attempt for attempt in attempts.values() if attempt.running)
+        return {attempt.key: (attempt.warden, attempt.task.memory_bytes) for attempt in running}
+
+    def tell(key: str, tree: Tree) -> None:
+        if (attempt := attempts.get(key)) is not None and attempt.running:
+            seen(attempt, tree)
+
+    await watch(limits, tell)
 
 
 def look(limits: Mapping[str, tuple[int, int]]) -> dict[str, Tree]:

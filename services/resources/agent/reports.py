@@ -22,7 +22,7 @@ from blake3 import blake3
 
 from events.language.base import Command
 from events.language.common import DEFAULT_PROJECT, NODE_ACTOR, ErrorCode
-from events.language.jobs import ReportJobExited, ReportJobOutputs, ReportJobStarted
+from events.language.jobs import ReportJobExited, ReportJobOutputs, ReportJobStarted, ReportTaskReadiness
 from events.language.resources import EndedTasks, ReportAllocationsEnded
 from events.language.task_ranges import format_ranges
 from events.log.outcomes import Outcome, Outcomes
@@ -41,7 +41,7 @@ LONGEST_PATIENCE = 60.0
 TRIES = 5
 """How often a command is sent anew that failed by a defect on the other side (`internal`, `aborted`)."""
 
-STARTED, EXITED, FREED, KEPT = "started", "exited", "freed", "kept"
+STARTED, READINESS, EXITED, FREED, KEPT = "started", "readiness", "exited", "freed", "kept"
 
 Settled = Callable[[Attempt, str], None]
 
@@ -106,9 +106,9 @@ class Reports:
                 answer.cancel()
 
     def _commands(self, new: Sequence[tuple[str, Attempt]]) -> Iterable[Report]:
-        for kind in (STARTED, EXITED, KEPT):
+        for kind in (STARTED, READINESS, EXITED, KEPT):
             by_job: dict[str, list[Attempt]] = {}
-            for each, attempt in new:
+            for each, attempt in dict.fromkeys(new):
                 if each == kind:
                     by_job.setdefault(attempt.task.job_id, []).append(attempt)
             for attempts in by_job.values():
@@ -124,6 +124,9 @@ class Reports:
         if kind == STARTED:
             starts = tuple(attempt.start() for attempt in attempts)
             command = ReportJobStarted(job_id=job, node_id=self._node, tasks=starts)
+        elif kind == READINESS:
+            told = tuple(attempt.readiness_report() for attempt in attempts)
+            command = ReportTaskReadiness(job_id=job, node_id=self._node, tasks=told)
         elif kind == KEPT:
             outputs = tuple(attempt.outputs for attempt in attempts if attempt.outputs is not None)
             command = ReportJobOutputs(job_id=job, node_id=self._node, tasks=outputs)

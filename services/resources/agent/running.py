@@ -21,14 +21,16 @@ from events.process import faults, tracing
 from services.resources.agent import leftovers, memory, proctree, reports
 from services.resources.agent.attempts import Attempt, Exit, Stop, ended_now
 from services.resources.agent.bundles import BundleProblem, Stopped
-from services.resources.agent.config import OUTPUTS_SECONDS
+from services.resources.agent.config import OUTPUTS_SECONDS, SERVICE_PORTS
 from services.resources.agent.draining import SPOOL, Draining
 from services.resources.agent.environment import Around
 from services.resources.agent.folders import Folders
 from services.resources.agent.keeping import Keeping
 from services.resources.agent.launching import Launched, Launching
 from services.resources.agent.output import Output
+from services.resources.agent.ports import NoPorts
 from services.resources.agent.reports import Reports
+from services.resources.agent.serving import Hooks, Serving
 from services.resources.agent.store import Found, Store
 
 log = logging.getLogger("forgelog.agent.running")
@@ -64,8 +66,10 @@ class Running:
         folders: Folders,
         excluded: Collection[Path] = (),
         outputs_seconds: float = OUTPUTS_SECONDS,
+        ports: range = SERVICE_PORTS,
     ) -> None:
-        """`may_start`: whether new processes may be started now. `excluded`, `outputs_seconds`: see `Keeping`."""
+        """`may_start`: whether new processes may be started now. `excluded`, `outputs_seconds`: see `Keeping`. `ports`:
+        for services."""
         self._store = store
         self._around = around
         self._may_start = may_start
@@ -87,6 +91,8 @@ class Running:
             outputs_seconds,
         )
         self._draining = Draining(store.scratch, around.speaking, self._drained, self.on_settled, outputs_seconds)
+        hooks = Hooks(lambda attempt: self._reports.add(reports.READINESS, attempt), self.tell_to_stop, self.give_up)
+        self._serving = Serving(store, self.attempts, around.address, ports, hooks)
         self._launching: Launching
         self._reports: Reports
         self._output: Output
@@ -118,8 +124,9 @@ class Running:
             return
         if attempt.running:
             if attempt.gone:
-                attempt.stop = Stop(ExitReason.LOST, 0, "its allocation was released")
-            if attempt.stop is not None:
+                grace = attempt.task.grace_seconds if attempt.task.service is not None else 0.0
+                attempt.stop = Stop(ExitReason.LOST, grace, "its allocation was released")
+            if attempt.stop is not None and not self._serving.drains(attempt, attempt.stop):
                 self.tell_to_stop(attempt, attempt.stop)
         elif attempt.gone:
             del self.attempts[attempt.key]
@@ -140,8 +147,12 @@ class Running:
         try:
             if attempt.task.keep:
                 attempt.task = replace(attempt.task, folder=self._around.folder_of(attempt))
+            self._serving.place(attempt)
             spec = self._around.spec(attempt)
             future = self._launching.launch(spec)
+        except NoPorts as error:
+            self._ended(attempt, _now(ExitReason.SPAWN_FAILED, str(error)))
+            return
         except Exception as error:
             log.exception("%s can't be launched", attempt.key)
             self._ended(attempt, _now(ExitReason.SPAWN_FAILED, f"{type(error).__name__}: {error}"))
@@ -201,7 +212,7 @@ class Running:
         attempt.place = None
         attempt.warden, attempt.warden_ticks = found.warden, found.warden_ticks
         attempt.pid, attempt.ticks, attempt.started_at = found.pid, found.ticks, found.started_at
-        attempt.stop = attempt.stop or found.stop
+        attempt.stop, attempt.up = attempt.stop or found.stop, found.up
         self._begun(attempt, found.alive and found.exit is None)
 
     def _begun(self, attempt: Attempt, alive: bool) -> None:
@@ -210,6 +221,7 @@ class Running:
         if attempt.pid:
             self._reports.add(reports.STARTED, attempt)
         if alive:
+            self._serving.begin(attempt)
             self._watch(attempt)
         else:
             self._gone(attempt)
@@ -230,6 +242,7 @@ class Running:
             self._gone(attempt)  # it ended before we looked, and its pid may be another's by now
 
     def _unwatch(self, attempt: Attempt) -> None:
+        self._serving.end(attempt)
         if attempt.pidfd >= 0:
             asyncio.get_running_loop().remove_reader(attempt.pidfd)
             os.close(attempt.pidfd)
@@ -287,24 +300,19 @@ class Running:
 
     async def _fell(self, attempt: Attempt, exit: Exit, noted: bool) -> None:
         if noted and not leftovers.lives(attempt):
-            exit = self._noted(attempt) or exit  # what its warden writes from now on is of our doing
+            exit = self._store.last_word(attempt.key) or exit  # what its warden writes from now on is of our doing
         while left := await leftovers.dealt_with(attempt, leftovers.fell):
             log.error("%d processes of %s can't be killed", left, attempt.key)
             await asyncio.sleep(leftovers.AGAIN)
         del self._felling[attempt.key]
         self._ended(attempt, exit)
 
-    def _noted(self, attempt: Attempt) -> Exit | None:
-        try:
-            return self._store.exit_of(attempt.key, unpublished=True)
-        except Exception as error:
-            log.error("the note of how %s ended can't be read: %s", attempt.key, error, exc_info=error)
-            return None
-
     # Stops
 
+    @guarded
     def tell_to_stop(self, attempt: Attempt, stop: Stop) -> None:
         attempt.stop = None
+        self._serving.stop_probing(attempt)
         if attempt.pidfd < 0:
             return  # it ended by itself just now
         attempt.asked = attempt.asked or stop
@@ -330,16 +338,7 @@ class Running:
 
     async def watch_trees(self) -> None:
         """Keep an eye on each attempt's processes, until cancelled: memory, stopped wardens, who belongs to it."""
-
-        def limits() -> dict[str, tuple[int, int]]:
-            running = (attempt for attempt in self.attempts.values() if attempt.running)
-            return {attempt.key: (attempt.warden, attempt.task.memory_bytes) for attempt in running}
-
-        def seen(key: str, tree: memory.Tree) -> None:
-            if (attempt := self.attempts.get(key)) is not None and attempt.running:
-                self._seen(attempt, tree)
-
-        await memory.watch(limits, seen)
+        await memory.watch_attempts(self.attempts, self._seen)
 
     @guarded
     def _seen(self, attempt: Attempt, tree: memory.Tree) -> None:

@@ -46,7 +46,8 @@ KEEP_SECONDS = 24 * 3600.0
 KEEP_FOLDERS = 1000
 """How many of them at most."""
 MEMBERSHIP = "membership.json"
-ASKED = frozenset({ExitReason.STOPPED, ExitReason.OUT_OF_MEMORY, ExitReason.LOST})
+UP = "up.json"
+ASKED = frozenset({ExitReason.STOPPED, ExitReason.OUT_OF_MEMORY, ExitReason.LOST, ExitReason.UNHEALTHY})
 """Ends that only the agent asks a warden for."""
 STUCK_PAUSE = 600.0
 """Seconds until it is tried again to remove what could not be removed."""
@@ -71,6 +72,8 @@ class Found:
     exit: Exit | None
     stop: Stop | None = None
     """What an earlier agent has asked its warden for."""
+    up: bool = False
+    """Whether an earlier agent has noted that it is up; see `note_up`."""
 
     def check(self) -> None:
         """Raises ValueError or OverflowError when it could not be told to the log."""
@@ -220,6 +223,7 @@ class Store:
                 alive=proctree.alive(int(data["warden"]), int(data["warden_ticks"])),
                 exit=self.exit_of(key),
                 stop=_stop_in(control),
+                up=_note_in(control, UP) is not None,
             )
             one.check()
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
@@ -262,10 +266,22 @@ class Store:
             return None
         return exit
 
+    def last_word(self, key: str) -> Exit | None:
+        """How it ended, published or not, as far as that can be read. Its warden is gone."""
+        try:
+            return self.exit_of(key, unpublished=True)
+        except Exception as error:
+            log.error("the note of how %s ended can't be read: %s", key, error, exc_info=error)
+            return None
+
     def ask_to_stop(self, key: str, stop: Stop) -> None:
         """Leave the wish where the attempt's warden looks for it; the warden is woken by SIGTERM. Raises OSError."""
         request = {"reason": stop.reason.value, "grace": stop.grace_seconds, "message": stop.message}
         self.control(key).write(warden.STOP, json.dumps(request).encode())
+
+    def note_up(self, key: str) -> None:
+        """A service's task has started as it should; its startup probe need not be good again. Raises OSError."""
+        self.control(key).write(UP, b"{}")
 
     def retire(self, key: str, *, keep: bool) -> None:
         """The log knows its end: put the folders away. Secrets are never kept."""

@@ -46,6 +46,8 @@ def test_everything_can_be_said(settings: Settings) -> None:
             "FORGELOG_NODE_NETWORK_MBPS": "1000",
             "FORGELOG_NODE_GPUS": "0,2",
             "FORGELOG_NODE_SHARE": "1/3",
+            "FORGELOG_NODE_ADDRESS": "10.0.0.7",
+            "FORGELOG_NODE_PORTS": "21000-21999",
             "FORGELOG_NODE_LABELS": "zone=a, disk=ssd",
             "FORGELOG_NODE_TAINTS": "gpu, maintenance",
         },
@@ -62,10 +64,21 @@ def test_everything_can_be_said(settings: Settings) -> None:
         network_mbps=1000,
         gpus=frozenset({0, 2}),
         share=(1, 3),
+        address="10.0.0.7",
+        ports=range(21_000, 22_000),
         labels={"zone": "a", "disk": "ssd"},
         taints=("gpu", "maintenance"),
     )
     assert read.fence_seconds == 4.0
+
+
+def test_agents_of_one_machine_share_its_ports(settings: Settings) -> None:
+    def ports(share: str, given: str = "20000-20009") -> range:
+        return config.load(settings, {"FORGELOG_NODE_SHARE": share, "FORGELOG_NODE_PORTS": given}).own_ports
+
+    assert [ports(share) for share in ("0/2", "1/2")] == [range(20_000, 20_005), range(20_005, 20_010)]
+    assert [ports(share) for share in ("0/1", "2/3")] == [range(20_000, 20_010), range(20_006, 20_009)]
+    assert ports("1/2", "20000-20000") == range(20_000, 20_001), "too few for each"
 
 
 @pytest.mark.parametrize(
@@ -93,6 +106,12 @@ def test_no_gpus_can_be_offered(settings: Settings) -> None:
         ("FORGELOG_NODE_GPUS", "0;1"),
         ("FORGELOG_NODE_SHARE", "2/2"),
         ("FORGELOG_NODE_SHARE", "half"),
+        ("FORGELOG_NODE_ADDRESS", "0.0.0.0"),
+        ("FORGELOG_NODE_ADDRESS", "10.0.0.7:80"),
+        ("FORGELOG_NODE_PORTS", "20000"),
+        ("FORGELOG_NODE_PORTS", "80-90"),
+        ("FORGELOG_NODE_PORTS", "30000-29999"),
+        ("FORGELOG_NODE_PORTS", "20000-70000"),
         ("FORGELOG_NODE_LABELS", "zone"),
         ("FORGELOG_NODE_LABELS", "zone=not a value"),
         ("FORGELOG_NODE_LABELS", "-=a"),

@@ -8,11 +8,11 @@ from typing import Any, cast
 import pytest
 
 from events.language.common import CommandRejected, ErrorCode
-from events.language.jobs import ReportJobOutputs, TaskOutputs
+from events.language.jobs import ReportJobOutputs, ReportTaskReadiness, TaskOutputs
 from events.log.outcomes import Outcome, Outcomes
 from events.log.publish import Publisher
-from services.resources.agent.attempts import Attempt, Task
-from services.resources.agent.reports import KEPT, Reports
+from services.resources.agent.attempts import Attempt, Readiness, Task
+from services.resources.agent.reports import KEPT, READINESS, Reports
 
 
 class Log:
@@ -47,4 +47,35 @@ async def test_of_files_that_the_log_refuses_to_know_the_folders_stay() -> None:
     reports.add(KEPT, attempt)
     assert await told.get() == (attempt, KEPT)
     assert attempt.incomplete
+    running.cancel()
+
+
+@pytest.mark.asyncio
+async def test_each_change_of_readiness_is_a_command_of_its_own() -> None:
+    published: asyncio.Queue[Any] = asyncio.Queue()
+
+    class Kafka(Log):
+        async def publish_many(self, items: Any) -> None:
+            for item in items:
+                published.put_nowait(item)
+
+        def expect(self, id: str, *, bare: bool) -> asyncio.Future[Outcome]:
+            return asyncio.get_running_loop().create_future()
+
+    attempt = Attempt(Task("a-1", "j-1", 0, 1, "local/default", "boot", 0.0, 0))
+    log = Kafka()
+    reports = Reports(cast(Publisher, log), cast(Outcomes, log), "default", "n1", "i", lambda *_: None)
+    running = asyncio.create_task(reports.run())
+    ids = set()
+    for told in (Readiness(True, 10.0), Readiness(False, 11.0, "status 503"), Readiness(True, 12.0)):
+        attempt.readiness = told
+        reports.add(READINESS, attempt)
+        reports.add(READINESS, attempt)
+        sent = await published.get()
+        ids.add(sent.id)
+        assert isinstance(sent.command, ReportTaskReadiness)
+        (task,) = sent.command.tasks
+        assert (task.ready, task.changed_at.timestamp(), task.reason) == (told.ready, told.changed_at, told.reason)
+    assert len(ids) == 3
+    assert published.empty()
     running.cancel()
