@@ -38,6 +38,7 @@ def described_by(
     upload: bool,
     keep: list[str] | None,
     node_label: list[str] | None,
+    service: dict[str, Any] | None = None,
 ) -> str | dict[str, Any]:
     """A manifest's path, or the job that options and words describe, in a manifest's keys. Raises `InvalidInput`."""
     options: dict[str, Any] = {
@@ -47,7 +48,8 @@ def described_by(
         "queue": queue,
         "priority": priority,
         "depends_on": _dependencies(after_ok=after, after_any=after_any, after_not_ok=after_not_ok) or None,
-        "restart": _restart(retries, backoff, max_backoff),
+        "restart": _restart(retries, backoff, max_backoff, service is not None),
+        "service": service,
         "max_runtime": max_runtime,
         "grace": grace,
         "working_directory": None if upload else chdir,
@@ -103,8 +105,10 @@ def _dependencies(**jobs: list[str] | None) -> list[dict[str, str]]:
     return [{"job": job, "kind": kind} for kind, named in jobs.items() for job in named or ()]
 
 
-def _restart(retries: int | None, backoff: str | None, max_backoff: str | None) -> dict[str, Any] | None:
+def _restart(retries: int | None, backoff: str | None, max_backoff: str | None, service: bool) -> dict[str, Any] | None:
     pauses = {key: value for key, value in (("backoff", backoff), ("max_backoff", max_backoff)) if value is not None}
+    if service:
+        return {"mode": "always", "max_restarts": retries, **pauses}
     if not retries:
         if pauses:
             raise InvalidInput(f"--{next(iter(pauses)).replace('_', '-')}: goes with --retries")

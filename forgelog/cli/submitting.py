@@ -18,12 +18,21 @@ from forgelog.cli.nodes import pairs
 from forgelog.cli.output import show_pieces
 from forgelog.cli.progress import Progress
 from forgelog.cli.render import Format, column, note, show_data, show_rows
+from forgelog.cli.service_options import (
+    DrainOption,
+    LiveOption,
+    PortOption,
+    ReadyOption,
+    ServiceOption,
+    StartupOption,
+    described_service,
+)
 from forgelog.errors import ForgelogError, InvalidInput, Timeout, Unavailable, exit_status
 
 if TYPE_CHECKING:
     from events.language.objects import ObjectRef
     from forgelog.client.aio import AsyncClient
-    from forgelog.client.jobs import AsyncJob
+    from forgelog.client.job import AsyncJob
     from forgelog.client.plain import Answer
 
 PRIORITIES = ("scavenger", "best_effort", "low", "normal", "high", "urgent", "critical")
@@ -157,6 +166,12 @@ def submit(
     upload: UploadOption = False,
     keep: KeepOption = None,
     node_label: SelectorOption = None,
+    service: ServiceOption = False,
+    port: PortOption = None,
+    ready: ReadyOption = None,
+    live: LiveOption = None,
+    startup: StartupOption = None,
+    drain: DrainOption = None,
     experiment: ExperimentOption = "",
     param: ParamOption = None,
     wait: Annotated[bool, typer.Option("--wait", help="Return when they have ended, with the exit code.")] = False,
@@ -169,7 +184,7 @@ def submit(
             max_parallel=max_parallel, env=env, label=label, queue=queue, priority=priority, after=after,
             after_any=after_any, after_not_ok=after_not_ok, retries=retries, backoff=backoff, max_backoff=max_backoff,
             max_runtime=max_runtime, grace=grace, chdir=folder(chdir, no_chdir, upload), upload=upload,
-            keep=keep, node_label=node_label,
+            keep=keep, node_label=node_label, service=described_service(service, port, ready, live, startup, drain),
         )
     )  # fmt: skip
 
@@ -226,6 +241,12 @@ def run(
     upload: UploadOption = False,
     keep: KeepOption = None,
     node_label: SelectorOption = None,
+    service: ServiceOption = False,
+    port: PortOption = None,
+    ready: ReadyOption = None,
+    live: LiveOption = None,
+    startup: StartupOption = None,
+    drain: DrainOption = None,
     experiment: ExperimentOption = "",
     param: ParamOption = None,
     keep_running: Annotated[
@@ -240,7 +261,7 @@ def run(
             max_parallel=max_parallel, env=env, label=label, queue=queue, priority=priority, after=after,
             after_any=after_any, after_not_ok=after_not_ok, retries=retries, backoff=backoff, max_backoff=max_backoff,
             max_runtime=max_runtime, grace=grace, chdir=folder(chdir, no_chdir, upload), upload=upload,
-            keep=keep, node_label=node_label,
+            keep=keep, node_label=node_label, service=described_service(service, port, ready, live, startup, drain),
         )
     )  # fmt: skip
 

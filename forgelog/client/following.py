@@ -12,7 +12,7 @@ from typing import Any, cast
 from forgelog.client.core import Core
 from forgelog.client.plain import plain
 from forgelog.client.rows import JobRow, LogPiece
-from forgelog.errors import Timeout
+from forgelog.errors import InvalidInput, Timeout
 
 ENDED = ("completed", "failed", "cancelled")
 
@@ -44,6 +44,23 @@ async def until_ended(watched: AsyncIterator[JobRow], wanted: Sequence[str], tim
         left = [id for id in wanted if id not in ended]
         raise Timeout(f"{', '.join(left[:5])} had not ended after {timeout:g} s; it goes on") from None
     return [ended[id] for id in wanted]
+
+
+async def until_ready(watched: AsyncIterator[JobRow], id: str, timeout: float | None) -> JobRow:
+    """See `AsyncJobs.wait_ready`."""
+
+    async def watch() -> JobRow:
+        last: JobRow | None = None
+        async for last in watched:
+            if last.tasks.ready == last.tasks.total:
+                return last
+        why = f": {last.reason}" if last is not None and last.reason else ""
+        raise InvalidInput(f"job {id} ended before it was ready{why}")
+
+    try:
+        return await asyncio.wait_for(watch(), timeout)
+    except TimeoutError:
+        raise Timeout(f"{id} was not ready after {timeout:g} s; `forgelog show {id}` says why") from None
 
 
 async def printed(core: Core, method: Any, request: Callable[[str], Any], what: str) -> AsyncIterator[LogPiece]:

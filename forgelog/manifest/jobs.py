@@ -136,6 +136,7 @@ def _draft(node: Node, problems: list[Problem]) -> _Draft:
         _refuse_shell_line(rest, problems)
     shaper = Shaper()
     data = shaper.shape(Node("map", pairs=rest, line=node.line, column=node.column), JobSpec)
+    _keep_running(data)
     spec: JobSpec | None = None
     try:
         spec = JobSpec.model_validate(data)
@@ -148,6 +149,16 @@ def _draft(node: Node, problems: list[Problem]) -> _Draft:
         hint = "leave working_directory out: the job runs in its copy of the uploaded folder"
         problems.append(problem(node, "goes with no working_directory and no bundle", hint, "upload"))
     return _Draft(node, name, job_id, spec, depends_on, upload)
+
+
+def _keep_running(data: dict[str, Any]) -> None:
+    """A service that says nothing of restarts is run again after every end, without bound."""
+    if data.get("service") is None:
+        return
+    scheduling = data.setdefault("scheduling", {})
+    restart = scheduling.setdefault("restart", {}) if isinstance(scheduling, dict) else None
+    if isinstance(restart, dict) and restart.setdefault("mode", "always") == "always":
+        restart.setdefault("max_restarts", None)
 
 
 def _folder(value: Node, problems: list[Problem]) -> str:

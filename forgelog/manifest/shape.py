@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from events.language.common import shown
 from events.language.jobs.spec import JobArray, JobResources, JobSpec, RestartPolicy, SecretRef
+from events.language.jobs.spec_service import LivenessProbe, Probe, StartupProbe
 from forgelog.errors import Problem
 from forgelog.manifest.nodes import Node, problem
 from forgelog.units import parse_bytes, parse_cpus, parse_duration
@@ -42,7 +43,12 @@ SHORTCUTS: dict[type[BaseModel], dict[str, tuple[str, ...]]] = {
 }
 """Keys people expect at the top, and where they belong."""
 
-SCALARS: dict[type[BaseModel], str] = {JobArray: "size", RestartPolicy: "mode", SecretRef: "name"}
+SCALARS: dict[type[BaseModel], str] = {
+    JobArray: "size",
+    RestartPolicy: "mode",
+    SecretRef: "name",
+    **dict.fromkeys((Probe, StartupProbe, LivenessProbe), "kind"),
+}
 """Models that may be written as one word, and the field that word is."""
 
 _UNITS: dict[str, Callable[[str], float]] = {"_bytes": parse_bytes, "_seconds": parse_duration}

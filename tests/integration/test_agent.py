@@ -32,6 +32,8 @@ from events.language.jobs import (
     JobExited,
     JobFailed,
     JobStarted,
+    JobTaskReady,
+    JobTaskUnready,
     OutputDigests,
     TaskExit,
     TaskStart,
@@ -485,12 +487,15 @@ async def lose_and_join(platform: Cluster) -> None:
     restart = {"mode": "never", "restart_lost": False}
     job = await platform.submit("sleep", "1000", resources=SMALL, scheduling={"restart": restart})
     task = await started(platform, job)
+    served = await platform.submit("sleep", "1000", resources=SMALL, service={})
+    service = await started(platform, served)
     agent = Node(platform, "n0").agent
     os.kill(agent.pid, signal.SIGSTOP)
     await platform.event(NodeLost)
     assert psutil.pid_exists(task.pid)
     os.kill(agent.pid, signal.SIGCONT)
     await until(lambda: not psutil.pid_exists(task.pid), "a lost task runs on")
+    await until(lambda: not psutil.pid_exists(service.pid), "a service runs on whose allocation is released")
     assert (await exited(platform, job)).reason is ExitReason.LOST
     await platform.event(NodeRegistered, lambda _: len(platform.all(NodeRegistered)) > 1)
     again = await platform.submit("true", resources=SMALL)
@@ -532,6 +537,9 @@ def refused(folder: Path) -> bool:
 async def test_without_contact_an_agent_fences_itself(platform: Cluster) -> None:
     # The pool would wait 20 s; this agent believes that it has only one, so it must act on its own.
     async with joined(platform, FORGELOG_NODE_LOST_SECONDS="1") as node:
+        served = await node.submit("sleep", "1000", service={"drain_seconds": 0})
+        await platform.event(JobTaskReady, lambda e: e.job_id == served)
+        service = await started(platform, served)
         job = await node.submit("sleep", "1000", scheduling={"restart": {"restart_lost": False}})
         task = await started(platform, job)
         os.kill(node.agent.pid, signal.SIGSTOP)
@@ -544,6 +552,10 @@ async def test_without_contact_an_agent_fences_itself(platform: Cluster) -> None
         assert not node.all(NodeLost)
         again = await node.submit("true")
         await platform.event(JobCompleted, lambda e: e.job_id == again)
+        assert psutil.pid_exists(service.pid), "a service outlives lost contact"
+        await platform.publish("jobs", "CancelJob", {"job_id": served})
+        await platform.event(JobTaskUnready, lambda e: e.job_id == served)
+        assert (await exited(platform, served)).reason is ExitReason.STOPPED
 
 
 async def test_two_agents_can_t_share_a_folder(platform: Cluster, n0: Node) -> None:
