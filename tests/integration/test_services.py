@@ -9,7 +9,7 @@ import httpx
 import orjson
 import pytest
 
-from events.language.jobs import JobExited, JobQueued, JobTaskReady, JobTaskUnready
+from events.language.jobs import JobExited, JobQueued, JobStarted, JobTaskReady, JobTaskUnready
 from forgelog import AsyncClient
 from forgelog.errors import Refused
 from tests import PATIENCE
@@ -57,7 +57,7 @@ async def test_from_a_command_line_to_callers_and_back(platform: Cluster, client
         shown = await platform.command(tmp_path, "show", "web")
         assert "1 of 1" in shown.stdout
         assert url.removeprefix("http://") in shown.stdout
-        assert "GET /ready every 1s" in shown.stdout
+        assert "GET /ready on http every 1s" in shown.stdout
         (task,) = orjson.loads((await platform.command(tmp_path, "show", id, "--output", "json")).stdout)["tasks"]
         assert (task["ready"], f"http://{task['address']}:{task['ports']['http']}") == (True, url)
 
@@ -65,6 +65,9 @@ async def test_from_a_command_line_to_callers_and_back(platform: Cluster, client
         (folder / "busy").touch()
         unready = await platform.event(JobTaskUnready, lambda e: e.job_id == id)
         assert unready.reason == "readiness probe: status 503 Service Unavailable (3 times in a row)"
+        async for job in client.jobs.watch([id]):
+            if not job.tasks.ready:
+                break
         (task,) = await client.jobs.tasks(id)
         assert (task.ready, task.unready_reason) == (False, unready.reason)
         assert (await caller.get(url)).text == "1", "it is not called any more, and not stopped for that"
@@ -100,8 +103,9 @@ async def test_a_dead_one_is_restarted_and_called_elsewhere(platform: Cluster, c
     again = await platform.event(JobQueued, lambda e: e.job_id == job.id and e.attempt == 2)
     assert again.reason.endswith("; restart 1")
     await platform.event(JobTaskReady, lambda e: e.job_id == job.id and e.attempt == 2)
+    start = (await platform.event(JobStarted, lambda e: e.job_id == job.id and e.tasks[0].attempt == 2)).tasks[0]
     async with httpx.AsyncClient() as caller:
-        assert (await caller.get(await address(client, job.id))).text == "2"
+        assert (await caller.get(f"http://{start.address}:{start.ports['http']}")).text == "2"
     await job.cancel()
     await job.wait()
 
