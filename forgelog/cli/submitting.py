@@ -174,7 +174,9 @@ def submit(
     drain: DrainOption = None,
     experiment: ExperimentOption = "",
     param: ParamOption = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Return when they have ended, with the exit code.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Return when they have ended, with the exit code; services: are ready.")
+    ] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Submit the jobs of a manifest, or one command, and print their ids."""
@@ -204,10 +206,7 @@ def submit(
             await shown(client)
             if not wait:
                 return 0
-            ended = await client.jobs.wait([job.id for job in jobs])
-            for job in ended:
-                _say_end(job)
-            return next((status for each in ended if (status := exit_status(each.status, each.exit_code))), 0)
+            return await _waited(client, jobs)
 
     if code := run_work(work):
         raise typer.Exit(code)
@@ -279,6 +278,18 @@ def run(
 
     if code := run_work(work):
         raise typer.Exit(code)
+
+
+async def _waited(client: AsyncClient, jobs: list[AsyncJob]) -> int:
+    """The exit code of the first that failed, once all have ended, but for services, which are ready then."""
+    services = [job for job in jobs if (await job.spec()).service is not None]
+    others = [job.id for job in jobs if job not in services]
+    ended = await client.jobs.wait(others) if others else []
+    for each in ended:
+        _say_end(each)
+    for service in services:
+        await service.wait_ready()
+    return next((status for each in ended if (status := exit_status(each.status, each.exit_code))), 0)
 
 
 async def _submit(

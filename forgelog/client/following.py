@@ -12,7 +12,7 @@ from typing import Any, cast
 from forgelog.client.core import Core
 from forgelog.client.plain import plain
 from forgelog.client.rows import JobRow, LogPiece
-from forgelog.errors import InvalidInput, Timeout
+from forgelog.errors import ForgelogError, Timeout
 
 ENDED = ("completed", "failed", "cancelled")
 
@@ -55,7 +55,7 @@ async def until_ready(watched: AsyncIterator[JobRow], id: str, timeout: float | 
             if last.tasks.ready == last.tasks.total:
                 return last
         why = f": {last.reason}" if last is not None and last.reason else ""
-        raise InvalidInput(f"job {id} ended before it was ready{why}")
+        raise ForgelogError(f"job {id} ended before it was ready{why}")
 
     try:
         return await asyncio.wait_for(watch(), timeout)

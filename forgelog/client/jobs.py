@@ -174,7 +174,7 @@ class AsyncJobs(Namespace):
     async def wait_ready(self, id: str, *, timeout: float | None = None) -> JobRow:
         """Wait until every task of a service may be called; `tasks` says where each is (``address``, ``ports``).
 
-        Raises `InvalidInput` if the job is no service or ends before, `Timeout`."""
+        Raises `InvalidInput` if the job is no service, `ForgelogError` if it ends before, `Timeout`."""
         if (await self.get(id)).spec.service is None:
             raise InvalidInput(f"job {id} is no service, so it never is ready; submit it with service")
         return await until_ready(self.watch([id], until_ended=True), id, timeout)
