@@ -12,7 +12,7 @@ import typer
 from forgelog.cli.render import note
 
 if TYPE_CHECKING:
-    from forgelog.client.job import AsyncJob
+    from forgelog.client.jobs import AsyncJob
 
 
 class Interrupts:

@@ -32,7 +32,7 @@ from forgelog.errors import ForgelogError, InvalidInput, Timeout, Unavailable, e
 if TYPE_CHECKING:
     from events.language.objects import ObjectRef
     from forgelog.client.aio import AsyncClient
-    from forgelog.client.job import AsyncJob
+    from forgelog.client.jobs import AsyncJob
     from forgelog.client.plain import Answer
 
 PRIORITIES = ("scavenger", "best_effort", "low", "normal", "high", "urgent", "critical")

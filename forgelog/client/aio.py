@@ -17,8 +17,7 @@ from forgelog.client.core import Core, Wait, namespace
 from forgelog.client.datasets import AsyncDatasets
 from forgelog.client.experiments import AsyncExperiments
 from forgelog.client.flat import AsyncFlat
-from forgelog.client.job import AsyncJob
-from forgelog.client.jobs import AsyncJobs
+from forgelog.client.jobs import AsyncJob, AsyncJobs
 from forgelog.client.log import AsyncLog
 from forgelog.client.logged_models import AsyncLoggedModels
 from forgelog.client.models import AsyncModels

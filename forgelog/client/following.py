@@ -11,8 +11,9 @@ from typing import Any, cast
 
 from forgelog.client.core import Core
 from forgelog.client.plain import plain
-from forgelog.client.rows import JobRow, LogPiece
-from forgelog.errors import ForgelogError, Timeout
+from forgelog.client.rows import JobAnswer, JobRow, LogPiece
+from forgelog.errors import ForgelogError, InvalidInput, Timeout
+from forgelog_pb.jobs.v1 import queries_pb2 as pb
 
 ENDED = ("completed", "failed", "cancelled")
 
@@ -46,8 +47,11 @@ async def until_ended(watched: AsyncIterator[JobRow], wanted: Sequence[str], tim
     return [ended[id] for id in wanted]
 
 
-async def until_ready(watched: AsyncIterator[JobRow], id: str, timeout: float | None) -> JobRow:
+async def until_ready(job: JobAnswer, watched: AsyncIterator[JobRow], timeout: float | None) -> JobRow:
     """See `AsyncJobs.wait_ready`."""
+    id = job.job.job_id
+    if job.spec.service is None:
+        raise InvalidInput(f"job {id} is no service, so it never is ready; submit it with service")
 
     async def watch() -> JobRow:
         last: JobRow | None = None
@@ -61,6 +65,18 @@ async def until_ready(watched: AsyncIterator[JobRow], id: str, timeout: float | 
         return await asyncio.wait_for(watch(), timeout)
     except TimeoutError:
         raise Timeout(f"{id} was not ready after {timeout:g} s; `forgelog show {id}` says why") from None
+
+
+def logs_request(tail_bytes: int | None, options: Any, *, stream: str, **chosen: Any) -> Callable[[str], Any]:
+    """Makes the requests of `AsyncJobs.logs`. Raises `InvalidInput`."""
+    if stream not in ("", "stdout", "stderr"):
+        raise InvalidInput(f"stream: {stream!r} is neither stdout nor stderr")
+    chosen |= {"stream": f"LOG_STREAM_{stream.upper() or 'UNSPECIFIED'}", "options": options}
+
+    def request(cursor: str) -> Any:
+        return pb.FollowLogsRequest(tail_bytes=tail_bytes if not cursor else None, cursor=cursor, **chosen)
+
+    return request
 
 
 async def printed(core: Core, method: Any, request: Callable[[str], Any], what: str) -> AsyncIterator[LogPiece]:

@@ -1,6 +1,6 @@
 """Jobs through the client: submit, look, wait, follow, cancel, ask why. Knows no node.
 
-`AsyncJobs` has the calls by id; `forgelog.client.job` has the same calls as methods of one job.
+`AsyncJobs` has the calls by id; `AsyncJob` is one job with the same calls as methods.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING, Any, cast
 from forgelog.client.bundles import Progress, upload
 from forgelog.client.core import PAGE, Core, Namespace
 from forgelog.client.fetching import FetchedFile, fetch_rows, kept_rows, list_files
-from forgelog.client.following import ENDED, changes, printed, until_ended, until_ready
-from forgelog.client.job import AsyncJob
+from forgelog.client.following import ENDED, changes, logs_request, printed, until_ended, until_ready
 from forgelog.client.log import AsyncLog
 from forgelog.client.names import renamed
 from forgelog.client.plain import Answer, plain, timestamp
 from forgelog.client.references import Candidate, chosen
-from forgelog.client.rows import AttemptRow, JobAnswer, JobRow, LogPiece, OutputRow, TaskRow, WhyAnswer
+from forgelog.client.rows import AttemptRow, EventRow, JobAnswer, JobRow, LogPiece, OutputRow, TaskRow, WhyAnswer
 from forgelog.client.specs import jobs_of, one_of
 from forgelog.client.submitting import Submitter
 from forgelog.client.waiting import dependencies, explained
 from forgelog.client.words import enum_words
-from forgelog.errors import InvalidInput, NotFound, exit_status
+from forgelog.errors import NotFound, exit_status
 from forgelog_pb.jobs.v1 import queries_pb2 as pb
 from forgelog_pb.jobs.v1 import queries_pb2_grpc as rpc
 from forgelog_pb.jobs.v1 import types_pb2 as types
@@ -175,9 +174,7 @@ class AsyncJobs(Namespace):
         """Wait until every task of a service may be called; `tasks` says where each is (``address``, ``ports``).
 
         Raises `InvalidInput` if the job is no service, `ForgelogError` if it ends before, `Timeout`."""
-        if (await self.get(id)).spec.service is None:
-            raise InvalidInput(f"job {id} is no service, so it never is ready; submit it with service")
-        return await until_ready(self.watch([id], until_ended=True), id, timeout)
+        return await until_ready(await self.get(id), self.watch([id], until_ended=True), timeout)
 
     async def why(self, id: str, *, at: datetime | None = None) -> WhyAnswer:
         """Why a job waits: ``message``, ``entries`` (place in the queue, reasons by group of nodes), ``placements`` and
@@ -208,16 +205,8 @@ class AsyncJobs(Namespace):
         `stream` is ``stdout``, ``stderr`` or both; `tasks` are such as ``0-3,7``. Text that ends amid a character waits
         for its rest. The last piece has `eof`; `truncated` and `missing_bytes` tell of what is not there.
         """
-        if stream not in ("", "stdout", "stderr"):
-            raise InvalidInput(f"stream: {stream!r} is neither stdout nor stderr")
-
-        def request(cursor: str) -> Any:
-            return pb.FollowLogsRequest(
-                job_id=id, tasks=tasks, attempt=attempt, stream=f"LOG_STREAM_{stream.upper() or 'UNSPECIFIED'}",
-                follow=follow, tail_bytes=tail_bytes if not cursor else None, cursor=cursor,
-                options=self._core.options(CONTEXT, at)
-            )  # fmt: skip
-
+        chosen: Any = {"job_id": id, "tasks": tasks, "attempt": attempt, "stream": stream, "follow": follow}
+        request = logs_request(tail_bytes, self._core.options(CONTEXT, at), **chosen)
         async for piece in printed(self._core, self._stub.FollowLogs, request, f"logs of {id}"):
             yield piece
 
@@ -306,3 +295,106 @@ class AsyncJobs(Namespace):
         return await self._core.pages(self._stub.ListJobs, request, "jobs", "jobs", limit)
 
     __call__ = renamed("jobs.list", list)
+
+
+class AsyncJob:
+    """One job. `status` and the other attributes of the short view are as of the last answer."""
+
+    id: str
+    """The job's id."""
+    name: str
+    """The job's name; empty until it is known."""
+    last: JobRow | None
+    """The job as it was last seen."""
+
+    def __init__(self, client: AsyncJobs, id: str, name: str = "") -> None:
+        self._client = client
+        self.id, self.name, self.last = id, name, None
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} {self.name!r} {self.status or 'not asked yet'}>"
+
+    @property
+    def status(self) -> str:
+        """Where it was when last asked; empty before."""
+        return str(self.last.status) if self.last is not None else ""
+
+    @property
+    def exit_code(self) -> int | None:
+        """What it exited with when last asked; None before its end, and if it was cancelled before it ran."""
+        return self.last.exit_code if self.last is not None else None
+
+    def _saw(self, job: JobRow) -> JobRow:
+        self.last, self.name = job, job.name
+        return job
+
+    async def refresh(self, *, at: datetime | None = None) -> JobRow:
+        """The job in short, now or as of a moment."""
+        job = (await self._client.get(self.id, at=at)).job
+        return job if at is not None else self._saw(job)
+
+    async def spec(self) -> Answer:
+        """As it was submitted, defaults filled in."""
+        return (await self._client.get(self.id)).spec
+
+    async def wait(self, *, timeout: float | None = None) -> JobRow:
+        """Wait for its end. Raises `Timeout` after so many seconds; the job goes on."""
+        return self._saw((await self._client.wait([self.id], timeout=timeout))[0])
+
+    async def wait_ready(self, *, timeout: float | None = None) -> JobRow:
+        """Wait until every task of a service may be called; see `AsyncJobs.wait_ready`."""
+        return self._saw(await self._client.wait_ready(self.id, timeout=timeout))
+
+    async def watch(self) -> AsyncIterator[JobRow]:
+        """As it is now, and whenever it changes, until its end."""
+        async for job in self._client.watch([self.id], until_ended=True):
+            yield self._saw(job)
+
+    def logs(
+        self,
+        *,
+        tasks: str = "",
+        attempt: int = 0,
+        stream: str = "",
+        follow: bool = False,
+        tail_bytes: int | None = None,
+        at: datetime | None = None,
+    ) -> AsyncIterator[LogPiece]:
+        """What it printed; see `AsyncJobs.logs`."""
+        return self._client.logs(
+            self.id, tasks=tasks, attempt=attempt, stream=stream, follow=follow, tail_bytes=tail_bytes, at=at
+        )
+
+    async def tasks(self, *, status: Iterable[str] = (), at: datetime | None = None) -> list[TaskRow]:
+        """Its tasks by number, or those of these statuses."""
+        return await self._client.tasks(self.id, status=status, at=at)
+
+    async def attempts(self, *, task: int | None = None, at: datetime | None = None) -> list[AttemptRow]:
+        """Every attempt that had a process or an end, of all tasks or one."""
+        return await self._client.attempts(self.id, task=task, at=at)
+
+    async def outputs(self, *, task: int | None = None, at: datetime | None = None) -> list[OutputRow]:
+        """The files that it keeps of its tasks; see `AsyncJobs.outputs`."""
+        return await self._client.outputs(self.id, task=task, at=at)
+
+    async def fetch(
+        self, into: str | Path = ".", *, task: int | None = None, pattern: str = "", force: bool = False
+    ) -> Sequence[FetchedFile]:
+        """Fetch files that it keeps into a folder; see `AsyncJobs.fetch`."""
+        return await self._client.fetch(self.id, into=into, task=task, pattern=pattern, force=force)
+
+    async def cancel(self, *, tasks: str | None = None, reason: str = "") -> Answer:
+        """Stop it, or some of its tasks (``0-3,7``); the outcome's ``result`` is ``unchanged`` if it had ended."""
+        return await self._client.cancel(self.id, tasks=tasks, reason=reason)
+
+    async def requeue(self, *, tasks: str | None = None, reason: str = "") -> Answer:
+        """Run its failed and cancelled tasks again, or some of them. Raises `Refused` while it has not ended."""
+        return await self._client.requeue(self.id, tasks=tasks, reason=reason)
+
+    async def why(self, *, at: datetime | None = None) -> WhyAnswer:
+        """Why it waits; see `AsyncJobs.why`."""
+        return await self._client.why(self.id, at=at)
+
+    async def history(self, *, at: datetime | None = None) -> list[EventRow]:
+        """Its events, oldest first."""
+        return await self._client._log.history(CONTEXT, self.id, at=at)
