@@ -59,12 +59,14 @@ def test_what_differs_comes_first() -> None:
 def test_datasets_that_runs_read_stand_side_by_side_with_what_is_said_of_them() -> None:
     said = {"source_type": "", "source": "", "columns": "", "role": "training"}
     inputs = [
-        {"name": "mnist", "digest": digest, "profile": f"{rows} rows", **said} for digest, rows in (("a", 9), ("b", 8))
+        {"name": "mnist", "digest": digest, "profile": f"{rows} rows", "tags": {"split": f"first {rows}"}, **said}
+        for digest, rows in (("a", 9), ("b", 8))
     ]
     rows = compare([run("r1", {}, inputs=inputs[:1]), run("r2", {}, inputs=inputs), run("r3", {})], [])
     assert [(row.kind, row.key, row.values) for row in rows if row.kind != "attribute"] == [
         ("dataset", "mnist (training)", ("a", "a, b", None)),
         ("dataset", "mnist (training) profile", ("9 rows", "8 rows, 9 rows", None)),
+        ("dataset", "mnist (training) tags.split", ("first 9", "first 8, first 9", None)),
     ]
 
 
