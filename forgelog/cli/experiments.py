@@ -14,7 +14,7 @@ from forgelog.cli.nodes import pairs
 from forgelog.cli.progress import Progress
 from forgelog.cli.purges import purge_app
 from forgelog.cli.render import Format, age_column, column, note, show_data, show_done, show_fields, show_rows, write
-from forgelog.cli.selecting import experiment_named
+from forgelog.cli.selecting import experiment_id, experiment_named
 
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
@@ -27,7 +27,6 @@ VISIBILITIES = ("private", "project", "public")
 FRAMEWORKS = ("pytorch", "tensorflow", "jax", "huggingface", "custom")
 
 NameOrIdArgument = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="Its name or its id.")]
-IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The experiment's id.")]
 TagOption = Annotated[list[str] | None, typer.Option("--tag", help="key=value (repeatable).")]
 LabelOption = Annotated[list[str] | None, typer.Option("--label", "-l", help="A label (repeatable).")]
 FrameworkOption = Annotated[
@@ -38,6 +37,12 @@ TeamOption = Annotated[str | None, typer.Option("--team", help="Whose it is.")]
 SearchOption = Annotated[
     list[str] | None,
     typer.Option("--search", help="What its tunings search: 'lr=1e-5..0.1 log', 'optimizer=adam,sgd' (repeatable)."),
+]
+JobOption = Annotated[
+    Path | None, typer.Option("--job", help="A manifest of the job that its launched runs run.", dir_okay=False)
+]
+ParallelOption = Annotated[
+    int | None, typer.Option("--parallel", min=0, help="How many launched runs at a time; 0: any number.")
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; shown beside the status.")]
 
@@ -120,6 +125,8 @@ def create(
     ] = None,
     base: Annotated[str, typer.Option("--base", help="The version of a model that its runs go on from.")] = "",
     search: SearchOption = None,
+    job: JobOption = None,
+    parallel: ParallelOption = None,
     label: LabelOption = None,
     tag: TagOption = None,
 ) -> None:
@@ -133,6 +140,8 @@ def create(
         "visibility": visibility,
         "collaborators": collaborator,
         "search_space": _space(search) if search else None,
+        "job": job,
+        "parallel": parallel,
     }
     given: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
 
@@ -178,23 +187,52 @@ def init(
 
 @app.command("update")
 def update(
-    id: IdArgument,
+    experiment: NameOrIdArgument,
     name: Annotated[str | None, typer.Option("--name", help="Its new name.")] = None,
     description: DescriptionOption = None,
     team: TeamOption = None,
     framework: FrameworkOption = "",
     search: SearchOption = None,
+    job: JobOption = None,
+    parallel: ParallelOption = None,
     tag: TagOption = None,
     remove_tag: Annotated[list[str] | None, typer.Option("--remove-tag", help="A tag's key (repeatable).")] = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Change an experiment; what is left out stays."""
     fields: dict[str, Any] = {"name": name, "description": description, "team": team, "framework": framework or None}
+    fields |= {"job": job, "parallel": parallel}
     if search:
         fields["search_space"] = _space(search)
     given: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
     tags = {**pairs(tag), **dict.fromkeys(remove_tag or ())}
-    show_done(with_client(lambda client: client.experiments.update(id, tags=tags, **given)), f"{id} is changed", output)
+
+    async def work(client: AsyncClient) -> Answer:
+        return await client.experiments.update(await experiment_id(client, experiment), tags=tags, **given)
+
+    show_done(with_client(work), f"{experiment} is changed", output)
+
+
+@app.command("launch")
+def launch(
+    experiment: NameOrIdArgument,
+    name: Annotated[str, typer.Option("--name", help="The run's name.")] = "",
+    param: Annotated[
+        list[str] | None, typer.Option("--param", "-p", help="name=value, for the run and its job (repeatable).")
+    ] = None,
+    job: Annotated[
+        Path | None, typer.Option("--job", help="A manifest of a job in place of the experiment's.", dir_okay=False)
+    ] = None,
+    tag: TagOption = None,
+) -> None:
+    """Begin a run whose job the platform submits, and print the run's id."""
+
+    async def work(client: AsyncClient) -> str:
+        id = await experiment_id(client, experiment)
+        given: dict[str, Any] = {"name": name, "params": pairs(param), "tags": pairs(tag)}
+        return await client.experiments.launch(experiment_id=id, job=job, **given)
+
+    write(with_client(work) + "\n")
 
 
 def _space(texts: list[str]) -> dict[str, Any]:
@@ -204,11 +242,12 @@ def _space(texts: list[str]) -> dict[str, Any]:
 
 
 def _status(word: str, text: str) -> Any:
-    def command(id: IdArgument, reason: ReasonOption = "", output: OutputOption = Format.TABLE) -> None:
+    def command(experiment: NameOrIdArgument, reason: ReasonOption = "", output: OutputOption = Format.TABLE) -> None:
         async def work(client: AsyncClient) -> Answer:
+            id = await experiment_id(client, experiment)
             return await client.experiments.set_status(id, word, reason=reason)
 
-        show_done(with_client(work), f"experiment {id} is {word}", output)
+        show_done(with_client(work), f"experiment {experiment} is {word}", output)
 
     command.__doc__ = text
     return command
@@ -222,15 +261,23 @@ app.command("archive")(_status("archived", "Keep it to be read; it changes no mo
 
 
 @app.command("delete")
-def delete(id: IdArgument, output: OutputOption = Format.TABLE) -> None:
+def delete(experiment: NameOrIdArgument, output: OutputOption = Format.TABLE) -> None:
     """Take an experiment out of the lists. It keeps its name, and can be restored."""
-    show_done(with_client(lambda client: client.experiments.delete(id)), f"experiment {id} is deleted", output)
+
+    async def work(client: AsyncClient) -> Answer:
+        return await client.experiments.delete(await experiment_id(client, experiment))
+
+    show_done(with_client(work), f"experiment {experiment} is deleted", output)
 
 
 @app.command("restore")
-def restore(id: IdArgument, output: OutputOption = Format.TABLE) -> None:
+def restore(experiment: NameOrIdArgument, output: OutputOption = Format.TABLE) -> None:
     """Bring a deleted experiment back."""
-    show_done(with_client(lambda client: client.experiments.restore(id)), f"experiment {id} is back", output)
+
+    async def work(client: AsyncClient) -> Answer:
+        return await client.experiments.restore(await experiment_id(client, experiment))
+
+    show_done(with_client(work), f"experiment {experiment} is back", output)
 
 
 app.command("results")(results.show_experiment)

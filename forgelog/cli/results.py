@@ -8,8 +8,10 @@ import typer
 
 from forgelog.cli.common import AtOption, OutputOption, moment, with_client
 from forgelog.cli.render import Format, show_data, show_done, show_fields
+from forgelog.cli.selecting import experiment_id
 
 if TYPE_CHECKING:
+    from forgelog.client.aio import AsyncClient
     from forgelog.client.rows import ExperimentResultsAnswer, RunResultsAnswer
 
 IdArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
@@ -35,7 +37,7 @@ def show(id: IdArgument, at: AtOption = None, output: OutputOption = Format.TABL
 
 
 def show_experiment(
-    id: Annotated[str, typer.Argument(metavar="ID", help="The experiment's id.")],
+    experiment: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="Its name or its id.")],
     metric: Annotated[
         str, typer.Argument(metavar="[METRIC]", help="By its last values runs are compared; without one none is best.")
     ] = "",
@@ -44,7 +46,13 @@ def show_experiment(
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Show an experiment's best run and best version of a model, by a metric, and what its runs used."""
-    found = with_client(lambda client: client.results.of_experiment(id, metric, minimize=minimize, at=moment(at)))
+    moved = moment(at)
+
+    async def work(client: AsyncClient) -> ExperimentResultsAnswer:
+        id = await experiment_id(client, experiment, moved)
+        return await client.results.of_experiment(id, metric, minimize=minimize, at=moved)
+
+    found = with_client(work)
     if output is not Format.TABLE:
         show_data(found, output)
         return
@@ -55,7 +63,7 @@ def show_experiment(
             (found.best_model_version, found.best_model_value),
         )
     )
-    show_fields({"best run": run, "best model version": version, **_used(found)}, title=id)
+    show_fields({"best run": run, "best model version": version, **_used(found)}, title=experiment)
 
 
 def best_checkpoint(

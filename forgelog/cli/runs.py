@@ -286,6 +286,16 @@ def end(
     show_done(with_client(lambda client: client.runs.end(id, status, reason=reason)), f"run {id} is {status}", output)
 
 
+@app.command("stop")
+def stop(
+    id: IdArgument,
+    reason: Annotated[str, typer.Option("--reason", help="Why; shown beside the status.")] = "",
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Cancel the job that a run is; one that waits to be launched ends at once."""
+    show_done(with_client(lambda client: client.runs.stop(id, reason=reason)), f"run {id} is stopped", output)
+
+
 @app.command("resume")
 def resume(id: IdArgument, output: OutputOption = Format.TABLE) -> None:
     """Go on with a run that has ended."""

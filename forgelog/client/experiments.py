@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from forgelog.client.core import Namespace
 from forgelog.client.frames import Rows
+from forgelog.client.job_spec import spec_of
 from forgelog.client.plain import Answer, plain
 from forgelog.client.rows import ExperimentRow
 from forgelog.client.words import enum_words
@@ -32,15 +34,59 @@ class AsyncExperiments(Namespace):
     def _stub(self) -> Any:
         return rpc.ExperimentQueriesStub(self._core.channel)
 
-    async def create(self, name: str, *, id: str = "", **fields: Any) -> str:
-        """Make an experiment; its id. `fields` are those of `CreateExperiment`, such as `description`, `framework`,
-        `hyperparameters`, `tags`. Raises `Refused`."""
+    async def create(
+        self,
+        name: str,
+        *,
+        id: str = "",
+        job: Mapping[str, Any] | str | Path | None = None,
+        parallel: int = 0,
+        **fields: Any,
+    ) -> str:
+        """Make an experiment; its id. `job`: what its launched runs run, as `jobs.submit` takes it; `parallel`: how
+        many of them at a time, 0 for any number. `fields` are those of `CreateExperiment`, such as `description`,
+        `framework`, `hyperparameters`, `tags`. Raises `Refused`; for a job `ManifestError`, `InvalidInput`."""
+        if job is not None or parallel:
+            fields["launch"] = {**await self._job(job), "parallel": parallel}
         outcome = await self._send("CreateExperiment", {"experiment_id": id, "name": name, **fields})
         return str(outcome.subject)
 
-    async def update(self, id: str, **fields: Any) -> Answer:
-        """Change an experiment; what is left out stays. `fields` are those of `UpdateExperiment`. Raises `Refused`."""
+    async def update(
+        self,
+        id: str,
+        *,
+        job: Mapping[str, Any] | str | Path | None = None,
+        parallel: int | None = None,
+        **fields: Any,
+    ) -> Answer:
+        """Change an experiment; what is left out stays. `job`, `parallel`: as in `create`. `fields` are those of
+        `UpdateExperiment`. Raises `Refused`, `NotFound`; for a job `ManifestError`, `InvalidInput`."""
+        if job is not None or parallel is not None:
+            known: Any = (await self.get(id)).launch
+            kept = {name: value for name, value in known.items() if value}
+            more = {} if parallel is None else {"parallel": parallel}
+            fields["launch"] = {**kept, **await self._job(job), **more}
         return await self._send("UpdateExperiment", {"experiment_id": id, **fields})
+
+    async def launch(
+        self,
+        experiment: str = "",
+        *,
+        experiment_id: str = "",
+        id: str = "",
+        job: Mapping[str, Any] | str | Path | None = None,
+        **fields: Any,
+    ) -> str:
+        """Begin a run, and let the platform submit the job that it is, when the experiment (by name, made if there is
+        none of it, or by id) has room for it; the run's id. `job`: as `jobs.submit` takes it; left out: what the
+        experiment says. `fields` are those of `LaunchRun`, such as `name`, `params`, `tags`. Raises `Refused`, also
+        when the experiment takes no runs; for a job `ManifestError`, `InvalidInput`."""
+        body = {"run_id": id, "experiment": experiment, "experiment_id": experiment_id, **fields}
+        command = (f"forgelog.{CONTEXT}.v1.LaunchRun", {**body, **await self._job(job)})
+        return str((await self._core.publish(command, wait="conclusion")).subject)
+
+    async def _job(self, job: Mapping[str, Any] | str | Path | None) -> dict[str, Any]:
+        return {} if job is None else {"job": await spec_of(self._core, job, "run", "run")}
 
     async def set_status(self, id: str, status: str, *, reason: str = "") -> Answer:
         """Say how it stands: running, paused, completed, failed or archived. Raises `Refused`."""

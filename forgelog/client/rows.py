@@ -705,6 +705,8 @@ class ExperimentRow(Answer, message="forgelog.experiments.v1.Experiment"):
     """When it was purged: it can't be restored, and its name is free."""
     search_space: Answer
     """What its tunings search where they say nothing else."""
+    launch: Answer
+    """How its runs are launched."""
     runs: dict[str, int]
     """Its runs by status. This and what follows are there where one experiment was asked for."""
     job_ids: list[str]

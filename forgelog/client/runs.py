@@ -64,6 +64,10 @@ class AsyncRuns(Namespace):
         """Say how it ended: finished, failed or killed. Raises `Refused`."""
         return await self._send("EndRun", id, status=status, reason=reason)
 
+    async def stop(self, id: str, *, reason: str = "") -> Answer:
+        """Cancel the job that it is a process of; one that waits to be launched ends at once. Raises `Refused`."""
+        return await self._send("StopRun", id, reason=reason)
+
     async def resume(self, id: str) -> Answer:
         """Go on with a run that has ended. Raises `Refused`."""
         return await self._send("ResumeRun", id)

@@ -11,9 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
-from forgelog.client.bundles import uploaded
-from forgelog.client.core import Core, Namespace
+from forgelog.client.core import Namespace
 from forgelog.client.experiments import CONTEXT, lifecycle
+from forgelog.client.job_spec import spec_of
 from forgelog.client.plain import Answer, plain
 from forgelog.client.rows import HyperparameterTuningJobRow, TrialRow
 from forgelog.client.words import enum_words
@@ -47,7 +47,7 @@ class AsyncTunings(Namespace):
         `Refused`, `ManifestError`."""
         body = {"tuning_id": id, "name": name, "directions": list(directions), **fields}
         if job is not None:
-            body["job"] = await _spec_of(self._core, job)
+            body["job"] = await spec_of(self._core, job, "tuning", "trial")
         outcome = await self._core.publish((f"forgelog.{CONTEXT}.v1.CreateTuning", body), wait="conclusion")
         return str(outcome.subject)
 
@@ -220,17 +220,6 @@ class AsyncTunings(Namespace):
             options=self._core.options(CONTEXT, at),
         )
         return await self._core.pages(self._stub.ListTunings, request, "tunings", CONTEXT, limit)
-
-
-async def _spec_of(core: Core, job: Mapping[str, Any] | str | Path) -> Any:
-    """A job as a command has it; its folder is uploaded, if it says so. Raises `ManifestError`, `InvalidInput`,
-    `Unavailable`."""
-    from forgelog.client.specs import in_callers_folder, jobs_of, one_of
-
-    (found,) = await uploaded(core, [one_of(in_callers_folder(jobs_of(job, {})), job)])
-    if found.dependencies or found.job_id:
-        raise InvalidInput("a tuning's job has no id and no dependencies: there is one job for each trial")
-    return json.loads(found.base.to_json())
 
 
 def _with_params(row: Any) -> TrialRow:

@@ -12,6 +12,7 @@ from typing import Any
 from events.language.base import Message
 from events.language.experiments import RunAdmitted, RunCreated
 from events.language.experiments.datasets import DatasetRegistered, InputsLogged, NodeKind, Preprocessing, dataset_node
+from events.language.experiments.launching import RunLaunched
 from events.language.experiments.logged_models import LoggedModelAdmitted, LoggedModelCreated, RunModelsLogged
 from events.language.experiments.models import RunInput
 from events.language.experiments.registry import ModelVersionCreated
@@ -76,6 +77,8 @@ def _edges(event: Message) -> Iterator[_Edge]:
                 yield K.RUN, event.parent_run_id, K.RUN, event.run_id, "nested"
             if event.reproduces:
                 yield K.RUN, event.reproduces, K.RUN, event.run_id, "reproduced"
+        case RunLaunched():
+            yield K.JOB, event.process.job_id, K.RUN, event.run_id, "process"
         case RunAdmitted():
             yield K.EXPERIMENT, event.experiment_id, K.RUN, event.run_id, "run"
             if base := event.sources.base_version_id:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from events.language.base import Message
 from events.language.experiments import (
     ArtifactsLogged,
     ArtifactsRemoved,
@@ -32,13 +33,15 @@ from events.language.experiments import (
 )
 from events.language.experiments.capture import RunCaptured
 from events.language.experiments.datasets import InputsLogged
+from events.language.experiments.launching import RunLaunched, RunLaunchEnded, RunStopRequested
 from events.language.experiments.logged_models import RunModelsLogged
 from events.language.experiments.purging import ExperimentPurged, RunPurged
 from events.language.experiments.results import BestCheckpointSet
 from events.language.experiments.sealing import RunPointsSealed
+from events.language.objects import ObjectRef
 from events.log.envelope import Recorded
 from events.projections.projection import Key, Projection, Row, Rows, Table
-from events.projections.references import REFERENCES
+from events.projections.references import REFERENCES, holder, put_references, reference_keys
 from services.experiments import (
     artifact_rows,
     capture_rows,
@@ -60,7 +63,7 @@ class ExperimentsProjection(Projection):
     """Folds events.experiments."""
 
     context = "experiments"
-    version = 6
+    version = 7
     tables = (
         EXPERIMENTS,
         RUNS,
@@ -86,6 +89,7 @@ class ExperimentsProjection(Projection):
         yield from artifact_rows.touched(event)
         yield from logged_model_rows.touched(event)
         yield from purge_rows.touched(event)
+        yield from reference_keys(holder(event), _bundles(event))
         if isinstance(event, CatalogueEvent):
             yield EXPERIMENTS, (event.experiment_id,)
         elif isinstance(event, RunEvent):
@@ -106,6 +110,7 @@ class ExperimentsProjection(Projection):
         template_rows.put(event, recorded.meta, rows)
         artifact_rows.put(event, rows, recorded.meta.time)
         logged_model_rows.put(event, recorded.meta, rows)
+        put_references(rows, holder(event), _bundles(event), bundle=True)
         if isinstance(event, CatalogueEvent):
             _experiment(recorded, event, rows)
         elif isinstance(event, RunEvent):
@@ -120,6 +125,18 @@ class ExperimentsProjection(Projection):
 
 
 PROJECTION = ExperimentsProjection()
+
+
+def _bundles(event: Message) -> list[ObjectRef]:
+    """The folders that launched runs run in, if they were uploaded."""
+    match event:
+        case ExperimentCreated() | ExperimentUpdated():
+            job = None if event.launch is None else event.launch.job
+        case RunCreated():
+            job = event.job
+        case _:
+            return []
+    return [] if job is None or job.environment.bundle is None else [job.environment.bundle]
 
 
 def _experiment(recorded: Recorded, event: CatalogueEvent, rows: Rows) -> None:
@@ -197,6 +214,10 @@ def _change(recorded: Recorded, event: RunEvent, found: Row) -> Row:
             return {"status": RunStatus.RUNNING.value, "reason": "", "ended_at": None, **node}
         case RunEnded():
             return {"status": event.status.value, "reason": event.reason, "ended_at": event.ended_at}
+        case RunLaunched():
+            return {name: getattr(event.process, name) for name in ("job_id", "task", "attempt")}
+        case RunStopRequested() | RunLaunchEnded():
+            return {}
         case RunProcessEnded():
             node = {"node_id": event.node_id} if event.node_id else {}
             used = {name: getattr(event, name) for name in USED}

@@ -15,6 +15,7 @@ from events.language.common import DisplayName, Identifier, OptionalIdentifier, 
 from events.language.experiments.enums import ExperimentStatus, ModelFramework, RunEnd, Visibility
 from events.language.experiments.events import RunAdmitted, RunNotAdmitted
 from events.language.experiments.hyperparameters import MAX_ENTRIES, HyperparameterConfig, ParamKey, ParamValue
+from events.language.experiments.launch_spec import LaunchSpec
 from events.language.experiments.models import Description, Label, Process, RunSources, Seed, Tags
 from events.language.experiments.practices import BestPractices
 from events.language.experiments.search_space import SearchSpace
@@ -60,6 +61,8 @@ class CreateExperiment(CatalogueCommand):
     that counts."""
     search_space: SearchSpace = SearchSpace()
     """What its tunings search where they say nothing else."""
+    launch: LaunchSpec = LaunchSpec()
+    """How its runs are launched."""
 
 
 class ExperimentCommand(CatalogueCommand):
@@ -87,6 +90,7 @@ class UpdateExperiment(ExperimentCommand):
     practices: BestPractices | None = None
     sources: RunSources | None = None
     search_space: SearchSpace | None = None
+    launch: LaunchSpec | None = None
 
 
 class SetExperimentStatus(ExperimentCommand):

@@ -18,9 +18,11 @@ from events.language.common import (
 )
 from events.language.experiments.enums import ExperimentStatus, ModelFramework, RunStatus, Visibility
 from events.language.experiments.hyperparameters import HyperparameterConfig
+from events.language.experiments.launch_spec import LaunchSpec
 from events.language.experiments.models import Process, RunNumber, RunSources, Seed
 from events.language.experiments.practices import BestPractices
 from events.language.experiments.search_space import SearchSpace
+from events.language.jobs.spec import JobSpec
 
 # What the catalogue of a project decides
 
@@ -58,6 +60,7 @@ class ExperimentCreated(CatalogueEvent):
     template_version: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     sources: RunSources = RunSources()
     search_space: SearchSpace = SearchSpace()
+    launch: LaunchSpec = LaunchSpec()
 
 
 class ExperimentUpdated(CatalogueEvent):
@@ -79,6 +82,7 @@ class ExperimentUpdated(CatalogueEvent):
     practices: BestPractices | None = None
     sources: RunSources | None = None
     search_space: SearchSpace | None = None
+    launch: LaunchSpec | None = None
 
 
 class ExperimentStatusSet(CatalogueEvent):
@@ -121,6 +125,8 @@ class RunEnrolled(EnrolmentEvent):
     """The experiment's."""
     sources: RunSources = RunSources()
     """The experiment's."""
+    launches: bool = False
+    """Whether it waits to be launched."""
 
 
 class RunRefused(EnrolmentEvent):
@@ -158,6 +164,10 @@ class RunCreated(RunEvent):
     tags: dict[str, str] = Field(default_factory=dict)
     started_at: Timestamp
     reproduces: OptionalIdentifier = ""
+    launches: bool = False
+    """Whether it is to be launched once it is admitted."""
+    job: JobSpec | None = None
+    """What it then runs; None: what its experiment says."""
 
 
 class RunAdmitted(RunEvent):

@@ -19,6 +19,7 @@ from events.language.common import (
 )
 from events.language.experiments.enums import ExperimentStatus, ModelFramework, RunStatus, Visibility
 from events.language.experiments.hyperparameters import MAX_ENTRIES, HyperparameterConfig, ParamKey
+from events.language.experiments.launch_spec import LaunchSpec
 from events.language.experiments.practices import BestPractices
 from events.language.experiments.search_space import SearchSpace
 
@@ -121,6 +122,8 @@ class Experiment(Model):
     """When it was purged: it can't be restored, and its name is free."""
     search_space: SearchSpace = SearchSpace()
     """What its tunings search where they say nothing else."""
+    launch: LaunchSpec = LaunchSpec()
+    """How its runs are launched."""
 
 
 class ExperimentRun(Model):

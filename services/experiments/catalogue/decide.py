@@ -3,7 +3,7 @@
 CreateExperiment ─► ExperimentCreated (draft)
 RunCreated (a run asks) ─► RunEnrolled with its number, or RunRefused; a first run sets a draft to `running`
 LoggedModelCreated (a model asks) ─► LoggedModelEnrolled, or LoggedModelRefused
-Templates: see `templates`; tunings: see `tunings`.
+LaunchGranted to those that wait to be launched: see `launches`. Templates: see `templates`; tunings: see `tunings`.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from events.language.experiments import (
     UpdateExperiment,
     Visibility,
 )
+from events.language.experiments.launching import LaunchGranted, LaunchReleased, RunLaunchEnded
 from events.language.experiments.logged_models import LoggedModelCreated, LoggedModelEnrolled, LoggedModelRefused
 from events.language.experiments.purging import ExperimentPurged, PurgeExperiment
 from events.language.experiments.templates import (
@@ -57,10 +58,11 @@ from events.language.moves import check_move
 from events.log.ids import derived_id
 from events.writer.decider import Decider, DecisionContext
 from services.experiments import purging
-from services.experiments.catalogue import templates, tunings
+from services.experiments.catalogue import launches, templates, tunings
 from services.experiments.catalogue.fold import evolve
 from services.experiments.catalogue.state import FIELDS, LISTS, MOST, TAKING, Catalogue, Experiment, changed
 from services.experiments.refusals import exhausted, exists, forbidden
+from services.experiments.single_jobs import check_single
 
 
 class Catalogues(Decider[Catalogue]):
@@ -92,6 +94,8 @@ class Catalogues(Decider[Catalogue]):
         ExperimentPurged,
         RunEnrolled,
         RunRefused,
+        LaunchGranted,
+        LaunchReleased,
         LoggedModelEnrolled,
         LoggedModelRefused,
         TuningAdmitted,
@@ -103,6 +107,7 @@ class Catalogues(Decider[Catalogue]):
     )
     routes: ClassVar = {
         RunCreated: lambda event: (event.project,),
+        RunLaunchEnded: lambda event: (event.project,),
         LoggedModelCreated: lambda event: (event.project,),
     }
 
@@ -120,6 +125,8 @@ class Catalogues(Decider[Catalogue]):
             return id in state.tunings
         if aggregate == "template":
             return id in state.templates
+        if aggregate == "run":  # others are decided about once
+            return id in state.launching
         return aggregate == "experiment" and id in state.experiments
 
     def decide(self, state: Catalogue, command: Command, context: DecisionContext) -> Sequence[Event]:
@@ -158,14 +165,20 @@ class Catalogues(Decider[Catalogue]):
     def react(self, state: Catalogue, event: Event, context: DecisionContext) -> Sequence[Event]:
         if isinstance(event, LoggedModelCreated):
             return taken(state, event, context)
+        if isinstance(event, RunLaunchEnded):
+            return launches.ended(state, event)
         assert isinstance(event, RunCreated)
         return enrolled(state, event, context)
+
+    def after_batch(self, state: Catalogue, context: DecisionContext) -> Sequence[Event]:
+        return launches.granted(state, context.subject) if state.waiting else ()
 
 
 def _created(state: Catalogue, command: CreateExperiment) -> ExperimentCreated:
     if command.experiment_id in state.experiments or command.experiment_id in state.purged:
         raise _exists("experiment_id", command.experiment_id, "leave experiment_id out to have one assigned")
     _free(state, command.name)
+    check_single(command.launch.job, "launch.job")
     fields: dict[str, Any] = {name: getattr(command, name) for name in (*FIELDS, *LISTS)}
     if command.template_id:
         fields |= templates.given(state, command)
@@ -176,6 +189,8 @@ def _updated(state: Catalogue, experiment: Experiment, command: UpdateExperiment
     id = command.experiment_id
     if experiment.status is ExperimentStatus.ARCHIVED:
         raise forbidden("experiment_id", f"experiment {id} is archived: it changes no more", "make another experiment")
+    if command.launch is not None:
+        check_single(command.launch.job, "launch.job")
     fields = changed(experiment, command)
     if "name" in fields:
         _free(state, fields["name"])
@@ -230,6 +245,8 @@ def enrolled(state: Catalogue, run: RunCreated, context: DecisionContext) -> Seq
     if isinstance(place, str):
         return [RunRefused(project=run.project, run_id=run.run_id, reason=place)]
     id, experiment, made = place
+    if reason := launches.problem(run, id, experiment):
+        return [*made, RunRefused(project=run.project, run_id=run.run_id, reason=reason)]
     events: list[Event] = [*made]
     if experiment.status is ExperimentStatus.DRAFT:
         events.append(ExperimentStatusSet(project=run.project, experiment_id=id, status=ExperimentStatus.RUNNING))
@@ -241,6 +258,7 @@ def enrolled(state: Catalogue, run: RunCreated, context: DecisionContext) -> Seq
         hyperparameters=experiment.hyperparameters,
         random_seed=experiment.random_seed,
         sources=experiment.sources,
+        launches=run.launches,
     )
     return [*events, enrolment]
 

@@ -16,10 +16,11 @@ from events.language.experiments import (
     TuningAdmitted,
     TuningReleased,
 )
+from events.language.experiments.launching import LaunchGranted, LaunchReleased
 from events.language.experiments.purging import ExperimentPurged
 from events.language.experiments.templates import TemplateEvent
 from events.language.moves import check_move
-from services.experiments.catalogue import templates, tunings
+from services.experiments.catalogue import launches, templates, tunings
 from services.experiments.catalogue.state import FIELDS, LISTS, Catalogue, Experiment, changed
 
 
@@ -42,8 +43,13 @@ def evolve(state: Catalogue, event: Event, time: datetime) -> Catalogue:
         case ExperimentPurged():
             del state.names[state.experiments.pop(event.experiment_id).name]
             state.purged.add(event.experiment_id)
+            launches.forget(state, event.experiment_id)
         case RunEnrolled():
             state.experiments[event.experiment_id].runs = event.number
+            if event.launches:
+                launches.evolve(state, event)
+        case LaunchGranted() | LaunchReleased():
+            launches.evolve(state, event)
         case TuningAdmitted() | TuningReleased():
             tunings.evolve(state, event)
         case TemplateEvent():

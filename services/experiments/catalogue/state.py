@@ -13,6 +13,7 @@ from events.language.experiments import (
     ModelFramework,
     Visibility,
 )
+from events.language.experiments.launch_spec import LaunchSpec
 from events.language.experiments.models import RunSources
 from events.language.experiments.practices import BestPractices
 from events.language.experiments.search_space import SearchSpace
@@ -44,6 +45,9 @@ class Experiment:
     practices: BestPractices = field(default_factory=BestPractices)
     sources: RunSources = field(default_factory=RunSources)
     search_space: SearchSpace = field(default_factory=SearchSpace)
+    launch: LaunchSpec = field(default_factory=LaunchSpec)
+    launched: dict[str, bool] = field(default_factory=dict)
+    """The runs that have room now, by their ids."""
 
     @property
     def deleted(self) -> bool:
@@ -62,6 +66,7 @@ FIELDS = (
     "practices",
     "sources",
     "search_space",
+    "launch",
 )
 """What an update replaces."""
 
@@ -103,6 +108,10 @@ class Catalogue:
     """Name → id, of deleted ones too."""
     purged: set[str] = field(default_factory=set)
     """Ids of purged experiments, since they are not given again."""
+    launching: dict[str, str] = field(default_factory=dict)
+    """Run that waits to be launched, or has room → its experiment."""
+    waiting: dict[str, dict[str, bool]] = field(default_factory=dict)
+    """Experiment → the runs that wait, in their order."""
     tunings: dict[str, TuningPlace] = field(default_factory=dict)
     """Deleted ones too, since their numbers are not given again."""
     tuning_names: dict[str, str] = field(default_factory=dict)

@@ -1,6 +1,6 @@
 """A job's link to the runs that are its processes: it tells each of them how its process fares. Pure.
 
-    RunCreated (with a process) ─► JobLinked ─► (asks jobs whether the process has ended already)
+    RunCreated (with a process), RunLaunched ─► JobLinked ─► (asks jobs whether the process has ended already)
     JobStarted, JobExited, the job's end ─► LinkedProcessStarted, LinkedProcessEnded, one for each run concerned
 
 So a process that is killed ends its run, whichever client began that. A run outside of jobs is never ended by silence.
@@ -25,6 +25,7 @@ from events.language.experiments import (
     RunCreated,
     RunStatus,
 )
+from events.language.experiments.launching import RunLaunched, RunLaunchEnded
 from events.language.jobs import (
     ExitReason,
     JobCancelled,
@@ -52,6 +53,8 @@ class JobLinks(Decider[Links]):
     events = (JobLinked, LinkedProcessStarted, LinkedProcessEnded)
     routes: ClassVar = {
         RunCreated: lambda event: (event.process.job_id,) if event.process is not None else (),
+        RunLaunched: lambda event: (event.process.job_id,),
+        RunLaunchEnded: lambda event: (event.job_id,) if event.job_id else (),
         **dict.fromkeys((JobStarted, JobExited, JobCompleted, JobFailed, JobCancelled), lambda event: (event.job_id,)),
     }
     dispatching = frozenset({JobLinked})
@@ -78,13 +81,27 @@ class JobLinks(Decider[Links]):
 
     def react(self, state: Links, event: Event, context: DecisionContext) -> Sequence[Event]:
         match event:
-            case RunCreated():
+            case RunCreated() | RunLaunched():
                 process = event.process
                 assert process is not None
                 if event.run_id in state.runs:
                     return ()
                 names = {"job_id": process.job_id, "task": process.task, "attempt": process.attempt}
                 return [JobLinked(run_id=event.run_id, **names)]
+            case RunLaunchEnded():  # its job was refused, so nothing will be heard of it
+                return (
+                    [
+                        LinkedProcessEnded(
+                            job_id=event.job_id,
+                            run_id=event.run_id,
+                            status=RunStatus.FAILED,
+                            reason="its job was refused",
+                            ended_at=context.now,
+                        )
+                    ]
+                    if event.run_id in state.runs
+                    else []
+                )
             case JobStarted():
                 return [
                     LinkedProcessStarted(job_id=event.job_id, run_id=run_id, node_id=event.node_id)

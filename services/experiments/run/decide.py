@@ -2,6 +2,7 @@
 
 CreateRun ─► RunCreated ─► (catalogue) RunEnrolled ─► RunAdmitted ─► RunDataLogged … ─► RunEnded
                                       or RunRefused ─► RunNotAdmitted
+LaunchRun: see `launching`.
 a process that leaves its run unfinished ─► RunProcessEnded, RunEnded
 """
 
@@ -12,7 +13,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from events.language.base import Command, Event
-from events.language.common import ErrorCode, FieldError, Refused, absent, invalid, shown
+from events.language.common import CommandRejected, ErrorCode, FieldError, Refused, absent, invalid, shown
 from events.language.experiments import (
     ENDED,
     ArtifactsLogged,
@@ -48,15 +49,24 @@ from events.language.experiments.datasets import (
     InputsLogged,
     LogInputs,
 )
+from events.language.experiments.launching import (
+    LaunchGranted,
+    LaunchRun,
+    RunLaunched,
+    RunLaunchEnded,
+    RunStopRequested,
+    StopRun,
+)
 from events.language.experiments.logged_models import LogRunModels, RunModelsLogged
 from events.language.experiments.purging import PurgeRun, RunPurged
 from events.language.experiments.results import BestCheckpointSet, SetBestCheckpoint
 from events.language.experiments.sealing import RunPointsSealed, SealPoints
+from events.language.jobs import CancelJob, SubmitJob
 from events.log.ids import id_ending
-from events.writer.decider import Decider, DecisionContext
+from events.writer.decider import Decider, DecisionContext, Order
 from services.experiments import files, purging
 from services.experiments.refusals import exhausted, exists, forbidden
-from services.experiments.run import room, sealing
+from services.experiments.run import launching, room, sealing
 from services.experiments.run.fold import evolve
 from services.experiments.run.state import Run, capture_digest, dataset_key, input_key, model_key
 
@@ -80,6 +90,8 @@ class Runs(Decider[Run]):
     aggregate = "run"
     commands = (
         CreateRun,
+        LaunchRun,
+        StopRun,
         LogRunData,
         LogArtifacts,
         RemoveArtifacts,
@@ -111,6 +123,9 @@ class Runs(Decider[Run]):
         RunStarted,
         RunEnded,
         RunProcessEnded,
+        RunLaunched,
+        RunStopRequested,
+        RunLaunchEnded,
         RunDeleted,
         RunRestored,
         RunPurged,
@@ -118,9 +133,13 @@ class Runs(Decider[Run]):
     routes: ClassVar = {
         RunEnrolled: lambda event: (event.run_id,),
         RunRefused: lambda event: (event.run_id,),
+        LaunchGranted: lambda event: (event.run_id,),
         LinkedProcessStarted: lambda event: (event.run_id,),
         LinkedProcessEnded: lambda event: (event.run_id,),
     }
+
+    dispatching: ClassVar = frozenset[type[Event]]({RunLaunched, RunStopRequested})
+    asks = ("jobs",)
 
     def initial(self, key: str) -> Run:
         return Run()
@@ -134,6 +153,8 @@ class Runs(Decider[Run]):
     def decide(self, state: Run, command: Command, context: DecisionContext) -> Sequence[Event]:
         if isinstance(command, CreateRun):
             return [created(state, command, context)]
+        if isinstance(command, LaunchRun):
+            return [launching.created(state, command, context)]
         assert isinstance(command, RunCommand)
         id = command.run_id
         if state.status is None:
@@ -150,6 +171,8 @@ class Runs(Decider[Run]):
             return () if state.deleted else [RunDeleted(run_id=id)]
         if isinstance(command, RestoreRun):
             return [RunRestored(run_id=id)] if state.deleted else ()
+        if isinstance(command, StopRun):
+            return launching.stopped(state, command, context)
         if state.deleted:
             raise forbidden("run_id", f"run {id} is deleted", "restore it first")
         match command:
@@ -194,11 +217,24 @@ class Runs(Decider[Run]):
                 return [_admitted(state, event)]
             case RunRefused() if not state.admitted and not state.refused:
                 return [RunNotAdmitted(run_id=id, reason=event.reason)]
+            case LaunchGranted():
+                return launching.granted(state, event, context.now)
             case LinkedProcessStarted() if _of(state, event.job_id) and state.status is RunStatus.SCHEDULED:
                 return [RunStarted(run_id=id, node_id=event.node_id)]
             case LinkedProcessEnded() if _of(state, event.job_id) and not state.process_ended:
                 return _process_ended(state, event)
         return ()
+
+    def dispatch(self, event: Event, at: DecisionContext) -> Sequence[Order]:
+        if isinstance(event, RunLaunched):
+            return [Order(SubmitJob(job_id=event.process.job_id, spec=event.spec))]
+        assert isinstance(event, RunStopRequested)
+        return [Order(CancelJob(job_id=event.job_id, reason=event.reason or "its run was stopped"))]
+
+    def refused(self, state: Run, refusal: CommandRejected, context: DecisionContext) -> Sequence[Event]:
+        if refusal.command_type != SubmitJob.type_name():
+            return ()  # the job to be cancelled had ended
+        return launching.refused(state, context.subject, refusal.subject_id, refusal.message, context)
 
 
 def created(state: Run, command: CreateRun, context: DecisionContext) -> RunCreated:
@@ -352,6 +388,8 @@ def _process_ended(state: Run, event: LinkedProcessEnded) -> Sequence[Event]:
         wall_seconds=event.wall_seconds,
         gpu_seconds=event.gpu_seconds,
     )
+    freed = [launching.ended(state, event.run_id)] if state.launched else []
     if state.status in ENDED:
-        return [gone]
-    return [gone, RunEnded(run_id=event.run_id, status=event.status, reason=event.reason, ended_at=event.ended_at)]
+        return [gone, *freed]
+    ended = RunEnded(run_id=event.run_id, status=event.status, reason=event.reason, ended_at=event.ended_at)
+    return [gone, ended, *freed]

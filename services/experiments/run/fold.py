@@ -26,6 +26,7 @@ from events.language.experiments.capture import RunCaptured
 from events.language.experiments.datasets import (
     InputsLogged,
 )
+from events.language.experiments.launching import RunLaunched, RunLaunchEnded
 from events.language.experiments.logged_models import RunModelsLogged
 from events.language.experiments.purging import RunPurged
 from events.language.experiments.results import BestCheckpointSet
@@ -40,7 +41,7 @@ def evolve(state: Run, event: Event, time: datetime) -> Run:
     match event:
         case RunCreated():
             state.status, state.project, state.name = event.status, event.project, event.name
-            state.process = event.process
+            state.process, state.launches, state.job = event.process, event.launches, event.job
             room.add_params(state, event.params)
             room.set_tags(state, event.tags)
         case RunAdmitted():
@@ -64,6 +65,10 @@ def evolve(state: Run, event: Event, time: datetime) -> Run:
             state.best_checkpoint = event.path
         case RunPointsSealed():
             state.sealed = event.end_number
+        case RunLaunched():
+            state.process, state.launched, state.job = event.process, True, None
+        case RunLaunchEnded():
+            state.launched = False
         case RunEnded():
             _ends(state)
             _move(state, event.status, event.run_id)

@@ -13,6 +13,7 @@ from events.language.experiments import (
 )
 from events.language.experiments.capture import RunCapture
 from events.language.experiments.models import RunInput
+from events.language.jobs.spec import JobSpec
 
 
 @dataclass(slots=True)
@@ -24,6 +25,12 @@ class Run:
     project: str = ""
     name: str = ""
     process: Process | None = None
+    launches: bool = False
+    """Whether the platform submits its job."""
+    launched: bool = False
+    """Whether it has room among those that its experiment runs at a time."""
+    job: JobSpec | None = None
+    """What it runs, until it is launched; None: what its experiment says."""
     admitted: bool = False
     refused: bool = False
     """Whether no experiment takes it."""

@@ -49,16 +49,18 @@ class Desk:
         return self.states[kind, key]
 
     def _take(self, decided: Any) -> list[Event]:
-        done, waiting = [], list(decided)
+        done, waiting, touched = [], list(decided), {}
         while waiting:
             event = waiting.pop(0)
             decider = self.deciders.of(type(event))
             key = decider.aggregate, event.key()
             self.states[key] = decider.evolve(self._state(decider, event.key()), event, self._now())
             done.append(event)
+            touched[key] = decider
             waiting += self._reactions(event)
             if not waiting:  # the batch is over
-                waiting += decider.after_batch(self.states[key], self._context(event.key()))
+                for place, acting in touched.items():
+                    waiting += acting.after_batch(self.states[place], self._context(place[1]))
         self.events += done
         return done
 

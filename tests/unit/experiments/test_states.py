@@ -61,6 +61,7 @@ from events.language.experiments.datasets import (
     RegisterDataset,
     ReportDatasetChecked,
 )
+from events.language.experiments.launching import LaunchRun, StopRun
 from events.language.experiments.logged_models import (
     CreateLoggedModel,
     DeleteLoggedModel,
@@ -98,6 +99,7 @@ from events.language.experiments.registry import (
 from events.language.experiments.results import SetBestCheckpoint
 from events.language.experiments.sealing import SealedPoints, SealPoints
 from events.language.experiments.tuning_following import AdoptTrials, PruneTrial
+from events.language.jobs.spec import JobSpec
 from events.language.objects import ObjectRef
 from tests.unit.experiments.desk import Desk
 from tests.unit.experiments.test_logged_models import named
@@ -218,6 +220,8 @@ RUN_COMMANDS: Commands = {
     "forget the best": SetBestCheckpoint(**RUN),
     "name the best": SetBestCheckpoint(**RUN, path="a"),
     "purge": PurgeRun(**RUN),
+    "launch": LaunchRun(**RUN, job=JobSpec.model_validate({"metadata": {"name": "a"}, "command": "true"})),
+    "stop": StopRun(**RUN),
 }
 RUNS = """
               unknown  scheduled  running  finished  failed  killed  resumed  refused  deleted  purged
@@ -239,6 +243,8 @@ remove files     -         -         -        -        -       -        -       
 forget the best  -         =         =        =        =       =        =        =        -        -
 name the best    -         -         -        -        -       -        -        -        -        -
 purge            -         -         -         -        -       -       -        -        +        =
+launch           +         -         -        -        -       -        -        -        -        -
+stop             -         +         -        -        -       -        -        -        -        -
 """
 
 # Logged models
