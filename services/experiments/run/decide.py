@@ -138,7 +138,7 @@ class Runs(Decider[Run]):
         LinkedProcessEnded: lambda event: (event.run_id,),
     }
 
-    dispatching: ClassVar = frozenset[type[Event]]({RunLaunched, RunStopRequested})
+    dispatching = frozenset((RunLaunched, RunStopRequested))
     asks = ("jobs",)
 
     def initial(self, key: str) -> Run:
