@@ -18,23 +18,22 @@ def problem(run: RunCreated, id: str, experiment: Experiment) -> str:
 
 
 def granted(state: Catalogue, project: str) -> Sequence[Event]:
-    """Those for which there is room now, in each experiment that takes runs."""
-    found: list[Event] = []
+    """The next for which there is room now, in an experiment that takes runs. One at a time: each has a job, which may
+    be large, and an append holds so much."""
     for id, waiting in state.waiting.items():
         experiment = state.experiments.get(id)
         if experiment is None or experiment.deleted or experiment.status not in TAKING:
             continue  # they wait until it takes runs again
-        most = experiment.launch.parallel or len(waiting) + len(experiment.launched)
-        found += [
-            LaunchGranted(project=project, run_id=run_id, experiment_id=id, job=experiment.launch.job)
-            for run_id in list(waiting)[: max(0, most - len(experiment.launched))]
-        ]
-    return found
+        if not experiment.launch.parallel or len(experiment.launched) < experiment.launch.parallel:
+            run_id = next(iter(waiting))
+            return [LaunchGranted(project=project, run_id=run_id, experiment_id=id, job=experiment.launch.job)]
+    return ()
 
 
 def ended(state: Catalogue, event: RunLaunchEnded) -> Sequence[Event]:
     """A run needs its room no more."""
-    if event.run_id not in state.launching:
+    experiment = state.experiments.get(event.experiment_id)
+    if experiment is None or event.run_id not in experiment.launched:
         return ()
     return [LaunchReleased(project=event.project, run_id=event.run_id, experiment_id=event.experiment_id)]
 
@@ -51,8 +50,8 @@ def evolve(state: Catalogue, event: RunEnrolled | LaunchGranted | LaunchReleased
                 del state.waiting[event.experiment_id]
             state.experiments[event.experiment_id].launched[event.run_id] = True
         case LaunchReleased():
-            del state.launching[event.run_id]
-            state.experiments[event.experiment_id].launched.pop(event.run_id, None)
+            state.launching.pop(event.run_id, None)
+            del state.experiments[event.experiment_id].launched[event.run_id]
 
 
 def forget(state: Catalogue, experiment_id: str) -> None:

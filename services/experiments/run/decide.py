@@ -217,7 +217,7 @@ class Runs(Decider[Run]):
                 return [_admitted(state, event)]
             case RunRefused() if not state.admitted and not state.refused:
                 return [RunNotAdmitted(run_id=id, reason=event.reason)]
-            case LaunchGranted():
+            case LaunchGranted() if state.launches and state.admitted:
                 return launching.granted(state, event, context.now)
             case LinkedProcessStarted() if _of(state, event.job_id) and state.status is RunStatus.SCHEDULED:
                 return [RunStarted(run_id=id, node_id=event.node_id)]

@@ -60,6 +60,8 @@ from events.language.experiments import (
     UpdateExperiment,
 )
 from events.language.experiments.capture import CaptureRun, RunCapture
+from events.language.experiments.launch_spec import LaunchSpec
+from events.language.experiments.launching import LaunchGranted, LaunchRun, RunLaunched, RunLaunchEnded, StopRun
 from events.language.experiments.logged_models import LoggedModelCreated, LogRunModels, RunModel
 from events.language.experiments.purging import PurgeExperiment, PurgeRun
 from events.language.experiments.results import SetBestCheckpoint
@@ -93,6 +95,8 @@ TEMPLATES = st.sampled_from(["et1", "et2"])
 DIRECTIONS = st.lists(st.sampled_from(Direction), max_size=2).map(tuple)
 PROCESSES = st.builds(Process, job_id=JOBS, task=st.integers(0, 1), attempt=ATTEMPTS)
 
+_JOB = jobs.spec()
+
 _of = {"project": st.just(DEFAULT_PROJECT), "experiment_id": EXPERIMENTS}
 
 _template = {"project": st.just(DEFAULT_PROJECT), "template_id": TEMPLATES}
@@ -107,6 +111,8 @@ _asked = st.builds(
     process=st.none() | PROCESSES,
     status=st.sampled_from([RunStatus.SCHEDULED, RunStatus.RUNNING]),
     started_at=st.just(NOON),
+    launches=st.booleans(),
+    job=st.none() | st.just(_JOB),
 )
 
 _model_asked = st.builds(
@@ -125,6 +131,7 @@ catalogue: Inputs = st.one_of(
         name=st.none() | NAMES,
         tags=TAGS,
         add_labels=st.sampled_from([(), ("a",), ("a", "b")]),
+        launch=st.none() | st.builds(LaunchSpec, job=st.none() | st.just(_JOB), parallel=st.integers(0, 2)),
         remove_collaborators=st.sampled_from([(), ("ada",)]),
     ),
     st.builds(SetExperimentStatus, **_of, status=st.sampled_from(ExperimentStatus)),
@@ -132,6 +139,7 @@ catalogue: Inputs = st.one_of(
     st.builds(RestoreExperiment, **_of),
     st.builds(PurgeExperiment, **_of),
     _asked,
+    st.builds(RunLaunchEnded, project=st.just(DEFAULT_PROJECT), run_id=RUNS, experiment_id=EXPERIMENTS),
     st.builds(CreateTuning, project=st.just(DEFAULT_PROJECT), tuning_id=TUNINGS, name=NAMES, directions=DIRECTIONS),
     st.builds(DeleteTuning, project=st.just(DEFAULT_PROJECT), tuning_id=TUNINGS),
     st.builds(SaveTemplate, **_template, name=st.sampled_from(["a", "b"]), spec=_spec),
@@ -158,6 +166,15 @@ _ended: dict[str, Any] = {
 
 runs: Inputs = st.one_of(
     st.builds(_created, RUNS, st.none() | _own, st.booleans(), PARAMS),
+    st.builds(LaunchRun, run_id=RUNS, params=PARAMS, job=st.none() | st.just(_JOB)),
+    st.builds(StopRun, run_id=RUNS),
+    st.builds(
+        LaunchGranted,
+        project=st.just(DEFAULT_PROJECT),
+        run_id=RUNS,
+        experiment_id=EXPERIMENTS,
+        job=st.none() | st.just(_JOB),
+    ),
     st.builds(LogRunData, run_id=RUNS, params=PARAMS, tags=TAGS),
     st.builds(RenameRun, run_id=RUNS, name=NAMES),
     st.builds(EndRun, run_id=RUNS, status=ENDS, reason=st.sampled_from(["", "given up"])),
@@ -203,6 +220,14 @@ links: Inputs = st.one_of(
     st.builds(ReportProcessStarted, job_id=JOBS, run_id=RUNS, node_id=st.just("n1")),
     st.builds(ReportProcessEnded, **_ended),
     _asked,
+    st.builds(RunLaunched, run_id=RUNS, process=PROCESSES, spec=st.just(_JOB)),
+    st.builds(
+        RunLaunchEnded,
+        project=st.just(DEFAULT_PROJECT),
+        run_id=RUNS,
+        experiment_id=EXPERIMENTS,
+        job_id=st.just("") | JOBS,
+    ),
     st.builds(_began, JOBS, st.integers(0, 1), ATTEMPTS),
     st.builds(_exited, JOBS, st.integers(0, 1), ATTEMPTS, st.sampled_from(ExitReason), st.none() | st.just("0-1")),
     *_ends(JOBS),
