@@ -25,6 +25,7 @@ from events.language.deployments.commands import (
     ResolveRevision,
     ResumeRollout,
     ScaleDeployment,
+    SetTraffic,
     TerminateDeployment,
     UndoRollout,
     UpdateDeployment,
@@ -54,6 +55,7 @@ from events.language.deployments.events import (
     RolloutStepped,
     RoutingChanged,
     TerminationRequested,
+    TrafficRulesSet,
 )
 from events.language.deployments.models import changed_fields, needs_new_replicas, with_replicas_of
 from events.language.jobs import (
@@ -69,7 +71,7 @@ from events.language.jobs import (
 )
 from events.log.ids import named_id
 from events.writer.decider import BY_ORIGIN, Decider, DecisionContext, Order, Question
-from services.deployments import hearing, resolving, rollout
+from services.deployments import hearing, resolving, rollout, splitting
 from services.deployments.fold import evolve
 from services.deployments.refusals import forbidden, refused
 from services.deployments.state import Deployment
@@ -88,6 +90,7 @@ class Deployments(Decider[Deployment]):
         ScaleDeployment,
         TerminateDeployment,
         ResolveRevision,
+        SetTraffic,
         PauseRollout,
         ResumeRollout,
         PromoteRollout,
@@ -108,6 +111,7 @@ class Deployments(Decider[Deployment]):
         RolloutResumed,
         RolloutCompleted,
         RolloutRolledBack,
+        TrafficRulesSet,
         ReplicaRequested,
         ReplicaStarted,
         ReplicaReady,
@@ -154,6 +158,8 @@ class Deployments(Decider[Deployment]):
                 return _scaled(state, command)
             case UndoRollout():
                 return _undone(state, command)
+            case SetTraffic():
+                return splitting.split(state, command)
         return _steered(state, command)
 
     def react(self, state: Deployment, event: Event, context: DecisionContext) -> Sequence[Event]:

@@ -30,6 +30,7 @@ from events.language.deployments.events import (
     RolloutStepped,
     RoutingChanged,
     TerminationRequested,
+    TrafficRulesSet,
 )
 from events.language.deployments.models import DeploymentSpec, with_replicas_of
 from events.language.deployments.moves import DEPLOYMENT_MOVES
@@ -59,6 +60,8 @@ def evolve(state: Deployment, event: Event, time: datetime) -> Deployment:
             _wanted(state, state.spec.model_copy(update={"replicas": event.replicas}))
         case TerminationRequested():
             state.terminating, state.next, state.unresolved = True, 0, 0
+        case TrafficRulesSet():
+            state.rules = event.rules
         case RoutingChanged():
             state.table = event.table
         case ReplicaEvent():

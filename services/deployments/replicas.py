@@ -29,7 +29,7 @@ def planned(state: Deployment) -> dict[int, int]:
         case RolloutStrategy.BLUE_GREEN:
             plan = {new: wanted, old: wanted}
         case RolloutStrategy.CANARY if rollout.weight < WHOLE:
-            part = share(wanted, rollout.weight)
+            part = max(share(wanted, rollout.weight), min(wanted, 1))  # rules and the shadow need one, too
             plan = {new: part, old: min(wanted, wanted + _surge(state) - part)}
         case RolloutStrategy.ROLLING if rollout.paused:
             have = min(wanted, sum(1 for _ in state.live(new)))

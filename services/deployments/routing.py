@@ -55,6 +55,8 @@ def _table(state: Deployment, id: str, number: int) -> RoutingTable:
         session=policy.session,
         replica_affinity=policy.replica_affinity,
         balancing=policy.balancing,
+        rules=() if state.terminating else state.rules.rules,
+        shadow=None if state.terminating else state.rules.shadow,
         retries=policy.retries,
         concurrency=policy.concurrency,
         cold_start_seconds=policy.cold_start_seconds,

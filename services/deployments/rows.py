@@ -33,6 +33,7 @@ from events.language.deployments.events import (
     RolloutStepped,
     RoutingChanged,
     TerminationRequested,
+    TrafficRulesSet,
 )
 from events.language.deployments.models import REPLICA_FIELDS
 from events.log.envelope import Recorded
@@ -163,6 +164,8 @@ def _change(event: DeploymentEvent, row: Row, rows: Rows, time: datetime) -> Row
             return {**_NO_ROLLOUT, "revision": event.revision, "model": revision["model"]}
         case RolloutRolledBack():
             return {**_NO_ROLLOUT, "rollout_reason": event.reason, **_with_replicas_of(event, row, rows)}
+        case TrafficRulesSet():
+            return {"rules": event.rules.model_dump(mode="json")}
         case RoutingChanged():
             return {"routing_number": event.table.number}
     return {}

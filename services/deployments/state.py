@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from events.language.deployments.enums import DeploymentStatus, ReplicaStatus, RolloutStrategy
-from events.language.deployments.models import DeploymentSpec, ResolvedModel
+from events.language.deployments.models import DeploymentSpec, ResolvedModel, TrafficRules
 from events.language.deployments.routing import WHOLE, RoutingTable
 
 MAX_REVISIONS = 20
@@ -100,6 +100,7 @@ class Deployment:
     """Before that no job is ordered in place of one that has ended."""
     trouble: str = ""
     """Why the last revision was rejected or rolled back."""
+    rules: TrafficRules = field(default_factory=TrafficRules)
     table: RoutingTable | None = None
     """The newest one."""
 

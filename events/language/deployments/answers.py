@@ -9,7 +9,7 @@ from pydantic import Field
 from events.language.base import Model
 from events.language.common import Identifier, ProjectName, Timestamp
 from events.language.deployments.enums import DeploymentStatus, ReplicaStatus, RevisionStatus, RolloutStrategy
-from events.language.deployments.models import DeploymentSpec, ReplicaCount, ResolvedModel
+from events.language.deployments.models import DeploymentSpec, ReplicaCount, ResolvedModel, TrafficRules
 from events.language.deployments.routing import RoutingTable
 
 _Count = Annotated[int, Field(ge=0, lt=1 << 31)]
@@ -46,6 +46,8 @@ class Deployment(Model):
     rollout_paused: bool = False
     rollout_reason: str = ""
     """Why the last rollout was paused or rolled back."""
+    rules: TrafficRules = TrafficRules()
+    """Which requests go to which revision whatever its weight."""
     routing_number: Annotated[int, Field(ge=0)] = 0
     """Of the newest routing table."""
     created_at: Timestamp

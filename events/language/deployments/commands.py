@@ -15,8 +15,10 @@ from events.language.deployments.models import (
     Reason,
     ReplicaCount,
     ResolvedModel,
+    RevisionWeight,
+    TrafficRules,
 )
-from events.language.deployments.routing import RevisionNumber
+from events.language.deployments.routing import WHOLE, RevisionNumber
 
 
 class DeploymentCommand(Command):
@@ -81,6 +83,26 @@ class ResolveRevision(OfDeployment):
     def _either(self) -> ResolveRevision:
         if self.model is not None and self.problem:
             raise ValueError("model and problem are both given; a revision has the one or the other")
+        return self
+
+
+class SetTraffic(OfDeployment):
+    """Say which requests go to which revision, beside what the rollout under way does by itself."""
+
+    weights: tuple[RevisionWeight, ...] = Field(default=(), max_length=2)
+    """Of a canary and of the revision in place, in basis points; one that is left out gets the rest. The rollout is
+    paused, so that it stays as it was set. Without any, weights stay as they are."""
+    rules: TrafficRules | None = None
+    """All rules that there are from here on, and the shadow. Left out, they stay as they are."""
+
+    @model_validator(mode="after")
+    def _sums_up(self) -> SetTraffic:
+        named = [each.revision for each in self.weights]
+        if len(set(named)) < len(named):
+            raise ValueError("weights names a revision twice; name each once")
+        total = sum(each.weight for each in self.weights)
+        if total > WHOLE or (len(named) == 2 and total != WHOLE):
+            raise ValueError(f"weights are {total} together, and all requests are {WHOLE}; leave one out for the rest")
         return self
 
 

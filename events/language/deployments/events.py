@@ -16,6 +16,7 @@ from events.language.deployments.models import (
     ReplicaCount,
     ReplicaNumber,
     ResolvedModel,
+    TrafficRules,
 )
 from events.language.deployments.routing import (
     BasisPoints,
@@ -166,6 +167,12 @@ class RolloutRolledBack(DeploymentEvent):
     reason: Reason = ""
     replicas_of: OptionalRevision = 0
     """Replicas are to be as this revision says from here on; 0 where a newer one says so."""
+
+
+class TrafficRulesSet(DeploymentEvent):
+    """These rules hold from here on, and no others."""
+
+    rules: TrafficRules
 
 
 class ReplicaEvent(DeploymentEvent):

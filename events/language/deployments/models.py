@@ -16,11 +16,15 @@ from events.language.deployments.endpoint_types import EndpointType
 from events.language.deployments.enums import RolloutStrategy
 from events.language.deployments.routing import (
     BalancingStrategy,
+    BasisPoints,
     DeploymentName,
     PortName,
     RetryPolicy,
+    RevisionNumber,
     RoutedEndpoint,
+    RoutingRule,
     SessionAffinity,
+    ShadowTraffic,
 )
 from events.language.deployments.serving import (
     EndpointBatching,
@@ -187,6 +191,22 @@ class RoutingPolicy(Model):
     """Most requests in flight to one replica. More than that times the ready replicas are answered 503."""
     cold_start_seconds: Annotated[float, Field(ge=0, le=3600)] = 60.0
     """How long a request waits for a replica where none is ready."""
+
+
+class RevisionWeight(Model):
+    """A revision's share of requests."""
+
+    revision: RevisionNumber
+    weight: BasisPoints
+
+
+class TrafficRules(Model):
+    """Which requests go to which revision whatever its weight, and which are copied."""
+
+    rules: tuple[RoutingRule, ...] = Field(default=(), max_length=200)
+    """The first that matches counts. One whose revision has no replica ready counts for nothing."""
+    shadow: ShadowTraffic | None = None
+    """A revision that gets copies of requests."""
 
 
 class DeploymentObservability(Model):
