@@ -223,6 +223,7 @@ OWN = (
             "events.language.deployments.commands",
             "events.language.deployments.events",
         ),
+        kinds=(("Deployment", "forgelog.manifest.deployments:DEPLOYMENT"),),
     ),
 )
 """Forgelog's own, in the order of the main flow. Those between a submit and the start of its process are alone: on two

@@ -70,6 +70,10 @@ MODULES: dict[str, dict[str, str]] = {
     "datasets": {
         "datasets": "Show versions of datasets; register, check or download one.",
     },
+    "deployments": {
+        "deploy": "Serve a model: create its deployment, or update it. What is not given stays as it is.",
+        "deployments": "Show deployments, their revisions and replicas; scale or end one.",
+    },
     "experiments": {
         "experiments": "Show experiments; create, change, pause, finish or delete one.",
     },
@@ -87,6 +91,10 @@ MODULES: dict[str, dict[str, str]] = {
     },
     "reproduce": {
         "reproduce": "Show what of a run can be restored; with --into or --job, run it again and compare the final metrics.",
+    },
+    "rollouts": {
+        "rollout": "Show, pause, resume, promote or undo a deployment's rollout.",
+        "traffic": "Show or set which requests go to which revision.",
     },
     "runs": {
         "runs": "Show runs of experiments and their files; create one, log to it, end or delete it.",

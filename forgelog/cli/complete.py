@@ -33,6 +33,12 @@ def queues(incomplete: str) -> list[str]:
     return _beginning(incomplete, [row["queue"] for row in _rows(lambda client: client.queues.list())])
 
 
+def deployments(incomplete: str) -> list[str]:
+    """Names of deployments."""
+    rows = _rows(lambda client: client.deployments.list(limit=MOST))
+    return _beginning(incomplete, [row["name"] for row in rows])
+
+
 def words(known: Sequence[str]) -> Callable[[str], list[str]]:
     """A completion of words that are known beforehand."""
 

@@ -15,6 +15,7 @@ from forgelog.client.captures import AsyncCaptures
 from forgelog.client.channel import DEFAULT_TIMEOUT
 from forgelog.client.core import Core, Wait, namespace
 from forgelog.client.datasets import AsyncDatasets
+from forgelog.client.deployments import AsyncDeployments
 from forgelog.client.experiments import AsyncExperiments
 from forgelog.client.flat import AsyncFlat
 from forgelog.client.jobs import AsyncJob, AsyncJobs
@@ -74,6 +75,7 @@ class AsyncClient(AsyncFlat):
     logged_models = namespace(AsyncLoggedModels)
     datasets = namespace(AsyncDatasets)
     templates = namespace(AsyncTemplates)
+    deployments = namespace(AsyncDeployments)
 
     async def __aenter__(self) -> AsyncClient:
         return self

@@ -527,6 +527,8 @@ class DeploymentRow(Answer, message="forgelog.deployments.v1.Deployment"):
     rollout_paused: bool
     rollout_reason: str
     """Why the last rollout was paused or rolled back."""
+    rules: Answer
+    """Which requests go to which revision whatever its weight."""
     routing_number: int
     """Of the newest routing table. At least 0."""
     created_at: datetime | None

@@ -17,6 +17,7 @@ from events.language.jobs.spec import DependencyKind, JobDependency, JobSpec
 from forgelog.errors import Problem
 from forgelog.manifest import kinds
 from forgelog.manifest.nodes import Node, from_python, problem
+from forgelog.manifest.programs import folder_of, program_of, refuse_shell_line, with_arguments
 from forgelog.manifest.shape import Shaper, suggest
 
 _IDENTIFIER = TypeAdapter(Identifier)
@@ -123,17 +124,17 @@ def _draft(node: Node, problems: list[Problem]) -> _Draft:
         elif key.text == "keep" and value.kind == "scalar" and isinstance(value.value, str):
             rest.append((key, Node("list", items=[value], line=value.line, column=value.column)))
         elif key.text == "upload":
-            upload = _folder(value, problems)
+            upload = folder_of(value, problems)
         elif key.text == "command":
-            program = _program(value, args, problems)
+            program = program_of(value, args, problems)
             if program is not None:
                 rest.append((key, program))
         else:
             rest.append((key, value))
     if args:
-        rest = _with_arguments(rest, args, problems)
+        rest = with_arguments(rest, args, problems)
     elif not any(key.text == "args" for key, _ in rest):
-        _refuse_shell_line(rest, problems)
+        refuse_shell_line(rest, problems)
     shaper = Shaper()
     data = shaper.shape(Node("map", pairs=rest, line=node.line, column=node.column), JobSpec)
     _keep_running(data)
@@ -159,59 +160,6 @@ def _keep_running(data: dict[str, Any]) -> None:
     restart = scheduling.setdefault("restart", {}) if isinstance(scheduling, dict) else None
     if isinstance(restart, dict) and restart.setdefault("mode", "always") == "always":
         restart.setdefault("max_restarts", None)
-
-
-def _folder(value: Node, problems: list[Problem]) -> str:
-    """The folder that is to be uploaded; `true` is the one of the manifest."""
-    if (value.kind == "scalar" and value.value is None) or value.value is False:
-        return ""
-    if value.kind == "scalar" and value.value is True:
-        return "."
-    if value.kind == "scalar" and isinstance(value.value, str) and value.text and "\0" not in value.text:
-        return value.text
-    problems.append(problem(value, "needs to be a folder", "write for example 'upload: .'", "upload"))
-    return ""
-
-
-def _program(value: Node, args: list[Node], problems: list[Problem]) -> Node | None:
-    """The program of a ``command`` that may be a list with its arguments (which go to `args`)."""
-    if value.kind != "list":
-        return value
-    if not value.items:
-        problems.append(problem(value, "the list is empty", "write for example [python, train.py]", "command"))
-        return None
-    args.extend(value.items[1:])
-    return value.items[0]
-
-
-def _with_arguments(
-    pairs: list[tuple[Node, Node]], args: list[Node], problems: list[Problem]
-) -> list[tuple[Node, Node]]:
-    """``command: [prog, a]`` with ``args: [b]`` runs ``prog a b``."""
-    result = []
-    more: list[Node] = []
-    for key, value in pairs:
-        if key.text != "args":
-            result.append((key, value))
-        elif value.kind == "list":
-            more = value.items
-        else:
-            problems.append(problem(value, "needs to be a list", "write [a, b]", "args"))
-    place = args[0]
-    result.append(
-        (Node("scalar", "args", "args", line=place.line, column=place.column),
-         Node("list", items=[*args, *more], line=place.line, column=place.column))
-    )  # fmt: skip
-    return result
-
-
-def _refuse_shell_line(pairs: list[tuple[Node, Node]], problems: list[Problem]) -> None:
-    """``command: python train.py`` would look for a program of that whole name: say so before a node does."""
-    for key, value in pairs:
-        if key.text == "command" and value.kind == "scalar" and len(value.text.split()) > 1:
-            words = ", ".join(value.text.split())
-            hint = f"no shell is involved; write [{words}], or [sh, -c, ...] for a shell line"
-            problems.append(problem(value, "has more than one word", hint, "command"))
 
 
 def _dependencies(index: int, drafts: list[_Draft], problems: list[Problem]) -> list[tuple[Dependency, Node]]:

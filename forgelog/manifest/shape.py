@@ -17,6 +17,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from events.language.common import shown
+from events.language.deployments.models import DeploymentSpec
 from events.language.jobs.spec import JobArray, JobResources, JobSpec, RestartPolicy, SecretRef
 from events.language.jobs.spec_service import LivenessProbe, Probe, StartupProbe
 from forgelog.errors import Problem
@@ -39,7 +40,19 @@ SHORTCUTS: dict[type[BaseModel], dict[str, tuple[str, ...]]] = {
         "restart": ("scheduling", "restart"),
         "max_runtime": ("scheduling", "max_runtime"),
         "grace": ("scheduling", "grace"),
-    }
+    },
+    DeploymentSpec: {
+        "env": ("environment", "variables"),
+        "secrets": ("environment", "secrets"),
+        "working_directory": ("environment", "working_directory"),
+        "bundle": ("environment", "bundle"),
+        "queue": ("target", "queue"),
+        "priority": ("target", "priority"),
+        "region": ("target", "region"),
+        "node_selector": ("target", "node_selector"),
+        "tolerations": ("target", "tolerations"),
+        "strategy": ("rollout", "strategy"),
+    },
 }
 """Keys people expect at the top, and where they belong."""
 

@@ -220,7 +220,8 @@ def _updated(state: Deployment, command: UpdateDeployment) -> Sequence[Deploymen
         raise refused(ErrorCode.ABORTED, "based_on", problem, "look at what has changed, and update again")
     changed = tuple(changed_fields(state.spec, spec))
     under_way = state.unresolved or state.next or state.rollout is not None
-    if needs_new_replicas(state.spec, spec) or not (state.stable or under_way):
+    again = command.renew and spec.model is not None and spec.model.number is None
+    if again or needs_new_replicas(state.spec, spec) or not (state.stable or under_way):
         made = RevisionCreated(
             deployment_id=id, revision=state.newest + 1, spec=spec, changed=changed, note=command.note
         )

@@ -14,6 +14,7 @@ class DeploymentsProjection(Projection):
     """Folds events.deployments."""
 
     context = "deployments"
+    version = 2
     tables = folds.TABLES
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:

@@ -14,7 +14,7 @@ from events.language.deployments.events import (
     RevisionRejected,
     RevisionResolved,
 )
-from events.language.deployments.models import ModelChoice, ResolvedModel
+from events.language.deployments.models import ModelChoice, ResolvedModel, needs_new_replicas
 from events.language.experiments.registry.models import ModelFormat, ModelSignature, VersionStatus
 from events.language.objects import ObjectRef
 from events.writer.decider import Question
@@ -93,12 +93,26 @@ def _problem(version: dict[str, Any], project: str) -> str:
     return ""
 
 
+def _same(state: Deployment, revision: int, model: ResolvedModel | None) -> str:
+    """Why nothing comes of a revision that is the one in place once more; empty if it is another one."""
+    stable = state.revisions.get(state.stable)
+    if model is None or stable is None or state.rollout is not None or stable.model != model:
+        return ""
+    if needs_new_replicas(stable.spec, state.revisions[revision].spec):
+        return ""
+    return f"revision {state.stable} serves {model.name}/{model.number} already"
+
+
 def resolved(state: Deployment, command: ResolveRevision) -> Sequence[DeploymentEvent]:
     """The resolution of the newest revision; an answer about an earlier one comes too late."""
     id, revision = command.deployment_id, command.revision
     if revision != state.unresolved:
         return []
-    problem = command.problem or launching.problem(state.name, state.revisions[revision].spec, command.model)
+    problem = (
+        command.problem
+        or _same(state, revision, command.model)
+        or launching.problem(state.name, state.revisions[revision].spec, command.model)
+    )
     if problem:
         stays = state.rollout.revision if state.rollout is not None else state.next or state.stable
         return [RevisionRejected(deployment_id=id, revision=revision, reason=problem[:_MOST], replicas_of=stays)]

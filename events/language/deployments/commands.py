@@ -54,6 +54,8 @@ class UpdateDeployment(OfDeployment):
     """All of it: what it leaves out has its default."""
     note: Note = ""
     """What is changed and why, for people."""
+    renew: bool = False
+    """Make a revision of the same `spec` too, if its model has no number: an alias may mean another version now."""
     based_on: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
     """The newest revision that the sender knows of: refused if there is a newer one. 0 for any."""
 

@@ -252,6 +252,22 @@ def test_an_update_that_was_made_of_an_older_state_is_refused() -> None:
     assert refusal(desk, late).code is ErrorCode.ABORTED
 
 
+def test_an_alias_that_means_the_same_version_makes_nothing_anew() -> None:
+    desk = Desk()
+    spec = DeploymentSpec(model=ModelChoice(name="digits", alias="champion"))
+    desk.create(spec)
+    desk.resolve(1, version(3))
+    desk.all_ready(1)
+    assert desk.send(UpdateDeployment(deployment_id=ID, spec=spec)) == []
+    again = UpdateDeployment(deployment_id=ID, spec=spec, renew=True)
+    assert names(desk.send(again)) == ["RevisionCreated"]
+    (rejected,) = desk.resolve(2, version(3))
+    assert isinstance(rejected, RevisionRejected)
+    assert rejected.reason == "revision 1 serves digits/3 already"
+    desk.send(again)
+    assert "RolloutStarted" in names(desk.resolve(3, version(4)))
+
+
 def test_rolling_replaces_one_by_one_and_never_has_too_few() -> None:
     desk = running()
     events = desk.update("serve-digits-2")

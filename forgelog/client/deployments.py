@@ -1,0 +1,232 @@
+"""Deployments through the client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, cast
+
+from forgelog.client.bundles import upload
+from forgelog.client.core import Namespace
+from forgelog.client.plain import Answer, plain
+from forgelog.client.rows import DeploymentRevisionRow, DeploymentRow, ReplicaRow, RoutingRow
+from forgelog.client.words import enum_words
+from forgelog.errors import InvalidInput, NotFound, Timeout
+from forgelog_pb.deployments.v1 import queries_pb2 as pb
+from forgelog_pb.deployments.v1 import queries_pb2_grpc as rpc
+from forgelog_pb.deployments.v1 import types_pb2 as types
+
+CONTEXT = "deployments"
+
+WAIT_SECONDS = 900.0
+"""Longest wait for a rollout, if no other is asked for."""
+
+_OVER = ("failed", "terminating", "terminated")
+
+
+class AsyncDeployments(Namespace):
+    """Deployments: `forgelog.deployments.v1.DeploymentQueries`, and the commands on them.
+
+    A `name` is a deployment's name in the client's project, or its id.
+    """
+
+    @property
+    def _stub(self) -> Any:
+        return rpc.DeploymentQueriesStub(self._core.channel)
+
+    async def create(self, name: str, spec: Mapping[str, Any], *, note: str = "") -> str:
+        """Make a deployment; its id. `spec` has the fields of `DeploymentSpec`. Raises `Refused`."""
+        body = {"name": name, "spec": dict(spec), "note": note}
+        return str((await self._core.publish((f"forgelog.{CONTEXT}.v1.CreateDeployment", body))).subject)
+
+    async def update(
+        self, name: str, spec: Mapping[str, Any], *, note: str = "", renew: bool = False, based_on: int = 0
+    ) -> Answer:
+        """Make it as `spec` says, all of it. `renew`: also where only what an alias means may have changed. `based_on`:
+        the newest revision that is known; a newer one refuses it. Raises `Refused`."""
+        return await self._send("UpdateDeployment", name, spec=dict(spec), note=note, renew=renew, based_on=based_on)
+
+    async def apply(self, file: str | Path, *, note: str = "") -> list[str]:
+        """Create or update the deployments of a manifest (``kind: Deployment``); their ids. Raises `ManifestError`,
+        `Refused`."""
+        from forgelog.manifest.deployments import DEPLOYMENT
+        from forgelog.manifest.kinds import load
+
+        found: list[str] = []
+        for each in load(file, DEPLOYMENT):
+            spec = each.spec.model_dump(mode="json")
+            if each.upload:
+                ref = await upload(self._core, each.upload)
+                spec["environment"]["bundle"] = ref.model_dump(mode="json")
+            found.append(await self.deploy(each.name, spec, note=note))
+        return found
+
+    async def deploy(self, name: str, spec: Mapping[str, Any], *, note: str = "") -> str:
+        """Create a deployment, or update the one that has the name; its id. Raises `Refused`."""
+        try:
+            known = await self.get(name)
+        except NotFound:
+            return await self.create(name, spec, note=note)
+        if known.status == "terminated":
+            return await self.create(known.name, spec, note=note)
+        await self.update(known.deployment_id, spec, note=note, renew=True, based_on=known.newest_revision)
+        return str(known.deployment_id)
+
+    async def scale(self, name: str, replicas: int, *, reason: str = "") -> Answer:
+        """Change how many replicas there are to be. Raises `Refused`."""
+        return await self._send("ScaleDeployment", name, replicas=replicas, reason=reason)
+
+    async def terminate(self, name: str, *, reason: str = "") -> Answer:
+        """Stop all its replicas; its history stays, its name is free then. Raises `Refused`."""
+        return await self._send("TerminateDeployment", name, reason=reason)
+
+    async def set_traffic(
+        self, name: str, weights: Mapping[int, int] | None = None, *, rules: Mapping[str, Any] | None = None
+    ) -> Answer:
+        """Give revisions their shares of requests (revision → basis points of 10000) while a canary is under way, which
+        is paused by that. `rules` (`rules` and `shadow`) replace those that there are. Raises `Refused`."""
+        shares = [{"revision": revision, "weight": weight} for revision, weight in (weights or {}).items()]
+        said = {} if rules is None else {"rules": dict(rules)}
+        return await self._send("SetTraffic", name, weights=shares, **said)
+
+    async def pause_rollout(self, name: str, *, reason: str = "") -> Answer:
+        """Let the rollout under way take no further step. Raises `Refused`."""
+        return await self._send("PauseRollout", name, reason=reason)
+
+    async def resume_rollout(self, name: str) -> Answer:
+        """Let it go on. Raises `Refused`."""
+        return await self._send("ResumeRollout", name)
+
+    async def promote_rollout(self, name: str, *, whole: bool = False) -> Answer:
+        """Take its next step now; with `whole` all steps of a canary that are left. Raises `Refused`."""
+        return await self._send("PromoteRollout", name, whole=whole)
+
+    async def undo_rollout(self, name: str, *, to_revision: int = 0, reason: str = "") -> Answer:
+        """Roll the rollout under way back, or roll an earlier revision out again. Raises `Refused`."""
+        return await self._send("UndoRollout", name, to_revision=to_revision, reason=reason)
+
+    async def get(self, name: str, *, at: datetime | None = None) -> DeploymentRow:
+        """A deployment. Raises `NotFound`."""
+        options = self._core.options(CONTEXT, at)
+        request = pb.GetDeploymentRequest(deployment_id=self._id(name), options=options)
+        answer = await self._core.ask(self._stub.GetDeployment, request, f"deployment {name}")
+        return cast("DeploymentRow", plain(answer.deployment))
+
+    async def revision(self, name: str, revision: int, *, at: datetime | None = None) -> DeploymentRevisionRow:
+        """One of its revisions. Raises `NotFound`."""
+        options = self._core.options(CONTEXT, at)
+        request = pb.GetRevisionRequest(deployment_id=self._id(name), revision=revision, options=options)
+        answer = await self._core.ask(self._stub.GetRevision, request, f"revision {name}/{revision}")
+        return cast("DeploymentRevisionRow", plain(answer.revision))
+
+    async def revisions(
+        self, name: str, *, status: Iterable[str] = (), at: datetime | None = None, limit: int | None = None
+    ) -> list[DeploymentRevisionRow]:
+        """Its revisions, newest first. Raises `NotFound`."""
+        request = pb.ListRevisionsRequest(
+            deployment_id=self._id(name),
+            statuses=enum_words(types.RevisionStatus.DESCRIPTOR, status, "status"),
+            options=self._core.options(CONTEXT, at),
+        )
+        return await self._core.pages(self._stub.ListRevisions, request, "revisions", "revisions", limit)
+
+    async def replicas(
+        self,
+        name: str,
+        *,
+        revision: int = 0,
+        status: Iterable[str] = (),
+        at: datetime | None = None,
+        limit: int | None = None,
+    ) -> list[ReplicaRow]:
+        """Its replicas, by number; those that have ended too. Raises `NotFound`."""
+        request = pb.ListReplicasRequest(
+            deployment_id=self._id(name),
+            revision=revision,
+            statuses=enum_words(types.ReplicaStatus.DESCRIPTOR, status, "status"),
+            options=self._core.options(CONTEXT, at),
+        )
+        return await self._core.pages(self._stub.ListReplicas, request, "replicas", "replicas", limit)
+
+    async def routing(self, name: str, *, at: datetime | None = None) -> RoutingRow:
+        """What routers do for it. Raises `NotFound`."""
+        options = self._core.options(CONTEXT, at)
+        request = pb.GetRoutingRequest(deployment_id=self._id(name), options=options)
+        answer = await self._core.ask(self._stub.GetRouting, request, f"routing of {name}")
+        return cast("RoutingRow", plain(answer.routing))
+
+    async def watch(self, names: Iterable[str] = (), *, project: str = "") -> AsyncIterator[DeploymentRow]:
+        """Deployments as they are now, and each again whenever it has changed. Has no end."""
+        wanted = [self._id(name) for name in names]
+
+        def request() -> Any:
+            options = self._core.options(CONTEXT, None)
+            return pb.WatchDeploymentsRequest(deployment_ids=wanted, project=project, options=options)
+
+        async for answer in self._core.connection.resumed(self._stub.WatchDeployments, request, what="watch"):
+            yield cast("DeploymentRow", plain(answer.deployment))
+
+    async def wait(self, name: str, *, revision: int = 0, timeout: float = WAIT_SECONDS) -> DeploymentRow:
+        """Wait until a revision, the newest one without any, is in place and runs, or will not be; a canary until it
+        gets its first requests. The deployment as it is then. Raises `NotFound`, `Timeout`."""
+        wanted = revision or (await self.get(name)).newest_revision
+        try:
+            async with asyncio.timeout(timeout):
+                async for row in self.watch([name]):
+                    if await self._settled(row, wanted):
+                        return row
+        except TimeoutError:
+            raise Timeout(f"revision {wanted} of {name} is still on its way after {timeout:g} seconds") from None
+        raise AssertionError("a watch has no end")
+
+    async def _settled(self, row: DeploymentRow, wanted: int) -> bool:
+        if row.status in _OVER:
+            return not (row.status == "failed" and row.newest_revision > wanted)
+        if row.revision == wanted or row.rollout_revision == wanted:
+            if row.status == "running":
+                return True
+            canary = row.rollout_revision == wanted and row.rollout_strategy == "canary" and row.rollout_step > 0
+            return canary and bool(await self.replicas(row.deployment_id, revision=wanted, status=["ready"], limit=1))
+        status = (await self.revision(row.deployment_id, wanted)).status
+        return status in ("rejected", "rolled_back", "retired")
+
+    def _id(self, name: str) -> str:
+        """The id of a deployment that is named by its name in the client's project, or by its id."""
+        from events.log.ids import named_id
+
+        if not name:
+            raise InvalidInput("name: is empty; give a deployment's name")
+        return name if "." in name else named_id(name, self._core.own_project)
+
+    async def _send(self, command: str, name: str, **fields: Any) -> Answer:
+        body = {"deployment_id": self._id(name), **fields}
+        return await self._core.publish((f"forgelog.{CONTEXT}.v1.{command}", body))
+
+    # The last, for annotations below it would take its name for the builtin's.
+    async def list(
+        self,
+        *,
+        project: str = "",
+        status: Iterable[str] = (),
+        name: str = "",
+        owner: str = "",
+        model: str = "",
+        labels: Mapping[str, str] | None = None,
+        tag: str = "",
+        at: datetime | None = None,
+        limit: int | None = None,
+    ) -> list[DeploymentRow]:
+        """Deployments, newest first; terminated ones if `status` says so."""
+        request = pb.ListDeploymentsRequest(
+            project=project,
+            statuses=enum_words(types.DeploymentStatus.DESCRIPTOR, status, "status"),
+            name=name,
+            owner=owner,
+            model=model,
+            labels=dict(labels or {}),
+            tag=tag,
+            options=self._core.options(CONTEXT, at),
+        )
+        return await self._core.pages(self._stub.ListDeployments, request, CONTEXT, CONTEXT, limit)
